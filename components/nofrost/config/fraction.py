@@ -1,0 +1,68 @@
+"""Budgets and step sizes as exact fractions of the [0, 1] pixel range, such as ``8/255``."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+# Exact powers of ten of this size take minutes to compute, and no budget needs them.
+_FAR_EXPONENT = re.compile(r"[eE][+-]?[\d_]{4,}")
+
+
+class PixelFraction:
+    """An exact, non-negative fraction of the pixel range that keeps the form it was written in.
+
+    Args:
+        text: ``"8/255"``, ``"0.3"``, ``0`` or any number; at least 0.
+
+    Raises:
+        ValueError: it is not a finite number, its denominator is zero, or it is negative.
+    """
+
+    __slots__ = ("text", "value")
+
+    def __init__(self, text: str | float | Fraction) -> None:
+        self.text = re.sub(r"\s*/\s*", "/", str(text).strip())
+        try:
+            if _FAR_EXPONENT.search(self.text):
+                raise ValueError
+            self.value = Fraction(self.text)
+        except ZeroDivisionError:
+            raise ValueError(f"{self.text!r} divides by zero: write a fraction such as 8/255") from None
+        except ValueError:
+            raise ValueError(f"{self.text!r} is not a fraction: write one such as 8/255 or 0.03") from None
+        if self.value < 0:
+            raise ValueError(f"{self.text!r} is negative: a budget or step is at least 0, such as 8/255")
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"PixelFraction({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PixelFraction) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def _validate(cls, value: Any) -> PixelFraction:
+        if isinstance(value, PixelFraction):
+            return value
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
+            raise ValueError(f"{value!r} is not a fraction: write one such as 8/255 or 0.03")
+        return cls(value)

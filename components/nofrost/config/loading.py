@@ -1,0 +1,133 @@
+"""Reading configuration: shipped files by name, own files by path, `--set key=value` on top.
+
+A file may name another with ``base:``; its own keys then replace those of the base, key by key. A study lists
+recipes and suites by name, by path, or spelled out, and ``scale:`` replaces keys in all of its recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from nofrost.config.base import Schema
+from nofrost.config.reading import SUITES, is_path, merge, on_its_base, parse_value, read, shipped_names
+from nofrost.config.recipe import Recipe
+from nofrost.config.study import Study
+from nofrost.config.suite import Suite
+from nofrost.config.validation import sentence
+from nofrost.errors import UserError, unknown
+
+__all__ = ["load_recipe", "load_study", "load_suite", "merge", "shipped_names", "study_as_yaml"]
+
+S = TypeVar("S", bound=Schema)
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of this name or path.
+
+    Raises:
+        UserError: there is none, or a key or value is wrong; the sentence names file, key and what is allowed.
+    """
+    return validated(Recipe, overridden(read("recipe", name), overrides), str(name), overrides)
+
+
+def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
+    """Return the suite of this name or path; raises like :func:`load_recipe`."""
+    values = overridden(read("suite", name), overrides)
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in SUITES:
+        raise UserError(f"{name}: kind is {kind!r}: write kind: adversarial or kind: ood")
+    return validated(SUITES[kind], values, str(name), overrides)
+
+
+def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`."""
+    values = _expand_study(read("study", name), str(name))
+    for text in overrides:
+        section, recipe, *inside = [*text.partition("=")[0].strip().split("."), ""]
+        if section == "recipes" and len(inside) > 1 and recipe not in values["recipes"]:
+            raise unknown(f"recipe in --set {text!r}:", recipe, values["recipes"])
+    return validated(Study, overridden(values, overrides), str(name), overrides)
+
+
+def study_as_yaml(study: Study) -> str:
+    """Return the study with everything spelled out, as `params.yaml` holds it."""
+    text = yaml.safe_dump(study.as_json(), sort_keys=False, width=110, allow_unicode=True)
+    return (
+        "# The active study: `nofrost study select NAME` wrote it. Edit it, or try values with "
+        "`dvc exp run -S key=value`.\n" + text
+    )
+
+
+def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
+    named_by = (origin,) if is_path(origin) else ()
+    scale = values.pop("scale", {})
+    recipes = _recipe_entries(values.get("recipes"), origin)
+    if not isinstance(scale, dict):
+        raise UserError(f"{origin}: scale: {scale!r} is not a mapping: write keys of a recipe, such as schedule: ...")
+    values["recipes"] = {}
+    for name, entry in recipes.items():
+        own = dict(entry)
+        below = on_its_base("recipe", {"base": own.pop("base", None)}, named_by)
+        values["recipes"][name] = merge(merge(below, scale), own)
+    values.setdefault("runs", {"recipe": list(recipes)})
+    suites = values.get("suites")
+    if isinstance(suites, dict):
+        values["suites"] = {
+            key: on_its_base("suite", _entry(suite, f"{origin}: suites.{key}"), named_by)
+            for key, suite in suites.items()
+        }
+    return values
+
+
+def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:
+    """Return the recipes of a study by name, each with its own keys and its ``base``."""
+    if isinstance(recipes, list) and all(isinstance(name, str) for name in recipes):
+        recipes = {Path(name).stem if is_path(name) else name: name for name in recipes}
+    if not isinstance(recipes, dict) or not recipes:
+        raise UserError(f"{origin}: key recipes must list names of recipes, such as [st, sat], or map names to recipes")
+    return {
+        str(name): _entry(str(name) if recipe in (None, {}) else recipe, f"{origin}: recipes.{name}")
+        for name, recipe in recipes.items()
+    }
+
+
+def _entry(value: Any, where: str) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        return {"base": value}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {value!r} is not a name, a path or a mapping: write one of them")
+    return value
+
+
+def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `values` with each text ``key=value`` (dotted key, YAML value) on top, in order.
+
+    Raises:
+        UserError: a text is not of this form, or its value is not YAML.
+    """
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {text!r} is not of the form key=value, such as schedule.epochs=3")
+        nested: Any = parse_value(value, f"--set {text!r}")
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        values = merge(values, nested)
+    return values
+
+
+def validated(schema: type[S], values: Mapping[str, Any], origin: str, overrides: Sequence[str] = ()) -> S:
+    """Return `values` as a `schema`; `origin` is the file they come from, `overrides` what was put on top of it.
+
+    Raises:
+        UserError: a key or value is wrong; the sentence names file, key and what is allowed.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(values)
+    except ValidationError as error:
+        raise UserError(sentence(error, schema, origin, overrides)) from None

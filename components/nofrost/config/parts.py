@@ -1,0 +1,54 @@
+"""The part of the configuration that one stage needs: from a study when one is named, else shipped or own files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from nofrost.config.base import Schema
+from nofrost.config.loading import load_recipe, load_study, load_suite, overridden, validated
+from nofrost.config.recipe import Recipe
+from nofrost.config.study import AugmentationSpec, DatasetSpec
+from nofrost.config.suite import Suite
+from nofrost.errors import unknown
+
+S = TypeVar("S", bound=Schema)
+
+
+def dataset_of(study: str | None, overrides: Sequence[str] = ()) -> DatasetSpec:
+    """Return the study's dataset, or the default one, with `overrides` such as ``limit=100`` on top.
+
+    Raises:
+        UserError: there is no such study, or a key or value is wrong.
+    """
+    return _updated(load_study(study).dataset if study else DatasetSpec(), overrides, study or "--set")
+
+
+def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> AugmentationSpec:
+    """Return the study's augmentation, or the default one, with `overrides` on top; raises like `dataset_of`."""
+    return _updated(load_study(study).augmentation if study else AugmentationSpec(), overrides, study or "--set")
+
+
+def recipe_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe called `name` in the study, or the shipped or own one when no study is named."""
+    if study is None:
+        return load_recipe(name, overrides)
+    recipes = load_study(study).recipes
+    if name not in recipes:
+        raise unknown(f"recipe of study {study}", name, recipes)
+    return _updated(recipes[name], overrides, f"{study}: recipes.{name}")
+
+
+def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Suite:
+    """Return the study's suite (`adversarial` or `ood`), or the shipped or own one when no study is named."""
+    if study is None:
+        return load_suite(name, overrides)
+    suites: dict[str, Suite] = dict(load_study(study).suites)
+    if name not in suites:
+        raise unknown(f"suite of study {study}", Path(name), suites)
+    return _updated(suites[name], overrides, f"{study}: suites.{name}")
+
+
+def _updated(spec: S, overrides: Sequence[str], origin: str) -> S:
+    return validated(type(spec), overridden(spec.as_json(), overrides), origin) if overrides else spec

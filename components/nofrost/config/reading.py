@@ -1,0 +1,177 @@
+"""Reading configuration files: shipped ones by name, own ones by path, each on top of its ``base:``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from nofrost.config.base import Schema
+from nofrost.config.recipe import Recipe
+from nofrost.config.suite import AdversarialSuite, OodSuite
+from nofrost.config.validation import fault_of_the_file
+from nofrost.errors import UserError, unknown
+
+Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
+_FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
+SUITES: dict[str, type[AdversarialSuite] | type[OodSuite]] = {"adversarial": AdversarialSuite, "ood": OodSuite}
+
+
+def shipped_names(kind: Kind) -> list[str]:
+    """Return the names of the recipes, suites or studies that come with the package, sorted."""
+    folder = files("nofrost") / _FOLDERS[kind]
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def is_path(name: str) -> bool:
+    """Return whether `name` is the path of an own file, not the name of a shipped one."""
+    return name.endswith((".yaml", ".yml")) or os.sep in name
+
+
+def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the values of the file of this name or path, on top of its bases.
+
+    Args:
+        kind: what the file holds.
+        name: a shipped name or a path; inside a file a path is relative to the folder of that file.
+        named_by: the files that led here, the nearest last.
+
+    Raises:
+        UserError: there is none, it is not YAML or holds no mapping, has an unknown key or a value of the wrong
+            type, or its bases lead in a circle. What is missing is no error here: another file may bring it.
+    """
+    if not isinstance(name, str | Path):
+        raise UserError(f"{_nearest(named_by)}{name!r} does not name a {kind}: write a name or the path of a YAML file")
+    origin = str(name)
+    if is_path(origin) and named_by:
+        origin = os.path.normpath(Path(named_by[-1]).parent / origin)
+    text = _text(kind, origin, named_by)
+    if _place(origin) in map(_place, named_by):
+        raise UserError(f"base: leads in a circle, {' -> '.join((*named_by, origin))}: take one of them out")
+    values = parse(text, origin)
+    if kind == "study" and is_path(origin):
+        values = _with_absolute_paths(values, origin)
+    values = on_its_base(kind, values, (*named_by, origin))
+    _check(kind, values, origin)
+    return values
+
+
+def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]) -> dict[str, Any]:
+    """Return `values` on top of what its key ``base`` names; without one, `values`."""
+    own = dict(values)
+    base = own.pop("base", None)
+    return own if base is None else merge(read(kind, base, named_by), own)
+
+
+def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `values` on top: mappings key by key, everything else replaced."""
+    merged = dict(base)
+    for key, value in values.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def parse(text: str, origin: str) -> dict[str, Any]:
+    """Return the mapping that the YAML `text` holds; `origin` is its file.
+
+    Raises:
+        UserError: it is not YAML, names a key twice, or holds something else.
+    """
+    values = parse_value(text, origin)
+    if not isinstance(values, dict):
+        raise UserError(f"{origin} holds no keys: write a mapping such as `title: ...`")
+    return values
+
+
+def parse_value(text: str, origin: str) -> Any:
+    """Return what the YAML `text` holds; raises like :func:`parse`."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{origin} is not valid YAML: {_fault(error)}") from None
+    except (ValueError, RecursionError) as error:  # such as a date of month 13, or a thousand brackets
+        raise UserError(f"{origin} is not valid YAML: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which would keep the last of two equal keys and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"key {key.value!r} comes twice: keep one", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark else ""
+    return where + " ".join((getattr(error, "problem", None) or str(error)).split())
+
+
+def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
+    if not is_path(origin):
+        if origin not in shipped_names(kind):
+            error = unknown(kind, origin, shipped_names(kind))
+            raise UserError(f"{_nearest(named_by)}{error}; a file of your own is named by its path, such as mine.yaml")
+        return (files("nofrost") / _FOLDERS[kind] / f"{origin}.yaml").read_text(encoding="utf-8")
+    try:
+        return Path(origin).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(
+            f"{_nearest(named_by)}cannot read the {kind} file {origin} ({reason}): check the path"
+        ) from None
+
+
+def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
+    """A study on top of this one may lie in another folder: paths of recipes and suites must not move with it."""
+
+    def absolute(entry: Any) -> Any:
+        if isinstance(entry, str) and is_path(entry):
+            return str((Path(origin).parent / entry).absolute())
+        if isinstance(entry, dict) and "base" in entry:
+            return {**entry, "base": absolute(entry["base"])}
+        return entry
+
+    anchored = dict(study)
+    for section in ("recipes", "suites"):
+        entries = study.get(section)
+        if isinstance(entries, dict):
+            anchored[section] = {key: absolute(entry) for key, entry in entries.items()}
+        elif isinstance(entries, list):
+            anchored[section] = [absolute(entry) for entry in entries]
+    return anchored
+
+
+def _check(kind: Kind, values: dict[str, Any], origin: str) -> None:
+    suite = values.get("kind")
+    suite_schema = SUITES.get(suite) if isinstance(suite, str) else None
+    schema: type[Schema] | None = {"recipe": Recipe, "suite": suite_schema}.get(kind)
+    if schema is None:
+        return
+    try:
+        TypeAdapter(schema).validate_python(values)
+    except ValidationError as error:
+        fault = fault_of_the_file(error, schema, origin)
+        if fault:
+            raise UserError(fault) from None
+
+
+def _place(origin: str) -> Path | str:
+    return Path(origin).resolve() if is_path(origin) else origin
+
+
+def _nearest(named_by: tuple[str, ...]) -> str:
+    return f"{named_by[-1]}: " if named_by else ""

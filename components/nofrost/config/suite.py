@@ -1,0 +1,70 @@
+"""Suite: what a model is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from nofrost.config.base import Name, Schema
+from nofrost.config.fraction import PixelFraction
+from nofrost.config.recipe import AttackSpec, Threat
+
+
+class StepsCurve(Schema):
+    """Accuracy against the number of attack steps: shows whether the attack has converged."""
+
+    attack: str = "apgd-ce"
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 5, 10, 20, 50, 100), min_length=1)
+
+
+class BudgetCurve(Schema):
+    """Accuracy against the size of the ball; `multiples` of the threat's budget. The whole pixel range (linf 1, at
+    which every defence must fall to 0 %) is always added."""
+
+    attack: AttackSpec = AttackSpec(name="pgd", steps=20)
+    multiples: tuple[PixelFraction, ...] = tuple(map(PixelFraction, ("1/4", "1/2", "1", "3/2", "2")))
+
+
+class AdversarialSuite(Schema):
+    """Attacks by the name they are reported under, and two curves. `protocol` says what numbers it may stand beside.
+
+    An attack without a `name` is the one it is reported as.
+    """
+
+    kind: Literal["adversarial"]
+    title: str
+    source: str
+    protocol: Literal["quick", "paper", "standard"]
+    threat: Threat = Threat()
+    attacks: dict[Name, AttackSpec] = Field(min_length=1)
+    steps_curve: StepsCurve | None = None
+    budget_curve: BudgetCurve | None = None
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=256, ge=1)
+    max_images: int | None = Field(default=None, ge=1)
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _an_attack_is_what_it_is_reported_as(cls, attacks: Any) -> Any:
+        if not isinstance(attacks, Mapping):
+            return attacks
+        given = {key: {} if spec is None else spec for key, spec in attacks.items()}
+        return {key: {"name": key, **spec} if isinstance(spec, Mapping) else spec for key, spec in given.items()}
+
+
+class OodSuite(Schema):
+    """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019)."""
+
+    kind: Literal["ood"]
+    title: str
+    source: str
+    corruptions: tuple[str, ...] = Field(min_length=1)
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=256, ge=1)
+    max_images: int | None = Field(default=None, ge=1)
+
+
+Suite = AdversarialSuite | OodSuite

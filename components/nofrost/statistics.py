@@ -1,0 +1,93 @@
+"""Intervals and paired tests for accuracies that are exact counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """`correct` of `total` images, with the Wilson score interval (Wilson 1927) at `confidence`."""
+
+    correct: int
+    total: int
+    confidence: float = 0.95
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct images, in [0, 1]."""
+        return self.correct / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the Wilson interval, in [0, 1]."""
+        return wilson_interval(self.correct, self.total, self.confidence)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that metrics files hold."""
+        low, high = self.interval
+        return {"correct": self.correct, "total": self.total, "accuracy": self.accuracy, "low": low, "high": high}
+
+
+def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval for `correct` successes in `total` trials.
+
+    Raises:
+        ValueError: `total` is not positive, `correct` is not in [0, total] or `confidence` is not in (0, 1).
+    """
+    if total <= 0 or not 0 <= correct <= total:
+        raise ValueError(f"an interval needs 0 <= correct <= total and total > 0, got {correct} of {total}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"an interval needs a confidence between 0 and 1, such as 0.95, got {confidence}")
+    from scipy.stats import norm
+
+    z = float(norm.ppf(0.5 + confidence / 2))
+    share = correct / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    low = 0.0 if correct == 0 else max(0.0, centre - half)
+    high = 1.0 if correct == total else min(1.0, centre + half)
+    return low, high
+
+
+def paired_comparison(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
+    """Compare two classifiers on the same images by the exact McNemar test.
+
+    Args:
+        first: [N] whether the first classifier is right on each image.
+        second: [N] the same for the second.
+
+    Returns:
+        ``only_first`` and ``only_second`` (images that one alone gets right), ``difference`` (accuracy of the first
+        minus that of the second) and the two-sided ``p_value``.
+
+    Raises:
+        ValueError: the two arrays have different lengths or none.
+    """
+    if first.shape != second.shape or first.size == 0:
+        raise ValueError(f"a paired test needs the same images for both, got {first.shape} and {second.shape} flags")
+    from scipy.stats import binomtest
+
+    only_first = int(np.sum(first & ~second))
+    only_second = int(np.sum(second & ~first))
+    discordant = only_first + only_second
+    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    difference = (only_first - only_second) / first.size
+    return {"only_first": only_first, "only_second": only_second, "difference": difference, "p_value": p_value}
+
+
+def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
+    """Return the mean and the sample standard deviation (ddof = 1; None for a single value).
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("a mean needs at least one value")
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return float(np.mean(values)), deviation
