@@ -1,0 +1,29 @@
+"""What a dataset is on disk and in memory."""
+
+from nofrost.data.augmentation_set import (
+    AugmentationManifest,
+    augmentation_checksum,
+    read_augmentation_set,
+    write_augmentation_manifest,
+)
+from nofrost.data.manifest import SPLITS, Manifest, SplitManifest, checksum, read_manifest, write_manifest
+from nofrost.data.split import Split, from_tensor, read_split, to_tensor, write_images, write_split
+
+__all__ = [
+    "SPLITS",
+    "AugmentationManifest",
+    "Manifest",
+    "Split",
+    "SplitManifest",
+    "augmentation_checksum",
+    "checksum",
+    "from_tensor",
+    "read_augmentation_set",
+    "read_manifest",
+    "read_split",
+    "to_tensor",
+    "write_augmentation_manifest",
+    "write_images",
+    "write_manifest",
+    "write_split",
+]

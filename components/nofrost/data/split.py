@@ -1,0 +1,173 @@
+"""One split on disk and in memory: a memory-mapped array of images, labels and source indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.data.manifest import SplitManifest, read_manifest
+from nofrost.errors import UserError, unknown
+from nofrost.files import sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+FILES = ("images", "labels", "indices")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, H, W, C] (memory-mapped), labels int64 [N] and source indices int64 [N]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: NDArray[np.int64] | slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return images float32 [n, C, H, W] in [0, 1], labels int64 [n] and source indices int64 [n]."""
+        import torch
+
+        labels = torch.from_numpy(np.array(self.labels[rows]))
+        return to_tensor(self.images[rows]), labels, torch.from_numpy(np.array(self.indices[rows]))
+
+
+def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
+    """Return uint8 images [N, H, W, C] as a float32 tensor [N, C, H, W] in [0, 1]."""
+    import torch
+
+    pixels = torch.from_numpy(np.require(images, requirements=("C", "W")))  # torch wants no read-only memory
+    return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def from_tensor(images: torch.Tensor) -> NDArray[np.uint8]:
+    """Return float images [N, C, H, W] in [0, 1] as uint8 [N, H, W, C], rounded to the nearest level."""
+    import torch
+
+    levels = images.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def write_images(path: Path, batches: Iterable[NDArray[np.uint8]], shape: tuple[int, int, int, int]) -> None:
+    """Write batches of uint8 images [n, H, W, C] as one array file of `shape`, without holding all of them.
+
+    Raises:
+        ValueError: the batches do not add up to `shape`, or hold something else than uint8.
+    """
+    _write_array(path, batches, shape, np.dtype(np.uint8))
+
+
+def write_split(
+    folder: Path,
+    batches: Iterable[NDArray[np.uint8]],
+    image_shape: tuple[int, int, int],
+    labels: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    n_classes: int,
+) -> SplitManifest:
+    """Write a split into `folder` and return its manifest.
+
+    Args:
+        folder: is made when it is not there.
+        batches: uint8 images [n, H, W, C], in the order of `labels`.
+        image_shape: (H, W, C).
+        labels: int64 [N] in [0, n_classes).
+        indices: int64 [N], position of each image in the source.
+        n_classes: number of classes of the dataset.
+
+    Raises:
+        ValueError: images, labels and indices are not equally many, or a label is not in [0, n_classes).
+    """
+    if len(labels) != len(indices):
+        raise ValueError(f"{folder}: {len(labels)} labels but {len(indices)} indices")
+    if not _in_range(labels, n_classes):
+        raise ValueError(f"{folder}: labels must lie in [0, {n_classes}), got {labels.min()} to {labels.max()}")
+    write_images(folder / "images.npy", batches, (len(labels), *image_shape))
+    for name, numbers in (("labels", labels), ("indices", indices)):
+        _write_array(folder / f"{name}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+    return SplitManifest(
+        count=len(labels),
+        class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
+        sha256={name: sha256_file(folder / f"{name}.npy") for name in FILES},
+    )
+
+
+def read_split(dataset: Path, name: str, *, verify: bool = False) -> Split:
+    """Return the split `name` ("train", "selection" or "test") of the dataset in the folder `dataset`.
+
+    Args:
+        verify: also compare the checksums of all files with the manifest (reads everything once).
+
+    Raises:
+        UserError: there is no such split, or its files are damaged or not those of the manifest.
+    """
+    manifest = read_manifest(dataset)
+    if name not in manifest.splits:
+        raise unknown(f"split of {dataset}", name, manifest.splits)
+    expected = manifest.splits[name]
+    folder = dataset / name
+    arrays = {file: read_array(folder / f"{file}.npy") for file in FILES}
+    shape = (expected.count, *manifest.image_size, manifest.channels)
+    for file, array in arrays.items():
+        wanted = (shape, np.dtype(np.uint8)) if file == "images" else (shape[:1], np.dtype(np.int64))
+        if (array.shape, array.dtype) != wanted:
+            what = f"{array.dtype} {list(array.shape)}, the manifest says {wanted[1]} {list(wanted[0])}"
+            raise UserError(f"{folder / file}.npy holds {what}: prepare the dataset again")
+        if verify and sha256_file(folder / f"{file}.npy") != expected.sha256.get(file):
+            raise UserError(
+                f"{folder / file}.npy does not match its checksum in the manifest: prepare the dataset again"
+            )
+    if not _in_range(arrays["labels"], len(manifest.classes)):
+        raise UserError(
+            f"{folder / 'labels.npy'} names classes that the manifest does not ({len(manifest.classes)} are known): "
+            "prepare the dataset again"
+        )
+    return Split(**arrays)
+
+
+def _write_array(path: Path, batches: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Write plainly, front to back: on a full disk a memory map would end the process (SIGBUS) without a word."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = 0
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            if batch.dtype != dtype or batch.shape[1:] != shape[1:]:
+                wanted = f"{dtype} [n, {', '.join(map(str, shape[1:]))}]"
+                raise ValueError(f"{path}: a batch is {batch.dtype} {list(batch.shape)}, it must be {wanted}")
+            file.write(np.ascontiguousarray(batch).data)
+            rows += len(batch)
+    if rows != shape[0]:
+        raise ValueError(f"{path}: {rows} rows were written of {shape[0]}")
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Return the array in a .npy file, memory-mapped; pickled arrays are refused.
+
+    Raises:
+        UserError: the file is missing, cut off or not an array.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
+    except (ValueError, EOFError, SyntaxError, TokenError) as error:  # numpy parses the header as Python
+        raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
+    if not isinstance(array, np.ndarray):  # numpy opens whatever it knows, such as an .npz archive
+        raise UserError(f"{path} is damaged (it is not one array): make it again with the stage that wrote it")
+    return array
+
+
+def _in_range(labels: NDArray[np.int64], n_classes: int) -> bool:
+    return bool(labels.size == 0 or (labels.min() >= 0 and labels.max() < n_classes))
