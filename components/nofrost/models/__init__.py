@@ -1,0 +1,27 @@
+"""Architectures, normalisers and checkpoints. The input normaliser lives inside the model."""
+
+from nofrost.models.checkpoint import load_model, load_weights, save_checkpoint
+from nofrost.models.classifier import Classifier, Signature
+from nofrost.models.create import build, create_model, model_names
+from nofrost.models.device import default_device, device_name
+from nofrost.models.mixture import Domain, Joint, MixtureBatchNorm2d, domain, has_mixture
+from nofrost.models.weight_standardisation import ScaledStdConv2d
+
+__all__ = [
+    "Classifier",
+    "Domain",
+    "Joint",
+    "MixtureBatchNorm2d",
+    "ScaledStdConv2d",
+    "Signature",
+    "build",
+    "create_model",
+    "default_device",
+    "device_name",
+    "domain",
+    "has_mixture",
+    "load_model",
+    "load_weights",
+    "model_names",
+    "save_checkpoint",
+]
