@@ -55,8 +55,7 @@ def stage_output(out: Path, *, fingerprint: Mapping[str, Any], resumable: bool =
         UserError: `out` cannot be replaced, or the disk refuses (full, read-only, no permission); the sentence names
             the folder and the remedy.
     """
-    target = _real(out) if out.is_symlink() or out.name in ("", "..") else out
-    _refuse_to_replace(target, out)
+    target = _replaceable(out)
     partial = _partial(target)
     try:
         _bring_back(target)
@@ -137,13 +136,15 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # unlike `resolve`, no error for links in a circle
 
 
-def _refuse_to_replace(target: Path, out: Path) -> None:
-    """Replacing deletes what was there: only an output of a stage, or nothing, may be lost that way."""
+def _replaceable(out: Path) -> Path:
+    """Return the folder that `out` is or links to. Replacing deletes what was there: only an output of a stage, or
+    nothing, may be lost that way."""
     try:
+        target = _real(out) if out.is_symlink() or out.name in ("", "..") else out
         if not target.name:
             raise UserError(f"cannot write {out}: it is the root of the file system: name a folder inside it")
         if not target.exists():
-            return
+            return target
         if not target.is_dir():
             raise UserError(f"cannot write {out}: {_REMEDIES[errno.EEXIST]}")
         if target.is_mount() or _real(target) == Path.cwd():
@@ -152,6 +153,7 @@ def _refuse_to_replace(target: Path, out: Path) -> None:
         other = next((path.name for path in sorted(target.iterdir())), None)
         if other is not None and not (target / RECORD).is_file():
             raise UserError(f"cannot write {out}: it holds {other!r} and is no output of a stage: name another folder")
+        return target
     except OSError as error:
         raise cannot_write(error, out) from error
 

@@ -87,7 +87,11 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
 def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:
     """Return the recipes of a study by name, each with its own keys and its ``base``."""
     if isinstance(recipes, list) and all(isinstance(name, str) for name in recipes):
-        recipes = {Path(name).stem if is_path(name) else name: name for name in recipes}
+        names = [Path(name).stem if is_path(name) else name for name in recipes]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise UserError(f"{origin}: recipes lists {twice[0]!r} twice: name each once, or map names to recipes")
+        recipes = dict(zip(names, recipes, strict=True))
     if not isinstance(recipes, dict) or not recipes:
         raise UserError(f"{origin}: key recipes must list names of recipes, such as [st, sat], or map names to recipes")
     return {

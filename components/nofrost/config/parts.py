@@ -51,4 +51,4 @@ def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Sui
 
 
 def _updated(spec: S, overrides: Sequence[str], origin: str) -> S:
-    return validated(type(spec), overridden(spec.as_json(), overrides), origin) if overrides else spec
+    return validated(type(spec), overridden(spec.as_json(), overrides), origin, overrides) if overrides else spec

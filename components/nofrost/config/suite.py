@@ -23,7 +23,7 @@ class BudgetCurve(Schema):
     """Accuracy against the size of the ball; `multiples` of the threat's budget. The whole pixel range (linf 1, at
     which every defence must fall to 0 %) is always added."""
 
-    attack: AttackSpec = AttackSpec(name="pgd", steps=20)
+    attack: AttackSpec = AttackSpec(name="apgd-ce", steps=20)
     multiples: tuple[PixelFraction, ...] = tuple(map(PixelFraction, ("1/4", "1/2", "1", "3/2", "2")))
 
 

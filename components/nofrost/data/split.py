@@ -157,15 +157,13 @@ def read_array(path: Path) -> NDArray[Any]:
         UserError: the file is missing, cut off or not an array.
     """
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
-    except (ValueError, EOFError, SyntaxError, TokenError) as error:  # numpy parses the header as Python
+    except (ValueError, SyntaxError, TokenError) as error:  # numpy parses the header as Python
         raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
-    if not isinstance(array, np.ndarray):  # numpy opens whatever it knows, such as an .npz archive
-        raise UserError(f"{path} is damaged (it is not one array): make it again with the stage that wrote it")
     return array
 
 

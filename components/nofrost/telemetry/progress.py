@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 LINE_INTERVAL_S = 15.0
@@ -26,7 +26,8 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Progress]:
     On a terminal a bar with the time left; elsewhere a plain line at most every 15 seconds and one at the end.
     """
     if not sys.stderr.isatty():
-        lines = _Lines(title, total, done, done)
+        now = time.monotonic()
+        lines = _Lines(title, total, done, done_before=done, started=now, printed=now)
         yield lines
         lines.finish()
         return
@@ -61,9 +62,9 @@ class _Lines:
     total: int
     done: int
     done_before: int
+    started: float
+    printed: float
     note: str = ""
-    started: float = field(default_factory=time.monotonic)
-    printed: float = field(default_factory=time.monotonic)
 
     def advance(self, units: int = 1, note: str = "") -> None:
         self.done += units

@@ -1,0 +1,107 @@
+"""The recipes, suites and studies that come with the package."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nofrost.config import (
+    AdversarialSuite,
+    OodSuite,
+    load_recipe,
+    load_study,
+    load_suite,
+    shipped_names,
+    study_as_yaml,
+)
+
+
+@pytest.mark.parametrize("name", shipped_names("recipe"))
+def test_every_shipped_recipe_loads(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.title
+    assert recipe.source[:3] in ("001", "002", "003", "004"), "a recipe names the paper it comes from"
+
+
+@pytest.mark.parametrize("name", shipped_names("suite"))
+def test_every_shipped_suite_loads_as_what_its_name_says(name: str) -> None:
+    suite = load_suite(name)
+    assert isinstance(suite, OodSuite if name.startswith("ood") else AdversarialSuite)
+    assert suite.source
+    if isinstance(suite, AdversarialSuite):
+        assert name.endswith(suite.protocol)
+
+
+@pytest.mark.parametrize("name", shipped_names("study"))
+def test_every_shipped_study_loads_under_its_own_name(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name
+    assert set(study.runs.recipe) <= set(study.recipes)
+
+
+@pytest.mark.parametrize("name", shipped_names("study"))
+def test_a_study_spelled_out_is_the_same_study(name: str, tmp_path: Path) -> None:
+    study = load_study(name)
+    spelled_out = tmp_path / "params.yaml"
+    spelled_out.write_text(study_as_yaml(study), encoding="utf-8")
+    again = load_study(spelled_out)
+    assert again == study
+    assert study_as_yaml(again) == study_as_yaml(study)
+
+
+@pytest.mark.parametrize("name", shipped_names("study"))
+def test_a_study_spelled_out_hides_nothing(name: str) -> None:
+    values = yaml.safe_load(study_as_yaml(load_study(name)))
+    assert not {"base", "scale"} & set(_keys(values)), "DVC must see every value itself"
+    for recipe in values["recipes"].values():
+        assert {"steps", "step_size"} <= set(recipe["attack"])
+
+
+def _keys(values: Any) -> list[str]:
+    if isinstance(values, dict):
+        return [*values, *(key for value in values.values() for key in _keys(value))]
+    return [key for value in values for key in _keys(value)] if isinstance(values, list) else []
+
+
+@pytest.mark.parametrize("kind", ["recipe", "suite", "study"])
+def test_something_is_shipped_of_each_kind_and_names_are_sorted(kind: str) -> None:
+    names = shipped_names(kind)
+    assert names == sorted(names)
+    assert names
+
+
+def test_no_shipped_file_is_another_kind_of_yaml_ending() -> None:
+    folder = Path(load_recipe.__code__.co_filename).parents[1]
+    files = [path for part in ("recipes", "suites", "studies") for path in (folder / part).iterdir()]
+    assert {path.suffix for path in files if path.is_file()} == {".yaml"}
+
+
+@pytest.mark.parametrize("name", ["sat", "mbnat", "nofrost"])
+def test_the_adversarial_recipes_train_as_paper_001_says(name: str) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.threat.norm, recipe.threat.eps.value) == ("linf", Fraction(8, 255))  # §2.1
+    assert (recipe.attack.name, recipe.attack.steps) == ("pgd", 10)
+    assert recipe.objective.adversarial_weight == 0.5  # λ of Eq. 1
+    assert (recipe.optimiser.lr, recipe.optimiser.momentum, recipe.optimiser.weight_decay) == (0.1, 0.9, 5e-5)  # §4.1
+    assert (recipe.schedule.epochs, recipe.schedule.batch_size) == (90, 256)
+
+
+def test_the_recipes_differ_in_what_their_method_is_about() -> None:
+    normalisers = {name: load_recipe(name).model.normaliser for name in ("st", "sat", "mbnat", "nofrost")}
+    assert normalisers == {"st": "bn", "sat": "bn", "mbnat": "mbn", "nofrost": "nf"}
+    assert load_recipe("st").objective.name == "st"
+    assert load_recipe("nofrost").objective.name == load_recipe("sat").objective.name == "sat"
+    assert load_recipe("nofrost-star").views.augmentation_sets == ("deepaugment", "tda")
+
+
+def test_the_quick_adversarial_suite_shows_whether_its_attack_has_converged() -> None:
+    suite = load_suite("adversarial-quick")
+    assert isinstance(suite, AdversarialSuite)
+    assert suite.steps_curve is not None
+    assert {20, 100} <= set(suite.steps_curve.steps)
+    assert suite.budget_curve is not None
+    assert sorted(suite.budget_curve.multiples, key=float) == list(suite.budget_curve.multiples)

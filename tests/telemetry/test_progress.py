@@ -1,0 +1,150 @@
+"""Progress: a plain line now and then for a log, a bar for a terminal, nothing on standard output."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from nofrost.telemetry import progress
+
+module = sys.modules["nofrost.telemetry.progress"]
+
+
+class Clock:
+    """A clock that is wound by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_short_work_prints_one_line_at_its_end_however_many_steps_it_has(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("train sat", total=1000) as bar:
+        for _ in range(1000):
+            bar.advance()
+            clock.now += 0.002
+        assert capsys.readouterr().err == ""
+    printed = capsys.readouterr()
+    assert printed.err == "train sat: done in 2.0 s\n"
+    assert printed.out == ""
+
+
+def test_long_work_prints_a_line_every_15_seconds_with_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("attack", total=100) as bar:
+        for step in range(100):
+            clock.now += 1
+            bar.advance(note=f"loss {step}")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "attack: 15/100, 85 s left (loss 14)"
+    assert lines[1] == "attack: 30/100, 70 s left (loss 29)"
+    assert lines[-1] == "attack: done in 100.0 s (loss 99)"
+    assert len(lines) == 7
+
+
+def test_what_an_earlier_run_did_counts_as_done_but_not_as_speed(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("train", total=100, done=80) as bar:
+        clock.now += 20
+        bar.advance(10)
+    assert capsys.readouterr().err.splitlines()[0] == "train: 90/100, 20 s left"
+
+
+@pytest.mark.parametrize(("units", "line"), [(0, "work: 0/10"), (12, "work: 12/10, 0 s left")])
+def test_no_time_is_made_up_when_nothing_or_too_much_was_done(
+    clock: Clock, capsys: pytest.CaptureFixture[str], units: int, line: str
+) -> None:
+    with progress("work", total=10) as bar:
+        clock.now += 15
+        bar.advance(units)
+    assert capsys.readouterr().err.splitlines()[0] == line
+
+
+def test_a_note_stays_until_the_next_one(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("work", total=3) as bar:
+        bar.advance(note="first")
+        clock.now += 15
+        bar.advance()
+    assert capsys.readouterr().err.splitlines() == ["work: 2/3, 8 s left (first)", "work: done in 15.0 s (first)"]
+
+
+def test_work_that_fails_is_not_called_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), progress("work", total=3) as bar:  # noqa: PT012
+        bar.advance()
+        raise RuntimeError
+    assert capsys.readouterr().err == ""
+
+
+BAR = """
+import sys, time
+from nofrost.telemetry import progress
+with progress("train[sat, 0]", total=20, done=4) as bar:
+    for step in range(16):
+        bar.advance(note=f"loss [0.{step}] [/x]")
+        time.sleep(0.02)
+    print('{"result": 1}')
+"""
+
+
+def under_a_terminal(script: str, **streams: int) -> tuple[int, str, str]:
+    """Run `script` with standard error on a terminal and return its exit code, standard output and what was shown."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=theirs, stdout=streams.get("stdout", subprocess.PIPE), env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux's way of saying that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    printed = process.stdout.read() if process.stdout else b""
+    code = process.wait(timeout=20)
+    if process.stdout:
+        process.stdout.close()
+    return code, printed.decode(), re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_on_a_terminal_a_bar_runs_to_its_end_and_the_result_stays_on_standard_output() -> None:
+    code, printed, shown = under_a_terminal(BAR)
+    assert code == 0
+    assert printed == '{"result": 1}\n'
+    assert "20/20" in shown
+    assert "4/20" in shown or "5/20" in shown
+    assert "train[sat, 0]" in shown, "brackets in a title are no markup"
+    assert "loss [0.15] [/x]" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_on_a_terminal_an_error_comes_through_and_the_cursor_comes_back() -> None:
+    script = BAR.replace("print(", "raise SystemExit(3) or print(")
+    code, printed, shown = under_a_terminal(script)
+    assert (code, printed) == (3, "")
+    assert "20/20" in shown

@@ -1,0 +1,280 @@
+"""Who may import whom, what stays unloaded until it is needed, and what nobody may call."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "components" / "nofrost"
+STAGES = ("prepare", "augment", "train", "evaluate", "report")
+
+# A part may import parts of a lower level, and its own modules. The top of the package (nofrost/__init__.py) holds the
+# version and loads nothing itself: everyone may import it.
+LEVELS = {
+    "pipelines": 8,
+    "cli": 7,
+    "__main__": 8,
+    "store": 6,  # moves directories between stages, for pipelines: no stage knows it
+    **dict.fromkeys(STAGES, 5),
+    "attacks": 4,
+    "models": 3,
+    "data": 3,
+    "transforms": 3,
+    "config": 2,
+    "stage": 2,
+    "statistics": 1,
+    "telemetry": 1,
+    "files": 1,
+    "errors": 0,
+}
+ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent if PACKAGE in path.parents else ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package and of pipelines/, parsed."""
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]
+    return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(files)}
+
+
+def part_of(module: str) -> str:
+    """The part that a module belongs to; "nofrost" for the top of the package itself."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "nofrost" and len(parts) > 1 else parts[0]
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def statements(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
+    """Walk the tree; `at_import` leaves out what runs later (functions) or never (TYPE_CHECKING)."""
+    for node in ast.iter_child_nodes(tree):
+        if at_import and (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_for_type_checkers(node)):
+            continue
+        yield node
+        yield from statements(node, at_import=at_import)
+
+
+@cache
+def imports(module: str, *, at_import: bool) -> set[str]:
+    """Modules of ours that `module` imports; all of them, or those that are loaded when it is imported."""
+    found: set[str] = set()
+    for node in statements(modules()[module], at_import=at_import):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively: write the whole name"
+            assert node.module is not None
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules() else node.module for name in names}
+    return {name for name in found if name.split(".")[0] in ("nofrost", "pipelines")}
+
+
+def test_there_are_modules_to_look_at() -> None:
+    assert {"nofrost", "nofrost.config", "nofrost.errors", "nofrost.stage"} <= set(modules())
+    assert imports("nofrost.stage", at_import=True) == {"nofrost", "nofrost.errors", "nofrost.files"}
+    assert "torch" not in imports("nofrost.data.split", at_import=False)
+
+
+def test_every_imported_module_of_ours_exists() -> None:
+    for module in modules():
+        missing = imports(module, at_import=False) - set(modules())
+        assert not missing, f"{module} imports {sorted(missing)}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_downwards_only(module: str) -> None:
+    part = part_of(module)
+    if part == "nofrost":
+        assert not imports(module, at_import=True), "`import nofrost` loads nothing else"
+        return
+    assert part in LEVELS, f"say in LEVELS where {part} stands"
+    for imported in imports(module, at_import=False):
+        other = part_of(imported)
+        if other in (part, "nofrost"):
+            continue
+        assert LEVELS[other] < LEVELS[part], f"{module} imports {imported}: {part} may not know {other}"
+        if other in ONLY_FOR_STAGES_AND_ABOVE:
+            assert LEVELS[part] >= LEVELS["train"], f"{module} imports {imported}, which is for stages"
+
+
+def test_no_stage_imports_another_stage() -> None:
+    for module in modules():
+        if part_of(module) in STAGES:
+            known = {part_of(imported) for imported in imports(module, at_import=False)}
+            assert not known & set(STAGES) - {part_of(module)}, module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {}
+    for module in modules():
+        graph[module] = imports(module, at_import=True) - {module}
+    for module, known in graph.items():  # a package that only gathers its own modules is no circle
+        graph[module] = {name for name in known if not (name == part_name(module) and module in gathered(name))}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def part_name(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
+def gathered(package: str) -> set[str]:
+    return imports(package, at_import=True) if package in modules() else set()
+
+
+HEAVY = (
+    "torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "rich", "jinja2", "kfp", "dvc",
+)  # fmt: skip
+LIGHT = [
+    name
+    for name in ("nofrost", "nofrost.config", "nofrost.stage", "nofrost.telemetry", "nofrost.cli")
+    if name != "nofrost.cli" or (PACKAGE / "cli.py").exists() or (PACKAGE / "cli").exists()
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_what_answers_at_once_loads_nothing_heavy(module: str) -> None:
+    script = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert module in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_the_top_of_the_package_hands_out_its_parts() -> None:
+    import nofrost
+
+    for name in ("attacks", "evaluate", "models"):
+        assert getattr(nofrost, name) is sys.modules[f"nofrost.{name}"]
+    assert nofrost.load_model is nofrost.models.load_model
+
+
+def test_the_top_of_the_package_has_no_attribute_that_it_does_not_name() -> None:
+    import nofrost
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = nofrost.nonsense
+    assert sorted(nofrost.__all__) == nofrost.__all__
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    from importlib.metadata import version
+
+    import nofrost
+
+    assert nofrost.__version__ == version("nofrost")
+
+
+# What runs code that came from outside, and who alone may come near it: CIFAR-10 is published as pickles, which are
+# read by an Unpickler that knows a handful of names.
+PICKLES = ("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+MAY_UNPICKLE = "nofrost.prepare.sources.cifar10"
+CALLS = {"eval", "exec", "compile", "__import__"}
+ATTRIBUTES = {
+    "os": {"system", "popen", "execv", "execve", "execvp", "spawnl", "spawnv"},
+    "torch": {"load"},
+    "yaml": {"unsafe_load", "full_load", "unsafe_load_all", "full_load_all", "UnsafeLoader", "FullLoader", "Loader"},
+    "subprocess": {"getoutput", "getstatusoutput"},
+}
+
+
+def dangers(tree: ast.Module) -> Iterator[str]:
+    """Return a line for each dangerous thing in a module, whoever may do it."""
+    known_as = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (f"import {alias.name}" for alias in node.names if alias.name.split(".")[0] in PICKLES)
+        elif isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            if (node.module or "").split(".")[0] in PICKLES or names & ATTRIBUTES.get(node.module or "", set()):
+                yield f"from {node.module} import {', '.join(sorted(names))}"
+        elif isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in CALLS:
+                yield f"{node.func.id}("
+            for keyword in node.keywords:
+                value = keyword.value.value if isinstance(keyword.value, ast.Constant) else "?"
+                if keyword.arg == "shell" and value is not False:
+                    yield "shell="
+                if keyword.arg == "allow_pickle" and value is not False:
+                    yield "allow_pickle="
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = known_as.get(node.value.id, node.value.id)
+            if node.attr in ATTRIBUTES.get(owner, set()):
+                yield f"{owner}.{node.attr}"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import torch\ntorch.load(p)", "torch.load"),
+        ("import torch as t\nx = t.load", "torch.load"),
+        ("from torch import load", "from torch import load"),
+        ("import pickle", "import pickle"),
+        ("from pickle import Unpickler", "from pickle import Unpickler"),
+        ("import numpy as np\nnp.load(p, allow_pickle=True)", "allow_pickle="),
+        ("np.load(p, allow_pickle=flag)", "allow_pickle="),
+        ("eval('1')", "eval("),
+        ("exec(text)", "exec("),
+        ("import os\nos.system('x')", "os.system"),
+        ("from os import system", "from os import system"),
+        ("import subprocess\nsubprocess.run('x', shell=True)", "shell="),
+        ("import yaml\nyaml.load(t, yaml.Loader)", "yaml.Loader"),
+        ("import yaml\nyaml.unsafe_load(t)", "yaml.unsafe_load"),
+    ],
+)
+def test_the_search_for_dangers_finds_them(code: str, found: str) -> None:
+    assert list(dangers(ast.parse(code))) == [found]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["model.eval()", "np.load(p, allow_pickle=False)", "yaml.safe_load(t)", "json.load(f)", "run(x, shell=False)"],
+)
+def test_the_search_for_dangers_lets_harmless_things_pass(code: str) -> None:
+    assert not list(dangers(ast.parse(code)))
+
+
+@pytest.mark.parametrize("module", modules())
+def test_nothing_runs_code_from_outside(module: str) -> None:
+    found = list(dangers(modules()[module]))
+    if module == MAY_UNPICKLE:
+        found = [danger for danger in found if danger not in ("import pickle", "from pickle import Unpickler")]
+    assert not found
+
+
+def test_the_one_unpickler_knows_its_names() -> None:
+    if MAY_UNPICKLE not in modules():
+        pytest.skip("the source is not there yet")
+    tree = modules()[MAY_UNPICKLE]
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    methods = {item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef)}
+    assert "find_class" in methods, "an Unpickler without find_class knows every name there is"
+    called = {
+        f"{node.func.value.id}.{node.func.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
+    }
+    assert not called & {"pickle.load", "pickle.loads", "pickle.Unpickler"}

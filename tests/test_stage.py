@@ -1,0 +1,536 @@
+"""An output appears whole or not at all, whatever happens in the middle."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nofrost
+from nofrost import stage
+from nofrost.errors import StoppedError, UserError
+from nofrost.files import atomic_file, read_json, write_json
+from nofrost.stage import disk_error, record, stage_output
+
+OTHER_SYSTEM = not hasattr(os, "geteuid") or sys.platform != "linux"
+
+
+def run(out: Path, value: str = "new", *, seed: int = 0, resumable: bool = False) -> None:
+    """A small stage: two files and a record."""
+    with stage_output(out, fingerprint={"seed": seed}, resumable=resumable) as folder:
+        (folder / "a.txt").write_text(value)
+        (folder / "sub").mkdir(exist_ok=True)
+        (folder / "sub" / "b.txt").write_text(value)
+        write_json(folder / "record.json", {"value": value})
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def whole(value: str) -> dict[str, str]:
+    return {"a.txt": value, "record.json": json.dumps({"value": value}, indent=2) + "\n", "sub/b.txt": value}
+
+
+def complaint(error: pytest.ExceptionInfo[UserError], out: Path) -> str:
+    message = str(error.value)
+    assert message.startswith(f"cannot write {out}: ")
+    assert "\n" not in message
+    assert "Errno" not in message
+    return message
+
+
+def test_the_output_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with stage_output(out, fingerprint={}) as folder:
+        (folder / "a.txt").write_text("x")
+        assert not out.exists()
+        assert folder.parent == out.parent, "a rename must not cross file systems"
+    assert content(out) == {"a.txt": "x"}
+    assert names(out.parent) == ["out"]
+
+
+def test_an_earlier_output_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(out, "old")
+    (out / "sub" / "gone.txt").write_text("only in the old one")
+    run(out, "new")
+    assert content(out) == whole("new")
+    assert names(tmp_path) == ["out"]
+
+
+def test_equal_work_gives_equal_files_however_often_and_where(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    run(tmp_path / "b")
+    run(tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "b") == whole("new")
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("error", [RuntimeError, UserError, StoppedError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_earlier_output_untouched_and_comes_through(
+    tmp_path: Path, error: type[BaseException], resumable: bool
+) -> None:
+    out = tmp_path / "out"
+    run(out, "old")
+    with pytest.raises(error), stage_output(out, fingerprint={}, resumable=resumable) as folder:  # noqa: PT012
+        (folder / "a.txt").write_text("half")
+        assert content(out) == whole("old")
+        raise error
+    assert content(out) == whole("old")
+    assert names(tmp_path) == (["out", "out.partial"] if resumable else ["out"])
+
+
+def test_a_resumable_stage_finds_what_it_saved_and_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(StoppedError), stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:  # noqa: PT012
+        (folder / "a.txt").write_text("saved")
+        raise StoppedError
+    with stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:
+        assert (folder / "a.txt").read_text() == "saved"
+    assert content(out) == {"a.txt": "saved"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ({"seed": 0}, {"seed": 0}, True),
+        ({"seed": 0}, {"seed": 1}, False),
+        ({"seed": 0}, {"seed": 0, "lr": 1}, False),
+        ({"steps": (1, 2), 3: None}, {"steps": [1, 2], "3": None}, True),
+        ({"lr": 0.1 + 0.2}, {"lr": 0.1 + 0.2}, True),
+    ],
+)
+def test_saved_work_is_kept_for_the_same_fingerprint_only(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], kept: bool
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError), stage_output(out, fingerprint=first, resumable=True) as folder:  # noqa: PT012
+        (folder / "state").touch()
+        raise RuntimeError
+    with stage_output(out, fingerprint=second, resumable=True) as folder:
+        assert (folder / "state").exists() == kept
+
+
+@pytest.mark.parametrize("damage", ["", "{", None])
+def test_saved_work_whose_fingerprint_is_damaged_is_dropped(tmp_path: Path, damage: str | None) -> None:
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    (partial / "state").touch()
+    if damage is not None:
+        (partial / stage.FINGERPRINT).write_text(damage)
+    run(tmp_path / "out", resumable=True)
+    assert content(tmp_path / "out") == whole("new")
+
+
+def test_a_stage_that_cannot_resume_never_finds_files_of_a_killed_run(tmp_path: Path) -> None:
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    write_json(partial / stage.FINGERPRINT, {"seed": 0})
+    (partial / "stale").touch()
+    run(tmp_path / "out")
+    assert content(tmp_path / "out") == whole("new")
+
+
+def test_half_written_files_of_a_killed_run_do_not_get_into_the_output(tmp_path: Path) -> None:
+    partial = tmp_path / "out.partial"
+    (partial / "sub").mkdir(parents=True)
+    write_json(partial / stage.FINGERPRINT, {"seed": 0})
+    for folder in (partial, partial / "sub"):
+        with atomic_file(folder / "b.txt"):
+            (half,) = folder.glob(".b.txt.*")
+            half.with_suffix(".copy").touch()
+        half.with_suffix(".copy").rename(half)
+    (partial / "saved").touch()
+    run(tmp_path / "out", resumable=True)
+    assert set(content(tmp_path / "out")) == {*whole("new"), "b.txt", "saved"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nofrost import stage
+from nofrost.files import write_json
+
+resumable, where = sys.argv[2] == "True", sys.argv[3]
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Moment(Path().__class__):
+    def rename(self, target):
+        if where == "before " + Path(target).name:
+            die()
+        moved = super().rename(target)
+        if where == "after " + Path(target).name:
+            die()
+        return moved
+
+with stage.stage_output(Moment(sys.argv[1]), fingerprint={"seed": 0}, resumable=resumable) as folder:
+    (folder / "a.txt").write_text("new")
+    if where == "inside":
+        die()
+    (folder / "sub").mkdir(exist_ok=True)
+    (folder / "sub" / "b.txt").write_text("new")
+    write_json(folder / "record.json", {"value": "new"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        ("inside", ["out", "out.partial"]),
+        ("before out.earlier", ["out", "out.partial"]),
+        ("after out.earlier", ["out.earlier", "out.partial"]),
+        ("before out", ["out.earlier", "out.partial"]),
+        ("after out", ["out", "out.earlier"]),
+    ],
+)
+@pytest.mark.parametrize("resumable", [False, True])
+def test_a_kill_at_any_moment_loses_no_output_and_leaves_no_half_one(
+    tmp_path: Path, where: str, left: list[str], resumable: bool
+) -> None:
+    out = tmp_path / "out"
+    run(out, "old")
+    command = [sys.executable, "-c", KILLED, str(out), str(resumable), where]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert names(tmp_path) == left
+    if out.exists():
+        assert content(out) == whole("new" if where == "after out" else "old")
+    else:
+        assert content(tmp_path / "out.earlier") == whole("old")
+    with pytest.raises(RuntimeError), stage_output(out, fingerprint={"seed": 0}):  # noqa: PT012
+        assert content(out) == whole("new" if where == "after out" else "old"), "the next start brings it back"
+        raise RuntimeError
+    run(out, "newer")
+    assert content(out) == whole("newer")
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_kill_by_another_process_in_the_middle_of_writing_leaves_the_earlier_output(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(out, "old")
+    script = f"""
+from pathlib import Path
+from nofrost.stage import stage_output
+with stage_output(Path({str(out)!r}), fingerprint={{"seed": 0}}, resumable=True) as folder:
+    with (folder / "a.txt").open("w") as file:
+        while True:
+            file.write("x" * 1000)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        growing = tmp_path / "out.partial" / "a.txt"
+        limit = time.monotonic() + 20
+        while not (growing.exists() and growing.stat().st_size) and time.monotonic() < limit:
+            time.sleep(0.005)
+        assert growing.stat().st_size
+    finally:
+        process.kill()
+        process.wait()
+    assert content(out) == whole("old")
+    run(out, "new", resumable=True)
+    assert content(out) == whole("new")
+
+
+def test_a_failed_last_rename_puts_the_earlier_output_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    run(out, "old")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == "out.partial":
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(UserError) as caught:
+        run(out, "new")
+    assert "input/output error" in complaint(caught, out)
+    assert content(out) == whole("old")
+
+
+@pytest.mark.parametrize("kind", ["file", "link to a file"])
+def test_a_file_where_the_folder_should_be_is_refused_before_any_work(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    (out if kind == "file" else tmp_path / "real").write_text("precious")
+    if kind != "file":
+        out.symlink_to(tmp_path / "real")
+    with pytest.raises(UserError) as caught:
+        run(out)
+    assert "a file stands where the folder should be" in complaint(caught, out)
+    assert out.read_text() == "precious"
+
+
+def test_a_folder_of_other_things_is_never_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "photos"
+    out.mkdir()
+    (out / "holiday.png").write_text("precious")
+    with pytest.raises(UserError) as caught:
+        run(out)
+    assert "it holds 'holiday.png' and is no output of a stage" in complaint(caught, out)
+    assert content(out) == {"holiday.png": "precious"}
+    assert names(tmp_path) == ["photos"]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    run(tmp_path / "out")
+    assert content(tmp_path / "out") == whole("new")
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "../here"])
+def test_the_current_folder_and_those_above_it_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(UserError) as caught:
+        run(Path(name))
+    message = complaint(caught, Path(name))
+    assert "name" in message
+    assert names(tmp_path) == ["here"]
+
+
+def test_a_relative_output_lies_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(Path("out"), "old")
+    run(Path("out"))
+    assert content(tmp_path / "out") == whole("new")
+
+
+def test_an_output_that_is_a_link_is_made_where_the_link_points(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    out = tmp_path / "out"
+    out.symlink_to(tmp_path / "big" / "real")
+    for value in ("old", "new"):
+        run(out, value)
+        assert out.is_symlink()
+        assert content(tmp_path / "big" / "real") == whole(value)
+    assert names(tmp_path) == ["big", "out"]
+    assert names(tmp_path / "big") == ["real"]
+
+
+@pytest.mark.skipif(OTHER_SYSTEM, reason="/proc and /sys are Linux's")
+@pytest.mark.parametrize("out", ["/proc/nofrost/out", "/sys/nofrost/out"])
+def test_a_place_where_nothing_can_be_made_ends_in_one_sentence(out: str) -> None:
+    with pytest.raises(UserError) as caught:
+        run(Path(out))
+    complaint(caught, Path(out))
+
+
+def test_other_places_that_cannot_be_end_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for out, words in (
+        (tmp_path / "file" / "out", "a part of the path is a file"),
+        (tmp_path / ("x" * 300), "file name too long"),
+        (tmp_path / "circle" / "out", "name another"),
+        (tmp_path / "circle", "name another"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run(out)
+        assert words in complaint(caught, out)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB of its own; needs root."""
+    if OTHER_SYSTEM or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "nofrost-test", str(folder)]
+    try:
+        made = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        made = False
+    if not made:
+        pytest.skip("this system lets nobody mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def big_text(folder: Path) -> None:
+    (folder / "big.txt").write_text("x" * 500_000)
+
+
+def big_array(folder: Path) -> None:
+    np.save(folder / "big.npy", np.zeros(500_000))
+
+
+def big_json(folder: Path) -> None:
+    write_json(folder / "big.json", ["x"] * 100_000)
+
+
+@pytest.mark.parametrize("write", [big_text, big_array, big_json])
+def test_a_full_disk_ends_in_one_sentence_and_leaves_the_earlier_output(mounted: Path, write: Any) -> None:
+    out = mounted / "out"
+    run(out, "old")
+    with pytest.raises(UserError) as caught, stage_output(out, fingerprint={}) as folder:
+        write(folder)
+    message = complaint(caught, out)
+    assert "no space is left" in message or "took a part of a file only" in message
+    assert "free some" in message
+    assert content(out) == whole("old")
+    run(out, "new")
+    assert content(out) == whole("new")
+
+
+def test_a_full_disk_ends_the_writing_of_images_in_one_sentence_not_with_a_dead_process(mounted: Path) -> None:
+    script = f"""
+import numpy as np
+from pathlib import Path
+from nofrost.data import write_images
+from nofrost.stage import stage_output
+try:
+    with stage_output(Path({str(mounted / "out")!r}), fingerprint={{}}) as folder:
+        write_images(folder / "images.npy", [np.zeros((64, 32, 32, 3), np.uint8)] * 4, (256, 32, 32, 3))
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"cannot write {mounted / 'out'}: no space is left on the device")
+
+
+def test_a_full_disk_keeps_what_a_resumable_stage_had_saved(mounted: Path) -> None:
+    out = mounted / "out"
+    with pytest.raises(UserError), stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:  # noqa: PT012
+        (folder / "saved").write_text("work")
+        big_text(folder)
+    (mounted / "out.partial" / "big.txt").unlink()
+    with stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:
+        assert (folder / "saved").read_text() == "work"
+
+
+def test_a_read_only_disk_ends_in_one_sentence(mounted: Path) -> None:
+    run(mounted / "out", "old")
+    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    for out in (mounted / "out", mounted / "deep" / "out"):
+        with pytest.raises(UserError) as caught:
+            run(out)
+        assert "the file system is read-only" in complaint(caught, out)
+    assert content(mounted / "out") == whole("old")
+
+
+def test_a_mount_point_is_refused_before_any_work_since_it_cannot_be_replaced(mounted: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        run(mounted)
+    assert "it is a mount point" in complaint(caught, mounted)
+    run(mounted / "out")
+    assert content(mounted / "out") == whole("new")
+
+
+@pytest.mark.skipif(OTHER_SYSTEM, reason="limits of file sizes are POSIX's")
+@pytest.mark.parametrize("write", ["big_text", "big_json"])
+def test_a_file_that_grows_too_large_ends_in_one_sentence(tmp_path: Path, write: str) -> None:
+    script = f"""
+import resource
+from pathlib import Path
+from nofrost.files import write_json
+from nofrost.stage import stage_output
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    with stage_output(Path({str(tmp_path / "out")!r}), fingerprint={{}}) as folder:
+        if {write!r} == "big_text":
+            (folder / "big.txt").write_text("x" * 500_000)
+        write_json(folder / "big.json", ["x"] * 100_000)
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"cannot write {tmp_path / 'out'}: the file grew larger than this system allows")
+    assert names(tmp_path) == []
+
+
+def test_an_error_about_an_input_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError), stage_output(out, fingerprint={}):
+        (tmp_path / "input" / "missing.json").read_text()
+    for code in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENOSPC):
+        with pytest.raises(OSError) as caught, stage_output(out, fingerprint={}):  # noqa: PT011
+            raise OSError(code, os.strerror(code), str(tmp_path / "input" / "a.npy"))
+        assert not isinstance(caught.value, UserError)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "blamed"),
+    [
+        (errno.ENOSPC, None, True),
+        (errno.EDQUOT, None, True),
+        (errno.EFBIG, None, True),
+        (errno.EROFS, None, True),
+        (errno.EACCES, None, False),
+        (errno.ENOENT, None, False),
+        (errno.EACCES, "out.partial/a.txt", True),
+        (errno.ENOSPC, "out.partial/deep/a.txt", True),
+        (errno.EACCES, "out", True),
+        (errno.EACCES, "out/a.txt", True),
+        (errno.EACCES, ".out.x7.tmp", True),
+        (errno.EACCES, ".", True),
+        (errno.EACCES, "output/a.txt", False),
+        (errno.EACCES, "out.partially/a.txt", False),
+        (errno.ENOSPC, "input/a.txt", False),
+        (errno.ENOENT, "out.partial/a.txt", False),
+        (None, "out.partial/a.txt", False),
+    ],
+)
+@pytest.mark.parametrize("form", [str, os.fsencode])
+def test_an_error_is_about_the_output_only_when_its_file_belongs_to_it(
+    tmp_path: Path, code: int | None, file: str | None, blamed: bool, form: Any
+) -> None:
+    error = OSError("odd") if code is None else OSError(code, "words", file and form(tmp_path / file))
+    told = disk_error(error, tmp_path / "out")
+    assert isinstance(told, UserError) if blamed else told is error
+
+
+def test_an_error_that_names_an_open_file_by_its_number_is_no_reason_to_stumble(tmp_path: Path) -> None:
+    error = OSError(errno.EBADF, "Bad file descriptor", 3)
+    assert disk_error(error, tmp_path) is error
+
+
+def test_a_bug_of_a_stage_stays_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError), stage_output(tmp_path / "out", fingerprint={}) as folder:  # noqa: PT012
+        (folder / "a").mkdir()
+        (folder / "a").mkdir()
+
+
+def test_a_fingerprint_that_is_no_json_is_refused_before_any_work(tmp_path: Path) -> None:
+    for wrong in (float("nan"), {1, 2}):
+        with pytest.raises((ValueError, TypeError)), stage_output(tmp_path / "out", fingerprint={"x": wrong}):
+            pytest.fail("the block must not start")
+    assert names(tmp_path) == []
+
+
+def test_the_record_holds_how_an_output_was_made_and_nothing_of_the_place(tmp_path: Path) -> None:
+    made = record("train", config={"a": 1}, inputs={"dataset": "f00"}, seeds={"seed": 3}, libraries=("numpy", "torch"))
+    assert made == {
+        "stage": "train",
+        "nofrost": nofrost.__version__,
+        "config": {"a": 1},
+        "inputs": {"dataset": "f00"},
+        "seeds": {"seed": 3},
+        "libraries": {"numpy": version("numpy"), "torch": version("torch")},
+    }
+    write_json(tmp_path / "record.json", made)
+    assert read_json(tmp_path / "record.json") == made
