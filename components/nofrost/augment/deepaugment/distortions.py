@@ -1,0 +1,142 @@
+"""What is done to weights and activations: small changes of a known kind and random place and size.
+
+A distortion takes values [N, F, ...], for each of N images F filters (weights) or F channels (activations), and a
+strength in (0, 1] for each image. It returns changed values of the same shape. It never mixes images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nofrost.augment.deepaugment.chance import Chance
+
+Distortion = Callable[[Tensor, Tensor, Chance], Tensor]
+
+
+def negate(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Change the sign of up to 15 % of the filters."""
+    return torch.where(_share(values, 0.15 * strength, chance), -values, values)
+
+
+def drop(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Set up to 30 % of the filters to zero."""
+    return torch.where(_share(values, 0.3 * strength, chance), 0.0, values)
+
+
+def scale(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Multiply every filter by a factor of its own, log-normal with a deviation of up to 0.5."""
+    factors = (0.5 * strength[:, None] * chance.normal(*values.shape[:2])).exp()
+    return values * _like(factors, values)
+
+
+def add_noise(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Add Gaussian noise of up to 40 % of each filter's own standard deviation."""
+    deviation = values.flatten(2).std(dim=2, correction=0)
+    return values + _like(0.4 * strength[:, None] * deviation, values) * chance.normal(*values.shape)
+
+
+def exchange(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Put another filter of the same layer in the place of up to 30 % of the filters."""
+    return torch.where(_share(values, 0.3 * strength, chance), _shuffled(values, chance), values)
+
+
+def blend(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Mix every filter with another of the same layer, up to half and half."""
+    part = _like(0.5 * strength[:, None] * chance.uniform(*values.shape[:2]), values)
+    return torch.lerp(values, _shuffled(values, chance), part)
+
+
+def mirror(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Mirror the kernels of up to half of the filters."""
+    return torch.where(_share(values, 0.5 * strength, chance), values.flip(-1), values)
+
+
+def turn(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Turn the kernels of up to half of the filters by a quarter."""
+    return torch.where(_share(values, 0.5 * strength, chance), values.rot90(dims=(-2, -1)), values)
+
+
+def shift(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Move up to 30 % of the filters by one pixel."""
+    moved = torch.where(_share(values, torch.full_like(strength, 0.5), chance), values.roll(1, -1), values.roll(-1, -2))
+    return torch.where(_share(values, 0.3 * strength, chance), moved, values)
+
+
+def soften(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Pull every kernel towards its mean, or push it away from it, by up to 60 %."""
+    mean = values.mean(dim=(-2, -1), keepdim=True).expand_as(values)
+    part = 0.6 * strength[:, None] * (2 * chance.uniform(*values.shape[:2]) - 1)
+    return torch.lerp(values, mean, _like(part, values))
+
+
+def flatten_sizes(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Pull all weights of every filter towards one size, keeping signs, by up to 60 %."""
+    size = values.abs().flatten(2).mean(dim=2)
+    part = 0.6 * strength[:, None] * chance.uniform(*values.shape[:2])
+    return torch.lerp(values, values.sign() * _like(size, values), _like(part, values))
+
+
+def prune(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Set the weights of every filter to zero that are smaller than up to 60 % of its mean size."""
+    size = values.abs().flatten(2).mean(dim=2)
+    bound = 0.6 * strength[:, None] * chance.uniform(*values.shape[:2]) * size
+    return torch.where(values.abs() < _like(bound, values), 0.0, values)
+
+
+def blur(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Average up to half of the channels over 3 x 3 pixels."""
+    average = F.avg_pool2d(values, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.where(_share(values, 0.5 * strength, chance), average, values)
+
+
+def saturate(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
+    """Press the values of every channel together where they are far from zero, by up to 60 %."""
+    deviation = _like(values.flatten(2).std(dim=2, correction=0) + 1e-6, values)
+    part = _like(0.6 * strength[:, None] * chance.uniform(*values.shape[:2]), values)
+    return torch.lerp(values, deviation * torch.tanh(values / deviation), part)
+
+
+WEIGHT_DISTORTIONS: tuple[Distortion, ...] = (
+    negate,
+    drop,
+    scale,
+    add_noise,
+    exchange,
+    blend,
+    mirror,
+    turn,
+    shift,
+    soften,
+    flatten_sizes,
+    prune,
+)
+ACTIVATION_DISTORTIONS: tuple[Distortion, ...] = (
+    negate,
+    drop,
+    scale,
+    add_noise,
+    exchange,
+    blend,
+    shift,
+    blur,
+    saturate,
+)
+
+
+def _share(values: Tensor, share: Tensor, chance: Chance) -> Tensor:
+    """Return a bool mask that picks each filter with probability `share` [N], shaped to go with `values`."""
+    return _like(chance.uniform(*values.shape[:2]) < share[:, None], values)
+
+
+def _shuffled(values: Tensor, chance: Chance) -> Tensor:
+    order = chance.order(*values.shape[:2])
+    return values.gather(1, _like(order, values).expand_as(values))
+
+
+def _like(factors: Tensor, values: Tensor) -> Tensor:
+    """Return [N, F] shaped to go with values [N, F, ...]."""
+    return factors.reshape(*factors.shape, *[1] * (values.dim() - 2))

@@ -1,0 +1,35 @@
+"""Method tda: one texture-debiased version of every training image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nofrost.augment.common import batches, correlation, derived_seed, one_thread, reported, reproducible_device, small
+from nofrost.config import AugmentationSpec
+from nofrost.data import Split, from_tensor, to_tensor, write_images
+from nofrost.transforms.texture_debiased import texture_debiased
+
+PROVENANCE = "Hermann et al. 2020 (texture-debiased augmentation) with the settings of 001's code"
+
+
+def make_tda(train: Split, config: AugmentationSpec, folder: Path) -> dict[str, Any]:
+    """Write ``images.npy`` [N, H, W, C] into `folder` and return the metrics."""
+    correlations: list[float] = []
+
+    def generated(device: torch.device) -> Iterator[NDArray[np.uint8]]:
+        for number, rows in enumerate(batches(len(train), *train.images.shape[1:3])):
+            originals = to_tensor(train.images[rows]).to(device)
+            generator = torch.Generator().manual_seed(derived_seed(config.seed, "tda", number))
+            debiased = texture_debiased(originals, config.tda, generator)
+            correlations.append(float(correlation(originals, debiased).sum()))
+            yield from_tensor(debiased)
+
+    with reproducible_device() as device, one_thread(when=small(train.images)):
+        write_images(folder / "images.npy", reported("tda", generated(device), len(train)), train.images.shape)
+    return {"mean_correlation": round(sum(correlations) / len(train), 4)}

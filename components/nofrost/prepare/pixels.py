@@ -1,0 +1,68 @@
+"""Pixels on their way into a dataset: resizing, float images, and the statistics of all training pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+BATCH_BYTES = 4_000_000
+
+
+def batch_length(shape: tuple[int, int, int]) -> int:
+    """Return how many images of `shape` (H, W, C) make a batch of about 4 MB."""
+    return max(1, BATCH_BYTES // int(np.prod(shape)))
+
+
+def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
+    """Return the image with its shorter side resized to `size` pixels (bicubic, antialiased), then cropped centrally
+    to a square."""
+    if image.size == (size, size):
+        return image
+    width, height = image.size
+    shorter = min(width, height)
+    target = (round(width * size / shorter), round(height * size / shorter))
+    resized = image.resize(target, Image.Resampling.BICUBIC)
+    left, top = (resized.width - size) // 2, (resized.height - size) // 2
+    return resized.crop((left, top, left + size, top + size))
+
+
+def resize_batch(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
+    """Return images uint8 [n, H, W, C], C 1 or 3, as uint8 [n, size, size, C]; `size` None keeps them as they are."""
+    if size is None or images.shape[1:3] == (size, size):
+        return images
+    channels = images.shape[3]
+    flat = images[..., 0] if channels == 1 else images
+    resized = [np.asarray(resize_and_crop(Image.fromarray(image), size)) for image in flat]
+    return np.stack(resized).reshape(len(images), size, size, channels)
+
+
+def to_levels(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return float images in [0, 1] as uint8 levels, rounded to the nearest; uint8 images as they are."""
+    return images if images.dtype == np.uint8 else np.rint(images * 255.0).astype(np.uint8)
+
+
+class PixelStatistics:
+    """Mean and standard deviation of all pixels of a channel, from exact counts of the 256 levels: the result does
+    not depend on the order or the size of batches."""
+
+    def __init__(self, channels: int) -> None:
+        self.counts = np.zeros((channels, 256), dtype=np.int64)
+
+    def watch(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the batches uint8 [n, H, W, C] as they come, and count their levels."""
+        for batch in batches:
+            for channel, counts in enumerate(self.counts):
+                counts += np.bincount(batch[..., channel].ravel(), minlength=256)
+            yield batch
+
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and (population) standard deviation of each channel, in [0, 1]."""
+        levels = np.arange(256) / 255
+        shares = self.counts / self.counts.sum(axis=1, keepdims=True)
+        mean = shares @ levels
+        variance = (shares * np.square(levels - mean[:, None])).sum(axis=1)
+        return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())

@@ -1,0 +1,116 @@
+"""Which images of a source go into which split: stratified, seeded, nothing of the test split in the other two.
+
+Every class is shuffled once; all choices are prefixes of that order, so a smaller `limit` keeps a subset of what a
+larger one keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config import DatasetSpec
+from nofrost.errors import UserError
+from nofrost.prepare.sources import Part, Source
+
+Integers = NDArray[np.int64]
+SplitRows = dict[str, tuple[Part, Integers]]
+
+# Which images of a source's own test split a `limit` keeps does not depend on the seed: two splits of the training
+# images are compared on the same test images.
+_OWN_TEST_SEED = 0
+
+
+def split_rows(source: Source, config: DatasetSpec) -> SplitRows:
+    """Return for "train", "selection" and "test" the part of the source they are read from and the rows, ascending.
+
+    A source's own test split is kept as it is; otherwise `test_share` of every class becomes the test split. Then
+    `selection_share` of what is left of every class becomes the selection split. Every split gets at least one image
+    of every class. `limit` keeps so many images in all, as evenly over classes as their sizes allow, and shared
+    between a source's own splits in proportion to their sizes.
+
+    Raises:
+        UserError: a class has too few images, or `limit` is too small for every class to be in every split.
+    """
+    _check_limit(config.limit, len(source.classes))
+    train = source.train
+    ranks = _ranks(train.labels, config.seed)
+    if source.test is None:
+        counts = _class_counts(train, source.classes, 3, "one each for train, selection and test")
+        quota = _balanced(counts, config.limit)
+        n_test = _share(quota, config.test_share, reserve=2)
+        test_part, test = train, ranks < n_test[train.labels]
+    else:
+        counts = _class_counts(train, source.classes, 2, "one each for train and selection")
+        test_counts = _class_counts(source.test, source.classes, 1, "in the test split")
+        train_limit, test_limit = _shared_limit(config.limit, len(train.labels), len(source.test.labels), len(counts))
+        quota = _balanced(counts, train_limit)
+        n_test = np.zeros_like(quota)
+        test_ranks = _ranks(source.test.labels, _OWN_TEST_SEED)
+        test_part, test = source.test, test_ranks < _balanced(test_counts, test_limit)[source.test.labels]
+    n_selection = _share(quota - n_test, config.selection_share, reserve=1)
+    first, second, last = (n[train.labels] for n in (n_test, n_test + n_selection, quota))
+    return {
+        "train": (train, np.flatnonzero((ranks >= second) & (ranks < last))),
+        "selection": (train, np.flatnonzero((ranks >= first) & (ranks < second))),
+        "test": (test_part, np.flatnonzero(test)),
+    }
+
+
+def _ranks(labels: Integers, seed: int) -> Integers:
+    """Return for every image its place in the seeded order of its class: 0 for the first of each class."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
+    starts = np.searchsorted(labels[order], labels[order])
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[order] = np.arange(len(labels)) - starts
+    return ranks
+
+
+def _class_counts(part: Part, classes: Sequence[str], least: int, purpose: str) -> Integers:
+    counts = np.bincount(part.labels, minlength=len(classes))
+    short = np.flatnonzero(counts < least)
+    if len(short):
+        name, count = classes[short[0]], counts[short[0]]
+        raise UserError(
+            f"class {name!r} has {count} image{'' if count == 1 else 's'}: it needs at least {least}, {purpose}; "
+            "add images or remove the class"
+        )
+    return counts
+
+
+def _check_limit(limit: int | None, n_classes: int) -> None:
+    if limit is not None and limit < 3 * n_classes:
+        raise UserError(
+            f"dataset.limit is {limit}: with {n_classes} classes it must be at least {3 * n_classes}, so that every "
+            "class is in train, selection and test"
+        )
+
+
+def _share(counts: Integers, share: float, reserve: int) -> Integers:
+    """Return `share` of the counts, rounded, at least 1, leaving at least `reserve`."""
+    rounded: Integers = np.floor(counts * share + 0.5).astype(np.int64)
+    return np.clip(rounded, 1, counts - reserve)
+
+
+def _balanced(counts: Integers, limit: int | None) -> Integers:
+    """Return how many of each class are kept: `limit` in all, no class more than one above another unless the
+    other's images are used up. Grows with `limit` in every class."""
+    if limit is None or limit >= counts.sum():
+        return counts
+    low, high = 0, int(counts.max())  # the largest level that all classes can be filled to lies in [low, high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if np.minimum(counts, middle).sum() <= limit else (low, middle)
+    kept = np.minimum(counts, low)
+    kept[np.flatnonzero(counts > low)[: limit - kept.sum()]] += 1
+    return kept
+
+
+def _shared_limit(limit: int | None, n_train: int, n_test: int, n_classes: int) -> tuple[int | None, int | None]:
+    """Return `limit` shared between train and test in proportion to their sizes, enough for every class in each."""
+    if limit is None or limit >= n_train + n_test:
+        return None, None
+    test = min(max(limit * n_test // (n_train + n_test), n_classes), limit - 2 * n_classes)
+    return limit - test, test

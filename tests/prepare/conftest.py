@@ -1,0 +1,70 @@
+"""What the tests of prepare share: small sources made on the spot, and the bytes of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from nofrost.prepare.sources import Part, Source
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture
+def paint() -> Paint:
+    """Return a function that saves an image of random pixels, of a size (width, height) and a mode."""
+
+    def save(path: Path, size: tuple[int, int] = (12, 10), mode: str = "RGB", **options: object) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "big")
+        channels = {"L": (), "LA": (2,), "RGB": (3,), "RGBA": (4,)}[mode]
+        pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], *channels), dtype=np.uint8)
+        Image.fromarray(pixels, mode=None).save(path, **options)  # type: ignore[arg-type]
+        return path
+
+    return save
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path, paint: Paint) -> Path:
+    """Two classes of five colour images each, 12 pixels wide and 10 high."""
+    for name in ("cat", "dog"):
+        for number in range(5):
+            paint(tmp_path / "source" / name / f"{number}.png")
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def folder_bytes() -> Callable[[Path], dict[str, str]]:
+    """Return a function that gives the SHA-256 of every file of a folder by its relative path."""
+
+    def digests(folder: Path) -> dict[str, str]:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    return digests
+
+
+@pytest.fixture(scope="session")
+def labelled() -> Callable[..., Source]:
+    """Return a function that makes a source of 1 x 1 images with these labels."""
+
+    def part(labels: list[int]) -> Part:
+        array = np.array(labels, dtype=np.int64)
+
+        def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+            yield array[rows].astype(np.uint8).reshape(-1, 1, 1, 1)
+
+        return Part(array, (1, 1, 1), read)
+
+    def make(train: list[int], test: list[int] | None = None) -> Source:
+        classes = tuple(f"class {label}" for label in range(max(train) + 1))
+        return Source("made", classes, part(train), part(test) if test else None, "made here", "none", {})
+
+    return make

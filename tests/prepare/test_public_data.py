@@ -1,0 +1,56 @@
+"""The published sets themselves, where the machine has them in ../shared/data beside the repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nofrost.config import DatasetSpec
+from nofrost.prepare import run
+from nofrost.prepare.pixels import PixelStatistics
+from nofrost.prepare.sources import open_source
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not (DATA / name).exists(), reason=f"needs {name} in ../shared/data")
+
+
+@needs("cifar10/unpack.py")
+def test_cifar10_has_its_published_counts_and_statistics(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, DATA / "cifar10" / "unpack.py", tmp_path], check=True, capture_output=True)
+    source = open_source(DatasetSpec(source="cifar10", path=str(tmp_path)))
+    assert source.test is not None
+    assert np.bincount(source.train.labels).tolist() == [5000] * 10
+    assert np.bincount(source.test.labels).tolist() == [1000] * 10
+    statistics = PixelStatistics(3)
+    deque(statistics.watch(source.train.read(np.arange(50_000))), maxlen=0)
+    mean, std = statistics.mean_and_std()
+    assert mean == pytest.approx([0.49139968, 0.48215841, 0.44653091], abs=1e-8)
+    assert std == pytest.approx([0.24703223, 0.24348513, 0.26158784], abs=1e-8)
+
+
+@needs("mnist")
+def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
+    metrics = run(DatasetSpec(source="idx", path=str(DATA / "mnist")), tmp_path / "out")
+    assert metrics == {
+        "train_images": 54_000,
+        "selection_images": 6_000,
+        "test_images": 10_000,
+        "classes": 10,
+        "image_size": [28, 28],
+        "channels": 1,
+    }
+
+
+@needs("imagenette-mini")
+def test_photographs_keep_their_own_test_split(tmp_path: Path) -> None:
+    metrics = run(DatasetSpec(source="folder", path=str(DATA / "imagenette-mini"), image_size=48), tmp_path / "out")
+    assert [metrics[f"{name}_images"] for name in ("train", "selection", "test")] == [450, 50, 500]
+    assert metrics["channels"] == 3

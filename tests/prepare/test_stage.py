@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from nofrost.config import DatasetSpec
+from nofrost.data import SPLITS, read_manifest, read_split
+from nofrost.errors import UserError
+from nofrost.prepare import run
+from nofrost.prepare.sources import SOURCES
+
+FolderBytes = Callable[[Path], dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("prepared") / "digits"
+    run(DatasetSpec(), out)
+    return out
+
+
+def test_every_source_of_the_schema_exists() -> None:
+    assert set(SOURCES) == set(typing.get_args(DatasetSpec.model_fields["source"].annotation))
+
+
+def test_digits_are_the_images_and_labels_of_scikit_learn(digits: Path) -> None:
+    values, labels = load_digits(return_X_y=True)
+    expected = np.rint(values * 255 / 16).reshape(-1, 8, 8, 1)
+    seen = []
+    for name in SPLITS:
+        split = read_split(digits, name, verify=True)
+        np.testing.assert_array_equal(split.images, expected[split.indices])
+        np.testing.assert_array_equal(split.labels, labels[split.indices])
+        seen.append(split.indices)
+    assert sorted(np.concatenate(seen).tolist()) == list(range(1797))
+
+
+def test_rows_are_sorted_by_their_position_in_the_source(digits: Path) -> None:
+    for name in SPLITS:
+        assert (np.diff(read_split(digits, name).indices) > 0).all()
+
+
+def test_mean_and_std_are_those_of_the_training_pixels(digits: Path) -> None:
+    manifest = read_manifest(digits)
+    pixels = np.array(read_split(digits, "train").images) / 255
+    assert manifest.mean == pytest.approx([pixels.mean()], abs=1e-12)
+    assert manifest.std == pytest.approx([pixels.std()], abs=1e-12)
+
+
+def test_the_manifest_and_metrics_describe_what_is_there(digits: Path) -> None:
+    manifest = read_manifest(digits)
+    metrics = json.loads((digits / "metrics.json").read_text())
+    assert manifest.classes == tuple("0123456789")
+    assert (manifest.image_size, manifest.channels, manifest.licence) == ((8, 8), 1, "CC BY 4.0")
+    assert metrics == {
+        **{f"{name}_images": len(read_split(digits, name)) for name in SPLITS},
+        "classes": 10,
+        "image_size": [8, 8],
+        "channels": 1,
+    }
+    for name in SPLITS:
+        counts = np.bincount(read_split(digits, name).labels, minlength=10)
+        assert manifest.splits[name].class_counts == tuple(counts.tolist())
+
+
+def test_metrics_are_returned_as_written(tmp_path: Path) -> None:
+    metrics = run(DatasetSpec(limit=60), tmp_path / "out")
+    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert sum(metrics[f"{name}_images"] for name in SPLITS) == 60
+
+
+def test_image_size_resizes_by_bicubic_interpolation(tmp_path: Path) -> None:
+    run(DatasetSpec(image_size=16, limit=60), tmp_path / "out")
+    split = read_split(tmp_path / "out", "test")
+    values = np.rint(load_digits(return_X_y=True)[0].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    for image, index in zip(split.images, split.indices, strict=True):
+        expected = Image.fromarray(values[index]).resize((16, 16), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(image[..., 0], np.asarray(expected))
+
+
+def test_the_same_configuration_makes_the_same_bytes_anywhere(tmp_path: Path, folder_bytes: FolderBytes) -> None:
+    config = DatasetSpec(limit=100)
+    run(config, tmp_path / "one")
+    run(config.model_copy(update={"path": "/somewhere/else"}), tmp_path / "below" / "another name")
+    run(config.model_copy(update={"seed": 1}), tmp_path / "other seed")
+    first = folder_bytes(tmp_path / "one")
+    assert first == folder_bytes(tmp_path / "below" / "another name")
+    assert first["train/indices.npy"] != folder_bytes(tmp_path / "other seed")["train/indices.npy"]
+
+
+def test_a_moved_folder_of_images_makes_the_same_bytes(
+    tmp_path: Path, class_folders: Path, folder_bytes: FolderBytes
+) -> None:
+    moved = tmp_path / "elsewhere" / class_folders.name
+    run(DatasetSpec(source="folder", path=str(class_folders)), tmp_path / "one")
+    moved.parent.mkdir()
+    class_folders.rename(moved)
+    run(DatasetSpec(source="folder", path=str(moved)), tmp_path / "two")
+    assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "two")
+    for file in ("manifest.json", "record.json"):
+        assert str(tmp_path) not in (tmp_path / "two" / file).read_text()
+
+
+def test_nothing_but_the_dataset_is_left_behind(tmp_path: Path) -> None:
+    run(DatasetSpec(limit=60), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *SPLITS, "manifest.json", "metrics.json", "record.json",
+    }  # fmt: skip
+
+
+def test_the_record_names_checksums_seed_and_libraries(digits: Path) -> None:
+    record = json.loads((digits / "record.json").read_text())
+    assert record["inputs"]["digits"].startswith("sha256:")
+    assert record["seeds"] == {"split": 0}
+    assert set(record["libraries"]) == {"numpy", "pillow", "scikit-learn"}
+    assert "path" not in record["config"]
+
+
+@pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])
+@pytest.mark.parametrize("state", ["does not exist", "holds no"])
+def test_a_path_without_the_source_says_what_is_expected(tmp_path: Path, source: Any, state: str) -> None:
+    path = tmp_path / "source"
+    if state == "holds no":
+        path.mkdir()
+    with pytest.raises(UserError, match=rf"{path}.* {state}.*"):
+        run(DatasetSpec(source=source, path=str(path)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_without_any_difference_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "flat.npz", images=np.full((8, 4, 4), 9, np.uint8), labels=[0, 1] * 4)
+    with pytest.raises(UserError, match="every training pixel of channel 0 has the same value"):
+        run(DatasetSpec(source="npz", path=str(tmp_path / "flat.npz")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
