@@ -1,0 +1,92 @@
+"""The state of torch and of the model while numbers are measured: float32 without shortcuts, evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from nofrost.errors import UserError
+
+
+@contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """Switch off autocast, TF32 and bfloat16 shortcuts and the timing-dependent choice of algorithms; undo it after.
+
+    Ten bits of mantissa (TF32) and half precision hide small gradients, which makes a model look more robust than it
+    is; algorithms chosen by timing make two runs differ.
+    """
+    cudnn = torch.backends.cudnn
+    with ExitStack() as stack:
+        for holder, name, value in _full_precision():
+            stack.enter_context(_setting(holder, name, value))
+        stack.enter_context(_setting(cudnn, "benchmark", False))
+        stack.enter_context(_setting(cudnn, "deterministic", True))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        yield
+
+
+def _full_precision() -> list[tuple[Any, str, Any]]:
+    """Return (holder, attribute, value) of the settings that keep float32 products in float32.
+
+    torch 2.9 replaced the flags by one setting for each kind of operation, and reading a mixture of both is an error:
+    so all convolutions and recurrences are set alike, and the flags are used only where there is nothing else.
+    """
+    backends: Any = torch.backends
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        return [(backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]
+    operations = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    if hasattr(backends.mkldnn, "matmul"):
+        operations += [backends.mkldnn.matmul, backends.mkldnn.conv]
+    return [(operation, "fp32_precision", "ieee") for operation in operations]
+
+
+@contextmanager
+def _setting(holder: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(holder, name)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        setattr(holder, name, before)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Put the model on `device` and every module in evaluation mode; put all back as it was, module by module."""
+    modes = [(module, module.training) for module in model.modules()]
+    home = model_device(model)
+    try:
+        for module, _ in modes:
+            module.training = False
+        if home != device:
+            model.to(device)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        if home != device:
+            model.to(home)
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        UserError: there is none, or this build of torch cannot use it.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"device {str(name)!r} cannot be used ({reason}): name another, such as cpu") from None
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Return where the first parameter or buffer of the model lives; the CPU when it has none."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")

@@ -1,0 +1,154 @@
+"""The stage evaluate-ood: a trained model on corrupted images of the test split (Hendrycks & Dietterich 2019)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config import OodSuite
+from nofrost.errors import UserError
+from nofrost.evaluate.measurement import Measurement
+from nofrost.evaluate.result import proportion
+from nofrost.evaluate.robustness import check_model
+from nofrost.evaluate.sample import Flags, Rows, batches
+from nofrost.evaluate.stage_files import Inputs, channels_last, publish, read_inputs
+from nofrost.stage import stage_output
+from nofrost.statistics import wilson_interval
+from nofrost.telemetry import progress
+from nofrost.transforms.corruptions import check_corruption, corrupt
+
+Corrupted = tuple[str, int]  # name and severity
+
+
+def run_ood(dataset: Path, checkpoint: Path, suite: OodSuite, out: Path) -> dict[str, Any]:
+    """Count what the model of `checkpoint` gets right on corrupted test images; write the result to the folder `out`.
+
+    Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz`` and ``record.json``. A killed run goes on from
+    its last finished corruption and severity and gives the same numbers.
+
+    Args:
+        dataset: output folder of prepare.
+        checkpoint: output folder of train; its best checkpoint is evaluated.
+
+    Raises:
+        UserError: an input is missing or damaged, they do not fit each other, or the suite names a corruption or
+            severity that there is not.
+    """
+    inputs = read_inputs(dataset, checkpoint)
+    conditions = _conditions(suite, inputs)
+    with stage_output(out, fingerprint=inputs.fingerprint(suite), resumable=True) as partial:
+        measurement = inputs.measurement(suite, partial)
+        total, done = _work(measurement, conditions)
+        with measurement.ready(), progress("evaluate-ood", total, done) as measurement.progress:
+            check_model(measurement)
+            clean = measurement.correct()
+            flags = {condition: _corrupted(measurement, suite, condition) for condition in conditions}
+        metrics = _metrics(suite, measurement, clean, flags)
+        arrays = _arrays(measurement, clean, flags)
+        publish(partial, "evaluate-ood", suite, inputs, metrics, arrays, _examples(measurement, suite))
+    return metrics
+
+
+def _conditions(suite: OodSuite, inputs: Inputs) -> list[Corrupted]:
+    """Return every corruption at every severity, after checking that each can be made."""
+    names, severities = dict.fromkeys(suite.corruptions), sorted(set(suite.severities))
+    conditions = [(name, severity) for name in names for severity in severities]
+    for name, severity in conditions:
+        try:
+            check_corruption(name, severity, channels=inputs.manifest.channels)
+        except UserError as error:
+            raise UserError(f"suite key corruptions: {error}") from None
+    return conditions
+
+
+def _work(measurement: Measurement, conditions: list[Corrupted]) -> tuple[int, int]:
+    names = ["predictions", *map(_name, conditions)]
+    return len(names) * len(measurement.sample), sum(map(measurement.store.has, names)) * len(measurement.sample)
+
+
+def _name(condition: Corrupted) -> str:
+    return "-".join(map(str, condition))
+
+
+def _corrupted(measurement: Measurement, suite: OodSuite, condition: Corrupted) -> Flags:
+    """Return whether the model is right on each corrupted image, [N], measuring it unless an earlier run has."""
+    return measurement.store.get(_name(condition), lambda: _measure(measurement, suite, condition))
+
+
+def _measure(measurement: Measurement, suite: OodSuite, condition: Corrupted) -> Flags:
+    name, severity = condition
+    sample = measurement.sample
+    right = np.empty(len(sample), dtype=np.bool_)
+    for rows in batches(np.arange(len(sample)), measurement.batch_size):
+        images = corrupt(sample.read(rows), name, severity, seed=suite.seed, indices=sample.indices[rows])
+        classes = measurement.classify(images.to(measurement.device), f"images with {name}")
+        right[rows] = classes.cpu().numpy() == sample.labels[rows]
+        measurement.progress.advance(len(rows), f"{name} {severity}")
+    return right
+
+
+def _metrics(suite: OodSuite, measurement: Measurement, clean: Flags, flags: dict[Corrupted, Flags]) -> dict[str, Any]:
+    corruptions = {}
+    for name in dict.fromkeys(name for name, _ in flags):
+        own = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
+        points = [{"severity": severity, **proportion(each).as_json()} for severity, each in own.items()]
+        corruptions[name] = {"severities": points, **_mean(list(own.values()))}
+    return {
+        "kind": "ood",
+        "title": suite.title,
+        "samples": len(measurement.sample),
+        "seed": suite.seed,
+        "clean": proportion(clean).as_json(),
+        "corruptions": corruptions,
+        **_mean(list(flags.values())),
+        "averaging": "unweighted mean over all corruptions and severities",
+        "indices_sha256": measurement.sample.indices_sha256(),
+    }
+
+
+def _mean(flags: list[Flags]) -> dict[str, float]:
+    """Return the mean accuracy over conditions and its 95 % interval.
+
+    The conditions share their images, so the counts are not independent. The interval is Wilson's for as many
+    independent images as would give the spread that is seen between images (the effective sample size, Kish 1965).
+    """
+    per_image = np.mean(flags, axis=0)
+    mean = float(per_image.mean())
+    spread = float(per_image.var(ddof=1)) if len(per_image) > 1 else 0.0
+    independent = mean * (1 - mean) / spread * len(per_image) if spread else len(per_image)
+    effective = round(min(independent, len(flags) * len(per_image)))
+    low, high = wilson_interval(round(mean * effective), effective)
+    return {"mean_accuracy": mean, "mean_low": low, "mean_high": high}
+
+
+def _arrays(measurement: Measurement, clean: Flags, flags: dict[Corrupted, Flags]) -> dict[str, NDArray[Any]]:
+    sample = measurement.sample
+    arrays: dict[str, NDArray[Any]] = {
+        "indices": sample.indices,
+        "labels": sample.labels,
+        "predictions": measurement.predictions(),
+        "correct/clean": clean,
+    }
+    return arrays | {f"correct/{name}/{severity}": each for (name, severity), each in flags.items()}
+
+
+def _examples(measurement: Measurement, suite: OodSuite) -> dict[str, NDArray[Any]]:
+    """Return the first image with every corruption at the highest severity."""
+    sample, severity = measurement.sample, max(suite.severities)
+    row: Rows = np.zeros(1, dtype=np.int64)
+    image = sample.read(row)
+    names = list(dict.fromkeys(suite.corruptions))
+    shown = [
+        channels_last(corrupt(image, name, severity, seed=suite.seed, indices=sample.indices[row]))[0] for name in names
+    ]
+    return {
+        "image": channels_last(image)[0],
+        "label": sample.labels[row],
+        "index": sample.indices[row],
+        "corrupted": np.stack(shown),
+        "names": np.array(names),
+        "severity": np.array([severity]),
+    }

@@ -1,0 +1,105 @@
+"""The result of an adversarial suite: flags per image, accuracies with intervals, curves, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config import AdversarialSuite
+from nofrost.evaluate.alarms import Alarm
+from nofrost.evaluate.plan import BudgetPoint
+from nofrost.evaluate.sample import Flags, Sample
+from nofrost.statistics import Proportion
+
+
+@dataclass(frozen=True)
+class RobustnessResult:
+    """What was measured on N images.
+
+    Args:
+        flags: by condition, [N] whether the model is right: ``clean``, every attack by its name in the suite, and
+            ``worst-case`` (right when clean and under every attack).
+        branches: the same for each branch of a mixture-BN model, without ``worst-case``; empty for other models.
+        steps: [N] by the number of attack steps; empty without a steps curve.
+        budgets: points of the budget curve with their [N] flags, by growing budget; empty without one.
+        alarms: signs that the attacks were too weak to mean anything.
+    """
+
+    suite: AdversarialSuite
+    sample: Sample
+    predictions: NDArray[np.int64]
+    flags: dict[str, Flags]
+    branches: dict[str, dict[str, Flags]]
+    steps: dict[int, Flags]
+    budgets: tuple[tuple[BudgetPoint, Flags], ...]
+    alarms: tuple[Alarm, ...]
+
+    @property
+    def accuracy(self) -> dict[str, Proportion]:
+        """Exact count and 95 % interval by condition, over all N images."""
+        return {name: proportion(flags) for name, flags in self.flags.items()}
+
+    @property
+    def strongest_attack(self) -> str:
+        """The attack of the suite that leaves the fewest images right; the first of equals."""
+        return min(self.suite.attacks, key=lambda name: int(self.flags[name].sum()))
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what ``metrics.json`` holds."""
+        return {
+            "kind": "adversarial",
+            "title": self.suite.title,
+            "protocol": self.suite.protocol,
+            "samples": len(self.sample),
+            "seed": self.suite.seed,
+            "threat": self.suite.threat.as_json(),
+            "accuracy": accuracies(self.flags),
+            "branches": {branch: accuracies(flags) for branch, flags in self.branches.items()},
+            "steps_curve": self._steps_curve(),
+            "budget_curve": self._budget_curve(),
+            "alarms": [alarm.as_json() for alarm in self.alarms],
+            "indices_sha256": self.sample.indices_sha256(),
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what ``flags.npz`` holds: indices, labels, clean predictions and every flag, by condition."""
+        arrays: dict[str, NDArray[Any]] = {
+            "indices": self.sample.indices,
+            "labels": self.sample.labels,
+            "predictions": self.predictions,
+        }
+        arrays |= {f"correct/{name}": flags for name, flags in self.flags.items()}
+        for branch, by_condition in self.branches.items():
+            arrays |= {f"branches/{branch}/{name}": flags for name, flags in by_condition.items()}
+        arrays |= {f"steps/{steps}": flags for steps, flags in self.steps.items()}
+        return arrays | {f"budgets/{point.text}": flags for point, flags in self.budgets}
+
+    def _steps_curve(self) -> dict[str, Any] | None:
+        curve = self.suite.steps_curve
+        if curve is None:
+            return None
+        verdict = next(alarm for alarm in self.alarms if alarm.name == "steps-converged")
+        points = [{"steps": steps, **proportion(flags).as_json()} for steps, flags in self.steps.items()]
+        converged = verdict.status == "pass"
+        return {"attack": curve.attack, "points": points, "converged": converged, "slope_reason": verdict.reason}
+
+    def _budget_curve(self) -> dict[str, Any] | None:
+        curve = self.suite.budget_curve
+        if curve is None:
+            return None
+        points = [{**point.as_json(), **proportion(flags).as_json()} for point, flags in self.budgets]
+        return {"attack": curve.attack.name, "points": points}
+
+
+def proportion(flags: Flags) -> Proportion:
+    """Return the exact count of right images."""
+    return Proportion(int(flags.sum()), len(flags))
+
+
+def accuracies(flags: Mapping[str, Flags]) -> dict[str, Any]:
+    """Return the counts and intervals by condition, as JSON values."""
+    return {name: proportion(each).as_json() for name, each in flags.items()}

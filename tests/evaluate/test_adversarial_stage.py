@@ -1,0 +1,255 @@
+"""The stage evaluate-adversarial: what it writes, that it goes on after a kill, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nofrost import models
+from nofrost.attacks import create_attack
+from nofrost.config import AdversarialSuite
+from nofrost.data import read_split, to_tensor
+from nofrost.errors import UserError
+from nofrost.evaluate import run_adversarial
+from nofrost.evaluate.measurement import Measurement
+
+MakeSuite = Callable[..., AdversarialSuite]
+MakeCheckpoint = Callable[..., Path]
+FILES = ["examples.npz", "flags.npz", "metrics.json", "record.json"]
+CURVES = {
+    "steps_curve": {"attack": "apgd-ce", "steps": [1, 2]},
+    "budget_curve": {"attack": {"name": "fgsm"}, "multiples": [1]},
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_output_is_whole_agrees_with_the_metrics_returned_and_leaves_nothing_beside_it(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    metrics = run_adversarial(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out")
+    assert sorted(contents(tmp_path / "out")) == FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
+    assert metrics["samples"] == 60
+    indices = 1000 + 3 * np.arange(60, dtype="<i8")
+    assert metrics["indices_sha256"] == hashlib.sha256(indices.tobytes()).hexdigest()
+
+
+def test_flags_and_predictions_are_saved_by_image_and_add_up_to_the_metrics(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    metrics = run_adversarial(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out")
+    flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
+    split = read_split(dataset, "test")
+    assert np.array_equal(flags["labels"], split.labels)
+    assert np.array_equal(flags["indices"], split.indices)
+    assert np.array_equal(flags["correct/clean"], flags["predictions"] == split.labels)
+    for name, accuracy in metrics["accuracy"].items():
+        assert flags[f"correct/{name}"].dtype == np.bool_
+        assert flags[f"correct/{name}"].sum() == accuracy["correct"]
+    for branch, accuracies in metrics["branches"].items():
+        for name, accuracy in accuracies.items():
+            assert flags[f"branches/{branch}/{name}"].sum() == accuracy["correct"]
+    for point in metrics["steps_curve"]["points"]:
+        assert flags[f"steps/{point['steps']}"].sum() == point["correct"]
+    for point in metrics["budget_curve"]["points"]:
+        assert flags[f"budgets/{point['eps']}"].sum() == point["correct"]
+
+
+def test_each_branch_of_a_mixture_is_measured_with_model_and_attacker_on_that_branch(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite(attacks={"pgd": {"name": "pgd", "steps": 3}})
+    metrics = run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    model = models.load_model(mixture_checkpoint)
+    split = read_split(dataset, "test")
+    images, labels = to_tensor(split.images), torch.from_numpy(np.array(split.labels))
+    indices = torch.from_numpy(np.array(split.indices))
+    attack = create_attack("pgd", norm="linf", eps=suite.threat.eps, seed=0, steps=3)
+
+    def count() -> dict[str, int]:
+        clean = model(images).argmax(1) == labels
+        found = attack(model, images, labels, indices=indices)
+        return {"clean": int(clean.sum()), "pgd": int((clean & (model(found).argmax(1) == labels)).sum())}
+
+    expected = {"": count()}
+    for branch in ("clean", "adversarial"):
+        with models.domain(model, branch):  # type: ignore[arg-type]
+            expected[branch] = count()
+    written = {"": metrics["accuracy"], **metrics["branches"]}
+    found = {branch: {name: each[name]["correct"] for name in ("clean", "pgd")} for branch, each in written.items()}
+    assert found == expected
+    assert len({tuple(each.values()) for each in expected.values()}) == 3, "the three must differ to prove anything"
+
+
+def test_a_model_without_mixture_has_no_branches(
+    dataset: Path, make_checkpoint: MakeCheckpoint, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    metrics = run_adversarial(dataset, make_checkpoint(), make_suite(max_images=8), tmp_path / "out")
+    assert metrics["branches"] == {}
+
+
+def test_examples_show_evenly_spaced_images_under_the_strongest_attack(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite()
+    metrics = run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
+    split, rows = read_split(dataset, "test"), np.arange(8) * 60 // 8
+    assert examples["images"].dtype == np.float32
+    assert np.array_equal(examples["images"], np.float32(split.images[rows]) / 255)
+    assert np.array_equal(examples["labels"], split.labels[rows])
+    change = np.abs(examples["adversarial"] - examples["images"])
+    assert examples["adversarial"].shape == (8, 8, 8, 1)
+    assert 0 < change.max() <= float(suite.threat.eps) + 1e-6
+    (attack,) = examples["attack"].tolist()
+    assert attack == min(suite.attacks, key=lambda name: metrics["accuracy"][name]["correct"])
+    model = models.load_model(mixture_checkpoint)
+    shown = torch.from_numpy(examples["adversarial"]).permute(0, 3, 1, 2)
+    assert model(shown).argmax(1).tolist() == examples["adversarial_predictions"].tolist()
+
+
+def test_the_record_says_how_the_numbers_were_made(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite(max_images=4)
+    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    text = (tmp_path / "out/record.json").read_text()
+    made = json.loads(text)
+    assert made["stage"] == "evaluate-adversarial"
+    assert made["config"] == suite.as_json()
+    assert sorted(made["inputs"]) == ["best.json", "best.safetensors", "dataset"]
+    assert made["seeds"] == {"suite": 0}
+    assert sorted(made["libraries"]) == ["numpy", "timm", "torch"]
+    assert (made["dtype"], made["tf32"], made["split"]) == ("float32", False, "test")
+    assert made["device"] in ("cpu", "cuda")
+    assert str(tmp_path) not in text
+
+
+def test_two_runs_write_the_same_bytes(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite(max_images=20, **CURVES)
+    for name in ("one", "two"):
+        run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / name)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("finished", [0, 6])
+def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes(
+    dataset: Path,
+    mixture_checkpoint: Path,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    finished: int,
+) -> None:
+    suite = make_suite(max_images=12, **CURVES)
+    begun: list[tuple[str, str | None]] = []
+    limit = 100
+    original = Measurement._attack_all
+
+    def attack(self: Measurement, condition: object, branch: str | None) -> object:
+        begun.append((condition.name, branch))  # type: ignore[attr-defined]
+        if len(begun) > limit:
+            raise KeyboardInterrupt
+        return original(self, condition, branch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Measurement, "_attack_all", attack)
+    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
+    total = len(begun)
+    assert total == 5 + 2 * 2  # two attacks, two steps, the unbounded point; both attacks on each branch
+    begun.clear()
+    limit = finished
+    with pytest.raises(KeyboardInterrupt):
+        run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    begun.clear()
+    limit = 100
+    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    assert len(begun) == total - finished
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_conditions_of_another_suite_are_not_taken_over(
+    dataset: Path,
+    mixture_checkpoint: Path,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nofrost.evaluate.adversarial._examples", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_adversarial(dataset, mixture_checkpoint, make_suite(max_images=12), tmp_path / "out")
+    assert list((tmp_path / "out.partial/conditions").iterdir())
+    run_adversarial(dataset, mixture_checkpoint, make_suite(max_images=10), tmp_path / "out")
+    assert len(np.load(tmp_path / "out/flags.npz")["labels"]) == 10
+
+
+def test_an_unknown_attack_is_refused_before_any_input_is_read(make_suite: MakeSuite, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"suite key attacks\.x: unknown attack 'pdg'"):
+        run_adversarial(tmp_path / "no", tmp_path / "no", make_suite(attacks={"x": {"name": "pdg"}}), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 7}, "classes 7 against 10"),
+        ({"channels": 3}, "channels 3 against 1"),
+        ({"image_size": 16}, r"image size \(16, 16\) against \(8, 8\)"),
+        ({"classes": tuple("abcdefghij")}, "names other classes"),
+    ],
+)
+def test_a_model_made_for_another_dataset_is_refused(
+    dataset: Path,
+    make_checkpoint: MakeCheckpoint,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    arguments: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run_adversarial(dataset, make_checkpoint(**arguments), make_suite(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_whose_test_split_was_changed_is_refused(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    copy = tmp_path / "dataset"
+    for file in (path for path in dataset.rglob("*") if path.is_file()):
+        target = copy / file.relative_to(dataset)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    labels = np.load(copy / "test/labels.npy")
+    np.save(copy / "test/labels.npy", labels[::-1].copy())
+    with pytest.raises(UserError, match="does not match its checksum"):
+        run_adversarial(copy, mixture_checkpoint, make_suite(), tmp_path / "out")
+
+
+def test_a_missing_checkpoint_is_refused(dataset: Path, make_suite: MakeSuite, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing"):
+        run_adversarial(dataset, tmp_path / "nothing", make_suite(), tmp_path / "out")
+
+
+def test_a_checkpoint_file_can_be_named_instead_of_its_folder(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite(max_images=4)
+    folder = run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "a")
+    file = run_adversarial(dataset, mixture_checkpoint / "best.safetensors", suite, tmp_path / "b")
+    assert folder == file

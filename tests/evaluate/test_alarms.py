@@ -1,0 +1,208 @@
+"""Each alarm says pass, warn or fail for the right numbers, and stays silent for the noise of a few images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nofrost.evaluate import alarms
+from nofrost.evaluate.alarms import AttackRun
+from nofrost.evaluate.sample import Flags
+
+
+def first(right: int, total: int = 1000) -> Flags:
+    """Flags of `total` images of which the first `right` are right: nested, as attacks of growing strength are."""
+    return np.arange(total) < right
+
+
+def scattered(right: int, seed: int, total: int = 1000) -> Flags:
+    """Flags with `right` of `total` right, at places that differ by seed."""
+    flags = first(right, total)
+    np.random.default_rng(seed).shuffle(flags)
+    return flags
+
+
+def run(attack: str, steps: int, right: int | Flags) -> AttackRun:
+    flags = first(right) if isinstance(right, int) else right
+    return AttackRun(f"{attack}-{steps}", attack, steps, flags)
+
+
+@pytest.mark.parametrize(
+    ("runs", "status"),
+    [
+        ([run("fgsm", 1, 400), run("pgd", 20, 300)], "pass"),
+        ([run("fgsm", 1, 400), run("pgd", 20, 400)], "pass"),
+        ([run("fgsm", 1, 400), run("pgd", 20, 404)], "pass"),  # a few images
+        ([run("fgsm", 1, 300), run("pgd", 20, 400)], "fail"),
+        ([run("fgsm", 1, scattered(400, 0)), run("pgd", 20, scattered(410, 1))], "pass"),  # more change sides than rise
+        ([run("fgsm", 1, 300), run("pgd", 20, 400), run("apgd-ce", 20, 250)], "warn"),  # only PGD is weak
+        ([run("pgd", 1, 300), run("mim", 20, 400)], "fail"),
+    ],
+)
+def test_an_iterative_attack_weaker_than_a_single_step_is_reported(runs: list[AttackRun], status: str) -> None:
+    alarm = alarms.iterative_beats_single_step(runs)
+    assert alarm is not None
+    assert alarm.status == status
+
+
+def test_the_reason_for_a_weak_iterative_attack_holds_both_counts() -> None:
+    alarm = alarms.iterative_beats_single_step([run("fgsm", 1, 300), run("pgd", 20, 400)])
+    assert alarm is not None
+    assert "pgd-20 leaves 400 of 1000 right" in alarm.reason
+    assert "fgsm-1 leaves 300 of 1000 right" in alarm.reason
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [run("pgd", 20, 300)],
+        [run("fgsm", 1, 300)],
+        [run("fgsm", 1, 300), run("pgd-targeted", 20, 900)],  # another loss may honestly do worse
+        [run("fgsm", 1, 300), run("apgd-dlr", 20, 900)],
+        [run("fgsm", 1, 300), run("pgd", 2, 900)],  # too few steps to be expected to win
+    ],
+)
+def test_attacks_that_cannot_be_compared_raise_no_alarm(runs: list[AttackRun]) -> None:
+    assert alarms.iterative_beats_single_step(runs) is None
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "status"),
+    [
+        (0, 50, "pass"),
+        (1, 50, "warn"),
+        (10, 10_000, "warn"),
+        (100, 10_000, "warn"),
+        (150, 10_000, "fail"),
+        (30, 50, "fail"),
+    ],
+)
+def test_whatever_survives_the_whole_pixel_range_is_reported(right: int, total: int, status: str) -> None:
+    alarm = alarms.unbounded_attack_reaches_zero(first(right, total))
+    assert alarm.status == status
+    assert f"{right} of {total}" in alarm.reason
+
+
+@pytest.mark.parametrize(
+    ("counts", "status"),
+    [
+        ((900, 600, 300, 0), "pass"),
+        ((900, 900, 900), "pass"),
+        ((900, 600, 603, 0), "pass"),  # noise
+        ((900, 600, 700, 0), "fail"),
+        ((900, 600, 604, 608, 612, 616), "fail"),  # a creeping rise
+        ((0, 0, 0), "pass"),
+        ((500,), "pass"),
+    ],
+)
+def test_accuracy_that_rises_with_the_budget_is_reported(counts: tuple[int, ...], status: str) -> None:
+    points = [(f"{place}/255", first(count)) for place, count in enumerate(counts)]
+    assert alarms.accuracy_falls_with_budget(points).status == status
+
+
+def test_the_reason_for_a_rise_names_both_budgets() -> None:
+    points = [("2/255", first(900)), ("4/255", first(600)), ("8/255", first(700))]
+    reason = alarms.accuracy_falls_with_budget(points).reason
+    assert reason == "600 of 1000 stay right at 4/255 but 700 of 1000 at the larger 8/255"
+
+
+@pytest.mark.parametrize(
+    ("curve", "status", "words"),
+    [
+        ({10: 400, 50: 300, 100: 300}, "pass", "300 of 1000 stay right after 50 steps and 300 of 1000 after 100"),
+        ({10: 400, 50: 300, 100: 292}, "pass", "292"),  # under one point
+        ({10: 400, 50: 300, 100: 250}, "warn", "not converged"),
+        ({10: 400, 50: 300, 100: 350}, "warn", "not converged"),
+        ({1: 300, 50: 400, 100: 300}, "warn", "not converged"),
+        ({90: 300, 100: 250}, "warn", "no point at half"),
+        ({100: 250}, "warn", "no point at half"),
+        ({50: 0, 100: 0}, "pass", "0 of 1000"),
+        ({20: 400, 40: 300, 50: 300, 100: 250}, "warn", "after 50 steps"),
+    ],
+)
+def test_a_curve_that_still_falls_over_the_last_doubling_has_not_converged(
+    curve: dict[int, int], status: str, words: str
+) -> None:
+    alarm = alarms.steps_converged([(steps, first(right)) for steps, right in curve.items()])
+    assert alarm.status == status
+    assert words in alarm.reason
+
+
+def test_a_fall_of_two_images_among_fifty_is_no_sign_of_an_unconverged_attack() -> None:
+    assert alarms.steps_converged([(50, first(20, 50)), (100, first(18, 50))]).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("runs", "status"),
+    [
+        ([run("pgd", 20, 225), run("apgd-ce", 20, 120)], "warn"),  # 22.45 % and 11.96 % in 001
+        ([run("pgd", 20, 520), run("apgd-ce", 20, 500)], "pass"),
+        ([run("pgd", 20, 500), run("apgd-ce", 20, 520)], "pass"),
+        ([run("pgd", 20, 510), run("apgd-ce", 10, 450), run("apgd-ce", 20, 500)], "pass"),  # the closest is compared
+        ([run("pgd", 20, 600), run("apgd-ce", 40, 500)], "warn"),
+    ],
+)
+def test_pgd_far_above_apgd_is_reported(runs: list[AttackRun], status: str) -> None:
+    alarm = alarms.pgd_agrees_with_apgd(runs)
+    assert alarm is not None
+    assert alarm.status == status
+
+
+@pytest.mark.parametrize("runs", [[run("pgd", 20, 500)], [run("pgd", 20, 500), run("apgd-ce", 100, 100)]])
+def test_pgd_without_an_apgd_of_comparable_steps_raises_no_alarm(runs: list[AttackRun]) -> None:
+    assert alarms.pgd_agrees_with_apgd(runs) is None
+
+
+@pytest.mark.parametrize(
+    ("square", "pgd", "status"), [(500, 300, "pass"), (300, 304, "pass"), (300, 400, "warn"), (300, 300, "pass")]
+)
+def test_a_black_box_attack_that_finds_more_than_white_box_ones_is_reported(square: int, pgd: int, status: str) -> None:
+    alarm = alarms.white_box_beats_black_box([run("square", 1, square), run("fgsm", 1, 900), run("pgd", 20, pgd)])
+    assert alarm is not None
+    assert alarm.status == status
+
+
+def test_white_box_attacks_alone_raise_no_black_box_alarm() -> None:
+    assert alarms.white_box_beats_black_box([run("pgd", 20, 300)]) is None
+
+
+@pytest.mark.parametrize(
+    ("zero", "status"), [(0, "pass"), (2, "pass"), (3, "warn"), (25, "warn"), (26, "fail"), (256, "fail")]
+)
+def test_missing_gradients_are_reported_by_their_share(zero: int, status: str) -> None:
+    alarm = alarms.gradients_not_zero(zero, 256)
+    assert alarm is not None
+    assert alarm.status == status
+
+
+def test_gradients_that_were_not_probed_raise_no_alarm() -> None:
+    assert alarms.gradients_not_zero(0, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("alarm", "status"),
+    [
+        (alarms.outputs_are_logits(True), "warn"),
+        (alarms.outputs_are_logits(False), "pass"),
+        (alarms.answers_are_repeatable(True), "warn"),
+        (alarms.answers_are_repeatable(False), "pass"),
+    ],
+)
+def test_softmax_and_randomness_are_warnings(alarm: alarms.Alarm, status: str) -> None:
+    assert alarm.status == status
+    assert alarm.as_json() == {"name": alarm.name, "status": status, "reason": alarm.reason}
+
+
+@pytest.mark.parametrize(
+    ("clean", "worst", "status", "words"),
+    [
+        (900, 400, "pass", "400 of 1000 withstand"),
+        (900, 0, "pass", "no image withstands"),
+        (900, 900, "warn", "is the budget too small"),
+        (0, 0, "warn", "nothing to measure"),
+    ],
+)
+def test_robust_accuracy_at_either_end_is_noted(clean: int, worst: int, status: str, words: str) -> None:
+    alarm = alarms.robust_accuracy_is_plausible(first(clean), first(worst))
+    assert alarm.status == status
+    assert words in alarm.reason

@@ -1,0 +1,170 @@
+"""The stage evaluate-ood: exact counts on corrupted images, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nofrost import models
+from nofrost.config import OodSuite
+from nofrost.data import read_split, to_tensor
+from nofrost.errors import UserError
+from nofrost.evaluate import ood, run_ood
+from nofrost.evaluate.ood import _mean
+from nofrost.statistics import wilson_interval
+from nofrost.transforms.corruptions import corrupt
+
+MakeSuite = Callable[..., OodSuite]
+CONDITIONS = [("gaussian_noise", 1), ("gaussian_noise", 5), ("contrast", 1), ("contrast", 5)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_counts_are_those_of_the_model_on_the_corrupted_test_images(
+    dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    metrics = run_ood(dataset, mixture_checkpoint, make_ood_suite(seed=5, batch_size=17), tmp_path / "out")
+    flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
+    model, split = models.load_model(mixture_checkpoint), read_split(dataset, "test")
+    images = to_tensor(split.images)
+    for name, severity in CONDITIONS:
+        corrupted = corrupt(images, name, severity, seed=5, indices=np.array(split.indices))
+        with torch.no_grad():
+            expected = model(corrupted).argmax(1).numpy() == split.labels
+        assert np.array_equal(flags[f"correct/{name}/{severity}"], expected)
+        points = {point["severity"]: point for point in metrics["corruptions"][name]["severities"]}
+        assert points[severity]["correct"] == expected.sum()
+        assert (points[severity]["low"], points[severity]["high"]) == wilson_interval(int(expected.sum()), 60)
+    assert metrics["clean"]["correct"] == flags["correct/clean"].sum()
+    assert np.array_equal(flags["correct/clean"], flags["predictions"] == split.labels)
+
+
+def test_means_are_unweighted_over_corruptions_and_severities(
+    dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    metrics = run_ood(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
+    each = [[point["accuracy"] for point in corruption["severities"]] for corruption in metrics["corruptions"].values()]
+    assert metrics["mean_accuracy"] == pytest.approx(np.mean(each))
+    for values, corruption in zip(each, metrics["corruptions"].values(), strict=True):
+        assert corruption["mean_accuracy"] == pytest.approx(np.mean(values))
+        assert corruption["mean_low"] < corruption["mean_accuracy"] < corruption["mean_high"]
+    assert "unweighted" in metrics["averaging"]
+
+
+def test_the_interval_of_a_mean_knows_that_conditions_share_their_images() -> None:
+    generator = np.random.default_rng(0)
+    single = generator.random(400) < 0.7
+    copies = _mean([single] * 10)
+    low, high = wilson_interval(int(single.sum()), 400)
+    assert copies["mean_low"] == pytest.approx(low, abs=0.002), "ten copies say no more than one"
+    assert copies["mean_high"] == pytest.approx(high, abs=0.002)
+    independent = _mean(list(generator.random((10, 400)) < 0.7))
+    expected = wilson_interval(2800, 4000)
+    width = independent["mean_high"] - independent["mean_low"]
+    assert width == pytest.approx(expected[1] - expected[0], rel=0.15), "independent ones say ten times as much"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_interval_of_a_mean_of_all_or_nothing_is_that_of_one_condition(right: bool) -> None:
+    mean = _mean([np.full(50, right)] * 3)
+    assert (mean["mean_low"], mean["mean_high"]) == wilson_interval(50 if right else 0, 50)
+
+
+def test_the_output_is_whole_and_two_runs_write_the_same_bytes(
+    dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        metrics = run_ood(dataset, mixture_checkpoint, make_ood_suite(max_images=20), tmp_path / name)
+    one = contents(tmp_path / "one")
+    assert one == contents(tmp_path / "two")
+    assert sorted(one) == ["examples.npz", "flags.npz", "metrics.json", "record.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    assert json.loads(one["metrics.json"]) == metrics
+    assert {key: metrics[key] for key in ("kind", "title", "samples", "seed")} == {
+        "kind": "ood",
+        "title": "Two corruptions",
+        "samples": 20,
+        "seed": 0,
+    }
+    assert json.loads(one["record.json"])["stage"] == "evaluate-ood"
+
+
+def test_examples_show_one_image_under_every_corruption_at_the_highest_severity(
+    dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    run_ood(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
+    examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
+    split = read_split(dataset, "test")
+    assert examples["names"].tolist() == ["gaussian_noise", "contrast"]
+    assert examples["severity"].tolist() == [5]
+    assert np.array_equal(examples["image"], np.float32(split.images[0]) / 255)
+    assert examples["corrupted"].shape == (2, 8, 8, 1)
+    for name, shown in zip(examples["names"], examples["corrupted"], strict=True):
+        expected = corrupt(to_tensor(split.images[:1]), str(name), 5, seed=0, indices=[int(split.indices[0])])
+        assert np.array_equal(shown, expected[0].permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("finished", [0, 1, 3])
+def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes(
+    dataset: Path,
+    mixture_checkpoint: Path,
+    make_ood_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    finished: int,
+) -> None:
+    suite = make_ood_suite(max_images=20)
+    run_ood(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
+    begun: list[object] = []
+    limit = finished
+    original = ood._measure
+
+    def measure(measurement: object, suite: object, condition: object) -> object:
+        begun.append(condition)
+        if len(begun) > limit:
+            raise KeyboardInterrupt
+        return original(measurement, suite, condition)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ood, "_measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    begun.clear()
+    limit = 100
+    run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    assert begun == CONDITIONS[finished:]
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["gausian_noise"], "suite key corruptions: unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
+        (["contrast", "saturate"], "suite key corruptions: .*saturate.*the images have none"),
+    ],
+)
+def test_a_corruption_that_cannot_be_made_is_refused_before_anything_runs(
+    dataset: Path,
+    mixture_checkpoint: Path,
+    make_ood_suite: MakeSuite,
+    tmp_path: Path,
+    names: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run_ood(dataset, mixture_checkpoint, make_ood_suite(corruptions=names), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corruption_named_twice_is_measured_once(
+    dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_ood_suite(corruptions=["contrast", "contrast"], severities=[5, 1, 5], max_images=10)
+    metrics = run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    assert [point["severity"] for point in metrics["corruptions"]["contrast"]["severities"]] == [1, 5]
