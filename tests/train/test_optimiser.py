@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
 from nofrost.config import OptimiserSpec, ScheduleSpec
@@ -63,7 +66,11 @@ def test_a_clipped_gradient_is_at_most_the_factor_times_the_filter() -> None:
     convolution = nn.Conv2d(3, 5, 3)
     convolution.weight.grad = torch.randn(5, 3, 3, 3) * torch.tensor([1e-6, 0.1, 1, 10, 100]).view(5, 1, 1, 1)
     untouched = convolution.weight.grad[0].clone()
+    expected = copy.deepcopy(convolution)
+    expected.weight.grad = convolution.weight.grad.clone()
+    adaptive_clip_grad([expected.weight], clip_factor=0.02, eps=1e-3)  # timm's, an independent implementation
     clip_adaptively([convolution.weight], 0.02, 1e-3)
+    assert torch.allclose(convolution.weight.grad, expected.weight.grad)
     norms = convolution.weight.grad.flatten(1).norm(dim=1)
     limits = 0.02 * convolution.weight.detach().flatten(1).norm(dim=1)
     assert torch.all(norms <= limits * 1.001)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.base import Name, Schema
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.recipe import AttackSpec, Threat
+from nofrost.errors import unknown
 
 
 class StepsCurve(Schema):
@@ -23,14 +24,15 @@ class BudgetCurve(Schema):
     """Accuracy against the size of the ball; `multiples` of the threat's budget. The whole pixel range (linf 1, at
     which every defence must fall to 0 %) is always added."""
 
-    attack: AttackSpec = AttackSpec(name="apgd-ce", steps=20)
+    attack: AttackSpec = AttackSpec(name="apgd-ce", steps=10)
     multiples: tuple[PixelFraction, ...] = tuple(map(PixelFraction, ("1/4", "1/2", "1", "3/2", "2")))
 
 
 class AdversarialSuite(Schema):
     """Attacks by the name they are reported under, and two curves. `protocol` says what numbers it may stand beside.
 
-    An attack without a `name` is the one it is reported as.
+    An attack without a `name` is the one it is reported as. A mixture-BN model is measured through each of its branches
+    too, with `branch_attacks` of the attacks (null means all).
     """
 
     kind: Literal["adversarial"]
@@ -39,11 +41,19 @@ class AdversarialSuite(Schema):
     protocol: Literal["quick", "paper", "standard"]
     threat: Threat = Threat()
     attacks: dict[Name, AttackSpec] = Field(min_length=1)
+    branch_attacks: tuple[Name, ...] | None = None
     steps_curve: StepsCurve | None = None
     budget_curve: BudgetCurve | None = None
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=256, ge=1)
     max_images: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _branch_attacks_are_attacks_of_the_suite(self) -> AdversarialSuite:
+        for name in self.branch_attacks or ():
+            if name not in self.attacks:
+                raise unknown("attack in branch_attacks", name, self.attacks)
+        return self
 
     @field_validator("attacks", mode="before")
     @classmethod

@@ -79,9 +79,13 @@ class BudgetPoint:
 
 @dataclass(frozen=True)
 class Plan:
-    """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve."""
+    """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve.
+
+    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch.
+    """
 
     attacks: dict[str, Condition]
+    branch_attacks: dict[str, Condition]
     steps: dict[int, Condition]
     budgets: tuple[BudgetPoint, ...]
 
@@ -100,11 +104,14 @@ def make_plan(suite: AdversarialSuite) -> Plan:
         if name in RESERVED:
             raise UserError(f"suite key attacks.{name}: the name is that of a result: choose another")
     threat = suite.threat
+    by_name = {
+        name: Condition(f"attacks.{name}", spec, threat.norm, threat.eps.value, suite.seed)
+        for name, spec in suite.attacks.items()
+    }
+    chosen = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
     plan = Plan(
-        attacks={
-            name: Condition(f"attacks.{name}", spec, threat.norm, threat.eps.value, suite.seed)
-            for name, spec in suite.attacks.items()
-        },
+        attacks=by_name,
+        branch_attacks={name: by_name[name] for name in chosen},
         steps=_steps(suite),
         budgets=_budgets(suite),
     )

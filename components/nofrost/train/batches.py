@@ -43,6 +43,12 @@ class TrainingImages:
         """Steps of one epoch; images that do not fill a last batch wait for another epoch's order."""
         return len(self.split) // self.batch_size
 
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels of a batch of images, channels not counted."""
+        height, width = self.split.images.shape[1:3]
+        return self.batch_size * int(height) * int(width)
+
     def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield (images, labels, source indices[, augmented images]) of each step; the next is read meanwhile."""
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(self.split))

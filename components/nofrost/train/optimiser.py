@@ -42,9 +42,16 @@ def clipped_parameters(model: Classifier) -> list[nn.Parameter]:
 def clip_adaptively(parameters: Iterable[nn.Parameter], factor: float, eps: float) -> None:
     """Scale each filter's gradient so that its norm is at most `factor` times max(norm of the filter, `eps`) (Brock et
     al. 2021b §4.1), in place."""
-    from timm.utils.agc import adaptive_clip_grad
+    for parameter in parameters:
+        if parameter.grad is not None:
+            limit = factor * _filter_norms(parameter.detach()).clamp(min=eps)
+            norm = _filter_norms(parameter.grad)
+            parameter.grad.mul_((limit / norm.clamp(min=1e-12)).clamp(max=1))
 
-    adaptive_clip_grad(list(parameters), clip_factor=factor, eps=eps)  # type: ignore[no-untyped-call]
+
+def _filter_norms(tensor: torch.Tensor) -> torch.Tensor:
+    norms: torch.Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)), keepdim=True)
+    return norms
 
 
 def lr_share(spec: ScheduleSpec, epochs_done: float) -> float:

@@ -14,7 +14,15 @@ from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.files import write_json, write_text
-from nofrost.models import Classifier, create_model, default_device, device_name, has_mixture, save_checkpoint
+from nofrost.models import (
+    Classifier,
+    create_model,
+    default_device,
+    device_name,
+    fitting_threads,
+    has_mixture,
+    save_checkpoint,
+)
 from nofrost.stage import record, stage_output
 from nofrost.train.batches import TrainingImages, derive_seed
 from nofrost.train.loop import Training
@@ -59,8 +67,9 @@ def run(dataset: Path, augmentation: Path | None, recipe: Recipe, name: str, see
             device = default_device()
             selection = read_split(dataset, "selection", verify=True)
             training = Training(model.to(device), recipe, seed, images, selection, device, folder)
-            state = training.run(f"train {name}, seed {seed}")
-            return _finish(folder, training, state, name, inputs)
+            with fitting_threads(device, images.batch_pixels):
+                state = training.run(f"train {name}, seed {seed}")
+                return _finish(folder, training, state, name, inputs)
 
 
 def _new_model(dataset: Path, recipe: Recipe, seed: int) -> Classifier:

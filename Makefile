@@ -1,0 +1,52 @@
+# Everything here creates and updates .venv by itself; nothing need be installed first but Python 3.11 or later.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Stages are run by DVC as `nofrost ...`: the virtual environment comes first on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint format bench clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Prepare, train, attack and report the study in params.yaml; ends with the path of the report
+	@dvc repro --quiet || { echo "make run: a stage failed; the sentence above says why"; exit 1; }
+	@echo "The report: file://$(CURDIR)/report/report.html"
+
+test: $(VENV)/.dev lint ## Check style and types, run the tests
+	@pytest -m "not slow"
+
+test-slow: $(VENV)/.dev ## Run the end-to-end checks of a minute or more
+	@pytest -m slow
+
+lint: $(VENV)/.dev ## Check style and types
+	@ruff check
+	@ruff format --check
+	@mypy
+
+format: $(VENV)/.dev ## Rewrite the code in the project's style
+	@ruff check --fix
+	@ruff format
+
+bench: $(VENV)/.dev ## Measure speed as ratios against named peers
+	@for script in benchmarks/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+clean: ## Remove the virtual environment and caches; data, runs and the report stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python pyproject.toml
+	@echo "Installing what the job needs into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dvc]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dvc,dev]'
+	@touch $@

@@ -1,0 +1,154 @@
+"""Auto-PGD: gradient ascent that chooses its own step sizes (Croce & Hein 2020, algorithm 1)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from nofrost.attacks import settings
+from nofrost.attacks.base import Attack
+from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.noise import Noise
+from nofrost.attacks.norms import Ball, per_image
+from nofrost.attacks.search import Found, Search, in_restarts
+
+_MOMENTUM = 0.25  # the share of the last move; the paper's 1 - alpha
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """Return the steps, from 1 to `steps`, after which the step size may be halved.
+
+    The windows between them shrink from 22 % of the steps by 3 % each time to 6 %, rounded down, at least one step.
+    So short runs check after almost every step: 4, 7, 9, 10, ..., 20 of 20; 22, 41, 57, 70, 80, 87, 93, 99 of 100.
+    """
+    window, shrink, smallest = (max(steps * percent // 100, 1) for percent in (22, 3, 6))
+    found = []
+    at = window
+    while at <= steps:
+        found.append(at)
+        window = max(window - shrink, smallest)
+        at += window
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apgd(Attack):
+    """Auto-PGD with any loss; the result is a misclassified point, or else the point with the highest loss.
+
+    It follows the authors' AutoAttack where that differs from their paper: the first step always counts as a rise of
+    the loss, and after a return to the best point the next loss is compared with the one before the return.
+
+    Args:
+        steps: how many gradient steps, at least 1. AutoAttack takes 100, 001 took 20.
+        restarts: how many random starts, at least 1; later ones only for images without a misclassified point.
+        rho: the share of a window's steps that must raise the loss, or the step is halved, in [0, 1].
+        early_stop: spend no further gradient on images that have a misclassified point, and return the first one.
+            Without it the misclassified point with the highest loss is returned; the share of such images is the same.
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    rho: float = 0.75
+    early_stop: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.whole("steps", self.steps, minimum=1)
+        settings.whole("restarts", self.restarts, minimum=1)
+        settings.share("rho", self.rho)
+        settings.flag("early_stop", self.early_stop)
+
+    @abstractmethod
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return what is maximised, [N]."""
+
+    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Found:
+            return self._attempt(model, images, labels, noise)
+
+        return in_restarts(attempt, images, labels, noise, self.restarts, self.early_stop)
+
+    def _attempt(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Found:
+        ball = self.ball(images)
+        start = ball.random_boundary(noise)
+        search = Search(start, self.early_stop)
+        loss, fooled, gradient = model.differentiate(start, labels, self.loss)
+        search.record(start, loss, fooled)
+        climb = _Climb.begin(start, loss, gradient, step=2 * self.eps)
+        checks, checked = set(checkpoints(self.steps)), 0
+        for step in range(1, self.steps + 1):
+            if (left := search.narrow()) is not None:
+                if len(left) == 0:
+                    return search.result()
+                ball, labels, climb = ball[left], labels[left], climb[left]
+            climb.move(ball, momentum=_MOMENTUM if step > 1 else 0.0)
+            if step == self.steps:
+                search.record(climb.points, *model.judge(climb.points, labels, self.loss))
+                break
+            loss, fooled, gradient = model.differentiate(climb.points, labels, self.loss)
+            search.record(climb.points, loss, fooled)
+            climb.arrive(loss, gradient)
+            if step in checks:
+                climb.check(least_rises=self.rho * (step - checked))
+                checked = step
+        return search.result()
+
+
+@dataclass
+class _Climb:
+    """Where each image's ascent stands; every field has one entry per image."""
+
+    points: Tensor
+    previous: Tensor  # points one move earlier
+    gradient: Tensor  # at points
+    loss: Tensor  # where the last move arrived
+    best_points: Tensor
+    best_gradient: Tensor
+    best_loss: Tensor
+    best_at_check: Tensor  # best_loss at the last check
+    rises: Tensor  # moves since the last check that raised the loss
+    halved: Tensor  # whether the last check halved the step
+    step: Tensor
+
+    @classmethod
+    def begin(cls, start: Tensor, loss: Tensor, gradient: Tensor, step: float) -> _Climb:
+        # below every loss, so that the first move counts as a rise
+        nothing = torch.full_like(loss, -torch.inf)
+        rises, halved = torch.zeros_like(loss), torch.ones_like(loss, dtype=torch.bool)
+        steps = torch.full_like(loss, step)
+        return cls(start, start, gradient, nothing, start, gradient, loss, loss, rises, halved, steps)
+
+    def __getitem__(self, rows: Tensor) -> _Climb:
+        return _Climb(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def move(self, ball: Ball, momentum: float) -> None:
+        """Step along the gradient, mix in the last move, stay inside the ball."""
+        ahead = ball.project(torch.addcmul(self.points, per_image(self.step), ball.direction(self.gradient)))
+        if momentum:
+            drift = self.points - self.previous
+            ahead = ball.project(torch.lerp(self.points, ahead, 1 - momentum).add_(drift, alpha=momentum))
+        self.previous, self.points = self.points, ahead
+
+    def arrive(self, loss: Tensor, gradient: Tensor) -> None:
+        """Take note of the loss and gradient at the new points."""
+        better = loss > self.best_loss
+        chosen = per_image(better)
+        self.best_points = torch.where(chosen, self.points, self.best_points)
+        self.best_gradient = torch.where(chosen, gradient, self.best_gradient)
+        self.best_loss = torch.where(better, loss, self.best_loss)
+        self.rises = self.rises + (loss > self.loss)
+        self.loss, self.gradient = loss, gradient
+
+    def check(self, least_rises: float) -> None:
+        """Halve the step and go back to the best point: after few rises, or no new best with a step not just halved."""
+        stuck = ~self.halved & (self.best_at_check >= self.best_loss)
+        self.halved = (self.rises <= least_rises) | stuck
+        chosen = per_image(self.halved)
+        self.step = torch.where(self.halved, self.step / 2, self.step)
+        self.points = torch.where(chosen, self.best_points, self.points)
+        self.gradient = torch.where(chosen, self.best_gradient, self.gradient)
+        self.best_at_check = self.best_loss
+        self.rises = torch.zeros_like(self.rises)

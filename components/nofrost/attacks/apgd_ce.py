@@ -1,0 +1,20 @@
+"""Auto-PGD on cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nofrost.attacks.apgd import Apgd
+from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.registry import register
+
+
+@register("apgd-ce")
+@dataclass(frozen=True, kw_only=True)
+class ApgdCe(Apgd):
+    """Auto-PGD that maximises cross-entropy (Croce & Hein 2020); the first attack of AutoAttack."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return error_log_odds(logits, labels)

@@ -1,0 +1,115 @@
+"""What every attack shares: its settings, the checks before it, and what holds after it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from nofrost.attacks import settings
+from nofrost.attacks.classifier import Classifier, without_wrapper
+from nofrost.attacks.guard import Model, attack_mode, plain_torch
+from nofrost.attacks.noise import Noise
+from nofrost.attacks.norms import BALLS, Ball
+from nofrost.attacks.validation import check_batch
+from nofrost.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """A way to find, near each image, one that a model gets wrong. It keeps no state; calling it twice gives the same.
+
+    Args:
+        norm: ``linf`` or ``l2``, how the size of a perturbation is measured.
+        eps: budget, the largest size, in pixels of [0, 1]; for ``linf`` at most 1.
+        seed: fixes every random choice, from 0 to 2^63 - 1.
+
+    Raises:
+        UserError: a setting is out of its range.
+    """
+
+    name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    norm: str = "linf"
+    eps: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settings.choice(f"norm of attack {self.name!r}", self.norm, self.norms)
+        settings.whole("seed", self.seed, minimum=0, maximum=2**63 - 1)
+        eps = settings.pixels("eps", self.eps)
+        if self.norm == "linf" and eps > 1:
+            raise UserError(f"eps is {self.eps}, more than the whole pixel range: write at most 1, such as 8/255")
+        object.__setattr__(self, "eps", eps)
+
+    @final
+    def __call__(self, model: Model, images: Tensor, labels: Tensor, *, indices: Tensor | None = None) -> Tensor:
+        """Return the adversarial images, in the shape, dtype and device of `images`, inside the ball and in [0, 1].
+
+        The search runs in float32 (float64 for such images), with the model in eval mode and autocast off. The model is
+        left exactly as found, module by module, and so are torch's modes and random generators.
+
+        Args:
+            model: maps images to logits [N, C]; its input normaliser is inside. A module or any callable. A model in
+                DistributedDataParallel is attacked without that wrapper.
+            images: [N, C, H, W] floats in [0, 1].
+            labels: [N] int64, the true classes.
+            indices: [N] int64, the images' places in their dataset. They pick the random numbers, so that a result
+                depends neither on batch nor on shard. Default: 0 to N - 1.
+
+        Raises:
+            UserError: the batch has the wrong form or range, a label is no class of the model, or the model returns
+                NaN, no logits [N, C], or logits without a gradient.
+        """
+        check_batch(images, labels, indices)
+        with plain_torch(images.device, self.seed):
+            dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
+            clean = images.detach().to(dtype).clamp(0, 1)
+            if len(images) == 0 or self.eps == 0:
+                return clean.to(images.dtype)
+            adversarial = self._guarded_run(without_wrapper(model), clean, labels.clone(), indices)
+            return _rounded_towards(clean.to(images.dtype), adversarial)
+
+    def _guarded_run(self, model: Model, clean: Tensor, labels: Tensor, indices: Tensor | None) -> Tensor:
+        if indices is None:
+            indices = torch.arange(len(clean), device=clean.device)
+        with attack_mode(model):
+            classifier = Classifier(model, labels)
+            found = self.run(classifier, clean, labels, Noise.of(self.seed, indices))
+            classifier.check_finite()
+        return self.ball(clean).project(found.detach())
+
+    @abstractmethod
+    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        """Return adversarial images [N, C, H, W] for clean ones in [0, 1]; N at least 1, `eps` more than 0.
+
+        Args:
+            model: in eval mode, checks its own output.
+            images: [N, C, H, W] float32 or float64; not to be changed in place.
+            labels: [N] int64.
+            noise: the random numbers of each image; the only source of randomness that an attack may use.
+        """
+
+    def ball(self, images: Tensor) -> Ball:
+        """Return the ball of this attack's threat around clean `images`."""
+        return BALLS[self.norm](images, self.eps)
+
+
+def _rounded_towards(centre: Tensor, points: Tensor) -> Tensor:
+    """Return `points` in the dtype of `centre`, rounded towards `centre` so that none leaves ball or box.
+
+    Args:
+        centre: images in [0, 1].
+        points: images in [0, 1] of the same or a wider dtype.
+    """
+    if centre.dtype == points.dtype:
+        return points
+    rounded = points.to(centre.dtype)
+    beyond = (rounded.to(points.dtype) - points) * (points - centre) > 0
+    # the neighbours of a non-negative float are its neighbours as an integer
+    steps = beyond.to(torch.int16) * (centre - rounded).sign().to(torch.int16)
+    return (rounded.view(torch.int16) + steps).view(centre.dtype)

@@ -1,0 +1,21 @@
+"""The basic iterative method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nofrost.attacks.noise import Noise
+from nofrost.attacks.norms import Ball
+from nofrost.attacks.projected_gradient import ProjectedGradient
+from nofrost.attacks.registry import register
+
+
+@register("bim")
+@dataclass(frozen=True, kw_only=True)
+class Bim(ProjectedGradient):
+    """Projected gradient ascent from the clean image, without random start (Kurakin et al. 2017; 003)."""
+
+    def start(self, ball: Ball, noise: Noise) -> Tensor:
+        return ball.centre

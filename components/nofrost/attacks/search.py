@@ -1,0 +1,122 @@
+"""What an attack has found so far, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nofrost.attacks.noise import Noise
+from nofrost.attacks.norms import per_image
+
+# Working on fewer images pays once this share is done: copying them costs little beside a step, but on an accelerator
+# every new batch size is planned anew
+_DONE_SHARE = 1 / 8
+
+
+@dataclass
+class Found:
+    """The best point per image: misclassified before not, then the highest loss.
+
+    Args:
+        points: [N, C, H, W].
+        loss: [N].
+        fooled: [N] bool, whether the point is misclassified.
+    """
+
+    points: Tensor
+    loss: Tensor
+    fooled: Tensor
+
+    def improve(self, points: Tensor, loss: Tensor, fooled: Tensor, only_unfooled: bool = False) -> None:
+        """Take the points that are better; with `only_unfooled` leave images alone that have a misclassified point."""
+        better = (fooled & ~self.fooled) | ((fooled == self.fooled) & (loss > self.loss))
+        if only_unfooled:
+            better &= ~self.fooled
+        self.points = torch.where(per_image(better), points, self.points)
+        self.loss = torch.where(better, loss, self.loss)
+        self.fooled = self.fooled | fooled
+
+    def __getitem__(self, rows: Tensor) -> Found:
+        return Found(self.points[rows], self.loss[rows], self.fooled[rows])
+
+    def __setitem__(self, rows: Tensor, part: Found) -> None:
+        self.points[rows], self.loss[rows], self.fooled[rows] = part.points, part.loss, part.fooled
+
+
+class Search:
+    """The best points of one run of an iterative attack, and the images that it still works on.
+
+    What is found for an image does not depend on when others leave, so neither does any result.
+
+    Args:
+        start: [N, C, H, W], where the run begins.
+        early_stop: let images go as soon as they have a misclassified point.
+    """
+
+    def __init__(self, start: Tensor, early_stop: bool) -> None:
+        loss = start.new_full(start.shape[:1], -torch.inf)
+        self._active = Found(start, loss, torch.zeros_like(loss, dtype=torch.bool))
+        self._early_stop = early_stop
+        self._all: Found | None = None
+        self._rows = torch.arange(len(start), device=start.device)
+
+    def record(self, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
+        """Note the current point of every image that is still worked on."""
+        self._active.improve(points, loss, fooled, only_unfooled=self._early_stop)
+
+    def narrow(self) -> Tensor | None:
+        """Return the positions, among the images worked on, of those to go on with; None to go on with all."""
+        if not self._early_stop:
+            return None
+        done = int(self._active.fooled.sum())
+        total = len(self._rows)
+        if done < max(1, total * _DONE_SHARE):
+            return None
+        left = (~self._active.fooled).nonzero().squeeze(1)
+        self._store()
+        self._rows, self._active = self._rows[left], self._active[left]
+        return left
+
+    def result(self) -> Found:
+        """Return the best points of all images."""
+        return self._store()
+
+    def _store(self) -> Found:
+        if self._all is None:
+            self._all = self._active
+        else:
+            self._all[self._rows] = self._active
+        return self._all
+
+
+def in_restarts(
+    attempt: Callable[[Tensor, Tensor, Noise], Found],
+    images: Tensor,
+    labels: Tensor,
+    noise: Noise,
+    restarts: int,
+    early_stop: bool,
+) -> Tensor:
+    """Return the best points [N, C, H, W] of several attempts, each with other noise.
+
+    Args:
+        attempt: one run, from images, labels and noise.
+        images: [N, C, H, W].
+        labels: [N] int64.
+        noise: of the N images.
+        restarts: how many attempts, at least 1.
+        early_stop: spend further attempts only on images without a misclassified point.
+    """
+    best = attempt(images, labels, noise.stream(0))
+    for restart in range(1, restarts):
+        rows = (~best.fooled | (not early_stop)).nonzero().squeeze(1)
+        if len(rows) == 0:
+            break
+        again = attempt(images[rows], labels[rows], noise[rows].stream(restart))
+        part = best[rows]
+        part.improve(again.points, again.loss, again.fooled)
+        best[rows] = part
+    return best.points

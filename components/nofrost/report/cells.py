@@ -1,0 +1,87 @@
+"""What tables and captions of all sections share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import get_args
+
+from nofrost.report import text
+from nofrost.report.compare import Estimate, estimate
+from nofrost.report.document import Cell
+from nofrost.report.measured import Alarm, Share, Status
+from nofrost.report.runs import Collected, RecipeRuns, Run
+
+ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
+
+
+def digits(collected: Collected) -> int:
+    """Return how many decimals of a percentage the number of test images can carry."""
+    return 1 if collected.first.adversarial.samples < 5000 else 2
+
+
+def recipe_cell(recipe: RecipeRuns, titled: bool = False) -> Cell:
+    """Return the header of a recipe's row, with the recipe's title below where it is `titled`."""
+    return Cell(recipe.name, small=recipe.recipe.title if titled else "", recipe=recipe.position)
+
+
+def run_cell(recipe: RecipeRuns, run: Run) -> Cell:
+    """Return the header of a run's row."""
+    return Cell(run.recipe, small=f"seed {run.seed}", recipe=recipe.position)
+
+
+def estimate_cell(value: Estimate, decimals: int, best: bool = False) -> Cell:
+    """Return an accuracy with its spread below and its counts on hover."""
+    if value.deviation is None:
+        small = text.span(value.low, value.high, decimals)
+    else:
+        spread = f"± {text.percent(value.deviation, decimals)} (n = {value.seeds})"
+        small = spread.replace(" ", "\N{NO-BREAK SPACE}")
+    bounds = (value.low, value.value, value.high)
+    return Cell(text.percent(value.value, decimals), small, hint=value.counts, bounds=bounds, best=best)
+
+
+def share_cell(share: Share, decimals: int) -> Cell:
+    """Return the accuracy of one run with its exact counts and interval."""
+    small = f"{share.correct}/{share.total}\n{text.span(share.low, share.high, decimals)}"
+    return Cell(text.percent(share.accuracy, decimals), small)
+
+
+def over_seeds(recipe: RecipeRuns, share: Callable[[Run], Share]) -> Estimate:
+    """Return the estimate of a recipe from a share of each of its runs."""
+    return estimate([share(run) for run in recipe.runs])
+
+
+def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
+    """Return a badge with the worst status and how many alarms have which."""
+    counts = dict.fromkeys(reversed(get_args(Status)), 0)
+    for alarm in alarms:
+        counts[alarm.status] += 1
+    raised = [f"{number} {status}" for status, number in counts.items() if number and status != "pass"]
+    worst = next((status for status, number in counts.items() if number), None)
+    if worst is None:
+        return Cell("none checked")
+    return Cell(", ".join(raised) or f"{counts['pass']} pass", status=worst)
+
+
+def legend(collected: Collected) -> list[tuple[str, int]]:
+    """Return the legend of a figure that shows all recipes."""
+    return [(recipe.name, recipe.position) for recipe in collected.recipes]
+
+
+def basis(collected: Collected) -> str:
+    """Return the sentence that says on what the accuracies of a table or figure were measured."""
+    samples = sorted({run.adversarial.samples for run in collected.runs})
+    seeds = collected.study.runs.seed
+    spread = (
+        "95 % Wilson interval over images"
+        if len(seeds) == 1
+        else f"mean ± sample standard deviation over n = {len(seeds)} trainings"
+    )
+    of = f"{' or '.join(map(text.count, samples))} test images of {collected.manifest.name}"
+    return f"Accuracy in % on {of}; {text.seeds(seeds)}; {spread}."
+
+
+def threat(collected: Collected) -> str:
+    """Return the threat of the adversarial suite."""
+    suite = collected.study.suites.adversarial
+    return text.threat(suite.threat.norm, suite.threat.eps)

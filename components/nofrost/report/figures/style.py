@@ -1,0 +1,162 @@
+"""One look for all drawings.
+
+Matplotlib draws with stand-in colours; in the finished SVG they become the page's CSS variables, so that one drawing is
+right in a light and in a dark page and in print. Text stays text. Recipes differ by colour, marker and line style.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+N_COLOURS = 8  # --series-0 to --series-7 in style.css
+INK, MUTED, RULE, PAGE = "#010101", "#020202", "#030303", "#050505"
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAGE: "--page"}
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
+_DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (3, 1.5))
+_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+@dataclass(frozen=True)
+class Series:
+    """How the recipe at a position of the study is drawn. `dashes` is empty for an unbroken line."""
+
+    colour: str
+    variable: str
+    marker: str
+    dashes: tuple[float, ...]
+
+    @property
+    def linestyle(self) -> Any:
+        """The dashes in matplotlib's form, in points."""
+        return (0, self.dashes) if self.dashes else "-"
+
+
+def series(position: int) -> Series:
+    """Return the look of the recipe at `position`; the numbers of colours, markers and dashes share no factor."""
+    colour = position % N_COLOURS
+    return Series(
+        colour=f"#0404{colour:02x}",
+        variable=f"--series-{colour}",
+        marker=_MARKERS[position % len(_MARKERS)],
+        dashes=_DASHES[position % len(_DASHES)],
+    )
+
+
+@contextmanager
+def figure(name: str, width: float, height: float, rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield an empty figure of `width` x `height` points with `rows` axes under each other.
+
+    To be left through :func:`to_svg`, called inside the block: matplotlib's settings hold only there.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user's must not change the report
+        matplotlib.rcParams.update(_settings(name))
+        drawing = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        axes = drawing.subplots(rows, sharex=True, squeeze=False)
+        yield drawing, list(axes[:, 0])
+
+
+def _settings(name: str) -> dict[Any, Any]:
+    return {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "text.parse_math": False,
+        "font.size": 8,
+        "text.color": INK,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": MUTED,
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": RULE,
+        "grid.linewidth": 0.6,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 0,
+        "xtick.minor.size": 0,
+        "lines.linewidth": 1.5,
+        "lines.markersize": 5.5,
+        "lines.markeredgewidth": 0.6,
+    }
+
+
+def to_svg(drawing: Figure, name: str) -> str:
+    """Return the figure as an SVG element to stand inside an HTML page; the same figure gives the same text.
+
+    Names from users do not belong into a figure: matplotlib's font may lack their glyphs. They stand beside it.
+
+    Args:
+        drawing: what to draw.
+        name: unique in the page; the ids inside the SVG begin with it.
+    """
+    buffer = io.StringIO()
+    drawing.savefig(buffer, format="svg", transparent=True, metadata=_METADATA)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace("xlink:href", "href")
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    svg = re.sub(r"<svg[^>]*>", f'<svg {box.group()} focusable="false" aria-hidden="true">', svg, count=1)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id="(?!m[0-9a-f]{10}")[^"]*">', "<g>", svg)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\g<1>#{name}-", svg)
+    svg = re.sub(r'style="[^"]*"', lambda match: _themed(match.group()), svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    return re.sub(r"\s*\n\s*", " ", svg).strip()
+
+
+def _themed(style: str) -> str:
+    style = re.sub(r"font-family: [^;\"]*;? ?", "", style)
+    for colour, variable in _VARIABLES.items():
+        style = style.replace(colour, f"var({variable})")
+    return re.sub(r"#0404(\d\d)", lambda match: f"var(--series-{int(match[1])})", style)
+
+
+def swatch(position: int) -> str:
+    """Return the line and marker of the recipe at `position` as a small SVG element, for legends and tables."""
+    from matplotlib.markers import MarkerStyle
+
+    look = series(position)
+    marker = MarkerStyle(look.marker)
+    outline = np.asarray(marker.get_path().transformed(marker.get_transform()).to_polygons()[0])
+    dots = " ".join(f"{14 + 8 * x:.1f},{6 - 8 * y:.1f}" for x, y in outline.tolist())
+    dashes = f' stroke-dasharray="{" ".join(map(str, look.dashes))}"' if look.dashes else ""
+    colour = f"var({look.variable})"
+    return (
+        '<svg class="swatch" viewBox="0 0 28 12" focusable="false" aria-hidden="true">'
+        f'<line x1="0" y1="6" x2="28" y2="6" style="stroke: {colour}" stroke-width="2"{dashes}/>'
+        f'<polygon points="{dots}" style="fill: {colour}"/></svg>'
+    )
+
+
+def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
+    """Make the y axis run from 0 to 100 %."""
+    axes.set_ylim(-3, 103)
+    axes.set_yticks([0, 25, 50, 75, 100])
+    axes.set_ylabel(label)
+    axes.grid(visible=False, axis="x")
+
+
+def spread_out(axes: Axes, position: int, total: int, distance: float = 2.2) -> Any:
+    """Return a transform that moves a series sideways by a few points, so that intervals do not hide each other."""
+    from matplotlib.transforms import ScaledTranslation
+
+    offset = (position - (total - 1) / 2) * distance
+    return axes.transData + ScaledTranslation(offset / 72, 0, axes.get_figure().dpi_scale_trans)  # type: ignore[union-attr]

@@ -1,0 +1,75 @@
+"""Loss and selection accuracy over the epochs of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nofrost.report.figures.style import MUTED, PAGE, figure, percent_axis, series, to_svg
+from nofrost.report.measured import Epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def training_panels(runs: Sequence[tuple[int, int, Sequence[Epoch]]]) -> list[str]:
+    """Return one drawing for each run, given as (position of its recipe, best epoch, epochs).
+
+    Above the training loss; below the accuracy on the selection split, clean (unbroken) and attacked (dotted). A
+    vertical line marks the epoch whose checkpoint was kept.
+    """
+    drawings = []
+    top = 1.05 * max([epoch.loss or 0.0 for _, _, epochs in runs for epoch in epochs], default=1.0)
+    for index, (position, best, epochs) in enumerate(runs):
+        name = f"training-{index}"
+        with figure(name, 165, 185, rows=2) as (drawing, (above, below)):
+            colour = series(position).colour
+            _draw(above, epochs, lambda epoch: epoch.loss, colour, "-")
+            above.set_ylim(0, top or 1.0)
+            above.set_ylabel("training loss")
+            above.grid(visible=False, axis="x")
+            _draw(below, epochs, _percent(lambda epoch: epoch.selection_clean), colour, "-", "o")
+            _draw(below, epochs, _percent(lambda epoch: epoch.selection_attacked), colour, (0, (1.5, 1.5)), "s")
+            percent_axis(below, label="selection, %")
+            below.set_xlabel("epoch")
+            for axes in (above, below):
+                axes.axvline(best, color=MUTED, linewidth=0.8, zorder=2)
+            _whole_epochs(below)
+            drawings.append(to_svg(drawing, name))
+    return drawings
+
+
+def _percent(value: Callable[[Epoch], float | None]) -> Callable[[Epoch], float | None]:
+    def scaled(epoch: Epoch) -> float | None:
+        share = value(epoch)
+        return None if share is None else 100 * share
+
+    return scaled
+
+
+def _draw(
+    axes: Axes,
+    epochs: Sequence[Epoch],
+    value: Callable[[Epoch], float | None],
+    colour: str,
+    linestyle: object,
+    marker: str = "",
+) -> None:
+    found = [(epoch.epoch, y) for epoch in epochs if (y := value(epoch)) is not None]
+    markers = marker if len(found) <= 30 else ""
+    axes.plot(
+        [x for x, _ in found],
+        [y for _, y in found],
+        color=colour,
+        linestyle=linestyle,
+        marker=markers,
+        markersize=3.5,
+        markeredgecolor=PAGE,
+        zorder=3,
+    )
+
+
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

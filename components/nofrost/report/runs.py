@@ -1,0 +1,82 @@
+"""What the report knows of a study: its runs, recipe by recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config import Recipe, Study
+from nofrost.data import Manifest
+from nofrost.report.measured import AdversarialMetrics, Epoch, OodMetrics, Timing, TrainMetrics, TrainRecord
+
+CLEAN, WORST_CASE = "clean", "worst-case"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recipe and seed with everything its stages measured.
+
+    `flags` holds, for each condition (clean, the attacks, worst-case), whether each test image was right: bool [N].
+    """
+
+    recipe: str
+    seed: int
+    folder: Path
+    train: TrainMetrics
+    curves: tuple[Epoch, ...]
+    timing: Timing
+    record: TrainRecord
+    adversarial: AdversarialMetrics
+    ood: OodMetrics
+    flags: dict[str, NDArray[np.bool_]]
+
+    @property
+    def name(self) -> str:
+        """Name of the run in files for machines, such as ``sat/seed-0``."""
+        return f"{self.recipe}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class RecipeRuns:
+    """The runs of one recipe, one for each seed. `position` in the study decides colour and marker in figures."""
+
+    name: str
+    position: int
+    recipe: Recipe
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A study with all its runs. `inputs` holds the checksum of each input."""
+
+    study: Study
+    dataset: Path
+    manifest: Manifest
+    augmentation: Path | None
+    recipes: tuple[RecipeRuns, ...]
+    inputs: dict[str, str]
+
+    @property
+    def runs(self) -> Iterator[Run]:
+        """All runs, recipe by recipe."""
+        return (run for recipe in self.recipes for run in recipe.runs)
+
+    @property
+    def first(self) -> Run:
+        """The first run, for what all runs share."""
+        return self.recipes[0].runs[0]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """``clean``, the attacks in the study's order, ``worst-case``."""
+        return (CLEAN, *self.study.suites.adversarial.attacks, WORST_CASE)
+
+    @property
+    def same_images(self) -> bool:
+        """Whether all runs were attacked on the same test images."""
+        return len({(run.adversarial.samples, run.adversarial.indices_sha256) for run in self.runs}) == 1

@@ -1,0 +1,44 @@
+"""The parts of the report, in their order."""
+
+from __future__ import annotations
+
+from nofrost.report.document import Document, Section, numbered
+from nofrost.report.runs import Collected
+from nofrost.report.sections.alarms import alarms
+from nofrost.report.sections.attacks import budget, convergence, tradeoff
+from nofrost.report.sections.branches import branches
+from nofrost.report.sections.corruptions import corruptions
+from nofrost.report.sections.examples import augmentation, examples
+from nofrost.report.sections.origin import configuration, origin
+from nofrost.report.sections.overview import overview
+from nofrost.report.sections.pairs import pairs
+from nofrost.report.sections.results import results
+from nofrost.report.sections.training import cost, training
+
+_SECTIONS = (
+    overview,
+    results,
+    alarms,
+    tradeoff,
+    convergence,
+    budget,
+    corruptions,
+    examples,
+    augmentation,
+    branches,
+    training,
+    pairs,
+    cost,
+    configuration,
+    origin,
+)
+
+
+def build(collected: Collected) -> Document:
+    """Return the report of a study: every section that has something to show."""
+    sections: list[Section] = []
+    for section in _SECTIONS:
+        found = section(collected)
+        if found is not None:
+            sections.append(found)
+    return Document(collected.study.title, f"Study {collected.study.name}", numbered(sections))

@@ -1,0 +1,148 @@
+"""Clean against robust accuracy, and accuracy against the steps and the budget of an attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nofrost.report import cells, figures, text
+from nofrost.report.compare import Estimate, estimate
+from nofrost.report.document import Cell, Column, Figure, Panel, Section, Table
+from nofrost.report.figures.lines import Line
+from nofrost.report.measured import Share
+from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
+
+
+def tradeoff(collected: Collected) -> Section:
+    """Return the figure of clean against worst-case accuracy."""
+    decimals = cells.digits(collected)
+    points, words = [], []
+    for recipe in collected.recipes:
+        clean = cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[CLEAN])
+        robust = cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[WORST_CASE])
+        points.append((recipe.position, clean, robust))
+        words.append(
+            f"{recipe.name} {text.with_sign(clean.value, decimals)} clean and "
+            f"{text.with_sign(robust.value, decimals)} in the worst case"
+        )
+    panel = Panel("", figures.tradeoff(points), f"Scatter plot: {'; '.join(words)}.")
+    caption = (
+        f"Clean accuracy against worst-case accuracy within {cells.threat(collected)}. Up and to the right is better. "
+        f"{cells.basis(collected)}"
+    )
+    return Section(
+        "tradeoff",
+        "Clean against robust accuracy",
+        "Clean vs robust",
+        [Figure(caption, [panel], cells.legend(collected))],
+    )
+
+
+def convergence(collected: Collected) -> Section | None:
+    """Return accuracy against attack steps and whether the attack has converged, or None when it was not measured."""
+    if collected.first.adversarial.steps_curve is None:
+        return None
+    attack = collected.first.adversarial.steps_curve.attack
+    shares = {recipe.name: _curve(recipe, _steps) for recipe in collected.recipes}
+    lines = _lines(collected, shares)
+    caption = (
+        f"Accuracy under {attack} within {cells.threat(collected)} against its number of steps. A curve that still "
+        f"falls at its right end says that more steps would break more images. {cells.basis(collected)}"
+    )
+    panel = Panel("", figures.steps_curve(lines), _in_words(collected, shares, "steps"))
+    table = _verdicts(collected, shares)
+    figure = Figure(caption, [panel], cells.legend(collected))
+    return Section("convergence", "Accuracy against attack steps", "Attack steps", [figure, table])
+
+
+def budget(collected: Collected) -> Section | None:
+    """Return accuracy against the size of the ball, or None when it was not measured."""
+    curve = collected.first.adversarial.budget_curve
+    if curve is None:
+        return None
+    threat = collected.study.suites.adversarial.threat
+    shares = {recipe.name: _curve(recipe, _sizes) for recipe in collected.recipes}
+    in_levels = threat.norm == "linf" and threat.eps.text.endswith("/255")
+    panel = Panel(
+        "",
+        figures.budget_curve(_lines(collected, shares), float(threat.eps), in_levels),
+        _in_words(collected, shares, "the ball's size as a share of the pixel range"),
+    )
+    whole = " In a ball as large as the whole pixel range every accuracy must fall to zero." if in_levels else ""
+    caption = (
+        f"Accuracy under {curve.attack} against the size of the ball. The dotted line is the threat of this study."
+        f"{whole} {cells.basis(collected)}"
+    )
+    decimals = cells.digits(collected)
+    rows = [
+        [cells.recipe_cell(recipe), *(cells.estimate_cell(value, decimals) for _, value in shares[recipe.name])]
+        for recipe in collected.recipes
+    ]
+    columns = [Column("recipe", text=True), *(Column(point.eps, f"{curve.attack} within") for point in curve.points)]
+    table = Table(f"The numbers of the figure. {cells.basis(collected)}", columns, rows, summary="The numbers")
+    figure = Figure(caption, [panel], cells.legend(collected))
+    return Section("budget", "Accuracy against the size of the ball", "Ball size", [figure, table])
+
+
+Curve = list[tuple[float, Estimate]]
+
+
+def _steps(run: Run) -> list[tuple[float, Share]]:
+    curve = run.adversarial.steps_curve
+    return [(point.steps, point) for point in curve.points] if curve else []
+
+
+def _sizes(run: Run) -> list[tuple[float, Share]]:
+    curve = run.adversarial.budget_curve
+    return [(point.value, point) for point in curve.points] if curve else []
+
+
+def _curve(recipe: RecipeRuns, points: Callable[[Run], list[tuple[float, Share]]]) -> Curve:
+    """Return the points that all runs of the recipe have, in order, each with its estimate over the seeds."""
+    of_runs = [dict(points(run)) for run in recipe.runs]
+    common = sorted(set.intersection(*(set(found) for found in of_runs)))
+    return [(x, estimate([found[x] for found in of_runs])) for x in common]
+
+
+def _lines(collected: Collected, shares: dict[str, Curve]) -> list[Line]:
+    return [
+        Line(recipe.position, [x for x, _ in shares[recipe.name]], [y for _, y in shares[recipe.name]])
+        for recipe in collected.recipes
+        if shares[recipe.name]
+    ]
+
+
+def _in_words(collected: Collected, shares: dict[str, Curve], axis: str) -> str:
+    decimals = cells.digits(collected)
+    ends = [
+        f"{name} from {text.with_sign(curve[0][1].value, decimals)} at {curve[0][0]:.3g} "
+        f"to {text.with_sign(curve[-1][1].value, decimals)} at {curve[-1][0]:.3g}"
+        for name, curve in shares.items()
+        if curve
+    ]
+    return f"Line chart of accuracy against {axis}: {'; '.join(ends)}. The table below holds the numbers."
+
+
+def _verdicts(collected: Collected, shares: dict[str, Curve]) -> Table:
+    decimals = cells.digits(collected)
+    steps = sorted({x for curve in shares.values() for x, _ in curve})
+    rows = []
+    for recipe in collected.recipes:
+        measured = dict(shares[recipe.name])
+        curves = [(run, curve) for run in recipe.runs if (curve := run.adversarial.steps_curve)]
+        open_ = [(run, curve) for run, curve in curves if not curve.converged]
+        verdict = Cell("not converged", status="warn") if open_ else Cell("converged", status="pass")
+        reasons = [f"seed {run.seed}: {curve.slope_reason}" for run, curve in (open_ or curves)]
+        why = reasons if len(recipe.runs) > 1 else [curve.slope_reason for _, curve in (open_ or curves)]
+        accuracies = [cells.estimate_cell(measured[x], decimals) if x in measured else Cell("") for x in steps]
+        rows.append([cells.recipe_cell(recipe), verdict if curves else Cell(""), *accuracies, Cell("; ".join(why))])
+    curve = collected.first.adversarial.steps_curve
+    group = f"{curve.attack} steps" if curve else ""
+    columns = [
+        Column("recipe", text=True),
+        Column("verdict", text=True),
+        *(Column(f"{x:g}", group) for x in steps),
+        Column("why", text=True),
+    ]
+    return Table(
+        f"Whether the attack has converged, and the numbers of the figure. {cells.basis(collected)}", columns, rows
+    )

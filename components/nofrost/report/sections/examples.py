@@ -1,0 +1,111 @@
+"""Images to look at: what an attack does, and what the augmentation sets hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.data import checksum, read_augmentation_set, read_split
+from nofrost.data.augmentation_set import read_augmentation_manifest
+from nofrost.errors import UserError
+from nofrost.report import cells
+from nofrost.report.arrays import read_arrays
+from nofrost.report.cells import ICONS
+from nofrost.report.document import Block, Paragraph, Picture, Pictures, Section
+from nofrost.report.images import data_uri, magnification, magnified
+from nofrost.report.runs import Collected, RecipeRuns
+
+SHOWN = 8
+_KEYS = {"images", "adversarial", "labels", "predictions", "adversarial_predictions", "attack"}
+Arrays = dict[str, NDArray[Any]]
+
+
+def examples(collected: Collected) -> Section | None:
+    """Return attacked test images of every recipe's first run, or None when none were kept."""
+    of_recipes = [
+        (recipe, _read(recipe.runs[0].folder / "evaluate-adversarial" / "examples.npz")) for recipe in collected.recipes
+    ]
+    kept = [(recipe, arrays) for recipe, arrays in of_recipes if len(arrays["labels"])]
+    if not kept:
+        return None
+    factor = min(magnification(arrays["adversarial"] - arrays["images"]) for _, arrays in kept)
+    introduction = Paragraph(
+        f"Test images before and after the attack, and the perturbation between them, magnified {factor} times around "
+        f"mid grey. Under each image stands what the model answers: {ICONS['pass']} right, {ICONS['fail']} wrong. "
+        "Pixels are not smoothed."
+    )
+    blocks: list[Block] = [introduction]
+    blocks += [_pictures(collected, recipe, arrays, factor) for recipe, arrays in kept]
+    return Section("examples", "What the attack does", "Examples", blocks)
+
+
+def _read(path: Path) -> Arrays:
+    arrays = read_arrays(path)
+    images = arrays.get("images")
+    if not arrays.keys() >= _KEYS or images is None or images.ndim != 4 or images.shape != arrays["adversarial"].shape:
+        raise UserError(f"{path} does not hold attacked examples (images [N, H, W, C]): evaluate this run again")
+    return {key: array if key == "attack" else array[:SHOWN] for key, array in arrays.items()}
+
+
+def _pictures(collected: Collected, recipe: RecipeRuns, arrays: Arrays, factor: int) -> Pictures:
+    labels = [_class(collected, label) for label in arrays["labels"]]
+
+    def answered(images: NDArray[Any], predictions: NDArray[Any], what: str) -> list[Picture]:
+        found = []
+        for image, prediction, label in zip(images, predictions, labels, strict=True):
+            answer = _class(collected, prediction)
+            right = "pass" if answer == label else "fail"
+            note = f"{answer} {ICONS['pass'] if right == 'pass' else ICONS['fail']}"
+            found.append(Picture(data_uri(image), f"{what} image of class {label}, answered {answer}", [note]))
+        return found
+
+    changes = arrays["adversarial"] - arrays["images"]
+    rows = [
+        ("clean", answered(arrays["images"], arrays["predictions"], "clean")),
+        (
+            f"perturbation ×\N{NO-BREAK SPACE}{factor}",
+            [Picture(data_uri(magnified(change, factor)), f"perturbation × {factor}") for change in changes],
+        ),
+        ("adversarial", answered(arrays["adversarial"], arrays["adversarial_predictions"], "adversarial")),
+    ]
+    run = recipe.runs[0]
+    caption = (
+        f"{recipe.name}, seed {run.seed}: {len(labels)} of {run.adversarial.samples} test images of "
+        f"{collected.manifest.name} under {arrays['attack'].ravel()[0]} within {cells.threat(collected)}."
+    )
+    return Pictures(recipe.name, caption, rows, labels, "label", recipe.position)
+
+
+def _class(collected: Collected, index: Any) -> str:
+    names = collected.manifest.classes
+    return names[int(index)] if 0 <= int(index) < len(names) else str(int(index))
+
+
+def augmentation(collected: Collected) -> Section | None:
+    """Return training images beside what the augmentation sets made of them, or None without such sets."""
+    if collected.augmentation is None:
+        return None
+    sha256 = checksum(collected.dataset)
+    split = read_split(collected.dataset, "train")
+    labels, first = np.unique(np.asarray(split.labels), return_index=True)
+    chosen = first[:SHOWN]
+    names = [_class(collected, label) for label in labels[:SHOWN]]
+    rows = [("original", _plain(split.images[chosen], names, "training image"))]
+    for method in read_augmentation_manifest(collected.augmentation).sha256:
+        images = read_augmentation_set(collected.augmentation, method, dataset=sha256)
+        rows.append((method, _plain(images[chosen], names, f"{method} of the training image")))
+    users = [recipe.name for recipe in collected.recipes if recipe.recipe.views.augmentation_sets]
+    use = f"trained on by {', '.join(users)}" if users else "no recipe of this study trains on them"
+    caption = (
+        f"The first training image of each of {len(names)} classes of {collected.manifest.name} and its augmented "
+        f"versions; {use}."
+    )
+    pictures = Pictures("", caption, rows, names, "label")
+    return Section("augmentation", "Augmentation sets", "Augmentation", [pictures])
+
+
+def _plain(images: NDArray[Any], names: list[str], what: str) -> list[Picture]:
+    return [Picture(data_uri(image), f"{what} of class {name}") for image, name in zip(images, names, strict=True)]

@@ -1,0 +1,66 @@
+"""The exact configuration, versions and checksums behind the numbers."""
+
+from __future__ import annotations
+
+import nofrost
+from nofrost.config import study_as_yaml
+from nofrost.report import cells, text
+from nofrost.report.document import Cell, Code, Column, Facts, Paragraph, Section, Table
+from nofrost.report.runs import Collected
+from nofrost.report.sections.overview import CHECKSUM
+
+
+def configuration(collected: Collected) -> Section:
+    """Return the study with everything spelled out."""
+    introduction = Paragraph(
+        "Everything that decides the numbers above. Saved as a file, it runs the study again: every recipe, attack and "
+        "data set is spelled out."
+    )
+    code = Code(f"Study {collected.study.name} in full", study_as_yaml(collected.study))
+    return Section("configuration", "Configuration", "Configuration", [introduction, code])
+
+
+def origin(collected: Collected) -> Section:
+    """Return versions and checksums."""
+    runs = [(recipe, run) for recipe in collected.recipes for run in recipe.runs]
+    libraries = list(dict.fromkeys(name for _, run in runs for name in run.record.libraries))
+    rows = [
+        [
+            cells.run_cell(recipe, run),
+            Cell(run.record.nofrost),
+            *(Cell(run.record.libraries.get(name, "")) for name in libraries),
+            _checksum(run.adversarial.indices_sha256),
+            _checksum(run.ood.indices_sha256),
+            _checksum(collected.inputs[f"runs/{run.name}"]),
+        ]
+        for recipe, run in runs
+    ]
+    columns = [
+        Column("run", text=True),
+        Column("nofrost", "versions at training", text=True),
+        *(Column(name, "versions at training", text=True) for name in libraries),
+        Column("attacked images", "SHA-256", text=True),
+        Column("corrupted images", "SHA-256", text=True),
+        Column("result files", "SHA-256", text=True),
+    ]
+    caption = (
+        "Versions at training, and the first digits of the checksums of the test images' indices (in full in "
+        "metrics.json of each run) and of the files this report was made from (in full in record.json beside it)."
+    )
+    suites = collected.study.suites
+    seeds = (
+        f"dataset {collected.study.dataset.seed}, augmentation {collected.study.augmentation.seed}, training "
+        f"{text.listed(collected.study.runs.seed)}, attacks {suites.adversarial.seed}, corruptions {suites.ood.seed}"
+    )
+    sets = [(f"SHA-256 of {name}", value) for name, value in collected.inputs.items() if not name.startswith("runs/")]
+    sources = [
+        (f"SHA-256 of source {key}", value.removeprefix(CHECKSUM))
+        for key, value in collected.manifest.provenance.items()
+        if value.startswith(CHECKSUM)
+    ]
+    facts = Facts([("Report made by", f"nofrost {nofrost.__version__}"), ("Seeds", seeds), *sets, *sources])
+    return Section("record", "Record", "Record", [facts, Table(caption, columns, rows)])
+
+
+def _checksum(value: str) -> Cell:
+    return Cell(text.short(value), hint=value)

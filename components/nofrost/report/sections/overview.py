@@ -1,0 +1,114 @@
+"""What was run on what, what came out, and what the data can show."""
+
+from __future__ import annotations
+
+from nofrost.report import cells, text
+from nofrost.report.compare import Estimate, best_recipe
+from nofrost.report.document import Facts, Findings, Paragraph, Section
+from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
+from nofrost.statistics import wilson_interval
+
+SHOWN_CLASSES = 12
+CHECKSUM = "sha256:"
+
+
+def overview(collected: Collected) -> Section:
+    """Return the head of the report."""
+    callout = Paragraph(" ".join(_limits(collected)), callout="What these data can and cannot show")
+    return Section(
+        "overview", "Overview", "Overview", [Findings(_findings(collected)), callout, Facts(_facts(collected))]
+    )
+
+
+def _facts(collected: Collected) -> list[tuple[str, str]]:
+    manifest, study = collected.manifest, collected.study
+    suite = study.suites.adversarial
+    counts = [f"{text.count(split.count)} {_split(name)}" for name, split in manifest.splits.items()]
+    samples = sorted({run.adversarial.samples for run in collected.runs})
+    height, width = manifest.image_size
+    colours = {1: "grey levels", 3: "RGB"}.get(manifest.channels, f"{manifest.channels} channels")
+    return [
+        ("Dataset", f"{manifest.name}: {text.listed(counts)} images"),
+        ("Images", f"{width} × {height} pixels, {colours}"),
+        ("Classes", _classes(manifest.classes)),
+        ("Provenance", _provenance(manifest.provenance)),
+        ("Licence", manifest.licence or "not stated"),
+        ("Seeds", f"{text.listed(study.runs.seed)} (one training for each recipe and seed)"),
+        ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(collected)}"),
+        ("Suite", f"{suite.title}: {suite.source}"),
+        ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
+        ("Out of distribution", f"{study.suites.ood.title}: {study.suites.ood.source}"),
+        ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
+    ]
+
+
+def _split(name: str) -> str:
+    return {"train": "training"}.get(name, name)
+
+
+def _provenance(provenance: dict[str, str]) -> str:
+    """Return where the images came from; checksums of the source stand in the report's record."""
+    known = {key: value for key, value in provenance.items() if not value.startswith(CHECKSUM)}
+    return "; ".join(value if key == "origin" else f"{key}: {value}" for key, value in known.items()) or "not stated"
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    if len(names) <= SHOWN_CLASSES:
+        return f"{len(names)}: {', '.join(names)}"
+    return f"{text.count(len(names))}: {', '.join(names[:SHOWN_CLASSES])}, …"
+
+
+def _findings(collected: Collected) -> list[str]:
+    attacks = text.listed(collected.study.suites.adversarial.attacks)
+    sentences = [
+        _leader(collected, CLEAN, "On clean test images"),
+        _leader(collected, WORST_CASE, f"Under the worst case of {attacks} within {cells.threat(collected)}"),
+        text.UPPER_BOUND,
+    ]
+    raised = [
+        f"{recipe.name} ({cells.alarm_cell(alarms).text})"
+        for recipe in collected.recipes
+        if any(alarms := [alarm for run in recipe.runs for alarm in run.adversarial.alarms if alarm.status != "pass"])
+    ]
+    if raised:
+        sentences.append(
+            f"Alarms were raised for {text.listed(raised)}: read them before trusting a robust accuracy of theirs."
+        )
+    else:
+        sentences.append("No alarm for gradient masking or a weak attack was raised.")
+    return sentences
+
+
+def _leader(collected: Collected, condition: str, where: str) -> str:
+    decimals = cells.digits(collected)
+
+    def measured(recipe: RecipeRuns) -> Estimate:
+        return cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[condition])
+
+    def words(recipe: RecipeRuns) -> str:
+        return f"{recipe.name} is right on {text.with_sign(measured(recipe).value, decimals)}"
+
+    ranked = sorted(collected.recipes, key=lambda recipe: -measured(recipe).value)
+    if len(ranked) == 1:
+        return f"{where}, {words(ranked[0])}."
+    second = f"next is {ranked[1].name} with {text.with_sign(measured(ranked[1]).value, decimals)}"
+    if not collected.same_images:
+        verdict = "the recipes saw different images, so no test compares them"
+    elif best_recipe(collected, condition) == ranked[0].name:
+        verdict = "the paired test separates it from every other recipe"
+    else:
+        verdict = "the paired test does not separate it from every other recipe"
+    return f"{where}, {words(ranked[0])}, {second}; {verdict}."
+
+
+def _limits(collected: Collected) -> list[str]:
+    sentences = [collected.study.note.strip()] if collected.study.note.strip() else []
+    samples = min(run.adversarial.samples for run in collected.runs)
+    low, high = wilson_interval(samples // 2, samples)
+    sentences.append(
+        f"With {text.plural(samples, 'test image')} a 95 % interval reaches up to ±{text.percent((high - low) / 2)} "
+        "points: a smaller difference between two accuracies may be chance, unless the paired test separates them."
+    )
+    if len(collected.study.runs.seed) == 1:
+        sentences.append("Each recipe was trained once, so the spread between trainings is not known.")
+    return sentences

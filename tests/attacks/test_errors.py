@@ -1,0 +1,155 @@
+"""A user's mistake gives one sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nofrost.attacks import create_attack
+from nofrost.config.fraction import PixelFraction
+from nofrost.errors import UserError
+
+Call = dict[str, Any]
+GOOD: Call = {"name": "pgd", "eps": 0.1}
+
+SETTINGS: list[tuple[Call, str]] = [
+    ({"name": "pdg"}, r"unknown attack 'pdg': did you mean 'pgd'\? known are apgd-ce, "),
+    ({"stepz": 3}, r"unknown setting of attack 'pgd' 'stepz': did you mean 'steps'\? known are .*restarts"),
+    ({"name": "fgsm", "steps": 3}, "unknown setting of attack 'fgsm' 'steps': .*known are eps, norm, seed"),
+    ({"name": "bim", "restarts": 3}, "unknown setting of attack 'bim' 'restarts'"),
+    ({"norm": "l1"}, "unknown norm of attack 'pgd' 'l1': .*known are l2, linf"),
+    ({"norm": None}, "unknown norm of attack 'pgd' 'None'"),
+    ({"eps": -0.1}, "eps: '-0.1' is negative"),
+    ({"eps": "8/0"}, "eps: '8/0' divides by zero"),
+    ({"eps": "eight"}, "eps: 'eight' is not a fraction"),
+    ({"eps": float("nan")}, "eps: 'nan' is not a fraction"),
+    ({"eps": float("inf"), "norm": "l2"}, "eps: 'inf' is not a fraction"),
+    ({"eps": True}, "eps is True: write a fraction"),
+    ({"eps": None}, "eps is None: write a fraction"),
+    ({"eps": 8}, "eps is 8, more than the whole pixel range: write at most 1, such as 8/255"),
+    ({"seed": -1}, "seed is -1: it must be a whole number of at least 0"),
+    ({"seed": 2**63}, "seed is 9223372036854775808: it must be at most"),
+    ({"seed": 0.5}, "seed is 0.5: it must be a whole number"),
+    ({"steps": 0}, "steps is 0: it must be a whole number of at least 1"),
+    ({"steps": 2.0}, "steps is 2.0: it must be a whole number"),
+    ({"steps": True}, "steps is True: it must be a whole number"),
+    ({"step_size": 0}, "step_size is 0: a step must be more than 0"),
+    ({"step_size": "-1/255"}, "step_size: '-1/255' is negative"),
+    ({"keep": "first"}, "unknown keep 'first': .*known are best, last"),
+    ({"early_stop": 1}, "early_stop is 1: it must be true or false"),
+    ({"restarts": 0}, "restarts is 0: it must be a whole number of at least 1"),
+    ({"name": "apgd-ce", "steps": 0}, "steps is 0"),
+    ({"name": "apgd-ce", "restarts": 0}, "restarts is 0"),
+    ({"name": "apgd-ce", "rho": 1.5}, "rho is 1.5: it must be a number from 0 to 1"),
+    ({"name": "apgd-ce", "early_stop": "no"}, "early_stop is 'no'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), SETTINGS, ids=[str(change) for change, _ in SETTINGS])
+def test_a_wrong_setting_is_named(change: Call, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}") as caught:
+        create_attack(**(GOOD | change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "eps", [8 / 255, "8/255", "8 / 255", Fraction(8, 255), PixelFraction("8/255"), np.float64(8 / 255)]
+)
+def test_a_budget_may_be_written_in_any_form(eps: Any) -> None:
+    attack = create_attack("pgd", eps=eps, step_size=eps)
+    assert attack.eps == 8 / 255
+    assert attack.step_size == 8 / 255  # type: ignore[attr-defined]
+
+
+def test_an_attack_cannot_be_changed_and_equals_its_like() -> None:
+    attack = create_attack("pgd", eps="8/255")
+    assert attack == create_attack("pgd", eps=8 / 255)
+    assert attack != create_attack("bim", eps=8 / 255)
+    with pytest.raises(AttributeError):
+        attack.eps = 0.5  # type: ignore[misc]
+
+
+IMAGES, LABELS = torch.full((4, 1, 2, 2), 0.5), torch.tensor([0, 1, 2, 0])
+NAN = torch.full((4, 1, 2, 2), torch.nan)
+BATCHES: list[tuple[Call, str]] = [
+    ({"images": IMAGES[0]}, r"images are a float32 tensor of shape \(1, 2, 2\): an attack needs floats \[N, C, H, W\]"),
+    ({"images": (IMAGES * 255).to(torch.uint8)}, "images are a uint8 tensor"),
+    ({"images": np.zeros((4, 1, 2, 2))}, "images are a ndarray"),
+    ({"images": IMAGES * 255}, r"images run from 127.5 to 127.5: an attack needs pixels in \[0, 1\]"),
+    ({"images": IMAGES - 0.6}, "images run from -0.1 to -0.1"),
+    ({"images": NAN}, "images hold NaN or infinite values"),
+    ({"images": IMAGES / 0}, "images hold NaN or infinite values"),
+    ({"labels": LABELS.int()}, r"labels are a int32 tensor of shape \(4,\): an attack needs an int64 tensor \[N\]"),
+    ({"labels": LABELS[:, None]}, r"labels are a int64 tensor of shape \(4, 1\)"),
+    ({"labels": [0, 1, 2, 0]}, "labels are a list"),
+    ({"labels": LABELS[:3]}, "there are 4 images but 3 labels: give one for each image"),
+    ({"labels": LABELS.to("meta")}, "labels are on meta but images on cpu"),
+    ({"labels": LABELS + 1}, "labels run from 1 to 3, but the model has 3 classes: they must be 0 to 2"),
+    ({"labels": LABELS - 1}, "labels run from -1 to 1"),
+    ({"indices": LABELS[:2]}, "there are 4 images but 2 indices"),
+    ({"indices": LABELS.float()}, "indices are a float32 tensor"),
+]
+
+
+def linear(images: Tensor) -> Tensor:
+    return images.flatten(1) @ torch.arange(12.0, dtype=images.dtype).view(4, 3).cos()
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "fgsm", "pgd", "pgd-targeted"])
+@pytest.mark.parametrize(("change", "message"), BATCHES, ids=[message[:30] for _, message in BATCHES])
+def test_a_wrong_batch_is_named(name: str, change: Call, message: str) -> None:
+    given = {"images": IMAGES, "labels": LABELS, "indices": None} | change
+    with pytest.raises(UserError, match=f"^{message}"):
+        create_attack(name, eps=0.1)(linear, given["images"], given["labels"], indices=given["indices"])
+
+
+def test_pixels_a_rounding_outside_the_box_are_accepted() -> None:
+    adversarial = create_attack("pgd", eps=0.1)(linear, IMAGES * 2 + 5e-7, LABELS)
+    assert adversarial.max() <= 1
+
+
+class BreaksLater(nn.Module):
+    """Gives NaN from the second call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return linear(images) * (1 if self.calls == 1 else torch.nan)
+
+
+MODELS: list[tuple[Any, str]] = [
+    (lambda images: linear(images) * torch.nan, "the model returned NaN or infinite logits"),
+    (lambda images: linear(images) + torch.inf, "the model returned NaN or infinite logits"),
+    (BreaksLater(), "the model returned NaN or infinite logits"),
+    (lambda images: images, r"the model returned shape \(4, 1, 2, 2\) for 4 images: an attack needs logits \[N, C\]"),
+    (lambda images: linear(images)[:, :1], r"the model returned shape \(4, 1\)"),
+    (lambda images: linear(images)[:3], r"the model returned shape \(3, 3\)"),
+    (lambda images: {"logits": linear(images)}, "the model returned dict"),
+    (lambda images: linear(images.detach()), "the model's logits have no gradient"),
+    (lambda images: linear(images).round().detach().requires_grad_(), "the model's logits have no gradient"),
+]
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "pgd"])
+@pytest.mark.parametrize(("model", "message"), MODELS)
+def test_a_model_that_cannot_be_attacked_is_named(name: str, model: Any, message: str) -> None:
+    if isinstance(model, BreaksLater):
+        model.calls = 0
+    with pytest.raises(UserError, match=f"^{message}"):
+        create_attack(name, eps=0.1, steps=3)(model, IMAGES, torch.zeros_like(LABELS))
+
+
+def test_a_gradient_that_is_nan_is_named() -> None:
+    def model(images: Tensor) -> Tensor:
+        return linear(images) + (images - 0.5).square().sum((1, 2, 3)).sqrt()[:, None]  # sqrt(0) at these images
+
+    with pytest.raises(UserError, match=r"^the gradient of the model is NaN or infinite"):
+        create_attack("fgsm", eps=0.1)(model, IMAGES, LABELS)

@@ -1,0 +1,184 @@
+"""BIM, PGD and targeted PGD: step sizes, what is kept, restarts, and how much work they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nofrost.attacks import create_attack
+from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.projected_gradient import ProjectedGradient
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Counting:
+    """Counts the calls of a model, the images in them, and the images that a gradient was asked for."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.calls, self.images, self.gradients = 0, 0, 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        self.images += len(images)
+        if images.requires_grad:
+            images.register_hook(self._count)
+        logits: Tensor = self.model(images)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.gradients += len(gradient)
+
+
+def wrong(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(images).argmax(1) != labels
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "steps", "expected"),
+    [
+        ("linf", "8/255", 10, 1 / 255),  # the values of 001's code
+        ("linf", "8/255", 20, 0.5 / 255),
+        ("linf", "8/255", 5, 2 / 255),
+        ("linf", "4/255", 10, 0.5 / 255),
+        ("linf", "2/255", 10, 0.25 / 255),
+        ("linf", "32/255", 10, 3.6 / 255),  # eps + 4/255 is the smaller reach
+        ("l2", 0.5, 20, 0.05),
+    ],
+)
+@pytest.mark.parametrize("name", ["bim", "pgd", "pgd-targeted"])
+def test_the_default_step_follows_the_papers(name: str, norm: str, eps: Any, steps: int, expected: float) -> None:
+    attack = create_attack(name, norm=norm, eps=eps, steps=steps)
+    assert isinstance(attack, ProjectedGradient)
+    assert attack.length() == pytest.approx(expected)
+
+
+def test_a_given_step_is_taken(smooth_model: nn.Module, smooth_batch: Batch) -> None:
+    attack = create_attack("bim", eps=0.2, steps=1, step_size="1/255", keep="last")
+    change = (attack(smooth_model, *smooth_batch) - smooth_batch[0]).abs()
+    assert change.max().item() == pytest.approx(1 / 255)
+
+
+def test_bim_starts_at_the_clean_image_and_pgd_does_not(smooth_model: nn.Module, smooth_batch: Batch) -> None:
+    images, _ = smooth_batch
+    tiny = {"eps": 0.2, "steps": 1, "step_size": 1e-9, "keep": "last"}
+    assert (create_attack("bim", **tiny)(smooth_model, *smooth_batch) - images).abs().max() <= 1e-8
+    start = create_attack("pgd", **tiny)(smooth_model, *smooth_batch)
+    assert (start - images).abs().max() > 0.19
+    assert start.min() >= 0
+
+
+@pytest.mark.parametrize(("keep", "forwards"), [("last", 7), ("best", 8)])
+@pytest.mark.parametrize("name", ["bim", "pgd"])
+def test_keeping_the_best_costs_one_more_forward_and_no_gradient(
+    name: str, keep: str, forwards: int, robust_model: nn.Module, digits: tuple[Batch, Batch]
+) -> None:
+    model = Counting(robust_model)
+    create_attack(name, eps=0.1, steps=7, keep=keep, early_stop=False)(model, *digits[1])
+    assert (model.calls, model.images, model.gradients) == (forwards, 400 * forwards, 400 * 7)
+
+
+def test_the_last_point_is_that_of_plain_iteration(smooth_model: nn.Module, smooth_batch: Batch) -> None:
+    """Also for images that were misclassified on the way."""
+    images, labels = smooth_batch
+    points = images
+    for _ in range(12):
+        points = points.detach().requires_grad_()
+        loss = nn.functional.cross_entropy(smooth_model(points), labels, reduction="sum")
+        points = points + 0.03 * torch.autograd.grad(loss, points)[0].sign()
+        points = torch.clamp(points, images - 0.2, images + 0.2).clamp(0, 1)
+    found = create_attack("bim", eps=0.2, steps=12, step_size=0.03, keep="last")(smooth_model, images, labels)
+    torch.testing.assert_close(found, points.detach())
+
+
+@pytest.mark.parametrize("name", ["bim", "pgd", "pgd-targeted"])
+def test_the_best_point_is_never_worse_than_the_last(
+    name: str, robust_model: nn.Module, digits: tuple[Batch, Batch]
+) -> None:
+    images, labels = digits[1]
+    settings = {"eps": 0.2, "steps": 10, "step_size": 0.1}  # long steps, so that the last is often not the best
+    last = create_attack(name, keep="last", **settings)(robust_model, images, labels)
+    best = create_attack(name, keep="best", early_stop=False, **settings)(robust_model, images, labels)
+    first = create_attack(name, keep="best", **settings)(robust_model, images, labels)
+    assert not (wrong(robust_model, last, labels) & ~wrong(robust_model, best, labels)).any()
+    assert wrong(robust_model, best, labels).sum() > wrong(robust_model, last, labels).sum()
+    # stopping early fools the same images
+    assert torch.equal(wrong(robust_model, first, labels), wrong(robust_model, best, labels))
+    if name != "pgd-targeted":
+        same = wrong(robust_model, best, labels) == wrong(robust_model, last, labels)
+        with torch.no_grad():
+            gain = error_log_odds(robust_model(best), labels) - error_log_odds(robust_model(last), labels)
+        assert (gain[same] >= -1e-4).all()
+
+
+def test_stopping_early_spares_gradients(robust_model: nn.Module, digits: tuple[Batch, Batch]) -> None:
+    early, late = Counting(robust_model), Counting(robust_model)
+    create_attack("pgd", eps=0.25, steps=20)(early, *digits[1])
+    create_attack("pgd", eps=0.25, steps=20, early_stop=False)(late, *digits[1])
+    assert early.gradients < 0.85 * late.gradients
+
+
+def test_nothing_is_done_once_every_image_is_fooled(natural_model: nn.Module, digits: tuple[Batch, Batch]) -> None:
+    model = Counting(natural_model)
+    create_attack("bim", eps=1, steps=500, step_size=0.5)(model, *digits[1])
+    assert model.calls < 20
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_restarts_go_on_with_the_images_still_right(
+    keep: str, robust_model: nn.Module, digits: tuple[Batch, Batch]
+) -> None:
+    images, labels = digits[1]
+    settings: dict[str, Any] = {"eps": 0.2, "steps": 5, "keep": keep}
+    once = create_attack("pgd", **settings)(robust_model, images, labels)
+    model = Counting(robust_model)
+    thrice = create_attack("pgd", restarts=3, **settings)(model, images, labels)
+    fooled_once = wrong(robust_model, once, labels)
+    assert torch.equal(thrice[fooled_once], once[fooled_once])
+    assert wrong(robust_model, thrice, labels).sum() > fooled_once.sum()
+    assert not (fooled_once & ~wrong(robust_model, thrice, labels)).any()
+    assert model.gradients < 3 * 5 * 400 - 2 * 5 * 0.8 * int(fooled_once.sum())
+
+
+def test_restarts_keep_the_highest_loss_of_images_never_fooled(
+    robust_model: nn.Module, digits: tuple[Batch, Batch]
+) -> None:
+    images, labels = digits[1]
+    settings: dict[str, Any] = {"eps": 0.1, "steps": 3, "keep": "last"}
+    once = create_attack("pgd", **settings)(robust_model, images, labels)
+    many = create_attack("pgd", restarts=4, **settings)(robust_model, images, labels)
+    right = ~wrong(robust_model, many, labels)
+    with torch.no_grad():
+        gain = error_log_odds(robust_model(many), labels) - error_log_odds(robust_model(once), labels)
+    assert (gain[right] >= -1e-4).all()
+    assert (gain[right] > 1e-3).double().mean() > 0.5
+
+
+def test_targets_are_every_wrong_class_alike(natural_model: nn.Module, digits: tuple[Batch, Batch]) -> None:
+    """With the whole pixel range every image reaches its target; so the predictions show the targets."""
+    images, labels = digits[1]
+    settings: dict[str, Any] = {"eps": 1, "steps": 30, "step_size": 0.1, "keep": "last"}
+    found = create_attack("pgd-targeted", **settings)(natural_model, images, labels)
+    with torch.no_grad():
+        offsets = (natural_model(found).argmax(1) - labels) % 10
+    counts = torch.bincount(offsets, minlength=10)
+    assert counts[0] == 0
+    assert (counts[1:] > 400 / 9 * 0.6).all()
+    again = create_attack("pgd-targeted", seed=1, **settings)(natural_model, images, labels)
+    with torch.no_grad():
+        assert ((natural_model(again).argmax(1) - labels) % 10 != offsets).double().mean() > 0.7
+
+
+def test_of_two_classes_the_target_is_the_other() -> None:
+    def model(images: Tensor) -> Tensor:
+        score = images.mean((1, 2, 3)) - 0.5
+        return torch.stack([-score, score], 1)
+
+    images, labels = torch.full((8, 1, 2, 2), 0.5), torch.arange(8) % 2
+    found = create_attack("pgd-targeted", eps=0.2, steps=20)(model, images, labels)
+    assert torch.equal(model(found).argmax(1), 1 - labels)

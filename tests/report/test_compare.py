@@ -1,0 +1,110 @@
+"""Estimates over seeds, Holm's correction and the mark of the best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nofrost.report.collect import collect
+from nofrost.report.compare import best_recipe, compare, estimate, holm
+from nofrost.report.measured import Share
+from nofrost.statistics import Proportion, paired_comparison
+
+
+def share(correct: int, total: int = 200) -> Share:
+    return Share.model_validate(Proportion(correct, total).as_json())
+
+
+def test_one_seed_has_the_wilson_interval() -> None:
+    found = estimate([share(150)])
+    assert (found.value, found.low, found.high) == (0.75, *Proportion(150, 200).interval)
+    assert found.deviation is None
+    assert found.counts == "150 of 200 images"
+
+
+def test_several_seeds_have_mean_and_sample_deviation() -> None:
+    found = estimate([share(150), share(160), share(170)])
+    assert found.value == pytest.approx(0.8)
+    assert found.deviation == pytest.approx(0.05)
+    assert (found.low, found.high) == (pytest.approx(0.75), pytest.approx(0.85))
+    assert found.seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("p_values", "corrected"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.5], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([], []),
+    ],
+)
+def test_holm_agrees_with_the_worked_examples(p_values: list[float], corrected: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(corrected)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_keeps_order_and_lies_between_the_p_value_and_bonferroni(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+    for p, q in zip(p_values, corrected, strict=True):
+        assert p <= q <= min(1.0, len(p_values) * p)
+    assert [q for _, q in sorted(zip(p_values, corrected, strict=True))] == sorted(corrected)
+
+
+def collected(tree: Any) -> Any:
+    return collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
+
+
+def test_pairs_are_tested_on_the_same_images_and_corrected_for_their_number(whole: Any) -> None:
+    tree, _ = whole
+    found = collected(tree)
+    pairs = compare(found, "worst-case")
+    assert len(pairs) == 6
+    flags = {run.recipe: run.flags["worst-case"] for run in found.runs}
+    for pair in pairs:
+        expected = paired_comparison(flags[pair.first], flags[pair.second])
+        assert (pair.only_first, pair.only_second) == (expected["only_first"], expected["only_second"])
+        assert pair.p_value == expected["p_value"]
+        assert pair.difference == expected["difference"]
+    assert [pair.corrected for pair in pairs] == holm([pair.p_value for pair in pairs])
+
+
+def test_every_seed_is_a_test_of_its_own(seeded: Any) -> None:
+    pairs = compare(collected(seeded[0]), "clean")
+    assert [pair.seed for pair in pairs] == [0, 1, 2]
+
+
+def with_flags(found: Any, flags: dict[str, np.ndarray]) -> Any:
+    from dataclasses import replace
+
+    recipes = tuple(
+        replace(recipe, runs=tuple(replace(run, flags={"clean": flags[recipe.name]}) for run in recipe.runs))
+        for recipe in found.recipes
+    )
+    return replace(found, recipes=recipes)
+
+
+@pytest.mark.parametrize(
+    ("right", "best"),
+    [
+        ({"st": 300, "sat": 200, "mbnat": 100, "nofrost": 50}, "st"),
+        ({"st": 200, "sat": 300, "mbnat": 299, "nofrost": 50}, None),
+        ({"st": 300, "sat": 300, "mbnat": 100, "nofrost": 50}, None),
+        ({"st": 10, "sat": 20, "mbnat": 30, "nofrost": 90}, "nofrost"),
+    ],
+)
+def test_only_a_recipe_that_is_separated_from_all_others_is_best(whole: Any, right: dict[str, int], best: Any) -> None:
+    flags = {name: np.arange(360) < number for name, number in right.items()}
+    assert best_recipe(with_flags(collected(whole[0]), flags), "clean") == best
+
+
+def test_the_star_stands_at_the_best_recipe_and_nowhere_else(make_tree: Any) -> None:
+    tree = make_tree("runs.recipe=[st, nofrost]")
+    html = (tree.report() / "report.html").read_text(encoding="utf-8")
+    rows = html.split('<table aria-labelledby="table-1">')[1].split("</table>")[0].split("<tr>")[-2:]
+    assert [row.count("★") for row in rows] == [1, 4]  # st when clean; nofrost under three attacks and their worst case
+    assert rows[0].index("★") < rows[0].index("13.9")

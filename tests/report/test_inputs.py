@@ -1,0 +1,185 @@
+"""Missing, damaged and foreign inputs: one sentence each; optional parts may be absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofrost.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("mbnat/seed-0/train", r"seed-0/train is missing: make it with `nofrost train .*--recipe mbnat --seed 0 "),
+        ("mbnat/seed-0/evaluate-adversarial", r"`nofrost evaluate .*--suite adversarial .*--checkpoint .*/train --out"),
+        ("st/seed-0/evaluate-ood", r"`nofrost evaluate .*--suite ood .*--out .*st/seed-0/evaluate-ood`"),
+        ("st", r"st/seed-0/train is missing"),
+    ],
+)
+def test_a_missing_run_is_named_with_the_command_that_makes_it(tree: Any, missing: str, sentence: str) -> None:
+    shutil.rmtree(tree.runs / missing)
+    with pytest.raises(UserError, match=sentence):
+        tree.report()
+    assert not (tree.root / "report").exists()
+
+
+def test_a_missing_file_is_named(tree: Any) -> None:
+    (tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "flags.npz").unlink()
+    with pytest.raises(UserError, match=r"evaluate-adversarial/flags\.npz is missing: make it with"):
+        tree.report()
+
+
+def nested(path: str, value: Any) -> Callable[[Any], Any]:
+    def change(content: Any) -> Any:
+        *parents, last = path.split(".")
+        below = content
+        for key in parents:
+            below = below[int(key) if isinstance(below, list) else key]
+        below[last] = value
+        return content
+
+    return change
+
+
+ATTACKED = "st/seed-0/evaluate-adversarial/metrics.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "sentence"),
+    [
+        (ATTACKED, "accuracy.clean.correct", 3, r"accuracy\.clean: accuracy 0\.98\d* is not 3 of 360"),
+        (ATTACKED, "accuracy.clean.low", 0.999, r"accuracy 0\.98\d* is outside 0\.999 to"),
+        (ATTACKED, "accuracy.clean.total", "many", r"metrics\.json: accuracy\.clean\.total: .*got 'many'"),
+        (ATTACKED, "samples", 359, r"was measured on 360 images, not 359"),
+        (ATTACKED, "protocol", "paper", r"has protocol paper, the study quick: evaluate this run again"),
+        (ATTACKED, "threat.eps", "8/255", r"has budget 8/255, the study 32/255: evaluate this run again"),
+        (ATTACKED, "threat.norm", "l2", r"has norm l2, the study linf: evaluate this run again"),
+        (ATTACKED, "alarms.0.status", "maybe", r"alarms\.0\.status: .*got 'maybe'"),
+        ("st/seed-0/train/metrics.json", "seed", 5, r"holds recipe st with seed 5: train this run again"),
+        ("st/seed-0/train/metrics.json", "recipe", "sat", r"holds recipe sat with seed 0: train this run again"),
+        ("st/seed-0/evaluate-ood/metrics.json", "corruptions", {}, r"corruptions: "),
+    ],
+)
+def test_a_file_that_contradicts_itself_or_the_study_is_refused(
+    tree: Any, file: str, key: str, value: Any, sentence: str
+) -> None:
+    tree.change(file, nested(key, value))
+    with pytest.raises(UserError, match=sentence):
+        tree.report()
+
+
+def test_an_attack_of_the_study_that_was_not_run_is_named(tree: Any) -> None:
+    def without_fgsm(metrics: Any) -> Any:
+        del metrics["accuracy"]["fgsm"]
+        return metrics
+
+    tree.change(ATTACKED, without_fgsm)
+    with pytest.raises(UserError, match=r"evaluate-adversarial lacks fgsm: evaluate this run again"):
+        tree.report()
+
+
+def test_flags_that_do_not_add_up_to_the_accuracy_are_refused(tree: Any) -> None:
+    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "flags.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["correct/fgsm"][:] = True
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match=r"correct/fgsm is not \d+ of 360 images as in metrics\.json"):
+        tree.report()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("name", ["flags.npz", "examples.npz"])
+def test_damaged_arrays_are_named(tree: Any, name: str, content: bytes) -> None:
+    (tree.runs / "st" / "seed-0" / "evaluate-adversarial" / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        tree.report()
+
+
+def test_pickled_arrays_are_refused(tree: Any) -> None:
+    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "examples.npz"
+    np.savez(path, images=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UserError, match=r"examples\.npz is damaged"):
+        tree.report()
+
+
+def test_json_that_is_none_is_named(tree: Any) -> None:
+    (tree.runs / "st" / "seed-0" / "train" / "curves.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"curves\.json is not valid JSON"):
+        tree.report()
+
+
+def test_curves_that_are_no_list_are_named(tree: Any) -> None:
+    tree.change("st/seed-0/train/curves.json", lambda _: {"epoch": 1})
+    with pytest.raises(UserError, match=r"curves\.json is not a list"):
+        tree.report()
+
+
+def test_an_augmentation_set_of_another_dataset_is_refused(tree: Any) -> None:
+    path = tree.augmentation / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**manifest, "dataset": "0" * 64}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"was made from another dataset"):
+        tree.report()
+
+
+def without(*keys: str) -> Callable[[Any], Any]:
+    return lambda metrics: {**metrics, **dict.fromkeys(keys)}
+
+
+def sections(folder: Path) -> set[str]:
+    import re
+
+    return set(re.findall(r'<section id="([^"]*)"', (folder / "report.html").read_text(encoding="utf-8")))
+
+
+def test_parts_that_were_not_measured_are_left_out(tree: Any) -> None:
+    everything = sections(tree.report("everything"))
+    for recipe in tree.study.runs.recipe:
+        file = f"{recipe}/seed-0/evaluate-adversarial/metrics.json"
+        tree.change(file, without("steps_curve", "budget_curve"))
+        tree.change(file, lambda metrics: {**metrics, "branches": {}, "alarms": []})
+    folder = tree.report("little", augmentation=False)
+    assert everything - sections(folder) == {"convergence", "budget", "branches", "augmentation", "alarms"}
+    assert (folder / "plots" / "steps.csv").read_text() == "run,steps,accuracy,low,high\n"
+    assert "none checked" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_runs_attacked_on_different_images_are_not_compared(tree: Any) -> None:
+    tree.run_again("mbnat", samples=300)
+    text = (tree.report() / "report.md").read_text(encoding="utf-8")
+    assert "A paired test needs the same test images" in text
+    assert "mbnat/seed-0 (300 images" in text
+    assert "★" not in text
+    assert "exact McNemar" not in text
+
+
+def test_a_study_of_one_recipe_has_nothing_to_compare(tree: Any) -> None:
+    runs = tree.study.runs.model_copy(update={"recipe": ("st",)})
+    tree.study = tree.study.model_copy(update={"runs": runs})
+    text = (tree.report() / "report.md").read_text(encoding="utf-8")
+    assert "The study has one recipe, so there is nothing to compare." in text
+
+
+def test_an_earlier_report_stays_when_the_new_one_fails(tree: Any) -> None:
+    folder = tree.report()
+    before = (folder / "report.html").read_bytes()
+    (tree.runs / "st" / "seed-0" / "evaluate-ood" / "examples.npz").write_bytes(b"damaged")
+    with pytest.raises(UserError):
+        tree.report()
+    assert (folder / "report.html").read_bytes() == before
+    assert not (tree.root / "report.partial").exists()
+
+
+def test_losses_that_were_lost_leave_gaps(tree: Any) -> None:
+    tree.change("st/seed-0/train/curves.json", lambda curves: [{**epoch, "loss": None} for epoch in curves])
+    folder = tree.report()
+    rows = (folder / "plots" / "curves.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].startswith("st,0,st/seed-0,1,,")
