@@ -93,7 +93,7 @@ def test_the_installed_command_answers_help_at_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "--recipe", "sta", "--dataset", "d", "--out", "o"], ["unknown recipe 'sta'", "'sat'"]),
+        (["train", "--recipe", "sta", "--dataset", "d", "--out", "o"], ["unknown recipe 'sta'", "nofrost-star, sat"]),
         (["train", "--recipe", "st", "--set", "modle.arch=x", "--dataset", "d", "--out", "o"], ["modle", "'model'"]),
         (
             ["train", "--recipe", "sat", "--set", "threat.eps=8/0", "--dataset", "d", "--out", "o"],
