@@ -138,6 +138,7 @@ class TestTheWholePipeline:
             command, cwd=clone, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as dvc:
             victim = wait_for(clone / "runs/nofrost/seed-0/train.partial", moment)
+            assert victim is not None or moment == "near the end"
             if victim is not None:
                 os.kill(victim, signal.SIGKILL)
             assert (dvc.wait(timeout=120) != 0) == (victim is not None)
