@@ -168,10 +168,6 @@ def training_process() -> int | None:
                 arguments = (process / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if (
-                b"train" in arguments
-                and b"nofrost" in arguments
-                and b"sh" not in Path(os.fsdecode(arguments[0])).name.encode()
-            ):
+            if {b"train", b"--recipe", b"nofrost"} <= set(arguments):
                 return int(process.name)
     return None

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import click
 
-import nofrost
 from nofrost.errors import StoppedError, UserError, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,7 +73,7 @@ def _report(metrics: dict[str, Any], out: Path, summary: str, as_json: bool) -> 
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(nofrost.__version__, prog_name="nofrost")
+@click.version_option(package_name="nofrost", prog_name="nofrost")
 def cli() -> None:
     """Train image classifiers that withstand adversarial and natural shifts, attack them, report what survived.
 

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nofrost
 from nofrost.errors import UserError
 from nofrost.files import read_json, write_json
 
@@ -117,7 +116,7 @@ def record(
     """
     return {
         "stage": stage,
-        "nofrost": nofrost.__version__,
+        "nofrost": version("nofrost"),
         "config": config,
         "inputs": dict(inputs),
         "seeds": dict(seeds),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import nofrost
 from nofrost import models
 from nofrost.config import Suite
 from nofrost.data import Manifest, checksum, read_manifest, read_split
@@ -46,7 +46,7 @@ class Inputs:
             "suite": suite.as_json(),
             "inputs": self.checksums,
             "device": self.device.type,
-            "nofrost": nofrost.__version__,
+            "nofrost": version("nofrost"),
             "torch": torch.__version__,
         }
 

@@ -16,10 +16,11 @@ def default_device() -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device in words: the GPU's name, or ``CPU, n threads``."""
+    """Return the device in words: the GPU's name, or the CPU and its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
 
 
 @contextmanager

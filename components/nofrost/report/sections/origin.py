@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import nofrost
+from importlib.metadata import version
+
 from nofrost.config import study_as_yaml
 from nofrost.report import cells, text
 from nofrost.report.document import Cell, Code, Column, Facts, Paragraph, Section, Table
@@ -58,7 +59,7 @@ def origin(collected: Collected) -> Section:
         for key, value in collected.manifest.provenance.items()
         if value.startswith(CHECKSUM)
     ]
-    facts = Facts([("Report made by", f"nofrost {nofrost.__version__}"), ("Seeds", seeds), *sets, *sources])
+    facts = Facts([("Report made by", f"nofrost {version('nofrost')}"), ("Seeds", seeds), *sets, *sources])
     return Section("record", "Record", "Record", [facts, Table(caption, columns, rows)])
 
 
