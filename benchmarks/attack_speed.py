@@ -126,7 +126,13 @@ def main() -> None:
             f"{row.ours_accuracy:>11.1%}{row.theirs_accuracy:>13.1%}"
         )
     if arguments.json:
-        conditions = {"images": TEST_IMAGES, "eps": EPS, "turns": arguments.turns, "torch": torch.__version__}
+        conditions = {
+            "data": f"{TEST_IMAGES} scikit-learn digits at 16 x 16",
+            "threat": f"linf {EPS}",
+            "turns": arguments.turns,
+            "device": f"CPU, {torch.get_num_threads()} threads",
+            "torch": torch.__version__,
+        }
         report = conditions | {"rows": [asdict(row) for row in rows]}
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 

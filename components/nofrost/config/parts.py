@@ -22,12 +22,14 @@ def dataset_of(study: str | None, overrides: Sequence[str] = ()) -> DatasetSpec:
     Raises:
         UserError: there is no such study, or a key or value is wrong.
     """
-    return _updated(load_study(study).dataset if study else DatasetSpec(), overrides, study or "--set")
+    return _updated(load_study(study).dataset if study else DatasetSpec(), overrides, study or "the default dataset")
 
 
 def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> AugmentationSpec:
     """Return the study's augmentation, or the default one, with `overrides` on top; raises like `dataset_of`."""
-    return _updated(load_study(study).augmentation if study else AugmentationSpec(), overrides, study or "--set")
+    return _updated(
+        load_study(study).augmentation if study else AugmentationSpec(), overrides, study or "the default augmentation"
+    )
 
 
 def recipe_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Recipe:
