@@ -22,7 +22,8 @@ def dataset_of(study: str | None, overrides: Sequence[str] = ()) -> DatasetSpec:
     Raises:
         UserError: there is no such study, or a key or value is wrong.
     """
-    return _updated(load_study(study).dataset if study else DatasetSpec(), overrides, study or "the default dataset")
+    spec = load_study(study).dataset if study else DatasetSpec()
+    return _updated(spec, overrides, study or "the default dataset")
 
 
 def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> AugmentationSpec:
