@@ -98,7 +98,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.optimiser.lr * lr_share(self.recipe.schedule, epochs_done + 1 / self.images.steps)
         self.optimiser.step()
-        return {"loss": losses.loss.detach(), "steps": torch.ones(()), **losses.correct}
+        return {"loss": losses.loss.detach(), **losses.correct}
 
     def _attack(self, epochs_done: float, seed: int) -> Attack:
         spec, threat = self.recipe.attack, self.recipe.threat
@@ -106,10 +106,10 @@ class Training:
         return create_attack(spec.name, norm=threat.norm, eps=eps, seed=seed, **spec.settings())
 
     def _finish_epoch(self, state: State, number: int) -> None:
-        steps, loss = state.sums["steps"], state.sums["loss"] / state.sums["steps"]
+        loss = state.sums["loss"] / self.images.steps
         if not math.isfinite(loss):
             raise UserError(f"the loss became {loss} in epoch {number}: lower optimiser.lr, or set adaptive_clipping")
-        seen = steps * self.images.batch_size
+        seen = self.images.steps * self.images.batch_size
         schedule = self.recipe.schedule
         row = {
             "epoch": number,
