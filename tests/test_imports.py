@@ -20,10 +20,12 @@ STAGES = ("prepare", "augment", "train", "evaluate", "report")
 # A part may import parts of a lower level, and its own modules. The top of the package (nofrost/__init__.py) holds the
 # version and loads nothing itself: everyone may import it.
 LEVELS = {
-    "pipelines": 8,
-    "cli": 7,
-    "__main__": 8,
-    "store": 6,  # moves directories between stages, for pipelines: no stage knows it
+    "pipelines": 10,
+    "__main__": 10,
+    "cli": 9,
+    "tasks": 8,  # a stage between refs: what a container of the pipeline runs
+    "lock": 7,  # what a run of the pipeline leaves for dvc.lock
+    "store": 6,  # content by its address, local or on S3: no stage knows it
     **dict.fromkeys(STAGES, 5),
     "attacks": 4,
     "models": 3,

@@ -1,0 +1,54 @@
+"""`nofrost COMMAND ...`: one command for each stage, and a few that look after studies, models and stored data.
+
+Thin: a command reads the configuration and calls the part that does the work. Everything heavy is imported inside the
+commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from nofrost.cli.attacks import attacks
+from nofrost.cli.models import models
+from nofrost.cli.stages import augment, evaluate, prepare, report, train
+from nofrost.cli.study import study
+from nofrost.errors import StoppedError, UserError
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 wrong usage or input, 143 stopped after saving (start again)."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted: what was finished is kept", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except UserError as error:
+        _fail(str(error), 2)
+    except StoppedError as error:
+        _fail(str(error), 143)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has left: nothing to say to nobody
+        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"nofrost: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="nofrost", prog_name="nofrost")
+def cli() -> None:
+    """Train image classifiers that withstand adversarial and natural shifts, attack them, report what survived.
+
+    The stages in their order: prepare, augment, train, evaluate, report. `dvc repro` runs them all for the study in
+    params.yaml; each can also be run alone. Wrong usage or input ends with one sentence and exit code 2.
+    """
+
+
+for _command in (prepare, augment, train, evaluate, report, study, models, attacks):
+    cli.add_command(_command)

@@ -1,0 +1,44 @@
+"""What the commands share: options, and how a result is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+FOLDER = click.Path(path_type=Path)
+
+
+def common(*, study: bool = True) -> Callable[[F], F]:
+    """Add the options that commands share: --study, --set and --json."""
+
+    def decorate(command: F) -> F:
+        command = click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON on standard output.")(
+            command
+        )
+        command = click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Replace a value of the configuration, such as schedule.epochs=3. May be given often.",
+        )(command)
+        if study:
+            command = click.option(
+                "--study",
+                "study_name",
+                metavar="NAME|PATH",
+                help="A study that is shipped (see `nofrost study list`) or a YAML file such as params.yaml.",
+            )(command)
+        return command
+
+    return decorate
+
+
+def print_result(metrics: dict[str, Any], out: Path, summary: str, as_json: bool) -> None:
+    """Print the metrics of a command as JSON, or one line about them."""
+    click.echo(json.dumps(metrics, indent=2) if as_json else f"{out}: {summary}")

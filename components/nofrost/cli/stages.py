@@ -1,0 +1,159 @@
+"""`nofrost prepare|augment|train|evaluate|report`: one command for each stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nofrost.cli.options import FOLDER, common, print_result
+
+
+@click.command()
+@common()
+@click.option("--source", help="digits, cifar10, folder, npz or idx; short for --set source=...")
+@click.option("--path", help="Archive, file or folder of the source; short for --set path=...")
+@click.option("--image-size", type=int, help="Resize to squares of so many pixels; short for --set image_size=...")
+@click.option("--limit", type=int, help="Keep so many images, balanced over classes; short for --set limit=...")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the dataset to make.")
+def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, out: Path, **given: Any) -> None:
+    """Turn images from a source into a dataset with train, selection and test splits and a manifest.
+
+    Example: nofrost prepare --source folder --path photos --image-size 64 --out data/dataset
+    """
+    from nofrost import prepare as stage
+    from nofrost.config import dataset_of
+
+    short = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None)
+    config = dataset_of(study_name, (*overrides, *short))
+    metrics = stage.run(config, out)
+    counts = ", ".join(f"{metrics[f'{split}_images']:,} {split}" for split in ("train", "selection", "test"))
+    print_result(metrics, out, f"{counts} images of {metrics['classes']} classes", as_json)
+
+
+@click.command()
+@common()
+@click.option("--dataset", type=FOLDER, required=True, help="Output folder of `nofrost prepare`.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the augmentation sets to make.")
+def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, dataset: Path, out: Path) -> None:
+    """Make augmentation sets of the training images offline: DeepAugment and texture-debiased augmentation.
+
+    Example: nofrost augment --dataset data/dataset --set methods=[tda] --out data/augmentation
+    """
+    from nofrost import augment as stage
+    from nofrost.config import augmentation_of
+
+    config = augmentation_of(study_name, overrides)
+    metrics = stage.run(dataset, config, out)
+    print_result(metrics, out, f"{', '.join(config.methods)} of {metrics['images']:,} training images", as_json)
+
+
+@click.command()
+@common()
+@click.option(
+    "--recipe",
+    "recipe_name",
+    required=True,
+    metavar="NAME|PATH",
+    help="A recipe of the study, or shipped, or a YAML file.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@click.option("--dataset", type=FOLDER, required=True, help="Output folder of `nofrost prepare`.")
+@click.option("--augmentation", type=FOLDER, help="Output folder of `nofrost augment`, for recipes that use it.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of checkpoints, curves and metrics to make.")
+def train(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    recipe_name: str,
+    seed: int,
+    dataset: Path,
+    augmentation: Path | None,
+    out: Path,
+) -> None:
+    """Train one recipe with one seed. Killed and started again, it goes on from where it was.
+
+    Example: nofrost train --recipe nofrost --set model.arch=resnet8 --dataset data/dataset --out runs/mine
+    """
+    from nofrost import train as stage
+    from nofrost.config import recipe_of
+
+    recipe = recipe_of(study_name, recipe_name, overrides)
+    metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out)
+    clean, attacked = metrics["selection"]["clean"], metrics["selection"]["attacked"]
+    attacked_text = f", {attacked['accuracy']:.1%} attacked" if attacked else ""
+    summary = f"best epoch {metrics['best_epoch']}, on the selection split {clean['accuracy']:.1%} clean{attacked_text}"
+    print_result(metrics, out, summary, as_json)
+
+
+@click.command()
+@common()
+@click.option(
+    "--suite",
+    "suite_name",
+    required=True,
+    metavar="NAME|PATH",
+    help="adversarial or ood of the study, or shipped, or a YAML file.",
+)
+@click.option(
+    "--dataset", type=FOLDER, required=True, help="Output folder of `nofrost prepare`; its test split is used."
+)
+@click.option(
+    "--checkpoint", type=FOLDER, required=True, help="Output folder of `nofrost train`, or a .safetensors file."
+)
+@click.option("--out", type=FOLDER, required=True, help="Folder of metrics and per-image flags to make.")
+def evaluate(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    suite_name: str,
+    dataset: Path,
+    checkpoint: Path,
+    out: Path,
+) -> None:
+    """Measure a model on the test split: clean, attacked (an adversarial suite) or shifted (an ood suite).
+
+    Example: nofrost evaluate --suite ood-quick --dataset data/dataset --checkpoint runs/mine --out runs/mine-ood
+    """
+    from nofrost import evaluate as stage
+    from nofrost.config import AdversarialSuite, suite_of
+
+    suite = suite_of(study_name, suite_name, overrides)
+    if isinstance(suite, AdversarialSuite):
+        metrics = stage.run_adversarial(dataset, checkpoint, suite, out)
+        parts = {name: value["accuracy"] for name, value in metrics["accuracy"].items()}
+    else:
+        metrics = stage.run_ood(dataset, checkpoint, suite, out)
+        parts = {"clean": metrics["clean"]["accuracy"], "mean over corruptions": metrics["mean_accuracy"]}
+    summary = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in parts.items())
+    print_result(metrics, out, f"{summary} of {metrics['samples']:,} test images", as_json)
+
+
+@click.command()
+@common()
+@click.option("--dataset", type=FOLDER, required=True, help="Output folder of `nofrost prepare`.")
+@click.option("--augmentation", type=FOLDER, help="Output folder of `nofrost augment`, to show samples of it.")
+@click.option(
+    "--runs", type=FOLDER, required=True, help="Folder with RECIPE/seed-N/{train,evaluate-adversarial,evaluate-ood}."
+)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the report to make.")
+def report(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    dataset: Path,
+    augmentation: Path | None,
+    runs: Path,
+    out: Path,
+) -> None:
+    """Write report.html (one file that works offline), report.md and metrics.json for all runs of a study.
+
+    Example: nofrost report --study params.yaml --dataset data/dataset --runs runs --out report
+    """
+    from nofrost import report as stage
+    from nofrost.config import load_study
+
+    metrics = stage.run(dataset, augmentation, runs, load_study(study_name or "params.yaml", overrides), out)
+    print_result(metrics, out, f"open {out / 'report.html'}", as_json)
