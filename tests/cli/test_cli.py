@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from nofrost.cli import cli, main
 
 STAGES = ("prepare", "augment", "train", "evaluate", "report")
+EVALUATE = ("evaluate", "--suite", "ood-quick", "--dataset", "d", "--checkpoint", "c", "--out", "o")
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -110,6 +111,9 @@ def test_the_installed_command_answers_help_at_once() -> None:
             ["unknown suite"],
         ),
         (["evaluate", "--suite", "ood-quick", "--dataset", "nowhere", "--checkpoint", "c", "--out", "o"], ["nowhere"]),
+        ([*EVALUATE, "--shard", "3/3"], ["there is no shard 3/3", "last 2/3"]),
+        ([*EVALUATE, "--shard", "one"], ["shard 'one' is not of the form", "0/3"]),
+        ([*EVALUATE, "--shard", "0/2", "--merge", "part-1"], ["--shard measures one part", "give one of the two"]),
         (["report", "--study", "nowhere.yaml", "--dataset", "d", "--runs", "r", "--out", "o"], ["nowhere.yaml"]),
         (["study", "show", "nothing"], ["unknown study 'nothing'"]),
         (["study", "select", "digits", "--set", "runs.recipe=[x]"], ["runs.recipe 'x'"]),
@@ -175,6 +179,38 @@ def test_prepare_prints_what_it_made(
     code, said, _ = run(*arguments, "--json", monkeypatch=monkeypatch, capsys=capsys)
     assert code == 0
     assert json.loads(said) == json.loads((out / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("suite", ["adversarial", "ood"])
+def test_evaluate_in_shards_and_merged_writes_what_one_evaluation_does(
+    suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nofrost import models
+    from nofrost.models.checkpoint import save_checkpoint
+
+    def succeed(*arguments: str) -> str:
+        code, said, err = run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 0, err
+        return said
+
+    def evaluate(out: str, *options: str) -> str:
+        short = ["batch_size=8", *(["steps_curve=null", "budget_curve=null"] if suite == "adversarial" else [])]
+        sets = [word for each in short for word in ("--set", each)]
+        given = ["--suite", f"{suite}-quick", "--dataset", "dataset", "--checkpoint", "best.safetensors"]
+        return succeed("evaluate", *given, *sets, *options, "--out", out)
+
+    monkeypatch.chdir(tmp_path)
+    succeed("prepare", "--source", "digits", "--limit", "100", "--image-size", "8", "--out", "dataset")
+    model = models.create_model("resnet8", num_classes=10, image_size=8, channels=1)
+    save_checkpoint(tmp_path / "best.safetensors", model, {})
+    said = evaluate("part-0", "--shard", "0/2") + evaluate("part-1", "--shard", "1/2")
+    assert "part-0: shard 0/2 with 12 test images, to be merged with the others" in said
+    assert "part-1: shard 1/2 with 8 test images" in said
+    assert evaluate("merged", "--merge", "part-1", "--merge", "part-0") == evaluate("whole").replace(
+        "whole:", "merged:"
+    )
+    for name in ("metrics.json", "flags.npz", "examples.npz", "record.json"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize("out", ["/proc/nofrost/out", "file/out"])

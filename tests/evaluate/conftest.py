@@ -123,6 +123,15 @@ def mixture_checkpoint(tmp_path_factory: pytest.TempPathFactory, digits: tuple[t
     return checkpoint(tmp_path_factory.mktemp("mixture"), model)
 
 
+@pytest.fixture(scope="session")
+def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory, digits: tuple[torch.Tensor, torch.Tensor]) -> Path:
+    """A network with plain BN after one epoch of adversarial training."""
+    torch.manual_seed(0)
+    model = models.create_model("resnet8", normaliser="bn", num_classes=10, image_size=8, channels=1)
+    fit(model, digits, EPS, 1)
+    return checkpoint(tmp_path_factory.mktemp("plain"), model)
+
+
 @pytest.fixture
 def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """Make the checkpoint of an untrained model with these arguments of `create_model`."""

@@ -36,6 +36,19 @@ def test_a_missing_file_is_named(tree: Any) -> None:
         tree.report()
 
 
+@pytest.mark.parametrize("stage", ["evaluate-adversarial", "evaluate-ood"])
+def test_a_shard_is_not_taken_for_the_whole_evaluation(tree: Any, stage: str) -> None:
+    folder = tree.runs / "st/seed-0" / stage
+    (folder / "examples.npz").unlink()
+    tree.change(f"st/seed-0/{stage}/metrics.json", lambda _: {"shard": "0/3", "samples": 120})
+    message = (
+        rf"{stage} holds only shard 0/3 of an evaluation: merge all shards into this folder with `nofrost evaluate"
+    )
+    with pytest.raises(UserError, match=message):
+        tree.report()
+    assert not (tree.root / "report").exists()
+
+
 def nested(path: str, value: Any) -> Callable[[Any], Any]:
     def change(content: Any) -> Any:
         *parents, last = path.split(".")

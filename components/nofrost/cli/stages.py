@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nofrost.cli.options import FOLDER, common, print_result
+from nofrost.errors import UserError
 
 
 @click.command()
@@ -103,6 +104,18 @@ def train(
 @click.option(
     "--checkpoint", type=FOLDER, required=True, help="Output folder of `nofrost train`, or a .safetensors file."
 )
+@click.option(
+    "--shard",
+    metavar="INDEX/COUNT",
+    help="Measure one part of the test images, to be merged: 0/3 is every third batch (the suite's batch_size).",
+)
+@click.option(
+    "--merge",
+    type=FOLDER,
+    multiple=True,
+    metavar="SHARD",
+    help="Output folder of a shard. Given for every shard, it makes what one evaluation of all images would have.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder of metrics and per-image flags to make.")
 def evaluate(
     study_name: str | None,
@@ -111,24 +124,45 @@ def evaluate(
     suite_name: str,
     dataset: Path,
     checkpoint: Path,
+    shard: str | None,
+    merge: tuple[Path, ...],
     out: Path,
 ) -> None:
     """Measure a model on the test split: clean, attacked (an adversarial suite) or shifted (an ood suite).
 
     Example: nofrost evaluate --suite ood-quick --dataset data/dataset --checkpoint runs/mine --out runs/mine-ood
+
+    Over two machines: add --shard 0/2 --out part-0 on one and --shard 1/2 --out part-1 on the other, then --merge
+    part-0 --merge part-1 --out runs/mine-ood, all else being equal.
     """
+    if shard is not None and merge:
+        raise UserError("--shard measures one part and --merge joins all parts: give one of the two")
     from nofrost import evaluate as stage
     from nofrost.config import AdversarialSuite, suite_of
 
     suite = suite_of(study_name, suite_name, overrides)
+    part = None if shard is None else stage.Shard.parse(shard)
     if isinstance(suite, AdversarialSuite):
-        metrics = stage.run_adversarial(dataset, checkpoint, suite, out)
-        parts = {name: value["accuracy"] for name, value in metrics["accuracy"].items()}
+        if merge:
+            metrics = stage.merge_adversarial(dataset, checkpoint, suite, merge, out)
+        else:
+            metrics = stage.run_adversarial(dataset, checkpoint, suite, out, part)
+    elif merge:
+        metrics = stage.merge_ood(dataset, checkpoint, suite, merge, out)
     else:
-        metrics = stage.run_ood(dataset, checkpoint, suite, out)
-        parts = {"clean": metrics["clean"]["accuracy"], "mean over corruptions": metrics["mean_accuracy"]}
-    summary = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in parts.items())
-    print_result(metrics, out, f"{summary} of {metrics['samples']:,} test images", as_json)
+        metrics = stage.run_ood(dataset, checkpoint, suite, out, part)
+    print_result(metrics, out, _evaluated(metrics), as_json)
+
+
+def _evaluated(metrics: dict[str, Any]) -> str:
+    images = f"{metrics['samples']:,} test images"
+    if "shard" in metrics:
+        return f"shard {metrics['shard']} with {images}, to be merged with the others"
+    if metrics["kind"] == "adversarial":
+        shown = {name: value["accuracy"] for name, value in metrics["accuracy"].items()}
+    else:
+        shown = {"clean": metrics["clean"]["accuracy"], "mean over corruptions": metrics["mean_accuracy"]}
+    return ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in shown.items()) + f" of {images}"
 
 
 @click.command()

@@ -1,9 +1,19 @@
 """Evaluating models: attacks, corruptions, and alarms for attacks that were too weak to mean anything."""
 
-from nofrost.evaluate.adversarial import run_adversarial
+from nofrost.evaluate.adversarial import merge_adversarial, run_adversarial
 from nofrost.evaluate.alarms import Alarm
-from nofrost.evaluate.ood import run_ood
+from nofrost.evaluate.ood import merge_ood, run_ood
 from nofrost.evaluate.result import RobustnessResult
 from nofrost.evaluate.robustness import evaluate_robustness
+from nofrost.evaluate.shard import Shard
 
-__all__ = ["Alarm", "RobustnessResult", "evaluate_robustness", "run_adversarial", "run_ood"]
+__all__ = [
+    "Alarm",
+    "RobustnessResult",
+    "Shard",
+    "evaluate_robustness",
+    "merge_adversarial",
+    "merge_ood",
+    "run_adversarial",
+    "run_ood",
+]

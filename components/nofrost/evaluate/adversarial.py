@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite
+from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.plan import Plan, make_plan
 from nofrost.evaluate.result import RobustnessResult
-from nofrost.evaluate.robustness import measure, work
+from nofrost.evaluate.robustness import measure, tasks
 from nofrost.evaluate.sample import spaced_rows
-from nofrost.evaluate.stage_files import EXAMPLES, channels_last, publish, read_inputs
-from nofrost.stage import stage_output
-from nofrost.telemetry import progress
+from nofrost.evaluate.shard import Shard
+from nofrost.evaluate.stage_files import EXAMPLES, channels_last, read_inputs
 
 
-def run_adversarial(dataset: Path, checkpoint: Path, suite: AdversarialSuite, out: Path) -> dict[str, Any]:
+def run_adversarial(
+    dataset: Path, checkpoint: Path, suite: AdversarialSuite, out: Path, shard: Shard | None = None
+) -> dict[str, Any]:
     """Attack the model of `checkpoint` on the test split of `dataset`; write the result to the folder `out`.
 
     Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz`` and ``record.json``. A killed run goes on from
@@ -28,21 +32,50 @@ def run_adversarial(dataset: Path, checkpoint: Path, suite: AdversarialSuite, ou
     Args:
         dataset: output folder of prepare.
         checkpoint: output folder of train; its best checkpoint is evaluated.
+        shard: measure only these images, for :func:`merge_adversarial`. Accuracies, alarms and examples are left to
+            it: ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
 
     Raises:
         UserError: an input is missing or damaged, they do not fit each other, or the suite names what there is not.
     """
+    evaluation = _evaluation(dataset, checkpoint, suite)
+    return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
+
+
+def merge_adversarial(
+    dataset: Path, checkpoint: Path, suite: AdversarialSuite, shards: Sequence[Path], out: Path
+) -> dict[str, Any]:
+    """Write to the folder `out` what :func:`run_adversarial` would have without shards, byte for byte.
+
+    Only the alarms that ask the model itself and the examples are computed here, so it takes a device of the same
+    kind.
+
+    Args:
+        dataset, checkpoint, suite: those of the shards.
+        shards: output folders of all shards, in any order.
+
+    Raises:
+        UserError: as :func:`run_adversarial`, or these are not all shards of this evaluation, each of them once.
+    """
+    return _evaluation(dataset, checkpoint, suite).merge(shards, out)
+
+
+def _evaluation(dataset: Path, checkpoint: Path, suite: AdversarialSuite) -> _Adversarial:
     plan = make_plan(suite)
-    inputs = read_inputs(dataset, checkpoint)
-    with stage_output(out, fingerprint=inputs.fingerprint(suite), resumable=True) as partial:
-        measurement = inputs.measurement(suite, partial)
-        total, done = work(measurement, plan)
-        with measurement.ready(), progress("evaluate-adversarial", total, done) as measurement.progress:
-            result = measure(measurement, suite, plan)
-            examples = _examples(measurement, plan, result)
-        metrics = result.metrics()
-        publish(partial, "evaluate-adversarial", suite, inputs, metrics, result.arrays(), examples)
-    return metrics
+    return _Adversarial(suite, read_inputs(dataset, checkpoint), plan)
+
+
+@dataclass(frozen=True)
+class _Adversarial(Evaluation[AdversarialSuite]):
+    stage = "evaluate-adversarial"
+    plan: Plan
+
+    def tasks(self, measurement: Measurement) -> Tasks:
+        return tasks(measurement, self.plan)
+
+    def findings(self, measurement: Measurement) -> Findings:
+        result = measure(measurement, self.suite, self.plan)
+        return Findings(result.metrics(), result.arrays(), _examples(measurement, self.plan, result))
 
 
 def _examples(measurement: Measurement, plan: Plan, result: RobustnessResult) -> dict[str, NDArray[Any]]:

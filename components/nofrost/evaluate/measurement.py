@@ -37,7 +37,8 @@ class Measurement:
     """A model, the images it is measured on, and what has been measured so far.
 
     Work inside :meth:`ready`. Every count is over all N images; an image that the model gets wrong when clean is wrong
-    under every attack and is not attacked.
+    under every attack and is not attacked. The others are attacked batch by batch of the N images, so that what else
+    is in a batch depends on that batch alone.
     """
 
     model: nn.Module
@@ -115,16 +116,16 @@ class Measurement:
 
     def _attack_all(self, condition: Condition, branch: Branch | None) -> NDArray[np.bool_]:
         right = self.correct(branch).copy()
-        rows = np.flatnonzero(right)
         note = f"{condition.attack.name}, {condition.norm} {float(condition.eps):.4g}"
-        self.progress.advance(len(right) - len(rows), note)
         with self._on(branch):
-            for part in batches(rows, self.batch_size):
-                images, labels, indices = self.sample.batch(part, self.device)
-                adversarial = self._attack(condition, images, labels, indices)
-                classes = self.classify(adversarial, f"images attacked by {condition.attack.name}")
-                right[part] = (classes == labels).cpu().numpy()
-                self.progress.advance(len(part), note)
+            for rows in batches(np.arange(len(right)), self.batch_size):
+                part = rows[right[rows]]
+                if len(part):
+                    images, labels, indices = self.sample.batch(part, self.device)
+                    adversarial = self._attack(condition, images, labels, indices)
+                    classes = self.classify(adversarial, f"images attacked by {condition.attack.name}")
+                    right[part] = (classes == labels).cpu().numpy()
+                self.progress.advance(len(rows), note)
         return right
 
     def _attack(

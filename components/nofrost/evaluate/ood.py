@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +13,20 @@ from numpy.typing import NDArray
 
 from nofrost.config import OodSuite
 from nofrost.errors import UserError
-from nofrost.evaluate.measurement import Measurement
+from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks
+from nofrost.evaluate.measurement import Measurement, task_name
 from nofrost.evaluate.result import proportion
 from nofrost.evaluate.robustness import check_model
 from nofrost.evaluate.sample import Flags, Rows, batches
-from nofrost.evaluate.stage_files import Inputs, channels_last, publish, read_inputs
-from nofrost.stage import stage_output
+from nofrost.evaluate.shard import Shard
+from nofrost.evaluate.stage_files import Inputs, channels_last, read_inputs
 from nofrost.statistics import wilson_interval
-from nofrost.telemetry import progress
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
 Corrupted = tuple[str, int]  # name and severity
 
 
-def run_ood(dataset: Path, checkpoint: Path, suite: OodSuite, out: Path) -> dict[str, Any]:
+def run_ood(dataset: Path, checkpoint: Path, suite: OodSuite, out: Path, shard: Shard | None = None) -> dict[str, Any]:
     """Count what the model of `checkpoint` gets right on corrupted test images; write the result to the folder `out`.
 
     Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz`` and ``record.json``. A killed run goes on from
@@ -32,24 +35,52 @@ def run_ood(dataset: Path, checkpoint: Path, suite: OodSuite, out: Path) -> dict
     Args:
         dataset: output folder of prepare.
         checkpoint: output folder of train; its best checkpoint is evaluated.
+        shard: measure only these images, for :func:`merge_ood`. Accuracies and examples are left to it:
+            ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
 
     Raises:
         UserError: an input is missing or damaged, they do not fit each other, or the suite names a corruption or
             severity that there is not.
     """
+    evaluation = _evaluation(dataset, checkpoint, suite)
+    return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
+
+
+def merge_ood(dataset: Path, checkpoint: Path, suite: OodSuite, shards: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write to the folder `out` what :func:`run_ood` would have without shards, byte for byte.
+
+    Args:
+        dataset, checkpoint, suite: those of the shards.
+        shards: output folders of all shards, in any order.
+
+    Raises:
+        UserError: as :func:`run_ood`, or these are not all shards of this evaluation, each of them once.
+    """
+    return _evaluation(dataset, checkpoint, suite).merge(shards, out)
+
+
+def _evaluation(dataset: Path, checkpoint: Path, suite: OodSuite) -> _Ood:
     inputs = read_inputs(dataset, checkpoint)
-    conditions = _conditions(suite, inputs)
-    with stage_output(out, fingerprint=inputs.fingerprint(suite), resumable=True) as partial:
-        measurement = inputs.measurement(suite, partial)
-        total, done = _work(measurement, conditions)
-        with measurement.ready(), progress("evaluate-ood", total, done) as measurement.progress:
-            check_model(measurement)
-            clean = measurement.correct()
-            flags = {condition: _corrupted(measurement, suite, condition) for condition in conditions}
-        metrics = _metrics(suite, measurement, clean, flags)
-        arrays = _arrays(measurement, clean, flags)
-        publish(partial, "evaluate-ood", suite, inputs, metrics, arrays, _examples(measurement, suite))
-    return metrics
+    return _Ood(suite, inputs, _conditions(suite, inputs))
+
+
+@dataclass(frozen=True)
+class _Ood(Evaluation[OodSuite]):
+    stage = "evaluate-ood"
+    conditions: list[Corrupted]
+
+    def tasks(self, measurement: Measurement) -> Tasks:
+        each = {
+            _name(condition): partial(_corrupted, measurement, self.suite, condition) for condition in self.conditions
+        }
+        return {task_name(None, None): measurement.predictions, **each}
+
+    def findings(self, measurement: Measurement) -> Findings:
+        check_model(measurement)
+        clean = measurement.correct()
+        flags = {condition: _corrupted(measurement, self.suite, condition) for condition in self.conditions}
+        metrics = _metrics(self.suite, measurement, clean, flags)
+        return Findings(metrics, _arrays(measurement, clean, flags), _examples(measurement, self.suite))
 
 
 def _conditions(suite: OodSuite, inputs: Inputs) -> list[Corrupted]:
@@ -62,11 +93,6 @@ def _conditions(suite: OodSuite, inputs: Inputs) -> list[Corrupted]:
         except UserError as error:
             raise UserError(f"suite key corruptions: {error}") from None
     return conditions
-
-
-def _work(measurement: Measurement, conditions: list[Corrupted]) -> tuple[int, int]:
-    names = ["predictions", *map(_name, conditions)]
-    return len(names) * len(measurement.sample), sum(map(measurement.store.has, names)) * len(measurement.sample)
 
 
 def _name(condition: Corrupted) -> str:

@@ -89,9 +89,10 @@ class Plan:
     steps: dict[int, Condition]
     budgets: tuple[BudgetPoint, ...]
 
-    def conditions(self) -> set[Condition]:
+    def conditions(self) -> list[Condition]:
         """Return every measurement once."""
-        return {*self.attacks.values(), *self.steps.values(), *(point.condition for point in self.budgets)}
+        budgets = (point.condition for point in self.budgets)
+        return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
 
 
 def make_plan(suite: AdversarialSuite) -> Plan:
@@ -115,7 +116,7 @@ def make_plan(suite: AdversarialSuite) -> Plan:
         steps=_steps(suite),
         budgets=_budgets(suite),
     )
-    for condition in (*plan.attacks.values(), *plan.steps.values(), *(point.condition for point in plan.budgets)):
+    for condition in plan.conditions():
         condition.create()
     return plan
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import reduce
+from collections.abc import Callable
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from nofrost import models
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate.judgement import judge
-from nofrost.evaluate.measurement import BRANCHES, Branch, Measurement, task_name
+from nofrost.evaluate.measurement import BRANCHES, Measurement, task_name
 from nofrost.evaluate.numerics import model_device, usable_device
-from nofrost.evaluate.plan import Condition, Plan, make_plan
+from nofrost.evaluate.plan import Plan, make_plan
 from nofrost.evaluate.result import RobustnessResult
 from nofrost.evaluate.sample import Flags, Sample, batches, sample_of_tensors
 from nofrost.evaluate.store import ConditionStore
@@ -110,14 +113,17 @@ def check_model(measurement: Measurement) -> None:
         raise UserError(f"labels run from {low} to {high}, but the model has {logits.shape[1]} classes (from 0)")
 
 
-def work(measurement: Measurement, plan: Plan) -> tuple[int, int]:
-    """Return how many images there are to go through in all conditions, and how many an earlier run finished."""
-    tasks: set[tuple[Condition | None, Branch | None]] = {(None, None)}
-    tasks |= {(condition, None) for condition in plan.conditions()}
-    if models.has_mixture(measurement.model):
-        tasks |= {(condition, branch) for branch in BRANCHES for condition in (None, *plan.branch_attacks.values())}
-    finished = sum(measurement.store.has(task_name(*task)) for task in tasks)
-    return len(tasks) * len(measurement.sample), finished * len(measurement.sample)
+def tasks(measurement: Measurement, plan: Plan) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Return everything that :func:`measure` measures image by image: by the name it is stored under, how."""
+    branches = BRANCHES if models.has_mixture(measurement.model) else ()
+    predictions = {task_name(None, branch): partial(measurement.predictions, branch) for branch in (None, *branches)}
+    of_the_model = [(condition, None) for condition in plan.conditions()]
+    of_branches = [(condition, branch) for branch in branches for condition in plan.branch_attacks.values()]
+    attacked = {
+        task_name(condition, branch): partial(measurement.attacked, condition, branch)
+        for condition, branch in (*of_the_model, *of_branches)
+    }
+    return {**predictions, **attacked}
 
 
 def _branches(measurement: Measurement, plan: Plan) -> dict[str, dict[str, Flags]]:

@@ -39,6 +39,10 @@ class Sample:
         labels, indices = torch.from_numpy(self.labels[rows]), torch.from_numpy(self.indices[rows])
         return self.read(rows).to(device), labels.to(device), indices.to(device)
 
+    def part(self, rows: Rows) -> Sample:
+        """Return the sample of these rows alone."""
+        return Sample(lambda chosen: self.read(rows[chosen]), self.labels[rows], self.indices[rows])
+
     def indices_sha256(self) -> str:
         """Return the SHA-256 of the indices as little-endian 64-bit integers: which images a number belongs to."""
         return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,13 +18,14 @@ from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.sample import sample_of_split
+from nofrost.evaluate.shard import Shard
 from nofrost.evaluate.store import ConditionStore
-from nofrost.files import atomic_file, sha256_file, write_json
+from nofrost.files import atomic_file, sha256_file
 from nofrost.models.checkpoint import BEST
 from nofrost.stage import record
 
 SPLIT = "test"
-CONDITIONS = "conditions"  # folder of finished conditions in the partial output
+CONDITIONS = "conditions"  # folder of finished conditions, in the partial output and in that of a shard
 EXAMPLES = 8
 LIBRARIES = ("torch", "numpy", "timm")
 
@@ -50,11 +50,19 @@ class Inputs:
             "torch": torch.__version__,
         }
 
-    def measurement(self, suite: Suite, partial: Path) -> Measurement:
-        """Return the measurement of the test split, which goes on from the conditions finished in `partial`."""
+    def record(self, stage: str, suite: Suite) -> dict[str, Any]:
+        """Return what ``record.json`` holds of an evaluation of all images."""
+        seeds = {"suite": suite.seed}
+        made = record(stage, config=suite.as_json(), inputs=self.checksums, seeds=seeds, libraries=LIBRARIES)
+        return {**made, "device": self.device.type, "dtype": "float32", "tf32": False, "split": SPLIT}
+
+    def measurement(self, suite: Suite, partial: Path, shard: Shard | None = None) -> Measurement:
+        """Return the measurement of the test split, or of a shard of it, which goes on from what `partial` holds."""
         sample = sample_of_split(read_split(self.dataset, SPLIT, verify=True), suite.max_images)
         if len(sample) == 0:
             raise UserError(f"the {SPLIT} split of {self.dataset} is empty: prepare the dataset again")
+        if shard is not None:
+            sample = sample.part(shard.rows(len(sample), suite.batch_size))
         store = ConditionStore(partial / CONDITIONS)
         return Measurement(self.model, sample, suite.batch_size, self.device, store)
 
@@ -90,27 +98,6 @@ def read_inputs(dataset: Path, checkpoint: Path) -> Inputs:
     files = (weights, weights.with_suffix(".json"))
     checksums = {"dataset": checksum(dataset), **{file.name: sha256_file(file) for file in files}}
     return Inputs(dataset, manifest, model, models.default_device(), checksums)
-
-
-def publish(
-    partial: Path,
-    stage: str,
-    suite: Suite,
-    inputs: Inputs,
-    metrics: Mapping[str, Any],
-    flags: Mapping[str, NDArray[Any]],
-    examples: Mapping[str, NDArray[Any]],
-) -> None:
-    """Write a finished evaluation into the partial folder and drop the saved conditions."""
-    write_arrays(partial / "flags.npz", flags)
-    write_arrays(partial / "examples.npz", examples)
-    made = record(
-        stage, config=suite.as_json(), inputs=inputs.checksums, seeds={"suite": suite.seed}, libraries=LIBRARIES
-    )
-    arithmetic = {"device": inputs.device.type, "dtype": "float32", "tf32": False, "split": SPLIT}
-    write_json(partial / "record.json", {**made, **arithmetic})
-    write_json(partial / "metrics.json", metrics)
-    shutil.rmtree(partial / CONDITIONS)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -9,7 +9,7 @@ from nofrost.config import Study
 from nofrost.data import checksum, read_manifest
 from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
-from nofrost.files import sha256_file
+from nofrost.files import read_json, sha256_file
 from nofrost.report.arrays import read_flags
 from nofrost.report.measured import (
     AdversarialMetrics,
@@ -84,10 +84,21 @@ def _require_files(folder: Path, recipe: str, seed: int) -> None:
         for name in names:
             path = folder / stage / name
             if not path.is_file():
+                _refuse_shard(path.parent)
                 missing = path if path.parent.is_dir() else path.parent
                 command = COMMANDS[stage].format(recipe=recipe, seed=seed, folder=folder)
                 made = f"make it with `{command} --out {folder / stage}`, or all runs with `dvc repro`"
                 raise UserError(f"{missing} is missing: {made}")
+
+
+def _refuse_shard(folder: Path) -> None:
+    path = folder / "metrics.json"
+    measured = read_json(path) if path.is_file() else None
+    if isinstance(measured, dict) and "shard" in measured:
+        raise UserError(
+            f"{folder} holds only shard {measured['shard']} of an evaluation: merge all shards into this folder with "
+            "`nofrost evaluate --merge SHARD`"
+        )
 
 
 def _check_against(study: Study, run: Run) -> None:
