@@ -17,6 +17,10 @@ class StoppedError(Exception):
     """The stage was asked to stop (SIGTERM), saved its state and can be started again; exit code 143."""
 
 
+class RunFailedError(Exception):
+    """A run of the pipeline did not succeed. The message names the tasks and what they said; exit code 1."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Return the error for a name that is not in a registry: names the closest match and all that are known."""
     names = sorted(known)

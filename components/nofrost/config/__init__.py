@@ -1,8 +1,16 @@
 """Typed configuration: Recipe, Suite and Study, read from YAML. Every error names file, key and allowed values."""
 
 from nofrost.config.fraction import PixelFraction
-from nofrost.config.loading import load_recipe, load_study, load_suite, shipped_names, study_as_yaml
-from nofrost.config.parts import augmentation_of, dataset_of, recipe_of, suite_of
+from nofrost.config.loading import (
+    load_recipe,
+    load_schema,
+    load_study,
+    load_suite,
+    parse_study,
+    shipped_names,
+    study_as_yaml,
+)
+from nofrost.config.parts import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.recipe import AttackSpec, ModelSpec, ObjectiveSpec, OptimiserSpec, Recipe, ScheduleSpec, Threat
 from nofrost.config.study import AugmentationSpec, DatasetSpec, DeepAugmentSpec, Study
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
@@ -26,8 +34,11 @@ __all__ = [
     "augmentation_of",
     "dataset_of",
     "load_recipe",
+    "load_schema",
     "load_study",
     "load_suite",
+    "parse_part",
+    "parse_study",
     "recipe_of",
     "shipped_names",
     "study_as_yaml",

@@ -14,14 +14,33 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema
-from nofrost.config.reading import SUITES, is_path, merge, on_its_base, parse_value, read, shipped_names
+from nofrost.config.reading import (
+    SUITES,
+    is_path,
+    merge,
+    on_its_base,
+    parse,
+    parse_value,
+    read,
+    read_text,
+    shipped_names,
+)
 from nofrost.config.recipe import Recipe
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
 
-__all__ = ["load_recipe", "load_study", "load_suite", "merge", "shipped_names", "study_as_yaml"]
+__all__ = [
+    "load_recipe",
+    "load_schema",
+    "load_study",
+    "load_suite",
+    "merge",
+    "parse_study",
+    "shipped_names",
+    "study_as_yaml",
+]
 
 S = TypeVar("S", bound=Schema)
 
@@ -52,6 +71,16 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
         if section == "recipes" and len(inside) > 1 and recipe not in values["recipes"]:
             raise unknown(f"recipe in --set {text!r}:", recipe, values["recipes"])
     return validated(Study, overridden(values, overrides), str(name), overrides)
+
+
+def load_schema(schema: type[S], path: Path) -> S:
+    """Return the YAML file at `path` as a `schema` that is no recipe, suite or study; raises like `load_recipe`."""
+    return validated(schema, parse(read_text(path, "configuration"), str(path)), str(path))
+
+
+def parse_study(text: str) -> Study:
+    """Return the study that YAML `text` spells out, such as :func:`study_as_yaml` makes; raises like `load_recipe`."""
+    return validated(Study, _expand_study(parse(text, "the study"), "the study"), "the study")
 
 
 def study_as_yaml(study: Study) -> str:

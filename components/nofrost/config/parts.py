@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ from nofrost.config.loading import load_recipe, load_study, load_suite, overridd
 from nofrost.config.recipe import Recipe
 from nofrost.config.study import AugmentationSpec, DatasetSpec
 from nofrost.config.suite import Suite
-from nofrost.errors import unknown
+from nofrost.errors import UserError, unknown
 
 S = TypeVar("S", bound=Schema)
 
@@ -51,6 +52,22 @@ def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Sui
     if name not in suites:
         raise unknown(f"suite of study {study}", Path(name), suites)
     return _updated(suites[name], overrides, f"{study}: suites.{name}")
+
+
+def parse_part(schema: type[S], text: str, origin: str) -> S:
+    """Return the part of a study that JSON `text` holds (as :meth:`Schema.as_json` gives it).
+
+    Args:
+        origin: which part of the study it is, for the error.
+
+    Raises:
+        UserError: the text is not JSON, or a key or value is wrong.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{origin} is not valid JSON ({error}): give it as `nofrost study show --json` does") from None
+    return validated(schema, values, origin)
 
 
 def _updated(spec: S, overrides: Sequence[str], origin: str) -> S:

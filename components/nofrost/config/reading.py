@@ -126,13 +126,20 @@ def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
             error = unknown(kind, origin, shipped_names(kind))
             raise UserError(f"{_nearest(named_by)}{error}; a file of your own is named by its path, such as mine.yaml")
         return (files("nofrost") / _FOLDERS[kind] / f"{origin}.yaml").read_text(encoding="utf-8")
+    return read_text(Path(origin), kind, _nearest(named_by))
+
+
+def read_text(path: Path, kind: str, named_by: str = "") -> str:
+    """Return the text of an own file of this kind; `named_by` is what stands before an error.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8.
+    """
     try:
-        return Path(origin).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(
-            f"{_nearest(named_by)}cannot read the {kind} file {origin} ({reason}): check the path"
-        ) from None
+        raise UserError(f"{named_by}cannot read the {kind} file {path} ({reason}): check the path") from None
 
 
 def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from nofrost.models.checkpoint import load_model, load_weights, save_checkpoint
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import build, create_model, model_names
-from nofrost.models.device import default_device, device_name, fitting_threads
+from nofrost.models.device import default_device, device_name, fitting_threads, require_gpus
 from nofrost.models.mixture import Domain, Joint, MixtureBatchNorm2d, domain, has_mixture
 from nofrost.models.weight_standardisation import ScaledStdConv2d
 
@@ -24,5 +24,6 @@ __all__ = [
     "load_model",
     "load_weights",
     "model_names",
+    "require_gpus",
     "save_checkpoint",
 ]

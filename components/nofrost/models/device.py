@@ -7,12 +7,28 @@ from contextlib import contextmanager
 
 import torch
 
+from nofrost.errors import UserError
+
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
 
 
 def default_device() -> torch.device:
     """Return the first GPU when there is one, else the CPU."""
     return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+
+
+def require_gpus(count: int) -> None:
+    """Check that there are as many GPUs as were asked for, so that nothing trains for days on a CPU unseen.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < count:
+        raise UserError(
+            f"{count} GPUs were asked for and {seen} can be seen: run on a node that has them, with an image and "
+            "driver for CUDA, or ask for 0"
+        )
 
 
 def device_name(device: torch.device) -> str:
