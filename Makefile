@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Stages are run by DVC as `nofrost ...`: the virtual environment comes first on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format bench clean
+.PHONY: help run test test-slow test-containers lint format bench images lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ test: $(VENV)/.dev lint ## Check style and types, run the tests
 test-slow: $(VENV)/.dev ## Run the end-to-end checks of a minute or more
 	@pytest -m slow
 
+test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them against a real S3 server (Debian, root, 20 minutes)
+	@command -v dockerd mmdebstrap >/dev/null || tests/servers/install-docker.sh
+	@command -v radosgw ceph-osd ceph-mon >/dev/null || tests/servers/install-s3.sh
+	@python tests/servers/docker.py -- python tests/servers/s3.py -- \
+	  pytest tests/docker tests/store tests/pipelines/test_containers.py
+
 lint: $(VENV)/.dev ## Check style and types
 	@ruff check
 	@ruff format --check
@@ -31,6 +37,12 @@ format: $(VENV)/.dev ## Rewrite the code in the project's style
 
 bench: $(VENV)/.dev ## Measure speed as ratios against named peers
 	@for script in benchmarks/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+images: ## Build the container images; docker/README.md lists BASE, ACCELERATOR, TAG and more
+	@docker/build.sh
+
+lock: $(VENV)/.dev ## Write the lock files of the images from pyproject.toml
+	@docker/lock.sh
 
 clean: ## Remove the virtual environment and caches; data, runs and the report stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
@@ -48,5 +60,9 @@ $(VENV)/.run: $(VENV)/.python pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dvc,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@# uv, for pip's resolver does not come to an end with the pins of kfp and of DVC's S3 together; pip says which index.
+	@index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}; \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python $${index:+--default-index "$$index"} \
+	  --editable '.[dvc,s3,pipeline,docker,dev]'
 	@touch $@

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Installs what tests/servers/docker.py needs, from Debian: the container engine and the maker of a base image.
+set -euo pipefail
+
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io iptables mmdebstrap >/dev/null
