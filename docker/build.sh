@@ -28,7 +28,8 @@ export DOCKER_BUILDKIT=1
 for image in train stage; do
   # DOCKER may be two words (sudo docker), and BUILD_FLAGS are several.
   # shellcheck disable=SC2086
-  $docker build "${options[@]}" ${BUILD_FLAGS:-} --target "$image" --tag "nofrost-$image:$tag" .
+  $docker build "${options[@]}" ${BUILD_FLAGS:-} --target "$image" --tag "nofrost-$image:$tag" \
+    --tag "nofrost-$image:latest" .
 done
 for image in stage train; do
   echo "nofrost-$image:$tag $($docker image inspect --format '{{.Id}}' "nofrost-$image:$tag")"

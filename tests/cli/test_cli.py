@@ -50,7 +50,7 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 
 
 def test_every_stage_has_its_command() -> None:
-    assert {path[0] for path in walk(cli)} == {*STAGES, "study", "models", "attacks"}
+    assert {path[0] for path in walk(cli)} == {*STAGES, "study", "models", "attacks", "store", "lock", "task"}
 
 
 @pytest.mark.parametrize("path", walk(cli), ids=" ".join)

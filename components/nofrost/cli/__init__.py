@@ -11,23 +11,31 @@ import sys
 import click
 
 from nofrost.cli.attacks import attacks
+from nofrost.cli.lock import lock
 from nofrost.cli.models import models
 from nofrost.cli.stages import augment, evaluate, prepare, report, train
+from nofrost.cli.store import store
 from nofrost.cli.study import study
-from nofrost.errors import StoppedError, UserError
+from nofrost.cli.task import task
+from nofrost.errors import RunFailedError, StoppedError, UserError
 
 
-def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 wrong usage or input, 143 stopped after saving (start again)."""
+def main(command: click.Command | None = None) -> None:
+    """Run a command line, that of `nofrost` unless another is given.
+
+    Exit codes: 0 done, 1 a run of the pipeline failed, 2 wrong usage or input, 143 stopped after saving (start again).
+    """
     try:
-        cli(standalone_mode=False)
+        (command or cli)(standalone_mode=False)
     except click.exceptions.Abort:
-        _fail("interrupted: what was finished is kept", 130)
+        _fail("interrupted", 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except UserError as error:
         _fail(str(error), 2)
+    except RunFailedError as error:
+        _fail(str(error), 1)
     except StoppedError as error:
         _fail(str(error), 143)
     except BrokenPipeError:
@@ -50,5 +58,5 @@ def cli() -> None:
     """
 
 
-for _command in (prepare, augment, train, evaluate, report, study, models, attacks):
+for _command in (prepare, augment, train, evaluate, report, study, models, attacks, store, lock, task):
     cli.add_command(_command)

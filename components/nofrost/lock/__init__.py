@@ -1,0 +1,19 @@
+"""What a run of the pipeline leaves for dvc.lock, and how a person with a checkout takes it over.
+
+A pod has neither git nor DVC: it leaves a candidate in the store (:func:`write_candidate`). In a checkout,
+:func:`plan_promotion` shows how the candidate differs from dvc.lock, and :meth:`Promotion.write` merges it.
+"""
+
+from nofrost.lock.candidate import Candidate, list_candidates, read_candidate, write_candidate
+from nofrost.lock.difference import Change
+from nofrost.lock.promotion import Promotion, plan_promotion
+
+__all__ = [
+    "Candidate",
+    "Change",
+    "Promotion",
+    "list_candidates",
+    "plan_promotion",
+    "read_candidate",
+    "write_candidate",
+]

@@ -1,0 +1,30 @@
+"""How a task ends when it cannot do its work: as `nofrost` does, with one sentence and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from nofrost.errors import StoppedError, UserError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def as_a_process(task: Callable[P, R]) -> Callable[P, R]:
+    """Let `task` end the process in which it runs: code 2 for wrong input, 143 when stopped; a bug stays a traceback.
+
+    The function itself, which raises, is its ``__wrapped__``.
+    """
+
+    @functools.wraps(task)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return task(*args, **kwargs)
+        except (UserError, StoppedError) as error:
+            print(f"nofrost: {error}", file=sys.stderr)
+            sys.exit(143 if isinstance(error, StoppedError) else 2)
+
+    return run

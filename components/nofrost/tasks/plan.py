@@ -1,0 +1,87 @@
+"""What a study asks of the pipeline: the part of the configuration that each stage depends on, and the loops."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from nofrost.config import Study, load_study, parse_study
+from nofrost.errors import UserError
+from nofrost.tasks.ending import as_a_process
+
+
+class Plan(NamedTuple):
+    """The configuration of each stage as JSON text, so that a stage runs again only when its own part changes."""
+
+    dataset: str
+    augmentation: str
+    adversarial: str
+    ood: str
+    on_gpu: bool
+
+
+@as_a_process
+def plan(study: str, gpus: int, nodes: int) -> Plan:
+    """Check the study and cut it into what each stage depends on.
+
+    Args:
+        study: name of a shipped study, or a study spelled out as YAML.
+        gpus: GPUs for each training, 0 or 1; evaluations take the same.
+        nodes: machines for each training, 1.
+
+    Raises:
+        UserError: the study is wrong, or training cannot use so many GPUs or nodes.
+    """
+    if gpus not in (0, 1) or nodes != 1:
+        raise UserError(
+            f"gpus {gpus} and nodes {nodes}: training runs in one process on at most one GPU so far, the others would "
+            "stand idle: use gpus 0 or 1 and nodes 1"
+        )
+    parts = study_of(study)
+    if parts.augmentation.deepaugment.weights is not None and "deepaugment" in parts.augmentation.methods:
+        raise UserError(
+            "augmentation.deepaugment.weights names a file of one machine, which a container does not have: leave it "
+            "out to train the network in the pipeline"
+        )
+    return Plan(
+        dataset=json.dumps(parts.dataset.as_json()),
+        augmentation=json.dumps(parts.augmentation.as_json()),
+        adversarial=json.dumps(parts.suites.adversarial.as_json()),
+        ood=json.dumps(parts.suites.ood.as_json()),
+        on_gpu=gpus > 0,
+    )
+
+
+@as_a_process
+def plan_runs(study: str) -> list[dict[str, str]]:
+    """Return every run of the study: recipe name, seed and the recipe as JSON, all as text.
+
+    Kubeflow turns integers into floating-point numbers inside such items, and takes a key `name` for its own.
+    """
+    parts = study_of(study)
+    return [
+        {"recipe_id": name, "seed": str(seed), "recipe": json.dumps(parts.recipes[name].as_json())}
+        for name in parts.runs.recipe
+        for seed in parts.runs.seed
+    ]
+
+
+@as_a_process
+def plan_shards(shards: int) -> list[str]:
+    """Return the shards that every evaluation is spread over: ``0/n`` to ``n-1/n``.
+
+    Raises:
+        UserError: `shards` is less than 1.
+    """
+    if shards < 1:
+        raise UserError(f"shards {shards}: an evaluation has at least 1")
+    return [f"{index}/{shards}" for index in range(shards)]
+
+
+def study_of(text: str) -> Study:
+    """Return the study that `text` names or spells out.
+
+    Raises:
+        UserError: there is no such study, or a key or value is wrong.
+    """
+    return parse_study(text) if "\n" in text or ":" in text else load_study(text)

@@ -1,0 +1,169 @@
+"""`python -m pipelines compile|run|submit`. Thin; what is heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nofrost.cli import main
+from nofrost.cli.options import FOLDER, common
+from nofrost.errors import UserError
+
+STORE = click.option(
+    "--store", metavar="URL", help="Where outputs go by content: s3://bucket/prefix or a folder. Default: DVC's remote."
+)
+SHARDS = click.option(
+    "--shards", type=click.IntRange(min=1), default=1, show_default=True, help="Parts of every evaluation."
+)
+GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
+DATA_REF = click.option(
+    "--data-ref", metavar="REF", help="Source data by content. Default: what stands at the study's dataset.path."
+)
+CLUSTER = click.option("--cluster", type=FOLDER, help="YAML file with resources, placement and credentials.")
+CACHE = click.option("--cache/--no-cache", default=True, help="Take outputs of tasks that ran before.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def pipelines() -> None:
+    """Compile the pipeline, run it on this machine, or submit it to Kubeflow."""
+    if importlib.util.find_spec("kfp") is None:
+        raise UserError("kfp is not installed here: pip install --editable '.[pipeline,docker]' brings what this needs")
+
+
+@pipelines.command("compile")
+@click.option("--out", type=FOLDER, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
+@CLUSTER
+@CACHE
+def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
+    """Write the pipeline as YAML, which Kubeflow's page and client take. The same input gives the same bytes."""
+    from pipelines.package import write_package
+
+    write_package(out, cluster, caching=cache)
+    click.echo(f"{out}: written")
+
+
+@pipelines.command("run")
+@common()
+@click.option("--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True)
+@click.option("--stage-image", default="nofrost-stage:latest", show_default=True, help="Image for --runner docker.")
+@click.option("--train-image", default="nofrost-train:latest", show_default=True, help="Image for --runner docker.")
+@click.option("--out", type=FOLDER, default=Path(".kfp"), show_default=True, help="Logs, artifacts, cache and report.")
+@STORE
+@DATA_REF
+@GPUS
+@SHARDS
+@CACHE
+def run_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    store: str | None,
+    stage_image: str,
+    train_image: str,
+    out: Path,
+    cache: bool,
+    **given: Any,
+) -> None:
+    """Run the graph on this machine: the tasks as processes, or in the containers that the cluster would run.
+
+    Example: python -m pipelines run --study params.yaml --runner docker --store s3://bucket/prefix
+    """
+    from nofrost.config import load_study
+    from nofrost.store import default_store
+    from pipelines.run import run
+
+    study = load_study(study_name or "params.yaml", overrides)
+    finished = run(
+        study,
+        store=store or default_store(),
+        folder=out,
+        images=(stage_image, train_image),
+        caching=cache,
+        quiet=as_json,
+        **given,
+    )
+    report = finished.report / "report.html"
+    if as_json:
+        click.echo(json.dumps({"run": finished.run, "report": str(report)}, indent=2))
+    else:
+        click.echo(
+            f"run {finished.run}: `nofrost lock show {finished.run}` shows what `nofrost lock promote` would change"
+        )
+        click.echo(f"the report: file://{report}")
+
+
+@pipelines.command("submit")
+@common()
+@click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
+@click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
+@click.option("--host", metavar="URL", help="The KFP API. Default: KF_PIPELINES_ENDPOINT, else the current cluster.")
+@click.option("--namespace", help="Namespace of the user, where one installation serves several.")
+@click.option("--token-file", type=FOLDER, help="File with a bearer token, read again for every request.")
+@click.option("--ca-cert", type=FOLDER, help="PEM file of the authority that signed the host's certificate.")
+@click.option("--experiment", default="nofrost", show_default=True, help="Experiment of the run; made if absent.")
+@click.option("--run-name", help="Name of the run. Default: the study's name.")
+@click.option("--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA).")
+@click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
+@click.option("--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training.")
+@click.option("--wait", "wait_for", is_flag=True, help="Wait for the end of the run and end as it does.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@STORE
+@DATA_REF
+@GPUS
+@SHARDS
+@CLUSTER
+@CACHE
+def submit_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    store: str | None,
+    stage_image: str,
+    train_image: str,
+    data_ref: str | None,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+    cache: bool,
+    **given: Any,
+) -> None:
+    """Upload this version of the pipeline to Kubeflow unless it is there, and start a run of a study.
+
+    Images are named by their digest: a tag can move, and Kubeflow's cache would give old results for new code.
+    Source data of the study are published to the store first, unless --data-ref names them.
+
+    \b
+    Example: python -m pipelines submit --host http://localhost:8080 --store s3://bucket/nofrost --wait
+             --stage-image registry/nofrost-stage@sha256:... --train-image registry/nofrost-train@sha256:...
+    """
+    from nofrost.config import load_study
+    from nofrost.store import default_store
+    from pipelines.start import Start, start
+
+    request = Start(
+        study=load_study(study_name or "params.yaml", overrides),
+        store=store or default_store(),
+        stage_image=stage_image,
+        train_image=train_image,
+        data_ref=data_ref,
+        gpus=gpus,
+        nodes=nodes,
+        shards=shards,
+        cluster=cluster,
+        caching=cache,
+    )
+    started = start(request, **given)
+    if as_json:
+        click.echo(json.dumps(asdict(started), indent=2))
+    else:
+        click.echo(f"run {started.run_id}: {started.url}")
+
+
+if __name__ == "__main__":
+    main(pipelines)

@@ -1,0 +1,146 @@
+"""The components: each imports the package in its container and calls one task of it.
+
+Kubeflow takes the source of these functions as text: they import what they need inside, and this file goes without
+`from __future__ import annotations`, as their annotations are read as types. The training container has no kfp, so
+training is a command.
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+component = dsl.component(base_image="nofrost-stage", install_kfp_package=False)
+
+
+@component
+def plan(study: str, gpus: int, nodes: int) -> NamedTuple(  # type: ignore[valid-type]
+    "Plan", [("dataset", str), ("augmentation", str), ("adversarial", str), ("ood", str), ("on_gpu", bool)]
+):
+    from nofrost import tasks
+
+    return tasks.plan(study, gpus, nodes)
+
+
+@component
+def plan_runs(study: str) -> list[dict[str, str]]:
+    from nofrost import tasks
+
+    return tasks.plan_runs(study)
+
+
+@component
+def plan_shards(shards: int) -> list[str]:
+    from nofrost import tasks
+
+    return tasks.plan_shards(shards)
+
+
+@component
+def prepare(spec: str, source: str, store: str) -> str:
+    from nofrost import tasks
+
+    return tasks.prepare(spec, source, store)
+
+
+@component
+def augment(spec: str, dataset: str, store: str) -> str:
+    from nofrost import tasks
+
+    return tasks.augment(spec, dataset, store)
+
+
+@dsl.container_component
+def train(
+    recipe: str,
+    recipe_id: str,
+    seed: str,
+    dataset: str,
+    augmentation: str,
+    store: str,
+    gpus: int,
+    checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
+) -> dsl.ContainerSpec:
+    return dsl.ContainerSpec(
+        image="nofrost-train",
+        command=["nofrost", "task", "train"],
+        args=[
+            *("--recipe", recipe),
+            *("--recipe-id", recipe_id),
+            *("--seed", seed),
+            *("--dataset", dataset),
+            *("--augmentation", augmentation),
+            *("--store", store),
+            *("--gpus", gpus),
+            *("--output-file", checkpoint),
+        ],
+    )
+
+
+@component
+def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int) -> str:
+    from nofrost import tasks
+
+    return tasks.evaluate_shard(suite, dataset, checkpoint, shard, store, gpus)
+
+
+@component
+def evaluate(
+    suite: str,
+    dataset: str,
+    checkpoint: str,
+    shards: list[str],
+    store: str,
+    gpus: int,
+) -> str:
+    from nofrost import tasks
+
+    return tasks.evaluate(suite, dataset, checkpoint, shards, store, gpus)
+
+
+@component
+def report(
+    study: str,
+    dataset: str,
+    augmentation: str,
+    trained: list[str],
+    adversarial: list[str],
+    ood: list[str],
+    store: str,
+    html: dsl.Output[dsl.HTML],
+    markdown: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    from nofrost import tasks
+
+    runs = [*trained, *adversarial, *ood]
+    output, accuracies = tasks.report(study, dataset, augmentation, runs, store, html.path, markdown.path)
+    for name, accuracy in accuracies.items():
+        metrics.log_metric(name, accuracy)
+    return output
+
+
+@component
+def lock(
+    study: str,
+    source: str,
+    dataset: str,
+    augmentation: str,
+    trained: list[str],
+    adversarial: list[str],
+    ood: list[str],
+    report: str,
+    run: str,
+    image: str,
+    store: str,
+) -> str:
+    from nofrost import tasks
+
+    outputs = [dataset, augmentation, *trained, *adversarial, *ood, report]
+    return tasks.lock(study, source, outputs, run, image, store)
+
+
+@component
+def finish(run: str, store: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    from nofrost import tasks
+
+    tasks.finish(run, status.state, status.error_message or "", store)

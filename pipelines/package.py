@@ -1,0 +1,79 @@
+"""The compiled pipeline: one YAML file with the graph and what it says of Kubernetes."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import compiler
+
+from nofrost.files import write_text
+from nofrost.stage import cannot_write
+from pipelines.cluster import load_cluster
+from pipelines.graph import make_pipeline
+
+
+def write_package(out: Path, cluster: Path | None, *, caching: bool = True) -> None:
+    """Compile the pipeline for the cluster that a YAML file describes (None: the default one) and write it to `out`.
+
+    The same input gives the same bytes.
+
+    Raises:
+        UserError: the cluster's file is wrong, or `out` cannot be written.
+    """
+    pipeline = make_pipeline(load_cluster(cluster), caching=caching)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "package.yaml"
+        compiler.Compiler().compile(pipeline, str(written))
+        text = canonical(written.read_text(encoding="utf-8"))
+    try:
+        write_text(out, text)
+    except OSError as error:
+        raise cannot_write(error, out) from error
+
+
+def canonical(text: str) -> str:
+    """Return a compiled pipeline with its components and executors named by where they stand in the graph.
+
+    Kubeflow's compiler numbers components of one name that come from different nested pipelines in the order of a hash
+    table, which changes from one compilation to the next.
+    """
+    spec, platform = yaml.safe_load_all(text)
+    names: dict[str, str] = {}
+    for old in _in_order(spec, spec["root"]):
+        if old not in names:
+            names[old] = _unused(re.sub(r"(-\d+)+$", "", old), set(names.values()))
+    labels = {}
+    for old, new in names.items():
+        component = spec["components"][old]
+        if "executorLabel" in component:
+            labels[component["executorLabel"]] = new.replace("comp-", "exec-", 1)
+            component["executorLabel"] = labels[component["executorLabel"]]
+    for component in (spec["root"], *spec["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task["componentRef"]["name"] = names[task["componentRef"]["name"]]
+    spec["components"] = {names[old]: component for old, component in spec["components"].items()}
+    for deployment in (spec["deploymentSpec"], platform["platforms"]["kubernetes"]["deploymentSpec"]):
+        deployment["executors"] = {labels[old]: executor for old, executor in deployment["executors"].items()}
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    return head + yaml.safe_dump_all([spec, platform], sort_keys=True)
+
+
+def _in_order(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[str]:
+    """Return the names of the components below `component`, each above what is below it."""
+    for _, task in sorted(component.get("dag", {}).get("tasks", {}).items()):
+        name = task["componentRef"]["name"]
+        yield name
+        yield from _in_order(spec, spec["components"][name])
+
+
+def _unused(name: str, used: set[str]) -> str:
+    number, chosen = 1, name
+    while chosen in used:
+        number += 1
+        chosen = f"{name}-{number}"
+    return chosen

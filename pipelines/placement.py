@@ -1,0 +1,72 @@
+"""Where and with what a task runs on the cluster: image, resources, nodes, shared memory, credentials, retries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp import kubernetes
+from kfp.dsl.pipeline_task import PipelineTask
+
+from pipelines.cluster import Cluster, Placement, Resources
+
+USER = 1000  # of the images
+SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only plan and take note
+DEFAULTS = {
+    "prepare": Resources(cpu="2", memory="4Gi"),
+    "augment": Resources(cpu="4", memory="8Gi"),
+    "train": Resources(cpu="4", memory="16Gi"),
+    "evaluate": Resources(cpu="4", memory="16Gi"),
+    "report": Resources(cpu="1", memory="2Gi"),
+}
+SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+
+
+def placed(task: PipelineTask, stage: Any, image: str, *, cluster: Cluster, caching: bool) -> PipelineTask:
+    """Say how a task runs, and return it.
+
+    Args:
+        stage: the stage whose resources it gets; None for a task that only plans or takes note.
+        image: a pipeline parameter.
+        caching: whether an earlier output of the same refs, configuration and image may stand for it.
+    """
+    resources = cluster.resources.get(stage, DEFAULTS[stage]) if stage else SMALL
+    task.set_container_image(image)
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    task.set_caching_options(caching)
+    if cluster.retries.count:
+        retries = cluster.retries
+        task.set_retry(retries.count, retries.first_wait, retries.factor, retries.longest_wait)
+    if stage in ("train", "evaluate"):
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)
+    # The images run with a read-only root where the namespace asks for it: everything temporary goes here.
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp")
+    _on(task, cluster.placement)
+    _with_credentials(task, cluster)
+    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    return task
+
+
+def on_gpu(task: PipelineTask, gpus: int, cluster: Cluster) -> PipelineTask:
+    """Give a placed task `gpus` GPUs (a pipeline parameter) on nodes that have them."""
+    task.set_accelerator_type(cluster.gpu.resource).set_accelerator_limit(gpus)
+    _on(task, cluster.gpu)
+    return task
+
+
+def _on(task: PipelineTask, placement: Placement) -> None:
+    for key, value in placement.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for taint in placement.tolerations:
+        kubernetes.add_toleration(task, key=taint.key, operator=taint.operator, value=taint.value, effect=taint.effect)
+
+
+def _with_credentials(task: PipelineTask, cluster: Cluster) -> None:
+    """Credentials and endpoint as environment variables; what is absent on the cluster is left out (IRSA)."""
+    secret, config_map = cluster.credentials.secret, cluster.credentials.config_map
+    if secret is not None:
+        kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS}, optional=True)
+    if config_map is not None:
+        kubernetes.use_config_map_as_env(task, config_map, {key: key for key in CONFIG_KEYS}, optional=True)

@@ -1,0 +1,94 @@
+"""`python -m pipelines submit` as a command: what it starts, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("kfp")
+
+ROOT = Path(__file__).parents[3]
+IMAGE = "registry.example/nofrost-{}@sha256:" + "0" * 64
+TOKEN = "token-of-this-test"
+
+
+def command(kfp: Any, *flags: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """Submit the digits study; `changed` options take the place of the usual ones."""
+    usual = {"host": kfp.url, "study": "digits", "store": "s3://bucket/nofrost"}
+    usual |= {f"{name}_image": IMAGE.format(name) for name in ("stage", "train")}
+    options = [word for key, value in {**usual, **changed}.items() for word in (f"--{key.replace('_', '-')}", value)]
+    options += flags
+    environment = {**os.environ, "KFP_EXISTING_TOKEN": TOKEN, "AWS_DEFAULT_REGION": "us-east-1"}
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", "submit", *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
+    ended = command(kfp, gpus="1", shards="4", set="runs.recipe=[st]", service_account="runner")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == f"run run-1: {kfp.url}/#/runs/details/run-1\n"
+    (run,) = kfp.runs
+    given = run["runtime_config"]["parameters"]
+    study = yaml.safe_load(given.pop("study"))
+    assert study["runs"]["recipe"] == ["st"]
+    assert given == {
+        "store": "s3://bucket/nofrost",
+        "stage_image": IMAGE.format("stage"),
+        "train_image": IMAGE.format("train"),
+        "data_ref": "",
+        "gpus": 1,
+        "nodes": 1,
+        "shards": 4,
+    }
+    assert (run["display_name"], run["service_account"]) == ("digits", "runner")
+    assert TOKEN not in ended.stdout + ended.stderr
+
+
+def test_what_was_started_can_be_read_by_programs(kfp: Any) -> None:
+    ended = command(kfp, "--json")
+    started = json.loads(ended.stdout)
+    assert started["run_id"] == "run-1"
+    assert started["created_version"] is True
+
+
+def test_waiting_ends_as_the_run_does(kfp: Any) -> None:
+    kfp.story = [{"state": "FAILED"}]
+    ended = command(kfp, "--wait")
+    assert ended.returncode == 1
+    assert "failed" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"stage_image": "nofrost-stage:latest"}, "--stage-image nofrost-stage:latest names no digest"),
+        ({"train_image": "nofrost-train"}, "--train-image nofrost-train names no digest"),
+        ({"store": "somewhere"}, "is a folder of this machine, which pods do not see"),
+        ({"study": "no-such"}, "unknown study 'no-such'"),
+        ({"data_ref": "x"}, "'x' is no ref"),
+        ({"nodes": "2"}, "'--nodes'"),
+        ({"cluster": "no-such.yaml"}, "no-such.yaml"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_is_asked(kfp: Any, changed: dict[str, str], told: str) -> None:
+    ended = command(kfp, **changed)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not kfp.runs
+    assert not kfp.pipelines

@@ -1,0 +1,105 @@
+"""The whole pipeline of the default study in containers, against a real S3 server that checks signatures.
+
+Run by `make test-containers`, which builds the images and starts the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("NOFROST_STAGE_IMAGE", "NOFROST_TRAIN_IMAGE", "NOFROST_TEST_S3")
+pytestmark = [
+    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason="no images or S3 server: `make test-containers`"),
+    pytest.mark.timeout(1800),
+]
+
+
+def call(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0 or not check, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
+    return ended
+
+
+def in_containers(folder: Path, store: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    images = ("--stage-image", os.environ["NOFROST_STAGE_IMAGE"], "--train-image", os.environ["NOFROST_TRAIN_IMAGE"])
+    where = ("--runner", "docker", "--store", store, "--out", "kfp")
+    return call(sys.executable, "-m", "pipelines", "run", *images, *where, *arguments, cwd=folder, check=check)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout's files that `dvc repro` needs, with the default study."""
+    folder = tmp_path_factory.mktemp("containers") / "project"
+    folder.mkdir()
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    (folder / "data/source").mkdir(parents=True)
+    (folder / "data/source/README.md").write_bytes((ROOT / "data/source/README.md").read_bytes())
+    (folder / "components").symlink_to(ROOT / "components")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store() -> str:
+    return f"{os.environ['NOFROST_TEST_S3']}/{uuid.uuid4()}"
+
+
+def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_repro(project: Path, store: str) -> None:
+    """What `dvc push` has on the host and what a container published is one and the same object."""
+    finished = json.loads(in_containers(project, store, "--json", "--shards", "2").stdout)
+    page = Path(finished["report"]).read_text(encoding="utf-8")
+    assert all(recipe in page for recipe in ("st", "sat", "mbnat", "nofrost"))
+    call("dvc", "init", "--no-scm", "--quiet", cwd=project)
+    call("dvc", "remote", "add", "--default", "s3", store, cwd=project)
+    call("dvc", "repro", "--quiet", "prepare", "augment", cwd=project)
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    of_host = {stage: lock[stage]["outs"][0]["md5"] for stage in ("prepare", "augment")}
+    call("nofrost", "lock", "promote", finished["run"], "--yes", cwd=project)
+    promoted = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    assert {stage: promoted[stage]["outs"][0]["md5"] for stage in of_host} == of_host
+    call("dvc", "pull", "--quiet", "runs/nofrost/seed-0/train", cwd=project)
+    assert (project / "runs/nofrost/seed-0/train/best.safetensors").is_file()
+    assert call("dvc", "status", "prepare", "augment", cwd=project).stdout.strip().endswith("up to date.")
+
+
+def test_a_task_that_must_fail_fails_the_run(project: Path, store: str) -> None:
+    """kfp's own Docker runner can take it for a success."""
+    wrong = ("--set", "recipes.st.objective.name=no-such", "--set", "runs.recipe=[st]")
+    ended = in_containers(project, store, *wrong, check=False)
+    assert ended.returncode == 1
+    assert "train st seed 0 (exit code 2): nofrost: unknown objective 'no-such'" in ended.stderr
+    assert "finish: done" in ended.stdout
+
+
+def test_nothing_of_a_run_is_left_among_the_containers(project: Path) -> None:
+    import docker
+
+    client = docker.from_env()
+    try:
+        images = {os.environ["NOFROST_STAGE_IMAGE"], os.environ["NOFROST_TRAIN_IMAGE"]}
+        assert not [each.name for each in client.containers.list(all=True) if each.attrs["Image"] in images]
+    finally:
+        client.close()
+
+
+def test_a_wrong_secret_ends_the_run_with_one_sentence(
+    project: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-of-this-test")
+    ended = in_containers(project, store, "--set", "dataset.seed=5", check=False)
+    assert ended.returncode in (1, 2)
+    said = ended.stdout + ended.stderr + "".join(log.read_text() for log in (project / "kfp/logs").glob("*.log"))
+    assert "wrong-secret-of-this-test" not in said
+    assert ended.stderr.startswith("nofrost: ")
+    assert "Traceback" not in ended.stderr

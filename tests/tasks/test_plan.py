@@ -1,0 +1,85 @@
+"""The plan of a study: what each stage depends on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nofrost import tasks
+from nofrost.config import load_study, study_as_yaml
+
+WITH_WEIGHTS = study_as_yaml(load_study("digits", ["augmentation.deepaugment.weights=a.safetensors"]))
+
+
+def test_each_stage_is_given_its_own_part_of_the_study() -> None:
+    study = load_study("digits")
+    plan = tasks.plan("digits", 0, 1)
+    assert json.loads(plan.dataset) == study.dataset.as_json()
+    assert json.loads(plan.augmentation) == study.augmentation.as_json()
+    assert json.loads(plan.adversarial) == study.suites.adversarial.as_json()
+    assert json.loads(plan.ood) == study.suites.ood.as_json()
+    assert plan.on_gpu is False
+    assert tasks.plan("digits", 1, 1).on_gpu is True
+
+
+def test_a_study_is_named_or_spelled_out() -> None:
+    assert tasks.plan(study_as_yaml(load_study("digits")), 0, 1) == tasks.plan("digits", 0, 1)
+
+
+def test_a_run_is_planned_for_every_recipe_and_seed() -> None:
+    study = load_study("digits", ["runs.recipe=[sat, st]", "runs.seed=[0, 7]"])
+    items = tasks.plan_runs(study_as_yaml(study))
+    assert [(item["recipe_id"], item["seed"]) for item in items] == [
+        ("sat", "0"),
+        ("sat", "7"),
+        ("st", "0"),
+        ("st", "7"),
+    ]
+    assert json.loads(items[0]["recipe"]) == study.recipes["sat"].as_json()
+
+
+def test_changing_one_recipe_changes_its_runs_only() -> None:
+    before = tasks.plan_runs("digits")
+    changed = load_study("digits", ["recipes.sat.optimiser.lr=0.3"])
+    after = tasks.plan_runs(study_as_yaml(changed))
+    assert {one["recipe_id"] for one, other in zip(before, after, strict=True) if one != other} == {"sat"}
+    assert tasks.plan(study_as_yaml(changed), 0, 1) == tasks.plan("digits", 0, 1)
+
+
+def test_shards_are_numbered_from_0() -> None:
+    assert tasks.plan_shards(3) == ["0/3", "1/3", "2/3"]
+
+
+@pytest.mark.parametrize(
+    ("study", "gpus", "nodes", "told"),
+    [
+        ("digits", 2, 1, "use gpus 0 or 1 and nodes 1"),
+        ("digits", 1, 2, "use gpus 0 or 1 and nodes 1"),
+        ("digit", 0, 1, "did you mean 'digits'?"),
+        ("name: x\n", 0, 1, "key recipes"),
+        ("- 1\n- 2\n", 0, 1, "the study holds no keys"),
+        (
+            study_as_yaml(load_study("digits", ["augmentation.deepaugment.weights=a.safetensors"])),
+            0,
+            1,
+            "of one machine",
+        ),
+    ],
+)
+def test_a_study_that_cannot_be_run_ends_the_task_with_one_sentence(
+    study: str, gpus: int, nodes: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        tasks.plan(study, gpus, nodes)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nofrost: ")
+    assert said.count("\n") == 1
+    assert told in said
+
+
+def test_no_shards_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tasks.plan_shards(0)
+    assert "at least 1" in capsys.readouterr().err

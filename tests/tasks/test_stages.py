@@ -1,0 +1,89 @@
+"""Tasks: what they publish is what the stages make, at the paths of dvc.yaml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofrost import prepare, tasks
+from nofrost.config import DatasetSpec, study_as_yaml
+from nofrost.store import Output, materialise, open_store, publish
+
+
+def test_prepare_publishes_what_the_stage_makes(begun: Any, tmp_path: Path) -> None:
+    prepare.run(DatasetSpec(source="digits", image_size=16, limit=120), tmp_path / "dataset")
+    direct = publish(tmp_path / "dataset", open_store(begun.store))
+    assert Output.parse(begun.dataset) == Output("data/dataset", direct)
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_prepare_reads_its_source_by_ref(form: str, tmp_path: Path) -> None:
+    """The name of a file is kept: it may say what kind of archive it is."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8), np.arange(40) % 2
+    source = tmp_path / "here" / "mine.npz"
+    source.parent.mkdir()
+    np.savez(source, images=images, labels=labels)
+    spec = DatasetSpec(source="npz", path=str(source if form == "file" else source.parent))
+    store = open_store(str(tmp_path / "store"))
+    ref = publish(Path(spec.path), store)
+    made = Output.parse(tasks.prepare(json.dumps(spec.as_json()), str(ref), store.url))
+    prepare.run(spec, tmp_path / "dataset")
+    assert made.ref == publish(tmp_path / "dataset", store)
+
+
+def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, tmp_path: Path) -> None:
+    study = begun.study
+    run = "runs/st/seed-0"
+    checkpoint = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    assert Output.parse(checkpoint).path == f"{run}/train"
+    merged = {}
+    for kind, suite in (("adversarial", study.suites.adversarial), ("ood", study.suites.ood)):
+        text = json.dumps(suite.as_json())
+        shards = [
+            tasks.evaluate_shard(text, begun.dataset, checkpoint, shard, begun.store) for shard in tasks.plan_shards(2)
+        ]
+        assert [Output.parse(shard).path for shard in shards] == [
+            f"{run}/evaluate-{kind}.shard-{index}-of-2" for index in (0, 1)
+        ]
+        merged[kind] = tasks.evaluate(text, begun.dataset, checkpoint, shards, begun.store)
+        assert Output.parse(merged[kind]).path == f"{run}/evaluate-{kind}"
+    page, note = tmp_path / "artifacts" / "page", tmp_path / "artifacts" / "note"
+    outputs = [checkpoint, *merged.values()]
+    text = study_as_yaml(study)
+    report, accuracies = tasks.report(
+        text, begun.dataset, begun.augmentation, outputs, begun.store, str(page), str(note)
+    )
+    assert Output.parse(report).path == "report"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert note.read_text(encoding="utf-8").startswith("#")
+    materialise(Output.parse(report).ref, tmp_path / "report", open_store(begun.store))
+    measured = json.loads((tmp_path / "report" / "metrics.json").read_text())["runs"]["st"]["seed-0"]
+    assert accuracies["st/seed-0/clean"] == measured["clean"]
+    assert all(0 <= accuracy <= 1 for accuracy in accuracies.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"dataset": "data/dataset"}, "is no output"),
+        ({"dataset": "data/dataset@" + "0" * 32 + ".dir"}, "0" * 30),
+        ({"recipe": "{"}, "recipes.st is not valid JSON"),
+        ({"recipe": '{"titel": 1}'}, "recipes.st: "),
+        ({"gpus": 3}, "3 GPUs were asked for"),
+    ],
+)
+def test_wrong_input_ends_a_task_with_one_sentence(
+    given: dict[str, Any], told: str, begun: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {"recipe": begun.recipe, "recipe_id": "st", "seed": "0", "dataset": begun.dataset}
+    with pytest.raises(SystemExit) as end:
+        tasks.train(**{**right, "augmentation": begun.augmentation, "store": begun.store, **given})
+    assert end.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("nofrost: ")
+    assert told in said
