@@ -15,7 +15,7 @@ run: $(VENV)/.run ## Prepare, train, attack and report the study in params.yaml;
 	@echo "The report: file://$(CURDIR)/report/report.html"
 
 test: $(VENV)/.dev lint ## Check style and types, run the tests
-	@pytest -m "not slow"
+	@OMP_NUM_THREADS=1 pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.dev ## Run the end-to-end checks of a minute or more
 	@pytest -m slow
