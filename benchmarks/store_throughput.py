@@ -1,0 +1,168 @@
+"""How long storing and fetching on S3 takes beside DVC: `python benchmarks/store_throughput.py`.
+
+Both move the same folders to and from the same server on this machine, as commands, with their start. `dvc push` sends
+from its cache, where it has hashed everything before; ours hashes too. `dvc pull` and ours begin with nothing there.
+They take turns, and the median of the ratios of each turn is printed. A ratio under 1 means ours is faster.
+
+The server is the one that NOFROST_TEST_S3 names; without it, tests/servers/s3.py starts one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import boto3
+from dvc.version import __version__ as dvc_version
+
+SERVER = Path(__file__).parents[1] / "tests" / "servers" / "s3.py"
+BLOCK = 1 << 20
+FORGET_S = 6  # ext4 makes files slowly so long after others were deleted
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: medians of the seconds, and of the ratio ours/theirs per turn."""
+
+    task: str
+    ours_seconds: float
+    theirs_seconds: float
+    ratio: float
+
+
+def make_files(folder: Path, count: int, size: int) -> None:
+    """Write so many files of so many bytes, all different, a hundred to a folder."""
+    block = os.urandom(BLOCK)
+    for number in range(count):
+        path = folder / f"{number // 100:04d}" / f"{number % 100:02d}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(number.to_bytes(8, "big"))
+            for begin in range(8, size, BLOCK):
+                file.write(block[: size - begin])
+
+
+def seconds(*command: str, cwd: Path) -> float:
+    """Run a command and return how long it took. What was written before is on the disk when it begins."""
+    os.sync()
+    begin = time.perf_counter()
+    subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def theirs(place: Path, data: Path, url: str) -> tuple[float, float]:
+    """Return the seconds of `dvc push` and, in another workspace, `dvc pull`."""
+    for workspace in (place / "made", place / "fetched"):
+        workspace.mkdir(parents=True)
+        for command in (
+            ("init", "--no-scm"),
+            ("remote", "add", "--default", "store", url),
+            ("remote", "modify", "store", "endpointurl", os.environ["AWS_ENDPOINT_URL_S3"]),
+            ("config", "core.analytics", "false"),
+        ):
+            subprocess.run(("dvc", *command), cwd=workspace, check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(data, place / "made" / "data")
+    subprocess.run(("dvc", "add", "--quiet", "data"), cwd=place / "made", check=True)
+    shutil.copy(place / "made" / "data.dvc", place / "fetched")
+    pushed = seconds("dvc", "push", cwd=place / "made")
+    return pushed, seconds("dvc", "pull", cwd=place / "fetched")
+
+
+def ours(place: Path, data: Path, url: str) -> tuple[float, float]:
+    """Return the seconds of `nofrost store push` and, to another place, `nofrost store pull`."""
+    for workspace in (place / "made", place / "fetched"):
+        workspace.mkdir(parents=True)
+    shutil.copytree(data, place / "made" / "data")
+    push = ("nofrost", "store", "push", "data", "--store", url)
+    pushed = seconds(*push, cwd=place / "made")
+    printed = subprocess.run(push, cwd=place / "made", check=True, capture_output=True, text=True).stdout
+    return pushed, seconds("nofrost", "store", "pull", printed.strip(), "--store", url, cwd=place / "fetched")
+
+
+def empty(url: str) -> None:
+    """Delete what a turn left on the server."""
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    client = boto3.Session().client("s3")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        keys = [{"Key": item["Key"]} for item in page.get("Contents", ())]
+        if keys:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
+
+
+def compare(name: str, data: Path, turns: int) -> list[Row]:
+    """Let ours and theirs take turns, each of them first every other time."""
+    taken: list[dict[str, tuple[float, float]]] = []
+    for turn in range(turns):
+        times = {}
+        for contestant in (ours, theirs) if turn % 2 else (theirs, ours):
+            url = f"{os.environ['NOFROST_TEST_S3']}/{uuid.uuid4().hex}"
+            place = data.parent / contestant.__name__
+            times[contestant.__name__] = contestant(place, data, url)
+            subprocess.run(("diff", "--recursive", "--brief", data, place / "fetched" / "data"), check=True)
+            shutil.rmtree(place)
+            empty(url)
+            time.sleep(FORGET_S)
+        taken.append(times)
+    return [row(f"{task} {name}", taken, position) for position, task in enumerate(("push", "pull"))]
+
+
+def row(task: str, taken: Sequence[dict[str, tuple[float, float]]], position: int) -> Row:
+    pairs = [(times["ours"][position], times["theirs"][position]) for times in taken]
+    ours_seconds, theirs_seconds = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    print(f"{task:<32}{ours_seconds:>8.2f}{theirs_seconds:>10.2f}{ratio:>8.2f}", flush=True)
+    return Row(task, ours_seconds, theirs_seconds, ratio)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
+    parser.add_argument("--turns", type=int, default=3, help="how often each pair runs (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=10_000, help="small files (default: %(default)s)")
+    parser.add_argument("--file-size", type=int, default=3_000, help="bytes of each (default: %(default)s)")
+    parser.add_argument("--large-files", type=int, default=8, help="large files (default: %(default)s)")
+    parser.add_argument("--large-size", type=int, default=250_000_000, help="bytes of each (default: %(default)s)")
+    arguments = parser.parse_args()
+    if "NOFROST_TEST_S3" not in os.environ:
+        os.execv(sys.executable, (sys.executable, str(SERVER), "--", sys.executable, *sys.argv))
+    kinds = {
+        f"{arguments.files:,} x {arguments.file_size:,} B": (arguments.files, arguments.file_size),
+        f"{arguments.large_files} x {arguments.large_size / 1e6:,.0f} MB": (
+            arguments.large_files,
+            arguments.large_size,
+        ),
+    }
+    print(f"{os.cpu_count()} processors shared with the server, dvc {dvc_version}, boto3 {version('boto3')}")
+    print(f"{'task':<32}{'ours s':>8}{'theirs s':>10}{'ratio':>8}")
+    rows = []
+    for name, (count, size) in kinds.items():
+        with tempfile.TemporaryDirectory(prefix="throughput-") as place:
+            os.environ["DVC_SITE_CACHE_DIR"] = str(Path(place, "site"))
+            make_files(Path(place, "data"), count, size)
+            rows += compare(name, Path(place, "data"), arguments.turns)
+    if arguments.json:
+        conditions = {
+            "server": "Ceph RGW on loopback, one disk in memory",
+            "turns": arguments.turns,
+            "device": f"{os.cpu_count()} processors shared with the server, {platform.machine()}",
+            "dvc": dvc_version,
+            "boto3": version("boto3"),
+        }
+        arguments.json.write_text(json.dumps(conditions | {"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Content by its address, in the layout of DVC's cache: in a local folder or on S3."""
+
+from nofrost.store.base import MissingError, Store
+from nofrost.store.materialise import files_of, materialise
+from nofrost.store.publish import publish
+from nofrost.store.ref import Output, Ref
+from nofrost.store.remote import default_store, open_store
+from nofrost.store.verify import verify
+
+__all__ = [
+    "MissingError",
+    "Output",
+    "Ref",
+    "Store",
+    "default_store",
+    "files_of",
+    "materialise",
+    "open_store",
+    "publish",
+    "verify",
+]

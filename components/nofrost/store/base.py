@@ -1,0 +1,81 @@
+"""What every store can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from nofrost.errors import UserError
+from nofrost.store.ref import is_relative_posix
+from nofrost.store.source import Source
+
+OBJECTS = "files/md5/"  # what the names of all content begin with
+PIECE = 1 << 20  # bytes held of an object while it is read
+
+
+class Store(Protocol):
+    """Content by its address in DVC's layout, and small named objects beside it.
+
+    An address (`md5`) is 32 hexadecimal digits, with ".dir" behind them for the object that lists a folder. Every
+    method raises UserError when the store refuses or cannot be reached; all may be called by several threads at once.
+    """
+
+    jobs: int
+    """How many threads may well work on it at once."""
+
+    @property
+    def url(self) -> str:
+        """Where it is: "s3://bucket/prefix" or a folder."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a small named object, such as "nofrost/locks/RUN.yaml", whole or not at all."""
+
+    def get(self, name: str) -> bytes:
+        """Return a named object.
+
+        Raises:
+            MissingError: it is not there.
+        """
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the sorted names of all objects that begin with `prefix`."""
+
+    def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
+        """Return the size in bytes of each of these objects that is there."""
+
+    def upload(self, source: Source, jobs: int = 1) -> None:
+        """Store a file under its address, whole or not at all; a large one in so many threads where that helps.
+
+        Raises:
+            UserError: the file changed since it was hashed.
+        """
+
+    def read(self, md5: str) -> Iterator[bytes]:
+        """Yield the content of an object in pieces, unverified: the caller has to compare the checksum.
+
+        Raises:
+            MissingError: the object is not there.
+        """
+
+
+def object_name(md5: str) -> str:
+    """Return the name of an object in DVC's layout."""
+    return f"{OBJECTS}{md5[:2]}/{md5[2:]}"
+
+
+def checked_name(name: str) -> str:
+    """Return `name` if it can name an object.
+
+    Raises:
+        UserError: it would lead out of the store.
+    """
+    if not is_relative_posix(name):
+        raise UserError(f"{name!r} cannot name an object: write a relative path without '..'")
+    return name
+
+
+class MissingError(UserError):
+    """A store does not hold an object."""
+
+    def __init__(self, what: str, url: str) -> None:
+        super().__init__(f"{url} holds no {what}: store it there with `nofrost store push`, or name another store")

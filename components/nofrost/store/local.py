@@ -1,0 +1,97 @@
+"""A store in a local folder, such as DVC's local remote."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nofrost.errors import UserError
+from nofrost.files import write_bytes
+from nofrost.stage import disk_error
+from nofrost.store.base import OBJECTS, PIECE, MissingError, checked_name, object_name
+from nofrost.store.source import Source
+
+_READ_ONLY = 0o444  # as DVC's objects are
+_UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.tmp")
+
+
+class LocalStore:
+    """Content by its address in a folder, which is made when something is stored."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs = min(8, (os.cpu_count() or 1) + 2)
+
+    @property
+    def url(self) -> str:
+        return str(self.folder)
+
+    def put(self, name: str, content: bytes) -> None:
+        path = self.folder / checked_name(name)
+        with self._writing():
+            write_bytes(path, content)
+            if name.startswith(OBJECTS):
+                path.chmod(_READ_ONLY)
+
+    def get(self, name: str) -> bytes:
+        with self._reading(name):
+            return (self.folder / checked_name(name)).read_bytes()
+
+    def names(self, prefix: str) -> list[str]:
+        top = self.folder / prefix.rpartition("/")[0]
+        found = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
+        return sorted(name for name in found if name.startswith(prefix) and not _UNFINISHED.fullmatch(name))
+
+    def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
+        found = {}
+        for md5 in md5s:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found[md5] = self._path(md5).stat().st_size
+        return found
+
+    def upload(self, source: Source, jobs: int = 1) -> None:
+        target = self._path(source.md5)
+        with self._writing():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+            os.close(descriptor)
+            temporary = Path(name)
+            try:
+                shutil.copyfile(source.path, temporary)
+                source.check_unchanged()
+                temporary.chmod(_READ_ONLY)
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def read(self, md5: str) -> Iterator[bytes]:
+        with self._reading(f"object {md5}"):
+            file = self._path(md5).open("rb")
+        with file:
+            while piece := file.read(PIECE):
+                yield piece
+
+    def _path(self, md5: str) -> Path:
+        return self.folder / object_name(md5)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingError(what, self.url) from None
+        except OSError as error:
+            raise UserError(f"cannot read {what} in {self.url} ({error.strerror}): check its permissions") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise disk_error(error, self.folder) from error

@@ -1,0 +1,60 @@
+"""What fetched content may replace, and how it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from nofrost.errors import UserError
+from nofrost.stage import RECORD
+from nofrost.store.ref import Ref
+from nofrost.store.source import Source, sources_below
+from nofrost.store.tree import Entry, address, as_object
+
+
+def holds(path: Path, ref: Ref) -> bool:
+    """Whether the file or folder at `path` has the content of `ref`."""
+    try:
+        if ref.is_dir and path.is_dir():
+            return (
+                address(as_object(Entry(relpath, each.md5) for relpath, each in sources_below(path).items())) == ref.md5
+            )
+        return path.is_file() and Source.of(path).md5 == ref.md5
+    except UserError:  # it holds what no ref can stand for
+        return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but an output of a stage or an empty folder.
+
+    Raises:
+        UserError: something else is there.
+    """
+    if not os.path.lexists(path) or (path.is_dir() and ((path / RECORD).is_file() or not any(path.iterdir()))):
+        return
+    raise UserError(f"{path} holds something else and is no output of a stage: remove it, or name another place")
+
+
+def put_in_place(content: Path, path: Path) -> None:
+    """Rename `content` to `path`.
+
+    What is there moves aside first, under the name that stages use for it, and is deleted afterwards. After a kill in
+    between, the next call or the next run of a stage puts things right.
+    """
+    earlier = path.with_name(path.name + ".earlier")
+    if earlier.exists():
+        shutil.rmtree(earlier)
+    moved = path.exists()
+    if moved:
+        path.rename(earlier)
+    try:
+        content.rename(path)
+    except BaseException:
+        if moved:
+            earlier.rename(path)
+        raise
+    with suppress(OSError):  # what is left of it goes with the next call
+        if moved:
+            shutil.rmtree(earlier)

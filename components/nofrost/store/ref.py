@@ -1,0 +1,85 @@
+"""What names content: its address, and where it belongs in a workspace."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from nofrost.errors import UserError
+
+_REF = re.compile(r"(?P<md5>[0-9a-f]{32}(?:\.dir)?)(?::(?P<size>[0-9]{1,18})(?::(?P<nfiles>[0-9]{1,18}))?)?")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The content address that DVC gives a file or a folder.
+
+    Attributes:
+        md5: 32 hexadecimal digits; followed by ".dir" for a folder.
+        size: bytes of all files together, if known.
+        nfiles: number of files of a folder, if known; None for a file.
+    """
+
+    md5: str
+    size: int | None = None
+    nfiles: int | None = None
+
+    @property
+    def is_dir(self) -> bool:
+        return self.md5.endswith(".dir")
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.md5, self.size, self.nfiles) if part is not None)
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """Return the ref that `text` spells: md5[:size[:nfiles]].
+
+        Raises:
+            UserError: it is none.
+        """
+        match = _REF.fullmatch(text)
+        if not match or (match["nfiles"] and not match["md5"].endswith(".dir")):
+            form = "32 hexadecimal digits, '.dir' for a folder, then perhaps :SIZE and for a folder :FILES"
+            raise UserError(f"{text!r} is no ref: write {form}, as `nofrost store push` prints it")
+        size, nfiles = (None if match[part] is None else int(match[part]) for part in ("size", "nfiles"))
+        return cls(match["md5"], size, nfiles)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A ref and where its content belongs in a workspace.
+
+    Attributes:
+        path: relative, with "/" between its parts, such as "data/dataset".
+        ref: the content.
+    """
+
+    path: str
+    ref: Ref
+
+    def __post_init__(self) -> None:
+        if not is_relative_posix(self.path):
+            raise UserError(f"{self.path!r} is no path of an output: write a relative one, without '..'")
+
+    def __str__(self) -> str:
+        return f"{self.path}@{self.ref}"
+
+    @classmethod
+    def parse(cls, text: str) -> Output:
+        """Return the output that `text` spells: PATH@REF.
+
+        Raises:
+            UserError: it is none.
+        """
+        path, at, ref = text.rpartition("@")
+        if not at:
+            raise UserError(f"{text!r} is no output: write PATH@REF, such as data/dataset@<md5>.dir:<size>:<files>")
+        return cls(path, Ref.parse(ref))
+
+
+def is_relative_posix(path: str) -> bool:
+    """Whether `path` is relative, in its simplest form, and stays below the folder it is relative to."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and "/".join(parts) == path and ".." not in parts and parts[0] != "/" and "\0" not in path

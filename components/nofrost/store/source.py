@@ -1,0 +1,110 @@
+"""Local files on their way to a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nofrost.errors import UserError
+from nofrost.store.threads import for_each
+from nofrost.telemetry import progress
+
+_FOLDERS_LEFT_OUT = frozenset((".git", ".hg"))  # by DVC, at any depth
+_FILES_LEFT_OUT = frozenset((".git",))
+_REFUSED = {".dvc": "a DVC project inside of data, which DVC leaves out", ".dvcignore": "DVC's rules inside of data"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file with the address of its content, and its state from before it was hashed.
+
+    Attributes:
+        path: the file.
+        md5: address of its content.
+        status: of the file.
+    """
+
+    path: Path
+    md5: str
+    status: os.stat_result
+
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Hash a file.
+
+        Raises:
+            UserError: it is a device, a socket or a pipe, which reading might wait for for ever.
+            OSError: it cannot be read.
+        """
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _refused(path, "neither file nor folder", "remove it")
+        with path.open("rb") as file:
+            return cls(path, hashlib.file_digest(file, "md5").hexdigest(), status)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return self.status.st_size
+
+    def check_unchanged(self) -> None:
+        """Compare the file's state with that from before it was hashed.
+
+        Raises:
+            UserError: someone wrote to it.
+        """
+        now = self.path.stat()
+        if any(getattr(now, part) != getattr(self.status, part) for part in ("st_size", "st_mtime_ns", "st_ino")):
+            raise self.changed()
+
+    def changed(self) -> UserError:
+        """Return the error for a file that someone wrote to meanwhile."""
+        return UserError(f"{self.path} changed while it was stored: store it again when nothing writes to it")
+
+
+def sources_below(folder: Path) -> Mapping[str, Source]:
+    """Hash the files below `folder`; return them by their paths in it.
+
+    A link to a file counts as the file. Folders without a file do not count, nor does what git or Mercurial keeps.
+
+    Raises:
+        UserError: there is something that DVC would leave out or refuse.
+        OSError: something cannot be read.
+    """
+    sources: dict[str, Source] = {}
+
+    def add(relpath: str) -> None:
+        sources[relpath] = Source.of(folder / relpath)
+
+    paths = _files_below(folder)
+    with progress(f"checksums of {folder.name}", total=len(paths)) as shown:
+        for_each(add, paths, jobs=os.cpu_count() or 1, done=lambda _: shown.advance())
+    return sources
+
+
+def _files_below(folder: Path) -> list[str]:
+    found = []
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        here = Path(place)
+        for name in (*folders, *names):
+            if name in _REFUSED:
+                raise _refused(here / name, _REFUSED[name], "move it away")
+        folders[:] = [name for name in folders if name not in _FOLDERS_LEFT_OUT]
+        for name in folders:
+            if (here / name).is_symlink():
+                raise _refused(here / name, "a link to a folder, which DVC leaves out", "put the folder itself there")
+        below = here.relative_to(folder).as_posix()
+        found += [name if below == "." else f"{below}/{name}" for name in names if name not in _FILES_LEFT_OUT]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _refused(path: Path, what: str, remedy: str) -> UserError:
+    return UserError(f"{path} is {what}: {remedy}, then store the folder again")

@@ -1,0 +1,143 @@
+"""Stores to test against: a folder, an S3 double in this process, and a real S3 server where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nofrost.store import Store, open_store
+
+Dvc = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's configuration of AWS, DVC and git out of the tests."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "NOFROST_STORE", "GIT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no such file"))
+    for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "of dvc"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """A double of S3 that answers real HTTP. It does not look at signatures."""
+    server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    served = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    served.start()
+    host, port = served.get_host_and_port()
+    yield f"http://{host}:{port}"
+    served.stop()
+
+
+@pytest.fixture
+def moto(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty place in the double, which the environment leads to."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+
+    boto3.Session().client("s3").create_bucket(Bucket="bucket")
+    return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def s3() -> str:
+    """URL of an empty place on a real server that checks signatures; `tests/servers/s3.py` starts one."""
+    bucket = os.environ.get("NOFROST_TEST_S3")
+    if not bucket:
+        pytest.skip("NOFROST_TEST_S3 names no bucket: run this with `python tests/servers/s3.py -- pytest tests/store`")
+    return f"{bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["folder", "moto", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty store, of every kind in turn."""
+    return str(tmp_path / "store") if request.param == "folder" else str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def store(url: str) -> Store:
+    return open_store(url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with everything that has ever gone wrong with names and contents."""
+    made = tmp_path / "data"
+    files = {
+        "a": b"one\n",
+        "twin": b"one\n",
+        "empty": b"",
+        "sub/sub b/deep.txt": b"two\r\n",
+        "sub-sorts-before-a-slash": b"three",
+        'quote"back\\slash\tnew\nline\x7f': b"four",
+        "ünï©ödé-名前-🧊": b"five",
+        "a&b?c=%20+;#~'(x)*": b"six",
+        ".hidden/.tmp.tmp": b"seven",
+        "fingerprint.json": b"{}",
+        "larger.bin": bytes(range(256)) * 4321,
+    }
+    for relpath, content in files.items():
+        path = made / relpath
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (made / "no file in it" / "nor here").mkdir(parents=True)
+    (tmp_path / "elsewhere").write_bytes(b"linked")
+    (made / "link").symlink_to(tmp_path / "elsewhere")
+    return made
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """A function that returns the content of each file below a folder by its path in it."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return read
+
+
+@pytest.fixture
+def dvc(tmp_path: Path) -> Dvc:
+    """A function that runs the real DVC: `dvc("add", "data", cwd=workspace)`."""
+
+    def run(*arguments: str, cwd: Path) -> str:
+        done = subprocess.run(["dvc", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"dvc {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, dvc: Dvc) -> Callable[[str, str], Path]:
+    """A function that makes a DVC workspace without git: `workspace("here", url of the remote)`."""
+
+    def make(name: str, url: str) -> Path:
+        place = tmp_path / name
+        place.mkdir()
+        dvc("init", "--quiet", "--no-scm", cwd=place)
+        dvc("remote", "add", "--quiet", "--default", "store", url, cwd=place)
+        if url.startswith("s3://"):
+            dvc("remote", "modify", "store", "endpointurl", os.environ["AWS_ENDPOINT_URL_S3"], cwd=place)
+        return place
+
+    return make

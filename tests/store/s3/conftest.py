@@ -1,0 +1,116 @@
+"""A server that stands before an S3 server and does to its answers what networks do."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from nofrost.store import s3_requests
+
+Fault = Callable[[str, str], str]
+
+
+@dataclass
+class Line:
+    """The network between client and server.
+
+    Attributes:
+        fault: called with method and path of each request; returns what happens to it: "" for nothing, "cut" in the
+            middle of the answer, "drop" before it, "alter" a byte of it, "shorten" it, or a code such as "SlowDown".
+        seen: method, path and first byte asked for of each request, in order.
+        connections: how many were made.
+    """
+
+    upstream: str
+    url: str = ""
+    fault: Fault = lambda method, path: ""
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+    connections: int = 0
+    handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
+
+
+STATUS = {"SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
+
+
+def refusal(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>secret message</Message></Error>".encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    line: Line
+
+    def setup(self) -> None:
+        self.line.connections += 1
+        super().setup()
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True
+
+    def do_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.line.seen.append((self.command, self.path, self.headers.get("Range", "")))
+        fault = self.line.fault(self.command, self.path)
+        if fault == "drop" or (fault == "cut" and self.command != "GET"):
+            self.close_connection = True
+            return
+        if fault and fault not in ("cut", "alter", "shorten"):
+            self.answer(STATUS.get(fault, 403), {}, refusal(fault))
+            return
+        upstream = http.client.HTTPConnection(urlsplit(self.line.upstream).netloc)
+        place = urlsplit(self.path)  # a proxy is told the server too
+        target = f"{place.path}?{place.query}" if place.query else place.path
+        asked = dict(self.headers.items()) | ({"Host": upstream.host} if place.netloc else {})
+        upstream.request(self.command, target, body, asked)
+        response = upstream.getresponse()
+        content = response.read()
+        upstream.close()
+        headers = {key: value for key, value in response.getheaders() if key.lower() in ("etag", "content-range")}
+        if self.command == "HEAD":
+            headers["Content-Length"] = response.headers.get("Content-Length", "0")
+        if fault == "alter":
+            content = bytes([content[0] ^ 1]) + content[1:]
+        elif fault == "shorten":
+            content = content[: len(content) // 2]
+        self.answer(response.status, headers, content, cut=fault == "cut")
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_any  # noqa: N815 (the names that the base class asks for)
+
+    def answer(self, status: int, headers: dict[str, str], content: bytes, *, cut: bool = False) -> None:
+        self.send_response(status)
+        for key, value in ({"Content-Length": str(len(content))} | headers).items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        self.close_connection = cut
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def line(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line to the double of S3, which the environment leads through; pauses between attempts are short."""
+    made = Line(os.environ["AWS_ENDPOINT_URL_S3"])
+    made.handler = type("Here", (Handler,), {"line": made})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), made.handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
+    monkeypatch.setattr(s3_requests, "_LONGEST_PAUSE_S", 0.01)
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,148 @@
+"""What a bad line does to a transfer: nothing, as long as it works now and then; one sentence else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nofrost.errors import UserError
+from nofrost.store import Store, materialise, open_store, publish, verify
+from nofrost.store.source import Source
+
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture
+def store(line: Any, moto: str) -> Store:
+    return open_store(moto)
+
+
+def first(count: int, fault: str, method: str) -> Callable[[str, str], str]:
+    """Return a fault that strikes the first `count` requests for each object."""
+    times: Counter[str] = Counter()
+
+    def strike(asked: str, path: str) -> str:
+        if asked != method or "files/md5/" not in path or "list-type" in path:
+            return ""
+        times[path] += 1
+        return fault if times[path] <= count else ""
+
+    return strike
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "RequestTimeout", "drop"])
+def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path) -> None:
+    line.fault = first(3, fault, "PUT")
+    ref = publish(folder, store)
+    line.fault = lambda method, path: ""
+    verify(ref, store)
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "cut"])
+def test_a_fetch_recovers_from(
+    fault: str, store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
+) -> None:
+    ref = publish(folder, store)
+    line.fault = first(3, fault, "GET")
+    materialise(ref, tmp_path / "back", store)
+    assert contents(tmp_path / "back") == contents(folder)
+
+
+def test_a_fetch_that_is_cut_goes_on_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(3_000_000))
+    ref = publish(path, store)
+    line.seen.clear()
+    line.fault = first(1, "cut", "GET")
+    materialise(ref, tmp_path / "back", store)
+    assert (tmp_path / "back").read_bytes() == path.read_bytes()
+    assert [asked for method, _, asked in line.seen if method == "GET"] == ["", "bytes=1500000-"]
+
+
+def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(20 << 20))
+    line.fault = first(1, "SlowDown", "PUT")
+    ref = publish(path, store)
+    line.fault = lambda method, path: ""
+    verify(ref, store)
+
+
+def test_an_answer_that_arrives_altered_is_fetched_again(
+    store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
+) -> None:
+    ref = publish(folder, store)
+    bad = Source.of(folder / "larger.bin").md5
+    for fault in ("alter", "shorten"):
+        strike = first(1, fault, "GET")
+        line.fault = lambda method, path, strike=strike: strike(method, path) if path.endswith(bad[2:]) else ""
+        materialise(ref, tmp_path / fault, store)
+        assert contents(tmp_path / fault) == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("SlowDown", r"it asks to slow down, again and again: try later, what was stored is kept \(SlowDown\)"),
+        ("drop", "the connection was cut: check the endpoint and the network, then run this again"),
+        ("AccessDenied", r"access is denied: ask for s3:ListBucket .* \(AccessDenied\)"),
+        ("ExpiredToken", r"the session token has expired: get new credentials, then run this again \(ExpiredToken\)"),
+        ("QuotaExceeded", r"the quota is used up: free space in the bucket or ask for more \(QuotaExceeded\)"),
+        ("SomethingNew", r"the server refuses: look this code up \(SomethingNew\)"),
+    ],
+)
+def test_what_does_not_pass_ends_in_one_sentence_and_what_was_stored_is_kept(
+    fault: str, sentence: str, store: Store, line: Any, folder: Path
+) -> None:
+    good = Source.of(folder / "a").md5
+    line.fault = lambda method, path: fault if method == "PUT" and not path.endswith(good[2:]) else ""
+    with pytest.raises(UserError, match=f"^cannot use s3://bucket/[0-9a-f]+ at http://127.0.0.1:[0-9]+: {sentence}$"):
+        publish(folder, store)
+    assert len(store.names("")) <= 1
+    line.fault = lambda method, path: ""
+    verify(publish(folder, store), store)
+
+
+def test_a_fetch_that_never_passes_ends_in_one_sentence(
+    store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
+) -> None:
+    ref = publish(folder, store)
+    bad = Source.of(folder / "larger.bin").md5
+    for fault, sentence in (
+        ("drop", "the connection was cut: check the endpoint"),
+        ("SlowDown", "it asks to slow down"),
+        ("alter", f"object {bad} in .* is altered or cut off: delete it"),
+    ):
+        line.fault = lambda method, path, fault=fault: fault if path.endswith(bad[2:]) else ""
+        with pytest.raises(UserError, match=sentence):
+            materialise(ref, tmp_path / "back", store)
+        assert not (tmp_path / "back").exists()
+    line.fault = lambda method, path: ""
+    materialise(ref, tmp_path / "back", store)
+    assert contents(tmp_path / "back") == contents(folder)
+
+
+def test_a_part_that_never_passes_leaves_no_unfinished_upload(store: Store, line: Any, tmp_path: Path) -> None:
+    import boto3
+
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(20 << 20))
+    line.fault = lambda method, path: "SlowDown" if "partNumber=3" in path else ""
+    with pytest.raises(UserError, match="slow down"):
+        publish(path, store)
+    assert "Uploads" not in boto3.Session().client("s3").list_multipart_uploads(Bucket="bucket")
+
+
+def test_no_thread_is_left_behind(store: Store, line: Any, folder: Path) -> None:
+    line.fault = first(99, "AccessDenied", "PUT")
+    with pytest.raises(UserError):
+        publish(folder, store)
+    for thread in [thread for thread in threading.enumerate() if thread.name == "store"]:
+        thread.join(30)
+        assert not thread.is_alive()

@@ -1,0 +1,119 @@
+"""Real processes, killed in the middle of their work, or at the same work at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nofrost.store import Ref, materialise, open_store, publish, verify
+
+Contents = Callable[[Path], dict[str, bytes]]
+FILES = 600
+PUBLISH = "from nofrost.store import *; from pathlib import Path; print(publish(Path({path!r}), open_store({url!r})))"
+MATERIALISE = (
+    "from nofrost.store import *; from pathlib import Path; "
+    "materialise(Ref.parse({ref!r}), Path({path!r}), open_store({url!r}))"
+)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A folder of many small files and a few larger ones."""
+    made = tmp_path / "many"
+    for number in range(FILES):
+        path = made / f"{number % 10}" / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{number}".encode() * (400_000 if number % 200 == 0 else 10))
+    return made
+
+
+def start(script: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool], signum: int = signal.SIGKILL) -> None:
+    """Send a signal as soon as `reached` is true, which has to be before the process ends."""
+    end = time.monotonic() + 60
+    while not reached():
+        assert process.poll() is None, "it ended too early to be killed"
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    process.send_signal(signum)
+    process.communicate()
+    assert process.returncode == -signum
+
+
+def files_below(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
+def test_a_killed_publisher_leaves_nothing_that_looks_whole_and_can_be_started_again(url: str, many: Path) -> None:
+    store = open_store(url)
+    process = start(PUBLISH.format(path=str(many), url=url))
+    kill_when(process, lambda: len(store.names("files/")) > FILES // 10)
+    names = store.names("files/md5/")
+    assert not any(name.endswith(".dir") for name in names)
+    ref = publish(many, store)
+    assert ref.nfiles == FILES
+    verify(ref, store)
+
+
+@pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
+def test_a_killed_fetch_leaves_nothing_at_its_place_and_goes_on(
+    url: str, many: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(url)
+    ref = publish(many, store)
+    place = tmp_path / "place"
+    arrived = tmp_path / "place.fetch.partial" / "content"
+    process = start(MATERIALISE.format(ref=str(ref), path=str(place), url=url))
+    kill_when(process, lambda: arrived.exists() and files_below(arrived) > FILES // 10)
+    assert not place.exists()
+    kept, read, asked = files_below(arrived), store.read, []
+    monkeypatch.setattr(store, "read", lambda md5: (asked.append(md5), read(md5))[1])
+    materialise(ref, place, store)
+    assert len(asked) <= FILES + 1 - kept + 16
+    assert contents(place) == contents(many)
+    assert not list(tmp_path.glob("place.*"))
+
+
+@pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
+def test_an_interrupted_publisher_ends_at_once(url: str, many: Path) -> None:
+    store = open_store(url)
+    process = start(PUBLISH.format(path=str(many), url=url))
+    end = time.monotonic() + 60
+    while len(store.names("files/")) < FILES // 10 and time.monotonic() < end:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in said
+    assert time.monotonic() - begin < 10
+
+
+def test_publishers_of_the_same_content_at_once_do_no_harm(url: str, many: Path) -> None:
+    processes = [start(PUBLISH.format(path=str(many), url=url)) for _ in range(3)]
+    said = [process.communicate()[0].strip() for process in processes]
+    assert len(set(said)) == 1
+    ref = Ref.parse(said[0])
+    assert ref.nfiles == FILES
+    verify(ref, open_store(url))
+    assert len(open_store(url).names("files/md5/")) == FILES + 1
+
+
+@pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
+def test_fetches_to_the_same_place_at_once_do_no_harm(url: str, many: Path, tmp_path: Path, contents: Contents) -> None:
+    ref = publish(many, open_store(url))
+    place = tmp_path / "place"
+    processes = [start(MATERIALISE.format(ref=str(ref), path=str(place), url=url)) for _ in range(3)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert contents(place) == contents(many)
+    assert not list(tmp_path.glob("place.*"))

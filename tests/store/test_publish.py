@@ -1,0 +1,184 @@
+"""Storing: what is sent, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nofrost.errors import UserError
+from nofrost.store import Store, materialise, open_store, publish, verify
+from nofrost.store.base import object_name
+from nofrost.store.source import Source
+
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, store: Store) -> list[str]:
+    """The addresses and names of what is sent to the store, in order."""
+    told: list[str] = []
+    upload, put = store.upload, store.put
+    monkeypatch.setattr(store, "upload", lambda source, jobs=1: (told.append(source.md5), upload(source, jobs)))
+    monkeypatch.setattr(store, "put", lambda name, content: (told.append(name), put(name, content)))
+    return told
+
+
+def test_the_object_that_lists_the_files_comes_last_and_equal_files_are_sent_once(
+    store: Store, sent: list[str], folder: Path
+) -> None:
+    ref = publish(folder, store)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert ref.nfiles == len(files)
+    assert ref.size == sum(path.stat().st_size for path in files)
+    assert sent[-1] == object_name(ref.md5)
+    assert len(sent) == len(set(sent)) == len(files)  # one is there twice, and the list is one more
+
+
+def test_what_is_there_is_not_sent_again(store: Store, sent: list[str], folder: Path) -> None:
+    ref = publish(folder, store)
+    sent.clear()
+    assert publish(folder, store) == ref
+    assert sent == []
+    (folder / "new").write_text("new")
+    assert publish(folder, store) != ref
+    assert len(sent) == 2
+
+
+def test_a_killed_publish_goes_on_with_what_is_missing(
+    store: Store, sent: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = store.upload
+
+    def break_down(source: Source, jobs: int = 1) -> None:
+        if len(sent) >= 4:
+            raise KeyboardInterrupt
+        upload(source, jobs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "jobs", 1)
+        patch.setattr(store, "upload", break_down)
+        with pytest.raises(KeyboardInterrupt):
+            publish(folder, store)
+    assert len(sent) == 4
+    assert not any(name.endswith(".dir") for name in store.names("files/"))
+    verify(publish(folder, store), store)
+    assert len(sent) == len(set(sent))
+
+
+def test_an_object_that_was_cut_off_is_sent_again(store: Store, sent: list[str], folder: Path) -> None:
+    ref = publish(folder, store)
+    cut = Source.of(folder / "larger.bin")
+    store.put(object_name(cut.md5), b"cut off")
+    store.put(object_name(ref.md5), b"[")
+    sent.clear()
+    assert publish(folder, store) == ref
+    assert sent == [cut.md5, object_name(ref.md5)]
+    verify(ref, store)
+
+
+@pytest.mark.parametrize("url", ["folder"], indirect=True)
+def test_many_files_share_few_objects(store: Store, tmp_path: Path, contents: Contents) -> None:
+    many = tmp_path / "many"
+    for number in range(500):
+        path = many / f"{number % 7}" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{number % 3}")
+    ref = publish(many, store)
+    assert (ref.size, ref.nfiles) == (500, 500)
+    assert len(store.names("files/md5/")) == 4
+    materialise(ref, tmp_path / "back", store)
+    assert contents(tmp_path / "back") == contents(many)
+
+
+def make_link_to_folder(path: Path) -> None:
+    path.symlink_to(path.parent.parent)
+
+
+def make_broken_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "sentence"),
+    [
+        ("linked", make_link_to_folder, "is a link to a folder, which DVC leaves out"),
+        ("broken", make_broken_link, "is not there: name a file or folder to store"),
+        ("pipe", os.mkfifo, "is neither file nor folder: remove it"),
+        (".dvcignore", Path.touch, "is DVC's rules inside of data"),
+        (".dvc", Path.mkdir, "is a DVC project inside of data"),
+    ],
+)
+@pytest.mark.parametrize("url", ["folder"], indirect=True)
+def test_what_no_ref_can_stand_for_is_refused_by_name(
+    name: str, make: Callable[[Path], None], sentence: str, store: Store, tmp_path: Path
+) -> None:
+    place = tmp_path / "data" / "sub"
+    place.mkdir(parents=True)
+    make(place / name)
+    with pytest.raises(UserError, match=sentence) as told:
+        publish(tmp_path / "data", store)
+    assert str(place / name) in str(told.value)
+    assert store.names("") == []
+
+
+@pytest.mark.parametrize("url", ["folder"], indirect=True)
+def test_what_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere is not there: name a file or folder to store"):
+        publish(tmp_path / "nowhere", store)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_cannot_be_read_is_refused(local_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret").touch(mode=0)
+    with pytest.raises(UserError, match=r"cannot read .*secret \(Permission denied\): check its permissions"):
+        publish(tmp_path / "secret", local_store)
+
+
+@pytest.mark.parametrize("size", [5, 20 << 20], ids=["small", "in parts"])
+def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
+    url: str, tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "changing"
+    path.write_bytes(b"x" * size)
+    source = Source.of(path)
+    path.write_bytes(b"y" * size)
+    store = open_store(url)
+    with pytest.raises(UserError, match=r"changing changed while it was stored: store it again"):
+        store.upload(source)
+    assert store.names("") == []
+
+
+def test_a_large_file_goes_in_parts_and_comes_back(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    block = os.urandom(1 << 20)
+    with path.open("wb") as file:
+        for number in range(21):
+            file.write(bytes([number]) + block)
+    ref = publish(path, store)
+    assert ref.size == 21 * ((1 << 20) + 1)
+    materialise(ref, tmp_path / "back", store)
+    assert Source.of(tmp_path / "back").md5 == ref.md5
+
+
+def test_named_objects_are_put_got_and_listed(store: Store) -> None:
+    for name in ("nofrost/locks/b.yaml", "nofrost/locks/a b+c.yaml", "nofrost/other"):
+        store.put(name, name.encode())
+    store.put("nofrost/other", b"replaced")
+    assert store.names("nofrost/locks/") == ["nofrost/locks/a b+c.yaml", "nofrost/locks/b.yaml"]
+    assert store.names("nofrost/o") == ["nofrost/other"]
+    assert store.names("no such") == []
+    assert store.get("nofrost/locks/a b+c.yaml") == b"nofrost/locks/a b+c.yaml"
+    assert store.get("nofrost/other") == b"replaced"
+    with pytest.raises(UserError, match=r"holds no nofrost/locks/c\.yaml: store it there"):
+        store.get("nofrost/locks/c.yaml")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "/etc/x", "a//b", "a/../../x"])
+@pytest.mark.parametrize("url", ["folder"], indirect=True)
+def test_a_name_cannot_lead_out_of_the_store(store: Store, name: str) -> None:
+    for use in (lambda: store.put(name, b""), lambda: store.get(name)):
+        with pytest.raises(UserError, match="cannot name an object"):
+            use()

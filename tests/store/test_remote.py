@@ -1,0 +1,125 @@
+"""Which store is meant by a URL, by the environment, and by DVC's configuration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nofrost.errors import UserError
+from nofrost.store import default_store, open_store
+
+Dvc = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("/some/folder", "/some/folder"),
+        ("file:///some/fold%20er", "/some/fold er"),
+        ("folder", "folder"),
+    ],
+)
+def test_a_store_knows_its_url(url: str, shown: str) -> None:
+    assert open_store(url).url == shown
+
+
+@pytest.mark.parametrize("url", ["", "s3://", "s3:///x", "gs://bucket/x", "https://host/x", "file://host/x"])
+def test_what_is_no_store_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match=r"is no store: name s3://BUCKET/PREFIX or a folder"):
+        open_store(url)
+
+
+def test_a_login_in_a_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UserError, match="holds a login: leave it out") as told:
+        open_store("s3://AKIAKEY:hunter2@bucket/x")
+    assert "hunter2" not in str(told.value)
+
+
+def test_without_boto3_a_store_on_s3_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['boto3'] = sys.modules['botocore'] = None\n"
+        "from nofrost.store import open_store; open_store('folder')\n"
+        "try: open_store('s3://bucket')\n"
+        "except ValueError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "a store on S3 needs boto3" in done.stdout
+    assert "pip install 'nofrost[pipeline]'" in done.stdout
+
+
+def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOFROST_STORE", "s3://mine/x")
+    assert default_store(tmp_path) == "s3://mine/x"
+
+
+def test_no_store_at_all_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no store is named: set NOFROST_STORE, or run `dvc remote add --default"):
+        default_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "remote",
+    ["s3://bucket/prefix", "../beside", "inside/store", "/absolute/place", "name with space", "~/at-home"],
+)
+def test_dvcs_default_remote_is_found_where_dvc_finds_it(remote: str, tmp_path: Path, dvc: Dvc) -> None:
+    place = tmp_path / "workspace"
+    (place / "sub" / "deeper").mkdir(parents=True)
+    dvc("init", "--quiet", "--no-scm", cwd=place)
+    dvc("remote", "add", "--quiet", "Other", "s3://other/x", cwd=place)
+    dvc("remote", "add", "--quiet", "--default", "Mine", remote, cwd=place / "sub")
+    script = "from dvc.repo import Repo; print(Repo().config['remote']['mine']['url'])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=place, capture_output=True, text=True, check=True)
+    theirs = done.stdout.strip()
+    for folder in (place, place / "sub" / "deeper"):
+        assert default_store(folder) == theirs
+
+
+def test_what_is_local_to_the_machine_wins(tmp_path: Path, dvc: Dvc) -> None:
+    dvc("init", "--quiet", "--no-scm", cwd=tmp_path)
+    dvc("remote", "add", "--quiet", "--default", "mine", "s3://shared/x", cwd=tmp_path)
+    dvc("remote", "modify", "--local", "mine", "url", "s3://local/x", cwd=tmp_path)
+    assert default_store(tmp_path) == "s3://local/x"
+
+
+def test_this_projects_own_remote_is_beside_its_data() -> None:
+    root = Path(__file__).parents[2]
+    assert default_store(root) == str(root / ".dvc-storage")
+
+
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core\nremote = x")
+    with pytest.raises(UserError, match=r"config cannot be read as DVC's configuration: mend it, or set NOFROST_STORE"):
+        default_store(tmp_path)
+
+
+def test_endpoint_and_region_of_dvcs_remote_are_used_for_its_bucket(
+    moto: str, tmp_path: Path, dvc: Dvc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    dvc("init", "--quiet", "--no-scm", cwd=tmp_path)
+    dvc("remote", "add", "--quiet", "--default", "mine", "s3://bucket/dvc", cwd=tmp_path)
+    dvc("remote", "modify", "mine", "endpointurl", endpoint, cwd=tmp_path)
+    dvc("remote", "modify", "mine", "region", "eu-west-1", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    open_store(moto).put("x", b"x")
+    assert open_store(moto).get("x") == b"x"
+    with pytest.raises(UserError, match="it cannot be reached"):
+        open_store("s3://another/x").get("x")
+
+
+def test_a_server_by_name_is_asked_by_path(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL_S3"].replace("127.0.0.1", "localhost"))
+    open_store(moto).put("x", b"x")
+    assert open_store(moto).get("x") == b"x"

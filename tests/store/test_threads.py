@@ -1,0 +1,64 @@
+"""The same work for many items, in threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from nofrost.store.threads import for_each
+
+
+def test_every_item_is_worked_on_once_by_several_threads_and_reported_in_the_caller() -> None:
+    worked: list[int] = []
+    threads: set[int] = set()
+    reported: list[tuple[int, int]] = []
+    barrier = threading.Barrier(4, timeout=30)
+
+    def work(item: int) -> None:
+        if item < 4:
+            barrier.wait()
+        threads.add(threading.get_ident())
+        worked.append(item)
+
+    for_each(work, range(100), jobs=4, done=lambda item: reported.append((item, threading.get_ident())))
+    assert sorted(worked) == list(range(100))
+    assert sorted(reported) == [(item, threading.get_ident()) for item in range(100)]
+    assert len(threads) == 4
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    for_each(lambda _: pytest.fail("there is nothing"), [], jobs=4, done=lambda _: None)
+
+
+def test_the_first_error_ends_the_work_and_is_raised() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item == 5:
+            raise ValueError("five")
+        time.sleep(0.001)
+
+    with pytest.raises(ValueError, match="five"):
+        for_each(work, range(10_000), jobs=3, done=lambda _: None)
+    assert len(begun) < 1000
+    ended = len(begun)
+    time.sleep(0.05)
+    assert len(begun) == ended
+
+
+def test_a_thread_that_hangs_does_not_hold_up_an_error() -> None:
+    hang = threading.Event()
+
+    def work(item: int) -> None:
+        if item:
+            raise ValueError("one")
+        hang.wait(60)
+
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="one"):
+        for_each(work, range(2), jobs=2, done=lambda _: None)
+    assert time.monotonic() - begin < 30
+    hang.set()
