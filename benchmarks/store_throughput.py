@@ -2,7 +2,9 @@
 
 Both move the same folders to and from the same server on this machine, as commands, with their start. `dvc push` sends
 from its cache, where it has hashed everything before; ours hashes too. `dvc pull` and ours begin with nothing there.
-They take turns, and the median of the ratios of each turn is printed. A ratio under 1 means ours is faster.
+They take turns, and the median of the ratios of each turn is printed: of the seconds that passed, and of the seconds of
+processor time that the command took. A ratio under 1 means ours is faster. Where the server shares the processors with
+the commands, its own work for each file, which is the same for both, is a good part of what passes.
 
 The server is the one that NOFROST_TEST_S3 names; without it, tests/servers/s3.py starts one.
 """
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -35,12 +38,23 @@ FORGET_S = 6  # ext4 makes files slowly so long after others were deleted
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: medians of the seconds, and of the ratio ours/theirs per turn."""
+    """One comparison: medians of the seconds and of the ratios ours/theirs of each turn."""
 
     task: str
     ours_seconds: float
     theirs_seconds: float
     ratio: float
+    ours_processor_seconds: float
+    theirs_processor_seconds: float
+    processor_ratio: float
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds that a command took: on the clock, and of processors."""
+
+    clock: float
+    processor: float
 
 
 def make_files(folder: Path, count: int, size: int) -> None:
@@ -55,16 +69,17 @@ def make_files(folder: Path, count: int, size: int) -> None:
                 file.write(block[: size - begin])
 
 
-def seconds(*command: str, cwd: Path) -> float:
-    """Run a command and return how long it took. What was written before is on the disk when it begins."""
+def timed(*command: str, cwd: Path) -> Took:
+    """Run a command and return what it took. What was written before is on the disk when it begins."""
     os.sync()
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+    clock, now = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Took(clock, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
 
 
-def theirs(place: Path, data: Path, url: str) -> tuple[float, float]:
-    """Return the seconds of `dvc push` and, in another workspace, `dvc pull`."""
+def theirs(place: Path, data: Path, url: str) -> tuple[Took, Took]:
+    """Return what was taken by `dvc push` and, in another workspace, `dvc pull`."""
     for workspace in (place / "made", place / "fetched"):
         workspace.mkdir(parents=True)
         for command in (
@@ -77,19 +92,19 @@ def theirs(place: Path, data: Path, url: str) -> tuple[float, float]:
     shutil.copytree(data, place / "made" / "data")
     subprocess.run(("dvc", "add", "--quiet", "data"), cwd=place / "made", check=True)
     shutil.copy(place / "made" / "data.dvc", place / "fetched")
-    pushed = seconds("dvc", "push", cwd=place / "made")
-    return pushed, seconds("dvc", "pull", cwd=place / "fetched")
+    pushed = timed("dvc", "push", cwd=place / "made")
+    return pushed, timed("dvc", "pull", cwd=place / "fetched")
 
 
-def ours(place: Path, data: Path, url: str) -> tuple[float, float]:
-    """Return the seconds of `nofrost store push` and, to another place, `nofrost store pull`."""
+def ours(place: Path, data: Path, url: str) -> tuple[Took, Took]:
+    """Return what was taken by `nofrost store push` and, to another place, `nofrost store pull`."""
     for workspace in (place / "made", place / "fetched"):
         workspace.mkdir(parents=True)
     shutil.copytree(data, place / "made" / "data")
     push = ("nofrost", "store", "push", "data", "--store", url)
-    pushed = seconds(*push, cwd=place / "made")
+    pushed = timed(*push, cwd=place / "made")
     printed = subprocess.run(push, cwd=place / "made", check=True, capture_output=True, text=True).stdout
-    return pushed, seconds("nofrost", "store", "pull", printed.strip(), "--store", url, cwd=place / "fetched")
+    return pushed, timed("nofrost", "store", "pull", printed.strip(), "--store", url, cwd=place / "fetched")
 
 
 def empty(url: str) -> None:
@@ -104,7 +119,7 @@ def empty(url: str) -> None:
 
 def compare(name: str, data: Path, turns: int) -> list[Row]:
     """Let ours and theirs take turns, each of them first every other time."""
-    taken: list[dict[str, tuple[float, float]]] = []
+    taken: list[dict[str, tuple[Took, Took]]] = []
     for turn in range(turns):
         times = {}
         for contestant in (ours, theirs) if turn % 2 else (theirs, ours):
@@ -119,12 +134,15 @@ def compare(name: str, data: Path, turns: int) -> list[Row]:
     return [row(f"{task} {name}", taken, position) for position, task in enumerate(("push", "pull"))]
 
 
-def row(task: str, taken: Sequence[dict[str, tuple[float, float]]], position: int) -> Row:
+def row(task: str, taken: Sequence[dict[str, tuple[Took, Took]]], position: int) -> Row:
     pairs = [(times["ours"][position], times["theirs"][position]) for times in taken]
-    ours_seconds, theirs_seconds = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(one / other for one, other in pairs)
-    print(f"{task:<32}{ours_seconds:>8.2f}{theirs_seconds:>10.2f}{ratio:>8.2f}", flush=True)
-    return Row(task, ours_seconds, theirs_seconds, ratio)
+    numbers = []
+    for part in ("clock", "processor"):
+        values = [(getattr(one, part), getattr(other, part)) for one, other in pairs]
+        numbers += [statistics.median(column) for column in zip(*values, strict=True)]
+        numbers.append(statistics.median(one / other for one, other in values))
+    print(f"{task:<26}" + "".join(f"{number:>9.2f}" for number in numbers), flush=True)
+    return Row(task, *numbers)
 
 
 def main() -> None:
@@ -146,7 +164,8 @@ def main() -> None:
         ),
     }
     print(f"{os.cpu_count()} processors shared with the server, dvc {dvc_version}, boto3 {version('boto3')}")
-    print(f"{'task':<32}{'ours s':>8}{'theirs s':>10}{'ratio':>8}")
+    print(f"{'':<26}{'on the clock, s':>27}{'of processors, s':>27}")
+    print(f"{'task':<26}" + f"{'ours':>9}{'theirs':>9}{'ratio':>9}" * 2)
     rows = []
     for name, (count, size) in kinds.items():
         with tempfile.TemporaryDirectory(prefix="throughput-") as place:

@@ -130,10 +130,11 @@ def _alone(partial: Path) -> Iterator[Path]:
 
 @contextmanager
 def _no_litter(partial: Path) -> Iterator[None]:
-    """Delete the partial folder in the end if nothing has arrived in it."""
+    """Delete the partial folder after an error if nothing has arrived in it."""
     try:
         yield
-    finally:
+    except BaseException:
         with suppress(OSError):
-            (partial / "content").rmdir()
-            partial.rmdir()
+            if not any(path.stat().st_size for path in partial.rglob("*") if path.is_file()):
+                shutil.rmtree(partial)
+        raise

@@ -18,9 +18,8 @@ def holds(path: Path, ref: Ref) -> bool:
     """Whether the file or folder at `path` has the content of `ref`."""
     try:
         if ref.is_dir and path.is_dir():
-            return (
-                address(as_object(Entry(relpath, each.md5) for relpath, each in sources_below(path).items())) == ref.md5
-            )
+            entries = [Entry(relpath, source.md5) for relpath, source in sources_below(path).items()]
+            return address(as_object(entries)) == ref.md5
         return path.is_file() and Source.of(path).md5 == ref.md5
     except UserError:  # it holds what no ref can stand for
         return False

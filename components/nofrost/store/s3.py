@@ -60,14 +60,14 @@ class S3Store:
 
     def names(self, prefix: str) -> list[str]:
         skip = len(self._key(""))
-        with self._errors(prefix) as connection:
+        with self._errors() as connection:
             pages = connection.client.get_paginator("list_objects_v2")
             listed = pages.paginate(Bucket=self.bucket, Prefix=self._key(prefix))
             return sorted(item["Key"][skip:] for page in listed for item in page.get("Contents", ()))
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         keys = {self._key(object_name(md5)): md5 for md5 in md5s}
-        with self._errors("files") as connection:
+        with self._errors() as connection:
             found = sizes_of(keys, self._key(OBJECTS), self.bucket, connection, self.jobs)
         return {keys[key]: size for key, size in found.items()}
 
@@ -109,16 +109,22 @@ class S3Store:
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
+    def _connect(self) -> Connection:
+        with self._connecting:
+            if self._connection is None:
+                try:
+                    session, client = make_client(**self._settings, jobs=self.jobs)
+                except ValueError as error:
+                    raise sentence(error, self.url, "") from None
+                self._endpoint = client.meta.endpoint_url
+                self._connection = connect(session, client, self.bucket, self._key(OBJECTS))
+            return self._connection
+
     @contextmanager
-    def _errors(self, what: str = "", source: Source | None = None) -> Iterator[Connection]:
+    def _errors(self, what: str = "its list", source: Source | None = None) -> Iterator[Connection]:
         """Yield the connection, and turn what S3 and boto3 raise into sentences about `what` or `source`."""
         try:
-            with self._connecting:
-                if self._connection is None:
-                    session, client = make_client(**self._settings, jobs=self.jobs)
-                    self._endpoint = client.meta.endpoint_url
-                    self._connection = connect(session, client, self.bucket, self._key(OBJECTS))
-            yield self._connection
+            yield self._connect()
         except (ClientError, BotoCoreError) as error:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if code in ("NoSuchKey", "404"):

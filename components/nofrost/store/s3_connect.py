@@ -34,7 +34,7 @@ def make_client(*, endpoint: str | None, region: str | None, profile: str | None
     """Return a session of botocore and a client of boto3; nothing is sent yet.
 
     Raises:
-        BotoCoreError: the configuration is wrong.
+        BotoCoreError, ValueError: the configuration is wrong.
     """
     session = Session(profile=profile)
     # Nobody looks at the times in a list of objects, and to parse them takes most of the time of reading it.
@@ -64,9 +64,8 @@ def connect(session: Session, client: Any, bucket: str, prefix: str) -> Connecti
         signed.append((request.url, request.context.get("signing", {}).get("region") or client.meta.region_name))
 
     client.meta.events.register_last("request-created.s3.ListObjectsV2", note)
-    client.list_objects_v2(
-        Bucket=bucket, Prefix=prefix, MaxKeys=1
-    )  # boto3 follows a redirect to the bucket's own region
+    # boto3 follows a redirect to the bucket's own region.
+    client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     client.meta.events.unregister("request-created.s3.ListObjectsV2", note)
     url, region = signed[-1]
     bucket_url = urlunsplit((*urlsplit(url)[:3], "", "")).rstrip("/")

@@ -41,7 +41,7 @@ def sentence(error: Exception, url: str, endpoint: str) -> UserError:
     """Return the error of boto3 or botocore as one sentence, without anything secret.
 
     Args:
-        error: a ClientError or BotoCoreError.
+        error: a ClientError, BotoCoreError or, of the configuration, a ValueError.
         url: of the store.
         endpoint: URL of the server.
     """
@@ -50,6 +50,10 @@ def sentence(error: Exception, url: str, endpoint: str) -> UserError:
         code = str(error.response.get("Error", {}).get("Code", "no code"))
         meaning = _MEANINGS.get(_SAME.get(code, code), "the server refuses: look this code up")
         return UserError(f"{where}: {meaning} ({code})")
+    if isinstance(error, ValueError):  # the endpoint, or a number
+        return UserError(f"{where}: AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3 and AWS_MAX_ATTEMPTS")
+    if isinstance(error, boto.ParamValidationError):
+        return UserError(f"{where}: {_MEANINGS['InvalidBucketName']}")
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return UserError(f"{where}: no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if isinstance(error, boto.ProfileNotFound):

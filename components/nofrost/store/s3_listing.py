@@ -10,7 +10,7 @@ from typing import Any
 from nofrost.store.s3_connect import Connection
 from nofrost.store.threads import for_each
 
-_PER_PAGE = 1000  # of S3
+_PER_PAGE = 1000  # the most that S3 allows
 _QUESTIONS_PER_PAGE = 20  # asking for so many objects one by one takes about as long as a page of the list
 
 
@@ -58,7 +58,9 @@ def _listed(keys: list[str], prefix: str, bucket: str, client: Any, *, pages: in
         return sizes, keys
     wanted, last = set(keys), ""
     start = keys[0][:-1]  # sorts just before the first
-    listing = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, StartAfter=start)
+    listing = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, StartAfter=start, PaginationConfig={"PageSize": _PER_PAGE}
+    )
     for page in islice(listing, pages):
         listed = page.get("Contents", ())
         sizes.update((item["Key"], item["Size"]) for item in listed if item["Key"] in wanted)
