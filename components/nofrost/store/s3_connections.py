@@ -35,6 +35,7 @@ class Connections:
         self, url: str, *, proxy: str | None, certificates: str, connect_timeout: float, read_timeout: float
     ) -> None:
         self._url, self._proxy = url, proxy
+        self._begin = url.index(urlsplit(url).netloc) + len(urlsplit(url).netloc)  # of the path in a URL
         self._timeouts = connect_timeout, read_timeout
         self._context: ssl.SSLContext | None = None
         if url.startswith("https:"):
@@ -55,9 +56,8 @@ class Connections:
             botocore's ConnectionError or HTTPClientError: the connection failed, here or in the block.
         """
         connection = self._take()
-        parts = urlsplit(url)
         whole = self._proxy and not self._context  # a proxy that is not a tunnel has to be told the server
-        target = url if whole else f"{parts.path}?{parts.query}" if parts.query else parts.path
+        target = url if whole else url[self._begin :]
         try:
             connection.request(method, target, body, headers)
             response = connection.getresponse()

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from email.message import Message
 from http.client import HTTPResponse
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from botocore import exceptions as boto
 from botocore.auth import S3SigV4Auth
@@ -50,6 +50,7 @@ class Requests:
     def __init__(self, session: Session, client: Any, url: str, region: str) -> None:
         self._session, self._config, self._url, self._region = session, client.meta.config, url, region
         self._attempts: int = self._config.retries["total_max_attempts"]
+        self._host = urlsplit(url).netloc.rpartition("@")[2]
         self._parser = create_parser("rest-xml")
         trusted = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE", True)
         self._connections = Connections(
@@ -119,13 +120,14 @@ class Requests:
         self, method: str, key: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[str, str, Mapping[str, str], bytes]:
         path, mark, query = key.partition("?")
-        request = AWSRequest(method, f"{self._url}/{quote(path, safe='/~')}{mark}{query}", dict(headers), body)
+        url = f"{self._url}/{quote(path, safe='/~')}{mark}{query}"
+        request = AWSRequest(method, url, {"Host": self._host, **headers}, body)
         request.context = {"client_config": self._config, "has_streaming_input": bool(body)}
         credentials = self._session.get_credentials()
         if credentials is None:
             raise boto.NoCredentialsError
         S3SigV4Auth(credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
-        return method, request.url, dict(request.headers.items()), body
+        return method, url, dict(request.headers.items()), body
 
     def _demand_success(self, answer: HTTPResponse) -> None:
         """Raise what the server says if it refuses."""
