@@ -136,7 +136,8 @@ def test_an_attack_without_a_name_is_the_one_it_is_reported_as() -> None:
     suite = load_suite("adversarial-quick", ["attacks={apgd-ce: {steps: 3}, fgsm: null, short: {name: pgd}}"])
     assert suite.kind == "adversarial"
     assert {key: spec.name for key, spec in suite.attacks.items()} == {
-        "apgd-ce": "apgd-ce", "fgsm": "fgsm", "pgd-20": "pgd", "apgd-ce-100": "apgd-ce", "short": "pgd",
+        "apgd-ce": "apgd-ce", "fgsm": "fgsm", "pgd-20": "pgd", "apgd-ce-100": "apgd-ce",
+            "square-200": "square", "short": "pgd",
     }  # fmt: skip
 
 

@@ -137,8 +137,8 @@ def _entry(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `values` with each text ``key=value`` (dotted key, YAML value) on top, in order.
+def overridden(values: dict[str, Any], overrides: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Return `values` with each text ``key=value`` (dotted key, YAML value) on top, in order; `option` names them.
 
     Raises:
         UserError: a text is not of this form, or its value is not YAML.
@@ -146,8 +146,8 @@ def overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"--set {text!r} is not of the form key=value, such as schedule.epochs=3")
-        nested: Any = parse_value(value, f"--set {text!r}")
+            raise UserError(f"{option} {text!r} is not of the form key=value, such as schedule.epochs=3")
+        nested: Any = parse_value(value, f"{option} {text!r}")
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         values = merge(values, nested)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from nofrost.config.base import Schema
 from nofrost.config.fraction import PixelFraction
@@ -26,14 +26,33 @@ class Threat(Schema):
 
 
 class AttackSpec(Schema):
-    """An attack by name with its settings; null means the attack's own default. `keep` says which iterate a gradient
-    attack gives back: the `last` one (as in training) or the `best` (as evaluation wants)."""
+    """An attack by name with its settings; null means the attack's own default (`nofrost attacks list` shows which
+    attack has which). `keep` says which iterate a gradient attack gives back: the `last` one (as in training) or the
+    `best` (as evaluation wants)."""
 
     name: str = "pgd"
     steps: int | None = Field(default=None, ge=1)
     step_size: PixelFraction | None = None
     restarts: int | None = Field(default=None, ge=1)
     keep: Literal["last", "best"] | None = None
+    eot: int | None = Field(default=None, ge=1)
+    decay: float | None = Field(default=None, ge=0)
+    confidence: float | None = Field(default=None, ge=0)
+    rho: float | None = Field(default=None, ge=0, le=1)
+    targets: int | None = Field(default=None, ge=1)
+    alpha_max: float | None = Field(default=None, ge=0, le=1)
+    overshoot: float | None = Field(default=None, ge=1)
+    backward_step: float | None = Field(default=None, gt=0, le=1)
+    queries: int | None = Field(default=None, ge=1)
+    initial_share: float | None = Field(default=None, gt=0, le=1)
+    rescale_schedule: bool | None = None
+    sigma: PixelFraction | None = None
+    draws: int | None = Field(default=None, ge=1)
+    version: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that were given, as keyword arguments of ``create_attack``."""

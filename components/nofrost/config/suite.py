@@ -9,15 +9,29 @@ from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.base import Name, Schema
 from nofrost.config.fraction import PixelFraction
+from nofrost.config.properties import PropertiesSpec
 from nofrost.config.recipe import AttackSpec, Threat
 from nofrost.errors import unknown
 
 
 class StepsCurve(Schema):
-    """Accuracy against the number of attack steps: shows whether the attack has converged."""
+    """Accuracy against the number of attack steps: shows whether the attack has converged. The `attack` is a name, or
+    a name with settings other than the steps."""
 
-    attack: str = "apgd-ce"
+    attack: AttackSpec = AttackSpec(name="apgd-ce")
     steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 5, 10, 20, 50, 100), min_length=1)
+
+    @field_validator("attack", mode="before")
+    @classmethod
+    def _a_name_is_an_attack(cls, attack: Any) -> Any:
+        return {"name": attack} if isinstance(attack, str) else attack
+
+    @field_validator("attack")
+    @classmethod
+    def _steps_are_those_of_the_curve(cls, attack: AttackSpec) -> AttackSpec:
+        if attack.steps is not None:
+            raise ValueError(f"steps {attack.steps} is a setting of the attack: write it in the curve's own steps")
+        return attack
 
 
 class BudgetCurve(Schema):
@@ -31,8 +45,10 @@ class BudgetCurve(Schema):
 class AdversarialSuite(Schema):
     """Attacks by the name they are reported under, and two curves. `protocol` says what numbers it may stand beside.
 
-    An attack without a `name` is the one it is reported as. A mixture-BN model is measured through each of its branches
-    too, with `branch_attacks` of the attacks (null means all).
+    An attack without a `name` is the one it is reported as. In a `cascade` every attack is let loose only on images
+    that all attacks before it left right, as AutoAttack does: its accuracy is that of the worst case so far. A
+    mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means
+    all). `properties` are measured beside the attacks; null means none. A `batch_size` of null is found by memory.
     """
 
     kind: Literal["adversarial"]
@@ -41,11 +57,13 @@ class AdversarialSuite(Schema):
     protocol: Literal["quick", "paper", "standard"]
     threat: Threat = Threat()
     attacks: dict[Name, AttackSpec] = Field(min_length=1)
+    cascade: bool = False
     branch_attacks: tuple[Name, ...] | None = None
     steps_curve: StepsCurve | None = None
     budget_curve: BudgetCurve | None = None
+    properties: PropertiesSpec | None = None
     seed: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
     max_images: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
