@@ -49,7 +49,7 @@ def quick() -> Callable[..., Attack]:
 
     def make(name: str, norm: str, **settings: Any) -> Attack:
         known = {field.name for field in fields(create_attack(name, eps=0))}
-        defaults = {"steps": 4, "restarts": 2, "eps": {"linf": 0.1, "l2": 0.5}[norm]}
+        defaults = {"steps": 4, "queries": 100, "targets": 2, "restarts": 2, "eps": {"linf": 0.1, "l2": 0.5}[norm]}
         given = {key: value for key, value in defaults.items() if key in known} | settings
         return create_attack(name, norm=norm, **given)
 
@@ -58,9 +58,9 @@ def quick() -> Callable[..., Attack]:
 
 @pytest.fixture
 def smooth_model() -> nn.Module:
-    """A small float64 net without batch-dependent rounding to speak of, for 3 classes of 3 x 4 x 4 images."""
+    """A small float64 net without batch-dependent rounding to speak of, for 4 classes of 3 x 4 x 4 images."""
     generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.Tanh(), nn.Linear(16, 3)).double()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.Tanh(), nn.Linear(16, 4)).double()
     for parameter in model.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4
     return model

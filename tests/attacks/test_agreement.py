@@ -26,6 +26,24 @@ def case(request: pytest.FixtureRequest, digits: tuple[Batch, Batch]) -> Case:
     return model, {"natural": 0.1, "robust": 0.2}[request.param], *digits[1]
 
 
+class FarFromTheBox(nn.Module):
+    """A model that takes pixels of [0, 1] squeezed into [0.4, 0.6]."""
+
+    scale = 0.2
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @classmethod
+    def scaled(cls, images: Tensor) -> Tensor:
+        return 0.4 + cls.scale * images
+
+    def forward(self, points: Tensor) -> Tensor:
+        logits: Tensor = self.model((points - 0.4) / self.scale)
+        return logits
+
+
 def survivors(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     with torch.no_grad():
         return model(images).argmax(1) == labels
@@ -93,23 +111,57 @@ def test_pgd_from_the_same_start_is_as_strong(case: Case, keep: str, same_start:
 
 # with rho 0 it is a window without a new best point that halves the step
 @pytest.mark.parametrize(
-    ("norm", "steps", "rho"), [("linf", 20, 0.75), ("linf", 100, 0.75), ("l2", 20, 0.75), ("linf", 50, 0.0)]
+    ("loss", "norm", "steps", "rho"),
+    [
+        ("ce", "linf", 20, 0.75),
+        ("ce", "linf", 100, 0.75),
+        ("ce", "l2", 20, 0.75),
+        ("ce", "linf", 50, 0.0),
+        ("dlr", "linf", 20, 0.75),
+        ("dlr", "l2", 40, 0.75),
+    ],
 )
 def test_apgd_from_the_same_start_takes_the_same_path(
-    case: Case, norm: str, steps: int, rho: float, same_start: Callable[[Tensor], None]
+    case: Case, loss: str, norm: str, steps: int, rho: float, same_start: Callable[[Tensor], None]
 ) -> None:
     model, eps, images, labels = case
-    eps = eps if norm == "linf" else 4 * eps
+    if norm == "l2":
+        # theirs cuts at the box last and ours first, which is stronger: so put the box out of reach
+        model, eps, images = FarFromTheBox(model), 3 * FarFromTheBox.scale * eps, FarFromTheBox.scaled(images)
     right = survivors(model, images, labels)  # theirs attacks only these
     images, labels = images[right], labels[right]
-    ours = create_attack("apgd-ce", norm=norm, eps=eps, steps=steps, rho=rho)(model, images, labels)
+    ours = create_attack(f"apgd-{loss}", norm=norm, eps=eps, steps=steps, rho=rho)(model, images, labels)
     same_start(images)
-    best, survived, _, _ = apgd(model, norm, eps, steps, rho=rho).attack_single_run(images, labels)
+    best, survived, _, _ = apgd(model, norm, eps, steps, rho=rho, loss=loss).attack_single_run(images, labels)
     left = survivors(model, ours, labels)
     assert_as_strong(left, survived)
     assert (left != survived).sum() <= 4  # rounding grows along the path
     on_path = ((ours - best).abs().amax((1, 2, 3)) < 1e-4)[left & survived]
     assert on_path.double().mean() > 0.6
+
+
+@pytest.mark.parametrize(("norm", "wider"), [("linf", 1), ("l2", 4)])
+def test_targeted_apgd_is_as_strong(case: Case, norm: str, wider: float) -> None:
+    model, eps, images, labels = case
+    right = survivors(model, images, labels)
+    images, labels = images[right][:200], labels[right][:200]
+    ours = create_attack("apgd-t", norm=norm, eps=wider * eps, steps=8, targets=4)(model, images, labels)
+    with torch.random.fork_rng(devices=[]):  # it aims at all classes but one of as many as it is told
+        theirs = torchattacks.APGDT(model, norm=NORMS[norm], eps=wider * eps, steps=8, n_classes=5)(images, labels)
+    assert_as_strong(survivors(model, ours, labels), survivors(model, theirs, labels))
+
+
+def test_pgd_in_the_euclidean_norm_is_as_strong(case: Case) -> None:
+    model, eps, images, labels = case
+    ours, theirs = [], []
+    for seed in range(4):
+        attack = create_attack("pgd", norm="l2", eps=4 * eps, steps=10, step_size=eps, seed=seed)
+        ours.append(survivors(model, attack(model, images, labels), labels))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            found = torchattacks.PGDL2(model, eps=4 * eps, alpha=eps, steps=10)(images, labels)
+        theirs.append(survivors(model, found, labels))
+    assert_as_strong(torch.cat(ours), torch.cat(theirs))
 
 
 def test_from_starts_of_its_own_each_attack_is_in_the_interval_of_theirs(case: Case) -> None:

@@ -20,7 +20,7 @@ GOOD: Call = {"name": "pgd", "eps": 0.1}
 SETTINGS: list[tuple[Call, str]] = [
     ({"name": "pdg"}, r"unknown attack 'pdg': did you mean 'pgd'\? known are apgd-ce, "),
     ({"stepz": 3}, r"unknown setting of attack 'pgd' 'stepz': did you mean 'steps'\? known are .*restarts"),
-    ({"name": "fgsm", "steps": 3}, "unknown setting of attack 'fgsm' 'steps': .*known are eps, norm, seed"),
+    ({"name": "fgsm", "steps": 3}, "unknown setting of attack 'fgsm' 'steps': .*known are eot, eps, norm, seed"),
     ({"name": "bim", "restarts": 3}, "unknown setting of attack 'bim' 'restarts'"),
     ({"norm": "l1"}, "unknown norm of attack 'pgd' 'l1': .*known are l2, linf"),
     ({"norm": None}, "unknown norm of attack 'pgd' 'None'"),
@@ -29,6 +29,8 @@ SETTINGS: list[tuple[Call, str]] = [
     ({"eps": "eight"}, "eps: 'eight' is not a fraction"),
     ({"eps": float("nan")}, "eps: 'nan' is not a fraction"),
     ({"eps": float("inf"), "norm": "l2"}, "eps: 'inf' is not a fraction"),
+    ({"eps": float("-inf")}, "eps: '-inf' is not a fraction"),
+    ({"eps": "1e400", "norm": "l2"}, "eps is 1e400: write a fraction of the pixel range"),
     ({"eps": True}, "eps is True: write a fraction"),
     ({"eps": None}, "eps is None: write a fraction"),
     ({"eps": 8}, "eps is 8, more than the whole pixel range: write at most 1, such as 8/255"),
@@ -47,6 +49,13 @@ SETTINGS: list[tuple[Call, str]] = [
     ({"name": "apgd-ce", "restarts": 0}, "restarts is 0"),
     ({"name": "apgd-ce", "rho": 1.5}, "rho is 1.5: it must be a number from 0 to 1"),
     ({"name": "apgd-ce", "early_stop": "no"}, "early_stop is 'no'"),
+    *[({"name": name, "eot": 0}, "eot is 0") for name in ("fgsm", "pgd", "apgd-ce")],
+    ({"name": "apgd-t", "targets": 0}, "targets is 0: it must be a whole number of at least 1"),
+    ({"name": "mim", "decay": -1}, "decay is -1: it must be a number of at least 0"),
+    ({"name": "mim", "decay": float("nan")}, "decay is nan: it must be a number"),
+    ({"name": "mim", "restarts": 2}, "unknown setting of attack 'mim' 'restarts'"),
+    ({"name": "cw-linf", "confidence": float("inf")}, "confidence is inf: it must be a number"),
+    ({"name": "cw-linf", "norm": "l2"}, "unknown norm of attack 'cw-linf' 'l2': known are linf"),
 ]
 
 
@@ -91,6 +100,7 @@ BATCHES: list[tuple[Call, str]] = [
     ({"labels": LABELS.to("meta")}, "labels are on meta but images on cpu"),
     ({"labels": LABELS + 1}, "labels run from 1 to 3, but the model has 3 classes: they must be 0 to 2"),
     ({"labels": LABELS - 1}, "labels run from -1 to 1"),
+    ({"eps": 2.001, "norm": "l2"}, r"eps is 2.001, but no two images of shape \(1, 2, 2\) are further apart than 2 "),
     ({"indices": LABELS[:2]}, "there are 4 images but 2 indices"),
     ({"indices": LABELS.float()}, "indices are a float32 tensor"),
 ]
@@ -103,9 +113,14 @@ def linear(images: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", ["apgd-ce", "fgsm", "pgd", "pgd-targeted"])
 @pytest.mark.parametrize(("change", "message"), BATCHES, ids=[message[:30] for _, message in BATCHES])
 def test_a_wrong_batch_is_named(name: str, change: Call, message: str) -> None:
-    given = {"images": IMAGES, "labels": LABELS, "indices": None} | change
+    given = {"images": IMAGES, "labels": LABELS, "indices": None, "eps": 0.1, "norm": "linf"} | change
+    attack = create_attack(name, eps=given["eps"], norm=given["norm"])
     with pytest.raises(UserError, match=f"^{message}"):
-        create_attack(name, eps=0.1)(linear, given["images"], given["labels"], indices=given["indices"])
+        attack(linear, given["images"], given["labels"], indices=given["indices"])
+
+
+def test_a_euclidean_budget_may_be_as_long_as_the_pixel_box() -> None:
+    assert create_attack("bim", norm="l2", eps=2, steps=2)(linear, IMAGES, LABELS).isfinite().all()
 
 
 def test_pixels_a_rounding_outside_the_box_are_accepted() -> None:

@@ -35,7 +35,7 @@ def test_fgsm_in_the_euclidean_norm_follows_the_weights() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["bim", "pgd", "pgd-targeted", "apgd-ce"])
+@pytest.mark.parametrize("name", ["bim", "mim", "pgd", "pgd-targeted", "cw-linf", "apgd-ce"])
 def test_iterative_attacks_reach_the_best_corner(name: str) -> None:
     # pgd-targeted has one class to aim at, and steps that reach from any start to the corner
     settings = {"steps": 40, "early_stop": False} | ({} if name == "apgd-ce" else {"step_size": 0.02})
@@ -43,7 +43,7 @@ def test_iterative_attacks_reach_the_best_corner(name: str) -> None:
     torch.testing.assert_close(found, (IMAGES + 0.1 * uphill().sign()).clamp(0, 1))
 
 
-@pytest.mark.parametrize("name", ["bim", "pgd", "apgd-ce"])
+@pytest.mark.parametrize("name", ["bim", "mim", "pgd", "apgd-ce"])
 def test_iterative_attacks_reach_the_highest_loss_of_the_euclidean_ball(name: str) -> None:
     images = IMAGES * 0.2 + 0.4  # so far inside the box that it cuts nothing
     settings = {"steps": 60, "early_stop": False} | ({} if name == "apgd-ce" else {"step_size": 0.02})

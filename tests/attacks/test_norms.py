@@ -76,9 +76,10 @@ def test_random_starts_fill_the_ball_and_boundary_starts_lie_on_it(norm: str) ->
     ball = BALLS[norm](centre, 0.25)
     inside, boundary = ball.random_inside(noise) - centre, ball.random_boundary(noise) - centre
     torch.testing.assert_close(size(boundary, norm), torch.full((4000,), 0.25, dtype=torch.float64), rtol=1e-5, atol=0)
-    # in two dimensions a uniform point is within r with probability (r / eps)^2, in both norms
-    shares = [(size(inside, norm) <= 0.25 * share).double().mean().item() for share in (0.25, 0.5, 0.75, 1.001)]
-    assert shares == pytest.approx([1 / 16, 1 / 4, 9 / 16, 1], abs=0.03)
+    # in two dimensions a point uniform in the square is within r with probability (r / eps)^2
+    within = torch.tensor([0.25, 0.5, 0.75, 1.001], dtype=torch.float64)
+    shares = [(size(inside, norm) <= 0.25 * share).double().mean().item() for share in within]
+    assert shares == pytest.approx((within**2 if norm == "linf" else within).clamp(max=1).tolist(), abs=0.03)
     assert inside.mean(0).abs().max() < 0.01
 
 
@@ -95,12 +96,11 @@ def test_random_starts_are_cut_by_the_box(norm: str) -> None:
         assert start.max() <= 1
 
 
-def test_a_start_uniform_in_a_high_dimensional_ball_lies_near_its_surface() -> None:
+def test_euclidean_starts_are_at_every_distance_however_many_dimensions() -> None:
     centre = torch.full((500, 3, 8, 8), 0.5)
     lengths = size(BALLS["l2"](centre, 0.3).random_inside(Noise.of(0, torch.arange(500))) - centre, "l2")
-    expected = 0.3 * 192 / 193  # the mean of eps u^(1/d)
-    assert lengths.mean().item() == pytest.approx(expected, rel=1e-3)
-    assert math.isclose(lengths.max().item(), 0.3, rel_tol=1e-3)
+    assert lengths.mean().item() == pytest.approx(0.15, rel=0.05)
+    assert math.isclose(lengths.max().item(), 0.3, rel_tol=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

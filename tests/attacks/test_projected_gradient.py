@@ -51,7 +51,7 @@ def wrong(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         ("l2", 0.5, 20, 0.05),
     ],
 )
-@pytest.mark.parametrize("name", ["bim", "pgd", "pgd-targeted"])
+@pytest.mark.parametrize("name", ["bim", "mim", "pgd", "pgd-targeted"])
 def test_the_default_step_follows_the_papers(name: str, norm: str, eps: Any, steps: int, expected: float) -> None:
     attack = create_attack(name, norm=norm, eps=eps, steps=steps)
     assert isinstance(attack, ProjectedGradient)
@@ -74,7 +74,7 @@ def test_bim_starts_at_the_clean_image_and_pgd_does_not(smooth_model: nn.Module,
 
 
 @pytest.mark.parametrize(("keep", "forwards"), [("last", 7), ("best", 8)])
-@pytest.mark.parametrize("name", ["bim", "pgd"])
+@pytest.mark.parametrize("name", ["bim", "mim", "pgd"])
 def test_keeping_the_best_costs_one_more_forward_and_no_gradient(
     name: str, keep: str, forwards: int, robust_model: nn.Module, digits: tuple[Batch, Batch]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,8 +39,9 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 class Apgd(Attack):
     """Auto-PGD with any loss; the result is a misclassified point, or else the point with the highest loss.
 
-    It follows the authors' AutoAttack where that differs from their paper: the first step always counts as a rise of
-    the loss, and after a return to the best point the next loss is compared with the one before the return.
+    It follows the authors' AutoAttack where that differs from their paper: the first step counts as a rise if its loss
+    is positive (cross-entropy always is), and after a return to the best point the next loss is compared with the one
+    before the return.
 
     Args:
         steps: how many gradient steps, at least 1. AutoAttack takes 100, 001 took 20.
@@ -47,12 +49,17 @@ class Apgd(Attack):
         rho: the share of a window's steps that must raise the loss, or the step is halved, in [0, 1].
         early_stop: spend no further gradient on images that have a misclassified point, and return the first one.
             Without it the misclassified point with the highest loss is returned; the share of such images is the same.
+        eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
     """
+
+    zero: ClassVar[float] = 0.0
+    """The value of `loss` that stands for a loss of zero."""
 
     steps: int = 100
     restarts: int = 1
     rho: float = 0.75
     early_stop: bool = True
+    eot: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,9 +67,10 @@ class Apgd(Attack):
         settings.whole("restarts", self.restarts, minimum=1)
         settings.share("rho", self.rho)
         settings.flag("early_stop", self.early_stop)
+        settings.whole("eot", self.eot, minimum=1)
 
     @abstractmethod
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
         """Return what is maximised, [N]."""
 
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
@@ -71,24 +79,27 @@ class Apgd(Attack):
 
         return in_restarts(attempt, images, labels, noise, self.restarts, self.early_stop)
 
-    def _attempt(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Found:
+    def _attempt(
+        self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise, goals: Tensor | None = None
+    ) -> Found:
         ball = self.ball(images)
+        goals = labels if goals is None else goals
         start = ball.random_boundary(noise)
         search = Search(start, self.early_stop)
-        loss, fooled, gradient = model.differentiate(start, labels, self.loss)
+        loss, fooled, gradient = model.differentiate(start, labels, self.loss, goals, self.eot)
         search.record(start, loss, fooled)
-        climb = _Climb.begin(start, loss, gradient, step=2 * self.eps)
+        climb = _Climb.begin(start, loss, gradient, step=2 * self.eps, before=self.zero)
         checks, checked = set(checkpoints(self.steps)), 0
         for step in range(1, self.steps + 1):
             if (left := search.narrow()) is not None:
                 if len(left) == 0:
                     return search.result()
-                ball, labels, climb = ball[left], labels[left], climb[left]
+                ball, labels, goals, climb = ball[left], labels[left], goals[left], climb[left]
             climb.move(ball, momentum=_MOMENTUM if step > 1 else 0.0)
             if step == self.steps:
-                search.record(climb.points, *model.judge(climb.points, labels, self.loss))
+                search.record(climb.points, *model.judge(climb.points, labels, self.loss, goals, self.eot))
                 break
-            loss, fooled, gradient = model.differentiate(climb.points, labels, self.loss)
+            loss, fooled, gradient = model.differentiate(climb.points, labels, self.loss, goals, self.eot)
             search.record(climb.points, loss, fooled)
             climb.arrive(loss, gradient)
             if step in checks:
@@ -114,12 +125,10 @@ class _Climb:
     step: Tensor
 
     @classmethod
-    def begin(cls, start: Tensor, loss: Tensor, gradient: Tensor, step: float) -> _Climb:
-        # below every loss, so that the first move counts as a rise
-        nothing = torch.full_like(loss, -torch.inf)
+    def begin(cls, start: Tensor, loss: Tensor, gradient: Tensor, step: float, before: float) -> _Climb:
         rises, halved = torch.zeros_like(loss), torch.ones_like(loss, dtype=torch.bool)
-        steps = torch.full_like(loss, step)
-        return cls(start, start, gradient, nothing, start, gradient, loss, loss, rises, halved, steps)
+        earlier, steps = torch.full_like(loss, before), torch.full_like(loss, step)
+        return cls(start, start, gradient, earlier, start, gradient, loss, loss, rises, halved, steps)
 
     def __getitem__(self, rows: Tensor) -> _Climb:
         return _Climb(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})

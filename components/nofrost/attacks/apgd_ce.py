@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,5 +18,7 @@ from nofrost.attacks.registry import register
 class ApgdCe(Apgd):
     """Auto-PGD that maximises cross-entropy (Croce & Hein 2020); the first attack of AutoAttack."""
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return error_log_odds(logits, labels)
+    zero: ClassVar[float] = -math.inf
+
+    def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
+        return error_log_odds(logits, goals)

@@ -14,7 +14,7 @@ from nofrost.attacks.classifier import Classifier, without_wrapper
 from nofrost.attacks.guard import Model, attack_mode, plain_torch
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS, Ball
-from nofrost.attacks.validation import check_batch
+from nofrost.attacks.validation import check_batch, check_budget
 from nofrost.errors import UserError
 
 
@@ -24,7 +24,8 @@ class Attack(ABC):
 
     Args:
         norm: ``linf`` or ``l2``, how the size of a perturbation is measured.
-        eps: budget, the largest size, in pixels of [0, 1]; for ``linf`` at most 1.
+        eps: budget, the largest size, in pixels of [0, 1]; for ``linf`` at most 1, for ``l2`` at most the diagonal of
+            the pixel box, which is known once there are images.
         seed: fixes every random choice, from 0 to 2^63 - 1.
 
     Raises:
@@ -62,10 +63,12 @@ class Attack(ABC):
                 depends neither on batch nor on shard. Default: 0 to N - 1.
 
         Raises:
-            UserError: the batch has the wrong form or range, a label is no class of the model, or the model returns
-                NaN, no logits [N, C], or logits without a gradient.
+            UserError: the batch has the wrong form or range, the budget is larger than the images, a label is no class
+                of the model, or the model does not take such images or returns NaN, no logits [N, C], or logits without
+                a gradient.
         """
         check_batch(images, labels, indices)
+        check_budget(self.norm, self.eps, images)
         with plain_torch(images.device, self.seed):
             dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
             clean = images.detach().to(dtype).clamp(0, 1)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nofrost.attacks.guard import Model
-from nofrost.attacks.losses import Loss
-from nofrost.attacks.validation import FLOATS
+from nofrost.attacks.losses import Loss, targeted_margin
+from nofrost.attacks.validation import FLOATS, form_of
 from nofrost.errors import UserError
+
+# What modules raise for images of a shape or dtype that they do not take
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+
+_NO_GRADIENT = (
+    "the model's logits have no gradient with respect to the images: "
+    "remove detach, no_grad or rounding from its forward, or use an attack without gradients"
+)
+
+
+class NoGradientError(UserError):
+    """The model's output does not depend on the images by differentiable steps: no gradient can be followed."""
 
 
 class Classifier:
@@ -35,9 +50,10 @@ class Classifier:
         """Return the logits [N, C] of `points` [N, C, H, W], in the dtype of `points`.
 
         Raises:
-            UserError: the output is not [N, C] with C at least 2, or a label is not in [0, C).
+            UserError: the model does not take such images, its output is not [N, C] with C at least 2, or a label is
+                not in [0, C).
         """
-        output = self._model(points.to(self._dtype or points.dtype))
+        output = self._output(points.to(self._dtype or points.dtype))
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
             found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise UserError(
@@ -60,13 +76,20 @@ class Classifier:
         return self._classes
 
     @torch.no_grad()
-    def judge(self, points: Tensor, labels: Tensor, loss: Loss, goals: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, points: Tensor, labels: Tensor, loss: Loss, goals: Tensor | None = None, passes: int = 1
+    ) -> tuple[Tensor, Tensor]:
         """Return what `differentiate` does but for the gradient: the cheaper half of its work."""
-        logits = self(points)
-        return loss(logits, labels if goals is None else goals), logits.argmax(1) != labels
+
+        def one_pass() -> tuple[Tensor, ...]:
+            logits = self(points)
+            return loss(logits, labels if goals is None else goals), logits
+
+        values, logits = _mean(one_pass, passes)
+        return values, logits.argmax(1) != labels
 
     def differentiate(
-        self, points: Tensor, labels: Tensor, loss: Loss, goals: Tensor | None = None
+        self, points: Tensor, labels: Tensor, loss: Loss, goals: Tensor | None = None, passes: int = 1
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return of each of `points` the loss [N], whether it is misclassified ([N] bool), and the loss' gradient.
 
@@ -74,24 +97,50 @@ class Classifier:
             points: [N, C, H, W].
             labels: [N] int64, the true classes.
             loss: what the attack maximises.
-            goals: [N] int64, the classes that `loss` is about where those are not the true ones.
+            goals: int64, N rows, the classes that `loss` is about where those are not the true ones.
+            passes: how many passes to take the mean of, for a model that answers at random: of the loss, of its
+                gradient, and of the logits that decide whether a point is misclassified.
 
         Raises:
-            UserError: the output does not depend on the images by differentiable steps.
+            NoGradientError: the output does not depend on the images by differentiable steps.
+        """
+        points = points.detach().requires_grad_()
+        values, logits, gradient = _mean(
+            lambda: self._differentiate_once(points, loss, labels if goals is None else goals), passes
+        )
+        return values, logits.argmax(1) != labels, gradient
+
+    def _differentiate_once(self, points: Tensor, loss: Loss, goals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = self(points)
+        values = loss(logits, goals)
+        return values.detach(), logits.detach(), self._gradient(values, points)
+
+    def margins(self, points: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, for each wrong class in turn, by how much its logit exceeds the label's, [N], and that's gradient.
+
+        One forward and C - 1 backwards; an image meets its wrong classes in the order label + 1, label + 2, ... mod C.
+
+        Raises:
+            NoGradientError: as `differentiate`.
         """
         points = points.detach().requires_grad_()
         logits = self(points)
-        values = loss(logits, labels if goals is None else goals)
+        classes = logits.shape[1]
+        for further in range(1, classes):
+            values = targeted_margin(logits, torch.stack([labels, (labels + further) % classes], 1))
+            yield values.detach(), self._gradient(values, points, again=further < classes - 1)
+
+    def _gradient(self, values: Tensor, points: Tensor, again: bool = False) -> Tensor:
+        """Return the gradient of `values` [N] for `points`; with `again` more gradients of the same pass can follow."""
+        if not values.requires_grad:
+            raise NoGradientError(_NO_GRADIENT)
         # summed, not averaged: an image's gradient must not depend on how many others there are
-        gradient = torch.autograd.grad(values.sum(), points, allow_unused=True)[0] if values.requires_grad else None
+        (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=again, allow_unused=True)
         if gradient is None:
-            raise UserError(
-                "the model's logits have no gradient with respect to the images: "
-                "remove detach, no_grad or rounding from its forward, or use an attack without gradients"
-            )
+            raise NoGradientError(_NO_GRADIENT)
         # the sign of NaN is 0: it would pass for an image that no step makes worse
         self._finite_gradient &= gradient.sum().isfinite()
-        return values.detach(), logits.detach().argmax(1) != labels, gradient
+        return gradient
 
     def check_finite(self) -> None:
         """Raise UserError if any output so far was NaN or +inf, or any gradient not finite."""
@@ -100,12 +149,35 @@ class Classifier:
         if not self._finite_gradient:
             raise UserError("the gradient of the model is NaN or infinite: check its layers for sqrt(0) or 0/0")
 
+    def _output(self, points: Tensor) -> object:
+        if self._classes is not None:
+            return self._model(points)
+        try:
+            return self._model(points)
+        except _REFUSALS as error:
+            if isinstance(error, UserError) or out_of_memory(error):
+                raise
+            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            raise UserError(
+                f"the model failed on {form_of(points)} ({reason}): "
+                "give it images of the size, channels and dtype that it takes"
+            ) from error
+
     def _check_labels(self, classes: int) -> None:
         low, high = int(self._labels.min()), int(self._labels.max())
         if low < 0 or high >= classes:
             raise UserError(
                 f"labels run from {low} to {high}, but the model has {classes} classes: they must be 0 to {classes - 1}"
             )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that memory did not suffice, of an accelerator or of the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch has a class of its own for its allocator on accelerators only
+    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def without_wrapper(model: Model) -> Model:
@@ -120,3 +192,11 @@ def _parameter_dtype(model: Model) -> torch.dtype | None:
     if not isinstance(model, nn.Module):
         return None
     return next((each.dtype for each in model.parameters() if each.dtype in FLOATS), None)
+
+
+def _mean(draw: Callable[[], tuple[Tensor, ...]], passes: int) -> tuple[Tensor, ...]:
+    """Return the mean of several draws of some tensors."""
+    total = draw()
+    for _ in range(passes - 1):
+        total = tuple(before + more for before, more in zip(total, draw(), strict=True))
+    return total if passes == 1 else tuple(each / passes for each in total)

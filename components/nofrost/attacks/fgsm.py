@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nofrost.attacks import settings
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
@@ -16,9 +17,19 @@ from nofrost.attacks.registry import register
 @register("fgsm")
 @dataclass(frozen=True, kw_only=True)
 class Fgsm(Attack):
-    """One step of length `eps` along the gradient, from the clean image (Goodfellow et al. 2015; 003)."""
+    """One step of length `eps` along the gradient, from the clean image (Goodfellow et al. 2015; 003).
+
+    Args:
+        eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
+    """
+
+    eot: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.whole("eot", self.eot, minimum=1)
 
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        _, _, gradient = model.differentiate(images, labels, error_log_odds)
+        _, _, gradient = model.differentiate(images, labels, error_log_odds, passes=self.eot)
         ball = self.ball(images)
         return ball.project(images + self.eps * ball.direction(gradient))

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nofrost.errors import UserError
+
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From logits [N, C] and the classes it is about ([N] int64) to what an attack maximises, [N]."""
+"""From logits [N, C] and the classes it is about (int64, N rows) to what an attack maximises, [N]."""
 
 
 def error_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
@@ -29,3 +31,77 @@ def error_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     chosen = labels[:, None]
     others = logits.scatter(1, chosen, -torch.inf).logsumexp(1)
     return others - logits.gather(1, chosen).squeeze(1)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return by how much the largest other logit exceeds the label's, [N]: positive where the image is misclassified.
+
+    Args:
+        logits: [N, C], C at least 2.
+        labels: [N] int64 in [0, C).
+    """
+    chosen = labels[:, None]
+    return logits.scatter(1, chosen, -torch.inf).amax(1) - logits.gather(1, chosen).squeeze(1)
+
+
+def targeted_margin(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Return by how much the logit of a target exceeds the label's, [N].
+
+    Args:
+        logits: [N, C], C at least 2.
+        pairs: [N, 2] int64 in [0, C), label and target.
+    """
+    label, target = logits.gather(1, pairs).unbind(1)
+    return target - label
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the difference-of-logits ratio, [N]: the margin in units of the largest less the third largest logit.
+
+    It is the same for logits that are shifted or scaled (Croce & Hein 2020, section 4.1).
+
+    Args:
+        logits: [N, C], C at least 3.
+        labels: [N] int64 in [0, C).
+
+    Raises:
+        UserError: there are fewer than 3 classes.
+    """
+    first, _, third = _largest(logits, 3, "DLR").unbind(1)
+    return _ratio(margin(logits, labels), first - third)
+
+
+def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
+    """Return the targeted difference-of-logits ratio, [N] (Croce & Hein 2020, section 4.3).
+
+    The unit is the largest logit less the mean of the third and the fourth, so that two classes alone cannot fix it.
+
+    Args:
+        logits: [N, C], C at least 4.
+        pairs: [N, 2] int64 in [0, C), label and target.
+
+    Raises:
+        UserError: there are fewer than 4 classes.
+    """
+    first, _, third, fourth = _largest(logits, 4, "targeted DLR").unbind(1)
+    return _ratio(targeted_margin(logits, pairs), first - (third + fourth) / 2)
+
+
+def _largest(logits: Tensor, count: int, loss: str) -> Tensor:
+    if logits.shape[1] < count:
+        raise UserError(
+            f"the model has {logits.shape[1]} classes, but the loss {loss} needs at least {count}: "
+            "take apgd-ce, or autoattack, which has a margin in its place"
+        )
+    return logits.topk(count, dim=1).values
+
+
+def _ratio(lead: Tensor, spread: Tensor) -> Tensor:
+    """Return `lead` / `spread`, also where logits are tied, or of any size, or -inf (classes that are ruled out)."""
+    lead = lead.nan_to_num()
+    # with too few classes left for a spread, the lead alone
+    spread = torch.where(spread.isfinite(), spread, 1.0)
+    # both in units of the larger, so that the paper's 1e-12 is small beside logits of every size
+    unit = torch.maximum(lead.abs(), spread).detach()
+    unit = torch.where(unit > torch.finfo(unit.dtype).tiny, unit, 1.0)
+    return (lead / unit) / (spread / unit + 1e-12)

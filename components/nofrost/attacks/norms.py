@@ -52,7 +52,11 @@ class Ball(ABC):
 
     @abstractmethod
     def random_inside(self, noise: Noise) -> Tensor:
-        """Return [N, C, H, W] images uniform in the ball, cut by the box."""
+        """Return [N, C, H, W] images all over the ball, cut by the box: where PGD starts.
+
+        In linf uniform; in l2 uniform in direction and in distance, as a point uniform in an l2 ball of many dimensions
+        would lie at its surface, from where few steps lead less far.
+        """
 
     @abstractmethod
     def random_boundary(self, noise: Noise) -> Tensor:
@@ -89,6 +93,8 @@ class L2Ball(Ball):
     """The change of an image has a Euclidean length of at most `eps`."""
 
     def project(self, points: Tensor) -> Tensor:
+        # the box first: what it cuts off is then not missing from the length, and a shorter change leaves it no more
+        points = points.clamp(0, 1)
         change = points - self.centre
         length = _length(change)
         # an image inside keeps its own bits, which centre + (point - centre) would not promise
@@ -104,8 +110,7 @@ class L2Ball(Ball):
 
     def random_inside(self, noise: Noise) -> Tensor:
         share = (noise.stream(0).uniform((), self.centre.dtype) + 1) / 2
-        radius = self.eps * share ** (1 / self.centre[0].numel())
-        return self.project(self.centre + per_image(radius) * self._random_direction(noise))
+        return self.project(self.centre + per_image(self.eps * share) * self._random_direction(noise))
 
     def random_boundary(self, noise: Noise) -> Tensor:
         return self.project(self.centre + self.eps * self._random_direction(noise))

@@ -18,7 +18,7 @@ from nofrost.attacks.registry import register
 class Pgd(ProjectedGradient):
     """Projected gradient ascent from random points of the ball (Madry et al. 2018; 001 §2.1, 002, 003).
 
-    A start is uniform in the ball and cut by the box before the first gradient.
+    A start is uniform in the ball (in l2: in direction and distance), and cut by the box before the first gradient.
 
     Args:
         restarts: how many starts, at least 1. Per image the first misclassified result is kept, or else the one with

@@ -29,18 +29,21 @@ class ProjectedGradient(Attack):
         early_stop: spend no further gradient on images that have a misclassified point. With ``keep="best"`` the first
             one is then returned, otherwise the one with the highest loss. With ``keep="last"`` the steps are always
             finished, and only further restarts are spared. The share of misclassified images is the same either way.
+        eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
     """
 
     steps: int = 20
     step_size: float | None = None
     keep: str = "best"
     early_stop: bool = True
+    eot: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.whole("steps", self.steps, minimum=1)
         settings.choice("keep", self.keep, ("best", "last"))
         settings.flag("early_stop", self.early_stop)
+        settings.whole("eot", self.eot, minimum=1)
         if self.step_size is not None:
             object.__setattr__(self, "step_size", settings.positive_pixels("step_size", self.step_size))
 
@@ -55,6 +58,10 @@ class ProjectedGradient(Attack):
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
         """Return what is maximised, [N]."""
         return error_log_odds(logits, goals)
+
+    def follow(self, gradient: Tensor, followed: Tensor | None) -> Tensor:
+        """Return what the next step climbs, from the gradient and what the last step followed, if there was one."""
+        return gradient
 
     def attempts(self) -> int:
         """Return how many times the ascent is run, each from another start."""
@@ -79,33 +86,36 @@ class ProjectedGradient(Attack):
         if self.keep == "best":
             return self._best_points(model, images, labels, noise)
         last = self._last_point(model, images, labels, noise)
-        return Found(last, *model.judge(last, labels, self.loss, self.goals(model, images, labels, noise)))
+        goals = self.goals(model, images, labels, noise)
+        return Found(last, *model.judge(last, labels, self.loss, goals, self.eot))
 
     def _last_point(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         ball = self.ball(images)
         goals = self.goals(model, images, labels, noise)
-        points = self.start(ball, noise)
+        points, course = self.start(ball, noise), None
         for _ in range(self.steps):
-            _, _, gradient = model.differentiate(points, labels, self.loss, goals)
-            points = self._step(ball, points, gradient)
+            _, _, gradient = model.differentiate(points, labels, self.loss, goals, self.eot)
+            course = self.follow(gradient, course)
+            points = self._step(ball, points, course)
         return points
 
     def _best_points(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Found:
         ball = self.ball(images)
         goals = self.goals(model, images, labels, noise)
-        points = self.start(ball, noise)
+        points, course = self.start(ball, noise), None
         search = Search(points, self.early_stop)
         for _ in range(self.steps):
-            loss, fooled, gradient = model.differentiate(points, labels, self.loss, goals)
+            loss, fooled, gradient = model.differentiate(points, labels, self.loss, goals, self.eot)
             search.record(points, loss, fooled)
+            course = self.follow(gradient, course)
             if (left := search.narrow()) is not None:
                 if len(left) == 0:
                     return search.result()
                 ball, labels, goals = ball[left], labels[left], goals[left]
-                points, gradient = points[left], gradient[left]
-            points = self._step(ball, points, gradient)
-        search.record(points, *model.judge(points, labels, self.loss, goals))
+                points, course = points[left], course[left]
+            points = self._step(ball, points, course)
+        search.record(points, *model.judge(points, labels, self.loss, goals, self.eot))
         return search.result()
 
-    def _step(self, ball: Ball, points: Tensor, gradient: Tensor) -> Tensor:
-        return ball.project(points + self.length() * ball.direction(gradient))
+    def _step(self, ball: Ball, points: Tensor, course: Tensor) -> Tensor:
+        return ball.project(points + self.length() * ball.direction(course))

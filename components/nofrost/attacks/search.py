@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,31 +92,34 @@ class Search:
         return self._all
 
 
-def in_restarts(
-    attempt: Callable[[Tensor, Tensor, Noise], Found],
-    images: Tensor,
-    labels: Tensor,
-    noise: Noise,
-    restarts: int,
-    early_stop: bool,
-) -> Tensor:
+Attempt = Callable[[Tensor, Tensor, Noise], Found]
+"""One run of an attack: from images [N, C, H, W], labels (int64, N rows) and noise to what it found."""
+
+
+def in_turn(attempts: Sequence[Attempt], images: Tensor, labels: Tensor, noise: Noise, early_stop: bool) -> Tensor:
     """Return the best points [N, C, H, W] of several attempts, each with other noise.
 
     Args:
-        attempt: one run, from images, labels and noise.
+        attempts: at least 1.
         images: [N, C, H, W].
-        labels: [N] int64.
+        labels: int64, N rows.
         noise: of the N images.
-        restarts: how many attempts, at least 1.
         early_stop: spend further attempts only on images without a misclassified point.
     """
-    best = attempt(images, labels, noise.stream(0))
-    for restart in range(1, restarts):
+    best = attempts[0](images, labels, noise.stream(0))
+    for turn, attempt in enumerate(attempts[1:], start=1):
         rows = (~best.fooled | (not early_stop)).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        again = attempt(images[rows], labels[rows], noise[rows].stream(restart))
+        again = attempt(images[rows], labels[rows], noise[rows].stream(turn))
         part = best[rows]
         part.improve(again.points, again.loss, again.fooled)
         best[rows] = part
     return best.points
+
+
+def in_restarts(
+    attempt: Attempt, images: Tensor, labels: Tensor, noise: Noise, restarts: int, early_stop: bool
+) -> Tensor:
+    """Return the best points of the same attempt, made `restarts` times; the rest as for `in_turn`."""
+    return in_turn([attempt] * restarts, images, labels, noise, early_stop)

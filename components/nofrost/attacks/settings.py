@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from fractions import Fraction
 
@@ -18,14 +19,14 @@ def pixels(setting: str, value: object) -> float:
     Raises:
         UserError: it is not a number, negative, or divides by zero.
     """
-    if isinstance(value, PixelFraction):
-        return float(value)
     if isinstance(value, bool) or value is None:
         raise UserError(f"{setting} is {value!r}: write a fraction of the pixel range such as 8/255")
     try:
-        return float(PixelFraction(str(value)))
+        return float(value if isinstance(value, PixelFraction) else PixelFraction(str(value)))
     except ValueError as error:
         raise UserError(f"{setting}: {error}") from None
+    except OverflowError:
+        raise UserError(f"{setting} is {value}: write a fraction of the pixel range such as 8/255") from None
 
 
 def positive_pixels(setting: str, value: object) -> float:
@@ -61,6 +62,17 @@ def share(setting: str, value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise UserError(f"{setting} is {value!r}: it must be a number from 0 to 1")
+    return float(value)
+
+
+def number(setting: str, value: object, minimum: float) -> float:
+    """Return `value`, a finite number of at least `minimum`, as a float.
+
+    Raises:
+        UserError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value < math.inf:
+        raise UserError(f"{setting} is {value!r}: it must be a number of at least {minimum:g}")
     return float(value)
 
 

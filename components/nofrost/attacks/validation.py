@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ def check_batch(images: Tensor, labels: Tensor, indices: Tensor | None) -> None:
         UserError: images are not floats [N, C, H, W] in [0, 1]; labels or indices are not int64 [N] on their device.
     """
     if not isinstance(images, Tensor) or images.dtype not in FLOATS or images.ndim != 4:
-        raise UserError(f"images are {_form(images)}: an attack needs floats [N, C, H, W] in [0, 1]")
+        raise UserError(f"images are {form_of(images)}: an attack needs floats [N, C, H, W] in [0, 1]")
     _check_column("labels", labels, images)
     if indices is not None:
         _check_column("indices", indices, images)
@@ -27,9 +29,23 @@ def check_batch(images: Tensor, labels: Tensor, indices: Tensor | None) -> None:
         _check_pixels(images)
 
 
+def check_budget(norm: str, eps: float, images: Tensor) -> None:
+    """Check that the radius `eps` is not longer than the diagonal of the pixel box of `images` [N, C, H, W].
+
+    Raises:
+        UserError: it is.
+    """
+    diagonal = math.sqrt(images.shape[1:].numel())
+    if norm == "l2" and eps > diagonal * (1 + _PIXEL_TOLERANCE):
+        raise UserError(
+            f"eps is {eps:g}, but no two images of shape {tuple(images.shape[1:])} are further apart than {diagonal:g} "
+            "in the norm l2: write a smaller one, such as 0.5"
+        )
+
+
 def _check_column(what: str, values: Tensor, images: Tensor) -> None:
     if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.ndim != 1:
-        raise UserError(f"{what} are {_form(values)}: an attack needs an int64 tensor [N]")
+        raise UserError(f"{what} are {form_of(values)}: an attack needs an int64 tensor [N]")
     if len(values) != len(images):
         raise UserError(f"there are {len(images)} images but {len(values)} {what}: give one for each image")
     if values.device != images.device:
@@ -47,7 +63,8 @@ def _check_pixels(images: Tensor) -> None:
     raise UserError("images hold NaN or infinite values: an attack needs pixels in [0, 1]")
 
 
-def _form(value: object) -> str:
+def form_of(value: object) -> str:
+    """Return in words what `value` is: of a tensor its dtype and shape."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"

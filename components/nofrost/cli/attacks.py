@@ -19,5 +19,5 @@ def attacks_list(as_json: bool) -> None:
     from nofrost.attacks import attack_names, attack_settings
 
     known = {name: attack_settings(name) for name in attack_names()}
-    lines = [f"{name:14} " + ", ".join(f"{key}={value}" for key, value in known[name].items()) for name in known]
+    lines = [f"{name:16} " + ", ".join(f"{key}={value}" for key, value in known[name].items()) for name in known]
     click.echo(json.dumps(known, indent=2) if as_json else "\n".join(lines))

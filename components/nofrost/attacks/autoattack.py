@@ -1,0 +1,81 @@
+"""AutoAttack: a fixed sequence of strong attacks, so that robust accuracies of different papers can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nofrost.attacks import settings
+from nofrost.attacks.apgd_dlr import ApgdMargin
+from nofrost.attacks.apgd_t import ApgdTMargin
+from nofrost.attacks.base import Attack
+from nofrost.attacks.registry import create_attack, register
+from nofrost.attacks.sequence import Sequence
+
+# Attacks in their order, with the settings that are not those of AutoAttack as a whole
+_VERSIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "standard": (("apgd-ce", {}), ("apgd-t", {}), ("fab-t", {}), ("square", {})),
+    "plus": (
+        ("apgd-ce", {"restarts": 5}),
+        ("apgd-dlr", {"restarts": 5}),
+        ("fab", {"restarts": 5}),
+        ("square", {}),
+        ("apgd-t", {}),
+        ("fab-t", {}),
+    ),
+    "rand": (("apgd-ce", {"eot": 20}), ("apgd-dlr", {"eot": 20})),
+}
+# What each member takes over from AutoAttack's own settings
+_TAKES = {
+    "apgd-ce": ("steps",),
+    "apgd-dlr": ("steps",),
+    "apgd-t": ("steps", "targets"),
+    "fab": ("steps",),
+    "fab-t": ("steps", "targets"),
+    "square": ("queries",),
+}
+
+
+@register("autoattack")
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(Sequence):
+    """The worst case over the attacks of AutoAttack (Croce & Hein 2020, section 5; versions and order of its code).
+
+    With other steps, queries or targets than its own it is no longer AutoAttack, and must not be called so in a report.
+    The difference-of-logits ratio needs 3 classes, the targeted one 4: on models with fewer the plain margin takes
+    its place, where AutoAttack's code would fail.
+
+    Args:
+        version: ``standard`` is APGD-CE, APGD-T, FAB-T and Square; ``plus`` adds APGD-DLR and untargeted FAB and gives
+            the untargeted ones 5 restarts; ``rand`` is for models that answer at random: APGD-CE and APGD-DLR on the
+            mean of 20 passes.
+        steps: of APGD and FAB, at least 1.
+        queries: of Square, at least 1.
+        targets: how many wrong classes APGD-T and FAB-T aim at, at least 1; at most all.
+    """
+
+    version: str = "standard"
+    steps: int = 100
+    queries: int = 5000
+    targets: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.choice("version of attack 'autoattack'", self.version, _VERSIONS)
+        for setting in ("steps", "queries", "targets"):
+            settings.whole(setting, getattr(self, setting), minimum=1)
+
+    def members(self, classes: int) -> Iterator[Attack]:
+        for name, own in _VERSIONS[self.version]:
+            given = own | {setting: getattr(self, setting) for setting in _TAKES[name]}
+            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, **given)
+
+
+def create_member(name: str, classes: int, **settings: Any) -> Attack:
+    """Return the attack `name`, or what stands in for it on a model with too few `classes` for its loss."""
+    if name == "apgd-dlr" and classes < 3:
+        return ApgdMargin(**settings)
+    if name == "apgd-t" and classes < 4:
+        return ApgdTMargin(**settings)
+    return create_attack(name, **settings)

@@ -1,0 +1,35 @@
+"""What paper 001 calls AA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nofrost.attacks import settings
+from nofrost.attacks.autoattack import create_member
+from nofrost.attacks.base import Attack
+from nofrost.attacks.registry import register
+from nofrost.attacks.sequence import Sequence
+
+
+@register("autoattack-paper")
+@dataclass(frozen=True, kw_only=True)
+class AutoAttackPaper(Sequence):
+    """The worst case over APGD-CE and APGD-DLR: the "AA" of 001, section 4.1, "fast version". It is not AutoAttack.
+
+    001 gives the steps of its white-box attacks as 20 and does not say whether "AA" has as many: we take it to. On
+    models with 2 classes the plain margin takes the place of the difference-of-logits ratio.
+
+    Args:
+        steps: of both attacks, at least 1.
+    """
+
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.whole("steps", self.steps, minimum=1)
+
+    def members(self, classes: int) -> Iterator[Attack]:
+        for name in ("apgd-ce", "apgd-dlr"):
+            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, steps=self.steps)

@@ -1,0 +1,56 @@
+"""Additive white Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nofrost.attacks import settings
+from nofrost.attacks.base import Attack
+from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.noise import Noise
+from nofrost.attacks.registry import register
+from nofrost.attacks.search import Found, in_restarts
+
+
+@register("awgn")
+@dataclass(frozen=True, kw_only=True)
+class Awgn(Attack):
+    """Additive white Gaussian noise, held in the ball and the box: the baseline that every attack must beat.
+
+    003 has no budget: it adds N(0, 1) to MNIST of unit variance (its section on input dimension) and a quarter of that
+    to normalised CIFAR-10 (its code), in pixels a deviation of about 0.31 and 0.06. To come as near as pixels in [0, 1]
+    allow, give that as `sigma` with ``norm="linf", eps=1``: then only the box cuts, which 003 leaves out.
+
+    Args:
+        sigma: standard deviation of the noise in pixels of [0, 1], more than 0. Default: for ``l2`` eps / sqrt(d) with
+            d values per image, so that its length is about `eps`; for ``linf`` eps / 2, so that 5 % is cut.
+        draws: how many draws, at least 1. Per image the first misclassified one is kept, or else the one with the
+            highest loss.
+    """
+
+    sigma: float | None = None
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.whole("draws", self.draws, minimum=1)
+        if self.sigma is not None:
+            object.__setattr__(self, "sigma", settings.positive_pixels("sigma", self.sigma))
+
+    def deviation(self, images: Tensor) -> float:
+        """Return the standard deviation of the noise for `images` [N, C, H, W], in pixels."""
+        if self.sigma is not None:
+            return self.sigma
+        return self.eps / 2 if self.norm == "linf" else self.eps / math.sqrt(images[0].numel())
+
+    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def draw(images: Tensor, labels: Tensor, noise: Noise) -> Found:
+            grain = noise.normal(images.shape[1:], images.dtype)
+            points = self.ball(images).project(images + self.deviation(images) * grain)
+            return Found(points, *model.judge(points, labels, error_log_odds))
+
+        return in_restarts(draw, images, labels, noise, self.draws, early_stop=True)

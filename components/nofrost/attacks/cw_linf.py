@@ -1,0 +1,36 @@
+"""Projected gradient descent on the margin between logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from nofrost.attacks import settings
+from nofrost.attacks.losses import margin
+from nofrost.attacks.pgd import Pgd
+from nofrost.attacks.registry import register
+
+
+@register("cw-linf")
+@dataclass(frozen=True, kw_only=True)
+class CwLinf(Pgd):
+    """PGD that maximises the margin between the best wrong logit and the label's, up to `confidence`.
+
+    The loss is that of Carlini & Wagner 2017, f6, the search is not theirs: what 001 and its peers report as CW.
+
+    Args:
+        confidence: by how much the wrong logit may lead before the loss stops rising, at least 0.
+    """
+
+    norms: ClassVar[tuple[str, ...]] = ("linf",)
+
+    confidence: float = 50.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.number("confidence", self.confidence, minimum=0)
+
+    def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
+        return margin(logits, goals).clamp(max=self.confidence)

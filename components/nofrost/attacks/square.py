@@ -1,0 +1,128 @@
+"""Square: a random search that sees only the model's outputs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nofrost.attacks import settings
+from nofrost.attacks.base import Attack
+from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.losses import margin
+from nofrost.attacks.noise import Noise
+from nofrost.attacks.registry import register
+from nofrost.attacks.search import Found, in_restarts
+from nofrost.attacks.square_walks import DRAW_BITS, WALKS
+
+# The windows' share of the pixels is halved after each of these queries; they are meant for 10,000
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_SCHEDULED = 10_000
+# Random numbers are drawn for so many queries at once
+_BLOCK = 32
+# Images that are done leave the batch once they are this share of it: the waste stays below it, and an accelerator
+# need not plan too many batch sizes
+_DONE_SHARE = 1 / 50
+
+
+def window_share(query: int, queries: int, initial_share: float, rescale: bool) -> float:
+    """Return which share of the pixels a window has at a `query`, counted from 0, the start.
+
+    Args:
+        query: from 1 to `queries` - 1.
+        queries: how many there are.
+        initial_share: that of the first windows.
+        rescale: stretch the schedule for 10,000 queries over `queries`.
+    """
+    scheduled = query * _SCHEDULED // queries if rescale else query
+    return float(initial_share / 2 ** bisect_left(_HALVINGS, scheduled))
+
+
+@register("square")
+@dataclass(frozen=True, kw_only=True)
+class Square(Attack):
+    """Random search with square windows on the margin between logits (Andriushchenko et al. 2020).
+
+    For ``linf`` it starts from vertical stripes and gives a window one sign per channel; for ``l2`` it starts from a
+    grid of bumps and moves what two windows have spent into one. A step that does not raise the margin is taken back.
+    An image is done once it is misclassified. Windows are drawn per image and may touch every border; in AutoAttack's
+    code all images share them and the last row and column are out of reach.
+
+    Args:
+        queries: how often a restart asks the model about an image, at least 1, the start included. AutoAttack asks
+            5,000 times, 001 asked 400 times.
+        restarts: how many random starts, at least 1; later ones only for images without a misclassified point.
+        initial_share: the share of the pixels in the first windows, in [0, 1]; the paper's p.
+        rescale_schedule: shrink windows over `queries` as the paper does over 10,000, as its authors' own code does.
+            Without it they shrink after the same number of queries always, as in AutoAttack.
+    """
+
+    queries: int = 5000
+    restarts: int = 1
+    initial_share: float = 0.8
+    rescale_schedule: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.whole("queries", self.queries, minimum=1)
+        settings.whole("restarts", self.restarts, minimum=1)
+        settings.share("initial_share", self.initial_share)
+        settings.flag("rescale_schedule", self.rescale_schedule)
+
+    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Found:
+            return self._attempt(model, images, labels, noise)
+
+        return in_restarts(attempt, images, labels, noise, self.restarts, early_stop=True)
+
+    def _attempt(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Found:
+        walk = WALKS[self.norm].begin(images, self.eps, noise.stream(0))
+        # its points are those of the walk, which changes them in place
+        best = Found(walk.points, *model.judge(walk.points, labels, margin))
+        survivors = _Survivors(best)
+        for query in range(1, self.queries):
+            block, place = divmod(query - 1, _BLOCK)
+            if place == 0:
+                draws = noise.stream(block + 1).integers((_BLOCK, walk.draws(images.shape[1])), 1 << DRAW_BITS)
+            if (left := survivors.narrow(best)) is not None:
+                if len(left) == 0:
+                    return survivors.everyone
+                labels, noise, draws, walk = labels[left], noise[left], draws[left], walk[left]
+                best = Found(walk.points, best.loss[left], best.fooled[left])
+            share = window_share(query, self.queries, self.initial_share, self.rescale_schedule)
+            walk.step(walk.side(share), draws[:, place])
+            loss, fooled = model.judge(walk.points, labels, margin)
+            accepted = ~best.fooled & (fooled | (loss > best.loss))
+            walk.settle(accepted)
+            best.loss, best.fooled = torch.where(accepted, loss, best.loss), best.fooled | fooled
+        return survivors.result(best)
+
+
+class _Survivors:
+    """What was found for all images, while the search goes on with those that are not done.
+
+    Args:
+        best: of all images; later changes of it are seen until some images leave.
+    """
+
+    def __init__(self, best: Found) -> None:
+        self.everyone = best
+        self._rows = torch.arange(len(best.loss), device=best.loss.device)
+
+    def narrow(self, best: Found) -> Tensor | None:
+        """Return the positions of those to go on with, among those worked on; None to go on with all of them."""
+        done = int(best.fooled.sum())
+        if done < max(1, _DONE_SHARE * len(best.fooled)):
+            return None
+        left = (~best.fooled).nonzero().squeeze(1)
+        self.result(best)
+        self._rows = self._rows[left]
+        return left
+
+    def result(self, best: Found) -> Found:
+        """Return what was found for all images, `best` being that of those worked on."""
+        if best is not self.everyone:
+            self.everyone[self._rows] = best
+        return self.everyone
