@@ -91,3 +91,23 @@ def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
         raise ValueError("a mean needs at least one value")
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return float(np.mean(values)), deviation
+
+
+def mean_interval(
+    values: NDArray[np.float64], confidence: float = 0.95
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return mean, sample standard deviation (ddof = 1) and Student's interval of the mean; None for a single value.
+
+    Args:
+        values: [N], finite, N at least 1, such as a property of each image.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    from scipy.special import stdtrit
+
+    mean, deviation = mean_and_deviation(values.tolist())
+    if deviation is None:
+        return mean, None, None, None
+    half = float(stdtrit(len(values) - 1, 0.5 + confidence / 2)) * deviation / math.sqrt(len(values))
+    return mean, deviation, mean - half, mean + half

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from nofrost.errors import RunFailedError, UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path)
@@ -42,3 +47,18 @@ def common(*, study: bool = True) -> Callable[[F], F]:
 def print_result(metrics: dict[str, Any], out: Path, summary: str, as_json: bool) -> None:
     """Print the metrics of a command as JSON, or one line about them."""
     click.echo(json.dumps(metrics, indent=2) if as_json else f"{out}: {summary}")
+
+
+@contextmanager
+def one_voice() -> Iterator[bool]:
+    """Among processes that torchrun started let the first alone tell what went wrong; the others end without a word.
+
+    Yields whether this is the first, which prints the result too.
+    """
+    leads = os.environ.get("RANK", "0") == "0"
+    try:
+        yield leads
+    except (UserError, RunFailedError) as error:
+        if leads:
+            raise
+        sys.exit(2 if isinstance(error, UserError) else 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nofrost.cli.options import FOLDER, common, print_result
+from nofrost.cli.options import FOLDER, common, one_voice, print_result
 from nofrost.errors import UserError
 
 
@@ -101,8 +101,17 @@ def train(
 @click.option(
     "--dataset", type=FOLDER, required=True, help="Output folder of `nofrost prepare`; its test split is used."
 )
+@click.option("--checkpoint", type=FOLDER, help="Output folder of `nofrost train`, or a .safetensors file.")
 @click.option(
-    "--checkpoint", type=FOLDER, required=True, help="Output folder of `nofrost train`, or a .safetensors file."
+    "--model",
+    metavar="MODULE:FUNCTION|FILE.py:FUNCTION",
+    help="Instead of --checkpoint: code that returns a torch.nn.Module from images in [0, 1] to logits. It is run.",
+)
+@click.option(
+    "--set-model",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What that function is called with, such as depth=18. May be given often.",
 )
 @click.option(
     "--shard",
@@ -123,7 +132,9 @@ def evaluate(
     as_json: bool,
     suite_name: str,
     dataset: Path,
-    checkpoint: Path,
+    checkpoint: Path | None,
+    model: str | None,
+    set_model: tuple[str, ...],
     shard: str | None,
     merge: tuple[Path, ...],
     out: Path,
@@ -134,24 +145,43 @@ def evaluate(
 
     Over two machines: add --shard 0/2 --out part-0 on one and --shard 1/2 --out part-1 on the other, then --merge
     part-0 --merge part-1 --out runs/mine-ood, all else being equal.
+
+    Over the GPUs of one machine: torchrun --nproc-per-node 2 -m nofrost evaluate ..., all else being equal.
     """
     if shard is not None and merge:
         raise UserError("--shard measures one part and --merge joins all parts: give one of the two")
     from nofrost import evaluate as stage
     from nofrost.config import AdversarialSuite, suite_of
 
-    suite = suite_of(study_name, suite_name, overrides)
-    part = None if shard is None else stage.Shard.parse(shard)
-    if isinstance(suite, AdversarialSuite):
-        if merge:
-            metrics = stage.merge_adversarial(dataset, checkpoint, suite, merge, out)
+    with one_voice() as leads:
+        suite = suite_of(study_name, suite_name, overrides)
+        source = _source(checkpoint, model, set_model)
+        part = None if shard is None else stage.Shard.parse(shard)
+        if isinstance(suite, AdversarialSuite):
+            if merge:
+                metrics = stage.merge_adversarial(dataset, source, suite, merge, out)
+            else:
+                metrics = stage.run_adversarial(dataset, source, suite, out, part)
+        elif merge:
+            metrics = stage.merge_ood(dataset, source, suite, merge, out)
         else:
-            metrics = stage.run_adversarial(dataset, checkpoint, suite, out, part)
-    elif merge:
-        metrics = stage.merge_ood(dataset, checkpoint, suite, merge, out)
-    else:
-        metrics = stage.run_ood(dataset, checkpoint, suite, out, part)
-    print_result(metrics, out, _evaluated(metrics), as_json)
+            metrics = stage.run_ood(dataset, source, suite, out, part)
+    if leads:
+        print_result(metrics, out, _evaluated(metrics), as_json)
+
+
+def _source(checkpoint: Path | None, model: str | None, settings: tuple[str, ...]) -> Any:
+    """Return where the model comes from: the path of a checkpoint, or a function that makes it."""
+    if (checkpoint is None) == (model is None):
+        raise UserError("name the model by one of --checkpoint and --model")
+    if model is None:
+        if settings:
+            raise UserError("--set-model is for the function of --model: leave it out with --checkpoint")
+        return checkpoint
+    from nofrost.config.loading import overridden
+    from nofrost.models.reference import Reference
+
+    return Reference(model, overridden({}, settings, "--set-model"))
 
 
 def _evaluated(metrics: dict[str, Any]) -> str:
@@ -162,7 +192,13 @@ def _evaluated(metrics: dict[str, Any]) -> str:
         shown = {name: value["accuracy"] for name, value in metrics["accuracy"].items()}
     else:
         shown = {"clean": metrics["clean"]["accuracy"], "mean over corruptions": metrics["mean_accuracy"]}
-    return ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in shown.items()) + f" of {images}"
+    accuracies = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in shown.items())
+    return f"{accuracies} of {images}{_alarms(metrics)}"
+
+
+def _alarms(metrics: dict[str, Any]) -> str:
+    raised = [f"{alarm['status']} {alarm['name']}" for alarm in metrics.get("alarms", ()) if alarm["status"] != "pass"]
+    return f"; alarms: {', '.join(raised)}" if raised else ""
 
 
 @click.command()

@@ -11,39 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite
-from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks
+from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks, merge, run
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.plan import Plan, make_plan
 from nofrost.evaluate.result import RobustnessResult
 from nofrost.evaluate.robustness import measure, tasks
 from nofrost.evaluate.sample import spaced_rows
 from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.stage_files import EXAMPLES, channels_last, read_inputs
+from nofrost.evaluate.stage_files import EXAMPLES, Source, channels_last, read_inputs
 
 
 def run_adversarial(
-    dataset: Path, checkpoint: Path, suite: AdversarialSuite, out: Path, shard: Shard | None = None
+    dataset: Path, model: Source, suite: AdversarialSuite, out: Path, shard: Shard | None = None
 ) -> dict[str, Any]:
-    """Attack the model of `checkpoint` on the test split of `dataset`; write the result to the folder `out`.
+    """Attack a model on the test split of `dataset`; write the result to the folder `out`.
 
-    Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz`` and ``record.json``. A killed run goes on from
-    its last finished attack and gives the same numbers.
+    Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz``, ``record.json`` and, for properties of the
+    model's layers, ``properties.npz``. A killed run goes on from its last finished batch and gives the same numbers.
+    Under torchrun the processes share the work, and only the first returns the metrics of the whole.
 
     Args:
         dataset: output folder of prepare.
-        checkpoint: output folder of train; its best checkpoint is evaluated.
+        model: output folder of train, whose best checkpoint is evaluated, a checkpoint, or a function that makes it.
         shard: measure only these images, for :func:`merge_adversarial`. Accuracies, alarms and examples are left to
             it: ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
 
     Raises:
         UserError: an input is missing or damaged, they do not fit each other, or the suite names what there is not.
     """
-    evaluation = _evaluation(dataset, checkpoint, suite)
-    return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
+    return run(lambda: _evaluation(dataset, model, suite), out, shard)
 
 
 def merge_adversarial(
-    dataset: Path, checkpoint: Path, suite: AdversarialSuite, shards: Sequence[Path], out: Path
+    dataset: Path, model: Source, suite: AdversarialSuite, shards: Sequence[Path], out: Path
 ) -> dict[str, Any]:
     """Write to the folder `out` what :func:`run_adversarial` would have without shards, byte for byte.
 
@@ -51,18 +51,18 @@ def merge_adversarial(
     kind.
 
     Args:
-        dataset, checkpoint, suite: those of the shards.
+        dataset, model, suite: those of the shards.
         shards: output folders of all shards, in any order.
 
     Raises:
         UserError: as :func:`run_adversarial`, or these are not all shards of this evaluation, each of them once.
     """
-    return _evaluation(dataset, checkpoint, suite).merge(shards, out)
+    return merge(lambda: _evaluation(dataset, model, suite), shards, out)
 
 
-def _evaluation(dataset: Path, checkpoint: Path, suite: AdversarialSuite) -> _Adversarial:
+def _evaluation(dataset: Path, model: Source, suite: AdversarialSuite) -> _Adversarial:
     plan = make_plan(suite)
-    return _Adversarial(suite, read_inputs(dataset, checkpoint), plan)
+    return _Adversarial(suite, read_inputs(dataset, model, suite), plan)
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,12 @@ class _Adversarial(Evaluation[AdversarialSuite]):
     plan: Plan
 
     def tasks(self, measurement: Measurement) -> Tasks:
-        return tasks(measurement, self.plan)
+        return tasks(measurement, self.suite, self.plan)
 
     def findings(self, measurement: Measurement) -> Findings:
         result = measure(measurement, self.suite, self.plan)
-        return Findings(result.metrics(), result.arrays(), _examples(measurement, self.plan, result))
+        examples = _examples(measurement, self.plan, result)
+        return Findings(result.metrics(), result.arrays(), examples, result.layers.arrays())
 
 
 def _examples(measurement: Measurement, plan: Plan, result: RobustnessResult) -> dict[str, NDArray[Any]]:

@@ -2,88 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from nofrost import models
+from nofrost.attacks.classifier import NoGradientError
 from nofrost.errors import UserError
-from nofrost.evaluate.numerics import evaluation_mode, exact_float32
+from nofrost.evaluate.engine import Engine
 from nofrost.evaluate.plan import Condition
-from nofrost.evaluate.sample import Rows, Sample, batches
-from nofrost.evaluate.store import ConditionStore
-from nofrost.telemetry import Progress
+from nofrost.evaluate.sample import Flags, Rows
 
 Branch = Literal["clean", "adversarial"]
 BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
 """The branches of a mixture-BN model; None stands for the mixture that it is deployed with."""
 
 
-class Silent:
-    """A progress that nobody sees."""
+class Measurement(Engine):
+    """What a model gets right. Every count is over all N images.
 
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Do nothing."""
-
-
-@dataclass
-class Measurement:
-    """A model, the images it is measured on, and what has been measured so far.
-
-    Work inside :meth:`ready`. Every count is over all N images; an image that the model gets wrong when clean is wrong
-    under every attack and is not attacked. The others are attacked batch by batch of the N images, so that what else
-    is in a batch depends on that batch alone.
+    An image that the model gets wrong when clean is wrong under every attack and is not attacked.
     """
-
-    model: nn.Module
-    sample: Sample
-    batch_size: int
-    device: torch.device
-    store: ConditionStore
-    progress: Progress = field(default_factory=Silent)
-
-    @contextmanager
-    def ready(self) -> Iterator[None]:
-        """Put torch and the model in the state in which numbers are measured; put both back after.
-
-        Raises:
-            UserError: inside, the device's memory did not hold a batch.
-        """
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            exact_float32(self.device),
-            evaluation_mode(self.model, self.device),
-        ):
-            try:
-                yield
-            except torch.OutOfMemoryError:
-                raise UserError(
-                    f"the memory of {self.device} does not hold {self.batch_size} images: lower the suite's batch_size"
-                ) from None
 
     def predictions(self, branch: Branch | None = None) -> NDArray[np.int64]:
         """Return the classes [N] that the model gives the clean images."""
-        return self.store.get(task_name(None, branch), lambda: self._predict_all(branch))
 
-    def correct(self, branch: Branch | None = None) -> NDArray[np.bool_]:
+        def predict(images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+            with self._on(branch):
+                return self.classify(images, "clean images")
+
+        return self.per_image(task_name(None, branch), predict, dtype=np.int64, title="clean images")
+
+    def correct(self, branch: Branch | None = None) -> Flags:
         """Return whether the model is right on each clean image, [N]."""
         return np.equal(self.predictions(branch), self.sample.labels)
 
-    def attacked(self, condition: Condition, branch: Branch | None = None) -> NDArray[np.bool_]:
+    def attacked(self, condition: Condition, branch: Branch | None = None) -> Flags:
         """Return whether the model is still right on each image [N] after the attack.
+
+        In a cascade (``condition.after``) that is: after this attack and all those before it.
 
         Args:
             condition: the attack and its budget.
             branch: of a mixture-BN model; model and attacker both use it.
         """
-        return self.store.get(task_name(condition, branch), lambda: self._attack_all(condition, branch))
+        right = self.correct(branch) if condition.after is None else self.attacked(condition.after, branch)
+        return self._let_loose(task_name(condition, branch), condition, right, attacker=branch, judge=branch)
+
+    def attacked_through(self, condition: Condition, branch: Branch) -> Flags:
+        """Return whether a mixture-BN model, as deployed, is still right on each image [N] that was made against one
+        of its branches: what an attacker finds who sees that branch alone."""
+        right = self.correct() if condition.after is None else self.attacked_through(condition.after, branch)
+        return self._let_loose(through_name(condition, branch), condition, right, attacker=branch, judge=None)
+
+    def _let_loose(
+        self, name: str, condition: Condition, right: Flags, *, attacker: Branch | None, judge: Branch | None
+    ) -> Flags:
+        def still_right(images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+            with self._on(attacker):
+                adversarial = self._attack(condition, images, labels, indices)
+            with self._on(judge):
+                return self.classify(adversarial, f"images attacked by {condition.attack.name}") == labels
+
+        seen = "" if attacker is None else f", {'' if judge else 'through the '}{attacker} branch"
+        title = f"{_in_words(condition)}{seen}"
+        return self.per_image(name, still_right, dtype=np.bool_, start=right, rows=right, title=title)
 
     def adversarial(self, condition: Condition, rows: Rows) -> torch.Tensor:
         """Return the adversarial images of these rows, float32 [n, C, H, W] on the CPU, right or wrong when clean."""
@@ -105,34 +91,13 @@ class Measurement:
             raise UserError(f"the model returned NaN or infinity on {what}: check its weights and its layers")
         return logits.argmax(1)
 
-    def _predict_all(self, branch: Branch | None) -> NDArray[np.int64]:
-        classes = np.empty(len(self.sample), dtype=np.int64)
-        with self._on(branch):
-            for rows in batches(np.arange(len(self.sample)), self.batch_size):
-                images, _, _ = self.sample.batch(rows, self.device)
-                classes[rows] = self.classify(images, "clean images").cpu().numpy()
-                self.progress.advance(len(rows))
-        return classes
-
-    def _attack_all(self, condition: Condition, branch: Branch | None) -> NDArray[np.bool_]:
-        right = self.correct(branch).copy()
-        note = f"{condition.attack.name}, {condition.norm} {float(condition.eps):.4g}"
-        with self._on(branch):
-            for rows in batches(np.arange(len(right)), self.batch_size):
-                part = rows[right[rows]]
-                if len(part):
-                    images, labels, indices = self.sample.batch(part, self.device)
-                    adversarial = self._attack(condition, images, labels, indices)
-                    classes = self.classify(adversarial, f"images attacked by {condition.attack.name}")
-                    right[part] = (classes == labels).cpu().numpy()
-                self.progress.advance(len(rows), note)
-        return right
-
     def _attack(
         self, condition: Condition, images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor
     ) -> torch.Tensor:
         try:
             adversarial = condition.create()(self.model, images, labels, indices=indices)
+        except NoGradientError:
+            return images  # found nothing: attacks without gradients go on, and the alarm gradients-not-zero fails
         except UserError as error:
             raise UserError(f"suite key {condition.key}: {error}") from None
         check_inside(adversarial, images, condition)
@@ -159,3 +124,18 @@ def task_name(condition: Condition | None, branch: Branch | None) -> str:
     """Return the name under which a measurement is stored; no condition means the predictions on clean images."""
     name = "predictions" if condition is None else condition.name
     return name if branch is None else f"{name}-{branch}-branch"
+
+
+def _in_words(condition: Condition) -> str:
+    settings = "".join(f", {name} {value}" for name, value in condition.attack.settings().items())
+    return f"{condition.attack.name}{settings}, {condition.norm} {float(condition.eps):.4g}"
+
+
+def through_name(condition: Condition, branch: Branch) -> str:
+    """Return the name under which :meth:`Measurement.attacked_through` is stored."""
+    return f"{condition.name}-{through_condition(branch)}"
+
+
+def through_condition(branch: Branch) -> str:
+    """Return the condition under which results name what attackers find who see one branch alone."""
+    return f"through-{branch}-branch"

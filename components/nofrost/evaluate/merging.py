@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from nofrost.data.split import read_array
 from nofrost.errors import UserError
 from nofrost.evaluate.measurement import Measurement
+from nofrost.evaluate.protocol import DEVICES, of_all_shards
 from nofrost.evaluate.sample import Rows
 from nofrost.evaluate.shard import Shard
 from nofrost.evaluate.stage_files import CONDITIONS
@@ -49,6 +49,29 @@ def in_order(folders: Sequence[Path], record: Mapping[str, Any]) -> list[Path]:
     return [found[Shard(index, count)] for index in range(count)]
 
 
+def is_finished(folder: Path, shard: Shard, record: Mapping[str, Any]) -> bool:
+    """Return whether a folder holds this very shard of this very evaluation."""
+    try:
+        return _shard_of(folder, record) == shard
+    except UserError:
+        return False
+
+
+def recorded_batch_size(folders: Sequence[Path]) -> int | None:
+    """Return how many images the first of these shards measured at once; None where that cannot be told."""
+    try:
+        size = read_json(folders[0] / RECORD)["protocol"]["batch_size"]
+    except (UserError, IndexError, KeyError, TypeError):
+        return None  # it is refused, with the reason, by `in_order`
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def record_of_all(record: dict[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
+    """Return what ``record.json`` of the whole holds: every device that took part in the shards is named."""
+    protocols = [read_json(folder / RECORD)["protocol"] for folder in folders]
+    return {**record, "protocol": of_all_shards(record["protocol"], protocols)}
+
+
 def take_over(folders: Sequence[Path], names: Iterable[str], measurement: Measurement) -> None:
     """Put what all shards measured into the store of `measurement`, as if it had been measured there.
 
@@ -62,7 +85,8 @@ def take_over(folders: Sequence[Path], names: Iterable[str], measurement: Measur
     shards = (Shard(index, len(folders)) for index in range(len(folders)))
     rows = [shard.rows(len(measurement.sample), measurement.batch_size) for shard in shards]
     for name in names:
-        measurement.store.get(name, partial(_joined, f"{name}.npy", folders, rows))
+        if name not in measurement.store:
+            measurement.store[name] = _joined(f"{name}.npy", folders, rows)
 
 
 def _joined(file: str, folders: Sequence[Path], rows: Sequence[Rows]) -> NDArray[Any]:
@@ -82,7 +106,7 @@ def _shard_of(folder: Path, record: Mapping[str, Any]) -> Shard:
     if not isinstance(made, dict) or "shard" not in made:
         raise UserError(f"{folder} holds no shard of an evaluation: make one with `nofrost evaluate --shard 0/3`")
     shard = Shard.parse(str(made.pop("shard")))
-    difference = _difference(made, record)
+    difference = _difference(made, record, but=DEVICES)
     if difference is not None:
         raise UserError(
             f"{folder} holds a shard of another evaluation ({difference}): merge it with the suite, dataset and "
@@ -91,10 +115,10 @@ def _shard_of(folder: Path, record: Mapping[str, Any]) -> Shard:
     return shard
 
 
-def _difference(there: Any, here: Any, key: str = "") -> str | None:
-    """Return in words the first value that differs; None when all are equal."""
+def _difference(there: Any, here: Any, key: str = "", *, but: str) -> str | None:
+    """Return in words the first value that differs, keys called `but` aside; None when all others are equal."""
     if not (isinstance(there, dict) and isinstance(here, Mapping)):
         return None if there == here else f"{key} is {there!r} there and {here!r} here"
-    names = dict.fromkeys((*here, *there))
-    differences = (_difference(there.get(name), here.get(name), f"{key}.{name}".lstrip(".")) for name in names)
-    return next((each for each in differences if each is not None), None)
+    names = [name for name in dict.fromkeys((*here, *there)) if name != but]
+    found = (_difference(there.get(name), here.get(name), f"{key}.{name}".lstrip("."), but=but) for name in names)
+    return next((each for each in found if each is not None), None)

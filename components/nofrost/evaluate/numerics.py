@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -29,6 +29,15 @@ def exact_float32(device: torch.device) -> Iterator[None]:
         yield
 
 
+def state_of_float32(device: torch.device) -> dict[str, bool]:
+    """Return what of the settings of :func:`exact_float32` is so at this moment, read back from torch."""
+    return {
+        "tf32": any(getattr(holder, name) not in (False, "ieee") for holder, name, _ in _full_precision()),
+        "autocast": torch.is_autocast_enabled(device.type),
+        "deterministic": bool(torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark),
+    }
+
+
 def _full_precision() -> list[tuple[Any, str, Any]]:
     """Return (holder, attribute, value) of the settings that keep float32 products in float32.
 
@@ -52,6 +61,18 @@ def _setting(holder: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(holder, name, before)
+
+
+class FromCallable(nn.Module):
+    """A module around any callable that maps images to logits."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Ask the callable."""
+        return self._function(images)
 
 
 @contextmanager

@@ -9,32 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nofrost.config import OodSuite
 from nofrost.errors import UserError
-from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks
+from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks, merge, run
 from nofrost.evaluate.measurement import Measurement, task_name
 from nofrost.evaluate.result import proportion
-from nofrost.evaluate.robustness import check_model
-from nofrost.evaluate.sample import Flags, Rows, batches
+from nofrost.evaluate.sample import Flags, Rows
 from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.stage_files import Inputs, channels_last, read_inputs
+from nofrost.evaluate.stage_files import Inputs, Source, channels_last, read_inputs
 from nofrost.statistics import wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
 Corrupted = tuple[str, int]  # name and severity
 
 
-def run_ood(dataset: Path, checkpoint: Path, suite: OodSuite, out: Path, shard: Shard | None = None) -> dict[str, Any]:
-    """Count what the model of `checkpoint` gets right on corrupted test images; write the result to the folder `out`.
+def run_ood(dataset: Path, model: Source, suite: OodSuite, out: Path, shard: Shard | None = None) -> dict[str, Any]:
+    """Count what a model gets right on corrupted test images; write the result to the folder `out`.
 
     Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz`` and ``record.json``. A killed run goes on from
-    its last finished corruption and severity and gives the same numbers.
+    its last finished batch and gives the same numbers. Under torchrun the processes share the work.
 
     Args:
         dataset: output folder of prepare.
-        checkpoint: output folder of train; its best checkpoint is evaluated.
+        model: output folder of train, whose best checkpoint is evaluated, a checkpoint, or a function that makes it.
         shard: measure only these images, for :func:`merge_ood`. Accuracies and examples are left to it:
             ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
 
@@ -42,25 +42,24 @@ def run_ood(dataset: Path, checkpoint: Path, suite: OodSuite, out: Path, shard: 
         UserError: an input is missing or damaged, they do not fit each other, or the suite names a corruption or
             severity that there is not.
     """
-    evaluation = _evaluation(dataset, checkpoint, suite)
-    return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
+    return run(lambda: _evaluation(dataset, model, suite), out, shard)
 
 
-def merge_ood(dataset: Path, checkpoint: Path, suite: OodSuite, shards: Sequence[Path], out: Path) -> dict[str, Any]:
+def merge_ood(dataset: Path, model: Source, suite: OodSuite, shards: Sequence[Path], out: Path) -> dict[str, Any]:
     """Write to the folder `out` what :func:`run_ood` would have without shards, byte for byte.
 
     Args:
-        dataset, checkpoint, suite: those of the shards.
+        dataset, model, suite: those of the shards.
         shards: output folders of all shards, in any order.
 
     Raises:
         UserError: as :func:`run_ood`, or these are not all shards of this evaluation, each of them once.
     """
-    return _evaluation(dataset, checkpoint, suite).merge(shards, out)
+    return merge(lambda: _evaluation(dataset, model, suite), shards, out)
 
 
-def _evaluation(dataset: Path, checkpoint: Path, suite: OodSuite) -> _Ood:
-    inputs = read_inputs(dataset, checkpoint)
+def _evaluation(dataset: Path, model: Source, suite: OodSuite) -> _Ood:
+    inputs = read_inputs(dataset, model, suite)
     return _Ood(suite, inputs, _conditions(suite, inputs))
 
 
@@ -76,7 +75,6 @@ class _Ood(Evaluation[OodSuite]):
         return {task_name(None, None): measurement.predictions, **each}
 
     def findings(self, measurement: Measurement) -> Findings:
-        check_model(measurement)
         clean = measurement.correct()
         flags = {condition: _corrupted(measurement, self.suite, condition) for condition in self.conditions}
         metrics = _metrics(self.suite, measurement, clean, flags)
@@ -101,19 +99,13 @@ def _name(condition: Corrupted) -> str:
 
 def _corrupted(measurement: Measurement, suite: OodSuite, condition: Corrupted) -> Flags:
     """Return whether the model is right on each corrupted image, [N], measuring it unless an earlier run has."""
-    return measurement.store.get(_name(condition), lambda: _measure(measurement, suite, condition))
-
-
-def _measure(measurement: Measurement, suite: OodSuite, condition: Corrupted) -> Flags:
     name, severity = condition
-    sample = measurement.sample
-    right = np.empty(len(sample), dtype=np.bool_)
-    for rows in batches(np.arange(len(sample)), measurement.batch_size):
-        images = corrupt(sample.read(rows), name, severity, seed=suite.seed, indices=sample.indices[rows])
-        classes = measurement.classify(images.to(measurement.device), f"images with {name}")
-        right[rows] = classes.cpu().numpy() == sample.labels[rows]
-        measurement.progress.advance(len(rows), f"{name} {severity}")
-    return right
+
+    def right(images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        corrupted = corrupt(images, name, severity, seed=suite.seed, indices=indices)
+        return measurement.classify(corrupted, f"images with {name}") == labels
+
+    return measurement.per_image(_name(condition), right, dtype=np.bool_, title=f"{name} {severity}")
 
 
 def _metrics(suite: OodSuite, measurement: Measurement, clean: Flags, flags: dict[Corrupted, Flags]) -> dict[str, Any]:

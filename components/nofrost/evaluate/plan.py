@@ -13,19 +13,21 @@ from nofrost import attacks
 from nofrost.config import AdversarialSuite, AttackSpec, PixelFraction, Threat
 from nofrost.errors import UserError
 
-RESERVED = ("clean", "worst-case")
+RESERVED = ("clean", "worst-case", "through-clean-branch", "through-adversarial-branch")
 WHOLE_RANGE = Fraction(1)  # the linf budget that reaches every image
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One attack at one budget. Two with equal attack, norm, eps and seed are one measurement, wherever they stand.
+    """One attack at one budget. Two that are equal in all but their key are one measurement, wherever they stand.
 
     Args:
         key: where the suite names it, for error messages.
         attack: name and settings.
         norm, eps: the threat, `eps` in pixels of [0, 1].
         seed: of the attack's random choices.
+        after: the attack before it in a cascade: this one is let loose only on what that one left right. None: on
+            every image that is right when clean.
     """
 
     key: str = field(compare=False)
@@ -33,6 +35,7 @@ class Condition:
     norm: str
     eps: Fraction
     seed: int
+    after: Condition | None = None
 
     def create(self) -> attacks.Attack:
         """Return the attack.
@@ -50,7 +53,8 @@ class Condition:
     def name(self) -> str:
         """A file name that is the same for equal conditions."""
         settings = {name: str(value) for name, value in self.attack.settings().items()}
-        identity = json.dumps([self.attack.name, settings, self.norm, str(self.eps), self.seed], sort_keys=True)
+        before = self.after.name if self.after else None
+        identity = json.dumps([self.attack.name, settings, self.norm, str(self.eps), self.seed, before], sort_keys=True)
         return f"{self.attack.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
@@ -81,7 +85,8 @@ class BudgetPoint:
 class Plan:
     """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve.
 
-    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch.
+    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch; in a cascade they are
+    one of their own.
     """
 
     attacks: dict[str, Condition]
@@ -104,21 +109,41 @@ def make_plan(suite: AdversarialSuite) -> Plan:
     for name in suite.attacks:
         if name in RESERVED:
             raise UserError(f"suite key attacks.{name}: the name is that of a result: choose another")
-    threat = suite.threat
-    by_name = {
-        name: Condition(f"attacks.{name}", spec, threat.norm, threat.eps.value, suite.seed)
-        for name, spec in suite.attacks.items()
-    }
     chosen = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
     plan = Plan(
-        attacks=by_name,
-        branch_attacks={name: by_name[name] for name in chosen},
+        attacks=_attacks(suite, suite.attacks),
+        branch_attacks=_attacks(suite, [name for name in suite.attacks if name in chosen]),
         steps=_steps(suite),
         budgets=_budgets(suite),
     )
-    for condition in plan.conditions():
+    for condition in (*plan.conditions(), *property_attacks(suite).values()):
         condition.create()
     return plan
+
+
+def property_attacks(suite: AdversarialSuite) -> dict[str, Condition]:
+    """Return the attacks that properties of the suite are measured with: by the property, at the suite's threat."""
+    if suite.properties is None:
+        return {}
+    chosen = {"model_smoothness": suite.properties.model_smoothness, "batch_norm": suite.properties.batch_norm}
+    threat = suite.threat
+    return {
+        name: Condition(f"properties.{name}.attack", spec.attack, threat.norm, threat.eps.value, suite.seed)
+        for name, spec in chosen.items()
+        if spec is not None and spec.attack is not None
+    }
+
+
+def _attacks(suite: AdversarialSuite, names: Iterable[str]) -> dict[str, Condition]:
+    """Return the conditions of these attacks; in a cascade each comes after the one before."""
+    threat = suite.threat
+    conditions: dict[str, Condition] = {}
+    before: Condition | None = None
+    for name in names:
+        spec = suite.attacks[name]
+        conditions[name] = Condition(f"attacks.{name}", spec, threat.norm, threat.eps.value, suite.seed, before)
+        before = conditions[name] if suite.cascade else None
+    return conditions
 
 
 def _steps(suite: AdversarialSuite) -> dict[int, Condition]:
@@ -126,7 +151,7 @@ def _steps(suite: AdversarialSuite) -> dict[int, Condition]:
     if curve is None:
         return {}
     threat, key = suite.threat, "steps_curve"
-    specs = {steps: AttackSpec(name=curve.attack, steps=steps) for steps in sorted(set(curve.steps))}
+    specs = {steps: curve.attack.model_copy(update={"steps": steps}) for steps in sorted(set(curve.steps))}
     return {steps: Condition(key, spec, threat.norm, threat.eps.value, suite.seed) for steps, spec in specs.items()}
 
 

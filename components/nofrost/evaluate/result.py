@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite
 from nofrost.evaluate.alarms import Alarm
-from nofrost.evaluate.plan import BudgetPoint
+from nofrost.evaluate.card import make_card
+from nofrost.evaluate.judgement import not_converged
+from nofrost.evaluate.plan import BudgetPoint, make_plan
+from nofrost.evaluate.properties import LayerStatistics
+from nofrost.evaluate.properties.per_image import summaries
 from nofrost.evaluate.sample import Flags, Sample
 from nofrost.statistics import Proportion
 
@@ -21,12 +25,17 @@ class RobustnessResult:
     """What was measured on N images.
 
     Args:
-        flags: by condition, [N] whether the model is right: ``clean``, every attack by its name in the suite, and
-            ``worst-case`` (right when clean and under every attack).
+        flags: by condition, [N] whether the model is right: ``clean``, every attack by its name in the suite (in a
+            cascade also under all attacks before it), and ``worst-case`` (right when clean and under every attack). Of
+            a mixture-BN model also ``through-clean-branch`` and ``through-adversarial-branch``: whether the deployed
+            mixture is right on what all attacks make who see that branch alone; the worst case is over these too.
         branches: the same for each branch of a mixture-BN model, without ``worst-case``; empty for other models.
         steps: [N] by the number of attack steps; empty without a steps curve.
         budgets: points of the budget curve with their [N] flags, by growing budget; empty without one.
         alarms: signs that the attacks were too weak to mean anything.
+        properties: float64 [N] by name, such as ``decision_margin``; what the suite asks for.
+        layers: weight norms and batch norm statistics, where the suite asks for them.
+        protocol: what makes the numbers comparable, see :mod:`nofrost.evaluate.protocol`.
     """
 
     suite: AdversarialSuite
@@ -37,6 +46,9 @@ class RobustnessResult:
     steps: dict[int, Flags]
     budgets: tuple[tuple[BudgetPoint, Flags], ...]
     alarms: tuple[Alarm, ...]
+    properties: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    layers: LayerStatistics = field(default_factory=LayerStatistics)
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> dict[str, Proportion]:
@@ -45,8 +57,31 @@ class RobustnessResult:
 
     @property
     def strongest_attack(self) -> str:
-        """The attack of the suite that leaves the fewest images right; the first of equals."""
-        return min(self.suite.attacks, key=lambda name: int(self.flags[name].sum()))
+        """The attack of the suite that breaks the most images; the first of equals. In a cascade the first attacks meet
+        the most."""
+        broken, before = {}, self.flags["clean"]
+        for name in self.suite.attacks:
+            broken[name] = int((before & ~self.flags[name]).sum())
+            before = self.flags[name] if self.suite.cascade else before
+        return max(broken, key=lambda name: broken[name])
+
+    @property
+    def not_converged(self) -> tuple[str, ...]:
+        """The conditions whose accuracy more attack steps would lower, as far as the steps curve tells."""
+        return not_converged(make_plan(self.suite), self.flags, self.steps)
+
+    def card(self, **about: Any) -> dict[str, Any]:
+        """Return a model card in RobustBench's form.
+
+        Args:
+            about: ``name`` and ``authors``; also ``link``, ``venue``, ``dataset``, ``architecture``,
+                ``additional_data``, ``number_forward_passes`` and ``reported``, see
+                :class:`nofrost.evaluate.card.About`.
+
+        Raises:
+            UserError: a field is missing, unknown or wrong.
+        """
+        return make_card(self.metrics(), about)
 
     def metrics(self) -> dict[str, Any]:
         """Return what ``metrics.json`` holds."""
@@ -57,11 +92,17 @@ class RobustnessResult:
             "samples": len(self.sample),
             "seed": self.suite.seed,
             "threat": self.suite.threat.as_json(),
+            "subset": self.suite.max_images is not None and len(self.sample) >= self.suite.max_images,
+            "cascade": self.suite.cascade,
+            "attacks": self._attacks(),
             "accuracy": accuracies(self.flags),
+            "not_converged": list(self.not_converged),
             "branches": {branch: accuracies(flags) for branch, flags in self.branches.items()},
             "steps_curve": self._steps_curve(),
             "budget_curve": self._budget_curve(),
             "alarms": [alarm.as_json() for alarm in self.alarms],
+            "properties": summaries(self.properties, self.suite),
+            **self.layers.metrics(),
             "indices_sha256": self.sample.indices_sha256(),
         }
 
@@ -75,8 +116,17 @@ class RobustnessResult:
         arrays |= {f"correct/{name}": flags for name, flags in self.flags.items()}
         for branch, by_condition in self.branches.items():
             arrays |= {f"branches/{branch}/{name}": flags for name, flags in by_condition.items()}
+        arrays |= {f"properties/{name}": values for name, values in self.properties.items()}
         arrays |= {f"steps/{steps}": flags for steps, flags in self.steps.items()}
         return arrays | {f"budgets/{point.text}": flags for point, flags in self.budgets}
+
+    def _attacks(self) -> dict[str, Any]:
+        """Return each attack with its settings and whether its accuracy is that of all attacks so far."""
+        attacks = make_plan(self.suite).attacks
+        return {
+            name: {**condition.attack.as_json(), "cumulative": condition.after is not None}
+            for name, condition in attacks.items()
+        }
 
     def _steps_curve(self) -> dict[str, Any] | None:
         curve = self.suite.steps_curve
@@ -85,7 +135,7 @@ class RobustnessResult:
         verdict = next(alarm for alarm in self.alarms if alarm.name == "steps-converged")
         points = [{"steps": steps, **proportion(flags).as_json()} for steps, flags in self.steps.items()]
         converged = verdict.status == "pass"
-        return {"attack": curve.attack, "points": points, "converged": converged, "slope_reason": verdict.reason}
+        return {"attack": curve.attack.name, "points": points, "converged": converged, "slope_reason": verdict.reason}
 
     def _budget_curve(self) -> dict[str, Any] | None:
         curve = self.suite.budget_curve

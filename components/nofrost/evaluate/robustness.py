@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,26 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nofrost import models
+from nofrost.attacks.guard import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
-from nofrost.evaluate.judgement import judge
-from nofrost.evaluate.measurement import BRANCHES, Measurement, task_name
-from nofrost.evaluate.numerics import model_device, usable_device
+from nofrost.evaluate.engine import show
+from nofrost.evaluate.fingerprint import model_sha256, sample_sha256
+from nofrost.evaluate.judgement import check_attackable, judge
+from nofrost.evaluate.measurement import BRANCHES, Branch, Measurement, task_name, through_condition, through_name
+from nofrost.evaluate.numerics import FromCallable, model_device, usable_device
 from nofrost.evaluate.plan import Plan, make_plan
+from nofrost.evaluate.properties.per_image import measured_properties, property_tasks
+from nofrost.evaluate.properties.per_model import measured_layers
+from nofrost.evaluate.protocol import protocol
 from nofrost.evaluate.result import RobustnessResult
-from nofrost.evaluate.sample import Flags, Sample, batches, sample_of_tensors
+from nofrost.evaluate.sample import Flags, sample_of_tensors
 from nofrost.evaluate.store import ConditionStore
+from nofrost.evaluate.trial import tried_batch_size
 
 
 def evaluate_robustness(
-    model: nn.Module,
+    model: Model,
     images: torch.Tensor,
     labels: torch.Tensor,
     suite: str | Path | AdversarialSuite = "adversarial-quick",
@@ -35,49 +43,79 @@ def evaluate_robustness(
     indices: torch.Tensor | None = None,
     device: str | torch.device | None = None,
     checkpoint_dir: str | Path | None = None,
+    show_progress: bool = False,
 ) -> RobustnessResult:
     """Attack a model with every attack of a suite and report what survived.
 
     Runs in float32 with TF32 and autocast off and every module in evaluation mode; torch's settings and the model are
-    left as they were. The images stay where they are; batches go to the device.
+    left as they were. The images stay where they are; batches go to the device. One process measures everything.
 
     Args:
-        model: maps images to logits [N, K], its input normaliser inside.
+        model: maps images to logits [N, K], its input normaliser inside. A module, or any callable (which is then left
+            on the device and in the mode that it is in).
         images: floats [N, C, H, W] in [0, 1], evaluated in float32.
         labels: N integers in [0, K).
         suite: name of a shipped suite, path of a YAML file, or a suite. Its ``max_images`` takes evenly spaced images.
         indices: N integers that name the images; they pick the attacks' random numbers. Default: 0 to N - 1.
         device: where to compute; default: where the model is.
-        checkpoint_dir: folder that keeps finished attacks, so that a killed evaluation, called again with the same
-            model, images and suite, goes on from there with the same result. Use one folder for one model: two models
-            with equal weights and equal ``repr`` are taken for the same.
+        checkpoint_dir: folder that keeps every finished batch, so that a killed evaluation, called again with the same
+            model, images and suite, goes on from there with the same result. For modules only; two with equal weights
+            and equal ``repr`` are taken for the same.
+        show_progress: whether to show on standard error how far each attack is, and the time left.
 
     Raises:
         UserError: images, labels, suite, device or the model's output are not as described; one sentence says what to
             do.
     """
-    if not isinstance(suite, AdversarialSuite):
-        loaded = load_suite(suite)
-        if not isinstance(loaded, AdversarialSuite):
-            raise UserError(
-                f"suite {suite} is of kind {loaded.kind}: evaluate_robustness takes one of kind adversarial"
-            )
-        suite = loaded
+    suite = _adversarial(suite)
     plan = make_plan(suite)
     sample = sample_of_tensors(images, labels, indices, suite.max_images)
-    folder = None if checkpoint_dir is None else Path(checkpoint_dir) / _fingerprint(model, sample, suite)[:16]
-    target = model_device(model) if device is None else usable_device(device)
-    measurement = Measurement(model, sample, suite.batch_size, target, ConditionStore(folder))
+    module = _module(model, checkpoint_dir)
+    target = model_device(module) if device is None else usable_device(device)
+    batch_size = tried_batch_size(module, sample, target, suite.batch_size)
+    data = sample_sha256(sample)
+    folder = None
+    if checkpoint_dir is not None:
+        depends_on = [suite.as_json(), data, model_sha256(module), batch_size]
+        folder = Path(checkpoint_dir) / hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
+    measurement = Measurement(module, sample, batch_size, target, ConditionStore(folder))
+    if show_progress:
+        show(measurement, tasks(measurement, suite, plan), "evaluate-adversarial")
     with measurement.ready():
-        return measure(measurement, suite, plan)
+        result = measure(measurement, suite, plan)
+        return replace(result, protocol=protocol(suite, sample, target, batch_size, data))
+
+
+def _adversarial(suite: str | Path | AdversarialSuite) -> AdversarialSuite:
+    if isinstance(suite, AdversarialSuite):
+        return suite
+    loaded = load_suite(suite)
+    if not isinstance(loaded, AdversarialSuite):
+        raise UserError(f"suite {suite} is of kind {loaded.kind}: evaluate_robustness takes one of kind adversarial")
+    return loaded
+
+
+def _module(model: Model, checkpoint_dir: str | Path | None) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    if not callable(model):
+        raise UserError(f"a model is a module or a callable that maps images to logits, got a {type(model).__name__}")
+    if checkpoint_dir is not None:
+        raise UserError(
+            "checkpoint_dir is for modules, as nothing tells two other callables apart: leave it out, or put the "
+            "callable into a torch.nn.Module"
+        )
+    return FromCallable(model)
 
 
 def measure(measurement: Measurement, suite: AdversarialSuite, plan: Plan) -> RobustnessResult:
     """Return the result of the suite; call inside ``measurement.ready()``."""
-    check_model(measurement)
+    check_attackable(measurement, plan)
+    of_images = property_tasks(measurement, suite)
     attacked = {name: measurement.attacked(condition) for name, condition in plan.attacks.items()}
-    clean = measurement.correct()
-    flags = {"clean": clean, **attacked, "worst-case": reduce(np.logical_and, attacked.values(), clean)}
+    clean, through = measurement.correct(), _through_branches(measurement, plan)
+    worst = reduce(np.logical_and, (*attacked.values(), *through.values()), clean)
+    flags = {"clean": clean, **attacked, **through, "worst-case": worst}
     steps = {count: measurement.attacked(condition) for count, condition in plan.steps.items()}
     budgets = tuple((point, measurement.attacked(point.condition)) for point in plan.budgets)
     return RobustnessResult(
@@ -88,63 +126,54 @@ def measure(measurement: Measurement, suite: AdversarialSuite, plan: Plan) -> Ro
         branches=_branches(measurement, plan),
         steps=steps,
         budgets=budgets,
+        properties=measured_properties(of_images),
+        layers=measured_layers(measurement, suite),
         alarms=judge(measurement, plan, flags, steps, budgets),
     )
 
 
-def check_model(measurement: Measurement) -> None:
-    """Check on one image that the model takes such images and knows all labels.
-
-    Raises:
-        UserError: it does not.
-    """
-    sample = measurement.sample
-    images, _, _ = sample.batch(np.zeros(1, dtype=np.int64), measurement.device)
-    with torch.no_grad():
-        try:
-            logits = measurement.model(images)
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            shape = " x ".join(map(str, images.shape[1:]))
-            raise UserError(f"the model does not take float32 images of {shape} (C x H x W): {reason}") from error
-    measurement.classify(images, "clean images")
-    low, high = int(sample.labels.min()), int(sample.labels.max())
-    if low < 0 or high >= logits.shape[1]:
-        raise UserError(f"labels run from {low} to {high}, but the model has {logits.shape[1]} classes (from 0)")
-
-
-def tasks(measurement: Measurement, plan: Plan) -> dict[str, Callable[[], NDArray[Any]]]:
-    """Return everything that :func:`measure` measures image by image: by the name it is stored under, how."""
-    branches = BRANCHES if models.has_mixture(measurement.model) else ()
-    predictions = {task_name(None, branch): partial(measurement.predictions, branch) for branch in (None, *branches)}
-    of_the_model = [(condition, None) for condition in plan.conditions()]
-    of_branches = [(condition, branch) for branch in branches for condition in plan.branch_attacks.values()]
-    attacked = {
-        task_name(condition, branch): partial(measurement.attacked, condition, branch)
-        for condition, branch in (*of_the_model, *of_branches)
-    }
-    return {**predictions, **attacked}
+def tasks(measurement: Measurement, suite: AdversarialSuite, plan: Plan) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Return everything that :func:`measure` measures image by image, in its order: by the name it is stored under,
+    how."""
+    found: dict[str, Callable[[], NDArray[Any]]] = {task_name(None, None): measurement.predictions}
+    for condition in plan.attacks.values():
+        found[task_name(condition, None)] = partial(measurement.attacked, condition)
+    for branch in _branches_of(measurement):
+        for condition in plan.branch_attacks.values():
+            found[through_name(condition, branch)] = partial(measurement.attacked_through, condition, branch)
+    for condition in plan.conditions():
+        found[task_name(condition, None)] = partial(measurement.attacked, condition)
+    for branch in _branches_of(measurement):
+        found[task_name(None, branch)] = partial(measurement.predictions, branch)
+        for condition in plan.branch_attacks.values():
+            found[task_name(condition, branch)] = partial(measurement.attacked, condition, branch)
+    return {**found, **property_tasks(measurement, suite)}
 
 
 def _branches(measurement: Measurement, plan: Plan) -> dict[str, dict[str, Flags]]:
-    if not models.has_mixture(measurement.model):
-        return {}
     return {
         branch: {
             "clean": measurement.correct(branch),
             **{name: measurement.attacked(condition, branch) for name, condition in plan.branch_attacks.items()},
         }
-        for branch in BRANCHES
+        for branch in _branches_of(measurement)
     }
 
 
-def _fingerprint(model: nn.Module, sample: Sample, suite: AdversarialSuite) -> str:
-    digest = hashlib.sha256(json.dumps([suite.as_json(), repr(model)], sort_keys=True).encode())
-    digest.update(sample.labels.tobytes() + sample.indices.tobytes())
-    for rows in batches(np.arange(len(sample)), suite.batch_size):
-        digest.update(sample.read(rows).contiguous().numpy().tobytes())
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, torch.Tensor):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _through_branches(measurement: Measurement, plan: Plan) -> dict[str, Flags]:
+    """Return by branch whether the deployed mixture withstands what all attacks make of the images through it.
+
+    001 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
+    """
+    return {
+        through_condition(branch): reduce(
+            np.logical_and,
+            (measurement.attacked_through(condition, branch) for condition in plan.branch_attacks.values()),
+            measurement.correct(),
+        )
+        for branch in _branches_of(measurement)
+    }
+
+
+def _branches_of(measurement: Measurement) -> tuple[Branch, ...]:
+    return BRANCHES if models.has_mixture(measurement.model) else ()

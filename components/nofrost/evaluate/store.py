@@ -1,8 +1,7 @@
-"""Finished conditions on disk, so that a killed evaluation repeats at most the one it was in."""
+"""What was measured, on disk: finished arrays, and the batches of those that are not finished yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.data.split import read_array
+from nofrost.evaluate.journal import Journal
 from nofrost.files import atomic_file
 
 
@@ -24,25 +24,35 @@ class ConditionStore:
         self._folder = folder
         self._arrays: dict[str, NDArray[Any]] = {}
 
-    def get(self, name: str, measure: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return the array called `name`; `measure` makes it when no run has finished it yet."""
-        if name not in self._arrays:
-            self._arrays[name] = self._load(name) if self.has(name) else self._save(name, measure())
-        return self._arrays[name]
-
-    def has(self, name: str) -> bool:
-        """Return whether the array is there without measuring."""
+    def __contains__(self, name: str) -> bool:
         return name in self._arrays or (self._folder is not None and self._path(name).is_file())
 
-    def _load(self, name: str) -> NDArray[Any]:
-        return np.array(read_array(self._path(name)))
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a finished array.
 
-    def _save(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        Raises:
+            UserError: its file is missing or damaged.
+        """
+        if name not in self._arrays:
+            self._arrays[name] = np.array(read_array(self._path(name)))
+            self._part(name).unlink(missing_ok=True)  # of a kill between the two steps of finishing
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, array: NDArray[Any]) -> None:
+        """Keep a finished array; it takes the place of its batches."""
         if self._folder is not None:
             with atomic_file(self._path(name)) as file:
                 np.save(file, array, allow_pickle=False)
-        return array
+            self._part(name).unlink(missing_ok=True)
+        self._arrays[name] = array
+
+    def journal(self, name: str, dtype: np.dtype[Any]) -> Journal:
+        """Return where the batches of an unfinished array are kept."""
+        return Journal(None if self._folder is None else self._part(name), dtype)
 
     def _path(self, name: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{name}.npy"
+
+    def _part(self, name: str) -> Path:
+        return self._path(name).with_suffix(".part")

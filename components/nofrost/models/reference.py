@@ -1,0 +1,113 @@
+"""Models of other people: a function, named on the command line, that returns a module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from nofrost.errors import UserError, unknown
+from nofrost.files import sha256_file
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A function that returns a model, written ``package.module:function`` or ``path/to/file.py:function``.
+
+    Modules are looked for in the current folder first. The code is run: name only what you trust.
+
+    Args:
+        text: names the function. A module that is an attribute of that name is taken as it is.
+        settings: what the function is called with, by keyword.
+
+    Raises:
+        UserError: the text is of another form.
+    """
+
+    text: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        place, _, name = self.text.rpartition(":")
+        if not place or not name.isidentifier():
+            raise UserError(
+                f"model {self.text!r} is not of the form module:function or file.py:function: write such as nets:resnet"
+            )
+
+    def load(self) -> nn.Module:
+        """Return the model, in evaluation mode.
+
+        Raises:
+            UserError: there is no such module, file or function, it raises an error, or it returns something else.
+        """
+        place, _, name = self.text.rpartition(":")
+        module = self._module(place)
+        if not hasattr(module, name):
+            known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+            raise unknown(f"function of {place}", name, known)
+        model = getattr(module, name)
+        if not isinstance(model, nn.Module):
+            model = self._call(model)
+        if not isinstance(model, nn.Module):
+            raise UserError(
+                f"model {self.text} is a {type(model).__name__}: it must be a torch.nn.Module that maps images in "
+                "[0, 1] to logits, or a function that returns one"
+            )
+        return model.eval()
+
+    def code_sha256(self) -> str:
+        """Return the SHA-256 of the file that the function is in."""
+        place = self.text.rpartition(":")[0]
+        found = place if _is_file(place) else getattr(importlib.util.find_spec(place), "origin", None)
+        return sha256_file(Path(found)) if found and Path(found).is_file() else ""
+
+    def _call(self, function: Callable[..., Any]) -> Any:
+        if not callable(function):
+            return function
+        try:
+            return function(**self.settings)
+        except Exception as error:
+            raise UserError(f"model {self.text} cannot be made: it raised {_in_words(error)}") from error
+
+    def _module(self, place: str) -> ModuleType:
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
+        try:
+            return _module_of_file(Path(place)) if _is_file(place) else importlib.import_module(place)
+        except UserError:
+            raise
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
+                raise UserError(
+                    f"there is no module {error.name} in {here} or among the installed ones: name another, or a file.py"
+                ) from None
+            raise UserError(f"{place} cannot be imported: it raised {_in_words(error)}") from error
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or "/" in place
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: name a file of Python code, or a module")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no file of Python code: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # where a dataclass looks for the module it is defined in
+    spec.loader.exec_module(module)
+    return module
+
+
+def _in_words(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
