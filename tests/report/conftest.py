@@ -204,7 +204,11 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
         "samples": samples,
         "seed": suite.seed,
         "threat": {"norm": suite.threat.norm, "eps": str(suite.threat.eps)},
+        "attacks": {
+            name: {"name": name, "cumulative": suite.cascade and place > 0} for place, name in enumerate(suite.attacks)
+        },
         "accuracy": {name: share(flag.sum(), samples) for name, flag in flags.items()},
+        "not_converged": ["apgd-ce-100", "worst-case"] if masked and "apgd-ce-100" in suite.attacks else [],
         "branches": branches,
         "steps_curve": {
             "attack": "apgd-ce",
@@ -219,6 +223,7 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
         "indices_sha256": f"{samples:064d}",
     }
     dump(folder / "metrics.json", metrics)
+    dump(folder / "record.json", {"stage": "evaluate-adversarial", "protocol": _protocol(suite.title, samples)})
     images, labels = digits()
     predictions = np.where(flags["clean"], labels[:samples], (labels[:samples] + 1) % 10)
     arrays = {f"correct/{name}": flag for name, flag in flags.items()}
@@ -236,6 +241,25 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
         adversarial_predictions=(labels[:8] + rng.integers(0, 2, 8)) % 10,
         attack=np.array(["pgd-20"]),
     )
+
+
+def _protocol(title: str, samples: int) -> dict[str, Any]:
+    return {
+        "suite": title,
+        "suite_sha256": "5" * 64,
+        "samples": samples,
+        "indices_sha256": f"{samples:064d}",
+        "data_sha256": "d" * 64,
+        "seeds": {"suite": 0},
+        "batch_size": 256,
+        "dtype": "float32",
+        "tf32": False,
+        "autocast": False,
+        "deterministic": True,
+        "device": "cpu",
+        "devices": ["A processor"],
+        "versions": {"nofrost": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+    }
 
 
 def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:

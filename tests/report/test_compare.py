@@ -106,5 +106,5 @@ def test_the_star_stands_at_the_best_recipe_and_nowhere_else(make_tree: Any) -> 
     tree = make_tree("runs.recipe=[st, nofrost]")
     html = (tree.report() / "report.html").read_text(encoding="utf-8")
     rows = html.split('<table aria-labelledby="table-1">')[1].split("</table>")[0].split("<tr>")[-2:]
-    assert [row.count("★") for row in rows] == [1, 4]  # st when clean; nofrost under three attacks and their worst case
+    assert [row.count("★") for row in rows] == [1, 5]  # st when clean; nofrost under four attacks and their worst case
     assert rows[0].index("★") < rows[0].index("13.9")

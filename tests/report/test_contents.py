@@ -74,12 +74,14 @@ def test_the_main_table_shows_every_measured_accuracy_with_its_interval(whole: A
     for recipe in tree.study.runs.recipe:
         cells = next(cells for name, cells in rows.items() if name.split()[:1] == [recipe])
         attacked, ood = measured(tree, recipe), measured(tree, recipe, stage="evaluate-ood")
-        for cell, condition in zip(cells, ["clean", "fgsm", "pgd-20", "apgd-ce-100", "worst-case"], strict=False):
+        conditions = ["clean", *tree.study.suites.adversarial.attacks, "worst-case"]
+        for cell, condition in zip(cells, conditions, strict=False):
             share = attacked["accuracy"][condition]
             assert cell.split()[0].rstrip("★") == f"{100 * share['accuracy']:.1f}"
             assert f"{100 * share['low']:.1f}–{100 * share['high']:.1f}" in cell
-        assert cells[5].startswith(f"{100 * ood['mean_accuracy']:.1f}")
-        assert f"{100 * ood['mean_low']:.1f}–{100 * ood['mean_high']:.1f}" in cells[5]
+        mean = cells[len(conditions)]
+        assert mean.startswith(f"{100 * ood['mean_accuracy']:.1f}")
+        assert f"{100 * ood['mean_low']:.1f}–{100 * ood['mean_high']:.1f}" in mean
 
 
 def test_exact_counts_stand_on_hover_and_in_the_table_of_runs(whole: Any) -> None:
@@ -88,7 +90,7 @@ def test_exact_counts_stand_on_hover_and_in_the_table_of_runs(whole: Any) -> Non
     share = measured(tree, "sat")["accuracy"]["worst-case"]
     titles = [attributes.get("title") for tag, attributes in found.tags if tag == "td"]
     assert f"{share['correct']} of {share['total']} images" in titles
-    assert f"{share['correct']}/{share['total']}" in found.rows(1)["sat seed 0"][4]
+    assert f"{share['correct']}/{share['total']}" in found.rows(1)["sat seed 0"][-2]
 
 
 def test_several_seeds_are_shown_as_mean_and_sample_deviation_and_one_by_one(seeded: Any) -> None:
@@ -134,12 +136,83 @@ def test_alarms_are_named_with_status_in_words_and_reason(whole: Any) -> None:
     assert "Alarms were raised for st (1 warn) and mbnat (1 fail)" in text
 
 
+def table_headed(found: Page, title: str) -> dict[str, list[str]]:
+    """Return the rows of the first table whose headers hold this title."""
+    return found.rows(next(i for i, rows in enumerate(found.tables) if any(title in row for row in rows[:2])))
+
+
+def test_every_check_stands_in_a_table_with_its_status_for_each_recipe(whole: Any) -> None:
+    _, folder = whole
+    rows = table_headed(page(folder), "flag of AutoAttack")
+    assert rows["steps converged"] == ["✓ pass", "✓ pass", "✕ fail", "✓ pass", ""]
+    assert rows["attack agreement"][0] == "! warn"
+
+
 def test_an_attack_that_has_not_converged_bears_a_badge(whole: Any) -> None:
     _, folder = whole
-    rows = page(folder).rows(2)
+    rows = table_headed(page(folder), "verdict")
     assert rows["mbnat"][0] == "! not converged"
     assert rows["sat"][0] == "✓ converged"
     assert rows["mbnat"][-1] == "falls by 3.1 points from 50 to 100 steps"
+
+
+def test_a_badge_stands_beside_every_number_that_more_steps_would_lower(whole: Any) -> None:
+    tree, folder = whole
+    conditions = ["clean", *tree.study.suites.adversarial.attacks, "worst-case"]
+    found = page(folder)
+    for number in (0, 1):
+        for name, cells in found.rows(number).items():
+            marked = {
+                condition for condition, cell in zip(conditions, cells, strict=False) if "! not converged" in cell
+            }
+            assert marked == ({"apgd-ce-100", "worst-case"} if name.startswith("mbnat") else set()), name
+    assert "more attack steps were seen to lower it" in found.text
+    assert "! not converged" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_numbers_of_a_cascade_are_said_to_be_cumulative(make_tree: Any) -> None:
+    tree = make_tree("runs.recipe=[st, sat]", "suites.adversarial.cascade=true", "suites.ood.severities=[1]")
+    found = page(tree.report(augmentation=False))
+    first, *later = tree.study.suites.adversarial.attacks
+    heads = [" ".join(cell.split()) for cell in found.tables[0][1]]
+    assert heads[2 : 4 + len(later)] == [first, *(f"+ {name}" for name in later), "worst-case"]
+    text = " ".join(found.text.split())
+    assert (
+        f"The accuracies under {', '.join(f'+ {name}' for name in later[:-1])} and + {later[-1]} are cumulative" in text
+    )
+    assert any(name.startswith(f"+ {later[-1]}") for name in table_headed(found, "attack"))
+
+
+def test_without_a_cascade_nothing_is_said_to_be_cumulative(whole: Any) -> None:
+    _, folder = whole
+    assert "are cumulative" not in page(folder).text
+
+
+def test_the_recipes_are_compared_under_every_attack(whole: Any) -> None:
+    tree, folder = whole
+    found = page(folder)
+    number = next(i for i, rows in enumerate(found.tables) if rows[1][0].strip() == "attack")
+    attacks = [" ".join(row[0].split()) for row in found.tables[number][2:]]
+    assert attacks == [name for name in tree.study.suites.adversarial.attacks for _ in range(6)]
+
+
+def test_the_protocol_of_the_evaluations_is_told_once_where_all_agree(make_tree: Any) -> None:
+    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
+
+    def elsewhere(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "protocol": {**record["protocol"], "devices": ["Another processor"]}}
+
+    tree.change("sat/seed-0/evaluate-adversarial/record.json", elsewhere)
+    rows = table_headed(page(tree.report(augmentation=False)), "protocol")
+    assert rows["numbers"] == ["float32, TF32 off, autocast off"]
+    assert rows["devices"] == ["A processor (st/seed-0); Another processor (sat/seed-0)"]
+    assert rows["images"] == ["360 (indices 000000000000)"]
+
+
+def test_an_evaluation_of_an_earlier_version_has_no_protocol_to_show(make_tree: Any) -> None:
+    tree = make_tree("runs.recipe=[st]", "suites.ood.corruptions=[contrast]")
+    tree.change("st/seed-0/evaluate-adversarial/record.json", lambda record: {"stage": record["stage"]})
+    assert "TF32" not in page(tree.report(augmentation=False)).text
 
 
 def test_branches_of_mixture_batch_norm_stand_beside_the_deployed_mixture(whole: Any) -> None:

@@ -7,11 +7,33 @@ from dataclasses import replace
 
 import numpy as np
 
+from nofrost.attacks import Attack
+from nofrost.attacks.bim import Bim
+from nofrost.attacks.projected_gradient import ProjectedGradient
+from nofrost.errors import UserError
 from nofrost.evaluate import alarms, probes
 from nofrost.evaluate.alarms import Alarm, AttackRun
+from nofrost.evaluate.alarms.attacks import BLACK_BOX_ATTACKS
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.plan import BudgetPoint, Condition, Plan
 from nofrost.evaluate.sample import Flags
+
+BUDGET_SHARE = 1 / 4  # of the threat's budget: the step over which a gradient must lead uphill
+LONGEST_STEP = 1 / 32  # of the pixel range; an l2 budget is no size of a step in every pixel
+
+
+def check_attackable(measurement: Measurement, plan: Plan) -> None:
+    """Check that the suite has an attack for this model: one without gradients, if the model has none.
+
+    Raises:
+        UserError: every attack of the suite needs a gradient, and the model has none.
+    """
+    needy = [condition for condition in plan.attacks.values() if condition.attack.name not in BLACK_BOX_ATTACKS]
+    if len(needy) == len(plan.attacks) and not probes.has_gradient(measurement):
+        raise UserError(
+            f"suite key {needy[0].key}: the model's outputs have no gradient with respect to the images: remove "
+            "detach, no_grad or rounding from its forward, or add an attack without gradients, such as square"
+        )
 
 
 def judge(
@@ -28,23 +50,56 @@ def judge(
         steps: the steps curve, by growing steps.
         budgets: the budget curve, by growing budget, the unbounded point last.
     """
-    suite_runs = [_run(name, condition, flags[name]) for name, condition in plan.attacks.items()]
-    curve_runs = [
-        _run(f"{condition.attack.name} with {count} steps", condition, steps[count])
-        for count, condition in plan.steps.items()
-    ]
+    suite_runs, curve_runs = _suite_runs(plan, flags), _curve_runs(plan, steps)
+    every = [*suite_runs, *curve_runs]
     found: list[Alarm | None] = [
         alarms.iterative_beats_single_step(suite_runs),
-        alarms.pgd_agrees_with_apgd([*suite_runs, *curve_runs]),
+        alarms.pgd_agrees_with_apgd(every),
+        alarms.random_start_changes_little(every),
+        alarms.margin_agrees_with_cross_entropy(every),
         alarms.white_box_beats_black_box(suite_runs),
     ]
     if steps:
         found.append(alarms.steps_converged(list(steps.items())))
     if budgets:
         found += _budget_alarms(budgets)
-    found += _probes(measurement)
+    found += _probes(measurement, plan, suite_runs)
     found.append(alarms.robust_accuracy_is_plausible(flags["clean"], flags["worst-case"]))
     return tuple(alarm for alarm in found if alarm is not None)
+
+
+def not_converged(plan: Plan, flags: Mapping[str, Flags], steps: Mapping[int, Flags]) -> tuple[str, ...]:
+    """Return the attacks of the suite, and the worst case, whose number more or longer attack steps would lower.
+
+    It is known of the attack that the steps curve is about (equal in all settings but the steps), of PGD beside
+    APGD-CE, and of the worst case where that curve comes as low. A number that is cumulative is not judged.
+    """
+    suite_runs = _suite_runs(plan, flags)
+    found = {run.label for run in alarms.unconverged_pgd([*suite_runs, *_curve_runs(plan, steps)])}
+    curve = list(steps.items())
+    for run, condition in zip(suite_runs, plan.attacks.values(), strict=True):
+        of_curve = any(_but_for_steps(condition) == _but_for_steps(other) for other in plan.steps.values())
+        if of_curve and run.start is None and not alarms.is_converged((run.steps, run.right), curve):
+            found.add(run.label)
+    if curve and not alarms.worst_case_is_converged(flags["worst-case"], curve):
+        found.add("worst-case")
+    return tuple(name for name in flags if name in found)
+
+
+def _suite_runs(plan: Plan, flags: Mapping[str, Flags]) -> list[AttackRun]:
+    """Return what each attack of the suite left, in the suite's order."""
+    of_condition = {condition: flags[name] for name, condition in plan.attacks.items()}
+    return [
+        _run(name, condition, flags[name], None if condition.after is None else of_condition[condition.after])
+        for name, condition in plan.attacks.items()
+    ]
+
+
+def _curve_runs(plan: Plan, steps: Mapping[int, Flags]) -> list[AttackRun]:
+    return [
+        _run(f"{condition.attack.name} with {count} steps", condition, steps[count])
+        for count, condition in plan.steps.items()
+    ]
 
 
 def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
@@ -62,19 +117,51 @@ def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
     ]
 
 
-def _run(label: str, condition: Condition, right: Flags) -> AttackRun:
-    return AttackRun(label, condition.attack.name, _steps(condition), right)
+def _run(label: str, condition: Condition, right: Flags, start: Flags | None = None) -> AttackRun:
+    attack = condition.create()
+    passes = 20 if getattr(attack, "version", None) == "rand" else int(getattr(attack, "eot", 1))
+    return AttackRun(label, attack.name, _steps(condition), right, start, passes, _crosses_the_ball(attack))
+
+
+def _crosses_the_ball(attack: Attack) -> bool:
+    """Return whether the attack can reach every point of the ball from where it starts."""
+    if not isinstance(attack, ProjectedGradient):
+        return True
+    distance = attack.eps if isinstance(attack, Bim) else 2 * attack.eps
+    return attack.steps * attack.length() >= distance
 
 
 def _steps(condition: Condition) -> int:
     return int(getattr(condition.create(), "steps", 1))  # an attack without the setting takes a single step
 
 
-def _probes(measurement: Measurement) -> list[Alarm | None]:
-    right = probes.probed(np.flatnonzero(measurement.correct()))
+def _but_for_steps(condition: Condition) -> Condition:
+    return replace(condition, attack=condition.attack.model_copy(update={"steps": None}))
+
+
+def _probes(measurement: Measurement, plan: Plan, runs: Sequence[AttackRun]) -> list[Alarm | None]:
     rows = probes.probed(np.arange(len(measurement.sample)))
+    random = probes.answers_at_random(measurement, rows)
+    attacks = [condition.attack.name for condition in plan.attacks.values()]
     return [
-        alarms.gradients_not_zero(probes.zero_gradients(measurement, right), len(right)),
+        *_gradient_alarms(measurement, plan, random),
         alarms.outputs_are_logits(probes.looks_like_probabilities(measurement, rows)),
-        alarms.answers_are_repeatable(probes.answers_at_random(measurement, rows)),
+        alarms.answers_are_repeatable(random, runs),
+        alarms.forward_is_static(probes.optimises_in_forward(measurement)),
+        alarms.classes_suffice(probes.classes(measurement), attacks),
+    ]
+
+
+def _gradient_alarms(measurement: Measurement, plan: Plan, random: bool) -> list[Alarm | None]:
+    if not probes.has_gradient(measurement):
+        return [alarms.gradients_exist()]
+    budget = next(iter(plan.attacks.values())).eps
+    step = min(LONGEST_STEP, BUDGET_SHARE * float(budget))
+    right = probes.probed(np.flatnonzero(measurement.correct()))
+    found = probes.gradients(measurement, right, step)
+    return [
+        alarms.gradients_not_zero(found.zero, found.probed),
+        alarms.cross_entropy_not_saturated(found.saturated, found.probed),
+        # the differences of a model that draws random numbers are noise
+        None if random else alarms.gradients_match_differences(found.disagree, found.astray, found.probed),
     ]

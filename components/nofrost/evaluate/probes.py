@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from nofrost.attacks.losses import Loss, margin
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.sample import Rows, batches, spaced_rows
 
 PROBED_IMAGES = 256
+PROBED_AT_ONCE = 32  # so few that memory holds them where it held a batch under attack
+FINE_STEP = 1e-4  # in pixels of [0, 1]: so short that a network with kinks is nearly straight along it
+VISIBLE = 1e-4  # change of the margin, as a share of the largest logit, that float32 shows after a deep network
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What the gradients of `probed` images are worth.
+
+    Args:
+        zero: images on which the gradient of the cross-entropy is zero in every pixel, or NaN. In float32 it vanishes
+            exactly when the right class leads by 104 or more; rounding and other steps without a slope make it vanish
+            everywhere.
+        saturated: images on which the cross-entropy itself is zero, as it is when the right class leads by 17 or more.
+        disagree: images on which the margin rises by less than half, or more than one and a half times, what its
+            gradient says of a step of 1e-4 along the gradient's sign.
+        astray: images on which it does not rise at all over the longer step.
+    """
+
+    probed: int
+    zero: int
+    saturated: int
+    disagree: int
+    astray: int
 
 
 def probed(rows: Rows) -> Rows:
@@ -16,31 +47,35 @@ def probed(rows: Rows) -> Rows:
     return rows[spaced_rows(len(rows), PROBED_IMAGES)]
 
 
-def zero_gradients(measurement: Measurement, rows: Rows) -> int:
-    """Return for how many of these images the gradient of the cross-entropy is zero in every pixel, or NaN.
+def has_gradient(measurement: Measurement) -> bool:
+    """Return whether the outputs depend on the images by differentiable steps, asked about one image."""
+    images, labels = next(_parts(measurement, spaced_rows(len(measurement.sample), 1)))
+    return _gradient(measurement, images, labels, margin) is not None
 
-    In float32 it vanishes exactly when the right class leads by 104 or more; rounding and other steps without a slope
-    make it vanish everywhere.
+
+def gradients(measurement: Measurement, rows: Rows, step: float) -> Gradients:
+    """Return what the gradients of these images are worth.
+
+    Args:
+        rows: images that the model gets right. Where the gradient of the margin is zero, or foretells less than float32
+            can show, it cannot disagree with a difference or lead astray.
+        step: the longer of the two steps, in pixels of [0, 1].
     """
-    count = 0
-    for part in batches(rows, measurement.batch_size):
-        images, labels, _ = measurement.sample.batch(part, measurement.device)
-        images.requires_grad_()
-        loss = F.cross_entropy(measurement.model(images), labels, reduction="sum")
-        gradient = torch.autograd.grad(loss, images, allow_unused=True)[0] if loss.requires_grad else None
-        if gradient is None:
-            count += len(part)
-        else:
-            useless = (gradient == 0) | gradient.isnan()
-            count += int(useless.flatten(1).all(1).sum())
-    return count
+    counts = torch.zeros(4, dtype=torch.int64)
+    for images, labels in _parts(measurement, rows):
+        slope = _gradient(measurement, images, labels, _cross_entropy)
+        zero = torch.ones_like(labels, dtype=torch.bool) if slope is None else _is_useless(slope)
+        with torch.no_grad():
+            saturated = _cross_entropy(measurement.model(images), labels) == 0
+        disagree, astray = _differences(measurement, images, labels, step)
+        counts += torch.stack([each.sum() for each in (zero, saturated, disagree, astray)]).cpu()
+    return Gradients(len(rows), *counts.tolist())
 
 
 @torch.no_grad()
 def looks_like_probabilities(measurement: Measurement, rows: Rows) -> bool:
     """Return whether the outputs are non-negative and sum to 1 on every one of these images: a softmax is inside."""
-    for part in batches(rows, measurement.batch_size):
-        images, _, _ = measurement.sample.batch(part, measurement.device)
+    for images, _ in _parts(measurement, rows):
         outputs = measurement.model(images).double()
         if bool((outputs < 0).any()) or not torch.allclose(outputs.sum(1), outputs.new_ones(()), atol=1e-4):
             return False
@@ -50,9 +85,84 @@ def looks_like_probabilities(measurement: Measurement, rows: Rows) -> bool:
 @torch.no_grad()
 def answers_at_random(measurement: Measurement, rows: Rows) -> bool:
     """Return whether two passes over the same images differ by more than the rounding of float32."""
-    for part in batches(rows, measurement.batch_size):
-        images, _, _ = measurement.sample.batch(part, measurement.device)
+    for images, _ in _parts(measurement, rows):
         first, second = measurement.model(images), measurement.model(images)
         if not torch.allclose(first, second, rtol=1e-4, atol=1e-5, equal_nan=True):
             return True
     return False
+
+
+@torch.no_grad()
+def optimises_in_forward(measurement: Measurement) -> bool:
+    """Return whether the forward pass switches gradients on where the caller has switched them off."""
+    images, _ = next(_parts(measurement, spaced_rows(len(measurement.sample), 1)))
+    watch = _GradientWatch()
+    with watch:
+        measurement.model(images)
+    return watch.seen
+
+
+@torch.no_grad()
+def classes(measurement: Measurement) -> int:
+    """Return the number of classes that the model knows."""
+    images, _ = next(_parts(measurement, spaced_rows(len(measurement.sample), 1)))
+    return int(measurement.model(images).shape[1])
+
+
+class _GradientWatch(TorchFunctionMode):
+    """Notes whether any torch function is called while gradients are on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen |= torch.is_grad_enabled()
+        return function(*args, **(kwargs or {}))
+
+
+def _parts(measurement: Measurement, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
+    for part in batches(rows, min(PROBED_AT_ONCE, measurement.batch_size)):
+        images, labels, _ = measurement.sample.batch(part, measurement.device)
+        yield images, labels
+
+
+def _differences(measurement: Measurement, images: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """Return on which images a tiny step belies the gradient of the margin, and on which a longer one is in vain."""
+    slope = _gradient(measurement, images, labels, margin)
+    if slope is None:
+        none = torch.zeros_like(labels, dtype=torch.bool)
+        return none, none
+    foretold, risen, visible = _change(measurement, images, labels, slope, FINE_STEP)
+    disagree = visible & ((risen - foretold).abs() > foretold / 2)
+    _, risen, visible = _change(measurement, images, labels, slope, step)
+    return disagree, visible & (risen <= 0)
+
+
+@torch.no_grad()
+def _change(
+    measurement: Measurement, images: Tensor, labels: Tensor, slope: Tensor, step: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return by how much the margin should rise from one side of each image to the other along the sign of `slope`, by
+    how much it does, and whether float32 can show so much, [n] each. Both sides lie in [0, 1]."""
+    uphill = step * slope.nan_to_num().sign()
+    low, high = (images - uphill).clamp(0, 1), (images + uphill).clamp(0, 1)
+    before, after = measurement.model(low).double(), measurement.model(high).double()
+    foretold = (slope.nan_to_num().double() * (high - low).double()).flatten(1).sum(1)
+    visible = foretold > VISIBLE * torch.maximum(before.abs().amax(1), after.abs().amax(1))
+    return foretold, margin(after, labels) - margin(before, labels), visible
+
+
+def _gradient(measurement: Measurement, images: Tensor, labels: Tensor, loss: Loss) -> Tensor | None:
+    """Return the gradient of the loss at each image, or None when the outputs do not depend on the images."""
+    points = images.detach().requires_grad_()
+    total = loss(measurement.model(points), labels).sum()
+    return torch.autograd.grad(total, points, allow_unused=True)[0] if total.requires_grad else None
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def _is_useless(slope: Tensor) -> Tensor:
+    return ((slope == 0) | slope.isnan()).flatten(1).all(1)

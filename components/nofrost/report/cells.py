@@ -12,6 +12,7 @@ from nofrost.report.measured import Alarm, Share, Status
 from nofrost.report.runs import Collected, RecipeRuns, Run
 
 ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
+NOT_CONVERGED = "not converged"
 
 
 def digits(collected: Collected) -> int:
@@ -29,7 +30,7 @@ def run_cell(recipe: RecipeRuns, run: Run) -> Cell:
     return Cell(run.recipe, small=f"seed {run.seed}", recipe=recipe.position)
 
 
-def estimate_cell(value: Estimate, decimals: int, best: bool = False) -> Cell:
+def estimate_cell(value: Estimate, decimals: int, best: bool = False, doubt: str = "") -> Cell:
     """Return an accuracy with its spread below and its counts on hover."""
     if value.deviation is None:
         small = text.span(value.low, value.high, decimals)
@@ -37,13 +38,18 @@ def estimate_cell(value: Estimate, decimals: int, best: bool = False) -> Cell:
         spread = f"± {text.percent(value.deviation, decimals)} (n = {value.seeds})"
         small = spread.replace(" ", "\N{NO-BREAK SPACE}")
     bounds = (value.low, value.value, value.high)
-    return Cell(text.percent(value.value, decimals), small, hint=value.counts, bounds=bounds, best=best)
+    return Cell(text.percent(value.value, decimals), small, hint=value.counts, bounds=bounds, best=best, doubt=doubt)
 
 
-def share_cell(share: Share, decimals: int) -> Cell:
+def share_cell(share: Share, decimals: int, doubt: str = "") -> Cell:
     """Return the accuracy of one run with its exact counts and interval."""
     small = f"{share.correct}/{share.total}\n{text.span(share.low, share.high, decimals)}"
-    return Cell(text.percent(share.accuracy, decimals), small)
+    return Cell(text.percent(share.accuracy, decimals), small, doubt=doubt)
+
+
+def doubt(runs: Iterable[Run], condition: str) -> str:
+    """Return the warning beside the accuracy of these runs, if more attack steps would lower one of them."""
+    return NOT_CONVERGED if any(condition in run.adversarial.not_converged for run in runs) else ""
 
 
 def over_seeds(recipe: RecipeRuns, share: Callable[[Run], Share]) -> Estimate:

@@ -21,13 +21,15 @@ from nofrost.report.measured import (
     read_measured,
     read_measured_list,
 )
+from nofrost.report.measured_protocol import EvaluationRecord
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 
 FILES = {
     "train": ("metrics.json", "curves.json", "timing.json", "record.json"),
-    "evaluate-adversarial": ("metrics.json", "flags.npz", "examples.npz"),
+    "evaluate-adversarial": ("metrics.json", "record.json", "flags.npz", "examples.npz"),
     "evaluate-ood": ("metrics.json", "examples.npz"),
 }
+OF_LAYERS = "evaluate-adversarial/properties.npz"  # only where the suite asks for properties of the layers
 _EVALUATE = "nofrost evaluate --study STUDY --suite {suite} --dataset DATASET --checkpoint {folder}/train"
 COMMANDS = {
     "train": "nofrost train --study STUDY --recipe {recipe} --seed {seed} --dataset DATASET",
@@ -72,6 +74,7 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:
         timing=read_measured(Timing, folder / "train" / "timing.json"),
         record=read_measured(TrainRecord, folder / "train" / "record.json"),
         adversarial=attacked,
+        protocol=read_measured(EvaluationRecord, folder / "evaluate-adversarial" / "record.json").protocol,
         ood=read_measured(OodMetrics, folder / "evaluate-ood" / "metrics.json"),
         flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", attacked),
     )
@@ -128,5 +131,7 @@ def _sorted(study: Study) -> str:
 def _checksum(folder: Path) -> str:
     """Return one SHA-256 for the files of a run that the report reads."""
     names = [f"{stage}/{name}" for stage, files in FILES.items() for name in files]
+    if (folder / OF_LAYERS).is_file():
+        names.append(OF_LAYERS)
     lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -16,7 +16,7 @@ class Cell:
     `small` is printed under `text` with its line breaks, `hint` is shown on hover. `bounds` (low, value, high in
     [0, 1]) is drawn as a bar under the number. `recipe` is the recipe's position in the study, for its colour and
     marker. `status` makes the cell a badge. `best` marks the value that the paired test separates from all others of
-    its column.
+    its column, `doubt` is a warning that stands beside the value as a badge.
     """
 
     text: str
@@ -26,6 +26,7 @@ class Cell:
     recipe: int | None = None
     status: Status | None = None
     best: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

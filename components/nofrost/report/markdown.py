@@ -97,6 +97,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> 
 def _cell(cell: Cell) -> str:
     value = f"{ICONS[cell.status]} {escape(cell.text)}" if cell.status else escape(cell.text)
     value = f"**{value}** ★" if cell.best else value
+    value = f"{value} {ICONS['warn']} {escape(cell.doubt)}" if cell.doubt else value
     return f"{value} ({escape(cell.small.replace(chr(10), '; '))})" if cell.small else value
 
 

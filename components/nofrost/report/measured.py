@@ -132,8 +132,14 @@ class Alarm(Measured):
     reason: str
 
 
+class AttackUse(Measured):
+    """An attack of a suite; `cumulative` where it met only images that all attacks before it had left right."""
+
+    cumulative: bool = False
+
+
 class AdversarialMetrics(Measured):
-    """``evaluate-adversarial/metrics.json``."""
+    """``evaluate-adversarial/metrics.json``; `not_converged` names conditions that more attack steps would lower."""
 
     kind: Literal["adversarial"]
     title: str
@@ -141,7 +147,9 @@ class AdversarialMetrics(Measured):
     samples: int
     seed: int
     threat: Threat
+    attacks: dict[str, AttackUse] = {}
     accuracy: dict[str, Share]
+    not_converged: tuple[str, ...] = ()
     branches: dict[str, dict[str, Share]] = {}
     steps_curve: StepsCurve | None = None
     budget_curve: BudgetCurve | None = None

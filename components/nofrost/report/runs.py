@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nofrost.config import Recipe, Study
 from nofrost.data import Manifest
 from nofrost.report.measured import AdversarialMetrics, Epoch, OodMetrics, Timing, TrainMetrics, TrainRecord
+from nofrost.report.measured_protocol import Protocol
 
 CLEAN, WORST_CASE = "clean", "worst-case"
 
@@ -20,7 +21,8 @@ CLEAN, WORST_CASE = "clean", "worst-case"
 class Run:
     """One recipe and seed with everything its stages measured.
 
-    `flags` holds, for each condition (clean, the attacks, worst-case), whether each test image was right: bool [N].
+    `protocol` makes its adversarial numbers comparable; evaluations of earlier versions have none. `flags` holds, for
+    each condition (clean, the attacks, worst-case), whether each test image was right: bool [N].
     """
 
     recipe: str
@@ -31,6 +33,7 @@ class Run:
     timing: Timing
     record: TrainRecord
     adversarial: AdversarialMetrics
+    protocol: Protocol | None
     ood: OodMetrics
     flags: dict[str, NDArray[np.bool_]]
 
@@ -75,6 +78,16 @@ class Collected:
     def conditions(self) -> tuple[str, ...]:
         """``clean``, the attacks in the study's order, ``worst-case``."""
         return (CLEAN, *self.study.suites.adversarial.attacks, WORST_CASE)
+
+    @property
+    def cumulative(self) -> tuple[str, ...]:
+        """The attacks that met only images that all attacks before them had left right."""
+        uses = self.first.adversarial.attacks
+        return tuple(name for name in self.conditions if name in uses and uses[name].cumulative)
+
+    def title(self, condition: str) -> str:
+        """Return what heads the accuracies of a condition: ``+ square`` where they are cumulative."""
+        return f"+\N{NO-BREAK SPACE}{condition}" if condition in self.cumulative else condition
 
     @property
     def same_images(self) -> bool:

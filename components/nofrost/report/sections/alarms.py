@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from nofrost.report import text
-from nofrost.report.document import AlarmCard, Alarms, Paragraph, Section
+from nofrost.report.document import AlarmCard, Alarms, Cell, Column, Paragraph, Section, Table
 from nofrost.report.measured import Alarm
 from nofrost.report.runs import Collected, RecipeRuns
+
+# The checks that AutoAttack makes of its own results, by our names
+AUTOATTACK_FLAGS = {
+    "answers-are-repeatable": "randomised",
+    "classes-suffice": "few classes",
+    "forward-is-static": "dynamic",
+    "gradients-not-zero": "zero gradient",
+    "outputs-are-logits": "softmax",
+    "white-box-beats-black-box": "Square",
+}
+_BY_SEVERITY = ("fail", "warn", "pass")
 
 
 def alarms(collected: Collected) -> Section | None:
@@ -20,7 +31,43 @@ def alarms(collected: Collected) -> Section | None:
         "check looks for one of its signs. A fail says that the robust accuracies are not to be trusted; a "
         "warning asks for a stronger attack."
     )
-    return Section("alarms", "Alarms", "Alarms", [introduction, Alarms(cards)])
+    return Section("alarms", "Alarms", "Alarms", [introduction, _table(collected), Alarms(cards)])
+
+
+def _table(collected: Collected) -> Table:
+    """Return which check came out how for which recipe; of several seeds the worst."""
+    found = [(recipe, alarm) for recipe in collected.recipes for run in recipe.runs for alarm in run.adversarial.alarms]
+    names = list(dict.fromkeys(alarm.name for _, alarm in found))
+    rows = [
+        [
+            Cell(name),
+            *(
+                _worst([alarm for of, alarm in found if of is recipe and alarm.name == name])
+                for recipe in collected.recipes
+            ),
+            Cell(AUTOATTACK_FLAGS.get(name, "")),
+        ]
+        for name in names
+    ]
+    columns = [
+        Column("check", text=True),
+        *(Column(recipe.name, text=True) for recipe in collected.recipes),
+        Column("flag of AutoAttack", text=True),
+    ]
+    several = " Of several seeds the worst is shown." if len(collected.study.runs.seed) > 1 else ""
+    caption = (
+        f"Every check of the adversarial evaluations of {collected.manifest.name}; the reasons stand below. Where a "
+        "cell is empty, the suite measured nothing that the check could look at. The last column names the flag that "
+        f"AutoAttack's own code raises for the same sign.{several}"
+    )
+    return Table(caption, columns, rows)
+
+
+def _worst(alarms: list[Alarm]) -> Cell:
+    if not alarms:
+        return Cell("")
+    worst = min(alarms, key=lambda alarm: _BY_SEVERITY.index(alarm.status))
+    return Cell(worst.status, hint=worst.reason, status=worst.status)
 
 
 def _of_recipe(recipe: RecipeRuns) -> list[Alarm]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from nofrost.report import cells
 from nofrost.report.compare import estimate
-from nofrost.report.document import Cell, Column, Paragraph, Section, Table
+from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns
+
+THROUGH = "through-"  # conditions of images that were made against one branch and shown to the mixture
 
 
 def branches(collected: Collected) -> Section | None:
@@ -16,13 +18,39 @@ def branches(collected: Collected) -> Section | None:
     measured = [shares for recipe in mixtures for run in recipe.runs for shares in run.adversarial.branches.values()]
     conditions = [condition for condition in collected.conditions if all(condition in shares for shares in measured)]
     rows = [row for recipe in mixtures for row in _rows(recipe, conditions, cells.digits(collected))]
-    table = Table(cells.basis(collected), [Column("recipe and branch", text=True), *map(Column, conditions)], rows)
+    columns = [Column("recipe and branch", text=True), *(Column(collected.title(name)) for name in conditions)]
+    table = Table(cells.basis(collected), columns, rows)
     introduction = Paragraph(
         "A mixture batch normalisation keeps statistics of clean and of adversarial images apart. At test time nobody "
         "knows which kind an image is: the mixture is what is deployed and what all other tables show. Each row was "
         "attacked on its own."
+        + (" The attacks of a branch are a cascade of their own." if collected.cumulative else "")
     )
-    return Section("branches", "Branches of mixture batch normalisation", "Branches", [introduction, table])
+    blocks: list[Block] = [introduction, table, *_through_branches(collected, mixtures)]
+    return Section("branches", "Branches of mixture batch normalisation", "Branches", blocks)
+
+
+def _through_branches(collected: Collected, mixtures: list[RecipeRuns]) -> list[Table]:
+    """Return what the deployed mixture withstands of attackers who see one branch alone; none if it was not tried."""
+    measured = [run.adversarial.accuracy for recipe in mixtures for run in recipe.runs]
+    conditions = [name for name in measured[0] if name.startswith(THROUGH) and all(name in each for each in measured)]
+    if not conditions:
+        return []
+    decimals = cells.digits(collected)
+
+    def measure(recipe: RecipeRuns, name: str) -> Cell:
+        return cells.estimate_cell(cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[name]), decimals)
+
+    rows = [[cells.recipe_cell(recipe), *(measure(recipe, name) for name in conditions)] for recipe in mixtures]
+    columns = [
+        Column("recipe", text=True),
+        *(Column(name.removeprefix(THROUGH).replace("-", " ")) for name in conditions),
+    ]
+    caption = (
+        "The deployed mixture on images that the attacks of the branches made against one branch alone; the worst case "
+        f"counts these too. {cells.basis(collected)}"
+    )
+    return [Table(caption, columns, rows, title="Attacked through one branch")]
 
 
 def _rows(recipe: RecipeRuns, conditions: list[str], decimals: int) -> list[list[Cell]]:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 
 from nofrost.config import study_as_yaml
 from nofrost.report import cells, text
 from nofrost.report.document import Cell, Code, Column, Facts, Paragraph, Section, Table
+from nofrost.report.measured_protocol import Protocol
 from nofrost.report.runs import Collected
 from nofrost.report.sections.overview import CHECKSUM
+
+_SAID: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
+    ("suite", lambda made: f"{made.suite} (SHA-256 {text.short(made.suite_sha256)})"),
+    ("images", lambda made: f"{text.count(made.samples)} (indices {text.short(made.indices_sha256)})"),
+    ("dataset", lambda made: f"SHA-256 {text.short(made.data_sha256)}"),
+    ("seeds", lambda made: ", ".join(f"{name} {seed}" for name, seed in made.seeds.items())),
+    ("batch size", lambda made: str(made.batch_size)),
+    ("numbers", lambda made: f"{made.dtype}, TF32 {_switch(made.tf32)}, autocast {_switch(made.autocast)}"),
+    ("algorithms", lambda made: "deterministic" if made.deterministic else "chosen by timing"),
+    ("devices", lambda made: ", ".join(made.devices)),
+    ("versions", lambda made: ", ".join(f"{name} {version}" for name, version in made.versions.items())),
+)
 
 
 def configuration(collected: Collected) -> Section:
@@ -60,7 +74,34 @@ def origin(collected: Collected) -> Section:
         if value.startswith(CHECKSUM)
     ]
     facts = Facts([("Report made by", f"nofrost {version('nofrost')}"), ("Seeds", seeds), *sets, *sources])
-    return Section("record", "Record", "Record", [facts, Table(caption, columns, rows)])
+    return Section("record", "Record", "Record", [facts, Table(caption, columns, rows), *_protocols(collected)])
+
+
+def _protocols(collected: Collected) -> list[Table]:
+    """Return how the attacks were computed; none when no run has a record of it."""
+    recorded = [(run.name, run.protocol) for run in collected.runs if run.protocol is not None]
+    if not recorded:
+        return []
+    rows = [
+        [Cell(title), Cell(_common([(name, say(protocol)) for name, protocol in recorded]))] for title, say in _SAID
+    ]
+    caption = (
+        f"How the adversarial evaluations of {collected.manifest.name} were computed: the protocol record of each run "
+        "(record.json), in one line where all runs agree."
+    )
+    return [Table(caption, [Column("protocol", text=True), Column("value", text=True)], rows)]
+
+
+def _common(values: list[tuple[str, str]]) -> str:
+    """Return the value that all runs share, or those of each run."""
+    distinct = dict.fromkeys(value for _, value in values)
+    if len(distinct) == 1:
+        return values[0][1]
+    return "; ".join(f"{value} ({', '.join(name for name, own in values if own == value)})" for value in distinct)
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
 
 
 def _checksum(value: str) -> Cell:

@@ -85,13 +85,17 @@ def _leader(collected: Collected, condition: str, where: str) -> str:
     def measured(recipe: RecipeRuns) -> Estimate:
         return cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[condition])
 
+    def accuracy(recipe: RecipeRuns) -> str:
+        doubt = cells.doubt(recipe.runs, condition)
+        return text.with_sign(measured(recipe).value, decimals) + (f" ({doubt})" if doubt else "")
+
     def words(recipe: RecipeRuns) -> str:
-        return f"{recipe.name} is right on {text.with_sign(measured(recipe).value, decimals)}"
+        return f"{recipe.name} is right on {accuracy(recipe)}"
 
     ranked = sorted(collected.recipes, key=lambda recipe: -measured(recipe).value)
     if len(ranked) == 1:
         return f"{where}, {words(ranked[0])}."
-    second = f"next is {ranked[1].name} with {text.with_sign(measured(ranked[1]).value, decimals)}"
+    second = f"next is {ranked[1].name} with {accuracy(ranked[1])}"
     if not collected.same_images:
         verdict = "the recipes saw different images, so no test compares them"
     elif best_recipe(collected, condition) == ranked[0].name:

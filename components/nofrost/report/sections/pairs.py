@@ -36,7 +36,11 @@ def pairs(collected: Collected) -> Section:
             )
         ]
     else:
-        blocks = [_table(collected, WORST_CASE, "Under the worst case"), _table(collected, CLEAN, "On clean images")]
+        blocks = [
+            _table(collected, WORST_CASE, "Under the worst case"),
+            _table(collected, CLEAN, "On clean images"),
+            _under_each_attack(collected),
+        ]
     return Section("pairs", "Paired comparison of recipes", "Comparison", blocks)
 
 
@@ -51,6 +55,20 @@ def _table(collected: Collected, condition: str, title: str) -> Table:
         f"{ALPHA:g}. The test speaks of these trained models on such images, not of other trainings of the same recipe."
     )
     return Table(caption, _COLUMNS, [_row(pair) for pair in found], title)
+
+
+def _under_each_attack(collected: Collected) -> Table:
+    """Return the comparison under every attack, corrected attack by attack."""
+    rows = [
+        [Cell(collected.title(attack)), *_row(pair)]
+        for attack in collected.conditions[1:-1]
+        for pair in compare(collected, attack)
+    ]
+    caption = (
+        f"As the tables above, under each attack of the suite, on the same test images of {collected.manifest.name}; "
+        "p after Holm's correction for all pairs and seeds of one attack. An attack marked + is cumulative."
+    )
+    return Table(caption, (Column("attack", text=True), *_COLUMNS), rows, summary="Under each attack")
 
 
 def _row(pair: Pair) -> list[Cell]:

@@ -14,6 +14,7 @@ def results(collected: Collected) -> Section:
     protocol = Paragraph(
         f"Protocol {suite.protocol}: {text.PROTOCOLS[suite.protocol]}. An image counts under {WORST_CASE} when no "
         "attack of the suite breaks it; an image that is wrong without an attack counts as wrong everywhere."
+        f"{_in_a_cascade(collected)}"
     )
     return Section("results", "Results", "Results", [protocol, _by_recipe(collected), _by_run(collected)])
 
@@ -22,8 +23,18 @@ def _columns(collected: Collected) -> list[Column]:
     suite = collected.study.suites.adversarial
     group = f"{suite.title} · protocol {suite.protocol} · {cells.threat(collected)}"
     ood = collected.study.suites.ood.title
-    attacks = [Column(condition, group) for condition in collected.conditions[1:]]
+    attacks = [Column(collected.title(condition), group) for condition in collected.conditions[1:]]
     return [Column("clean"), *attacks, Column("mean accuracy", ood)]
+
+
+def _in_a_cascade(collected: Collected) -> str:
+    if not collected.cumulative:
+        return ""
+    return (
+        f" The accuracies under {text.listed(map(collected.title, collected.cumulative))} are cumulative: the attacks "
+        "ran as a cascade, each on the images that all before it had left right, as AutoAttack does. Such a column "
+        "says what withstands that attack and all to its left, not how strong the attack is alone."
+    )
 
 
 def _by_recipe(collected: Collected) -> Table:
@@ -33,7 +44,12 @@ def _by_recipe(collected: Collected) -> Table:
         [
             cells.recipe_cell(recipe, titled=True),
             *(
-                cells.estimate_cell(_measured(recipe, condition), decimals, best[condition] == recipe.name)
+                cells.estimate_cell(
+                    _measured(recipe, condition),
+                    decimals,
+                    best[condition] == recipe.name,
+                    cells.doubt(recipe.runs, condition),
+                )
                 for condition in collected.conditions
             ),
             cells.estimate_cell(ood_mean(recipe), decimals),
@@ -47,6 +63,8 @@ def _by_recipe(collected: Collected) -> Table:
 
 def _explanation(collected: Collected) -> str:
     sentences = []
+    if any(run.adversarial.not_converged for run in collected.runs):
+        sentences.append("Where an accuracy is marked as not converged, more attack steps were seen to lower it.")
     if len(collected.study.runs.seed) == 1:
         sentences.append("The interval of the out-of-distribution mean counts images, not their corrupted versions.")
     if not collected.same_images:
@@ -74,7 +92,10 @@ def _by_run(collected: Collected) -> Table:
     rows = [
         [
             cells.run_cell(recipe, run),
-            *(cells.share_cell(run.adversarial.accuracy[condition], decimals) for condition in collected.conditions),
+            *(
+                cells.share_cell(run.adversarial.accuracy[name], decimals, cells.doubt([run], name))
+                for name in collected.conditions
+            ),
             Cell(text.percent(run.ood.mean_accuracy, decimals), f"{run.ood.samples} images"),
         ]
         for recipe in collected.recipes

@@ -1,0 +1,62 @@
+"""Signs that an attack was too weak to mean anything, told from the measured numbers alone.
+
+A low number of successful attacks has two explanations: a robust model, or an attack that could not see its way
+(gradient masking: Athalye et al. 2018; Carlini et al. 2019, "On evaluating adversarial robustness"). Each function
+looks for one sign of the second, and gives its reason in words and numbers. All comparisons are paired, on the same
+images, by the exact McNemar test, so that a few images changing sides raise nothing. What was not measured has no
+alarm.
+"""
+
+from nofrost.evaluate.alarms.alarm import Alarm, AttackRun, Status
+from nofrost.evaluate.alarms.attacks import (
+    iterative_beats_single_step,
+    margin_agrees_with_cross_entropy,
+    pgd_agrees_with_apgd,
+    random_start_changes_little,
+    robust_accuracy_is_plausible,
+    unconverged_pgd,
+    white_box_beats_black_box,
+)
+from nofrost.evaluate.alarms.curves import (
+    accuracy_falls_with_budget,
+    is_converged,
+    steps_converged,
+    unbounded_attack_reaches_zero,
+    worst_case_is_converged,
+)
+from nofrost.evaluate.alarms.model import (
+    answers_are_repeatable,
+    classes_suffice,
+    cross_entropy_not_saturated,
+    forward_is_static,
+    gradients_exist,
+    gradients_match_differences,
+    gradients_not_zero,
+    outputs_are_logits,
+)
+
+__all__ = [
+    "Alarm",
+    "AttackRun",
+    "Status",
+    "accuracy_falls_with_budget",
+    "answers_are_repeatable",
+    "classes_suffice",
+    "cross_entropy_not_saturated",
+    "forward_is_static",
+    "gradients_exist",
+    "gradients_match_differences",
+    "gradients_not_zero",
+    "is_converged",
+    "iterative_beats_single_step",
+    "margin_agrees_with_cross_entropy",
+    "outputs_are_logits",
+    "pgd_agrees_with_apgd",
+    "random_start_changes_little",
+    "robust_accuracy_is_plausible",
+    "steps_converged",
+    "unbounded_attack_reaches_zero",
+    "unconverged_pgd",
+    "white_box_beats_black_box",
+    "worst_case_is_converged",
+]

@@ -1,0 +1,82 @@
+"""What an alarm is, what it compares, and when a difference between two attacks counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from nofrost.evaluate.sample import Flags
+from nofrost.statistics import Proportion, paired_comparison
+
+Status = Literal["pass", "warn", "fail"]
+
+DOUBTFUL = 0.05  # p-value below which a difference is worth a warning
+CLEAR = 0.01  # p-value below which a difference that should not exist is a failure
+NEGLIGIBLE = 0.005  # accuracy difference (half a point) that raises nothing, however many images confirm it
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One check: ``pass``, ``warn`` (the numbers need a second look) or ``fail`` (do not trust them), and why."""
+
+    name: str
+    status: Status
+    reason: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return the form that metrics files hold."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AttackRun:
+    """What one attack left.
+
+    Args:
+        label: its name for the reader.
+        attack: the attack's name.
+        steps: 1 for an attack without steps.
+        right: [N] whether each image is still right.
+        start: in a cascade, [N] whether the attacks before it had left the image right; `right` is then cumulative
+            and says nothing about this attack alone. None for an attack that was let loose on all right images.
+        passes: forward passes that each of its gradients is averaged over.
+        crosses: whether its steps together are long enough to cross the ball; an attack whose are not finds less, on an
+            honest model too.
+    """
+
+    label: str
+    attack: str
+    steps: int
+    right: Flags
+    start: Flags | None = None
+    passes: int = 1
+    crosses: bool = True
+
+
+def strongest(runs: Sequence[AttackRun]) -> AttackRun | None:
+    """Return the run that leaves the fewest images right; the first of equals."""
+    return min(runs, key=lambda run: int(run.right.sum()), default=None)
+
+
+def exceeds(more: Flags, fewer: Flags, by: float, p_value: float) -> bool:
+    """Return whether `more` lies above `fewer` by a share of images, and the exact McNemar test rules out chance."""
+    test = paired_comparison(more, fewer)
+    return bool(test["difference"] > by and test["p_value"] < p_value)
+
+
+def left(run: AttackRun) -> str:
+    """Return what an attack left, in words."""
+    return f"{run.label} leaves {count(run.right)} right"
+
+
+def count(right: Flags) -> str:
+    """Return how many of how many are right."""
+    return f"{int(right.sum())} of {len(right)}"
+
+
+def share(right: Flags) -> str:
+    """Return how many are right with their interval."""
+    found = Proportion(int(right.sum()), len(right))
+    low, high = found.interval
+    return f"{found.correct} of {found.total} images ({found.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"

@@ -1,0 +1,207 @@
+"""Signs that the attacks of a suite give of each other: which must not find less than which.
+
+Only attacks that were let loose on the same images are compared. In a cascade that is none but the first, so that a
+cascade is judged by what a black-box attack still finds at its end, as AutoAttack does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nofrost.evaluate.alarms.alarm import (
+    CLEAR,
+    DOUBTFUL,
+    NEGLIGIBLE,
+    Alarm,
+    AttackRun,
+    count,
+    exceeds,
+    left,
+    strongest,
+)
+from nofrost.evaluate.sample import Flags
+
+PGD_GAP = 0.03  # accuracy by which PGD may lie above APGD at comparable steps: its fixed step costs a point or two
+START_GAP = 0.03  # accuracy by which an attack without a random start may lie above PGD with as many steps
+LOSS_GAP = 0.05  # accuracy by which the cross-entropy may lie above a margin loss; 1 to 3 points without masking
+BLACK_BOX_FLAG = 0.002  # accuracy that Square may take at the end of a cascade (AutoAttack, checks.py)
+BLACK_BOX_FAILURE = 0.05  # accuracy that no converged gradient attack would have left to a black-box one
+MANY_STEPS = 5  # steps from which an iterative attack, with its random start, should beat one step of full length
+
+# Attacks that climb the same loss, the cross-entropy, so that more steps cannot honestly do worse.
+CROSS_ENTROPY_ATTACKS = frozenset({"fgsm", "bim", "pgd", "mim", "apgd-ce"})
+BLACK_BOX_ATTACKS = frozenset({"square", "rays", "awgn"})
+MIXED_ATTACKS = frozenset({"autoattack"})  # with and without gradients
+WITHOUT_RANDOM_START = frozenset({"bim", "mim"})
+MARGIN_TWINS = {"pgd": "cw-linf", "apgd-ce": "apgd-dlr"}  # the same search on the cross-entropy and on a margin
+
+
+def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
+    """Many small steps must find at least what one large step finds; None when the suite has no such pair.
+
+    When even the best iterative attack finds less, the gradient misleads whoever follows it: the model masks it. When
+    only some do, those attacks are weak. Steps too short to cross the ball are weak on any model, so that they count
+    only where there are no others.
+    """
+    name = "iterative-beats-single-step"
+    comparable = [run for run in _alone(runs) if run.attack in CROSS_ENTROPY_ATTACKS]
+    single = strongest([run for run in comparable if run.steps == 1])
+    iterative = [run for run in comparable if run.steps >= MANY_STEPS]
+    many = sorted([run for run in iterative if run.crosses] or iterative, key=_remaining)
+    if single is None or not many:
+        return None
+    best, worst = many[0], many[-1]
+    if best.crosses and exceeds(best.right, single.right, NEGLIGIBLE, CLEAR):
+        return Alarm(name, "fail", f"{left(best)} but {left(single)}: following the gradient leads astray")
+    if exceeds(worst.right, single.right, NEGLIGIBLE, CLEAR):
+        return Alarm(name, "warn", f"{left(worst)} but {left(single)}: do not rely on {worst.label}")
+    return Alarm(name, "pass", f"{left(worst)}, {left(single)}")
+
+
+def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
+    """PGD far above APGD-CE at comparable steps has not converged; None without such a pair.
+
+    Where its steps are too short to cross the ball, as those of 001 are, that is no sign of the model: its number bears
+    a badge (:func:`unconverged_pgd`), and the alarm passes.
+    """
+    name = "pgd-agrees-with-apgd"
+    pairs = _pgd_beside_apgd(runs)
+    if not pairs:
+        return None
+    # PGD with long steps first: what it leaves above APGD tells more
+    pgd, apgd = max(pairs, key=lambda pair: (pair[0].crosses, _remaining(pair[0]) - _remaining(pair[1])))
+    reason = f"{left(pgd)}, {left(apgd)}"
+    if not exceeds(pgd.right, apgd.right, PGD_GAP, DOUBTFUL):
+        return Alarm(name, "pass", reason)
+    if not pgd.crosses:
+        return Alarm(name, "pass", f"{reason}: PGD's steps are too short to cross the ball, do not rely on its number")
+    return Alarm(name, "warn", f"{reason}: PGD has not converged, do not rely on its number")
+
+
+def unconverged_pgd(runs: Sequence[AttackRun]) -> list[AttackRun]:
+    """Return the runs of PGD that APGD-CE, at comparable steps, shows to be too high."""
+    return [pgd for pgd, apgd in _pgd_beside_apgd(runs) if exceeds(pgd.right, apgd.right, PGD_GAP, DOUBTFUL)]
+
+
+def random_start_changes_little(runs: Sequence[AttackRun]) -> Alarm | None:
+    """BIM or MIM far above PGD at equal steps: the gradient at the clean image itself is masked.
+
+    Attacks without a random start set out along that gradient. 001 prints 36.1 % for MIM and 22.5 % for PGD of NoFrost.
+    None without such a pair.
+    """
+    pairs = _pairs(runs, lambda other, pgd: other.attack in WITHOUT_RANDOM_START and pgd.attack == "pgd")
+    advice = "the gradient at the clean images leads nowhere, do not rely on attacks without a random start"
+    return _widest_gap("random-start-changes-little", pairs, START_GAP, advice)
+
+
+def margin_agrees_with_cross_entropy(runs: Sequence[AttackRun]) -> Alarm | None:
+    """The cross-entropy far above a margin loss at equal steps (PGD and CW-linf, APGD-CE and APGD-DLR).
+
+    The gradient of the cross-entropy vanishes where a model is confident; that of a margin does not. None without such
+    a pair.
+    """
+    pairs = _pairs(runs, lambda entropy, margin: MARGIN_TWINS.get(entropy.attack) == margin.attack)
+    advice = "the gradient of the cross-entropy is too small here, do not rely on attacks that follow it"
+    return _widest_gap("margin-agrees-with-cross-entropy", pairs, LOSS_GAP, advice)
+
+
+def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
+    """An attack without gradients must not find clearly more than the best with them; None without both kinds.
+
+    At the end of a cascade it is AutoAttack's own flag: Square took more than 0.2 % of all images from what the attacks
+    with gradients had left.
+
+    Args:
+        runs: in the order of the suite.
+    """
+    name = "white-box-beats-black-box"
+    if any(run.start is not None for run in runs):
+        return _black_box_in_a_cascade(name, runs)
+    black = strongest([run for run in runs if run.attack in BLACK_BOX_ATTACKS])
+    white = strongest([run for run in runs if _is_white_box(run)])
+    if black is None or white is None:
+        return None
+    reason = f"{left(white)}, {left(black)}"
+    strong = white.steps >= MANY_STEPS and white.crosses
+    if strong and exceeds(white.right, black.right, BLACK_BOX_FAILURE, CLEAR):
+        return Alarm(name, "fail", f"{reason}: the gradient leads astray, the model masks it")
+    if exceeds(white.right, black.right, NEGLIGIBLE, DOUBTFUL):
+        return Alarm(name, "warn", f"{reason}: attacks with gradients find less than one without")
+    return Alarm(name, "pass", reason)
+
+
+def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | None:
+    taken: list[tuple[AttackRun, Flags]] = []
+    for place, run in enumerate(runs):
+        if run.attack in BLACK_BOX_ATTACKS and run.start is not None and any(map(_is_white_box, runs[:place])):
+            taken.append((run, run.start))
+    if not taken:
+        return None
+    run, start = max(taken, key=lambda each: int(each[1].sum()) - _remaining(each[0]))
+    reason = f"after the attacks before it left {count(start)} right, {left(run)}"
+    if exceeds(start, run.right, BLACK_BOX_FAILURE, CLEAR):
+        return Alarm(name, "fail", f"{reason}: attacks with gradients missed what one without found")
+    if exceeds(start, run.right, BLACK_BOX_FLAG, DOUBTFUL):
+        return Alarm(name, "warn", f"{reason}: let it run longer, or use an attack made for this model")
+    return Alarm(name, "pass", reason)
+
+
+def robust_accuracy_is_plausible(clean: Flags, worst: Flags) -> Alarm:
+    """Note the two ends at which the comparison of attacks says nothing."""
+    name = "robust-accuracy-is-plausible"
+    if not clean.any():
+        return Alarm(name, "warn", "no image is right even before an attack: there is nothing to measure")
+    if int(worst.sum()) == int(clean.sum()):
+        return Alarm(
+            name, "warn", f"no attack changed one of the {count(clean)} right images: is the budget too small?"
+        )
+    if not worst.any():
+        return Alarm(name, "pass", "no image withstands all attacks: the model has no robustness at this budget")
+    return Alarm(name, "pass", f"{count(worst)} withstand all attacks, of {int(clean.sum())} right when clean")
+
+
+def _alone(runs: Sequence[AttackRun]) -> list[AttackRun]:
+    """Return the runs whose flags are of one attack alone."""
+    return [run for run in runs if run.start is None]
+
+
+def _is_white_box(run: AttackRun) -> bool:
+    return run.attack not in BLACK_BOX_ATTACKS | MIXED_ATTACKS
+
+
+def _remaining(run: AttackRun) -> int:
+    return int(run.right.sum())
+
+
+def _pairs(
+    runs: Sequence[AttackRun], related: Callable[[AttackRun, AttackRun], bool]
+) -> list[tuple[AttackRun, AttackRun]]:
+    """Return every two runs with equal steps of which the first stands in this relation to the second."""
+    alone = _alone(runs)
+    return [(one, two) for one in alone for two in alone if one.steps == two.steps and related(one, two)]
+
+
+def _pgd_beside_apgd(runs: Sequence[AttackRun]) -> list[tuple[AttackRun, AttackRun]]:
+    """Return each run of PGD with the APGD-CE of the nearest number of steps, at most a factor of two apart."""
+    alone = _alone(runs)
+    found = []
+    for pgd in (run for run in alone if run.attack == "pgd"):
+        comparable = [
+            run
+            for run in alone
+            if run.attack == "apgd-ce" and run.steps <= 2 * pgd.steps and pgd.steps <= 2 * run.steps
+        ]
+        if comparable:
+            found.append((pgd, min(comparable, key=lambda run: abs(run.steps - pgd.steps))))
+    return found
+
+
+def _widest_gap(name: str, pairs: Sequence[tuple[AttackRun, AttackRun]], gap: float, advice: str) -> Alarm | None:
+    """Warn when, in the pair furthest apart, the first attack surely leaves more than the second by more than `gap`."""
+    if not pairs:
+        return None
+    weak, strong = max(pairs, key=lambda pair: _remaining(pair[0]) - _remaining(pair[1]))
+    reason = f"{left(weak)}, {left(strong)}"
+    if exceeds(weak.right, strong.right, gap, DOUBTFUL):
+        return Alarm(name, "warn", f"{reason}: {advice}")
+    return Alarm(name, "pass", reason)

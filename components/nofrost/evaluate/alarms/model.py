@@ -1,0 +1,131 @@
+"""Signs that the model itself gives, apart from any attack: are its gradients and outputs fit for attacking?
+
+AutoAttack flags the same properties (its flags_doc.md): randomness, a softmax at the output, zero gradients, a
+defence that optimises at test time, and fewer than four classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nofrost.evaluate.alarms.alarm import Alarm, AttackRun
+from nofrost.statistics import wilson_interval
+
+ZERO_GRADIENTS_WARN, ZERO_GRADIENTS_FAIL = 0.01, 0.10  # share of images without a gradient
+SATURATED = 0.5  # share of images on which the cross-entropy may be zero: a confident model need not be a masked one
+STAND_IN, MISLEADING = 0.10, 0.25  # share of images on which gradient and finite difference may disagree
+CLASSES_FOR_DLR = 4  # the targeted DLR loss divides by a difference to the third and fourth logit
+
+DLR_ATTACKS = frozenset({"apgd-dlr", "apgd-t", "autoattack", "autoattack-paper"})
+
+
+def gradients_not_zero(zero: int, probed: int) -> Alarm | None:
+    """Images without a gradient cannot be attacked by one; None when no image was right, so none was probed."""
+    if probed == 0:
+        return None
+    name, share = "gradients-not-zero", zero / probed
+    reason = f"the gradient of the cross-entropy is zero on {zero} of {probed} images"
+    if share > ZERO_GRADIENTS_FAIL:
+        return Alarm(name, "fail", f"{reason}: attacks that follow it as it stands are blind there")
+    return Alarm(name, "warn" if share > ZERO_GRADIENTS_WARN else "pass", reason)
+
+
+def gradients_exist() -> Alarm:
+    """The outputs do not depend on the images by differentiable steps: no attack with gradients could run."""
+    reason = (
+        "the outputs have no gradient with respect to the images (detach, no_grad or rounding in the forward pass): "
+        "attacks that need one count as having found nothing"
+    )
+    return Alarm("gradients-not-zero", "fail", reason)
+
+
+def gradients_match_differences(disagree: int, astray: int, probed: int) -> Alarm | None:
+    """A gradient must foretell what a small step along it does; None when no image was probed.
+
+    Outputs that move in jumps (quantised activations) and gradients that are a stand-in for the true one (Athalye et
+    al. 2018) do not. A stand-in that leads uphill all the same, as a straight-through estimate does, is a warning.
+
+    Args:
+        disagree: images on which a tiny step raises the margin loss by less than half, or more than one and a half
+            times, what the gradient says.
+        astray: images on which a step of a quarter of the budget along the gradient's sign does not raise it at all.
+        probed: images asked about.
+    """
+    if probed == 0:
+        return None
+    name = "gradients-match-differences"
+    if _surely_above(astray, probed, MISLEADING):
+        reason = f"a step along the gradient does not raise the loss on {astray} of {probed} images"
+        return Alarm(name, "fail", f"{reason}: gradient attacks are led astray")
+    reason = f"gradient and finite difference disagree on {disagree} of {probed} images"
+    if _surely_above(disagree, probed, STAND_IN):
+        return Alarm(name, "warn", f"{reason}: the outputs move in jumps, or their gradient is a stand-in")
+    return Alarm(name, "pass", reason)
+
+
+def cross_entropy_not_saturated(saturated: int, probed: int) -> Alarm | None:
+    """Where the right class leads by 17 or more, float32 rounds the cross-entropy to 0; None when nothing was probed.
+
+    An attack that compares its values, as APGD does, then cannot tell a better point from a worse one. The attacks
+    here climb a form of it that does not saturate (:func:`nofrost.attacks.losses.error_log_odds`); others do not.
+    """
+    if probed == 0:
+        return None
+    name = "cross-entropy-not-saturated"
+    reason = f"the cross-entropy is exactly 0 in float32 on {saturated} of {probed} images"
+    if _surely_above(saturated, probed, SATURATED):
+        advice = "attacks that compare it as it stands, unlike those here, overrate this model"
+        return Alarm(name, "warn", f"{reason}, as the logits are far apart: {advice}")
+    return Alarm(name, "pass", reason)
+
+
+def outputs_are_logits(probabilities: bool) -> Alarm:
+    """A softmax inside the model flattens the gradient of every loss on top of it."""
+    name = "outputs-are-logits"
+    if probabilities:
+        return Alarm(
+            name, "warn", "outputs are non-negative and sum to 1: let the model return logits, without softmax"
+        )
+    return Alarm(name, "pass", "outputs are not probabilities")
+
+
+def answers_are_repeatable(random: bool, runs: Sequence[AttackRun] = ()) -> Alarm:
+    """A model that draws random numbers must be attacked in expectation (Athalye et al. 2018).
+
+    Args:
+        random: whether two passes over the same images differ.
+        runs: what was measured; those with more than one pass for each gradient attack the expectation.
+    """
+    name = "answers-are-repeatable"
+    if not random:
+        return Alarm(name, "pass", "two passes over the same images agree")
+    reason = "two passes over the same images differ"
+    averaging = [run.label for run in runs if run.passes > 1]
+    if averaging:
+        return Alarm(name, "pass", f"{reason}; {', '.join(averaging)} average their gradients over the randomness")
+    return Alarm(name, "warn", f"{reason}: attacks must average over the randomness (eot, or autoattack version rand)")
+
+
+def forward_is_static(optimises: bool) -> Alarm:
+    """A defence that computes gradients in its forward pass changes with every input: attacks must see through it."""
+    name = "forward-is-static"
+    if optimises:
+        reason = "the forward pass computes gradients of its own (a defence that optimises at test time)"
+        return Alarm(name, "warn", f"{reason}: standard attacks do not see through it, use one made for this model")
+    return Alarm(name, "pass", "the forward pass computes no gradients of its own")
+
+
+def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
+    """The targeted DLR loss needs four classes; None when no attack of the suite uses it."""
+    if not DLR_ATTACKS.intersection(attacks):
+        return None
+    name = "classes-suffice"
+    if classes < CLASSES_FOR_DLR:
+        reason = f"the model has {classes} classes, fewer than the {CLASSES_FOR_DLR} of the targeted DLR loss"
+        return Alarm(name, "warn", f"{reason}: the plain margin took its place, so this is not quite AutoAttack")
+    return Alarm(name, "pass", f"the model has {classes} classes")
+
+
+def _surely_above(count: int, total: int, share: float) -> bool:
+    """Return whether the 95 % interval of a count lies above a share, so that a few images raise nothing."""
+    return wilson_interval(count, total)[0] > share

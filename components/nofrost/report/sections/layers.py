@@ -1,0 +1,198 @@
+"""What the layers hold: statistics and parameters of batch norms (001 Fig. 1; 002 Fig. 2; 004 Fig. 5, 6), weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.report import cells, figures, text
+from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
+from nofrost.report.measured_properties import BatchNorm, WeightNorms, read_properties
+from nofrost.report.runs import Collected, RecipeRuns
+
+FIFTEENTH = 15  # the layer of 001 Fig. 1
+CHANNELS = 20  # of 004 Fig. 5 and 6
+NEAR_ZERO = 0.01
+
+Values = NDArray[np.float32]
+Domains = dict[str, list[BatchNorm]]
+
+
+def layers(collected: Collected) -> Section | None:
+    """Return the figures of the batch norms and the table of weight norms of every recipe's first run, or None."""
+    first = [(recipe, read_properties(recipe.runs[0])) for recipe in collected.recipes]
+    normed = [(recipe, found.batch_norms) for recipe, found in first if found.batch_norms]
+    weighed = [(recipe, found.weight_norms) for recipe, found in first if found.weight_norms is not None]
+    blocks: list[Block] = []
+    if normed:
+        blocks += [_introduction(), _gains_and_shifts(normed), _statistics(collected, normed)]
+        blocks += _channels(normed)
+    if weighed:
+        blocks.append(_weights(weighed))
+    if not blocks:
+        return None
+    seed = collected.study.runs.seed
+    if len(seed) > 1:
+        blocks.insert(0, Paragraph(f"Of each recipe the training with seed {seed[0]} is shown."))
+    return Section("layers", "Batch norm statistics and weights", "Layers", blocks)
+
+
+def _introduction() -> Paragraph:
+    return Paragraph(
+        "Clean and adversarial images have different statistics inside a network. A batch norm that both share fits "
+        "neither; a mixture keeps one for each. Gains and shifts that training drives to zero switch channels off."
+    )
+
+
+def _domains(recipe: RecipeRuns, found: Domains) -> Iterator[tuple[str, list[BatchNorm]]]:
+    for domain, norms in found.items():
+        yield (recipe.name if domain == "all" else f"{recipe.name}, {domain}"), norms
+
+
+def _gains_and_shifts(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
+    titles, parts = [], []
+    for recipe, found in normed:
+        for title, norms in _domains(recipe, found):
+            titles.append((title, recipe.position))
+            parts.append((recipe.position, _joined(norms, "weight"), _joined(norms, "bias")))
+    panels = []
+    for (title, position), part, svg in zip(titles, parts, figures.gain_and_shift_panels(parts), strict=True):
+        shares = [f"{_near_zero(values):.0%} of {what}" for values, what in zip(part[1:], ("γ", "β"), strict=True)]
+        words = f"Histograms of gains and shifts of {title}: {text.listed(shares)} are within {NEAR_ZERO} of zero."
+        panels.append(Panel(title, svg, words, position))
+    caption = (
+        "Gains γ (above) and shifts β (below) of all batch norms: share of channels by value. 002 finds a spike at "
+        "zero where batch norms alone are trained adversarially."
+    )
+    return Figure(caption, panels)
+
+
+def _statistics(collected: Collected, normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
+    shared = [(recipe, found["all"]) for recipe, found in normed if "all" in found]
+    panels, names = [], []
+    if shared:
+        groups = [(recipe.position, True, *_running(_chosen(norms))) for recipe, norms in shared]
+        words = "Running mean against running variance of each channel, " + text.listed(
+            recipe.name for recipe, _ in shared
+        )
+        panels.append(Panel("one batch norm", figures.statistics_scatter("statistics", groups), f"{words}."))
+        names += [_chosen(norms).layer for _, norms in shared]
+    for recipe, found in normed:
+        if "clean" in found:
+            groups = [
+                (recipe.position, domain == "adversarial", *_running(_chosen(found[domain])))
+                for domain in ("clean", "adversarial")
+            ]
+            svg = figures.statistics_scatter(f"statistics-{recipe.position}", groups)
+            words = f"Running mean against running variance of each channel in both branches of {recipe.name}."
+            panels.append(Panel(f"{recipe.name}, both branches", svg, words, recipe.position))
+            names.append(_chosen(found["clean"]).layer)
+    caption = (
+        f"Running statistics of one layer ({text.listed(dict.fromkeys(names))}, number {FIFTEENTH} or else the middle "
+        "one of the batch norms): one point per channel. Of a mixture the clean branch is open, the adversarial one "
+        "filled."
+    )
+    return Figure(caption, panels, [(recipe.name, recipe.position) for recipe, _ in normed])
+
+
+def _channels(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Iterator[Figure]:
+    """Yield the figure of a mixture's two branches, and that of mini-batches, where there is one."""
+    branches: list[Panel] = []
+    batches: list[Panel] = []
+    for recipe, found in normed:
+        if "clean" in found:
+            clean, adversarial = (_running(_chosen(found[domain])) for domain in ("clean", "adversarial"))
+            rows = _drawn(len(clean[0]))
+            sources = {"adversarial": _of(adversarial, rows), "clean": _of(clean, rows)}
+            branches.append(_panel(f"branches-{recipe.position}", recipe, recipe.name, sources))
+        for title, norms in _domains(recipe, found):
+            norm = _chosen(norms)
+            if norm.mini_batches and "mean" in norm.held:
+                rows = _drawn(len(norm.held["mean"]))
+                sources = {"running": _of(_running(norm), rows)}
+                sources |= {
+                    name: _of((of_batch["mean"], of_batch["variance"]), rows)
+                    for name, of_batch in norm.mini_batches.items()
+                }
+                batches.append(_panel(f"batches-{len(batches)}", recipe, title, sources))
+    if branches:
+        yield Figure(
+            f"Running mean (above) and variance (below) of {CHANNELS} channels drawn at random from that layer: "
+            "adversarial branch on the line, clean branch as open squares.",
+            branches,
+        )
+    if batches:
+        yield Figure(
+            "Mean (above) and variance (below) of channels drawn alike: running statistics on the line, mini-batches "
+            "of clean test images as open squares and diamonds, of adversarial ones as crosses. Where they part, the "
+            "model normalises test images by statistics that are not theirs.",
+            batches,
+        )
+
+
+def _panel(name: str, recipe: RecipeRuns, title: str, sources: dict[str, tuple[Values, Values]]) -> Panel:
+    ranges = [
+        f"{source} variance {variance.min():.3g} to {variance.max():.3g}" for source, (_, variance) in sources.items()
+    ]
+    svg = figures.channel_panel(name, recipe.position, sources)
+    return Panel(title, svg, f"Mean and variance by channel of {title}: {'; '.join(ranges)}.", recipe.position)
+
+
+def _weights(weighed: Sequence[tuple[RecipeRuns, WeightNorms | None]]) -> Table:
+    rows = []
+    for recipe, norms in weighed:
+        assert norms is not None
+        largest = max(norms.layers, key=lambda layer: layer.spectral)
+        rows.append(
+            [
+                cells.recipe_cell(recipe),
+                Cell(text.count(len(norms.layers))),
+                _power(norms.log10_spectral_product),
+                _power(norms.log10_frobenius_product),
+                Cell(f"{largest.spectral:.3g}", small=largest.layer),
+            ]
+        )
+    columns = [
+        Column("recipe", text=True),
+        Column("layers"),
+        Column("spectral", "product of the norms"),
+        Column("Frobenius", "product of the norms"),
+        Column("largest spectral norm"),
+    ]
+    caption = (
+        "Norms of the weights, each layer as a matrix with one row per output, of a standardised convolution after "
+        "standardisation; the gain of a batch norm is not in them. They bound how much the linear layers together can "
+        "stretch a change of the input."
+    )
+    return Table(caption, columns, rows)
+
+
+def _power(exponent: float | None) -> Cell:
+    return Cell("0" if exponent is None else f"10^{exponent:.1f}")
+
+
+def _chosen(norms: Sequence[BatchNorm]) -> BatchNorm:
+    return norms[FIFTEENTH - 1] if len(norms) >= FIFTEENTH else norms[len(norms) // 2]
+
+
+def _running(norm: BatchNorm) -> tuple[Values, Values]:
+    nothing = np.zeros(0, np.float32)
+    return norm.held.get("mean", nothing), norm.held.get("variance", nothing)
+
+
+def _drawn(channels: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(0).permutation(channels)[:CHANNELS])
+
+
+def _of(values: tuple[Values, Values], rows: NDArray[np.int64]) -> tuple[Values, Values]:
+    return values[0][rows], values[1][rows]
+
+
+def _joined(norms: Sequence[BatchNorm], value: str) -> Values:
+    return np.concatenate([norm.held.get(value, np.zeros(0, np.float32)) for norm in norms])
+
+
+def _near_zero(values: Values) -> float:
+    return float((np.abs(values) < NEAR_ZERO).mean()) if len(values) else 0.0

@@ -1,0 +1,161 @@
+"""Properties of the models beside their accuracy: margin, thickness, smoothness (001 §4.3) and others of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nofrost.report import cells, figures, text
+from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
+from nofrost.report.measured_properties import PropertySummary, RunProperties, read_properties
+from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.statistics import mean_and_deviation
+
+
+class _Property(NamedTuple):
+    column: str
+    axis: str
+    meaning: str
+
+
+_PROPERTIES = {
+    "decision_margin": _Property(
+        "margin M ↑", "margin M", "Margin M: probability of the true class less the largest other one, on clean images"
+    ),
+    "boundary_thickness": _Property(
+        "thickness T ↑",
+        "thickness T",
+        "Thickness T: length of the part of the segment from x to x* on which the answer changes",
+    ),
+    "model_smoothness": _Property(
+        "smoothness D ↓", "divergence D, nats", "Smoothness D: divergence KL(p(x) || p(x*)) in nats"
+    ),
+    "gradient_norm_l1": _Property(
+        "gradient ℓ1 ↓", "ℓ1 norm of the gradient", "Gradient: norm of the cross-entropy's gradient, in nats per pixel"
+    ),
+    "gradient_norm_l2": _Property("gradient ℓ2 ↓", "ℓ2 norm of the gradient", ""),
+    "boundary_distance": _Property(
+        "distance ↑", "ℓ∞ distance, pixels", "Distance: the nearest misclassified image that RayS finds, ℓ∞ in pixels"
+    ),
+}
+
+Found = Sequence[tuple[RecipeRuns, list[RunProperties]]]
+
+
+def properties(collected: Collected) -> Section | None:
+    """Return table and histograms of what was measured of each image, or None when nothing was."""
+    found = [(recipe, [read_properties(run) for run in recipe.runs]) for recipe in collected.recipes]
+    measured = [
+        name for name in _PROPERTIES if all(name in of_run.summaries for _, of_runs in found for of_run in of_runs)
+    ]
+    if not measured:
+        return None
+    introduction = Paragraph(
+        "What is thought to make a model robust, measured without regard to which images an attack breaks: far from a "
+        "boundary, a thick boundary, an answer that changes little. An arrow says which way is better. None of these "
+        "numbers proves robustness: a model that masks its gradients looks smooth to an attack that follows them."
+    )
+    first = found[0][1][0]
+    blocks: list[Block] = [introduction, _table(collected, found, measured)]
+    panels = [Panel(_PROPERTIES[name].axis, _drawing(found, name), _in_words(found, name)) for name in measured]
+    caption = (
+        "Share of test images by value; gradients on a logarithmic axis. The marker on the axis is the median. Where a "
+        f"long tail is cut, what lies beyond counts in the bin at the cut.{_left_out(found, measured)} "
+        f"{_images(collected, first, measured)}; {text.seeds(collected.study.runs.seed)}."
+    )
+    blocks.append(Figure(caption, panels, cells.legend(collected)))
+    return Section("properties", "Model properties", "Properties", blocks)
+
+
+def _table(collected: Collected, found: Found, measured: Sequence[str]) -> Table:
+    rows = [
+        [cells.recipe_cell(recipe), *(_cell([of_run.summaries[name] for of_run in of_runs]) for name in measured)]
+        for recipe, of_runs in found
+    ]
+    first = found[0][1][0]
+    meanings = [_how(name, first.summaries[name].options, collected) for name in measured]
+    caption = f"{'. '.join(filter(None, meanings))}. {_basis(collected, first, measured)}"
+    return Table(caption, [Column("recipe", text=True), *(Column(_PROPERTIES[name].column) for name in measured)], rows)
+
+
+def _cell(summaries: Sequence[PropertySummary]) -> Cell:
+    """Return the mean with its interval over images, or with the deviation over the seeds."""
+    means = [summary.mean for summary in summaries if summary.mean is not None]
+    if len(means) < len(summaries):
+        return Cell("none", hint="no image has a finite value")
+    mean, deviation = mean_and_deviation(means)
+    if deviation is not None:
+        return Cell(_number(mean), f"± {_number(deviation)} (n = {len(means)})".replace(" ", "\N{NO-BREAK SPACE}"))
+    (summary,) = summaries
+    hint = f"{text.plural(summary.total - summary.infinite, 'image')}"
+    if summary.deviation is None or summary.low is None or summary.high is None:
+        return Cell(_number(mean), hint=hint)
+    hint += f", standard deviation {_number(summary.deviation)}"
+    return Cell(_number(mean), f"{_number(summary.low)} to {_number(summary.high)}", hint=hint)
+
+
+def _drawing(found: Found, name: str) -> str:
+    values = [
+        (recipe.position, np.concatenate([of_run.values[name] for of_run in of_runs])) for recipe, of_runs in found
+    ]
+    return figures.property_histogram(name, values, logarithmic=name.startswith("gradient"))
+
+
+def _in_words(found: Found, name: str) -> str:
+    means = [
+        f"{recipe.name} {_number(float(np.mean([of_run.summaries[name].mean or 0 for of_run in of_runs])))}"
+        for recipe, of_runs in found
+    ]
+    return f"Histograms of the {name.replace('_', ' ')}; means: {'; '.join(means)}. The table above holds the numbers."
+
+
+def _left_out(found: Found, measured: Sequence[str]) -> str:
+    counts = [
+        f"{text.count(total)} of {recipe.name}"
+        for recipe, of_runs in found
+        if (total := sum(of_run.summaries[name].infinite for of_run in of_runs for name in measured))
+    ]
+    return f" Infinite values are left out: {text.listed(counts)}." if counts else ""
+
+
+def _basis(collected: Collected, first: RunProperties, measured: Sequence[str]) -> str:
+    seeds = collected.study.runs.seed
+    spread = (
+        "95 % Student interval of the mean over images"
+        if len(seeds) == 1
+        else f"mean ± sample standard deviation over n = {len(seeds)} trainings"
+    )
+    return f"Means over {_images(collected, first, measured)}; {text.seeds(seeds)}; {spread}."
+
+
+def _images(collected: Collected, first: RunProperties, measured: Sequence[str]) -> str:
+    return f"{text.plural(first.summaries[measured[0]].total, 'test image')} of {collected.manifest.name}"
+
+
+def _how(name: str, options: Mapping[str, Any], collected: Collected) -> str:
+    """Return what a property is and the options that its numbers depend on; empty where another column says it."""
+    meaning = _PROPERTIES[name].meaning
+    if name == "boundary_thickness":
+        eps = options.get("eps")
+        ball = cells.threat(collected) if eps is None else f"ℓ2 ≤ {eps} in that space"
+        units = {"pixel": "pixels", "normalised": "the model's normalised input"}.get(options.get("space", ""), "")
+        against = {"target": "the class aimed at", "predicted": "the class predicted at x*"}
+        return (
+            f"{meaning}, p(predicted) − p({against.get(options.get('against', ''), '?')}) between "
+            f"{options.get('alpha'):g} and {options.get('beta'):g}, in {units}; x* by {options.get('steps')} targeted "
+            f"steps within {ball}"
+        )
+    if name == "model_smoothness":
+        attack = dict(options.get("attack", {}))
+        settings = ", ".join(f"{key} {value}" for key, value in attack.items() if key != "name")
+        return f"{meaning}; x* by {attack.get('name')} ({settings}) within {cells.threat(collected)}"
+    if name == "boundary_distance":
+        return f"{meaning} with {text.count(int(options.get('queries', 0)))} queries, an upper bound"
+    return meaning
+
+
+def _number(value: float) -> str:
+    """Return a value with three significant digits."""
+    return f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
