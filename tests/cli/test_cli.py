@@ -50,7 +50,8 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 
 
 def test_every_stage_has_its_command() -> None:
-    assert {path[0] for path in walk(cli)} == {*STAGES, "study", "models", "attacks", "store", "lock", "task"}
+    others = {"transfer", "card", "study", "models", "attacks", "store", "lock", "task"}
+    assert {path[0] for path in walk(cli)} == {*STAGES, *others}
 
 
 @pytest.mark.parametrize("path", walk(cli), ids=" ".join)
@@ -115,6 +116,8 @@ def test_the_installed_command_answers_help_at_once() -> None:
         ([*EVALUATE, "--shard", "one"], ["shard 'one' is not of the form", "0/3"]),
         ([*EVALUATE, "--shard", "0/2", "--merge", "part-1"], ["--shard measures one part", "give one of the two"]),
         (["report", "--study", "nowhere.yaml", "--dataset", "d", "--runs", "r", "--out", "o"], ["nowhere.yaml"]),
+        (["card", "nowhere", "--name", "x", "--authors", "y"], ["nowhere/metrics.json is missing"]),
+        (["card", "nowhere", "--name", "x"], ["--authors"]),
         (["study", "show", "nothing"], ["unknown study 'nothing'"]),
         (["study", "select", "digits", "--set", "runs.recipe=[x]"], ["runs.recipe 'x'"]),
         (["models", "list", "no_such_*"], ["arch pattern"]),

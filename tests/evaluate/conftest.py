@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 from nofrost import models
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.data import Manifest, from_tensor, write_manifest, write_split
+from nofrost.evaluate.measurement import Measurement
 from nofrost.models.checkpoint import save_checkpoint
 
 EPS = 0.12
@@ -179,3 +181,26 @@ def make_ood_suite() -> Callable[..., OodSuite]:
         return OodSuite.model_validate(values)
 
     return make
+
+
+class Begun(list[str]):
+    """What was begun to be measured, in words, clean images aside; it stops as by Ctrl-C after `limit` of them."""
+
+    limit = 1000
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
+    """Watch every measurement that is really made."""
+    seen = Begun()
+    original = Measurement._batch_by_batch
+
+    def watch(self: Measurement, left: Any, compute: Any, what: str, shown: Any) -> Any:
+        if what != "clean images":
+            seen.append(what)
+            if len(seen) > seen.limit:
+                raise KeyboardInterrupt
+        return original(self, left, compute, what, shown)
+
+    monkeypatch.setattr(Measurement, "_batch_by_batch", watch)
+    return seen

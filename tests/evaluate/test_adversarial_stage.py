@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,6 @@ from nofrost.config import AdversarialSuite
 from nofrost.data import read_split, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate import run_adversarial
-from nofrost.evaluate.measurement import Measurement
 
 MakeSuite = Callable[..., AdversarialSuite]
 MakeCheckpoint = Callable[..., Path]
@@ -91,11 +91,43 @@ def test_each_branch_of_a_mixture_is_measured_with_model_and_attacker_on_that_br
     assert len({tuple(each.values()) for each in expected.values()}) == 3, "the three must differ to prove anything"
 
 
+def test_the_deployed_mixture_is_also_asked_about_what_is_made_through_each_branch(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite(attacks={"fgsm": {}, "pgd": {"steps": 3}}, branch_attacks=["fgsm", "pgd"])
+    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    flags = np.load(tmp_path / "out/flags.npz")
+    model, split = models.load_model(mixture_checkpoint), read_split(dataset, "test")
+    images, labels = to_tensor(split.images), torch.from_numpy(np.array(split.labels))
+    clean = model(images).argmax(1) == labels
+    worst = clean & torch.from_numpy(flags["correct/fgsm"] & flags["correct/pgd"])
+    for branch in ("clean", "adversarial"):
+        right = clean.clone()
+        for name, settings in (("fgsm", {}), ("pgd", {"steps": 3})):
+            attack = create_attack(name, norm="linf", eps=suite.threat.eps, seed=0, **settings)
+            with models.domain(model, branch):  # type: ignore[arg-type]
+                found = attack(model, images[clean], labels[clean], indices=torch.from_numpy(split.indices[clean]))
+            right[clean] &= model(found).argmax(1) == labels[clean]
+        assert flags[f"correct/through-{branch}-branch"].tolist() == right.tolist()
+        worst &= right
+    assert flags["correct/worst-case"].tolist() == worst.tolist()
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["accuracy"]["through-clean-branch"]["correct"] > 0
+
+
+@pytest.mark.parametrize("name", ["clean", "worst-case", "through-clean-branch"])
+def test_an_attack_may_not_be_called_like_a_result(make_suite: MakeSuite, tmp_path: Path, name: str) -> None:
+    suite = make_suite(attacks={name: {"name": "fgsm"}})
+    with pytest.raises(UserError, match="the name is that of a result"):
+        run_adversarial(tmp_path, tmp_path, suite, tmp_path / "out")
+
+
 def test_a_model_without_mixture_has_no_branches(
     dataset: Path, make_checkpoint: MakeCheckpoint, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     metrics = run_adversarial(dataset, make_checkpoint(), make_suite(max_images=8), tmp_path / "out")
     assert metrics["branches"] == {}
+    assert not any(name.startswith("through-") for name in metrics["accuracy"])
 
 
 def test_examples_show_evenly_spaced_images_under_the_strongest_attack(
@@ -130,8 +162,10 @@ def test_the_record_says_how_the_numbers_were_made(
     assert sorted(made["inputs"]) == ["best.json", "best.safetensors", "dataset"]
     assert made["seeds"] == {"suite": 0}
     assert sorted(made["libraries"]) == ["numpy", "timm", "torch"]
-    assert (made["dtype"], made["tf32"], made["split"]) == ("float32", False, "test")
-    assert made["device"] in ("cpu", "cuda")
+    assert made["split"] == "test"
+    comparable = made["protocol"]
+    assert (comparable["dtype"], comparable["tf32"], comparable["autocast"]) == ("float32", False, False)
+    assert comparable["device"] in ("cpu", "cuda")
     assert str(tmp_path) not in text
 
 
@@ -144,37 +178,28 @@ def test_two_runs_write_the_same_bytes(
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-@pytest.mark.parametrize("finished", [0, 6])
+@pytest.mark.parametrize("finished", [0, 6, 11])
 def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes(
     dataset: Path,
     mixture_checkpoint: Path,
     make_suite: MakeSuite,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    begun: Any,
     finished: int,
 ) -> None:
     suite = make_suite(max_images=12, **CURVES)
-    begun: list[tuple[str, str | None]] = []
-    limit = 100
-    original = Measurement._attack_all
-
-    def attack(self: Measurement, condition: object, branch: str | None) -> object:
-        begun.append((condition.name, branch))  # type: ignore[attr-defined]
-        if len(begun) > limit:
-            raise KeyboardInterrupt
-        return original(self, condition, branch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Measurement, "_attack_all", attack)
     run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
     total = len(begun)
-    assert total == 5 + 2 * 2  # two attacks, two steps, the unbounded point; both attacks on each branch
+    assert (
+        total == 5 + 2 * 2 * 2
+    )  # two attacks, two steps, the unbounded point; both attacks on and through each branch
     begun.clear()
-    limit = finished
+    begun.limit = finished
     with pytest.raises(KeyboardInterrupt):
         run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     begun.clear()
-    limit = 100
+    begun.limit = 100
     run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
     assert len(begun) == total - finished
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")

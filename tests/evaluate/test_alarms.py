@@ -22,9 +22,10 @@ def scattered(right: int, seed: int, total: int = 1000) -> Flags:
     return flags
 
 
-def run(attack: str, steps: int, right: int | Flags) -> AttackRun:
+def run(attack: str, steps: int, right: int | Flags, start: int | None = None, crosses: bool = True) -> AttackRun:
     flags = first(right) if isinstance(right, int) else right
-    return AttackRun(f"{attack}-{steps}", attack, steps, flags)
+    begun = None if start is None else first(start)
+    return AttackRun(f"{attack}-{steps}", attack, steps, flags, begun, crosses=crosses)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ def run(attack: str, steps: int, right: int | Flags) -> AttackRun:
         ([run("fgsm", 1, scattered(400, 0)), run("pgd", 20, scattered(410, 1))], "pass"),  # more change sides than rise
         ([run("fgsm", 1, 300), run("pgd", 20, 400), run("apgd-ce", 20, 250)], "warn"),  # only PGD is weak
         ([run("pgd", 1, 300), run("mim", 20, 400)], "fail"),
+        ([run("fgsm", 1, 300), run("pgd", 20, 400, crosses=False), run("apgd-ce", 20, 250)], "pass"),  # honestly weak
+        ([run("fgsm", 1, 300), run("pgd", 20, 400, crosses=False)], "warn"),
     ],
 )
 def test_an_iterative_attack_weaker_than_a_single_step_is_reported(runs: list[AttackRun], status: str) -> None:
@@ -60,6 +63,7 @@ def test_the_reason_for_a_weak_iterative_attack_holds_both_counts() -> None:
         [run("fgsm", 1, 300), run("pgd-targeted", 20, 900)],  # another loss may honestly do worse
         [run("fgsm", 1, 300), run("apgd-dlr", 20, 900)],
         [run("fgsm", 1, 300), run("pgd", 2, 900)],  # too few steps to be expected to win
+        [run("apgd-ce", 20, 400), run("fgsm", 1, 300, start=400)],  # what FGSM found of what was left
     ],
 )
 def test_attacks_that_cannot_be_compared_raise_no_alarm(runs: list[AttackRun]) -> None:
@@ -136,6 +140,8 @@ def test_a_fall_of_two_images_among_fifty_is_no_sign_of_an_unconverged_attack() 
     ("runs", "status"),
     [
         ([run("pgd", 20, 225), run("apgd-ce", 20, 120)], "warn"),  # 22.45 % and 11.96 % in 001
+        ([run("pgd", 20, 225, crosses=False), run("apgd-ce", 20, 120)], "pass"),  # weak on any model
+        ([run("pgd", 20, 225, crosses=False), run("pgd", 21, 200), run("apgd-ce", 20, 120)], "warn"),
         ([run("pgd", 20, 520), run("apgd-ce", 20, 500)], "pass"),
         ([run("pgd", 20, 500), run("apgd-ce", 20, 520)], "pass"),
         ([run("pgd", 20, 510), run("apgd-ce", 10, 450), run("apgd-ce", 20, 500)], "pass"),  # the closest is compared
@@ -148,18 +154,107 @@ def test_pgd_far_above_apgd_is_reported(runs: list[AttackRun], status: str) -> N
     assert alarm.status == status
 
 
-@pytest.mark.parametrize("runs", [[run("pgd", 20, 500)], [run("pgd", 20, 500), run("apgd-ce", 100, 100)]])
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [run("pgd", 20, 500)],
+        [run("pgd", 20, 500), run("apgd-ce", 100, 100)],
+        [run("pgd", 20, 500), run("apgd-ce", 20, 100, start=500)],
+    ],
+)
 def test_pgd_without_an_apgd_of_comparable_steps_raises_no_alarm(runs: list[AttackRun]) -> None:
     assert alarms.pgd_agrees_with_apgd(runs) is None
+    assert alarms.unconverged_pgd(runs) == []
+
+
+def test_pgd_above_apgd_is_not_converged_whatever_explains_it() -> None:
+    short, good = run("pgd", 20, 560, crosses=False), run("pgd", 21, 510)
+    assert alarms.unconverged_pgd([short, good, run("apgd-ce", 20, 500)]) == [short]
 
 
 @pytest.mark.parametrize(
-    ("square", "pgd", "status"), [(500, 300, "pass"), (300, 304, "pass"), (300, 400, "warn"), (300, 300, "pass")]
+    ("runs", "status"),
+    [
+        ([run("mim", 20, 361), run("pgd", 20, 225)], "warn"),  # 36.1 % and 22.5 % in 001
+        ([run("bim", 20, 361), run("mim", 20, 230), run("pgd", 20, 225)], "warn"),
+        ([run("mim", 20, 245), run("pgd", 20, 225)], "pass"),
+        ([run("mim", 20, 200), run("pgd", 20, 225)], "pass"),
+        ([run("mim", 10, 361), run("pgd", 20, 225)], None),  # not at equal steps
+        ([run("mim", 20, 361), run("pgd", 20, 225, start=361)], None),
+    ],
 )
-def test_a_black_box_attack_that_finds_more_than_white_box_ones_is_reported(square: int, pgd: int, status: str) -> None:
-    alarm = alarms.white_box_beats_black_box([run("square", 1, square), run("fgsm", 1, 900), run("pgd", 20, pgd)])
+def test_an_attack_without_a_random_start_far_above_pgd_is_reported(runs: list[AttackRun], status: str | None) -> None:
+    alarm = alarms.random_start_changes_little(runs)
+    assert (alarm and alarm.status) == status
+
+
+@pytest.mark.parametrize(
+    ("runs", "status"),
+    [
+        ([run("apgd-ce", 20, 400), run("apgd-dlr", 20, 300)], "warn"),
+        ([run("pgd", 20, 400), run("cw-linf", 20, 300)], "warn"),
+        ([run("apgd-ce", 20, 400), run("apgd-dlr", 20, 370)], "pass"),  # as on honest models
+        ([run("apgd-ce", 20, 300), run("apgd-dlr", 20, 400)], "pass"),
+        ([run("apgd-ce", 100, 400), run("apgd-dlr", 20, 300)], None),
+        ([run("pgd", 20, 400), run("apgd-dlr", 20, 300)], None),  # another search
+    ],
+)
+def test_a_cross_entropy_that_finds_far_less_than_a_margin_is_reported(
+    runs: list[AttackRun], status: str | None
+) -> None:
+    alarm = alarms.margin_agrees_with_cross_entropy(runs)
+    assert (alarm and alarm.status) == status
+
+
+@pytest.mark.parametrize(
+    ("square", "white", "status"),
+    [
+        (500, run("pgd", 20, 300), "pass"),
+        (300, run("pgd", 20, 304), "pass"),
+        (300, run("pgd", 20, 300), "pass"),
+        (300, run("pgd", 20, 320), "warn"),
+        (300, run("pgd", 20, 400), "fail"),
+        (300, run("fgsm", 1, 400), "warn"),  # a single step is weak on any model
+        (300, run("pgd", 20, 400, crosses=False), "warn"),  # and so are short ones
+    ],
+)
+def test_a_black_box_attack_that_finds_more_than_white_box_ones_is_reported(
+    square: int, white: AttackRun, status: str
+) -> None:
+    alarm = alarms.white_box_beats_black_box([run("square", 1, square), run("fgsm", 1, 900), white])
     assert alarm is not None
     assert alarm.status == status
+
+
+@pytest.mark.parametrize(
+    ("before", "square", "total", "status"),
+    [
+        (400, 400, 1000, "pass"),
+        (400, 397, 1000, "pass"),  # chance
+        (400, 398, 10_000, "pass"),
+        (400, 392, 1000, "warn"),  # AutoAttack's own flag: more than 0.2 %
+        (4000, 3985, 10_000, "pass"),
+        (4000, 3970, 10_000, "warn"),
+        (400, 300, 1000, "fail"),
+    ],
+)
+def test_what_square_takes_at_the_end_of_a_cascade_is_reported(
+    before: int, square: int, total: int, status: str
+) -> None:
+    left = first(before, total)
+    runs = [
+        AttackRun("apgd-ce", "apgd-ce", 100, left),
+        AttackRun("fab-t", "fab-t", 100, left, left),
+        AttackRun("square", "square", 1, first(square, total), left),
+    ]
+    alarm = alarms.white_box_beats_black_box(runs)
+    assert alarm is not None
+    assert alarm.status == status
+    assert f"{before} of {total}" in alarm.reason
+
+
+def test_a_cascade_that_begins_with_the_black_box_attack_compares_nothing() -> None:
+    assert alarms.white_box_beats_black_box([run("square", 1, 300), run("pgd", 20, 200, start=300)]) is None
 
 
 def test_white_box_attacks_alone_raise_no_black_box_alarm() -> None:
@@ -179,6 +274,91 @@ def test_gradients_that_were_not_probed_raise_no_alarm() -> None:
     assert alarms.gradients_not_zero(0, 0) is None
 
 
+def test_outputs_without_any_gradient_are_a_failure_of_the_same_name() -> None:
+    alarm = alarms.gradients_exist()
+    assert (alarm.name, alarm.status) == ("gradients-not-zero", "fail")
+
+
+@pytest.mark.parametrize(
+    ("disagree", "astray", "status"),
+    [(0, 0, "pass"), (30, 5, "pass"), (40, 5, "warn"), (256, 60, "warn"), (256, 128, "fail"), (0, 100, "fail")],
+)
+def test_a_gradient_that_differences_belie_is_reported(disagree: int, astray: int, status: str) -> None:
+    alarm = alarms.gradients_match_differences(disagree, astray, 256)
+    assert alarm is not None
+    assert alarm.status == status
+
+
+@pytest.mark.parametrize(("saturated", "status"), [(0, "pass"), (100, "pass"), (140, "pass"), (150, "warn")])
+def test_a_saturated_cross_entropy_is_reported(saturated: int, status: str) -> None:
+    alarm = alarms.cross_entropy_not_saturated(saturated, 256)
+    assert alarm is not None
+    assert alarm.status == status
+
+
+def test_a_few_images_that_disagree_raise_nothing() -> None:
+    assert all(
+        alarm is not None and alarm.status == "pass"
+        for alarm in (alarms.gradients_match_differences(2, 2, 8), alarms.cross_entropy_not_saturated(5, 8))
+    )
+
+
+def test_what_was_not_probed_has_no_alarm() -> None:
+    assert alarms.gradients_match_differences(0, 0, 0) is None
+    assert alarms.cross_entropy_not_saturated(0, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "attacks", "status"),
+    [(3, ["autoattack"], "warn"), (4, ["autoattack"], "pass"), (2, ["apgd-dlr"], "warn"), (2, ["apgd-ce"], None)],
+)
+def test_too_few_classes_for_dlr_are_reported(classes: int, attacks: list[str], status: str | None) -> None:
+    alarm = alarms.classes_suffice(classes, attacks)
+    assert (alarm and alarm.status) == status
+
+
+def test_randomness_is_no_warning_where_an_attack_averages_over_it() -> None:
+    averaging = AttackRun("rand", "autoattack", 100, first(300), passes=20)
+    assert alarms.answers_are_repeatable(True, [averaging]).status == "pass"
+    assert alarms.answers_are_repeatable(True, [run("pgd", 20, 300)]).status == "warn"
+
+
+CURVE = [(steps, first(right)) for steps, right in ((10, 400), (50, 300), (100, 300))]
+FALLING = [*CURVE, (200, first(250))]
+
+
+@pytest.mark.parametrize(
+    ("point", "curve", "converged"),
+    [
+        ((100, 300), CURVE, True),
+        ((20, 330), CURVE, False),
+        ((20, 305), CURVE, True),
+        ((200, 300), FALLING, False),
+        ((200, 300), CURVE, True),  # beyond the curve's end
+        ((200, 250), CURVE, False),
+    ],
+)
+def test_a_number_that_a_longer_attack_undercuts_is_not_converged(
+    point: tuple[int, int], curve: list[tuple[int, Flags]], converged: bool
+) -> None:
+    assert alarms.is_converged((point[0], first(point[1])), curve) is converged
+
+
+@pytest.mark.parametrize(
+    ("worst", "curve", "converged"),
+    [
+        (300, CURVE, True),
+        (200, FALLING, True),  # other attacks are stronger than the curve's
+        (250, FALLING, False),
+        (330, CURVE, False),  # the curve found more than the suite
+    ],
+)
+def test_a_worst_case_is_not_converged_where_the_curve_decides_it(
+    worst: int, curve: list[tuple[int, Flags]], converged: bool
+) -> None:
+    assert alarms.worst_case_is_converged(first(worst), curve) is converged
+
+
 @pytest.mark.parametrize(
     ("alarm", "status"),
     [
@@ -186,6 +366,8 @@ def test_gradients_that_were_not_probed_raise_no_alarm() -> None:
         (alarms.outputs_are_logits(False), "pass"),
         (alarms.answers_are_repeatable(True), "warn"),
         (alarms.answers_are_repeatable(False), "pass"),
+        (alarms.forward_is_static(True), "warn"),
+        (alarms.forward_is_static(False), "pass"),
     ],
 )
 def test_softmax_and_randomness_are_warnings(alarm: alarms.Alarm, status: str) -> None:

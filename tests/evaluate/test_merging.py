@@ -13,7 +13,7 @@ import pytest
 
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.errors import UserError
-from nofrost.evaluate import Shard, merge_adversarial, merge_ood, ood, run_adversarial, run_ood
+from nofrost.evaluate import Shard, merge_adversarial, merge_ood, run_adversarial, run_ood
 from nofrost.evaluate.measurement import Measurement
 
 MakeSuite = Callable[..., Any]
@@ -106,14 +106,13 @@ def test_shards_give_the_model_the_very_batches_that_the_whole_gives_it(
 def test_merging_measures_nothing_again(
     dataset: Path, model: Model, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = make_suite(batch_size=20, **CURVES)
+    suite = make_suite(batch_size=20, properties={"decision_margin": True}, **CURVES)
     shards = run_shards(dataset, model("mbn"), suite, 3, tmp_path)
 
     def again(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(Measurement, "_attack_all", again)
-    monkeypatch.setattr(Measurement, "_predict_all", again)
+    monkeypatch.setattr(Measurement, "_batch_by_batch", again)
     merge_adversarial(dataset, model("mbn"), suite, shards, tmp_path / "merged")
 
 
@@ -126,7 +125,7 @@ def test_a_shard_says_what_it_is_and_claims_no_accuracy(
         assert [each["samples"] for each in metrics] == [16, 16, 16, 12, 0]
         assert [each["shard"] for each in metrics] == ["0/5", "1/5", "2/5", "3/5", "4/5"]
         for each in metrics:
-            assert sorted(each) == ["indices_sha256", "kind", "samples", "seed", "shard", "title"]
+            assert sorted(each) == ["batch_size", "indices_sha256", "kind", "samples", "seed", "shard", "title"]
         made = json.loads((shards[1] / "record.json").read_text())
         assert (made["shard"], made["config"]) == ("1/5", suite.as_json())
         assert {path.name for path in shards[1].iterdir()} == {"conditions", "metrics.json", "record.json"}
@@ -136,6 +135,11 @@ def test_a_shard_says_what_it_is_and_claims_no_accuracy(
 
 def changed(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def changed_protocol(shard: Path, **values: Any) -> None:
+    protocol = json.loads((shard / "record.json").read_text())["protocol"]
+    changed(shard / "record.json", protocol={**protocol, **values})
 
 
 @pytest.fixture
@@ -215,7 +219,9 @@ def test_shards_of_another_evaluation_are_refused(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda shard: changed(shard / "record.json", device="tpu"), "device is 'tpu' there and 'c"),
+        (lambda shard: changed_protocol(shard, device="tpu"), r"protocol\.device is 'tpu' there and 'c"),
+        (lambda shard: changed_protocol(shard, batch_size=3), r"protocol\.batch_size is 3 there and 4 here"),
+        (lambda shard: changed_protocol(shard, data_sha256=""), r"protocol\.data_sha256 is '' there and"),
         (lambda shard: changed(shard / "record.json", libraries={}), "libraries.torch is None there and '"),
         (lambda shard: changed(shard / "record.json", shard="3/3"), "there is no shard 3/3"),
         (lambda shard: (shard / "record.json").write_text("{}"), "1-3 holds no shard of an evaluation"),
@@ -255,29 +261,20 @@ def test_an_evaluation_of_all_images_is_no_shard(
 
 
 def test_a_killed_shard_goes_on_from_its_own_conditions_and_from_no_others(
-    dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, begun: Any
 ) -> None:
     suite = make_ood_suite(max_images=20, batch_size=4)
     run_ood(dataset, model("bn"), suite, tmp_path / "undisturbed", Shard(1, 3))
-    begun: list[object] = []
-    limit = 3
-    original = ood._measure
-
-    def measure(measurement: Any, suite: Any, condition: Any) -> Any:
-        begun.append(condition)
-        if len(begun) > limit:
-            raise KeyboardInterrupt
-        return original(measurement, suite, condition)
 
     def measured(shard: Shard) -> int:
         begun.clear()
         run_ood(dataset, model("bn"), suite, tmp_path / "out", shard)
         return len(begun)
 
-    monkeypatch.setattr(ood, "_measure", measure)
+    begun.limit = 3
     with pytest.raises(KeyboardInterrupt):
         measured(Shard(1, 3))
-    limit = 100
+    begun.limit = 100
     left = shutil.copytree(tmp_path / "out.partial", tmp_path / "left")
     assert measured(Shard(1, 3)) == 4 - 3
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")

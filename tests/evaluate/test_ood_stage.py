@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from nofrost import models
 from nofrost.config import OodSuite
 from nofrost.data import read_split, to_tensor
 from nofrost.errors import UserError
-from nofrost.evaluate import ood, run_ood
+from nofrost.evaluate import run_ood
 from nofrost.evaluate.ood import _mean
 from nofrost.statistics import wilson_interval
 from nofrost.transforms.corruptions import corrupt
@@ -117,28 +118,19 @@ def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes
     mixture_checkpoint: Path,
     make_ood_suite: MakeSuite,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    begun: Any,
     finished: int,
 ) -> None:
     suite = make_ood_suite(max_images=20)
     run_ood(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
-    begun: list[object] = []
-    limit = finished
-    original = ood._measure
-
-    def measure(measurement: object, suite: object, condition: object) -> object:
-        begun.append(condition)
-        if len(begun) > limit:
-            raise KeyboardInterrupt
-        return original(measurement, suite, condition)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ood, "_measure", measure)
+    begun.clear()
+    begun.limit = finished
     with pytest.raises(KeyboardInterrupt):
         run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
     begun.clear()
-    limit = 100
+    begun.limit = 100
     run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
-    assert begun == CONDITIONS[finished:]
+    assert begun == [f"{name} {severity}" for name, severity in CONDITIONS[finished:]]
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,6 @@ from nofrost.attacks import create_attack
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate import RobustnessResult, evaluate_robustness
-from nofrost.evaluate.measurement import Measurement
 from nofrost.statistics import wilson_interval
 
 MakeSuite = Callable[..., AdversarialSuite]
@@ -130,14 +129,13 @@ def test_only_images_that_are_right_when_clean_are_attacked(
     images, labels = test_digits
     attacked: list[int] = []
 
-    def create(name: str, **settings: object) -> Callable[..., torch.Tensor]:
-        def nothing(model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor) -> torch.Tensor:
-            attacked.extend(indices.tolist())
-            return x
+    def nothing(
+        _: object, model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor
+    ) -> torch.Tensor:
+        attacked.extend(indices.tolist())
+        return x
 
-        return nothing
-
-    monkeypatch.setattr(attacks, "create_attack", create)
+    monkeypatch.setattr(attacks.Attack, "__call__", nothing)
     wrong = labels.clone()
     wrong[::3] = (wrong[::3] + 1) % 10
     result = evaluate_robustness(standard_model, images, wrong, make_suite(attacks={"fgsm": {}}))
@@ -164,21 +162,12 @@ def test_an_attack_that_leaves_its_threat_is_an_error_and_no_result(
 
 
 def test_a_suite_attack_that_is_also_a_point_of_a_curve_is_run_once(
-    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
+    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, begun: Any
 ) -> None:
-    runs: list[tuple[str, Fraction, int | None]] = []
-    original = Measurement._attack_all
-
-    def spy(self: Measurement, condition: object, branch: object) -> object:
-        runs.append((condition.attack.name, condition.eps, condition.attack.steps))  # type: ignore[attr-defined]
-        return original(self, condition, branch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Measurement, "_attack_all", spy)
     both = {"apgd-ce-10": {"name": "apgd-ce", "steps": 10}, "pgd-10": {"name": "pgd", "steps": 10}}
     result = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=20, attacks=both, **CURVES))
-    eps = Fraction("0.12")
-    expected = [("apgd-ce", eps, n) for n in (10, 1, 5)] + [("pgd", e, 10) for e in (eps, eps / 2, Fraction(1))]
-    assert sorted(runs, key=str) == sorted(expected, key=str)
+    of_steps = [f"apgd-ce, steps {steps}, linf 0.12" for steps in (10, 1, 5)]
+    assert sorted(begun) == sorted([*of_steps, *(f"pgd, steps 10, linf {eps}" for eps in ("0.12", "0.06", "1"))])
     assert result.steps[10] is result.flags["apgd-ce-10"]
 
 
@@ -249,35 +238,21 @@ def test_evaluation_works_where_gradients_are_switched_off(
     assert inside.metrics() == plain.metrics()
 
 
-def failing_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let attacks stop the process after so many conditions; the list collects those that were begun."""
-    begun: list[str] = []
-    original = Measurement._attack_all
-
-    def stop(self: Measurement, condition: object, branch: object) -> object:
-        begun.append(condition.name)  # type: ignore[attr-defined]
-        if len(begun) > calls:
-            raise KeyboardInterrupt
-        return original(self, condition, branch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Measurement, "_attack_all", stop)
-    return begun
-
-
 def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
     standard_model: nn.Module,
     test_digits: Digits,
     make_suite: MakeSuite,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    begun: Any,
 ) -> None:
     suite = make_suite(max_images=20, **CURVES)
     undisturbed = evaluate_robustness(standard_model, *test_digits, suite)
-    with monkeypatch.context() as patch:
-        failing_after(3, patch)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
-    begun = failing_after(100, monkeypatch)
+    begun.clear()
+    begun.limit = 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
+    begun.clear()
+    begun.limit = 100
     resumed = evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
     assert len(begun) == 7 - 3  # two attacks, three points of each curve, one of them an attack of the suite
     assert resumed.metrics() == undisturbed.metrics()
@@ -291,13 +266,13 @@ def test_saved_conditions_of_other_work_are_not_taken_over(
     test_digits: Digits,
     make_suite: MakeSuite,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    begun: Any,
     what: str,
 ) -> None:
     images, labels = test_digits[0][:20], test_digits[1][:20]
     places = torch.arange(20)
     evaluate_robustness(standard_model, images, labels, make_suite(), indices=places, checkpoint_dir=tmp_path)
-    begun = failing_after(100, monkeypatch)
+    begun.clear()
     evaluate_robustness(standard_model, images, labels, make_suite(), checkpoint_dir=tmp_path)
     assert not begun, "the same work is not repeated"
     model = {"weights": robust_model, "form": nn.Sequential(standard_model)}.get(what, standard_model)
@@ -309,7 +284,7 @@ def test_saved_conditions_of_other_work_are_not_taken_over(
         indices=places + 1 if what == "indices" else places,
         checkpoint_dir=tmp_path,
     )
-    assert len(begun) == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 class Constant(nn.Module):
@@ -390,3 +365,48 @@ def test_a_batch_that_the_device_cannot_hold_is_told_with_the_remedy(
 def test_an_unknown_suite_is_refused(standard_model: nn.Module, test_digits: Digits) -> None:
     with pytest.raises(UserError, match="did you mean 'adversarial-quick'"):
         evaluate_robustness(standard_model, *test_digits, "adversarial-quik")
+
+
+def test_any_callable_is_evaluated_like_a_module(
+    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, tmp_path: Path
+) -> None:
+    suite = make_suite(max_images=30)
+    module = evaluate_robustness(standard_model, *test_digits, suite)
+    function = evaluate_robustness(lambda images: standard_model(images), *test_digits, suite)
+    assert function.metrics() == module.metrics()
+    with pytest.raises(UserError, match=r"checkpoint_dir is for modules, .*: leave it out, or put the callable into"):
+        evaluate_robustness(standard_model.forward, *test_digits, suite, checkpoint_dir=tmp_path)
+    with pytest.raises(UserError, match="a model is a module or a callable that maps images to logits, got a str"):
+        evaluate_robustness("standard", *test_digits, suite)  # type: ignore[arg-type]
+
+
+def test_progress_is_shown_on_demand_attack_by_attack(
+    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate_robustness(standard_model, *test_digits, make_suite(max_images=4))
+    assert capsys.readouterr().err == ""
+    evaluate_robustness(standard_model, *test_digits, make_suite(max_images=4), show_progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": done in")[0] for line in lines] == [
+        "evaluate-adversarial 1/3: clean images",
+        "evaluate-adversarial 2/3: fgsm, linf 0.12",
+        "evaluate-adversarial 3/3: apgd-ce, steps 5, linf 0.12",
+    ]
+
+
+def test_in_a_cascade_an_attack_sees_only_what_those_before_it_left(
+    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    original = attacks.Attack.__call__
+
+    def watch(self: attacks.Attack, model: Any, images: Any, labels: Any, *, indices: torch.Tensor) -> torch.Tensor:
+        seen.append(indices.tolist())
+        return original(self, model, images, labels, indices=indices)
+
+    monkeypatch.setattr(attacks.Attack, "__call__", watch)
+    result = evaluate_robustness(standard_model, *test_digits, make_suite(cascade=True))
+    first, second = (np.flatnonzero(result.flags[name]).tolist() for name in ("clean", "fgsm"))
+    assert seen[:2] == [first, second]
+    assert len(second) < len(first)
+    assert np.array_equal(result.flags["apgd-ce-5"], result.flags["worst-case"])

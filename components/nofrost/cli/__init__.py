@@ -11,12 +11,14 @@ import sys
 import click
 
 from nofrost.cli.attacks import attacks
+from nofrost.cli.card import card
 from nofrost.cli.lock import lock
 from nofrost.cli.models import models
 from nofrost.cli.stages import augment, evaluate, prepare, report, train
 from nofrost.cli.store import store
 from nofrost.cli.study import study
 from nofrost.cli.task import task
+from nofrost.cli.transfer import transfer
 from nofrost.errors import RunFailedError, StoppedError, UserError
 
 
@@ -58,5 +60,5 @@ def cli() -> None:
     """
 
 
-for _command in (prepare, augment, train, evaluate, report, study, models, attacks, store, lock, task):
+for _command in (prepare, augment, train, evaluate, transfer, report, card, study, models, attacks, store, lock, task):
     cli.add_command(_command)

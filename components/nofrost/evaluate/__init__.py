@@ -6,14 +6,19 @@ from nofrost.evaluate.ood import merge_ood, run_ood
 from nofrost.evaluate.result import RobustnessResult
 from nofrost.evaluate.robustness import evaluate_robustness
 from nofrost.evaluate.shard import Shard
+from nofrost.evaluate.transfer import TransferResult, transfer
+from nofrost.evaluate.transfer_stage import run_transfer
 
 __all__ = [
     "Alarm",
     "RobustnessResult",
     "Shard",
+    "TransferResult",
     "evaluate_robustness",
     "merge_adversarial",
     "merge_ood",
     "run_adversarial",
     "run_ood",
+    "run_transfer",
+    "transfer",
 ]

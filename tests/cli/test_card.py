@@ -1,0 +1,76 @@
+"""`nofrost card` prints or writes the card of an evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nofrost.cli import cli
+from nofrost.errors import UserError
+from nofrost.statistics import Proportion
+
+METRICS: dict[str, Any] = {
+    "kind": "adversarial",
+    "title": "Short",
+    "protocol": "quick",
+    "samples": 100,
+    "seed": 0,
+    "threat": {"norm": "linf", "eps": "8/255"},
+    "subset": False,
+    "cascade": False,
+    "attacks": {"aa": {"name": "autoattack", "cumulative": False}},
+    "accuracy": {
+        name: Proportion(right, 100).as_json() for name, right in (("clean", 90), ("aa", 40), ("worst-case", 40))
+    },
+    "not_converged": [],
+    "alarms": [],
+    "indices_sha256": "0" * 64,
+}
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Path:
+    """A folder with the metrics of an evaluation."""
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["card", *map(str, arguments), "--name", "A model", "--authors", "A. One"])
+
+
+def test_the_card_is_printed(evaluation: Path) -> None:
+    card = json.loads(run(evaluation, "--venue", "ICML 2022", "--reported", "41.5", "--additional-data").output)
+    assert (card["name"], card["venue"], card["reported"], card["additional_data"]) == (
+        "A model",
+        "ICML 2022",
+        "41.50",
+        True,
+    )
+    assert (card["clean_acc"], card["autoattack_acc"]) == ("90.00", "40.00")
+
+
+def test_the_card_is_written_and_the_line_says_what_it_holds(evaluation: Path) -> None:
+    out = evaluation / "card.json"
+    assert run(evaluation, "--out", out).output == f"{out}: autoattack_acc 40.00\n"
+    assert json.loads(out.read_text()) == json.loads(run(evaluation).output)
+    (evaluation / "metrics.json").write_text(json.dumps({**METRICS, "subset": True}))
+    assert "autoattack_acc null, only 100 images were measured" in run(evaluation, "--out", out).output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--reported", "140"], "less than or equal to 100"),
+        (["--number-forward-passes", "0"], "number_forward_passes"),
+        (["--out", "/proc/nofrost/card.json"], "cannot write /proc/nofrost/card.json"),
+    ],
+)
+def test_a_mistake_is_one_sentence(evaluation: Path, options: list[str], words: str) -> None:
+    error = run(evaluation, *options).exception
+    assert isinstance(error, UserError)
+    assert words in str(error)

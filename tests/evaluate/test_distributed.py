@@ -1,0 +1,160 @@
+"""Processes that torchrun starts share one evaluation; what comes out is what one process makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nofrost.errors import RunFailedError, UserError
+from nofrost.evaluate import Shard, distributed, merge_adversarial, run_adversarial
+from nofrost.evaluate.distributed import Team, own_device, team
+
+MakeSuite = Callable[..., Any]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def torchrun(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run nofrost in two processes on the CPU."""
+    launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+    launcher += ["--master-port", str(free_port())]
+    command = [sys.executable, "-m", *launcher, "-m", "nofrost", *map(str, arguments)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.fixture
+def suite_file(make_suite: MakeSuite, tmp_path: Path) -> Path:
+    """A suite of eight batches in a file."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(json.dumps(make_suite(batch_size=8).as_json()))
+    return path
+
+
+def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_prints(
+    dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
+) -> None:
+    inputs = ("evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", plain_checkpoint)
+    run_adversarial(dataset, plain_checkpoint, make_suite(batch_size=8), tmp_path / "one")
+    # what a team that was stopped left: the second process had finished its shard
+    earlier = run_adversarial(
+        dataset, plain_checkpoint, make_suite(batch_size=8), tmp_path / "two.shards/1-of-2", Shard(1, 2)
+    )
+    done = torchrun(*inputs, "--json", "--out", "two", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    assert json.loads(done.stdout) == json.loads((tmp_path / "one/metrics.json").read_text())
+    assert earlier["samples"] == 28
+    assert "evaluate-adversarial 0/2" in done.stderr
+    assert "evaluate-adversarial 1/2" not in done.stderr, "a finished shard is not measured again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "suite.yaml", "two"]
+
+
+def test_wrong_input_of_two_processes_is_told_once_and_fails_both(
+    dataset: Path, suite_file: Path, tmp_path: Path
+) -> None:
+    done = torchrun(
+        "evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", "no", "--out", "out", cwd=tmp_path
+    )
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.count("nofrost: no is missing: name a .safetensors checkpoint") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["suite.yaml"]
+
+
+def start(script: str, rank: int, count: int, port: int) -> subprocess.Popen[str]:
+    environment = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", script]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+MEMBER = """
+import sys
+from nofrost.errors import RunFailedError, UserError
+from nofrost.evaluate.distributed import team
+
+with team() as ours:
+    try:
+        ours.agree(lambda: None)
+        with ours.speaking_up():
+            if ours.rank == 1:
+                raise UserError("the disk is full")
+        ours.wait()
+    except RunFailedError as error:
+        print(error)
+        sys.exit(1)
+    except UserError:
+        sys.exit(2)
+"""
+
+
+def test_a_process_that_fails_by_itself_says_so_and_the_others_fail_with_it() -> None:
+    port = free_port()
+    processes = [start(MEMBER, rank, 2, port) for rank in range(2)]
+    ended = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [1, 2]
+    assert ended[0][0].startswith("another process of this evaluation has failed")
+    assert "nofrost: process 1 of 2: the disk is full" in ended[1][1]
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with team() as alone:
+        assert alone == Team(0, 1)
+        assert alone.leads
+        assert alone.agree(lambda: 3) == 3
+        alone.wait()
+
+
+@pytest.mark.parametrize(("place", "expected"), [("0", "cuda:0"), ("1", "cuda:1")])
+def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, place: str, expected: str) -> None:
+    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": place}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert str(own_device()) == expected
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="process 2 of this machine has no GPU of its own: start at most 2"):
+        own_device()
+
+
+def test_a_shard_and_a_merge_are_not_for_several_processes(
+    dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Two(Team):
+        def agree(self, make: Callable[[], Any]) -> Any:
+            return make()
+
+    monkeypatch.setattr("nofrost.evaluate.evaluation.team", lambda: nullcontext(Two(0, 2)))
+    with pytest.raises(UserError, match="torchrun shards by itself"):
+        run_adversarial(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
+    with pytest.raises(UserError, match="start it without torchrun"):
+        merge_adversarial(dataset, plain_checkpoint, make_suite(), [tmp_path], tmp_path / "out")
+
+
+def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(distributed.distributed, "barrier", lost)
+    with pytest.raises(RunFailedError, match="start again, and what was measured is not measured again"):
+        Team(0, 2).wait()
