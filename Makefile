@@ -35,7 +35,8 @@ format: $(VENV)/.dev ## Rewrite the code in the project's style
 	@ruff check --fix
 	@ruff format
 
-bench: $(VENV)/.dev ## Measure speed as ratios against named peers
+bench: $(VENV)/.dev ## Measure strength and speed beside named peers (hours; benchmarks/README.md)
+	@uv pip install --quiet --python $(BIN)/python --no-deps -r benchmarks/peers.txt
 	@for script in benchmarks/*.py; do echo "== $$script"; python "$$script" || exit 1; done
 
 images: ## Build the container images; docker/README.md lists BASE, ACCELERATOR, TAG and more

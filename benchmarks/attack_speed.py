@@ -1,140 +1,142 @@
-"""How long our attacks take beside torchattacks' on one model, images and machine: `python benchmarks/attack_speed.py`.
+"""How long our attacks take beside those of other packages, and beside the floor: `python benchmarks/attack_speed.py`.
 
-A small convolutional net is trained on handwritten digits (scikit-learn's, enlarged to 16 x 16) against PGD, so that
-some of the test digits survive. Then ours and theirs attack the same 400 digits in turn, several times, and the median
-of the ratios of each turn is printed with both robust accuracies. A ratio under 1 means ours is faster. "full" takes as
-many gradients as theirs; the others stop working on images that are already misclassified, which is our default.
+All sides attack, in turn, the same test images that a small model gets right, with equal settings; given are the
+medians of the ratios of each turn. Beside a peer's name a ratio is ours / theirs: under 1 means ours is faster. The
+floor is what the model alone takes for the passes that our attack needs, which are those on images without an
+adversarial point so far: counted in a run apart, and multiplied by the seconds of a pass of that many images, measured
+in every turn. Models, data and peers are those of attack_agreement.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import torchattacks
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.nn import functional as F
+from contest.floor import CLOCKS, Clock, Passes, Traced
+from contest.images import Batch
+from contest.models import TRAININGS, test_images, trained
+from contest.peers import Perturb, Task, create, installed
+from contest.report import write_speed
+from contest.settings import CONTESTS, known, ours
+from torch import nn
 
-from nofrost.attacks import create_attack
-
-EPS = 0.15
-TEST_IMAGES = 400
-Perturb = Callable[[Tensor, Tensor], Tensor]
-Batch = tuple[Tensor, Tensor]
+RESULTS = Path(__file__).parent / "results"
+WARM_UP = 8  # images
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: medians of the seconds, of the ratio ours/theirs per turn, and robust accuracies."""
+    """One attack: medians over turns of the seconds and of the ratios ours/theirs, by peer, and of ours/floor.
 
+    Args:
+        accuracies: share of the images that were right before and withstood, by side.
+        wasted: the share of the points that our attack gave to the model although their image was done.
+    """
+
+    model: str
     attack: str
-    ours_seconds: float
-    theirs_seconds: float
-    ratio: float
-    ours_accuracy: float
-    theirs_accuracy: float
+    norm: str
+    images: int
+    seconds: dict[str, float]
+    ratios: dict[str, float]
+    fastest: str | None
+    floor_seconds: float
+    floor_ratio: float
+    wasted: float
+    accuracies: dict[str, float]
 
 
-def digits() -> Batch:
-    """Return 1,797 digits, [N, 1, 16, 16] in [0, 1], with labels."""
-    bunch = load_digits()
-    images = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16
-    return F.interpolate(images, scale_factor=2, mode="bilinear"), torch.tensor(bunch.target, dtype=torch.int64)
-
-
-def trained(images: Tensor, labels: Tensor) -> nn.Module:
-    """Return a net trained for a few seconds on PGD images."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.Flatten(), nn.Linear(512, 10),
+def raced(
+    contest: str, task: Task, model_name: str, batch: Batch, peers: dict[str, str], turns: int, clock: Clock
+) -> Row:
+    """Let every side do `task` in turn, `turns` times."""
+    sides = {"ours": ours(task)} | {peer: made for peer in peers if (made := create(peer, task)) is not None}
+    traced = Traced(task, batch, stops=task.settings.get("keep") != "last")
+    ours(replace(task, model=traced))(*batch)
+    seconds: dict[str, list[float]] = {side: [] for side in [*sides, "floor"]}
+    accuracies = {}
+    for perturb in sides.values():
+        perturb(batch[0][:WARM_UP].clone(), batch[1][:WARM_UP].clone())
+    for _ in range(turns):
+        seconds["floor"].append(Passes.measured(task.model, batch[0], clock).seconds(traced.calls))
+        for side, perturb in sides.items():
+            took, accuracies[side] = timed(perturb, task.model, batch, clock)
+            seconds[side].append(took)
+    medians = {side: statistics.median(each) for side, each in seconds.items()}
+    floor = medians.pop("floor")
+    ratios = {side: ratio(seconds["ours"], seconds[side]) for side in seconds if side != "ours"}
+    floor_ratio = ratios.pop("floor")
+    given, needed = (sum(getattr(call, each) for call in traced.calls) for each in ("points", "needed"))
+    fastest = max(ratios, key=ratios.__getitem__, default=None)
+    return Row(
+        model_name, contest, task.norm, len(batch[0]), medians, ratios, fastest,
+        floor, floor_ratio, 1 - needed / given, accuracies,
     )  # fmt: skip
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    attack = create_attack("pgd", eps=EPS, steps=3, keep="last")
-    for _ in range(6):
-        for rows in torch.randperm(len(images)).split(100):
-            views = attack(model, images[rows], labels[rows], indices=rows)
-            optimiser.zero_grad()
-            F.cross_entropy(model(views), labels[rows]).backward()
-            optimiser.step()
-    return model.eval()
 
 
-def contests(model: nn.Module) -> dict[str, tuple[Perturb, Perturb]]:
-    """Return ours and theirs by the name of the attack, with equal steps and step sizes."""
-    pgd = torchattacks.PGD(model, eps=EPS, alpha=EPS / 8, steps=20)
-    apgd = torchattacks.APGD(model, norm="Linf", eps=EPS, steps=100)
-
-    def ours(name: str, **settings: Any) -> Perturb:
-        attack = create_attack(name, eps=EPS, **settings)
-        return lambda images, labels: attack(model, images, labels)
-
-    return {
-        "pgd-20": (ours("pgd", steps=20, step_size=EPS / 8), pgd),
-        "pgd-20, full": (ours("pgd", steps=20, step_size=EPS / 8, keep="last"), pgd),
-        "apgd-ce-100": (ours("apgd-ce", steps=100), apgd),
-        "apgd-ce-100, full": (ours("apgd-ce", steps=100, early_stop=False), apgd),
-    }
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Return the median of the ratios of each turn."""
+    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
-def timed(perturb: Perturb, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Return the seconds that an attack took, and its images."""
-    begin = time.perf_counter()
+def timed(perturb: Perturb, model: nn.Module, batch: Batch, clock: Clock) -> tuple[float, float]:
+    """Return the seconds that an attack took, and the share of images that withstood."""
+    images, labels = batch[0].clone(), batch[1].clone()
+    begin = clock()
     adversarial = perturb(images, labels)
-    return time.perf_counter() - begin, adversarial
-
-
-def compare(name: str, pair: tuple[Perturb, Perturb], model: nn.Module, batch: Batch, turns: int) -> Row:
-    """Run ours and theirs `turns` times in turn, after one turn to warm up."""
-    seconds: list[tuple[float, float]] = []
-    for turn in range(turns + 1):
-        (first, ours), (second, theirs) = timed(pair[0], *batch), timed(pair[1], *batch)
-        if turn:
-            seconds.append((first, second))
+    took = clock() - begin
     with torch.no_grad():
-        accuracies = [float((model(each).argmax(1) == batch[1]).double().mean()) for each in (ours, theirs)]
-    medians = [statistics.median(column) for column in zip(*seconds, strict=True)]
-    return Row(name, medians[0], medians[1], statistics.median(a / b for a, b in seconds), accuracies[0], accuracies[1])
+        return took, float((model(adversarial).argmax(1) == batch[1]).double().mean())
+
+
+def right(model: nn.Module, batch: Batch, count: int) -> Batch:
+    """Return the first `count` images that the model gets right."""
+    with torch.no_grad():
+        rows = (model(batch[0]).argmax(1) == batch[1]).nonzero().squeeze(1)[:count]
+    return batch[0][rows].clone(), batch[1][rows].clone()
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with cifar10 and mnist (default: %(default)s)"
+    )
+    add("--cache", type=Path, default=Path("runs/benchmarks"), help="folder of the models (default: %(default)s)")
+    add("--models", nargs="+", choices=TRAININGS, default=["cifar10-adversarial"], metavar="MODEL")
+    add("--attacks", nargs="+", choices=CONTESTS, default=list(CONTESTS), metavar="ATTACK", help="some of them only")
+    add("--norms", nargs="+", choices=("linf", "l2"), default=["linf"])
+    add("--peers", nargs="+", help="some of those installed only")
+    add("--images", type=int, default=200, help="how many, of those that the model gets right (default: %(default)s)")
+    add("--turns", type=int, default=3, help="how often each side runs (default: %(default)s)")
+    add("--clock", choices=CLOCKS, default="wall", help="processor time is steadier beside other work, for one thread")
+    add("--results", type=Path, default=RESULTS, help="folder of attack_speed.json and .md (default: this one's)")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
-    parser.add_argument("--turns", type=int, default=5, help="how often each pair runs (default: %(default)s)")
-    arguments = parser.parse_args()
-    images, labels = digits()
-    model = trained(images[TEST_IMAGES:], labels[TEST_IMAGES:])
-    batch = images[:TEST_IMAGES], labels[:TEST_IMAGES]
-    print(f"{TEST_IMAGES} digits, linf {EPS}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'attack':<20}{'ours s':>8}{'theirs s':>10}{'ratio':>8}{'ours acc.':>11}{'theirs acc.':>13}")
-    rows = []
-    for name, pair in contests(model).items():
-        row = compare(name, pair, model, batch, arguments.turns)
-        rows.append(row)
-        print(
-            f"{row.attack:<20}{row.ours_seconds:>8.2f}{row.theirs_seconds:>10.2f}{row.ratio:>8.2f}"
-            f"{row.ours_accuracy:>11.1%}{row.theirs_accuracy:>13.1%}"
-        )
-    if arguments.json:
-        conditions = {
-            "data": f"{TEST_IMAGES} scikit-learn digits at 16 x 16",
-            "threat": f"linf {EPS}",
-            "turns": arguments.turns,
-            "device": f"CPU, {torch.get_num_threads()} threads",
-            "torch": torch.__version__,
-        }
-        report = conditions | {"rows": [asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    arguments = parsed()
+    peers = {name: each for name, each in installed().items() if arguments.peers is None or name in arguments.peers}
+    for name in arguments.models:
+        model = trained(name, arguments.data, arguments.cache)
+        batch = right(model, test_images(name, arguments.data, arguments.cache, 5 * arguments.images), arguments.images)
+        for contest, settings in known().items():
+            for norm in settings.norms:
+                if contest in arguments.attacks and norm in arguments.norms:
+                    task = settings.task(model, norm, TRAININGS[name].budgets[norm])
+                    row = raced(contest, task, name, batch, peers, arguments.turns, CLOCKS[arguments.clock])
+                    print(line(row), flush=True)
+                    measured = {"turns": arguments.turns, "clock": arguments.clock}
+                    write_speed(arguments.results, peers, asdict(row) | measured)
+
+
+def line(row: Row) -> str:
+    """Return a row to print."""
+    ratios = "  ".join(f"{peer} {value:.2f}" for peer, value in row.ratios.items())
+    return f"{row.model} {row.norm} {row.attack}: {row.seconds['ours']:.2f} s, floor x {row.floor_ratio:.2f}; {ratios}"
 
 
 if __name__ == "__main__":
