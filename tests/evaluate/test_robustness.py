@@ -381,8 +381,13 @@ def test_any_callable_is_evaluated_like_a_module(
 
 
 def test_progress_is_shown_on_demand_attack_by_attack(
-    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, capsys: pytest.CaptureFixture[str]
+    standard_model: nn.Module,
+    test_digits: Digits,
+    make_suite: MakeSuite,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("nofrost.evaluate.engine.LEAST_S", 0)
     evaluate_robustness(standard_model, *test_digits, make_suite(max_images=4))
     assert capsys.readouterr().err == ""
     evaluate_robustness(standard_model, *test_digits, make_suite(max_images=4), show_progress=True)

@@ -44,6 +44,15 @@ def test_short_work_prints_one_line_at_its_end_however_many_steps_it_has(
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(("took", "lines"), [(0.9, []), (1.1, ["work: done in 1.1 s"])])
+def test_work_that_is_done_at_once_need_not_be_told(
+    clock: Clock, capsys: pytest.CaptureFixture[str], took: float, lines: list[str]
+) -> None:
+    with progress("work", total=3, least_s=1.0):
+        clock.now += took
+    assert capsys.readouterr().err.splitlines() == lines
+
+
 def test_long_work_prints_a_line_every_15_seconds_with_the_time_left(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:

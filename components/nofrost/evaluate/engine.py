@@ -20,6 +20,8 @@ from nofrost.evaluate.sample import Flags, Rows, Sample, batches
 from nofrost.evaluate.store import ConditionStore
 from nofrost.telemetry import Progress, progress
 
+LEAST_S = 1.0  # a measurement that took less is not worth a line of its own
+
 Compute = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Display = Callable[[str, str, int, int], AbstractContextManager[Progress]]
 """Shows the progress of one measurement: its name, its title, how many images there are, how many are done."""
@@ -142,6 +144,6 @@ def show(engine: Engine, names: Iterable[str], title: str) -> None:
     places = {name: f" {place}/{len(wanted)}" for place, name in enumerate(wanted, start=1)}
 
     def display(name: str, what: str, total: int, done: int) -> AbstractContextManager[Progress]:
-        return progress(f"{title}{places.get(name, '')}: {what}", total, done)
+        return progress(f"{title}{places.get(name, '')}: {what}", total, done, least_s=LEAST_S)
 
     engine.display = display

@@ -20,16 +20,17 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Progress]:
+def progress(title: str, total: int, done: int = 0, *, least_s: float = 0.0) -> Iterator[Progress]:
     """Show the progress of `total` units of work, of which `done` were finished by an earlier run.
 
-    On a terminal a bar with the time left; elsewhere a plain line at most every 15 seconds and one at the end.
+    On a terminal a bar with the time left; elsewhere a plain line at most every 15 seconds and one at the end, but none
+    for work that took less than `least_s` seconds.
     """
     if not sys.stderr.isatty():
         now = time.monotonic()
         lines = _Lines(title, total, done, done_before=done, started=now, printed=now)
         yield lines
-        lines.finish()
+        lines.finish(least_s)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -76,8 +77,10 @@ class _Lines:
             left = f", {max(0, self.total - self.done) / rate:.0f} s left" if rate else ""
             self._print(f"{self.done}/{self.total}{left}")
 
-    def finish(self) -> None:
-        self._print(f"done in {time.monotonic() - self.started:.1f} s")
+    def finish(self, least_s: float) -> None:
+        took = time.monotonic() - self.started
+        if took >= least_s:
+            self._print(f"done in {took:.1f} s")
 
     def _print(self, text: str) -> None:
         note = f" ({self.note})" if self.note else ""
