@@ -271,7 +271,7 @@ def test_an_interrupt_says_that_the_run_goes_on(kfp: Any, running: Api, capsys: 
     kfp.fault(SHOW, lambda: None, lambda: os.kill(os.getpid(), signal.SIGINT))
     earlier = signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # ignored in what a shell starts in its background
+    )  # which a shell's background ignores
     try:
         with pytest.raises(KeyboardInterrupt):
             waited(running)
