@@ -269,9 +269,7 @@ def test_a_run_that_does_not_exist_is_named(api: Any) -> None:
 def test_an_interrupt_says_that_the_run_goes_on(kfp: Any, running: Api, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.story = [{"state": "RUNNING"}]
     kfp.fault(SHOW, lambda: None, lambda: os.kill(os.getpid(), signal.SIGINT))
-    earlier = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # which a shell's background ignores
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores
     try:
         with pytest.raises(KeyboardInterrupt):
             waited(running)
