@@ -62,3 +62,11 @@ def test_what_fails_after_the_first_call_is_no_mistake_of_the_user() -> None:
 
     with pytest.raises(RuntimeError, match=r"^broke$"):
         create_attack("pgd", eps=0.1, early_stop=False)(model, IMAGES, LABELS)
+
+
+def test_a_model_that_changes_its_images_is_named() -> None:
+    def model(images: Tensor) -> Tensor:
+        return images.sub_(0.5).flatten(1)
+
+    with pytest.raises(UserError, match="the model changes the images that it is given: write its normalisation"):
+        create_attack("square", eps=0.1, queries=3)(model, IMAGES, LABELS)

@@ -53,7 +53,14 @@ class Classifier:
             UserError: the model does not take such images, its output is not [N, C] with C at least 2, or a label is
                 not in [0, C).
         """
-        output = self._output(points.to(self._dtype or points.dtype))
+        taken = points.to(self._dtype or points.dtype)
+        before = None if taken.is_inference() else taken._version
+        output = self._output(taken)
+        if before is not None and taken._version != before:
+            raise UserError(
+                "the model changes the images that it is given: write its normalisation without in-place operations "
+                "such as sub_ and div_"
+            )
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
             found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise UserError(

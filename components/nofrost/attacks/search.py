@@ -11,9 +11,9 @@ from torch import Tensor
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
 
-# Working on fewer images pays once this share is done: copying them costs little beside a step, but on an accelerator
-# every new batch size is planned anew
-_DONE_SHARE = 1 / 8
+# Images that are done leave the batch once they are this share of it: the waste stays below it, copying the others
+# costs little beside a step, and an accelerator need not plan too many batch sizes
+DONE_SHARE = 1 / 50
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Search:
             return None
         done = int(self._active.fooled.sum())
         total = len(self._rows)
-        if done < max(1, total * _DONE_SHARE):
+        if done < max(1, total * DONE_SHARE):
             return None
         left = (~self._active.fooled).nonzero().squeeze(1)
         self._store()

@@ -14,7 +14,7 @@ from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import margin
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.registry import register
-from nofrost.attacks.search import Found, in_restarts
+from nofrost.attacks.search import DONE_SHARE, Found, in_restarts
 from nofrost.attacks.square_walks import DRAW_BITS, WALKS
 
 # The windows' share of the pixels is halved after each of these queries; they are meant for 10,000
@@ -22,9 +22,6 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _SCHEDULED = 10_000
 # Random numbers are drawn for so many queries at once
 _BLOCK = 32
-# Images that are done leave the batch once they are this share of it: the waste stays below it, and an accelerator
-# need not plan too many batch sizes
-_DONE_SHARE = 1 / 50
 
 
 def window_share(query: int, queries: int, initial_share: float, rescale: bool) -> float:
@@ -114,7 +111,7 @@ class _Survivors:
     def narrow(self, best: Found) -> Tensor | None:
         """Return the positions of those to go on with, among those worked on; None to go on with all of them."""
         done = int(best.fooled.sum())
-        if done < max(1, _DONE_SHARE * len(best.fooled)):
+        if done < max(1, DONE_SHARE * len(best.fooled)):
             return None
         left = (~best.fooled).nonzero().squeeze(1)
         self.result(best)
