@@ -70,7 +70,7 @@ def _about(peers: Mapping[str, str]) -> Row:
     return {
         "peers": dict(peers),
         "torch": torch.__version__,
-        "device": f"CPU, {torch.get_num_threads()} threads",
+        "device": f"CPU, threads: {torch.get_num_threads()}",
     }
 
 
@@ -158,6 +158,7 @@ def _speed_markdown(report: Row) -> str:
         "attack",
         "images",
         "turns",
+        "clock",
         "ours, s",
         "ours / floor",
         *(f"ours / {peer}" for peer in peers),
