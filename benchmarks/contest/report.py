@@ -138,7 +138,7 @@ def _reason(row: Row) -> str:
         return _BOX if row["norm"] == "l2" and row["peer"] == "torchattacks" else "not explained"
     if "step_size" in row["settings"] and "keep" not in row["settings"]:
         return f"{_BEST} (compare `last point`)"
-    return _SATURATION if attack in ("fgsm", "bim", "pgd", "mim") else "not explained"
+    return _SATURATION if attack in ("fgsm", "bim", "mim") else "not explained"
 
 
 def _speed_markdown(report: Row) -> str:
