@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from nofrost.attacks import settings
-from nofrost.attacks.classifier import Classifier, without_wrapper
-from nofrost.attacks.guard import Model, attack_mode, plain_torch
+from nofrost.attacks.asking import asking, searched
+from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.guard import Model
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS, Ball
-from nofrost.attacks.validation import check_batch, check_budget
+from nofrost.attacks.validation import check_budget
 from nofrost.errors import UserError
 
 
@@ -67,24 +68,15 @@ class Attack(ABC):
                 of the model, or the model does not take such images or returns NaN, no logits [N, C], or logits without
                 a gradient.
         """
-        check_batch(images, labels, indices)
-        check_budget(self.norm, self.eps, images)
-        with plain_torch(images.device, self.seed):
-            dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
-            clean = images.detach().to(dtype).clamp(0, 1)
+        with asking(model, images, labels, indices, seed=self.seed) as classifier:
+            check_budget(self.norm, self.eps, images)
+            clean = searched(images)
             if len(images) == 0 or self.eps == 0:
                 return clean.to(images.dtype)
-            adversarial = self._guarded_run(without_wrapper(model), clean, labels.clone(), indices)
-            return _rounded_towards(clean.to(images.dtype), adversarial)
-
-    def _guarded_run(self, model: Model, clean: Tensor, labels: Tensor, indices: Tensor | None) -> Tensor:
-        if indices is None:
-            indices = torch.arange(len(clean), device=clean.device)
-        with attack_mode(model):
-            classifier = Classifier(model, labels)
-            found = self.run(classifier, clean, labels, Noise.of(self.seed, indices))
-            classifier.check_finite()
-        return self.ball(clean).project(found.detach())
+            places = torch.arange(len(clean), device=clean.device) if indices is None else indices
+            # copied, as a tensor made in inference mode is of no use to autograd
+            found = self.run(classifier, clean, labels.clone(), Noise.of(self.seed, places))
+            return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(found.detach()))
 
     @abstractmethod
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:

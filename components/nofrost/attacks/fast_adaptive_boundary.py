@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from nofrost.attacks import settings
+from nofrost.attacks.asking import asking, searched
 from nofrost.attacks.base import Attack
-from nofrost.attacks.classifier import Classifier, without_wrapper
-from nofrost.attacks.guard import Model, attack_mode, plain_torch
+from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.guard import Model
 from nofrost.attacks.hyperplane import Hyperplanes, length
 from nofrost.attacks.losses import margin
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.search import Found, Search
-from nofrost.attacks.validation import check_batch
 
 # The ball's projection leaves points alone that are this far inside, so that what was judged is what is returned
 _INSIDE = 2e-7
@@ -83,16 +83,12 @@ class FastAdaptiveBoundary(Attack):
 
         Args, and errors: those of a call of the attack.
         """
-        check_batch(images, labels, indices)
-        if indices is None:
-            indices = torch.arange(len(images), device=images.device)
-        with plain_torch(images.device, self.seed), attack_mode(model):
-            clean = images.detach().to(torch.promote_types(images.dtype, torch.float32)).clamp(0, 1)
+        with asking(model, images, labels, indices, seed=self.seed) as classifier:
+            clean = searched(images)
             if len(clean) == 0:
                 return clean.new_empty(0)
-            classifier = Classifier(without_wrapper(model), labels)
-            found = self._nearest(classifier, clean, labels, Noise.of(self.seed, indices), enough=0.0)
-            classifier.check_finite()
+            places = torch.arange(len(clean), device=clean.device) if indices is None else indices
+            found = self._nearest(classifier, clean, labels.clone(), Noise.of(self.seed, places), enough=0.0)
         return -found.loss
 
     def _nearest(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise, enough: float) -> Found:

@@ -10,6 +10,7 @@ from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.pgd import Pgd
 from nofrost.attacks.registry import register
+from nofrost.attacks.targets import random_wrong
 
 # The stream of the targets; the starts take 0 and 1
 _TARGETS = 2
@@ -26,8 +27,7 @@ class PgdTargeted(Pgd):
     """
 
     def goals(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        classes = model.classes(images)
-        return (labels + 1 + noise.stream(_TARGETS).integers((), classes - 1)) % classes
+        return random_wrong(labels, model.classes(images), noise.stream(_TARGETS))
 
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
         return -super().loss(logits, goals)

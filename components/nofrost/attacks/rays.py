@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from nofrost.attacks import settings
+from nofrost.attacks.asking import asking, searched
 from nofrost.attacks.base import Attack
-from nofrost.attacks.classifier import Classifier, without_wrapper
-from nofrost.attacks.guard import Model, attack_mode, plain_torch
+from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.guard import Model
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.rays_search import search_boundary
 from nofrost.attacks.registry import register
-from nofrost.attacks.validation import check_batch
 
 
 @register("rays")
@@ -55,14 +55,11 @@ class Rays(Attack):
 
         Args, and errors: those of a call of the attack.
         """
-        check_batch(images, labels, indices)
-        with plain_torch(images.device, self.seed), attack_mode(model):
-            clean = images.detach().to(torch.promote_types(images.dtype, torch.float32)).clamp(0, 1)
+        with asking(model, images, labels, indices, seed=self.seed) as classifier:
+            clean = searched(images)
             if len(clean) == 0:
                 return clean.new_empty(0)
-            classifier = Classifier(without_wrapper(model), labels.clone())
-            distance, signs = search_boundary(classifier, clean, labels, self.queries, enough=0.0)
-            classifier.check_finite()
+            distance, signs = search_boundary(classifier, clean, labels.clone(), self.queries, enough=0.0)
         nearest = (clean + per_image(distance.clamp(max=1)) * signs).clamp(0, 1)
         # pixels that were cut to the box went less far
         return torch.where(distance.isfinite(), (nearest - clean).abs().amax((1, 2, 3)), distance)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nofrost.attacks.noise import Noise
+
 
 def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     """Return, per image, the classes with the largest logits but for the label, [N, min(count, C - 1)], largest first.
@@ -16,3 +18,13 @@ def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
     order = logits.argsort(dim=1, descending=True, stable=True)
     wrong = order[order != labels[:, None]].view(len(logits), -1)
     return wrong[:, :count]
+
+
+def random_wrong(labels: Tensor, classes: int, noise: Noise) -> Tensor:
+    """Return for each image a class other than its label, int64 [N], all with equal chance.
+
+    Args:
+        labels: [N] int64 in [0, classes).
+        classes: at least 2.
+    """
+    return (labels + 1 + noise.integers((), classes - 1)) % classes

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nofrost.evaluate.properties.asking import asking
+from nofrost.attacks.asking import asking
 from nofrost.models import MixtureBatchNorm2d
 
 Domain = Literal["clean", "adversarial", "all"]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nofrost.attacks.guard import Model
 from nofrost.attacks.rays import Rays
-from nofrost.evaluate.properties.asking import wide
+from nofrost.evaluate.properties.precision import wide
 
 
 def boundary_distance(model: Model, images: Tensor, labels: Tensor, *, queries: int = 10_000) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from nofrost.attacks.asking import asking
 from nofrost.attacks.guard import Model
 from nofrost.attacks.losses import error_log_odds
-from nofrost.evaluate.properties.asking import asking, wide
+from nofrost.evaluate.properties.precision import wide
 
 ORDERS = {"l1": 1, "l2": 2}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nofrost.attacks.asking import asking
 from nofrost.attacks.guard import Model
-from nofrost.evaluate.properties.asking import asking, log_probabilities
+from nofrost.evaluate.properties.precision import log_probabilities
 
 
 def decision_margin(model: Model, images: Tensor, labels: Tensor) -> Tensor:

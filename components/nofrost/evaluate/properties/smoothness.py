@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nofrost.attacks.asking import asking
 from nofrost.attacks.guard import Model
-from nofrost.evaluate.properties.asking import asking, log_probabilities
+from nofrost.evaluate.properties.precision import log_probabilities
 
 
 def model_smoothness(model: Model, images: Tensor, adversarial: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from torch.linalg import vector_norm
 
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
-from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import L2Ball
 
 
@@ -49,12 +48,6 @@ def normalised_length(change: Tensor, std: Tensor) -> Tensor:
     """Return the Euclidean length [N] of `change` [N, C, H, W] after division by `std` [C]."""
     lengths: Tensor = vector_norm((change / std.to(change)[:, None, None]).flatten(1), dim=1)
     return lengths
-
-
-def wrong_classes(model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-    """Return for each image a class other than its label, int64 [N], all with equal chance."""
-    classes = model.classes(images)
-    return (labels + 1 + noise.integers((), classes - 1)) % classes
 
 
 def search_towards(

@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from nofrost import models
+from nofrost.attacks.asking import asking
 from nofrost.attacks.classifier import Classifier, without_wrapper
 from nofrost.attacks.guard import Model
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.pgd import Pgd
+from nofrost.attacks.targets import random_wrong
 from nofrost.config.properties import BoundaryThickness
 from nofrost.config.recipe import Threat
 from nofrost.errors import UserError
-from nofrost.evaluate.properties.asking import asking, log_probabilities, wide
-from nofrost.evaluate.properties.targeted import NormalisedL2Ball, normalised_length, search_towards, wrong_classes
+from nofrost.evaluate.properties.precision import log_probabilities, wide
+from nofrost.evaluate.properties.targeted import NormalisedL2Ball, normalised_length, search_towards
 
 
 def boundary_thickness(
@@ -53,7 +55,7 @@ def boundary_thickness(
     scale = _scale(model, spec, std, images.shape[1])
     places = torch.arange(len(images), device=images.device) if indices is None else indices
     with asking(model, images, labels) as classifier:
-        targets = wrong_classes(classifier, images, labels, Noise.of(seed, places))
+        targets = random_wrong(labels, classifier.classes(images), Noise.of(seed, places))
         ends = _ends(classifier, images, targets, spec, scale, threat)
         share = _share_between(classifier, images, ends, targets, spec)
     return share * wide(normalised_length(ends - images, scale))
