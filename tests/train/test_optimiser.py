@@ -27,7 +27,7 @@ def test_weight_decay_reaches_gains_and_biases_only_when_the_recipe_says_so(
     normaliser: str, arch: str, extended: bool
 ) -> None:
     model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=32)
-    optimiser = create_optimiser(model, OptimiserSpec(weight_decay=0.01, decay_gains_and_biases=extended))
+    optimiser = create_optimiser(model, OptimiserSpec(weight_decay=0.01, decay_gains=extended, decay_biases=extended))
     decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     assert len(decays) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():

@@ -162,7 +162,7 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
         ("sat", ["objective.name=mbnat"], "set model.normaliser to mbn"),
         ("mbnat", ["objective.name=sat"], "cannot train mixture batch norm"),
         ("sat", ["views.augmentation_sets=[tda]"], "with --augmentation"),
-        ("sat", ["objective.name=sat-augmented"], "belong together"),
+        ("sat", ["objective.name=multi-view"], "belong together"),
         ("st", ["schedule.batch_size=1000"], "schedule.batch_size 1000 is larger"),
         ("st", ["optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),
     ],
@@ -189,7 +189,7 @@ def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Pa
     from nofrost import augment
     from nofrost.config import AugmentationSpec
 
-    recipe = tiny("nofrost", "objective.name=sat-augmented", "views.augmentation_sets=[tda]", "schedule.epochs=1")
+    recipe = tiny("nofrost", "objective.name=multi-view", "views.augmentation_sets=[tda]", "schedule.epochs=1")
     with pytest.raises(UserError, match="--augmentation"):
         train.run(digits, None, recipe, "nofrost-star", 0, tmp_path / "out")
     augment.run(digits, AugmentationSpec(methods=("tda",)), tmp_path / "augmentation")

@@ -1,5 +1,6 @@
 """Typed configuration: Recipe, Suite and Study, read from YAML. Every error names file, key and allowed values."""
 
+from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.loading import (
     load_recipe,
@@ -10,8 +11,11 @@ from nofrost.config.loading import (
     shipped_names,
     study_as_yaml,
 )
+from nofrost.config.model import ModelSpec
+from nofrost.config.objective import ObjectiveSpec
+from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 from nofrost.config.parts import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
-from nofrost.config.recipe import AttackSpec, ModelSpec, ObjectiveSpec, OptimiserSpec, Recipe, ScheduleSpec, Threat
+from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.study import AugmentationSpec, DatasetSpec, DeepAugmentSpec, Study
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
 
@@ -31,6 +35,7 @@ __all__ = [
     "Study",
     "Suite",
     "Threat",
+    "ViewSpec",
     "augmentation_of",
     "dataset_of",
     "load_recipe",

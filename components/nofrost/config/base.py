@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -44,3 +45,22 @@ def _names_a_folder(name: str) -> str:
 
 # What a name may be that becomes a folder, a graph node, or a part of a dotted key of `--set`.
 Name = Annotated[str, AfterValidator(_names_a_folder)]
+
+
+def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `values` on top: mappings key by key, everything else replaced.
+
+    A mapping inside that bears another ``name`` than the one below, such as another objective, replaces it: settings of
+    the one mean nothing to the other.
+    """
+    merged = dict(base)
+    for key, value in values.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _named_otherwise(below, value):
+            value = merge(below, value)
+        merged[key] = value
+    return merged
+
+
+def _named_otherwise(below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return "name" in below and "name" in value and below["name"] != value["name"]

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Schema, merge
 from nofrost.config.reading import (
     SUITES,
     is_path,
-    merge,
     on_its_base,
     parse,
     parse_value,
@@ -25,7 +24,7 @@ from nofrost.config.reading import (
     read_text,
     shipped_names,
 )
-from nofrost.config.recipe import Recipe
+from nofrost.config.recipe import PHASE_KEYS, Recipe
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
@@ -102,7 +101,7 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
     for name, entry in recipes.items():
         own = dict(entry)
         below = on_its_base("recipe", {"base": own.pop("base", None)}, named_by)
-        values["recipes"][name] = merge(merge(below, scale), own)
+        values["recipes"][name] = merge(_scaled(below, scale), own)
     values.setdefault("runs", {"recipe": list(recipes)})
     suites = values.get("suites")
     if isinstance(suites, dict):
@@ -111,6 +110,15 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
             for key, suite in suites.items()
         }
     return values
+
+
+def _scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe with `scale` on top, and on top of each of its phases, which would otherwise undo it."""
+    scaled = merge(recipe, scale)
+    changes = {key: value for key, value in scale.items() if key in PHASE_KEYS}
+    if isinstance(scaled.get("phases"), Mapping):
+        scaled["phases"] = {name: merge(phase, changes) for name, phase in scaled["phases"].items()}
+    return scaled
 
 
 def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from nofrost.config.attack import AttackSpec
 from nofrost.config.base import Schema
 from nofrost.config.fraction import PixelFraction
-from nofrost.config.recipe import AttackSpec
 
 
 class BoundaryThickness(Schema):

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.validation import fault_of_the_file
@@ -66,15 +66,6 @@ def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]
     own = dict(values)
     base = own.pop("base", None)
     return own if base is None else merge(read(kind, base, named_by), own)
-
-
-def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `values` on top: mappings key by key, everything else replaced."""
-    merged = dict(base)
-    for key, value in values.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:

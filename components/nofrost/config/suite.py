@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.base import Name, Schema
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
-from nofrost.config.recipe import AttackSpec, Threat
 from nofrost.errors import unknown
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from nofrost.config.recipe import Normaliser
+from nofrost.config.model import Normaliser
 from nofrost.errors import UserError, unknown
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.mixture import Selector

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import torch
 
-from nofrost.attacks import Attack, create_attack
 from nofrost.config import Recipe
 from nofrost.data import Split
 from nofrost.errors import StoppedError, UserError
 from nofrost.models import Classifier, save_checkpoint
 from nofrost.telemetry import Progress, progress
 from nofrost.train.batches import TrainingImages, derive_seed
-from nofrost.train.objectives import Batch, get_objective
+from nofrost.train.objectives import Adversary, Batch, create_objective
 from nofrost.train.optimiser import clip_adaptively, clipped_parameters, create_optimiser, lr_share, threat_share
 from nofrost.train.selection import select
 from nofrost.train.state import State, load_state, save_state
@@ -42,7 +41,7 @@ class Training:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.objective = get_objective(self.recipe.objective.name)
+        self.objective = create_objective(self.recipe.objective.name, **self.recipe.objective.settings())
         self.optimiser = create_optimiser(self.model, self.recipe.optimiser)
         self.clipped = clipped_parameters(self.model) if self.recipe.optimiser.adaptive_clipping else []
 
@@ -86,24 +85,25 @@ class Training:
         images, labels, indices, *augmented = (part.to(self.device, non_blocking=True) for part in tensors)
         epochs_done = state.epoch + state.step / self.images.steps
         torch.manual_seed(derive_seed(self.seed, "step", state.epoch, state.step))
-        attack = self._attack(epochs_done, derive_seed(self.seed, "attack", state.epoch, state.step))
-        batch = Batch(images, labels, augmented[0] if augmented else None)
-        losses = self.objective(
-            self.model, batch, self.recipe.objective, lambda: attack(self.model, images, labels, indices=indices)
-        )
-        self.optimiser.zero_grad()
-        losses.loss.backward()  # type: ignore[no-untyped-call]
-        if clipping := self.recipe.optimiser.adaptive_clipping:
-            clip_adaptively(self.clipped, clipping.factor, clipping.eps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.optimiser.lr * lr_share(self.recipe.schedule, epochs_done + 1 / self.images.steps)
-        self.optimiser.step()
-        return {"loss": losses.loss.detach(), **losses.correct}
+        batch = Batch(images, labels, indices, {"augmented": augmented[0]} if augmented else {})
+        seen: dict[str, torch.Tensor] = {}
+        for losses in self.objective.updates(self.model, batch, self._adversary(state, epochs_done), {}):
+            self.optimiser.zero_grad()
+            losses.loss.backward()  # type: ignore[no-untyped-call]
+            if clipping := self.recipe.optimiser.adaptive_clipping:
+                clip_adaptively(self.clipped, clipping.factor, clipping.eps)
+            for group in self.optimiser.param_groups:
+                share = lr_share(self.recipe.schedule, epochs_done + 1 / self.images.steps)
+                group["lr"] = self.recipe.optimiser.lr * share
+            self.optimiser.step()
+            seen = {"loss": losses.loss.detach(), **losses.correct}
+        return seen
 
-    def _attack(self, epochs_done: float, seed: int) -> Attack:
-        spec, threat = self.recipe.attack, self.recipe.threat
+    def _adversary(self, state: State, epochs_done: float) -> Adversary:
+        threat = self.recipe.threat
         eps = float(threat.eps) * threat_share(self.recipe.schedule, epochs_done)
-        return create_attack(spec.name, norm=threat.norm, eps=eps, seed=seed, **spec.settings())
+        seed = derive_seed(self.seed, "attack", state.epoch, state.step)
+        return Adversary(self.recipe.attack, threat.norm, eps, seed, epochs_done)
 
     def _finish_epoch(self, state: State, number: int) -> None:
         loss = state.sums["loss"] / self.images.steps
@@ -121,7 +121,7 @@ class Training:
             "selection_attacked": None,
         }
         if number % self.recipe.selection.every_epochs == 0 or number == schedule.epochs:
-            measured = select(self.model, self.selection, self.recipe, self.device)
+            measured = select(self.model, self.selection, self.recipe, self.objective.robust_weight, self.device)
             row["selection_clean"] = measured.clean.accuracy
             row["selection_attacked"] = measured.attacked.accuracy if measured.attacked else None
             if measured.score >= state.best.get("score", 0.0):

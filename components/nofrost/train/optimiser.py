@@ -26,7 +26,7 @@ def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
     others = [parameter for parameter in trained if is_gain_or_bias(parameter)]
     groups = [
         {"params": weights, "weight_decay": spec.weight_decay},
-        {"params": others, "weight_decay": spec.weight_decay if spec.decay_gains_and_biases else 0.0},
+        {"params": others, "weight_decay": spec.weight_decay if spec.decay_gains and spec.decay_biases else 0.0},
     ]
     return torch.optim.SGD(
         [group for group in groups if group["params"]], lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov

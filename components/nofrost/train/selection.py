@@ -30,13 +30,12 @@ class Selection:
         return {"clean": self.clean.as_json(), "attacked": attacked, "score": self.score}
 
 
-def select(model: Classifier, split: Split, recipe: Recipe, device: torch.device) -> Selection:
+def select(model: Classifier, split: Split, recipe: Recipe, robust_weight: float, device: torch.device) -> Selection:
     """Return the accuracies of `model` in evaluation mode. A mixture-BN model answers as deployed.
 
     The score averages clean and attacked accuracy with the λ of the objective, so that the best checkpoint is best at
     what the recipe trains for.
     """
-    attacked_too = recipe.objective.name != "st" and recipe.objective.adversarial_weight > 0
     spec = recipe.selection.attack
     attack = create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
     clean = attacked = 0
@@ -45,14 +44,13 @@ def select(model: Classifier, split: Split, recipe: Recipe, device: torch.device
         images, labels, indices = (part.to(device) for part in split.batch(slice(start, start + BATCH_SIZE)))
         right = _correct(model, images, labels)
         clean += int(right.sum())
-        if attacked_too and bool(right.any()):
+        if robust_weight > 0 and bool(right.any()):
             adversarial = attack(model, images[right], labels[right], indices=indices[right])
             attacked += int(_correct(model, adversarial, labels[right]).sum())
     total = len(split)
-    if not attacked_too:
+    if robust_weight == 0:
         return Selection(Proportion(clean, total), None, clean / total)
-    weight = recipe.objective.adversarial_weight
-    score = (1 - weight) * clean / total + weight * attacked / total
+    score = (1 - robust_weight) * clean / total + robust_weight * attacked / total
     return Selection(Proportion(clean, total), Proportion(attacked, total), score)
 
 

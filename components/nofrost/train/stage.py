@@ -20,13 +20,12 @@ from nofrost.models import (
     default_device,
     device_name,
     fitting_threads,
-    has_mixture,
     save_checkpoint,
 )
 from nofrost.stage import record, stage_output
 from nofrost.train.batches import TrainingImages, derive_seed
 from nofrost.train.loop import Training
-from nofrost.train.objectives import get_objective
+from nofrost.train.objectives import create_objective
 from nofrost.train.state import State, remove_state
 
 
@@ -94,15 +93,12 @@ def _new_model(dataset: Path, recipe: Recipe, seed: int) -> Classifier:
 
 
 def _check(recipe: Recipe, model: Classifier) -> None:
-    get_objective(recipe.objective.name)
+    objective = create_objective(recipe.objective.name, **recipe.objective.settings())
     for spec in (recipe.attack, recipe.selection.attack):
         create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
-    if recipe.objective.name == "mbnat" and not has_mixture(model):
-        raise UserError("objective 'mbnat' needs mixture batch norm: set model.normaliser to mbn")
-    if recipe.objective.name != "mbnat" and has_mixture(model):
-        raise UserError(f"objective {recipe.objective.name!r} cannot train mixture batch norm: use objective mbnat")
-    if (recipe.objective.name == "sat-augmented") != bool(recipe.views.augmentation_sets):
-        raise UserError("views.augmentation_sets and objective sat-augmented belong together: set both or neither")
+    objective.check(model, recipe.attack)
+    if bool(objective.augmented_views) != bool(recipe.views.augmentation_sets):
+        raise UserError("views.augmentation_sets and objective multi-view belong together: set both or neither")
 
 
 def _finish(folder: Path, training: Training, state: State, name: str, inputs: dict[str, str]) -> dict[str, Any]:

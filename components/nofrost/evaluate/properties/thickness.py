@@ -12,8 +12,8 @@ from nofrost.attacks.guard import Model
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.pgd import Pgd
 from nofrost.attacks.targets import random_wrong
+from nofrost.config.attack import Threat
 from nofrost.config.properties import BoundaryThickness
-from nofrost.config.recipe import Threat
 from nofrost.errors import UserError
 from nofrost.evaluate.properties.precision import log_probabilities, wide
 from nofrost.evaluate.properties.targeted import NormalisedL2Ball, normalised_length, search_towards

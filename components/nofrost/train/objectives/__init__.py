@@ -1,24 +1,24 @@
-"""Training losses by name. To add one: a file with a function like those here, and its line in `OBJECTIVES`."""
+"""Training losses by name, one a file. To add one: a file like those here, and its line below."""
 
-from nofrost.errors import unknown
-from nofrost.train.objectives.base import Batch, Craft, Losses, Objective
-from nofrost.train.objectives.mbnat import mbnat
-from nofrost.train.objectives.sat import sat
-from nofrost.train.objectives.sat_augmented import sat_augmented
-from nofrost.train.objectives.st import st
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.mbnat import MixtureAdversarialTraining
+from nofrost.train.objectives.multi_view import MultiView
+from nofrost.train.objectives.registry import create_objective, objective_names, objective_settings, register
+from nofrost.train.objectives.sat import StandardAdversarialTraining
+from nofrost.train.objectives.st import StandardTraining
 
-OBJECTIVES: dict[str, Objective] = {"st": st, "sat": sat, "mbnat": mbnat, "sat-augmented": sat_augmented}
-
-
-def get_objective(name: str) -> Objective:
-    """Return the objective of this name.
-
-    Raises:
-        UserError: there is none; the sentence lists those that are known.
-    """
-    if name not in OBJECTIVES:
-        raise unknown("objective", name, OBJECTIVES)
-    return OBJECTIVES[name]
-
-
-__all__ = ["OBJECTIVES", "Batch", "Craft", "Losses", "Objective", "get_objective"]
+__all__ = [
+    "Adversary",
+    "Batch",
+    "Losses",
+    "MixtureAdversarialTraining",
+    "MultiView",
+    "Objective",
+    "StandardAdversarialTraining",
+    "StandardTraining",
+    "count_correct",
+    "create_objective",
+    "objective_names",
+    "objective_settings",
+    "register",
+]

@@ -1,44 +1,123 @@
-"""What an objective is: a function of model, batch and settings to a loss; no optimiser inside."""
+"""What an objective is: settings, and from model and batch to a loss; no optimiser inside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from nofrost.config import ObjectiveSpec
+from nofrost.attacks import Attack, create_attack
+from nofrost.config import AttackSpec
+from nofrost.errors import UserError
+from nofrost.models import has_mixture
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean images [N, C, H, W] in [0, 1], labels [N] and, for recipes that use augmentation sets, one augmented view
-    of each image (else None)."""
+    """Images of one step.
 
-    images: torch.Tensor
-    labels: torch.Tensor
-    augmented: torch.Tensor | None = None
+    Attributes:
+        images: clean ones, [N, C, H, W] in [0, 1].
+        labels: [N] int64.
+        indices: [N] int64, the images' places in their dataset: they pick an attack's random numbers.
+        augmented: further views of the same images, by their name in the objective's `augmented_views`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    augmented: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-Craft = Callable[[], torch.Tensor]  # makes the adversarial images of the batch, with the model as it stands
+@dataclass(frozen=True)
+class Adversary:
+    """The recipe's attack at one step of the training.
+
+    Attributes:
+        spec: its name and settings.
+        norm: of the threat.
+        eps: budget of this step in pixels of [0, 1]; smaller than the recipe's while the threat warms up.
+        seed: of this step.
+        epochs_done: how far the phase has come, for objectives whose adversary grows with it.
+    """
+
+    spec: AttackSpec
+    norm: str
+    eps: float
+    seed: int
+    epochs_done: float = 0.0
+
+    def attack(self) -> Attack:
+        """Return the attack."""
+        return create_attack(self.spec.name, norm=self.norm, eps=self.eps, seed=self.seed, **self.spec.settings())
+
+    def craft(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return adversarial images of the batch, made with the model as it stands, in evaluation mode."""
+        return self.attack()(model, batch.images, batch.labels, indices=batch.indices)
 
 
 @dataclass
 class Losses:
     """The loss to descend on and, by kind of image, how many of the batch were right (as tensors: no sync)."""
 
-    loss: torch.Tensor
-    correct: dict[str, torch.Tensor] = field(default_factory=dict)
+    loss: Tensor
+    correct: dict[str, Tensor] = field(default_factory=dict)
 
 
-Objective = Callable[[nn.Module, Batch, ObjectiveSpec, Craft], Losses]
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """A training loss. Its fields are its settings; it keeps no state.
 
+    Args:
+        label_smoothing: of the cross-entropy in training; attacks use the plain one.
+    """
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, spec: ObjectiveSpec) -> torch.Tensor:
-    """Return the mean cross-entropy with the recipe's label smoothing (training only; attacks use the plain one)."""
-    return F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
+    name: ClassVar[str]
+
+    label_smoothing: float = 0.0
+
+    @property
+    @abstractmethod
+    def robust_weight(self) -> float:
+        """The share of attacked accuracy in what the best checkpoint is chosen by; 0 when nothing is attacked."""
+
+    @property
+    def augmented_views(self) -> tuple[str, ...]:
+        """The augmented views that a batch must bring: ``augmented`` for one of the recipe's augmentation sets drawn
+        per image, or the name of a set."""
+        return ()
+
+    def check(self, model: nn.Module, attack: AttackSpec) -> None:
+        """Check that this objective can train `model` against `attack`.
+
+        Raises:
+            UserError: it cannot; the sentence says what to change.
+        """
+        if has_mixture(model):
+            raise UserError(f"objective {self.name!r} cannot train mixture batch norm: use objective mbnat")
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
+        """Return the loss of one update, with a graph to every parameter that trains."""
+
+    def updates(
+        self, model: nn.Module, batch: Batch, adversary: Adversary, memory: dict[str, Tensor]
+    ) -> Iterator[Losses]:
+        """Yield the loss of each update on this batch; the caller descends on one before it asks for the next.
+
+        Args:
+            memory: tensors carried from batch to batch, which are saved with the training.
+        """
+        yield self.loss(model, batch, adversary)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy with this objective's label smoothing."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+
 from torch import nn
 
-from nofrost.config import ObjectiveSpec
+from nofrost.config import AttackSpec
 from nofrost.errors import UserError
-from nofrost.models import Joint, domain, has_mixture
-from nofrost.train.objectives.base import Batch, Craft, Losses
-from nofrost.train.objectives.sat import weighted
+from nofrost.models import domain, has_mixture
+from nofrost.train.objectives.base import Adversary, Batch, Losses
+from nofrost.train.objectives.registry import register
+from nofrost.train.objectives.sat import StandardAdversarialTraining
 
 
-def mbnat(model: nn.Module, batch: Batch, spec: ObjectiveSpec, craft: Craft) -> Losses:
-    """Return the loss of 001 Eq. 1 with each kind of image in its own branch.
+@register("mbnat")
+@dataclass(frozen=True, kw_only=True)
+class MixtureAdversarialTraining(StandardAdversarialTraining):
+    """The loss of 001 Eq. 1 with each kind of image in its own branch; the attack is made against the adversarial one.
 
-    The attack is made against the adversarial branch. With batching `joint` one forward pass carries both kinds and
-    every mixture layer splits it, so that each parameter gets its gradient in one pass.
-
-    Raises:
-        UserError: the model has no mixture BN.
+    With batching `joint` one forward pass carries both kinds and every mixture layer splits it, so that each parameter
+    gets its gradient in one pass.
     """
-    if not has_mixture(model):
-        raise UserError("objective 'mbnat' needs mixture batch norm: set model.normaliser to mbn")
-    with domain(model, "adversarial"):
-        adversarial_images = craft()
-    if spec.batching == "joint":
-        with domain(model, Joint(len(batch.images))):
-            clean, adversarial = model(torch.cat([batch.images, adversarial_images])).chunk(2)
-    else:
-        with domain(model, "clean"):
-            clean = model(batch.images)
+
+    def check(self, model: nn.Module, attack: AttackSpec) -> None:
+        if not has_mixture(model):
+            raise UserError("objective 'mbnat' needs mixture batch norm: set model.normaliser to mbn")
+
+    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         with domain(model, "adversarial"):
-            adversarial = model(adversarial_images)
-    return weighted(clean, adversarial, batch, spec)
+            return super().loss(model, batch, adversary)

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from dataclasses import dataclass
 
-from nofrost.config import ObjectiveSpec
-from nofrost.train.objectives.base import Batch, Craft, Losses, count_correct, cross_entropy
+from torch import Tensor, nn
+
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.registry import register
+from nofrost.train.objectives.views import logits_of
 
 
-def sat(model: nn.Module, batch: Batch, spec: ObjectiveSpec, craft: Craft) -> Losses:
-    """Return the weighted loss on clean and adversarial images.
+@register("sat")
+@dataclass(frozen=True, kw_only=True)
+class StandardAdversarialTraining(Objective):
+    """The weighted loss on clean and adversarial images.
 
-    λ = 0 is standard training and λ = 1 is PGD-AT: the view without weight is then not computed. With batching
-    `joint` both kinds of images share one forward pass, and so one set of batch statistics (004 §4.2); with
-    `separate` each has its own (001's code).
+    Args:
+        adversarial_weight: λ. At 0 this is standard training and at 1 PGD-AT: the view without weight is then not
+            computed.
+        batching: ``joint`` or ``separate``: one forward pass for both kinds of images, or one each.
     """
-    if spec.adversarial_weight == 0:
-        clean, adversarial = model(batch.images), None
-    elif spec.adversarial_weight == 1:
-        clean, adversarial = None, model(craft())
-    elif spec.batching == "joint":
-        clean, adversarial = model(torch.cat([batch.images, craft()])).chunk(2)
-    else:
-        adversarial_images = craft()
-        clean, adversarial = model(batch.images), model(adversarial_images)
-    return weighted(clean, adversarial, batch, spec)
 
+    adversarial_weight: float = 0.5
+    batching: str = "separate"
 
-def weighted(clean: torch.Tensor | None, adversarial: torch.Tensor | None, batch: Batch, spec: ObjectiveSpec) -> Losses:
-    """Return (1 - λ) L(clean) + λ L(adversarial) of the logits that are there."""
-    loss = batch.images.new_zeros(())
-    correct = {}
-    views = (("clean", clean, 1 - spec.adversarial_weight), ("adversarial", adversarial, spec.adversarial_weight))
-    for kind, logits, weight in views:
-        if logits is not None:
-            loss = loss + weight * cross_entropy(logits, batch.labels, spec)
-            correct[kind] = count_correct(logits, batch.labels)
-    return Losses(loss, correct)
+    @property
+    def robust_weight(self) -> float:
+        return self.adversarial_weight
+
+    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
+        images: dict[str, Tensor] = {}
+        if self.adversarial_weight < 1:
+            images["clean"] = batch.images
+        if self.adversarial_weight > 0:
+            images["adversarial"] = adversary.craft(model, batch)
+        return self.weighted(logits_of(model, images, self.batching), batch.labels)
+
+    def weighted(self, logits: dict[str, Tensor], labels: Tensor) -> Losses:
+        """Return (1 - λ) L(clean) + λ L(adversarial) of the logits that are there."""
+        weights = {"clean": 1 - self.adversarial_weight, "adversarial": self.adversarial_weight}
+        losses = [weights[kind] * self.cross_entropy(part, labels) for kind, part in logits.items()]
+        return Losses(sum(losses[1:], losses[0]), {kind: count_correct(part, labels) for kind, part in logits.items()})

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
-from nofrost.config import ObjectiveSpec
-from nofrost.train.objectives.base import Batch, Craft, Losses, count_correct, cross_entropy
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.registry import register
 
 
-def st(model: nn.Module, batch: Batch, spec: ObjectiveSpec, craft: Craft) -> Losses:
-    """Return the loss on the clean images; no attack is made."""
-    logits = model(batch.images)
-    return Losses(cross_entropy(logits, batch.labels, spec), {"clean": count_correct(logits, batch.labels)})
+@register("st")
+@dataclass(frozen=True, kw_only=True)
+class StandardTraining(Objective):
+    """The loss on the clean images; no attack is made."""
+
+    @property
+    def robust_weight(self) -> float:
+        return 0.0
+
+    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
+        logits = model(batch.images)
+        return Losses(self.cross_entropy(logits, batch.labels), {"clean": count_correct(logits, batch.labels)})

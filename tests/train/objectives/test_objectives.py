@@ -10,16 +10,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from nofrost.attacks import create_attack
-from nofrost.config import ObjectiveSpec
+from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.models import Classifier, MixtureBatchNorm2d, create_model
-from nofrost.train.objectives import Batch, Losses, get_objective
+from nofrost.train.objectives import Adversary, Batch, Losses, create_objective
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(12, 1, 16, 16, generator=GENERATOR, dtype=torch.float64)
 LABELS = torch.randint(0, 4, (12,), generator=GENERATOR)
 ADVERSARIAL = (IMAGES + 0.1 * torch.randn(12, 1, 16, 16, generator=GENERATOR, dtype=torch.float64)).clamp(0, 1)
 AUGMENTED = IMAGES.flip(3)
+INDICES = torch.arange(12)
+SPEC = AttackSpec(name="pgd", steps=2, keep="last")
+
+
+class Given(Adversary):
+    """An adversary whose images are given."""
+
+    def craft(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        return ADVERSARIAL
 
 
 def small(normaliser: str) -> Classifier:
@@ -28,9 +37,8 @@ def small(normaliser: str) -> Classifier:
 
 
 def outcome(model: Classifier, name: str, **spec: object) -> Losses:
-    settings = ObjectiveSpec(name=name, **spec)  # type: ignore[arg-type]
-    batch = Batch(IMAGES, LABELS, AUGMENTED if name == "sat-augmented" else None)
-    return get_objective(name)(model, batch, settings, lambda: ADVERSARIAL)
+    batch = Batch(IMAGES, LABELS, INDICES, {"augmented": AUGMENTED})
+    return create_objective(name, **spec).loss(model, batch, Given(SPEC, "linf", 0.1, 0))
 
 
 def gradients(model: Classifier, name: str, **spec: object) -> list[torch.Tensor]:
@@ -87,7 +95,7 @@ def test_mbnat_crafts_against_the_adversarial_branch() -> None:
         seen.append(model.selector.domain)
         return ADVERSARIAL
 
-    get_objective("mbnat")(model, Batch(IMAGES, LABELS), ObjectiveSpec(name="mbnat"), craft)
+    create_objective("mbnat")(model, Batch(IMAGES, LABELS), ObjectiveSpec(name="mbnat"), craft)
     assert seen == ["adversarial"]
 
 
@@ -119,7 +127,7 @@ def test_each_objective_moves_the_batch_statistics_as_often_as_the_paper_says(
 def test_the_three_losses_of_nofrost_star_weigh_a_third_each(batching: str) -> None:
     model = small("nf")
     losses = [F.cross_entropy(model(images), LABELS).item() for images in (IMAGES, AUGMENTED, ADVERSARIAL)]
-    result = outcome(model, "sat-augmented", batching=batching)
+    result = outcome(model, "multi-view", batching=batching)
     assert result.loss.item() == pytest.approx(sum(losses) / 3)
     assert set(result.correct) == {"clean", "augmented", "adversarial"}
 
@@ -144,7 +152,7 @@ def test_mixture_bn_is_the_only_normaliser_for_mbnat() -> None:
 
 def test_an_unknown_objective_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(UserError, match=r"unknown objective .stt.:.*mbnat"):
-        get_objective("stt")
+        create_objective("stt")
 
 
 def test_a_mixture_layer_cannot_be_asked_for_a_weight() -> None:

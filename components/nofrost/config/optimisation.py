@@ -1,0 +1,70 @@
+"""Optimiser and schedule: how weights move, and how long."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from nofrost.config.base import Schema
+
+Excluded = Literal["gains", "biases", "head"]
+
+
+class GradientClipping(Schema):
+    """Adaptive gradient clipping (Brock et al. 2021b). `exclude` is never clipped: at a gain of zero the rule would
+    allow no movement."""
+
+    factor: float = Field(default=0.01, gt=0)
+    eps: float = Field(default=1e-3, gt=0)
+    exclude: tuple[Excluded, ...] = ("gains", "biases", "head")
+
+
+class Averaging(Schema):
+    """Exponential moving average of the weights, which is then what is selected and saved as best."""
+
+    decay: float = Field(default=0.999, gt=0, lt=1)
+    start_epoch: float = Field(default=0.0, ge=0)
+
+
+class OptimiserSpec(Schema):
+    """SGD. Weight decay is for weights; `decay_gains` and `decay_biases` extend it to scales and shifts of normalisers
+    and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1)."""
+
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=5e-5, ge=0)
+    decay_gains: bool = False
+    decay_biases: bool = False
+    scalar_lr: float = Field(default=1.0, gt=0)
+    adaptive_clipping: GradientClipping | None = None
+    averaging: Averaging | None = None
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> OptimiserSpec:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0: set momentum, or nesterov: false")
+        return self
+
+
+class ScheduleSpec(Schema):
+    """Length of the training and the course of learning rate and budget; all lengths are in epochs.
+
+    After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times
+    `decay` at each of `milestones`), `piecewise-linear` through `points` (epoch, share of the peak) or `constant`.
+    `per` says whether it moves at every step or at every epoch. During `threat_warmup_epochs` the budget grows linearly
+    from zero. In the last `running_statistics_epochs` batch norms use their running statistics, while their scales and
+    shifts still train (004 §4.3).
+    """
+
+    epochs: int = Field(default=90, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    shape: Literal["cosine", "step", "piecewise-linear", "constant"] = "cosine"
+    per: Literal["step", "epoch"] = "step"
+    milestones: tuple[float, ...] = ()
+    decay: float = Field(default=0.1, gt=0, le=1)
+    points: tuple[tuple[float, float], ...] = ()
+    lr_warmup_epochs: float = Field(default=0.0, ge=0)
+    threat_warmup_epochs: float = Field(default=0.0, ge=0)
+    running_statistics_epochs: int = Field(default=0, ge=0)

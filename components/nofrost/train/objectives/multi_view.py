@@ -1,0 +1,51 @@
+"""The loss over several views of each image: NoFrost* and the baselines beside it (001 §3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nofrost.errors import UserError
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.registry import register
+from nofrost.train.objectives.views import logits_of
+
+
+@register("multi-view")
+@dataclass(frozen=True, kw_only=True)
+class MultiView(Objective):
+    """The mean of the losses on the views.
+
+    Args:
+        terms: ``clean``, ``adversarial``, ``augmented`` (one of the recipe's augmentation sets, drawn per image) or the
+            name of a set. 001 Eq. 2 has (clean, augmented, adversarial); its code a fourth term, one for each set.
+        batching: ``joint`` or ``separate``, as in standard adversarial training.
+    """
+
+    terms: tuple[str, ...] = ("clean", "augmented", "adversarial")
+    batching: str = "separate"
+
+    @property
+    def robust_weight(self) -> float:
+        return 0.5 if "adversarial" in self.terms else 0.0
+
+    @property
+    def augmented_views(self) -> tuple[str, ...]:
+        return tuple(term for term in self.terms if term not in ("clean", "adversarial"))
+
+    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
+        images: dict[str, Tensor] = {}
+        for term in self.augmented_views:
+            if term not in batch.augmented:
+                raise UserError(f"objective 'multi-view' needs the view {term!r}: name it in views.augmentation_sets")
+            images[term] = batch.augmented[term]
+        if "clean" in self.terms:
+            images["clean"] = batch.images
+        if "adversarial" in self.terms:
+            images["adversarial"] = adversary.craft(model, batch)
+        logits = logits_of(model, images, self.batching)
+        losses = [self.cross_entropy(part, batch.labels) for part in logits.values()]
+        correct = {kind: count_correct(part, batch.labels) for kind, part in logits.items()}
+        return Losses(torch.stack(losses).mean(), correct)
