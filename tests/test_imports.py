@@ -36,6 +36,7 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
+    "processes": 1,
     "errors": 0,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from nofrost.errors import RunFailedError, UserError
-from nofrost.evaluate import Shard, distributed, merge_adversarial, run_adversarial
-from nofrost.evaluate.distributed import Team, own_device, team
+from nofrost.evaluate import Shard, merge_adversarial, run_adversarial
+from nofrost.evaluate.distributed import Team
 
 MakeSuite = Callable[..., Any]
 
@@ -100,15 +100,15 @@ def start(script: str, rank: int, count: int, port: int) -> subprocess.Popen[str
 MEMBER = """
 import sys
 from nofrost.errors import RunFailedError, UserError
-from nofrost.evaluate.distributed import team
+from nofrost.evaluate.distributed import Team
 
-with team() as ours:
+with Team.joined() as ours:
     try:
         ours.agree(lambda: None)
         with ours.speaking_up():
             if ours.rank == 1:
                 raise UserError("the disk is full")
-        ours.wait()
+        ours.barrier()
     except RunFailedError as error:
         print(error)
         sys.exit(1)
@@ -128,23 +128,11 @@ def test_a_process_that_fails_by_itself_says_so_and_the_others_fail_with_it() ->
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    with team() as alone:
+    with Team.joined() as alone:
         assert alone == Team(0, 1)
         assert alone.leads
         assert alone.agree(lambda: 3) == 3
-        alone.wait()
-
-
-@pytest.mark.parametrize(("place", "expected"), [("0", "cuda:0"), ("1", "cuda:1")])
-def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, place: str, expected: str) -> None:
-    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": place}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert str(own_device()) == expected
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(UserError, match="process 2 of this machine has no GPU of its own: start at most 2"):
-        own_device()
+        alone.barrier()
 
 
 def test_a_shard_and_a_merge_are_not_for_several_processes(
@@ -154,7 +142,7 @@ def test_a_shard_and_a_merge_are_not_for_several_processes(
         def agree(self, make: Callable[[], Any]) -> Any:
             return make()
 
-    monkeypatch.setattr("nofrost.evaluate.evaluation.team", lambda: nullcontext(Two(0, 2)))
+    monkeypatch.setattr(Team, "joined", lambda: nullcontext(Two(0, 2)))
     with pytest.raises(UserError, match="torchrun shards by itself"):
         run_adversarial(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
     with pytest.raises(UserError, match="start it without torchrun"):
@@ -162,9 +150,9 @@ def test_a_shard_and_a_merge_are_not_for_several_processes(
 
 
 def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost() -> None:
+    def lost(*_: object) -> None:
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(distributed.distributed, "barrier", lost)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lost)
     with pytest.raises(RunFailedError, match="start again, and what was measured is not measured again"):
-        Team(0, 2).wait()
+        Team(0, 2).barrier()

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from nofrost.attacks.classifier import out_of_memory
 from nofrost.errors import UserError
 from nofrost.evaluate import evaluate_robustness, memory
 from nofrost.evaluate.memory import Pieces, fitting_batch_size, total_memory
+from nofrost.models.device import out_of_memory
 
 MakeSuite = Callable[..., Any]
 Digits = tuple[torch.Tensor, torch.Tensor]

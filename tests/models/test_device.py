@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from nofrost.errors import UserError
 from nofrost.models import default_device, device_name, fitting_threads
 from nofrost.models.device import GRAIN
 
@@ -44,3 +45,15 @@ def test_the_cpu_is_named_with_its_threads() -> None:
 def test_a_gpu_is_used_when_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     assert default_device().type == device
+
+
+@pytest.mark.parametrize(("place", "expected"), [("0", "cuda:0"), ("1", "cuda:1")])
+def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, place: str, expected: str) -> None:
+    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": place}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert str(default_device()) == expected
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="process 2 of this machine has no GPU of its own: start at most 2"):
+        default_device()

@@ -63,7 +63,13 @@ def test_shards_are_numbered_from_0() -> None:
             study_as_yaml(load_study("digits", ["augmentation.deepaugment.weights=a.safetensors"])),
             0,
             1,
-            "of one machine",
+            "augmentation.deepaugment.weights names a file of one machine",
+        ),
+        (
+            study_as_yaml(load_study("digits", ["recipes.sat.model.weights=runs/mine"])),
+            0,
+            1,
+            "recipes.sat.model.weights names a file of one machine",
         ),
     ],
 )
@@ -77,6 +83,12 @@ def test_a_study_that_cannot_be_run_ends_the_task_with_one_sentence(
     assert said.startswith("nofrost: ")
     assert said.count("\n") == 1
     assert told in said
+
+
+def test_weights_by_ref_can_be_planned() -> None:
+    ref = "0123456789abcdef" * 2 + ".dir:10:2"
+    study = study_as_yaml(load_study("digits", [f"recipes.sat.model.weights={ref}"]))
+    assert tasks.plan(study, 0, 1) == tasks.plan("digits", 0, 1)
 
 
 def test_no_shards_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,72 +1,166 @@
-"""Order and views of training batches are a function of (seed, epoch, step)."""
+"""Order and views of training batches are a function of (seed, epoch, step), however many processes share them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nofrost.config.recipe import ViewSpec
-from nofrost.data import Split
+from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
 from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.train.distributed import World
+from nofrost.train.objectives import Batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
 SPLIT = Split(PIXELS, np.arange(50, dtype=np.int64) % 5, np.arange(100, 150, dtype=np.int64))
-
-
+SETS = {"deepaugment": np.full_like(PIXELS, 10), "tda": np.full_like(PIXELS, 20)}
 PLAIN = ViewSpec()
+EVERYTHING = ViewSpec(image_size=5, random_resized_crop=0.3, crop_padding=1, horizontal_flip=True)
 
 
-def images(views: ViewSpec = PLAIN, sets: tuple[str, ...] = (), batch_size: int = 8) -> TrainingImages:
-    augmented = tuple(np.full_like(PIXELS, 10 * (number + 1)) for number in range(len(sets)))
-    return TrainingImages(SPLIT, augmented, views, batch_size)
+def images(
+    views: ViewSpec = PLAIN, terms: tuple[str, ...] = (), batch_size: int = 8, world: World | None = None
+) -> TrainingImages:
+    return TrainingImages(SPLIT, SETS if terms else {}, terms, views, batch_size, world or World())
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    return [batch.images, batch.labels, batch.indices, *(batch.augmented[term] for term in sorted(batch.augmented))]
+
+
+def rows_of(batch: Batch) -> np.ndarray:
+    return batch.indices.numpy() - 100
+
+
+def level(view: torch.Tensor) -> list[int]:
+    return (view[:, 0, 3, 3] * 255).round().long().tolist()
 
 
 def test_an_epoch_shows_every_image_once_but_for_those_that_fill_no_batch() -> None:
-    seen = torch.cat([indices for _, _, indices in images().epoch(0, 0, 0)])
+    seen = torch.cat([batch.indices for batch in images().epoch(0, 0, 0)])
     assert len(seen) == 48
     assert len(set(seen.tolist())) == 48
 
 
 def test_images_labels_and_indices_belong_together() -> None:
-    for pixels, labels, indices in images().epoch(1, 2, 0):
-        rows = indices.numpy() - 100
-        assert np.array_equal((pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), PIXELS[rows])
-        assert np.array_equal(labels.numpy(), rows % 5)
+    for batch in images().epoch(1, 2, 0):
+        rows = rows_of(batch)
+        assert torch.equal(batch.images, to_tensor(PIXELS[rows]))
+        assert np.array_equal(batch.labels.numpy(), rows % 5)
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 4, 5])
 def test_an_epoch_entered_in_the_middle_goes_on_with_the_same_batches(first_step: int) -> None:
-    views = ViewSpec(crop_padding=1, horizontal_flip=True, augmentation_sets=("a", "b"))
-    whole = list(images(views, ("a", "b")).epoch(7, 3, 0))
-    rest = list(images(views, ("a", "b")).epoch(7, 3, first_step))
+    whole = list(images(EVERYTHING, ("augmented",)).epoch(7, 3, 0))
+    rest = list(images(EVERYTHING, ("augmented",)).epoch(7, 3, first_step))
     assert len(rest) == len(whole) - first_step
     for ours, theirs in zip(rest, whole[first_step:], strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(tensors(ours), tensors(theirs), strict=True))
 
 
 @pytest.mark.parametrize("other", [(1, 0), (0, 1)])
 def test_another_seed_or_epoch_has_another_order(other: tuple[int, int]) -> None:
-    first = torch.cat([indices for _, _, indices in images().epoch(0, 0, 0)])
-    second = torch.cat([indices for _, _, indices in images().epoch(*other, 0)])
+    first = torch.cat([batch.indices for batch in images().epoch(0, 0, 0)])
+    second = torch.cat([batch.indices for batch in images().epoch(*other, 0)])
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize(
+    "views", [PLAIN, EVERYTHING, ViewSpec(image_size=9, horizontal_flip=True), ViewSpec(crop_padding=2)]
+)
+def test_the_parts_of_all_processes_are_the_batch_of_one_bit_for_bit(size: int, views: ViewSpec) -> None:
+    terms = ("tda", "augmented")
+    parts = [images(views, terms, world=World(rank, size)).epoch(3, 1, 2) for rank in range(size)]
+    for whole, *shared in zip(images(views, terms).epoch(3, 1, 2), *parts, strict=True):
+        assert {len(batch.labels) for batch in shared} == {8 // size}
+        for expected, *cut in zip(tensors(whole), *map(tensors, shared), strict=True):
+            assert torch.equal(torch.cat(cut), expected)
+
+
 def test_augmented_views_come_from_every_set_about_equally_often() -> None:
-    values = torch.cat([augmented[:, 0, 0, 0] for *_, augmented in images(sets=("a", "b")).epoch(0, 0, 0)])
-    levels = (values * 255).round().long()
-    assert set(levels.tolist()) == {10, 20}
-    assert 12 < int((levels == 10).sum()) < 36
+    levels = [
+        value for batch in images(terms=("augmented",)).epoch(0, 0, 0) for value in level(batch.augmented["augmented"])
+    ]
+    assert set(levels) == {10, 20}
+    assert 12 < levels.count(10) < 36
 
 
-def test_a_batch_larger_than_the_training_images_is_refused() -> None:
-    with pytest.raises(UserError, match=r"schedule\.batch_size 64 is larger than the 50"):
-        images(batch_size=64)
+def test_a_term_with_a_sets_own_name_brings_that_set() -> None:
+    for batch in images(terms=("tda", "deepaugment")).epoch(0, 0, 0):
+        assert set(level(batch.augmented["tda"])) == {20}
+        assert set(level(batch.augmented["deepaugment"])) == {10}
 
 
-def test_derived_seeds_are_stable_and_differ_in_every_part() -> None:
+def test_a_set_is_row_aligned_and_every_view_has_its_own_crop_and_flip() -> None:
+    twins = {"tda": PIXELS}
+    plain = TrainingImages(SPLIT, twins, ("tda",), PLAIN, 8)
+    assert all(torch.equal(batch.augmented["tda"], batch.images) for batch in plain.epoch(0, 0, 0))
+    moved = TrainingImages(SPLIT, twins, ("tda",), ViewSpec(crop_padding=2, horizontal_flip=True), 8)
+    same = [(batch.augmented["tda"] == batch.images).flatten(1).all(1) for batch in moved.epoch(0, 0, 0)]
+    assert int(torch.cat(same).sum()) < 12  # of 48, each with one chance in fifty
+
+
+@pytest.mark.parametrize("size", [4, 9])
+def test_images_are_resized_with_antialiasing_to_smaller_and_to_larger_ones(size: int) -> None:
+    made = images(ViewSpec(image_size=size))
+    assert made.image_size == (size, size)
+    assert made.batch_pixels == 8 * size * size
+    for batch in made.epoch(0, 0, 0):
+        stored = to_tensor(PIXELS[rows_of(batch)])
+        expected = F.interpolate(stored, (size, size), mode="bilinear", antialias=True)
+        torch.testing.assert_close(batch.images, expected)
+
+
+def test_a_crop_of_random_size_has_the_stored_size_unless_another_is_named() -> None:
+    assert images(ViewSpec(random_resized_crop=0.5)).image_size == (6, 6)
+    batch = next(images(ViewSpec(random_resized_crop=0.5)).epoch(0, 0, 0))
+    stored = to_tensor(PIXELS[rows_of(batch)])
+    assert batch.images.shape == stored.shape
+    assert ((batch.images - stored).abs().amax(dim=(1, 2, 3)) > 0.01).all(), "every image is cropped"
+
+
+def test_only_this_processs_rows_are_read() -> None:
+    read: list[int] = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, key: object) -> np.ndarray:
+            if isinstance(key, np.ndarray):
+                read.extend(key.tolist())
+            return np.asarray(self)[key]
+
+    split = Split(PIXELS.view(Watched), SPLIT.labels, SPLIT.indices)
+    batches = list(TrainingImages(split, {}, (), PLAIN, 8, World(1, 4)).epoch(0, 0, 0))
+    assert read == [row for batch in batches for row in rows_of(batch).tolist()]
+    assert len(read) == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"batch_size": 64}, r"schedule\.batch_size 64 is larger than the 50 training images: lower it"),
+        (
+            {"world": World(0, 3)},
+            r"batch_size 8 cannot be shared equally by 3 processes: set it to a multiple, such as 6",
+        ),
+        ({"batch_size": 2, "world": World(0, 4)}, r"batch_size 2 cannot be shared .* such as 4"),
+        ({"terms": ("tda",), "augmented": {}}, r"the objective trains on 'tda' images .* has none: name tda there"),
+        ({"terms": ("augmented",), "augmented": {}}, r"'augmented' images .* has none: name a set there"),
+        ({"terms": ("tad",)}, r"'tad' images .* has deepaugment, tda: name tad there"),
+        ({"terms": ("tda",)}, r"has deepaugment, which the objective does not train on: leave it out"),
+        ({"terms": ()}, r"has deepaugment, tda, which the objective does not train on"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(given: dict[str, object], told: str) -> None:
+    whole = {"split": SPLIT, "augmented": SETS, "terms": ("augmented",), "views": PLAIN, "batch_size": 8}
+    with pytest.raises(UserError, match=told):
+        TrainingImages(**{**whole, **given})  # type: ignore[arg-type]
+
+
+def test_seeds_are_a_function_of_their_parts() -> None:
     assert derive_seed(0, "order", 1) == 1332101017241992705  # a saved training must find its order again
     seeds = {derive_seed(s, word, n) for s in range(3) for word in ("order", "views") for n in range(3)}
     assert len(seeds) == 18
-    assert all(0 <= seed < 2**63 for seed in seeds)

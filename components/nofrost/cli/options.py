@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import RunFailedError, StoppedError, UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path)
@@ -58,7 +58,7 @@ def one_voice() -> Iterator[bool]:
     leads = os.environ.get("RANK", "0") == "0"
     try:
         yield leads
-    except (UserError, RunFailedError) as error:
+    except (UserError, RunFailedError, StoppedError) as error:
         if leads:
             raise
-        sys.exit(2 if isinstance(error, UserError) else 1)
+        sys.exit(2 if isinstance(error, UserError) else 143 if isinstance(error, StoppedError) else 1)

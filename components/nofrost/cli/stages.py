@@ -1,4 +1,4 @@
-"""`nofrost prepare|augment|train|evaluate|report`: one command for each stage."""
+"""`nofrost prepare|augment|evaluate|report`: one command for each stage; `train` has a file of its own."""
 
 from __future__ import annotations
 
@@ -49,44 +49,6 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     config = augmentation_of(study_name, overrides)
     metrics = stage.run(dataset, config, out)
     print_result(metrics, out, f"{', '.join(config.methods)} of {metrics['images']:,} training images", as_json)
-
-
-@click.command()
-@common()
-@click.option(
-    "--recipe",
-    "recipe_name",
-    required=True,
-    metavar="NAME|PATH",
-    help="A recipe of the study, or shipped, or a YAML file.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
-@click.option("--dataset", type=FOLDER, required=True, help="Output folder of `nofrost prepare`.")
-@click.option("--augmentation", type=FOLDER, help="Output folder of `nofrost augment`, for recipes that use it.")
-@click.option("--out", type=FOLDER, required=True, help="Folder of checkpoints, curves and metrics to make.")
-def train(
-    study_name: str | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    recipe_name: str,
-    seed: int,
-    dataset: Path,
-    augmentation: Path | None,
-    out: Path,
-) -> None:
-    """Train one recipe with one seed. Killed and started again, it goes on from where it was.
-
-    Example: nofrost train --recipe nofrost --set model.arch=resnet8 --dataset data/dataset --out runs/mine
-    """
-    from nofrost import train as stage
-    from nofrost.config import recipe_of
-
-    recipe = recipe_of(study_name, recipe_name, overrides)
-    metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out)
-    clean, attacked = metrics["selection"]["clean"], metrics["selection"]["attacked"]
-    attacked_text = f", {attacked['accuracy']:.1%} attacked" if attacked else ""
-    summary = f"best epoch {metrics['best_epoch']}, on the selection split {clean['accuracy']:.1%} clean{attacked_text}"
-    print_result(metrics, out, summary, as_json)
 
 
 @click.command()

@@ -24,7 +24,13 @@ def task() -> None:
 @click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset.")
 @click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets.")
 @click.option("--store", required=True, metavar="URL", help="Where refs are fetched from and published to.")
-@click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="GPUs that there must be.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="GPUs that there must be; several share every batch.",
+)
 @click.option("--output-file", type=FOLDER, required=True, help="File that takes the output, PATH@REF.")
 def task_train(
     recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int, output_file: Path

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import nn
 
-from nofrost.attacks.classifier import out_of_memory
 from nofrost.errors import UserError
 from nofrost.evaluate.memory import Pieces
 from nofrost.evaluate.numerics import evaluation_mode, exact_float32
 from nofrost.evaluate.sample import Flags, Rows, Sample, batches
 from nofrost.evaluate.store import ConditionStore
+from nofrost.models.device import out_of_memory
 from nofrost.telemetry import Progress, progress
 
 LEAST_S = 1.0  # a measurement that took less is not worth a line of its own

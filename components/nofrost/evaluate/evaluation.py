@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.errors import UserError
-from nofrost.evaluate.distributed import Team, team
+from nofrost.evaluate.distributed import Team
 from nofrost.evaluate.engine import show
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.merging import in_order, is_finished, record_of_all, recorded_batch_size, take_over
@@ -45,9 +45,9 @@ def run(make: Callable[[], Evaluation[Any]], out: Path, shard: Shard | None) -> 
     Raises:
         UserError: as `make`, or a shard is asked for and there are several processes.
     """
-    with team() as processes:
+    with Team.joined() as processes:
         evaluation = processes.agree(make)
-        if processes.count == 1:
+        if processes.size == 1:
             return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
         if shard is not None:
             raise UserError("--shard is for a process by itself, torchrun shards by itself: leave one of the two out")
@@ -60,8 +60,8 @@ def merge(make: Callable[[], Evaluation[Any]], shards: Sequence[Path], out: Path
     Raises:
         UserError: as `make` and :meth:`Evaluation.merge`, or there are several processes.
     """
-    with team() as processes:
-        if processes.count > 1:
+    with Team.joined() as processes:
+        if processes.size > 1:
             raise UserError("--merge is for a process by itself: start it without torchrun")
         return make().merge(shards, out)
 
@@ -106,14 +106,14 @@ class Evaluation(ABC, Generic[S]):
             In the first process the metrics of the whole, in the others those of their shard.
         """
         folder = out.with_name(f"{out.name}.shards")
-        shards = [Shard(index, team.count) for index in range(team.count)]
+        shards = [Shard(index, team.size) for index in range(team.size)]
         places = [folder / f"{shard.index}-of-{shard.count}" for shard in shards]
         batch_size = team.agree(lambda: self._batch_size(self.suite.batch_size))
         own, place = shards[team.rank], places[team.rank]
         with team.speaking_up():
             finished = is_finished(place, own, self._record(batch_size))
             metrics = self._shard_metrics(own, batch_size) if finished else self._part(own, place, batch_size)
-        team.wait()
+        team.barrier()
         if team.leads:
             metrics = self.merge(places, out)
             shutil.rmtree(folder)

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nofrost.attacks.classifier import out_of_memory
 from nofrost.errors import UserError
 from nofrost.evaluate.sample import Rows, batches
+from nofrost.models.device import out_of_memory
 
 MOST_ON_CPU = 128  # measured: with 512 small networks fall out of the caches and are a fifth to a half slower
 MOST = 1024  # on an accelerator

@@ -17,7 +17,6 @@ from nofrost import models
 from nofrost.config import Suite
 from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
-from nofrost.evaluate.distributed import own_device
 from nofrost.evaluate.fingerprint import model_sha256
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.numerics import exact_float32
@@ -47,7 +46,7 @@ class Inputs:
     sample: Sample
     model: nn.Module
     checksums: dict[str, str]
-    device: torch.device = field(default_factory=own_device)
+    device: torch.device = field(default_factory=models.default_device)
 
     def fingerprint(self, suite: Suite, batch_size: int) -> dict[str, Any]:
         """Return what the numbers depend on; finished conditions of another fingerprint are not taken over."""

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from nofrost.attacks.classifier import out_of_memory
 from nofrost.errors import UserError
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.memory import fitting_batch_size
 from nofrost.evaluate.sample import Sample
 from nofrost.evaluate.store import ConditionStore
+from nofrost.models.device import out_of_memory
 
 
 def tried_batch_size(model: nn.Module, sample: Sample, device: torch.device, wanted: int | None) -> int:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from nofrost.errors import UserError
+from nofrost.processes import place_among_processes
 
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
 
 
 def default_device() -> torch.device:
-    """Return the first GPU when there is one, else the CPU."""
-    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+    """Return the first GPU, or for a process that torchrun started its own among those of its machine; the CPU where
+    there is no GPU.
+
+    Raises:
+        UserError: there are fewer GPUs than processes.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if place_among_processes()[1] == 1:
+        return torch.device("cuda")
+    place, seen = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= seen:
+        raise UserError(f"process {place} of this machine has no GPU of its own: start at most {seen}, one for each")
+    return torch.device("cuda", place)
 
 
 def require_gpus(count: int) -> None:
@@ -29,6 +43,15 @@ def require_gpus(count: int) -> None:
             f"{count} GPUs were asked for and {seen} can be seen: run on a node that has them, with an image and "
             "driver for CUDA, or ask for 0"
         )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that memory did not suffice, of an accelerator or of the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch has a class of its own for its allocator on accelerators only
+    signs = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def device_name(device: torch.device) -> str:

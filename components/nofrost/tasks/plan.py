@@ -8,6 +8,7 @@ from typing import NamedTuple
 from nofrost.config import Study, load_study, parse_study
 from nofrost.errors import UserError
 from nofrost.tasks.ending import as_a_process
+from nofrost.tasks.weights import is_ref
 
 
 class Plan(NamedTuple):
@@ -34,8 +35,9 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
     """
     if gpus not in (0, 1) or nodes != 1:
         raise UserError(
-            f"gpus {gpus} and nodes {nodes}: training runs in one process on at most one GPU so far, the others would "
-            "stand idle: use gpus 0 or 1 and nodes 1"
+            f"gpus {gpus} and nodes {nodes}: a pipeline gives its evaluations as many GPUs as its trainings, and an "
+            "evaluation uses one; a training uses several on one machine: use gpus 0 or 1 and nodes 1, or train with "
+            "`nofrost task train --gpus N`"
         )
     parts = study_of(study)
     if parts.augmentation.deepaugment.weights is not None and "deepaugment" in parts.augmentation.methods:
@@ -43,6 +45,12 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
             "augmentation.deepaugment.weights names a file of one machine, which a container does not have: leave it "
             "out to train the network in the pipeline"
         )
+    for name, recipe in parts.recipes.items():
+        if recipe.model.weights is not None and not is_ref(recipe.model.weights):
+            raise UserError(
+                f"recipes.{name}.model.weights names a file of one machine, which a container does not have: store it "
+                "with `nofrost store push` and write the ref that this prints"
+            )
     return Plan(
         dataset=json.dumps(parts.dataset.as_json()),
         augmentation=json.dumps(parts.augmentation.as_json()),

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
+from nofrost.files import write_text
 from nofrost.store import Ref, materialise
 from nofrost.tasks.ending import as_a_process
+from nofrost.tasks.launch import launch
 from nofrost.tasks.plan import study_of
 from nofrost.tasks.unfinished import kept_in_the_store
+from nofrost.tasks.weights import pretrained
 from nofrost.tasks.workspace import Workspace, workspace
 
 DATASET = "data/dataset"
@@ -62,7 +65,7 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
     """Train one run; `recipe` is the recipe as JSON. Stopped and tried again, it goes on from its last save.
 
     Args:
-        gpus: GPUs that there must be; 0 takes one where there is one.
+        gpus: GPUs that there must be; 0 takes one where there is one, several share every batch, a process for each.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/train``.
@@ -74,9 +77,16 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
     require_gpus(gpus)
     with workspace(store) as place:
         path = run_path(recipe_id, seed, "train")
-        data, augmented = place.fetch(dataset), place.fetch(augmentation)
-        with kept_in_the_store(place.folder / path, [recipe, seed, dataset, augmentation], place.store):
-            stage.run(data, augmented, config, recipe_id, int(seed), place.folder / path)
+        data, augmented, out = place.fetch(dataset), place.fetch(augmentation), place.folder / path
+        with kept_in_the_store(out, [recipe, seed, dataset, augmentation], place.store):
+            if gpus > 1:
+                write_text(place.folder / f"{recipe_id}.yaml", recipe)
+                options = {"recipe": place.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
+                options |= {"augmentation": augmented, "store": store, "out": out}
+                launch(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
+            else:
+                with pretrained(config, out, store) as weights:
+                    stage.run(data, augmented, config, recipe_id, int(seed), out, weights)
         return place.publish(path)
 
 

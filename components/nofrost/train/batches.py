@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
-from nofrost.transforms.crop_flip import random_crop, random_horizontal_flip
+from nofrost.train.distributed import World
+from nofrost.train.objectives import Batch
+from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
+from nofrost.transforms.resized_crop import crop_boxes, resized_crop
+
+ANY_SET = "augmented"  # the term that draws one of the augmentation sets for each image
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -25,17 +32,53 @@ def derive_seed(*parts: int | str) -> int:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The training split, its augmentation sets (row-aligned with it) and what is done to images."""
+    """The training split, its augmentation sets and what is done to images.
+
+    Attributes:
+        split: clean images, memory-mapped; only the rows of this process's part of a batch are read.
+        augmented: images of each augmentation set by its name, row-aligned with the split.
+        terms: the augmented views of a batch: ``augmented`` is one of the sets drawn for each image, any other name is
+            that set.
+        views: what is done to each image, in this order: resized crop, or resize; crop with padding; flip. Each view of
+            an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
+        batch_size: of all processes together, which have equal parts of it.
+        world: the processes that train together. Random numbers are drawn for the whole batch and cut, so that the
+            parts together are the batch of one process, bit for bit.
+    """
 
     split: Split
-    augmented: tuple[NDArray[np.uint8], ...]
+    augmented: Mapping[str, NDArray[np.uint8]]
+    terms: tuple[str, ...]
     views: ViewSpec
     batch_size: int
+    world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
         if self.steps == 0:
             raise UserError(
                 f"schedule.batch_size {self.batch_size} is larger than the {len(self.split)} training images: lower it"
+            )
+        if self.batch_size % self.world.size:
+            part = max(1, self.batch_size // self.world.size)
+            raise UserError(
+                f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.world.size} processes: set "
+                f"it to a multiple, such as {part * self.world.size}, or start another number of processes"
+            )
+        self._check_terms()
+
+    def _check_terms(self) -> None:
+        sets = ", ".join(self.augmented) or "none"
+        for term in self.terms:
+            if not self.augmented or (term != ANY_SET and term not in self.augmented):
+                raise UserError(
+                    f"the objective trains on {term!r} images and views.augmentation_sets has {sets}: name "
+                    f"{'a set' if term == ANY_SET else term} there, or choose another objective or other terms"
+                )
+        unused = [] if ANY_SET in self.terms else [name for name in self.augmented if name not in self.terms]
+        if unused:
+            raise UserError(
+                f"views.augmentation_sets has {', '.join(unused)}, which the objective does not train on: leave it "
+                "out, or choose an objective that does"
             )
 
     @property
@@ -44,13 +87,24 @@ class TrainingImages:
         return len(self.split) // self.batch_size
 
     @property
-    def batch_pixels(self) -> int:
-        """Pixels of a batch of images, channels not counted."""
-        height, width = self.split.images.shape[1:3]
-        return self.batch_size * int(height) * int(width)
+    def images_per_rank(self) -> int:
+        """Images of a batch that this process has."""
+        return self.batch_size // self.world.size
 
-    def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Yield (images, labels, source indices[, augmented images]) of each step; the next is read meanwhile."""
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that a batch holds."""
+        height, width = self.split.images.shape[1:3]
+        return (self.views.image_size,) * 2 if self.views.image_size else (int(height), int(width))
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels of this process's part of a batch of images, channels not counted."""
+        height, width = self.image_size
+        return self.images_per_rank * height * width
+
+    def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[Batch]:
+        """Yield this process's part of each step's batch, on the CPU; the next is read meanwhile."""
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(self.split))
         with ThreadPoolExecutor(1, "nofrost-batches") as pool:
             ahead = None
@@ -59,21 +113,36 @@ class TrainingImages:
                 ahead = pool.submit(self._batch, order, seed, epoch, step + 1) if step + 1 < self.steps else None
                 yield current.result()
 
-    def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> tuple[torch.Tensor, ...]:
-        rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+    @property
+    def _part(self) -> slice:
+        """This process's part of a batch."""
+        return slice(self.world.rank * self.images_per_rank, (self.world.rank + 1) * self.images_per_rank)
+
+    def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
+        rows = order[step * self.batch_size :][self._part]
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
         images, labels, indices = self.split.batch(rows)
-        batch = (self._view(images, generator), labels, indices)
-        return (*batch, self._view(self._augmented(rows, generator), generator)) if self.augmented else batch
+        clean = self._view(images, generator)
+        augmented = {term: self._view(self._augmented(term, rows, generator), generator) for term in self.terms}
+        return Batch(clean, labels, indices, augmented)
 
-    def _augmented(self, rows: NDArray[np.int64], generator: torch.Generator) -> torch.Tensor:
-        choice = torch.randint(0, len(self.augmented), (len(rows),), generator=generator).numpy()
+    def _augmented(self, term: str, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        if term != ANY_SET:
+            return to_tensor(self.augmented[term][rows])
+        drawn = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
+        choice = drawn[self._part].numpy()
         picked = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)
-        for number, images in enumerate(self.augmented):
+        for number, images in enumerate(self.augmented.values()):
             picked[choice == number] = images[rows[choice == number]]
         return to_tensor(picked)
 
-    def _view(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        if self.views.crop_padding:
-            images = random_crop(images, self.views.crop_padding, generator)
-        return random_horizontal_flip(images, generator) if self.views.horizontal_flip else images
+    def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        views, n, part = self.views, self.batch_size, self._part
+        if views.random_resized_crop:
+            boxes = crop_boxes(n, (views.random_resized_crop, 1.0), generator)
+            images = resized_crop(images, boxes[part], self.image_size)
+        elif images.shape[2:] != self.image_size:
+            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True)
+        if views.crop_padding:
+            images = padded_crop(images, views.crop_padding, crop_offsets(n, views.crop_padding, generator)[part])
+        return flip(images, flips(n, generator)[part]) if views.horizontal_flip else images

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nofrost.config.study import TextureDebiasedSpec
+from nofrost.transforms.crop_flip import flip, flips
+from nofrost.transforms.resized_crop import crop_boxes, resized_crop
 
 CROP_AREA = (0.64, 1.0)
-CROP_RATIO = (3 / 4, 4 / 3)
-CROP_TRIES = 10
-MIRROR, COLOUR, JITTER, GREY, BLUR, NOISE = 0.5, 0.5, 0.8, 0.2, 0.5, 0.5  # probabilities
+COLOUR, JITTER, GREY, BLUR, NOISE = 0.5, 0.8, 0.2, 0.5, 0.5  # probabilities
 BRIGHTNESS = CONTRAST = SATURATION = (0.2, 1.8)
 HUE = (-0.2, 0.2)  # of a full turn of the colour circle
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -60,25 +60,9 @@ def crop_and_mirror(images: Tensor, mirror: bool, generator: torch.Generator) ->
     """Return a random crop of each image, resized (bilinear) to the size of the image; mirrored with probability 1/2
     when `mirror` is set."""
     n = len(images)
-    width, height = _crop_sizes(n, generator)
-    centre_x = (2 * torch.rand(n, generator=generator) - 1) * (1 - width)
-    centre_y = (2 * torch.rand(n, generator=generator) - 1) * (1 - height)
-    turn = 1 - 2 * _chance(n, MIRROR, generator).float() if mirror else torch.ones(n)
-    zero = torch.zeros(n)
-    rows = torch.stack((turn * width, zero, centre_x, zero, height, centre_y), dim=1)
-    grid = F.affine_grid(rows.view(n, 2, 3).to(images), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _crop_sizes(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return width and height of crops as shares of the image: of ten drawn the first that fits, else the whole."""
-    area = _uniform((n, CROP_TRIES), CROP_AREA, generator)
-    ratio = _uniform((n, CROP_TRIES), (math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])), generator).exp()
-    sizes = torch.stack(((area * ratio).sqrt(), (area / ratio).sqrt()))
-    fits = (sizes <= 1).all(dim=0)
-    first = fits.int().argmax(dim=1).expand(2, 1, n).transpose(1, 2)
-    width, height = torch.where(fits.any(dim=1), sizes.gather(2, first)[..., 0], 1.0)
-    return width, height
+    height, width = images.shape[2:]
+    images = resized_crop(images, crop_boxes(n, CROP_AREA, generator), (height, width))
+    return flip(images, flips(n, generator)) if mirror else images
 
 
 def jitter_colours(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:

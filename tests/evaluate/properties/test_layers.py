@@ -119,7 +119,7 @@ def test_batch_statistics_leave_the_model_as_it_was(images: Tensor) -> None:
 def test_a_mixture_is_measured_in_the_branch_that_the_images_pass(images: Tensor) -> None:
     model = make("mbn")
     for module in model.modules():
-        if isinstance(module, models.MixtureBatchNorm2d):
+        if isinstance(module, models.MixtureBatchNorm):
             module.clean.weight.data.fill_(2.0)
     by_branch = {}
     for branch in ("clean", "adversarial"):

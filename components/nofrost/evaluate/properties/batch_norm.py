@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks.asking import asking
-from nofrost.models import MixtureBatchNorm2d
+from nofrost.models import MixtureBatchNorm
 
 Domain = Literal["clean", "adversarial", "all"]
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -92,7 +92,7 @@ def _by_batch(model: nn.Module, found: dict[str, tuple[Tensor, Tensor]]) -> Iter
 def _layers(model: nn.Module) -> Iterator[tuple[str, Domain, _BatchNorm]]:
     branches: set[nn.Module] = set()
     for name, module in model.named_modules():
-        if isinstance(module, MixtureBatchNorm2d):
+        if isinstance(module, MixtureBatchNorm):
             branches |= {module.clean, module.adversarial}
             yield name, "clean", module.clean
             yield name, "adversarial", module.adversarial

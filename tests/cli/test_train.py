@@ -1,0 +1,75 @@
+"""`nofrost train`: what it hands to the stage, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nofrost.cli import cli
+from nofrost.data import read_manifest
+from nofrost.models import create_model, save_checkpoint
+from nofrost.store import open_store, publish
+
+SMALL = ("model.arch=resnet8", "schedule.epochs=1", "schedule.batch_size=100", "model.normaliser=bn")
+
+
+def train(dataset: Path, out: Path, *options: str, **overrides: str) -> Result:
+    settings = (*SMALL, *(f"model.{key}={value}" for key, value in overrides.items()))
+    given = ["--dataset", str(dataset), "--out", str(out), *options]
+    return CliRunner().invoke(
+        cli, ["train", "--study", "digits", "--recipe", "st", *given, *(f"--set={text}" for text in settings)]
+    )
+
+
+@pytest.fixture(scope="module")
+def weights(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the model that is trained here."""
+    manifest = read_manifest(digits)
+    model = create_model(
+        "resnet8", normaliser="bn", num_classes=10, image_size=manifest.image_size, channels=1,
+        mean=manifest.mean, std=manifest.std, classes=manifest.classes,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    save_checkpoint(path, model, {})
+    return path
+
+
+def test_one_line_says_how_good_the_model_is_and_json_says_all(digits: Path, tmp_path: Path) -> None:
+    done = train(digits, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(f"{tmp_path / 'out'}: best epoch 1, on the selection split ")
+    assert json.loads(train(digits, tmp_path / "out", "--json").stdout)["epochs"] == 1
+
+
+def test_weights_by_path_and_by_ref_train_the_same_model(
+    digits: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(weights.parent)
+    url = str(tmp_path / "store")
+    ref = publish(weights, open_store(url))
+    done = [
+        train(digits, tmp_path / "by-path", weights=weights.name),
+        train(digits, tmp_path / "by-ref", "--store", url, weights=str(ref)),
+        train(digits, tmp_path / "random"),
+    ]
+    assert [result.exit_code for result in done] == [0, 0, 0], [result.output for result in done]
+    by_path, by_ref, random = (
+        (tmp_path / name / "last.safetensors").read_bytes() for name in ("by-path", "by-ref", "random")
+    )
+    assert by_path == by_ref != random
+    recorded = [json.loads((tmp_path / name / "record.json").read_text())["inputs"] for name in ("by-path", "by-ref")]
+    assert recorded[0] == recorded[1]
+    assert "weights" in recorded[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["by-path", "by-ref", "random", "store"]
+
+
+def test_a_process_that_does_not_lead_prints_nothing(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    done = train(digits, tmp_path / "out", weights="nowhere.safetensors")
+    assert done.exit_code == 2
+    assert done.output == ""

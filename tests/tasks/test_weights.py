@@ -1,0 +1,61 @@
+"""Pre-trained weights by path or by ref."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nofrost.config import Recipe
+from nofrost.errors import UserError
+from nofrost.store import open_store, publish
+from nofrost.tasks.weights import is_ref, pretrained
+
+MD5 = "0123456789abcdef" * 2
+
+
+def recipe(weights: str | None) -> Recipe:
+    return Recipe.model_validate(
+        {"title": "t", "source": "own", "objective": {"name": "st"}, "model": {"weights": weights}}
+    )
+
+
+@pytest.mark.parametrize("weights", [None, "runs/mine", "weights.safetensors"])
+def test_a_path_is_left_to_the_training(weights: str | None, tmp_path: Path) -> None:
+    with pretrained(recipe(weights), tmp_path / "out", None) as found:
+        assert found == (None if weights is None else Path(weights))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+@pytest.mark.parametrize("named_by", ["option", "environment"])
+def test_a_ref_is_fetched_for_the_time_of_the_training(
+    form: str, named_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/best.safetensors").write_bytes(b"weights")
+    url = str(tmp_path / "store")
+    ref = str(publish(tmp_path / ("made" if form == "folder" else "made/best.safetensors"), open_store(url)))
+    monkeypatch.setenv("NOFROST_STORE", url if named_by == "environment" else "elsewhere")
+    out = tmp_path / "runs" / "train"
+    for short in (ref, ref.partition(":")[0]):
+        with pretrained(recipe(short), out, url if named_by == "option" else None) as found:
+            assert found is not None
+            file = found / "best.safetensors" if form == "folder" else found
+            assert file.suffix == ".safetensors"
+            assert file.read_bytes() == b"weights"
+        assert not list(out.parent.iterdir())
+
+
+def test_a_ref_that_the_store_does_not_hold_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=MD5), pretrained(recipe(MD5), tmp_path / "out", str(tmp_path / "store")):
+        pytest.fail("there is nothing to train on")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(MD5, True), (f"{MD5}.dir:12:3", True), (f"{MD5}:12", True), (f"{MD5}.safetensors", False), ("best", False)],
+)
+def test_a_ref_is_told_from_a_path(text: str, expected: bool) -> None:
+    assert is_ref(text) == expected

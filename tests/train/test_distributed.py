@@ -1,0 +1,206 @@
+"""Processes that share every batch train the model that one process trains; batch norms see the parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nofrost import train
+from nofrost.config import load_recipe
+from nofrost.train.distributed import World, joined
+from nofrost.train.setup import new_model
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+TINY: dict[str, Any] = {
+    "title": "Tiny",
+    "source": "own",
+    "model": {"arch": "resnet8", "normaliser": "gn", "groups": 4},
+    "objective": {"name": "sat"},
+    "threat": {"norm": "l2", "eps": 0.5},
+    "attack": {"name": "pgd", "steps": 1},
+    "views": {"crop_padding": 1},
+    "optimiser": {"lr": 0.05, "weight_decay": 1e-4, "averaging": {"decay": 0.9}},
+    "schedule": {"epochs": 1, "batch_size": 40},
+    "selection": {"attack": {"name": "pgd", "steps": 1}},
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "gn": {},
+    "nf": {
+        "model": {"arch": "resnet8", "normaliser": "nf"},
+        "objective": {"name": "free", "replays": 2},
+        "optimiser": {"lr": 0.05, "adaptive_clipping": {}},
+    },
+    "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trains": "bn", "optimiser": {"lr": 0.05}},
+}
+WITHOUT_STATISTICS = ("gn", "nf")
+CASES = re.findall(r"@case\ndef (\w+)", SCRIPT.read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def two(*arguments: str | Path, cwd: Path | None = None) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run python with these arguments twice, as torchrun does, on the CPU; both have ended after the block."""
+    port = str(free_port())
+    with ExitStack() as stack:
+        started = []
+        for rank in ("0", "1"):
+            place = {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port}
+            shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, *map(str, arguments)]
+            process = subprocess.Popen(
+                command, env={**os.environ, **place, **shared}, cwd=cwd, stdout=PIPE, stderr=PIPE, text=True
+            )
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield started
+
+
+def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Return exit code, output and errors of each process."""
+    said = [process.communicate(timeout=240) for process in processes]
+    return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
+
+
+def tensors(out: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(out / f"{name}.safetensors")
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left, and beside it in ``one`` what one process makes of the recipes without statistics."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "recipes").mkdir()
+    for name, changes in RECIPES.items():
+        (folder / "recipes" / f"{name}.yaml").write_text(json.dumps({**TINY, **changes}))
+    with two(SCRIPT, folder, digits) as processes:
+        for name in WITHOUT_STATISTICS:
+            train.run(digits, None, load_recipe(folder / "recipes" / f"{name}.yaml"), name, 0, folder / "one" / name)
+        for code, _, errors in ends(processes):
+            assert code == 0, errors
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_two_processes_do_together(name: str, done: Path) -> None:
+    for rank in (0, 1):
+        assert (done / f"{name}.{rank}").read_text() == ""
+
+
+@pytest.mark.parametrize("name", WITHOUT_STATISTICS)
+def test_two_processes_train_the_model_of_one(name: str, done: Path) -> None:
+    one, two = done / "one" / name, done / "two" / name
+    ours, theirs = tensors(two), tensors(one)
+    assert ours.keys() == theirs.keys()
+    for key, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[key], atol=2e-6, rtol=1e-5, msg=key)
+    assert read(two / "metrics.json")["selection"] == read(one / "metrics.json")["selection"]
+    for our_row, their_row in zip(read(two / "curves.json"), read(one / "curves.json"), strict=True):
+        close = {key: pytest.approx(value, rel=1e-5) for key, value in their_row.items() if isinstance(value, float)}
+        assert our_row == {**their_row, **close}
+
+
+def test_the_record_says_how_many_processes_shared_a_step(done: Path) -> None:
+    one, two = (read(done / number / "gn/record.json")["steps"]["train"] for number in ("one", "two"))
+    assert (one["world_size"], one["images_per_rank"]) == (1, 40)
+    assert (two["world_size"], two["images_per_rank"]) == (2, 20)
+    assert one["images"] == two["images"] == {"clean": 40, "adversarial": 40}
+
+
+def test_two_processes_train_batch_norms_alone(done: Path, digits: Path) -> None:
+    trained = tensors(done / "two/partial-bn")
+    fresh = new_model(load_recipe(done / "recipes/partial-bn.yaml"), digits, None, seed=0)
+    norms = [name for name, module in fresh.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for name, tensor in fresh.state_dict().items():
+        assert torch.equal(tensor, trained[name]) != (name.rpartition(".")[0] in norms), name
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad, norm = torch.ones(2), torch.nn.BatchNorm1d(2)
+    with joined() as world:
+        assert world == World(0, 1)
+        world.average_gradients([parameter])
+        world.average_buffers(norm)
+        world.barrier()
+        assert torch.equal(parameter.grad, torch.ones(2))
+        assert world.any(True)
+        assert not world.any(False)
+        assert world.total({"a": torch.ones(1)}) == {"a": torch.ones(1)}
+
+
+def wait_for(state: Path, processes: list[subprocess.Popen[str]], but: str = "") -> str:
+    """Wait until the training has saved another state than `but`, and return it."""
+    deadline = time.monotonic() + 200
+    while not state.is_file() or (said := state.read_text()) == but:
+        assert time.monotonic() < deadline
+        assert [process.poll() for process in processes] == [None, None], "too quick for us: train longer"
+        time.sleep(0.01)
+    return said
+
+
+@pytest.mark.slow
+def test_stopped_killed_and_started_again_they_end_with_the_same_bits(digits: Path, tmp_path: Path) -> None:
+    recipe, state = tmp_path / "recipe.yaml", tmp_path / "out.partial/state.json"
+    changes = {"model": {"arch": "resnet8", "normaliser": "mbn"}, "objective": {"name": "mbnat"}}
+    recipe.write_text(json.dumps({**TINY, **changes, "schedule": {"epochs": 6, "batch_size": 40}}))
+    command = ("-m", "nofrost", "train", "--recipe", recipe, "--dataset", digits, "--out")
+    with two(*command, tmp_path / "out") as processes:
+        stopped_at = wait_for(state, processes)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        first, second = ends(processes)
+    assert (first[0], second[0]) == (143, 143)
+    assert "nofrost: stopped in epoch" in first[2]
+    assert "nofrost: " not in second[2], "the first speaks for both"
+    with two(*command, tmp_path / "out") as processes:
+        wait_for(state, processes, but=wait_for(state, processes, but=stopped_at))
+        processes[1].kill()
+        first, second = ends(processes)
+    assert (first[0], second[0]) == (1, -signal.SIGKILL)
+    assert "nofrost: another process of this training has failed" in first[2]
+    assert "Traceback" not in first[2]
+    for out in ("out", "undisturbed"):
+        with two(*command, tmp_path / out) as processes:
+            first, second = ends(processes)
+        assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+        assert first[1].startswith(f"{tmp_path / out}: best epoch")
+        assert second[1] == ""
+    for name in ("last.safetensors", "best.safetensors", "curves.json", "metrics.json", "record.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_what_cannot_be_is_told_once(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(json.dumps({**TINY, "schedule": {"epochs": 1, "batch_size": 41}}))
+    command = ("-m", "nofrost", "train", "--recipe", "recipe.yaml", "--dataset", digits, "--out", "out")
+    with two(*command, cwd=tmp_path) as processes:
+        first, second = ends(processes)
+    assert (first[0], second[0]) == (2, 2)
+    assert "nofrost: schedule.batch_size 41 cannot be shared equally by 2 processes" in first[2]
+    assert "nofrost: " not in second[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
