@@ -1,4 +1,4 @@
-"""`nofrost models statistics` prints what the layers of a checkpoint hold."""
+"""`nofrost models` lists architectures, and prints what they and the layers of a checkpoint hold."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from nofrost.errors import UserError
 from nofrost.models.checkpoint import save_checkpoint
 
 
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["models", *map(str, arguments)])
+
+
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["models", "statistics", *map(str, arguments)])
+    return invoke("statistics", *arguments)
 
 
 def checkpoint(folder: Path, normaliser: str) -> Path:
@@ -62,5 +66,73 @@ def test_the_file_holds_every_value(tmp_path: Path) -> None:
 )
 def test_a_file_that_cannot_be_written_gets_one_sentence(tmp_path: Path, out: str, said: str) -> None:
     found = run(checkpoint(tmp_path, "bn"), "--out", out)
+    assert isinstance(found.exception, UserError)
+    assert said in str(found.exception)
+
+
+def test_the_list_groups_our_architectures_by_family() -> None:
+    text, known = invoke("list").output, json.loads(invoke("list", "--json").output)
+    assert known["CIFAR ResNet"]["names"][0] == "cifar-resnet18"
+    assert known["Small ResNet"]["normalisers"] == ["bn", "mbn", "gn", "in", "ln", "none", "nf", "fixup"]
+    assert known["Linear"]["without"] == ["dropout", "drop_path"]
+    assert known["Normaliser-free"]["normalisers"] == ["nf"]
+    for title, family in known.items():
+        assert f"{title}\n" in text
+        assert ", ".join(family["names"]) in text
+
+
+def test_a_pattern_lists_the_names_that_match() -> None:
+    assert invoke("list", "cifar-resnet1*").output.split() == ["cifar-resnet18", "cifar-resnet101", "cifar-resnet152"]
+    assert set(json.loads(invoke("list", "nf_resnet*", "--json").output)) >= {"nf_resnet26", "nf_resnet50"}
+
+
+def test_an_architecture_is_shown_with_its_parameters_and_layers() -> None:
+    about = json.loads(invoke("show", "cifar-resnet18", "--json").output)
+    assert (about["parameters"], about["of_normalisers"], about["of_the_rest"]) == (11_173_962, 9_600, 11_164_362)
+    assert about["layers"][1] == {
+        "name": "bn1",
+        "kind": "BatchNorm2d",
+        "normalises": True,
+        "shapes": {"weight": [64], "bias": [64]},
+        "parameters": 128,
+    }
+    text = invoke("show", "cifar-resnet18").output
+    assert "of_normalisers: 9,600\n" in text
+    assert "layer4.1.conv2       Conv2d       512 x 512 x 3 x 3  2,359,296\n" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        (["resnet8", "--normaliser", "none"], 77_370),
+        (["linear", "--channels", "1", "--image-size", "28", "--classes", "2"], 2 * 784 + 785 * 2),
+        (["nf_resnet26"], 15_995_176 - 990 * 2049),  # 10 classes in place of 1000
+    ],
+)
+def test_options_change_the_architecture_that_is_shown(options: list[str], parameters: int) -> None:
+    assert json.loads(invoke("show", *options, "--json").output)["parameters"] == parameters
+
+
+def test_a_checkpoint_is_shown_with_its_signature_and_layers(tmp_path: Path) -> None:
+    about = json.loads(invoke("show", checkpoint(tmp_path, "gn"), "--json").output)
+    assert (about["arch"], about["normaliser"], about["image_size"]) == ("resnet8", "gn", [8, 8])
+    assert sum(layer["parameters"] for layer in about["layers"]) == about["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no-such-net"], "unknown arch 'no-such-net'"),
+        (["runs/nowhere"], "runs/nowhere is missing"),
+        (["resnet50", "--normaliser", "fixup"], "no Fixup form"),
+        (["resnet8", "--normaliser", "batch"], "unknown normaliser 'batch'"),
+        (
+            ["best.safetensors", "--classes", "3"],
+            "is a checkpoint, which has settings of its own: leave out num_classes",
+        ),
+    ],
+)
+def test_what_cannot_be_shown_gets_one_sentence(arguments: list[str], said: str) -> None:
+    found = invoke("show", *arguments)
     assert isinstance(found.exception, UserError)
     assert said in str(found.exception)

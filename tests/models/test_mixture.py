@@ -10,21 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from nofrost.models import Classifier, Joint, MixtureBatchNorm2d, create_model, domain, has_mixture
+from nofrost.attacks import create_attack
+from nofrost.models import Classifier, Domain, Joint, Mixture, create_model, domain, has_mixture
 
 IMAGES = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def model() -> Classifier:
-    torch.manual_seed(0)
-    built = create_model("resnet8", normaliser="mbn", num_classes=4, image_size=16, channels=1, mixture_weight=0.25)
-    for module in built.modules():
-        if isinstance(module, MixtureBatchNorm2d):
-            for branch in (module.clean, module.adversarial):
-                nn.init.uniform_(branch.weight, 0.5, 1.5)
-                branch.running_mean.uniform_(-0.3, 0.3)  # type: ignore[union-attr]
-    return built.eval()
 
 
 @contextmanager
@@ -40,63 +29,63 @@ def logits(model: Classifier, value: object) -> torch.Tensor:
         return model(IMAGES)  # type: ignore[no-any-return]
 
 
-def test_the_branches_answer_differently_in_evaluation_mode(model: Classifier) -> None:
-    assert not torch.allclose(logits(model, "clean"), logits(model, "adversarial"))
+def test_the_branches_answer_differently_in_evaluation_mode(mixture: Classifier) -> None:
+    assert not torch.allclose(logits(mixture, "clean"), logits(mixture, "adversarial"))
 
 
 @pytest.mark.parametrize(("weight", "branch"), [(0, "clean"), (0.0, "clean"), (1, "adversarial"), (1.0, "adversarial")])
-def test_a_weight_at_an_end_is_one_branch_exactly(model: Classifier, weight: float, branch: str) -> None:
-    assert torch.equal(logits(model, weight), logits(model, branch))
+def test_a_weight_at_an_end_is_one_branch_exactly(mixture: Classifier, weight: float, branch: str) -> None:
+    assert torch.equal(logits(mixture, weight), logits(mixture, branch))
 
 
-def test_the_deployed_model_mixes_the_logits_with_its_own_weight(model: Classifier) -> None:
+def test_the_deployed_model_mixes_the_logits_with_its_own_weight(mixture: Classifier) -> None:
     with torch.no_grad():
-        deployed = model(IMAGES)
-    expected = 0.75 * logits(model, "clean") + 0.25 * logits(model, "adversarial")
+        deployed = mixture(IMAGES)
+    expected = 0.75 * logits(mixture, "clean") + 0.25 * logits(mixture, "adversarial")
     assert torch.allclose(deployed, expected, atol=1e-6)
 
 
-def test_a_joint_batch_sends_each_part_through_its_branch(model: Classifier) -> None:
-    joint = logits(model, Joint(2))
-    assert torch.allclose(joint[:2], logits(model, "clean")[:2], atol=1e-6)
-    assert torch.allclose(joint[2:], logits(model, "adversarial")[2:], atol=1e-6)
+def test_a_joint_batch_sends_each_part_through_its_branch(mixture: Classifier) -> None:
+    joint = logits(mixture, Joint(2))
+    assert torch.allclose(joint[:2], logits(mixture, "clean")[:2], atol=1e-6)
+    assert torch.allclose(joint[2:], logits(mixture, "adversarial")[2:], atol=1e-6)
 
 
 @pytest.mark.parametrize(("used", "other"), [("clean", ".adversarial."), ("adversarial", ".clean.")])
-def test_training_in_one_branch_moves_no_statistics_of_the_other(model: Classifier, used: str, other: str) -> None:
-    model.train()
-    with unchanged(model, other), domain(model, used):  # type: ignore[arg-type]
-        model(IMAGES)
+def test_training_in_one_branch_moves_no_statistics_of_the_other(mixture: Classifier, used: str, other: str) -> None:
+    mixture.train()
+    with unchanged(mixture, other), domain(mixture, used):  # type: ignore[arg-type]
+        mixture(IMAGES)
 
 
-def test_the_domain_before_the_block_comes_back_after_an_error(model: Classifier) -> None:
-    with pytest.raises(ZeroDivisionError), domain(model, "adversarial"):
+def test_the_domain_before_the_block_comes_back_after_an_error(mixture: Classifier) -> None:
+    with pytest.raises(ZeroDivisionError), domain(mixture, "adversarial"):
         raise ZeroDivisionError
-    assert model.selector.domain == 0.25
+    assert mixture.selector.domain == Mixture(0.25)
 
 
-def test_the_domain_comes_back_when_the_network_fails_inside_a_mixture(model: Classifier) -> None:
+def test_the_domain_comes_back_when_the_network_fails_inside_a_mixture(mixture: Classifier) -> None:
     with pytest.raises(RuntimeError):
-        model(torch.rand(2, 3, 16, 16))
-    assert model.selector.domain == 0.25
+        mixture(torch.rand(2, 3, 16, 16))
+    assert mixture.selector.domain == Mixture(0.25)
 
 
-def test_a_copy_of_a_model_has_a_domain_of_its_own(model: Classifier) -> None:
-    twin = copy.deepcopy(model)
+def test_a_copy_of_a_model_has_a_domain_of_its_own(mixture: Classifier) -> None:
+    twin = copy.deepcopy(mixture)
     with domain(twin, "adversarial"):
-        assert model.selector.domain == 0.25
+        assert mixture.selector.domain == Mixture(0.25)
 
 
-def test_wrapped_models_are_looked_through(model: Classifier) -> None:
-    wrapped = nn.Sequential(model)
+def test_wrapped_models_are_looked_through(mixture: Classifier) -> None:
+    wrapped = nn.Sequential(mixture)
     with torch.no_grad(), domain(wrapped, "adversarial"):
-        assert torch.equal(wrapped(IMAGES), logits(model, "adversarial"))
+        assert torch.equal(wrapped(IMAGES), logits(mixture, "adversarial"))
     assert has_mixture(wrapped)
 
 
-@pytest.mark.parametrize("value", ["neither", -0.1, 1.5, None])
-def test_a_domain_that_is_none_is_refused(model: Classifier, value: object) -> None:
-    with pytest.raises(ValueError, match="domain"), domain(model, value):  # type: ignore[arg-type]
+@pytest.mark.parametrize("value", ["neither", -0.1, 1.5, float("nan"), None])
+def test_a_domain_that_is_none_is_refused(mixture: Classifier, value: object) -> None:
+    with pytest.raises(ValueError, match="domain"), domain(mixture, value):  # type: ignore[arg-type]
         pass
 
 
@@ -107,3 +96,20 @@ def test_a_model_without_mixture_is_left_alone() -> None:
         inside = plain(IMAGES)
     with torch.no_grad():
         assert torch.equal(inside, plain(IMAGES))
+
+
+def test_a_single_kind_of_images_is_a_joint_batch_too(mixture: Classifier) -> None:
+    mixture.train()
+    with unchanged(mixture, ".clean."), domain(mixture, Joint(0)):
+        mixture(IMAGES)
+    with unchanged(mixture, ".adversarial."), domain(mixture, Joint(len(IMAGES))):
+        mixture(IMAGES)
+
+
+@pytest.mark.parametrize("value", ["clean", "adversarial", 0.3, Mixture(0.3, "all"), Mixture(0.3, "random")])
+def test_an_attack_moves_no_statistics_and_no_weights(mixture: Classifier, value: Domain) -> None:
+    attack = create_attack("pgd", norm="linf", eps=8 / 255, steps=2)
+    mixture.train()
+    with unchanged(mixture, ""), domain(mixture, value):
+        attack(mixture, IMAGES, torch.arange(6) % 4)
+    assert all(module.training for module in mixture.modules())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nofrost.models import ScaledStdConv2d, create_model
-from nofrost.models.residual import ALPHA, NFBlock
+from nofrost.models.residual import NFBlock
 from nofrost.models.weight_standardisation import RELU_GAIN
 
 
@@ -33,19 +34,31 @@ def test_a_filter_of_equal_weights_gives_zero_and_no_nan() -> None:
     assert torch.equal(convolution.standardised_weight(), torch.zeros(2, 4, 3, 3))
 
 
-@pytest.mark.parametrize("arch", ["resnet8", "resnet20"])
-def test_the_variance_at_initialisation_follows_the_expected_profile(arch: str) -> None:
+def test_the_gain_scales_a_filter_and_the_size_of_its_weights_does_not() -> None:
     torch.manual_seed(0)
-    model = create_model(arch, normaliser="nf", num_classes=10, image_size=32)
-    network = model.network.double()
-    features = network.conv1(torch.randn(32, 3, 32, 32, dtype=torch.float64))
-    for block in network.stages:
-        assert isinstance(block, NFBlock)
-        assert features.var(dim=(0, 2, 3)).mean().item() == pytest.approx(block.beta**2, rel=0.35)
-        before, features = features, block(features)
-        grown = 1.0 if block.projects else before.var(dim=(0, 2, 3)).mean().item()
-        assert features.var(dim=(0, 2, 3)).mean().item() == pytest.approx(grown + ALPHA**2, rel=0.35)
-        assert (features.mean(dim=(0, 2, 3)) ** 2).mean().item() < 0.25  # no mean shift builds up
+    convolution = ScaledStdConv2d(8, 4, 3).double()
+    before = convolution.standardised_weight()
+    with torch.no_grad():
+        convolution.weight.mul_(5).add_(2)
+        convolution.gain.copy_(torch.tensor([0.0, 0.5, 1.0, -2.0]).view(4, 1, 1, 1))
+    torch.testing.assert_close(convolution.standardised_weight(), before * convolution.gain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("inputs", "stride"), [(4, 1), (4, 2), (2, 1)])
+def test_a_block_adds_its_scaled_branch_to_what_came_in_or_to_a_projection(inputs: int, stride: int) -> None:
+    torch.manual_seed(0)
+    block = NFBlock(inputs, 4, stride, 0.0, beta=1.5, alpha=0.2).double()
+    features = torch.randn(2, inputs, 8, 8, dtype=torch.float64)
+
+    def convolved(layer: ScaledStdConv2d, values: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
+        return F.conv2d(values, layer.standardised_weight(), layer.bias, stride, padding)
+
+    scaled = torch.relu(features) / 1.5
+    branch = convolved(block.conv2, torch.relu(convolved(block.conv1, scaled, stride, 1)), 1, 1)
+    projects = (inputs, stride) != (4, 1)
+    shortcut = convolved(block.shortcut, scaled, stride, 0) if projects else features
+    torch.testing.assert_close(block(features), shortcut + 0.2 * branch)
+    assert block.expected_variance == pytest.approx((1 if projects else 1.5**2) + 0.2**2)
 
 
 def test_the_last_layer_is_never_standardised() -> None:

@@ -13,6 +13,7 @@ from nofrost.attacks.guard import Model
 from nofrost.attacks.losses import Loss, targeted_margin
 from nofrost.attacks.validation import FLOATS, form_of
 from nofrost.errors import UserError
+from nofrost.models.device import out_of_memory
 
 # What modules raise for images of a shape or dtype that they do not take
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -25,6 +26,10 @@ _NO_GRADIENT = (
 
 class NoGradientError(UserError):
     """The model's output does not depend on the images by differentiable steps: no gradient can be followed."""
+
+
+class NotFiniteError(UserError):
+    """The model's logits or their gradient are NaN or infinite, as those of a model whose training diverged."""
 
 
 class Classifier:
@@ -150,11 +155,11 @@ class Classifier:
         return gradient
 
     def check_finite(self) -> None:
-        """Raise UserError if any output so far was NaN or +inf, or any gradient not finite."""
+        """Raise NotFiniteError if any output so far was NaN or +inf, or any gradient not finite."""
         if not self._finite:
-            raise UserError("the model returned NaN or infinite logits: check its weights and its normaliser")
+            raise NotFiniteError("the model returned NaN or infinite logits: check its weights and its normaliser")
         if not self._finite_gradient:
-            raise UserError("the gradient of the model is NaN or infinite: check its layers for sqrt(0) or 0/0")
+            raise NotFiniteError("the gradient of the model is NaN or infinite: check its layers for sqrt(0) or 0/0")
 
     def _output(self, points: Tensor) -> object:
         if self._classes is not None:
@@ -176,15 +181,6 @@ class Classifier:
             raise UserError(
                 f"labels run from {low} to {high}, but the model has {classes} classes: they must be 0 to {classes - 1}"
             )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` says that memory did not suffice, of an accelerator or of the machine."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # torch has a class of its own for its allocator on accelerators only
-    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 def without_wrapper(model: Model) -> Model:

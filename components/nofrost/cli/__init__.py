@@ -14,10 +14,12 @@ from nofrost.cli.attacks import attacks
 from nofrost.cli.card import card
 from nofrost.cli.lock import lock
 from nofrost.cli.models import models
-from nofrost.cli.stages import augment, evaluate, prepare, report, train
+from nofrost.cli.recipes import recipes
+from nofrost.cli.stages import augment, evaluate, prepare, report
 from nofrost.cli.store import store
 from nofrost.cli.study import study
 from nofrost.cli.task import task
+from nofrost.cli.train import train
 from nofrost.cli.transfer import transfer
 from nofrost.errors import RunFailedError, StoppedError, UserError
 
@@ -60,5 +62,8 @@ def cli() -> None:
     """
 
 
-for _command in (prepare, augment, train, evaluate, transfer, report, card, study, models, attacks, store, lock, task):
+for _command in (
+    *(prepare, augment, train, evaluate, transfer, report),
+    *(card, study, recipes, models, attacks, store, lock, task),
+):
     cli.add_command(_command)

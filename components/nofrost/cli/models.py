@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nofrost.cli.options import FOLDER
+from nofrost.cli.signal import models_signal
 from nofrost.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from nofrost.models import Classifier
 
 
 @click.group()
 def models() -> None:
-    """List the architectures that can be trained, or show what a checkpoint holds."""
+    """List the architectures that can be trained, or show what one of them or a checkpoint holds."""
 
 
 @models.command("list")
-@click.argument("pattern", default="*")
-@click.option("--json", "as_json", is_flag=True, help="Print the names as a JSON list.")
-def models_list(pattern: str, as_json: bool) -> None:
-    """Print the names of all architectures that match PATTERN, such as 'nf_*' (own ones first, then timm's)."""
+@click.argument("pattern", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def models_list(pattern: str | None, as_json: bool) -> None:
+    """Print the families of architectures, or with PATTERN, such as 'nf_*', all names that match it, timm's too."""
     import fnmatch
 
     from nofrost.models import model_names
+    from nofrost.models.architectures import TIMM, families
 
+    if pattern is None:
+        known = {family.title: family.as_json() for family in (*families(), TIMM)}
+        text = "\n\n".join(f"{title}\n{_indented(about)}" for title, about in known.items())
+        click.echo(json.dumps(known, indent=2) if as_json else text)
+        return
     names = fnmatch.filter(model_names(), pattern)
     if not names:
         raise unknown("arch pattern", pattern, ["resnet8", "nf_*", "resnet*"])
@@ -34,15 +45,57 @@ def models_list(pattern: str, as_json: bool) -> None:
 
 
 @models.command("show")
-@click.argument("path", type=FOLDER)
+@click.argument("name", metavar="PATH|ARCH")
+@click.option("--normaliser", help="Of the architecture; bn, or nf where it has nothing else, when not given.")
+@click.option("--classes", "num_classes", type=int, metavar="N", help="Of the architecture; 10 when not given.")
+@click.option("--image-size", type=int, metavar="PIXELS", help="Of the architecture; 32 when not given.")
+@click.option("--channels", type=int, metavar="N", help="Of the architecture; 3 when not given.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def models_show(path: Path, as_json: bool) -> None:
-    """Print what the checkpoint at PATH (a training's output folder or a .safetensors file) holds."""
-    from nofrost.models import load_model
+def models_show(name: str, as_json: bool, **options: Any) -> None:
+    """Print what a model holds: its parameters, those of its normalisers, and its layers by the names recipes use.
 
-    model = load_model(path)
-    about = {"parameters": sum(p.numel() for p in model.parameters()), **model.signature.as_json()}
-    click.echo(json.dumps(about, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in about.items()))
+    PATH is the output folder of a training or a .safetensors file; of an ARCH no weights are made.
+    """
+    from nofrost.models import load_model, summarise
+
+    given = {key: value for key, value in options.items() if value is not None}
+    is_path = Path(name).exists() or "/" in name or name.endswith(".safetensors")
+    if is_path and given:
+        raise UserError(f"{name} is a checkpoint, which has settings of its own: leave out {', '.join(given)}")
+    model = load_model(name) if is_path else _without_weights(name, given)
+    summary = summarise(model.network)
+    counts = {
+        "parameters": summary.parameters,
+        "of_normalisers": summary.of_normalisers,
+        "of_the_rest": summary.parameters - summary.of_normalisers,
+    }
+    about = {**counts, **model.signature.as_json()}
+    if as_json:
+        click.echo(json.dumps({**about, "layers": [asdict(layer) for layer in summary.layers]}, indent=2))
+        return
+    rows = [
+        (layer.name, layer.kind, " x ".join(map(str, layer.shapes.get("weight", ()))), f"{layer.parameters:,}")
+        for layer in summary.layers
+    ]
+    lines = [f"{key}: {value:,}" if key in counts else f"{key}: {value}" for key, value in about.items()]
+    click.echo("\n".join([*lines, "", *_aligned([("layer", "kind", "weight", "parameters"), *rows])]))
+
+
+def _without_weights(arch: str, given: dict[str, Any]) -> Classifier:
+    import torch
+
+    from nofrost.models import create_model
+    from nofrost.models.architectures import TIMM, find_family
+
+    normaliser = (find_family(arch) or TIMM).normalisers[0]
+    settings = {"normaliser": normaliser, "num_classes": 10, "image_size": 32, "channels": 3, **given}
+    with torch.device("meta"):
+        return create_model(arch, **settings)
+
+
+def _indented(about: dict[str, Any]) -> str:
+    rows = [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in about.items() if value]
+    return "\n".join(f"  {line}" for line in _aligned(rows))
 
 
 @models.command("statistics")
@@ -98,3 +151,6 @@ def _four_ranges(layer: dict[str, Any]) -> list[list[float]]:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+models.add_command(models_signal)

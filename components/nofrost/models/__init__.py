@@ -4,14 +4,18 @@ from nofrost.models.checkpoint import load_model, load_weights, save_checkpoint
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import build, create_model, model_names
 from nofrost.models.device import default_device, device_name, fitting_threads, require_gpus
-from nofrost.models.mixture import Domain, Joint, MixtureBatchNorm2d, domain, has_mixture
+from nofrost.models.mixture import Domain, Joint, Mixture, MixtureBatchNorm, domain, has_mixture
+from nofrost.models.precision import precision
+from nofrost.models.summary import summarise
 from nofrost.models.weight_standardisation import ScaledStdConv2d
+from nofrost.models.weights import load_pretrained
 
 __all__ = [
     "Classifier",
     "Domain",
     "Joint",
-    "MixtureBatchNorm2d",
+    "Mixture",
+    "MixtureBatchNorm",
     "ScaledStdConv2d",
     "Signature",
     "build",
@@ -22,8 +26,11 @@ __all__ = [
     "fitting_threads",
     "has_mixture",
     "load_model",
+    "load_pretrained",
     "load_weights",
     "model_names",
+    "precision",
     "require_gpus",
     "save_checkpoint",
+    "summarise",
 ]

@@ -39,23 +39,29 @@ def load_model(path: str | Path) -> Classifier:
     file = Path(path) / BEST if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UserError(f"{file} is missing: name a .safetensors checkpoint or the output folder of `nofrost train`")
-    content = read_json(file.with_suffix(".json"))
+    model = build(read_signature(file))
+    load_weights(model, file)
+    return model.eval()
+
+
+def read_signature(file: Path) -> Signature:
+    """Return the signature in the JSON beside a checkpoint's weights, once their checksum is found to be right.
+
+    Raises:
+        UserError: the JSON is missing or is no checkpoint's, or the weights are damaged.
+    """
+    beside = file.with_suffix(".json")
+    content = read_json(beside)
     try:
         signature = Signature.model_validate(content["signature"])
         expected = str(content["sha256"])
     except (KeyError, TypeError):
-        raise UserError(
-            f"{file.with_suffix('.json')} is not a checkpoint's JSON: train again, or name another"
-        ) from None
+        raise UserError(f"{beside} is not a checkpoint's JSON: train again, or name another") from None
     except ValidationError as error:
-        raise UserError(sentence(error, Signature, str(file.with_suffix(".json")))) from None
+        raise UserError(sentence(error, Signature, str(beside))) from None
     if sha256_file(file) != expected:
-        raise UserError(
-            f"{file} is damaged (its checksum is not the one in {file.stem}.json): fetch it or train it again"
-        )
-    model = build(signature)
-    load_weights(model, file)
-    return model.eval()
+        raise UserError(f"{file} is damaged (its checksum is not the one in {beside.name}): fetch it or train it again")
+    return signature
 
 
 def load_weights(model: torch.nn.Module, file: Path) -> None:
@@ -64,10 +70,7 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
     Raises:
         UserError: the file is no safetensors file, or holds the weights of another architecture.
     """
-    try:
-        weights = load_file(file)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{file} cannot be read as safetensors ({error}): fetch it or train it again") from None
+    weights = read_weights(file)
     own = model.state_dict()
     for name in sorted(own.keys() ^ weights.keys()):
         raise UserError(
@@ -78,3 +81,15 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
             shapes = f"{tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
             raise UserError(f"{file} belongs to another architecture: {name} has shape {shapes}")
     model.load_state_dict(weights)
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors in a safetensors file by name, on the CPU.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return load_file(file)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{file} cannot be read as safetensors ({error}): fetch it or train it again") from None

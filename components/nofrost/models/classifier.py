@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from nofrost.config.base import Schema
-from nofrost.models.mixture import Selector, has_mixture
+from nofrost.config.model import MixtureInference
+from nofrost.models.mixture import Mixture, Selector, has_mixture
 
 
 class Signature(Schema):
     """What a classifier takes and gives, and how to build it again: the JSON beside a checkpoint.
 
-    `mean` and `std` are those of the training pixels by channel, in [0, 1]; `classes` may be empty when unnamed.
+    `mean` and `std` are those of the training pixels by channel, in [0, 1]; `classes` may be empty when unnamed. What
+    the other fields mean, :class:`~nofrost.config.ModelSpec` says.
     """
 
     arch: str
@@ -24,17 +24,25 @@ class Signature(Schema):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    affine: bool = True
+    normaliser_eps: float | None = None
+    groups: int = 32
     dropout: float = 0.0
     drop_path: float = 0.0
     mixture_weight: float = 0.5
+    mixture_inference: MixtureInference = "logits"
+    mixture_share: float = 0.5
     classes: tuple[str, ...] = ()
 
 
 class Classifier(nn.Module):
     """Input normaliser and network in one module, so that attacks and budgets are always in pixels.
 
-    A mixture-BN network answers with both branches, their logits weighted by γ = ``signature.mixture_weight``
-    (001 App. A), unless a :func:`~nofrost.models.domain` block names a branch or another weight.
+    A mixture-BN network answers with both branches, mixed as the signature says (001 App. A), unless a
+    :func:`~nofrost.models.domain` block names a branch or another mixture.
+
+    Attributes:
+        compute_dtype: what the network is run in by autocast, None for as it is; see :func:`~nofrost.models.precision`.
     """
 
     mean: torch.Tensor
@@ -48,22 +56,23 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(signature.std).view(1, -1, 1, 1))
         self.selector = selector
         self.mixes = has_mixture(network)
+        self.compute_dtype: torch.dtype | None = None
+        selector.deploy(Mixture(signature.mixture_weight, signature.mixture_inference, signature.mixture_share))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images [N, C, H, W] in [0, 1] to logits [N, num_classes]."""
+        """Map images [N, C, H, W] in [0, 1] to logits [N, num_classes] of the images' dtype."""
         normalised = (images - self.mean) / self.std
-        weight = self.selector.domain
-        if not self.mixes or not isinstance(weight, int | float):
-            return self.network(normalised)  # type: ignore[no-any-return]
-        return self._mixture(normalised, float(weight))
+        mixture = self.selector.domain
+        if not self.mixes or not isinstance(mixture, Mixture) or mixture.passes == 1:
+            return self._run(normalised)
+        with self.selector.two_passes():
+            clean, adversarial = self._run(torch.cat([normalised, normalised])).chunk(2)
+        return torch.lerp(clean, adversarial, mixture.weight)
 
-    def _mixture(self, normalised: torch.Tensor, weight: float) -> torch.Tensor:
-        try:
-            logits: Any = 0.0
-            for branch, share in (("clean", 1 - weight), ("adversarial", weight)):
-                if share:
-                    self.selector.domain = branch  # type: ignore[assignment]
-                    logits = logits + share * self.network(normalised)
-        finally:
-            self.selector.domain = weight
-        return logits  # type: ignore[no-any-return]
+    def _run(self, normalised: torch.Tensor) -> torch.Tensor:
+        if self.compute_dtype is None:
+            return self.network(normalised)  # type: ignore[no-any-return]
+        # without its cache, which would outlive this block inside another autocast block and hold stale weights
+        with torch.autocast(normalised.device.type, self.compute_dtype, cache_enabled=False):
+            logits: torch.Tensor = self.network(normalised)
+        return logits.to(normalised.dtype)

@@ -1,25 +1,21 @@
-"""Models by name: small residual networks of our own and every architecture of timm, with a chosen normaliser."""
+"""Models by name: our own families and every architecture of timm, with a chosen normaliser."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import torch
-from torch import nn
 
-from nofrost.config.model import Normaliser
+from nofrost.config.model import MixtureInference, Normaliser
 from nofrost.errors import UserError, unknown
+from nofrost.models.architectures import TIMM, Family, families, find_family, own_names
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.mixture import Selector
-from nofrost.models.normalisers import replace_batch_norm
-from nofrost.models.residual import SmallResNet
+from nofrost.models.normalisers import check_maps, replace_batch_norm
 
-SMALL_RESNETS = {"resnet8": 1, "resnet14": 2, "resnet20": 3}
-# The normaliser-free counterpart in timm: same widths and depths, same number of parameters.
-NF_COUNTERPARTS = {"resnet26": "nf_resnet26", "resnet50": "nf_resnet50", "resnet101": "nf_resnet101"}
 NORMALISERS = get_args(Normaliser)
+FORMS = {"nf": "normaliser-free", "fixup": "Fixup"}  # which an architecture has or has not; no layer is exchanged
 
 
 def create_model(
@@ -31,55 +27,78 @@ def create_model(
     channels: int = 3,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    affine: bool = True,
+    normaliser_eps: float | None = None,
+    groups: int = 32,
     dropout: float = 0.0,
     drop_path: float = 0.0,
     mixture_weight: float = 0.5,
+    mixture_inference: MixtureInference = "logits",
+    mixture_share: float = 0.5,
     classes: Sequence[str] = (),
 ) -> Classifier:
     """Return a new classifier with random weights, in training mode.
 
     Args:
-        arch: ``resnet8``, ``resnet14``, ``resnet20`` (for 16 to 64 pixels) or any name of timm.
-        normaliser: ``bn``, ``mbn`` (mixture), ``gn``, ``in``, ``nf`` (normaliser-free network) or ``none``.
+        arch: a name that `nofrost models list` prints (docs/models.md), or any name of timm.
+        normaliser: ``bn``, ``mbn`` (mixture), ``gn``, ``in``, ``ln``, ``nf`` (normaliser-free network), ``fixup`` or
+            ``none``.
         num_classes: at least 2.
         image_size: height and width in pixels; one number for squares.
         channels: 1 for grey, 3 for colour.
         mean, std: of the training pixels by channel, in [0, 1]; 0.5 and 0.25 when not given.
+        affine: whether normalisers have a learnt scale and shift.
+        normaliser_eps: the constant in their denominator (003: c), above 0; the architecture's own when not given.
+        groups: of channels, for ``gn``.
         dropout: share of features dropped before the last layer, in training.
         drop_path: share of residual branches dropped at the last block, in training; grows linearly with depth.
         mixture_weight: γ in [0, 1], the share of the adversarial branch in a deployed mixture-BN model.
+        mixture_inference: where that model mixes its branches: ``logits``, ``all`` or ``random`` (001 App. A).
+        mixture_share: share of its layers that mix, for ``random``.
         classes: names of the classes, kept with the checkpoint.
 
     Raises:
-        UserError: there is no such architecture or normaliser, or the two cannot be combined.
+        UserError: there is no such architecture or normaliser, or the two, or one and the images, cannot be combined.
     """
-    if normaliser not in NORMALISERS:
-        raise unknown("normaliser", normaliser, NORMALISERS)
-    if num_classes < 2:
-        raise UserError(f"a classifier needs at least 2 classes, got {num_classes}: check the dataset")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    signature = Signature(
-        arch=arch,
-        normaliser=normaliser,
-        num_classes=num_classes,
-        image_size=size,
-        channels=channels,
-        mean=tuple(mean) if mean is not None else (0.5,) * channels,
-        std=tuple(std) if std is not None else (0.25,) * channels,
-        dropout=dropout,
-        drop_path=drop_path,
-        mixture_weight=mixture_weight,
-        classes=tuple(classes),
+    return build(
+        Signature(
+            arch=arch,
+            normaliser=normaliser,
+            num_classes=num_classes,
+            image_size=size,
+            channels=channels,
+            mean=tuple(mean) if mean is not None else (0.5,) * channels,
+            std=tuple(std) if std is not None else (0.25,) * channels,
+            affine=affine,
+            normaliser_eps=normaliser_eps,
+            groups=groups,
+            dropout=dropout,
+            drop_path=drop_path,
+            mixture_weight=mixture_weight,
+            mixture_inference=mixture_inference,
+            mixture_share=mixture_share,
+            classes=tuple(classes),
+        )
     )
-    return build(signature)
 
 
 def build(signature: Signature) -> Classifier:
     """Return a new classifier of this signature, with random weights; raises like :func:`create_model`."""
+    family = find_family(signature.arch) or TIMM
+    _check(signature, family)
     selector = Selector(signature.mixture_weight)
-    network = _small(signature) if signature.arch in SMALL_RESNETS else _timm(signature)
-    if signature.normaliser != "nf":
-        network = replace_batch_norm(network, signature.normaliser, selector)
+    network = family.network(signature)
+    if signature.normaliser not in FORMS:
+        network = replace_batch_norm(
+            network,
+            signature.normaliser,
+            selector,
+            affine=signature.affine,
+            eps=signature.normaliser_eps,
+            groups=signature.groups,
+        )
+        check_maps(network, signature.image_size, signature.channels)
     # Convolutions are a fifth faster with channels last, on the CPU and on GPUs; images may come in any layout.
     return Classifier(network, signature, selector).to(memory_format=torch.channels_last)
 
@@ -88,45 +107,29 @@ def model_names() -> list[str]:
     """Return the names of all architectures, our own first."""
     import timm
 
-    return [*SMALL_RESNETS, *timm.list_models()]
+    return list(dict.fromkeys([*own_names(), *timm.list_models()]))
 
 
-def _small(signature: Signature) -> nn.Module:
-    return SmallResNet(
-        SMALL_RESNETS[signature.arch],
-        signature.channels,
-        signature.num_classes,
-        free=signature.normaliser == "nf",
-        dropout=signature.dropout,
-        drop_path=signature.drop_path,
-    )
+def _check(signature: Signature, family: Family) -> None:
+    arch, normaliser = signature.arch, signature.normaliser
+    if normaliser not in NORMALISERS:
+        raise unknown("normaliser", normaliser, NORMALISERS)
+    if signature.num_classes < 2:
+        raise UserError(f"a classifier needs at least 2 classes, got {signature.num_classes}: check the dataset")
+    if normaliser not in family.normalisers:
+        raise _refused(arch, normaliser, family)
+    for name in ("dropout", "drop_path"):
+        if getattr(signature, name) and not getattr(family, name):
+            raise UserError(f"arch {arch!r} has no {name}: set {name} to 0, or choose another arch such as resnet20")
+    if normaliser in (*FORMS, "none") and not (signature.affine and signature.normaliser_eps is None):
+        setting = "normaliser_eps" if signature.affine else "affine"
+        raise UserError(f"{setting} is for normalisers and {arch!r} with {normaliser!r} has none: leave it out")
 
 
-def _timm(signature: Signature) -> nn.Module:
-    import timm  # here, as it takes seconds and the small networks do without
-
-    name = signature.arch
-    if signature.normaliser == "nf":
-        name = NF_COUNTERPARTS.get(name, name)
-        if not name.startswith(("nf_", "nfnet", "dm_nfnet", "eca_nfnet")):
-            own = ", ".join([*SMALL_RESNETS, *NF_COUNTERPARTS])
-            raise UserError(
-                f"arch {signature.arch!r} has no normaliser-free form: choose {own}, or a timm nf_* or nfnet_* name"
-            )
-    if name not in timm.list_models():
-        known = model_names()
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-        raise UserError(f"unknown arch {name!r}: {hint}`nofrost models list` prints the {len(known)} that are known")
-    options: dict[str, Any] = {"num_classes": signature.num_classes, "in_chans": signature.channels}
-    if signature.dropout:
-        options["drop_rate"] = signature.dropout
-    if signature.drop_path:
-        options["drop_path_rate"] = signature.drop_path
-    if timm.get_pretrained_cfg_value(name, "fixed_input_size"):
-        options["img_size"] = signature.image_size
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=False, **options)
-    except (TypeError, AssertionError, RuntimeError) as error:
-        raise UserError(f"arch {name!r} cannot be built with {options}: {error}") from None
-    return network
+def _refused(arch: str, normaliser: str, family: Family) -> UserError:
+    if normaliser in FORMS:
+        have = [name for each in families() if normaliser in each.normalisers for name in each.names]
+        return UserError(f"arch {arch!r} has no {FORMS[normaliser]} form: choose such as {', '.join(have)}")
+    if family.normalisers == ("nf",):
+        return UserError(f"arch {arch!r} is normaliser-free and cannot have {normaliser!r}: set normaliser to nf")
+    return UserError(f"arch {arch!r} cannot have normaliser {normaliser!r}: choose {', '.join(family.normalisers)}")

@@ -1,18 +1,25 @@
 """Mixture batch normalisation: one batch norm for clean and one for adversarial images (004 §4.2; 001 §2.2, App. A).
 
 Which branch answers is never guessed: :func:`domain` names it. Both statistics and affine parameters are separate,
-in training and in evaluation alike.
+in training and in evaluation alike. At test time nobody knows the kind of an image, so that a deployed model answers
+with a :class:`Mixture` of both.
 """
 
 from __future__ import annotations
 
+import hashlib
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
+
+from nofrost.config.model import MixtureInference
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -22,42 +29,140 @@ class Joint:
     clean: int
 
 
-Domain = Literal["clean", "adversarial"] | Joint | float
+@dataclass(frozen=True)
+class Mixture:
+    """How both branches answer together, the adversarial one with weight γ (001 App. A).
+
+    ``logits``: each branch answers alone and the logits are averaged, (1-γ) z_c + γ z_a. ``all``: one pass, in which
+    each mixture layer averages, (1-γ) BN_c(f) + γ BN_a(f). ``random``: two passes side by side, in which a random
+    `share` of the mixture layers averages, (1-γ) BN_c(f_c) + γ BN_a(f_a), and hands both passes the same output; the
+    others keep two outputs, as do shortcuts past an averaging layer, and the logits are averaged at the end. So
+    ``random`` with share 0 is ``logits`` and with share 1 ``all``. 001 states neither its shares nor what becomes of
+    the two outputs. γ = 0 is the clean branch alone and γ = 1 the adversarial one, for all three.
+
+    Args:
+        weight: γ in [0, 1].
+        inference: where the branches are averaged.
+        share: of the mixture layers that average under ``random``, in [0, 1].
+        seed: picks these layers; see :meth:`averaging`.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    weight: float
+    inference: MixtureInference = "logits"
+    share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)} of a mixture domain is not in [0, 1]")
+        if self.inference not in typing.get_args(MixtureInference):
+            raise ValueError(f"inference {self.inference!r} of a mixture domain is none of logits, all and random")
+
+    @property
+    def passes(self) -> int:
+        """How many passes through the network an answer takes, 1 or 2."""
+        return 1 if self.weight in (0, 1) or self.inference == "all" else 2
+
+    def averaging(self, layers: int) -> frozenset[int]:
+        """Return which of so many mixture layers average under ``random``: round(share · layers) of them, by place.
+
+        A pure function of the number of layers, share and seed, so that a loaded model has the same ones; a larger
+        share has those of a smaller one and more.
+        """
+        drawn = sorted(range(layers), key=lambda place: hashlib.sha256(f"{self.seed}:{place}".encode()).digest())
+        return frozenset(drawn[: round(self.share * layers)])
 
 
-@dataclass
+Domain = Literal["clean", "adversarial"] | Joint | Mixture | float
+
+
 class Selector:
-    """The domain that all mixture layers of one model share: a branch, a joint batch, or the weight γ in [0, 1] of
-    the adversarial branch's logits."""
+    """The domain that all mixture layers of one model share.
 
-    domain: Domain
+    Attributes:
+        domain: a branch, a joint batch, or the mixture that answers.
+        deployed: the mixture that answers when no :func:`domain` block names another.
+        averaging: the places of the layers that average under ``random``.
+        layers: how many mixture layers there are.
+        doubled: whether the batch at hand is two passes side by side.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self.layers = 0
+        self.doubled = False
+        self.deploy(Mixture(weight))
+
+    def deploy(self, mixture: Mixture) -> None:
+        """Let the model answer with `mixture` from now on."""
+        self.deployed = mixture
+        self.choose(mixture)
+
+    def choose(self, value: Domain) -> None:
+        """Set the domain; a number is the weight of the deployed mixture."""
+        self.domain = replace(self.deployed, weight=value) if isinstance(value, int | float) else value
+        drawn = isinstance(self.domain, Mixture) and self.domain.inference == "random"
+        self.averaging = self.domain.averaging(self.layers) if drawn else frozenset()  # type: ignore[union-attr]
+
+    @contextmanager
+    def two_passes(self) -> Iterator[None]:
+        """Say that batches inside the block are two passes side by side, first the clean and then the adversarial."""
+        try:
+            self.doubled = True
+            yield
+        finally:
+            self.doubled = False
 
 
-class MixtureBatchNorm2d(nn.Module):
-    """Two batch norms over [N, C, H, W]; `selector` says which one an image passes."""
+class MixtureBatchNorm(nn.Module):
+    """Two batch norms of one kind, over [N, C], [N, C, L] or [N, C, H, W]; `selector` says which one an image passes.
 
-    def __init__(self, channels: int, selector: Selector, *, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+    Args:
+        clean, adversarial: the two batch norms.
+        selector: shared by all mixture layers of a model.
+    """
+
+    def __init__(self, clean: BatchNorm, adversarial: BatchNorm, selector: Selector) -> None:
         super().__init__()
-        self.clean = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
-        self.adversarial = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
+        self.clean, self.adversarial = clean, adversarial
         self.selector = selector
+        self.place = selector.layers
+        selector.layers += 1
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Normalise the features [N, C, H, W] in the branch of the current domain."""
+        """Normalise the features [N, C, ...] for the current domain; statistics of a branch without images stay."""
         match self.selector.domain:
-            case "clean":
+            case "clean" | Mixture(weight=0):
                 return self.clean(features)  # type: ignore[no-any-return]
-            case "adversarial":
+            case "adversarial" | Mixture(weight=1):
                 return self.adversarial(features)  # type: ignore[no-any-return]
-            case Joint(clean=n):
-                return torch.cat([self.clean(features[:n]), self.adversarial(features[n:])])
-            case weight:
-                raise RuntimeError(f"a mixture weight ({weight}) is for whole classifiers: call the model, not a layer")
+            case Mixture(weight=weight, inference="all"):
+                return torch.lerp(self.clean(features), self.adversarial(features), weight)
+            case Joint(clean=clean):
+                return self._apart(features, clean)
+            case mixture if not self.selector.doubled:
+                raise RuntimeError(
+                    f"{mixture} takes two passes, which Classifier makes: call the model, not its network"
+                )
+            case Mixture(weight=weight) if self.place in self.selector.averaging:
+                first, second = features.chunk(2)
+                mixed = torch.lerp(self.clean(first), self.adversarial(second), weight)
+                return torch.cat([mixed, mixed])
+        return self._apart(features, len(features) // 2)
+
+    def _apart(self, features: torch.Tensor, clean: int) -> torch.Tensor:
+        # not slices: their backward is two copies and a sum, that of split one copy
+        parts = torch.split(features, [clean, len(features) - clean])
+        branches = (self.clean, self.adversarial)
+        return torch.cat([branch(part) for branch, part in zip(branches, parts, strict=True) if len(part)])
 
 
 def has_mixture(model: nn.Module) -> bool:
     """Return whether the model has mixture batch norm layers."""
-    return any(isinstance(module, MixtureBatchNorm2d) for module in model.modules())
+    return any(isinstance(module, MixtureBatchNorm) for module in model.modules())
 
 
 @contextmanager
@@ -67,21 +172,22 @@ def domain(model: nn.Module, value: Domain) -> Iterator[None]:
     Args:
         model: any module; wrappers (DDP) are looked through.
         value: ``"clean"`` or ``"adversarial"`` for one branch, ``Joint(n)`` for a batch of n clean images followed
-            by adversarial ones, or the weight γ in [0, 1] of the adversarial branch's logits (001 App. A).
+            by adversarial ones, a :class:`Mixture` of both, or the weight γ in [0, 1] for the model's own mixture
+            with another weight.
 
     Raises:
         ValueError: `value` is none of these.
     """
-    named = value in ("clean", "adversarial") or isinstance(value, Joint)
+    named = value in ("clean", "adversarial") or isinstance(value, Joint | Mixture)
     if not named and not (isinstance(value, int | float) and 0 <= value <= 1):
-        raise ValueError(f"domain {value!r}: write 'clean', 'adversarial', Joint(n) or a weight in [0, 1]")
-    layers = (module for module in model.modules() if isinstance(module, MixtureBatchNorm2d))
+        raise ValueError(f"domain {value!r}: write 'clean', 'adversarial', Joint(n), Mixture(γ) or a weight in [0, 1]")
+    layers = (module for module in model.modules() if isinstance(module, MixtureBatchNorm))
     selectors = list({id(layer.selector): layer.selector for layer in layers}.values())
     before = [selector.domain for selector in selectors]
     try:
         for selector in selectors:
-            selector.domain = value
+            selector.choose(value)
         yield
     finally:
         for selector, earlier in zip(selectors, before, strict=True):
-            selector.domain = earlier
+            selector.choose(earlier)

@@ -2,55 +2,153 @@
 
 from __future__ import annotations
 
-from math import gcd
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import gcd, prod
 
+import torch
 from torch import nn
 
-from nofrost.models.mixture import MixtureBatchNorm2d, Selector
+from nofrost.errors import UserError
+from nofrost.models.mixture import BatchNorm, MixtureBatchNorm, Selector
 
 GROUPS = 32  # Wu & He 2018's default; 004 does not state its own
+_OF_ONE_IMAGE = nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
 
 
-def replace_batch_norm(network: nn.Module, normaliser: str, selector: Selector) -> nn.Module:
-    """Replace every ``BatchNorm2d`` in `network`, in place, and return the network.
+def replace_batch_norm(
+    network: nn.Module,
+    normaliser: str,
+    selector: Selector,
+    *,
+    affine: bool = True,
+    eps: float | None = None,
+    groups: int = GROUPS,
+) -> nn.Module:
+    """Replace every ``BatchNorm1d`` and ``BatchNorm2d`` in `network`, in place, and return the network.
+
+    Gain and shift of the batch norms stay where the new layer has them: also a zero gain at the end of a residual
+    branch. timm's batch norms with a built-in activation keep that activation.
 
     Args:
-        network: any module; timm's batch norms with a built-in activation keep that activation.
-        normaliser: ``"bn"`` (no change), ``"mbn"``, ``"gn"``, ``"in"`` (affine) or ``"none"``.
+        network: any module.
+        normaliser: ``bn``, ``mbn`` (both branches start as copies), ``gn``, ``in``, ``ln`` (over channels, height and
+            width of each image) or ``none``.
         selector: shared by all mixture layers.
+        affine: False takes gain and shift away.
+        eps: the constant c in γ (h - μ) / √(σ² + c) + β (003); None keeps each batch norm's own.
+        groups: of ``gn``; their greatest common divisor with the channels where these are no multiple, so that fewer
+            channels than groups often make an instance norm.
+
+    Raises:
+        UserError: the network has no batch norm, and so the settings would mean nothing.
     """
-    if normaliser == "bn":
-        return network
-    for name, child in network.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(network, name, _replacement(child, normaliser, selector))
-        else:
-            replace_batch_norm(child, normaliser, selector)
+    changed = 0
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, BatchNorm):
+                _set_up(child, affine, eps)
+                if normaliser != "bn":
+                    setattr(parent, name, _replacement(child, normaliser, selector, groups))
+                changed += 1
+    if not changed and normaliser in ("mbn", "gn", "in", "ln"):
+        raise UserError(
+            f"normaliser {normaliser!r} takes the place of batch norms and this network has none: choose an "
+            "architecture that has, such as resnet26, or normaliser bn to keep the network as it is"
+        )
+    if not changed and normaliser == "bn" and not (affine and eps is None):
+        setting = "normaliser_eps" if affine else "affine"
+        raise UserError(f"{setting} is for batch norms and this network has none: leave it out, or choose another arch")
     return network
 
 
-def _replacement(batch_norm: nn.BatchNorm2d, normaliser: str, selector: Selector) -> nn.Module:
-    channels, eps = batch_norm.num_features, batch_norm.eps
-    layer: nn.Module
-    branches: list[Any]
-    if normaliser == "mbn":
-        layer = MixtureBatchNorm2d(channels, selector, eps=eps, momentum=batch_norm.momentum)
-        branches = [layer.clean, layer.adversarial]
-    elif normaliser == "gn":
-        layer = nn.GroupNorm(gcd(GROUPS, channels), channels, eps=eps)
-        branches = [layer]
-    elif normaliser == "in":
-        layer = nn.InstanceNorm2d(channels, eps=eps, affine=True)
-        branches = [layer]
-    else:
-        layer, branches = nn.Identity(), []
-    for branch in branches:  # keeps initial values such as a zero gain at the end of a residual branch
-        branch.weight.data.copy_(batch_norm.weight.data)
-        branch.bias.data.copy_(batch_norm.bias.data)
+def check_maps(network: nn.Module, image_size: tuple[int, int], channels: int) -> None:
+    """Check that no group or instance norm normalises single values, whose result would be zero for any image.
+
+    Runs a network that has such layers once, on one image of zeros, in evaluation mode; nothing of it changes.
+
+    Args:
+        network: maps normalised images [N, C, H, W] to logits.
+        image_size: H and W in pixels.
+        channels: C.
+
+    Raises:
+        UserError: a layer would, as on a map of 1 x 1 under instance norm.
+    """
+    names: dict[nn.Module, str] = {
+        module: name for name, module in network.named_modules() if isinstance(module, _OF_ONE_IMAGE)
+    }
+
+    def check(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        of_channels, size = inputs[0].shape[1], tuple(inputs[0].shape[2:])
+        groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else of_channels
+        if of_channels // groups * prod(size) == 1:
+            kind = "group" if isinstance(layer, nn.GroupNorm) else "instance"
+            height, width = image_size
+            raise UserError(
+                f"{kind} norm {names[layer]} has a single value to normalise in each of its {groups} groups, as its "
+                f"map is {' x '.join(map(str, size or (1, 1)))} for images of {height} x {width} pixels: take larger "
+                "images, fewer groups (normaliser gn), or normaliser bn, ln or nf"
+            )
+
+    if not names:
+        return
+    hooks = [layer.register_forward_pre_hook(check) for layer in names]
+    like = next(network.parameters())
+    try:
+        with _in_evaluation_mode(network), torch.no_grad():
+            network(torch.zeros(1, channels, *image_size, dtype=like.dtype, device=like.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _set_up(batch_norm: BatchNorm, affine: bool, eps: float | None) -> None:
+    if eps is not None:
+        batch_norm.eps = eps
+    if not affine:
+        batch_norm.affine = False
+        batch_norm.weight = batch_norm.bias = None  # type: ignore[assignment]
+
+
+def _replacement(batch_norm: BatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
+    layer = _layer(batch_norm, normaliser, selector, groups)
+    values = batch_norm.state_dict()
+    for part in (layer.clean, layer.adversarial) if isinstance(layer, MixtureBatchNorm) else (layer,):
+        part.load_state_dict({name: values[name] for name in part.state_dict()})
     extras = [
         getattr(batch_norm, extra)
         for extra in ("drop", "act")
         if isinstance(getattr(batch_norm, extra, None), nn.Module)
     ]
-    return nn.Sequential(layer, *extras) if extras else layer
+    return (nn.Sequential(layer, *extras) if extras else layer).train(batch_norm.training)
+
+
+def _layer(batch_norm: BatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
+    channels, eps, affine = batch_norm.num_features, batch_norm.eps, batch_norm.affine
+    flat = isinstance(batch_norm, nn.BatchNorm1d)
+    match normaliser:
+        case "mbn":
+            kind = nn.BatchNorm1d if flat else nn.BatchNorm2d
+            clean, adversarial = (
+                kind(channels, eps, batch_norm.momentum, affine, batch_norm.track_running_stats) for _ in range(2)
+            )
+            return MixtureBatchNorm(clean, adversarial, selector)
+        case "gn":
+            return nn.GroupNorm(gcd(groups, channels), channels, eps, affine)
+        case "in":
+            return (nn.InstanceNorm1d if flat else nn.InstanceNorm2d)(channels, eps, affine=affine)
+        case "ln":
+            return nn.GroupNorm(1, channels, eps, affine)
+    return nn.Identity()
+
+
+@contextmanager
+def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nofrost.models.drop_path import drop_path, drop_path_rates
 from nofrost.models.weight_standardisation import ScaledStdConv2d
 
 WIDTHS = (16, 32, 64)
@@ -18,24 +19,16 @@ WIDTHS = (16, 32, 64)
 ALPHA = 1.0
 
 
-def _drop_path(rate: float) -> nn.Module:
-    if rate == 0:
-        return nn.Identity()  # and timm, which takes seconds to import, is left alone
-    from timm.layers import DropPath  # type: ignore[attr-defined]
-
-    return DropPath(rate)
-
-
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a shortcut, projected (1x1) where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, rate: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.drop_path = _drop_path(drop_path)
+        self.drop_path = drop_path(rate)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -47,19 +40,29 @@ class BasicBlock(nn.Module):
 
 
 class NFBlock(nn.Module):
-    """The normaliser-free counterpart: `beta` is the standard deviation its input is expected to have."""
+    """The normaliser-free counterpart: h + α·f(ReLU(h)/β); a projected shortcut is taken of ReLU(h)/β.
 
-    def __init__(self, inputs: int, outputs: int, stride: int, drop_path: float, *, beta: float, alpha: float) -> None:
+    Args:
+        beta: standard deviation that the input is expected to have.
+        alpha: scale of the residual branch.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, rate: float, *, beta: float, alpha: float) -> None:
         super().__init__()
         self.conv1 = ScaledStdConv2d(inputs, outputs, 3, stride, 1)
         self.conv2 = ScaledStdConv2d(outputs, outputs, 3, 1, 1)
-        self.drop_path = _drop_path(drop_path)
+        self.drop_path = drop_path(rate)
         self.beta, self.alpha = beta, alpha
         self.projects = stride != 1 or inputs != outputs
         self.shortcut = ScaledStdConv2d(inputs, outputs, 1, stride) if self.projects else nn.Identity()
 
+    @property
+    def expected_variance(self) -> float:
+        """The variance of the output at initialisation: α² more than the input's, or than 1 where it projects."""
+        return (1.0 if self.projects else self.beta**2) + self.alpha**2
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]; the variance grows by alpha squared."""
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         activated = torch.relu(features) / self.beta
         shortcut = self.shortcut(activated if self.projects else features)
         branch = self.conv2(torch.relu(self.conv1(activated)))
@@ -68,10 +71,18 @@ class NFBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Residual network of depth 6n + 2 with `blocks` = n blocks in each of three stages."""
+    """Residual network of depth 6n + 2 with `blocks` = n blocks in each of three stages; `alpha` is that of NFBlock."""
 
     def __init__(
-        self, blocks: int, channels: int, num_classes: int, *, free: bool, dropout: float, drop_path: float
+        self,
+        blocks: int,
+        channels: int,
+        num_classes: int,
+        *,
+        free: bool,
+        dropout: float,
+        drop_path: float,
+        alpha: float = ALPHA,
     ) -> None:
         super().__init__()
         self.free = free
@@ -82,8 +93,8 @@ class SmallResNet(nn.Module):
             else nn.Conv2d(channels, stem, 3, 1, 1, bias=False)
         )
         self.bn1: nn.Module = nn.Identity() if free else nn.BatchNorm2d(stem)
-        rates = [drop_path * index / max(1, 3 * blocks - 1) for index in range(3 * blocks)]
-        self.stages = nn.Sequential(*self._blocks(blocks, rates))
+        rates = drop_path_rates(drop_path, 3 * blocks)
+        self.stages = nn.Sequential(*self._blocks(blocks, rates, alpha))
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(WIDTHS[-1], num_classes)
         for module in self.modules():
@@ -92,7 +103,7 @@ class SmallResNet(nn.Module):
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
 
-    def _blocks(self, blocks: int, rates: list[float]) -> list[nn.Module]:
+    def _blocks(self, blocks: int, rates: list[float], alpha: float) -> list[nn.Module]:
         layers: list[nn.Module] = []
         inputs, variance = WIDTHS[0], 1.0
         for stage, outputs in enumerate(WIDTHS):
@@ -100,8 +111,8 @@ class SmallResNet(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 rate = rates[len(layers)]
                 if self.free:
-                    block = NFBlock(inputs, outputs, stride, rate, beta=variance**0.5, alpha=ALPHA)
-                    variance = (1.0 if block.projects else variance) + ALPHA**2
+                    block = NFBlock(inputs, outputs, stride, rate, beta=variance**0.5, alpha=alpha)
+                    variance = block.expected_variance
                     layers.append(block)
                 else:
                     layers.append(BasicBlock(inputs, outputs, stride, rate))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 RELU_GAIN = 1.7139588594436646  # 1 / standard deviation of ReLU(z), z ~ N(0, 1): keeps the variance of activations
@@ -45,4 +44,4 @@ class ScaledStdConv2d(nn.Conv2d):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map [N, in, H, W] to [N, out, H', W']."""
-        return F.conv2d(features, self.standardised_weight(), self.bias, self.stride, self.padding)
+        return self._conv_forward(features, self.standardised_weight(), self.bias)  # type: ignore[no-any-return]

@@ -1,0 +1,115 @@
+"""BagNet: a ResNet-50 that sees patches of 9, 17 or 33 pixels only (Brendel & Bethge 2019; 003)."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from nofrost.errors import UserError
+from nofrost.models.architectures.initialisation import initialise
+from nofrost.models.architectures.registry import WIDTH, register
+from nofrost.models.classifier import Signature
+from nofrost.models.drop_path import drop_path, drop_path_rates
+
+BLOCKS = (3, 4, 6, 3)
+STRIDES = (2, 2, 2, 1)
+# Pixels that one patch is wide, and how many stages begin with a 3x3 convolution; all others are 1x1. None is padded.
+STAGES_WITH_3X3 = {9: 2, 17: 3, 33: 4}
+EXPANSION = 4
+
+
+class PatchBottleneck(nn.Module):
+    """1x1, k x k (unpadded) and 1x1 convolutions with batch norm; the shortcut is cut to what is left of the map."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, kernel: int, rate: float) -> None:
+        super().__init__()
+        width = outputs // EXPANSION
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, kernel, stride, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.drop_path = drop_path(rate)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H', W'] with H' = (H - kernel) // stride + 1, and so W'."""
+        branch = torch.relu(self.bn1(self.conv1(features)))
+        branch = self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(branch)))))
+        height, width = branch.shape[2:]
+        return torch.relu(self.downsample(features)[:, :, :height, :width] + self.drop_path(branch))
+
+
+class BagNet(nn.Module):
+    """Four stages of bottleneck blocks over patches; layers bear the names of a ResNet-50's."""
+
+    def __init__(
+        self, patch: int, width: int, channels: int, num_classes: int, *, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        rates = iter(drop_path_rates(drop_path, sum(BLOCKS)))
+        stages = []
+        inputs = width
+        for stage, (count, stride) in enumerate(zip(BLOCKS, STRIDES, strict=True)):
+            outputs = width * 2**stage * EXPANSION
+            blocks = []
+            for index in range(count):
+                kernel = 3 if index == 0 and stage < STAGES_WITH_3X3[patch] else 1
+                blocks.append(PatchBottleneck(inputs, outputs, stride if index == 0 else 1, kernel, next(rates)))
+                inputs = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(inputs, num_classes)
+        initialise(self)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer (timm's name for it)."""
+        return self.fc
+
+    def forward_patches(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images [N, C, H, W] to features [N, F, h, w], each of one patch of the image."""
+        features = torch.relu(self.bn1(self.conv2(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(features))))  # type: ignore[no-any-return]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images [N, C, H, W] to logits [N, num_classes], the mean over all patches."""
+        return self.fc(self.dropout(self.forward_patches(images).mean((2, 3))))  # type: ignore[no-any-return]
+
+
+@register(
+    "BagNet",
+    source="003; Brendel & Bethge 2019",
+    names=tuple(f"bagnet{patch}" for patch in STAGES_WITH_3X3),
+    form="bagnetPATCH-wWIDTH, width of the first stage from 8 on, 64 unless named",
+    pattern=f"bagnet(?P<patch>{'|'.join(map(str, STAGES_WITH_3X3))}){WIDTH}",
+)
+def bagnet(signature: Signature, name: re.Match[str]) -> nn.Module:
+    """Build the network.
+
+    Raises:
+        UserError: the images are smaller than a patch.
+    """
+    patch = int(name["patch"])
+    if min(signature.image_size) < patch:
+        size = " x ".join(map(str, signature.image_size))
+        raise UserError(
+            f"arch {signature.arch!r} looks at patches of {patch} pixels and these images have {size}: take images of "
+            f"{patch} pixels or more (image_size), or bagnet9"
+        )
+    return BagNet(
+        patch,
+        int(name["width"] or 64),
+        signature.channels,
+        signature.num_classes,
+        dropout=signature.dropout,
+        drop_path=signature.drop_path,
+    )

@@ -1,0 +1,106 @@
+"""The architectures by name: a family is a pattern of names and the function that builds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from nofrost.models.classifier import Signature
+
+Builder = Callable[[Signature, re.Match[str]], nn.Module]
+
+# What any network with batch norm can have instead (models/normalisers.py).
+EXCHANGEABLE = ("bn", "mbn", "gn", "in", "ln", "none")
+# Width of the first stage, for small runs. From 8 on: with fewer channels in memory format channels last, the gradient
+# of a strided 1x1 convolution writes outside its memory on the CPU (oneDNN issue 6035).
+WIDTH = r"(?:-w(?P<width>[89]|[1-9][0-9]+))?"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Architectures that one function builds.
+
+    Attributes:
+        title: what the literature calls them.
+        source: the paper that they are from, and who uses them.
+        names: those that are listed.
+        form: how others of the family are named; empty when there are none.
+        pattern: what the whole of a name must match; `build` gets the match.
+        normalisers: those that the family can have.
+        build: returns the network of a signature, with ``BatchNorm2d`` wherever a normaliser belongs. It takes
+            normalised images [N, C, H, W] to logits [N, num_classes] and has ``get_classifier()``, timm's name for
+            the last layer.
+        dropout, drop_path: whether the family knows these.
+    """
+
+    title: str
+    source: str
+    names: tuple[str, ...]
+    form: str
+    pattern: re.Pattern[str]
+    normalisers: tuple[str, ...]
+    build: Builder
+    dropout: bool
+    drop_path: bool
+
+    def __contains__(self, arch: str) -> bool:
+        return self.pattern.fullmatch(arch) is not None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a user may know of the family before choosing."""
+        return {
+            "names": list(self.names),
+            "others": self.form,
+            "normalisers": list(self.normalisers),
+            "without": [name for name in ("dropout", "drop_path") if not getattr(self, name)],
+            "source": self.source,
+        }
+
+    def network(self, signature: Signature) -> nn.Module:
+        """Return a new network of this signature, whose arch must be in the family."""
+        match = self.pattern.fullmatch(signature.arch)
+        assert match is not None
+        return self.build(signature, match)
+
+
+_FAMILIES: list[Family] = []
+
+
+def register(
+    title: str,
+    *,
+    source: str,
+    names: tuple[str, ...],
+    pattern: str,
+    form: str = "",
+    normalisers: tuple[str, ...] = EXCHANGEABLE,
+    dropout: bool = True,
+    drop_path: bool = True,
+) -> Callable[[Builder], Builder]:
+    """Make the architectures whose names match `pattern` known; the function builds them (see `Family`)."""
+
+    def enter(build: Builder) -> Builder:
+        compiled = re.compile(pattern)
+        _FAMILIES.append(Family(title, source, names, form, compiled, normalisers, build, dropout, drop_path))
+        return build
+
+    return enter
+
+
+def families() -> list[Family]:
+    """Return the families of our own by title."""
+    return sorted(_FAMILIES, key=lambda family: family.title)
+
+
+def own_names() -> list[str]:
+    """Return the listed names of all families of our own."""
+    return [name for family in families() for name in family.names]
+
+
+def find_family(arch: str) -> Family | None:
+    """Return the family that `arch` belongs to, or None when it is no architecture of ours."""
+    return next((family for family in _FAMILIES if arch in family), None)

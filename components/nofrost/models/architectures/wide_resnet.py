@@ -1,0 +1,103 @@
+"""Wide residual networks, pre-activated, with a normaliser or Fixup (Zagoruyko & Komodakis 2016; 003)."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from nofrost.errors import UserError
+from nofrost.models.architectures.fixup import fix_up
+from nofrost.models.architectures.initialisation import initialise
+from nofrost.models.architectures.registry import EXCHANGEABLE, register
+from nofrost.models.classifier import Signature
+from nofrost.models.drop_path import drop_path, drop_path_rates
+
+STEM = 16  # channels before the first stage; the stages have 16, 32 and 64 times the width
+
+
+class PreactivationBlock(nn.Module):
+    """Twice batch norm, ReLU and a 3x3 convolution, and a shortcut, projected (1x1) where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, rate: float) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.drop_path = drop_path(rate)
+        self.projects = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.projects else nn.Identity()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
+        activated = torch.relu(self.bn1(features))
+        shortcut = self.shortcut(activated if self.projects else features)
+        branch = self.conv2(torch.relu(self.bn2(self.conv1(activated))))
+        return shortcut + self.drop_path(branch)  # type: ignore[no-any-return]
+
+
+class WideResNet(nn.Module):
+    """`blocks` blocks in each of three stages of 16, 32 and 64 times `width` channels."""
+
+    def __init__(
+        self, blocks: int, width: int, channels: int, num_classes: int, *, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, STEM, 3, 1, 1, bias=False)
+        rates = iter(drop_path_rates(drop_path, 3 * blocks))
+        layers = []
+        inputs = STEM
+        for stage in range(3):
+            outputs = STEM * width * 2**stage
+            for index in range(blocks):
+                stride = 2 if stage > 0 and index == 0 else 1
+                layers.append(PreactivationBlock(inputs, outputs, stride, next(rates)))
+                inputs = outputs
+        self.stages = nn.Sequential(*layers)
+        self.bn = nn.BatchNorm2d(inputs)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(inputs, num_classes)
+        initialise(self)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layer (timm's name for it)."""
+        return self.fc
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images [N, C, H, W] to logits [N, num_classes]."""
+        features = torch.relu(self.bn(self.stages(self.conv1(images))))
+        return self.fc(self.dropout(features.mean((2, 3))))  # type: ignore[no-any-return]
+
+
+@register(
+    "Wide ResNet",
+    source="003; Zagoruyko & Komodakis 2016",
+    names=("wrn-10-1", "wrn-16-1", "wrn-16-4", "wrn-28-10", "wrn-34-10"),
+    form="wrn-DEPTH-WIDTH, with depth 6n + 4",
+    pattern=r"wrn-(?P<depth>[1-9][0-9]*)-(?P<width>[1-9][0-9]*)",
+    normalisers=(*EXCHANGEABLE, "fixup"),
+)
+def wide_resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
+    """Build n = (depth - 4) / 6 blocks in each stage.
+
+    Raises:
+        UserError: the depth is not 6n + 4.
+    """
+    blocks, rest = divmod(int(name["depth"]) - 4, 6)
+    if rest or blocks < 1:
+        near = max(blocks, 1)
+        raise UserError(
+            f"arch {signature.arch!r} has a depth that is not 6n + 4: choose such as "
+            f"wrn-{6 * near + 4}-{name['width']} or wrn-{6 * near + 10}-{name['width']}"
+        )
+    network = WideResNet(
+        blocks,
+        int(name["width"]),
+        signature.channels,
+        signature.num_classes,
+        dropout=signature.dropout,
+        drop_path=signature.drop_path,
+    )
+    return fix_up(network, list(network.stages)) if signature.normaliser == "fixup" else network

@@ -1,0 +1,92 @@
+"""Signal propagation: how mean and variance of activations develop from block to block (Brock et al. 2021a §3)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from nofrost.models.classifier import Classifier
+from nofrost.models.mixture import BatchNorm, domain
+
+_CONTAINERS = nn.Sequential | nn.ModuleList
+
+
+@dataclass(frozen=True)
+class BlockSignal:
+    """The activations that leave a block.
+
+    Args:
+        name: of the block in the network.
+        squared_mean: mean over channels of the squared mean; it stays near 0 where no mean shift builds up.
+        variance: mean over channels of the variance.
+        expected_variance: what the block was built for, None where it does not say.
+    """
+
+    name: str
+    squared_mean: float
+    variance: float
+    expected_variance: float | None
+
+
+def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) -> tuple[BlockSignal, ...]:
+    """Return the signal behind each block of the network as it stands, on normal input of mean 0 and variance 1.
+
+    Batch norms use the statistics of the batch, as in the first step of a training (in a mixture those of the clean
+    branch); dropout and drop path are off. The model stays as it is: a copy is asked.
+
+    In a normaliser-free network each block adds α² to the variance and a transition starts anew from 1 + α², which our
+    own blocks declare as `expected_variance`. timm's NF-ResNets start with a gain of zero at the end of each branch, so
+    that nothing is added, and average-pool the shortcut of a transition, which loses variance: that of nf_resnet26
+    falls by two to four times from stage to stage. Brock et al. stride the shortcut's convolution instead, as ours do.
+
+    Args:
+        model: its signature gives size and channels of the input.
+        images: how many inputs.
+        seed: of the inputs.
+    """
+    network = copy.deepcopy(model).eval()
+    for module in network.modules():
+        module.training = isinstance(module, BatchNorm)
+    shape = (images, model.signature.channels, *model.signature.image_size)
+    like = next(model.parameters())
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype).to(like.device)
+    signals: list[BlockSignal] = []
+
+    def note(name: str, block: nn.Module, inputs: object, output: Tensor) -> None:
+        signals.append(_signal(name, output, getattr(block, "expected_variance", None)))
+
+    for name, block in _blocks(network.network):
+        block.register_forward_hook(partial(note, name))
+    with torch.no_grad(), domain(network, "clean"):
+        network.network(noise)
+    return tuple(signals)
+
+
+def _signal(name: str, output: Tensor, expected: float | None) -> BlockSignal:
+    channels = 1 if output.ndim != 3 else 2  # maps are [N, C, H, W], tokens [N, L, C]
+    variance, mean = torch.var_mean(output.transpose(0, channels).flatten(1), dim=1, correction=0)
+    return BlockSignal(name, mean.square().mean().item(), variance.mean().item(), expected)
+
+
+def _blocks(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the blocks: members of a sequence that hold several layers; of a plain network, its layers."""
+    blocks = list(_members(network))
+    yield from blocks or ((name, module) for name, module in network.named_modules() if _has_weight(module))
+
+
+def _members(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        several = sum(map(_has_weight, child.modules())) > 1
+        if isinstance(module, _CONTAINERS) and several and not isinstance(child, _CONTAINERS):
+            yield prefix + name, child
+        else:
+            yield from _members(child, f"{prefix}{name}.")
+
+
+def _has_weight(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d | nn.Linear)
