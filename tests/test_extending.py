@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from nofrost.attacks import create_attack
-from nofrost.config import ObjectiveSpec, load_recipe, load_study, load_suite
+from nofrost.config import AttackSpec, load_recipe, load_study, load_suite
 from nofrost.models import create_model
 
 PAGE = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -43,17 +43,33 @@ def test_a_suite_is_a_yaml_file(tmp_path: Path) -> None:
     assert suite.attacks["pgd-200"].steps == 200
 
 
-def test_an_objective_is_a_function() -> None:
-    from nofrost.train.objectives import Batch
-    from nofrost.train.objectives.base import Losses, count_correct, cross_entropy
+def test_an_objective_is_a_registered_dataclass(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import dataclass
 
-    names = {"Losses": Losses, "cross_entropy": cross_entropy, "count_correct": count_correct}
+    from nofrost.train import objectives
+    from nofrost.train.objectives import registry
+
+    monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
+    names = {name: getattr(objectives, name) for name in ("register", "Objective", "Losses", "count_correct")}
+    names |= {"dataclass": dataclass, "__name__": "page"}
     exec(compile(snippet("an objective"), "docs/architecture.md", "exec"), names)
     model = create_model("resnet8", normaliser="nf", num_classes=3, image_size=16, channels=1)
-    batch = Batch(torch.rand(4, 1, 16, 16), torch.tensor([0, 1, 2, 0]))
-    losses = names["clean_twice"](model, batch, ObjectiveSpec(name="clean-twice"), lambda: batch.images)  # type: ignore[operator]
+    batch = objectives.Batch(torch.rand(4, 1, 16, 16), torch.tensor([0, 1, 2, 0]), torch.arange(4))
+    adversary = objectives.Adversary(AttackSpec(), "linf", 8 / 255, 0)
+    (losses,) = objectives.create_objective("clean-twice").updates(model, batch, adversary, {})
     plain = torch.nn.functional.cross_entropy(model(batch.images), batch.labels)
     assert losses.loss.item() == pytest.approx(2 * plain.item(), rel=1e-5)
+
+
+def test_an_architecture_is_a_registered_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nofrost.models.architectures import registry
+
+    monkeypatch.setattr(registry, "_FAMILIES", list(registry._FAMILIES))
+    names = {"register": registry.register, "nn": torch.nn, "__name__": "page"}
+    exec(compile(snippet("an architecture"), "docs/architecture.md", "exec"), names)
+    model = create_model("two-layers", normaliser="gn", num_classes=3, image_size=8, channels=1)
+    assert any(isinstance(module, torch.nn.GroupNorm) for module in model.modules())
+    assert model(torch.rand(2, 1, 8, 8)).shape == (2, 3)
 
 
 def test_an_attack_is_a_registered_dataclass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, create_attack
+from nofrost.attacks import Attack, create_attack, settings
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.models import has_mixture
@@ -52,13 +52,21 @@ class Adversary:
     seed: int
     epochs_done: float = 0.0
 
+    def settings(self) -> dict[str, Any]:
+        """Return all settings of the attack, those of the threat and the seed among them."""
+        return {"norm": self.norm, "eps": self.eps, "seed": self.seed, **self.spec.settings()}
+
     def attack(self) -> Attack:
         """Return the attack."""
-        return create_attack(self.spec.name, norm=self.norm, eps=self.eps, seed=self.seed, **self.spec.settings())
+        return create_attack(self.spec.name, **self.settings())
 
-    def craft(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return adversarial images of the batch, made with the model as it stands, in evaluation mode."""
-        return self.attack()(model, batch.images, batch.labels, indices=batch.indices)
+    def craft(self, model: nn.Module, batch: Batch, attack: Attack | None = None) -> Tensor:
+        """Return adversarial images of the batch, made with the model as it stands, in evaluation mode.
+
+        Args:
+            attack: in place of the recipe's, for an objective that has its own.
+        """
+        return (attack or self.attack())(model, batch.images, batch.labels, indices=batch.indices)
 
 
 @dataclass
@@ -74,12 +82,24 @@ class Objective(ABC):
     """A training loss. Its fields are its settings; it keeps no state.
 
     Args:
-        label_smoothing: of the cross-entropy in training; attacks use the plain one.
+        label_smoothing: of the cross-entropy in training, from 0 to below 1; attacks use the plain one.
+
+    Attributes:
+        fixes: for an objective that makes its attack itself, with the steps of the recipe's ``pgd``: the settings that
+            it leaves no choice of. None: the recipe's attack is made, whichever it is.
+
+    Raises:
+        UserError: a setting is out of its range.
     """
 
     name: ClassVar[str]
+    fixes: ClassVar[Mapping[str, object] | None] = None
 
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if settings.number("label_smoothing", self.label_smoothing, minimum=0) >= 1:
+            raise UserError(f"label_smoothing is {self.label_smoothing}: it must be less than 1, such as 0.1")
 
     @property
     @abstractmethod
@@ -93,13 +113,23 @@ class Objective(ABC):
         return ()
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:
-        """Check that this objective can train `model` against `attack`.
+        """Check that this objective can train `model` against `attack`, and passes over no setting of that.
 
         Raises:
             UserError: it cannot; the sentence says what to change.
         """
         if has_mixture(model):
-            raise UserError(f"objective {self.name!r} cannot train mixture batch norm: use objective mbnat")
+            raise UserError(f"objective {self.name!r} cannot train mixture batch norm: use objective mbnat or alp")
+        if self.fixes is not None and attack.name != "pgd":
+            raise UserError(
+                f"objective {self.name!r} makes its own attack with settings of pgd: set attack.name to pgd"
+            )
+        for setting, value in (self.fixes or {}).items():
+            if getattr(attack, setting) not in (None, value):
+                raise UserError(
+                    f"objective {self.name!r} makes its own attack, which knows no attack.{setting} "
+                    f"{getattr(attack, setting)}: set it to {value}"
+                )
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:

@@ -21,7 +21,18 @@ class MixtureAdversarialTraining(StandardAdversarialTraining):
 
     With batching `joint` one forward pass carries both kinds and every mixture layer splits it, so that each parameter
     gets its gradient in one pass.
+
+    Raises:
+        UserError: a setting is out of its range, or leaves a branch without images.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.robust_weight < 1:
+            raise UserError(
+                "objective 'mbnat' trains a branch for each kind of image: set adversarial_weight between 0 and 1 and "
+                "clean_share above 0"
+            )
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:
         if not has_mixture(model):

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nofrost.attacks import settings
+from nofrost.config.study import AugmentationSpec
 from nofrost.errors import UserError
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
-from nofrost.train.objectives.views import logits_of
+from nofrost.train.objectives.views import BATCHINGS, logits_of
+
+_TERMS = ("clean", "augmented", "adversarial", *AugmentationSpec().methods)
 
 
 @register("multi-view")
@@ -22,10 +26,21 @@ class MultiView(Objective):
         terms: ``clean``, ``adversarial``, ``augmented`` (one of the recipe's augmentation sets, drawn per image) or the
             name of a set. 001 Eq. 2 has (clean, augmented, adversarial); its code a fourth term, one for each set.
         batching: ``joint`` or ``separate``, as in standard adversarial training.
+
+    Raises:
+        UserError: a term is unknown or named twice, there is none, or `batching` is unknown.
     """
 
     terms: tuple[str, ...] = ("clean", "augmented", "adversarial")
     batching: str = "separate"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.choice("batching", self.batching, BATCHINGS)
+        for term in self.terms:
+            settings.choice("term of objective 'multi-view'", term, _TERMS)
+        if not self.terms or len(set(self.terms)) < len(self.terms):
+            raise UserError(f"terms are {list(self.terms)}: name at least one kind of image, and each once")
 
     @property
     def robust_weight(self) -> float:

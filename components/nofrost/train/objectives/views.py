@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from nofrost.models import Domain, Joint, domain
 
+BATCHINGS = ("joint", "separate")
+
 
 def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: str) -> dict[str, Tensor]:
     """Return the logits of each kind of images.

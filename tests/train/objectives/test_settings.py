@@ -1,0 +1,100 @@
+"""Settings that make no sense, and models and attacks that an objective cannot use: one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nofrost.config import AttackSpec
+from nofrost.errors import UserError
+from nofrost.models import Classifier
+from nofrost.train.objectives import create_objective, objective_names
+
+MAKES_ITS_OWN_ATTACK = ("trades", "fat", "trades-fat", "fast", "free")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("stt", {}, r"unknown objective 'stt': .*mbnat"),
+        ("st", {"beta": 1.0}, r"unknown setting of objective 'st' 'beta'"),
+        ("st", {"label_smoothing": 1.0}, r"label_smoothing is 1\.0: it must be less than 1"),
+        ("st", {"label_smoothing": -0.1}, r"label_smoothing is -0\.1: it must be a number of at least 0"),
+        ("sat", {"adversarial_weight": 1.5}, r"adversarial_weight is 1\.5: it must be a number from 0 to 1"),
+        ("sat", {"batching": "both"}, r"unknown batching 'both': .*known are joint, separate"),
+        ("sat", {"clean_share": 2}, r"clean_share is 2: it must be a number from 0 to 1"),
+        ("sat", {"adversarial_weight": 0, "clean_share": 0}, r"leave no image to train on: raise one of them"),
+        ("mbnat", {"clean_share": 0}, r"'mbnat' trains a branch for each kind .* clean_share above 0"),
+        ("mbnat", {"adversarial_weight": 1}, r"'mbnat' trains a branch for each kind"),
+        ("mbnat", {"adversarial_weight": 0}, r"'mbnat' trains a branch for each kind"),
+        ("alp", {"clean_share": 0.5}, r"ALP without clean images has no pairs: leave clean_share at 1"),
+        ("alp", {"adversarial_weight": 1}, r"adversarial_weight 1 leaves out one kind: set it between 0 and 1"),
+        ("alp", {"adversarial_weight": 0}, r"adversarial_weight 0 leaves out one kind"),
+        ("alp", {"pairing_weight": -1}, r"pairing_weight is -1: it must be a number of at least 0"),
+        ("trades", {"beta": float("inf")}, r"beta is inf: it must be a number of at least 0"),
+        ("trades", {"batching": "none"}, r"unknown batching 'none'"),
+        ("fat", {"tau": -1}, r"tau is -1: it must be a whole number of at least 0"),
+        ("fat", {"tau": 0.5}, r"tau is 0\.5: it must be a whole number"),
+        ("fat", {"tau_milestones": (90, 50)}, r"tau_milestones are \[90, 50\]: write epochs that increase"),
+        ("trades-fat", {"tau_milestones": (50, 50)}, r"tau_milestones are \[50, 50\]"),
+        ("trades-fat", {"step_noise": -0.1}, r"step_noise is -0\.1: it must be a number of at least 0"),
+        ("trades-fat", {"beta": -1}, r"beta is -1"),
+        ("free", {"replays": 0}, r"replays is 0: it must be a whole number of at least 1"),
+        ("multi-view", {"terms": ()}, r"terms are \[\]: name at least one kind of image"),
+        ("multi-view", {"terms": ("clean", "clean")}, r"terms are \['clean', 'clean'\]: .* each once"),
+        ("multi-view", {"terms": ("clean", "tdaa")}, r"unknown term of objective 'multi-view' 'tdaa'"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_makes_no_sense_is_refused(name: str, settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        create_objective(name, **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", MAKES_ITS_OWN_ATTACK)
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"name": "apgd-ce"}, r"makes its own attack with settings of pgd: set attack\.name to pgd"),
+        ({"restarts": 2}, r"knows no attack\.restarts 2: set it to 1"),
+        ({"keep": "best"}, r"knows no attack\.keep best: set it to last"),
+    ],
+)
+def test_attack_settings_that_would_be_passed_over_are_refused(
+    name: str, settings: dict[str, Any], sentence: str, small: Callable[..., Classifier]
+) -> None:
+    with pytest.raises(UserError, match=rf"objective '{name}' .*{sentence}"):
+        create_objective(name).check(small("bn"), AttackSpec(**settings))
+
+
+@pytest.mark.parametrize("settings", [{"steps": 10}, {"eot": 2}])
+@pytest.mark.parametrize("name", ["fast", "free"])
+def test_one_step_is_all_that_fast_and_free_take(
+    name: str, settings: dict[str, Any], small: Callable[..., Classifier]
+) -> None:
+    (setting,) = settings
+    with pytest.raises(UserError, match=rf"objective '{name}' .*knows no attack\.{setting} .*: set it to 1"):
+        create_objective(name).check(small("bn"), AttackSpec(name="pgd", **settings))
+
+
+@pytest.mark.parametrize("name", objective_names())
+def test_what_fits_is_accepted(name: str, small: Callable[..., Classifier]) -> None:
+    spec = AttackSpec(name="pgd", steps=1, restarts=1, keep="last")
+    create_objective(name).check(small("mbn" if name == "mbnat" else "bn"), spec)
+    if name not in MAKES_ITS_OWN_ATTACK:
+        create_objective(name).check(small("mbn" if name == "mbnat" else "bn"), AttackSpec(name="apgd-ce", restarts=2))
+
+
+def test_mixture_batch_norm_is_the_only_normaliser_for_mbnat(small: Callable[..., Classifier]) -> None:
+    with pytest.raises(UserError, match=r"set model\.normaliser to mbn"):
+        create_objective("mbnat").check(small("bn"), AttackSpec())
+
+
+@pytest.mark.parametrize("name", sorted(set(objective_names()) - {"mbnat", "alp"}))
+def test_mixture_batch_norm_is_for_objectives_that_know_its_branches(
+    name: str, small: Callable[..., Classifier]
+) -> None:
+    with pytest.raises(UserError, match=rf"objective '{name}' cannot train mixture batch norm: use .* mbnat or alp"):
+        create_objective(name).check(small("mbn"), AttackSpec())
