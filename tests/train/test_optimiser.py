@@ -1,94 +1,161 @@
-"""Weight decay groups, adaptive clipping and schedules."""
+"""Roles of parameters, groups of the optimiser, and SGD itself."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
-from nofrost.config import OptimiserSpec, ScheduleSpec
-from nofrost.models import create_model
-from nofrost.train.optimiser import (
-    clip_adaptively,
-    clipped_parameters,
-    create_optimiser,
-    is_gain_or_bias,
-    lr_share,
-    threat_share,
+from nofrost.config import OptimiserSpec
+from nofrost.errors import UserError
+from nofrost.models import Classifier, create_model
+from nofrost.train.optimiser import create_optimiser, describe, gradient_scaler, roles, set_lr
+
+SMALL = {"num_classes": 10, "image_size": 16}
+
+
+@pytest.mark.parametrize("normaliser", ["bn", "mbn", "gn", "in", "ln"])
+def test_normalisers_have_gains_and_biases_and_other_layers_weights(normaliser: str) -> None:
+    bare = roles(create_model("resnet8", normaliser="none", **SMALL))
+    assert set(bare.values()) == {"weights", "biases"}
+    for name, role in roles(create_model("resnet8", normaliser=normaliser, **SMALL)).items():
+        kind = name.rpartition(".")[2]
+        assert role == (bare[name] if name in bare else {"weight": "gains", "bias": "biases"}[kind]), name
+
+
+@pytest.mark.parametrize(
+    ("arch", "normaliser"),
+    [("resnet8", "nf"), ("nf_resnet26", "nf"), ("dm_nfnet_f0", "nf"), ("resnet26", "bn"), ("convnext_atto", "bn")],
 )
-
-
-@pytest.mark.parametrize(("normaliser", "arch"), [("bn", "resnet8"), ("nf", "resnet8"), ("nf", "resnet26")])
-@pytest.mark.parametrize("extended", [False, True])
-def test_weight_decay_reaches_gains_and_biases_only_when_the_recipe_says_so(
-    normaliser: str, arch: str, extended: bool
-) -> None:
-    model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=32)
-    optimiser = create_optimiser(model, OptimiserSpec(weight_decay=0.01, decay_gains=extended, decay_biases=extended))
-    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
-    assert len(decays) == len(list(model.parameters()))
+def test_roles_agree_with_the_names_that_parameters_bear(arch: str, normaliser: str) -> None:
+    """These networks name them uniformly: gain, skipinit_gain and gamma (layer scale), and one weight per channel."""
+    with torch.device("meta"):
+        model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=64)
+    role_of = roles(model)
     for name, parameter in model.named_parameters():
-        single = name.endswith(("gain", "bias")) or parameter.ndim == 1
-        assert is_gain_or_bias(parameter) == single, name
-        assert decays[id(parameter)] == (0.01 if extended or not single else 0.0), name
+        if name.endswith("bias"):
+            assert role_of[name] == "biases", name
+        else:
+            gain = name.endswith(("gain", "gamma")) or parameter.ndim == 1
+            assert role_of[name] == ("gains" if gain else "weights"), name
 
 
-@pytest.mark.parametrize("arch", ["resnet8", "resnet26"])
-def test_adaptive_clipping_spares_gains_biases_and_the_last_layer(arch: str) -> None:
-    model = create_model(arch, normaliser="nf", num_classes=10, image_size=32)
-    clipped = {id(parameter) for parameter in clipped_parameters(model)}
-    names = {name for name, parameter in model.named_parameters() if id(parameter) in clipped}
-    assert names
-    assert all(
-        (name.endswith("weight") and "conv" in name) or "shortcut" in name or "downsample" in name for name in names
-    )
+def test_single_numbers_of_fixup_are_gains_and_biases_with_a_learning_rate_of_their_own() -> None:
+    model = create_model("cifar-resnet18-w8", normaliser="fixup", **SMALL)
+    singles = {name: parameter for name, parameter in model.named_parameters() if parameter.numel() == 1}
+    assert {roles(model)[name] for name in singles} == {"gains", "biases"}
+    assert all((roles(model)[name] == "gains") == (float(p.detach()) == 1) for name, p in singles.items())
+    optimiser = create_optimiser(model, OptimiserSpec(lr=0.2, weight_decay=5e-4, scalar_lr=0.1))
+    set_lr(optimiser, 0.05)
+    for group in optimiser.param_groups:
+        single = {parameter.numel() == 1 for parameter in group["params"]}
+        assert len(single) == 1
+        assert group["lr"] == pytest.approx(0.05 * (0.1 if single == {True} else 1))
 
 
-def test_a_gain_of_zero_stays_trainable_under_adaptive_clipping() -> None:
-    model = create_model("resnet26", normaliser="nf", num_classes=4, image_size=32)
-    gains = {n: p for n, p in model.named_parameters() if n.endswith("gain") and float(p.detach().abs().sum()) == 0}
-    assert gains
-    optimiser = create_optimiser(model, OptimiserSpec(lr=0.1, weight_decay=0))
-    loss = nn.functional.cross_entropy(model(torch.rand(8, 3, 32, 32)), torch.arange(8) % 4)
-    loss.backward()  # type: ignore[no-untyped-call]
-    before = {name: gain.grad.clone() for name, gain in gains.items() if gain.grad is not None}
-    clip_adaptively(clipped_parameters(model), 0.01, 1e-3)
-    optimiser.step()
-    for name, gain in gains.items():
-        assert torch.allclose(gain.detach(), -0.1 * before[name])
-
-
-def test_a_clipped_gradient_is_at_most_the_factor_times_the_filter() -> None:
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 5, 3)
-    convolution.weight.grad = torch.randn(5, 3, 3, 3) * torch.tensor([1e-6, 0.1, 1, 10, 100]).view(5, 1, 1, 1)
-    untouched = convolution.weight.grad[0].clone()
-    expected = copy.deepcopy(convolution)
-    expected.weight.grad = convolution.weight.grad.clone()
-    adaptive_clip_grad([expected.weight], clip_factor=0.02, eps=1e-3)  # timm's, an independent implementation
-    clip_adaptively([convolution.weight], 0.02, 1e-3)
-    assert torch.allclose(convolution.weight.grad, expected.weight.grad)
-    norms = convolution.weight.grad.flatten(1).norm(dim=1)
-    limits = 0.02 * convolution.weight.detach().flatten(1).norm(dim=1)
-    assert torch.all(norms <= limits * 1.001)
-    assert torch.equal(convolution.weight.grad[0], untouched)
-
-
-@pytest.mark.parametrize(
-    ("warmup", "done", "expected"),
-    [(0, 0, 1.0), (0, 5, 0.5), (0, 10, 0.0), (2, 0, 0.0), (2, 1, 0.5), (2, 2, 1.0), (2, 6, 0.5), (10, 10, 0.0)],
-)
-def test_the_learning_rate_rises_linearly_then_falls_along_a_cosine(
-    warmup: float, done: float, expected: float
+@pytest.mark.parametrize(("arch", "normaliser"), [("resnet8", "bn"), ("resnet8", "nf"), ("cifar-resnet18-w8", "fixup")])
+@pytest.mark.parametrize("gains", [False, True])
+@pytest.mark.parametrize("biases", [False, True])
+def test_weights_decay_and_gains_and_biases_only_where_the_recipe_says_so(
+    arch: str, normaliser: str, gains: bool, biases: bool
 ) -> None:
-    assert lr_share(ScheduleSpec(epochs=10, lr_warmup_epochs=warmup), done) == pytest.approx(expected, abs=1e-9)
+    model = create_model(arch, normaliser=normaliser, **SMALL).double()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    spec = OptimiserSpec(lr=0.1, momentum=0, weight_decay=0.01, decay_gains=gains, decay_biases=biases)
+    optimiser = create_optimiser(model, spec)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    decays = {"weights": True, "gains": gains, "biases": biases}
+    for name, parameter in model.named_parameters():
+        factor = 1 - 0.1 * 0.01 * decays[roles(model)[name]]
+        assert torch.allclose(parameter, factor * before[name], rtol=1e-12, atol=0), name
 
 
-@pytest.mark.parametrize(
-    ("warmup", "done", "expected"), [(0, 0, 1.0), (4, 0, 0.0), (4, 1, 0.25), (4, 4, 1.0), (4, 9, 1.0)]
-)
-def test_the_training_budget_rises_linearly_and_stays(warmup: float, done: float, expected: float) -> None:
-    assert threat_share(ScheduleSpec(epochs=10, threat_warmup_epochs=warmup), done) == pytest.approx(expected)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_steps_follow_the_formula_of_momentum(nesterov: bool) -> None:
+    """v = m v + g + d w; w = w - lr v, or w - lr (g + d w + m v) with Nesterov's look ahead."""
+    layer = nn.Linear(3, 2, bias=False).double()
+    weight, velocity = layer.weight.detach().clone(), torch.zeros(2, 3, dtype=torch.float64)
+    optimiser = create_optimiser(layer, OptimiserSpec(lr=0.3, momentum=0.9, nesterov=nesterov, weight_decay=0.05))
+    for step in range(4):
+        gradient = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
+        layer.weight.grad = gradient.clone()
+        optimiser.step()
+        slope = gradient + 0.05 * weight
+        velocity = 0.9 * velocity + slope
+        weight = weight - 0.3 * (slope + 0.9 * velocity if nesterov else velocity)
+    assert torch.allclose(layer.weight, weight, rtol=1e-12)
+
+
+def freeze_norms(model: Classifier) -> None:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".bn" not in name)
+
+
+@pytest.mark.parametrize("change", [freeze_norms, lambda model: None])
+def test_the_summary_counts_each_parameter_that_trains_once(change: Callable[[Classifier], None]) -> None:
+    model = create_model("resnet8", **SMALL)
+    change(model)
+    summary = describe(create_optimiser(model, OptimiserSpec(weight_decay=0.01)))
+    expected = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert sum(group["parameters"] for group in summary.values()) == expected
+    assert summary["weights"]["weight_decay"] == 0.01
+    assert summary["biases"] == {"parameters": summary["biases"]["parameters"], "weight_decay": 0.0, "lr_scale": 1.0}
+
+
+def test_momentum_survives_a_copy_of_the_state_so_that_a_training_goes_on_with_the_same_bits() -> None:
+    model = create_model("resnet8", normaliser="nf", **SMALL)
+    twin = copy.deepcopy(model)
+    spec = OptimiserSpec(lr=0.1, scalar_lr=0.5)
+    first, second = create_optimiser(model, spec), create_optimiser(twin, spec)
+    for step in range(4):
+        if step == 2:
+            second.load_state_dict(copy.deepcopy(first.state_dict()))
+            twin.load_state_dict(model.state_dict())
+        torch.manual_seed(step)
+        gradients = [torch.randn_like(parameter) for parameter in model.parameters()]
+        for network, optimiser in ((model, first), (twin, second)):
+            for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimiser.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gradients_are_scaled_for_float16_alone(precision: str) -> None:
+    scaler = gradient_scaler(precision, torch.device("cpu"))
+    layer = nn.Linear(3, 2)
+    optimiser = create_optimiser(layer, OptimiserSpec(lr=0.1, momentum=0, weight_decay=0))
+    before = layer.weight.detach().clone()
+    loss = layer(torch.ones(1, 3)).sum()
+    assert scaler.scale(loss) is loss
+    loss.backward()
+    scaler.unscale_(optimiser)
+    scaler.step(optimiser)
+    scaler.update()
+    assert torch.equal(layer.weight, before - 0.1)
+    assert scaler.state_dict() == {}
+
+
+def test_float16_without_a_gpu_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"float16 needs a CUDA GPU and this is cpu: set precision: bfloat16"):
+        gradient_scaler("float16", torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_an_update_whose_float16_gradients_overflow_is_left_out_and_the_next_is_taken() -> None:
+    scaler = gradient_scaler("float16", torch.device("cuda"))
+    layer = nn.Linear(3, 2).cuda()
+    optimiser = create_optimiser(layer, OptimiserSpec(lr=0.1, momentum=0, weight_decay=0))
+    before = layer.weight.detach().clone()
+    for factor, moved in ((float("inf"), 0.0), (1.0, 0.1)):
+        optimiser.zero_grad()
+        scaler.scale(layer(torch.ones(1, 3, device="cuda")).sum() * factor).backward()
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser)
+        scaler.update()
+        assert torch.allclose(layer.weight, before - moved)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Schema, Sparse
 
 Excluded = Literal["gains", "biases", "head"]
 
@@ -27,7 +28,7 @@ class Averaging(Schema):
     start_epoch: float = Field(default=0.0, ge=0)
 
 
-class OptimiserSpec(Schema):
+class OptimiserSpec(Sparse):
     """SGD. Weight decay is for weights; `decay_gains` and `decay_biases` extend it to scales and shifts of normalisers
     and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1)."""
 
@@ -48,7 +49,7 @@ class OptimiserSpec(Schema):
         return self
 
 
-class ScheduleSpec(Schema):
+class ScheduleSpec(Sparse):
     """Length of the training and the course of learning rate and budget; all lengths are in epochs.
 
     After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times
@@ -68,3 +69,27 @@ class ScheduleSpec(Schema):
     lr_warmup_epochs: float = Field(default=0.0, ge=0)
     threat_warmup_epochs: float = Field(default=0.0, ge=0)
     running_statistics_epochs: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _lasts_long_enough(self) -> ScheduleSpec:
+        for key in ("lr_warmup_epochs", "threat_warmup_epochs", "running_statistics_epochs"):
+            if (length := getattr(self, key)) > self.epochs:
+                raise ValueError(f"{key} {length:g} is longer than the {self.epochs} epochs: shorten it")
+        return self
+
+    @model_validator(mode="after")
+    def _marks_belong_to_the_shape(self) -> ScheduleSpec:
+        for key, shape in (("milestones", "step"), ("points", "piecewise-linear")):
+            marks = getattr(self, key)
+            if marks and self.shape != shape:
+                raise ValueError(f"{key} are for shape {shape}, not {self.shape}: leave them out")
+            if self.shape == shape and not marks:
+                raise ValueError(f"shape {shape} needs {key}: list them, or choose another shape")
+            epochs = [mark[0] if isinstance(mark, tuple) else mark for mark in marks]
+            if any(before >= after for before, after in pairwise(epochs)):
+                raise ValueError(f"{key} must be in the order of their epochs, each later than the one before")
+            if epochs and not 0 <= epochs[0] <= epochs[-1] <= self.epochs:
+                raise ValueError(f"{key} lie outside the {self.epochs} epochs of the training: move or remove them")
+        if any(share < 0 for _, share in self.points):
+            raise ValueError("points are (epoch, share of the peak): a share cannot be negative")
+        return self

@@ -1,67 +1,96 @@
-"""SGD with explicit weight-decay groups, adaptive gradient clipping, and the schedules of learning rate and budget."""
+"""SGD with weight decay by the role of a parameter."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from nofrost.config import OptimiserSpec, ScheduleSpec
-from nofrost.models import Classifier
+from nofrost.config import OptimiserSpec
+from nofrost.errors import UserError
+
+Role = Literal["weights", "gains", "biases"]
+LAYERS = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
+NORMALISERS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
-def is_gain_or_bias(parameter: torch.Tensor) -> bool:
-    """Return whether a parameter holds one value a channel. Gains of standardised convolutions are [C, 1, 1, 1]: a
-    rule on the number of dimensions would miss them."""
-    return parameter.ndim <= 1 or parameter.numel() == len(parameter)
+def roles(model: nn.Module) -> dict[str, Role]:
+    """Return what each parameter is for, by its name.
+
+    ``biases``: shifts of normalisers, biases of layers, Fixup's scalar biases. ``gains``: scales of normalisers, gains
+    of standardised convolutions ([C, 1, 1, 1]: a rule on the number of dimensions would miss them), Fixup's scales.
+    ``weights``: everything else.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name: _role(module, name, parameter)
+        for prefix, module in model.named_modules()
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+
+
+def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
+    if "bias" in name or name == "shift":
+        return "biases"
+    if isinstance(module, LAYERS) and name == "weight":
+        return "weights"
+    one_per_channel = parameter.ndim <= 1 or parameter.numel() == len(parameter)
+    return "gains" if one_per_channel or isinstance(module, NORMALISERS) else "weights"
 
 
 def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
-    """Return SGD over the parameters that require gradients, with weight decay on weights only unless the recipe
-    extends it to gains and biases."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights = [parameter for parameter in trained if not is_gain_or_bias(parameter)]
-    others = [parameter for parameter in trained if is_gain_or_bias(parameter)]
-    groups = [
-        {"params": weights, "weight_decay": spec.weight_decay},
-        {"params": others, "weight_decay": spec.weight_decay if spec.decay_gains and spec.decay_biases else 0.0},
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]], lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov
-    )
+    """Return SGD over the parameters that require gradients, grouped by role.
+
+    Weights decay; gains and biases only where the recipe says so. Single numbers (Fixup's) have groups of their own,
+    whose `lr_scale` is the recipe's `scalar_lr`. Each group bears its `name` and `lr_scale`; see :func:`set_lr`.
+    """
+    decays = {
+        "weights": spec.weight_decay,
+        "gains": spec.weight_decay if spec.decay_gains else 0.0,
+        "biases": spec.weight_decay if spec.decay_biases else 0.0,
+    }
+    groups: dict[str, dict[str, Any]] = {}
+    role_of = roles(model)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            single = parameter.numel() == 1
+            group = f"single {role_of[name]}" if single else role_of[name]
+            scale = spec.scalar_lr if single else 1.0
+            options = {"name": group, "params": [], "weight_decay": decays[role_of[name]], "lr_scale": scale}
+            groups.setdefault(group, options)["params"].append(parameter)
+    optimiser = torch.optim.SGD(groups.values(), lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
+    set_lr(optimiser, spec.lr)
+    return optimiser
 
 
-def clipped_parameters(model: Classifier) -> list[nn.Parameter]:
-    """Return the parameters that adaptive clipping applies to: neither gains, biases nor the last layer."""
-    last = {id(parameter) for parameter in model.network.get_classifier().parameters()}  # type: ignore[operator]
-    return [p for p in model.parameters() if id(p) not in last and not is_gain_or_bias(p)]
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of each group to `lr` times its `lr_scale`."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group["lr_scale"]
 
 
-def clip_adaptively(parameters: Iterable[nn.Parameter], factor: float, eps: float) -> None:
-    """Scale each filter's gradient so that its norm is at most `factor` times max(norm of the filter, `eps`) (Brock et
-    al. 2021b §4.1), in place."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            limit = factor * _filter_norms(parameter.detach()).clamp(min=eps)
-            norm = _filter_norms(parameter.grad)
-            parameter.grad.mul_((limit / norm.clamp(min=1e-12)).clamp(max=1))
+def describe(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, float]]:
+    """Return, by the name of its group, how many parameters it moves, with which weight decay and share of the rate."""
+    return {
+        group["name"]: {
+            "parameters": sum(parameter.numel() for parameter in group["params"]),
+            "weight_decay": group["weight_decay"],
+            "lr_scale": group["lr_scale"],
+        }
+        for group in optimiser.param_groups
+    }
 
 
-def _filter_norms(tensor: torch.Tensor) -> torch.Tensor:
-    norms: torch.Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)), keepdim=True)
-    return norms
+def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+    """Return what keeps small gradients from vanishing in float16; for other precisions it does nothing.
 
+    For each update: ``scaler.scale(loss).backward()``, then (over all processes) the mean of the gradients,
+    ``scaler.unscale_(optimiser)``, clipping, ``scaler.step(optimiser)``, which leaves out an update whose gradients
+    overflowed, and ``scaler.update()``. Its ``state_dict()`` belongs to the saved state.
 
-def lr_share(spec: ScheduleSpec, epochs_done: float) -> float:
-    """Return the learning rate after so many epochs as a share of its peak: a linear rise, then a cosine to zero."""
-    if epochs_done < spec.lr_warmup_epochs:
-        return epochs_done / spec.lr_warmup_epochs
-    rest = spec.epochs - spec.lr_warmup_epochs
-    return 0.5 * (1 + math.cos(math.pi * (epochs_done - spec.lr_warmup_epochs) / rest)) if rest > 0 else 0.0
-
-
-def threat_share(spec: ScheduleSpec, epochs_done: float) -> float:
-    """Return the training budget after so many epochs as a share of the recipe's: a linear rise, then constant."""
-    return min(1.0, epochs_done / spec.threat_warmup_epochs) if spec.threat_warmup_epochs else 1.0
+    Raises:
+        UserError: float16 on a device that is not a CUDA GPU.
+    """
+    if precision == "float16" and device.type != "cuda":
+        raise UserError(f"precision float16 needs a CUDA GPU and this is {device.type}: set precision: bfloat16")
+    return torch.amp.GradScaler("cuda", enabled=precision == "float16")

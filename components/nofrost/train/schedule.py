@@ -1,0 +1,57 @@
+"""The course of a training: learning rate, budget and batch statistics as functions of how far it has come."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from itertools import pairwise
+
+from nofrost.config import ScheduleSpec
+
+
+def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float:
+    """Return the learning rate of the step that comes next, as a share of the peak.
+
+    With ``per: step`` the shape is read in the middle of each step; with ``per: epoch`` at the beginning of each epoch,
+    as torch's schedulers are. The warm-up is read in the middle of either, so that nothing is lost to a rate of zero.
+
+    Args:
+        spec: the recipe's schedule.
+        epochs_done: at the beginning of the step, such as 2.5 halfway through the third epoch.
+        step: length of a step in epochs; without it, the share at that very moment.
+    """
+    by_epoch = spec.per == "epoch"
+    begin = float(math.floor(epochs_done)) if by_epoch else epochs_done
+    middle = begin + (0.5 if by_epoch else step / 2)
+    if begin < spec.lr_warmup_epochs:
+        return min(1.0, middle / spec.lr_warmup_epochs)
+    epoch = begin if by_epoch else middle
+    match spec.shape:
+        case "cosine":
+            rest = spec.epochs - spec.lr_warmup_epochs
+            return 0.5 * (1 + math.cos(math.pi * (epoch - spec.lr_warmup_epochs) / rest)) if rest else 1.0
+        case "step":
+            return float(spec.decay ** bisect_right(spec.milestones, epoch))
+        case "piecewise-linear":
+            return _interpolated(spec.points, epoch)
+        case "constant":
+            return 1.0
+
+
+def threat_share(spec: ScheduleSpec, epochs_done: float) -> float:
+    """Return the training budget after so many epochs as a share of the recipe's: a linear rise, then constant."""
+    return min(1.0, epochs_done / spec.threat_warmup_epochs) if spec.threat_warmup_epochs else 1.0
+
+
+def running_statistics(spec: ScheduleSpec, epochs_done: float) -> bool:
+    """Return whether batch norms use their running statistics by now (the last epochs of 004 §4.3)."""
+    return spec.running_statistics_epochs > 0 and epochs_done >= spec.epochs - spec.running_statistics_epochs
+
+
+def _interpolated(points: tuple[tuple[float, float], ...], epoch: float) -> float:
+    if epoch <= points[0][0]:
+        return points[0][1]
+    for (start, before), (end, after) in pairwise(points):
+        if epoch <= end:
+            return before + (after - before) * (epoch - start) / (end - start)
+    return points[-1][1]
