@@ -33,7 +33,7 @@ def fingerprints(out: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["st", "sat", "mbnat", "nofrost"])
 def test_every_recipe_of_the_study_trains_and_writes_what_it_promises(name: str, digits: Path, tmp_path: Path) -> None:
-    recipe = tiny(name, "schedule.epochs=1", "schedule.lr_warmup_epochs=0")
+    recipe = tiny(name, "schedule.epochs=1", "schedule.lr_warmup_epochs=0", "schedule.threat_warmup_epochs=0")
     metrics = train.run(digits, None, recipe, name, 0, tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").iterdir()}
     checkpoints = {f"{which}.{suffix}" for which in ("best", "last") for suffix in ("safetensors", "json")}
@@ -61,6 +61,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(digits: Pat
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
+import torch._dynamo  # which every first optimiser of a process loads, for seconds
 from nofrost import train
 from nofrost.config import load_recipe
 from nofrost.train import loop, stage, state
@@ -81,9 +82,13 @@ def kill_on_call(module, name, call, after):
 def start(moment):
     if moment == "in the first epoch":
         kill_on_call(loop.Training, "_step", 4, after=True)
-    elif moment == "between two saves inside an epoch":
+    elif moment.startswith("between two saves"):
         loop.SAVE_INTERVAL_S = 0.0
         kill_on_call(loop.Training, "_step", 5, after=False)
+    elif moment == "between two phases":
+        kill_on_call(loop, "Optimisation", 2, after=True)
+    elif moment == "in the first step of the second phase":
+        kill_on_call(loop.Training, "_step", 1, after=True)
     elif moment == "while the state is written":
         kill_on_call(state, "write_json", 1, after=False)
     elif moment == "after the best checkpoint, before the state":
@@ -109,15 +114,31 @@ MOMENTS = (
     "between two saves inside an epoch",
     "while the state is written",
     "after the best checkpoint, before the state",
+    "between two phases",
+    "in the first step of the second phase",
+    "between two saves inside the second phase",
     "after the last epoch",
     "while results are written",
     "before the folder appears",
 )
 
 
+PHASES = {
+    "natural": {"objective": {"name": "st"}, "schedule": {"epochs": 1, "lr_warmup_epochs": 0}},
+    "robust": {
+        "objective": {"name": "free", "replays": 2},  # whose perturbation outlives a batch
+        "attack": {"name": "pgd", "steps": 1, "step_size": None},
+        "optimiser": {"averaging": {"decay": 0.9}},
+        "schedule": {"epochs": 2, "lr_warmup_epochs": 0},
+        "trains": "bn",
+        "reinitialise": "all",
+    },
+}
+
+
 def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
-    recipe = tiny("sat", "model.dropout=0.2", "views.crop_padding=1")
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_json()))
+    recipe = tiny("sat", "model.dropout=0.2", "views.crop_padding=1", f"phases={json.dumps(PHASES)}")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_json(), sort_keys=False))
     train.run(digits, None, recipe, "sat", 0, tmp_path / "undisturbed")
     moments = json.dumps([*MOMENTS, "never"])
     command = [sys.executable, "-c", KILLED, moments, str(tmp_path / "recipe.yaml"), str(digits), str(tmp_path / "out")]
@@ -158,13 +179,17 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
         ("st", ["model.arch=resnet9"], "unknown arch 'resnet9'"),
         ("st", ["objective.name=stt"], "unknown objective 'stt'"),
         ("sat", ["attack.name=pdg"], "unknown attack 'pdg'"),
-        ("sat", ["attack.name=fgsm"], "setting of attack 'fgsm'"),
+        ("sat", ["attack.name=fgsm", "attack.steps=2"], "setting of attack 'fgsm'"),
         ("sat", ["objective.name=mbnat"], "set model.normaliser to mbn"),
         ("mbnat", ["objective.name=sat"], "cannot train mixture batch norm"),
         ("sat", ["views.augmentation_sets=[tda]"], "with --augmentation"),
-        ("sat", ["objective.name=multi-view"], "belong together"),
+        ("sat", ["objective.name=multi-view"], "views.augmentation_sets has none"),
+        ("sat", ["model.weights=nowhere.safetensors"], "nowhere.safetensors is missing"),
+        ("sat", ["model.arch=mlp-1-8", "views.image_size=8"], "does not take images of 8 x 8 pixels"),
+        ("st", ["selection.guard=0.2"], "selection.guard watches attacked accuracy"),
         ("st", ["schedule.batch_size=1000"], "schedule.batch_size 1000 is larger"),
         ("st", ["optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),
+        ("sat", ["optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),  # met by the attack
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_sentence(
@@ -189,7 +214,7 @@ def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Pa
     from nofrost import augment
     from nofrost.config import AugmentationSpec
 
-    recipe = tiny("nofrost", "objective.name=multi-view", "views.augmentation_sets=[tda]", "schedule.epochs=1")
+    recipe = tiny("sat", "objective.name=multi-view", "views.augmentation_sets=[tda]", "schedule.epochs=1")
     with pytest.raises(UserError, match="--augmentation"):
         train.run(digits, None, recipe, "nofrost-star", 0, tmp_path / "out")
     augment.run(digits, AugmentationSpec(methods=("tda",)), tmp_path / "augmentation")

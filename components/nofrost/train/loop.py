@@ -1,151 +1,199 @@
-"""The training loop: steps, epochs, selection, saved state."""
+"""The training loop: phases, epochs, selection, saved state."""
 
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from nofrost.config import Recipe
+from nofrost.attacks.classifier import NotFiniteError
 from nofrost.data import Split
-from nofrost.errors import StoppedError, UserError
-from nofrost.models import Classifier, save_checkpoint
+from nofrost.errors import StoppedError
+from nofrost.models import Classifier, fitting_threads, save_checkpoint
 from nofrost.telemetry import Progress, progress
-from nofrost.train.batches import TrainingImages, derive_seed
-from nofrost.train.objectives import Adversary, Batch, create_objective
-from nofrost.train.optimiser import clip_adaptively, clipped_parameters, create_optimiser, lr_share, threat_share
-from nofrost.train.selection import select
+from nofrost.train import curves
+from nofrost.train.batches import derive_seed
+from nofrost.train.distributed import World
+from nofrost.train.failures import check_finite, memory_suffices
+from nofrost.train.objectives import Batch
+from nofrost.train.overfitting import collapsed, stopped_early
+from nofrost.train.partial import training_mode
+from nofrost.train.phase import Optimisation, Phase, part_of
+from nofrost.train.schedule import running_statistics
+from nofrost.train.selection import Selection, select
 from nofrost.train.state import State, load_state, save_state
+from nofrost.train.stopping import stop_requested
+from nofrost.train.witness import witnessing
 
-VIEWS = ("clean", "augmented", "adversarial")
 SAVE_INTERVAL_S = 300.0  # between two saves inside an epoch; every epoch's end is saved as well
+SELECTED_TOGETHER = 64  # images at least; a batch as large as that of training has its memory already
+STEPS_TOGETHER = 16  # that several processes make before they ask one another whether to save or to stop
 
 
 @dataclass
 class Training:
-    """One run: a model trained by a recipe, with its state in `folder`."""
+    """One run: a model trained phase after phase.
+
+    The best checkpoint is that of the best epoch of the last phase; while an earlier phase lasts, of that one.
+
+    Attributes:
+        model: on its device; goes from phase to phase as it is.
+        phases: in order.
+        seed: of everything random.
+        selection: the split that the best checkpoint is chosen on.
+        world: the processes that train together.
+        optimisation: of the phase that :meth:`run` is in or ended with.
+        folder: of its state and checkpoints, which only the first process writes.
+    """
 
     model: Classifier
-    recipe: Recipe
+    phases: Sequence[Phase]
     seed: int
-    images: TrainingImages
     selection: Split
-    device: torch.device
-    folder: Path
+    world: World
+    optimisation: Optimisation = field(init=False)
+    folder: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.objective = create_objective(self.recipe.objective.name, **self.recipe.objective.settings())
-        self.optimiser = create_optimiser(self.model, self.recipe.optimiser)
-        self.clipped = clipped_parameters(self.model) if self.recipe.optimiser.adaptive_clipping else []
+    @property
+    def device(self) -> torch.device:
+        """Where the model is trained."""
+        return self.model.mean.device
 
-    def run(self, title: str) -> State:
-        """Train to the end, from the saved state if there is one, and return the final state.
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def run(self, title: str, folder: Path) -> State:
+        """Train to the end, from the state saved in `folder` if there is one, and return the final state.
 
         Raises:
             StoppedError: SIGTERM came; the state is saved.
-            UserError: the loss is no longer a finite number.
+            UserError: the loss is no longer a finite number, or memory does not suffice; what was saved stays.
         """
-        state = load_state(self.folder, self.model, self.optimiser) or State()
-        steps = self.images.steps
-        total, done = self.recipe.schedule.epochs * steps, state.epoch * steps + state.step
-        with progress(title, total, done) as bar, _sigterm() as stopped:
-            while state.epoch < self.recipe.schedule.epochs:
-                self._epoch(state, bar, stopped)
+        self.folder = folder
+        state = self._resume()
+        steps = [phase.epochs * phase.images.steps for phase in self.phases]
+        done = sum(steps[: state.phase]) + state.epoch * self.phases[state.phase].images.steps + state.step
+        shown = progress(title, sum(steps), done) if self.world.leads else nullcontext()
+        with shown as bar, stop_requested() as stopped:
+            while True:
+                self._finish_phase(state, bar, stopped)
+                if state.phase + 1 == len(self.phases) or self.stopped_early(state):
+                    return state
+                state.phase, state.epoch = state.phase + 1, 0
+                self._begin_phase(state, begun=False)
+
+    def stopped_early(self, state: State) -> dict[str, Any] | None:
+        """Return why the guard ends the training where it stands; None when it does not."""
+        guard = self.phases[state.phase].recipe.selection.guard
+        return stopped_early(state.curves, guard, self.epochs) if state.curves else None
+
+    def _resume(self) -> State:
+        saved = load_state(self.folder)
+        if saved is None:
+            self._begin_phase(state := State(), begun=False)
+            return state
+        state, tensors = saved
+        self.model.load_state_dict(part_of(tensors, "model"))
+        self._begin_phase(state, begun=True)
+        self.optimisation.load(tensors)
         return state
 
-    def _epoch(self, state: State, bar: Progress, stopped: threading.Event) -> None:
-        number = state.epoch + 1
-        since = time.monotonic()
+    def _begin_phase(self, state: State, *, begun: bool) -> None:
+        self.optimisation = Optimisation(self.model, self.phases[state.phase], self.seed, self.world, begun=begun)
+
+    def _finish_phase(self, state: State, bar: Progress | None, stopped: threading.Event) -> None:
+        phase = self.phases[state.phase]
+        threads = fitting_threads(self.device, phase.images.batch_pixels)
+        with threads, memory_suffices(phase.images.images_per_rank):
+            while state.epoch < phase.epochs and not self.stopped_early(state):
+                try:
+                    self._epoch(state, phase, bar, stopped)
+                except NotFiniteError:  # an attack met it first, and cannot say what to do
+                    self._check_finite(state, math.nan)
+
+    def _epoch(self, state: State, phase: Phase, bar: Progress | None, stopped: threading.Event) -> None:
+        since, number = time.monotonic(), state.epochs + 1
+        # what was saved is of all processes: the first goes on from it, the others from zero
         sums = {
-            name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in state.sums.items()
+            name: torch.tensor(value if self.world.leads else 0.0, dtype=torch.float64, device=self.device)
+            for name, value in state.sums.items()
         }
-        self.model.train()
-        for tensors in self.images.epoch(self.seed, state.epoch, state.step):
-            for name, value in self._step(state, tensors).items():
+        training_mode(self.model, running_statistics(phase.recipe.schedule, state.epoch))
+        for batch in phase.images.epoch(self.seed, state.epochs, state.step):
+            for name, value in self._step(state, phase, batch).items():
                 sums[name] = sums.get(name, 0) + value.double()
             state.step += 1
-            bar.advance(1, f"epoch {number}/{self.recipe.schedule.epochs}")
-            if stopped.is_set() or time.monotonic() - since > SAVE_INTERVAL_S:
-                state.sums = {name: float(value) for name, value in sums.items()}
-                since = self._save(state, since)
-            if stopped.is_set():
-                raise StoppedError(f"stopped in epoch {number} after saving: the same command goes on from there")
-        state.sums = {name: float(value) for name, value in sums.items()}
-        self._finish_epoch(state, number)
+            if bar:
+                bar.advance(1, f"epoch {number}/{self.epochs}")
+            if self.world.size == 1 or state.step % STEPS_TOGETHER == 0 or state.step == phase.images.steps:
+                stop = self.world.any(stopped.is_set())
+                if stop or self.world.any(time.monotonic() - since > SAVE_INTERVAL_S):
+                    self._add_up(state, phase, sums)
+                    since = self._save(state, since)
+                if stop:
+                    raise StoppedError(f"stopped in epoch {number} after saving: the same command goes on from there")
+        self._add_up(state, phase, sums)
+        self._finish_epoch(state, phase)
         self._save(state, since)
 
-    def _step(self, state: State, tensors: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
-        images, labels, indices, *augmented = (part.to(self.device, non_blocking=True) for part in tensors)
-        epochs_done = state.epoch + state.step / self.images.steps
-        torch.manual_seed(derive_seed(self.seed, "step", state.epoch, state.step))
-        batch = Batch(images, labels, indices, {"augmented": augmented[0]} if augmented else {})
-        seen: dict[str, torch.Tensor] = {}
-        for losses in self.objective.updates(self.model, batch, self._adversary(state, epochs_done), {}):
-            self.optimiser.zero_grad()
-            losses.loss.backward()  # type: ignore[no-untyped-call]
-            if clipping := self.recipe.optimiser.adaptive_clipping:
-                clip_adaptively(self.clipped, clipping.factor, clipping.eps)
-            for group in self.optimiser.param_groups:
-                share = lr_share(self.recipe.schedule, epochs_done + 1 / self.images.steps)
-                group["lr"] = self.recipe.optimiser.lr * share
-            self.optimiser.step()
-            seen = {"loss": losses.loss.detach(), **losses.correct}
+    def _step(self, state: State, phase: Phase, batch: Batch) -> dict[str, Tensor]:
+        place, steps_done = (state.epochs, state.step), state.epoch * phase.images.steps + state.step
+        torch.manual_seed(derive_seed(self.seed, "step", *place, *([self.world.rank] if self.world.rank else [])))
+        adversary = phase.adversary(derive_seed(self.seed, "attack", *place), steps_done / phase.images.steps)
+        if steps_done > (phase.eps(0.0) == 0):  # while the budget is still zero the first step shows no attack
+            return self.optimisation.step(batch, adversary)
+        with witnessing(self.model) as witness:
+            seen = self.optimisation.step(batch, adversary, witness)
+        state.steps[phase.name] = self.optimisation.describe(witness)
         return seen
 
-    def _adversary(self, state: State, epochs_done: float) -> Adversary:
-        threat = self.recipe.threat
-        eps = float(threat.eps) * threat_share(self.recipe.schedule, epochs_done)
-        seed = derive_seed(self.seed, "attack", state.epoch, state.step)
-        return Adversary(self.recipe.attack, threat.norm, eps, seed, epochs_done)
+    def _add_up(self, state: State, phase: Phase, sums: dict[str, Tensor]) -> None:
+        """Put the sums of all processes into the state, which is not to be saved if they or the model are NaN."""
+        state.sums = {name: float(value) for name, value in self.world.total(sums).items()}
+        self.world.agree(lambda: self._check_finite(state, curves.mean_loss(state, phase, self.world.size)))
 
-    def _finish_epoch(self, state: State, number: int) -> None:
-        loss = state.sums["loss"] / self.images.steps
-        if not math.isfinite(loss):
-            raise UserError(f"the loss became {loss} in epoch {number}: lower optimiser.lr, or set adaptive_clipping")
-        seen = self.images.steps * self.images.batch_size
-        schedule = self.recipe.schedule
-        row = {
-            "epoch": number,
-            "loss": loss,
-            "lr": self.recipe.optimiser.lr * lr_share(schedule, number - 1 / self.images.steps),
-            "eps": float(self.recipe.threat.eps) * threat_share(schedule, number),
-            **{f"train_{kind}": state.sums[kind] / seen if kind in state.sums else None for kind in VIEWS},
-            "selection_clean": None,
-            "selection_attacked": None,
-        }
-        if number % self.recipe.selection.every_epochs == 0 or number == schedule.epochs:
-            measured = select(self.model, self.selection, self.recipe, self.objective.robust_weight, self.device)
-            row["selection_clean"] = measured.clean.accuracy
-            row["selection_attacked"] = measured.attacked.accuracy if measured.attacked else None
-            if measured.score >= state.best.get("score", 0.0):
-                state.best = {"epoch": number, **measured.as_json()}
-                about = {"seed": self.seed, **state.best}
-                save_checkpoint(self.folder / f"best-{number:05d}.safetensors", self.model, about)
-        state.curves.append(row)
+    def _check_finite(self, state: State, loss: float) -> None:
+        finite = torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all()
+        best = self.folder / state.best_checkpoint if state.best_checkpoint else None
+        check_finite(loss if finite else math.nan, state.epochs + 1, best)
+
+    def _finish_epoch(self, state: State, phase: Phase) -> None:
+        number, spec = state.epoch + 1, phase.recipe.selection
+        with self.optimisation.deployed():
+            measured = None
+            if number % spec.every_epochs == 0 or number == phase.epochs:
+                measured = self._select(phase)
+            state.curves.append(curves.row(state, phase, self.world.size, measured))
+            if measured and self._is_best(state, phase, measured):
+                state.best = {"epoch": state.epochs, "phase": phase.name, **measured.as_json()}
+                if self.world.leads and state.best_checkpoint:
+                    about = {"seed": self.seed, **state.best}
+                    save_checkpoint(self.folder / state.best_checkpoint, self.model, about)
         state.epoch, state.step, state.sums = number, 0, {}
 
+    def _select(self, phase: Phase) -> Selection:
+        size = max(SELECTED_TOGETHER, phase.images.images_per_rank)
+        return select(self.model, self.selection, phase.recipe, phase.objective.robust_weight, size, self.world)
+
+    def _is_best(self, state: State, phase: Phase, measured: Selection) -> bool:
+        if state.best.get("phase") != phase.name:
+            return True
+        return measured.score >= state.best["score"] and not collapsed(state.curves, phase.recipe.selection.guard)
+
     def _save(self, state: State, since: float) -> float:
+        tensors = self.optimisation.tensors()
         now = time.monotonic()
         state.seconds += now - since
-        save_state(self.folder, state, self.model, self.optimiser)
+        if self.world.leads:
+            save_state(self.folder, state, tensors)
         return now
-
-
-@contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGTERM, before)

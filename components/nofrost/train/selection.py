@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nofrost.attacks import create_attack
 from nofrost.config import Recipe
 from nofrost.data import Split
 from nofrost.models import Classifier
 from nofrost.statistics import Proportion
-
-BATCH_SIZE = 512
+from nofrost.train.distributed import World
 
 
 @dataclass(frozen=True)
@@ -30,31 +30,36 @@ class Selection:
         return {"clean": self.clean.as_json(), "attacked": attacked, "score": self.score}
 
 
-def select(model: Classifier, split: Split, recipe: Recipe, robust_weight: float, device: torch.device) -> Selection:
-    """Return the accuracies of `model` in evaluation mode. A mixture-BN model answers as deployed.
+def select(
+    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, world: World
+) -> Selection:
+    """Return the accuracies of `model` in evaluation mode and float32. A mixture-BN model answers as deployed.
 
     The score averages clean and attacked accuracy with the λ of the objective, so that the best checkpoint is best at
-    what the recipe trains for.
+    what the recipe trains for. Each process of `world` measures every n-th image, `batch_size` at once; all return the
+    same.
     """
     spec = recipe.selection.attack
     attack = create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
-    clean = attacked = 0
+    device = model.mean.device
+    counts = {name: torch.zeros((), dtype=torch.int64, device=device) for name in ("clean", "attacked")}
     model.eval()
-    for start in range(0, len(split), BATCH_SIZE):
-        images, labels, indices = (part.to(device) for part in split.batch(slice(start, start + BATCH_SIZE)))
+    for first in range(world.rank, len(split), batch_size * world.size):
+        rows = slice(first, first + batch_size * world.size, world.size)
+        images, labels, indices = (part.to(device) for part in split.batch(rows))
         right = _correct(model, images, labels)
-        clean += int(right.sum())
+        counts["clean"] += right.sum()
         if robust_weight > 0 and bool(right.any()):
             adversarial = attack(model, images[right], labels[right], indices=indices[right])
-            attacked += int(_correct(model, adversarial, labels[right]).sum())
-    total = len(split)
+            counts["attacked"] += _correct(model, adversarial, labels[right]).sum()
+    found = {name: Proportion(int(count), len(split)) for name, count in world.total(counts).items()}
     if robust_weight == 0:
-        return Selection(Proportion(clean, total), None, clean / total)
-    score = (1 - robust_weight) * clean / total + robust_weight * attacked / total
-    return Selection(Proportion(clean, total), Proportion(attacked, total), score)
+        return Selection(found["clean"], None, found["clean"].accuracy)
+    score = (1 - robust_weight) * found["clean"].accuracy + robust_weight * found["attacked"].accuracy
+    return Selection(found["clean"], found["attacked"], score)
 
 
 @torch.inference_mode()
-def _correct(model: Classifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    right: torch.Tensor = model(images).argmax(1) == labels
+def _correct(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+    right: Tensor = model(images).argmax(1) == labels
     return right

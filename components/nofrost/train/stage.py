@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
-from nofrost.attacks import create_attack
 from nofrost.config import Recipe
-from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
-from nofrost.errors import UserError
+from nofrost.data import read_split
 from nofrost.files import write_json, write_text
-from nofrost.models import (
-    Classifier,
-    create_model,
-    default_device,
-    device_name,
-    fitting_threads,
-    save_checkpoint,
-)
+from nofrost.models import device_name, save_checkpoint
 from nofrost.stage import record, stage_output
-from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.train import curves
+from nofrost.train.distributed import World, joined
+from nofrost.train.failures import memory_suffices
 from nofrost.train.loop import Training
-from nofrost.train.objectives import create_objective
+from nofrost.train.overfitting import diagnose
+from nofrost.train.setup import check_phases, input_checksums, new_model, phases_of
 from nofrost.train.state import State, remove_state
 
 
-def run(dataset: Path, augmentation: Path | None, recipe: Recipe, name: str, seed: int, out: Path) -> dict[str, Any]:
+def run(
+    dataset: Path,
+    augmentation: Path | None,
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    out: Path,
+    weights: Path | None = None,
+) -> dict[str, Any]:
     """Train one recipe with one seed and write checkpoints, curves and metrics to `out`.
 
     Killed at any moment and started again with the same arguments, it goes on from the last save and, on the CPU,
-    ends with the same bits.
+    ends with the same bits. Started by torchrun, the processes share every batch and the first one writes.
 
     Args:
         dataset: output of prepare; trained on its train split, chosen on its selection split, test left alone.
@@ -42,82 +45,96 @@ def run(dataset: Path, augmentation: Path | None, recipe: Recipe, name: str, see
         name: of the recipe, for the record.
         seed: of everything random.
         out: holds ``best.safetensors``, ``last.safetensors`` (each with a ``.json``), ``curves.json``, ``curves.csv``,
-            ``metrics.json``, ``timing.json`` and ``record.json``.
+            ``metrics.json``, ``timing.json`` and ``record.json``. The best is that of the last phase. Both checkpoints
+            hold the weight average where the recipe has one.
+        weights: pre-trained ones, a file or the output of a training; by default what the recipe names as a path.
 
     Raises:
-        UserError: recipe and dataset do not fit, or the loss is no longer a number.
+        UserError: recipe, dataset and weights do not fit, memory does not suffice, or the loss is no longer a number;
+            a checkpoint from before stays beside `out`.
         StoppedError: SIGTERM came; the state is saved beside `out`.
+        RunFailedError: another process of the training has ended.
     """
-    inputs = {"dataset": checksum(dataset)}
-    augmented = []
-    if recipe.views.augmentation_sets:
-        if augmentation is None:
-            raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")
-        inputs["augmentation"] = augmentation_checksum(augmentation)
-        sets = recipe.views.augmentation_sets
-        augmented = [read_augmentation_set(augmentation, method, dataset=inputs["dataset"]) for method in sets]
-    images = TrainingImages(
-        read_split(dataset, "train", verify=True), tuple(augmented), recipe.views, recipe.schedule.batch_size
-    )
-    fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
-    with torch.random.fork_rng():
-        model = _new_model(dataset, recipe, seed)
-        with stage_output(out, fingerprint=fingerprint, resumable=True) as folder:
-            device = default_device()
+    source = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
+    with joined() as world, _own_random_numbers(), memory_suffices(recipe.schedule.batch_size):
+
+        def prepared() -> tuple[dict[str, str], Training]:
+            inputs = input_checksums(recipe, dataset, augmentation, source)
+            phases = phases_of(recipe, name, dataset, augmentation, world)
+            model = new_model(recipe, dataset, source, seed)
+            check_phases(model, phases, seed, world)
             selection = read_split(dataset, "selection", verify=True)
-            training = Training(model.to(device), recipe, seed, images, selection, device, folder)
-            with fitting_threads(device, images.batch_pixels):
-                state = training.run(f"train {name}, seed {seed}")
-                return _finish(folder, training, state, name, inputs)
+            return inputs, Training(model, phases, seed, selection, world)
+
+        inputs, training = world.agree(prepared)
+        fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
+        with _output(out, fingerprint, world) as folder:
+            with world.speaking_up():
+                state = training.run(f"train {name}, seed {seed}", folder)
+            metrics = _metrics(training, state, name)
+            if world.leads:
+                _write(folder, training, state, metrics)
+                made = record(
+                    "train",
+                    config=recipe.as_json(),
+                    inputs=inputs,
+                    seeds={"seed": seed},
+                    libraries=("torch", "torchvision", "timm", "numpy"),
+                )
+                write_json(folder / "record.json", {**made, "device": training.device.type, "steps": state.steps})
+                remove_state(folder)
+            return metrics
 
 
-def _new_model(dataset: Path, recipe: Recipe, seed: int) -> Classifier:
-    manifest = read_manifest(dataset)
-    torch.manual_seed(derive_seed(seed, "weights"))
-    spec = recipe.model
-    model = create_model(
-        spec.arch,
-        normaliser=spec.normaliser,
-        num_classes=len(manifest.classes),
-        image_size=manifest.image_size,
-        channels=manifest.channels,
-        mean=manifest.mean,
-        std=manifest.std,
-        dropout=spec.dropout,
-        drop_path=spec.drop_path,
-        mixture_weight=spec.mixture_weight,
-        classes=manifest.classes,
-    )
-    _check(recipe, model)
-    return model
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        yield
 
 
-def _check(recipe: Recipe, model: Classifier) -> None:
-    objective = create_objective(recipe.objective.name, **recipe.objective.settings())
-    for spec in (recipe.attack, recipe.selection.attack):
-        create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
-    objective.check(model, recipe.attack)
-    if bool(objective.augmented_views) != bool(recipe.views.augmentation_sets):
-        raise UserError("views.augmentation_sets and objective multi-view belong together: set both or neither")
+@contextmanager
+def _output(out: Path, fingerprint: Mapping[str, Any], world: World) -> Iterator[Path]:
+    """Yield the folder that the first process makes, in all of them: the others read there."""
+    with ExitStack() as stack:
+        output = stage_output(out, fingerprint=fingerprint, resumable=True)
+        folder = [world.agree(lambda: stack.enter_context(output) if world.leads else None)]
+        if world.size > 1:
+            with world.together():
+                distributed.broadcast_object_list(folder)
+        assert folder[0] is not None
+        yield folder[0]
 
 
-def _finish(folder: Path, training: Training, state: State, name: str, inputs: dict[str, str]) -> dict[str, Any]:
-    recipe, best = training.recipe, state.best
-    save_checkpoint(folder / "last.safetensors", training.model, {"seed": training.seed, "epoch": state.epoch})
-    for suffix in ("safetensors", "json"):
-        chosen = folder / f"best-{best['epoch']:05d}.{suffix}"
-        if chosen.exists():  # not so when a kill came after this line of an earlier run
-            chosen.replace(folder / f"best.{suffix}")
-    images = recipe.schedule.epochs * training.images.steps * recipe.schedule.batch_size
-    metrics = {
+def _metrics(training: Training, state: State, name: str) -> dict[str, Any]:
+    best, trained = state.best, {phase: step["trained_parameters"] for phase, step in state.steps.items()}
+    return {
         "recipe": name,
         "seed": training.seed,
         "parameters": sum(parameter.numel() for parameter in training.model.parameters()),
-        "epochs": state.epoch,
+        "trained_parameters": training.optimisation.partial.trained,
+        "phases": {
+            phase: {"epochs": sum(row["phase"] == phase for row in state.curves), "trained_parameters": count}
+            for phase, count in trained.items()
+        },
+        "epochs": state.epochs,
         "best_epoch": best["epoch"],
         "selection": {key: best[key] for key in ("clean", "attacked", "score")},
-        "training_images": len(training.images.split),
+        "training_images": len(training.phases[0].images.split),
+        "overfitting": diagnose(state.curves, len(training.selection)),
+        "stopped_early": training.stopped_early(state),
     }
+
+
+def _write(folder: Path, training: Training, state: State, metrics: dict[str, Any]) -> None:
+    with training.optimisation.deployed():
+        save_checkpoint(folder / "last.safetensors", training.model, {"seed": training.seed, "epoch": state.epochs})
+    for suffix in ("safetensors", "json"):
+        chosen = (folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
+        if chosen.exists():  # not so when a kill came after this line of an earlier run
+            chosen.replace(folder / f"best.{suffix}")
+    epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in training.phases}
+    images = sum(epoch_images[row["phase"]] for row in state.curves)
     timing = {
         "seconds": state.seconds,
         "images_per_second": images / state.seconds,
@@ -126,22 +143,4 @@ def _finish(folder: Path, training: Training, state: State, name: str, inputs: d
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "timing.json", timing)
     write_json(folder / "curves.json", state.curves)
-    write_text(folder / "curves.csv", _csv(state.curves))
-    made = record(
-        "train",
-        config=recipe.as_json(),
-        inputs=inputs,
-        seeds={"seed": training.seed},
-        libraries=("torch", "torchvision", "timm", "numpy"),
-    )
-    write_json(folder / "record.json", {**made, "device": training.device.type})
-    remove_state(folder)
-    return metrics
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    write_text(folder / "curves.csv", curves.as_csv(state.curves))

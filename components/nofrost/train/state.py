@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from nofrost.files import read_json, write_bytes, write_json
-from nofrost.models import Classifier
 
 POINTER = "state.json"
 
 
 @dataclass
 class State:
-    """Where a training stands: `epoch` and `step` to do next, sums of the current epoch, and what was measured.
+    """Where a training stands.
 
-    `sums` holds loss and right answers of the epoch so far; `best` the epoch, score and measurements of the best
-    checkpoint so far (its weights lie in ``best-<epoch>.safetensors``).
+    Attributes:
+        phase: its number, from 0.
+        epoch: epochs of the phase that are done.
+        step: steps of the next epoch that are done.
+        seconds: spent so far, by all runs of the training together.
+        sums: of loss and right answers in the epoch so far, over all processes.
+        curves: a row for each finished epoch of all phases.
+        best: epoch, phase, score and measurements of the best checkpoint so far; its weights lie in
+            ``best-<epoch>.safetensors``.
+        steps: what one step of each phase did, by the phase's name.
     """
 
+    phase: int = 0
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Finished epochs of all phases."""
+        return len(self.curves)
+
+    @property
+    def best_checkpoint(self) -> str | None:
+        """Name of the file with the best weights so far, None while there are none."""
+        return f"best-{self.best['epoch']:05d}.safetensors" if self.best else None
 
 
-def save_state(folder: Path, state: State, model: Classifier, optimiser: torch.optim.SGD) -> None:
-    """Write weights and momentum, then point at them, then delete what was pointed at before."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        buffer = optimiser.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"momentum.{name}"] = buffer
-    file = f"state-{state.epoch:05d}-{state.step:07d}.safetensors"
+def save_state(folder: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors of the training, then point at them, then delete what was pointed at before."""
+    file = f"state-{state.epochs:05d}-{state.step:07d}.safetensors"
     write_bytes(folder / file, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
     write_json(folder / POINTER, {"file": file, "state": asdict(state)})
-    keep = {file, f"best-{state.best.get('epoch', 0):05d}.safetensors", f"best-{state.best.get('epoch', 0):05d}.json"}
+    best = state.best_checkpoint
+    keep = {file} | ({best, str(Path(best).with_suffix(".json"))} if best else set())
     for pattern in ("state-*.safetensors", "best-*"):
         for old in folder.glob(pattern):
             if old.name not in keep:
                 old.unlink()
 
 
-def load_state(folder: Path, model: Classifier, optimiser: torch.optim.SGD) -> State | None:
-    """Put weights and momentum of the saved state, if there is one, into model and optimiser, and return the rest."""
+def load_state(folder: Path) -> tuple[State, dict[str, Tensor]] | None:
+    """Return the saved state and its tensors, on the CPU; None when nothing was saved."""
     if not (folder / POINTER).is_file():
         return None
     content = read_json(folder / POINTER)
-    tensors = load_file(folder / content["file"])
-    model.load_state_dict(
-        {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    )
-    for name, parameter in model.named_parameters():
-        if f"momentum.{name}" in tensors:
-            optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].to(parameter.device)
-    return State(**content["state"])
+    return State(**content["state"]), load_file(folder / content["file"])
 
 
 def remove_state(folder: Path) -> None:

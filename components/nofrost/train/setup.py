@@ -1,0 +1,131 @@
+"""From a recipe to what trains: inputs, phases and a new model, all refused here if they cannot be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nofrost.attacks import create_attack
+from nofrost.config import Recipe
+from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
+from nofrost.errors import UserError
+from nofrost.files import sha256_file
+from nofrost.models import Classifier, create_model, default_device, load_pretrained
+from nofrost.models.weights import weights_file
+from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.train.distributed import World
+from nofrost.train.objectives import create_objective
+from nofrost.train.phase import Optimisation, Phase
+
+
+def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, weights: Path | None) -> dict[str, str]:
+    """Return the checksum of each input that the recipe uses.
+
+    Raises:
+        UserError: one is missing.
+    """
+    inputs = {"dataset": checksum(dataset)}
+    if augmentation and _augmentation_sets(recipe):
+        inputs["augmentation"] = augmentation_checksum(augmentation)
+    if weights:
+        inputs["weights"] = sha256_file(weights_file(weights))
+    return inputs
+
+
+def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, world: World) -> list[Phase]:
+    """Return the phases of the recipe called `name`, with this process's part of their images.
+
+    Raises:
+        UserError: an objective is unknown, or does not fit the images that there are.
+    """
+    sets = _augmentation_sets(recipe)
+    if sets and augmentation is None:
+        raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")
+    origin = checksum(dataset)
+    augmented: dict[str, NDArray[np.uint8]] = {}
+    if augmentation:
+        augmented = {method: read_augmentation_set(augmentation, method, dataset=origin) for method in sets}
+    split = read_split(dataset, "train", verify=True)
+    phases = []
+    for phase, own in recipe.in_phases().items():
+        objective = create_objective(own.objective.name, **own.objective.settings())
+        used = {method: augmented[method] for method in own.views.augmentation_sets}
+        images = TrainingImages(split, used, objective.augmented_views, own.views, own.schedule.batch_size, world)
+        phases.append(Phase(phase, own, images, objective))
+    return phases
+
+
+def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) -> Classifier:
+    """Return the recipe's model on its device, with random or pre-trained weights.
+
+    Raises:
+        UserError: it cannot be built, or the weights do not belong to it.
+    """
+    manifest, spec = read_manifest(dataset), recipe.model
+    torch.manual_seed(derive_seed(seed, "weights"))
+    model = create_model(
+        spec.arch,
+        normaliser=spec.normaliser,
+        num_classes=len(manifest.classes),
+        image_size=manifest.image_size,
+        channels=manifest.channels,
+        mean=manifest.mean,
+        std=manifest.std,
+        affine=spec.affine,
+        normaliser_eps=spec.normaliser_eps,
+        groups=spec.groups,
+        dropout=spec.dropout,
+        drop_path=spec.drop_path,
+        mixture_weight=spec.mixture_weight,
+        mixture_inference=spec.mixture_inference,
+        mixture_share=spec.mixture_share,
+        classes=manifest.classes,
+    )
+    if weights:
+        load_pretrained(model, weights, spec.new_head)
+    return model.to(default_device())
+
+
+def check_phases(model: Classifier, phases: Sequence[Phase], seed: int, world: World) -> None:
+    """Check that each phase can train the model, which stays as it is.
+
+    Raises:
+        UserError: one cannot.
+    """
+    if phases[0].recipe.selection.guard and not any(phase.objective.robust_weight for phase in phases):
+        raise UserError(
+            f"selection.guard watches attacked accuracy, which objective {phases[0].recipe.objective.name!r} does not "
+            "measure: set it to null, or train on adversarial images"
+        )
+    trial = copy.deepcopy(model).eval()
+    for phase in phases:
+        recipe = phase.recipe
+        for spec in (recipe.attack, recipe.selection.attack):
+            create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
+        phase.objective.check(trial, recipe.attack)
+        Optimisation(trial, phase, seed, world, begun=False)
+        _check_image_size(trial, phase)
+
+
+@torch.no_grad()
+def _check_image_size(model: Classifier, phase: Phase) -> None:
+    height, width = phase.images.image_size
+    if (height, width) == model.signature.image_size:
+        return
+    try:
+        model(torch.zeros(2, model.signature.channels, height, width, device=model.mean.device))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"arch {model.signature.arch!r} does not take images of {height} x {width} pixels, as views.image_size of "
+            f"phase {phase.name!r} makes them: leave it out, or choose another arch such as resnet20"
+        ) from error
+
+
+def _augmentation_sets(recipe: Recipe) -> list[str]:
+    phases = recipe.in_phases().values()
+    return list(dict.fromkeys(method for phase in phases for method in phase.views.augmentation_sets))

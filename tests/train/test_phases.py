@@ -1,0 +1,137 @@
+"""Phases follow one another on one model: what each trains, starts anew, sees and leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import nofrost
+from nofrost import train
+from nofrost.config import Recipe
+from nofrost.data import read_split
+from nofrost.models import create_model
+
+TINY: dict[str, Any] = {
+    "title": "Tiny",
+    "source": "own",
+    "model": {"arch": "resnet8", "normaliser": "bn"},
+    "objective": {"name": "st"},
+    "threat": {"eps": "8/255"},
+    "attack": {"name": "pgd", "steps": 1, "keep": "last"},
+    "schedule": {"epochs": 1, "batch_size": 40},
+    "selection": {"attack": {"name": "pgd", "steps": 1}},
+}
+
+
+def trained(digits: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    """What the metrics of a tiny training say."""
+    return train.run(digits, None, Recipe.model_validate({**TINY, **changes}), "tiny", 0, out)
+
+
+def content(out: Path, name: str) -> Any:
+    return json.loads((out / name).read_text())
+
+
+def test_after_natural_training_batch_norms_alone_are_retrained_adversarially(digits: Path, tmp_path: Path) -> None:
+    """002 §4, All_N→BN_A."""
+    natural = {"schedule": {"epochs": 2, "batch_size": 40}}
+    robust = {"objective": {"name": "pgdat"}, "trains": "bn", "reinitialise": "all"}
+    metrics = trained(digits, tmp_path / "two", phases={"natural": natural, "robust": robust})
+    trained(digits, tmp_path / "one", **natural)
+    before, after = (load_file(tmp_path / out / "last.safetensors") for out in ("one", "two"))
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in after if ".bn" in name or "shortcut.1" in name}
+    counts = {int(value) for name, value in after.items() if name.endswith("num_batches_tracked")}
+    assert counts == {len(read_split(digits, "train")) // 40}, "statistics start anew, once"
+    affine = sum(after[name].numel() for name in moved if name.endswith(("weight", "bias")))
+    assert metrics["trained_parameters"] == affine < metrics["parameters"]
+    assert metrics["phases"] == {
+        "natural": {"epochs": 2, "trained_parameters": metrics["parameters"]},
+        "robust": {"epochs": 1, "trained_parameters": affine},
+    }
+    rows = content(tmp_path / "two", "curves.json")
+    assert [(row["epoch"], row["phase"]) for row in rows] == [(1, "natural"), (2, "natural"), (3, "robust")]
+    assert rows[:2] == [{**row, "phase": "natural"} for row in content(tmp_path / "one", "curves.json")]
+    assert [row["selection_attacked"] is None for row in rows] == [True, True, False]
+    assert metrics["best_epoch"] == 3, "the best of the last phase, even if an earlier one answered better"
+    steps = content(tmp_path / "two", "record.json")["steps"]
+    assert [steps[phase]["trained_parameters"] for phase in steps] == [metrics["parameters"], affine]
+
+
+def test_images_grow_from_phase_to_phase(digits: Path, tmp_path: Path) -> None:
+    small = {"views": {"image_size": 8}, "schedule": {"epochs": 1, "batch_size": 100}}
+    metrics = trained(digits, tmp_path / "out", phases={"small": small, "large": {}})
+    steps = content(tmp_path / "out", "record.json")["steps"]
+    assert [steps[phase]["image_size"] for phase in steps] == [[8, 8], [16, 16]]
+    assert [steps[phase]["images"] for phase in steps] == [{"clean": 100}, {"clean": 40}]
+    assert metrics["selection"]["clean"]["total"] == len(read_split(digits, "selection"))
+
+
+def test_running_statistics_stand_still_in_the_last_epochs_and_the_weights_do_not(digits: Path, tmp_path: Path) -> None:
+    schedule = {"epochs": 2, "batch_size": 100}
+    trained(digits, tmp_path / "out", schedule={**schedule, "running_statistics_epochs": 1})
+    trained(digits, tmp_path / "moving", schedule=schedule)
+    ours, moving = (load_file(tmp_path / out / "last.safetensors") for out in ("out", "moving"))
+    batches = {name for name in ours if name.endswith("num_batches_tracked")}
+    assert batches
+    assert all(2 * ours[name] == moving[name] for name in batches)
+    moved = {name for name in ours if not torch.equal(ours[name], moving[name])}
+    assert {name for name, _ in create_model("resnet8", num_classes=10, image_size=16).named_parameters()} <= moved
+
+
+@pytest.mark.parametrize("averaging", [None, {"decay": 0.9}])
+def test_what_was_selected_on_is_what_is_saved(averaging: Any, digits: Path, tmp_path: Path) -> None:
+    optimiser = {"lr": 0.05, "averaging": averaging}
+    trained(digits, tmp_path / "out", optimiser=optimiser, schedule={"epochs": 2, "batch_size": 40})
+    images, labels, _ = read_split(digits, "selection").batch(slice(None))
+    rows = content(tmp_path / "out", "curves.json")
+    for name, row in (("last", rows[-1]), ("best", rows[content(tmp_path / "out", "metrics.json")["best_epoch"] - 1])):
+        model = nofrost.load_model(tmp_path / "out" / f"{name}.safetensors")
+        with torch.inference_mode():
+            assert float((model(images).argmax(1) == labels).float().mean()) == pytest.approx(row["selection_clean"])
+    if averaging:
+        trained(digits, tmp_path / "raw", optimiser={"lr": 0.05}, schedule={"epochs": 2, "batch_size": 40})
+        ours, raw = (load_file(tmp_path / out / "last.safetensors") for out in ("out", "raw"))
+        assert not torch.equal(ours["network.fc.weight"], raw["network.fc.weight"])
+        assert [row["loss"] for row in rows] == [row["loss"] for row in content(tmp_path / "raw", "curves.json")]
+
+
+def test_a_guard_ends_the_training_and_the_best_checkpoint_stands(digits: Path, tmp_path: Path) -> None:
+    """The learning rate explodes in the fourth of six epochs; the budget is too small to matter until then."""
+    points = [[0, 0.02], [3, 0.02], [3.01, 1], [6, 1]]
+    schedule = {"epochs": 6, "batch_size": 10, "shape": "piecewise-linear", "points": points}
+    selection = {**TINY["selection"], "guard": 0.2}
+    metrics = trained(
+        digits,
+        tmp_path / "out",
+        objective={"name": "pgdat"},
+        threat={"eps": "1/255"},
+        optimiser={"lr": 5.0},
+        schedule=schedule,
+        selection=selection,
+    )
+    ended = metrics["stopped_early"]
+    assert 4 <= ended["epoch"] == metrics["epochs"] < 6
+    assert "selection.guard 0.2" in ended["reason"]
+    assert metrics["best_epoch"] < ended["epoch"]
+    assert (tmp_path / "out" / "best.safetensors").is_file()
+
+
+def test_training_goes_on_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:
+    trained(digits, tmp_path / "first")
+    weights = tmp_path / "first" / "best.safetensors"
+    model = {**TINY["model"], "weights": str(tmp_path / "first")}
+    trained(digits, tmp_path / "second", model=model, trains="layer:fc", schedule={"epochs": 1, "batch_size": 200})
+    before, after = load_file(weights), load_file(tmp_path / "second" / "last.safetensors")
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert {name for name in moved if not name.rpartition(".")[2].startswith(("running", "num"))} == {
+        "network.fc.weight",
+        "network.fc.bias",
+    }
+    record = content(tmp_path / "second", "record.json")
+    assert record["inputs"]["weights"] == content(tmp_path / "first", "best.json")["sha256"]
