@@ -57,6 +57,15 @@ RECIPE_OVERRIDES = [
     ("title=2024", "title", "string", "got 2024"),
     ("views.augmentation_sets=tda", "views.augmentation_sets", "tuple", "got 'tda'"),
     ("optimiser={nesterov: true, momentum: 0}", "optimiser", "nesterov needs a momentum above 0"),
+    ("trains=bnn", "trains: 'bnn' is none of", "two-per-channel", "layer:conv1"),
+    ("phases={two: {optimiser: {lr: -1}}}", "phases.two.optimiser.lr: input should be greater than 0", "got -1"),
+    ("phases={two: {optimiser: {rate: 1}}}", "'phases.two.optimiser.rate'", "allowed here are", "scalar_lr"),
+    ("phases={two: {schedule: 3}}", "phases.two.schedule: 3 is not a mapping", "its keys are batch_size"),
+    ("phases={two: {trains: bnn}}", "phases.two.trains: 'bnn' is none of", "bn-not-first"),
+    ("phases={two: {model: {arch: x}}}", "phases.two.model: a phase may set objective, threat", "reinitialise"),
+    ("phases={two: {optimiser: {nesterov: true, momentum: 0}}}", "phases.two.optimiser: nesterov needs a momentum"),
+    ("phases={two: 3}", "phases.two", "dictionary", "got 3"),
+    ("phases={a b: {}}", "phases.a b: 'a b' cannot be a name"),
     ("a..b=1", "unknown key 'a'", "allowed here are"),
     ("threat.=1", "unknown key 'threat.'", "allowed here are eps, norm"),
     ("threat={1: 2}", "threat", "string", "1"),
@@ -70,6 +79,29 @@ def test_a_wrong_override_of_a_recipe_names_recipe_override_key_and_what_is_allo
     message = complaint(lambda: load_recipe("sat", [override]))
     for word in ("sat with --set", override.split("=")[0].strip("."), *words):
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["schedule.running_statistics_epochs=2", "model.normaliser=gn"],
+            ("running_statistics_epochs is for batch norm", "'gn'", "set it to 0"),
+        ),
+        (
+            ["optimiser.averaging.start_epoch=90"],
+            ("averaging.start_epoch 90 lies behind the 90 epochs", "lower it, or set averaging: null"),
+        ),
+        (
+            ["optimiser.averaging.start_epoch=5", "phases={one: {}, two: {schedule: {epochs: 3}}}"],
+            ("phases.two: ", "averaging.start_epoch 5 lies behind the 3 epochs"),
+        ),
+    ],
+)
+def test_settings_that_would_do_nothing_together_are_refused(overrides: list[str], words: tuple[str, ...]) -> None:
+    message = complaint(lambda: load_recipe("sat", overrides))
+    assert message.startswith("sat")
+    assert all(word in message for word in words)
 
 
 STUDY_OVERRIDES = [
@@ -94,6 +126,7 @@ STUDY_OVERRIDES = [
     ("suites.adversarial.budget_curve.multiples=[1/0]", "budget_curve.multiples.0", "divides by zero"),
     ("suites.adversarial.kind=ood", "suites.adversarial.kind", "'adversarial'", "got 'ood'"),
     ("scale.schedule.epochs=1", "unknown key 'scale'", "allowed here are"),
+    ("recipes.st.phases={two: {schedule: {epoch: 1}}}", "'recipes.st.phases.two.schedule.epoch'", "mean 'epochs'?"),
 ]  # fmt: skip
 
 
@@ -166,14 +199,15 @@ def test_the_override_that_is_wrong_is_named_among_many_and_a_fault_of_the_file_
         ("suite", load_suite, "..", None),
     ],
 )
-def test_an_unknown_name_gets_the_closest_and_all_known_ones(
+def test_an_unknown_name_gets_the_closest_and_what_tells_all_known_ones(
     kind: str, load: Callable[[str], Any], name: str, close: str | None
 ) -> None:
     message = complaint(lambda: load(name))
     assert message.startswith(f"unknown {kind} {name!r}: ")
     assert ("did you mean" in message) == (close is not None)
     assert close is None or f"did you mean {close!r}?" in message
-    assert ", ".join(shipped_names(kind)) in message
+    known = f"`nofrost recipes list` prints the {len(shipped_names(kind))} that are shipped"
+    assert (known if kind == "recipe" else ", ".join(shipped_names(kind))) in message
     assert ".yaml" in message, "it says how an own file is named"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from nofrost.config import (
     AdversarialSuite,
     OodSuite,
+    Recipe,
     load_recipe,
     load_study,
     load_suite,
@@ -25,6 +27,25 @@ def test_every_shipped_recipe_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.title
     assert recipe.source[:3] in ("001", "002", "003", "004"), "a recipe names the paper it comes from"
+
+
+@pytest.mark.parametrize("name", shipped_names("recipe"))
+def test_a_recipe_comes_back_from_its_json_form_as_it_was(name: str) -> None:
+    recipe = load_recipe(name)
+    assert Recipe.model_validate(json.loads(json.dumps(recipe.as_json()))) == recipe
+    again = Recipe.model_validate(yaml.safe_load(yaml.safe_dump(recipe.spelled_out(), sort_keys=False)))
+    assert again.in_phases().keys() == recipe.in_phases().keys()
+    for ours, theirs in zip(again.in_phases().values(), recipe.in_phases().values(), strict=True):
+        assert ours.model_copy(update={"phases": {}}) == theirs.model_copy(update={"phases": {}})
+
+
+def test_the_json_form_of_a_recipe_leaves_out_what_is_null_or_empty_unless_that_is_its_value() -> None:
+    values = load_recipe("st").as_json()
+    assert "phases" not in values
+    assert {"weights", "normaliser_eps"}.isdisjoint(values["model"])
+    assert {"milestones", "points"}.isdisjoint(values["schedule"])
+    clipped = load_recipe("st", ["optimiser.adaptive_clipping.exclude=[]"]).as_json()["optimiser"]
+    assert clipped["adaptive_clipping"]["exclude"] == []
 
 
 @pytest.mark.parametrize("name", shipped_names("suite"))

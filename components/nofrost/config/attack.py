@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Schema, Sparse
 from nofrost.config.fraction import PixelFraction
 
 
@@ -23,7 +23,7 @@ class Threat(Schema):
         return self
 
 
-class AttackSpec(Schema):
+class AttackSpec(Sparse):
     """An attack by name with its settings; null means the attack's own default (`nofrost attacks list` shows which
     attack has which). `keep` says which iterate a gradient attack gives back: the `last` one (as in training) or the
     `best` (as evaluation wants)."""
@@ -48,10 +48,6 @@ class AttackSpec(Schema):
     draws: int | None = Field(default=None, ge=1)
     version: str | None = None
     clean_start: float | None = Field(default=None, ge=0, le=1)
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if value is not None}
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that were given, as keyword arguments of ``create_attack``."""

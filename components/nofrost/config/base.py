@@ -8,7 +8,15 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 
 class Schema(BaseModel):
@@ -29,6 +37,19 @@ class Schema(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """Return the configuration as JSON values, with fractions as they were written."""
         return self.model_dump(mode="json")
+
+
+class Sparse(Schema):
+    """A part whose keys are left out of its JSON form where they are null or empty by default."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if value not in (None, [], {}) or getattr(self, name) != fields[name].get_default(call_default_factory=True)
+        }
 
 
 def _is_number(annotation: Any) -> bool:

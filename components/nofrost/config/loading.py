@@ -1,7 +1,7 @@
 """Reading configuration: shipped files by name, own files by path, `--set key=value` on top.
 
 A file may name another with ``base:``; its own keys then replace those of the base, key by key. A study lists
-recipes and suites by name, by path, or spelled out, and ``scale:`` replaces keys in all of its recipes.
+recipes and suites by name, by path, or spelled out, and ``scale:`` makes all of its recipes smaller (`scaling.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from nofrost.config.reading import (
     read_text,
     shipped_names,
 )
-from nofrost.config.recipe import PHASE_KEYS, Recipe
+from nofrost.config.recipe import Recipe
+from nofrost.config.scaling import scaled
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
@@ -101,7 +102,7 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
     for name, entry in recipes.items():
         own = dict(entry)
         below = on_its_base("recipe", {"base": own.pop("base", None)}, named_by)
-        values["recipes"][name] = merge(_scaled(below, scale), own)
+        values["recipes"][name] = merge(scaled(below, scale), own)
     values.setdefault("runs", {"recipe": list(recipes)})
     suites = values.get("suites")
     if isinstance(suites, dict):
@@ -110,15 +111,6 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
             for key, suite in suites.items()
         }
     return values
-
-
-def _scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe with `scale` on top, and on top of each of its phases, which would otherwise undo it."""
-    scaled = merge(recipe, scale)
-    changes = {key: value for key, value in scale.items() if key in PHASE_KEYS}
-    if isinstance(scaled.get("phases"), Mapping):
-        scaled["phases"] = {name: merge(phase, changes) for name, phase in scaled["phases"].items()}
-    return scaled
 
 
 def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:

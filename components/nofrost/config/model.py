@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Sparse
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
 MixtureInference = Literal["logits", "all", "random"]
 
 
-class ModelSpec(Schema):
+class ModelSpec(Sparse):
     """Architecture and normaliser.
 
     `affine` gives normalisers a learnt scale and shift; `normaliser_eps` is the constant c in their denominator (003),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Sparse
 
 
-class ObjectiveSpec(Schema):
+class ObjectiveSpec(Sparse):
     """The training loss by name with its settings; null means the objective's own default (`nofrost recipes list
     --objectives` shows which objective has which).
 
@@ -32,10 +32,6 @@ class ObjectiveSpec(Schema):
     step_noise: float | None = Field(default=None, ge=0)
     replays: int | None = Field(default=None, ge=1)
     terms: tuple[str, ...] | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if value is not None}
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that were given, as keyword arguments of ``create_objective``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Hashable, Mapping
 from importlib.resources import files
@@ -114,10 +115,19 @@ def _fault(error: yaml.YAMLError) -> str:
 def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
     if not is_path(origin):
         if origin not in shipped_names(kind):
-            error = unknown(kind, origin, shipped_names(kind))
-            raise UserError(f"{_nearest(named_by)}{error}; a file of your own is named by its path, such as mine.yaml")
+            own = "a file of your own is named by its path, such as mine.yaml"
+            raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {own}")
         return (files("nofrost") / _FOLDERS[kind] / f"{origin}.yaml").read_text(encoding="utf-8")
     return read_text(Path(origin), kind, _nearest(named_by))
+
+
+def _not_shipped(kind: Kind, name: str) -> str:
+    known = shipped_names(kind)
+    if kind != "recipe":
+        return str(unknown(kind, name, known))
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown recipe {name!r}: {hint}`nofrost recipes list` prints the {len(known)} that are shipped"
 
 
 def read_text(path: Path, kind: str, named_by: str = "") -> str:

@@ -73,8 +73,11 @@ def _unknown_key(location: tuple[int | str, ...], schema: type[BaseModel]) -> st
 
 def _fields_at(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
     current: Any = schema
+    holder: Any = schema
     for part in location:
+        holder = current if _is_model(current) else holder
         current = _below(current, part)
+        current = holder if current == dict[str, Any] else current  # changes to what they stand in, such as a phase's
     current = _without_none(current)
     return sorted(current.model_fields) if _is_model(current) else []
 

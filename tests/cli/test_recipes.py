@@ -1,0 +1,90 @@
+"""`nofrost recipes`: the list, a recipe in full, two recipes side by side, and the table in the documentation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from click.testing import CliRunner
+
+from nofrost.cli import cli
+from nofrost.config import Recipe, load_recipe, shipped_names
+
+DOCUMENT = Path(__file__).parents[2] / "docs/recipes.md"
+
+
+def said(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["recipes", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def told(*arguments: str) -> Any:
+    return json.loads(said(*arguments, "--json"))
+
+
+def test_every_recipe_is_listed_with_its_source() -> None:
+    rows = {row["recipe"]: row for row in told("list")}
+    assert sorted(rows) == shipped_names("recipe")
+    assert rows["sat"]["source"] == load_recipe("sat").source
+    assert rows["nofrost"]["model"] == "resnet50 nf"
+    assert rows["nofrost"]["threat"] == "linf 8/255, pgd x 10"
+    assert rows["tda"]["threat"] == "none"
+    assert rows["002-all-n-bn-a"]["objective"] == "st, then pgdat (bn)"
+    assert rows["fast"]["schedule"] == "6 epochs of 512, 6 epochs of 224, 3 epochs of 128"
+    heading, *lines = said("list").splitlines()
+    assert heading.split() == ["recipe", "model", "objective", "threat", "schedule", "source"]
+    assert [line.split()[0] for line in lines] == list(rows)
+
+
+def test_the_recipes_of_one_paper_are_those_that_come_from_it() -> None:
+    rows = told("list", "--paper", "003")
+    assert [row["recipe"] for row in rows] == [name for name in shipped_names("recipe") if name.startswith("003-")]
+    assert {row["source"][:3] for row in rows} == {"003"}
+
+
+def test_the_objectives_are_listed_with_their_settings() -> None:
+    known = told("list", "--objectives")
+    assert {"st", "sat", "pgdat", "trades", "fat", "trades-fat", "mbnat", "alp", "free", "fast"} <= set(known)
+    assert known["trades"]["beta"] == 1.0
+    assert "replays=4" in next(line for line in said("list", "--objectives").splitlines() if line.startswith("free"))
+
+
+def test_a_recipe_is_shown_with_its_phases_spelled_out(tmp_path: Path) -> None:
+    values = yaml.safe_load(said("show", "004-bn-clean", "--set", "schedule.batch_size=64"))
+    assert values == told("show", "004-bn-clean", "--set", "schedule.batch_size=64")
+    second = values["phases"]["bn-clean"]
+    assert (second["objective"]["name"], second["trains"]) == ("st", "bn")
+    assert (second["schedule"]["epochs"], second["schedule"]["batch_size"]) == (5, 64)
+    assert second["threat"] == values["threat"]
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    assert yaml.safe_load(said("show", str(own))) == values
+
+
+def test_two_recipes_are_told_apart_by_the_keys_that_differ() -> None:
+    differing = told("diff", "sat", "nofrost")
+    assert differing["model.normaliser"] == ["bn", "nf"]
+    assert set(differing) == {"title", "source", "model.normaliser"}
+    assert told("diff", "sat", "st")["objective.adversarial_weight"] == [0.5, None]
+    assert told("diff", "002-all-a", "002-all-n-bn-a")["phases.bn-a.trains"] == [None, "bn"]
+    lines = said("diff", "sat", "nofrost").splitlines()
+    assert lines[0].split() == ["key", "sat", "nofrost"]
+    assert lines[-1].split() == ["model.normaliser", "bn", "nf"]
+    assert said("diff", "sat", "sat") == "sat and sat are the same\n"
+
+
+def test_the_table_in_the_documentation_is_that_of_the_recipes() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    remake = f"sed -i '/^| recipe/,$d' docs/{DOCUMENT.name} && nofrost recipes list --markdown >> docs/{DOCUMENT.name}"
+    assert text.endswith(said("list", "--markdown")), f"make it anew: {remake}"
+    assert remake in text, "and it says how"
+
+
+def test_a_recipe_of_an_own_file_has_no_part_in_the_list(tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text("base: sat\nthreat: {eps: 4/255}\n", encoding="utf-8")
+    assert told("diff", "sat", str(own)) == {"threat.eps": ["8/255", "4/255"]}
+    assert Recipe.model_validate(told("show", str(own))) == load_recipe(own)

@@ -1,0 +1,229 @@
+"""The shipped recipes have the hyper-parameters that the papers print, where they print them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from nofrost.config import PixelFraction, Recipe, load_recipe, shipped_names
+
+# 001 §4.1 and §2.1
+PAPER_1 = {
+    "schedule.epochs": 90,
+    "schedule.batch_size": 256,
+    "schedule.shape": "cosine",
+    "optimiser.lr": 0.1,
+    "optimiser.momentum": 0.9,
+    "optimiser.weight_decay": 5e-5,
+}
+PGD_10 = {"threat.norm": "linf", "threat.eps": Fraction(8, 255), "attack.name": "pgd", "attack.steps": 10}
+EQUATION_1 = PAPER_1 | PGD_10 | {"objective.adversarial_weight": 0.5}
+CODE_1 = {
+    "objective.label_smoothing": 0.1,
+    "model.dropout": 0.25,
+    "model.drop_path": 0.1,
+    "optimiser.nesterov": True,
+    "schedule.per": "epoch",
+}
+# 002 Appendix A
+PAPER_2 = {
+    "model.arch": "cifar-resnet18",
+    "schedule.epochs": 80,
+    "schedule.batch_size": 128,
+    "optimiser.lr": 0.1,
+    "optimiser.momentum": 0.9,
+    "optimiser.weight_decay": 2e-4,
+    "schedule.milestones": (75,),
+    "schedule.decay": 0.1,
+}
+ADVERSARIAL_2 = PGD_10 | {"attack.step_size": Fraction(2, 255)}
+# 004 §3
+PAPER_4 = {
+    "model.arch": "resnet152",
+    "schedule.epochs": 110,
+    "schedule.batch_size": 4096,
+    "schedule.milestones": (35, 70, 95),
+    "optimiser.lr": 0.1,
+    "threat.eps": Fraction(16, 255),
+    "attack.name": "pgd-targeted",
+    "attack.steps": 30,
+    "attack.step_size": Fraction(1, 255),
+    "attack.clean_start": 0.2,
+}
+MIXED = PAPER_4 | {"objective.adversarial_weight": 0.5, "objective.batching": "joint"}
+AT_THE_END = {"schedule.running_statistics_epochs": 10}
+# 003: learning rate, epochs and milestones of its text
+SMALL_RATE = {"optimiser.lr": 0.01, "schedule.epochs": 150, "schedule.shape": "constant"}
+LARGE_RATE = {"optimiser.lr": 0.1, "schedule.epochs": 350, "schedule.milestones": (150, 250), "schedule.decay": 0.1}
+LINEAR = {"optimiser.lr": 0.1, "schedule.epochs": 50, "optimiser.momentum": 0.0, "schedule.shape": "constant"}
+
+PRINTED: dict[str, dict[str, Any]] = {
+    "st": PAPER_1 | {"objective.name": "st"},
+    "st-nf": PAPER_1 | {"model.normaliser": "nf"},
+    "st-code": CODE_1,
+    "sat": EQUATION_1,
+    "sat-code": EQUATION_1 | CODE_1,
+    "sat-in": EQUATION_1 | {"model.normaliser": "in", "model.arch": "resnet26"},
+    "pgdat": PAPER_1 | PGD_10,
+    "mbnat": EQUATION_1 | {"model.normaliser": "mbn"},
+    "nofrost": EQUATION_1 | {"model.normaliser": "nf"},
+    "nofrost-code": EQUATION_1 | CODE_1 | {"model.normaliser": "nf"},
+    "nofrost-star": PAPER_1 | PGD_10 | {"objective.terms": ("clean", "augmented", "adversarial")},
+    "nofrost-star-code": CODE_1 | {"schedule.epochs": 30, "schedule.batch_size": 85, "attack.steps": 20},
+    "combine": PAPER_1 | PGD_10 | {"model.normaliser": "bn"},
+    "deepaugment": PAPER_1 | {"objective.terms": ("clean", "deepaugment")},
+    "tda": PAPER_1 | {"objective.terms": ("tda",)},
+    "trades": PAPER_1 | PGD_10 | {"objective.beta": 1.0},
+    "trades-cifar": {
+        "objective.beta": 6.0,
+        "threat.eps": Fraction(31, 1000),
+        "attack.step_size": Fraction(7, 1000),
+        "schedule.epochs": 76,
+        "schedule.milestones": (75,),
+        "optimiser.weight_decay": 2e-4,
+    },
+    "fat": PAPER_1 | PGD_10 | {"objective.tau": 1},
+    "fat-cifar": {
+        "objective.tau": 0,
+        "objective.tau_milestones": (50, 90),
+        "objective.step_noise": 0.001,
+        "threat.eps": Fraction(31, 1000),
+        "attack.steps": 10,
+        "attack.step_size": Fraction(7, 1000),
+        "schedule.epochs": 120,
+        "optimiser.weight_decay": 2e-4,
+    },
+    "trades-fat": PAPER_1 | PGD_10 | {"objective.beta": 1.0, "objective.tau": 1},
+    "trades-fat-cifar": {
+        "objective.beta": 6.0,
+        "objective.tau_milestones": (30, 50, 70),
+        "schedule.epochs": 85,
+        "schedule.milestones": (75,),
+    },
+    "fast": {"threat.eps": Fraction(2, 255), "attack.steps": 1, "optimiser.lr": 0.4, "optimiser.weight_decay": 1e-4},
+    "fast-cifar": {
+        "threat.eps": Fraction(8, 255),
+        "attack.step_size": Fraction(10, 255),
+        "schedule.epochs": 15,
+        "optimiser.lr": 0.2,
+        "optimiser.weight_decay": 5e-4,
+        "selection.guard": 0.2,
+        "selection.attack.steps": 5,
+    },
+    "free": {"threat.eps": Fraction(2, 255), "objective.replays": 4, "schedule.epochs": 23, "optimiser.lr": 0.1},
+    "free-cifar": {"threat.eps": Fraction(8, 255), "objective.replays": 8, "optimiser.weight_decay": 2e-4},
+    "002-all-n": PAPER_2 | {"objective.name": "st"},
+    "002-all-a": PAPER_2 | ADVERSARIAL_2,
+    **{
+        f"002-{first}-{second}": PAPER_2 | ADVERSARIAL_2
+        for first, second in (
+            ("all-n", "bn-a"),
+            ("all-a", "bn-n"),
+            ("all-n", "rest-a"),
+            ("all-a", "rest-n"),
+            ("all-n", "bn-not-first-a"),
+            ("all-n", "bn-not-last-a"),
+            ("all-n", "two-random-a"),
+            ("all-n", "layer"),
+            ("all-n", "bn-a-statistics"),
+            ("all-n", "bn-a-fine-tuned"),
+        )
+    },
+    "003-vgg8": SMALL_RATE | {"model.normaliser": "none"},
+    "003-vgg8-bn": SMALL_RATE | {"model.normaliser": "bn"},
+    "003-vgg8-bn-c": SMALL_RATE,
+    "003-svhn-vgg8": {"optimiser.lr": 0.01, "views.crop_padding": 0, "views.horizontal_flip": False},
+    "003-svhn-vgg8-bn": {"optimiser.lr": 0.01, "model.normaliser": "bn"},
+    "003-vgg-large-lr": LARGE_RATE | {"model.normaliser": "none"},
+    "003-vgg-large-lr-bn": LARGE_RATE | {"model.normaliser": "bn"},
+    "003-wrn-bn": SMALL_RATE | {"model.arch": "wrn-28-10", "model.normaliser": "bn"},
+    "003-wrn-fixup": SMALL_RATE | {"model.normaliser": "fixup", "optimiser.scalar_lr": 0.1},
+    "003-resnet110-bn": {"optimiser.lr": 0.1, "schedule.epochs": 200, "schedule.milestones": (100, 150)},
+    "003-resnet110-fixup": {"model.normaliser": "fixup", "optimiser.scalar_lr": 0.1, "schedule.epochs": 200},
+    "003-linear": LINEAR | {"optimiser.weight_decay": 0.0},
+    "003-linear-wd": LINEAR | {"optimiser.weight_decay": 0.1},
+    "003-linear-bn": LINEAR | {"model.affine": False, "model.normaliser": "bn"},
+    "003-linear-bn-affine": LINEAR | {"model.affine": True, "model.normaliser": "bn"},
+    "003-linear-bn-c": LINEAR | {"model.normaliser": "bn"},
+    "003-mlp": {"model.arch": "mlp-2-half", "model.normaliser": "none"},
+    "003-mlp-bn": {"model.arch": "mlp-2-half-bn1", "model.normaliser": "bn"},
+    "003-mlp-wd": {"model.normaliser": "none", "optimiser.weight_decay": 0.01},
+    "003-mlp-bn-wd": {"model.normaliser": "bn", "optimiser.weight_decay": 0.01},
+    "003-mlp-deep": {"schedule.epochs": 40, "optimiser.lr": 128e-5, "optimiser.momentum": 0.0},
+    "003-mlp-deep-bn": {"schedule.epochs": 10, "model.normaliser_eps": 1e-3, "optimiser.lr": 128e-5},
+    "004-adv": PAPER_4,
+    "004-adv-code": PAPER_4 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
+    "004-adv-running": PAPER_4 | AT_THE_END,
+    "004-clean": PAPER_4 | {"objective.name": "st"},
+    "004-mixed": MIXED,
+    **{f"004-mixed-{share}": MIXED | {"objective.clean_share": share / 100} for share in (80, 60, 40, 20, 0)},
+    "004-gn": MIXED | {"model.normaliser": "gn"},
+    "004-alp": MIXED | {"objective.name": "alp"},
+    "004-mbn": MIXED | {"model.normaliser": "mbn", "model.mixture_weight": 1.0},
+    "004-mbn-running": MIXED | AT_THE_END | {"model.normaliser": "mbn"},
+    "004-mbn-alp": MIXED | {"objective.name": "alp", "model.normaliser": "mbn"},
+    "004-mbn-alp-running": MIXED | AT_THE_END | {"objective.name": "alp", "model.normaliser": "mbn"},
+    "004-bn-clean": PAPER_4,
+    "004-bn-adv": PAPER_4,
+    **{f"004-r{depth}": PAPER_4 | AT_THE_END | {"model.arch": f"resnet{depth}"} for depth in (200, 338, 518, 638)},
+}  # fmt: skip
+LEARNT_AGAIN = {
+    "002-all-n-bn-a": ("st", "pgdat", "bn", "all"),
+    "002-all-a-bn-n": ("pgdat", "st", "bn", "all"),
+    "002-all-n-rest-a": ("st", "pgdat", "rest", "all"),
+    "002-all-a-rest-n": ("pgdat", "st", "rest", "all"),
+    "002-all-n-two-random-a": ("st", "pgdat", "two-per-channel", "all"),
+    "002-all-n-bn-not-first-a": ("st", "pgdat", "bn-not-first", "all"),
+    "002-all-n-bn-not-last-a": ("st", "pgdat", "bn-not-last", "all"),
+    "002-all-n-bn-a-statistics": ("st", "pgdat", "bn", "statistics"),
+    "002-all-n-bn-a-fine-tuned": ("st", "pgdat", "bn", "none"),
+    "002-all-n-layer": ("st", "pgdat", "layer:layer2.0.bn2", "all"),
+    "004-bn-clean": ("pgdat", "st", "bn", "none"),
+    "004-bn-adv": ("st", "pgdat", "bn", "none"),
+}
+
+
+def value(recipe: Recipe, key: str) -> Any:
+    found: Any = recipe
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found.value if isinstance(found, PixelFraction) else found
+
+
+def test_every_shipped_recipe_is_held_against_its_paper() -> None:
+    assert set(PRINTED) == set(shipped_names("recipe"))
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_recipe_has_the_printed_hyper_parameters(name: str) -> None:
+    recipe = load_recipe(name)
+    assert {key: value(recipe, key) for key in PRINTED[name]} == PRINTED[name] | {
+        key: pytest.approx(wanted) for key, wanted in PRINTED[name].items() if isinstance(wanted, float)
+    }
+
+
+@pytest.mark.parametrize("name", LEARNT_AGAIN)
+def test_a_recipe_in_two_phases_trains_all_and_then_a_part(name: str) -> None:
+    first, second, trains, anew = LEARNT_AGAIN[name]
+    begin, again = load_recipe(name).in_phases().values()
+    assert (begin.objective.name, begin.trains, begin.reinitialise) == (first, "all", "none")
+    assert (again.objective.name, again.trains, again.reinitialise) == (second, trains, anew)
+    if name.startswith("002"):
+        assert again.optimiser == begin.optimiser, "002 §4: the same optimiser settings"
+        assert again.schedule == begin.schedule
+
+
+def test_fast_grows_its_images_while_its_rate_falls_from_phase_to_phase() -> None:
+    phases = load_recipe("fast").in_phases().values()
+    assert [phase.views.image_size for phase in phases] == [128, 224, 288]
+    assert [(phase.schedule.epochs, phase.schedule.batch_size) for phase in phases] == [(6, 512), (6, 224), (3, 128)]
+    rates = [[phase.optimiser.lr * share for _, share in phase.schedule.points] for phase in phases]
+    assert rates == [pytest.approx(course) for course in ([0, 0.4, 0.04], [0.04, 0.004], [0.004, 0.0004])]
+
+
+def test_only_the_recipes_of_paper_1_bear_plain_names() -> None:
+    for name in shipped_names("recipe"):
+        paper = load_recipe(name).source[:3]
+        assert name.startswith(f"{paper}-") or (paper == "001" and not name[:3].isdigit())

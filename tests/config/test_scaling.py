@@ -1,0 +1,92 @@
+"""The scale-down rule: one mapping makes every recipe small and leaves what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nofrost.config import Recipe, load_recipe, shipped_names
+from nofrost.config.reading import read
+from nofrost.config.scaling import scaled
+
+SMALL = {
+    "model": {"arch": "resnet8"},
+    "threat": {"eps": "32/255"},
+    "attack": {"steps": 3},
+    "views": {"image_size": 16, "random_resized_crop": None},
+    "schedule": {"epochs": 8, "batch_size": 64},
+}
+
+
+def small(name: str, scale: dict[str, Any] = SMALL) -> Recipe:
+    return Recipe.model_validate(scaled(read("recipe", name), scale))
+
+
+@pytest.mark.parametrize("epochs", [1, 8])
+@pytest.mark.parametrize("name", shipped_names("recipe"))
+def test_every_shipped_recipe_can_be_scaled_in_all_of_its_phases(name: str, epochs: int) -> None:
+    recipe = small(name, SMALL | {"schedule": {"epochs": epochs, "batch_size": 64}})
+    full = load_recipe(name)
+    assert recipe.model.arch == "resnet8"
+    assert recipe.model.normaliser == full.model.normaliser
+    phases = recipe.in_phases()
+    assert max(phase.schedule.epochs for phase in phases.values()) == epochs
+    assert max(phase.schedule.batch_size for phase in phases.values()) == 64
+    for phase, before in zip(phases.values(), full.in_phases().values(), strict=True):
+        assert phase.threat.eps.text == "32/255"
+        assert phase.views.image_size is not None
+        assert phase.views.image_size <= 16
+        assert (phase.attack.steps or 3) <= min(3, before.attack.steps or 3)
+        assert phase.objective.name == before.objective.name
+        assert (phase.trains, phase.reinitialise) == (before.trains, before.reinitialise)
+
+
+def test_phases_keep_their_proportion_to_the_largest() -> None:
+    phases = small("fast").in_phases().values()
+    assert [phase.schedule.epochs for phase in phases] == [8, 8, 4]
+    assert [phase.schedule.batch_size for phase in phases] == [64, 28, 16]
+    assert [phase.views.image_size for phase in phases] == [7, 12, 16]
+    assert [phase.schedule.epochs for phase in small("004-bn-clean").in_phases().values()] == [8, 1]
+    assert [phase.schedule.epochs for phase in small("002-all-n-bn-a").in_phases().values()] == [8, 8]
+
+
+def test_what_is_counted_in_epochs_shrinks_with_them_unless_the_scale_names_it() -> None:
+    schedule = small("004-adv-running").schedule
+    assert schedule.milestones == pytest.approx([mark * 8 / 110 for mark in (35, 70, 95)], abs=1e-3)
+    assert schedule.running_statistics_epochs == 1
+    assert small("004-adv-code").schedule.lr_warmup_epochs == pytest.approx(5 * 8 / 110, abs=1e-3)
+    assert small("fast-cifar").schedule.points == ((0, 0), (3.2, 1), (8, 0))
+    assert small("fat-cifar").objective.tau_milestones == pytest.approx((50 * 8 / 120, 90 * 8 / 120), abs=1e-3)
+    named = SMALL | {"schedule": {"epochs": 8, "milestones": [2]}}
+    assert small("004-adv", named).schedule.milestones == (2,)
+
+
+def test_an_average_begins_at_the_same_share_of_the_training() -> None:
+    averaged = read("recipe", "sat") | {"optimiser": {"averaging": {"start_epoch": 45}}}
+    recipe = Recipe.model_validate(scaled(averaged, SMALL))
+    assert recipe.optimiser.averaging is not None
+    assert recipe.optimiser.averaging.start_epoch == 4
+
+
+def test_an_attack_is_never_made_longer() -> None:
+    assert small("fast").attack.steps == 1
+    assert small("sat").attack.steps == 3
+    assert small("st").attack.steps == 3  # no number of its own
+
+
+def test_a_phase_says_only_what_differs_from_the_recipe() -> None:
+    phases = small("002-all-n-bn-a").as_json()["phases"]
+    assert phases == {"all-n": {"objective": {"name": "st"}}, "bn-a": {"trains": "bn", "reinitialise": "all"}}
+
+
+def test_without_a_length_of_its_own_a_scale_leaves_that_of_the_recipe() -> None:
+    recipe = small("004-adv-running", {"model": {"arch": "resnet8"}})
+    assert recipe.schedule == load_recipe("004-adv-running").schedule
+
+
+@pytest.mark.parametrize("wrong", [{"schedule": {"epochs": "many"}}, {"schedule": 3}, {"attack": {"steps": [1]}}])
+def test_a_scale_that_is_no_number_is_left_for_the_schema_to_refuse(wrong: dict[str, Any]) -> None:
+    values = scaled(read("recipe", "fast"), wrong)
+    with pytest.raises(ValueError, match="validation error"):
+        Recipe.model_validate(values)
