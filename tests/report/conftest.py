@@ -95,23 +95,7 @@ def make_run(runs: Path, study: Study, recipe: str, seed: int, samples: int = 36
 def _train(folder: Path, study: Study, recipe: str, seed: int, rng: np.random.Generator) -> None:
     epochs = study.recipes[recipe].schedule.epochs
     clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
-    grow = 1 - np.exp(-np.arange(1, epochs + 1) / 2.5)
-    noise = rng.normal(0, 0.01, epochs)
     adversarial = recipe != "st"
-    curves = [
-        {
-            "epoch": epoch + 1,
-            "loss": 2.2 * float(np.exp(-epoch / 4)) + (0.4 if adversarial else 0.02),
-            "lr": 0.1,
-            "eps": EPS,
-            "train_clean": clean * float(grow[epoch]),
-            "train_adversarial": robust * float(grow[epoch]) if adversarial else None,
-            "selection_clean": float(np.clip(clean * grow[epoch] + noise[epoch], 0, 1)),
-            "selection_attacked": float(np.clip(robust * grow[epoch] + noise[epoch], 0, 1)) if adversarial else None,
-        }
-        for epoch in range(epochs)
-    ]
-    dump(folder / "curves.json", curves)
     selection = {
         "clean": share(round(clean * 144), 144),
         "attacked": share(round(robust * 144), 144) if adversarial else None,
@@ -125,12 +109,49 @@ def _train(folder: Path, study: Study, recipe: str, seed: int, rng: np.random.Ge
         "best_epoch": max(1, epochs - 1),
         "selection": selection,
         "training_images": 1293,
+        "overfitting": {"catastrophic": None, "robust": None},
+        "stopped_early": None,
     }
+    dump(folder / "curves.json", _curves(epochs, clean, robust if adversarial else None, rng))
     dump(folder / "metrics.json", metrics)
     dump(folder / "timing.json", {"seconds": 83.7, "images_per_second": 1234.5, "device": "cpu (2 threads)"})
     libraries = {"torch": "2.13.0", "torchvision": "0.28.0", "numpy": "2.4.6"}
     record = {"stage": "train", "nofrost": "0.1.0", "config": {}, "inputs": {}, "seeds": {}, "libraries": libraries}
-    dump(folder / "record.json", record)
+    dump(folder / "record.json", {**record, "steps": {"train": _step(adversarial)}})
+
+
+def _curves(epochs: int, clean: float, robust: float | None, rng: np.random.Generator) -> list[dict[str, Any]]:
+    grow = 1 - np.exp(-np.arange(1, epochs + 1) / 2.5)
+    noise = rng.normal(0, 0.01, epochs)
+    return [
+        {
+            "epoch": epoch + 1,
+            "phase": "train",
+            "loss": 2.2 * float(np.exp(-epoch / 4)) + (0.02 if robust is None else 0.4),
+            "lr": 0.1,
+            "eps": EPS,
+            "train_clean": clean * float(grow[epoch]),
+            "train_adversarial": None if robust is None else robust * float(grow[epoch]) + 0.01 * epoch,
+            "selection_clean": float(np.clip(clean * grow[epoch] + noise[epoch], 0, 1)),
+            "selection_attacked": None if robust is None else float(np.clip(robust * grow[epoch] + noise[epoch], 0, 1)),
+        }
+        for epoch in range(epochs)
+    ]
+
+
+def _step(adversarial: bool) -> dict[str, Any]:
+    return {
+        "images": {"clean": 64, "adversarial": 64} if adversarial else {"clean": 64},
+        "attack": {"name": "pgd", "steps": 7} if adversarial else None,
+        "forward_train": 2 if adversarial else 1,
+        "forward_eval": 7 if adversarial else 0,
+        "backward": 8 if adversarial else 1,
+        "batch_norm_updates": {"clean": 1, "adversarial": 1} if adversarial else {"bn": 1},
+        "updates": 1,
+        "trained_parameters": 78_042,
+        "world_size": 1,
+        "images_per_rank": 64,
+    }
 
 
 def _flags(study: Study, recipe: str, seed: int, samples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from nofrost.report.figures.lines import Line
 from nofrost.report.figures.style import series
 from nofrost.report.images import LARGEST_SIDE, data_uri, magnification, magnified
 from nofrost.report.markdown import escape
-from nofrost.report.measured import Epoch
+from nofrost.report.measured_training import Epoch
 
 
 @pytest.mark.parametrize(

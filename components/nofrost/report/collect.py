@@ -11,17 +11,9 @@ from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file
 from nofrost.report.arrays import read_flags
-from nofrost.report.measured import (
-    AdversarialMetrics,
-    Epoch,
-    OodMetrics,
-    Timing,
-    TrainMetrics,
-    TrainRecord,
-    read_measured,
-    read_measured_list,
-)
+from nofrost.report.measured import AdversarialMetrics, OodMetrics, read_measured, read_measured_list
 from nofrost.report.measured_protocol import EvaluationRecord
+from nofrost.report.measured_training import Epoch, Timing, TrainMetrics, TrainRecord
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 
 FILES = {

@@ -43,57 +43,6 @@ class Share(Measured):
         return self
 
 
-class Selection(Measured):
-    """Accuracies on the selection split of the checkpoint that was kept."""
-
-    clean: Share
-    attacked: Share | None = None
-    score: float
-
-
-class TrainMetrics(Measured):
-    """``train/metrics.json``."""
-
-    recipe: str
-    seed: int
-    parameters: int
-    epochs: int
-    best_epoch: int
-    selection: Selection
-    training_images: int
-
-
-class Epoch(Measured):
-    """One entry of ``train/curves.json``; accuracies are shares in [0, 1], None where an epoch was not measured."""
-
-    epoch: int
-    loss: float | None = None
-    lr: float | None = None
-    eps: float | None = None
-    train_clean: float | None = None
-    train_augmented: float | None = None
-    train_adversarial: float | None = None
-    selection_clean: float | None = None
-    selection_attacked: float | None = None
-
-
-class Timing(Measured):
-    """``train/timing.json``."""
-
-    seconds: float
-    images_per_second: float
-    device: str
-
-
-class TrainRecord(Measured):
-    """``train/record.json``."""
-
-    nofrost: str
-    inputs: dict[str, str] = {}
-    seeds: dict[str, int] = {}
-    libraries: dict[str, str] = {}
-
-
 class StepsPoint(Share):
     """Accuracy under an attack of so many steps."""
 

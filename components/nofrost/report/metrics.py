@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.files import write_text
-from nofrost.report.measured import Epoch
+from nofrost.report.measured_training import Epoch
 from nofrost.report.runs import Collected, Run
 
 EPOCH_COLUMNS = tuple(Epoch.model_fields)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from nofrost.config import Recipe, Study
 from nofrost.data import Manifest
-from nofrost.report.measured import AdversarialMetrics, Epoch, OodMetrics, Timing, TrainMetrics, TrainRecord
+from nofrost.report.measured import AdversarialMetrics, OodMetrics
 from nofrost.report.measured_protocol import Protocol
+from nofrost.report.measured_training import Epoch, Timing, TrainMetrics, TrainRecord
 
 CLEAN, WORST_CASE = "clean", "worst-case"
 

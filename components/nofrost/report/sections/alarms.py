@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from nofrost.report import text
 from nofrost.report.document import AlarmCard, Alarms, Cell, Column, Paragraph, Section, Table
 from nofrost.report.measured import Alarm
-from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.report.runs import Collected, RecipeRuns, Run
 
 # The checks that AutoAttack makes of its own results, by our names
 AUTOATTACK_FLAGS = {
@@ -22,7 +24,9 @@ _BY_SEVERITY = ("fail", "warn", "pass")
 def alarms(collected: Collected) -> Section | None:
     """Return the alarms of every recipe, or None when no run was checked."""
     cards = [
-        AlarmCard(recipe.name, recipe.position, found) for recipe in collected.recipes if (found := _of_recipe(recipe))
+        AlarmCard(recipe.name, recipe.position, found)
+        for recipe in collected.recipes
+        if (found := of_all_seeds(recipe, lambda run: run.adversarial.alarms))
     ]
     if not cards:
         return None
@@ -70,13 +74,13 @@ def _worst(alarms: list[Alarm]) -> Cell:
     return Cell(worst.status, hint=worst.reason, status=worst.status)
 
 
-def _of_recipe(recipe: RecipeRuns) -> list[Alarm]:
-    """Return the alarms of all seeds; what several seeds have alike stands there once, with these seeds named."""
+def of_all_seeds(recipe: RecipeRuns, of_run: Callable[[Run], Sequence[Alarm]]) -> list[Alarm]:
+    """Return the alarms of all runs; what several seeds have alike stands there once, with these seeds named."""
     if len(recipe.runs) == 1:
-        return list(recipe.runs[0].adversarial.alarms)
+        return list(of_run(recipe.runs[0]))
     seeds: dict[Alarm, list[int]] = {}
     for run in recipe.runs:
-        for alarm in run.adversarial.alarms:
+        for alarm in of_run(run):
             seeds.setdefault(alarm, []).append(run.seed)
     return [
         alarm.model_copy(update={"name": f"{alarm.name} ({text.seeds(of_alarm)})"}) for alarm, of_alarm in seeds.items()

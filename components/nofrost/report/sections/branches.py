@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nofrost.config import ModelSpec
 from nofrost.report import cells
 from nofrost.report.compare import estimate
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
@@ -53,6 +54,11 @@ def _through_branches(collected: Collected, mixtures: list[RecipeRuns]) -> list[
     return [Table(caption, columns, rows, title="Attacked through one branch")]
 
 
+def _deployed(model: ModelSpec) -> str:
+    where = {"logits": "of logits", "all": "in all layers", "random": f"in {model.mixture_share:.0%} of the layers"}
+    return f"{where[model.mixture_inference]}, adversarial weight {model.mixture_weight:g}"
+
+
 def _rows(recipe: RecipeRuns, conditions: list[str], decimals: int) -> list[list[Cell]]:
     measured = [run.adversarial for run in recipe.runs]
     shares = {
@@ -60,8 +66,7 @@ def _rows(recipe: RecipeRuns, conditions: list[str], decimals: int) -> list[list
         for name in measured[0].branches
         if all(name in run.branches for run in measured)
     }
-    weight = recipe.recipe.model.mixture_weight
-    shares[f"deployed mixture (adversarial weight {weight:g})"] = [run.accuracy for run in measured]
+    shares[f"deployed mixture ({_deployed(recipe.recipe.model)})"] = [run.accuracy for run in measured]
     return [
         [
             Cell(recipe.name, title, recipe=recipe.position),

@@ -6,6 +6,7 @@ from nofrost.report import cells, text
 from nofrost.report.compare import Estimate, best_recipe
 from nofrost.report.document import Facts, Findings, Paragraph, Section
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
+from nofrost.report.sections.overfitting import has_overfitted
 from nofrost.statistics import wilson_interval
 
 SHOWN_CLASSES = 12
@@ -76,6 +77,9 @@ def _findings(collected: Collected) -> list[str]:
         )
     else:
         sentences.append("No alarm for gradient masking or a weak attack was raised.")
+    overfitted = [recipe.name for recipe in collected.recipes if has_overfitted(recipe)]
+    if overfitted:
+        sentences.append(f"Training overfitted to its adversary in {text.listed(overfitted)}: see Training.")
     return sentences
 
 

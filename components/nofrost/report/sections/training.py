@@ -1,15 +1,22 @@
-"""How the trainings went and what they cost."""
+"""How the trainings went, what a step of theirs did, and what they cost."""
 
 from __future__ import annotations
 
 from nofrost.report import cells, figures, text
-from nofrost.report.document import Cell, Column, Figure, Panel, Section, Table
+from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section, Table
 from nofrost.report.measured import Share
 from nofrost.report.runs import Collected, Run
+from nofrost.report.sections.overfitting import overfitting
+from nofrost.report.sections.steps import steps
 
 
 def training(collected: Collected) -> Section:
-    """Return the curves of every training."""
+    """Return the curves of every training, what they show of overfitting, and what a step did."""
+    blocks: list[Block] = [_curves(collected), *overfitting(collected), *steps(collected)]
+    return Section("training", "Training", "Training", blocks)
+
+
+def _curves(collected: Collected) -> Figure:
     pairs = [(recipe, run) for recipe in collected.recipes for run in recipe.runs]
     drawings = figures.training_panels([(recipe.position, run.train.best_epoch, run.curves) for recipe, run in pairs])
     panels = [
@@ -20,20 +27,32 @@ def training(collected: Collected) -> Section:
     caption = (
         "Above: training loss by epoch (objectives differ between recipes, so compare shapes, not heights). Below: "
         f"accuracy in % on {' or '.join(map(text.count, images))} images of the selection split, clean (unbroken line, "
-        "circles) and attacked (dotted line, squares). The vertical line marks the epoch whose checkpoint was kept. "
-        "The selection split is cut from the training images; no choice was made on test images."
+        "circles) and attacked (dotted line, squares), and on the training images as their own adversary made them "
+        "(dashed line): overfitting opens a gap between the two attacked curves. The vertical line marks the epoch "
+        f"whose checkpoint was kept.{_of_phases(collected)} The selection split is cut from the training images; no "
+        "choice was made on test images."
     )
-    return Section("training", "Training", "Training", [Figure(caption, panels)])
+    return Figure(caption, panels)
+
+
+def _of_phases(collected: Collected) -> str:
+    phases = any(len({epoch.phase for epoch in run.curves}) > 1 for run in collected.runs)
+    return " Dashed vertical lines part the phases of a training." if phases else ""
 
 
 def _in_words(run: Run) -> str:
     chosen = next((epoch for epoch in run.curves if epoch.epoch == run.train.best_epoch), None)
-    epochs = f"{run.train.epochs} epochs, epoch {run.train.best_epoch} kept"
+    epochs = f"{text.plural(run.train.epochs, 'epoch')}, epoch {run.train.best_epoch} kept"
     words = f"Training curves of {run.recipe}, seed {run.seed}: {epochs}"
+    phases = list(dict.fromkeys(epoch.phase for epoch in run.curves if epoch.phase is not None))
+    if len(phases) > 1:
+        words += f", phases {text.listed(phases)}"
     if chosen is not None and chosen.selection_clean is not None:
         words += f", selection accuracy {text.with_sign(chosen.selection_clean)} clean"
     if chosen is not None and chosen.selection_attacked is not None:
         words += f" and {text.with_sign(chosen.selection_attacked)} attacked"
+    if chosen is not None and chosen.train_adversarial is not None:
+        words += f", on the training adversary {text.with_sign(chosen.train_adversarial)}"
     return f"{words}."
 
 

@@ -1,0 +1,148 @@
+"""The training section: both curves, phases, what overfitted, what a step did; trainings of earlier versions too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nofrost.report import figures
+from nofrost.report.measured_training import Epoch
+from nofrost.statistics import Proportion
+
+CATASTROPHIC = {"epoch": 4, "before": 0.512, "after": 0.021, "train_before": 0.55, "train_after": 0.93}
+ROBUST = {
+    "epoch": 5,
+    "best": Proportion(90, 144).as_json(),
+    "last": Proportion(50, 144).as_json(),
+    "train_best": 0.61,
+    "train_last": 0.88,
+}
+
+
+def edited(make_tree: Callable[..., Any], file: str, **changes: Any) -> str:
+    """Return the report in Markdown of one training of sat with a file changed."""
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
+    tree.change(f"sat/seed-0/train/{file}", lambda content: {**content, **changes})
+    return (tree.report() / "report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [(3, "! **warn** {} from epoch 3, before the fall"), (6, "✕ **fail** {} from epoch 6, after the")],
+)
+def test_catastrophic_overfitting_is_told_with_its_numbers_and_what_was_kept(
+    kept: int, words: str, make_tree: Callable[..., Any]
+) -> None:
+    found = {"catastrophic": CATASTROPHIC, "robust": None}
+    page = edited(make_tree, "metrics.json", overfitting=found, best_epoch=kept)
+    sentence = (
+        "no-catastrophic-overfitting: in epoch 4 attacked accuracy on the selection split fell from 51.2 % to 2.1 %, "
+        "while accuracy on the training adversary went from 55.0 % to 93.0 %; the checkpoint that was kept is"
+    )
+    assert words.format(sentence) in page
+    assert "✓ **pass** no-robust-overfitting" in page
+    assert "Training overfitted to its adversary in sat: see Training." in page
+
+
+def test_robust_overfitting_is_told_with_its_intervals(make_tree: Callable[..., Any]) -> None:
+    page = edited(make_tree, "metrics.json", overfitting={"catastrophic": None, "robust": ROBUST}, best_epoch=5)
+    (low, high), (last_low, last_high) = Proportion(90, 144).interval, Proportion(50, 144).interval
+    assert (
+        "! **warn** no-robust-overfitting: attacked accuracy on 144 images of the selection split fell from 62.5 % "
+        f"({100 * low:.1f}–{100 * high:.1f}) in epoch 5 to 34.7 % ({100 * last_low:.1f}–{100 * last_high:.1f}) at the "
+        "end, while accuracy on the training adversary went from 61.0 % to 88.0 %; the checkpoint that was kept is from"
+    ) in page
+
+
+def test_a_training_that_ended_early_says_why(make_tree: Callable[..., Any]) -> None:
+    page = edited(make_tree, "metrics.json", stopped_early={"epoch": 4, "epochs": 15, "reason": "it fell"})
+    assert "! **warn** trained-to-the-end: it fell: the training ended after epoch 4 of 15" in page
+
+
+def test_what_a_step_did_stands_in_a_table_by_phase(make_tree: Callable[..., Any]) -> None:
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
+    path = tree.runs / "sat" / "seed-0" / "train" / "record.json"
+    steps = json.loads(path.read_text())["steps"]["train"]
+    shared = {**steps, "world_size": 2, "images_per_rank": 32, "trained_parameters": 416}
+    tree.change("sat/seed-0/train/record.json", lambda record: {**record, "steps": {"first": steps, "bn": shared}})
+    page = (tree.report() / "report.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "pgd, 7 steps" in line
+    ]
+    counted = ["64 + 64 (clean + adversarial)", "pgd, 7 steps", "2", "7", "8", "1 + 1 (clean + adversarial)", "1"]
+    assert rows[0] == ["sat (first)", *counted, "78,042"]
+    counted[0] = "64 + 64 (clean + adversarial; 32 in each of 2 processes)"
+    assert rows[1] == ["sat (bn)", *counted, "416"]
+
+
+def test_precision_and_averaging_stand_beside_a_step(make_tree: Callable[..., Any]) -> None:
+    averaged = ("recipes.sat.precision=bfloat16", "recipes.sat.optimiser.averaging.decay=0.99")
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *averaged)
+    page = (tree.report() / "report.md").read_text(encoding="utf-8")
+    assert "| sat (bfloat16; weights averaged, decay 0.99)" in page
+
+
+def test_trainings_of_earlier_versions_are_shown_as_far_as_they_measured(make_tree: Callable[..., Any]) -> None:
+    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
+    for recipe in ("st", "sat"):
+        without(tree.runs / recipe / "seed-0" / "train" / "metrics.json", "overfitting", "stopped_early")
+        without(tree.runs / recipe / "seed-0" / "train" / "record.json", "steps")
+        tree.change(
+            f"{recipe}/seed-0/train/curves.json",
+            lambda rows: [{key: value for key, value in row.items() if key != "phase"} for row in rows],
+        )
+    page = (tree.report() / "report.md").read_text(encoding="utf-8")
+    assert "Training curves of sat, seed 0" in page
+    assert "What a step did" not in page
+    assert "catastrophic" not in page
+
+
+def without(path: Path, *keys: str) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in keys}), encoding="utf-8")
+
+
+def test_a_clean_training_is_not_judged_and_old_and_new_trainings_stand_side_by_side(
+    make_tree: Callable[..., Any],
+) -> None:
+    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
+    without(tree.runs / "st" / "seed-0" / "train" / "record.json", "steps")
+    page = (tree.report() / "report.md").read_text(encoding="utf-8")
+    section = page.split("## Training", 1)[1].split("\n## ", 1)[0]
+    assert [line for line in section.splitlines() if line.startswith("### ")] == ["### sat", "### What a step did"]
+
+
+def test_what_the_train_stage_writes_is_read_and_shown(digits: Path, make_tree: Callable[..., Any]) -> None:
+    from nofrost import train
+
+    small = ("recipes.sat.schedule.epochs=1", "recipes.sat.attack.steps=1", "recipes.sat.selection.attack.steps=1")
+    warm = ("recipes.sat.schedule.lr_warmup_epochs=0", "recipes.sat.schedule.threat_warmup_epochs=0")
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *small, *warm)
+    train.run(digits, None, tree.study.recipes["sat"], "sat", 0, tree.runs / "sat" / "seed-0" / "train")
+    page = (tree.report() / "report.md").read_text(encoding="utf-8")
+    batch = tree.study.recipes["sat"].schedule.batch_size
+    assert f"{batch} + {batch} (clean + adversarial)" in page
+    assert "✓ **pass** no-catastrophic-overfitting" in page
+    assert "1 epoch, epoch 1 kept" in page
+
+
+def test_the_end_of_a_phase_is_a_line_and_phases_are_named_in_words(make_tree: Callable[..., Any]) -> None:
+    def drawing(phases: tuple[str | None, ...]) -> str:
+        rows = [Epoch(epoch=number + 1, phase=phase, loss=1.0) for number, phase in enumerate(phases)]
+        return figures.training_panels([(0, 1, rows)])[0]
+
+    one, two = drawing(("a", "a", "a", "a")), drawing(("a", "a", "b", "b"))
+    assert drawing((None,) * 4) == one
+    assert two.count("stroke-dasharray") == one.count("stroke-dasharray") + 2  # in both axes
+    tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
+    tree.change(
+        "sat/seed-0/train/curves.json",
+        lambda rows: [{**row, "phase": "natural" if row["epoch"] < 4 else "batch norms"} for row in rows],
+    )
+    page = (tree.report() / "report.md").read_text(encoding="utf-8")
+    assert "phases natural and batch norms" in page
+    assert "Dashed vertical lines part the phases of a training." in page
