@@ -18,7 +18,7 @@ test: $(VENV)/.dev lint ## Check style and types, run the tests
 	@OMP_NUM_THREADS=1 pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.dev ## Run the end-to-end checks of a minute or more
-	@pytest -m slow
+	@OMP_NUM_THREADS=1 pytest -m slow -n auto --maxprocesses 4 --dist loadfile
 
 test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them against a real S3 server (Debian, root, 20 minutes)
 	@tests/servers/install-docker.sh

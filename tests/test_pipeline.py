@@ -36,6 +36,7 @@ SMALL = (
     "augmentation.methods=[tda]",
     "runs.recipe=[st, nofrost]",
     *(f"recipes.{name}.schedule.epochs=2" for name in ("st", "nofrost")),
+    "recipes.nofrost.schedule.threat_warmup_epochs=1",
     *(f"recipes.{name}.schedule.batch_size=32" for name in ("st", "nofrost")),
     "suites.adversarial.attacks.apgd-ce-100.steps=5",
     "suites.adversarial.steps_curve.steps=[1, 2]",

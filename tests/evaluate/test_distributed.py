@@ -62,6 +62,7 @@ def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_print
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "suite.yaml", "two"]
 
 
+@pytest.mark.slow
 def test_a_shard_that_an_earlier_team_finished_is_not_measured_again(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_shard_that_an_earlier_team_finished_is_not_measured_again(
     assert np.array_equal(found[rows], (predictions + 1) % 10)
 
 
+@pytest.mark.slow
 def test_wrong_input_of_two_processes_is_told_once_and_fails_both(
     dataset: Path, suite_file: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ with Team.joined() as ours:
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_by_itself_says_so_and_the_others_fail_with_it() -> None:
     port = free_port()
     processes = [start(MEMBER, rank, 2, port) for rank in range(2)]

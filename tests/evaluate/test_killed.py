@@ -63,6 +63,7 @@ def calls(folder: Path) -> int:
     return (folder / "calls.log").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
 def test_a_killed_suite_repeats_at_most_a_batch_and_ends_with_the_same_numbers(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -87,6 +87,7 @@ def test_a_promoted_run_is_pulled_whole_and_leaves_dvc_nothing_to_do(
     assert git("status", "--porcelain", cwd=checkout) == "?? dvc.lock\n"
 
 
+@pytest.mark.slow
 def test_of_two_runs_the_one_of_a_single_recipe_replaces_that_recipe_only(
     checkout: Path, store: Store, tmp_path: Path, call_dvc: Callable[..., str]
 ) -> None:

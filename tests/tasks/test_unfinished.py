@@ -68,6 +68,7 @@ def test_a_store_that_lost_the_work_costs_time_and_nothing_else(tmp_path: Path) 
         assert not (tmp_path / "two/out.partial").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_goes_on_elsewhere_and_ends_with_the_same_bits(begun: Any, tmp_path: Path) -> None:
     store = open_store(begun.store)
     one, two, output = tmp_path / "one", tmp_path / "two", tmp_path / "output"

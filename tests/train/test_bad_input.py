@@ -144,6 +144,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on a process's memory is Linux's")
 def test_a_memory_that_does_not_suffice_is_told_and_nothing_is_lost(digits: Path, out: Path) -> None:
     before = checksums(out)

@@ -65,6 +65,7 @@ def test_what_was_started_can_be_read_by_programs(kfp: Any) -> None:
     assert started["created_version"] is True
 
 
+@pytest.mark.slow
 def test_waiting_ends_as_the_run_does(kfp: Any) -> None:
     kfp.story = [{"state": "FAILED"}]
     ended = command(kfp, "--wait")
@@ -73,6 +74,7 @@ def test_waiting_ends_as_the_run_does(kfp: Any) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
