@@ -49,7 +49,7 @@ def test_an_objective_is_a_registered_dataclass(monkeypatch: pytest.MonkeyPatch)
     from nofrost.train import objectives
     from nofrost.train.objectives import registry
 
-    monkeypatch.setattr(registry, "_OBJECTIVES", dict(registry._OBJECTIVES))
+    monkeypatch.setattr(registry.OBJECTIVES, "classes", dict(registry.OBJECTIVES.classes))
     names = {name: getattr(objectives, name) for name in ("register", "Objective", "Losses", "count_correct")}
     names |= {"dataclass": dataclass, "__name__": "page"}
     exec(compile(snippet("an objective"), "docs/architecture.md", "exec"), names)
@@ -79,7 +79,7 @@ def test_an_attack_is_a_registered_dataclass(monkeypatch: pytest.MonkeyPatch) ->
     from nofrost.attacks.base import Attack
     from nofrost.attacks.registry import register
 
-    monkeypatch.setattr(registry, "_ATTACKS", dict(registry._ATTACKS))
+    monkeypatch.setattr(registry.ATTACKS, "classes", dict(registry.ATTACKS.classes))
     names = {"register": register, "dataclass": dataclass, "Attack": Attack, "__name__": "page"}
     exec(compile(snippet("an attack"), "docs/architecture.md", "exec"), names)
     images = torch.rand(4, 1, 8, 8)

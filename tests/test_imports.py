@@ -37,6 +37,7 @@ LEVELS = {
     "telemetry": 1,
     "files": 1,
     "processes": 1,
+    "registry": 1,
     "errors": 0,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import Any
 
 from nofrost.attacks.base import Attack
 from nofrost.attacks.settings import Pixels
-from nofrost.errors import unknown
+from nofrost.registry import Registry
 
-_ATTACKS: dict[str, type[Attack]] = {}
-_AttackClass = TypeVar("_AttackClass", bound=type[Attack])
-
-
-def register(name: str) -> Callable[[_AttackClass], _AttackClass]:
-    """Make a frozen dataclass of attacks known under `name`; its fields are the settings a user may give."""
-
-    def enter(attack: _AttackClass) -> _AttackClass:
-        if name in _ATTACKS:
-            raise ValueError(f"attack {name!r} is registered twice")
-        attack.name = name
-        _ATTACKS[name] = attack
-        return attack
-
-    return enter
-
-
-def attack_names() -> list[str]:
-    """Return the names that `create_attack` knows, sorted."""
-    return sorted(_ATTACKS)
-
-
-def attack_settings(name: str) -> dict[str, Any]:
-    """Return the settings of the attack called `name` that have a default, with that default.
-
-    Raises:
-        UserError: there is no such attack.
-    """
-    if name not in _ATTACKS:
-        raise unknown("attack", name, _ATTACKS)
-    return {field.name: field.default for field in fields(_ATTACKS[name]) if field.default is not MISSING}
+ATTACKS: Registry[Attack] = Registry("attack")
+register = ATTACKS.register
+attack_names = ATTACKS.names
+attack_settings = ATTACKS.settings
 
 
 def create_attack(name: str, *, eps: Pixels, norm: str = "linf", seed: int = 0, **settings: Any) -> Attack:
@@ -57,12 +28,4 @@ def create_attack(name: str, *, eps: Pixels, norm: str = "linf", seed: int = 0, 
     Raises:
         UserError: an unknown name, norm or setting (the message lists the known ones), or a value out of range.
     """
-    if name not in _ATTACKS:
-        raise unknown("attack", name, _ATTACKS)
-    kind = _ATTACKS[name]
-    allowed = {field.name for field in fields(kind)}
-    for setting in settings:
-        if setting not in allowed:
-            raise unknown(f"setting of attack {name!r}", setting, allowed)
-    given: dict[str, Any] = {"eps": eps, "norm": norm, "seed": seed, **settings}
-    return kind(**given)
+    return ATTACKS.create(name, eps=eps, norm=norm, seed=seed, **settings)

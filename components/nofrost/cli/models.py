@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from nofrost.cli.options import FOLDER
 from nofrost.cli.signal import models_signal
+from nofrost.cli.table import aligned
 from nofrost.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def models_show(name: str, as_json: bool, **options: Any) -> None:
         for layer in summary.layers
     ]
     lines = [f"{key}: {value:,}" if key in counts else f"{key}: {value}" for key, value in about.items()]
-    click.echo("\n".join([*lines, "", *_aligned([("layer", "kind", "weight", "parameters"), *rows])]))
+    click.echo("\n".join([*lines, "", *aligned([("layer", "kind", "weight", "parameters"), *rows])]))
 
 
 def _without_weights(arch: str, given: dict[str, Any]) -> Classifier:
@@ -95,7 +95,7 @@ def _without_weights(arch: str, given: dict[str, Any]) -> Classifier:
 
 def _indented(about: dict[str, Any]) -> str:
     rows = [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in about.items() if value]
-    return "\n".join(f"  {line}" for line in _aligned(rows))
+    return "\n".join(f"  {line}" for line in aligned(rows))
 
 
 @models.command("statistics")
@@ -130,7 +130,7 @@ def _weights(metrics: dict[str, Any]) -> list[str]:
         (layer["layer"], " x ".join(map(str, layer["shape"])), f"{layer['frobenius']:.4g}", f"{layer['spectral']:.4g}")
         for layer in (norms["layers"] if norms else [])
     ]
-    return _aligned([("weights", "shape", "Frobenius", "spectral"), *rows]) if rows else ["no weights"]
+    return aligned([("weights", "shape", "Frobenius", "spectral"), *rows]) if rows else ["no weights"]
 
 
 def _batch_norms(metrics: dict[str, Any]) -> list[str]:
@@ -141,16 +141,11 @@ def _batch_norms(metrics: dict[str, Any]) -> list[str]:
         rows.append((layer["layer"], layer["domain"], *ranges, " ".join(near_zero)))
     if not rows:
         return ["no batch norm"]
-    return ["", *_aligned([("batch norm", "domain", "mean", "variance", "gain", "shift", "near zero"), *rows])]
+    return ["", *aligned([("batch norm", "domain", "mean", "variance", "gain", "shift", "near zero"), *rows])]
 
 
 def _four_ranges(layer: dict[str, Any]) -> list[list[float]]:
     return [layer.get(value, [float("nan")] * 3) for value in ("mean", "variance", "weight", "bias")]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 models.add_command(models_signal)

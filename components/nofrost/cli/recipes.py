@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nofrost.cli.options import common
+from nofrost.cli.table import aligned
 
 if TYPE_CHECKING:
     from nofrost.config import Recipe
@@ -41,7 +42,7 @@ def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: b
     elif markdown:
         click.echo("\n".join(f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)))
     else:
-        click.echo("\n".join(_aligned((COLUMNS, *rows))))
+        click.echo("\n".join(aligned((COLUMNS, *rows))))
 
 
 @recipes.command("show")
@@ -71,7 +72,7 @@ def recipes_diff(first: str, second: str, as_json: bool) -> None:
         key: [ours.get(key), theirs.get(key)] for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)
     }
     rows = [(key, *map(_shown, values)) for key, values in differing.items()]
-    text = "\n".join(_aligned((("key", first, second), *rows))) if rows else f"{first} and {second} are the same"
+    text = "\n".join(aligned((("key", first, second), *rows))) if rows else f"{first} and {second} are the same"
     click.echo(json.dumps(differing, indent=2) if as_json else text)
 
 
@@ -118,8 +119,3 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _shown(value: object) -> str:
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
