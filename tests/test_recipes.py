@@ -78,6 +78,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def full_size(recipe: Recipe) -> dict[str, int]:
     """Return classes, pixels and channels of the data that a recipe is written for."""
     if recipe.views.image_size:

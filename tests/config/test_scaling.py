@@ -56,7 +56,7 @@ def test_what_is_counted_in_epochs_shrinks_with_them_unless_the_scale_names_it()
     assert schedule.milestones == pytest.approx([mark * 8 / 110 for mark in (35, 70, 95)], abs=1e-3)
     assert schedule.running_statistics_epochs == 1
     assert small("004-adv-code").schedule.lr_warmup_epochs == pytest.approx(5 * 8 / 110, abs=1e-3)
-    assert small("fast-cifar").schedule.points == ((0, 0), (3.2, 1), (8, 0))
+    assert small("fast-cifar").schedule.points == ((0, 0), (4, 1), (8, 0))
     assert small("fat-cifar").objective.tau_milestones == pytest.approx((50 * 8 / 120, 90 * 8 / 120), abs=1e-3)
     named = SMALL | {"schedule": {"epochs": 8, "milestones": [2]}}
     assert small("004-adv", named).schedule.milestones == (2,)

@@ -42,6 +42,7 @@ def torchrun(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
+@pytest.mark.slow
 @pytest.fixture
 def suite_file(make_suite: MakeSuite, tmp_path: Path) -> Path:
     """A suite of eight batches in a file."""

@@ -61,6 +61,7 @@ def made_by(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> l
     return outputs
 
 
+@pytest.mark.slow
 def leave(run: str, recipes: tuple[str, ...], tmp_path: Path, store: Store) -> list[Output]:
     """Let a run end that made these recipes; return its outputs."""
     outputs = made_by(run, recipes, tmp_path / "pods", store)

@@ -223,7 +223,7 @@ def test_branches_of_mixture_batch_norm_stand_beside_the_deployed_mixture(whole:
     deployed = measured(tree, "mbnat")["accuracy"]["pgd-20"]["accuracy"]
     assert rows["mbnat clean branch"][1].startswith("20.0")
     assert rows["mbnat adversarial branch"][1].startswith("60.0")
-    assert rows["mbnat deployed mixture (adversarial weight 0.5)"][1].startswith(f"{100 * deployed:.1f}")
+    assert rows["mbnat deployed mixture (of logits, adversarial weight 0.5)"][1].startswith(f"{100 * deployed:.1f}")
 
 
 def test_pictures_tell_label_answer_and_magnification(whole: Any) -> None:

@@ -136,6 +136,7 @@ PHASES = {
 }
 
 
+@pytest.mark.slow
 def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
     recipe = tiny("sat", "model.dropout=0.2", "views.crop_padding=1", f"phases={json.dumps(PHASES)}")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_json(), sort_keys=False))
