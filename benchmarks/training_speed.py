@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -160,16 +158,20 @@ def peak_memory(task: Task, side: str) -> float:
 def measured_memory(side: str, task: Task) -> float:
     """Return the MiB that two steps of this process take."""
     step = MAKERS[side](task)
-    before = _resident(task.device)
+    if task.device == "cuda":
+        before = torch.cuda.memory_allocated()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is from here on (Linux)
+        before = _resident("VmRSS")
     step()
     step()
-    return (_resident(task.device) - before) / 2**20
+    peak = torch.cuda.max_memory_allocated() if task.device == "cuda" else _resident("VmHWM")
+    return (peak - before) / 2**20
 
 
-def _resident(device: str) -> int:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def row(task: Task, turns: int, clock: str) -> dict[str, object]:
