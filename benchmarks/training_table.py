@@ -66,7 +66,8 @@ def markdown(study: Study, rows: list[Row]) -> str:
         "",
         f"{rows[0]['training_images']:,} training images, {study.recipes['st'].schedule.epochs} epochs, one seed; the "
         f"best epoch on 1,000 selection images. Test: {rows[0]['accuracy']['clean']['total']:,} images, linf "
-        f"{study.suites.adversarial.threat.eps}, Wilson 95 % intervals. Seconds are wall time with selection, beside other work: compare none.",
+        f"{study.suites.adversarial.threat.eps}, Wilson 95 % intervals. Seconds are wall time "
+        "with selection, beside other work: compare none.",
         "",
         f"| {' | '.join(head)} |",
         "|---" * len(head) + "|",
