@@ -42,7 +42,6 @@ def torchrun(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-@pytest.mark.slow
 @pytest.fixture
 def suite_file(make_suite: MakeSuite, tmp_path: Path) -> Path:
     """A suite of eight batches in a file."""
@@ -51,6 +50,7 @@ def suite_file(make_suite: MakeSuite, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_prints(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
