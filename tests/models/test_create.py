@@ -83,3 +83,37 @@ def test_an_impossible_model_is_refused_in_one_sentence(arch: str, normaliser: s
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(UserError, match="at least 2 classes"):
         create_model("resnet8", num_classes=1, image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("arch", "normaliser"), [("resnet8", "bn"), ("resnet8", "nf"), ("resnet26", "nf"), ("cifar-vgg8", "bn")]
+)
+def test_every_convolution_works_with_channels_last(arch: str, normaliser: str) -> None:
+    model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=32).eval()
+    layouts: list[bool] = []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(
+                lambda _, inputs, output: layouts.extend(
+                    each.is_contiguous(memory_format=torch.channels_last) for each in (*inputs, output)
+                )
+            )
+    model(torch.rand(2, 3, 32, 32))
+    assert layouts
+    assert all(layouts)
+
+
+@pytest.mark.parametrize(("arch", "normaliser"), [("resnet8", "bn"), ("resnet8", "nf"), ("resnet26", "nf")])
+def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(arch: str, normaliser: str) -> None:
+    model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=32)
+    weights = [layer.weight.detach() for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    copies: list[torch.Tensor] = []
+
+    def look(tensor: torch.Tensor) -> torch.Tensor:
+        others = [w for w in weights if w.numel() == tensor.numel() and w.data_ptr() != tensor.data_ptr()]
+        copies.extend(weight for weight in others if torch.equal(weight.flatten(), tensor.flatten()))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        model(torch.rand(2, 3, 32, 32)).sum()
+    assert copies == []

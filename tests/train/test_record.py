@@ -116,6 +116,15 @@ def test_a_step_is_described_as_it_was(
     assert (said["world_size"], said["images_per_rank"]) == (1, N)
 
 
+def test_no_gradient_takes_memory_while_the_next_attack_runs(digits: Path) -> None:
+    phase = phase_of(digits, {"name": "pgdat"}, BN)
+    model, optimisation = optimisation_of(phase, BN)
+    before = [parameter.clone() for parameter in model.parameters()]
+    optimisation.step(next(phase.images.epoch(0, 0, 0)), phase.adversary(0, 0.0))
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(("name", "normaliser"), [("sat", BN), ("mbnat", MBN), ("free", NF)])
 def test_a_witness_changes_no_bit_and_leaves_nothing_behind(name: str, normaliser: str, digits: Path) -> None:
     phase = phase_of(digits, {"name": name}, normaliser, **(ONE_STEP if name == "free" else {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class Mim(Bim):
     Args:
         decay: what is kept of the running sum at each step, at least 0; 0 is BIM.
     """
+
+    momentum: ClassVar[bool] = True
 
     decay: float = 1.0
 

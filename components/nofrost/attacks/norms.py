@@ -69,13 +69,9 @@ class Ball(ABC):
 class LinfBall(Ball):
     """Every pixel may change by at most `eps`."""
 
-    def __init__(self, centre: Tensor, eps: float) -> None:
-        super().__init__(centre, eps)
-        self._low = (centre - eps).clamp_(min=0)
-        self._high = (centre + eps).clamp_(max=1)
-
     def project(self, points: Tensor) -> Tensor:
-        return torch.clamp(points, self._low, self._high)
+        # its bounds are made anew: kept, they would take two batches of images beside the model's activations
+        return points.clamp(self.centre - self.eps, self.centre + self.eps).clamp_(0, 1)
 
     @staticmethod
     def direction(gradient: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -30,7 +31,12 @@ class ProjectedGradient(Attack):
             one is then returned, otherwise the one with the highest loss. With ``keep="last"`` the steps are always
             finished, and only further restarts are spared. The share of misclassified images is the same either way.
         eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
+
+    Attributes:
+        momentum: whether `follow` asks for what the last step followed.
     """
+
+    momentum: ClassVar[bool] = False
 
     steps: int = 20
     step_size: float | None = None
@@ -94,9 +100,10 @@ class ProjectedGradient(Attack):
         goals = self.goals(model, images, labels, noise)
         points, course = self.start(ball, noise), None
         for _ in range(self.steps):
-            _, _, gradient = model.differentiate(points, labels, self.loss, goals, self.eot)
-            course = self.follow(gradient, course)
+            course = self.follow(model.differentiate(points, labels, self.loss, goals, self.eot)[2], course)
             points = self._step(ball, points, course)
+            if not self.momentum:
+                course = None  # a batch of images less beside the activations of the next step
         return points
 
     def _best_points(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Found:

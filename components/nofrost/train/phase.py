@@ -102,7 +102,6 @@ class Optimisation:
         return seen
 
     def _descend(self, losses: Losses, epochs_done: float) -> None:
-        self._optimiser.zero_grad()
         self._scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
         self._world.average_gradients(self._model.parameters())
         self._scaler.unscale_(self._optimiser)
@@ -111,6 +110,7 @@ class Optimisation:
         set_lr(self._optimiser, self._phase.lr(epochs_done))
         self._scaler.step(self._optimiser)
         self._scaler.update()
+        self._optimiser.zero_grad()  # now, and not before the next loss: its graph then has their memory
         self.partial.keep(self._model)
         self._world.average_buffers(self._model)
         if self.average:
