@@ -15,21 +15,28 @@ from nofrost.errors import UserError
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary binary file beside `path` that takes its place when the block ends without an error."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Make an empty temporary file beside `path` that takes its place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(descriptor)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:  # opened anew, as libraries may have put another file in its place
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary binary file beside `path` that takes its place when the block ends without an error."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def write_bytes(path: Path, content: bytes) -> None:

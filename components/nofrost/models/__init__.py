@@ -7,6 +7,7 @@ from nofrost.models.device import default_device, device_name, fitting_threads, 
 from nofrost.models.mixture import Domain, Joint, Mixture, MixtureBatchNorm, domain, has_mixture
 from nofrost.models.precision import precision
 from nofrost.models.summary import summarise
+from nofrost.models.tensors import write_tensors
 from nofrost.models.weight_standardisation import ScaledStdConv2d
 from nofrost.models.weights import load_pretrained
 
@@ -33,4 +34,5 @@ __all__ = [
     "require_gpus",
     "save_checkpoint",
     "summarise",
+    "write_tensors",
 ]

@@ -8,20 +8,21 @@ from typing import Any
 import safetensors
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError
-from nofrost.files import read_json, sha256_file, write_bytes, write_json
+from nofrost.files import read_json, sha256_file, write_json
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import build
+from nofrost.models.tensors import write_tensors
 
 BEST = "best.safetensors"
 
 
 def save_checkpoint(path: Path, model: Classifier, about: dict[str, Any]) -> None:
     """Write the model to `path` (``*.safetensors``) and its signature, checksum and `about` to the JSON beside it."""
-    write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}))
+    write_tensors(path, model.state_dict())
     content = {"signature": model.signature.as_json(), "sha256": sha256_file(path), "about": about}
     write_json(path.with_suffix(".json"), content)
 

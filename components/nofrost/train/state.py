@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
-from nofrost.files import read_json, write_bytes, write_json
+from nofrost.files import read_json, write_json
+from nofrost.models import write_tensors
 
 POINTER = "state.json"
 
@@ -54,7 +55,7 @@ class State:
 def save_state(folder: Path, state: State, tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors of the training, then point at them, then delete what was pointed at before."""
     file = f"state-{state.epochs:05d}-{state.step:07d}.safetensors"
-    write_bytes(folder / file, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    write_tensors(folder / file, tensors)
     write_json(folder / POINTER, {"file": file, "state": asdict(state)})
     best = state.best_checkpoint
     keep = {file} | ({best, str(Path(best).with_suffix(".json"))} if best else set())

@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError
-from nofrost.files import read_json, write_bytes, write_json
+from nofrost.files import read_json, write_json
+from nofrost.models import write_tensors
 
 
 def save_network(network: ReconstructionNetwork, path: Path) -> None:
     """Write the weights to `path` (``....safetensors``) and the specification to the same name ending in ``.json``."""
-    weights = {name: values.detach().cpu().contiguous() for name, values in network.state_dict().items()}
-    write_bytes(path, save(weights))
+    write_tensors(path, network.state_dict())
     write_json(path.with_suffix(".json"), network.spec.as_json())
 
 
