@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -16,7 +17,7 @@ import yaml
 
 import nofrost
 from nofrost import train
-from nofrost.config import Recipe, recipe_of
+from nofrost.config import ObjectiveSpec, Recipe, recipe_of
 from nofrost.errors import UserError
 
 SMALL = ("schedule.epochs=3", "schedule.batch_size=32", "attack.steps=2", "selection.attack.steps=2")
@@ -222,6 +223,11 @@ def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Pa
     train.run(digits, tmp_path / "augmentation", recipe, "nofrost-star", 0, tmp_path / "out")
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
     assert curves[0]["train_augmented"] is not None
+    both = recipe.model_copy(update={"objective": ObjectiveSpec(name="multi-view", terms=("tda", "clean"))})
+    train.run(digits, tmp_path / "augmentation", both, "nofrost-star", 0, tmp_path / "terms")
+    (row,) = csv.DictReader((tmp_path / "terms" / "curves.csv").read_text().splitlines())
+    assert 0 <= float(row["train_tda"]) <= 1
+    assert row["train_augmented"] == ""
     other = tmp_path / "other"
     shutil.copytree(digits, other)
     manifest = json.loads((other / "manifest.json").read_text())

@@ -35,7 +35,6 @@ from nofrost.train.witness import witnessing
 
 SAVE_INTERVAL_S = 300.0  # between two saves inside an epoch; every epoch's end is saved as well
 SELECTED_TOGETHER = 64  # images at least; a batch as large as that of training has its memory already
-STEPS_TOGETHER = 16  # that several processes make before they ask one another whether to save or to stop
 
 
 @dataclass
@@ -135,11 +134,10 @@ class Training:
             state.step += 1
             if bar:
                 bar.advance(1, f"epoch {number}/{self.epochs}")
-            if self.world.size == 1 or state.step % STEPS_TOGETHER == 0 or state.step == phase.images.steps:
+            if self.world.any(stopped.is_set() or time.monotonic() - since > SAVE_INTERVAL_S):
                 stop = self.world.any(stopped.is_set())
-                if stop or self.world.any(time.monotonic() - since > SAVE_INTERVAL_S):
-                    self._add_up(state, phase, sums)
-                    since = self._save(state, since)
+                self._add_up(state, phase, sums)
+                since = self._save(state, since)
                 if stop:
                     raise StoppedError(f"stopped in epoch {number} after saving: the same command goes on from there")
         self._add_up(state, phase, sums)
