@@ -21,8 +21,8 @@ from nofrost.models import (
     load_model,
     save_checkpoint,
 )
+from nofrost.models.architectures.blocks import BasicBlock
 from nofrost.models.mixture import Selector
-from nofrost.models.residual import BasicBlock
 
 IMAGES = torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 INFERENCES = [Mixture(0.3, "logits"), Mixture(0.3, "all"), *(Mixture(0.3, "random", share) for share in (0, 0.4, 1))]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from nofrost.models import ScaledStdConv2d, create_model
-from nofrost.models.residual import NFBlock
+from nofrost.models.architectures.blocks import NFBlock
 from nofrost.models.weight_standardisation import RELU_GAIN
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from nofrost.errors import UserError
 from nofrost.models import MixtureBatchNorm
+from nofrost.models.architectures.small_resnet import SmallResNet
 from nofrost.models.mixture import BatchNorm, Selector
 from nofrost.models.normalisers import check_maps, replace_batch_norm
-from nofrost.models.residual import SmallResNet
 
 EXCHANGED = ["mbn", "gn", "in", "ln", "none"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nofrost.models import Classifier, create_model
-from nofrost.models.residual import SmallResNet
+from nofrost.models.architectures.small_resnet import SmallResNet
 from nofrost.models.signal import signal_propagation
 
 

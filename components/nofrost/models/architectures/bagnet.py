@@ -8,41 +8,16 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError
+from nofrost.models.architectures.blocks import EXPANSION, Bottleneck
 from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import WIDTH, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path, drop_path_rates
+from nofrost.models.drop_path import drop_path_rates
 
 BLOCKS = (3, 4, 6, 3)
 STRIDES = (2, 2, 2, 1)
 # Pixels that one patch is wide, and how many stages begin with a 3x3 convolution; all others are 1x1. None is padded.
 STAGES_WITH_3X3 = {9: 2, 17: 3, 33: 4}
-EXPANSION = 4
-
-
-class PatchBottleneck(nn.Module):
-    """1x1, k x k (unpadded) and 1x1 convolutions with batch norm; the shortcut is cut to what is left of the map."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, kernel: int, rate: float) -> None:
-        super().__init__()
-        width = outputs // EXPANSION
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel, stride, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        self.drop_path = drop_path(rate)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map [N, inputs, H, W] to [N, outputs, H', W'] with H' = (H - kernel) // stride + 1, and so W'."""
-        branch = torch.relu(self.bn1(self.conv1(features)))
-        branch = self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(branch)))))
-        height, width = branch.shape[2:]
-        return torch.relu(self.downsample(features)[:, :, :height, :width] + self.drop_path(branch))
 
 
 class BagNet(nn.Module):
@@ -63,7 +38,8 @@ class BagNet(nn.Module):
             blocks = []
             for index in range(count):
                 kernel = 3 if index == 0 and stage < STAGES_WITH_3X3[patch] else 1
-                blocks.append(PatchBottleneck(inputs, outputs, stride if index == 0 else 1, kernel, next(rates)))
+                step = stride if index == 0 else 1
+                blocks.append(Bottleneck(inputs, outputs, step, next(rates), kernel=kernel, padding=0))
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages

@@ -7,39 +7,14 @@ import re
 import torch
 from torch import nn
 
+from nofrost.models.architectures.blocks import EXPANSION, BasicBlock, Bottleneck
 from nofrost.models.architectures.fixup import fix_up
 from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import EXCHANGEABLE, WIDTH, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path, drop_path_rates
-from nofrost.models.residual import BasicBlock
+from nofrost.models.drop_path import drop_path_rates
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-EXPANSION = 4  # outputs of a bottleneck block by channel of its 3x3 convolution
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions with batch norm and a shortcut, projected (1x1) where the shape changes."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, rate: float) -> None:
-        super().__init__()
-        width = outputs // EXPANSION
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
-        self.drop_path = drop_path(rate)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
-        branch = torch.relu(self.bn1(self.conv1(features)))
-        branch = self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(branch)))))
-        return torch.relu(self.shortcut(features) + self.drop_path(branch))
 
 
 class CifarResNet(nn.Module):

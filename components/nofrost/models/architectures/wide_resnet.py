@@ -8,34 +8,14 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError
+from nofrost.models.architectures.blocks import PreactivationBlock
 from nofrost.models.architectures.fixup import fix_up
 from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import EXCHANGEABLE, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path, drop_path_rates
+from nofrost.models.drop_path import drop_path_rates
 
 STEM = 16  # channels before the first stage; the stages have 16, 32 and 64 times the width
-
-
-class PreactivationBlock(nn.Module):
-    """Twice batch norm, ReLU and a 3x3 convolution, and a shortcut, projected (1x1) where the shape changes."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, rate: float) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.drop_path = drop_path(rate)
-        self.projects = stride != 1 or inputs != outputs
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.projects else nn.Identity()
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
-        activated = torch.relu(self.bn1(features))
-        shortcut = self.shortcut(activated if self.projects else features)
-        branch = self.conv2(torch.relu(self.bn2(self.conv1(activated))))
-        return shortcut + self.drop_path(branch)  # type: ignore[no-any-return]
 
 
 class WideResNet(nn.Module):
