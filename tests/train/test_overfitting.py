@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nofrost.statistics import wilson_interval
-from nofrost.train.overfitting import FALL, NOISE, collapsed, diagnose, stopped_early
+from nofrost.train.overfitting import FALL, LOSS, NOISE, collapsed, diagnose, stopped_early
 
 Share = float | None
 shares = st.floats(0, 1)
@@ -39,6 +39,13 @@ def test_a_collapse_is_told_with_its_epoch_and_numbers() -> None:
         "train_after": 0.75,
     }
     assert found["robust"] is None  # one name for one thing
+
+
+def test_a_model_that_withstands_little_loses_most_of_it() -> None:
+    """Measured: `fast-cifar` with eps 16/255 on 9,000 images of CIFAR-10, PGD-5 (docs/training.md)."""
+    rows = curve([0.055, 0.119, 0.055, 0.087, 0.082, 0.021], [0.094, 0.179, 0.204, 0.235, 0.292, 0.298])
+    found = diagnose(rows, 1000)["catastrophic"]
+    assert (found["epoch"], found["before"], found["after"]) == (3, 0.119, 0.055)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_a_finding_is_always_what_it_says(measured: list[tuple[Share, Share]], i
     rows = curve([attacked for attacked, _ in measured], [trained for _, trained in measured])
     found = diagnose(rows, images)
     if catastrophic := found["catastrophic"]:
-        assert catastrophic["before"] - catastrophic["after"] > FALL
+        assert catastrophic["before"] - catastrophic["after"] > min(FALL, LOSS * catastrophic["before"])
         assert catastrophic["train_before"] - catastrophic["train_after"] <= NOISE
         assert rows[catastrophic["epoch"] - 1]["selection_attacked"] == catastrophic["after"]
     if robust := found["robust"]:

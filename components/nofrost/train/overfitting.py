@@ -14,6 +14,7 @@ from typing import Any
 from nofrost.statistics import Proportion
 
 FALL = 0.2  # of attacked accuracy between two measurements; Wong et al. 2020 end the training there
+LOSS = 0.5  # or of its share, as a model that withstands few attacks cannot fall as far
 NOISE = 0.05  # fall of the accuracy on the training adversary that still counts as keeping it
 
 Row = Mapping[str, Any]
@@ -60,11 +61,13 @@ def diagnose(curves: Sequence[Row], images: int) -> dict[str, Any]:
 
 
 def _catastrophic(curves: Sequence[Row], images: int) -> dict[str, Any] | None:
-    """Return the first clear fall by more than `FALL` during which accuracy on the training adversary kept or rose."""
+    """Return the first clear fall, by more than `FALL` or by more than `LOSS` of what was there, during which accuracy
+    on the training adversary kept or rose."""
     for before, after in pairwise(_measured(curves)):
         trained = _trained(before, after)
         kept = trained is not None and trained[0] - trained[1] <= NOISE
-        if trained and kept and _fall(before, after) > FALL and _is_clear(before, after, images):
+        deep = _fall(before, after) > min(FALL, LOSS * float(before["selection_attacked"]))
+        if trained and kept and deep and _is_clear(before, after, images):
             return {
                 "epoch": after["epoch"],
                 "before": before["selection_attacked"],
