@@ -309,11 +309,22 @@ def test_a_cluster_file_says_where_pods_run_and_with_what(tmp_path: Path) -> Non
     ],
 )
 def test_a_wrong_cluster_file_is_told_in_one_sentence(text: str, told: str, tmp_path: Path) -> None:
+    from nofrost.errors import UserError
+    from pipelines.cluster import load_cluster
+
     (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        load_cluster(tmp_path / "cluster.yaml")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_is_compiled_for_a_wrong_cluster_file(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("retry: 3")
     command = [sys.executable, "-m", "pipelines", "compile", "--cluster", str(tmp_path / "cluster.yaml")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("nofrost: ")
-    assert told in ended.stderr
+    assert "unknown key 'retry'" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (ROOT / "nofrost.yaml").exists()

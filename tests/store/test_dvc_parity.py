@@ -14,6 +14,8 @@ import yaml
 
 from nofrost.store import Ref, materialise, open_store, publish, verify
 
+pytestmark = pytest.mark.slow
+
 Dvc = Callable[..., str]
 Workspace = Callable[[str, str], Path]
 Contents = Callable[[Path], dict[str, bytes]]

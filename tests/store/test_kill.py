@@ -13,6 +13,8 @@ import pytest
 
 from nofrost.store import Ref, materialise, open_store, publish, verify
 
+pytestmark = pytest.mark.slow
+
 Contents = Callable[[Path], dict[str, bytes]]
 FILES = 300
 PUBLISH = "from nofrost.store import *; from pathlib import Path; print(publish(Path({path!r}), open_store({url!r})))"
