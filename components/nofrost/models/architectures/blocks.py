@@ -91,7 +91,7 @@ class PreactivationBlock(nn.Module):
 
 
 class NFBlock(nn.Module):
-    """The normaliser-free counterpart: h + α·f(ReLU(h)/β); a projected shortcut is taken of ReLU(h)/β.
+    """The normaliser-free counterpart of `BasicBlock`: h + α·f(ReLU(h)/β); a projected shortcut is taken of ReLU(h)/β.
 
     Args:
         beta: standard deviation that the input is expected to have.
