@@ -12,12 +12,11 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import nn
 
-from nofrost.errors import UserError
 from nofrost.evaluate.memory import Pieces
 from nofrost.evaluate.numerics import evaluation_mode, exact_float32
 from nofrost.evaluate.sample import Flags, Rows, Sample, batches
 from nofrost.evaluate.store import ConditionStore
-from nofrost.models.device import out_of_memory
+from nofrost.models.device import refusing_lack_of_memory
 from nofrost.telemetry import Progress, progress
 
 LEAST_S = 1.0  # a measurement that took less is not worth a line of its own
@@ -71,15 +70,11 @@ class Engine:
             torch.enable_grad(),
             exact_float32(self.device),
             evaluation_mode(self.model, self.device),
+            refusing_lack_of_memory(
+                f"the memory of {self.device} does not hold {self.batch_size} images: lower the suite's batch_size"
+            ),
         ):
-            try:
-                yield
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                raise UserError(
-                    f"the memory of {self.device} does not hold {self.batch_size} images: lower the suite's batch_size"
-                ) from None
+            yield
 
     def per_image(
         self,

@@ -54,6 +54,17 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
+@contextmanager
+def refusing_lack_of_memory(sentence: str) -> Iterator[None]:
+    """Raise a UserError that says `sentence` where memory does not suffice inside the block, of any device."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(sentence) from None
+
+
 def device_name(device: torch.device) -> str:
     """Return the device in words: the GPU's name, or the CPU and its number of threads."""
     if device.type == "cuda":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.models.device import out_of_memory
+from nofrost.models.device import refusing_lack_of_memory
 
 
 def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
@@ -31,8 +30,7 @@ def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
     )
 
 
-@contextmanager
-def memory_suffices(batch_size: int) -> Iterator[None]:
+def memory_suffices(batch_size: int) -> AbstractContextManager[None]:
     """Turn the lack of memory inside the block, on the CPU or an accelerator, into a sentence.
 
     Args:
@@ -41,12 +39,7 @@ def memory_suffices(batch_size: int) -> Iterator[None]:
     Raises:
         UserError: memory did not suffice.
     """
-    try:
-        yield
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(
-            f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "
-            "devices, or take one with more memory"
-        ) from None
+    return refusing_lack_of_memory(
+        f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "
+        "devices, or take one with more memory"
+    )

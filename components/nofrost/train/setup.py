@@ -15,7 +15,7 @@ from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
-from nofrost.models import Classifier, create_model, default_device, load_pretrained
+from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.weights import weights_file
 from nofrost.train.batches import TrainingImages, derive_seed
 from nofrost.train.distributed import World
@@ -68,24 +68,16 @@ def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) ->
     """
     manifest, spec = read_manifest(dataset), recipe.model
     torch.manual_seed(derive_seed(seed, "weights"))
-    model = create_model(
-        spec.arch,
-        normaliser=spec.normaliser,
+    signature = Signature(
+        **spec.model_dump(exclude={"weights", "new_head"}),
         num_classes=len(manifest.classes),
         image_size=manifest.image_size,
         channels=manifest.channels,
         mean=manifest.mean,
         std=manifest.std,
-        affine=spec.affine,
-        normaliser_eps=spec.normaliser_eps,
-        groups=spec.groups,
-        dropout=spec.dropout,
-        drop_path=spec.drop_path,
-        mixture_weight=spec.mixture_weight,
-        mixture_inference=spec.mixture_inference,
-        mixture_share=spec.mixture_share,
         classes=manifest.classes,
     )
+    model = build(signature)
     if weights:
         load_pretrained(model, weights, spec.new_head)
     return model.to(default_device())
