@@ -43,7 +43,7 @@ def measured(study: Study, name: str, dataset: Path, folder: Path) -> Row:
     found = read_json(run / "evaluate" / "metrics.json")
     return {
         "recipe": name,
-        "source": recipe.source,
+        "citation": recipe.citation,
         "parameters": trained["parameters"],
         "best_epoch": trained["best_epoch"],
         "seconds": timing["seconds"],

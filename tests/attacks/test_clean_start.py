@@ -1,4 +1,4 @@
-"""How many images targeted PGD attacks from themselves, as when 004 trains."""
+"""How many images targeted PGD attacks from themselves, as when xie2020 trains."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def wrong(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("norm", "eps", "steps", "expected"),
     [
-        ("linf", "8/255", 10, 1 / 255),  # the values of 001's code
+        ("linf", "8/255", 10, 1 / 255),  # the values of wang2022's code
         ("linf", "8/255", 20, 0.5 / 255),
         ("linf", "8/255", 5, 2 / 255),
         ("linf", "4/255", 10, 0.5 / 255),

@@ -29,7 +29,7 @@ def half():
 SUITE = """
 kind: adversarial
 title: Short
-source: own
+citation: own
 protocol: quick
 threat: {eps: 0.02}
 attacks: {fgsm: {}}

@@ -25,24 +25,24 @@ def told(*arguments: str) -> Any:
     return json.loads(said(*arguments, "--json"))
 
 
-def test_every_recipe_is_listed_with_its_source() -> None:
+def test_every_recipe_is_listed_with_its_citation() -> None:
     rows = {row["recipe"]: row for row in told("list")}
     assert sorted(rows) == shipped_names("recipe")
-    assert rows["sat"]["source"] == load_recipe("sat").source
+    assert rows["sat"]["citation"] == load_recipe("sat").citation
     assert rows["nofrost"]["model"] == "resnet50 nf"
     assert rows["nofrost"]["threat"] == "linf 8/255, pgd x 10"
     assert rows["tda"]["threat"] == "none"
-    assert rows["002-all-n-bn-a"]["objective"] == "st, then pgdat (bn)"
+    assert rows["zeise2025-all-n-bn-a"]["objective"] == "st, then pgdat (bn)"
     assert rows["fast"]["schedule"] == "6 epochs of 512, 6 epochs of 224, 3 epochs of 128"
     heading, *lines = said("list").splitlines()
-    assert heading.split() == ["recipe", "model", "objective", "threat", "schedule", "source"]
+    assert heading.split() == ["recipe", "model", "objective", "threat", "schedule", "citation"]
     assert [line.split()[0] for line in lines] == list(rows)
 
 
 def test_the_recipes_of_one_paper_are_those_that_come_from_it() -> None:
-    rows = told("list", "--paper", "003")
-    assert [row["recipe"] for row in rows] == [name for name in shipped_names("recipe") if name.startswith("003-")]
-    assert {row["source"][:3] for row in rows} == {"003"}
+    rows = told("list", "--paper", "galloway2019")
+    assert [row["recipe"] for row in rows] == [name for name in shipped_names("recipe") if name.startswith("galloway2019-")]
+    assert {row["citation"].split()[0].rstrip(",") for row in rows} == {"galloway2019"}
 
 
 def test_the_objectives_are_listed_with_their_settings() -> None:
@@ -53,8 +53,8 @@ def test_the_objectives_are_listed_with_their_settings() -> None:
 
 
 def test_a_recipe_is_shown_with_its_phases_spelled_out(tmp_path: Path) -> None:
-    values = yaml.safe_load(said("show", "004-bn-clean", "--set", "schedule.batch_size=64"))
-    assert values == told("show", "004-bn-clean", "--set", "schedule.batch_size=64")
+    values = yaml.safe_load(said("show", "xie2020-bn-clean", "--set", "schedule.batch_size=64"))
+    assert values == told("show", "xie2020-bn-clean", "--set", "schedule.batch_size=64")
     second = values["phases"]["bn-clean"]
     assert (second["objective"]["name"], second["trains"]) == ("st", "bn")
     assert (second["schedule"]["epochs"], second["schedule"]["batch_size"]) == (5, 64)
@@ -67,9 +67,9 @@ def test_a_recipe_is_shown_with_its_phases_spelled_out(tmp_path: Path) -> None:
 def test_two_recipes_are_told_apart_by_the_keys_that_differ() -> None:
     differing = told("diff", "sat", "nofrost")
     assert differing["model.normaliser"] == ["bn", "nf"]
-    assert set(differing) == {"title", "source", "model.normaliser"}
+    assert set(differing) == {"title", "citation", "model.normaliser"}
     assert told("diff", "sat", "st")["objective.adversarial_weight"] == [0.5, None]
-    assert told("diff", "002-all-a", "002-all-n-bn-a")["phases.bn-a.trains"] == [None, "bn"]
+    assert told("diff", "zeise2025-all-a", "zeise2025-all-n-bn-a")["phases.bn-a.trains"] == [None, "bn"]
     lines = said("diff", "sat", "nofrost").splitlines()
     assert lines[0].split() == ["key", "sat", "nofrost"]
     assert lines[-1].split() == ["model.normaliser", "bn", "nf"]

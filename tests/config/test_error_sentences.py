@@ -324,9 +324,9 @@ def test_an_unknown_key_is_reported_under_the_file_it_stands_in(tmp_path: Path) 
 
 
 def test_what_is_missing_is_named_with_its_whole_key(tmp_path: Path) -> None:
-    assert "key source is missing: add it" in complaint(lambda: load_recipe(file(tmp_path, "title: T\n")))
+    assert "key citation is missing: add it" in complaint(lambda: load_recipe(file(tmp_path, "title: T\n")))
     path = file(tmp_path, "name: s\ntitle: S\ndataset: {}\nrecipes: {a: {title: T}}\nsuites: {}\n")
-    assert f"{path}: key recipes.a.source is missing: add it" == complaint(lambda: load_study(path))
+    assert f"{path}: key recipes.a.citation is missing: add it" == complaint(lambda: load_study(path))
 
 
 @pytest.mark.parametrize(

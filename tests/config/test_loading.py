@@ -122,7 +122,7 @@ def test_a_shipped_name_may_come_as_a_path_object() -> None:
 
 def test_a_base_may_leave_out_what_the_file_on_top_brings(tmp_path: Path) -> None:
     write(tmp_path / "half.yaml", "schedule: {epochs: 2}\n")
-    top = write(tmp_path / "top.yaml", "base: half.yaml\ntitle: T\nsource: '001'\nobjective: {name: st}\n")
+    top = write(tmp_path / "top.yaml", "base: half.yaml\ntitle: T\ncitation: 'wang2022'\nobjective: {name: st}\n")
     assert load_recipe(top).schedule.epochs == 2
 
 
@@ -178,11 +178,11 @@ def test_scale_lies_over_the_base_and_under_the_studys_own_keys(tmp_path: Path) 
 
 
 def test_a_study_can_spell_a_recipe_out_without_a_base(tmp_path: Path) -> None:
-    recipes = load_study(study(tmp_path, "{own: {title: T, source: '001', objective: {name: st}}}")).recipes
+    recipes = load_study(study(tmp_path, "{own: {title: T, citation: 'wang2022', objective: {name: st}}}")).recipes
     assert recipes["own"] == Recipe.model_validate(
         {
             "title": "T",
-            "source": "001",
+            "citation": "wang2022",
             "objective": {"name": "st"},
             "schedule": {"epochs": 2},
             "threat": {"eps": "1/255"},

@@ -9,7 +9,7 @@ import pytest
 
 from nofrost.config import PixelFraction, Recipe, load_recipe, shipped_names
 
-# 001 §4.1 and §2.1
+# wang2022 §4.1 and §2.1
 PAPER_1 = {
     "schedule.epochs": 90,
     "schedule.batch_size": 256,
@@ -27,7 +27,7 @@ CODE_1 = {
     "optimiser.nesterov": True,
     "schedule.per": "epoch",
 }
-# 002 Appendix A
+# zeise2025 Appendix A
 PAPER_2 = {
     "model.arch": "cifar-resnet18",
     "schedule.epochs": 80,
@@ -39,7 +39,7 @@ PAPER_2 = {
     "schedule.decay": 0.1,
 }
 ADVERSARIAL_2 = PGD_10 | {"attack.step_size": Fraction(2, 255)}
-# 004 §3
+# xie2020 §3
 PAPER_4 = {
     "model.arch": "resnet152",
     "schedule.epochs": 110,
@@ -54,7 +54,7 @@ PAPER_4 = {
 }
 MIXED = PAPER_4 | {"objective.adversarial_weight": 0.5, "objective.batching": "joint"}
 AT_THE_END = {"schedule.running_statistics_epochs": 10}
-# 003: learning rate, epochs and milestones of its text
+# galloway2019: learning rate, epochs and milestones of its text
 SMALL_RATE = {"optimiser.lr": 0.01, "schedule.epochs": 150, "schedule.shape": "constant"}
 LARGE_RATE = {"optimiser.lr": 0.1, "schedule.epochs": 350, "schedule.milestones": (150, 250), "schedule.decay": 0.1}
 LINEAR = {"optimiser.lr": 0.1, "schedule.epochs": 50, "optimiser.momentum": 0.0, "schedule.shape": "constant"}
@@ -114,10 +114,10 @@ PRINTED: dict[str, dict[str, Any]] = {
     },
     "free": {"threat.eps": Fraction(2, 255), "objective.replays": 4, "schedule.epochs": 23, "optimiser.lr": 0.1},
     "free-cifar": {"threat.eps": Fraction(8, 255), "objective.replays": 8, "optimiser.weight_decay": 2e-4},
-    "002-all-n": PAPER_2 | {"objective.name": "st"},
-    "002-all-a": PAPER_2 | ADVERSARIAL_2,
+    "zeise2025-all-n": PAPER_2 | {"objective.name": "st"},
+    "zeise2025-all-a": PAPER_2 | ADVERSARIAL_2,
     **{
-        f"002-{first}-{second}": PAPER_2 | ADVERSARIAL_2
+        f"zeise2025-{first}-{second}": PAPER_2 | ADVERSARIAL_2
         for first, second in (
             ("all-n", "bn-a"),
             ("all-a", "bn-n"),
@@ -131,57 +131,57 @@ PRINTED: dict[str, dict[str, Any]] = {
             ("all-n", "bn-a-fine-tuned"),
         )
     },
-    "003-vgg8": SMALL_RATE | {"model.normaliser": "none"},
-    "003-vgg8-bn": SMALL_RATE | {"model.normaliser": "bn"},
-    "003-vgg8-bn-c": SMALL_RATE,
-    "003-svhn-vgg8": {"optimiser.lr": 0.01, "views.crop_padding": 0, "views.horizontal_flip": False},
-    "003-svhn-vgg8-bn": {"optimiser.lr": 0.01, "model.normaliser": "bn"},
-    "003-vgg-large-lr": LARGE_RATE | {"model.normaliser": "none"},
-    "003-vgg-large-lr-bn": LARGE_RATE | {"model.normaliser": "bn"},
-    "003-wrn-bn": SMALL_RATE | {"model.arch": "wrn-28-10", "model.normaliser": "bn"},
-    "003-wrn-fixup": SMALL_RATE | {"model.normaliser": "fixup", "optimiser.scalar_lr": 0.1},
-    "003-resnet110-bn": {"optimiser.lr": 0.1, "schedule.epochs": 200, "schedule.milestones": (100, 150)},
-    "003-resnet110-fixup": {"model.normaliser": "fixup", "optimiser.scalar_lr": 0.1, "schedule.epochs": 200},
-    "003-linear": LINEAR | {"optimiser.weight_decay": 0.0},
-    "003-linear-wd": LINEAR | {"optimiser.weight_decay": 0.1},
-    "003-linear-bn": LINEAR | {"model.affine": False, "model.normaliser": "bn"},
-    "003-linear-bn-affine": LINEAR | {"model.affine": True, "model.normaliser": "bn"},
-    "003-linear-bn-c": LINEAR | {"model.normaliser": "bn"},
-    "003-mlp": {"model.arch": "mlp-2-half", "model.normaliser": "none"},
-    "003-mlp-bn": {"model.arch": "mlp-2-half-bn1", "model.normaliser": "bn"},
-    "003-mlp-wd": {"model.normaliser": "none", "optimiser.weight_decay": 0.01},
-    "003-mlp-bn-wd": {"model.normaliser": "bn", "optimiser.weight_decay": 0.01},
-    "003-mlp-deep": {"schedule.epochs": 40, "optimiser.lr": 128e-5, "optimiser.momentum": 0.0},
-    "003-mlp-deep-bn": {"schedule.epochs": 10, "model.normaliser_eps": 1e-3, "optimiser.lr": 128e-5},
-    "004-adv": PAPER_4,
-    "004-adv-code": PAPER_4 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
-    "004-adv-running": PAPER_4 | AT_THE_END,
-    "004-clean": PAPER_4 | {"objective.name": "st"},
-    "004-mixed": MIXED,
-    **{f"004-mixed-{share}": MIXED | {"objective.clean_share": share / 100} for share in (80, 60, 40, 20, 0)},
-    "004-gn": MIXED | {"model.normaliser": "gn"},
-    "004-alp": MIXED | {"objective.name": "alp"},
-    "004-mbn": MIXED | {"model.normaliser": "mbn", "model.mixture_weight": 1.0},
-    "004-mbn-running": MIXED | AT_THE_END | {"model.normaliser": "mbn"},
-    "004-mbn-alp": MIXED | {"objective.name": "alp", "model.normaliser": "mbn"},
-    "004-mbn-alp-running": MIXED | AT_THE_END | {"objective.name": "alp", "model.normaliser": "mbn"},
-    "004-bn-clean": PAPER_4,
-    "004-bn-adv": PAPER_4,
-    **{f"004-r{depth}": PAPER_4 | AT_THE_END | {"model.arch": f"resnet{depth}"} for depth in (200, 338, 518, 638)},
+    "galloway2019-vgg8": SMALL_RATE | {"model.normaliser": "none"},
+    "galloway2019-vgg8-bn": SMALL_RATE | {"model.normaliser": "bn"},
+    "galloway2019-vgg8-bn-c": SMALL_RATE,
+    "galloway2019-svhn-vgg8": {"optimiser.lr": 0.01, "views.crop_padding": 0, "views.horizontal_flip": False},
+    "galloway2019-svhn-vgg8-bn": {"optimiser.lr": 0.01, "model.normaliser": "bn"},
+    "galloway2019-vgg-large-lr": LARGE_RATE | {"model.normaliser": "none"},
+    "galloway2019-vgg-large-lr-bn": LARGE_RATE | {"model.normaliser": "bn"},
+    "galloway2019-wrn-bn": SMALL_RATE | {"model.arch": "wrn-28-10", "model.normaliser": "bn"},
+    "galloway2019-wrn-fixup": SMALL_RATE | {"model.normaliser": "fixup", "optimiser.scalar_lr": 0.1},
+    "galloway2019-resnet110-bn": {"optimiser.lr": 0.1, "schedule.epochs": 200, "schedule.milestones": (100, 150)},
+    "galloway2019-resnet110-fixup": {"model.normaliser": "fixup", "optimiser.scalar_lr": 0.1, "schedule.epochs": 200},
+    "galloway2019-linear": LINEAR | {"optimiser.weight_decay": 0.0},
+    "galloway2019-linear-wd": LINEAR | {"optimiser.weight_decay": 0.1},
+    "galloway2019-linear-bn": LINEAR | {"model.affine": False, "model.normaliser": "bn"},
+    "galloway2019-linear-bn-affine": LINEAR | {"model.affine": True, "model.normaliser": "bn"},
+    "galloway2019-linear-bn-c": LINEAR | {"model.normaliser": "bn"},
+    "galloway2019-mlp": {"model.arch": "mlp-2-half", "model.normaliser": "none"},
+    "galloway2019-mlp-bn": {"model.arch": "mlp-2-half-bn1", "model.normaliser": "bn"},
+    "galloway2019-mlp-wd": {"model.normaliser": "none", "optimiser.weight_decay": 0.01},
+    "galloway2019-mlp-bn-wd": {"model.normaliser": "bn", "optimiser.weight_decay": 0.01},
+    "galloway2019-mlp-deep": {"schedule.epochs": 40, "optimiser.lr": 128e-5, "optimiser.momentum": 0.0},
+    "galloway2019-mlp-deep-bn": {"schedule.epochs": 10, "model.normaliser_eps": 1e-3, "optimiser.lr": 128e-5},
+    "xie2020-adv": PAPER_4,
+    "xie2020-adv-code": PAPER_4 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
+    "xie2020-adv-running": PAPER_4 | AT_THE_END,
+    "xie2020-clean": PAPER_4 | {"objective.name": "st"},
+    "xie2020-mixed": MIXED,
+    **{f"xie2020-mixed-{share}": MIXED | {"objective.clean_share": share / 100} for share in (80, 60, 40, 20, 0)},
+    "xie2020-gn": MIXED | {"model.normaliser": "gn"},
+    "xie2020-alp": MIXED | {"objective.name": "alp"},
+    "xie2020-mbn": MIXED | {"model.normaliser": "mbn", "model.mixture_weight": 1.0},
+    "xie2020-mbn-running": MIXED | AT_THE_END | {"model.normaliser": "mbn"},
+    "xie2020-mbn-alp": MIXED | {"objective.name": "alp", "model.normaliser": "mbn"},
+    "xie2020-mbn-alp-running": MIXED | AT_THE_END | {"objective.name": "alp", "model.normaliser": "mbn"},
+    "xie2020-bn-clean": PAPER_4,
+    "xie2020-bn-adv": PAPER_4,
+    **{f"xie2020-r{depth}": PAPER_4 | AT_THE_END | {"model.arch": f"resnet{depth}"} for depth in (200, 338, 518, 638)},
 }  # fmt: skip
 LEARNT_AGAIN = {
-    "002-all-n-bn-a": ("st", "pgdat", "bn", "all"),
-    "002-all-a-bn-n": ("pgdat", "st", "bn", "all"),
-    "002-all-n-rest-a": ("st", "pgdat", "rest", "all"),
-    "002-all-a-rest-n": ("pgdat", "st", "rest", "all"),
-    "002-all-n-two-random-a": ("st", "pgdat", "two-per-channel", "all"),
-    "002-all-n-bn-not-first-a": ("st", "pgdat", "bn-not-first", "all"),
-    "002-all-n-bn-not-last-a": ("st", "pgdat", "bn-not-last", "all"),
-    "002-all-n-bn-a-statistics": ("st", "pgdat", "bn", "statistics"),
-    "002-all-n-bn-a-fine-tuned": ("st", "pgdat", "bn", "none"),
-    "002-all-n-layer": ("st", "pgdat", "layer:layer2.0.bn2", "all"),
-    "004-bn-clean": ("pgdat", "st", "bn", "none"),
-    "004-bn-adv": ("st", "pgdat", "bn", "none"),
+    "zeise2025-all-n-bn-a": ("st", "pgdat", "bn", "all"),
+    "zeise2025-all-a-bn-n": ("pgdat", "st", "bn", "all"),
+    "zeise2025-all-n-rest-a": ("st", "pgdat", "rest", "all"),
+    "zeise2025-all-a-rest-n": ("pgdat", "st", "rest", "all"),
+    "zeise2025-all-n-two-random-a": ("st", "pgdat", "two-per-channel", "all"),
+    "zeise2025-all-n-bn-not-first-a": ("st", "pgdat", "bn-not-first", "all"),
+    "zeise2025-all-n-bn-not-last-a": ("st", "pgdat", "bn-not-last", "all"),
+    "zeise2025-all-n-bn-a-statistics": ("st", "pgdat", "bn", "statistics"),
+    "zeise2025-all-n-bn-a-fine-tuned": ("st", "pgdat", "bn", "none"),
+    "zeise2025-all-n-layer": ("st", "pgdat", "layer:layer2.0.bn2", "all"),
+    "xie2020-bn-clean": ("pgdat", "st", "bn", "none"),
+    "xie2020-bn-adv": ("st", "pgdat", "bn", "none"),
 }
 
 
@@ -210,8 +210,8 @@ def test_a_recipe_in_two_phases_trains_all_and_then_a_part(name: str) -> None:
     begin, again = load_recipe(name).in_phases().values()
     assert (begin.objective.name, begin.trains, begin.reinitialise) == (first, "all", "none")
     assert (again.objective.name, again.trains, again.reinitialise) == (second, trains, anew)
-    if name.startswith("002"):
-        assert again.optimiser == begin.optimiser, "002 §4: the same optimiser settings"
+    if name.startswith("zeise2025"):
+        assert again.optimiser == begin.optimiser, "zeise2025 §4: the same optimiser settings"
         assert again.schedule == begin.schedule
 
 
@@ -225,5 +225,5 @@ def test_fast_grows_its_images_while_its_rate_falls_from_phase_to_phase() -> Non
 
 def test_only_the_recipes_of_paper_1_bear_plain_names() -> None:
     for name in shipped_names("recipe"):
-        paper = load_recipe(name).source[:3]
-        assert name.startswith(f"{paper}-") or (paper == "001" and not name[:3].isdigit())
+        paper = load_recipe(name).citation.split()[0].rstrip(",:")
+        assert name.startswith(f"{paper}-") or (paper == "wang2022" and not name[:3].isdigit())

@@ -47,19 +47,19 @@ def test_phases_keep_their_proportion_to_the_largest() -> None:
     assert [phase.schedule.epochs for phase in phases] == [8, 8, 4]
     assert [phase.schedule.batch_size for phase in phases] == [64, 28, 16]
     assert [phase.views.image_size for phase in phases] == [7, 12, 16]
-    assert [phase.schedule.epochs for phase in small("004-bn-clean").in_phases().values()] == [8, 1]
-    assert [phase.schedule.epochs for phase in small("002-all-n-bn-a").in_phases().values()] == [8, 8]
+    assert [phase.schedule.epochs for phase in small("xie2020-bn-clean").in_phases().values()] == [8, 1]
+    assert [phase.schedule.epochs for phase in small("zeise2025-all-n-bn-a").in_phases().values()] == [8, 8]
 
 
 def test_what_is_counted_in_epochs_shrinks_with_them_unless_the_scale_names_it() -> None:
-    schedule = small("004-adv-running").schedule
+    schedule = small("xie2020-adv-running").schedule
     assert schedule.milestones == pytest.approx([mark * 8 / 110 for mark in (35, 70, 95)], abs=1e-3)
     assert schedule.running_statistics_epochs == 1
-    assert small("004-adv-code").schedule.lr_warmup_epochs == pytest.approx(5 * 8 / 110, abs=1e-3)
+    assert small("xie2020-adv-code").schedule.lr_warmup_epochs == pytest.approx(5 * 8 / 110, abs=1e-3)
     assert small("fast-cifar").schedule.points == ((0, 0), (4, 1), (8, 0))
     assert small("fat-cifar").objective.tau_milestones == pytest.approx((50 * 8 / 120, 90 * 8 / 120), abs=1e-3)
     named = SMALL | {"schedule": {"epochs": 8, "milestones": [2]}}
-    assert small("004-adv", named).schedule.milestones == (2,)
+    assert small("xie2020-adv", named).schedule.milestones == (2,)
 
 
 def test_an_average_begins_at_the_same_share_of_the_training() -> None:
@@ -76,13 +76,13 @@ def test_an_attack_is_never_made_longer() -> None:
 
 
 def test_a_phase_says_only_what_differs_from_the_recipe() -> None:
-    phases = small("002-all-n-bn-a").as_json()["phases"]
+    phases = small("zeise2025-all-n-bn-a").as_json()["phases"]
     assert phases == {"all-n": {"objective": {"name": "st"}}, "bn-a": {"trains": "bn", "reinitialise": "all"}}
 
 
 def test_without_a_length_of_its_own_a_scale_leaves_that_of_the_recipe() -> None:
-    recipe = small("004-adv-running", {"model": {"arch": "resnet8"}})
-    assert recipe.schedule == load_recipe("004-adv-running").schedule
+    recipe = small("xie2020-adv-running", {"model": {"arch": "resnet8"}})
+    assert recipe.schedule == load_recipe("xie2020-adv-running").schedule
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": {"epochs": "many"}}, {"schedule": 3}, {"attack": {"steps": [1]}}])

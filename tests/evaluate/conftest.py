@@ -154,7 +154,7 @@ def make_suite() -> Callable[..., AdversarialSuite]:
         values: dict[str, object] = {
             "kind": "adversarial",
             "title": "Short",
-            "source": "this test",
+            "citation": "this test",
             "protocol": "quick",
             "threat": {"norm": "linf", "eps": EPS},
             "attacks": {"fgsm": {"name": "fgsm"}, "apgd-ce-5": {"name": "apgd-ce", "steps": 5}},
@@ -173,7 +173,7 @@ def make_ood_suite() -> Callable[..., OodSuite]:
         values: dict[str, object] = {
             "kind": "ood",
             "title": "Two corruptions",
-            "source": "this test",
+            "citation": "this test",
             "corruptions": ["gaussian_noise", "contrast"],
             "severities": [1, 5],
             **keys,

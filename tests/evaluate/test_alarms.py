@@ -139,7 +139,7 @@ def test_a_fall_of_two_images_among_fifty_is_no_sign_of_an_unconverged_attack() 
 @pytest.mark.parametrize(
     ("runs", "status"),
     [
-        ([run("pgd", 20, 225), run("apgd-ce", 20, 120)], "warn"),  # 22.45 % and 11.96 % in 001
+        ([run("pgd", 20, 225), run("apgd-ce", 20, 120)], "warn"),  # 22.45 % and 11.96 % in wang2022
         ([run("pgd", 20, 225, crosses=False), run("apgd-ce", 20, 120)], "pass"),  # weak on any model
         ([run("pgd", 20, 225, crosses=False), run("pgd", 21, 200), run("apgd-ce", 20, 120)], "warn"),
         ([run("pgd", 20, 520), run("apgd-ce", 20, 500)], "pass"),
@@ -175,7 +175,7 @@ def test_pgd_above_apgd_is_not_converged_whatever_explains_it() -> None:
 @pytest.mark.parametrize(
     ("runs", "status"),
     [
-        ([run("mim", 20, 361), run("pgd", 20, 225)], "warn"),  # 36.1 % and 22.5 % in 001
+        ([run("mim", 20, 361), run("pgd", 20, 225)], "warn"),  # 36.1 % and 22.5 % in wang2022
         ([run("bim", 20, 361), run("mim", 20, 230), run("pgd", 20, 225)], "warn"),
         ([run("mim", 20, 245), run("pgd", 20, 225)], "pass"),
         ([run("mim", 20, 200), run("pgd", 20, 225)], "pass"),

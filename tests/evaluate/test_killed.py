@@ -37,7 +37,7 @@ class Counted(nn.Module):
         return self.layers(images)
 
 suite = AdversarialSuite.model_validate({
-    "kind": "adversarial", "title": "Killed", "source": "this test", "protocol": "quick", "cascade": True,
+    "kind": "adversarial", "title": "Killed", "citation": "this test", "protocol": "quick", "cascade": True,
     "threat": {"norm": "linf", "eps": 0.02}, "batch_size": 8, "properties": {"decision_margin": True},
     "attacks": {"pgd": {"steps": 4}, "apgd-ce": {"steps": 5}},
 })

@@ -28,19 +28,19 @@ SHIPPED: dict[str, tuple[str, list[str], list[int], list[str], int]] = {
         ["4/255", "8/255", "16/255", "1"],
         4 + 4 + 3,
     ),
-    "adversarial-paper-001": (
+    "adversarial-wang2022": (
         "linf 8/255",
         ["pgd-20", "apgd-ce-20", "apgd-dlr-20", "mim-20", "cw-20", "rays-400", "square-400", "autoattack-paper"],
         [1, 2, 5, 10, 20, 50, 100],
         ["8/255", "10/255", "12/255", "14/255", "16/255", "1"],
         8 + 6 + 6,
     ),
-    "adversarial-paper-002": ("linf 8/255", ["pgd-100"], [10, 20, 50, 100], [], 1 + 4),
-    "adversarial-paper-003": ("linf 0.0075", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),
-    "adversarial-paper-003-l2": ("l2 0.4157", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),
-    "adversarial-paper-003-mnist": ("linf 1/10", ["fgsm", "bim-100"], [10, 20, 50, 100], [], 2 + 4),
-    "adversarial-paper-003-noise": ("linf 1", ["awgn-mnist", "awgn-cifar10"], [], [], 2),
-    "adversarial-paper-004": (
+    "adversarial-zeise2025": ("linf 8/255", ["pgd-100"], [10, 20, 50, 100], [], 1 + 4),
+    "adversarial-galloway2019": ("linf 0.0075", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),
+    "adversarial-galloway2019-l2": ("l2 0.4157", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),
+    "adversarial-galloway2019-mnist": ("linf 1/10", ["fgsm", "bim-100"], [10, 20, 50, 100], [], 2 + 4),
+    "adversarial-galloway2019-noise": ("linf 1", ["awgn-mnist", "awgn-cifar10"], [], [], 2),
+    "adversarial-xie2020": (
         "linf 16/255",
         [f"pgd-targeted-{steps}" for steps in (10, 20, 100, 500, 2000)],
         [10, 20, 100, 500, 2000],
@@ -128,7 +128,7 @@ def test_the_attack_of_the_steps_curve_takes_settings(make_suite: Any) -> None:
 OWN = """\
 base: adversarial-quick
 title: Mine
-source: own
+citation: own
 protocol: quick
 attacks: {mine: {name: pgd, steps: 200}}
 """

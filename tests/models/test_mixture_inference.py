@@ -1,4 +1,4 @@
-"""How both branches of a mixture answer together (001 App. A): in the logits, in all layers, in a random share."""
+"""How both branches of a mixture answer together (wang2022 App. A): in the logits, in all layers, in a random share."""
 
 from __future__ import annotations
 

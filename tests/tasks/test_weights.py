@@ -16,7 +16,7 @@ MD5 = "0123456789abcdef" * 2
 
 def recipe(weights: str | None) -> Recipe:
     return Recipe.model_validate(
-        {"title": "t", "source": "own", "objective": {"name": "st"}, "model": {"weights": weights}}
+        {"title": "t", "citation": "own", "objective": {"name": "st"}, "model": {"weights": weights}}
     )
 
 

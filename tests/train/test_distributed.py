@@ -28,7 +28,7 @@ from nofrost.train.setup import new_model
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TINY: dict[str, Any] = {
     "title": "Tiny",
-    "source": "own",
+    "citation": "own",
     "model": {"arch": "resnet8", "normaliser": "gn", "groups": 4},
     "objective": {"name": "sat"},
     "threat": {"norm": "l2", "eps": 0.5},

@@ -48,7 +48,7 @@ def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
 
 
 def test_every_part_that_can_train_is_explained() -> None:
-    rows = ", ".join(table("`trains` says which parameters move (002):"))
+    rows = ", ".join(table("`trains` says which parameters move (zeise2025):"))
     assert set(re.findall(r"`([^`]+)`", rows)) == {*TRAINS, "layer:NAME"}
 
 

@@ -173,7 +173,7 @@ def test_a_real_model_that_learns_to_defeat_a_weak_adversary_is_found_and_stoppe
     recipe = Recipe.model_validate(
         {
             "title": "From a strong adversary to a weak one",
-            "source": "own",
+            "citation": "own",
             "model": {"arch": "resnet8"},
             "objective": {"name": "pgdat"},
             "threat": {"eps": "48/255"},

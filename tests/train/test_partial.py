@@ -87,14 +87,14 @@ def of_norms(model: nn.Module) -> set[str]:
     ],
 )
 def test_as_many_parameters_train_as_002_prints(arch: str, trains: str, count: int) -> None:
-    """002, Tables 1 to 4; without values, on the meta device."""
+    """zeise2025, Tables 1 to 4; without values, on the meta device."""
     with torch.device("meta"):
         model = create_model(arch, num_classes=10, image_size=32)
     assert Partial.of(model, trains, "none", 0).trained == count
 
 
 def test_resnet_18_has_the_41_layers_that_002_retrains_one_at_a_time() -> None:
-    """002, Table 7."""
+    """zeise2025, Table 7."""
     with torch.device("meta"):
         model = create_model("cifar-resnet18", num_classes=10, image_size=32)
     layers = {name.rpartition(".")[0].removeprefix("network.") for name, _ in model.named_parameters()}

@@ -18,7 +18,7 @@ from nofrost.models import create_model
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
-    "source": "own",
+    "citation": "own",
     "model": {"arch": "resnet8", "normaliser": "bn"},
     "objective": {"name": "st"},
     "threat": {"eps": "8/255"},
@@ -38,7 +38,7 @@ def content(out: Path, name: str) -> Any:
 
 
 def test_after_natural_training_batch_norms_alone_are_retrained_adversarially(digits: Path, tmp_path: Path) -> None:
-    """002 §4, All_N→BN_A."""
+    """zeise2025 §4, All_N→BN_A."""
     natural = {"schedule": {"epochs": 2, "batch_size": 40}}
     robust = {"objective": {"name": "pgdat"}, "trains": "bn", "reinitialise": "all"}
     metrics = trained(digits, tmp_path / "two", phases={"natural": natural, "robust": robust})

@@ -29,7 +29,7 @@ def phase_of(digits: Path, objective: Mapping[str, Any], normaliser: str, **chan
     recipe = Recipe.model_validate(
         {
             "title": "Tiny",
-            "source": "own",
+            "citation": "own",
             "model": {"arch": "resnet8", "normaliser": normaliser},
             "objective": objective,
             "attack": {"name": "pgd", "steps": STEPS, "keep": "last"},

@@ -44,7 +44,7 @@ class Apgd(Attack):
     before the return.
 
     Args:
-        steps: how many gradient steps, at least 1. AutoAttack takes 100, 001 took 20.
+        steps: how many gradient steps, at least 1. AutoAttack takes 100, wang2022 took 20.
         restarts: how many random starts, at least 1; later ones only for images without a misclassified point.
         rho: the share of a window's steps that must raise the loss, or the step is halved, in [0, 1].
         early_stop: spend no further gradient on images that have a misclassified point, and return the first one.

@@ -1,4 +1,4 @@
-"""What paper 001 calls AA."""
+"""What wang2022 calls AA."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nofrost.attacks.sequence import Sequence
 @register("autoattack-paper")
 @dataclass(frozen=True, kw_only=True)
 class AutoAttackPaper(Sequence):
-    """The worst case over APGD-CE and APGD-DLR: the "AA" of 001, section 4.1, "fast version". It is not AutoAttack.
+    """The worst case over APGD-CE and APGD-DLR: the "AA" of wang2022, section 4.1, "fast version". It is not AutoAttack.
 
-    001 gives the steps of its white-box attacks as 20 and does not say whether "AA" has as many: we take it to. On
+    wang2022 gives the steps of its white-box attacks as 20 and does not say whether "AA" has as many: we take it to. On
     models with 2 classes the plain margin takes the place of the difference-of-logits ratio.
 
     Args:

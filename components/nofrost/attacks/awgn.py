@@ -21,9 +21,9 @@ from nofrost.attacks.search import Found, in_restarts
 class Awgn(Attack):
     """Additive white Gaussian noise, held in the ball and the box: the baseline that every attack must beat.
 
-    003 has no budget: it adds N(0, 1) to MNIST of unit variance (its section on input dimension) and a quarter of that
+    galloway2019 has no budget: it adds N(0, 1) to MNIST of unit variance (its section on input dimension) and a quarter of that
     to normalised CIFAR-10 (its code), in pixels a deviation of about 0.31 and 0.06. To come as near as pixels in [0, 1]
-    allow, give that as `sigma` with ``norm="linf", eps=1``: then only the box cuts, which 003 leaves out.
+    allow, give that as `sigma` with ``norm="linf", eps=1``: then only the box cuts, which galloway2019 leaves out.
 
     Args:
         sigma: standard deviation of the noise in pixels of [0, 1], more than 0. Default: for ``l2`` eps / sqrt(d) with

@@ -15,7 +15,7 @@ from nofrost.attacks.registry import register
 @register("bim")
 @dataclass(frozen=True, kw_only=True)
 class Bim(ProjectedGradient):
-    """Projected gradient ascent from the clean image, without random start (Kurakin et al. 2017; 003)."""
+    """Projected gradient ascent from the clean image, without random start (Kurakin et al. 2017; galloway2019)."""
 
     def start(self, ball: Ball, noise: Noise) -> Tensor:
         return ball.centre

@@ -18,7 +18,7 @@ from nofrost.attacks.registry import register
 class CwLinf(Pgd):
     """PGD that maximises the margin between the best wrong logit and the label's, up to `confidence`.
 
-    The loss is that of Carlini & Wagner 2017, f6, the search is not theirs: what 001 and its peers report as CW.
+    The loss is that of Carlini & Wagner 2017, f6, the search is not theirs: what wang2022 and its peers report as CW.
 
     Args:
         confidence: by how much the wrong logit may lead before the loss stops rising, at least 0.

@@ -17,7 +17,7 @@ from nofrost.attacks.registry import register
 @register("fgsm")
 @dataclass(frozen=True, kw_only=True)
 class Fgsm(Attack):
-    """One step of length `eps` along the gradient, from the clean image (Goodfellow et al. 2015; 003).
+    """One step of length `eps` along the gradient, from the clean image (Goodfellow et al. 2015; galloway2019).
 
     Args:
         eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.

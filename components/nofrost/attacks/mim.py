@@ -18,7 +18,7 @@ _IMAGE = (1, 2, 3)
 @register("mim")
 @dataclass(frozen=True, kw_only=True)
 class Mim(Bim):
-    """BIM along a running sum of gradients, each divided by its L1 norm (Dong et al. 2018, algorithm 1; MIA in 001).
+    """BIM along a running sum of gradients, each divided by its L1 norm (Dong et al. 2018, algorithm 1; MIA in wang2022).
 
     The step is that of the other attacks here; Dong et al. take eps / steps.
 

@@ -16,7 +16,7 @@ from nofrost.attacks.registry import register
 @register("pgd")
 @dataclass(frozen=True, kw_only=True)
 class Pgd(ProjectedGradient):
-    """Projected gradient ascent from random points of the ball (Madry et al. 2018; 001 §2.1, 002, 003).
+    """Projected gradient ascent from random points of the ball (Madry et al. 2018; wang2022 §2.1, zeise2025, galloway2019).
 
     A start is uniform in the ball (in l2: in direction and distance), and cut by the box before the first gradient.
 

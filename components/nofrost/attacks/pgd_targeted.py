@@ -23,14 +23,14 @@ _CLEAN = 3
 @register("pgd-targeted")
 @dataclass(frozen=True, kw_only=True)
 class PgdTargeted(Pgd):
-    """PGD that minimises the cross-entropy to a class drawn among the wrong ones (004; PGD^T in 001).
+    """PGD that minimises the cross-entropy to a class drawn among the wrong ones (xie2020; PGD^T in wang2022).
 
-    004's text draws among all classes, its code (followed here) among the others. A restart draws anew. An image counts
-    as fooled when it is taken for any wrong class, as 004 measures accuracy on the true label. On many classes this is
+    xie2020's text draws among all classes, its code (followed here) among the others. A restart draws anew. An image counts
+    as fooled when it is taken for any wrong class, as xie2020 measures accuracy on the true label. On many classes this is
     a weaker test than untargeted PGD, so the two belong in different columns.
 
     Args:
-        clean_start: with this chance an image is attacked from itself and not from a random point; 0.2 when 004 trains,
+        clean_start: with this chance an image is attacked from itself and not from a random point; 0.2 when xie2020 trains,
             0 when it evaluates (its §3). Drawn for each image, as its text reads; its code draws once a batch.
     """
 

@@ -24,9 +24,9 @@ class ProjectedGradient(Attack):
     Args:
         steps: how many gradient steps, at least 1.
         step_size: length of a step in pixels, more than 0. Default: for ``linf`` min(1.25 eps, eps + 4/255) / steps,
-            the rule of 001's code; for ``l2`` 2 eps / steps, as 003 took for its 20 steps.
+            the rule of wang2022's code; for ``l2`` 2 eps / steps, as galloway2019 took for its 20 steps.
         keep: ``best`` returns per image a misclassified point of its path, or else the one with the highest loss; it
-            costs one more forward. ``last`` returns the last point, as 001 §2.1 trains on.
+            costs one more forward. ``last`` returns the last point, as wang2022 §2.1 trains on.
         early_stop: spend no further gradient on images that have a misclassified point. With ``keep="best"`` the first
             one is then returned, otherwise the one with the highest loss. With ``keep="last"`` the steps are always
             finished, and only further restarts are spared. The share of misclassified images is the same either way.

@@ -30,7 +30,7 @@ class Rays(Attack):
     Args:
         queries: how often the model is asked about an image, at least 1: about the clean image, once for each block
             that is flipped, and for each step of a bisection. The authors ask 10,000 times, their leaderboard 40,000
-            times, 001 asked 400 times, which is far too few for images of 224 x 224 pixels.
+            times, wang2022 asked 400 times, which is far too few for images of 224 x 224 pixels.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("linf",)

@@ -49,7 +49,7 @@ class Square(Attack):
 
     Args:
         queries: how often a restart asks the model about an image, at least 1, the start included. AutoAttack asks
-            5,000 times, 001 asked 400 times.
+            5,000 times, wang2022 asked 400 times.
         restarts: how many random starts, at least 1; later ones only for images without a misclassified point.
         initial_share: the share of the pixels in the first windows, in [0, 1]; the paper's p.
         rescale_schedule: shrink windows over `queries` as the paper does over 10,000, as its authors' own code does.

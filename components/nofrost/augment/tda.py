@@ -15,7 +15,7 @@ from nofrost.config import AugmentationSpec
 from nofrost.data import Split, from_tensor, to_tensor, write_images
 from nofrost.transforms.texture_debiased import texture_debiased
 
-PROVENANCE = "Hermann et al. 2020 (texture-debiased augmentation) with the settings of 001's code"
+PROVENANCE = "Hermann et al. 2020 (texture-debiased augmentation) with the settings of wang2022's code"
 
 
 def make_tda(train: Split, config: AugmentationSpec, folder: Path) -> dict[str, Any]:

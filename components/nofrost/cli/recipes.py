@@ -14,7 +14,7 @@ from nofrost.cli.table import aligned
 if TYPE_CHECKING:
     from nofrost.config import Recipe
 
-COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "source")
+COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "citation")
 
 
 @click.group()
@@ -23,12 +23,12 @@ def recipes() -> None:
 
 
 @recipes.command("list")
-@click.option("--paper", type=click.Choice(["001", "002", "003", "004"]), help="Only those of this paper.")
+@click.option("--paper", type=click.Choice(["wang2022", "zeise2025", "galloway2019", "xie2020"]), help="Only those of this paper.")
 @click.option("--objectives", is_flag=True, help="Print the objectives that recipes can name, with their settings.")
 @click.option("--markdown", is_flag=True, help="Print as a table in Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: bool) -> None:
-    """Print name, model, objective, threat, length and source of every shipped recipe, or the objectives there are."""
+    """Print name, model, objective, threat, length and citation of every shipped recipe, or the objectives there are."""
     if objectives:
         from nofrost.train.objectives import objective_names, objective_settings
 
@@ -80,11 +80,11 @@ def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
     from nofrost.config import load_recipe, shipped_names
 
     shipped = {name: load_recipe(name) for name in shipped_names("recipe")}
-    for name in sorted(shipped, key=lambda name: (shipped[name].source[:3], name)):
+    for name in sorted(shipped, key=lambda name: (shipped[name].citation.split()[0], name)):
         recipe = shipped[name]
-        if recipe.source.startswith(paper or ""):
+        if recipe.citation.startswith(paper or ""):
             model = f"{recipe.model.arch} {recipe.model.normaliser}"
-            yield name, model, _objectives(recipe), _threat(recipe), _schedule(recipe), recipe.source
+            yield name, model, _objectives(recipe), _threat(recipe), _schedule(recipe), recipe.citation
 
 
 def _objectives(recipe: Recipe) -> str:

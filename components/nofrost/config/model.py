@@ -15,10 +15,10 @@ MixtureInference = Literal["logits", "all", "random"]
 class ModelSpec(Sparse):
     """Architecture and normaliser.
 
-    `affine` gives normalisers a learnt scale and shift; `normaliser_eps` is the constant c in their denominator (003),
+    `affine` gives normalisers a learnt scale and shift; `normaliser_eps` is the constant c in their denominator (galloway2019),
     null keeps the architecture's; `groups` is for ``gn``. A deployed mixture BN answers with share `mixture_weight` of
     its adversarial branch, mixed in the `logits`, in `all` its layers, or in a `random` share `mixture_share` of them
-    (001 App. A). `weights` are pre-trained ones: a file, a folder of `nofrost train`, or a ref; with `new_head` the
+    (wang2022 App. A). `weights` are pre-trained ones: a file, a folder of `nofrost train`, or a ref; with `new_head` the
     last layer starts anew, for other classes.
     """
 

@@ -13,8 +13,8 @@ class ObjectiveSpec(Sparse):
     """The training loss by name with its settings; null means the objective's own default (`nofrost recipes list
     --objectives` shows which objective has which).
 
-    `adversarial_weight` is the λ of 001 Eq. 1; `batching` says whether clean and adversarial images share one forward
-    pass (004 §4.2) or have one each (001's code); `clean_share` is how many of a batch's clean images are kept (004
+    `adversarial_weight` is the λ of wang2022 Eq. 1; `batching` says whether clean and adversarial images share one forward
+    pass (xie2020 §4.2) or have one each (wang2022's code); `clean_share` is how many of a batch's clean images are kept (xie2020
     Fig. 1). `beta` weighs the divergence of TRADES, `pairing_weight` that of ALP. `tau` is how many steps FAT goes on
     after an image is misclassified, one more from each epoch of `tau_milestones`; `step_noise` is its ω. `replays` is
     the m of Free. `terms` are the kinds of image in a multi-view loss.

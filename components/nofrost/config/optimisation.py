@@ -56,7 +56,7 @@ class ScheduleSpec(Sparse):
     `decay` at each of `milestones`), `piecewise-linear` through `points` (epoch, share of the peak) or `constant`.
     `per` says whether it moves at every step or at every epoch. During `threat_warmup_epochs` the budget grows linearly
     from zero. In the last `running_statistics_epochs` batch norms use their running statistics, while their scales and
-    shifts still train (004 §4.3).
+    shifts still train (xie2020 §4.3).
     """
 
     epochs: int = Field(default=90, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Hashable, Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,13 @@ SUITES: dict[str, type[AdversarialSuite] | type[OodSuite]] = {"adversarial": Adv
 
 def shipped_names(kind: Kind) -> list[str]:
     """Return the names of the recipes, suites or studies that come with the package, sorted."""
-    folder = files("nofrost") / _FOLDERS[kind]
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(_shipped_files(kind))
+
+
+@cache
+def _shipped_files(kind: Kind) -> dict[str, Path]:
+    """Return the shipped files by name; folders (one for each paper) only group them."""
+    return {path.stem: path for path in (Path(str(files("nofrost"))) / _FOLDERS[kind]).rglob("*.yaml")}
 
 
 def is_path(name: str) -> bool:
@@ -117,7 +123,7 @@ def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
         if origin not in shipped_names(kind):
             own = "a file of your own is named by its path, such as mine.yaml"
             raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {own}")
-        return (files("nofrost") / _FOLDERS[kind] / f"{origin}.yaml").read_text(encoding="utf-8")
+        return _shipped_files(kind)[origin].read_text(encoding="utf-8")
     return read_text(Path(origin), kind, _nearest(named_by))
 
 

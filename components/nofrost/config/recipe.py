@@ -61,12 +61,12 @@ class Recipe(Sparse):
 
     `trains` says which parameters move: `all`, the affine ones of batch norms (`bn`), all others (`rest`), all batch
     norms but the first or the last, two random weights per output channel, or one layer (``layer:conv1``); batch
-    statistics always move (002 §3). `reinitialise` puts what trains, or batch statistics alone, back to a new start.
+    statistics always move (zeise2025 §3). `reinitialise` puts what trains, or batch statistics alone, back to a new start.
     `phases` follow one another on the same model, each with its changes to these keys; without any there is one.
     """
 
     title: str
-    source: str
+    citation: str
     model: ModelSpec = ModelSpec()
     objective: ObjectiveSpec
     threat: Threat = Threat()
@@ -90,7 +90,7 @@ class Recipe(Sparse):
     @field_validator("phases")
     @classmethod
     def _phases_are_recipes(cls, phases: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        if {"title", "source", "objective"} <= info.data.keys():  # else the recipe itself has a fault, to be told first
+        if {"title", "citation", "objective"} <= info.data.keys():  # else the recipe itself has a fault, to be told first
             own = cls.model_construct(**info.data).as_json()
             for name, changes in phases.items():
                 _phase(own, name, changes)

@@ -41,7 +41,7 @@ class DeepAugmentSpec(Schema):
 
 
 class TextureDebiasedSpec(Schema):
-    """Texture-debiased augmentation (Hermann et al. 2020): mild crops and colour distortion as in 001's code; the
+    """Texture-debiased augmentation (Hermann et al. 2020): mild crops and colour distortion as in wang2022's code; the
     `noise` and `blur` of the paper are off in that code. Leave `horizontal_flip` off where a mirrored image is another
     class (digits, letters)."""
 

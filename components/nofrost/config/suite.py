@@ -53,7 +53,7 @@ class AdversarialSuite(Schema):
 
     kind: Literal["adversarial"]
     title: str
-    source: str
+    citation: str
     protocol: Literal["quick", "paper", "standard"]
     threat: Threat = Threat()
     attacks: dict[Name, AttackSpec] = Field(min_length=1)
@@ -87,7 +87,7 @@ class OodSuite(Schema):
 
     kind: Literal["ood"]
     title: str
-    source: str
+    citation: str
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
     seed: int = Field(default=0, ge=0)

@@ -163,7 +163,7 @@ def _branches(measurement: Measurement, plan: Plan) -> dict[str, dict[str, Flags
 def _through_branches(measurement: Measurement, plan: Plan) -> dict[str, Flags]:
     """Return by branch whether the deployed mixture withstands what all attacks make of the images through it.
 
-    001 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
+    wang2022 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
     """
     return {
         through_condition(branch): reduce(

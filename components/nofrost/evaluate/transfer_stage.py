@@ -49,7 +49,7 @@ def run_transfer(
     suite = AdversarialSuite(
         kind="adversarial",
         title=f"Transfer of {attack.name}",
-        source="own",
+        citation="own",
         protocol="quick",
         threat=threat,
         attacks={attack.name: attack},

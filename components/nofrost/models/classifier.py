@@ -38,7 +38,7 @@ class Signature(Schema):
 class Classifier(nn.Module):
     """Input normaliser and network in one module, so that attacks and budgets are always in pixels.
 
-    A mixture-BN network answers with both branches, mixed as the signature says (001 App. A), unless a
+    A mixture-BN network answers with both branches, mixed as the signature says (wang2022 App. A), unless a
     :func:`~nofrost.models.domain` block names a branch or another mixture.
 
     Attributes:

@@ -49,12 +49,12 @@ def create_model(
         channels: 1 for grey, 3 for colour.
         mean, std: of the training pixels by channel, in [0, 1]; 0.5 and 0.25 when not given.
         affine: whether normalisers have a learnt scale and shift.
-        normaliser_eps: the constant in their denominator (003: c), above 0; the architecture's own when not given.
+        normaliser_eps: the constant in their denominator (galloway2019: c), above 0; the architecture's own when not given.
         groups: of channels, for ``gn``.
         dropout: share of features dropped before the last layer, in training.
         drop_path: share of residual branches dropped at the last block, in training; grows linearly with depth.
         mixture_weight: γ in [0, 1], the share of the adversarial branch in a deployed mixture-BN model.
-        mixture_inference: where that model mixes its branches: ``logits``, ``all`` or ``random`` (001 App. A).
+        mixture_inference: where that model mixes its branches: ``logits``, ``all`` or ``random`` (wang2022 App. A).
         mixture_share: share of its layers that mix, for ``random``.
         classes: names of the classes, kept with the checkpoint.
 

@@ -1,4 +1,4 @@
-"""Mixture batch normalisation: one batch norm for clean and one for adversarial images (004 §4.2; 001 §2.2, App. A).
+"""Mixture batch normalisation: one batch norm for clean and one for adversarial images (xie2020 §4.2; wang2022 §2.2, App. A).
 
 Which branch answers is never guessed: :func:`domain` names it. Both statistics and affine parameters are separate,
 in training and in evaluation alike. At test time nobody knows the kind of an image, so that a deployed model answers
@@ -31,13 +31,13 @@ class Joint:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How both branches answer together, the adversarial one with weight γ (001 App. A).
+    """How both branches answer together, the adversarial one with weight γ (wang2022 App. A).
 
     ``logits``: each branch answers alone and the logits are averaged, (1-γ) z_c + γ z_a. ``all``: one pass, in which
     each mixture layer averages, (1-γ) BN_c(f) + γ BN_a(f). ``random``: two passes side by side, in which a random
     `share` of the mixture layers averages, (1-γ) BN_c(f_c) + γ BN_a(f_a), and hands both passes the same output; the
     others keep two outputs, as do shortcuts past an averaging layer, and the logits are averaged at the end. So
-    ``random`` with share 0 is ``logits`` and with share 1 ``all``. 001 states neither its shares nor what becomes of
+    ``random`` with share 0 is ``logits`` and with share 1 ``all``. wang2022 states neither its shares nor what becomes of
     the two outputs. γ = 0 is the clean branch alone and γ = 1 the adversarial one, for all three.
 
     Args:

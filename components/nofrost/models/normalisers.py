@@ -12,7 +12,7 @@ from torch import nn
 from nofrost.errors import UserError
 from nofrost.models.mixture import BatchNorm, MixtureBatchNorm, Selector
 
-GROUPS = 32  # Wu & He 2018's default; 004 does not state its own
+GROUPS = 32  # Wu & He 2018's default; xie2020 does not state its own
 _OF_ONE_IMAGE = nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
 
 
@@ -36,7 +36,7 @@ def replace_batch_norm(
             width of each image) or ``none``.
         selector: shared by all mixture layers.
         affine: False takes gain and shift away.
-        eps: the constant c in γ (h - μ) / √(σ² + c) + β (003); None keeps each batch norm's own.
+        eps: the constant c in γ (h - μ) / √(σ² + c) + β (galloway2019); None keeps each batch norm's own.
         groups: of ``gn``; their greatest common divisor with the channels where these are no multiple, so that fewer
             channels than groups often make an instance norm.
 

@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def of_normalisers(self) -> int:
-        """How many of them are gains and shifts of normalisers (002: BN; the others are Rest)."""
+        """How many of them are gains and shifts of normalisers (zeise2025: BN; the others are Rest)."""
         return sum(layer.parameters for layer in self.layers if layer.normalises)
 
 

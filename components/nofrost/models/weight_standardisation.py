@@ -1,4 +1,4 @@
-"""Scaled weight standardisation (Brock et al. 2021a; 001 §2.3)."""
+"""Scaled weight standardisation (Brock et al. 2021a; wang2022 §2.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RELU_GAIN = 1.7139588594436646  # 1 / standard deviation of ReLU(z), z ~ N(0, 1)
 class ScaledStdConv2d(nn.Conv2d):
     """Convolution whose filters are standardised at each forward pass: gain · γ · (W - μ) / (σ · √fan-in).
 
-    001 §2.3 calls N "the batch size"; it is the fan-in of a filter, as in Brock et al.'s code. Every filter then has
+    wang2022 §2.3 calls N "the batch size"; it is the fan-in of a filter, as in Brock et al.'s code. Every filter then has
     mean 0 and variance γ²/fan-in; `gain` (one per output channel) and `bias` are learnt.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which parameters train, and what starts anew (partial training of 002 §3.2)."""
+"""Which parameters train, and what starts anew (partial training of zeise2025 §3.2)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Partial:
 
 def training_mode(model: nn.Module, running_statistics: bool = False) -> None:
     """Put `model` into training mode. With `running_statistics`, batch norms normalise by these and no longer move
-    them, while their scales and shifts train on (004 §4.3)."""
+    them, while their scales and shifts train on (xie2020 §4.3)."""
     model.train()
     if running_statistics:
         for norm in _modules(model):

@@ -44,7 +44,7 @@ def threat_share(spec: ScheduleSpec, epochs_done: float) -> float:
 
 
 def running_statistics(spec: ScheduleSpec, epochs_done: float) -> bool:
-    """Return whether batch norms use their running statistics by now (the last epochs of 004 §4.3)."""
+    """Return whether batch norms use their running statistics by now (the last epochs of xie2020 §4.3)."""
     return spec.running_statistics_epochs > 0 and epochs_done >= spec.epochs - spec.running_statistics_epochs
 
 

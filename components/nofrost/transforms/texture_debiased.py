@@ -1,6 +1,6 @@
 """Texture-debiased augmentation (Hermann et al. 2020): images in which colour and texture tell less than shape.
 
-Settings are those of 001's code: crops of 64 % to 100 % of the area, a mirror image with probability 1/2, and with
+Settings are those of wang2022's code: crops of 64 % to 100 % of the area, a mirror image with probability 1/2, and with
 probability 1/2 colour jitter (probability 0.8) and loss of colour (probability 0.2). Hermann et al. add noise and
 blur, which that code leaves out; here both are options, with amplitudes of our own. Every image of a batch gets its
 own random settings.

@@ -1,4 +1,4 @@
-"""The tilting angle, and what 003 uses it for: batch norm tilts a linear decision boundary (Fig. 1)."""
+"""The tilting angle, and what galloway2019 uses it for: batch norm tilts a linear decision boundary (Fig. 1)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def trained(features: Tensor, labels: Tensor, squared: bool, steps: int, rate: f
 
 @pytest.fixture(scope="module")
 def toy() -> tuple[Tensor, Tensor]:
-    """003's two Gaussians, 5,000 points moved and scaled so that their moments are exactly those of the paper."""
+    """galloway2019's two Gaussians, 5,000 points moved and scaled so that their moments are exactly those of the paper."""
     noise = torch.randn(5000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = (torch.arange(5000) % 2).double()
     for label in (0, 1):

@@ -23,19 +23,19 @@ def summary(arch: str, normaliser: str = "bn", num_classes: int = 10) -> Summary
         ("cifar-resnet152", 151_424, 58_005_194),
     ],
 )
-def test_batch_norms_and_the_rest_have_the_counts_of_paper_002(arch: str, of_normalisers: int, rest: int) -> None:
+def test_batch_norms_and_the_rest_have_the_counts_of_zeise2025(arch: str, of_normalisers: int, rest: int) -> None:
     found = summary(arch)
     assert (found.of_normalisers, found.parameters - found.of_normalisers) == (of_normalisers, rest)
 
 
 @pytest.mark.parametrize(("place", "trained"), [(0, 9_472), (-1, 8_576)])
-def test_all_batch_norms_but_the_first_or_last_have_the_counts_of_paper_002(place: int, trained: int) -> None:
+def test_all_batch_norms_but_the_first_or_last_have_the_counts_of_zeise2025(place: int, trained: int) -> None:
     found = summary("cifar-resnet18")
     norms = [layer for layer in found.layers if layer.normalises]
     assert found.of_normalisers - norms[place].parameters == trained
 
 
-def test_the_cifar_resnet18_has_the_41_layers_of_table_7_of_paper_002() -> None:
+def test_the_cifar_resnet18_has_the_41_layers_of_table_7_of_zeise2025() -> None:
     names = [layer.name for layer in summary("cifar-resnet18").layers]
     assert len(names) == 41
     assert {"conv1", "bn1", "layer1.0.conv1", "layer2.0.bn2", "linear"} <= set(names)

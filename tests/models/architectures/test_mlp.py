@@ -1,4 +1,4 @@
-"""Fully connected classifiers: batch norm where 003 has it, and its linear classifier in closed form."""
+"""Fully connected classifiers: batch norm where galloway2019 has it, and its linear classifier in closed form."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_half_is_half_of_the_values_of_an_image() -> None:
 
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("eps", [1e-5, 0.5])
-def test_the_linear_classifier_is_that_of_paper_003(affine: bool, eps: float) -> None:
+def test_the_linear_classifier_is_that_of_galloway2019(affine: bool, eps: float) -> None:
     model = build("linear", affine=affine, normaliser_eps=eps).double()
     network = model.network
     images = torch.rand(6, 1, 4, 4, dtype=torch.float64)

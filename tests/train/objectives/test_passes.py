@@ -64,7 +64,7 @@ def test_every_objective_is_counted_above() -> None:
 def test_a_batch_norm_held_in_evaluation_mode_stays_there(
     name: str, small: Make, descend: Callable[..., list[Losses]]
 ) -> None:
-    """As in the last epochs with running statistics (004 §4.3), or where a part is not trained."""
+    """As in the last epochs with running statistics (xie2020 §4.3), or where a part is not trained."""
     model = small("mbn" if name == "mbnat" else "bn")
     frozen = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     frozen.eval()

@@ -61,7 +61,7 @@ def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
 def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
     """PGD far above APGD-CE at comparable steps has not converged; None without such a pair.
 
-    Where its steps are too short to cross the ball, as those of 001 are, that is no sign of the model: its number bears
+    Where its steps are too short to cross the ball, as those of wang2022 are, that is no sign of the model: its number bears
     a badge (:func:`unconverged_pgd`), and the alarm passes.
     """
     name = "pgd-agrees-with-apgd"
@@ -86,7 +86,7 @@ def unconverged_pgd(runs: Sequence[AttackRun]) -> list[AttackRun]:
 def random_start_changes_little(runs: Sequence[AttackRun]) -> Alarm | None:
     """BIM or MIM far above PGD at equal steps: the gradient at the clean image itself is masked.
 
-    Attacks without a random start set out along that gradient. 001 prints 36.1 % for MIM and 22.5 % for PGD of NoFrost.
+    Attacks without a random start set out along that gradient. wang2022 prints 36.1 % for MIM and 22.5 % for PGD of NoFrost.
     None without such a pair.
     """
     pairs = _pairs(runs, lambda other, pgd: other.attack in WITHOUT_RANDOM_START and pgd.attack == "pgd")

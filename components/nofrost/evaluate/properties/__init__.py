@@ -1,4 +1,4 @@
-"""Properties of a model beside its accuracy: of each image (001 §4.3) and of its layers (001 Fig. 1; 002; 003; 004)."""
+"""Properties of a model beside its accuracy: of each image (wang2022 §4.3) and of its layers (wang2022 Fig. 1; zeise2025; galloway2019; xie2020)."""
 
 from nofrost.evaluate.properties.batch_norm import BatchNormLayer, batch_norm_layers, batch_statistics
 from nofrost.evaluate.properties.distance import boundary_distance

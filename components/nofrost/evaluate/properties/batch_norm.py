@@ -1,4 +1,4 @@
-"""Batch norm: running statistics, affine parameters, and the statistics of given images (001 Fig. 1; 004 Fig. 5, 6)."""
+"""Batch norm: running statistics, affine parameters, and the statistics of given images (wang2022 Fig. 1; xie2020 Fig. 5, 6)."""
 
 from __future__ import annotations
 

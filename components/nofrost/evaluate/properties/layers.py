@@ -14,7 +14,7 @@ from nofrost.evaluate.properties.batch_norm import BatchNormLayer, batch_norm_la
 from nofrost.evaluate.properties.weights import WeightNorms, log_product, weight_norms
 
 VALUES = ("mean", "variance", "weight", "bias")
-ZERO = 0.01  # |γ| or |β| below this counts towards 002's spike at zero
+ZERO = 0.01  # |γ| or |β| below this counts towards zeise2025's spike at zero
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def layer_statistics(model: nn.Module) -> LayerStatistics:
 
 
 def _ranges(layer: BatchNormLayer) -> dict[str, Any]:
-    """Return least, middle and largest of each kind of value, and the share of γ and β near zero (002 Fig. 2)."""
+    """Return least, middle and largest of each kind of value, and the share of γ and β near zero (zeise2025 Fig. 2)."""
     ranges: dict[str, Any] = {"layer": layer.name, "domain": layer.domain}
     for value in VALUES:
         held = getattr(layer, value)

@@ -11,7 +11,7 @@ from nofrost.evaluate.properties.precision import log_probabilities
 
 
 def decision_margin(model: Model, images: Tensor, labels: Tensor) -> Tensor:
-    """Return M(x) = p_y - max_{i != y} p_i of each image, float64 [N] in [-1, 1] (001 §4.3, after Kim et al. 2021).
+    """Return M(x) = p_y - max_{i != y} p_i of each image, float64 [N] in [-1, 1] (wang2022 §4.3, after Kim et al. 2021).
 
     p are the softmax probabilities and y is the true class: below 0 the image is misclassified. Larger is better.
 

@@ -11,9 +11,9 @@ from nofrost.evaluate.properties.precision import log_probabilities
 
 
 def model_smoothness(model: Model, images: Tensor, adversarial: Tensor) -> Tensor:
-    """Return D(x) = KL(p(x) || p(x*)) of each image in nats, float64 [N], at least 0 (001 §4.3, after TRADES).
+    """Return D(x) = KL(p(x) || p(x*)) of each image in nats, float64 [N], at least 0 (wang2022 §4.3, after TRADES).
 
-    p are the softmax probabilities. Smaller is smoother. 001 does not say which attack makes x*.
+    p are the softmax probabilities. Smaller is smoother. wang2022 does not say which attack makes x*.
 
     Args:
         model: maps images to logits [N, C], its input normaliser inside.

@@ -30,7 +30,7 @@ def boundary_thickness(
     indices: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Return T(x) of each image, float64 [N], at least 0 (Yang et al. 2020; 001 §4.3).
+    """Return T(x) of each image, float64 [N], at least 0 (Yang et al. 2020; wang2022 §4.3).
 
     T(x) is the length of that part of the segment from x to x* on which alpha < p_i - p_j < beta, with softmax
     probabilities p, i the class predicted at x, and j as ``spec.against`` says. x* is the end of a targeted search

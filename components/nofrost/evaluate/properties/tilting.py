@@ -11,9 +11,9 @@ from nofrost.errors import UserError
 
 
 def tilting_angle(weight: Tensor, reference: Tensor) -> float:
-    """Return the angle between two linear decision boundaries in degrees, from 0 to 90 (Tanay & Griffin 2016; 003 §3).
+    """Return the angle between two linear decision boundaries in degrees, from 0 to 90 (Tanay & Griffin 2016; galloway2019 §3).
 
-    003's reference is the nearest-centroid classifier, whose weights are the difference of the two class means. Weights
+    galloway2019's reference is the nearest-centroid classifier, whose weights are the difference of the two class means. Weights
     behind a batch norm belong to its output: divide them by sqrt(variance + eps) first.
 
     Args:

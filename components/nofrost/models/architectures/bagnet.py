@@ -1,4 +1,4 @@
-"""BagNet: a ResNet-50 that sees patches of 9, 17 or 33 pixels only (Brendel & Bethge 2019; 003)."""
+"""BagNet: a ResNet-50 that sees patches of 9, 17 or 33 pixels only (Brendel & Bethge 2019; galloway2019)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class BagNet(nn.Module):
 
 @register(
     "BagNet",
-    source="003; Brendel & Bethge 2019",
+    citation="galloway2019; Brendel & Bethge 2019",
     names=tuple(f"bagnet{patch}" for patch in STAGES_WITH_3X3),
     form="bagnetPATCH-wWIDTH, width of the first stage from 8 on, 64 unless named",
     pattern=f"bagnet(?P<patch>{'|'.join(map(str, STAGES_WITH_3X3))}){WIDTH}",

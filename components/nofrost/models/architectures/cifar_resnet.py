@@ -1,4 +1,4 @@
-"""ResNet-18 to -152 for 32 x 32 images: a 3x3 stem, no pooling before the first stage (002)."""
+"""ResNet-18 to -152 for 32 x 32 images: a 3x3 stem, no pooling before the first stage (zeise2025)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 class CifarResNet(nn.Module):
-    """Four stages of `width`, 2, 4 and 8 times that; layers bear the names of 002's Table 7."""
+    """Four stages of `width`, 2, 4 and 8 times that; layers bear the names of zeise2025's Table 7."""
 
     def __init__(
         self, depth: int, width: int, channels: int, num_classes: int, *, dropout: float, drop_path: float
@@ -60,14 +60,14 @@ class CifarResNet(nn.Module):
 
 @register(
     "CIFAR ResNet",
-    source="002; He et al. 2016, widths and depths of the ImageNet networks",
+    citation="zeise2025; He et al. 2016, widths and depths of the ImageNet networks",
     names=tuple(f"cifar-resnet{depth}" for depth in BLOCKS),
     form="cifar-resnetDEPTH-wWIDTH, width of the first stage from 8 on, 64 unless named",
     pattern=f"cifar-resnet(?P<depth>{'|'.join(map(str, BLOCKS))}){WIDTH}",
     normalisers=(*EXCHANGEABLE, "fixup"),
 )
 def cifar_resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
-    """Build the network; with 10 classes its parameters are those that 002 counts in Tables 1, 2 and 4."""
+    """Build the network; with 10 classes its parameters are those that zeise2025 counts in Tables 1, 2 and 4."""
     network = CifarResNet(
         int(name["depth"]),
         int(name["width"] or 64),

@@ -1,4 +1,4 @@
-"""Fixup: residual networks without normalisers, held together by their initialisation (Zhang et al. 2019; 003)."""
+"""Fixup: residual networks without normalisers, held together by their initialisation (Zhang et al. 2019; galloway2019)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons and linear classifiers, with and without batch norm (003)."""
+"""Multilayer perceptrons and linear classifiers, with and without batch norm (galloway2019)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nofrost.models.classifier import Signature
 
 
 class Mlp(nn.Module):
-    """`hidden` layers of `width` units: linear, batch norm (as in 003, before the activation), ReLU; then logits.
+    """`hidden` layers of `width` units: linear, batch norm (as in galloway2019, before the activation), ReLU; then logits.
 
     With `single` only the first hidden layer has a batch norm.
     """
@@ -43,7 +43,7 @@ class Mlp(nn.Module):
 
 
 class Linear(nn.Module):
-    """One linear layer over the pixels, each normalised on its own before (003 §3: BNGD)."""
+    """One linear layer over the pixels, each normalised on its own before (galloway2019 §3: BNGD)."""
 
     def __init__(self, inputs: int, num_classes: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def _values(signature: Signature) -> int:
 
 @register(
     "MLP",
-    source="003 Figure 2, Tables 6 and 7",
+    citation="galloway2019 Figure 2, Tables 6 and 7",
     names=("mlp-2-384", "mlp-2-half", "mlp-2-half-bn1"),
     form="mlp-LAYERS-UNITS of hidden layers and their units (half: half as many as values in an image), then perhaps "
     "-bn1: a normaliser after the first hidden layer only",
@@ -91,7 +91,7 @@ def mlp(signature: Signature, name: re.Match[str]) -> nn.Module:
 
 @register(
     "Linear",
-    source="003 Figure 1, Table 1",
+    citation="galloway2019 Figure 1, Table 1",
     names=("linear",),
     pattern="linear",
     normalisers=("bn", "mbn", "none"),
@@ -99,5 +99,5 @@ def mlp(signature: Signature, name: re.Match[str]) -> nn.Module:
     drop_path=False,
 )
 def linear(signature: Signature, name: re.Match[str]) -> nn.Module:
-    """Build the classifier; its learnt gains, if `affine`, start at random in [0, 1] (003 Table 1)."""
+    """Build the classifier; its learnt gains, if `affine`, start at random in [0, 1] (galloway2019 Table 1)."""
     return Linear(_values(signature), signature.num_classes)

@@ -26,7 +26,7 @@ class Family:
 
     Attributes:
         title: what the literature calls them.
-        source: the paper that they are from, and who uses them.
+        citation: the paper that they are from, and who uses them.
         names: those that are listed.
         form: how others of the family are named; empty when there are none.
         pattern: what the whole of a name must match; `build` gets the match.
@@ -38,7 +38,7 @@ class Family:
     """
 
     title: str
-    source: str
+    citation: str
     names: tuple[str, ...]
     form: str
     pattern: re.Pattern[str]
@@ -57,7 +57,7 @@ class Family:
             "others": self.form,
             "normalisers": list(self.normalisers),
             "without": [name for name in ("dropout", "drop_path") if not getattr(self, name)],
-            "source": self.source,
+            "citation": self.citation,
         }
 
     def network(self, signature: Signature) -> nn.Module:
@@ -73,7 +73,7 @@ _FAMILIES: list[Family] = []
 def register(
     title: str,
     *,
-    source: str,
+    citation: str,
     names: tuple[str, ...],
     pattern: str,
     form: str = "",
@@ -85,7 +85,7 @@ def register(
 
     def enter(build: Builder) -> Builder:
         compiled = re.compile(pattern)
-        _FAMILIES.append(Family(title, source, names, form, compiled, normalisers, build, dropout, drop_path))
+        _FAMILIES.append(Family(title, citation, names, form, compiled, normalisers, build, dropout, drop_path))
         return build
 
     return enter

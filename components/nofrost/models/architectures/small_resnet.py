@@ -88,7 +88,7 @@ class SmallResNet(nn.Module):
 
 @register(
     "Small ResNet",
-    source="He et al. 2016 §4.2; resnet110 with Fixup: 003",
+    citation="He et al. 2016 §4.2; resnet110 with Fixup: galloway2019",
     names=tuple(f"resnet{depth}" for depth in DEPTHS),
     pattern=f"resnet(?P<depth>{'|'.join(map(str, DEPTHS))})",
     normalisers=(*EXCHANGEABLE, "nf", "fixup"),

@@ -13,14 +13,14 @@ from nofrost.models.architectures.registry import EXCHANGEABLE, Family, own_name
 from nofrost.models.classifier import Signature
 from nofrost.models.device import out_of_memory
 
-# 004 §5 goes deeper "by adding more residual blocks" and prints no lists. Ours are ResNet-200's (3, 24, 36, 3) with a
+# xie2020 §5 goes deeper "by adding more residual blocks" and prints no lists. Ours are ResNet-200's (3, 24, 36, 3) with a
 # longer third stage: 3 · blocks + 2 layers.
 DEEPER = {338: (3, 24, 82, 3), 518: (3, 24, 142, 3), 638: (3, 24, 182, 3)}
 
 
 @register(
     "ResNet",
-    source="001; He et al. 2016; normaliser-free: Brock et al. 2021a",
+    citation="wang2022; He et al. 2016; normaliser-free: Brock et al. 2021a",
     names=("resnet26", "resnet50", "resnet101"),
     pattern="resnet(26|50|101)",
     normalisers=(*EXCHANGEABLE, "nf"),
@@ -33,7 +33,7 @@ def resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
 
 @register(
     "Deep ResNet",
-    source="004; He et al. 2016",
+    citation="xie2020; He et al. 2016",
     names=("resnet152", "resnet200", *(f"resnet{depth}" for depth in DEEPER)),
     pattern=f"resnet(?P<depth>152|200|{'|'.join(map(str, DEEPER))})",
 )
@@ -57,7 +57,7 @@ def deep_resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
 
 @register(
     "Normaliser-free",
-    source="001; Brock et al. 2021a and 2021b",
+    citation="wang2022; Brock et al. 2021a and 2021b",
     names=("nf_resnet26", "nf_resnet50", "nfnet_f0", "dm_nfnet_f0"),
     form="any name of timm that begins with nf_, nfnet_, dm_nfnet_ or eca_nfnet_",
     pattern="nf_.+|(dm_|eca_|test_)?nfnet.*",
@@ -105,7 +105,7 @@ def _unknown(arch: str, of_timm: list[str]) -> UserError:
 
 TIMM = Family(
     title="timm",
-    source="Wightman 2019",
+    citation="Wightman 2019",
     names=(),
     form="any other name of timm; `nofrost models list PATTERN` searches them",
     pattern=re.compile(".*"),

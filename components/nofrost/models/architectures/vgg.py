@@ -1,4 +1,4 @@
-"""VGG for 32 x 32 images, with and without a normaliser (Simonyan & Zisserman 2015; 003)."""
+"""VGG for 32 x 32 images, with and without a normaliser (Simonyan & Zisserman 2015; galloway2019)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Vgg(nn.Module):
 
 @register(
     "CIFAR VGG",
-    source="003; Simonyan & Zisserman 2015",
+    citation="galloway2019; Simonyan & Zisserman 2015",
     names=tuple(f"cifar-vgg{depth}" for depth in STAGES),
     form="cifar-vggDEPTH-wWIDTH, width of the first stage from 8 on, 64 unless named",
     pattern=f"cifar-vgg(?P<depth>{'|'.join(map(str, STAGES))}){WIDTH}",

@@ -1,4 +1,4 @@
-"""Wide residual networks, pre-activated, with a normaliser or Fixup (Zagoruyko & Komodakis 2016; 003)."""
+"""Wide residual networks, pre-activated, with a normaliser or Fixup (Zagoruyko & Komodakis 2016; galloway2019)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class WideResNet(nn.Module):
 
 @register(
     "Wide ResNet",
-    source="003; Zagoruyko & Komodakis 2016",
+    citation="galloway2019; Zagoruyko & Komodakis 2016",
     names=("wrn-10-1", "wrn-16-1", "wrn-16-4", "wrn-28-10", "wrn-34-10"),
     form="wrn-DEPTH-WIDTH, with depth 6n + 4",
     pattern=r"wrn-(?P<depth>[1-9][0-9]*)-(?P<width>[1-9][0-9]*)",

@@ -1,4 +1,4 @@
-"""What batch norms hold: gains and shifts (002 Fig. 2), running statistics (001 Fig. 1; 004 Fig. 5 and 6)."""
+"""What batch norms hold: gains and shifts (zeise2025 Fig. 2), running statistics (wang2022 Fig. 1; xie2020 Fig. 5 and 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a property is distributed over the images, recipe by recipe (001 Fig. 6)."""
+"""How a property is distributed over the images, recipe by recipe (wang2022 Fig. 6)."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _means(collected: Collected) -> Table:
         *(Column(_words(name), "mean over severities") for name in names),
         Column("mean"),
     ]
-    return Table(f"{_basis(collected)} {collected.study.suites.ood.source}.", columns, rows)
+    return Table(f"{_basis(collected)} {collected.study.suites.ood.citation}.", columns, rows)
 
 
 def _mean(recipe: RecipeRuns, name: str) -> Estimate:

@@ -1,4 +1,4 @@
-"""What the layers hold: statistics and parameters of batch norms (001 Fig. 1; 002 Fig. 2; 004 Fig. 5, 6), weights."""
+"""What the layers hold: statistics and parameters of batch norms (wang2022 Fig. 1; zeise2025 Fig. 2; xie2020 Fig. 5, 6), weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragrap
 from nofrost.report.measured_properties import BatchNorm, WeightNorms, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
 
-FIFTEENTH = 15  # the layer of 001 Fig. 1
-CHANNELS = 20  # of 004 Fig. 5 and 6
+FIFTEENTH = 15  # the layer of wang2022 Fig. 1
+CHANNELS = 20  # of xie2020 Fig. 5 and 6
 NEAR_ZERO = 0.01
 
 Values = NDArray[np.float32]
@@ -63,7 +63,7 @@ def _gains_and_shifts(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
         words = f"Histograms of gains and shifts of {title}: {text.listed(shares)} are within {NEAR_ZERO} of zero."
         panels.append(Panel(title, svg, words, position))
     caption = (
-        "Gains γ (above) and shifts β (below) of all batch norms: share of channels by value. 002 finds a spike at "
+        "Gains γ (above) and shifts β (below) of all batch norms: share of channels by value. zeise2025 finds a spike at "
         "zero where batch norms alone are trained adversarially."
     )
     return Figure(caption, panels)

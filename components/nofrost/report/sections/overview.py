@@ -36,9 +36,9 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
         ("Licence", manifest.licence or "not stated"),
         ("Seeds", f"{text.listed(study.runs.seed)} (one training for each recipe and seed)"),
         ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(collected)}"),
-        ("Suite", f"{suite.title}: {suite.source}"),
+        ("Suite", f"{suite.title}: {suite.citation}"),
         ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
-        ("Out of distribution", f"{study.suites.ood.title}: {study.suites.ood.source}"),
+        ("Out of distribution", f"{study.suites.ood.title}: {study.suites.ood.citation}"),
         ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
     ]
 

@@ -1,4 +1,4 @@
-"""Properties of the models beside their accuracy: margin, thickness, smoothness (001 §4.3) and others of each image."""
+"""Properties of the models beside their accuracy: margin, thickness, smoothness (wang2022 §4.3) and others of each image."""
 
 from __future__ import annotations
 

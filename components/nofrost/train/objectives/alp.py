@@ -1,4 +1,4 @@
-"""Adversarial logit pairing: adversarial training that also draws each pair of logits together (004 §4.1, App. A)."""
+"""Adversarial logit pairing: adversarial training that also draws each pair of logits together (xie2020 §4.1, App. A)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class AdversarialLogitPairing(StandardAdversarialTraining):
     """The loss of standard adversarial training + w · the mean squared difference of z(clean) and z(adversarial).
 
     The mean is over images and classes, as in the code of Kannan et al. 2018. A model with mixture batch norm sees each
-    kind of image in its own branch (004: MBN, ALP), and the attack is made against the adversarial one.
+    kind of image in its own branch (xie2020: MBN, ALP), and the attack is made against the adversarial one.
 
     Args:
-        batching: ``joint`` by default, as 004 mixes both kinds in one mini-batch.
-        pairing_weight: w, at least 0. 004 does not state it; 0.5 is what Kannan et al. 2018 took on ImageNet.
+        batching: ``joint`` by default, as xie2020 mixes both kinds in one mini-batch.
+        pairing_weight: w, at least 0. xie2020 does not state it; 0.5 is what Kannan et al. 2018 took on ImageNet.
 
     Raises:
         UserError: a setting is out of its range, or an adversarial image is left without its clean one.

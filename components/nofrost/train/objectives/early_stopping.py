@@ -15,7 +15,7 @@ class EarlyStopping(Objective):
     """An objective whose attack lets images go: friendly adversarial training.
 
     Args:
-        tau: how many times an image is misclassified on the attack's way and still attacked on, at least 0. 001 has 1;
+        tau: how many times an image is misclassified on the attack's way and still attacked on, at least 0. wang2022 has 1;
             its authors' code notes that their tau is one larger than that of Zhang et al. 2020, which would be 0.
         tau_milestones: when tau grows by one, in epochs done, increasing: (50, 90) for the 0, 1, 2 of Zhang et al.
         step_noise: ω, deviation in pixels of the noise added to each step; 0.001 in the code of FAT.

@@ -19,7 +19,7 @@ from nofrost.train.objectives.registry import register
 @register("fast")
 @dataclass(frozen=True, kw_only=True)
 class FastAdversarialTraining(Objective):
-    """The loss on images one gradient step away from a random point of the ball (001 Table 7).
+    """The loss on images one gradient step away from a random point of the ball (wang2022 Table 7).
 
     The step is `attack.step_size`, or else 1.25 of the budget. It is made with the model in the mode in which it
     trains, as in the authors' code: batch norms normalise by the batch, and their statistics move twice a step. Too

@@ -17,7 +17,7 @@ from nofrost.train.objectives.registry import register
 @register("fat")
 @dataclass(frozen=True, kw_only=True)
 class FriendlyAdversarialTraining(EarlyStopping):
-    """The loss on early-stopped adversarial images alone (Zhang et al. 2020, Algorithm 2; 001 §2.1).
+    """The loss on early-stopped adversarial images alone (Zhang et al. 2020, Algorithm 2; wang2022 §2.1).
 
     Steps and step size of the attack are the recipe's. Images keep their place in the batch, where the authors' code
     sorts them by when they are let go.

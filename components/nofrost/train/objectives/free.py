@@ -28,7 +28,7 @@ class FreeAdversarialTraining(Objective):
     batch statistics move `replays` times on a batch. A recipe has as many times fewer epochs.
 
     Args:
-        replays: m, at least 1; 4 on ImageNet (001 Table 7), 8 on CIFAR-10.
+        replays: m, at least 1; 4 on ImageNet (wang2022 Table 7), 8 on CIFAR-10.
 
     Raises:
         UserError: `replays` is out of its range.

@@ -1,4 +1,4 @@
-"""Mixture-BN adversarial training (004 §4.2): clean images pass one set of batch norms, adversarial ones the other."""
+"""Mixture-BN adversarial training (xie2020 §4.2): clean images pass one set of batch norms, adversarial ones the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nofrost.train.objectives.sat import StandardAdversarialTraining
 @register("mbnat")
 @dataclass(frozen=True, kw_only=True)
 class MixtureAdversarialTraining(StandardAdversarialTraining):
-    """The loss of 001 Eq. 1 with each kind of image in its own branch; the attack is made against the adversarial one.
+    """The loss of wang2022 Eq. 1 with each kind of image in its own branch; the attack is made against the adversarial one.
 
     With batching `joint` one forward pass carries both kinds and every mixture layer splits it, so that each parameter
     gets its gradient in one pass.

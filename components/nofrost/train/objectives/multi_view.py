@@ -1,4 +1,4 @@
-"""The loss over several views of each image: NoFrost* and the baselines beside it (001 §3.2)."""
+"""The loss over several views of each image: NoFrost* and the baselines beside it (wang2022 §3.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MultiView(Objective):
 
     Args:
         terms: ``clean``, ``adversarial``, ``augmented`` (one of the recipe's augmentation sets, drawn per image) or the
-            name of a set. 001 Eq. 2 has (clean, augmented, adversarial); its code a fourth term, one for each set.
+            name of a set. wang2022 Eq. 2 has (clean, augmented, adversarial); its code a fourth term, one for each set.
         batching: ``joint`` or ``separate``, as in standard adversarial training.
 
     Raises:

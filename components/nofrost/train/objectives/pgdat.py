@@ -1,4 +1,4 @@
-"""Adversarial training on adversarial images alone (Madry et al. 2018; 002 All_A; 004 100% adv + 0% clean)."""
+"""Adversarial training on adversarial images alone (Madry et al. 2018; zeise2025 All_A; xie2020 100% adv + 0% clean)."""
 
 from __future__ import annotations
 

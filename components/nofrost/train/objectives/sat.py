@@ -1,4 +1,4 @@
-"""Standard adversarial training: (1 - λ) L(clean) + λ L(adversarial) (001 Eq. 1)."""
+"""Standard adversarial training: (1 - λ) L(clean) + λ L(adversarial) (wang2022 Eq. 1)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StandardAdversarialTraining(Objective):
             computed.
         batching: ``joint`` or ``separate``: one forward pass for both kinds of images, or one each.
         clean_share: the share of a batch's clean images that is trained on, in whole images, drawn anew at each step
-            (004 §4.1, Fig. 1). The loss is the mean over the images that are left, each with the weight 1 - λ or λ of
+            (xie2020 §4.1, Fig. 1). The loss is the mean over the images that are left, each with the weight 1 - λ or λ of
             its kind, so that 0 is PGD-AT at any λ.
 
     Raises:

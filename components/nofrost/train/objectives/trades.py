@@ -18,14 +18,14 @@ from nofrost.train.objectives.views import BATCHINGS, logits_of
 @register("trades")
 @dataclass(frozen=True, kw_only=True)
 class Trades(Objective):
-    """L(clean) + β KL(p(clean) || p(adversarial)), the mean over images (Zhang et al. 2019, Eq. 5; 001 §4.1).
+    """L(clean) + β KL(p(clean) || p(adversarial)), the mean over images (Zhang et al. 2019, Eq. 5; wang2022 §4.1).
 
     The divergence has a gradient through both predictions, and the attack climbs it; steps and step size are the
     recipe's. Here the two kinds of images pass the model once each, so that batch statistics move twice a step. The
     authors' code passes the clean images twice, once for each term: there they move three times.
 
     Args:
-        beta: β, at least 0; 1 in 001, 6 in the code of Zhang et al. At 0 this is standard training, without attack.
+        beta: β, at least 0; 1 in wang2022, 6 in the code of Zhang et al. At 0 this is standard training, without attack.
         batching: ``joint`` or ``separate``, as in standard adversarial training.
 
     Raises:

@@ -15,8 +15,8 @@ BATCHINGS = ("joint", "separate")
 def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: str) -> dict[str, Tensor]:
     """Return the logits of each kind of images.
 
-    With `batching` ``joint`` all share one forward pass and so one set of batch statistics (004 §4.2); with
-    ``separate`` each has its own pass (001's code). Mixture batch norms see ``adversarial`` images in their adversarial
+    With `batching` ``joint`` all share one forward pass and so one set of batch statistics (xie2020 §4.2); with
+    ``separate`` each has its own pass (wang2022's code). Mixture batch norms see ``adversarial`` images in their adversarial
     branch and all others in the clean one, either way.
 
     Args:
