@@ -10,7 +10,7 @@ import pytest
 from nofrost.config import PixelFraction, Recipe, load_recipe, shipped_names
 
 # wang2022 §4.1 and §2.1
-PAPER_1 = {
+WANG2022 = {
     "schedule.epochs": 90,
     "schedule.batch_size": 256,
     "schedule.shape": "cosine",
@@ -19,7 +19,7 @@ PAPER_1 = {
     "optimiser.weight_decay": 5e-5,
 }
 PGD_10 = {"threat.norm": "linf", "threat.eps": Fraction(8, 255), "attack.name": "pgd", "attack.steps": 10}
-EQUATION_1 = PAPER_1 | PGD_10 | {"objective.adversarial_weight": 0.5}
+EQUATION_1 = WANG2022 | PGD_10 | {"objective.adversarial_weight": 0.5}
 CODE_1 = {
     "objective.label_smoothing": 0.1,
     "model.dropout": 0.25,
@@ -28,7 +28,7 @@ CODE_1 = {
     "schedule.per": "epoch",
 }
 # zeise2025 Appendix A
-PAPER_2 = {
+ZEISE2025 = {
     "model.arch": "cifar-resnet18",
     "schedule.epochs": 80,
     "schedule.batch_size": 128,
@@ -38,9 +38,9 @@ PAPER_2 = {
     "schedule.milestones": (75,),
     "schedule.decay": 0.1,
 }
-ADVERSARIAL_2 = PGD_10 | {"attack.step_size": Fraction(2, 255)}
+ZEISE2025_ADVERSARIAL = PGD_10 | {"attack.step_size": Fraction(2, 255)}
 # xie2020 §3
-PAPER_4 = {
+XIE2020 = {
     "model.arch": "resnet152",
     "schedule.epochs": 110,
     "schedule.batch_size": 4096,
@@ -52,7 +52,7 @@ PAPER_4 = {
     "attack.step_size": Fraction(1, 255),
     "attack.clean_start": 0.2,
 }
-MIXED = PAPER_4 | {"objective.adversarial_weight": 0.5, "objective.batching": "joint"}
+MIXED = XIE2020 | {"objective.adversarial_weight": 0.5, "objective.batching": "joint"}
 AT_THE_END = {"schedule.running_statistics_epochs": 10}
 # galloway2019: learning rate, epochs and milestones of its text
 SMALL_RATE = {"optimiser.lr": 0.01, "schedule.epochs": 150, "schedule.shape": "constant"}
@@ -60,22 +60,22 @@ LARGE_RATE = {"optimiser.lr": 0.1, "schedule.epochs": 350, "schedule.milestones"
 LINEAR = {"optimiser.lr": 0.1, "schedule.epochs": 50, "optimiser.momentum": 0.0, "schedule.shape": "constant"}
 
 PRINTED: dict[str, dict[str, Any]] = {
-    "st": PAPER_1 | {"objective.name": "st"},
-    "st-nf": PAPER_1 | {"model.normaliser": "nf"},
+    "st": WANG2022 | {"objective.name": "st"},
+    "st-nf": WANG2022 | {"model.normaliser": "nf"},
     "st-code": CODE_1,
     "sat": EQUATION_1,
     "sat-code": EQUATION_1 | CODE_1,
     "sat-in": EQUATION_1 | {"model.normaliser": "in", "model.arch": "resnet26"},
-    "pgdat": PAPER_1 | PGD_10,
+    "pgdat": WANG2022 | PGD_10,
     "mbnat": EQUATION_1 | {"model.normaliser": "mbn"},
     "nofrost": EQUATION_1 | {"model.normaliser": "nf"},
     "nofrost-code": EQUATION_1 | CODE_1 | {"model.normaliser": "nf"},
-    "nofrost-star": PAPER_1 | PGD_10 | {"objective.terms": ("clean", "augmented", "adversarial")},
+    "nofrost-star": WANG2022 | PGD_10 | {"objective.terms": ("clean", "augmented", "adversarial")},
     "nofrost-star-code": CODE_1 | {"schedule.epochs": 30, "schedule.batch_size": 85, "attack.steps": 20},
-    "combine": PAPER_1 | PGD_10 | {"model.normaliser": "bn"},
-    "deepaugment": PAPER_1 | {"objective.terms": ("clean", "deepaugment")},
-    "tda": PAPER_1 | {"objective.terms": ("tda",)},
-    "trades": PAPER_1 | PGD_10 | {"objective.beta": 1.0},
+    "combine": WANG2022 | PGD_10 | {"model.normaliser": "bn"},
+    "deepaugment": WANG2022 | {"objective.terms": ("clean", "deepaugment")},
+    "tda": WANG2022 | {"objective.terms": ("tda",)},
+    "trades": WANG2022 | PGD_10 | {"objective.beta": 1.0},
     "trades-cifar": {
         "objective.beta": 6.0,
         "threat.eps": Fraction(31, 1000),
@@ -84,7 +84,7 @@ PRINTED: dict[str, dict[str, Any]] = {
         "schedule.milestones": (75,),
         "optimiser.weight_decay": 2e-4,
     },
-    "fat": PAPER_1 | PGD_10 | {"objective.tau": 1},
+    "fat": WANG2022 | PGD_10 | {"objective.tau": 1},
     "fat-cifar": {
         "objective.tau": 0,
         "objective.tau_milestones": (50, 90),
@@ -95,7 +95,7 @@ PRINTED: dict[str, dict[str, Any]] = {
         "schedule.epochs": 120,
         "optimiser.weight_decay": 2e-4,
     },
-    "trades-fat": PAPER_1 | PGD_10 | {"objective.beta": 1.0, "objective.tau": 1},
+    "trades-fat": WANG2022 | PGD_10 | {"objective.beta": 1.0, "objective.tau": 1},
     "trades-fat-cifar": {
         "objective.beta": 6.0,
         "objective.tau_milestones": (30, 50, 70),
@@ -114,10 +114,10 @@ PRINTED: dict[str, dict[str, Any]] = {
     },
     "free": {"threat.eps": Fraction(2, 255), "objective.replays": 4, "schedule.epochs": 23, "optimiser.lr": 0.1},
     "free-cifar": {"threat.eps": Fraction(8, 255), "objective.replays": 8, "optimiser.weight_decay": 2e-4},
-    "zeise2025-all-n": PAPER_2 | {"objective.name": "st"},
-    "zeise2025-all-a": PAPER_2 | ADVERSARIAL_2,
+    "zeise2025-all-n": ZEISE2025 | {"objective.name": "st"},
+    "zeise2025-all-a": ZEISE2025 | ZEISE2025_ADVERSARIAL,
     **{
-        f"zeise2025-{first}-{second}": PAPER_2 | ADVERSARIAL_2
+        f"zeise2025-{first}-{second}": ZEISE2025 | ZEISE2025_ADVERSARIAL
         for first, second in (
             ("all-n", "bn-a"),
             ("all-a", "bn-n"),
@@ -153,10 +153,10 @@ PRINTED: dict[str, dict[str, Any]] = {
     "galloway2019-mlp-bn-wd": {"model.normaliser": "bn", "optimiser.weight_decay": 0.01},
     "galloway2019-mlp-deep": {"schedule.epochs": 40, "optimiser.lr": 128e-5, "optimiser.momentum": 0.0},
     "galloway2019-mlp-deep-bn": {"schedule.epochs": 10, "model.normaliser_eps": 1e-3, "optimiser.lr": 128e-5},
-    "xie2020-adv": PAPER_4,
-    "xie2020-adv-code": PAPER_4 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
-    "xie2020-adv-running": PAPER_4 | AT_THE_END,
-    "xie2020-clean": PAPER_4 | {"objective.name": "st"},
+    "xie2020-adv": XIE2020,
+    "xie2020-adv-code": XIE2020 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
+    "xie2020-adv-running": XIE2020 | AT_THE_END,
+    "xie2020-clean": XIE2020 | {"objective.name": "st"},
     "xie2020-mixed": MIXED,
     **{f"xie2020-mixed-{share}": MIXED | {"objective.clean_share": share / 100} for share in (80, 60, 40, 20, 0)},
     "xie2020-gn": MIXED | {"model.normaliser": "gn"},
@@ -165,9 +165,9 @@ PRINTED: dict[str, dict[str, Any]] = {
     "xie2020-mbn-running": MIXED | AT_THE_END | {"model.normaliser": "mbn"},
     "xie2020-mbn-alp": MIXED | {"objective.name": "alp", "model.normaliser": "mbn"},
     "xie2020-mbn-alp-running": MIXED | AT_THE_END | {"objective.name": "alp", "model.normaliser": "mbn"},
-    "xie2020-bn-clean": PAPER_4,
-    "xie2020-bn-adv": PAPER_4,
-    **{f"xie2020-r{depth}": PAPER_4 | AT_THE_END | {"model.arch": f"resnet{depth}"} for depth in (200, 338, 518, 638)},
+    "xie2020-bn-clean": XIE2020,
+    "xie2020-bn-adv": XIE2020,
+    **{f"xie2020-r{depth}": XIE2020 | AT_THE_END | {"model.arch": f"resnet{depth}"} for depth in (200, 338, 518, 638)},
 }  # fmt: skip
 LEARNT_AGAIN = {
     "zeise2025-all-n-bn-a": ("st", "pgdat", "bn", "all"),
@@ -223,7 +223,7 @@ def test_fast_grows_its_images_while_its_rate_falls_from_phase_to_phase() -> Non
     assert rates == [pytest.approx(course) for course in ([0, 0.4, 0.04], [0.04, 0.004], [0.004, 0.0004])]
 
 
-def test_only_the_recipes_of_paper_1_bear_plain_names() -> None:
+def test_only_the_recipes_of_wang2022_bear_plain_names() -> None:
     for name in shipped_names("recipe"):
         paper = load_recipe(name).citation.split()[0].rstrip(",:")
         assert name.startswith(f"{paper}-") or (paper == "wang2022" and not name[:3].isdigit())

@@ -14,6 +14,7 @@ from nofrost.cli.table import aligned
 if TYPE_CHECKING:
     from nofrost.config import Recipe
 
+PAPERS = ("wang2022", "zeise2025", "galloway2019", "xie2020")
 COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "citation")
 
 
@@ -23,12 +24,14 @@ def recipes() -> None:
 
 
 @recipes.command("list")
-@click.option("--paper", type=click.Choice(["wang2022", "zeise2025", "galloway2019", "xie2020"]), help="Only those of this paper.")
+@click.option(
+    "--paper", type=click.Choice(["wang2022", "zeise2025", "galloway2019", "xie2020"]), help="Only those of this paper."
+)
 @click.option("--objectives", is_flag=True, help="Print the objectives that recipes can name, with their settings.")
 @click.option("--markdown", is_flag=True, help="Print as a table in Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: bool) -> None:
-    """Print name, model, objective, threat, length and citation of every shipped recipe, or the objectives there are."""
+    """Print every shipped recipe (model, objective, threat, length, citation), or the objectives there are."""
     if objectives:
         from nofrost.train.objectives import objective_names, objective_settings
 
@@ -80,11 +83,15 @@ def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
     from nofrost.config import load_recipe, shipped_names
 
     shipped = {name: load_recipe(name) for name in shipped_names("recipe")}
-    for name in sorted(shipped, key=lambda name: (shipped[name].citation.split()[0], name)):
+    for name in sorted(shipped, key=lambda name: (_paper(shipped[name]), name)):
         recipe = shipped[name]
         if recipe.citation.startswith(paper or ""):
             model = f"{recipe.model.arch} {recipe.model.normaliser}"
             yield name, model, _objectives(recipe), _threat(recipe), _schedule(recipe), recipe.citation
+
+
+def _paper(recipe: Recipe) -> int:
+    return next(number for number, paper in enumerate(PAPERS) if recipe.citation.startswith(paper))
 
 
 def _objectives(recipe: Recipe) -> str:

@@ -90,7 +90,11 @@ class Recipe(Sparse):
     @field_validator("phases")
     @classmethod
     def _phases_are_recipes(cls, phases: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        if {"title", "citation", "objective"} <= info.data.keys():  # else the recipe itself has a fault, to be told first
+        if {
+            "title",
+            "citation",
+            "objective",
+        } <= info.data.keys():  # else the recipe itself has a fault, to be told first
             own = cls.model_construct(**info.data).as_json()
             for name, changes in phases.items():
                 _phase(own, name, changes)
