@@ -38,6 +38,7 @@ LEVELS = {
     "files": 1,
     "processes": 1,
     "registry": 1,
+    "seeds": 1,
     "errors": 0,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")
