@@ -13,8 +13,9 @@ from torch import Tensor
 from nofrost.attacks import attack_settings
 from nofrost.config import Recipe
 from nofrost.models import Classifier, precision
+from nofrost.seeds import derive_seed
 from nofrost.train.averaging import WeightAverage
-from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.train.batches import TrainingImages
 from nofrost.train.clipping import clip_adaptively, clipped_parameters
 from nofrost.train.distributed import World
 from nofrost.train.objectives import Adversary, Batch, Losses, Objective
