@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nofrost.config import OptimiserSpec
 from nofrost.errors import UserError
-from nofrost.models import Classifier, build, create_model, domain
+from nofrost.models import Classifier, branch, build, create_model
 from nofrost.train.optimiser import create_optimiser
 from nofrost.train.partial import Partial, training_mode
 
@@ -30,8 +30,8 @@ def new_model(arch: str = "resnet8", normaliser: str = "bn") -> Classifier:
 def loss_of(model: Classifier, images: Tensor) -> Tensor:
     """Cross-entropy of images [8, ...]: with a mixture, half of them pass as clean and half as adversarial."""
     loss = torch.zeros(())
-    for half, label, branch in zip(images.chunk(2), (0, 1), ("clean", "adversarial"), strict=True):
-        with domain(model, branch):
+    for half, label, name in zip(images.chunk(2), (0, 1), ("clean", "adversarial"), strict=True):
+        with branch(model, name):
             loss = loss + F.cross_entropy(model(half), torch.full((4,), label))
     return loss
 
@@ -266,7 +266,7 @@ def test_with_running_statistics_these_stay_while_scales_and_shifts_train(normal
     model = new_model(normaliser=normaliser)
     before = state(model)
     training_mode(model, running_statistics=True)
-    with domain(model, "clean"):
+    with branch(model, "clean"):
         loss = F.cross_entropy(model(torch.rand(4, 3, 16, 16)), torch.arange(4))
     loss.backward()
     assert moved(model, before) == set()
