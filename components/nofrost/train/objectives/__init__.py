@@ -1,7 +1,7 @@
 """Training losses by name, one a file. To add one: a file like those here, imported below so that it is known."""
 
 from nofrost.train.objectives.alp import AdversarialLogitPairing
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.fast import FastAdversarialTraining
 from nofrost.train.objectives.fat import FriendlyAdversarialTraining
 from nofrost.train.objectives.free import FreeAdversarialTraining
@@ -30,7 +30,6 @@ __all__ = [
     "StandardAdversarialTraining",
     "StandardTraining",
     "Trades",
-    "count_correct",
     "create_objective",
     "objective_names",
     "objective_settings",

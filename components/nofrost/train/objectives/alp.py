@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,4 +56,4 @@ class AdversarialLogitPairing(StandardAdversarialTraining):
     def combined(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Losses:
         losses = super().combined(logits, labels)
         distance = F.mse_loss(logits["adversarial"], logits["clean"])
-        return Losses(losses.loss + self.pairing_weight * distance, losses.correct)
+        return replace(losses, loss=losses.loss + self.pairing_weight * distance)

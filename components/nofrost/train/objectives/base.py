@@ -33,6 +33,14 @@ class Batch:
     indices: Tensor
     augmented: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on this device."""
+        images, labels, indices = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.indices)
+        )
+        augmented = {view: tensor.to(device, non_blocking=True) for view, tensor in self.augmented.items()}
+        return Batch(images, labels, indices, augmented)
+
 
 @dataclass(frozen=True)
 class Adversary:
@@ -69,12 +77,29 @@ class Adversary:
         return (attack or self.attack())(model, batch.images, batch.labels, indices=batch.indices)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Losses:
-    """The loss to descend on and, by kind of image, how many of the batch were right (as tensors: no sync)."""
+    """What an update descends on, and what it was computed on.
+
+    Attributes:
+        loss: a scalar with a graph to every parameter that trains.
+        images: by view, how many images the loss was computed on.
+        correct: by view, how many of them were classified correctly; tensors, so that nothing waits for the device.
+    """
 
     loss: Tensor
-    correct: dict[str, Tensor] = field(default_factory=dict)
+    images: Mapping[str, int]
+    correct: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, loss: Tensor, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor] | Tensor) -> Losses:
+        """Return the loss with the counts of the logits [N, K] by view, and labels [N] (by view where these differ)."""
+        images, correct = {}, {}
+        for view, scores in logits.items():
+            expected = labels if isinstance(labels, Tensor) else labels[view]
+            images[view] = len(scores)
+            correct[view] = (scores.detach().argmax(1) == expected).sum()
+        return cls(loss, images, correct)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +173,3 @@ class Objective(ABC):
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy with this objective's label smoothing."""
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-
-
-def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return how many of the logits [N, K] are right, as a tensor."""
-    return (logits.detach().argmax(1) == labels).sum()

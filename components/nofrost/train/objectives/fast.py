@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.registry import register
 
 
@@ -34,7 +34,7 @@ class FastAdversarialTraining(Objective):
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         logits = model(_one_step(model, batch, adversary))
-        return Losses(self.cross_entropy(logits, batch.labels), {"adversarial": count_correct(logits, batch.labels)})
+        return Losses.of(self.cross_entropy(logits, batch.labels), {"adversarial": logits}, batch.labels)
 
 
 def _one_step(model: nn.Module, batch: Batch, adversary: Adversary) -> Tensor:

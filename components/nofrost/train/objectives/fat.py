@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import nn
 
 from nofrost.train.objectives.ascent import Ascent
-from nofrost.train.objectives.base import Adversary, Batch, Losses, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses
 from nofrost.train.objectives.early_stopping import EarlyStopping
 from nofrost.train.objectives.registry import register
 
@@ -32,4 +32,4 @@ class FriendlyAdversarialTraining(EarlyStopping):
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         attack = Ascent(**adversary.settings(), **self.stopping(adversary))
         logits = model(adversary.craft(model, batch, attack))
-        return Losses(self.cross_entropy(logits, batch.labels), {"adversarial": count_correct(logits, batch.labels)})
+        return Losses.of(self.cross_entropy(logits, batch.labels), {"adversarial": logits}, batch.labels)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nofrost.attacks import settings
 from nofrost.attacks.norms import BALLS
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.registry import register
 
 _NOISE = "free.noise"
@@ -49,7 +49,7 @@ class FreeAdversarialTraining(Objective):
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         """Return the loss on images that are perturbed already."""
         logits = model(batch.images)
-        return Losses(self.cross_entropy(logits, batch.labels), {"adversarial": count_correct(logits, batch.labels)})
+        return Losses.of(self.cross_entropy(logits, batch.labels), {"adversarial": logits}, batch.labels)
 
     def updates(
         self, model: nn.Module, batch: Batch, adversary: Adversary, memory: dict[str, Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nofrost.attacks import settings
 from nofrost.config.study import AugmentationSpec
 from nofrost.errors import UserError
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
 
@@ -62,5 +62,4 @@ class MultiView(Objective):
             images["adversarial"] = adversary.craft(model, batch)
         logits = logits_of(model, images, self.batching)
         losses = [self.cross_entropy(part, batch.labels) for part in logits.values()]
-        correct = {kind: count_correct(part, batch.labels) for kind, part in logits.items()}
-        return Losses(torch.stack(losses).mean(), correct)
+        return Losses.of(torch.stack(losses).mean(), logits, batch.labels)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.registry import register
 
 
@@ -21,4 +21,4 @@ class AdversarialTraining(Objective):
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         logits = model(adversary.craft(model, batch))
-        return Losses(self.cross_entropy(logits, batch.labels), {"adversarial": count_correct(logits, batch.labels)})
+        return Losses.of(self.cross_entropy(logits, batch.labels), {"adversarial": logits}, batch.labels)

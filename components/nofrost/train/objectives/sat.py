@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nofrost.attacks import settings
 from nofrost.attacks.noise import Noise
 from nofrost.errors import UserError
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
 
@@ -64,8 +64,7 @@ class StandardAdversarialTraining(Objective):
         """Return the weighted loss of the logits [N, K] and labels [N] of each kind that is there."""
         weights = self._weights(len(labels.get("clean", ())), len(labels.get("adversarial", ())))
         losses = [weights[kind] * self.cross_entropy(part, labels[kind]) for kind, part in logits.items()]
-        correct = {kind: count_correct(part, labels[kind]) for kind, part in logits.items()}
-        return Losses(sum(losses[1:], losses[0]), correct)
+        return Losses.of(sum(losses[1:], losses[0]), logits, labels)
 
     def _weights(self, clean: float, adversarial: float) -> dict[str, float]:
         """Return how much the mean loss of each kind counts, for so many images of each."""

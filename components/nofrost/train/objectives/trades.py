@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nofrost.attacks import Attack, settings
 from nofrost.train.objectives.ascent import DivergenceAscent, divergence
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
+from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
 
@@ -58,4 +58,4 @@ class Trades(Objective):
         loss = self.cross_entropy(logits["clean"], batch.labels)
         if self.beta > 0:
             loss = loss + self.beta * divergence(logits["clean"], logits["adversarial"]).mean()
-        return Losses(loss, {kind: count_correct(part, batch.labels) for kind, part in logits.items()})
+        return Losses.of(loss, logits, batch.labels)
