@@ -92,7 +92,7 @@ def run_(
         click.echo(json.dumps({"run": finished.run, "report": str(report)}, indent=2))
     else:
         click.echo(
-            f"run {finished.run}: `nofrost lock show {finished.run}` shows what `nofrost lock promote` would change"
+            f"run {finished.run}: `nofrost promote show {finished.run}` shows what `nofrost promote` would change"
         )
         click.echo(f"the report: file://{report}")
 

@@ -24,7 +24,7 @@ Runner = Literal["process", "docker"]
 
 @dataclass(frozen=True)
 class Finished:
-    """A local run that went well: its id, which `nofrost lock promote` takes, and where its report was put."""
+    """A local run that went well: its id, which `nofrost promote` takes, and where its report was put."""
 
     run: str
     report: Path
@@ -112,7 +112,7 @@ def _walk(
 
 def _finished(journal: Journal, folder: Path, store: str) -> Finished:
     """Return what the run made, after checking that it came to its end: kfp.local is not taken at its word."""
-    last, ending = journal.named("lock"), journal.named("finish")  # these two never come from the cache
+    last, ending = journal.named("write-candidate"), journal.named("finish")  # these two never come from the cache
     if last is None or ending is None or last.exit_code or ending.exit_code:
         raise RunFailedError(f"the run did not come to its end: see {folder / 'logs'}")
     report = folder / "report"

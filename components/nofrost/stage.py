@@ -31,7 +31,8 @@ RECORD = "record.json"
 # A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
 _WRITE_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _PERMISSION = (errno.EACCES, errno.EPERM)
-# Of the path to an output these are a user's mistakes; inside the partial folder, which is the stage's own, they are bugs.
+# In the path to an output these are a user's mistakes. Inside the partial folder, which is the stage's own, they are
+# bugs.
 _PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 # numpy reports a full disk as a plain OSError with this text and no error number.
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")

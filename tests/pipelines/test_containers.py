@@ -65,7 +65,7 @@ def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_rep
     call("dvc", "repro", "--quiet", "prepare", "augment", cwd=project)
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     of_host = {stage: lock[stage]["outs"][0]["md5"] for stage in ("prepare", "augment")}
-    call("nofrost", "lock", "promote", finished["run"], "--yes", cwd=project)
+    call("nofrost", "promote", finished["run"], "--yes", cwd=project)
     promoted = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert {stage: promoted[stage]["outs"][0]["md5"] for stage in of_host} == of_host
     call("dvc", "pull", "--quiet", "runs/nofrost/seed-0/train", cwd=project)

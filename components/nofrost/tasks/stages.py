@@ -10,10 +10,10 @@ from typing import Any
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
 from nofrost.files import write_text
 from nofrost.store import Ref, materialise
-from nofrost.tasks.ending import as_a_process
+from nofrost.tasks.ending import exit_on_error
 from nofrost.tasks.launch import launch
 from nofrost.tasks.plan import study_of
-from nofrost.tasks.unfinished import kept_in_the_store
+from nofrost.tasks.unfinished import checkpointed_in_store
 from nofrost.tasks.weights import pretrained
 from nofrost.tasks.workspace import Workspace, workspace
 
@@ -21,7 +21,7 @@ DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
 
 
-@as_a_process
+@exit_on_error
 def prepare(spec: str, source: str, store: str) -> str:
     """Make the dataset.
 
@@ -45,7 +45,7 @@ def prepare(spec: str, source: str, store: str) -> str:
         return place.publish(DATASET)
 
 
-@as_a_process
+@exit_on_error
 def augment(spec: str, dataset: str, store: str) -> str:
     """Make the augmentation sets of `dataset`; `spec` is the study's augmentation, as JSON.
 
@@ -60,7 +60,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
         return place.publish(AUGMENTATION)
 
 
-@as_a_process
+@exit_on_error
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
     """Train one run; `recipe` is the recipe as JSON. Stopped and tried again, it goes on from its last save.
 
@@ -78,7 +78,7 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
     with workspace(store) as place:
         path = run_path(recipe_id, seed, "train")
         data, augmented, out = place.fetch(dataset), place.fetch(augmentation), place.folder / path
-        with kept_in_the_store(out, [recipe, seed, dataset, augmentation], place.store):
+        with checkpointed_in_store(out, [recipe, seed, dataset, augmentation], place.store):
             if gpus > 1:
                 write_text(place.folder / f"{recipe_id}.yaml", recipe)
                 options = {"recipe": place.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
@@ -90,7 +90,7 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
         return place.publish(path)
 
 
-@as_a_process
+@exit_on_error
 def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
@@ -107,12 +107,12 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
         part = stage.Shard.parse(shard)
         data, model = place.fetch(dataset), place.fetch(checkpoint)
         path = f"{_evaluated(place, model, config)}.shard-{part.index}-of-{part.count}"
-        with kept_in_the_store(place.folder / path, [suite, dataset, checkpoint, shard], place.store):
+        with checkpointed_in_store(place.folder / path, [suite, dataset, checkpoint, shard], place.store):
             run(data, model, config, place.folder / path, shard=part)  # type: ignore[arg-type]  # of the suite's kind
         return place.publish(path)
 
 
-@as_a_process
+@exit_on_error
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
     """Merge the shards of an evaluation into what the whole would have been; `gpus` as for the shards.
 
@@ -132,7 +132,7 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
         return place.publish(path)
 
 
-@as_a_process
+@exit_on_error
 def report(
     study: str, dataset: str, augmentation: str, runs: Sequence[str], store: str, html: str, markdown: str
 ) -> tuple[str, dict[str, float]]:

@@ -17,7 +17,7 @@ INTERVAL_S = 300.0
 
 
 @contextmanager
-def kept_in_the_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
+def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
     """Around a resumable stage that makes `out`: bring back what an earlier try left, and keep what this one leaves.
 
     The partial output (``<out>.partial``) is published every five minutes, and at once when the stage fails or is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,17 +16,12 @@ from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
 from nofrost.train.objectives import Batch
 from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
 from nofrost.transforms.resized_crop import crop_boxes, resized_crop
 
 ANY_SET = "augmented"  # the term that draws one of the augmentation sets for each image
-
-
-def derive_seed(*parts: int | str) -> int:
-    """Return a seed in [0, 2^63) that is a function of all parts, so that no generator's state need be saved."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.models import Classifier, fitting_threads, save_checkpoint
 from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
 from nofrost.train import curves
-from nofrost.train.batches import derive_seed
 from nofrost.train.failures import check_finite, memory_suffices
 from nofrost.train.objectives import Batch
 from nofrost.train.overfitting import collapsed, stopped_early

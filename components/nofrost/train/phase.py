@@ -14,8 +14,9 @@ from nofrost.attacks import attack_settings
 from nofrost.config import Recipe
 from nofrost.models import Classifier, precision
 from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
 from nofrost.train.averaging import WeightAverage
-from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.train.batches import TrainingImages
 from nofrost.train.clipping import clip_adaptively, clipped_parameters
 from nofrost.train.objectives import Adversary, Batch, Losses, Objective
 from nofrost.train.optimiser import create_optimiser, describe, gradient_scaler, set_lr

@@ -18,7 +18,8 @@ from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.weights import weights_file
 from nofrost.processes import ProcessGroup
-from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.seeds import derive_seed
+from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import create_objective
 from nofrost.train.phase import Optimisation, Phase
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nofrost.config import load_study, study_as_yaml
-from nofrost.lock import plan_promotion, write_candidate
+from nofrost.promotion import plan_promotion, write_candidate
 from nofrost.store import Output, Store, open_store, publish
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import yaml
 
 from nofrost.config import Study
 from nofrost.errors import UserError
-from nofrost.lock import plan_promotion
+from nofrost.promotion import plan_promotion
 from nofrost.store import Output, Ref, open_store, publish
 from nofrost.store.base import object_name
 
@@ -212,7 +212,7 @@ import sys
 sys.modules["dvc"] = None
 from pathlib import Path
 from nofrost.errors import UserError
-from nofrost.lock import plan_promotion
+from nofrost.promotion import plan_promotion
 from nofrost.store import open_store
 try:
     plan_promotion("whole", open_store({world.store.url!r}), Path({str(clone)!r}))

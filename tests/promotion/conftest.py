@@ -14,7 +14,7 @@ import pytest
 
 import nofrost
 from nofrost.config import Study, load_study, study_as_yaml
-from nofrost.lock import write_candidate
+from nofrost.promotion import write_candidate
 from nofrost.store import Output, Ref, Store, open_store, publish
 
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
