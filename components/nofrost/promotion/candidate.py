@@ -65,7 +65,7 @@ def write_candidate(
     """Leave a candidate for dvc.lock in the store and return its name there. Needs neither git, DVC nor dvc.yaml.
 
     Args:
-        outputs: everything that the run made, published already.
+        outputs: everything that the run made, pushed already.
         study: the study that was run.
         run: id of the run. A candidate that it left earlier is replaced.
         image: the image in which the stages ran.

@@ -77,8 +77,8 @@ class Optimisation:
 
     def __init__(self, model: Classifier, phase: Phase, seed: int, world: ProcessGroup, *, begun: bool) -> None:
         recipe, spec = phase.recipe, phase.recipe.optimiser
-        reinitialise = "none" if begun else recipe.reinitialise
-        self.partial = Partial.of(model, recipe.trains, reinitialise, derive_seed(seed, "partial", phase.name))
+        reset = "none" if begun else recipe.reset
+        self.partial = Partial.of(model, recipe.trainable, reset, derive_seed(seed, "partial", phase.name))
         self.average = WeightAverage(model, spec.averaging) if spec.averaging else None
         self._model, self._phase, self._world = model, phase, world
         self._optimiser = create_optimiser(model, spec)
