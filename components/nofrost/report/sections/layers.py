@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from nofrost.report import cells, figures, text
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.measured_properties import BatchNorm, WeightNorms, read_properties
+from nofrost.report.properties import BatchNorm, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.results import WeightNorms
 
 FIFTEENTH = 15  # the layer of wang2022 Fig. 1
 CHANNELS = 20  # of xie2020 Fig. 5 and 6
