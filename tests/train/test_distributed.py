@@ -45,7 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {"name": "free", "replays": 2},
         "optimiser": {"lr": 0.05, "adaptive_clipping": {}},
     },
-    "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trains": "bn", "optimiser": {"lr": 0.05}},
+    "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trainable": "bn", "optimiser": {"lr": 0.05}},
 }
 WITHOUT_STATISTICS = ("gn", "nf")
 CASES = re.findall(r"@case\ndef (\w+)", SCRIPT.read_text())

@@ -79,7 +79,7 @@ SETS = {"views": {"augmentation_sets": ["tda", "deepaugment"]}}
         ({"name": "fast"}, BN, ONE_STEP, ADVERSARIAL, (2, 0, 2, 1), {"bn": 2}),
         ({"name": "free", "replays": 4}, BN, ONE_STEP, {"adversarial": 4 * N}, (4, 0, 4, 4), {"bn": 4}),
         (
-            {"name": "multi-view", "terms": ["tda", "deepaugment", "clean", "adversarial"]},
+            {"name": "multi-view", "views": ["tda", "deepaugment", "clean", "adversarial"]},
             BN,
             SETS,
             {"tda": N, "deepaugment": N, **BOTH},

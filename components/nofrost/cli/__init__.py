@@ -12,8 +12,8 @@ import click
 
 from nofrost.cli.attacks import attacks
 from nofrost.cli.card import card
-from nofrost.cli.lock import lock
 from nofrost.cli.models import models
+from nofrost.cli.promote import promote
 from nofrost.cli.recipes import recipes
 from nofrost.cli.stages import augment, evaluate, prepare, report
 from nofrost.cli.store import store
@@ -64,6 +64,6 @@ def cli() -> None:
 
 for _command in (
     *(prepare, augment, train, evaluate, transfer, report),
-    *(card, study, recipes, models, attacks, store, lock, task),
+    *(card, study, recipes, models, attacks, store, promote, task),
 ):
     cli.add_command(_command)

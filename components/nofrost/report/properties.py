@@ -34,7 +34,7 @@ class RunProperties:
         summaries: by property.
         values: by property, [N].
         weight_norms: of the layers.
-        batch_norms: by domain, the batch norms in the model's order.
+        batch_norms: by branch, the batch norms in the model's order.
     """
 
     summaries: dict[str, PropertySummary]
@@ -72,13 +72,13 @@ def _checked(values: NDArray[Any] | None, summary: PropertySummary, origin: str)
 
 def _batch_norms(arrays: dict[str, NDArray[Any]]) -> dict[str, list[BatchNorm]]:
     found: dict[str, dict[str, BatchNorm]] = {}
-    for domain, layer, value, values in _of_kind("batch_norm", arrays):
-        found.setdefault(domain, {}).setdefault(layer, BatchNorm(layer, {}, {})).held[value] = values
+    for branch, layer, value, values in _of_kind("batch_norm", arrays):
+        found.setdefault(branch, {}).setdefault(layer, BatchNorm(layer, {}, {})).held[value] = values
     for batch, layer, value, values in _of_kind("mini_batches", arrays):
-        for domain in ("all", batch.partition("-")[0]):
-            if layer in found.get(domain, {}):
-                found[domain][layer].mini_batches.setdefault(batch, {})[value] = values
-    return {domain: list(norms.values()) for domain, norms in found.items()}
+        for branch in ("all", batch.partition("-")[0]):
+            if layer in found.get(branch, {}):
+                found[branch][layer].mini_batches.setdefault(batch, {})[value] = values
+    return {branch: list(norms.values()) for branch, norms in found.items()}
 
 
 def _of_kind(kind: str, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str, str, NDArray[Any]]]:

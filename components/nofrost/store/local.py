@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 from nofrost.files import write_bytes
 from nofrost.stage import disk_error
 from nofrost.store.base import OBJECTS, PIECE, MissingError, checked_name, object_name
-from nofrost.store.source import Source
+from nofrost.store.local_file import LocalFile
 
 _READ_ONLY = 0o444  # as DVC's objects are
 _UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.tmp")
@@ -54,7 +54,7 @@ class LocalStore:
                 found[md5] = self._path(md5).stat().st_size
         return found
 
-    def upload(self, source: Source, jobs: int = 1) -> None:
+    def upload(self, source: LocalFile, jobs: int = 1) -> None:
         target = self._path(source.md5)
         with self._writing():
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.stage import RECORD
+from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
-from nofrost.store.source import Source, sources_below
 from nofrost.store.tree import Entry, address, as_object
 
 
@@ -18,9 +18,9 @@ def holds(path: Path, ref: Ref) -> bool:
     """Whether the file or folder at `path` has the content of `ref`."""
     try:
         if ref.is_dir and path.is_dir():
-            entries = [Entry(relpath, source.md5) for relpath, source in sources_below(path).items()]
+            entries = [Entry(relpath, source.md5) for relpath, source in files_below(path).items()]
             return address(as_object(entries)) == ref.md5
-        return path.is_file() and Source.of(path).md5 == ref.md5
+        return path.is_file() and LocalFile.of(path).md5 == ref.md5
     except UserError:  # it holds what no ref can stand for
         return False
 

@@ -13,7 +13,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def as_a_process(task: Callable[P, R]) -> Callable[P, R]:
+def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
     """Let `task` end the process in which it runs: code 2 for wrong input, 143 when stopped; a bug stays a traceback.
 
     The function itself, which raises, is its ``__wrapped__``.

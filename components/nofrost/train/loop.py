@@ -18,9 +18,9 @@ from nofrost.attacks.classifier import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.models import Classifier, fitting_threads, save_checkpoint
+from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
 from nofrost.train import curves
-from nofrost.train.batches import derive_seed
 from nofrost.train.distributed import World
 from nofrost.train.failures import check_finite, memory_suffices
 from nofrost.train.objectives import Batch

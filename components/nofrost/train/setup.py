@@ -17,7 +17,8 @@ from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.weights import weights_file
-from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.seeds import derive_seed
+from nofrost.train.batches import TrainingImages
 from nofrost.train.distributed import World
 from nofrost.train.objectives import create_objective
 from nofrost.train.phase import Optimisation, Phase

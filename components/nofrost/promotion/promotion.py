@@ -14,9 +14,9 @@ import yaml
 from nofrost.config import parse_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.files import write_text
-from nofrost.lock.candidate import Candidate, read_candidate
-from nofrost.lock.contents import contents_of
-from nofrost.lock.difference import Change, changes, differing, leaves
+from nofrost.promotion.candidate import Candidate, read_candidate
+from nofrost.promotion.contents import contents_of
+from nofrost.promotion.difference import Change, changes, differing, leaves
 from nofrost.stage import cannot_write
 from nofrost.store import Ref, Store
 
@@ -128,7 +128,7 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
 def _dvc() -> ModuleType:
     """Return the module that loads DVC, which a pod does not have."""
     try:
-        from nofrost.lock import project
+        from nofrost.promotion import project
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("dvc", "dvc_data"):
             raise
