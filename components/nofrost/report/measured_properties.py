@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
-from nofrost.report.arrays import read_arrays
 from nofrost.report.measured import Measured, read_measured
 from nofrost.report.runs import Run
 
