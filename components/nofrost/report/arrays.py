@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
-from nofrost.report.measured import AdversarialMetrics
+from nofrost.results import AdversarialMetrics
 
 
 def read_flags(path: Path, metrics: AdversarialMetrics) -> dict[str, NDArray[np.bool_]]:
