@@ -13,8 +13,8 @@ import torch
 from nofrost.config import Recipe
 from nofrost.data import read_split
 from nofrost.models import create_model
+from nofrost.processes import ProcessGroup
 from nofrost.train.batches import TrainingImages
-from nofrost.train.distributed import World
 from nofrost.train.objectives import create_objective
 from nofrost.train.setup import Phase
 from nofrost.train.trainer import Trainer
@@ -41,11 +41,11 @@ def make_trainer(digits: Path) -> Callable[..., Trainer]:
         loss = create_objective(recipe.objective.name, **recipe.objective.settings())
         split = read_split(digits, "train")
         sets = {name: np.array(split.images[::-1]) for name in recipe.views.augmentation_sets}
-        images = TrainingImages(split, sets, loss.augmented_views, recipe.views, BATCH, World())
+        images = TrainingImages(split, sets, loss.augmented_views, recipe.views, BATCH, ProcessGroup())
         torch.manual_seed(0)
         model = create_model("resnet8", normaliser=normaliser, num_classes=10, image_size=16, channels=1)
         phase = Phase("train", recipe, images, loss)
-        trainer = Trainer(model, [phase], 0, read_split(digits, "selection"), World())
+        trainer = Trainer(model, [phase], 0, read_split(digits, "selection"), ProcessGroup())
         trainer.start_phase()
         return trainer
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.models.device import refusing_lack_of_memory
+from nofrost.models.device import raise_on_oom
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def oom_message(batch_size: int) -> AbstractContextManager[None]:
     Raises:
         UserError: memory did not suffice.
     """
-    return refusing_lack_of_memory(
+    return raise_on_oom(
         f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "
         "devices, or use one with more memory"
     )

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nofrost.models import MixtureBatchNorm
-from nofrost.train.partial import BatchNorm
+from nofrost.models.layers import BatchNorm
 from nofrost.train.selection import Selection
 from nofrost.train.setup import Phase
 

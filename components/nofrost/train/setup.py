@@ -19,9 +19,9 @@ from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.weights import weights_file
+from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
-from nofrost.train.distributed import World
 from nofrost.train.objectives import Adversary, Objective, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
@@ -81,7 +81,7 @@ def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, we
     return inputs
 
 
-def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, world: World) -> list[Phase]:
+def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, group: ProcessGroup) -> list[Phase]:
     """Return the phases of the recipe called `name`, with this process's part of their images.
 
     Raises:
@@ -99,7 +99,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     for phase, own in recipe.in_phases().items():
         objective = create_objective(own.objective.name, **own.objective.settings())
         used = {method: augmented[method] for method in own.views.augmentation_sets}
-        images = TrainingImages(split, used, objective.augmented_views, own.views, own.schedule.batch_size, world)
+        images = TrainingImages(split, used, objective.augmented_views, own.views, own.schedule.batch_size, group)
         phases.append(Phase(phase, own, images, objective))
     return phases
 

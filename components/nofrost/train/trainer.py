@@ -20,10 +20,10 @@ from nofrost.attacks.classifier import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.files import read_json, write_json
-from nofrost.models import Classifier, fitting_threads, precision, save_checkpoint, write_tensors
+from nofrost.models import Classifier, precision, save_checkpoint, single_thread_if_small, write_tensors
+from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
-from nofrost.train.distributed import World
 from nofrost.train.failures import check_finite, oom_message, stop_requested
 from nofrost.train.objectives import Batch
 from nofrost.train.optimiser import (
@@ -61,7 +61,7 @@ class Trainer:
         phases: in order.
         seed: of everything random.
         selection: the split that the best checkpoint is chosen on.
-        world: the processes that train together; rank 0 alone writes files and prints.
+        group: the processes that train together; rank 0 alone writes files and prints.
 
     Attributes:
         state: where the training stands.
@@ -71,9 +71,11 @@ class Trainer:
 
     folder: Path
 
-    def __init__(self, model: Classifier, phases: Sequence[Phase], seed: int, selection: Split, world: World) -> None:
+    def __init__(
+        self, model: Classifier, phases: Sequence[Phase], seed: int, selection: Split, group: ProcessGroup
+    ) -> None:
         self.model, self.phases, self.seed = model, phases, seed
-        self.selection, self.world = selection, world
+        self.selection, self.group = selection, group
         self.state = State()
 
     @property
@@ -117,11 +119,11 @@ class Trainer:
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phase.images.steps + state.step
-        bars = progress(title, sum(steps), done) if self.world.leads else nullcontext()
+        bars = progress(title, sum(steps), done) if self.group.is_rank_zero else nullcontext()
         with bars as bar, stop_requested() as stop:
             while True:
                 images = self.phase.images
-                threads = fitting_threads(self.device, images.batch_pixels)
+                threads = single_thread_if_small(self.device, images.batch_pixels)
                 with threads, oom_message(images.images_per_rank):
                     while state.epoch < self.phase.epochs and not self.stopped_early():
                         try:
@@ -159,7 +161,7 @@ class Trainer:
         since, number = time.monotonic(), state.epochs + 1
         # Saved sums are those of all processes: rank 0 continues from them, the others from zero.
         sums = {
-            name: torch.tensor(value if self.world.leads else 0.0, dtype=torch.float64, device=self.device)
+            name: torch.tensor(value if self.group.is_rank_zero else 0.0, dtype=torch.float64, device=self.device)
             for name, value in state.sums.items()
         }
         training_mode(self.model, running_statistics(self.phase.recipe.schedule, state.epoch))
@@ -170,8 +172,8 @@ class Trainer:
             if bar:
                 bar.advance(1, f"epoch {number}/{self.epochs}")
             stopped = stop is not None and stop.is_set()
-            if self.world.any(stopped or time.monotonic() - since > SAVE_INTERVAL_S):
-                stopped = self.world.any(stopped)
+            if self.group.any(stopped or time.monotonic() - since > SAVE_INTERVAL_S):
+                stopped = self.group.any(stopped)
                 self._add_up(sums)
                 since = self.save(since)
                 if stopped:
@@ -181,10 +183,10 @@ class Trainer:
         measured = (
             self.validate() if last or (state.epoch + 1) % self.phase.recipe.selection.every_epochs == 0 else None
         )
-        state.curves.append(epoch_row(state, self.phase, self.world.size, measured))
+        state.curves.append(epoch_row(state, self.phase, self.group.size, measured))
         if measured and self._is_best(measured):
             state.best = {"epoch": state.epochs, "phase": self.phase.name, **measured.as_json()}
-            if self.world.leads and state.best_checkpoint:
+            if self.group.is_rank_zero and state.best_checkpoint:
                 save_checkpoint(self.folder / state.best_checkpoint, self.result, {"seed": self.seed, **state.best})
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.save(since)
@@ -200,7 +202,7 @@ class Trainer:
         """
         phase, state, spec = self.phase, self.state, self.phase.recipe.optimiser
         position, steps_done = (state.epochs, state.step), state.epoch * phase.images.steps + state.step
-        torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.world.rank] if self.world.rank else [])))
+        torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
         epochs_done = steps_done / phase.images.steps
         adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done)
         sums: dict[str, Tensor] = {}
@@ -213,7 +215,7 @@ class Trainer:
         ):
             for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, self._memory):
                 self._scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
-                self.world.average_gradients(self.model.parameters())
+                self.group.average_gradients(self.model.parameters())
                 self._scaler.unscale_(self._optimiser)
                 if clipping := spec.adaptive_clipping:
                     clip_adaptively(self._clipped, clipping.factor, clipping.eps)
@@ -223,7 +225,7 @@ class Trainer:
                 # Free the gradients here, and not before the next backward pass: the next attack needs their memory.
                 self._optimiser.zero_grad()
                 self.partial.keep(self.model)
-                self.world.average_buffers(self.model)
+                self.group.average_buffers(self.model)
                 if self._average and epochs_done + 1 / phase.images.steps >= self._average_from:
                     self._average.update_parameters(self.model)
                 updates += 1
@@ -238,14 +240,14 @@ class Trainer:
         """Return clean and attacked accuracy of :attr:`result` on the selection split."""
         size = max(VALIDATION_BATCH, self.phase.images.images_per_rank)
         weight = self.phase.objective.robust_weight
-        return select(self.result, self.selection, self.phase.recipe, weight, size, self.world)
+        return select(self.result, self.selection, self.phase.recipe, weight, size, self.group)
 
     def save(self, since: float) -> float:
         """Save the state, with the seconds from `since` (monotonic time) until now; return now."""
         tensors = self._state_dict()
         now = time.monotonic()
         self.state.seconds += now - since
-        if self.world.leads:
+        if self.group.is_rank_zero:
             # First the new tensors, then the pointer to them, and only then delete the files before: a kill between
             # any two of these leaves a state that can be loaded.
             file = f"state-{self.state.epochs:05d}-{self.state.step:07d}.safetensors"
@@ -276,7 +278,7 @@ class Trainer:
             self._average.module.load_state_dict(average)
             self._average.n_averaged.fill_(1)  # of which only zero or not is asked
         for name, tensor in _section(tensors, "memory").items():
-            self._memory[name] = tensor.chunk(self.world.size)[self.world.rank].to(self.device, copy=True)
+            self._memory[name] = tensor.chunk(self.group.size)[self.group.rank].to(self.device, copy=True)
         if scaler := _section(tensors, "scaler"):
             self._scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
         return True
@@ -299,13 +301,13 @@ class Trainer:
 
     def _memory_of_all(self) -> dict[str, Tensor]:
         """Return the objective's memory [rows of the batch, ...] of all processes, in the order of their ranks."""
-        if self.world.size == 1:
+        if self.group.size == 1:
             return self._memory
         padded = {}
         for name, memory in self._memory.items():
-            padded[name] = memory.new_zeros(self.world.size, *memory.shape)
-            padded[name][self.world.rank] = memory
-        return {name: memories.flatten(0, 1) for name, memories in self.world.total(padded).items()}
+            padded[name] = memory.new_zeros(self.group.size, *memory.shape)
+            padded[name][self.group.rank] = memory
+        return {name: memories.flatten(0, 1) for name, memories in self.group.total(padded).items()}
 
     def stopped_early(self) -> dict[str, Any] | None:
         """Return why ``selection.guard`` ends the training at the current state; None when it does not."""
@@ -320,8 +322,8 @@ class Trainer:
 
     def _add_up(self, sums: Mapping[str, Tensor]) -> None:
         """Store the sums of all processes in the state, which must not be saved if they or the model are NaN."""
-        self.state.sums = {name: float(value) for name, value in self.world.total(sums).items()}
-        self.world.agree(lambda: self._check_finite(mean_loss(self.state, self.phase, self.world.size)))
+        self.state.sums = {name: float(value) for name, value in self.group.total(sums).items()}
+        self.group.agree(lambda: self._check_finite(mean_loss(self.state, self.phase, self.group.size)))
 
     def _check_finite(self, loss: float) -> None:
         finite = torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all()
@@ -330,7 +332,7 @@ class Trainer:
 
     def _describe_step(self, images: Mapping[str, int], updates: int) -> dict[str, Any]:
         """Return what a step did in all processes: an entry of ``steps`` in the record."""
-        totals = self.world.total({view: torch.tensor(count) for view, count in images.items()})
+        totals = self.group.total({view: torch.tensor(count) for view, count in images.items()})
         return {
             "images": {view: int(count) for view, count in totals.items()},
             "image_size": list(self.phase.images.image_size),
@@ -338,7 +340,7 @@ class Trainer:
             "updates": updates,
             "trained_parameters": self.partial.trained,
             "optimiser": describe(self._optimiser),
-            "world_size": self.world.size,
+            "world_size": self.group.size,
             "images_per_rank": self.phase.images.images_per_rank,
         }
 
