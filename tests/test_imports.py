@@ -31,6 +31,7 @@ LEVELS = {
     "models": 3,
     "data": 3,
     "transforms": 3,
+    "results": 3,  # what stages write and others read
     "config": 2,
     "stage": 2,
     "statistics": 1,

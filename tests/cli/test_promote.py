@@ -16,7 +16,7 @@ from nofrost.cli.promote import promote
 from nofrost.config import load_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.promotion import write_candidate
-from nofrost.store import Output, open_store, publish
+from nofrost.store import Output, open_store, push
 
 DVC_YAML = """
 stages:
@@ -48,7 +48,7 @@ def leave(run: str, project: Path, weights: str = "weights", *overrides: str) ->
     made = project.parent / "pods" / run
     made.mkdir(parents=True)
     (made / "weights").write_text(weights)
-    output = Output("runs/st/seed-0/train", publish(made, store))
+    output = Output("runs/st/seed-0/train", push(made, store))
     study = load_study("digits", overrides)
     write_candidate([output], study=study, run=run, image="image@1", source=None, store=store)
     return output

@@ -56,7 +56,7 @@ def store() -> str:
 
 
 def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_repro(project: Path, store: str) -> None:
-    """What `dvc push` has on the host and what a container published is one and the same object."""
+    """What `dvc push` has on the host and what a container pushed is one and the same object."""
     finished = json.loads(in_containers(project, store, "--json", "--shards", "2").stdout)
     page = Path(finished["report"]).read_text(encoding="utf-8")
     assert all(recipe in page for recipe in ("st", "sat", "mbnat", "nofrost"))

@@ -15,7 +15,7 @@ import yaml
 from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.promotion import plan_promotion
-from nofrost.store import Output, Ref, open_store, publish
+from nofrost.store import Output, Ref, open_store, push
 from nofrost.store.base import object_name
 
 
@@ -228,7 +228,7 @@ except UserError as error:
 
 
 def test_an_output_that_is_also_below_another_one_is_no_stage_of_dvc_yaml(world: Any, clone: Path) -> None:
-    inside = Output("data/dataset/images", publish(world.repro / "data/dataset/images", world.store))
+    inside = Output("data/dataset/images", push(world.repro / "data/dataset/images", world.store))
     with pytest.raises(UserError, match="no stage that makes data/dataset/images"):
         plan_promotion(world.leave("inside", outputs=[*world.outputs, inside]), world.store, clone)
 

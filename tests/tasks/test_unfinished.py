@@ -14,7 +14,7 @@ import pytest
 
 from nofrost import tasks
 from nofrost.errors import UserError
-from nofrost.store import Output, materialise, open_store
+from nofrost.store import Output, open_store, pull
 from nofrost.tasks import unfinished
 from nofrost.tasks.unfinished import checkpointed_in_store
 
@@ -97,7 +97,7 @@ def test_a_training_that_is_stopped_goes_on_elsewhere_and_ends_with_the_same_bit
     weights = []
     for number, text in enumerate((output.read_text(), undisturbed)):
         folder = tmp_path / f"weights-{number}"
-        materialise(Output.parse(text).ref, folder, open_store(begun.store if number == 0 else _other(begun, tmp_path)))
+        pull(Output.parse(text).ref, folder, open_store(begun.store if number == 0 else _other(begun, tmp_path)))
         weights.append((folder / "last.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

@@ -26,7 +26,7 @@ def _from_a_store(command: F) -> F:
         "--store",
         "url",
         metavar="URL",
-        help="Where runs publish: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
+        help="Where runs push: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
     )(command)
 
 

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from nofrost.errors import UserError
 from nofrost.promotion.candidate import Contents
@@ -228,7 +229,7 @@ def read_lock(project: Path) -> tuple[str, dict[str, Any]]:
 
 def merge(text: str, entries: Mapping[str, Entry]) -> str:
     """Return the text of a dvc.lock with these entries in place of those of the same stages, as DVC writes it."""
-    values = _load(text, "rt") if text.strip() else {"schema": "2.0"}
+    values: dict[str, Any] = _load(text, "rt") if text.strip() else {"schema": "2.0"}
     values.setdefault("stages", {})
     values["stages"].update(entries)
     return _dump(values)

@@ -14,9 +14,8 @@ import yaml
 
 from nofrost.config import parse_study, study_as_yaml
 from nofrost.errors import UserError
-from nofrost.files import write_text
+from nofrost.files import explain_write_errors, write_text
 from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
-from nofrost.stage import cannot_write
 from nofrost.store import Ref, Store
 
 K = TypeVar("K")
@@ -83,10 +82,8 @@ class Promotion:
                 raise UserError(f"{self.project / 'dvc.lock'} has changed meanwhile: promote the run again")
             for name, text in (("params.yaml", study), ("dvc.lock", self.lock_after)):
                 if text is not None:
-                    try:
+                    with explain_write_errors(self.project / name):
                         write_text(self.project / name, text)
-                    except OSError as error:
-                        raise cannot_write(error, self.project / name) from error
 
     def check(self, *, params: bool, force: bool) -> None:
         """Raise the error that :meth:`write` would raise because the checkout differs from the run."""

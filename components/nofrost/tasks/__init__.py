@@ -1,4 +1,4 @@
-"""Tasks: a stage between refs. A task fetches its inputs by ref, runs the stage, publishes the output by content.
+"""Tasks: a stage between refs. A task fetches its inputs by ref, runs the stage, pushes the output by content.
 
 This is what the components of the pipeline and the training container call. Configuration comes as JSON or YAML text,
 directories as :class:`nofrost.store.Output` text (``data/dataset@<md5>.dir:<size>:<files>``), so that what Kubeflow
