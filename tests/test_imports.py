@@ -31,13 +31,13 @@ LEVELS = {
     "models": 3,
     "data": 3,
     "transforms": 3,
+    "registry": 3,
     "config": 2,
     "stage": 2,
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
     "processes": 1,
-    "registry": 1,
     "errors": 0,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")

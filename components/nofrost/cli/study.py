@@ -33,8 +33,10 @@ def study_list(as_json: bool) -> None:
 def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the study NAME (shipped, or a YAML file) with everything spelled out."""
     from nofrost.config import load_study, study_as_yaml
+    from nofrost.train import check_methods
 
     loaded = load_study(name, overrides)
+    check_methods(loaded, name, overrides)
     click.echo(json.dumps(loaded.as_json(), indent=2) if as_json else study_as_yaml(loaded), nl=as_json)
 
 
@@ -50,8 +52,10 @@ def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path
     from nofrost.config import load_study, study_as_yaml
     from nofrost.files import write_text
     from nofrost.stage import cannot_write
+    from nofrost.train import check_methods
 
     loaded = load_study(name, overrides)
+    check_methods(loaded, name, overrides)
     try:
         write_text(out, study_as_yaml(loaded))
     except OSError as error:

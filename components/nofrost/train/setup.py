@@ -19,7 +19,7 @@ from nofrost.models import Classifier, Signature, build, default_device, load_pr
 from nofrost.models.weights import weights_file
 from nofrost.train.batches import TrainingImages, derive_seed
 from nofrost.train.distributed import World
-from nofrost.train.objectives import create_objective
+from nofrost.train.objectives import check_methods, create_objective
 from nofrost.train.phase import Optimisation, Phase
 
 
@@ -41,8 +41,9 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     """Return the phases of the recipe called `name`, with this process's part of their images.
 
     Raises:
-        UserError: an objective is unknown, or does not fit the images that there are.
+        UserError: a setting is wrong, an objective is unknown, or does not fit the images that there are.
     """
+    check_methods(recipe, f"recipe {name!r}")
     sets = _augmentation_sets(recipe)
     if sets and augmentation is None:
         raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")
