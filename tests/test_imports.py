@@ -24,7 +24,7 @@ LEVELS = {
     "__main__": 10,
     "cli": 9,
     "tasks": 8,  # a stage between refs: what a container of the pipeline runs
-    "lock": 7,  # what a run of the pipeline leaves for dvc.lock
+    "promotion": 7,  # a run's candidate, and bringing it into dvc.lock
     "store": 6,  # content by its address, local or on S3: no stage knows it
     **dict.fromkeys(STAGES, 5),
     "attacks": 4,
@@ -38,6 +38,7 @@ LEVELS = {
     "telemetry": 1,
     "files": 1,
     "processes": 1,
+    "seeds": 1,
     "errors": 0,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")

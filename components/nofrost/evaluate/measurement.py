@@ -104,7 +104,7 @@ class Measurement(Engine):
         return adversarial
 
     def _on(self, branch: Branch | None) -> AbstractContextManager[None]:
-        return nullcontext() if branch is None else models.domain(self.model, branch)
+        return nullcontext() if branch is None else models.branch(self.model, branch)
 
 
 def check_inside(adversarial: torch.Tensor, images: torch.Tensor, condition: Condition) -> None:

@@ -24,7 +24,7 @@ from nofrost.evaluate.numerics import model_device, usable_device
 from nofrost.evaluate.sample import Flags, Sample, sample_of_tensors
 from nofrost.evaluate.store import ConditionStore
 from nofrost.evaluate.trial import tried_batch_size
-from nofrost.models import domain, has_mixture
+from nofrost.models import branch, has_mixture
 from nofrost.statistics import Proportion
 
 MOST = 62  # models, branches included: the answers to an image are the bits of one number
@@ -173,7 +173,7 @@ class _Player:
     branch: Branch | None
 
     def itself(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.branch is None else domain(self.measurement.model, self.branch)
+        return nullcontext() if self.branch is None else branch(self.measurement.model, self.branch)
 
     def is_right(self, images: Tensor, labels: Tensor) -> Tensor:
         with self.itself():

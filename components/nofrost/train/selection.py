@@ -12,8 +12,8 @@ from nofrost.attacks import create_attack
 from nofrost.config import Recipe
 from nofrost.data import Split
 from nofrost.models import Classifier
+from nofrost.processes import ProcessGroup
 from nofrost.statistics import Proportion
-from nofrost.train.distributed import World
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Selection:
 
 
 def select(
-    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, world: World
+    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, world: ProcessGroup
 ) -> Selection:
     """Return the accuracies of `model` in evaluation mode and float32. A mixture-BN model answers as deployed.
 

@@ -35,7 +35,7 @@ def _mini_batches(measurement: Measurement, suite: AdversarialSuite, spec: Batch
     kinds = BRANCHES if spec.attack is not None else BRANCHES[:1]
     for kind in kinds:
         for place, rows in enumerate(_drawn(len(measurement.sample), suite.seed, spec)):
-            with models.domain(measurement.model, kind):
+            with models.branch(measurement.model, kind):
                 images = _images(measurement, suite, rows, kind).to(measurement.device)
                 yield MiniBatch(f"{kind}-{place}", batch_statistics(measurement.model, images))
 
