@@ -32,6 +32,7 @@ LEVELS = {
     "data": 3,
     "transforms": 3,
     "registry": 3,
+    "results": 3,  # what stages write and others read
     "config": 2,
     "stage": 2,
     "statistics": 1,

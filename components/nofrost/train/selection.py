@@ -13,7 +13,7 @@ from nofrost.config import Recipe
 from nofrost.data import Split
 from nofrost.models import Classifier
 from nofrost.processes import ProcessGroup
-from nofrost.statistics import Proportion
+from nofrost.results import Proportion
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def select(
         if robust_weight > 0 and bool(right.any()):
             adversarial = attack(model, images[right], labels[right], indices=indices[right])
             counts["attacked"] += _correct(model, adversarial, labels[right]).sum()
-    found = {name: Proportion(int(count), len(split)) for name, count in world.total(counts).items()}
+    found = {name: Proportion.of(int(count), len(split)) for name, count in world.total(counts).items()}
     if robust_weight == 0:
         return Selection(found["clean"], None, found["clean"].accuracy)
     score = (1 - robust_weight) * found["clean"].accuracy + robust_weight * found["attacked"].accuracy
