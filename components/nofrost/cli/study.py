@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nofrost.cli.options import FOLDER, common, print_result
+from nofrost.cli.options import FOLDER, common, emit, json_option, print_result
 
 
 @click.group()
@@ -15,8 +15,28 @@ def study() -> None:
     """List the studies that are shipped, show one in full, or make one the active study."""
 
 
+@click.command()
+@json_option
+def papers(as_json: bool) -> None:
+    """Print the papers whose methods are here: key, authors, title, venue, year, link, and what each shows.
+
+    Recipes and suites are named by these keys: `nofrost recipes list --paper wang2022`.
+    """
+    import textwrap
+
+    from nofrost.config import load_papers
+
+    entries = []
+    for key, paper in load_papers().items():
+        lines = [", ".join(paper.authors), paper.title, f"{paper.venue} {paper.year}, {paper.link}"]
+        body = [*lines, *textwrap.wrap(paper.summary, 96)]
+        entries.append("\n".join([f"{key}: {paper.reference}", *(f"    {line}" for line in body)]))
+    listed = [{"key": key, "reference": paper.reference, **paper.as_json()} for key, paper in load_papers().items()]
+    emit(listed, "\n\n".join(entries), as_json)
+
+
 @study.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print names and titles as JSON.")
+@json_option
 def study_list(as_json: bool) -> None:
     """Print the name and title of every shipped study."""
     from nofrost.config import load_study, shipped_names

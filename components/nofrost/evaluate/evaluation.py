@@ -12,12 +12,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
+from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
 from nofrost.evaluate.engine import show
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.merging import in_order, is_finished, record_of_all, recorded_batch_size, take_over
 from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.stage_files import CONDITIONS, Inputs, write_arrays
+from nofrost.evaluate.stage_files import CONDITIONS, Inputs
 from nofrost.evaluate.trial import tried_batch_size
 from nofrost.files import write_json
 from nofrost.processes import ProcessGroup

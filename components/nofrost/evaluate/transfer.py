@@ -20,11 +20,11 @@ from nofrost.errors import UserError
 from nofrost.evaluate.engine import show
 from nofrost.evaluate.fingerprint import model_sha256, sample_sha256
 from nofrost.evaluate.measurement import BRANCHES, Branch, Measurement
-from nofrost.evaluate.numerics import model_device, usable_device
 from nofrost.evaluate.sample import Flags, Sample, sample_of_tensors
 from nofrost.evaluate.store import ConditionStore
 from nofrost.evaluate.trial import tried_batch_size
 from nofrost.models import branch, has_mixture
+from nofrost.models.device import model_device, usable_device
 from nofrost.results import Proportion
 
 MOST = 62  # models, branches included: the answers to an image are the bits of one number

@@ -10,8 +10,9 @@ from typing import Any
 
 from nofrost.attacks import attack_settings, check_attacks, create_attack
 from nofrost.config import AdversarialSuite, AttackSpec, Threat
+from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
-from nofrost.evaluate.stage_files import CONDITIONS, Source, read_inputs, write_arrays
+from nofrost.evaluate.stage_files import CONDITIONS, Source, read_inputs
 from nofrost.evaluate.transfer import common_batch_size, measure_transfer
 from nofrost.files import write_json
 from nofrost.stage import RECORD, stage_output

@@ -3,15 +3,16 @@
 from nofrost.models.checkpoint import load_model, load_weights, save_checkpoint
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import build, create_model, model_names
-from nofrost.models.device import default_device, device_name, fitting_threads, require_gpus
+from nofrost.models.device import default_device, device_name, require_gpus, single_thread_if_small
+from nofrost.models.layers import BatchNorm, ScaledStdConv2d
 from nofrost.models.mixture import Branch, Joint, Mixture, MixtureBatchNorm, branch, has_mixture
 from nofrost.models.precision import precision
 from nofrost.models.summary import summarise
 from nofrost.models.tensors import write_tensors
-from nofrost.models.weight_standardisation import ScaledStdConv2d
 from nofrost.models.weights import load_pretrained
 
 __all__ = [
+    "BatchNorm",
     "Branch",
     "Classifier",
     "Joint",
@@ -24,7 +25,6 @@ __all__ = [
     "create_model",
     "default_device",
     "device_name",
-    "fitting_threads",
     "has_mixture",
     "load_model",
     "load_pretrained",
@@ -33,6 +33,7 @@ __all__ = [
     "precision",
     "require_gpus",
     "save_checkpoint",
+    "single_thread_if_small",
     "summarise",
     "write_tensors",
 ]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.models.classifier import Classifier
-from nofrost.models.mixture import BatchNorm, branch
+from nofrost.models.layers import ExchangeableBatchNorm
+from nofrost.models.mixture import branch
 
 _CONTAINERS = nn.Sequential | nn.ModuleList
 
@@ -51,7 +52,7 @@ def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) ->
     """
     network = copy.deepcopy(model).eval()
     for module in network.modules():
-        module.training = isinstance(module, BatchNorm)
+        module.training = isinstance(module, ExchangeableBatchNorm)
     shape = (images, model.signature.channels, *model.signature.image_size)
     like = next(model.parameters())
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype).to(like.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-NORMALISERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+from nofrost.models.layers import NORMALISER_LAYERS
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,5 @@ def summarise(network: nn.Module) -> Summary:
         if own:
             shapes = {each: tuple(parameter.shape) for each, parameter in own.items()}
             count = sum(parameter.numel() for parameter in own.values())
-            layers.append(Layer(name, type(module).__name__, isinstance(module, NORMALISERS), shapes, count))
+            layers.append(Layer(name, type(module).__name__, isinstance(module, NORMALISER_LAYERS), shapes, count))
     return Summary(tuple(layers))
