@@ -12,7 +12,7 @@ import torch
 from nofrost.config import AttackSpec, ScheduleSpec
 from nofrost.config.recipe import TRAINABLE
 from nofrost.models import create_model
-from nofrost.train.objectives import Adversary, Batch, create_objective, objective_names
+from nofrost.train.objectives import Adversary, Batch, create_objective, list_objectives
 from nofrost.train.records import trace_step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
@@ -28,10 +28,10 @@ def table(heading: str) -> dict[str, list[str]]:
 
 
 def test_every_objective_has_its_row() -> None:
-    assert sorted(name.strip("`") for name in table("## Objectives")) == objective_names()
+    assert sorted(name.strip("`") for name in table("## Objectives")) == list_objectives()
 
 
-@pytest.mark.parametrize("name", objective_names())
+@pytest.mark.parametrize("name", list_objectives())
 def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
     normaliser = "mbn" if name == "mbnat" else "bn"
     model = create_model("resnet8", normaliser=normaliser, num_classes=3, image_size=16, channels=1).train()

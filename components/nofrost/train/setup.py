@@ -22,7 +22,7 @@ from nofrost.models.weights import weights_file
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
-from nofrost.train.objectives import Adversary, Objective, create_objective
+from nofrost.train.objectives import Adversary, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
 from nofrost.train.schedule import lr_share, threat_share
@@ -62,7 +62,7 @@ class Phase:
     def attack(self) -> dict[str, Any]:
         """Return the attack with all of its settings, as JSON values; those that are None follow from the others."""
         spec = self.recipe.attack
-        settings = {**attack_settings(spec.name), **spec.as_json(), **(self.objective.fixes or {})}
+        settings = {**attack_settings(spec.name), **spec.as_json(), **(self.objective.fixed_settings or {})}
         settings.pop("seed")
         return {"name": spec.name, **settings, **self.recipe.threat.as_json()}
 
@@ -85,8 +85,9 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     """Return the phases of the recipe called `name`, with this process's part of their images.
 
     Raises:
-        UserError: an objective is unknown, or does not fit the images that there are.
+        UserError: a setting is wrong, an objective is unknown, or does not fit the images that there are.
     """
+    check_methods(recipe, f"recipe {name!r}")
     sets = _augmentation_sets(recipe)
     if sets and augmentation is None:
         raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")
