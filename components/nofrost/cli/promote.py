@@ -116,7 +116,7 @@ def promote_run(run: str, url: str | None, yes: bool, params: bool, force: bool)
 
     promotion = plan_promotion(run, _open(url), Path())
     _print_difference(promotion)
-    if not promotion.changes and not (params and promotion.study_differs):
+    if not promotion.changes and not (params and promotion.differing_params):
         return
     promotion.check(params=params, force=force)
     if not yes:
