@@ -187,7 +187,7 @@ def test_the_top_of_the_package_lists_what_there_is() -> None:
     assert set(nofrost.list_recipes("xie2020")) == {name for name in nofrost.list_recipes() if "xie2020" in name}
     assert set(nofrost.list_models("nf_resnet2*")) == {"nf_resnet26"}
     assert "resnet8" in nofrost.list_models()
-    for names in (nofrost.list_attacks(), nofrost.list_models(), nofrost.list_objectives(), nofrost.list_recipes()):
+    for names in (nofrost.list_attacks(), nofrost.list_objectives(), nofrost.list_recipes(), nofrost.list_suites()):
         assert names == sorted(names)
     with pytest.raises(UserError, match="xie2020"):
         nofrost.list_recipes("xie")

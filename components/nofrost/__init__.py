@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nofrost import attacks, evaluate, models
     from nofrost.attacks import create_attack
     from nofrost.evaluate import evaluate_robustness
-    from nofrost.models import create_model, load_model
+    from nofrost.models import create_model, list_models, load_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +34,7 @@ _FUNCTIONS = {
     "create_attack": "nofrost.attacks",
     "create_model": "nofrost.models",
     "evaluate_robustness": "nofrost.evaluate",
+    "list_models": "nofrost.models",
     "load_model": "nofrost.models",
 }
 
@@ -55,19 +56,6 @@ def list_attacks() -> list[str]:
     from nofrost.attacks import attack_names
 
     return attack_names()
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Return the architectures that :func:`create_model` and recipes take and that match a pattern, sorted.
-
-    Args:
-        pattern: with the wildcards of a shell, such as ``nf_*``; names of timm match too.
-    """
-    from fnmatch import filter as matching
-
-    from nofrost.models import model_names
-
-    return sorted(matching(model_names(), pattern))
 
 
 def list_objectives() -> list[str]:
