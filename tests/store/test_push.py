@@ -20,8 +20,8 @@ Contents = Callable[[Path], dict[str, bytes]]
 def sent(monkeypatch: pytest.MonkeyPatch, store: Store) -> list[str]:
     """The addresses and names of what is sent to the store, in order."""
     told: list[str] = []
-    upload, put = store.upload, store.put
-    monkeypatch.setattr(store, "upload", lambda source, jobs=1: (told.append(source.md5), upload(source, jobs)))
+    upload, put = store.put_file, store.put
+    monkeypatch.setattr(store, "put_file", lambda source, jobs=1: (told.append(source.md5), upload(source, jobs)))
     monkeypatch.setattr(store, "put", lambda name, content: (told.append(name), put(name, content)))
     return told
 
@@ -50,7 +50,7 @@ def test_what_is_there_is_not_sent_again(store: Store, sent: list[str], folder: 
 def test_a_killed_push_goes_on_with_what_is_missing(
     store: Store, sent: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = store.upload
+    upload = store.put_file
 
     def break_down(source: LocalFile, jobs: int = 1) -> None:
         if len(sent) >= 4:
@@ -59,7 +59,7 @@ def test_a_killed_push_goes_on_with_what_is_missing(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "jobs", 1)
-        patch.setattr(store, "upload", break_down)
+        patch.setattr(store, "put_file", break_down)
         with pytest.raises(KeyboardInterrupt):
             push(folder, store)
     assert len(sent) == 4
@@ -147,7 +147,7 @@ def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
     path.write_bytes(b"y" * size)
     store = open_store(url)
     with pytest.raises(UserError, match=r"changing changed while it was stored: store it again"):
-        store.upload(source)
+        store.put_file(source)
     assert store.names("") == []
 
 

@@ -51,7 +51,7 @@ def test_without_boto3_a_store_on_s3_says_what_to_install() -> None:
         "except ValueError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "a store on S3 needs boto3" in done.stdout
+    assert "a store on S3 needs boto3 and obstore" in done.stdout
     assert "pip install 'nofrost[pipeline]'" in done.stdout
 
 

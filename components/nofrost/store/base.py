@@ -43,7 +43,7 @@ class Store(Protocol):
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         """Return the size in bytes of each of these objects that is there."""
 
-    def upload(self, source: LocalFile, jobs: int = 1) -> None:
+    def put_file(self, file: LocalFile, jobs: int = 1) -> None:
         """Store a file under its address, whole or not at all; a large one in so many threads where that helps.
 
         Raises:

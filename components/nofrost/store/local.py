@@ -54,16 +54,16 @@ class LocalStore:
                 found[md5] = self._path(md5).stat().st_size
         return found
 
-    def upload(self, source: LocalFile, jobs: int = 1) -> None:
-        target = self._path(source.md5)
+    def put_file(self, file: LocalFile, jobs: int = 1) -> None:
+        target = self._path(file.md5)
         with self._writing():
             target.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
             os.close(descriptor)
             temporary = Path(name)
             try:
-                shutil.copyfile(source.path, temporary)
-                source.check_unchanged()
+                shutil.copyfile(file.path, temporary)
+                file.check_unchanged()
                 temporary.chmod(_READ_ONLY)
                 temporary.replace(target)
             except BaseException:

@@ -53,4 +53,4 @@ def _send(sources: Collection[LocalFile], store: Store, title: str) -> None:
     absent = [source for source in by_address.values() if there.get(source.md5) != source.size]
     each = max(1, store.jobs // max(1, len(absent)))
     with progress(f"storing {title}", total=len(by_address), done=len(by_address) - len(absent)) as shown:
-        for_each(lambda source: store.upload(source, each), absent, jobs=store.jobs, done=lambda _: shown.advance())
+        for_each(lambda source: store.put_file(source, each), absent, jobs=store.jobs, done=lambda _: shown.advance())

@@ -57,7 +57,7 @@ def _open_s3(bucket: str, prefix: str) -> Store:
     try:
         from nofrost.store.s3 import S3Store
     except ImportError as error:
-        raise UserError(f"a store on S3 needs boto3 ({error}): run pip install 'nofrost[pipeline]'") from None
+        raise UserError(f"a store on S3 needs boto3 and obstore ({error}): run pip install 'nofrost[pipeline]'") from None
     remote = _default_remote(Path())
     same = urlsplit(remote.get("url", ""))[:2] == ("s3", bucket)
     settings = {ours: remote[theirs] for theirs, ours in _SETTINGS.items() if theirs in remote} if same else {}

@@ -52,11 +52,10 @@ class TestOnARealServer:
     def test_a_bucket_that_is_not_there(self, s3: str, folder: Path) -> None:
         assert "there is no such bucket: make it, or correct the URL" in refused("s3://no-such-bucket-1234/x", folder)
 
-    def test_content_that_is_not_what_was_announced(self, s3: str, folder: Path) -> None:
-        store: Any = open_store(s3)
-        store.sizes([])
-        with store._errors() as connection, pytest.raises(Exception, match="BadDigest"):
-            connection.requests.put(f"{store.prefix}/x", b"content", bytes(16))
+    def test_content_that_arrives_altered(self, s3: str, line: Any, folder: Path) -> None:
+        line.fault = lambda method, path: "alter" if method == "PUT" else ""
+        assert "what is sent arrives altered: check the network" in refused(s3, folder)
+        assert open_store(s3).names("") == []
 
 
 def test_an_endpoint_that_nobody_answers_at(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
