@@ -35,7 +35,7 @@ def test_text_and_json_name_every_layer_and_both_branches(tmp_path: Path) -> Non
     path = checkpoint(tmp_path, "mbn")
     text, metrics = run(path).output, json.loads(run(path, "--json").output)
     assert len(metrics["weight_norms"]["layers"]) == 10
-    assert [layer["domain"] for layer in metrics["batch_norm"]] == ["clean", "adversarial"] * 9
+    assert [layer["branch"] for layer in metrics["batch_norm"]] == ["clean", "adversarial"] * 9
     for layer in metrics["weight_norms"]["layers"]:
         assert f"{layer['layer']} " in text
         assert f"{layer['spectral']:.4g}" in text
@@ -125,7 +125,7 @@ def test_a_checkpoint_is_shown_with_its_signature_and_layers(tmp_path: Path) -> 
         (["no-such-net"], "unknown arch 'no-such-net'"),
         (["runs/nowhere"], "runs/nowhere is missing"),
         (["resnet50", "--normaliser", "fixup"], "no Fixup form"),
-        (["resnet8", "--normaliser", "batch"], "unknown normaliser 'batch'"),
+        (["resnet8", "--normaliser", "batch"], "normaliser: input should be 'bn', 'mbn'"),
         (
             ["best.safetensors", "--classes", "3"],
             "is a checkpoint, which has settings of its own: leave out num_classes",

@@ -229,7 +229,7 @@ def test_a_full_disk_ends_in_one_sentence_and_what_fits_is_used_later(
     for number in range(8):
         (data / str(number)).write_bytes(bytes([number]) * 50_000)
     ref = push(data, store)
-    with pytest.raises(UserError, match=r"cannot write .*place: no space is left on the device: free some"):
+    with pytest.raises(UserError, match=r"cannot write .*place: no space left on device: free some"):
         pull(ref, place, store)
     assert not place.exists()
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
@@ -240,6 +240,6 @@ def test_a_full_disk_ends_in_one_sentence_and_what_fits_is_used_later(
 def test_a_full_disk_under_the_store_ends_in_one_sentence(small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 500_000)
     store = open_store(str(small_disk / "store"))
-    with pytest.raises(UserError, match=r"cannot write .*store: no space is left on the device: free some"):
+    with pytest.raises(UserError, match=r"cannot write .*store: no space left on device: free some"):
         push(tmp_path / "large", store)
     assert store.names("") == []

@@ -18,8 +18,8 @@ from nofrost.config.recipe import ViewSpec
 from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.models import create_model, save_checkpoint
+from nofrost.processes import ProcessGroup
 from nofrost.train.batches import TrainingImages
-from nofrost.train.distributed import World
 
 SMALL = (
     "model.arch=resnet8",
@@ -129,7 +129,7 @@ def test_a_loss_that_is_lost_leaves_the_last_good_checkpoint(said: Callable[...,
 def test_processes_that_cannot_share_a_batch_are_refused(digits: Path) -> None:
     split = read_split(digits, "train", verify=False)
     with pytest.raises(UserError, match=r"batch_size 32 cannot be shared equally by 3 processes: set it to"):
-        TrainingImages(split, {}, (), ViewSpec(), 32, World(0, 3))
+        TrainingImages(split, {}, (), ViewSpec(), 32, ProcessGroup(0, 3))
 
 
 LIMITED = """

@@ -14,7 +14,7 @@ from nofrost.config.properties import PropertiesSpec
 from nofrost.errors import unknown
 
 
-class StepsCurve(Schema):
+class StepsCurveSpec(Schema):
     """Accuracy against the number of attack steps: shows whether the attack has converged. The `attack` is a name, or
     a name with settings other than the steps."""
 
@@ -29,12 +29,12 @@ class StepsCurve(Schema):
     @field_validator("attack")
     @classmethod
     def _steps_are_those_of_the_curve(cls, attack: AttackSpec) -> AttackSpec:
-        if attack.steps is not None:
-            raise ValueError(f"steps {attack.steps} is a setting of the attack: write it in the curve's own steps")
+        if (steps := attack.setting("steps")) is not None:
+            raise ValueError(f"steps {steps} is a setting of the attack: write it in the curve's own steps")
         return attack
 
 
-class BudgetCurve(Schema):
+class BudgetCurveSpec(Schema):
     """Accuracy against the size of the ball; `multiples` of the threat's budget. The whole pixel range (linf 1, at
     which every defence must fall to 0 %) is always added."""
 
@@ -59,8 +59,8 @@ class AdversarialSuite(Schema):
     attacks: dict[Name, AttackSpec] = Field(min_length=1)
     cascade: bool = False
     branch_attacks: tuple[Name, ...] | None = None
-    steps_curve: StepsCurve | None = None
-    budget_curve: BudgetCurve | None = None
+    steps_curve: StepsCurveSpec | None = None
+    budget_curve: BudgetCurveSpec | None = None
     properties: PropertiesSpec | None = None
     seed: int = Field(default=0, ge=0)
     batch_size: int | None = Field(default=None, ge=1)

@@ -13,10 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from torch import nn
 
 from nofrost.evaluate.memory import Pieces
-from nofrost.evaluate.numerics import evaluation_mode, exact_float32
 from nofrost.evaluate.sample import Flags, Rows, Sample, batches
 from nofrost.evaluate.store import ConditionStore
-from nofrost.models.device import refusing_lack_of_memory
+from nofrost.models.device import exact_float32, on_device, raise_on_oom
+from nofrost.models.modes import eval_mode
 from nofrost.telemetry import Progress, progress
 
 LEAST_S = 1.0  # a measurement that took less is not worth a line of its own
@@ -69,8 +69,9 @@ class Engine:
             torch.inference_mode(False),
             torch.enable_grad(),
             exact_float32(self.device),
-            evaluation_mode(self.model, self.device),
-            refusing_lack_of_memory(
+            eval_mode(self.model),
+            on_device(self.model, self.device),
+            raise_on_oom(
                 f"the memory of {self.device} does not hold {self.batch_size} images: lower the suite's batch_size"
             ),
         ):

@@ -12,20 +12,25 @@ from typing import Any, ClassVar, Generic, TypeVar
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
+from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
-from nofrost.evaluate.distributed import Team
 from nofrost.evaluate.engine import show
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.merging import in_order, is_finished, record_of_all, recorded_batch_size, take_over
 from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.stage_files import CONDITIONS, Inputs, write_arrays
+from nofrost.evaluate.stage_files import CONDITIONS, Inputs
 from nofrost.evaluate.trial import tried_batch_size
 from nofrost.files import write_json
+from nofrost.processes import ProcessGroup
 from nofrost.stage import RECORD, stage_output
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
 Arrays = dict[str, NDArray[Any]]
 Tasks = dict[str, Callable[[], NDArray[Any]]]
+PEER_LOST = (
+    "another process of this evaluation has failed (its own error says why): start again, and it continues from what "
+    "was measured"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def run(make: Callable[[], Evaluation[Any]], out: Path, shard: Shard | None) -> 
     Raises:
         UserError: as `make`, or a shard is asked for and there are several processes.
     """
-    with Team.joined() as processes:
+    with ProcessGroup.joined(PEER_LOST) as processes:
         evaluation = processes.agree(make)
         if processes.size == 1:
             return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
@@ -60,7 +65,7 @@ def merge(make: Callable[[], Evaluation[Any]], shards: Sequence[Path], out: Path
     Raises:
         UserError: as `make` and :meth:`Evaluation.merge`, or there are several processes.
     """
-    with Team.joined() as processes:
+    with ProcessGroup.joined(PEER_LOST) as processes:
         if processes.size > 1:
             raise UserError("--merge is for a process by itself: start it without torchrun")
         return make().merge(shards, out)
@@ -99,7 +104,7 @@ class Evaluation(ABC, Generic[S]):
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
         return self._part(shard, out, self._batch_size(self.suite.batch_size))
 
-    def run_in_team(self, team: Team, out: Path) -> dict[str, Any]:
+    def run_in_team(self, team: ProcessGroup, out: Path) -> dict[str, Any]:
         """Let each process measure a shard beside `out`, and the first one merge them; as :meth:`run` otherwise.
 
         Returns:
@@ -110,11 +115,11 @@ class Evaluation(ABC, Generic[S]):
         places = [folder / f"{shard.index}-of-{shard.count}" for shard in shards]
         batch_size = team.agree(lambda: self._batch_size(self.suite.batch_size))
         own, place = shards[team.rank], places[team.rank]
-        with team.speaking_up():
+        with team.report_local_error():
             finished = is_finished(place, own, self._record(batch_size))
             metrics = self._shard_metrics(own, batch_size) if finished else self._part(own, place, batch_size)
         team.barrier()
-        if team.leads:
+        if team.is_rank_zero:
             metrics = self.merge(places, out)
             shutil.rmtree(folder)
         return metrics

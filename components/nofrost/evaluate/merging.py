@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.data.split import read_array
+from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.protocol import DEVICES, of_all_shards

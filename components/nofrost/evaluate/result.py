@@ -17,7 +17,7 @@ from nofrost.evaluate.plan import BudgetPoint, make_plan
 from nofrost.evaluate.properties import LayerStatistics
 from nofrost.evaluate.properties.per_image import summaries
 from nofrost.evaluate.sample import Flags, Sample
-from nofrost.statistics import Proportion
+from nofrost.results import Proportion
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class RobustnessResult:
 
 def proportion(flags: Flags) -> Proportion:
     """Return the exact count of right images."""
-    return Proportion(int(flags.sum()), len(flags))
+    return Proportion.of_flags(flags)
 
 
 def accuracies(flags: Mapping[str, Flags]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from nofrost.evaluate.engine import show
 from nofrost.evaluate.fingerprint import model_sha256, sample_sha256
 from nofrost.evaluate.judgement import check_attackable, judge
 from nofrost.evaluate.measurement import BRANCHES, Branch, Measurement, task_name, through_condition, through_name
-from nofrost.evaluate.numerics import FromCallable, model_device, usable_device
 from nofrost.evaluate.plan import Plan, make_plan
 from nofrost.evaluate.properties.per_image import measured_properties, property_tasks
 from nofrost.evaluate.properties.per_model import measured_layers
@@ -32,6 +31,7 @@ from nofrost.evaluate.result import RobustnessResult
 from nofrost.evaluate.sample import Flags, sample_of_tensors
 from nofrost.evaluate.store import ConditionStore
 from nofrost.evaluate.trial import tried_batch_size
+from nofrost.models.device import model_device, usable_device
 
 
 def evaluate_robustness(
@@ -105,7 +105,19 @@ def _module(model: Model, checkpoint_dir: str | Path | None) -> nn.Module:
             "checkpoint_dir is for modules, as nothing tells two other callables apart: leave it out, or put the "
             "callable into a torch.nn.Module"
         )
-    return FromCallable(model)
+    return _FromCallable(model)
+
+
+class _FromCallable(nn.Module):
+    """A module around any callable that maps images to logits."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Call the callable."""
+        return self._function(images)
 
 
 def measure(measurement: Measurement, suite: AdversarialSuite, plan: Plan) -> RobustnessResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +18,13 @@ from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.evaluate.fingerprint import model_sha256
 from nofrost.evaluate.measurement import Measurement
-from nofrost.evaluate.numerics import exact_float32
 from nofrost.evaluate.protocol import protocol
 from nofrost.evaluate.sample import Sample, sample_of_split
 from nofrost.evaluate.shard import Shard
 from nofrost.evaluate.store import ConditionStore
-from nofrost.files import atomic_file, sha256_file
+from nofrost.files import sha256_file
 from nofrost.models.checkpoint import BEST
+from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.stage import record
 
@@ -117,13 +116,6 @@ def _classifier(checkpoint: Path, dataset: Path, manifest: Manifest) -> models.C
             f"the model in {checkpoint} names other classes than {dataset}: evaluate it on the dataset it was made for"
         )
     return model
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays to a compressed ``.npz``, atomically; equal arrays give equal bytes (numpy writes no times)."""
-    with atomic_file(path) as file:
-        named: dict[str, Any] = dict(arrays)
-        np.savez_compressed(file, **named)
 
 
 def channels_last(images: torch.Tensor) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.data.split import read_array
+from nofrost.data.arrays import read_array
 from nofrost.evaluate.journal import Journal
 from nofrost.files import atomic_file
 

@@ -20,12 +20,12 @@ from nofrost.errors import UserError
 from nofrost.evaluate.engine import show
 from nofrost.evaluate.fingerprint import model_sha256, sample_sha256
 from nofrost.evaluate.measurement import BRANCHES, Branch, Measurement
-from nofrost.evaluate.numerics import model_device, usable_device
 from nofrost.evaluate.sample import Flags, Sample, sample_of_tensors
 from nofrost.evaluate.store import ConditionStore
 from nofrost.evaluate.trial import tried_batch_size
 from nofrost.models import branch, has_mixture
-from nofrost.statistics import Proportion
+from nofrost.models.device import model_device, usable_device
+from nofrost.results import Proportion
 
 MOST = 62  # models, branches included: the answers to an image are the bits of one number
 
@@ -77,7 +77,7 @@ class TransferResult:
 
     def _by_target(self, flags: NDArray[np.bool_]) -> dict[str, Proportion]:
         counts = zip(self.names, flags, strict=True)
-        return {name: Proportion(int(right.sum()), len(right)) for name, right in counts}
+        return {name: Proportion.of_flags(right) for name, right in counts}
 
 
 def transfer(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import write_bytes
+from nofrost.files import atomic_path, write_bytes
 from nofrost.stage import disk_error
 from nofrost.store.base import OBJECTS, PIECE, MissingError, checked_name, object_name
 from nofrost.store.local_file import LocalFile
@@ -56,19 +55,9 @@ class LocalStore:
 
     def put_file(self, file: LocalFile, jobs: int = 1) -> None:
         target = self._path(file.md5)
-        with self._writing():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-            os.close(descriptor)
-            temporary = Path(name)
-            try:
-                shutil.copyfile(file.path, temporary)
-                file.check_unchanged()
-                temporary.chmod(_READ_ONLY)
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        with self._writing(), atomic_path(target, mode=_READ_ONLY, sync=False) as temporary:
+            shutil.copyfile(file.path, temporary)
+            file.check_unchanged()
 
     def read(self, md5: str) -> Iterator[bytes]:
         with self._reading(f"object {md5}"):

@@ -1,10 +1,8 @@
-"""What fetched content may replace, and how it does."""
+"""What fetched content may replace."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
@@ -34,26 +32,3 @@ def check_replaceable(path: Path) -> None:
     if not os.path.lexists(path) or (path.is_dir() and ((path / RECORD).is_file() or not any(path.iterdir()))):
         return
     raise UserError(f"{path} holds something else and is no output of a stage: remove it, or name another place")
-
-
-def put_in_place(content: Path, path: Path) -> None:
-    """Rename `content` to `path`.
-
-    What is there moves aside first, under the name that stages use for it, and is deleted afterwards. After a kill in
-    between, the next call or the next run of a stage puts things right.
-    """
-    earlier = path.with_name(path.name + ".earlier")
-    if earlier.exists():
-        shutil.rmtree(earlier)
-    moved = path.exists()
-    if moved:
-        path.rename(earlier)
-    try:
-        content.rename(path)
-    except BaseException:
-        if moved:
-            earlier.rename(path)
-        raise
-    with suppress(OSError):  # what is left of it goes with the next call
-        if moved:
-            shutil.rmtree(earlier)

@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.stage import cannot_write
+from nofrost.files import cannot_write, replace_folder
 from nofrost.store.base import Store
 from nofrost.store.local_file import LocalFile
-from nofrost.store.placing import check_replaceable, holds, put_in_place
+from nofrost.store.placing import check_replaceable, holds
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
 from nofrost.store.tree import entries_of
@@ -43,7 +43,7 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
             if not holds(target, ref):  # it may have been waiting for another process that made it
                 content = partial / "content"
                 _fetch(files, content, target.name, store)
-                put_in_place(content if ref.is_dir else content / target.name, target)
+                replace_folder(content if ref.is_dir else content / target.name, target)
             shutil.rmtree(partial)
     except OSError as error:
         raise cannot_write(error, path) from error

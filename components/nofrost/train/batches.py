@@ -15,8 +15,8 @@ from torch import Tensor
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
+from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
-from nofrost.train.distributed import World
 from nofrost.train.objectives import Batch
 from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
 from nofrost.transforms.resized_crop import crop_boxes, resized_crop
@@ -45,7 +45,7 @@ class TrainingImages:
     augmented_views: tuple[str, ...]
     views: ViewSpec
     batch_size: int
-    world: World = field(default_factory=World)
+    world: ProcessGroup = field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
         if self.steps == 0:

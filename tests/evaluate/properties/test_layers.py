@@ -141,7 +141,7 @@ def test_what_is_kept_of_the_layers_says_which_value_is_whose() -> None:
         arrays["batch_norm/adversarial/network.bn1/variance"], model.network.bn1.adversarial.running_var.numpy()
     )
     first = metrics["batch_norm"][0]
-    assert (first["layer"], first["domain"]) == ("network.bn1", "clean")
+    assert (first["layer"], first["branch"]) == ("network.bn1", "clean")
     assert first["weight"] == pytest.approx([0.001, 1, 1])
     assert (first["weight_near_zero"], first["bias_near_zero"]) == (0.25, 1)
     norms = metrics["weight_norms"]
