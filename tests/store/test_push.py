@@ -105,7 +105,7 @@ def make_broken_link(path: Path) -> None:
     ("name", "make", "sentence"),
     [
         ("linked", make_link_to_folder, "is a link to a folder, which DVC leaves out"),
-        ("broken", make_broken_link, "is not there: name a file or folder to store"),
+        ("broken", make_broken_link, "does not exist: give a file or folder to push"),
         ("pipe", os.mkfifo, "is neither file nor folder: remove it"),
         (".dvcignore", Path.touch, "is DVC's rules inside of data"),
         (".dvc", Path.mkdir, "is a DVC project inside of data"),
@@ -126,7 +126,7 @@ def test_what_no_ref_can_stand_for_is_refused_by_name(
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
 def test_what_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere is not there: name a file or folder to store"):
+    with pytest.raises(UserError, match=r"nowhere does not exist: give a file or folder to push"):
         push(tmp_path / "nowhere", store)
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
     source = LocalFile.of(path)
     path.write_bytes(b"y" * size)
     store = open_store(url)
-    with pytest.raises(UserError, match=r"changing changed while it was stored: store it again"):
+    with pytest.raises(UserError, match=r"changing changed while it was pushed: push it again"):
         store.put_file(source)
     assert store.names("") == []
 
@@ -172,7 +172,7 @@ def test_named_objects_are_put_got_and_listed(store: Store) -> None:
     assert store.names("no such") == []
     assert store.get("nofrost/locks/a b+c.yaml") == b"nofrost/locks/a b+c.yaml"
     assert store.get("nofrost/other") == b"replaced"
-    with pytest.raises(UserError, match=r"holds no nofrost/locks/c\.yaml: store it there"):
+    with pytest.raises(UserError, match=r"holds no nofrost/locks/c\.yaml: push it there"):
         store.get("nofrost/locks/c.yaml")
 
 

@@ -118,7 +118,7 @@ def line(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-    monkeypatch.setattr(s3_client, "_LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(s3_client, "_MAX_BACKOFF_S", 0.01)
     yield made
     server.shutdown()
     thread.join()

@@ -109,7 +109,7 @@ def test_tls_with_the_certificate_of_an_authority_as_that_of_the_server(
     serve(authority)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authority))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(UserError, match="its certificate is an authority's, not a server's: make one with CA:FALSE"):
+    with pytest.raises(UserError, match="its certificate is an authority's, not a server's: create one with CA:FALSE"):
         open_store(moto).put("x", b"x")
 
 
