@@ -44,7 +44,6 @@ MAKES_ITS_OWN_ATTACK = ("trades", "fat", "trades-fat", "fast", "free")
         ("free", {"replays": 0}, r"replays is 0: it must be a whole number of at least 1"),
         ("multi-view", {"views": ()}, r"views are \[\]: list at least one"),
         ("multi-view", {"views": ("clean", "clean")}, r"views are \['clean', 'clean'\]: .* each once"),
-        ("multi-view", {"views": ("clean", "tdaa")}, r"unknown view of objective 'multi-view' 'tdaa'"),
     ],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused(name: str, settings: dict[str, Any], sentence: str) -> None:

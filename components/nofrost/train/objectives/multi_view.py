@@ -6,14 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import settings
-from nofrost.config.study import AugmentationSpec
 from nofrost.errors import UserError
 from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
-
-_VIEWS = ("clean", "augmented", "adversarial", *AugmentationSpec().methods)
 
 
 @register("multi-view")
@@ -27,7 +24,7 @@ class MultiView(Objective):
         batching: ``joint`` or ``separate``, as in standard adversarial training.
 
     Raises:
-        UserError: a view is unknown or named twice, there is none, or `batching` is unknown.
+        UserError: a view is named twice, there is none, or `batching` is unknown.
     """
 
     views: tuple[str, ...] = ("clean", "augmented", "adversarial")
@@ -36,8 +33,6 @@ class MultiView(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.choice("batching", self.batching, BATCHINGS)
-        for view in self.views:
-            settings.choice("view of objective 'multi-view'", view, _VIEWS)
         if not self.views or len(set(self.views)) < len(self.views):
             raise UserError(f"views are {list(self.views)}: list at least one, and each once")
 
