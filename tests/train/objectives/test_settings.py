@@ -44,7 +44,6 @@ MAKES_ITS_OWN_ATTACK = ("trades", "fat", "trades-fat", "fast", "free")
         ("free", {"replays": 0}, r"replays: input should be greater than 0, got 0"),
         ("multi-view", {"views": ()}, r"views: \[\]: list at least one"),
         ("multi-view", {"views": ("clean", "clean")}, r"views: \['clean', 'clean'\]: .* each once"),
-        ("multi-view", {"views": ("clean", "tdaa")}, r"unknown view of objective 'multi-view' 'tdaa'"),
     ],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused(name: str, settings: dict[str, Any], sentence: str) -> None:
