@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Flags = NDArray[np.bool_]
+"""[N], whether a model is right on each image."""
+
 
 @dataclass(frozen=True)
 class Proportion:
@@ -18,6 +21,11 @@ class Proportion:
     correct: int
     total: int
     confidence: float = 0.95
+
+    @classmethod
+    def of(cls, flags: Flags) -> Proportion:
+        """Return how many flags are set."""
+        return cls(int(flags.sum()), len(flags))
 
     @property
     def accuracy(self) -> float:

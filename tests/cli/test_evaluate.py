@@ -88,7 +88,7 @@ def test_a_model_of_other_people_is_evaluated_by_the_name_of_its_function(
 def test_the_progress_of_every_attack_is_shown_with_its_place(
     evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nofrost.evaluate.engine.LEAST_S", 0)
+    monkeypatch.setattr("nofrost.evaluate.measuring.engine.MIN_SECONDS", 0)
     _, _, errors = evaluate("--model", "foreign:linear")
     titles = [line.partition(": done in")[0] for line in errors.splitlines()]
     assert titles == ["evaluate-adversarial 1/2: clean images", "evaluate-adversarial 2/2: fgsm, linf 0.02"]

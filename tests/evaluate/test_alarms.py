@@ -7,7 +7,7 @@ import pytest
 
 from nofrost.evaluate import alarms
 from nofrost.evaluate.alarms import AttackRun
-from nofrost.evaluate.sample import Flags
+from nofrost.statistics import Flags
 
 
 def first(right: int, total: int = 1000) -> Flags:

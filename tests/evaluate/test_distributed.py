@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from nofrost.errors import RunFailedError, UserError
-from nofrost.evaluate import Shard, merge_adversarial, run_adversarial
-from nofrost.evaluate.distributed import Team
+from nofrost.evaluate import Shard, merge, run
+from nofrost.evaluate.stage import EvaluationProcesses
 
 MakeSuite = Callable[..., Any]
 
@@ -55,7 +55,7 @@ def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_print
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
     inputs = ("evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", plain_checkpoint)
-    run_adversarial(dataset, plain_checkpoint, make_suite(batch_size=8), tmp_path / "one")
+    run(dataset, plain_checkpoint, make_suite(batch_size=8), tmp_path / "one")
     done = torchrun(*inputs, "--json", "--out", "two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
@@ -64,11 +64,11 @@ def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_print
 
 
 @pytest.mark.slow
-def test_a_shard_that_an_earlier_team_finished_is_not_measured_again(
+def test_a_shard_that_earlier_processes_finished_is_not_measured_again(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
     earlier = tmp_path / "two.shards/1-of-2"
-    run_adversarial(dataset, plain_checkpoint, make_suite(batch_size=8), earlier, Shard(1, 2))
+    run(dataset, plain_checkpoint, make_suite(batch_size=8), earlier, Shard(1, 2))
     predictions = np.load(earlier / "conditions/predictions.npy")
     np.save(earlier / "conditions/predictions.npy", (predictions + 1) % 10)  # nobody would measure these
     inputs = ("evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", plain_checkpoint)
@@ -103,9 +103,9 @@ def start(script: str, rank: int, count: int, port: int) -> subprocess.Popen[str
 MEMBER = """
 import sys
 from nofrost.errors import RunFailedError, UserError
-from nofrost.evaluate.distributed import Team
+from nofrost.evaluate.stage import EvaluationProcesses
 
-with Team.joined() as ours:
+with EvaluationProcesses.joined() as ours:
     try:
         ours.agree(lambda: None)
         with ours.speaking_up():
@@ -132,8 +132,8 @@ def test_a_process_that_fails_by_itself_says_so_and_the_others_fail_with_it() ->
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    with Team.joined() as alone:
-        assert alone == Team(0, 1)
+    with EvaluationProcesses.joined() as alone:
+        assert alone == EvaluationProcesses(0, 1)
         assert alone.leads
         assert alone.agree(lambda: 3) == 3
         alone.barrier()
@@ -142,15 +142,15 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
 def test_a_shard_and_a_merge_are_not_for_several_processes(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Two(Team):
+    class Two(EvaluationProcesses):
         def agree(self, make: Callable[[], Any]) -> Any:
             return make()
 
-    monkeypatch.setattr(Team, "joined", lambda: nullcontext(Two(0, 2)))
-    with pytest.raises(UserError, match="torchrun shards by itself"):
-        run_adversarial(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
+    monkeypatch.setattr(EvaluationProcesses, "joined", lambda: nullcontext(Two(0, 2)))
+    with pytest.raises(UserError, match="torchrun makes shards by itself"):
+        run(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
     with pytest.raises(UserError, match="start it without torchrun"):
-        merge_adversarial(dataset, plain_checkpoint, make_suite(), [tmp_path], tmp_path / "out")
+        merge(dataset, plain_checkpoint, make_suite(), [tmp_path], tmp_path / "out")
 
 
 def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,4 +159,4 @@ def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(torch.distributed, "all_reduce", lost)
     with pytest.raises(RunFailedError, match="start again, and what was measured is not measured again"):
-        Team(0, 2).barrier()
+        EvaluationProcesses(0, 2).barrier()

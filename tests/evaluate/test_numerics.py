@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError
-from nofrost.evaluate.numerics import evaluation_mode, exact_float32, model_device, usable_device
+from nofrost.evaluate.measuring.numerics import evaluation_mode, exact_float32, model_device, usable_device
 
 CPU = torch.device("cpu")
 SWITCHES: dict[str, Callable[[], None]] = {

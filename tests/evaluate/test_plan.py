@@ -9,7 +9,7 @@ import pytest
 
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
-from nofrost.evaluate.plan import budget_text, make_plan
+from nofrost.evaluate.adversarial.plan import budget_text, make_plan
 
 MakeSuite = Callable[..., AdversarialSuite]
 

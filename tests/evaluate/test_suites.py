@@ -10,7 +10,7 @@ import pytest
 from nofrost.attacks import attack_names, attack_settings, create_attack
 from nofrost.config import AdversarialSuite, AttackSpec, load_suite, shipped_names
 from nofrost.errors import UserError
-from nofrost.evaluate.plan import Plan, make_plan
+from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
 
 # By suite: its threat, its attacks, the points of its curves, and how many measurements that is, each counted once
 SHIPPED: dict[str, tuple[str, list[str], list[int], list[str], int]] = {
@@ -56,7 +56,7 @@ def suite_of(name: str | Path, *overrides: str) -> AdversarialSuite:
     return suite
 
 
-def plan_of(name: str) -> Plan:
+def plan_of(name: str) -> SuitePlan:
     return make_plan(suite_of(name))
 
 

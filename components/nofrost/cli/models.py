@@ -108,8 +108,8 @@ def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
     Of a batch norm: least, middle and largest running mean and variance, gain and shift, and the share of gains and
     shifts within 0.01 of zero. Of a mixture, both branches.
     """
+    from nofrost.evaluate.inputs import write_arrays
     from nofrost.evaluate.properties import layer_statistics
-    from nofrost.evaluate.stage_files import write_arrays
     from nofrost.models import load_model
 
     if out is not None and out.suffix != ".npz":

@@ -113,21 +113,16 @@ def evaluate(
     if shard is not None and merge:
         raise UserError("--shard measures one part and --merge joins all parts: give one of the two")
     from nofrost import evaluate as stage
-    from nofrost.config import AdversarialSuite, suite_of
+    from nofrost.config import suite_of
 
     with one_voice() as leads:
         suite = suite_of(study_name, suite_name, overrides)
         source = _source(checkpoint, model, set_model)
         part = None if shard is None else stage.Shard.parse(shard)
-        if isinstance(suite, AdversarialSuite):
-            if merge:
-                metrics = stage.merge_adversarial(dataset, source, suite, merge, out)
-            else:
-                metrics = stage.run_adversarial(dataset, source, suite, out, part)
-        elif merge:
-            metrics = stage.merge_ood(dataset, source, suite, merge, out)
+        if merge:
+            metrics = stage.merge(dataset, source, suite, merge, out)
         else:
-            metrics = stage.run_ood(dataset, source, suite, out, part)
+            metrics = stage.run(dataset, source, suite, out, part)
     if leads:
         print_result(metrics, out, _evaluated(metrics), as_json)
 

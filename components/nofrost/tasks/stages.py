@@ -102,13 +102,12 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
 
     config = _suite(suite)
     require_gpus(gpus)
-    run = stage.run_adversarial if isinstance(config, AdversarialSuite) else stage.run_ood
     with workspace(store) as place:
         part = stage.Shard.parse(shard)
         data, model = place.fetch(dataset), place.fetch(checkpoint)
         path = f"{_evaluated(place, model, config)}.shard-{part.index}-of-{part.count}"
         with kept_in_the_store(place.folder / path, [suite, dataset, checkpoint, shard], place.store):
-            run(data, model, config, place.folder / path, shard=part)  # type: ignore[arg-type]  # of the suite's kind
+            stage.run(data, model, config, place.folder / path, shard=part)
         return place.publish(path)
 
 
@@ -124,11 +123,10 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
 
     config = _suite(suite)
     require_gpus(gpus)
-    merge = stage.merge_adversarial if isinstance(config, AdversarialSuite) else stage.merge_ood
     with workspace(store) as place:
         data, model = place.fetch(dataset), place.fetch(checkpoint)
         path = _evaluated(place, model, config)
-        merge(data, model, config, [place.fetch(shard) for shard in shards], place.folder / path)  # type: ignore[arg-type]
+        stage.merge(data, model, config, [place.fetch(shard) for shard in shards], place.folder / path)
         return place.publish(path)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from nofrost.evaluate.sample import Flags
-from nofrost.statistics import Proportion, paired_comparison
+from nofrost.statistics import Flags, Proportion, paired_comparison
 
 Status = Literal["pass", "warn", "fail"]
 
@@ -77,6 +76,6 @@ def count(right: Flags) -> str:
 
 def share(right: Flags) -> str:
     """Return how many are right with their interval."""
-    found = Proportion(int(right.sum()), len(right))
+    found = Proportion.of(right)
     low, high = found.interval
     return f"{found.correct} of {found.total} images ({found.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"

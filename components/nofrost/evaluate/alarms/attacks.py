@@ -19,7 +19,7 @@ from nofrost.evaluate.alarms.alarm import (
     left,
     strongest,
 )
-from nofrost.evaluate.sample import Flags
+from nofrost.statistics import Flags
 
 PGD_GAP = 0.03  # accuracy by which PGD may lie above APGD at comparable steps: its fixed step costs a point or two
 START_GAP = 0.03  # accuracy by which an attack without a random start may lie above PGD with as many steps
@@ -61,8 +61,8 @@ def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
 def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
     """PGD far above APGD-CE at comparable steps has not converged; None without such a pair.
 
-    Where its steps are too short to cross the ball, as those of wang2022 are, that is no sign of the model: its number bears
-    a badge (:func:`unconverged_pgd`), and the alarm passes.
+    Where its steps are too short to cross the ball, as those of wang2022 are, that is no sign of the model: its number
+    bears a badge (:func:`unconverged_pgd`), and the alarm passes.
     """
     name = "pgd-agrees-with-apgd"
     pairs = _pgd_beside_apgd(runs)
@@ -86,8 +86,8 @@ def unconverged_pgd(runs: Sequence[AttackRun]) -> list[AttackRun]:
 def random_start_changes_little(runs: Sequence[AttackRun]) -> Alarm | None:
     """BIM or MIM far above PGD at equal steps: the gradient at the clean image itself is masked.
 
-    Attacks without a random start set out along that gradient. wang2022 prints 36.1 % for MIM and 22.5 % for PGD of NoFrost.
-    None without such a pair.
+    Attacks without a random start set out along that gradient. wang2022 prints 36.1 % for MIM and 22.5 % for PGD of
+    NoFrost. None without such a pair.
     """
     pairs = _pairs(runs, lambda other, pgd: other.attack in WITHOUT_RANDOM_START and pgd.attack == "pgd")
     advice = "the gradient at the clean images leads nowhere, do not rely on attacks without a random start"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nofrost.evaluate.alarms.alarm import CLEAR, DOUBTFUL, NEGLIGIBLE, Alarm, count, exceeds, share
-from nofrost.evaluate.sample import Flags
-from nofrost.statistics import Proportion
+from nofrost.statistics import Flags, Proportion
 
 CONVERGED_WITHIN = 0.01  # accuracy that the last doubling of steps may still take (one point)
 UNBOUNDED_LEFT = 0.01  # accuracy that a gradient attack's coarse steps may leave in the whole pixel range
@@ -17,7 +16,7 @@ StepsPoint = tuple[int, Flags]
 def unbounded_attack_reaches_zero(right: Flags) -> Alarm:
     """With the whole pixel range as budget every image can become any other, so accuracy must fall to 0 %."""
     name = "unbounded-attack-reaches-zero"
-    remaining = Proportion(int(right.sum()), len(right))
+    remaining = Proportion.of(right)
     reason = f"with the whole pixel range as budget {share(right)} stay right"
     if remaining.correct == 0:
         return Alarm(name, "pass", reason)

@@ -1,4 +1,7 @@
-"""Batch norm: running statistics, affine parameters, and the statistics of given images (wang2022 Fig. 1; xie2020 Fig. 5, 6)."""
+"""Running statistics and affine parameters of batch norms, and the statistics of a batch of images there.
+
+wang2022 Fig. 1 and xie2020 Fig. 5 and 6 show them.
+"""
 
 from __future__ import annotations
 

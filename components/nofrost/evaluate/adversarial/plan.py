@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from nofrost import attacks
-from nofrost.config import AdversarialSuite, AttackSpec, PixelFraction, Threat
+from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
+from nofrost.evaluate.measuring.attacking import Branch, Condition, EvaluatedModel
+from nofrost.evaluate.measuring.engine import Measurement
+from nofrost.evaluate.properties.suite import property_attacks, property_measurements
 
 RESERVED = ("clean", "worst-case", "through-clean-branch", "through-adversarial-branch")
 WHOLE_RANGE = Fraction(1)  # the linf budget that reaches every image
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One attack at one budget. Two that are equal in all but their key are one measurement, wherever they stand.
-
-    Args:
-        key: where the suite names it, for error messages.
-        attack: name and settings.
-        norm, eps: the threat, `eps` in pixels of [0, 1].
-        seed: of the attack's random choices.
-        after: the attack before it in a cascade: this one is let loose only on what that one left right. None: on
-            every image that is right when clean.
-    """
-
-    key: str = field(compare=False)
-    attack: AttackSpec
-    norm: str
-    eps: Fraction
-    seed: int
-    after: Condition | None = None
-
-    def create(self) -> attacks.Attack:
-        """Return the attack.
-
-        Raises:
-            UserError: no attack has this name or setting; the sentence names the key of the suite.
-        """
-        settings = self.attack.settings()
-        try:
-            return attacks.create_attack(self.attack.name, norm=self.norm, eps=self.eps, seed=self.seed, **settings)
-        except UserError as error:
-            raise UserError(f"suite key {self.key}: {error}") from None
-
-    @property
-    def name(self) -> str:
-        """A file name that is the same for equal conditions."""
-        settings = {name: str(value) for name, value in self.attack.settings().items()}
-        before = self.after.name if self.after else None
-        identity = json.dumps([self.attack.name, settings, self.norm, str(self.eps), self.seed, before], sort_keys=True)
-        return f"{self.attack.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -82,37 +41,101 @@ class BudgetPoint:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve.
+class SuiteMeasurements:
+    """What a suite measures of each image, by its place in the result; one measurement may stand in several places.
 
-    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch; in a cascade they are
-    one of their own.
+    Args:
+        clean: the predictions on clean images.
+        attacks: by the name of the attack.
+        through: by the branch of a mixture-BN model and the attack: the deployed mixture on images made through it.
+        steps: the steps curve, by growing steps.
+        budgets: the budget curve, by growing budget.
+        branches: by the branch of a mixture-BN model and the condition, ``clean`` among them.
+        properties: by name.
     """
 
+    clean: Measurement
+    attacks: dict[str, Measurement]
+    through: dict[Branch, dict[str, Measurement]]
+    steps: dict[int, Measurement]
+    budgets: tuple[tuple[BudgetPoint, Measurement], ...]
+    branches: dict[Branch, dict[str, Measurement]]
+    properties: dict[str, Measurement]
+
+    @property
+    def every(self) -> list[Measurement]:
+        """Every measurement once, each after those that it needs."""
+        ordered = (
+            self.clean,
+            *self.attacks.values(),
+            *_of_branches(self.through),
+            *self.steps.values(),
+            *(measurement for _, measurement in self.budgets),
+            *_of_branches(self.branches),
+            *self.properties.values(),
+        )
+        return list({measurement.name: measurement for measurement in ordered}.values())
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve.
+
+    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch; in a cascade they are a
+    cascade by themselves.
+    """
+
+    suite: AdversarialSuite
     attacks: dict[str, Condition]
     branch_attacks: dict[str, Condition]
     steps: dict[int, Condition]
     budgets: tuple[BudgetPoint, ...]
 
     def conditions(self) -> list[Condition]:
-        """Return every measurement once."""
+        """Return every condition once."""
         budgets = (point.condition for point in self.budgets)
         return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
 
+    def measurements(self, model: EvaluatedModel) -> SuiteMeasurements:
+        """Return everything that the suite measures of each image.
 
-def make_plan(suite: AdversarialSuite) -> Plan:
+        Raises:
+            UserError: the model does not fit a property; the message names its key.
+        """
+        return SuiteMeasurements(
+            clean=model.clean(),
+            attacks={name: model.attacked(condition) for name, condition in self.attacks.items()},
+            through={
+                branch: {name: model.attacked_through(each, branch) for name, each in self.branch_attacks.items()}
+                for branch in model.branches
+            },
+            steps={steps: model.attacked(condition) for steps, condition in self.steps.items()},
+            budgets=tuple((point, model.attacked(point.condition)) for point in self.budgets),
+            branches={
+                branch: {
+                    "clean": model.clean(branch),
+                    **{name: model.attacked(each, branch) for name, each in self.branch_attacks.items()},
+                }
+                for branch in model.branches
+            },
+            properties=property_measurements(model.network, self.suite),
+        )
+
+
+def make_plan(suite: AdversarialSuite) -> SuitePlan:
     """Return what the suite asks for, after checking that every attack of it can be created.
 
     Raises:
-        UserError: an attack is unknown, cannot take its settings or has a reserved name; the sentence names the key.
+        UserError: an attack is unknown, cannot take its settings or has a reserved name; the message names the key.
     """
     for name in suite.attacks:
         if name in RESERVED:
             raise UserError(f"suite key attacks.{name}: the name is that of a result: choose another")
-    chosen = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
-    plan = Plan(
+    branch_attacks = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
+    plan = SuitePlan(
+        suite=suite,
         attacks=_attacks(suite, suite.attacks),
-        branch_attacks=_attacks(suite, [name for name in suite.attacks if name in chosen]),
+        branch_attacks=_attacks(suite, [name for name in suite.attacks if name in branch_attacks]),
         steps=_steps(suite),
         budgets=_budgets(suite),
     )
@@ -121,17 +144,8 @@ def make_plan(suite: AdversarialSuite) -> Plan:
     return plan
 
 
-def property_attacks(suite: AdversarialSuite) -> dict[str, Condition]:
-    """Return the attacks that properties of the suite are measured with: by the property, at the suite's threat."""
-    if suite.properties is None:
-        return {}
-    chosen = {"model_smoothness": suite.properties.model_smoothness, "batch_norm": suite.properties.batch_norm}
-    threat = suite.threat
-    return {
-        name: Condition(f"properties.{name}.attack", spec.attack, threat.norm, threat.eps.value, suite.seed)
-        for name, spec in chosen.items()
-        if spec is not None and spec.attack is not None
-    }
+def _of_branches(by_branch: Mapping[Branch, Mapping[str, Measurement]]) -> Iterable[Measurement]:
+    return (measurement for by_condition in by_branch.values() for measurement in by_condition.values())
 
 
 def _attacks(suite: AdversarialSuite, names: Iterable[str]) -> dict[str, Condition]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -30,7 +31,7 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def state_of_float32(device: torch.device) -> dict[str, bool]:
-    """Return what of the settings of :func:`exact_float32` is so at this moment, read back from torch."""
+    """Return the settings of :func:`exact_float32` as torch reports them at this moment."""
     return {
         "tf32": any(getattr(holder, name) not in (False, "ieee") for holder, name, _ in _full_precision()),
         "autocast": torch.is_autocast_enabled(device.type),
@@ -71,7 +72,7 @@ class FromCallable(nn.Module):
         self._function = function
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Ask the callable."""
+        """Call the function."""
         return self._function(images)
 
 
@@ -103,7 +104,7 @@ def usable_device(name: str | torch.device) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"device {str(name)!r} cannot be used ({reason}): name another, such as cpu") from None
+        raise UserError(f"device {str(name)!r} cannot be used ({reason}): choose another, such as cpu") from None
 
 
 def model_device(model: nn.Module) -> torch.device:
@@ -111,3 +112,13 @@ def model_device(model: nn.Module) -> torch.device:
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def model_sha256(model: nn.Module) -> str:
+    """Return one SHA-256 of a model's ``repr`` and of everything in its state dictionary."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,26 @@ from typing import Any
 import torch
 
 from nofrost.config import AdversarialSuite, Suite
-from nofrost.evaluate.numerics import state_of_float32
-from nofrost.evaluate.sample import Sample
+from nofrost.evaluate.measuring.numerics import state_of_float32
+from nofrost.evaluate.measuring.sample import Sample
 
 LIBRARIES = ("nofrost", "torch", "numpy")
-DEVICES = "devices"  # the key of the only value that shards of one evaluation may differ in
+# The keys of the only values in which shards of one evaluation may differ
+DEVICES = "devices"
+REDUCED = "reduced_batch_sizes"
 
 
-def protocol(suite: Suite, sample: Sample, device: torch.device, batch_size: int, data_sha256: str) -> dict[str, Any]:
-    """Return the record, as JSON values; call inside ``exact_float32``, as it tells the state that torch is in.
+def protocol(
+    suite: Suite, sample: Sample, device: torch.device, data_sha256: str, reduced: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the record, as JSON values; call inside ``exact_float32``, as it reports the state that torch is in.
 
     It holds no time, host name or path, so that equal work on equal machines has equal records.
 
     Args:
         sample: all images of the evaluation.
-        batch_size: how many are measured at once.
         data_sha256: of the dataset, or of the images and labels themselves.
+        reduced: by measurement, the batch sizes that were reduced because memory ran out.
     """
     return {
         "suite": suite.title,
@@ -38,7 +42,8 @@ def protocol(suite: Suite, sample: Sample, device: torch.device, batch_size: int
         "indices_sha256": sample.indices_sha256(),
         "data_sha256": data_sha256,
         "seeds": {"suite": suite.seed},
-        "batch_size": batch_size,
+        "batch_size": suite.batch_size,
+        REDUCED: dict(reduced),
         "dtype": "float32",
         **state_of_float32(device),
         "device": device.type,
@@ -48,9 +53,15 @@ def protocol(suite: Suite, sample: Sample, device: torch.device, batch_size: int
 
 
 def of_all_shards(record: dict[str, Any], shards: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of an evaluation that was measured in shards: it names every device that took part."""
-    names = {name for each in (record, *shards) for name in each[DEVICES]}
-    return {**record, DEVICES: sorted(names)}
+    """Return the protocol of an evaluation that was measured in shards: it names every device that took part, and the
+    smallest batches of any shard."""
+    every = [record, *shards]
+    devices = {name for each in every for name in each[DEVICES]}
+    reduced: dict[str, int] = {}
+    for each in every:
+        for name, size in each[REDUCED].items():
+            reduced[name] = min(size, reduced.get(name, size))
+    return {**record, DEVICES: sorted(devices), REDUCED: dict(sorted(reduced.items()))}
 
 
 def hardware_name(device: torch.device) -> str:

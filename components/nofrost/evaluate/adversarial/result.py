@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite
+from nofrost.evaluate.adversarial.plan import BudgetPoint, SuitePlan
 from nofrost.evaluate.alarms import Alarm
 from nofrost.evaluate.card import make_card
-from nofrost.evaluate.judgement import not_converged
-from nofrost.evaluate.plan import BudgetPoint, make_plan
+from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.properties import LayerStatistics
-from nofrost.evaluate.properties.per_image import summaries
-from nofrost.evaluate.sample import Flags, Sample
-from nofrost.statistics import Proportion
+from nofrost.evaluate.properties.suite import summaries
+from nofrost.statistics import Flags, Proportion
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,18 @@ class RobustnessResult:
         flags: by condition, [N] whether the model is right: ``clean``, every attack by its name in the suite (in a
             cascade also under all attacks before it), and ``worst-case`` (right when clean and under every attack). Of
             a mixture-BN model also ``through-clean-branch`` and ``through-adversarial-branch``: whether the deployed
-            mixture is right on what all attacks make who see that branch alone; the worst case is over these too.
+            mixture is right on what all attacks make that see that branch alone; the worst case is over these too.
         branches: the same for each branch of a mixture-BN model, without ``worst-case``; empty for other models.
         steps: [N] by the number of attack steps; empty without a steps curve.
         budgets: points of the budget curve with their [N] flags, by growing budget; empty without one.
         alarms: signs that the attacks were too weak to mean anything.
+        not_converged: the conditions whose accuracy more attack steps would lower, as far as the steps curve tells.
         properties: float64 [N] by name, such as ``decision_margin``; what the suite asks for.
         layers: weight norms and batch norm statistics, where the suite asks for them.
-        protocol: what makes the numbers comparable, see :mod:`nofrost.evaluate.protocol`.
+        protocol: what makes the numbers comparable, see :mod:`nofrost.evaluate.measuring.protocol`.
     """
 
-    suite: AdversarialSuite
+    plan: SuitePlan
     sample: Sample
     predictions: NDArray[np.int64]
     flags: dict[str, Flags]
@@ -46,14 +46,20 @@ class RobustnessResult:
     steps: dict[int, Flags]
     budgets: tuple[tuple[BudgetPoint, Flags], ...]
     alarms: tuple[Alarm, ...]
+    not_converged: tuple[str, ...]
     properties: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     layers: LayerStatistics = field(default_factory=LayerStatistics)
     protocol: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def suite(self) -> AdversarialSuite:
+        """The suite that the model was measured with."""
+        return self.plan.suite
+
+    @property
     def accuracy(self) -> dict[str, Proportion]:
         """Exact count and 95 % interval by condition, over all N images."""
-        return {name: proportion(flags) for name, flags in self.flags.items()}
+        return {name: Proportion.of(flags) for name, flags in self.flags.items()}
 
     @property
     def strongest_attack(self) -> str:
@@ -64,11 +70,6 @@ class RobustnessResult:
             broken[name] = int((before & ~self.flags[name]).sum())
             before = self.flags[name] if self.suite.cascade else before
         return max(broken, key=lambda name: broken[name])
-
-    @property
-    def not_converged(self) -> tuple[str, ...]:
-        """The conditions whose accuracy more attack steps would lower, as far as the steps curve tells."""
-        return not_converged(make_plan(self.suite), self.flags, self.steps)
 
     def card(self, **about: Any) -> dict[str, Any]:
         """Return a model card in RobustBench's form.
@@ -122,10 +123,9 @@ class RobustnessResult:
 
     def _attacks(self) -> dict[str, Any]:
         """Return each attack with its settings and whether its accuracy is that of all attacks so far."""
-        attacks = make_plan(self.suite).attacks
         return {
             name: {**condition.attack.as_json(), "cumulative": condition.after is not None}
-            for name, condition in attacks.items()
+            for name, condition in self.plan.attacks.items()
         }
 
     def _steps_curve(self) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ class RobustnessResult:
         if curve is None:
             return None
         verdict = next(alarm for alarm in self.alarms if alarm.name == "steps-converged")
-        points = [{"steps": steps, **proportion(flags).as_json()} for steps, flags in self.steps.items()]
+        points = [{"steps": steps, **Proportion.of(flags).as_json()} for steps, flags in self.steps.items()]
         converged = verdict.status == "pass"
         return {"attack": curve.attack.name, "points": points, "converged": converged, "slope_reason": verdict.reason}
 
@@ -141,15 +141,10 @@ class RobustnessResult:
         curve = self.suite.budget_curve
         if curve is None:
             return None
-        points = [{**point.as_json(), **proportion(flags).as_json()} for point, flags in self.budgets]
+        points = [{**point.as_json(), **Proportion.of(flags).as_json()} for point, flags in self.budgets]
         return {"attack": curve.attack.name, "points": points}
-
-
-def proportion(flags: Flags) -> Proportion:
-    """Return the exact count of right images."""
-    return Proportion(int(flags.sum()), len(flags))
 
 
 def accuracies(flags: Mapping[str, Flags]) -> dict[str, Any]:
     """Return the counts and intervals by condition, as JSON values."""
-    return {name: proportion(each).as_json() for name, each in flags.items()}
+    return {name: Proportion.of(each).as_json() for name, each in flags.items()}
