@@ -92,7 +92,7 @@ def run_(
         click.echo(json.dumps({"run": finished.run, "report": str(report)}, indent=2))
     else:
         click.echo(
-            f"run {finished.run}: `nofrost lock show {finished.run}` shows what `nofrost lock promote` would change"
+            f"run {finished.run}: `nofrost promote show {finished.run}` shows what `nofrost promote` would change"
         )
         click.echo(f"the report: file://{report}")
 
@@ -136,7 +136,7 @@ def submit_(
     """Upload this version of the pipeline to Kubeflow unless it is there, and start a run of a study.
 
     Images are named by their digest: a tag can move, and Kubeflow's cache would give old results for new code.
-    Source data of the study are published to the store first, unless --data-ref names them.
+    Source data of the study are pushed to the store first, unless --data-ref names them.
 
     \b
     Example: python -m pipelines submit --host http://localhost:8080 --store s3://bucket/nofrost --wait

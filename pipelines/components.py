@@ -120,7 +120,7 @@ def report(
 
 
 @component
-def lock(
+def write_candidate(
     study: str,
     source: str,
     dataset: str,
@@ -136,7 +136,7 @@ def lock(
     from nofrost import tasks
 
     outputs = [dataset, augmentation, *trained, *adversarial, *ood, report]
-    return tasks.lock(study, source, outputs, run, image, store)
+    return tasks.write_candidate(study, source, outputs, run, image, store)
 
 
 @component

@@ -75,7 +75,7 @@ def make_pipeline(cluster: Cluster, *, caching: bool = True) -> BaseComponent:
             outputs = {"dataset": dataset, "augmentation": augmentation, **made}
             page = components.report(study=study, **outputs, store=store)
             report = stage(page, "report", stage_image).outputs["Output"]
-            candidate = components.lock(
+            candidate = components.write_candidate(
                 study=study, source=data_ref, **outputs, report=report, run=run, image=stage_image, store=store
             )
             placed(candidate, None, stage_image, cluster=cluster, caching=False)

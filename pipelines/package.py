@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 from kfp import compiler
 
-from nofrost.files import write_text
-from nofrost.stage import cannot_write
+from nofrost.files import explain_write_errors, write_text
 from pipelines.cluster import load_cluster
 from pipelines.graph import make_pipeline
 
@@ -30,10 +29,8 @@ def write_package(out: Path, cluster: Path | None, *, caching: bool = True) -> N
         written = Path(folder) / "package.yaml"
         compiler.Compiler().compile(pipeline, str(written))
         text = canonical(written.read_text(encoding="utf-8"))
-    try:
+    with explain_write_errors(out):
         write_text(out, text)
-    except OSError as error:
-        raise cannot_write(error, out) from error
 
 
 def canonical(text: str) -> str:

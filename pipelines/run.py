@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from nofrost.config import Study, study_as_yaml
 from nofrost.errors import RunFailedError
-from nofrost.store import Output, materialise, open_store
+from nofrost.store import Output, open_store, pull
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.journal import Journal
@@ -24,7 +24,7 @@ Runner = Literal["process", "docker"]
 
 @dataclass(frozen=True)
 class Finished:
-    """A local run that went well: its id, which `nofrost lock promote` takes, and where its report was put."""
+    """A local run that went well: its id, which `nofrost promote` takes, and where its report was put."""
 
     run: str
     report: Path
@@ -50,10 +50,10 @@ def run(
 
     Args:
         runner: ``process`` runs tasks in this Python environment, ``docker`` in containers.
-        store: URL of the store that outputs are published to.
+        store: URL of the store that outputs are pushed to.
         folder: takes logs, the artifacts of tasks, the cache, and the report.
         images: of stages and of training, for ``docker``.
-        data_ref: ref of the source data; None publishes what stands at the study's ``dataset.path`` if it is needed.
+        data_ref: ref of the source data; None pushes what stands at the study's ``dataset.path`` if it is needed.
         gpus: GPUs for each training and evaluation: 0 or 1.
         shards: number of parts of every evaluation.
         quiet: tell of tasks on standard error, not standard output.
@@ -112,11 +112,11 @@ def _walk(
 
 def _finished(journal: Journal, folder: Path, store: str) -> Finished:
     """Return what the run made, after checking that it came to its end: kfp.local is not taken at its word."""
-    last, ending = journal.named("lock"), journal.named("finish")  # these two never come from the cache
+    last, ending = journal.named("write-candidate"), journal.named("finish")  # these two never come from the cache
     if last is None or ending is None or last.exit_code or ending.exit_code:
         raise RunFailedError(f"the run did not come to its end: see {folder / 'logs'}")
     report = folder / "report"
-    materialise(Output.parse(last.parameters["report"]).ref, report, open_store(store))
+    pull(Output.parse(last.parameters["report"]).ref, report, open_store(store))
     return Finished(last.parameters["run"], report)
 
 

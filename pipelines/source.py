@@ -1,4 +1,4 @@
-"""The source data of a study, which pods cannot read from this machine: published by content."""
+"""The source data of a study, which pods cannot read from this machine: pushed by content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nofrost.config import Study
 from nofrost.errors import UserError
-from nofrost.store import Ref, Store, publish
+from nofrost.store import Ref, Store, push
 
 WITHOUT_FILES = ("digits",)  # sources whose images come with a package
 
@@ -15,7 +15,7 @@ def source_ref(study: Study, given: str | None, store: Store) -> str:
     """Return the ref of the study's source data; empty when the source reads no files.
 
     Args:
-        given: the ref, if somebody published the data before; None publishes what stands at ``dataset.path``.
+        given: the ref, if somebody pushed the data before; None pushes what stands at ``dataset.path``.
 
     Raises:
         UserError: `given` is no ref, nothing is at ``dataset.path``, or the store cannot be written.
@@ -30,4 +30,4 @@ def source_ref(study: Study, given: str | None, store: Store) -> str:
             f"dataset.path {study.dataset.path} is not there: put the images of source {study.dataset.source!r} there, "
             "or give their ref with --data-ref"
         )
-    return str(publish(path, store))
+    return str(push(path, store))

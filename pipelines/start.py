@@ -1,4 +1,4 @@
-"""`python -m pipelines submit`: what a study needs is published and compiled, then its run starts on the cluster."""
+"""`python -m pipelines submit`: what a study needs is pushed and compiled, then its run starts on the cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Start:
     Attributes:
         store: URL of the store on S3.
         stage_image, train_image: by digest.
-        data_ref: ref of the source data; None publishes what stands at the study's ``dataset.path``.
+        data_ref: ref of the source data; None pushes what stands at the study's ``dataset.path``.
         cluster: YAML file that describes the cluster; None for the default.
         caching: take outputs of tasks that ran before.
     """

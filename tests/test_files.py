@@ -107,8 +107,8 @@ def test_what_is_no_number_in_json_is_not_written(tmp_path: Path, value: Any) ->
         (b"{", "not valid JSON"),
         (b'{"a": 1} x', "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
-        (b"[NaN]", "holds NaN, which is no number"),
-        (b'{"loss": -Infinity}', "holds -Infinity"),
+        (b"[NaN]", "contains NaN, which is not a number"),
+        (b'{"loss": -Infinity}', "contains -Infinity"),
         (b"[" * 100_000, "not valid JSON"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_json_is_named_in_one_sentence(tmp_path: Path, content
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in (
-        (tmp_path / "missing.json", "is missing: run the stage that makes it"),
+        (tmp_path / "missing.json", "is missing: run the stage that writes it"),
         (tmp_path, "Is a directory"),
         (tmp_path / "file" / "x.json", "Not a directory"),
     ):

@@ -24,13 +24,14 @@ LEVELS = {
     "__main__": 10,
     "cli": 9,
     "tasks": 8,  # a stage between refs: what a container of the pipeline runs
-    "lock": 7,  # what a run of the pipeline leaves for dvc.lock
+    "promotion": 7,  # a run's candidate, and bringing it into dvc.lock
     "store": 6,  # content by its address, local or on S3: no stage knows it
     **dict.fromkeys(STAGES, 5),
     "attacks": 4,
     "models": 3,
     "data": 3,
     "transforms": 3,
+    "results": 3,  # what stages write and others read
     "config": 2,
     "stage": 2,
     "statistics": 1,
@@ -38,6 +39,7 @@ LEVELS = {
     "files": 1,
     "processes": 1,
     "registry": 1,
+    "seeds": 1,
     "errors": 0,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")

@@ -106,7 +106,7 @@ def expected(recipe: Recipe) -> dict[str, Any]:
         "fat": ["adversarial"],
         "fast": ["adversarial"],
         "free": ["adversarial"],
-        "multi-view": list(spec.terms or ()),
+        "multi-view": list(spec.views or ()),
     }.get(spec.name, ["clean", "adversarial"])
     images = dict.fromkeys(kinds, size)
     if spec.clean_share is not None:

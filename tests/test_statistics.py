@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nofrost.statistics import Proportion, mean_and_deviation, paired_comparison, wilson_interval
+from nofrost.statistics import mean_and_deviation, paired_comparison, wilson_interval
 
 Z95 = 1.959963984540054  # 97.5 % point of the normal distribution
 counts = st.integers(1, 60_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
@@ -110,16 +110,6 @@ def test_counts_that_cannot_be_are_refused(correct: int, total: int) -> None:
 def test_a_confidence_that_cannot_be_is_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         wilson_interval(5, 10, confidence)
-
-
-def test_a_proportion_is_a_count_its_share_and_its_interval() -> None:
-    proportion = Proportion(5, 10)
-    assert (proportion.accuracy, proportion.interval) == (0.5, wilson_interval(5, 10))
-    low, high = proportion.interval
-    assert json.loads(json.dumps(proportion.as_json())) == {
-        "correct": 5, "total": 10, "accuracy": 0.5, "low": low, "high": high,
-    }  # fmt: skip
-    assert Proportion(5, 10, confidence=0.8).interval == wilson_interval(5, 10, 0.8)
 
 
 def flags(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

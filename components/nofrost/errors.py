@@ -1,28 +1,42 @@
-"""The errors that are the user's to mend: one sentence each, no traceback on the command line."""
+"""The errors that end a command with one sentence and an exit code instead of a traceback."""
 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from typing import ClassVar, NoReturn
 
 
-class UserError(ValueError):
-    """Wrong usage, configuration or input. The message says what is wrong, where, and what to do.
+class ReportedError(Exception):
+    """An error whose message is all that a user needs: what is wrong, where, and what to do."""
 
-    On the command line it is printed as one sentence with exit code 2; in Python it is a ``ValueError``.
-    """
+    exit_code: ClassVar[int] = 1
+
+    def exit(self) -> NoReturn:
+        """Print the message on standard error and end the process with the exit code of this kind of error."""
+        print(f"nofrost: {self}", file=sys.stderr)
+        sys.exit(self.exit_code)
 
 
-class StoppedError(Exception):
-    """The stage was asked to stop (SIGTERM), saved its state and can be started again; exit code 143."""
+class UserError(ReportedError, ValueError):
+    """Wrong usage, configuration or input. In Python it is a ``ValueError``."""
+
+    exit_code: ClassVar[int] = 2
 
 
-class RunFailedError(Exception):
-    """A run of the pipeline did not succeed. The message names the tasks and what they said; exit code 1."""
+class StoppedError(ReportedError):
+    """The stage was asked to stop (SIGTERM), saved its state and can be started again."""
+
+    exit_code: ClassVar[int] = 143
+
+
+class RunFailedError(ReportedError):
+    """A run of the pipeline, or another process of this one's group, failed. The message names it and its error."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
-    """Return the error for a name that is not in a registry: names the closest match and all that are known."""
+    """Return the error for a name that is not in a registry: it suggests the closest match and lists all names."""
     names = sorted(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -1,21 +1,23 @@
-"""Several processes that share the work of a stage, as torchrun starts them."""
+"""The processes of one stage, as torchrun starts them: who this one is, and what all of them do together."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar, Self, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed, nn
 
 from nofrost.errors import RunFailedError, UserError
 
 T = TypeVar("T")
+# An all-reduce of a few large tensors is faster than one of many small ones.
+BUCKET_BYTES = 16 * 2**20
 
 
 class SharedError(UserError):
@@ -23,36 +25,46 @@ class SharedError(UserError):
 
 
 @dataclass(frozen=True)
-class Processes:
-    """The processes of a stage: this one's `rank` (from 0) among `size`.
+class ProcessGroup:
+    """The processes of a stage: this one has `rank` (from 0) among `size`. In a group of one, collectives do nothing.
 
-    What all of them do together they have to do in the same order; RunFailedError is raised when one is gone.
+    Every process must call the collectives in the same order; they raise RunFailedError when a peer is lost.
+
+    Gradients are averaged once, after the backward pass, in a few large buckets: an adversarial step spends most of its
+    time on the attack, which needs no communication, and any number of forward passes may precede one backward pass.
     """
 
     rank: int = 0
     size: int = 1
-
-    backend: ClassVar[str] = "gloo"
-    patience: ClassVar[timedelta] = timedelta(days=30)  # that the processes wait for one another
-    lost: ClassVar[str] = "another process has failed, see what it says: start again"
+    peer_lost_message: str = field(
+        default="another process has failed (its own error says why): start again", compare=False
+    )
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes what is of all, and prints."""
+    def is_rank_zero(self) -> bool:
+        """Whether this process writes the shared files and prints."""
         return self.rank == 0
 
     @classmethod
     @contextmanager
-    def joined(cls) -> Iterator[Self]:
-        """Yield the processes that torchrun started, connected with one another; one by itself without it."""
-        rank, size = place_among_processes()
-        ours = size > 1 and not distributed.is_initialized()
-        if ours:
-            distributed.init_process_group(cls.backend, rank=rank, world_size=size, timeout=cls.patience)
+    def joined(
+        cls, peer_lost_message: str | None = None, *, backend: str = "gloo", timeout: timedelta = timedelta(days=30)
+    ) -> Iterator[ProcessGroup]:
+        """Yield the connected group of the processes that torchrun started; a group of one without torchrun.
+
+        Args:
+            peer_lost_message: the error when another process is lost, and what to do then.
+            backend: of torch.distributed.
+            timeout: how long a collective waits for the slowest process.
+        """
+        rank, size = rank_and_world_size()
+        initialize = size > 1 and not distributed.is_initialized()
+        if initialize:
+            distributed.init_process_group(backend, rank=rank, world_size=size, timeout=timeout)
         try:
-            yield cls(rank, size)
+            yield cls(rank, size, peer_lost_message) if peer_lost_message else cls(rank, size)
         finally:
-            if ours:
+            if initialize:
                 distributed.destroy_process_group()
 
     def any(self, flag: bool) -> bool:
@@ -60,12 +72,11 @@ class Processes:
         if self.size == 1:
             return flag
         raised = torch.tensor(flag, dtype=torch.uint8)
-        with self.together():
-            distributed.all_reduce(raised, distributed.ReduceOp.MAX)
+        self._reduce(raised, distributed.ReduceOp.MAX)
         return bool(raised)
 
     def barrier(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has called this."""
         self.any(False)
 
     def agree(self, make: Callable[[], T]) -> T:
@@ -76,41 +87,140 @@ class Processes:
         """
         if self.size == 1:
             return make()
-        made, error = None, None
+        value, message = None, None
         try:
-            made = make()
-        except UserError as refused:
-            error = str(refused)
-        errors: list[str | None] = [None] * self.size
-        with self.together():
-            distributed.all_gather_object(errors, error)
-        for each in errors:
+            value = make()
+        except UserError as error:
+            message = str(error)
+        messages: list[str | None] = [None] * self.size
+        with self.collective():
+            distributed.all_gather_object(messages, message)
+        for each in messages:
             if each is not None:
                 raise SharedError(each)
-        return made  # type: ignore[return-value]  # no error: it was made
+        return value  # type: ignore[return-value]  # nobody failed, so `make` returned
+
+    def broadcast(self, value: T) -> T:
+        """Return the value that rank 0 passes, in every process."""
+        if self.size == 1:
+            return value
+        values = [value]
+        with self.collective():
+            distributed.broadcast_object_list(values)
+        return values[0]
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Make the gradient of each trained parameter the mean over the processes, equal in all of them.
+
+        A process whose loss did not reach a parameter counts as a gradient of zero; a parameter that no process reached
+        keeps no gradient, as in one process.
+        """
+        if self.size == 1:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        reached = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.uint8)
+        self._reduce(reached, distributed.ReduceOp.MAX)
+        gradients = []
+        for parameter, by_any in zip(trained, reached.tolist(), strict=True):
+            if by_any:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                gradients.append(parameter.grad)
+        self._average(gradients)
+
+    @torch.no_grad()
+    def average_buffers(self, model: nn.Module) -> None:
+        """Make each floating-point buffer (batch statistics) the mean over the processes, and each integer buffer (a
+        count of batches) that of rank 0.
+
+        Called once a step, so that all processes attack the same model, and a saved state does not depend on when it is
+        saved.
+        """
+        if self.size == 1:
+            return
+        buffers = list(model.buffers())
+        floating = [buffer for buffer in buffers if buffer.is_floating_point()]
+        # In float64 the mean of equal values is exactly that value, as it must be for the input normaliser.
+        means = [buffer.double() for buffer in floating]
+        self._average(means)
+        torch._foreach_copy_(floating, means)
+        for bucket in _buckets([buffer for buffer in buffers if not buffer.is_floating_point()]):
+            flat = _flat(bucket)
+            with self.collective():
+                distributed.broadcast(flat, 0)
+            torch._foreach_copy_(bucket, _unflatten(flat, bucket))
+
+    def total(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sum over the processes of each value, formed in float64, so that counts are exact.
+
+        Args:
+            values: with the same keys and shapes in every process, all on one device.
+        """
+        if self.size == 1 or not values:
+            return dict(values)
+        tensors = list(values.values())
+        flat = _flat([tensor.detach().double() for tensor in tensors])
+        self._reduce(flat)
+        sums = _unflatten(flat, tensors)
+        return {name: total.to(tensor.dtype) for (name, tensor), total in zip(values.items(), sums, strict=True)}
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Around what needs every process: tell in one sentence that another one is gone."""
+    def collective(self) -> Iterator[None]:
+        """Turn a lost peer into one error, around what needs every process."""
         try:
             yield
         except RuntimeError as error:
-            raise RunFailedError(self.lost) from error
+            raise RunFailedError(self.peer_lost_message) from error
 
     @contextmanager
-    def speaking_up(self) -> Iterator[None]:
-        """Print a user's error that is of this process alone, as only the first process's errors are printed."""
+    def report_local_error(self) -> Iterator[None]:
+        """Print a user's error of this process alone, as the command line prints only those of rank 0."""
         try:
             yield
         except UserError as error:
-            if not self.leads and not isinstance(error, SharedError):
+            if not self.is_rank_zero and not isinstance(error, SharedError):
                 print(f"nofrost: process {self.rank} of {self.size}: {error}", file=sys.stderr, flush=True)
             raise
 
+    def _average(self, tensors: Sequence[Tensor]) -> None:
+        for bucket in _buckets(tensors):
+            flat = _flat(bucket)
+            self._reduce(flat)
+            flat /= self.size
+            torch._foreach_copy_(bucket, _unflatten(flat, bucket))
 
-def place_among_processes() -> tuple[int, int]:
-    """Return the rank of this process among those that torchrun started, and their number; 0 and 1 without it."""
+    def _reduce(self, tensor: Tensor, operation: distributed.ReduceOp.RedOpType = distributed.ReduceOp.SUM) -> None:
+        with self.collective():
+            distributed.all_reduce(tensor, operation)
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes that torchrun started; 0 and 1 without torchrun."""
     try:
         return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     except (KeyError, ValueError):
         return 0, 1
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield groups of tensors of one dtype and device, of at most BUCKET_BYTES where a group has several."""
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    for group in groups.values():
+        bucket: list[Tensor] = []
+        for tensor in group:
+            if bucket and tensor.nbytes + sum(other.nbytes for other in bucket) > BUCKET_BYTES:
+                yield bucket
+                bucket = []
+            bucket.append(tensor)
+        yield bucket
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return `flat` split into views with the shapes of `tensors`."""
+    pieces = flat.split_with_sizes([tensor.numel() for tensor in tensors])
+    return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]

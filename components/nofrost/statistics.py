@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -12,35 +11,6 @@ from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]
 """[N], whether a model is right on each image."""
-
-
-@dataclass(frozen=True)
-class Proportion:
-    """`correct` of `total` images, with the Wilson score interval (Wilson 1927) at `confidence`."""
-
-    correct: int
-    total: int
-    confidence: float = 0.95
-
-    @classmethod
-    def of(cls, flags: Flags) -> Proportion:
-        """Return how many flags are set."""
-        return cls(int(flags.sum()), len(flags))
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct images, in [0, 1]."""
-        return self.correct / self.total
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Lower and upper end of the Wilson interval, in [0, 1]."""
-        return wilson_interval(self.correct, self.total, self.confidence)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that metrics files hold."""
-        low, high = self.interval
-        return {"correct": self.correct, "total": self.total, "accuracy": self.accuracy, "low": low, "high": high}
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

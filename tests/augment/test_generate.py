@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.augment.common import batches, correlation, derived_seed
+from nofrost.augment.common import batches, correlation
 from nofrost.augment.deepaugment import generate as module
 from nofrost.augment.deepaugment.generate import Tally, generate, usable
 
@@ -103,10 +103,3 @@ def test_batches_are_consecutive_and_smaller_for_large_images(count: int, size: 
     slices = batches(count, size, size)
     assert [rows.stop - rows.start for rows in slices] == lengths
     assert [row for rows in slices for row in range(count)[rows]] == list(range(count))
-
-
-def test_derived_seeds_differ_by_every_part_and_stay_the_same() -> None:
-    seeds = {derived_seed(*parts) for parts in [(0, 1), (0, 2), (1, 0), (0, "1"), (0, 1, 0)]}
-    assert len(seeds) == 5
-    assert derived_seed(0, "tda", 7) == derived_seed(0, "tda", 7)
-    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from nofrost.cli import cli
 from nofrost.errors import UserError
-from nofrost.statistics import Proportion
+from nofrost.results import Proportion
 
 METRICS: dict[str, Any] = {
     "kind": "adversarial",
@@ -24,7 +24,7 @@ METRICS: dict[str, Any] = {
     "cascade": False,
     "attacks": {"aa": {"name": "autoattack", "cumulative": False}},
     "accuracy": {
-        name: Proportion(right, 100).as_json() for name, right in (("clean", 90), ("aa", 40), ("worst-case", 40))
+        name: Proportion.of(right, 100).as_json() for name, right in (("clean", 90), ("aa", 40), ("worst-case", 40))
     },
     "not_converged": [],
     "alarms": [],

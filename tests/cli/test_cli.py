@@ -50,7 +50,7 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 
 
 def test_every_stage_has_its_command() -> None:
-    others = {"transfer", "card", "study", "recipes", "models", "attacks", "store", "lock", "task"}
+    others = {"transfer", "card", "study", "recipes", "models", "attacks", "store", "promote", "task"}
     assert {path[0] for path in walk(cli)} == {*STAGES, *others}
 
 

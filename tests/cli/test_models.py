@@ -35,7 +35,7 @@ def test_text_and_json_name_every_layer_and_both_branches(tmp_path: Path) -> Non
     path = checkpoint(tmp_path, "mbn")
     text, metrics = run(path).output, json.loads(run(path, "--json").output)
     assert len(metrics["weight_norms"]["layers"]) == 10
-    assert [layer["domain"] for layer in metrics["batch_norm"]] == ["clean", "adversarial"] * 9
+    assert [layer["branch"] for layer in metrics["batch_norm"]] == ["clean", "adversarial"] * 9
     for layer in metrics["weight_norms"]["layers"]:
         assert f"{layer['layer']} " in text
         assert f"{layer['spectral']:.4g}" in text

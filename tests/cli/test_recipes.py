@@ -57,7 +57,7 @@ def test_a_recipe_is_shown_with_its_phases_spelled_out(tmp_path: Path) -> None:
     values = yaml.safe_load(said("show", "xie2020-bn-clean", "--set", "schedule.batch_size=64"))
     assert values == told("show", "xie2020-bn-clean", "--set", "schedule.batch_size=64")
     second = values["phases"]["bn-clean"]
-    assert (second["objective"]["name"], second["trains"]) == ("st", "bn")
+    assert (second["objective"]["name"], second["trainable"]) == ("st", "bn")
     assert (second["schedule"]["epochs"], second["schedule"]["batch_size"]) == (5, 64)
     assert second["threat"] == values["threat"]
     own = tmp_path / "own.yaml"
@@ -70,7 +70,7 @@ def test_two_recipes_are_told_apart_by_the_keys_that_differ() -> None:
     assert differing["model.normaliser"] == ["bn", "nf"]
     assert set(differing) == {"title", "citation", "model.normaliser"}
     assert told("diff", "sat", "st")["objective.adversarial_weight"] == [0.5, None]
-    assert told("diff", "zeise2025-all-a", "zeise2025-all-n-bn-a")["phases.bn-a.trains"] == [None, "bn"]
+    assert told("diff", "zeise2025-all-a", "zeise2025-all-n-bn-a")["phases.bn-a.trainable"] == [None, "bn"]
     lines = said("diff", "sat", "nofrost").splitlines()
     assert lines[0].split() == ["key", "sat", "nofrost"]
     assert lines[-1].split() == ["model.normaliser", "bn", "nf"]

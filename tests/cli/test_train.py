@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from nofrost.cli import cli
 from nofrost.data import read_manifest
 from nofrost.models import create_model, save_checkpoint
-from nofrost.store import open_store, publish
+from nofrost.store import open_store, push
 
 SMALL = ("model.arch=resnet8", "schedule.epochs=1", "schedule.batch_size=100", "model.normaliser=bn")
 
@@ -49,7 +49,7 @@ def test_weights_by_path_and_by_ref_train_the_same_model(
 ) -> None:
     monkeypatch.chdir(weights.parent)
     url = str(tmp_path / "store")
-    ref = publish(weights, open_store(url))
+    ref = push(weights, open_store(url))
     done = [
         train(digits, tmp_path / "by-path", weights=weights.name),
         train(digits, tmp_path / "by-ref", "--store", url, weights=str(ref)),

@@ -70,11 +70,11 @@ PRINTED: dict[str, dict[str, Any]] = {
     "mbnat": EQUATION_1 | {"model.normaliser": "mbn"},
     "nofrost": EQUATION_1 | {"model.normaliser": "nf"},
     "nofrost-code": EQUATION_1 | CODE_1 | {"model.normaliser": "nf"},
-    "nofrost-star": WANG2022 | PGD_10 | {"objective.terms": ("clean", "augmented", "adversarial")},
+    "nofrost-star": WANG2022 | PGD_10 | {"objective.views": ("clean", "augmented", "adversarial")},
     "nofrost-star-code": CODE_1 | {"schedule.epochs": 30, "schedule.batch_size": 85, "attack.steps": 20},
     "combine": WANG2022 | PGD_10 | {"model.normaliser": "bn"},
-    "deepaugment": WANG2022 | {"objective.terms": ("clean", "deepaugment")},
-    "tda": WANG2022 | {"objective.terms": ("tda",)},
+    "deepaugment": WANG2022 | {"objective.views": ("clean", "deepaugment")},
+    "tda": WANG2022 | {"objective.views": ("tda",)},
     "trades": WANG2022 | PGD_10 | {"objective.beta": 1.0},
     "trades-cifar": {
         "objective.beta": 6.0,
@@ -206,10 +206,10 @@ def test_a_recipe_has_the_printed_hyper_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNT_AGAIN)
 def test_a_recipe_in_two_phases_trains_all_and_then_a_part(name: str) -> None:
-    first, second, trains, anew = LEARNT_AGAIN[name]
+    first, second, trainable, reset = LEARNT_AGAIN[name]
     begin, again = load_recipe(name).in_phases().values()
-    assert (begin.objective.name, begin.trains, begin.reinitialise) == (first, "all", "none")
-    assert (again.objective.name, again.trains, again.reinitialise) == (second, trains, anew)
+    assert (begin.objective.name, begin.trainable, begin.reset) == (first, "all", "none")
+    assert (again.objective.name, again.trainable, again.reset) == (second, trainable, reset)
     if name.startswith("zeise2025"):
         assert again.optimiser == begin.optimiser, "zeise2025 §4: the same optimiser settings"
         assert again.schedule == begin.schedule

@@ -39,7 +39,7 @@ def test_every_shipped_recipe_can_be_scaled_in_all_of_its_phases(name: str, epoc
         assert phase.views.image_size <= 16
         assert (phase.attack.steps or 3) <= min(3, before.attack.steps or 3)
         assert phase.objective.name == before.objective.name
-        assert (phase.trains, phase.reinitialise) == (before.trains, before.reinitialise)
+        assert (phase.trainable, phase.reset) == (before.trainable, before.reset)
 
 
 def test_phases_keep_their_proportion_to_the_largest() -> None:
@@ -77,7 +77,7 @@ def test_an_attack_is_never_made_longer() -> None:
 
 def test_a_phase_says_only_what_differs_from_the_recipe() -> None:
     phases = small("zeise2025-all-n-bn-a").as_json()["phases"]
-    assert phases == {"all-n": {"objective": {"name": "st"}}, "bn-a": {"trains": "bn", "reinitialise": "all"}}
+    assert phases == {"all-n": {"objective": {"name": "st"}}, "bn-a": {"trainable": "bn", "reset": "all"}}
 
 
 def test_without_a_length_of_its_own_a_scale_leaves_that_of_the_recipe() -> None:

@@ -108,7 +108,7 @@ def test_only_what_promotes_a_lock_file_lacks_a_dependency(run: Callable[..., An
         "        except ModuleNotFoundError as error: print(module.name, error.name)"
     )
     ended = run(image, "python", "-c", code)
-    assert (ended.code, ended.output) == (0, "nofrost.lock.project dvc\n")
+    assert (ended.code, ended.output) == (0, "nofrost.promotion.project dvc\n")
 
 
 def test_the_training_image_knows_nothing_of_kubeflow_and_dvc(run: Callable[..., Any], images: dict[str, str]) -> None:

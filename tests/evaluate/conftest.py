@@ -51,11 +51,11 @@ def fit(model: nn.Module, digits: tuple[torch.Tensor, torch.Tensor], eps: float,
     for _ in range(epochs):
         for rows in torch.randperm(TRAINED, generator=generator).split(64):
             x, y = images[rows], labels[rows]
-            with models.domain(model, "clean"):
+            with models.branch(model, "clean"):
                 loss = F.cross_entropy(model(x), y)
             if eps:
                 start = (x + eps * (2 * torch.rand(x.shape, generator=generator) - 1)).clamp(0, 1).requires_grad_()
-                with models.domain(model, "adversarial"):
+                with models.branch(model, "adversarial"):
                     (slope,) = torch.autograd.grad(F.cross_entropy(model(start), y), start)
                     found = x + (start.detach() + 1.25 * eps * slope.sign() - x).clamp(-eps, eps)
                     loss = loss + F.cross_entropy(model(found.clamp(0, 1)), y)

@@ -83,7 +83,7 @@ def test_each_branch_of_a_mixture_is_measured_with_model_and_attacker_on_that_br
 
     expected = {"": count()}
     for branch in ("clean", "adversarial"):
-        with models.domain(model, branch):  # type: ignore[arg-type]
+        with models.branch(model, branch):  # type: ignore[arg-type]
             expected[branch] = count()
     written = {"": metrics["accuracy"], **metrics["branches"]}
     found = {branch: {name: each[name]["correct"] for name in ("clean", "pgd")} for branch, each in written.items()}
@@ -105,7 +105,7 @@ def test_the_deployed_mixture_is_also_asked_about_what_is_made_through_each_bran
         right = clean.clone()
         for name, settings in (("fgsm", {}), ("pgd", {"steps": 3})):
             attack = create_attack(name, norm="linf", eps=suite.threat.eps, seed=0, **settings)
-            with models.domain(model, branch):  # type: ignore[arg-type]
+            with models.branch(model, branch):  # type: ignore[arg-type]
                 found = attack(model, images[clean], labels[clean], indices=torch.from_numpy(split.indices[clean]))
             right[clean] &= model(found).argmax(1) == labels[clean]
         assert flags[f"correct/through-{branch}-branch"].tolist() == right.tolist()

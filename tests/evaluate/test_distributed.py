@@ -18,7 +18,8 @@ import torch
 
 from nofrost.errors import RunFailedError, UserError
 from nofrost.evaluate import Shard, merge, run
-from nofrost.evaluate.stage import EvaluationProcesses
+from nofrost.evaluate.stage import PEER_LOST
+from nofrost.processes import ProcessGroup
 
 MakeSuite = Callable[..., Any]
 
@@ -103,12 +104,12 @@ def start(script: str, rank: int, count: int, port: int) -> subprocess.Popen[str
 MEMBER = """
 import sys
 from nofrost.errors import RunFailedError, UserError
-from nofrost.evaluate.stage import EvaluationProcesses
+from nofrost.processes import ProcessGroup
 
-with EvaluationProcesses.joined() as ours:
+with ProcessGroup.joined() as ours:
     try:
         ours.agree(lambda: None)
-        with ours.speaking_up():
+        with ours.report_local_error():
             if ours.rank == 1:
                 raise UserError("the disk is full")
         ours.barrier()
@@ -126,15 +127,15 @@ def test_a_process_that_fails_by_itself_says_so_and_the_others_fail_with_it() ->
     processes = [start(MEMBER, rank, 2, port) for rank in range(2)]
     ended = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [1, 2]
-    assert ended[0][0].startswith("another process of this evaluation has failed")
+    assert ended[0][0].startswith("another process has failed")
     assert "nofrost: process 1 of 2: the disk is full" in ended[1][1]
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    with EvaluationProcesses.joined() as alone:
-        assert alone == EvaluationProcesses(0, 1)
-        assert alone.leads
+    with ProcessGroup.joined() as alone:
+        assert alone == ProcessGroup(0, 1)
+        assert alone.is_rank_zero
         assert alone.agree(lambda: 3) == 3
         alone.barrier()
 
@@ -142,11 +143,11 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
 def test_a_shard_and_a_merge_are_not_for_several_processes(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Two(EvaluationProcesses):
+    class Two(ProcessGroup):
         def agree(self, make: Callable[[], Any]) -> Any:
             return make()
 
-    monkeypatch.setattr(EvaluationProcesses, "joined", lambda: nullcontext(Two(0, 2)))
+    monkeypatch.setattr(ProcessGroup, "joined", lambda _: nullcontext(Two(0, 2)))
     with pytest.raises(UserError, match="torchrun makes shards by itself"):
         run(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
     with pytest.raises(UserError, match="start it without torchrun"):
@@ -158,5 +159,5 @@ def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(torch.distributed, "all_reduce", lost)
-    with pytest.raises(RunFailedError, match="start again, and what was measured is not measured again"):
-        EvaluationProcesses(0, 2).barrier()
+    with pytest.raises(RunFailedError, match="start again, and it continues from what was measured"):
+        ProcessGroup(0, 2, PEER_LOST).barrier()

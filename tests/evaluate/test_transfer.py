@@ -79,11 +79,11 @@ def test_a_mixture_is_attacked_as_deployed_and_through_each_branch(
     mixture = models.load_model(mixture_checkpoint)
     result = transfer({"mixture": mixture, "robust": robust_model}, images, labels, pgd(), batch_size=120)
     assert result.names == ("mixture", "mixture-clean-branch", "mixture-adversarial-branch", "robust")
-    with models.domain(mixture, "clean"):
+    with models.branch(mixture, "clean"):
         made = pgd()(mixture, images, labels)
     right = (mixture(images).argmax(1) == labels) & (mixture(made).argmax(1) == labels)
     assert result.flags[1, 0].tolist() == right.tolist(), "made against the clean branch, asked of the mixture"
-    with models.domain(mixture, "adversarial"), torch.no_grad():
+    with models.branch(mixture, "adversarial"), torch.no_grad():
         right = (mixture(images).argmax(1) == labels) & (mixture(made).argmax(1) == labels)
     assert result.flags[1, 2].tolist() == right.tolist(), "asked of the other branch"
 

@@ -1,4 +1,4 @@
-"""Mixture batch norm: the domain is explicit, in training and in evaluation."""
+"""Mixture batch norm: the branch is explicit, in training and in evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nofrost.attacks import create_attack
-from nofrost.models import Classifier, Domain, Joint, Mixture, create_model, domain, has_mixture
+from nofrost.models import Branch, Classifier, Joint, Mixture, branch, create_model, has_mixture
 
 IMAGES = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -25,7 +25,7 @@ def unchanged(model: Classifier, word: str) -> Iterator[None]:
 
 
 def logits(model: Classifier, value: object) -> torch.Tensor:
-    with torch.no_grad(), domain(model, value):  # type: ignore[arg-type]
+    with torch.no_grad(), branch(model, value):  # type: ignore[arg-type]
         return model(IMAGES)  # type: ignore[no-any-return]
 
 
@@ -54,45 +54,45 @@ def test_a_joint_batch_sends_each_part_through_its_branch(mixture: Classifier) -
 @pytest.mark.parametrize(("used", "other"), [("clean", ".adversarial."), ("adversarial", ".clean.")])
 def test_training_in_one_branch_moves_no_statistics_of_the_other(mixture: Classifier, used: str, other: str) -> None:
     mixture.train()
-    with unchanged(mixture, other), domain(mixture, used):  # type: ignore[arg-type]
+    with unchanged(mixture, other), branch(mixture, used):  # type: ignore[arg-type]
         mixture(IMAGES)
 
 
 def test_the_domain_before_the_block_comes_back_after_an_error(mixture: Classifier) -> None:
-    with pytest.raises(ZeroDivisionError), domain(mixture, "adversarial"):
+    with pytest.raises(ZeroDivisionError), branch(mixture, "adversarial"):
         raise ZeroDivisionError
-    assert mixture.selector.domain == Mixture(0.25)
+    assert mixture.selector.branch == Mixture(0.25)
 
 
 def test_the_domain_comes_back_when_the_network_fails_inside_a_mixture(mixture: Classifier) -> None:
     with pytest.raises(RuntimeError):
         mixture(torch.rand(2, 3, 16, 16))
-    assert mixture.selector.domain == Mixture(0.25)
+    assert mixture.selector.branch == Mixture(0.25)
 
 
 def test_a_copy_of_a_model_has_a_domain_of_its_own(mixture: Classifier) -> None:
     twin = copy.deepcopy(mixture)
-    with domain(twin, "adversarial"):
-        assert mixture.selector.domain == Mixture(0.25)
+    with branch(twin, "adversarial"):
+        assert mixture.selector.branch == Mixture(0.25)
 
 
 def test_wrapped_models_are_looked_through(mixture: Classifier) -> None:
     wrapped = nn.Sequential(mixture)
-    with torch.no_grad(), domain(wrapped, "adversarial"):
+    with torch.no_grad(), branch(wrapped, "adversarial"):
         assert torch.equal(wrapped(IMAGES), logits(mixture, "adversarial"))
     assert has_mixture(wrapped)
 
 
 @pytest.mark.parametrize("value", ["neither", -0.1, 1.5, float("nan"), None])
 def test_a_domain_that_is_none_is_refused(mixture: Classifier, value: object) -> None:
-    with pytest.raises(ValueError, match="domain"), domain(mixture, value):  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="branch"), branch(mixture, value):  # type: ignore[arg-type]
         pass
 
 
 def test_a_model_without_mixture_is_left_alone() -> None:
     plain = create_model("resnet8", num_classes=4, image_size=16, channels=1).eval()
     assert not has_mixture(plain)
-    with torch.no_grad(), domain(plain, "adversarial"):
+    with torch.no_grad(), branch(plain, "adversarial"):
         inside = plain(IMAGES)
     with torch.no_grad():
         assert torch.equal(inside, plain(IMAGES))
@@ -100,16 +100,16 @@ def test_a_model_without_mixture_is_left_alone() -> None:
 
 def test_a_single_kind_of_images_is_a_joint_batch_too(mixture: Classifier) -> None:
     mixture.train()
-    with unchanged(mixture, ".clean."), domain(mixture, Joint(0)):
+    with unchanged(mixture, ".clean."), branch(mixture, Joint(0)):
         mixture(IMAGES)
-    with unchanged(mixture, ".adversarial."), domain(mixture, Joint(len(IMAGES))):
+    with unchanged(mixture, ".adversarial."), branch(mixture, Joint(len(IMAGES))):
         mixture(IMAGES)
 
 
 @pytest.mark.parametrize("value", ["clean", "adversarial", 0.3, Mixture(0.3, "all"), Mixture(0.3, "random")])
-def test_an_attack_moves_no_statistics_and_no_weights(mixture: Classifier, value: Domain) -> None:
+def test_an_attack_moves_no_statistics_and_no_weights(mixture: Classifier, value: Branch) -> None:
     attack = create_attack("pgd", norm="linf", eps=8 / 255, steps=2)
     mixture.train()
-    with unchanged(mixture, ""), domain(mixture, value):
+    with unchanged(mixture, ""), branch(mixture, value):
         attack(mixture, IMAGES, torch.arange(6) % 4)
     assert all(module.training for module in mixture.modules())

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from nofrost.models import (
+    Branch,
     Classifier,
-    Domain,
     Mixture,
     MixtureBatchNorm,
+    branch,
     create_model,
-    domain,
     load_model,
     save_checkpoint,
 )
@@ -34,8 +34,8 @@ def model(mixture: Classifier) -> Classifier:
     return mixture.double()
 
 
-def logits(model: Classifier, value: Domain) -> Tensor:
-    with torch.no_grad(), domain(model, value):
+def logits(model: Classifier, value: Branch) -> Tensor:
+    with torch.no_grad(), branch(model, value):
         return model(IMAGES)  # type: ignore[no-any-return]
 
 
@@ -99,7 +99,7 @@ def test_the_three_inferences_answer_differently(model: Classifier) -> None:
 @pytest.mark.parametrize(("weight", "branch"), [(0, "clean"), (1.0, "adversarial")])
 @pytest.mark.parametrize("value", INFERENCES)
 def test_a_weight_at_an_end_is_one_branch_exactly(
-    model: Classifier, value: Mixture, weight: float, branch: Domain
+    model: Classifier, value: Mixture, weight: float, branch: Branch
 ) -> None:
     assert torch.equal(logits(model, dataclasses.replace(value, weight=weight)), logits(model, branch))
 
@@ -109,7 +109,7 @@ def test_a_layer_mixes_linearly_in_the_weight(model: Classifier) -> None:
     features = torch.randn(3, 16, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     outputs = {}
     for weight in (0.0, 0.3, 1.0):
-        with torch.no_grad(), domain(model, Mixture(weight, "all")):
+        with torch.no_grad(), branch(model, Mixture(weight, "all")):
             outputs[weight] = layer(features)
     torch.testing.assert_close(outputs[0.3], 0.7 * outputs[0.0] + 0.3 * outputs[1.0], rtol=1e-12, atol=1e-12)
 
@@ -118,7 +118,7 @@ def test_a_layer_mixes_linearly_in_the_weight(model: Classifier) -> None:
 def test_the_gradient_of_a_mixture_is_that_of_what_it_answers(model: Classifier, value: Mixture) -> None:
     direction = torch.randn(IMAGES.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     images = IMAGES.clone().requires_grad_()
-    with domain(model, value):
+    with branch(model, value):
         (gradient,) = torch.autograd.grad(model(images).square().sum(), images)
         with torch.no_grad():
             ahead, behind = (model(IMAGES + step * direction).square().sum() for step in (1e-7, -1e-7))
@@ -139,17 +139,17 @@ def test_a_loaded_model_answers_as_the_saved_one_and_a_number_means_its_own_infe
         mixture_inference=inference,  # type: ignore[arg-type]
         mixture_share=share,
     )
-    with torch.no_grad(), domain(saved, "adversarial"):
+    with torch.no_grad(), branch(saved, "adversarial"):
         saved(IMAGES.float())  # the branches part
     save_checkpoint(tmp_path / "best.safetensors", saved, {})
     loaded = load_model(tmp_path)
     value = Mixture(0.3, inference, share)  # type: ignore[arg-type]
-    assert loaded.selector.domain == value
+    assert loaded.selector.branch == value
     assert loaded.selector.averaging == saved.selector.averaging
     with torch.no_grad():
         assert torch.equal(loaded(IMAGES.float()), saved.eval()(IMAGES.float()))
-    with domain(loaded, 0.8):
-        assert loaded.selector.domain == dataclasses.replace(value, weight=0.8)
+    with branch(loaded, 0.8):
+        assert loaded.selector.branch == dataclasses.replace(value, weight=0.8)
 
 
 def test_a_checkpoint_from_before_there_were_inferences_mixes_the_logits(tmp_path: Path, mixture: Classifier) -> None:
@@ -158,7 +158,7 @@ def test_a_checkpoint_from_before_there_were_inferences_mixes_the_logits(tmp_pat
     for name in ("affine", "normaliser_eps", "groups", "mixture_inference", "mixture_share"):
         del beside["signature"][name]
     (tmp_path / "best.json").write_text(json.dumps(beside))
-    assert load_model(tmp_path).selector.domain == Mixture(0.25, "logits")
+    assert load_model(tmp_path).selector.branch == Mixture(0.25, "logits")
 
 
 def test_the_layers_that_average_are_drawn_once_for_all_time() -> None:
@@ -183,8 +183,8 @@ def test_a_mixture_out_of_its_range_is_refused(settings: dict[str, object], word
 
 
 @pytest.mark.parametrize("value", [0.3, Mixture(0.3, "random")])
-def test_two_passes_are_made_by_the_classifier_alone(model: Classifier, value: Domain) -> None:
-    with pytest.raises(RuntimeError, match="call the model"), domain(model, value):
+def test_two_passes_are_made_by_the_classifier_alone(model: Classifier, value: Branch) -> None:
+    with pytest.raises(RuntimeError, match="call the model"), branch(model, value):
         model.network(IMAGES)
 
 

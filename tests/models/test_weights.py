@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nofrost.errors import UserError
-from nofrost.models import Classifier, MixtureBatchNorm, create_model, domain, load_pretrained, save_checkpoint
+from nofrost.models import Classifier, MixtureBatchNorm, branch, create_model, load_pretrained, save_checkpoint
 
 IMAGES = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -86,8 +86,8 @@ def test_plain_batch_norms_go_into_both_branches_of_a_mixture(arch: str, tmp_pat
     plain.train()(IMAGES)
     load_pretrained(mixture, plain_file(plain.eval(), tmp_path / "plain.safetensors"))
     assert sum(isinstance(module, MixtureBatchNorm) for module in mixture.modules()) > 1
-    for branch in ("clean", "adversarial"):
-        with domain(mixture, branch):  # type: ignore[arg-type]
+    for name in ("clean", "adversarial"):
+        with branch(mixture, name):  # type: ignore[arg-type]
             assert torch.allclose(answers(mixture), answers(plain), atol=1e-6)
 
 

@@ -56,7 +56,7 @@ def store() -> str:
 
 
 def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_repro(project: Path, store: str) -> None:
-    """What `dvc push` has on the host and what a container published is one and the same object."""
+    """What `dvc push` has on the host and what a container pushed is one and the same object."""
     finished = json.loads(in_containers(project, store, "--json", "--shards", "2").stdout)
     page = Path(finished["report"]).read_text(encoding="utf-8")
     assert all(recipe in page for recipe in ("st", "sat", "mbnat", "nofrost"))
@@ -65,7 +65,7 @@ def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_rep
     call("dvc", "repro", "--quiet", "prepare", "augment", cwd=project)
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     of_host = {stage: lock[stage]["outs"][0]["md5"] for stage in ("prepare", "augment")}
-    call("nofrost", "lock", "promote", finished["run"], "--yes", cwd=project)
+    call("nofrost", "promote", finished["run"], "--yes", cwd=project)
     promoted = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert {stage: promoted[stage]["outs"][0]["md5"] for stage in of_host} == of_host
     call("dvc", "pull", "--quiet", "runs/nofrost/seed-0/train", cwd=project)

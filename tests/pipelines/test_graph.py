@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "nofrost.yaml"
-NOTES = {"plan", "plan-runs", "plan-shards", "lock", "finish"}  # tasks of the pipeline that are no stage
+NOTES = {"plan", "plan-runs", "plan-shards", "write-candidate", "finish"}  # tasks of the pipeline that are no stage
 ATTRIBUTES_OF_KFP = {"name", "full_name", "task_name", "pattern"}  # as keys of loop items they give something else
 Task = tuple[str, ...]  # the way to a task from the root, dag by dag
 
@@ -204,14 +204,14 @@ def test_what_is_cached_by_is_content_configuration_and_image(compiled: Path) ->
         named = spec["inputs"]["parameters"]
         assert any(name.endswith("image") for name in named), task
         cached = bool(spec.get("cachingOptions", {}).get("enableCache"))
-        assert cached == (graph.stage(task) not in {"lock", "finish"}), task
+        assert cached == (graph.stage(task) not in {"write-candidate", "finish"}), task
         assert "cacheKey" not in spec.get("cachingOptions", {}), "one key for all turns of a loop"
 
 
 def test_the_run_id_reaches_no_cached_task(compiled: Path) -> None:
     graph = Graph(compiled)
     told = {graph.stage(task) for task in graph.tasks() if "job_uuid" in str(graph.spec_of(task))}
-    assert told == {"lock", "finish"}
+    assert told == {"write-candidate", "finish"}
 
 
 def test_the_cache_can_be_turned_off(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,35 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from nofrost.config import Study, load_study
+from nofrost.config import Study, Threat, load_study
 from nofrost.data import Manifest, checksum, write_manifest, write_split
 from nofrost.data.augmentation_set import AugmentationManifest, write_augmentation_manifest
-from nofrost.statistics import Proportion
+from nofrost.files import read_json, write_json
+from nofrost.results import (
+    AdversarialMetrics,
+    Alarm,
+    AttackUse,
+    BudgetCurve,
+    BudgetPoint,
+    CorruptionAccuracy,
+    Epoch,
+    EvaluationRecord,
+    OodMetrics,
+    Overfitting,
+    ParameterGroup,
+    PhaseMetrics,
+    Proportion,
+    Protocol,
+    Selection,
+    SeverityPoint,
+    StepRecord,
+    StepsCurve,
+    StepsPoint,
+    Timing,
+    TrainMetrics,
+    TrainRecord,
+    write_result,
+)
 
 CLASSES = ("<zero> & co", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLEAN_ACCURACY = {"st": 0.985, "sat": 0.96, "mbnat": 0.972, "nofrost": 0.953}
@@ -24,18 +48,9 @@ STRENGTH = {"fgsm": 0.12, "pgd-20": 0.02, "apgd-ce-100": 0.0}
 EPS = 32 / 255
 
 
-def share(correct: int, total: int) -> dict[str, Any]:
-    return Proportion(int(correct), int(total)).as_json()
-
-
 def mean(accuracies: list[float]) -> dict[str, float]:
     value = float(np.mean(accuracies))
     return {"mean_accuracy": value, "mean_low": value - 0.031, "mean_high": value + 0.029}
-
-
-def dump(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 @functools.cache
@@ -96,62 +111,71 @@ def _train(folder: Path, study: Study, recipe: str, seed: int, rng: np.random.Ge
     epochs = study.recipes[recipe].schedule.epochs
     clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
     adversarial = recipe != "st"
-    selection = {
-        "clean": share(round(clean * 144), 144),
-        "attacked": share(round(robust * 144), 144) if adversarial else None,
-        "score": 0.8,
-    }
-    metrics = {
-        "recipe": recipe,
-        "seed": seed,
-        "parameters": 78_042,
-        "epochs": epochs,
-        "best_epoch": max(1, epochs - 1),
-        "selection": selection,
-        "training_images": 1293,
-        "overfitting": {"catastrophic": None, "robust": None},
-        "stopped_early": None,
-    }
-    dump(folder / "curves.json", _curves(epochs, clean, robust if adversarial else None, rng))
-    dump(folder / "metrics.json", metrics)
-    dump(folder / "timing.json", {"seconds": 83.7, "images_per_second": 1234.5, "device": "cpu (2 threads)"})
+    metrics = TrainMetrics(
+        recipe=recipe,
+        seed=seed,
+        parameters=78_042,
+        trained_parameters=78_042,
+        phases={"train": PhaseMetrics(epochs=epochs, trained_parameters=78_042)},
+        epochs=epochs,
+        best_epoch=max(1, epochs - 1),
+        selection=Selection(
+            clean=Proportion.of(round(clean * 144), 144),
+            attacked=Proportion.of(round(robust * 144), 144) if adversarial else None,
+            score=0.8,
+        ),
+        training_images=1293,
+        overfitting=Overfitting(catastrophic=None, robust=None),
+        stopped_early=None,
+    )
+    write_result(folder / "metrics.json", metrics)
+    write_result(folder / "curves.json", _curves(epochs, clean, robust if adversarial else None, rng))
+    timing = Timing(seconds=83.7, images_per_second=1234.5, device="cpu (2 threads)")
+    write_result(folder / "timing.json", timing)
+    record = TrainRecord(**_record("train"), device="cpu", steps={"train": _step(adversarial)})
+    write_result(folder / "record.json", record)
+
+
+def _record(stage: str) -> dict[str, Any]:
     libraries = {"torch": "2.13.0", "torchvision": "0.28.0", "numpy": "2.4.6"}
-    record = {"stage": "train", "nofrost": "0.1.0", "config": {}, "inputs": {}, "seeds": {}, "libraries": libraries}
-    dump(folder / "record.json", {**record, "steps": {"train": _step(adversarial)}})
+    return {"stage": stage, "nofrost": "0.1.0", "config": {}, "inputs": {}, "seeds": {}, "libraries": libraries}
 
 
-def _curves(epochs: int, clean: float, robust: float | None, rng: np.random.Generator) -> list[dict[str, Any]]:
+def _curves(epochs: int, clean: float, robust: float | None, rng: np.random.Generator) -> list[Epoch]:
     grow = 1 - np.exp(-np.arange(1, epochs + 1) / 2.5)
     noise = rng.normal(0, 0.01, epochs)
     return [
-        {
-            "epoch": epoch + 1,
-            "phase": "train",
-            "loss": 2.2 * float(np.exp(-epoch / 4)) + (0.02 if robust is None else 0.4),
-            "lr": 0.1,
-            "eps": EPS,
-            "train_clean": clean * float(grow[epoch]),
-            "train_adversarial": None if robust is None else robust * float(grow[epoch]) + 0.01 * epoch,
-            "selection_clean": float(np.clip(clean * grow[epoch] + noise[epoch], 0, 1)),
-            "selection_attacked": None if robust is None else float(np.clip(robust * grow[epoch] + noise[epoch], 0, 1)),
-        }
+        Epoch(
+            epoch=epoch + 1,
+            phase="train",
+            loss=2.2 * float(np.exp(-epoch / 4)) + (0.02 if robust is None else 0.4),
+            lr=0.1,
+            eps=EPS,
+            train_clean=clean * float(grow[epoch]),
+            train_augmented=None,
+            train_adversarial=None if robust is None else robust * float(grow[epoch]) + 0.01 * epoch,
+            selection_clean=float(np.clip(clean * grow[epoch] + noise[epoch], 0, 1)),
+            selection_attacked=None if robust is None else float(np.clip(robust * grow[epoch] + noise[epoch], 0, 1)),
+        )
         for epoch in range(epochs)
     ]
 
 
-def _step(adversarial: bool) -> dict[str, Any]:
-    return {
-        "images": {"clean": 64, "adversarial": 64} if adversarial else {"clean": 64},
-        "attack": {"name": "pgd", "steps": 7} if adversarial else None,
-        "forward_train": 2 if adversarial else 1,
-        "forward_eval": 7 if adversarial else 0,
-        "backward": 8 if adversarial else 1,
-        "batch_norm_updates": {"clean": 1, "adversarial": 1} if adversarial else {"bn": 1},
-        "updates": 1,
-        "trained_parameters": 78_042,
-        "world_size": 1,
-        "images_per_rank": 64,
-    }
+def _step(adversarial: bool) -> StepRecord:
+    return StepRecord(
+        images={"clean": 64, "adversarial": 64} if adversarial else {"clean": 64},
+        image_size=(16, 16),
+        attack={"name": "pgd", "steps": 7} if adversarial else None,
+        forward_train=2 if adversarial else 1,
+        forward_eval=7 if adversarial else 0,
+        backward=8 if adversarial else 1,
+        batch_norm_updates={"clean": 1, "adversarial": 1} if adversarial else {"bn": 1},
+        updates=1,
+        trained_parameters=78_042,
+        optimiser={"weights": ParameterGroup(parameters=78_042, weight_decay=5e-4, lr_scale=1.0)},
+        world_size=1,
+        images_per_rank=64,
+    )
 
 
 def _flags(study: Study, recipe: str, seed: int, samples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -172,79 +196,44 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
     clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
     branches = {}
     if study.recipes[recipe].model.normaliser == "mbn":
+        by_branch = {"clean": (0.98, 0.2), "adversarial": (0.9, 0.6)}
         branches = {
-            "clean": {"clean": share(round(0.98 * samples), samples), "pgd-20": share(round(0.2 * samples), samples)},
-            "adversarial": {
-                "clean": share(round(0.9 * samples), samples),
-                "pgd-20": share(round(0.6 * samples), samples),
-            },
+            branch: {
+                name: Proportion.of(round(accuracy * samples), samples)
+                for name, accuracy in zip(("clean", "pgd-20"), accuracies, strict=True)
+            }
+            for branch, accuracies in by_branch.items()
         }
-    steps = [
-        {"steps": n, **share(round((robust + (clean - robust) * np.exp(-n / 6)) * samples), samples)}
-        for n in (1, 2, 5, 10, 20, 50, 100)
-    ]
-    budget = [
-        {
-            "eps": eps,
-            "multiple": multiple,
-            "value": value,
-            **share(
-                round(clean * np.exp(-((value / EPS) ** 1.5) * np.log(clean / max(robust, 0.01))) * samples), samples
-            ),
-        }
-        for eps, multiple, value in (
-            ("8/255", "1/4", 8 / 255),
-            ("16/255", "1/2", 16 / 255),
-            ("32/255", "1", 32 / 255),
-            ("48/255", "3/2", 48 / 255),
-            ("64/255", "2", 64 / 255),
-            ("1", "255/32", 1.0),
-        )
-    ]
     masked = recipe == "mbnat"
-    alarms = [
-        {"name": "iterative at least as strong as single-step", "status": "pass", "reason": "PGD-20 is below FGSM."},
-        {"name": "whole pixel range", "status": "pass", "reason": "Accuracy falls to 0.0 % in a ball of size 1."},
-        {
-            "name": "steps converged",
-            "status": "fail" if masked else "pass",
-            "reason": "Accuracy still falls by 3.1 points from 50 to 100 steps."
-            if masked
-            else "It is flat from 50 to 100 steps.",
+    metrics = AdversarialMetrics(
+        kind="adversarial",
+        title=suite.title,
+        protocol=suite.protocol,
+        samples=samples,
+        seed=suite.seed,
+        threat=suite.threat,
+        subset=False,
+        cascade=suite.cascade,
+        attacks={
+            name: AttackUse(name=name, cumulative=suite.cascade and place > 0)
+            for place, name in enumerate(suite.attacks)
         },
-        {
-            "name": "attack agreement",
-            "status": "warn" if recipe == "st" else "pass",
-            "reason": "APGD-CE finds 2.2 points more than PGD at like steps.",
-        },
-    ]
-    metrics = {
-        "kind": "adversarial",
-        "title": suite.title,
-        "protocol": suite.protocol,
-        "samples": samples,
-        "seed": suite.seed,
-        "threat": {"norm": suite.threat.norm, "eps": str(suite.threat.eps)},
-        "attacks": {
-            name: {"name": name, "cumulative": suite.cascade and place > 0} for place, name in enumerate(suite.attacks)
-        },
-        "accuracy": {name: share(flag.sum(), samples) for name, flag in flags.items()},
-        "not_converged": ["apgd-ce-100", "worst-case"] if masked and "apgd-ce-100" in suite.attacks else [],
-        "branches": branches,
-        "steps_curve": {
-            "attack": "apgd-ce",
-            "points": steps,
-            "converged": not masked,
-            "slope_reason": "falls by 3.1 points from 50 to 100 steps"
-            if masked
-            else "falls by 0.0 points from 50 to 100 steps",
-        },
-        "budget_curve": {"attack": "pgd-20", "points": budget},
-        "alarms": alarms,
-        "indices_sha256": f"{samples:064d}",
-    }
-    dump(folder / "metrics.json", metrics)
-    dump(folder / "record.json", {"stage": "evaluate-adversarial", "protocol": _protocol(suite.title, samples)})
+        accuracy={name: Proportion.of_flags(flag) for name, flag in flags.items()},
+        not_converged=("apgd-ce-100", "worst-case") if masked and "apgd-ce-100" in suite.attacks else (),
+        branches=branches,
+        steps_curve=_steps_curve(clean, robust, samples, masked),
+        budget_curve=_budget_curve(clean, robust, samples),
+        alarms=_alarms(recipe, masked),
+        properties={},
+        weight_norms=None,
+        batch_norm=(),
+        indices_sha256=f"{samples:064d}",
+    )
+    write_result(folder / "metrics.json", metrics)
+    record = EvaluationRecord(
+        **_record("evaluate-adversarial"), split="test", protocol=_protocol(suite.title, suite.threat, samples)
+    )
+    write_result(folder / "record.json", record)
     images, labels = digits()
     predictions = np.where(flags["clean"], labels[:samples], (labels[:samples] + 1) % 10)
     arrays = {f"correct/{name}": flag for name, flag in flags.items()}
@@ -264,23 +253,69 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
     )
 
 
-def _protocol(title: str, samples: int) -> dict[str, Any]:
-    return {
-        "suite": title,
-        "suite_sha256": "5" * 64,
-        "samples": samples,
-        "indices_sha256": f"{samples:064d}",
-        "data_sha256": "d" * 64,
-        "seeds": {"suite": 0},
-        "batch_size": 256,
-        "dtype": "float32",
-        "tf32": False,
-        "autocast": False,
-        "deterministic": True,
-        "device": "cpu",
-        "devices": ["A processor"],
-        "versions": {"nofrost": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
-    }
+def _steps_curve(clean: float, robust: float, samples: int, masked: bool) -> StepsCurve:
+    points = tuple(
+        StepsPoint.of(round((robust + (clean - robust) * np.exp(-n / 6)) * samples), samples, steps=n)
+        for n in (1, 2, 5, 10, 20, 50, 100)
+    )
+    reason = f"falls by {'3.1' if masked else '0.0'} points from 50 to 100 steps"
+    return StepsCurve(attack="apgd-ce", points=points, converged=not masked, slope_reason=reason)
+
+
+def _budget_curve(clean: float, robust: float, samples: int) -> BudgetCurve:
+    budgets = (
+        ("8/255", "1/4", 8 / 255),
+        ("16/255", "1/2", 16 / 255),
+        ("32/255", "1", 32 / 255),
+        ("48/255", "3/2", 48 / 255),
+        ("64/255", "2", 64 / 255),
+        ("1", "255/32", 1.0),
+    )
+
+    def remaining(value: float) -> int:
+        return round(clean * np.exp(-((value / EPS) ** 1.5) * np.log(clean / max(robust, 0.01))) * samples)
+
+    points = tuple(
+        BudgetPoint.of(
+            remaining(value), samples, eps=eps, multiple=multiple, value=value, norm="linf", unbounded=value == 1
+        )
+        for eps, multiple, value in budgets
+    )
+    return BudgetCurve(attack="pgd-20", points=points)
+
+
+def _alarms(recipe: str, masked: bool) -> tuple[Alarm, ...]:
+    falls = "Accuracy still falls by 3.1 points from 50 to 100 steps." if masked else "It is flat from 50 to 100 steps."
+    return (
+        Alarm(name="iterative at least as strong as single-step", status="pass", reason="PGD-20 is below FGSM."),
+        Alarm(name="whole pixel range", status="pass", reason="Accuracy falls to 0.0 % in a ball of size 1."),
+        Alarm(name="steps converged", status="fail" if masked else "pass", reason=falls),
+        Alarm(
+            name="attack agreement",
+            status="warn" if recipe == "st" else "pass",
+            reason="APGD-CE finds 2.2 points more than PGD at like steps.",
+        ),
+    )
+
+
+def _protocol(title: str, threat: Threat, samples: int) -> Protocol:
+    return Protocol(
+        suite=title,
+        suite_sha256="5" * 64,
+        threat=threat,
+        samples=samples,
+        indices_sha256=f"{samples:064d}",
+        data_sha256="d" * 64,
+        seeds={"suite": 0},
+        batch_size=256,
+        dtype="float32",
+        tf32=False,
+        autocast=False,
+        deterministic=True,
+        device="cpu",
+        devices=("A processor",),
+        versions={"nofrost": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+    )
 
 
 def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
@@ -288,22 +323,23 @@ def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
     clean = CLEAN_ACCURACY.get(recipe, 0.9)
     corruptions = {}
     for index, name in enumerate(suite.corruptions):
-        severities = [
-            {"severity": severity, **share(round(clean * (1 - 0.02 * (index + 1) * severity) * samples), samples)}
+        severities = tuple(
+            SeverityPoint.of(round(clean * (1 - 0.02 * (index + 1) * severity) * samples), samples, severity=severity)
             for severity in suite.severities
-        ]
-        corruptions[name] = {"severities": severities, **mean([point["accuracy"] for point in severities])}
-    metrics = {
-        "kind": "ood",
-        "title": suite.title,
-        "samples": samples,
-        "seed": suite.seed,
-        "clean": share(round(clean * samples), samples),
-        "corruptions": corruptions,
-        **mean([found["mean_accuracy"] for found in corruptions.values()]),
-        "indices_sha256": f"{samples:064d}",
-    }
-    dump(folder / "metrics.json", metrics)
+        )
+        corruptions[name] = CorruptionAccuracy(severities=severities, **mean([point.accuracy for point in severities]))
+    metrics = OodMetrics(
+        kind="ood",
+        title=suite.title,
+        samples=samples,
+        seed=suite.seed,
+        clean=Proportion.of(round(clean * samples), samples),
+        corruptions=corruptions,
+        **mean([corruption.mean_accuracy for corruption in corruptions.values()]),
+        averaging="unweighted mean over all corruptions and severities",
+        indices_sha256=f"{samples:064d}",
+    )
+    write_result(folder / "metrics.json", metrics)
     images, labels = digits()
     image = images[0].astype(np.float32) / 255
     noisy = np.clip(image + np.random.default_rng(0).normal(0, 0.2, (len(suite.corruptions), *image.shape)), 0, 1)
@@ -343,7 +379,7 @@ class Tree:
     def change(self, path: str, change: Callable[[Any], Any]) -> None:
         """Replace what the JSON file at `path` (below runs/) holds."""
         file = self.runs / path
-        dump(file, change(json.loads(file.read_text(encoding="utf-8"))))
+        write_json(file, change(read_json(file)))
 
 
 def study(*overrides: str) -> Study:

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from nofrost.report.collect import collect
 from nofrost.report.compare import best_recipe, compare, estimate, holm
-from nofrost.report.measured import Share
-from nofrost.statistics import Proportion, paired_comparison
+from nofrost.results import Proportion
+from nofrost.statistics import paired_comparison
 
 
-def share(correct: int, total: int = 200) -> Share:
-    return Share.model_validate(Proportion(correct, total).as_json())
+def share(correct: int, total: int = 200) -> Proportion:
+    return Proportion.of(correct, total)
 
 
 def test_one_seed_has_the_wilson_interval() -> None:
     found = estimate([share(150)])
-    assert (found.value, found.low, found.high) == (0.75, *Proportion(150, 200).interval)
+    assert (found.value, found.low, found.high) == (0.75, *Proportion.of(150, 200).interval)
     assert found.deviation is None
     assert found.counts == "150 of 200 images"
 

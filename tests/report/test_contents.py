@@ -209,12 +209,6 @@ def test_the_protocol_of_the_evaluations_is_told_once_where_all_agree(make_tree:
     assert rows["images"] == ["360 (indices 000000000000)"]
 
 
-def test_an_evaluation_of_an_earlier_version_has_no_protocol_to_show(make_tree: Any) -> None:
-    tree = make_tree("runs.recipe=[st]", "suites.ood.corruptions=[contrast]")
-    tree.change("st/seed-0/evaluate-adversarial/record.json", lambda record: {"stage": record["stage"]})
-    assert "TF32" not in page(tree.report(augmentation=False)).text
-
-
 def test_branches_of_mixture_batch_norm_stand_beside_the_deployed_mixture(whole: Any) -> None:
     tree, folder = whole
     found = page(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from nofrost.errors import UserError
+from nofrost.report.collect import collect
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,31 @@ def test_an_earlier_report_stays_when_the_new_one_fails(tree: Any) -> None:
     assert not (tree.root / "report.partial").exists()
 
 
-def test_losses_that_were_lost_leave_gaps(tree: Any) -> None:
-    tree.change("st/seed-0/train/curves.json", lambda curves: [{**epoch, "loss": None} for epoch in curves])
-    folder = tree.report()
-    rows = (folder / "plots" / "curves.csv").read_text(encoding="utf-8").splitlines()
-    assert rows[1].startswith("st,0,st/seed-0,1,,")
+def test_accuracies_that_were_not_measured_leave_gaps_in_the_curves(tree: Any) -> None:
+    file = "st/seed-0/train/curves.json"
+    tree.change(file, lambda curves: [{**epoch, "train_clean": None} for epoch in curves])
+    with (tree.report() / "plots" / "curves.csv").open(encoding="utf-8", newline="") as rows:
+        assert next(csv.DictReader(rows))["train_clean"] == ""
+
+
+FILES = [
+    f"{stage}/{name}.json"
+    for stage, names in {
+        "train": ("metrics", "curves", "timing", "record"),
+        "evaluate-adversarial": ("metrics", "record"),
+        "evaluate-ood": ("metrics",),
+    }.items()
+    for name in names
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_renamed_key_of_a_result_is_an_error_that_names_file_and_key(tree: Any, file: str) -> None:
+    path = tree.runs / "st" / "seed-0" / file
+    content = json.loads(path.read_text(encoding="utf-8"))
+    values = content[0] if isinstance(content, list) else content
+    for key in list(values):
+        renamed = {("renamed" if name == key else name): value for name, value in values.items()}
+        path.write_text(json.dumps([renamed] if isinstance(content, list) else renamed), encoding="utf-8")
+        with pytest.raises(UserError, match=rf"{file}: (.*unknown key 'renamed'|key {key} is missing)"):
+            collect(tree.dataset, tree.augmentation, tree.runs, tree.study)

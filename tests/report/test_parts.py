@@ -19,7 +19,7 @@ from nofrost.report.figures.lines import Line
 from nofrost.report.figures.style import series
 from nofrost.report.images import LARGEST_SIDE, data_uri, magnification, magnified
 from nofrost.report.markdown import escape
-from nofrost.report.measured_training import Epoch
+from nofrost.results import Epoch
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,9 @@ def test_curves_of_any_range_are_drawn(points: tuple[tuple[float, float], ...]) 
         assert "nan" not in svg
 
 
-def test_trainings_without_any_number_are_drawn() -> None:
-    (svg,) = figures.training_panels([(0, 1, [Epoch(epoch=1)])])
+def test_trainings_without_any_accuracy_are_drawn() -> None:
+    unmeasured = dict.fromkeys(key for key in Epoch.model_fields if key.startswith(("train_", "selection_")))
+    (svg,) = figures.training_panels([(0, 1, [Epoch(epoch=1, phase="train", loss=2.0, lr=0.1, eps=0.0, **unmeasured)])])
     assert svg.startswith("<svg")
 
 

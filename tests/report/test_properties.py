@@ -49,9 +49,9 @@ def add_properties(folder: Path, change: Callable[..., None], recipe: str, infin
         mean = float(finite.mean())
         spread = {"deviation": float(finite.std(ddof=1)), "low": mean - 0.1, "high": mean + 0.1}
         counts = {"total": IMAGES, "infinite": IMAGES - len(finite)}
-        summaries[name] = {**counts, "mean": mean, **spread, "options": OPTIONS[name]}
+        summaries[name] = {**counts, "mean": mean, **spread, "quantiles": {"0.5": mean}, "options": OPTIONS[name]}
     norms = {
-        "layers": [{"layer": "network.conv1", "frobenius": 9.0, "spectral": 4.5}],
+        "layers": [{"layer": "network.conv1", "shape": [8, 1, 3, 3], "frobenius": 9.0, "spectral": 4.5}],
         "log10_spectral_product": 0.65,
         "log10_frobenius_product": None,
     }

@@ -1,4 +1,4 @@
-"""The training section: both curves, phases, what overfitted, what a step did; trainings of earlier versions too."""
+"""The training section: both curves, phases, what overfitted, what a step did."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from nofrost.report import figures
-from nofrost.report.measured_training import Epoch
-from nofrost.statistics import Proportion
+from nofrost.results import Epoch, Proportion
 
 CATASTROPHIC = {"epoch": 4, "before": 0.512, "after": 0.021, "train_before": 0.55, "train_after": 0.93}
 ROBUST = {
     "epoch": 5,
-    "best": Proportion(90, 144).as_json(),
-    "last": Proportion(50, 144).as_json(),
+    "best": Proportion.of(90, 144).as_json(),
+    "last": Proportion.of(50, 144).as_json(),
     "train_best": 0.61,
     "train_last": 0.88,
 }
@@ -50,7 +49,7 @@ def test_catastrophic_overfitting_is_told_with_its_numbers_and_what_was_kept(
 
 def test_robust_overfitting_is_told_with_its_intervals(make_tree: Callable[..., Any]) -> None:
     page = edited(make_tree, "metrics.json", overfitting={"catastrophic": None, "robust": ROBUST}, best_epoch=5)
-    (low, high), (last_low, last_high) = Proportion(90, 144).interval, Proportion(50, 144).interval
+    (low, high), (last_low, last_high) = Proportion.of(90, 144).interval, Proportion.of(50, 144).interval
     assert (
         "! **warn** no-robust-overfitting: attacked accuracy on 144 images of the selection split fell from 62.5 % "
         f"({100 * low:.1f}–{100 * high:.1f}) in epoch 5 to 34.7 % ({100 * last_low:.1f}–{100 * last_high:.1f}) at the "
@@ -86,36 +85,6 @@ def test_precision_and_averaging_stand_beside_a_step(make_tree: Callable[..., An
     assert "| sat (bfloat16; weights averaged, decay 0.99)" in page
 
 
-def test_trainings_of_earlier_versions_are_shown_as_far_as_they_measured(make_tree: Callable[..., Any]) -> None:
-    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
-    for recipe in ("st", "sat"):
-        without(tree.runs / recipe / "seed-0" / "train" / "metrics.json", "overfitting", "stopped_early")
-        without(tree.runs / recipe / "seed-0" / "train" / "record.json", "steps")
-        tree.change(
-            f"{recipe}/seed-0/train/curves.json",
-            lambda rows: [{key: value for key, value in row.items() if key != "phase"} for row in rows],
-        )
-    page = (tree.report() / "report.md").read_text(encoding="utf-8")
-    assert "Training curves of sat, seed 0" in page
-    assert "What a step did" not in page
-    assert "catastrophic" not in page
-
-
-def without(path: Path, *keys: str) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({key: value for key, value in content.items() if key not in keys}), encoding="utf-8")
-
-
-def test_a_clean_training_is_not_judged_and_old_and_new_trainings_stand_side_by_side(
-    make_tree: Callable[..., Any],
-) -> None:
-    tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
-    without(tree.runs / "st" / "seed-0" / "train" / "record.json", "steps")
-    page = (tree.report() / "report.md").read_text(encoding="utf-8")
-    section = page.split("## Training", 1)[1].split("\n## ", 1)[0]
-    assert [line for line in section.splitlines() if line.startswith("### ")] == ["### sat", "### What a step did"]
-
-
 def test_what_the_train_stage_writes_is_read_and_shown(digits: Path, make_tree: Callable[..., Any]) -> None:
     from nofrost import train
 
@@ -131,12 +100,10 @@ def test_what_the_train_stage_writes_is_read_and_shown(digits: Path, make_tree: 
 
 
 def test_the_end_of_a_phase_is_a_line_and_phases_are_named_in_words(make_tree: Callable[..., Any]) -> None:
-    def drawing(phases: tuple[str | None, ...]) -> str:
-        rows = [Epoch(epoch=number + 1, phase=phase, loss=1.0) for number, phase in enumerate(phases)]
-        return figures.training_panels([(0, 1, rows)])[0]
+    def drawing(phases: tuple[str, ...]) -> str:
+        return figures.training_panels([(0, 1, [epoch(number + 1, phase) for number, phase in enumerate(phases)])])[0]
 
     one, two = drawing(("a", "a", "a", "a")), drawing(("a", "a", "b", "b"))
-    assert drawing((None,) * 4) == one
     assert two.count("stroke-dasharray") == one.count("stroke-dasharray") + 2  # in both axes
     tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
     tree.change(
@@ -146,3 +113,8 @@ def test_the_end_of_a_phase_is_a_line_and_phases_are_named_in_words(make_tree: C
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
     assert "phases natural and batch norms" in page
     assert "Dashed vertical lines part the phases of a training." in page
+
+
+def epoch(number: int, phase: str) -> Epoch:
+    unmeasured = dict.fromkeys(key for key in Epoch.model_fields if key.startswith(("train_", "selection_")))
+    return Epoch(epoch=number, phase=phase, loss=1.0, lr=0.1, eps=0.0, **unmeasured)

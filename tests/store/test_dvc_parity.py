@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nofrost.store import Ref, materialise, open_store, publish, verify
+from nofrost.store import Ref, open_store, pull, push, verify
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def test_dvc_fetches_what_we_store(
     store = open_store(url)
     whole, single, nothing = folder, folder / "larger.bin", tmp_path / "nothing"
     nothing.mkdir()
-    refs = {"whole": publish(whole, store), "single": publish(single, store), "nothing": publish(nothing, store)}
+    refs = {"whole": push(whole, store), "single": push(single, store), "nothing": push(nothing, store)}
     fresh = workspace("fresh", url)
     for name, ref in refs.items():
         track(fresh, name, ref)
@@ -64,9 +64,9 @@ def test_we_fetch_what_dvc_stores_under_the_address_that_we_would_give_it(
     for name in names:
         about = tracked(theirs, name)
         ref = Ref(about["md5"], about["size"], about.get("nfiles"))
-        assert publish(theirs / name, open_store(str(tmp_path / "another"))) == ref
+        assert push(theirs / name, open_store(str(tmp_path / "another"))) == ref
         verify(ref, open_store(url))
-        materialise(ref, tmp_path / "fetched" / name, open_store(url))
+        pull(ref, tmp_path / "fetched" / name, open_store(url))
     assert contents(tmp_path / "fetched" / "data") == contents(folder)
     assert contents(tmp_path / "fetched" / "nothing") == {}
     assert (tmp_path / "fetched" / "single").read_bytes() == b"alone"
@@ -82,13 +82,13 @@ def test_what_dvc_has_pushed_is_not_sent_again(
     store = open_store(url)
     monkeypatch.setattr(store, "upload", lambda *_: pytest.fail("it is there"))
     monkeypatch.setattr(store, "put", lambda *_: pytest.fail("it is there"))
-    assert publish(folder, store).md5 == tracked(theirs, "data")["md5"]
+    assert push(folder, store).md5 == tracked(theirs, "data")["md5"]
 
 
 def test_dvc_in_a_git_repository_fetches_by_dvc_lock(
     url: str, folder: Path, dvc: Dvc, workspace: Workspace, contents: Contents
 ) -> None:
-    ref = publish(folder, open_store(url))
+    ref = push(folder, open_store(url))
     place = workspace("with-git", url)
     subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
     (place / ".dvc" / "config").write_text((place / ".dvc" / "config").read_text().replace("no_scm = True", ""))
@@ -107,7 +107,7 @@ def test_our_files_in_a_folder_are_as_dvcs(folder: Path, tmp_path: Path, dvc: Dv
     shutil.copytree(folder, theirs / "data")
     dvc("add", "--quiet", "data", cwd=theirs)
     dvc("push", "--quiet", cwd=theirs)
-    publish(folder, open_store(str(tmp_path / "our-store")))
+    push(folder, open_store(str(tmp_path / "our-store")))
 
     def listing(store: Path) -> dict[str, tuple[int, bytes]]:
         files = (path for path in store.rglob("*") if path.is_file())
@@ -132,4 +132,4 @@ def test_what_dvc_leaves_out_is_left_out_or_refused(tmp_path: Path, dvc: Dvc, wo
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(relpath)
     dvc("add", "--quiet", "data", cwd=theirs)
-    assert publish(theirs / "data", open_store(str(tmp_path / "store"))).md5 == tracked(theirs, "data")["md5"]
+    assert push(theirs / "data", open_store(str(tmp_path / "store"))).md5 == tracked(theirs, "data")["md5"]

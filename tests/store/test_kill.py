@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from nofrost.store import Ref, materialise, open_store, publish, verify
+from nofrost.store import Ref, open_store, pull, push, verify
 
 pytestmark = pytest.mark.slow
 
 Contents = Callable[[Path], dict[str, bytes]]
 FILES = 300
-PUBLISH = "from nofrost.store import *; from pathlib import Path; print(publish(Path({path!r}), open_store({url!r})))"
-MATERIALISE = (
+PUSH = "from nofrost.store import *; from pathlib import Path; print(push(Path({path!r}), open_store({url!r})))"
+PULL = (
     "from nofrost.store import *; from pathlib import Path; "
-    "materialise(Ref.parse({ref!r}), Path({path!r}), open_store({url!r}))"
+    "pull(Ref.parse({ref!r}), Path({path!r}), open_store({url!r}))"
 )
 
 
@@ -62,13 +62,13 @@ def files_below(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
-def test_a_killed_publisher_leaves_nothing_that_looks_whole_and_can_be_started_again(url: str, many: Path) -> None:
+def test_a_killed_push_leaves_nothing_that_looks_whole_and_can_be_started_again(url: str, many: Path) -> None:
     store = open_store(url)
-    process = start(PUBLISH.format(path=str(many), url=url))
+    process = start(PUSH.format(path=str(many), url=url))
     kill_when(process, lambda: len(store.names("files/")) > FILES // 10)
     names = store.names("files/md5/")
     assert not any(name.endswith(".dir") for name in names)
-    ref = publish(many, store)
+    ref = push(many, store)
     assert ref.nfiles == FILES
     verify(ref, store)
 
@@ -78,24 +78,24 @@ def test_a_killed_fetch_leaves_nothing_at_its_place_and_goes_on(
     url: str, many: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(url)
-    ref = publish(many, store)
+    ref = push(many, store)
     place = tmp_path / "place"
     arrived = tmp_path / "place.fetch.partial" / "content"
-    process = start(MATERIALISE.format(ref=str(ref), path=str(place), url=url))
+    process = start(PULL.format(ref=str(ref), path=str(place), url=url))
     kill_when(process, lambda: arrived.exists() and files_below(arrived) > FILES // 10)
     assert not place.exists()
     kept, read, asked = files_below(arrived), store.read, []
     monkeypatch.setattr(store, "read", lambda md5: (asked.append(md5), read(md5))[1])
-    materialise(ref, place, store)
+    pull(ref, place, store)
     assert len(asked) <= FILES + 1 - kept + 16
     assert contents(place) == contents(many)
     assert not list(tmp_path.glob("place.*"))
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
-def test_an_interrupted_publisher_ends_at_once(url: str, many: Path) -> None:
+def test_an_interrupted_push_ends_at_once(url: str, many: Path) -> None:
     store = open_store(url)
-    process = start(PUBLISH.format(path=str(many), url=url))
+    process = start(PUSH.format(path=str(many), url=url))
     end = time.monotonic() + 60
     while len(store.names("files/")) < FILES // 10 and time.monotonic() < end:
         time.sleep(0.002)
@@ -106,8 +106,8 @@ def test_an_interrupted_publisher_ends_at_once(url: str, many: Path) -> None:
     assert time.monotonic() - begin < 10
 
 
-def test_publishers_of_the_same_content_at_once_do_no_harm(url: str, many: Path) -> None:
-    processes = [start(PUBLISH.format(path=str(many), url=url)) for _ in range(3)]
+def test_pushes_of_the_same_content_at_once_do_no_harm(url: str, many: Path) -> None:
+    processes = [start(PUSH.format(path=str(many), url=url)) for _ in range(3)]
     said = [process.communicate()[0].strip() for process in processes]
     assert len(set(said)) == 1
     ref = Ref.parse(said[0])
@@ -118,9 +118,9 @@ def test_publishers_of_the_same_content_at_once_do_no_harm(url: str, many: Path)
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
 def test_fetches_to_the_same_place_at_once_do_no_harm(url: str, many: Path, tmp_path: Path, contents: Contents) -> None:
-    ref = publish(many, open_store(url))
+    ref = push(many, open_store(url))
     place = tmp_path / "place"
-    processes = [start(MATERIALISE.format(ref=str(ref), path=str(place), url=url)) for _ in range(3)]
+    processes = [start(PULL.format(ref=str(ref), path=str(place), url=url)) for _ in range(3)]
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert contents(place) == contents(many)

@@ -10,7 +10,7 @@ import pytest
 from nofrost import tasks
 from nofrost.errors import StoppedError, UserError
 from nofrost.store import open_store
-from nofrost.tasks.ending import as_a_process
+from nofrost.tasks.ending import exit_on_error
 
 
 def test_how_a_run_ended_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +28,7 @@ def test_how_a_run_ended_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_task_ends_its_process_as_the_command_line_does(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    @as_a_process
+    @exit_on_error
     def task() -> None:
         raise error
 
@@ -39,7 +39,7 @@ def test_a_task_ends_its_process_as_the_command_line_does(
 
 
 def test_a_bug_stays_a_traceback() -> None:
-    @as_a_process
+    @exit_on_error
     def task() -> None:
         raise KeyError("a bug")
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nofrost import tasks
-from nofrost.store import Output, materialise, open_store
+from nofrost.store import Output, open_store, pull
 from nofrost.tasks.launch import launch
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     assert not list(temporary.iterdir())
 
 
-def test_a_training_on_several_gpus_publishes_what_its_processes_made(
+def test_a_training_on_several_gpus_pushes_what_its_processes_made(
     begun: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nofrost.models.require_gpus", lambda count: None)
@@ -42,7 +42,7 @@ def test_a_training_on_several_gpus_publishes_what_its_processes_made(
     made = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store, gpus=2)
     assert signal.getsignal(signal.SIGTERM) is before
     assert Output.parse(made).path == "runs/st/seed-0/train"
-    materialise(Output.parse(made).ref, tmp_path / "train", open_store(begun.store))
+    pull(Output.parse(made).ref, tmp_path / "train", open_store(begun.store))
     record = json.loads((tmp_path / "train/record.json").read_text())
     assert record["steps"]["train"]["world_size"] == 2
     assert record["config"] == json.loads(begun.recipe)
@@ -58,7 +58,7 @@ def test_the_exit_code_is_that_of_the_process_that_failed_first(
 
 
 def test_sigterm_is_passed_on_and_told_as_stopped(begun: Any, tmp_path: Path) -> None:
-    materialise(Output.parse(begun.dataset).ref, tmp_path / "dataset", open_store(begun.store))
+    pull(Output.parse(begun.dataset).ref, tmp_path / "dataset", open_store(begun.store))
     recipe = {**json.loads(begun.recipe), "schedule": {"epochs": 500, "batch_size": 32}}
     (tmp_path / "long.yaml").write_text(json.dumps(recipe))
     options = ["train", "--recipe=long.yaml", "--dataset=dataset", "--out=out"]

@@ -1,4 +1,4 @@
-"""Tasks: what they publish is what the stages make, at the paths of dvc.yaml."""
+"""Tasks: what they push is what the stages make, at the paths of dvc.yaml."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from nofrost import prepare, tasks
 from nofrost.config import DatasetSpec, study_as_yaml
-from nofrost.store import Output, materialise, open_store, publish
+from nofrost.store import Output, open_store, pull, push
 
 
-def test_prepare_publishes_what_the_stage_makes(begun: Any, tmp_path: Path) -> None:
+def test_prepare_pushes_what_the_stage_makes(begun: Any, tmp_path: Path) -> None:
     prepare.run(DatasetSpec(source="digits", image_size=16, limit=120), tmp_path / "dataset")
-    direct = publish(tmp_path / "dataset", open_store(begun.store))
+    direct = push(tmp_path / "dataset", open_store(begun.store))
     assert Output.parse(begun.dataset) == Output("data/dataset", direct)
 
 
@@ -30,10 +30,10 @@ def test_prepare_reads_its_source_by_ref(form: str, tmp_path: Path) -> None:
     np.savez(source, images=images, labels=labels)
     spec = DatasetSpec(source="npz", path=str(source if form == "file" else source.parent))
     store = open_store(str(tmp_path / "store"))
-    ref = publish(Path(spec.path), store)
+    ref = push(Path(spec.path), store)
     made = Output.parse(tasks.prepare(json.dumps(spec.as_json()), str(ref), store.url))
     prepare.run(spec, tmp_path / "dataset")
-    assert made.ref == publish(tmp_path / "dataset", store)
+    assert made.ref == push(tmp_path / "dataset", store)
 
 
 def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, 
     assert Output.parse(report).path == "report"
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert note.read_text(encoding="utf-8").startswith("#")
-    materialise(Output.parse(report).ref, tmp_path / "report", open_store(begun.store))
+    pull(Output.parse(report).ref, tmp_path / "report", open_store(begun.store))
     measured = json.loads((tmp_path / "report" / "metrics.json").read_text())["runs"]["st"]["seed-0"]
     assert accuracies["st/seed-0/clean"] == measured["clean"]
     assert all(0 <= accuracy <= 1 for accuracy in accuracies.values())

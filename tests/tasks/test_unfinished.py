@@ -14,9 +14,9 @@ import pytest
 
 from nofrost import tasks
 from nofrost.errors import UserError
-from nofrost.store import Output, materialise, open_store
+from nofrost.store import Output, open_store, pull
 from nofrost.tasks import unfinished
-from nofrost.tasks.unfinished import kept_in_the_store
+from nofrost.tasks.unfinished import checkpointed_in_store
 
 
 def fail_after_writing(out: Path, text: str) -> None:
@@ -28,17 +28,17 @@ def fail_after_writing(out: Path, text: str) -> None:
 
 def test_what_a_failed_try_leaves_is_there_in_another_workspace(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
-    with pytest.raises(UserError, match="stopped here"), kept_in_the_store(tmp_path / "one/out", ["config"], store):
+    with pytest.raises(UserError, match="stopped here"), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
-    with kept_in_the_store(tmp_path / "two/out", ["config"], store):
+    with checkpointed_in_store(tmp_path / "two/out", ["config"], store):
         assert (tmp_path / "two/out.partial/state").read_text() == "half"
 
 
 def test_work_of_another_configuration_is_not_taken_over(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
-    with pytest.raises(UserError), kept_in_the_store(tmp_path / "one/out", ["config"], store):
+    with pytest.raises(UserError), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
-    with kept_in_the_store(tmp_path / "two/out", ["other"], store):
+    with checkpointed_in_store(tmp_path / "two/out", ["other"], store):
         assert not (tmp_path / "two").exists()
 
 
@@ -46,25 +46,25 @@ def test_work_is_kept_now_and_then_too(tmp_path: Path, monkeypatch: pytest.Monke
     """A kill leaves no time to keep anything."""
     monkeypatch.setattr(unfinished, "INTERVAL_S", 0.05)
     store = open_store(str(tmp_path / "store"))
-    with kept_in_the_store(tmp_path / "one/out", ["config"], store):
+    with checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         (tmp_path / "one/out.partial").mkdir(parents=True)
         (tmp_path / "one/out.partial/state").write_text("half")
         deadline = time.monotonic() + 60
         while not store.names("nofrost/unfinished/"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    with kept_in_the_store(tmp_path / "two/out", ["config"], store):
+    with checkpointed_in_store(tmp_path / "two/out", ["config"], store):
         assert (tmp_path / "two/out.partial/state").read_text() == "half"
 
 
 def test_a_store_that_lost_the_work_costs_time_and_nothing_else(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
-    with pytest.raises(UserError), kept_in_the_store(tmp_path / "one/out", ["config"], store):
+    with pytest.raises(UserError), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
     for file in (tmp_path / "store/files").rglob("*"):
         if file.is_file():
             file.unlink()
-    with kept_in_the_store(tmp_path / "two/out", ["config"], store):
+    with checkpointed_in_store(tmp_path / "two/out", ["config"], store):
         assert not (tmp_path / "two/out.partial").exists()
 
 
@@ -97,7 +97,7 @@ def test_a_training_that_is_stopped_goes_on_elsewhere_and_ends_with_the_same_bit
     weights = []
     for number, text in enumerate((output.read_text(), undisturbed)):
         folder = tmp_path / f"weights-{number}"
-        materialise(Output.parse(text).ref, folder, open_store(begun.store if number == 0 else _other(begun, tmp_path)))
+        pull(Output.parse(text).ref, folder, open_store(begun.store if number == 0 else _other(begun, tmp_path)))
         weights.append((folder / "last.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

@@ -8,7 +8,7 @@ import pytest
 
 from nofrost.config import Recipe
 from nofrost.errors import UserError
-from nofrost.store import open_store, publish
+from nofrost.store import open_store, push
 from nofrost.tasks.weights import is_ref, pretrained
 
 MD5 = "0123456789abcdef" * 2
@@ -35,7 +35,7 @@ def test_a_ref_is_fetched_for_the_time_of_the_training(
     (tmp_path / "made").mkdir()
     (tmp_path / "made/best.safetensors").write_bytes(b"weights")
     url = str(tmp_path / "store")
-    ref = str(publish(tmp_path / ("made" if form == "folder" else "made/best.safetensors"), open_store(url)))
+    ref = str(push(tmp_path / ("made" if form == "folder" else "made/best.safetensors"), open_store(url)))
     monkeypatch.setenv("NOFROST_STORE", url if named_by == "environment" else "elsewhere")
     out = tmp_path / "runs" / "train"
     for short in (ref, ref.partition(":")[0]):

@@ -18,8 +18,8 @@ from nofrost.config.recipe import ViewSpec
 from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.models import create_model, save_checkpoint
+from nofrost.processes import ProcessGroup
 from nofrost.train.batches import TrainingImages
-from nofrost.train.distributed import World
 
 SMALL = (
     "model.arch=resnet8",
@@ -86,11 +86,11 @@ def said(
         ("st", ("model.arch=resnet26", "model.normaliser=in"), ("instance norm", "1 x 1", "take larger images")),
         ("sat", ("objective.name=alp", "objective.clean_share=0"), ("ALP without clean images", "clean_share")),
         ("sat", ("objective.name=alp", "objective.adversarial_weight=1"), ("adversarial_weight 1", "between 0 and 1")),
-        ("st", ("trains=layer:conv9",), ("layer:conv9", "no layer of this name", "conv1")),
-        ("st", ("trains=bn", "model.normaliser=nf"), ("finds nothing", "batch norms")),
-        ("st", ("trains=everything",), ("trains", "'everything' is none of")),
+        ("st", ("trainable=layer:conv9",), ("layer:conv9", "no layer of this name", "conv1")),
+        ("st", ("trainable=bn", "model.normaliser=nf"), ("finds nothing", "batch norms")),
+        ("st", ("trainable=everything",), ("trainable", "'everything' is none of")),
         ("st", ("phases={later: {model: {arch: resnet8}}}",), ("phases.later", "may set")),
-        ("nofrost", ("reinitialise=statistics",), ("finds no batch norm",)),
+        ("nofrost", ("reset=statistics",), ("finds no batch norm",)),
         ("st", ("selection.guard=0.2",), ("selection.guard", "attacked accuracy")),
         ("st", ("precision=float16",), ("float16", "CUDA GPU", "bfloat16")),
         ("sat", ("objective.name=multi-view",), ("views.augmentation_sets",)),
@@ -129,7 +129,7 @@ def test_a_loss_that_is_lost_leaves_the_last_good_checkpoint(said: Callable[...,
 def test_processes_that_cannot_share_a_batch_are_refused(digits: Path) -> None:
     split = read_split(digits, "train", verify=False)
     with pytest.raises(UserError, match=r"batch_size 32 cannot be shared equally by 3 processes: set it to"):
-        TrainingImages(split, {}, (), ViewSpec(), 32, World(0, 3))
+        TrainingImages(split, {}, (), ViewSpec(), 32, ProcessGroup(0, 3))
 
 
 LIMITED = """

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
-from nofrost.train.batches import TrainingImages, derive_seed
-from nofrost.train.distributed import World
+from nofrost.processes import ProcessGroup
+from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import Batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
@@ -22,13 +22,13 @@ EVERYTHING = ViewSpec(image_size=5, random_resized_crop=0.3, crop_padding=1, hor
 
 
 def images(
-    views: ViewSpec = PLAIN, terms: tuple[str, ...] = (), batch_size: int = 8, world: World | None = None
+    views: ViewSpec = PLAIN, augmented: tuple[str, ...] = (), batch_size: int = 8, world: ProcessGroup | None = None
 ) -> TrainingImages:
-    return TrainingImages(SPLIT, SETS if terms else {}, terms, views, batch_size, world or World())
+    return TrainingImages(SPLIT, SETS if augmented else {}, augmented, views, batch_size, world or ProcessGroup())
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
-    return [batch.images, batch.labels, batch.indices, *(batch.augmented[term] for term in sorted(batch.augmented))]
+    return [batch.images, batch.labels, batch.indices, *(batch.augmented[view] for view in sorted(batch.augmented))]
 
 
 def rows_of(batch: Batch) -> np.ndarray:
@@ -73,24 +73,23 @@ def test_another_seed_or_epoch_has_another_order(other: tuple[int, int]) -> None
     "views", [PLAIN, EVERYTHING, ViewSpec(image_size=9, horizontal_flip=True), ViewSpec(crop_padding=2)]
 )
 def test_the_parts_of_all_processes_are_the_batch_of_one_bit_for_bit(size: int, views: ViewSpec) -> None:
-    terms = ("tda", "augmented")
-    parts = [images(views, terms, world=World(rank, size)).epoch(3, 1, 2) for rank in range(size)]
-    for whole, *shared in zip(images(views, terms).epoch(3, 1, 2), *parts, strict=True):
+    augmented = ("tda", "augmented")
+    parts = [images(views, augmented, world=ProcessGroup(rank, size)).epoch(3, 1, 2) for rank in range(size)]
+    for whole, *shared in zip(images(views, augmented).epoch(3, 1, 2), *parts, strict=True):
         assert {len(batch.labels) for batch in shared} == {8 // size}
         for expected, *cut in zip(tensors(whole), *map(tensors, shared), strict=True):
             assert torch.equal(torch.cat(cut), expected)
 
 
 def test_augmented_views_come_from_every_set_about_equally_often() -> None:
-    levels = [
-        value for batch in images(terms=("augmented",)).epoch(0, 0, 0) for value in level(batch.augmented["augmented"])
-    ]
+    batches = images(augmented=("augmented",)).epoch(0, 0, 0)
+    levels = [value for batch in batches for value in level(batch.augmented["augmented"])]
     assert set(levels) == {10, 20}
     assert 12 < levels.count(10) < 36
 
 
 def test_a_term_with_a_sets_own_name_brings_that_set() -> None:
-    for batch in images(terms=("tda", "deepaugment")).epoch(0, 0, 0):
+    for batch in images(augmented=("tda", "deepaugment")).epoch(0, 0, 0):
         assert set(level(batch.augmented["tda"])) == {20}
         assert set(level(batch.augmented["deepaugment"])) == {10}
 
@@ -133,7 +132,7 @@ def test_only_this_processs_rows_are_read() -> None:
             return np.asarray(self)[key]
 
     split = Split(PIXELS.view(Watched), SPLIT.labels, SPLIT.indices)
-    batches = list(TrainingImages(split, {}, (), PLAIN, 8, World(1, 4)).epoch(0, 0, 0))
+    batches = list(TrainingImages(split, {}, (), PLAIN, 8, ProcessGroup(1, 4)).epoch(0, 0, 0))
     assert read == [row for batch in batches for row in rows_of(batch).tolist()]
     assert len(read) == 12
 
@@ -143,24 +142,18 @@ def test_only_this_processs_rows_are_read() -> None:
     [
         ({"batch_size": 64}, r"schedule\.batch_size 64 is larger than the 50 training images: lower it"),
         (
-            {"world": World(0, 3)},
+            {"world": ProcessGroup(0, 3)},
             r"batch_size 8 cannot be shared equally by 3 processes: set it to a multiple, such as 6",
         ),
-        ({"batch_size": 2, "world": World(0, 4)}, r"batch_size 2 cannot be shared .* such as 4"),
-        ({"terms": ("tda",), "augmented": {}}, r"the objective trains on 'tda' images .* has none: name tda there"),
-        ({"terms": ("augmented",), "augmented": {}}, r"'augmented' images .* has none: name a set there"),
-        ({"terms": ("tad",)}, r"'tad' images .* has deepaugment, tda: name tad there"),
-        ({"terms": ("tda",)}, r"has deepaugment, which the objective does not train on: leave it out"),
-        ({"terms": ()}, r"has deepaugment, tda, which the objective does not train on"),
+        ({"batch_size": 2, "world": ProcessGroup(0, 4)}, r"batch_size 2 cannot be shared .* such as 4"),
+        ({"augmented_views": ("tda",), "augmented": {}}, r"trains on 'tda' images .* has none: name tda there"),
+        ({"augmented_views": ("augmented",), "augmented": {}}, r"'augmented' images .* has none: name a set there"),
+        ({"augmented_views": ("tad",)}, r"'tad' images .* has deepaugment, tda: name tad there"),
+        ({"augmented_views": ("tda",)}, r"has deepaugment, which the objective does not train on: leave it out"),
+        ({"augmented_views": ()}, r"has deepaugment, tda, which the objective does not train on"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_remedy(given: dict[str, object], told: str) -> None:
-    whole = {"split": SPLIT, "augmented": SETS, "terms": ("augmented",), "views": PLAIN, "batch_size": 8}
+    whole = {"split": SPLIT, "augmented": SETS, "augmented_views": ("augmented",), "views": PLAIN, "batch_size": 8}
     with pytest.raises(UserError, match=told):
         TrainingImages(**{**whole, **given})  # type: ignore[arg-type]
-
-
-def test_seeds_are_a_function_of_their_parts() -> None:
-    assert derive_seed(0, "order", 1) == 1332101017241992705  # a saved training must find its order again
-    seeds = {derive_seed(s, word, n) for s in range(3) for word in ("order", "views") for n in range(3)}
-    assert len(seeds) == 18

@@ -22,8 +22,9 @@ from safetensors.torch import load_file
 
 from nofrost import train
 from nofrost.config import load_recipe
-from nofrost.train.distributed import World, joined
+from nofrost.processes import ProcessGroup
 from nofrost.train.setup import new_model
+from nofrost.train.stage import process_group
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 TINY: dict[str, Any] = {
@@ -45,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {"name": "free", "replays": 2},
         "optimiser": {"lr": 0.05, "adaptive_clipping": {}},
     },
-    "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trains": "bn", "optimiser": {"lr": 0.05}},
+    "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trainable": "bn", "optimiser": {"lr": 0.05}},
 }
 WITHOUT_STATISTICS = ("gn", "nf")
 CASES = re.findall(r"@case\ndef (\w+)", SCRIPT.read_text())
@@ -142,8 +143,8 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("RANK", raising=False)
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad, norm = torch.ones(2), torch.nn.BatchNorm1d(2)
-    with joined() as world:
-        assert world == World(0, 1)
+    with process_group() as world:
+        assert world == ProcessGroup(0, 1)
         world.average_gradients([parameter])
         world.average_buffers(norm)
         world.barrier()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nofrost.config import AttackSpec, ScheduleSpec
-from nofrost.config.recipe import TRAINS
+from nofrost.config.recipe import TRAINABLE
 from nofrost.models import create_model
 from nofrost.train.objectives import Adversary, Batch, create_objective, objective_names
 from nofrost.train.witness import witnessing
@@ -48,8 +48,8 @@ def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
 
 
 def test_every_part_that_can_train_is_explained() -> None:
-    rows = ", ".join(table("`trains` says which parameters move (zeise2025):"))
-    assert set(re.findall(r"`([^`]+)`", rows)) == {*TRAINS, "layer:NAME"}
+    rows = ", ".join(table("`trainable` says which parameters move (zeise2025):"))
+    assert set(re.findall(r"`([^`]+)`", rows)) == {*TRAINABLE, "layer:NAME"}
 
 
 def test_every_shape_of_schedule_is_explained() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nofrost.config import OptimiserSpec
 from nofrost.errors import UserError
-from nofrost.models import Classifier, build, create_model, domain
+from nofrost.models import Classifier, branch, build, create_model
 from nofrost.train.optimiser import create_optimiser
 from nofrost.train.partial import Partial, training_mode
 
@@ -30,8 +30,8 @@ def new_model(arch: str = "resnet8", normaliser: str = "bn") -> Classifier:
 def loss_of(model: Classifier, images: Tensor) -> Tensor:
     """Cross-entropy of images [8, ...]: with a mixture, half of them pass as clean and half as adversarial."""
     loss = torch.zeros(())
-    for half, label, branch in zip(images.chunk(2), (0, 1), ("clean", "adversarial"), strict=True):
-        with domain(model, branch):
+    for half, label, name in zip(images.chunk(2), (0, 1), ("clean", "adversarial"), strict=True):
+        with branch(model, name):
             loss = loss + F.cross_entropy(model(half), torch.full((4,), label))
     return loss
 
@@ -69,7 +69,7 @@ def of_norms(model: nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arch", "trains", "count"),
+    ("arch", "trainable", "count"),
     [
         ("cifar-resnet18", "bn", 9_600),
         ("cifar-resnet18", "rest", 11_164_362),
@@ -86,11 +86,11 @@ def of_norms(model: nn.Module) -> set[str]:
         ("cifar-resnet152", "rest", 58_005_194),
     ],
 )
-def test_as_many_parameters_train_as_002_prints(arch: str, trains: str, count: int) -> None:
+def test_as_many_parameters_train_as_002_prints(arch: str, trainable: str, count: int) -> None:
     """zeise2025, Tables 1 to 4; without values, on the meta device."""
     with torch.device("meta"):
         model = create_model(arch, num_classes=10, image_size=32)
-    assert Partial.of(model, trains, "none", 0).trained == count
+    assert Partial.of(model, trainable, "none", 0).trained == count
 
 
 def test_resnet_18_has_the_41_layers_that_002_retrains_one_at_a_time() -> None:
@@ -104,8 +104,8 @@ def test_resnet_18_has_the_41_layers_that_002_retrains_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("normaliser", ["bn", "mbn"])
-@pytest.mark.parametrize("trains", ["all", "bn", "rest", "bn-not-first", "bn-not-last"])
-def test_what_trains_moves_with_the_batch_statistics_and_nothing_else(normaliser: str, trains: str) -> None:
+@pytest.mark.parametrize("trainable", ["all", "bn", "rest", "bn-not-first", "bn-not-last"])
+def test_what_trains_moves_with_the_batch_statistics_and_nothing_else(normaliser: str, trainable: str) -> None:
     model = new_model(normaliser=normaliser)
     before, norms = state(model), of_norms(model)
     every = {name for name, _ in model.named_parameters()}
@@ -118,8 +118,8 @@ def test_what_trains_moves_with_the_batch_statistics_and_nothing_else(normaliser
         "rest": every - norms,
         "bn-not-first": norms - first,
         "bn-not-last": norms - last,
-    }[trains]
-    partial = Partial.of(model, trains, "none", 0)
+    }[trainable]
+    partial = Partial.of(model, trainable, "none", 0)
     train(model, partial)
     assert moved(model, before) == expected | statistics(model)
     assert partial.trained == sum(model.get_parameter(name).numel() for name in expected)
@@ -224,12 +224,12 @@ def test_statistics_alone_can_start_anew() -> None:
     assert_empty(model.get_submodule("network.stages.1.bn2"))
 
 
-@pytest.mark.parametrize("trains", ["rest", "layer:stages.1.conv2", "all"])
-def test_other_layers_start_anew_as_in_a_new_network_of_that_seed(trains: str) -> None:
+@pytest.mark.parametrize("trainable", ["rest", "layer:stages.1.conv2", "all"])
+def test_other_layers_start_anew_as_in_a_new_network_of_that_seed(trainable: str) -> None:
     model = new_model()
     before = state(model)
     random_state = torch.get_rng_state()
-    Partial.of(model, trains, "all", 5)
+    Partial.of(model, trainable, "all", 5)
     assert torch.equal(torch.get_rng_state(), random_state)
     torch.manual_seed(5)
     new = build(model.signature)
@@ -238,7 +238,7 @@ def test_other_layers_start_anew_as_in_a_new_network_of_that_seed(trains: str) -
         assert torch.equal(parameter, before[name] if kept else new.get_parameter(name)), name
     changed = moved(model, before)
     assert changed >= {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert (statistics(model) <= changed) == (trains == "all")
+    assert (statistics(model) <= changed) == (trainable == "all")
 
 
 def test_batch_norms_without_scale_and_shift_have_nothing_to_train_but_statistics_that_can_start_anew() -> None:
@@ -266,7 +266,7 @@ def test_with_running_statistics_these_stay_while_scales_and_shifts_train(normal
     model = new_model(normaliser=normaliser)
     before = state(model)
     training_mode(model, running_statistics=True)
-    with domain(model, "clean"):
+    with branch(model, "clean"):
         loss = F.cross_entropy(model(torch.rand(4, 3, 16, 16)), torch.arange(4))
     loss.backward()
     assert moved(model, before) == set()
@@ -288,7 +288,7 @@ def test_with_running_statistics_an_image_does_not_depend_on_its_batch() -> None
 
 
 @pytest.mark.parametrize(
-    ("arch", "normaliser", "trains", "reinitialise", "message"),
+    ("arch", "normaliser", "trainable", "reset", "message"),
     [
         ("resnet8", "nf", "bn", "none", "finds nothing in resnet8 with normaliser nf: choose a model with batch norms"),
         ("resnet8", "gn", "bn-not-first", "none", "'bn-not-first' finds nothing in resnet8 with normaliser gn"),
@@ -300,8 +300,8 @@ def test_with_running_statistics_an_image_does_not_depend_on_its_batch() -> None
     ],
 )
 def test_a_choice_that_finds_nothing_is_refused_in_a_sentence(
-    arch: str, normaliser: str, trains: str, reinitialise: str, message: str
+    arch: str, normaliser: str, trainable: str, reset: str, message: str
 ) -> None:
     model = create_model(arch, normaliser=normaliser, num_classes=4, image_size=16)
     with pytest.raises(UserError, match=message):
-        Partial.of(model, trains, reinitialise, 0)
+        Partial.of(model, trainable, reset, 0)

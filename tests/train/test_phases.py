@@ -40,7 +40,7 @@ def content(out: Path, name: str) -> Any:
 def test_after_natural_training_batch_norms_alone_are_retrained_adversarially(digits: Path, tmp_path: Path) -> None:
     """zeise2025 §4, All_N→BN_A."""
     natural = {"schedule": {"epochs": 2, "batch_size": 40}}
-    robust = {"objective": {"name": "pgdat"}, "trains": "bn", "reinitialise": "all"}
+    robust = {"objective": {"name": "pgdat"}, "trainable": "bn", "reset": "all"}
     metrics = trained(digits, tmp_path / "two", phases={"natural": natural, "robust": robust})
     trained(digits, tmp_path / "one", **natural)
     before, after = (load_file(tmp_path / out / "last.safetensors") for out in ("one", "two"))
@@ -126,7 +126,7 @@ def test_training_goes_on_from_the_weights_that_the_recipe_names(digits: Path, t
     trained(digits, tmp_path / "first")
     weights = tmp_path / "first" / "best.safetensors"
     model = {**TINY["model"], "weights": str(tmp_path / "first")}
-    trained(digits, tmp_path / "second", model=model, trains="layer:fc", schedule={"epochs": 1, "batch_size": 200})
+    trained(digits, tmp_path / "second", model=model, trainable="layer:fc", schedule={"epochs": 1, "batch_size": 200})
     before, after = load_file(weights), load_file(tmp_path / "second" / "last.safetensors")
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert {name for name in moved if not name.rpartition(".")[2].startswith(("running", "num"))} == {

@@ -15,8 +15,8 @@ from nofrost import train
 from nofrost.config import Recipe
 from nofrost.data import read_split
 from nofrost.models import create_model
+from nofrost.processes import ProcessGroup
 from nofrost.train.batches import TrainingImages
-from nofrost.train.distributed import World
 from nofrost.train.objectives import create_objective
 from nofrost.train.phase import Optimisation, Phase
 from nofrost.train.witness import witnessing
@@ -40,14 +40,14 @@ def phase_of(digits: Path, objective: Mapping[str, Any], normaliser: str, **chan
     made = create_objective(recipe.objective.name, **recipe.objective.settings())
     split = read_split(digits, "train")
     sets = {name: np.array(split.images[::-1]) for name in recipe.views.augmentation_sets}
-    images = TrainingImages(split, sets, made.augmented_views, recipe.views, N, World())
+    images = TrainingImages(split, sets, made.augmented_views, recipe.views, N, ProcessGroup())
     return Phase("train", recipe, images, made)
 
 
 def optimisation_of(phase: Phase, normaliser: str) -> tuple[torch.nn.Module, Optimisation]:
     torch.manual_seed(0)
     model = create_model("resnet8", normaliser=normaliser, num_classes=10, image_size=16, channels=1)
-    return model, Optimisation(model, phase, 0, World(), begun=False)
+    return model, Optimisation(model, phase, 0, ProcessGroup(), begun=False)
 
 
 BOTH, ADVERSARIAL = {"clean": N, "adversarial": N}, {"adversarial": N}
@@ -79,7 +79,7 @@ SETS = {"views": {"augmentation_sets": ["tda", "deepaugment"]}}
         ({"name": "fast"}, BN, ONE_STEP, ADVERSARIAL, (2, 0, 2, 1), {"bn": 2}),
         ({"name": "free", "replays": 4}, BN, ONE_STEP, {"adversarial": 4 * N}, (4, 0, 4, 4), {"bn": 4}),
         (
-            {"name": "multi-view", "terms": ["tda", "deepaugment", "clean", "adversarial"]},
+            {"name": "multi-view", "views": ["tda", "deepaugment", "clean", "adversarial"]},
             BN,
             SETS,
             {"tda": N, "deepaugment": N, **BOTH},

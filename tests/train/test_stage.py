@@ -131,8 +131,8 @@ PHASES = {
         "attack": {"name": "pgd", "steps": 1, "step_size": None},
         "optimiser": {"averaging": {"decay": 0.9}},
         "schedule": {"epochs": 2, "lr_warmup_epochs": 0},
-        "trains": "bn",
-        "reinitialise": "all",
+        "trainable": "bn",
+        "reset": "all",
     },
 }
 
@@ -223,9 +223,9 @@ def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Pa
     train.run(digits, tmp_path / "augmentation", recipe, "nofrost-star", 0, tmp_path / "out")
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
     assert curves[0]["train_augmented"] is not None
-    both = recipe.model_copy(update={"objective": ObjectiveSpec(name="multi-view", terms=("tda", "clean"))})
-    train.run(digits, tmp_path / "augmentation", both, "nofrost-star", 0, tmp_path / "terms")
-    (row,) = csv.DictReader((tmp_path / "terms" / "curves.csv").read_text().splitlines())
+    both = recipe.model_copy(update={"objective": ObjectiveSpec(name="multi-view", views=("tda", "clean"))})
+    train.run(digits, tmp_path / "augmentation", both, "nofrost-star", 0, tmp_path / "views")
+    (row,) = csv.DictReader((tmp_path / "views" / "curves.csv").read_text().splitlines())
     assert 0 <= float(row["train_tda"]) <= 1
     assert row["train_augmented"] == ""
     other = tmp_path / "other"

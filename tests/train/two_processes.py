@@ -16,18 +16,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost import train
+from nofrost import processes, train
 from nofrost.config import AttackSpec, load_recipe
 from nofrost.errors import UserError
 from nofrost.models import create_model
-from nofrost.train import distributed
-from nofrost.train.distributed import World, joined
+from nofrost.processes import ProcessGroup
 from nofrost.train.objectives import Adversary, Batch, create_objective
+from nofrost.train.stage import process_group
 
-CASES: list[Callable[[World], None]] = []
+CASES: list[Callable[[ProcessGroup], None]] = []
 
 
-def case(function: Callable[[World], None]) -> Callable[[World], None]:
+def case(function: Callable[[ProcessGroup], None]) -> Callable[[ProcessGroup], None]:
     CASES.append(function)
     return function
 
@@ -38,7 +38,7 @@ def of_rank(rank: int, *shape: int) -> Tensor:
 
 
 @case
-def gradients_are_means_over_processes(world: World) -> None:
+def gradients_are_means_over_processes(world: ProcessGroup) -> None:
     shapes = ((3, 2), (5,), (), (2, 3, 4, 4))
     parameters = [nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in shapes]
     for number, parameter in enumerate(parameters):
@@ -51,14 +51,14 @@ def gradients_are_means_over_processes(world: World) -> None:
 
 
 @case
-def many_small_buckets_do_the_same_as_one(world: World) -> None:
+def many_small_buckets_do_the_same_as_one(world: ProcessGroup) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distributed, "BUCKET_BYTES", 100)
+        patch.setattr(processes, "BUCKET_BYTES", 100)
         gradients_are_means_over_processes(world)
 
 
 @case
-def gradients_of_several_types_are_averaged_each_in_its_own(world: World) -> None:
+def gradients_of_several_types_are_averaged_each_in_its_own(world: ProcessGroup) -> None:
     parameters = [nn.Parameter(torch.zeros(2, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16, torch.float32)]
     for parameter in parameters:
         parameter.grad = torch.full_like(parameter, world.rank + 1)
@@ -67,7 +67,7 @@ def gradients_of_several_types_are_averaged_each_in_its_own(world: World) -> Non
 
 
 @case
-def a_parameter_that_one_process_did_not_reach_counts_as_zero_there(world: World) -> None:
+def a_parameter_that_one_process_did_not_reach_counts_as_zero_there(world: ProcessGroup) -> None:
     some, none, frozen = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     frozen.requires_grad_(False)
     if world.rank == 1:
@@ -79,7 +79,7 @@ def a_parameter_that_one_process_did_not_reach_counts_as_zero_there(world: World
 
 
 @case
-def statistics_are_means_and_counts_those_of_the_first(world: World) -> None:
+def statistics_are_means_and_counts_those_of_the_first(world: ProcessGroup) -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(2)).double()
     model.register_buffer("shared", torch.tensor([0.1, 1 / 3, 1e-30]))
     for number, norm in enumerate(model):
@@ -94,7 +94,7 @@ def statistics_are_means_and_counts_those_of_the_first(world: World) -> None:
 
 
 @case
-def totals_are_exact(world: World) -> None:
+def totals_are_exact(world: ProcessGroup) -> None:
     counts = torch.tensor([2**40 + world.rank, 3])
     totals = world.total({"counts": counts, "loss": torch.tensor(0.5 + world.rank), "none": torch.zeros(0)})
     assert torch.equal(totals["counts"], torch.tensor([2**41 + 1, 6]))
@@ -105,14 +105,14 @@ def totals_are_exact(world: World) -> None:
 
 
 @case
-def one_flag_is_enough(world: World) -> None:
+def one_flag_is_enough(world: ProcessGroup) -> None:
     assert world.any(world.rank == 1)
     assert not world.any(False)
     world.barrier()
 
 
 @case
-def an_error_of_one_is_the_error_of_all(world: World) -> None:
+def an_error_of_one_is_the_error_of_all(world: ProcessGroup) -> None:
     def make() -> int:
         if world.rank == 1:
             raise UserError("of the second alone")
@@ -124,7 +124,7 @@ def an_error_of_one_is_the_error_of_all(world: World) -> None:
 
 
 @case
-def a_step_of_mixture_batch_norm_has_the_mean_of_the_gradients_of_the_parts(world: World) -> None:
+def a_step_of_mixture_batch_norm_has_the_mean_of_the_gradients_of_the_parts(world: ProcessGroup) -> None:
     """Batch statistics are those of each part; joint batching, so that one pass holds both kinds of images."""
     torch.manual_seed(0)
     model = create_model(
@@ -157,7 +157,7 @@ def a_step_of_mixture_batch_norm_has_the_mean_of_the_gradients_of_the_parts(worl
 
 
 def main(folder: Path, dataset: Path) -> None:
-    with joined() as world:
+    with process_group() as world:
         for check in CASES:
             said = folder / f"{check.__name__}.{world.rank}"
             try:

@@ -1,8 +1,7 @@
-"""What all methods share: derived seeds, batches, the device, and how alike two images are."""
+"""What all methods share: batches, the device, and how alike two images are."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -15,11 +14,6 @@ from nofrost.telemetry import progress
 
 _BATCH_PIXELS = 1 << 20
 _SMALL_PIXELS = 64 * 64
-
-
-def derived_seed(*parts: int | str) -> int:
-    """Return a seed for one piece of work, independent of those of all others: ``derived_seed(0, "tda", 7)``."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def batches(count: int, height: int, width: int) -> list[slice]:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nofrost.augment.common import batches, correlation, derived_seed, one_thread, reported, reproducible_device, small
+from nofrost.augment.common import batches, correlation, one_thread, reported, reproducible_device, small
 from nofrost.config import AugmentationSpec
 from nofrost.data import Split, from_tensor, to_tensor, write_images
+from nofrost.seeds import derive_seed
 from nofrost.transforms.texture_debiased import texture_debiased
 
 PROVENANCE = "Hermann et al. 2020 (texture-debiased augmentation) with the settings of wang2022's code"
@@ -25,7 +26,7 @@ def make_tda(train: Split, config: AugmentationSpec, folder: Path) -> dict[str, 
     def generated(device: torch.device) -> Iterator[NDArray[np.uint8]]:
         for number, rows in enumerate(batches(len(train), *train.images.shape[1:3])):
             originals = to_tensor(train.images[rows]).to(device)
-            generator = torch.Generator().manual_seed(derived_seed(config.seed, "tda", number))
+            generator = torch.Generator().manual_seed(derive_seed(config.seed, "tda", number))
             debiased = texture_debiased(originals, config.tda, generator)
             correlations.append(float(correlation(originals, debiased).sum()))
             yield from_tensor(debiased)

@@ -12,8 +12,8 @@ import click
 
 from nofrost.cli.attacks import attacks
 from nofrost.cli.card import card
-from nofrost.cli.lock import lock
 from nofrost.cli.models import models
+from nofrost.cli.promote import promote
 from nofrost.cli.recipes import recipes
 from nofrost.cli.stages import augment, evaluate, prepare, report
 from nofrost.cli.store import store
@@ -21,7 +21,7 @@ from nofrost.cli.study import study
 from nofrost.cli.task import task
 from nofrost.cli.train import train
 from nofrost.cli.transfer import transfer
-from nofrost.errors import RunFailedError, StoppedError, UserError
+from nofrost.errors import ReportedError
 
 
 def main(command: click.Command | None = None) -> None:
@@ -32,24 +32,17 @@ def main(command: click.Command | None = None) -> None:
     try:
         (command or cli)(standalone_mode=False)
     except click.exceptions.Abort:
-        _fail("interrupted", 130)
+        click.echo("nofrost: interrupted", err=True)
+        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except UserError as error:
-        _fail(str(error), 2)
-    except RunFailedError as error:
-        _fail(str(error), 1)
-    except StoppedError as error:
-        _fail(str(error), 143)
+    except ReportedError as error:
+        error.exit()
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left: nothing to say to nobody
+        # Standard output was closed, as by `| head`: end quietly. Python's own complaint at exit goes to stderr.
+        sys.stderr.close()
         sys.exit(1)
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"nofrost: {message}", err=True)
-    sys.exit(code)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,6 +57,6 @@ def cli() -> None:
 
 for _command in (
     *(prepare, augment, train, evaluate, transfer, report),
-    *(card, study, recipes, models, attacks, store, lock, task),
+    *(card, study, recipes, models, attacks, store, promote, task),
 ):
     cli.add_command(_command)

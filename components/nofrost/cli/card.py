@@ -31,15 +31,12 @@ def card(evaluation: Path, out: Path | None, **about: Any) -> None:
     Example: nofrost card runs/mine/attacked --name NoFrost --authors 'H. Wang et al.' --out card.json
     """
     from nofrost.evaluate.card import card_of_folder
-    from nofrost.files import write_json
-    from nofrost.stage import cannot_write
+    from nofrost.files import explain_write_errors, write_json
 
     made = card_of_folder(evaluation, {key: value for key, value in about.items() if value is not None})
     if out is None:
         click.echo(json.dumps(made, indent=2))
         return
-    try:
+    with explain_write_errors(out):
         write_json(out, made)
-    except OSError as error:
-        raise cannot_write(error, out) from error
     click.echo(f"{out}: autoattack_acc {made['autoattack_acc'] or 'null, ' + made['nofrost']['autoattack_reason']}")

@@ -138,10 +138,10 @@ def _batch_norms(metrics: dict[str, Any]) -> list[str]:
     for layer in metrics["batch_norm"]:
         ranges = (f"{low:.3g} {middle:.3g} {high:.3g}" for low, middle, high in _four_ranges(layer))
         near_zero = (f"{layer[f'{value}_near_zero']:.0%}" for value in ("weight", "bias") if value in layer)
-        rows.append((layer["layer"], layer["domain"], *ranges, " ".join(near_zero)))
+        rows.append((layer["layer"], layer["branch"], *ranges, " ".join(near_zero)))
     if not rows:
         return ["no batch norm"]
-    return ["", *aligned([("batch norm", "domain", "mean", "variance", "gain", "shift", "near zero"), *rows])]
+    return ["", *aligned([("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero"), *rows])]
 
 
 def _four_ranges(layer: dict[str, Any]) -> list[list[float]]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nofrost.errors import RunFailedError, StoppedError, UserError
+from nofrost.errors import ReportedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path)
@@ -50,15 +50,13 @@ def print_result(metrics: dict[str, Any], out: Path, summary: str, as_json: bool
 
 
 @contextmanager
-def one_voice() -> Iterator[bool]:
-    """Among processes that torchrun started let the first alone tell what went wrong; the others end without a word.
-
-    Yields whether this is the first, which prints the result too.
-    """
-    leads = os.environ.get("RANK", "0") == "0"
+def only_rank_zero_reports() -> Iterator[bool]:
+    """Yield whether this is rank 0 among the processes that torchrun started, which alone prints results and errors."""
+    # The module `processes` has the same answer, but loads torch, and usage errors must come at once.
+    is_rank_zero = os.environ.get("RANK", "0") == "0"
     try:
-        yield leads
-    except (UserError, RunFailedError, StoppedError) as error:
-        if leads:
+        yield is_rank_zero
+    except ReportedError as error:
+        if is_rank_zero:
             raise
-        sys.exit(2 if isinstance(error, UserError) else 143 if isinstance(error, StoppedError) else 1)
+        sys.exit(error.exit_code)

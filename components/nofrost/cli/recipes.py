@@ -96,7 +96,7 @@ def _paper(recipe: Recipe) -> int:
 
 def _objectives(recipe: Recipe) -> str:
     phases = recipe.in_phases().values()
-    names = (p.objective.name if p.trains == "all" else f"{p.objective.name} ({p.trains})" for p in phases)
+    names = (p.objective.name if p.trainable == "all" else f"{p.objective.name} ({p.trainable})" for p in phases)
     return ", then ".join(dict.fromkeys(names))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nofrost.cli.options import FOLDER, common, one_voice, print_result
+from nofrost.cli.options import FOLDER, common, only_rank_zero_reports, print_result
 from nofrost.errors import UserError
 
 
@@ -115,7 +115,7 @@ def evaluate(
     from nofrost import evaluate as stage
     from nofrost.config import suite_of
 
-    with one_voice() as leads:
+    with only_rank_zero_reports() as is_rank_zero:
         suite = suite_of(study_name, suite_name, overrides)
         source = _source(checkpoint, model, set_model)
         part = None if shard is None else stage.Shard.parse(shard)
@@ -123,7 +123,7 @@ def evaluate(
             metrics = stage.merge(dataset, source, suite, merge, out)
         else:
             metrics = stage.run(dataset, source, suite, out, part)
-    if leads:
+    if is_rank_zero:
         print_result(metrics, out, _evaluated(metrics), as_json)
 
 

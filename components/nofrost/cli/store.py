@@ -52,10 +52,10 @@ def store_push(paths: tuple[Path, ...], url: str | None, as_json: bool) -> None:
 
     Example: nofrost store push data/dataset runs/sat/seed-0/train --store s3://bucket/nofrost
     """
-    from nofrost.store import publish
+    from nofrost.store import push
 
     opened = _open(url)
-    refs = {str(path): str(publish(path, opened)) for path in paths}
+    refs = {str(path): str(push(path, opened)) for path in paths}
     click.echo(json.dumps(refs, indent=2) if as_json else "\n".join(f"{path}@{ref}" for path, ref in refs.items()))
 
 
@@ -70,12 +70,12 @@ def store_pull(places: tuple[str, ...], url: str | None, as_json: bool) -> None:
 
     Example: nofrost store pull data/dataset@0123456789abcdef0123456789abcdef.dir
     """
-    from nofrost.store import materialise
+    from nofrost.store import pull
 
     wanted = [_place(text) for text in places]
     opened = _open(url)
     for path, ref in wanted:
-        materialise(ref, path, opened)
+        pull(ref, path, opened)
     paths = [str(path) for path, _ in wanted]
     click.echo(json.dumps(paths, indent=2) if as_json else "\n".join(paths))
 

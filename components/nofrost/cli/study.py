@@ -48,13 +48,10 @@ def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path
     The file's earlier content is replaced; it is what DVC tracks, key by key. Then `dvc repro` runs what changed.
     """
     from nofrost.config import load_study, study_as_yaml
-    from nofrost.files import write_text
-    from nofrost.stage import cannot_write
+    from nofrost.files import explain_write_errors, write_text
 
     loaded = load_study(name, overrides)
-    try:
+    with explain_write_errors(out):
         write_text(out, study_as_yaml(loaded))
-    except OSError as error:
-        raise cannot_write(error, out) from error
     summary = f"study {loaded.name}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"
     print_result(loaded.as_json(), out, summary, as_json)

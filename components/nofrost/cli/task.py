@@ -11,7 +11,7 @@ from nofrost.cli.options import FOLDER
 
 @click.group()
 def task() -> None:
-    """Run a task of the pipeline: fetch its inputs by ref, run the stage, publish the output.
+    """Run a task of the pipeline: fetch its inputs by ref, run the stage, push the output.
 
     Containers call this; the stages themselves, which work on folders, are `nofrost train` and the like.
     """
@@ -23,7 +23,7 @@ def task() -> None:
 @click.option("--seed", required=True, help="Seed of everything random.")
 @click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset.")
 @click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets.")
-@click.option("--store", required=True, metavar="URL", help="Where refs are fetched from and published to.")
+@click.option("--store", required=True, metavar="URL", help="Where refs are fetched from and pushed to.")
 @click.option(
     "--gpus",
     type=click.IntRange(min=0),

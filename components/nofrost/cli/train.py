@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nofrost.cli.options import FOLDER, common, one_voice, print_result
+from nofrost.cli.options import FOLDER, common, only_rank_zero_reports, print_result
 
 
 @click.command()
@@ -53,11 +53,11 @@ def train(
     from nofrost.config import recipe_of
     from nofrost.tasks.weights import pretrained
 
-    with one_voice() as leads:
+    with only_rank_zero_reports() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)
         with pretrained(recipe, out, url) as weights:
             metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights)
-    if not leads:
+    if not is_rank_zero:
         return
     clean, attacked = metrics["selection"]["clean"], metrics["selection"]["attacked"]
     attacked_text = f", {attacked['accuracy']:.1%} attacked" if attacked else ""

@@ -17,7 +17,7 @@ class ObjectiveSpec(Sparse):
     pass (xie2020 §4.2) or have one each (wang2022's code); `clean_share` is how many of a batch's clean images are kept (xie2020
     Fig. 1). `beta` weighs the divergence of TRADES, `pairing_weight` that of ALP. `tau` is how many steps FAT goes on
     after an image is misclassified, one more from each epoch of `tau_milestones`; `step_noise` is its ω. `replays` is
-    the m of Free. `terms` are the kinds of image in a multi-view loss.
+    the m of Free. `views` are the views in a multi-view loss.
     """
 
     name: str
@@ -31,7 +31,7 @@ class ObjectiveSpec(Sparse):
     tau_milestones: tuple[float, ...] | None = None
     step_noise: float | None = Field(default=None, ge=0)
     replays: int | None = Field(default=None, ge=1)
-    terms: tuple[str, ...] | None = None
+    views: tuple[str, ...] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that were given, as keyword arguments of ``create_objective``."""

@@ -21,7 +21,7 @@ from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 
-TRAINS = ("all", "bn", "rest", "bn-not-first", "bn-not-last", "two-per-channel")
+TRAINABLE = ("all", "bn", "rest", "bn-not-first", "bn-not-last", "two-per-channel")
 PHASE_KEYS = (
     "objective",
     "threat",
@@ -30,8 +30,8 @@ PHASE_KEYS = (
     "optimiser",
     "schedule",
     "precision",
-    "trains",
-    "reinitialise",
+    "trainable",
+    "reset",
 )
 
 
@@ -59,9 +59,9 @@ class SelectionSpec(Sparse):
 class Recipe(Sparse):
     """How one model is trained: model, objective, threat, attack, views, optimiser, schedule.
 
-    `trains` says which parameters move: `all`, the affine ones of batch norms (`bn`), all others (`rest`), all batch
+    `trainable` says which parameters move: `all`, the affine ones of batch norms (`bn`), all others (`rest`), all batch
     norms but the first or the last, two random weights per output channel, or one layer (``layer:conv1``); batch
-    statistics always move (zeise2025 §3). `reinitialise` puts what trains, or batch statistics alone, back to a new start.
+    statistics always move (zeise2025 §3). `reset` puts what trains, or batch statistics alone, back to a new start.
     `phases` follow one another on the same model, each with its changes to these keys; without any there is one.
     """
 
@@ -76,15 +76,15 @@ class Recipe(Sparse):
     schedule: ScheduleSpec = ScheduleSpec()
     selection: SelectionSpec = SelectionSpec()
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    trains: str = "all"
-    reinitialise: Literal["none", "statistics", "all"] = "none"
+    trainable: str = "all"
+    reset: Literal["none", "statistics", "all"] = "none"
     phases: dict[Name, dict[str, Any]] = Field(default_factory=dict)
 
-    @field_validator("trains")
+    @field_validator("trainable")
     @classmethod
-    def _trains_is_known(cls, value: str) -> str:
-        if value not in TRAINS and not re.fullmatch(r"layer:[\w.]+", value):
-            raise ValueError(f"{value!r} is none of {', '.join(TRAINS)} and layer:NAME, such as layer:conv1")
+    def _trainable_is_known(cls, value: str) -> str:
+        if value not in TRAINABLE and not re.fullmatch(r"layer:[\w.]+", value):
+            raise ValueError(f"{value!r} is none of {', '.join(TRAINABLE)} and layer:NAME, such as layer:conv1")
         return value
 
     @field_validator("phases")

@@ -17,7 +17,7 @@ from nofrost.errors import unknown
 BATCH_SIZE = 256
 
 
-class StepsCurve(Schema):
+class StepsCurveSpec(Schema):
     """Accuracy against the number of attack steps: shows whether the attack has converged. The `attack` is a name, or
     a name with settings other than the steps."""
 
@@ -37,7 +37,7 @@ class StepsCurve(Schema):
         return attack
 
 
-class BudgetCurve(Schema):
+class BudgetCurveSpec(Schema):
     """Accuracy against the size of the ball; `multiples` of the threat's budget. The whole pixel range (linf 1, at
     which every defence must fall to 0 %) is always added."""
 
@@ -63,8 +63,8 @@ class AdversarialSuite(Schema):
     attacks: dict[Name, AttackSpec] = Field(min_length=1)
     cascade: bool = False
     branch_attacks: tuple[Name, ...] | None = None
-    steps_curve: StepsCurve | None = None
-    budget_curve: BudgetCurve | None = None
+    steps_curve: StepsCurveSpec | None = None
+    budget_curve: BudgetCurveSpec | None = None
     properties: PropertiesSpec | None = None
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=BATCH_SIZE, ge=1)

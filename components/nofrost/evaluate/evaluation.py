@@ -16,7 +16,7 @@ from nofrost.evaluate.inputs import Inputs, write_arrays
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
 from nofrost.files import write_json
-from nofrost.processes import Processes
+from nofrost.processes import ProcessGroup
 from nofrost.stage import RECORD, stage_output
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
@@ -89,7 +89,7 @@ class Evaluation(ABC, Generic[S]):
             write_json(partial / "metrics.json", metrics)
         return metrics
 
-    def run_in_processes(self, processes: Processes, out: Path) -> dict[str, Any]:
+    def run_in_processes(self, processes: ProcessGroup, out: Path) -> dict[str, Any]:
         """Let each process measure a shard beside `out`, and the first one merge them; as :meth:`run` otherwise.
 
         Returns:
@@ -99,11 +99,11 @@ class Evaluation(ABC, Generic[S]):
         shards = [Shard(index, processes.size) for index in range(processes.size)]
         outputs = [folder / f"{shard.index}-of-{shard.count}" for shard in shards]
         shard, shard_out = shards[processes.rank], outputs[processes.rank]
-        with processes.speaking_up():
+        with processes.report_local_error():
             finished = is_finished(shard_out, shard, self._record({}))
             metrics = self._shard_metrics(shard) if finished else self.run_shard(shard, shard_out)
         processes.barrier()
-        if processes.leads:
+        if processes.is_rank_zero:
             metrics = self.merge(outputs, out)
             shutil.rmtree(folder)
         return metrics

@@ -16,7 +16,8 @@ from nofrost.evaluate.inputs import channels_last
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample
-from nofrost.statistics import Flags, Proportion, wilson_interval
+from nofrost.results import Proportion
+from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
 Corrupted = tuple[str, int]  # name and severity
@@ -76,14 +77,16 @@ def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corrupte
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in flags):
         by_severity = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
-        points = [{"severity": severity, **Proportion.of(each).as_json()} for severity, each in by_severity.items()]
+        points = [
+            {"severity": severity, **Proportion.of_flags(each).as_json()} for severity, each in by_severity.items()
+        ]
         corruptions[name] = {"severities": points, **_mean(list(by_severity.values()))}
     return {
         "kind": "ood",
         "title": suite.title,
         "samples": len(sample),
         "seed": suite.seed,
-        "clean": Proportion.of(clean).as_json(),
+        "clean": Proportion.of_flags(clean).as_json(),
         "corruptions": corruptions,
         **_mean(list(flags.values())),
         "averaging": "unweighted mean over all corruptions and severities",

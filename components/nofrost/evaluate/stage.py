@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,13 @@ from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import spaced_rows
 from nofrost.evaluate.ood import OodEvaluation
 from nofrost.evaluate.sharding import Shard
-from nofrost.processes import Processes
+from nofrost.processes import ProcessGroup
 
 EXAMPLES = 8
-
-
-class EvaluationProcesses(Processes):
-    """The processes of an evaluation, as torchrun starts them: each measures a shard, the first one merges."""
-
-    lost: ClassVar[str] = (
-        "another process of this evaluation has failed, see its message: "
-        "start again, and what was measured is not measured again"
-    )
+PEER_LOST = (
+    "another process of this evaluation has failed (its own error says why): start again, and it continues from what "
+    "was measured"
+)
 
 
 def run(dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard | None = None) -> dict[str, Any]:
@@ -53,7 +48,7 @@ def run(dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard
         UserError: an input is missing or damaged, they do not fit each other, the suite names an unknown attack or
             corruption, or a shard is asked for and there are several processes.
     """
-    with EvaluationProcesses.joined() as processes:
+    with ProcessGroup.joined(PEER_LOST) as processes:
         evaluation = processes.agree(lambda: _evaluation(dataset, model, suite))
         if processes.size == 1:
             return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
@@ -75,7 +70,7 @@ def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path
         UserError: as :func:`run`, these are not all shards of this evaluation, each of them once, or there are several
             processes.
     """
-    with EvaluationProcesses.joined() as processes:
+    with ProcessGroup.joined(PEER_LOST) as processes:
         if processes.size > 1:
             raise UserError("--merge is for a single process: start it without torchrun")
         return _evaluation(dataset, model, suite).merge(shards, out)

@@ -36,8 +36,9 @@ from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.files import write_json
 from nofrost.models import default_device
+from nofrost.results import Proportion
 from nofrost.stage import RECORD, record, stage_output
-from nofrost.statistics import Flags, Proportion
+from nofrost.statistics import Flags
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class TransferResult:
         return arrays
 
     def _by_target(self, flags: Flags) -> dict[str, Proportion]:
-        return {name: Proportion.of(right) for name, right in zip(self.names, flags, strict=True)}
+        return {name: Proportion.of_flags(right) for name, right in zip(self.names, flags, strict=True)}
 
 
 def transfer(

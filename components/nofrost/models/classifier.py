@@ -39,7 +39,7 @@ class Classifier(nn.Module):
     """Input normaliser and network in one module, so that attacks and budgets are always in pixels.
 
     A mixture-BN network answers with both branches, mixed as the signature says (wang2022 App. A), unless a
-    :func:`~nofrost.models.domain` block names a branch or another mixture.
+    :func:`~nofrost.models.branch` block names a branch or another mixture.
 
     Attributes:
         compute_dtype: what the network is run in by autocast, None for as it is; see :func:`~nofrost.models.precision`.
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         """Map images [N, C, H, W] in [0, 1] to logits [N, num_classes] of the images' dtype."""
         # convolutions are a fifth faster with channels last, on the CPU and on GPUs
         normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        mixture = self.selector.domain
+        mixture = self.selector.branch
         if not self.mixes or not isinstance(mixture, Mixture) or mixture.passes == 1:
             return self._run(normalised)
         with self.selector.two_passes():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from nofrost.errors import UserError
-from nofrost.processes import place_among_processes
+from nofrost.processes import rank_and_world_size
 
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
 
@@ -23,7 +23,7 @@ def default_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if place_among_processes()[1] == 1:
+    if rank_and_world_size()[1] == 1:
         return torch.device("cuda")
     place, seen = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if place >= seen:

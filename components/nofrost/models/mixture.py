@@ -1,6 +1,6 @@
 """Mixture batch normalisation: one batch norm for clean and one for adversarial images (xie2020 §4.2; wang2022 §2.2, App. A).
 
-Which branch answers is never guessed: :func:`domain` names it. Both statistics and affine parameters are separate,
+Which branch answers is never guessed: :func:`branch` names it. Both statistics and affine parameters are separate,
 in training and in evaluation alike. At test time nobody knows the kind of an image, so that a deployed model answers
 with a :class:`Mixture` of both.
 """
@@ -58,9 +58,9 @@ class Mixture:
     def __post_init__(self) -> None:
         for name in ("weight", "share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)} of a mixture domain is not in [0, 1]")
+                raise ValueError(f"{name} {getattr(self, name)} of a mixture is not in [0, 1]")
         if self.inference not in typing.get_args(MixtureInference):
-            raise ValueError(f"inference {self.inference!r} of a mixture domain is none of logits, all and random")
+            raise ValueError(f"inference {self.inference!r} of a mixture is none of logits, all and random")
 
     @property
     def passes(self) -> int:
@@ -77,15 +77,15 @@ class Mixture:
         return frozenset(drawn[: round(self.share * layers)])
 
 
-Domain = Literal["clean", "adversarial"] | Joint | Mixture | float
+Branch = Literal["clean", "adversarial"] | Joint | Mixture | float
 
 
 class Selector:
-    """The domain that all mixture layers of one model share.
+    """The branch that all mixture layers of one model answer with.
 
     Attributes:
-        domain: a branch, a joint batch, or the mixture that answers.
-        deployed: the mixture that answers when no :func:`domain` block names another.
+        branch: one branch, a joint batch, or the mixture that answers.
+        deployed: the mixture that answers when no :func:`branch` block names another.
         averaging: the places of the layers that average under ``random``.
         layers: how many mixture layers there are.
         doubled: whether the batch at hand is two passes side by side.
@@ -101,11 +101,11 @@ class Selector:
         self.deployed = mixture
         self.choose(mixture)
 
-    def choose(self, value: Domain) -> None:
-        """Set the domain; a number is the weight of the deployed mixture."""
-        self.domain = replace(self.deployed, weight=value) if isinstance(value, int | float) else value
-        drawn = isinstance(self.domain, Mixture) and self.domain.inference == "random"
-        self.averaging = self.domain.averaging(self.layers) if drawn else frozenset()  # type: ignore[union-attr]
+    def choose(self, value: Branch) -> None:
+        """Set the branch; a number is the weight of the deployed mixture."""
+        self.branch = replace(self.deployed, weight=value) if isinstance(value, int | float) else value
+        drawn = isinstance(self.branch, Mixture) and self.branch.inference == "random"
+        self.averaging = self.branch.averaging(self.layers) if drawn else frozenset()  # type: ignore[union-attr]
 
     @contextmanager
     def two_passes(self) -> Iterator[None]:
@@ -133,8 +133,8 @@ class MixtureBatchNorm(nn.Module):
         selector.layers += 1
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Normalise the features [N, C, ...] for the current domain; statistics of a branch without images stay."""
-        match self.selector.domain:
+        """Normalise the features [N, C, ...] for the current branch; statistics of a branch without images stay."""
+        match self.selector.branch:
             case "clean" | Mixture(weight=0):
                 return self.clean(features)  # type: ignore[no-any-return]
             case "adversarial" | Mixture(weight=1):
@@ -166,8 +166,8 @@ def has_mixture(model: nn.Module) -> bool:
 
 
 @contextmanager
-def domain(model: nn.Module, value: Domain) -> Iterator[None]:
-    """Let the mixture layers of `model` answer for a domain inside the block; a model without any is left alone.
+def branch(model: nn.Module, value: Branch) -> Iterator[None]:
+    """Let the mixture layers of `model` answer with `value` inside the block; a model without any is left alone.
 
     Args:
         model: any module; wrappers (DDP) are looked through.
@@ -180,10 +180,10 @@ def domain(model: nn.Module, value: Domain) -> Iterator[None]:
     """
     named = value in ("clean", "adversarial") or isinstance(value, Joint | Mixture)
     if not named and not (isinstance(value, int | float) and 0 <= value <= 1):
-        raise ValueError(f"domain {value!r}: write 'clean', 'adversarial', Joint(n), Mixture(γ) or a weight in [0, 1]")
+        raise ValueError(f"branch {value!r}: write 'clean', 'adversarial', Joint(n), Mixture(γ) or a weight in [0, 1]")
     layers = (module for module in model.modules() if isinstance(module, MixtureBatchNorm))
     selectors = list({id(layer.selector): layer.selector for layer in layers}.values())
-    before = [selector.domain for selector in selectors]
+    before = [selector.branch for selector in selectors]
     try:
         for selector in selectors:
             selector.choose(value)

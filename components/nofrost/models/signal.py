@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.models.classifier import Classifier
-from nofrost.models.mixture import BatchNorm, domain
+from nofrost.models.mixture import BatchNorm, branch
 
 _CONTAINERS = nn.Sequential | nn.ModuleList
 
@@ -62,7 +62,7 @@ def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) ->
 
     for name, block in _blocks(network.network):
         block.register_forward_hook(partial(note, name))
-    with torch.no_grad(), domain(network, "clean"):
+    with torch.no_grad(), branch(network, "clean"):
         network.network(noise)
     return tuple(signals)
 

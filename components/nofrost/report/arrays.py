@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.errors import UserError
-from nofrost.report.measured import AdversarialMetrics
+from nofrost.results import AdversarialMetrics
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -8,8 +8,8 @@ from typing import get_args
 from nofrost.report import text
 from nofrost.report.compare import Estimate, estimate
 from nofrost.report.document import Cell
-from nofrost.report.measured import Alarm, Share, Status
 from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.results import Alarm, Proportion, Status
 
 ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
 NOT_CONVERGED = "not converged"
@@ -41,7 +41,7 @@ def estimate_cell(value: Estimate, decimals: int, best: bool = False, doubt: str
     return Cell(text.percent(value.value, decimals), small, hint=value.counts, bounds=bounds, best=best, doubt=doubt)
 
 
-def share_cell(share: Share, decimals: int, doubt: str = "") -> Cell:
+def share_cell(share: Proportion, decimals: int, doubt: str = "") -> Cell:
     """Return the accuracy of one run with its exact counts and interval."""
     small = f"{share.correct}/{share.total}\n{text.span(share.low, share.high, decimals)}"
     return Cell(text.percent(share.accuracy, decimals), small, doubt=doubt)
@@ -52,7 +52,7 @@ def doubt(runs: Iterable[Run], condition: str) -> str:
     return NOT_CONVERGED if any(condition in run.adversarial.not_converged for run in runs) else ""
 
 
-def over_seeds(recipe: RecipeRuns, share: Callable[[Run], Share]) -> Estimate:
+def over_seeds(recipe: RecipeRuns, share: Callable[[Run], Proportion]) -> Estimate:
     """Return the estimate of a recipe from a share of each of its runs."""
     return estimate([share(run) for run in recipe.runs])
 

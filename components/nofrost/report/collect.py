@@ -11,10 +11,18 @@ from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file
 from nofrost.report.arrays import read_flags
-from nofrost.report.measured import AdversarialMetrics, OodMetrics, read_measured, read_measured_list
-from nofrost.report.measured_protocol import EvaluationRecord
-from nofrost.report.measured_training import Epoch, Timing, TrainMetrics, TrainRecord
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
+from nofrost.results import (
+    AdversarialMetrics,
+    Epoch,
+    EvaluationRecord,
+    OodMetrics,
+    Timing,
+    TrainMetrics,
+    TrainRecord,
+    read_result,
+    read_results,
+)
 
 FILES = {
     "train": ("metrics.json", "curves.json", "timing.json", "record.json"),
@@ -56,18 +64,18 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study) 
 def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:
     folder = runs / recipe / f"seed-{seed}"
     _require_files(folder, recipe, seed)
-    attacked = read_measured(AdversarialMetrics, folder / "evaluate-adversarial" / "metrics.json")
+    attacked = read_result(AdversarialMetrics, folder / "evaluate-adversarial" / "metrics.json")
     run = Run(
         recipe=recipe,
         seed=seed,
         folder=folder,
-        train=read_measured(TrainMetrics, folder / "train" / "metrics.json"),
-        curves=read_measured_list(Epoch, folder / "train" / "curves.json"),
-        timing=read_measured(Timing, folder / "train" / "timing.json"),
-        record=read_measured(TrainRecord, folder / "train" / "record.json"),
+        train=read_result(TrainMetrics, folder / "train" / "metrics.json"),
+        curves=read_results(Epoch, folder / "train" / "curves.json"),
+        timing=read_result(Timing, folder / "train" / "timing.json"),
+        record=read_result(TrainRecord, folder / "train" / "record.json"),
         adversarial=attacked,
-        protocol=read_measured(EvaluationRecord, folder / "evaluate-adversarial" / "record.json").protocol,
-        ood=read_measured(OodMetrics, folder / "evaluate-ood" / "metrics.json"),
+        protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / "record.json").protocol,
+        ood=read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json"),
         flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", attacked),
     )
     _check_against(study, run)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from nofrost.report.measured import Mean, Share
 from nofrost.report.runs import Collected
+from nofrost.results import MeanAccuracy, Proportion
 from nofrost.statistics import mean_and_deviation, paired_comparison
 
 ALPHA = 0.05
@@ -29,7 +29,7 @@ class Estimate:
     counts: str = ""
 
 
-def estimate(shares: Sequence[Share]) -> Estimate:
+def estimate(shares: Sequence[Proportion]) -> Estimate:
     """Return the estimate from one share for each seed."""
     counts = "; ".join(f"{share.correct:,} of {share.total:,} images" for share in shares)
     if len(shares) == 1:
@@ -37,7 +37,7 @@ def estimate(shares: Sequence[Share]) -> Estimate:
     return _over_seeds([share.accuracy for share in shares], counts)
 
 
-def estimate_mean(means: Sequence[Mean]) -> Estimate:
+def estimate_mean(means: Sequence[MeanAccuracy]) -> Estimate:
     """Return the estimate from one mean over corrupted versions of the same images for each seed."""
     if len(means) == 1:
         mean = means[0]

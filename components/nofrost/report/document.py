@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from nofrost.report.measured import Alarm, Status
+from nofrost.results import Alarm, Status
 
 
 @dataclass(frozen=True)

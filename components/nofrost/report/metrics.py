@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.files import write_text
-from nofrost.report.measured_training import Epoch
 from nofrost.report.runs import Collected, Run
+from nofrost.results import Epoch
 
 EPOCH_COLUMNS = tuple(Epoch.model_fields)
 

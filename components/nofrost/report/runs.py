@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import Recipe, Study
 from nofrost.data import Manifest
-from nofrost.report.measured import AdversarialMetrics, OodMetrics
-from nofrost.report.measured_protocol import Protocol
-from nofrost.report.measured_training import Epoch, Timing, TrainMetrics, TrainRecord
+from nofrost.results import AdversarialMetrics, Epoch, OodMetrics, Protocol, Timing, TrainMetrics, TrainRecord
 
 CLEAN, WORST_CASE = "clean", "worst-case"
 

@@ -1,8 +1,8 @@
 """Content by its address, in the layout of DVC's cache: in a local folder or on S3."""
 
 from nofrost.store.base import MissingError, Store
-from nofrost.store.materialise import files_of, materialise
-from nofrost.store.publish import publish
+from nofrost.store.pull import files_of, pull
+from nofrost.store.push import push
 from nofrost.store.ref import Output, Ref
 from nofrost.store.remote import default_store, open_store
 from nofrost.store.verify import verify
@@ -14,8 +14,8 @@ __all__ = [
     "Store",
     "default_store",
     "files_of",
-    "materialise",
     "open_store",
-    "publish",
+    "pull",
+    "push",
     "verify",
 ]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from nofrost.errors import UserError
+from nofrost.store.local_file import LocalFile
 from nofrost.store.ref import is_relative_posix
-from nofrost.store.source import Source
 
 OBJECTS = "files/md5/"  # what the names of all content begin with
 PIECE = 1 << 20  # bytes held of an object while it is read
@@ -43,7 +43,7 @@ class Store(Protocol):
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         """Return the size in bytes of each of these objects that is there."""
 
-    def upload(self, source: Source, jobs: int = 1) -> None:
+    def upload(self, source: LocalFile, jobs: int = 1) -> None:
         """Store a file under its address, whole or not at all; a large one in so many threads where that helps.
 
         Raises:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import write_bytes
+from nofrost.files import atomic_path, write_bytes
 from nofrost.stage import disk_error
 from nofrost.store.base import OBJECTS, PIECE, MissingError, checked_name, object_name
-from nofrost.store.source import Source
+from nofrost.store.local_file import LocalFile
 
 _READ_ONLY = 0o444  # as DVC's objects are
 _UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.tmp")
@@ -54,21 +53,11 @@ class LocalStore:
                 found[md5] = self._path(md5).stat().st_size
         return found
 
-    def upload(self, source: Source, jobs: int = 1) -> None:
+    def upload(self, source: LocalFile, jobs: int = 1) -> None:
         target = self._path(source.md5)
-        with self._writing():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-            os.close(descriptor)
-            temporary = Path(name)
-            try:
-                shutil.copyfile(source.path, temporary)
-                source.check_unchanged()
-                temporary.chmod(_READ_ONLY)
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        with self._writing(), atomic_path(target, mode=_READ_ONLY, sync=False) as temporary:
+            shutil.copyfile(source.path, temporary)
+            source.check_unchanged()
 
     def read(self, md5: str) -> Iterator[bytes]:
         with self._reading(f"object {md5}"):

@@ -1,16 +1,14 @@
-"""What fetched content may replace, and how it does."""
+"""What fetched content may replace."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.stage import RECORD
+from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
-from nofrost.store.source import Source, sources_below
 from nofrost.store.tree import Entry, address, as_object
 
 
@@ -18,9 +16,9 @@ def holds(path: Path, ref: Ref) -> bool:
     """Whether the file or folder at `path` has the content of `ref`."""
     try:
         if ref.is_dir and path.is_dir():
-            entries = [Entry(relpath, source.md5) for relpath, source in sources_below(path).items()]
+            entries = [Entry(relpath, source.md5) for relpath, source in files_below(path).items()]
             return address(as_object(entries)) == ref.md5
-        return path.is_file() and Source.of(path).md5 == ref.md5
+        return path.is_file() and LocalFile.of(path).md5 == ref.md5
     except UserError:  # it holds what no ref can stand for
         return False
 
@@ -34,26 +32,3 @@ def check_replaceable(path: Path) -> None:
     if not os.path.lexists(path) or (path.is_dir() and ((path / RECORD).is_file() or not any(path.iterdir()))):
         return
     raise UserError(f"{path} holds something else and is no output of a stage: remove it, or name another place")
-
-
-def put_in_place(content: Path, path: Path) -> None:
-    """Rename `content` to `path`.
-
-    What is there moves aside first, under the name that stages use for it, and is deleted afterwards. After a kill in
-    between, the next call or the next run of a stage puts things right.
-    """
-    earlier = path.with_name(path.name + ".earlier")
-    if earlier.exists():
-        shutil.rmtree(earlier)
-    moved = path.exists()
-    if moved:
-        path.rename(earlier)
-    try:
-        content.rename(path)
-    except BaseException:
-        if moved:
-            earlier.rename(path)
-        raise
-    with suppress(OSError):  # what is left of it goes with the next call
-        if moved:
-            shutil.rmtree(earlier)

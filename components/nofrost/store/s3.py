@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from botocore.exceptions import BotoCoreError, ClientError
 
 from nofrost.store.base import OBJECTS, MissingError, checked_name, object_name
+from nofrost.store.local_file import LocalFile
 from nofrost.store.s3_connect import Connection, connect, make_client
 from nofrost.store.s3_errors import sentence
 from nofrost.store.s3_listing import sizes_of
-from nofrost.store.source import Source
 from nofrost.store.threads import for_each
 
 PART = 8 << 20  # bytes: a larger file is sent in parts, each held in memory by one thread
@@ -71,7 +71,7 @@ class S3Store:
             found = sizes_of(keys, self._key(OBJECTS), self.bucket, connection, self.jobs)
         return {keys[key]: size for key, size in found.items()}
 
-    def upload(self, source: Source, jobs: int = 1) -> None:
+    def upload(self, source: LocalFile, jobs: int = 1) -> None:
         key = self._key(object_name(source.md5))
         with self._errors(str(source.path), source) as connection, source.path.open("rb") as file:
             if source.size <= PART:
@@ -85,7 +85,7 @@ class S3Store:
         with self._errors(f"object {md5}") as connection:
             yield from connection.requests.get(self._key(object_name(md5)))
 
-    def _upload_parts(self, key: str, source: Source, file: int, connection: Connection, jobs: int) -> None:
+    def _upload_parts(self, key: str, source: LocalFile, file: int, connection: Connection, jobs: int) -> None:
         """Send a large file in parts; it appears when all are there, unless it changed meanwhile."""
         client, size = connection.client, max(PART, -(-source.size // MOST_PARTS))
         place = {"Bucket": self.bucket, "Key": key}
@@ -121,7 +121,7 @@ class S3Store:
             return self._connection
 
     @contextmanager
-    def _errors(self, what: str = "its list", source: Source | None = None) -> Iterator[Connection]:
+    def _errors(self, what: str = "its list", source: LocalFile | None = None) -> Iterator[Connection]:
         """Yield the connection, and turn what S3 and boto3 raise into sentences about `what` or `source`."""
         try:
             yield self._connect()

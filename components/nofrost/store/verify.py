@@ -6,7 +6,7 @@ import hashlib
 
 from nofrost.errors import UserError
 from nofrost.store.base import MissingError, Store
-from nofrost.store.materialise import files_of
+from nofrost.store.pull import files_of
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
 from nofrost.telemetry import progress

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from nofrost.errors import StoppedError, UserError
+from nofrost.errors import ReportedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def as_a_process(task: Callable[P, R]) -> Callable[P, R]:
+def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
     """Let `task` end the process in which it runs: code 2 for wrong input, 143 when stopped; a bug stays a traceback.
 
     The function itself, which raises, is its ``__wrapped__``.
@@ -23,8 +22,7 @@ def as_a_process(task: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return task(*args, **kwargs)
-        except (UserError, StoppedError) as error:
-            print(f"nofrost: {error}", file=sys.stderr)
-            sys.exit(143 if isinstance(error, StoppedError) else 2)
+        except ReportedError as error:
+            error.exit()
 
     return run

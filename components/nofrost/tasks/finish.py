@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from nofrost.store import Output, Ref, open_store
-from nofrost.tasks.ending import as_a_process
+from nofrost.tasks.ending import exit_on_error
 from nofrost.tasks.plan import study_of
 
 
-@as_a_process
-def lock(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
-    """Leave the candidate that `nofrost lock promote RUN` merges into dvc.lock; returns its name in the store.
+@exit_on_error
+def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
+    """Leave the candidate that `nofrost promote RUN` merges into dvc.lock; returns its name in the store.
 
     Args:
         study: the study that was run.
@@ -22,9 +22,9 @@ def lock(study: str, source: str, outputs: Sequence[str], run: str, image: str, 
         run: id of the run.
         image: the image in which the stages ran.
     """
-    from nofrost.lock import write_candidate
+    from nofrost import promotion
 
-    return write_candidate(
+    return promotion.write_candidate(
         [Output.parse(text) for text in outputs],
         study=study_of(study),
         run=run,
@@ -34,7 +34,7 @@ def lock(study: str, source: str, outputs: Sequence[str], run: str, image: str, 
     )
 
 
-@as_a_process
+@exit_on_error
 def finish(run: str, state: str, error: str, store: str) -> str:
     """Note in the store how the run ended, whatever happened; returns the note's name.
 

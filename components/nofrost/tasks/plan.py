@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nofrost.config import Study, load_study, parse_study
 from nofrost.errors import UserError
-from nofrost.tasks.ending import as_a_process
+from nofrost.tasks.ending import exit_on_error
 from nofrost.tasks.weights import is_ref
 
 
@@ -21,7 +21,7 @@ class Plan(NamedTuple):
     on_gpu: bool
 
 
-@as_a_process
+@exit_on_error
 def plan(study: str, gpus: int, nodes: int) -> Plan:
     """Check the study and cut it into what each stage depends on.
 
@@ -60,7 +60,7 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
     )
 
 
-@as_a_process
+@exit_on_error
 def plan_runs(study: str) -> list[dict[str, str]]:
     """Return every run of the study: recipe name, seed and the recipe as JSON, all as text.
 
@@ -74,7 +74,7 @@ def plan_runs(study: str) -> list[dict[str, str]]:
     ]
 
 
-@as_a_process
+@exit_on_error
 def plan_shards(shards: int) -> list[str]:
     """Return the shards that every evaluation is spread over: ``0/n`` to ``n-1/n``.
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
 from nofrost.files import write_text
-from nofrost.store import Ref, materialise
-from nofrost.tasks.ending import as_a_process
+from nofrost.store import Ref, pull
+from nofrost.tasks.ending import exit_on_error
 from nofrost.tasks.launch import launch
 from nofrost.tasks.plan import study_of
-from nofrost.tasks.unfinished import kept_in_the_store
+from nofrost.tasks.unfinished import checkpointed_in_store
 from nofrost.tasks.weights import pretrained
 from nofrost.tasks.workspace import Workspace, workspace
 
@@ -21,7 +21,7 @@ DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
 
 
-@as_a_process
+@exit_on_error
 def prepare(spec: str, source: str, store: str) -> str:
     """Make the dataset.
 
@@ -39,13 +39,13 @@ def prepare(spec: str, source: str, store: str) -> str:
     with workspace(store) as place:
         if source:
             path = place.folder / "source" / Path(config.path).name
-            materialise(Ref.parse(source), path, place.store)
+            pull(Ref.parse(source), path, place.store)
             config = config.model_copy(update={"path": str(path)})
         stage.run(config, place.folder / DATASET)
-        return place.publish(DATASET)
+        return place.push(DATASET)
 
 
-@as_a_process
+@exit_on_error
 def augment(spec: str, dataset: str, store: str) -> str:
     """Make the augmentation sets of `dataset`; `spec` is the study's augmentation, as JSON.
 
@@ -56,11 +56,11 @@ def augment(spec: str, dataset: str, store: str) -> str:
 
     config = parse_part(AugmentationSpec, spec, "augmentation")
     with workspace(store) as place:
-        stage.run(place.fetch(dataset), config, place.folder / AUGMENTATION)
-        return place.publish(AUGMENTATION)
+        stage.run(place.pull(dataset), config, place.folder / AUGMENTATION)
+        return place.push(AUGMENTATION)
 
 
-@as_a_process
+@exit_on_error
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
     """Train one run; `recipe` is the recipe as JSON. Stopped and tried again, it goes on from its last save.
 
@@ -77,8 +77,8 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
     require_gpus(gpus)
     with workspace(store) as place:
         path = run_path(recipe_id, seed, "train")
-        data, augmented, out = place.fetch(dataset), place.fetch(augmentation), place.folder / path
-        with kept_in_the_store(out, [recipe, seed, dataset, augmentation], place.store):
+        data, augmented, out = place.pull(dataset), place.pull(augmentation), place.folder / path
+        with checkpointed_in_store(out, [recipe, seed, dataset, augmentation], place.store):
             if gpus > 1:
                 write_text(place.folder / f"{recipe_id}.yaml", recipe)
                 options = {"recipe": place.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
@@ -87,10 +87,10 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
             else:
                 with pretrained(config, out, store) as weights:
                     stage.run(data, augmented, config, recipe_id, int(seed), out, weights)
-        return place.publish(path)
+        return place.push(path)
 
 
-@as_a_process
+@exit_on_error
 def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
@@ -104,14 +104,14 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
     require_gpus(gpus)
     with workspace(store) as place:
         part = stage.Shard.parse(shard)
-        data, model = place.fetch(dataset), place.fetch(checkpoint)
+        data, model = place.pull(dataset), place.pull(checkpoint)
         path = f"{_evaluated(place, model, config)}.shard-{part.index}-of-{part.count}"
-        with kept_in_the_store(place.folder / path, [suite, dataset, checkpoint, shard], place.store):
+        with checkpointed_in_store(place.folder / path, [suite, dataset, checkpoint, shard], place.store):
             stage.run(data, model, config, place.folder / path, shard=part)
-        return place.publish(path)
+        return place.push(path)
 
 
-@as_a_process
+@exit_on_error
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
     """Merge the shards of an evaluation into what the whole would have been; `gpus` as for the shards.
 
@@ -124,13 +124,13 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     config = _suite(suite)
     require_gpus(gpus)
     with workspace(store) as place:
-        data, model = place.fetch(dataset), place.fetch(checkpoint)
+        data, model = place.pull(dataset), place.pull(checkpoint)
         path = _evaluated(place, model, config)
-        stage.merge(data, model, config, [place.fetch(shard) for shard in shards], place.folder / path)
-        return place.publish(path)
+        stage.merge(data, model, config, [place.pull(shard) for shard in shards], place.folder / path)
+        return place.push(path)
 
 
-@as_a_process
+@exit_on_error
 def report(
     study: str, dataset: str, augmentation: str, runs: Sequence[str], store: str, html: str, markdown: str
 ) -> tuple[str, dict[str, float]]:
@@ -145,14 +145,14 @@ def report(
     from nofrost import report as stage
 
     with workspace(store) as place:
-        data, augmented = place.fetch(dataset), place.fetch(augmentation)
+        data, augmented = place.pull(dataset), place.pull(augmentation)
         for output in runs:
-            place.fetch(output)
+            place.pull(output)
         metrics = stage.run(data, augmented, place.folder / "runs", study_of(study), place.folder / "report")
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
             Path(copy).write_bytes((place.folder / "report" / name).read_bytes())
-        return place.publish("report"), _accuracies(metrics)
+        return place.push("report"), _accuracies(metrics)
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:

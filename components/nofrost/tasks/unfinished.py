@@ -11,16 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.store import Ref, Store, materialise, publish
+from nofrost.store import Ref, Store, pull, push
 
 INTERVAL_S = 300.0
 
 
 @contextmanager
-def kept_in_the_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
+def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
     """Around a resumable stage that makes `out`: bring back what an earlier try left, and keep what this one leaves.
 
-    The partial output (``<out>.partial``) is published every five minutes, and at once when the stage fails or is
+    The partial output (``<out>.partial``) is pushed every five minutes, and at once when the stage fails or is
     stopped. Only what changed travels. Nothing that goes wrong here makes the stage fail: the worst is work done twice.
 
     Args:
@@ -49,21 +49,21 @@ class _Unfinished:
 
     def bring_back(self) -> None:
         with suppress(UserError):  # nothing was kept, or a garbage collection of the store took it
-            materialise(Ref.parse(self._store.get(self._name).decode()), self._partial, self._store)
+            pull(Ref.parse(self._store.get(self._name).decode()), self._partial, self._store)
 
     def keep_until(self, stop: threading.Event) -> None:
         while not stop.wait(INTERVAL_S):
             self.keep()
 
     def keep(self) -> None:
-        """Publish a copy of the partial output in which no file is from another moment than the rest."""
+        """Push a copy of the partial output in which no file is from another moment than the rest."""
         copy = self._partial.with_name(f"{self._partial.name}.kept")
         with suppress(OSError, UserError):  # no partial output yet, a file went while it was copied, no connection
             before = _state(self._partial)
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(self._partial, copy)
             if _state(self._partial) == before:
-                self._store.put(self._name, str(publish(copy, self._store)).encode())
+                self._store.put(self._name, str(push(copy, self._store)).encode())
         shutil.rmtree(copy, ignore_errors=True)
 
 

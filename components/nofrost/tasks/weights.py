@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nofrost.config import Recipe
 from nofrost.errors import UserError
-from nofrost.store import Ref, default_store, materialise, open_store
+from nofrost.store import Ref, default_store, open_store, pull
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def pretrained(recipe: Recipe, out: Path, store: str | None) -> Iterator[Path | 
     ref, folder = Ref.parse(text), out.with_name(f"{out.name}.weights")
     place = folder / ("train" if ref.is_dir else "weights.safetensors")
     try:
-        materialise(ref, place, open_store(store or default_store()))
+        pull(ref, place, open_store(store or default_store()))
         yield place
     finally:
         shutil.rmtree(folder, ignore_errors=True)

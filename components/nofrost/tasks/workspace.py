@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nofrost.store import Output, Store, materialise, open_store, publish
+from nofrost.store import Output, Store, open_store, pull, push
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Workspace:
     folder: Path
     store: Store
 
-    def fetch(self, output: str) -> Path:
+    def pull(self, output: str) -> Path:
         """Bring an output from the store to its path in the workspace, and return where it is.
 
         Raises:
@@ -26,12 +26,12 @@ class Workspace:
         """
         wanted = Output.parse(output)
         path = self.folder / wanted.path
-        materialise(wanted.ref, path, self.store)
+        pull(wanted.ref, path, self.store)
         return path
 
-    def publish(self, path: str) -> str:
-        """Publish what lies at `path` in the workspace and return it as an output."""
-        return str(Output(path, publish(self.folder / path, self.store)))
+    def push(self, path: str) -> str:
+        """Push what lies at `path` in the workspace and return it as an output."""
+        return str(Output(path, push(self.folder / path, self.store)))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,18 +15,13 @@ from torch import Tensor
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
-from nofrost.train.distributed import World
+from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
 from nofrost.train.objectives import Batch
 from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
 from nofrost.transforms.resized_crop import crop_boxes, resized_crop
 
-ANY_SET = "augmented"  # the term that draws one of the augmentation sets for each image
-
-
-def derive_seed(*parts: int | str) -> int:
-    """Return a seed in [0, 2^63) that is a function of all parts, so that no generator's state need be saved."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+ANY_SET = "augmented"  # the view that draws one of the augmentation sets for each image
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class TrainingImages:
     Attributes:
         split: clean images, memory-mapped; only the rows of this process's part of a batch are read.
         augmented: images of each augmentation set by its name, row-aligned with the split.
-        terms: the augmented views of a batch: ``augmented`` is one of the sets drawn for each image, any other name is
+        augmented_views: those of a batch: ``augmented`` is one of the sets drawn for each image, any other name is
             that set.
         views: what is done to each image, in this order: resized crop, or resize; crop with padding; flip. Each view of
             an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
@@ -48,10 +42,10 @@ class TrainingImages:
 
     split: Split
     augmented: Mapping[str, NDArray[np.uint8]]
-    terms: tuple[str, ...]
+    augmented_views: tuple[str, ...]
     views: ViewSpec
     batch_size: int
-    world: World = field(default_factory=World)
+    world: ProcessGroup = field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
         if self.steps == 0:
@@ -64,17 +58,18 @@ class TrainingImages:
                 f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.world.size} processes: set "
                 f"it to a multiple, such as {part * self.world.size}, or start another number of processes"
             )
-        self._check_terms()
+        self._check_views()
 
-    def _check_terms(self) -> None:
+    def _check_views(self) -> None:
         sets = ", ".join(self.augmented) or "none"
-        for term in self.terms:
-            if not self.augmented or (term != ANY_SET and term not in self.augmented):
+        for view in self.augmented_views:
+            if not self.augmented or (view != ANY_SET and view not in self.augmented):
                 raise UserError(
-                    f"the objective trains on {term!r} images and views.augmentation_sets has {sets}: name "
-                    f"{'a set' if term == ANY_SET else term} there, or choose another objective or other terms"
+                    f"the objective trains on {view!r} images and views.augmentation_sets has {sets}: name "
+                    f"{'a set' if view == ANY_SET else view} there, or choose another objective or other views"
                 )
-        unused = [] if ANY_SET in self.terms else [name for name in self.augmented if name not in self.terms]
+        used = self.augmented if ANY_SET in self.augmented_views else self.augmented_views
+        unused = [name for name in self.augmented if name not in used]
         if unused:
             raise UserError(
                 f"views.augmentation_sets has {', '.join(unused)}, which the objective does not train on: leave it "
@@ -123,12 +118,14 @@ class TrainingImages:
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
         images, labels, indices = self.split.batch(rows)
         clean = self._view(images, generator)
-        augmented = {term: self._view(self._augmented(term, rows, generator), generator) for term in self.terms}
+        augmented = {
+            view: self._view(self._augmented(view, rows, generator), generator) for view in self.augmented_views
+        }
         return Batch(clean, labels, indices, augmented)
 
-    def _augmented(self, term: str, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        if term != ANY_SET:
-            return to_tensor(self.augmented[term][rows])
+    def _augmented(self, view: str, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        if view != ANY_SET:
+            return to_tensor(self.augmented[view][rows])
         drawn = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
         choice = drawn[self._part].numpy()
         picked = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)

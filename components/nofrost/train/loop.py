@@ -18,10 +18,10 @@ from nofrost.attacks.classifier import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.models import Classifier, fitting_threads, save_checkpoint
+from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
 from nofrost.train import curves
-from nofrost.train.batches import derive_seed
-from nofrost.train.distributed import World
 from nofrost.train.failures import check_finite, memory_suffices
 from nofrost.train.objectives import Batch
 from nofrost.train.overfitting import collapsed, stopped_early
@@ -57,7 +57,7 @@ class Training:
     phases: Sequence[Phase]
     seed: int
     selection: Split
-    world: World
+    world: ProcessGroup
     optimisation: Optimisation = field(init=False)
     folder: Path = field(init=False)
 
@@ -82,7 +82,7 @@ class Training:
         state = self._resume()
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phases[state.phase].images.steps + state.step
-        shown = progress(title, sum(steps), done) if self.world.leads else nullcontext()
+        shown = progress(title, sum(steps), done) if self.world.is_rank_zero else nullcontext()
         with shown as bar, stop_requested() as stopped:
             while True:
                 self._finish_phase(state, bar, stopped)
@@ -124,7 +124,7 @@ class Training:
         since, number = time.monotonic(), state.epochs + 1
         # what was saved is of all processes: the first goes on from it, the others from zero
         sums = {
-            name: torch.tensor(value if self.world.leads else 0.0, dtype=torch.float64, device=self.device)
+            name: torch.tensor(value if self.world.is_rank_zero else 0.0, dtype=torch.float64, device=self.device)
             for name, value in state.sums.items()
         }
         training_mode(self.model, running_statistics(phase.recipe.schedule, state.epoch))
@@ -174,7 +174,7 @@ class Training:
             state.curves.append(curves.row(state, phase, self.world.size, measured))
             if measured and self._is_best(state, phase, measured):
                 state.best = {"epoch": state.epochs, "phase": phase.name, **measured.as_json()}
-                if self.world.leads and state.best_checkpoint:
+                if self.world.is_rank_zero and state.best_checkpoint:
                     about = {"seed": self.seed, **state.best}
                     save_checkpoint(self.folder / state.best_checkpoint, self.model, about)
         state.epoch, state.step, state.sums = number, 0, {}
@@ -192,6 +192,6 @@ class Training:
         tensors = self.optimisation.tensors()
         now = time.monotonic()
         state.seconds += now - since
-        if self.world.leads:
+        if self.world.is_rank_zero:
             save_state(self.folder, state, tensors)
         return now

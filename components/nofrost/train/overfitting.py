@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from nofrost.statistics import Proportion
+from nofrost.results import Proportion
 
 FALL = 0.2  # of attacked accuracy between two measurements; Wong et al. 2020 end the training there
 LOSS = 0.5  # or of its share, as a model that withstands few attacks cannot fall as far
@@ -108,7 +108,7 @@ def _is_clear(high: Row, low: Row, images: int) -> bool:
 
 
 def _attacked(row: Row, images: int) -> Proportion:
-    return Proportion(round(row["selection_attacked"] * images), images)
+    return Proportion.of(round(row["selection_attacked"] * images), images)
 
 
 def _measured(curves: Sequence[Row]) -> list[Row]:

@@ -15,7 +15,7 @@ from nofrost.models import Classifier, MixtureBatchNorm, build
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Convolution = nn.modules.conv._ConvNd
-Reinitialise = Literal["none", "statistics", "all"]
+Reset = Literal["none", "statistics", "all"]
 PER_CHANNEL = 2  # weights of each output channel in two-per-channel
 
 
@@ -34,37 +34,37 @@ class Partial:
     fixed: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, model: Classifier, trains: str, reinitialise: Reinitialise, seed: int) -> Partial:
+    def of(cls, model: Classifier, trainable: str, reset: Reset, seed: int) -> Partial:
         """Choose what trains in `model`, let that alone require gradients, and put it back to a new start.
 
         The optimiser is made afterwards. To go on from a saved state, read that into the model first and call this
-        with the same `trains` and `seed`, and ``none`` to be re-initialised.
+        with the same `trainable` and `seed`, and ``none`` to be re-initialised.
 
         Args:
             model: on the device on which it trains; changed in place.
-            trains: ``all``; ``bn`` (scales and shifts of batch norms; a mixture is one, with both branches);
+            trainable: ``all``; ``bn`` (scales and shifts of batch norms; a mixture is one, with both branches);
                 ``rest`` (all but these); ``bn-not-first``; ``bn-not-last`` (in the order of the model's layers);
                 ``two-per-channel`` (random weights of convolutions); ``layer:NAME`` (a layer or block of the network).
-            reinitialise: ``all`` gives what trains the values of a newly built network, but batch norms scale 1,
+            reset: ``all`` gives what trains the values of a newly built network, but batch norms scale 1,
                 shift 0 and empty statistics; ``statistics`` empties those of every batch norm.
             seed: of the new values and of the choice in ``two-per-channel``.
 
         Raises:
             UserError: nothing in this model trains, or can be emptied, under these names.
         """
-        names = _chosen(model, trains)
+        names = _chosen(model, trainable)
         parameters = dict(model.named_parameters())
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in names)
             parameter.grad = None  # one left from an earlier phase would let momentum and weight decay move it
         generator = torch.Generator().manual_seed(seed)
-        in_part = names if trains == "two-per-channel" else []
+        in_part = names if trainable == "two-per-channel" else []
         choices = {name: _two_per_channel(parameters[name], generator) for name in in_part}
         trained = sum(int(choices[name].sum()) if name in choices else parameters[name].numel() for name in names)
         entries = {name: choice.to(parameters[name].device) for name, choice in choices.items()}
-        if reinitialise == "all":
+        if reset == "all":
             _start_anew(model, names, entries, seed)
-        elif reinitialise == "statistics":
+        elif reset == "statistics":
             _empty_statistics(model)
         return cls(trained, entries, {name: parameters[name].detach().clone() for name in entries})
 
@@ -85,24 +85,24 @@ def training_mode(model: nn.Module, running_statistics: bool = False) -> None:
             norm.eval()
 
 
-def _chosen(model: Classifier, trains: str) -> list[str]:
+def _chosen(model: Classifier, trainable: str) -> list[str]:
     every = [name for name, _ in model.named_parameters()]
     norms = [own for own in _batch_norms(model).values() if own]
-    kept = norms[trains == "bn-not-first" : len(norms) - (trains == "bn-not-last")]
+    kept = norms[trainable == "bn-not-first" : len(norms) - (trainable == "bn-not-last")]
     of_norms = [name for own in kept for name in own]
-    if trains == "all":
+    if trainable == "all":
         names = every
-    elif trains == "rest":
+    elif trainable == "rest":
         names = [name for name in every if name not in of_norms]
-    elif trains == "two-per-channel":
+    elif trainable == "two-per-channel":
         names = [f"{layer}.weight" for layer, module in model.named_modules() if isinstance(module, Convolution)]
-    elif trains.startswith("layer:"):
-        return _of_layer(model, trains.removeprefix("layer:"), every)
+    elif trainable.startswith("layer:"):
+        return _of_layer(model, trainable.removeprefix("layer:"), every)
     else:
         names = of_norms
     if not names:
-        needed = "convolutions" if trains == "two-per-channel" else "batch norms that have scales and shifts"
-        raise UserError(f"trains {trains!r} finds nothing in {_name(model)}: choose a model with {needed}")
+        needed = "convolutions" if trainable == "two-per-channel" else "batch norms that have scales and shifts"
+        raise UserError(f"trainable {trainable!r} finds nothing in {_name(model)}: choose a model with {needed}")
     return names
 
 
@@ -113,7 +113,7 @@ def _of_layer(model: Classifier, layer: str, every: list[str]) -> list[str]:
         close = difflib.get_close_matches(layer, layers, n=3) or [*layers[:3], layers[-1]]
         arch = model.signature.arch
         raise UserError(
-            f"trains 'layer:{layer}': {arch} has no layer of this name; write one such as {', '.join(close)}"
+            f"trainable 'layer:{layer}': {arch} has no layer of this name; write one such as {', '.join(close)}"
         )
     return names
 
@@ -144,7 +144,7 @@ def _two_per_channel(weight: nn.Parameter, generator: torch.Generator) -> Tensor
 def _empty_statistics(model: Classifier) -> None:
     norms = _modules(model)
     if not norms:
-        raise UserError(f"reinitialise 'statistics' finds no batch norm in {_name(model)}: set it to none or all")
+        raise UserError(f"reset 'statistics' finds no batch norm in {_name(model)}: set it to none or all")
     for norm in norms:
         norm.reset_running_stats()
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from nofrost.attacks import attack_settings
 from nofrost.config import Recipe
 from nofrost.models import Classifier, precision
+from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
 from nofrost.train.averaging import WeightAverage
-from nofrost.train.batches import TrainingImages, derive_seed
+from nofrost.train.batches import TrainingImages
 from nofrost.train.clipping import clip_adaptively, clipped_parameters
-from nofrost.train.distributed import World
 from nofrost.train.objectives import Adversary, Batch, Losses, Objective
 from nofrost.train.optimiser import create_optimiser, describe, gradient_scaler, set_lr
 from nofrost.train.partial import Partial
@@ -74,10 +75,10 @@ class Optimisation:
         begun: whether the phase goes on from a saved state.
     """
 
-    def __init__(self, model: Classifier, phase: Phase, seed: int, world: World, *, begun: bool) -> None:
+    def __init__(self, model: Classifier, phase: Phase, seed: int, world: ProcessGroup, *, begun: bool) -> None:
         recipe, spec = phase.recipe, phase.recipe.optimiser
-        reinitialise = "none" if begun else recipe.reinitialise
-        self.partial = Partial.of(model, recipe.trains, reinitialise, derive_seed(seed, "partial", phase.name))
+        reset = "none" if begun else recipe.reset
+        self.partial = Partial.of(model, recipe.trainable, reset, derive_seed(seed, "partial", phase.name))
         self.average = WeightAverage(model, spec.averaging) if spec.averaging else None
         self._model, self._phase, self._world = model, phase, world
         self._optimiser = create_optimiser(model, spec)

@@ -12,8 +12,8 @@ from nofrost.attacks import create_attack
 from nofrost.config import Recipe
 from nofrost.data import Split
 from nofrost.models import Classifier
-from nofrost.statistics import Proportion
-from nofrost.train.distributed import World
+from nofrost.processes import ProcessGroup
+from nofrost.results import Proportion
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Selection:
 
 
 def select(
-    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, world: World
+    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, world: ProcessGroup
 ) -> Selection:
     """Return the accuracies of `model` in evaluation mode and float32. A mixture-BN model answers as deployed.
 
@@ -52,7 +52,7 @@ def select(
         if robust_weight > 0 and bool(right.any()):
             adversarial = attack(model, images[right], labels[right], indices=indices[right])
             counts["attacked"] += _correct(model, adversarial, labels[right]).sum()
-    found = {name: Proportion(int(count), len(split)) for name, count in world.total(counts).items()}
+    found = {name: Proportion.of(int(count), len(split)) for name, count in world.total(counts).items()}
     if robust_weight == 0:
         return Selection(found["clean"], None, found["clean"].accuracy)
     score = (1 - robust_weight) * found["clean"].accuracy + robust_weight * found["attacked"].accuracy

@@ -17,8 +17,9 @@ from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.weights import weights_file
-from nofrost.train.batches import TrainingImages, derive_seed
-from nofrost.train.distributed import World
+from nofrost.processes import ProcessGroup
+from nofrost.seeds import derive_seed
+from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import create_objective
 from nofrost.train.phase import Optimisation, Phase
 
@@ -37,7 +38,7 @@ def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, we
     return inputs
 
 
-def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, world: World) -> list[Phase]:
+def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, world: ProcessGroup) -> list[Phase]:
     """Return the phases of the recipe called `name`, with this process's part of their images.
 
     Raises:
@@ -83,7 +84,7 @@ def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) ->
     return model.to(default_device())
 
 
-def check_phases(model: Classifier, phases: Sequence[Phase], seed: int, world: World) -> None:
+def check_phases(model: Classifier, phases: Sequence[Phase], seed: int, world: ProcessGroup) -> None:
     """Check that each phase can train the model, which stays as it is.
 
     Raises:

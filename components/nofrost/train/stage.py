@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed
 
 from nofrost.config import Recipe
 from nofrost.data import read_split
 from nofrost.files import write_json, write_text
-from nofrost.models import device_name, save_checkpoint
+from nofrost.models import default_device, device_name, save_checkpoint
+from nofrost.processes import ProcessGroup
 from nofrost.stage import record, stage_output
 from nofrost.train import curves
-from nofrost.train.distributed import World, joined
 from nofrost.train.failures import memory_suffices
 from nofrost.train.loop import Training
 from nofrost.train.overfitting import diagnose
 from nofrost.train.setup import check_phases, input_checksums, new_model, phases_of
 from nofrost.train.state import State, remove_state
+
+PEER_LOST = (
+    "another process of this training has failed (its own error says why): start again, and it continues from the last "
+    "save"
+)
 
 
 def run(
@@ -56,7 +61,7 @@ def run(
         RunFailedError: another process of the training has ended.
     """
     source = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
-    with joined() as world, _own_random_numbers(), memory_suffices(recipe.schedule.batch_size):
+    with process_group() as world, _own_random_numbers(), memory_suffices(recipe.schedule.batch_size):
 
         def prepared() -> tuple[dict[str, str], Training]:
             inputs = input_checksums(recipe, dataset, augmentation, source)
@@ -69,10 +74,10 @@ def run(
         inputs, training = world.agree(prepared)
         fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
         with _output(out, fingerprint, world) as folder:
-            with world.speaking_up():
+            with world.report_local_error():
                 state = training.run(f"train {name}, seed {seed}", folder)
             metrics = _metrics(training, state, name)
-            if world.leads:
+            if world.is_rank_zero:
                 _write(folder, training, state, metrics)
                 made = record(
                     "train",
@@ -87,6 +92,24 @@ def run(
 
 
 @contextmanager
+def process_group() -> Iterator[ProcessGroup]:
+    """Yield the processes that torchrun started, each with a GPU of its own where there are GPUs; one without torchrun.
+
+    GPU tensors travel by NCCL, and CPU tensors by gloo. The timeout leaves rank 0 time to validate and save while the
+    others wait.
+
+    Raises:
+        UserError: there are fewer GPUs than processes.
+    """
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    with ProcessGroup.joined(PEER_LOST, backend=backend, timeout=timedelta(hours=2)) as group:
+        device = group.agree(default_device)
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        yield group
+
+
+@contextmanager
 def _own_random_numbers() -> Iterator[None]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
@@ -94,16 +117,13 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def _output(out: Path, fingerprint: Mapping[str, Any], world: World) -> Iterator[Path]:
+def _output(out: Path, fingerprint: Mapping[str, Any], world: ProcessGroup) -> Iterator[Path]:
     """Yield the folder that the first process makes, in all of them: the others read there."""
     with ExitStack() as stack:
         output = stage_output(out, fingerprint=fingerprint, resumable=True)
-        folder = [world.agree(lambda: stack.enter_context(output) if world.leads else None)]
-        if world.size > 1:
-            with world.together():
-                distributed.broadcast_object_list(folder)
-        assert folder[0] is not None
-        yield folder[0]
+        folder = world.broadcast(world.agree(lambda: stack.enter_context(output) if world.is_rank_zero else None))
+        assert folder is not None
+        yield folder
 
 
 def _metrics(training: Training, state: State, name: str) -> dict[str, Any]:

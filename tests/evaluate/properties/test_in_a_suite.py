@@ -101,7 +101,7 @@ def test_mini_batches_of_a_mixture_pass_their_own_branch(
     layers = evaluate_robustness(model, *test_digits, suite).layers
     assert [batch.name for batch in layers.mini_batches] == ["clean-0", "clean-1", "adversarial-0", "adversarial-1"]
     rows = np.sort(np.random.default_rng(0).permutation(120)[:20])
-    with models.domain(model, "clean"):
+    with models.branch(model, "clean"):
         expected = properties.batch_statistics(model, test_digits[0][rows])
     for name, (mean, variance) in expected.items():
         torch.testing.assert_close(layers.mini_batches[0].statistics[name], (mean, variance), rtol=1e-4, atol=1e-5)

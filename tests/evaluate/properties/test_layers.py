@@ -65,7 +65,7 @@ def test_the_weight_of_a_standardised_convolution_is_the_one_it_applies(make_lay
 
 def test_a_batch_norm_gives_its_statistics_and_parameters_by_domain(images: Tensor) -> None:
     model = make("mbn")
-    with models.domain(model.train(), "adversarial"):
+    with models.branch(model.train(), "adversarial"):
         model(images)
     found = batch_norm_layers(model)
     assert [layer.domain for layer in found] == ["clean", "adversarial"] * (len(found) // 2)
@@ -107,7 +107,7 @@ def test_batch_statistics_are_what_a_training_step_would_make_of_the_running_one
 def test_batch_statistics_leave_the_model_as_it_was(images: Tensor) -> None:
     model = make("mbn").train()
     before = {name: values.clone() for name, values in model.state_dict().items()}
-    with models.domain(model, "adversarial"):
+    with models.branch(model, "adversarial"):
         found = batch_statistics(model, images)
     assert list(found) == [layer.name for layer in batch_norm_layers(model) if layer.domain == "adversarial"]
     assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
@@ -123,7 +123,7 @@ def test_a_mixture_is_measured_in_the_branch_that_the_images_pass(images: Tensor
             module.clean.weight.data.fill_(2.0)
     by_branch = {}
     for branch in ("clean", "adversarial"):
-        with models.domain(model, branch):
+        with models.branch(model, branch):
             by_branch[branch] = batch_statistics(model, images)
     first, second = list(by_branch["clean"])[:2]
     for value in (0, 1):
@@ -141,7 +141,7 @@ def test_what_is_kept_of_the_layers_says_which_value_is_whose() -> None:
         arrays["batch_norm/adversarial/network.bn1/variance"], model.network.bn1.adversarial.running_var.numpy()
     )
     first = metrics["batch_norm"][0]
-    assert (first["layer"], first["domain"]) == ("network.bn1", "clean")
+    assert (first["layer"], first["branch"]) == ("network.bn1", "clean")
     assert first["weight"] == pytest.approx([0.001, 1, 1])
     assert (first["weight_near_zero"], first["bias_near_zero"]) == (0.25, 1)
     norms = metrics["weight_norms"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nofrost.errors import UserError
-from nofrost.store import materialise, open_store, publish, verify
+from nofrost.store import open_store, pull, push, verify
 from nofrost.store.base import object_name
 
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
@@ -18,7 +18,7 @@ SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 
 def refused(url: str, folder: Path) -> str:
     with pytest.raises(UserError) as told:
-        publish(folder, open_store(url))
+        push(folder, open_store(url))
     sentence = str(told.value)
     assert SECRET not in sentence
     assert "\n" not in sentence
@@ -110,13 +110,13 @@ def test_what_the_server_says_first(code: str, sentence: str, line: Any, moto: s
 def test_a_missing_object_is_named_with_the_remedy(moto: str, tmp_path: Path) -> None:
     store = open_store(moto)
     (tmp_path / "file").write_text("x")
-    ref = publish(tmp_path / "file", store)
+    ref = push(tmp_path / "file", store)
     import boto3
 
     client = boto3.Session().client("s3")
     client.delete_object(Bucket="bucket", Key=f"{moto.rpartition('/')[2]}/{object_name(ref.md5)}")
     with pytest.raises(UserError, match=f"^{moto} holds no object {ref.md5}: store it there with `nofrost store push`"):
-        materialise(ref, tmp_path / "back", store)
+        pull(ref, tmp_path / "back", store)
 
 
 @pytest.mark.parametrize("endpoint", ["no url", "127.0.0.1:9000"])
@@ -131,4 +131,4 @@ def test_a_name_that_no_bucket_can_have(moto: str, folder: Path) -> None:
 
 def test_a_region_need_not_be_named(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
-    verify(publish(folder, open_store(url)), open_store(url))
+    verify(push(folder, open_store(url)), open_store(url))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nofrost.errors import UserError
-from nofrost.store import Store, materialise, open_store, publish, verify
-from nofrost.store.source import Source
+from nofrost.store import Store, open_store, pull, push, verify
+from nofrost.store.local_file import LocalFile
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -39,7 +39,7 @@ def first(count: int, fault: str, method: str) -> Callable[[str, str], str]:
 @pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "RequestTimeout", "drop"])
 def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path) -> None:
     line.fault = first(3, fault, "PUT")
-    ref = publish(folder, store)
+    ref = push(folder, store)
     line.fault = lambda method, path: ""
     verify(ref, store)
 
@@ -48,19 +48,19 @@ def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path
 def test_a_fetch_recovers_from(
     fault: str, store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    ref = publish(folder, store)
+    ref = push(folder, store)
     line.fault = first(3, fault, "GET")
-    materialise(ref, tmp_path / "back", store)
+    pull(ref, tmp_path / "back", store)
     assert contents(tmp_path / "back") == contents(folder)
 
 
 def test_a_fetch_that_is_cut_goes_on_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(os.urandom(3_000_000))
-    ref = publish(path, store)
+    ref = push(path, store)
     line.seen.clear()
     line.fault = first(1, "cut", "GET")
-    materialise(ref, tmp_path / "back", store)
+    pull(ref, tmp_path / "back", store)
     assert (tmp_path / "back").read_bytes() == path.read_bytes()
     assert [asked for method, _, asked in line.seen if method == "GET"] == ["", "bytes=1500000-"]
 
@@ -69,7 +69,7 @@ def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Pat
     path = tmp_path / "large"
     path.write_bytes(os.urandom(20 << 20))
     line.fault = first(1, "SlowDown", "PUT")
-    ref = publish(path, store)
+    ref = push(path, store)
     line.fault = lambda method, path: ""
     verify(ref, store)
 
@@ -77,12 +77,12 @@ def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Pat
 def test_an_answer_that_arrives_altered_is_fetched_again(
     store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    ref = publish(folder, store)
-    bad = Source.of(folder / "larger.bin").md5
+    ref = push(folder, store)
+    bad = LocalFile.of(folder / "larger.bin").md5
     for fault in ("alter", "shorten"):
         strike = first(1, fault, "GET")
         line.fault = lambda method, path, strike=strike: strike(method, path) if path.endswith(bad[2:]) else ""
-        materialise(ref, tmp_path / fault, store)
+        pull(ref, tmp_path / fault, store)
         assert contents(tmp_path / fault) == contents(folder)
 
 
@@ -100,20 +100,20 @@ def test_an_answer_that_arrives_altered_is_fetched_again(
 def test_what_does_not_pass_ends_in_one_sentence_and_what_was_stored_is_kept(
     fault: str, sentence: str, store: Store, line: Any, folder: Path
 ) -> None:
-    good = Source.of(folder / "a").md5
+    good = LocalFile.of(folder / "a").md5
     line.fault = lambda method, path: fault if method == "PUT" and not path.endswith(good[2:]) else ""
     with pytest.raises(UserError, match=f"^cannot use s3://bucket/[0-9a-f]+ at http://127.0.0.1:[0-9]+: {sentence}$"):
-        publish(folder, store)
+        push(folder, store)
     assert len(store.names("")) <= 1
     line.fault = lambda method, path: ""
-    verify(publish(folder, store), store)
+    verify(push(folder, store), store)
 
 
 def test_a_fetch_that_never_passes_ends_in_one_sentence(
     store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    ref = publish(folder, store)
-    bad = Source.of(folder / "larger.bin").md5
+    ref = push(folder, store)
+    bad = LocalFile.of(folder / "larger.bin").md5
     for fault, sentence in (
         ("drop", "the connection was cut: check the endpoint"),
         ("SlowDown", "it asks to slow down"),
@@ -121,10 +121,10 @@ def test_a_fetch_that_never_passes_ends_in_one_sentence(
     ):
         line.fault = lambda method, path, fault=fault: fault if path.endswith(bad[2:]) else ""
         with pytest.raises(UserError, match=sentence):
-            materialise(ref, tmp_path / "back", store)
+            pull(ref, tmp_path / "back", store)
         assert not (tmp_path / "back").exists()
     line.fault = lambda method, path: ""
-    materialise(ref, tmp_path / "back", store)
+    pull(ref, tmp_path / "back", store)
     assert contents(tmp_path / "back") == contents(folder)
 
 
@@ -135,14 +135,14 @@ def test_a_part_that_never_passes_leaves_no_unfinished_upload(store: Store, line
     path.write_bytes(os.urandom(20 << 20))
     line.fault = lambda method, path: "SlowDown" if "partNumber=3" in path else ""
     with pytest.raises(UserError, match="slow down"):
-        publish(path, store)
+        push(path, store)
     assert "Uploads" not in boto3.Session().client("s3").list_multipart_uploads(Bucket="bucket")
 
 
 def test_no_thread_is_left_behind(store: Store, line: Any, folder: Path) -> None:
     line.fault = first(99, "AccessDenied", "PUT")
     with pytest.raises(UserError):
-        publish(folder, store)
+        push(folder, store)
     for thread in [thread for thread in threading.enumerate() if thread.name == "store"]:
         thread.join(30)
         assert not thread.is_alive()

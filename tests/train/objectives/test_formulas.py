@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nofrost.attacks.noise import Noise
 from nofrost.config import AttackSpec
 from nofrost.config.fraction import PixelFraction
-from nofrost.models import Classifier, domain
+from nofrost.models import Classifier, branch
 from nofrost.train.objectives import Adversary, Batch, Losses
 
 EPS, LENGTH, STEPS, SEED = 0.06, 0.02, 3, 7
@@ -224,9 +224,9 @@ def test_a_step_of_alp(
     if normaliser == "bn" and batching == "joint":
         clean, attacked = reference(torch.cat([batch.images, adversarial])).chunk(2)
     else:
-        with domain(reference, "clean"):
+        with branch(reference, "clean"):
             clean = reference(batch.images)
-        with domain(reference, "adversarial"):
+        with branch(reference, "adversarial"):
             attacked = reference(adversarial)
     sizes = ((clean - attacked) ** 2).sum(1) / clean.shape[1]
     expected = (cross_entropy(clean, batch.labels) + cross_entropy(attacked, batch.labels)) / 2 + 0.7 * sizes.mean()

@@ -33,7 +33,7 @@ def test_its_code_has_a_term_for_each_augmentation_set(
     model = small("nf")
     sets = {"deepaugment": batch.images.flip(3), "tda": batch.images.flip(2)}
     views = (batch.images, *sets.values(), adversarial)
-    objective = create_objective("multi-view", terms=("clean", "deepaugment", "tda", "adversarial"))
+    objective = create_objective("multi-view", views=("clean", "deepaugment", "tda", "adversarial"))
     assert objective.augmented_views == ("deepaugment", "tda")
     loss = objective.loss(model, Batch(batch.images, batch.labels, batch.indices, sets), given).loss
     losses = [F.cross_entropy(model(images), batch.labels).item() for images in views]
@@ -41,11 +41,11 @@ def test_its_code_has_a_term_for_each_augmentation_set(
 
 
 def test_without_an_adversarial_term_nothing_is_attacked(small: Make, batch: Batch, given: Adversary) -> None:
-    objective = create_objective("multi-view", terms=("augmented",))
+    objective = create_objective("multi-view", views=("augmented",))
     assert objective.robust_weight == 0
     assert set(objective.loss(small("nf"), batch, given).correct) == {"augmented"}
 
 
 def test_a_view_that_the_batch_lacks_is_named(small: Make, batch: Batch, given: Adversary) -> None:
     with pytest.raises(UserError, match=r"needs the view 'tda': name it in views\.augmentation_sets"):
-        create_objective("multi-view", terms=("clean", "tda")).loss(small("nf"), batch, given)
+        create_objective("multi-view", views=("clean", "tda")).loss(small("nf"), batch, given)

@@ -88,14 +88,14 @@ def test_the_attack_is_made_against_the_adversarial_branch(
 
     class Watching(Adversary):
         def craft(self, attacked: nn.Module, batch: Batch, attack: object = None) -> Tensor:
-            seen.append(model.selector.domain)
+            seen.append(model.selector.branch)
             return adversarial
 
     watching = Watching(given.spec, given.norm, given.eps, given.seed)
-    before = model.selector.domain
+    before = model.selector.branch
     create_objective(name).loss(model, batch, watching)
     assert seen == ["adversarial"]
-    assert model.selector.domain == before
+    assert model.selector.branch == before
 
 
 @pytest.mark.parametrize("batching", ["joint", "separate"])

@@ -42,9 +42,9 @@ MAKES_ITS_OWN_ATTACK = ("trades", "fat", "trades-fat", "fast", "free")
         ("trades-fat", {"step_noise": -0.1}, r"step_noise is -0\.1: it must be a number of at least 0"),
         ("trades-fat", {"beta": -1}, r"beta is -1"),
         ("free", {"replays": 0}, r"replays is 0: it must be a whole number of at least 1"),
-        ("multi-view", {"terms": ()}, r"terms are \[\]: name at least one kind of image"),
-        ("multi-view", {"terms": ("clean", "clean")}, r"terms are \['clean', 'clean'\]: .* each once"),
-        ("multi-view", {"terms": ("clean", "tdaa")}, r"unknown term of objective 'multi-view' 'tdaa'"),
+        ("multi-view", {"views": ()}, r"views are \[\]: list at least one"),
+        ("multi-view", {"views": ("clean", "clean")}, r"views are \['clean', 'clean'\]: .* each once"),
+        ("multi-view", {"views": ("clean", "tdaa")}, r"unknown view of objective 'multi-view' 'tdaa'"),
     ],
 )  # fmt: skip
 def test_a_setting_that_makes_no_sense_is_refused(name: str, settings: dict[str, Any], sentence: str) -> None:

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.augment.common import batches, correlation, derived_seed
+from nofrost.augment.common import batches, correlation
 from nofrost.augment.deepaugment.chance import Chance
 from nofrost.augment.deepaugment.distorted import DistortedConvolution
 from nofrost.augment.deepaugment.network import ReconstructionNetwork
 from nofrost.data import from_tensor, to_tensor
+from nofrost.seeds import derive_seed
 
 LEVELS = (1.0, 0.5, 0.25)  # of strength; the next one for images that came out useless
 STRENGTH = (0.3, 1.0)
@@ -53,7 +54,7 @@ def _distort(network: ReconstructionNetwork, originals: Tensor, seed: tuple[int,
     result = originals.clone()
     left = torch.arange(len(originals), device=originals.device)
     for attempt, level in enumerate(LEVELS):
-        chance = Chance(derived_seed(*seed, "deepaugment", attempt), originals.device)
+        chance = Chance(derive_seed(*seed, "deepaugment", attempt), originals.device)
         strength = level * chance.strengths(len(left), *STRENGTH)
         outputs = network(originals[left], DistortedConvolution(strength, chance)).clamp(0, 1)
         good = usable(outputs, originals[left])

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.augment.common import derived_seed, one_thread
+from nofrost.augment.common import one_thread
 from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork, new_network
 from nofrost.config import DeepAugmentSpec
 from nofrost.data import to_tensor
 from nofrost.errors import UserError
+from nofrost.seeds import derive_seed
 from nofrost.telemetry import progress
 
 PATCH = 48  # pixels; the network is convolutional, so patches of this size teach it larger images too
@@ -29,7 +30,7 @@ def train_network(
     Raises:
         UserError: the loss is not finite.
     """
-    generator = torch.Generator().manual_seed(derived_seed(seed, "deepaugment", "training"))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "deepaugment", "training"))
     network = new_network(NetworkSpec(channels=images.shape[3], width=spec.width), generator).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=spec.lr)
     with one_thread(), progress("deepaugment: network", total=spec.epochs * len(images)) as bar:

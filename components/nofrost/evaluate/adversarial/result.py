@@ -16,7 +16,8 @@ from nofrost.evaluate.card import make_card
 from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.properties import LayerStatistics
 from nofrost.evaluate.properties.suite import summaries
-from nofrost.statistics import Flags, Proportion
+from nofrost.results import Proportion
+from nofrost.statistics import Flags
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class RobustnessResult:
     @property
     def accuracy(self) -> dict[str, Proportion]:
         """Exact count and 95 % interval by condition, over all N images."""
-        return {name: Proportion.of(flags) for name, flags in self.flags.items()}
+        return {name: Proportion.of_flags(flags) for name, flags in self.flags.items()}
 
     @property
     def strongest_attack(self) -> str:
@@ -133,7 +134,7 @@ class RobustnessResult:
         if curve is None:
             return None
         verdict = next(alarm for alarm in self.alarms if alarm.name == "steps-converged")
-        points = [{"steps": steps, **Proportion.of(flags).as_json()} for steps, flags in self.steps.items()]
+        points = [{"steps": steps, **Proportion.of_flags(flags).as_json()} for steps, flags in self.steps.items()]
         converged = verdict.status == "pass"
         return {"attack": curve.attack.name, "points": points, "converged": converged, "slope_reason": verdict.reason}
 
@@ -141,10 +142,10 @@ class RobustnessResult:
         curve = self.suite.budget_curve
         if curve is None:
             return None
-        points = [{**point.as_json(), **Proportion.of(flags).as_json()} for point, flags in self.budgets]
+        points = [{**point.as_json(), **Proportion.of_flags(flags).as_json()} for point, flags in self.budgets]
         return {"attack": curve.attack.name, "points": points}
 
 
 def accuracies(flags: Mapping[str, Flags]) -> dict[str, Any]:
     """Return the counts and intervals by condition, as JSON values."""
-    return {name: Proportion.of(each).as_json() for name, each in flags.items()}
+    return {name: Proportion.of_flags(each).as_json() for name, each in flags.items()}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from nofrost.statistics import Flags, Proportion, paired_comparison
+from nofrost.results import Proportion
+from nofrost.statistics import Flags, paired_comparison
 
 Status = Literal["pass", "warn", "fail"]
 
@@ -76,6 +77,6 @@ def count(right: Flags) -> str:
 
 def share(right: Flags) -> str:
     """Return how many are right with their interval."""
-    found = Proportion.of(right)
+    found = Proportion.of_flags(right)
     low, high = found.interval
     return f"{found.correct} of {found.total} images ({found.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"

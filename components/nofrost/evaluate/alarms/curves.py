@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nofrost.evaluate.alarms.alarm import CLEAR, DOUBTFUL, NEGLIGIBLE, Alarm, count, exceeds, share
-from nofrost.statistics import Flags, Proportion
+from nofrost.results import Proportion
+from nofrost.statistics import Flags
 
 CONVERGED_WITHIN = 0.01  # accuracy that the last doubling of steps may still take (one point)
 UNBOUNDED_LEFT = 0.01  # accuracy that a gradient attack's coarse steps may leave in the whole pixel range
@@ -16,7 +17,7 @@ StepsPoint = tuple[int, Flags]
 def unbounded_attack_reaches_zero(right: Flags) -> Alarm:
     """With the whole pixel range as budget every image can become any other, so accuracy must fall to 0 %."""
     name = "unbounded-attack-reaches-zero"
-    remaining = Proportion.of(right)
+    remaining = Proportion.of_flags(right)
     reason = f"with the whole pixel range as budget {share(right)} stay right"
     if remaining.correct == 0:
         return Alarm(name, "pass", reason)

@@ -148,7 +148,7 @@ class EvaluatedModel:
 
     def on(self, branch: Branch | None) -> AbstractContextManager[None]:
         """Return a context in which a mixture-BN model uses one of its branches; None: as it is deployed."""
-        return nullcontext() if branch is None else models.domain(self.network, branch)
+        return nullcontext() if branch is None else models.branch(self.network, branch)
 
     def clean(self, branch: Branch | None = None) -> Measurement:
         """Return the measurement of the classes that the model predicts on clean images."""

@@ -51,8 +51,8 @@ def batch_statistics(model: nn.Module, images: Tensor) -> dict[str, tuple[Tensor
     """Return, by layer, mean and variance [C] of the images as they enter each batch norm that they pass.
 
     As in a training step, which the running statistics are averages of: every batch norm normalises by the batch, and
-    the variance is the unbiased one. Running statistics stay as they are. Of a mixture, the branch of the current
-    domain; name one with ``nofrost.models.domain``.
+    the variance is the unbiased one. Running statistics stay as they are. Of a mixture, the current branch:
+    name one with ``nofrost.models.branch``.
 
     Args:
         model: maps images to logits [N, C], its input normaliser inside.

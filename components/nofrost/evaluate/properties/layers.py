@@ -85,7 +85,7 @@ def layer_statistics(model: nn.Module) -> LayerStatistics:
 
 def _ranges(layer: BatchNormLayer) -> dict[str, Any]:
     """Return least, middle and largest of each kind of value, and the share of γ and β near zero (zeise2025 Fig. 2)."""
-    ranges: dict[str, Any] = {"layer": layer.name, "domain": layer.domain}
+    ranges: dict[str, Any] = {"layer": layer.name, "branch": layer.domain}
     for value in VALUES:
         held = getattr(layer, value)
         if held is not None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from nofrost.report.figures.style import MUTED, PAGE, figure, percent_axis, series, to_svg
-from nofrost.report.measured_training import Epoch
+from nofrost.results import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

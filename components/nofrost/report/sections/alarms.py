@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from nofrost.report import text
 from nofrost.report.document import AlarmCard, Alarms, Cell, Column, Paragraph, Section, Table
-from nofrost.report.measured import Alarm
 from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.results import Alarm
 
 # The checks that AutoAttack makes of its own results, by our names
 AUTOATTACK_FLAGS = {

@@ -8,8 +8,8 @@ from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, estimate
 from nofrost.report.document import Cell, Column, Figure, Panel, Section, Table
 from nofrost.report.figures.lines import Line
-from nofrost.report.measured import Share
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
+from nofrost.results import Proportion
 
 
 def tradeoff(collected: Collected) -> Section:
@@ -86,17 +86,17 @@ def budget(collected: Collected) -> Section | None:
 Curve = list[tuple[float, Estimate]]
 
 
-def _steps(run: Run) -> list[tuple[float, Share]]:
+def _steps(run: Run) -> list[tuple[float, Proportion]]:
     curve = run.adversarial.steps_curve
     return [(point.steps, point) for point in curve.points] if curve else []
 
 
-def _sizes(run: Run) -> list[tuple[float, Share]]:
+def _sizes(run: Run) -> list[tuple[float, Proportion]]:
     curve = run.adversarial.budget_curve
     return [(point.value, point) for point in curve.points] if curve else []
 
 
-def _curve(recipe: RecipeRuns, points: Callable[[Run], list[tuple[float, Share]]]) -> Curve:
+def _curve(recipe: RecipeRuns, points: Callable[[Run], list[tuple[float, Proportion]]]) -> Curve:
     """Return the points that all runs of the recipe have, in order, each with its estimate over the seeds."""
     of_runs = [dict(points(run)) for run in recipe.runs]
     common = sorted(set.intersection(*(set(found) for found in of_runs)))

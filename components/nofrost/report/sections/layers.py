@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from nofrost.report import cells, figures, text
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.measured_properties import BatchNorm, WeightNorms, read_properties
+from nofrost.report.properties import BatchNorm, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.results import WeightNorms
 
 FIFTEENTH = 15  # the layer of wang2022 Fig. 1
 CHANNELS = 20  # of xie2020 Fig. 5 and 6
@@ -47,8 +48,8 @@ def _introduction() -> Paragraph:
 
 
 def _domains(recipe: RecipeRuns, found: Domains) -> Iterator[tuple[str, list[BatchNorm]]]:
-    for domain, norms in found.items():
-        yield (recipe.name if domain == "all" else f"{recipe.name}, {domain}"), norms
+    for branch, norms in found.items():
+        yield (recipe.name if branch == "all" else f"{recipe.name}, {branch}"), norms
 
 
 def _gains_and_shifts(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
@@ -82,8 +83,8 @@ def _statistics(collected: Collected, normed: Sequence[tuple[RecipeRuns, Domains
     for recipe, found in normed:
         if "clean" in found:
             groups = [
-                (recipe.position, domain == "adversarial", *_running(_chosen(found[domain])))
-                for domain in ("clean", "adversarial")
+                (recipe.position, branch == "adversarial", *_running(_chosen(found[branch])))
+                for branch in ("clean", "adversarial")
             ]
             svg = figures.statistics_scatter(f"statistics-{recipe.position}", groups)
             words = f"Running mean against running variance of each channel in both branches of {recipe.name}."
@@ -103,7 +104,7 @@ def _channels(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Iterator[Figure]:
     batches: list[Panel] = []
     for recipe, found in normed:
         if "clean" in found:
-            clean, adversarial = (_running(_chosen(found[domain])) for domain in ("clean", "adversarial"))
+            clean, adversarial = (_running(_chosen(found[branch])) for branch in ("clean", "adversarial"))
             rows = _drawn(len(clean[0]))
             sources = {"adversarial": _of(adversarial, rows), "clean": _of(clean, rows)}
             branches.append(_panel(f"branches-{recipe.position}", recipe, recipe.name, sources))

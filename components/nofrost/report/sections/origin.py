@@ -8,9 +8,9 @@ from importlib.metadata import version
 from nofrost.config import study_as_yaml
 from nofrost.report import cells, text
 from nofrost.report.document import Cell, Code, Column, Facts, Paragraph, Section, Table
-from nofrost.report.measured_protocol import Protocol
 from nofrost.report.runs import Collected
 from nofrost.report.sections.overview import CHECKSUM
+from nofrost.results import Protocol
 
 _SAID: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
     ("suite", lambda made: f"{made.suite} (SHA-256 {text.short(made.suite_sha256)})"),

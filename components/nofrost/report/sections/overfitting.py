@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from nofrost.report import text
 from nofrost.report.document import AlarmCard, Alarms, Block, Paragraph
-from nofrost.report.measured import Alarm
-from nofrost.report.measured_training import Catastrophic, Robust
 from nofrost.report.runs import Collected, RecipeRuns, Run
 from nofrost.report.sections.alarms import of_all_seeds
+from nofrost.results import Alarm, CatastrophicOverfitting, RobustOverfitting
 
 
 def overfitting(collected: Collected) -> list[Block]:
@@ -46,7 +45,7 @@ def _found(run: Run) -> Iterator[Alarm]:
         yield Alarm(name="trained-to-the-end", status="warn", reason=reason)
 
 
-def _catastrophic(found: Catastrophic | None, kept: int) -> Alarm:
+def _catastrophic(found: CatastrophicOverfitting | None, kept: int) -> Alarm:
     name = "no-catastrophic-overfitting"
     if found is None:
         reason = "attacked accuracy never collapsed while accuracy on the training adversary kept or rose"
@@ -61,7 +60,7 @@ def _catastrophic(found: Catastrophic | None, kept: int) -> Alarm:
     return Alarm(name=name, status="fail", reason=f"{reason}from epoch {kept}, after the fall")
 
 
-def _robust(found: Robust | None, kept: int) -> Alarm:
+def _robust(found: RobustOverfitting | None, kept: int) -> Alarm:
     name = "no-robust-overfitting"
     if found is None:
         reason = "attacked accuracy did not end clearly below its best, or accuracy on the training images fell as much"

@@ -7,8 +7,8 @@ from typing import Any
 from nofrost.config import Recipe
 from nofrost.report import text
 from nofrost.report.document import Block, Cell, Column, Table
-from nofrost.report.measured_training import Step
 from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.results import StepRecord
 
 
 def steps(collected: Collected) -> list[Block]:
@@ -72,7 +72,7 @@ def _counted(numbers: dict[str, int], shared: str = "") -> Cell:
     return Cell(" + ".join(map(text.count, numbers.values())) or "none", "\n".join(filter(None, (kinds, shared))))
 
 
-def _shared(step: Step) -> str:
+def _shared(step: StepRecord) -> str:
     return f"{step.images_per_rank} in each of {step.world_size} processes" if step.world_size > 1 else ""
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from nofrost.report import cells, figures, text
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section, Table
-from nofrost.report.measured import Share
 from nofrost.report.runs import Collected, Run
 from nofrost.report.sections.overfitting import overfitting
 from nofrost.report.sections.steps import steps
+from nofrost.results import Proportion
 
 
 def training(collected: Collected) -> Section:
@@ -95,5 +95,5 @@ def cost(collected: Collected) -> Section:
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 
 
-def _selected(share: Share | None, decimals: int) -> Cell:
+def _selected(share: Proportion | None, decimals: int) -> Cell:
     return Cell("none") if share is None else cells.share_cell(share, decimals)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nofrost.attacks import settings
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
-from nofrost.models import domain
+from nofrost.models import branch
 from nofrost.train.objectives.base import Adversary, Batch, Losses
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.sat import StandardAdversarialTraining
@@ -50,7 +50,7 @@ class AdversarialLogitPairing(StandardAdversarialTraining):
         """Accept any model: with and without mixture batch norm."""
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
-        with domain(model, "adversarial"):
+        with branch(model, "adversarial"):
             return super().loss(model, batch, adversary)
 
     def combined(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Losses:

@@ -8,7 +8,7 @@ from torch import nn
 
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
-from nofrost.models import domain, has_mixture
+from nofrost.models import branch, has_mixture
 from nofrost.train.objectives.base import Adversary, Batch, Losses
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.sat import StandardAdversarialTraining
@@ -39,5 +39,5 @@ class MixtureAdversarialTraining(StandardAdversarialTraining):
             raise UserError("objective 'mbnat' needs mixture batch norm: set model.normaliser to mbn")
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
-        with domain(model, "adversarial"):
+        with branch(model, "adversarial"):
             return super().loss(model, batch, adversary)

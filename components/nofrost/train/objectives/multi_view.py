@@ -14,7 +14,7 @@ from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, c
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
 
-_TERMS = ("clean", "augmented", "adversarial", *AugmentationSpec().methods)
+_VIEWS = ("clean", "augmented", "adversarial", *AugmentationSpec().methods)
 
 
 @register("multi-view")
@@ -23,42 +23,42 @@ class MultiView(Objective):
     """The mean of the losses on the views.
 
     Args:
-        terms: ``clean``, ``adversarial``, ``augmented`` (one of the recipe's augmentation sets, drawn per image) or the
-            name of a set. wang2022 Eq. 2 has (clean, augmented, adversarial); its code a fourth term, one for each set.
+        views: ``clean``, ``adversarial``, ``augmented`` (one of the recipe's augmentation sets, drawn per image) or the
+            name of a set. wang2022 Eq. 2 has (clean, augmented, adversarial); its code a fourth one, one for each set.
         batching: ``joint`` or ``separate``, as in standard adversarial training.
 
     Raises:
-        UserError: a term is unknown or named twice, there is none, or `batching` is unknown.
+        UserError: a view is unknown or named twice, there is none, or `batching` is unknown.
     """
 
-    terms: tuple[str, ...] = ("clean", "augmented", "adversarial")
+    views: tuple[str, ...] = ("clean", "augmented", "adversarial")
     batching: str = "separate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.choice("batching", self.batching, BATCHINGS)
-        for term in self.terms:
-            settings.choice("term of objective 'multi-view'", term, _TERMS)
-        if not self.terms or len(set(self.terms)) < len(self.terms):
-            raise UserError(f"terms are {list(self.terms)}: name at least one kind of image, and each once")
+        for view in self.views:
+            settings.choice("view of objective 'multi-view'", view, _VIEWS)
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise UserError(f"views are {list(self.views)}: list at least one, and each once")
 
     @property
     def robust_weight(self) -> float:
-        return 0.5 if "adversarial" in self.terms else 0.0
+        return 0.5 if "adversarial" in self.views else 0.0
 
     @property
     def augmented_views(self) -> tuple[str, ...]:
-        return tuple(term for term in self.terms if term not in ("clean", "adversarial"))
+        return tuple(view for view in self.views if view not in ("clean", "adversarial"))
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         images: dict[str, Tensor] = {}
-        for term in self.augmented_views:
-            if term not in batch.augmented:
-                raise UserError(f"objective 'multi-view' needs the view {term!r}: name it in views.augmentation_sets")
-            images[term] = batch.augmented[term]
-        if "clean" in self.terms:
+        for view in self.augmented_views:
+            if view not in batch.augmented:
+                raise UserError(f"objective 'multi-view' needs the view {view!r}: name it in views.augmentation_sets")
+            images[view] = batch.augmented[view]
+        if "clean" in self.views:
             images["clean"] = batch.images
-        if "adversarial" in self.terms:
+        if "adversarial" in self.views:
             images["adversarial"] = adversary.craft(model, batch)
         logits = logits_of(model, images, self.batching)
         losses = [self.cross_entropy(part, batch.labels) for part in logits.values()]

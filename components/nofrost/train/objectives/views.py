@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from nofrost.models import Domain, Joint, domain
+from nofrost.models import Branch, Joint, branch
 
 BATCHINGS = ("joint", "separate")
 
@@ -25,15 +25,15 @@ def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: str) -> 
     if batching == "separate":
         logits = {}
         for kind, part in images.items():
-            with domain(model, _branch(kind)):
+            with branch(model, _branch(kind)):
                 logits[kind] = model(part)
         return logits
     sizes = [len(part) for part in images.values()]
     adversarial = len(images["adversarial"]) if "adversarial" in images else 0
-    with domain(model, Joint(sum(sizes) - adversarial)):
+    with branch(model, Joint(sum(sizes) - adversarial)):
         parts = model(torch.cat(list(images.values()))).split(sizes)
     return dict(zip(images, parts, strict=True))
 
 
-def _branch(kind: str) -> Domain:
+def _branch(kind: str) -> Branch:
     return "adversarial" if kind == "adversarial" else "clean"

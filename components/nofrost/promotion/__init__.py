@@ -4,9 +4,9 @@ A pod has neither git nor DVC: it leaves a candidate in the store (:func:`write_
 :func:`plan_promotion` shows how the candidate differs from dvc.lock, and :meth:`Promotion.write` merges it.
 """
 
-from nofrost.lock.candidate import Candidate, list_candidates, read_candidate, write_candidate
-from nofrost.lock.difference import Change
-from nofrost.lock.promotion import Promotion, plan_promotion
+from nofrost.promotion.candidate import Candidate, list_candidates, read_candidate, write_candidate
+from nofrost.promotion.difference import Change
+from nofrost.promotion.promotion import Promotion, plan_promotion
 
 __all__ = [
     "Candidate",

@@ -13,11 +13,10 @@ import yaml
 
 from nofrost.config import parse_study, study_as_yaml
 from nofrost.errors import UserError
-from nofrost.files import write_text
-from nofrost.lock.candidate import Candidate, read_candidate
-from nofrost.lock.contents import contents_of
-from nofrost.lock.difference import Change, changes, differing, leaves
-from nofrost.stage import cannot_write
+from nofrost.files import explain_write_errors, write_text
+from nofrost.promotion.candidate import Candidate, read_candidate
+from nofrost.promotion.contents import contents_of
+from nofrost.promotion.difference import Change, changes, differing, leaves
 from nofrost.store import Ref, Store
 
 
@@ -61,10 +60,8 @@ class Promotion:
                 raise UserError(f"{self.project / 'dvc.lock'} has changed meanwhile: promote the run again")
             for name, text in (("params.yaml", study), ("dvc.lock", self.after)):
                 if text is not None:
-                    try:
+                    with explain_write_errors(self.project / name):
                         write_text(self.project / name, text)
-                    except OSError as error:
-                        raise cannot_write(error, self.project / name) from error
 
     def check(self, *, params: bool, force: bool) -> None:
         """Raise the error that :meth:`write` would raise because something differs here from the run."""
@@ -128,7 +125,7 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
 def _dvc() -> ModuleType:
     """Return the module that loads DVC, which a pod does not have."""
     try:
-        from nofrost.lock import project
+        from nofrost.promotion import project
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("dvc", "dvc_data"):
             raise

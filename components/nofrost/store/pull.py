@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.stage import cannot_write
+from nofrost.files import cannot_write, replace_folder
 from nofrost.store.base import Store
-from nofrost.store.placing import check_replaceable, holds, put_in_place
+from nofrost.store.local_file import LocalFile
+from nofrost.store.placing import check_replaceable, holds
 from nofrost.store.ref import Ref
-from nofrost.store.source import Source
 from nofrost.store.threads import for_each
 from nofrost.store.tree import entries_of
 from nofrost.telemetry import progress
@@ -24,7 +24,7 @@ from nofrost.telemetry import progress
 _TRIES = 2  # an object that arrives altered is fetched once more: the network may be to blame
 
 
-def materialise(ref: Ref, path: Path, store: Store) -> None:
+def pull(ref: Ref, path: Path, store: Store) -> None:
     """Make `path` the content of `ref`, whole and verified, or leave it as it is.
 
     Files come into a folder beside `path` that takes its place when all are there; after a kill, the next call keeps
@@ -43,7 +43,7 @@ def materialise(ref: Ref, path: Path, store: Store) -> None:
             if not holds(target, ref):  # it may have been waiting for another process that made it
                 content = partial / "content"
                 _fetch(files, content, target.name, store)
-                put_in_place(content if ref.is_dir else content / target.name, target)
+                replace_folder(content if ref.is_dir else content / target.name, target)
             shutil.rmtree(partial)
     except OSError as error:
         raise cannot_write(error, path) from error
@@ -88,7 +88,7 @@ def _keep_intact(content: Path, files: Mapping[str, str]) -> set[str]:
         for name in names:
             path = Path(place, name)
             relpath = path.relative_to(content).as_posix()
-            if Source.of(path).md5 == files.get(relpath):
+            if LocalFile.of(path).md5 == files.get(relpath):
                 kept.add(relpath)
             else:
                 path.unlink()

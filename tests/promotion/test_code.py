@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nofrost
-from nofrost.lock.code import code_refs, folder_ref
+from nofrost.promotion.code import code_refs, folder_ref
 
 
 def test_every_folder_of_the_package_is_there() -> None:
@@ -15,7 +15,7 @@ def test_every_folder_of_the_package_is_there() -> None:
 
 
 def test_the_refs_are_those_that_dvc_finds_in_a_checkout(clone: Path) -> None:
-    from nofrost.lock.project import refs_here
+    from nofrost.promotion.project import refs_here
 
     folders = ["components/nofrost/telemetry", "components/nofrost/models"]
     assert list((clone / folders[0]).rglob("*.pyc")), "there must be something to leave out"
@@ -26,7 +26,7 @@ def test_the_refs_are_those_that_dvc_finds_in_a_checkout(clone: Path) -> None:
 
 
 def test_what_python_caches_is_left_out_as_dvc_does(clone: Path) -> None:
-    from nofrost.lock.project import refs_here
+    from nofrost.promotion.project import refs_here
 
     folder = clone / "components/nofrost/models"
     before = folder_ref(folder)

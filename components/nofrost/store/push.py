@@ -7,14 +7,14 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.store.base import Store, object_name
+from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
-from nofrost.store.source import Source, sources_below
 from nofrost.store.threads import for_each
 from nofrost.store.tree import Entry, address, as_object
 from nofrost.telemetry import progress
 
 
-def publish(path: Path, store: Store) -> Ref:
+def push(path: Path, store: Store) -> Ref:
     """Store a file or folder and return its ref; what is there already is not sent again.
 
     The object that lists a folder's files is stored last: where it is, all of them are.
@@ -23,21 +23,21 @@ def publish(path: Path, store: Store) -> Ref:
         UserError: `path` is not there, cannot be stored or changes meanwhile, or the store refuses.
     """
     try:
-        return _publish_folder(path, store) if path.is_dir() else _publish_file(path, store)
+        return _push_folder(path, store) if path.is_dir() else _push_file(path, store)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or path} is not there: name a file or folder to store") from None
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path} ({error.strerror}): check its permissions") from error
 
 
-def _publish_file(path: Path, store: Store) -> Ref:
-    source = Source.of(path)
+def _push_file(path: Path, store: Store) -> Ref:
+    source = LocalFile.of(path)
     _send([source], store, path.name)
     return Ref(source.md5, source.size)
 
 
-def _publish_folder(folder: Path, store: Store) -> Ref:
-    sources = sources_below(folder)
+def _push_folder(folder: Path, store: Store) -> Ref:
+    sources = files_below(folder)
     _send(sources.values(), store, folder.name)
     listing = as_object(Entry(relpath, source.md5) for relpath, source in sources.items())
     md5 = address(listing)
@@ -46,7 +46,7 @@ def _publish_folder(folder: Path, store: Store) -> Ref:
     return Ref(md5, sum(source.size for source in sources.values()), len(sources))
 
 
-def _send(sources: Collection[Source], store: Store, title: str) -> None:
+def _send(sources: Collection[LocalFile], store: Store, title: str) -> None:
     """Store those files that are not there, or not in their size."""
     by_address = {source.md5: source for source in sources}
     there = store.sizes(by_address)

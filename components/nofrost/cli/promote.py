@@ -1,4 +1,4 @@
-"""`nofrost lock`: what runs of the pipeline left for dvc.lock, and taking one over."""
+"""`nofrost promote`: the runs that can be promoted to dvc.lock, how one differs from it, and promoting it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from nofrost.errors import UserError
 
 if TYPE_CHECKING:
-    from nofrost.lock import Candidate, Change, Promotion
+    from nofrost.promotion import Candidate, Change, Promotion
     from nofrost.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,21 +26,33 @@ def _from_a_store(command: F) -> F:
         "--store",
         "url",
         metavar="URL",
-        help="Where runs publish: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
+        help="Where runs push: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
     )(command)
 
 
-@click.group()
-def lock() -> None:
-    """List what runs of the pipeline left for dvc.lock, show how it differs, or promote a run to dvc.lock."""
+class _PromoteGroup(click.Group):
+    """A group in which anything but the name of a command is a run to promote: `nofrost promote RUN`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["RUN", *args]
+        return super().parse_args(ctx, args)
 
 
-@lock.command("list")
+@click.group(cls=_PromoteGroup, subcommand_metavar="list | show RUN | RUN [OPTIONS]...")
+def promote() -> None:
+    """Merge the outputs of a pipeline run into dvc.lock of the current folder: nofrost promote RUN [OPTIONS].
+
+    Options of a promotion: nofrost promote RUN --help. A run whose id is "list" or "show": nofrost promote RUN list.
+    """
+
+
+@promote.command("list")
 @_from_a_store
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def lock_list(url: str | None, as_json: bool) -> None:
+def promote_list(url: str | None, as_json: bool) -> None:
     """Print every run that can be promoted, the newest first: when it finished, its study and number of outputs."""
-    from nofrost.lock import list_candidates, read_candidate
+    from nofrost.promotion import list_candidates, read_candidate
 
     store = _open(url)
     found, damaged = [], []
@@ -62,17 +74,17 @@ def lock_list(url: str | None, as_json: bool) -> None:
         click.echo(f"nofrost: no run has left anything in {store.url}", err=True)
 
 
-@lock.command("show")
+@promote.command("show")
 @click.argument("run")
 @_from_a_store
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def lock_show(run: str, url: str | None, as_json: bool) -> None:
+def promote_show(run: str, url: str | None, as_json: bool) -> None:
     """Print how dvc.lock in the current folder changes when RUN is promoted. Nothing is written.
 
     For each stage that dvc.lock knows: outputs, dependencies, parameters and command, before and after; for a new one
     its outputs (--json has everything). Then what speaks against promoting it here.
     """
-    from nofrost.lock import plan_promotion
+    from nofrost.promotion import plan_promotion
 
     promotion = plan_promotion(run, _open(url), Path())
     if as_json:
@@ -86,21 +98,21 @@ def lock_show(run: str, url: str | None, as_json: bool) -> None:
         click.echo(f"nofrost: {sentence}", err=True)
 
 
-@lock.command("promote")
+@promote.command("RUN")
 @click.argument("run")
 @_from_a_store
 @click.option("--yes", is_flag=True, help="Do not ask. Without a terminal this is needed.")
 @click.option("--params", is_flag=True, help="Also write the study of RUN to params.yaml.")
 @click.option("--force", is_flag=True, help="Promote although the code or source data here are not those of RUN.")
-def lock_promote(run: str, url: str | None, yes: bool, params: bool, force: bool) -> None:
+def promote_run(run: str, url: str | None, yes: bool, params: bool, force: bool) -> None:
     """Merge RUN into dvc.lock in the current folder, stage by stage, after showing the difference.
 
     Afterwards `dvc pull` brings the outputs of RUN and `dvc status` has nothing to say about its stages. Stages that
     RUN did not make stay as they are.
 
-    Example: nofrost lock promote nofrost-digits-x7k2p && git diff dvc.lock && dvc pull
+    Example: nofrost promote nofrost-digits-x7k2p && git diff dvc.lock && dvc pull
     """
-    from nofrost.lock import plan_promotion
+    from nofrost.promotion import plan_promotion
 
     promotion = plan_promotion(run, _open(url), Path())
     _print_difference(promotion)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from nofrost.config import Study, study_as_yaml
-from nofrost.lock import plan_promotion
+from nofrost.promotion import plan_promotion
 from nofrost.store import Ref
 
 
@@ -158,7 +158,7 @@ def test_kill_9_while_dvc_lock_is_written_leaves_the_old_one(world: Any, tmp_pat
     script = f"""
 import os, signal
 from pathlib import Path
-from nofrost.lock import plan_promotion
+from nofrost.promotion import plan_promotion
 from nofrost.store import open_store
 promotion = plan_promotion("whole", open_store({world.store.url!r}), Path({str(project)!r}))
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A project of four tiny stages, what DVC made of it, and the store to which a run published the same."""
+"""A project of four tiny stages, what DVC made of it, and the store to which a run pushed the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 import nofrost
 from nofrost.config import Study, load_study, study_as_yaml
-from nofrost.lock import write_candidate
-from nofrost.store import Output, Ref, Store, open_store, publish
+from nofrost.promotion import write_candidate
+from nofrost.store import Output, Ref, Store, open_store, push
 
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 RECIPES = ("st", "sat")
@@ -99,7 +99,7 @@ class World:
 
     Attributes:
         repro: a project in which `dvc repro` ran.
-        store: where a run published what it made: DVC's remote of every project here.
+        store: where a run pushed what it made: DVC's remote of every project here.
         outputs: what the run made: the same as DVC did.
     """
 
@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     repro = make_project(tmp_path_factory.mktemp("repro") / "project", remote)
     dvc("repro", cwd=repro)
     store = open_store(str(remote))
-    return World(repro, store, tuple(Output(path, publish(repro / path, store)) for path in OUTPUTS))
+    return World(repro, store, tuple(Output(path, push(repro / path, store)) for path in OUTPUTS))
 
 
 @pytest.fixture

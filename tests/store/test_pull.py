@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from nofrost.errors import UserError
-from nofrost.store import Ref, Store, materialise, open_store, publish, verify
+from nofrost.store import Ref, Store, open_store, pull, push, verify
 from nofrost.store.base import object_name
-from nofrost.store.source import Source
+from nofrost.store.local_file import LocalFile
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -34,7 +34,7 @@ def test_a_folder_comes_back_equal_and_nothing_is_left_beside_it(
     store: Store, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     place = tmp_path / "new" / "place" / "data"
-    materialise(publish(folder, store), place, store)
+    pull(push(folder, store), place, store)
     assert contents(place) == contents(folder)
     assert [path.name for path in place.parent.iterdir()] == ["data"]
     files = [path.stat() for path in place.rglob("*") if path.is_file()]
@@ -42,16 +42,16 @@ def test_a_folder_comes_back_equal_and_nothing_is_left_beside_it(
 
 
 def test_a_file_comes_back_equal(store: Store, folder: Path, tmp_path: Path) -> None:
-    materialise(publish(folder / "larger.bin", store), tmp_path / "new" / "file", store)
+    pull(push(folder / "larger.bin", store), tmp_path / "new" / "file", store)
     assert (tmp_path / "new" / "file").read_bytes() == (folder / "larger.bin").read_bytes()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
 def test_equal_content_is_left_alone(store: Store, folder: Path, tmp_path: Path, read: list[str]) -> None:
-    refs = [publish(folder, store), publish(folder / "a", store)]
+    refs = [push(folder, store), push(folder / "a", store)]
     before = [path.stat().st_mtime_ns for path in (folder, folder / "a")]
-    materialise(refs[0], folder, store)
-    materialise(refs[1], folder / "a", store)
+    pull(refs[0], folder, store)
+    pull(refs[1], folder / "a", store)
     assert read == []
     assert [path.stat().st_mtime_ns for path in (folder, folder / "a")] == before
 
@@ -63,24 +63,24 @@ class TestWhatIsThere:
     def test_an_output_of_a_stage_is_replaced(
         self, store: Store, folder: Path, tmp_path: Path, contents: Contents
     ) -> None:
-        ref = publish(folder, store)
+        ref = push(folder, store)
         output = tmp_path / "output"
         (output / "sub").mkdir(parents=True)
         for name in ("record.json", "fingerprint.json", "sub/old"):
             (output / name).write_text("old")
-        materialise(ref, output, store)
+        pull(ref, output, store)
         assert contents(output) == contents(folder)
         assert not list(tmp_path.glob("output.*"))
 
     def test_an_empty_folder_is_replaced(self, store: Store, folder: Path, tmp_path: Path, contents: Contents) -> None:
         (tmp_path / "output").mkdir()
-        materialise(publish(folder, store), tmp_path / "output", store)
+        pull(push(folder, store), tmp_path / "output", store)
         assert contents(tmp_path / "output") == contents(folder)
 
     def test_a_link_stays_a_link(self, store: Store, folder: Path, tmp_path: Path, contents: Contents) -> None:
         (tmp_path / "disk").mkdir()
         (tmp_path / "output").symlink_to(tmp_path / "disk")
-        materialise(publish(folder, store), tmp_path / "output", store)
+        pull(push(folder, store), tmp_path / "output", store)
         assert (tmp_path / "output").is_symlink()
         assert contents(tmp_path / "disk") == contents(folder)
 
@@ -90,9 +90,9 @@ class TestWhatIsThere:
         mine = place / "thesis.tex" if there == "a folder" else place
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine")
-        for ref in (publish(folder, store), publish(folder / "a", store)):
+        for ref in (push(folder, store), push(folder / "a", store)):
             with pytest.raises(UserError, match=r"mine holds something else and is no output of a stage: remove it"):
-                materialise(ref, place, store)
+                pull(ref, place, store)
         assert mine.read_text() == "mine"
         assert not list(tmp_path.glob("mine?*"))
 
@@ -100,7 +100,7 @@ class TestWhatIsThere:
 def test_what_a_killed_call_brought_is_verified_and_kept(
     store: Store, folder: Path, tmp_path: Path, read: list[str], contents: Contents
 ) -> None:
-    ref = publish(folder, store)
+    ref = push(folder, store)
     arrived = tmp_path / "place.fetch.partial" / "content"
     (arrived / "sub").mkdir(parents=True)
     (arrived / "a").write_bytes((folder / "a").read_bytes())
@@ -109,10 +109,10 @@ def test_what_a_killed_call_brought_is_verified_and_kept(
     (arrived / "ünï©ödé-名前-🧊").mkdir()
     (arrived.parent / "incoming").mkdir()
     (arrived.parent / "incoming" / "half").write_text("x")
-    materialise(ref, tmp_path / "place", store)
+    pull(ref, tmp_path / "place", store)
     assert contents(tmp_path / "place") == contents(folder)
     assert not list(tmp_path.glob("place.*"))
-    md5s = {name: Source.of(folder / name).md5 for name in contents(folder)}
+    md5s = {name: LocalFile.of(folder / name).md5 for name in contents(folder)}
     assert sorted(read) == sorted({ref.md5, *md5s.values()})  # "a" is kept, its twin is fetched
 
 
@@ -124,17 +124,17 @@ def altered(md5: str, store: Store, content: bytes) -> None:
 def test_an_altered_object_is_fetched_again_and_then_named(
     store: Store, folder: Path, tmp_path: Path, read: list[str], content: bytes
 ) -> None:
-    ref, bad = publish(folder, store), Source.of(folder / "a").md5
+    ref, bad = push(folder, store), LocalFile.of(folder / "a").md5
     altered(bad, store, content)
     with pytest.raises(UserError, match=rf"object {bad} in .* is altered or cut off: delete it, then store it again"):
-        materialise(ref, tmp_path / "place", store)
+        pull(ref, tmp_path / "place", store)
     assert read.count(bad) == 2
     assert not (tmp_path / "place").exists()
     with pytest.raises(UserError, match=rf"of \d+ objects 1 are wrong \({bad} is altered or cut off\)"):
         verify(ref, store)
     altered(bad, store, (folder / "a").read_bytes())
     read.clear()
-    materialise(ref, tmp_path / "place", store)
+    pull(ref, tmp_path / "place", store)
     assert read.count(bad) == 1
     verify(ref, store)
 
@@ -147,7 +147,7 @@ def test_a_missing_object_is_named(store: Store, tmp_path: Path, missing: str) -
     if missing == "a file":
         store.put(object_name(ref.md5), listing)
     name = lost if missing == "a file" else ref.md5
-    for use in (lambda: materialise(ref, tmp_path / "place", store), lambda: verify(ref, store)):
+    for use in (lambda: pull(ref, tmp_path / "place", store), lambda: verify(ref, store)):
         with pytest.raises(UserError, match=f"{name}"):
             use()
     assert not list(tmp_path.glob("place*"))
@@ -184,7 +184,7 @@ def test_a_list_that_leads_elsewhere_is_refused(local_store: Store, tmp_path: Pa
     ref = Ref(hashlib.md5(content).hexdigest() + ".dir")
     local_store.put(object_name(ref.md5), content)
     local_store.put(object_name(MD5), b"")
-    for use in (lambda: materialise(ref, tmp_path / "place", local_store), lambda: verify(ref, local_store)):
+    for use in (lambda: pull(ref, tmp_path / "place", local_store), lambda: verify(ref, local_store)):
         with pytest.raises(UserError, match=sentence) as told:
             use()
         assert ref.md5 in str(told.value)
@@ -196,14 +196,14 @@ def test_a_list_that_is_no_json_is_refused(local_store: Store, tmp_path: Path, c
     ref = Ref(hashlib.md5(content).hexdigest() + ".dir")
     local_store.put(object_name(ref.md5), content)
     with pytest.raises(UserError, match=f"object {ref.md5} in .* is no list of files as DVC writes it"):
-        materialise(ref, tmp_path / "place", local_store)
+        pull(ref, tmp_path / "place", local_store)
 
 
 def test_a_list_that_is_not_what_its_name_says_is_refused(store: Store, folder: Path, tmp_path: Path) -> None:
-    ref = publish(folder, store)
+    ref = push(folder, store)
     store.put(object_name(ref.md5), store.get(object_name(ref.md5))[:-10])
     with pytest.raises(UserError, match=f"object {ref.md5} in .* is altered or cut off: delete it"):
-        materialise(ref, tmp_path / "place", store)
+        pull(ref, tmp_path / "place", store)
 
 
 @pytest.fixture
@@ -228,18 +228,18 @@ def test_a_full_disk_ends_in_one_sentence_and_what_fits_is_used_later(
     data.mkdir()
     for number in range(8):
         (data / str(number)).write_bytes(bytes([number]) * 50_000)
-    ref = publish(data, store)
-    with pytest.raises(UserError, match=r"cannot write .*place: no space is left on the device: free some"):
-        materialise(ref, place, store)
+    ref = push(data, store)
+    with pytest.raises(UserError, match=r"cannot write .*place: no space left on device: free some"):
+        pull(ref, place, store)
     assert not place.exists()
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    materialise(ref, place, store)
+    pull(ref, place, store)
     assert contents(place) == contents(data)
 
 
 def test_a_full_disk_under_the_store_ends_in_one_sentence(small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 500_000)
     store = open_store(str(small_disk / "store"))
-    with pytest.raises(UserError, match=r"cannot write .*store: no space is left on the device: free some"):
-        publish(tmp_path / "large", store)
+    with pytest.raises(UserError, match=r"cannot write .*store: no space left on device: free some"):
+        push(tmp_path / "large", store)
     assert store.names("") == []

@@ -9,46 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from nofrost.errors import UserError
 from nofrost.report.arrays import read_arrays
-from nofrost.report.measured import Measured, read_measured
 from nofrost.report.runs import Run
-
-
-class PropertySummary(Measured):
-    """A property over `total` images, of which `infinite` are left out: mean, sample standard deviation, and the 95 %
-    interval of the mean. `options` say how it was measured."""
-
-    total: int = Field(ge=1)
-    infinite: int = Field(default=0, ge=0)
-    mean: float | None
-    deviation: float | None = None
-    low: float | None = None
-    high: float | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class LayerNorms(Measured):
-    """Norms of the weight of one layer."""
-
-    layer: str
-    frobenius: float
-    spectral: float
-
-
-class WeightNorms(Measured):
-    """Norms of all layers, and the logarithms to base 10 of their products (None where a norm is zero)."""
-
-    layers: tuple[LayerNorms, ...] = Field(min_length=1)
-    log10_spectral_product: float | None
-    log10_frobenius_product: float | None
-
-
-class _Metrics(Measured):
-    properties: dict[str, PropertySummary] = Field(default_factory=dict)
-    weight_norms: WeightNorms | None = None
+from nofrost.results import PropertySummary, WeightNorms
 
 
 @dataclass(frozen=True)
@@ -69,7 +34,7 @@ class RunProperties:
         summaries: by property.
         values: by property, [N].
         weight_norms: of the layers.
-        batch_norms: by domain, the batch norms in the model's order.
+        batch_norms: by branch, the batch norms in the model's order.
     """
 
     summaries: dict[str, PropertySummary]
@@ -85,7 +50,7 @@ def read_properties(run: Run) -> RunProperties:
         UserError: a file is damaged, or its values are not those of the summary.
     """
     folder = run.folder / "evaluate-adversarial"
-    metrics = read_measured(_Metrics, folder / "metrics.json")
+    metrics = run.adversarial
     arrays = read_arrays(folder / "flags.npz") if metrics.properties else {}
     values = {
         name: _checked(arrays.get(f"properties/{name}"), summary, f"{folder / 'flags.npz'}: properties/{name}")
@@ -107,13 +72,13 @@ def _checked(values: NDArray[Any] | None, summary: PropertySummary, origin: str)
 
 def _batch_norms(arrays: dict[str, NDArray[Any]]) -> dict[str, list[BatchNorm]]:
     found: dict[str, dict[str, BatchNorm]] = {}
-    for domain, layer, value, values in _of_kind("batch_norm", arrays):
-        found.setdefault(domain, {}).setdefault(layer, BatchNorm(layer, {}, {})).held[value] = values
+    for branch, layer, value, values in _of_kind("batch_norm", arrays):
+        found.setdefault(branch, {}).setdefault(layer, BatchNorm(layer, {}, {})).held[value] = values
     for batch, layer, value, values in _of_kind("mini_batches", arrays):
-        for domain in ("all", batch.partition("-")[0]):
-            if layer in found.get(domain, {}):
-                found[domain][layer].mini_batches.setdefault(batch, {})[value] = values
-    return {domain: list(norms.values()) for domain, norms in found.items()}
+        for branch in ("all", batch.partition("-")[0]):
+            if layer in found.get(branch, {}):
+                found[branch][layer].mini_batches.setdefault(batch, {})[value] = values
+    return {branch: list(norms.values()) for branch, norms in found.items()}
 
 
 def _of_kind(kind: str, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str, str, NDArray[Any]]]:

@@ -28,7 +28,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 
 from nofrost.errors import UserError
-from nofrost.lock.contents import Contents
+from nofrost.promotion.contents import Contents
 from nofrost.store import Ref
 
 PARAMS = ParamsDependency.DEFAULT_PARAMS_FILE

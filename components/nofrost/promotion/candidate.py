@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, PlainSerial
 from nofrost.config import Study
 from nofrost.config.base import Schema
 from nofrost.errors import UserError
-from nofrost.lock.code import code_refs
+from nofrost.promotion.code import code_refs
 from nofrost.store import Output, Ref, Store
 
 _FOLDER = "nofrost/locks"
@@ -65,7 +65,7 @@ def write_candidate(
     """Leave a candidate for dvc.lock in the store and return its name there. Needs neither git, DVC nor dvc.yaml.
 
     Args:
-        outputs: everything that the run made, published already.
+        outputs: everything that the run made, pushed already.
         study: the study that was run.
         run: id of the run. A candidate that it left earlier is replaced.
         image: the image in which the stages ran.
@@ -110,7 +110,7 @@ def read_candidate(run: str, store: Store) -> Candidate:
     if run not in known:
         close = difflib.get_close_matches(run, known, n=3, cutoff=0.4)
         hint = f"closest are {', '.join(close)}" if close else f"{len(known)} others are there"
-        raise UserError(f"{store.url} holds no candidate of run {run!r}: {hint}; `nofrost lock list` names all")
+        raise UserError(f"{store.url} holds no candidate of run {run!r}: {hint}; `nofrost promote list` names all")
     where = f"the candidate {_name(run)} in {store.url}"
     values = _values(store.get(_name(run)), where)
     schema = values.pop("schema", None)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from nofrost.errors import UserError
-from nofrost.store import Store, materialise, open_store, publish, verify
+from nofrost.store import Store, open_store, pull, push, verify
 from nofrost.store.base import object_name
-from nofrost.store.source import Source
+from nofrost.store.local_file import LocalFile
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -29,7 +29,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, store: Store) -> list[str]:
 def test_the_object_that_lists_the_files_comes_last_and_equal_files_are_sent_once(
     store: Store, sent: list[str], folder: Path
 ) -> None:
-    ref = publish(folder, store)
+    ref = push(folder, store)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert ref.nfiles == len(files)
     assert ref.size == sum(path.stat().st_size for path in files)
@@ -38,21 +38,21 @@ def test_the_object_that_lists_the_files_comes_last_and_equal_files_are_sent_onc
 
 
 def test_what_is_there_is_not_sent_again(store: Store, sent: list[str], folder: Path) -> None:
-    ref = publish(folder, store)
+    ref = push(folder, store)
     sent.clear()
-    assert publish(folder, store) == ref
+    assert push(folder, store) == ref
     assert sent == []
     (folder / "new").write_text("new")
-    assert publish(folder, store) != ref
+    assert push(folder, store) != ref
     assert len(sent) == 2
 
 
-def test_a_killed_publish_goes_on_with_what_is_missing(
+def test_a_killed_push_goes_on_with_what_is_missing(
     store: Store, sent: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = store.upload
 
-    def break_down(source: Source, jobs: int = 1) -> None:
+    def break_down(source: LocalFile, jobs: int = 1) -> None:
         if len(sent) >= 4:
             raise KeyboardInterrupt
         upload(source, jobs)
@@ -61,20 +61,20 @@ def test_a_killed_publish_goes_on_with_what_is_missing(
         patch.setattr(store, "jobs", 1)
         patch.setattr(store, "upload", break_down)
         with pytest.raises(KeyboardInterrupt):
-            publish(folder, store)
+            push(folder, store)
     assert len(sent) == 4
     assert not any(name.endswith(".dir") for name in store.names("files/"))
-    verify(publish(folder, store), store)
+    verify(push(folder, store), store)
     assert len(sent) == len(set(sent))
 
 
 def test_an_object_that_was_cut_off_is_sent_again(store: Store, sent: list[str], folder: Path) -> None:
-    ref = publish(folder, store)
-    cut = Source.of(folder / "larger.bin")
+    ref = push(folder, store)
+    cut = LocalFile.of(folder / "larger.bin")
     store.put(object_name(cut.md5), b"cut off")
     store.put(object_name(ref.md5), b"[")
     sent.clear()
-    assert publish(folder, store) == ref
+    assert push(folder, store) == ref
     assert sent == [cut.md5, object_name(ref.md5)]
     verify(ref, store)
 
@@ -86,10 +86,10 @@ def test_many_files_share_few_objects(store: Store, tmp_path: Path, contents: Co
         path = many / f"{number % 7}" / f"{number}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{number % 3}")
-    ref = publish(many, store)
+    ref = push(many, store)
     assert (ref.size, ref.nfiles) == (500, 500)
     assert len(store.names("files/md5/")) == 4
-    materialise(ref, tmp_path / "back", store)
+    pull(ref, tmp_path / "back", store)
     assert contents(tmp_path / "back") == contents(many)
 
 
@@ -119,7 +119,7 @@ def test_what_no_ref_can_stand_for_is_refused_by_name(
     place.mkdir(parents=True)
     make(place / name)
     with pytest.raises(UserError, match=sentence) as told:
-        publish(tmp_path / "data", store)
+        push(tmp_path / "data", store)
     assert str(place / name) in str(told.value)
     assert store.names("") == []
 
@@ -127,14 +127,14 @@ def test_what_no_ref_can_stand_for_is_refused_by_name(
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
 def test_what_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere is not there: name a file or folder to store"):
-        publish(tmp_path / "nowhere", store)
+        push(tmp_path / "nowhere", store)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_what_cannot_be_read_is_refused(local_store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").touch(mode=0)
     with pytest.raises(UserError, match=r"cannot read .*secret \(Permission denied\): check its permissions"):
-        publish(tmp_path / "secret", local_store)
+        push(tmp_path / "secret", local_store)
 
 
 @pytest.mark.parametrize("size", [5, 20 << 20], ids=["small", "in parts"])
@@ -143,7 +143,7 @@ def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
 ) -> None:
     path = tmp_path / "changing"
     path.write_bytes(b"x" * size)
-    source = Source.of(path)
+    source = LocalFile.of(path)
     path.write_bytes(b"y" * size)
     store = open_store(url)
     with pytest.raises(UserError, match=r"changing changed while it was stored: store it again"):
@@ -157,10 +157,10 @@ def test_a_large_file_goes_in_parts_and_comes_back(store: Store, tmp_path: Path)
     with path.open("wb") as file:
         for number in range(21):
             file.write(bytes([number]) + block)
-    ref = publish(path, store)
+    ref = push(path, store)
     assert ref.size == 21 * ((1 << 20) + 1)
-    materialise(ref, tmp_path / "back", store)
-    assert Source.of(tmp_path / "back").md5 == ref.md5
+    pull(ref, tmp_path / "back", store)
+    assert LocalFile.of(tmp_path / "back").md5 == ref.md5
 
 
 def test_named_objects_are_put_got_and_listed(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`nofrost lock list|show|promote`."""
+"""`nofrost promote list|show|promote`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from nofrost.cli.lock import lock
+from nofrost.cli.promote import promote
 from nofrost.config import load_study, study_as_yaml
 from nofrost.errors import UserError
-from nofrost.lock import write_candidate
-from nofrost.store import Output, open_store, publish
+from nofrost.promotion import write_candidate
+from nofrost.store import Output, open_store, push
 
 DVC_YAML = """
 stages:
@@ -48,15 +48,15 @@ def leave(run: str, project: Path, weights: str = "weights", *overrides: str) ->
     made = project.parent / "pods" / run
     made.mkdir(parents=True)
     (made / "weights").write_text(weights)
-    output = Output("runs/st/seed-0/train", publish(made, store))
+    output = Output("runs/st/seed-0/train", push(made, store))
     study = load_study("digits", overrides)
     write_candidate([output], study=study, run=run, image="image@1", source=None, store=store)
     return output
 
 
 def call(*arguments: str) -> Result:
-    """Run `nofrost lock ...` without a terminal."""
-    return CliRunner().invoke(lock, arguments, standalone_mode=False)
+    """Run `nofrost promote ...` without a terminal."""
+    return CliRunner().invoke(promote, arguments, standalone_mode=False)
 
 
 def test_runs_are_listed_newest_first(project: Path) -> None:
@@ -114,7 +114,7 @@ def test_show_as_json_holds_every_change_and_what_speaks_against_it(project: Pat
 
 def test_promote_shows_writes_and_says_what_comes_next(project: Path) -> None:
     output = leave("run-1", project)
-    result = call("promote", "run-1", "--yes")
+    result = call("run-1", "--yes")
     assert result.exception is None
     assert "train (new)\n  out " in result.stdout
     assert result.stdout.splitlines()[-1] == (
@@ -125,7 +125,7 @@ def test_promote_shows_writes_and_says_what_comes_next(project: Path) -> None:
 
 def test_of_a_stage_that_dvc_lock_knows_only_what_changes_is_shown(project: Path) -> None:
     old = leave("run-1", project)
-    call("promote", "run-1", "--yes")
+    call("run-1", "--yes")
     new = leave("run-2", project, "better weights")
     assert call("show", "run-2").stdout.splitlines()[1:] == [
         "train",
@@ -135,9 +135,9 @@ def test_of_a_stage_that_dvc_lock_knows_only_what_changes_is_shown(project: Path
 
 def test_promoting_twice_says_that_there_is_nothing_to_do(project: Path) -> None:
     leave("run-1", project)
-    call("promote", "run-1", "--yes")
+    call("run-1", "--yes")
     before = (project / "dvc.lock").read_bytes()
-    result = call("promote", "run-1")
+    result = call("run-1")
     assert result.exception is None
     assert result.stdout.endswith("nothing to promote: dvc.lock already holds what the run made\n")
     assert (project / "dvc.lock").read_bytes() == before
@@ -145,7 +145,7 @@ def test_promoting_twice_says_that_there_is_nothing_to_do(project: Path) -> None
 
 def test_without_a_terminal_nothing_is_written_unasked(project: Path) -> None:
     leave("run-1", project)
-    result = call("promote", "run-1")
+    result = call("run-1")
     assert isinstance(result.exception, UserError)
     assert "--yes" in str(result.exception)
     assert not (project / "dvc.lock").exists()
@@ -153,10 +153,10 @@ def test_without_a_terminal_nothing_is_written_unasked(project: Path) -> None:
 
 def test_another_study_is_refused_before_asking_and_written_with_params(project: Path) -> None:
     leave("run-1", project, "weights", "recipes.st.optimiser.lr=0.7")
-    refused = call("promote", "run-1", "--yes", "--force")
+    refused = call("run-1", "--yes", "--force")
     assert "--params" in str(refused.exception)
     assert not (project / "dvc.lock").exists()
-    result = call("promote", "run-1", "--yes", "--params")
+    result = call("run-1", "--yes", "--params")
     assert result.stdout.splitlines()[-1].startswith(
         "params.yaml and dvc.lock written, stages taken from run run-1: 1."
     )
@@ -168,14 +168,14 @@ def test_another_store_can_be_named(project: Path, tmp_path: Path) -> None:
     leave("run-1", project)
     (tmp_path / "remote").rename(tmp_path / "elsewhere")
     assert "run-1" in call("list", "--store", str(tmp_path / "elsewhere")).stdout
-    assert call("promote", "run-1", "--yes", "--store", str(tmp_path / "elsewhere")).exception is None
+    assert call("run-1", "--yes", "--store", str(tmp_path / "elsewhere")).exception is None
 
 
 @pytest.mark.parametrize(("answer", "written"), [("y", True), ("n", False), ("", False)])
 def test_on_a_terminal_promote_asks(project: Path, answer: str, written: bool) -> None:
     leave("run-1", project)
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from nofrost.cli.lock import lock; lock()", "promote", "run-1"]
+    command = [sys.executable, "-c", "from nofrost.cli.promote import promote; promote()", "run-1"]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.write(ours, f"{answer}\n".encode())
         out, err = process.communicate(timeout=60)

@@ -14,8 +14,8 @@ import yaml
 
 from nofrost.config import Study
 from nofrost.errors import UserError
-from nofrost.lock import plan_promotion
-from nofrost.store import Output, Ref, open_store, publish
+from nofrost.promotion import plan_promotion
+from nofrost.store import Output, Ref, open_store, push
 from nofrost.store.base import object_name
 
 
@@ -212,7 +212,7 @@ import sys
 sys.modules["dvc"] = None
 from pathlib import Path
 from nofrost.errors import UserError
-from nofrost.lock import plan_promotion
+from nofrost.promotion import plan_promotion
 from nofrost.store import open_store
 try:
     plan_promotion("whole", open_store({world.store.url!r}), Path({str(clone)!r}))
@@ -228,7 +228,7 @@ except UserError as error:
 
 
 def test_an_output_that_is_also_below_another_one_is_no_stage_of_dvc_yaml(world: Any, clone: Path) -> None:
-    inside = Output("data/dataset/images", publish(world.repro / "data/dataset/images", world.store))
+    inside = Output("data/dataset/images", push(world.repro / "data/dataset/images", world.store))
     with pytest.raises(UserError, match="no stage that makes data/dataset/images"):
         plan_promotion(world.leave("inside", outputs=[*world.outputs, inside]), world.store, clone)
 

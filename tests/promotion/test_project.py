@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nofrost.config import load_study, study_as_yaml
-from nofrost.lock import plan_promotion, write_candidate
-from nofrost.store import Output, Store, open_store, publish
+from nofrost.promotion import plan_promotion, write_candidate
+from nofrost.store import Output, Store, open_store, push
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ("st", "nofrost")
@@ -45,7 +45,7 @@ def checkout(tmp_path: Path, store: Store) -> Path:
 
 
 def made_by(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> list[Output]:
-    """Publish what a run could have made of these recipes: small files in the place of images and weights."""
+    """Push what a run could have made of these recipes: small files in the place of images and weights."""
     folders = ["data/dataset", "data/augmentation"]
     stages = ("train", "evaluate-adversarial", "evaluate-ood")
     folders += [f"runs/{recipe}/seed-0/{stage}" for recipe in recipes for stage in stages]
@@ -57,7 +57,7 @@ def made_by(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> l
         (place / "inside").mkdir(parents=True)
         (place / "metrics.json").write_text("{}" if path.startswith("data") else f'"{run}"')
         (place / "inside" / "file").write_text(path)
-        outputs.append(Output(path, publish(place, store)))
+        outputs.append(Output(path, push(place, store)))
     return outputs
 
 

@@ -19,7 +19,7 @@ _REFUSED = {".dvc": "a DVC project inside of data, which DVC leaves out", ".dvci
 
 
 @dataclass(frozen=True)
-class Source:
+class LocalFile:
     """A file with the address of its content, and its state from before it was hashed.
 
     Attributes:
@@ -33,7 +33,7 @@ class Source:
     status: os.stat_result
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path) -> LocalFile:
         """Hash a file.
 
         Raises:
@@ -66,7 +66,7 @@ class Source:
         return UserError(f"{self.path} changed while it was stored: store it again when nothing writes to it")
 
 
-def sources_below(folder: Path) -> Mapping[str, Source]:
+def files_below(folder: Path) -> Mapping[str, LocalFile]:
     """Hash the files below `folder`; return them by their paths in it.
 
     A link to a file counts as the file. Folders without a file do not count, nor does what git or Mercurial keeps.
@@ -75,18 +75,18 @@ def sources_below(folder: Path) -> Mapping[str, Source]:
         UserError: there is something that DVC would leave out or refuse.
         OSError: something cannot be read.
     """
-    sources: dict[str, Source] = {}
+    sources: dict[str, LocalFile] = {}
 
     def add(relpath: str) -> None:
-        sources[relpath] = Source.of(folder / relpath)
+        sources[relpath] = LocalFile.of(folder / relpath)
 
-    paths = _files_below(folder)
+    paths = _paths_below(folder)
     with progress(f"checksums of {folder.name}", total=len(paths)) as shown:
         for_each(add, paths, jobs=os.cpu_count() or 1, done=lambda _: shown.advance())
     return sources
 
 
-def _files_below(folder: Path) -> list[str]:
+def _paths_below(folder: Path) -> list[str]:
     found = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         here = Path(place)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nofrost.errors import UserError
-from nofrost.lock.candidate import Candidate
+from nofrost.promotion.candidate import Candidate
 from nofrost.store import Ref, Store
 from nofrost.store.base import object_name
 from nofrost.store.tree import Entry, address, as_object, entries_of

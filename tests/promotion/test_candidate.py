@@ -14,7 +14,7 @@ import yaml
 import nofrost
 from nofrost.config import Study
 from nofrost.errors import UserError
-from nofrost.lock import list_candidates, read_candidate, write_candidate
+from nofrost.promotion import list_candidates, read_candidate, write_candidate
 from nofrost.store import Output, Ref, Store, open_store
 
 DATASET = Output("data/dataset", Ref("0" * 32 + ".dir", 5, 2))
@@ -130,7 +130,7 @@ def test_a_pod_needs_neither_dvc_nor_torch_to_leave_a_candidate(tmp_path: Path) 
 import sys
 sys.modules.update(dict.fromkeys(["dvc", "dvc_data", "git", "torch"]))
 from nofrost.config import load_study
-from nofrost.lock import write_candidate
+from nofrost.promotion import write_candidate
 from nofrost.store import open_store
 store = open_store({str(tmp_path)!r})
 print(write_candidate([], study=load_study("digits"), run="r", image="", source=None, store=store))

@@ -1,0 +1,178 @@
+"""What evaluate-adversarial writes: accuracies under attacks, curves, alarms, and a record of how they came about."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nofrost.config import AttackSpec, Threat
+from nofrost.results.common import Proportion, Record, Result
+from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
+
+Status = Literal["pass", "warn", "fail"]
+
+
+class Alarm(Result):
+    """One check that an accuracy is no artefact of a weak attack: ``pass``, ``warn`` (the numbers need a second look)
+    or ``fail`` (do not trust them), and why."""
+
+    name: str
+    status: Status
+    reason: str
+
+
+class StepsPoint(Proportion):
+    """Accuracy under an attack of so many steps."""
+
+    steps: int = Field(ge=0)
+
+
+class StepsCurve(Result):
+    """Accuracy against attack steps, and whether it has stopped falling."""
+
+    attack: str
+    points: tuple[StepsPoint, ...] = Field(min_length=1)
+    converged: bool
+    slope_reason: str
+
+
+class BudgetPoint(Proportion):
+    """Accuracy in a ball of size `value` (in pixels of [0, 1], written as `eps`), `multiple` of the threat's budget.
+
+    Where the whole pixel range is no multiple of the budget (an l2 one, or zero), `multiple` is ``unbounded``; every
+    ball that holds the whole pixel range is `unbounded`.
+    """
+
+    eps: str
+    multiple: str
+    value: float = Field(ge=0)
+    norm: str
+    unbounded: bool
+
+
+class BudgetCurve(Result):
+    """Accuracy against the size of the ball."""
+
+    attack: str
+    points: tuple[BudgetPoint, ...] = Field(min_length=1)
+
+
+class AttackUse(AttackSpec):
+    """An attack of a suite with its settings; `cumulative` where it met only images that all attacks before it had left
+    right."""
+
+    cumulative: bool
+
+
+class AdversarialMetrics(Result):
+    """``metrics.json`` of evaluate-adversarial.
+
+    Args:
+        subset: whether the suite's `max_images` left images out.
+        attacks: of the suite, by the name they are reported under.
+        accuracy: by condition: ``clean``, every attack, ``worst-case``; of a mixture-BN model also
+            ``through-clean-branch`` and ``through-adversarial-branch``.
+        not_converged: conditions whose accuracy more attack steps would lower.
+        branches: accuracies of each branch of a mixture-BN model by condition; empty for other models.
+        properties: of each image, by name.
+        indices_sha256: of the indices of the images in the dataset's test split.
+    """
+
+    kind: Literal["adversarial"]
+    title: str
+    protocol: str
+    samples: int
+    seed: int
+    threat: Threat
+    subset: bool
+    cascade: bool
+    attacks: dict[str, AttackUse]
+    accuracy: dict[str, Proportion]
+    not_converged: tuple[str, ...]
+    branches: dict[str, dict[str, Proportion]]
+    steps_curve: StepsCurve | None
+    budget_curve: BudgetCurve | None
+    alarms: tuple[Alarm, ...]
+    properties: dict[str, PropertySummary]
+    weight_norms: WeightNorms | None
+    batch_norm: tuple[BatchNormStatistics, ...]
+    indices_sha256: str
+
+    @model_validator(mode="after")
+    def _all_on_the_same_images(self) -> Self:
+        for name, proportion in self.accuracy.items():
+            if proportion.total != self.samples:
+                raise ValueError(
+                    f"{name} was measured on {proportion.total} images, not {self.samples}: evaluate again"
+                )
+        return self
+
+
+class TransferMetrics(Result):
+    """``metrics.json`` of a transfer: accuracies of each target (inner key) on images that were made against each
+    source (outer key). A model with branches stands here as deployed and once for each branch."""
+
+    kind: Literal["transfer"]
+    attack: dict[str, Any]
+    samples: int
+    models: tuple[str, ...]
+    clean: dict[str, Proportion]
+    accuracy: dict[str, dict[str, Proportion]]
+    indices_sha256: str
+
+
+class ShardMetrics(Result):
+    """``metrics.json`` of a shard of an evaluation, written ``index/count``, which is measured but not yet merged."""
+
+    kind: Literal["adversarial", "ood"]
+    title: str
+    shard: str
+    samples: int
+    seed: int
+    batch_size: int
+    indices_sha256: str
+
+
+class Protocol(Result):
+    """The key ``protocol`` of an evaluation's record: on what and by what the numbers were computed.
+
+    It holds no time, host name or path, so that equal work on equal machines has equal records.
+
+    Args:
+        suite_sha256: of the suite's settings.
+        threat: None for a suite without attacks.
+        indices_sha256, data_sha256: of the images' indices in the test split, and of the dataset.
+        batch_size: images measured at once.
+        tf32, autocast, deterministic: what torch was set to.
+        device, devices: the kind (cpu, cuda), and the names of all that took part.
+    """
+
+    suite: str
+    suite_sha256: str
+    threat: Threat | None
+    samples: int = Field(ge=0)
+    indices_sha256: str
+    data_sha256: str
+    seeds: dict[str, int]
+    batch_size: int = Field(ge=1)
+    dtype: str
+    tf32: bool
+    autocast: bool
+    deterministic: bool
+    device: str
+    devices: tuple[str, ...] = Field(min_length=1)
+    versions: dict[str, str]
+
+
+class EvaluationRecord(Record):
+    """``record.json`` of an evaluation of all images of a `split`."""
+
+    split: str
+    protocol: Protocol
+
+
+class ShardRecord(EvaluationRecord):
+    """``record.json`` of a shard: that of the whole, and which shard it is."""
+
+    shard: str

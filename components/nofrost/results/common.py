@@ -1,0 +1,121 @@
+"""What all results share: reading and writing them, proportions of images, and the record of how they were made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+
+from nofrost.config.base import Schema
+from nofrost.config.validation import sentence
+from nofrost.errors import UserError
+from nofrost.files import read_json, write_json
+from nofrost.statistics import wilson_interval
+
+
+class Result(Schema):
+    """Something that a stage measured. It is written by :func:`write_result` and read by :func:`read_result`.
+
+    A key that is always written has no default, so that a renamed or missing key is an error wherever it is read.
+    """
+
+
+R = TypeVar("R", bound=Result)
+
+
+def write_result(path: Path, result: Result | Iterable[Result]) -> None:
+    """Write a result, or a list of results, to `path` as JSON."""
+    write_json(path, result.as_json() if isinstance(result, Result) else [each.as_json() for each in result])
+
+
+def read_result(schema: type[R], path: Path) -> R:
+    """Return the result in the file at `path`.
+
+    Raises:
+        UserError: the file is missing or holds something else; the sentence names file and key.
+    """
+    return _validate(schema, read_json(path), path)
+
+
+def read_results(schema: type[R], path: Path) -> tuple[R, ...]:
+    """Return the list of results in the file at `path`; raises like :func:`read_result`."""
+    values = read_json(path)
+    if not isinstance(values, list):
+        raise UserError(f"{path} is not a list: run the stage that wrote it again")
+    return tuple(_validate(schema, value, path) for value in values)
+
+
+def _validate(schema: type[R], value: Any, path: Path) -> R:
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        if fault["type"] == "missing":
+            key = ".".join(map(str, fault["loc"]))
+            raise UserError(f"{path}: key {key} is missing: run the stage that wrote it again") from None
+        raise UserError(sentence(error, schema, str(path))) from None
+
+
+class Proportion(Result):
+    """`correct` of `total` images, their share `accuracy` in [0, 1], and its 95 % Wilson interval (Wilson 1927)."""
+
+    correct: int = Field(ge=0)
+    total: int = Field(ge=1)
+    accuracy: float
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+
+    @classmethod
+    def of(cls, correct: int, total: int, **keys: Any) -> Self:
+        """Return the proportion of an exact count; `keys` are those that a subclass adds."""
+        low, high = wilson_interval(correct, total)
+        return cls(correct=correct, total=total, accuracy=correct / total, low=low, high=high, **keys)
+
+    @classmethod
+    def of_flags(cls, flags: NDArray[np.bool_], **keys: Any) -> Self:
+        """Return the proportion of true entries in flags [N]; `keys` are those that a subclass adds."""
+        return cls.of(int(flags.sum()), len(flags), **keys)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the Wilson interval, in [0, 1]."""
+        return self.low, self.high
+
+    @model_validator(mode="after")
+    def _numbers_agree(self) -> Self:
+        if not math.isclose(self.accuracy, self.correct / self.total, abs_tol=1e-9):
+            raise ValueError(f"accuracy {self.accuracy} is not {self.correct} of {self.total}: evaluate again")
+        if not self.low - 1e-9 <= self.accuracy <= self.high + 1e-9:
+            raise ValueError(f"accuracy {self.accuracy} is outside {self.low} to {self.high}: evaluate again")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _where_before_what(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A point of a curve starts with its place on the axis (steps, eps, severity), which the subclass adds.
+        values: dict[str, Any] = handler(self)
+        return {name: values[name] for name in sorted(values, key=Proportion.model_fields.__contains__)}
+
+
+class Record(Result):
+    """``record.json`` of every stage: how an output was made.
+
+    Args:
+        stage: its name.
+        nofrost: version of the code.
+        config: the configuration, as JSON values.
+        inputs: checksum by the name of each input.
+        seeds: by name.
+        libraries: version by distribution.
+    """
+
+    stage: str
+    nofrost: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    seeds: dict[str, int]
+    libraries: dict[str, str]

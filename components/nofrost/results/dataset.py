@@ -1,0 +1,28 @@
+"""What prepare and augment write beside their manifests."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+
+from nofrost.results.common import Result
+
+
+class DatasetMetrics(Result):
+    """``metrics.json`` of prepare: images by split, and what they are like. `image_size` is height and width."""
+
+    train_images: int
+    selection_images: int
+    test_images: int
+    classes: int
+    image_size: tuple[int, int]
+    channels: int
+
+
+class AugmentationMetrics(Result):
+    """``metrics.json`` of augment: the number of images in each set, and under the name of each method what it
+    measured of its set."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, int | float]]
+
+    images: int

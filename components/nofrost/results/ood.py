@@ -1,0 +1,48 @@
+"""What evaluate-ood writes: accuracies on corrupted images."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+
+from nofrost.results.common import Proportion, Result
+
+
+class MeanAccuracy(Result):
+    """A mean accuracy over several corrupted versions of the same images, and its 95 % interval over images."""
+
+    mean_accuracy: float = Field(ge=0, le=1)
+    mean_low: float = Field(ge=0, le=1)
+    mean_high: float = Field(ge=0, le=1)
+
+    @model_serializer(mode="wrap")
+    def _parts_before_mean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What was averaged stands before the mean.
+        values: dict[str, Any] = handler(self)
+        return {name: values[name] for name in sorted(values, key=MeanAccuracy.model_fields.__contains__)}
+
+
+class SeverityPoint(Proportion):
+    """Accuracy at one severity of a corruption."""
+
+    severity: int
+
+
+class CorruptionAccuracy(MeanAccuracy):
+    """Accuracy under one corruption by severity, and the mean over its severities."""
+
+    severities: tuple[SeverityPoint, ...] = Field(min_length=1)
+
+
+class OodMetrics(MeanAccuracy):
+    """``metrics.json`` of evaluate-ood; `averaging` says what its mean is over."""
+
+    kind: Literal["ood"]
+    title: str
+    samples: int
+    seed: int
+    clean: Proportion
+    corruptions: dict[str, CorruptionAccuracy] = Field(min_length=1)
+    averaging: str
+    indices_sha256: str

@@ -1,0 +1,159 @@
+"""What train writes: metrics, curves, timing, and a record of what its steps did."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import ConfigDict, model_validator
+
+from nofrost.results.common import Proportion, Record, Result
+
+
+class Selection(Result):
+    """Accuracy on the selection split; `attacked` is None for recipes that are trained on clean images alone.
+
+    The `score` in [0, 1], which decides what checkpoint is kept, averages the two accuracies.
+    """
+
+    clean: Proportion
+    attacked: Proportion | None
+    score: float
+
+
+class CatastrophicOverfitting(Result):
+    """A fall of attacked selection accuracy after `epoch`, while accuracy on the training adversary kept or rose."""
+
+    epoch: int
+    before: float
+    after: float
+    train_before: float
+    train_after: float
+
+
+class RobustOverfitting(Result):
+    """Attacked selection accuracy at its best, after `epoch`, and at the end; and that on the training adversary."""
+
+    epoch: int
+    best: Proportion
+    last: Proportion
+    train_best: float
+    train_last: float
+
+
+class Overfitting(Result):
+    """What the curves of a training show of overfitting; None where there is no sign of it."""
+
+    catastrophic: CatastrophicOverfitting | None
+    robust: RobustOverfitting | None
+
+
+class StoppedEarly(Result):
+    """The epoch after which a guard ended a training that was meant to have `epochs`, and why."""
+
+    epoch: int
+    epochs: int
+    reason: str
+
+
+class PhaseMetrics(Result):
+    """How many epochs a phase had, and how many parameters it trained."""
+
+    epochs: int
+    trained_parameters: int
+
+
+class TrainMetrics(Result):
+    """``train/metrics.json``. `best_epoch` is that of the kept checkpoint, and `selection` what it reached."""
+
+    recipe: str
+    seed: int
+    parameters: int
+    trained_parameters: int
+    phases: dict[str, PhaseMetrics]
+    epochs: int
+    best_epoch: int
+    selection: Selection
+    training_images: int
+    overfitting: Overfitting
+    stopped_early: StoppedEarly | None
+
+
+class Epoch(Result):
+    """An entry of ``train/curves.json``: the mean loss, learning rate and budget of an epoch, and accuracies in [0, 1].
+
+    Accuracies are None for a view of the images that the epoch did not have, and where nothing was measured. An
+    objective that tells augmentation sets apart adds a key ``train_SET`` for each of them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    epoch: int
+    phase: str
+    loss: float
+    lr: float
+    eps: float
+    train_clean: float | None
+    train_augmented: float | None
+    train_adversarial: float | None
+    selection_clean: float | None
+    selection_attacked: float | None
+
+    @model_validator(mode="after")
+    def _only_views_are_added(self) -> Self:
+        for key in self.__pydantic_extra__:
+            if not key.startswith("train_"):
+                raise ValueError(f"unknown key {key!r}: allowed here are {', '.join(type(self).model_fields)}")
+        return self
+
+
+class Timing(Result):
+    """``train/timing.json``: the time of a training and the images it saw in a second."""
+
+    seconds: float
+    images_per_second: float
+    device: str
+
+
+class ParameterGroup(Result):
+    """Parameters of the optimiser that share weight decay and learning rate (`lr_scale` times the schedule's)."""
+
+    parameters: int
+    weight_decay: float
+    lr_scale: float
+
+
+class StepRecord(Result):
+    """What one step of a phase did.
+
+    Args:
+        images: behind the losses, by view.
+        image_size: height and width of the images that the step trained on.
+        attack: name and settings of the training attack; None where there is none.
+        forward_train, forward_eval: passes of the model in training and in evaluation mode.
+        backward: passes back through the model, for weights or for images.
+        batch_norm_updates: how often running statistics moved, by branch, or under ``bn`` where there are none.
+        updates: of the weights.
+        optimiser: parameters by group.
+        images_per_rank: share of the batch that each of `world_size` processes has.
+    """
+
+    images: dict[str, int]
+    image_size: tuple[int, int]
+    attack: dict[str, Any] | None
+    forward_train: int
+    forward_eval: int
+    backward: int
+    batch_norm_updates: dict[str, int]
+    updates: int
+    trained_parameters: int
+    optimiser: dict[str, ParameterGroup]
+    world_size: int
+    images_per_rank: int
+
+
+class TrainRecord(Record):
+    """``train/record.json``; `steps` are the first of each phase, by the phase's name."""
+
+    device: str
+    steps: dict[str, StepRecord]
