@@ -136,7 +136,7 @@ attacks: {mine: {name: pgd, steps: 200}}
 
 def test_an_own_suite_stands_on_a_shipped_one_and_reads_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(OWN + "cascade: true\nbatch_size: null\n", encoding="utf-8")
+    path.write_text(OWN + "cascade: true\nbatch_size: 64\n", encoding="utf-8")
     suite = suite_of(path)
     assert list(suite.attacks) == ["fgsm", "pgd-20", "apgd-ce-100", "square-200", "mine"]
     assert suite.cascade

@@ -155,7 +155,7 @@ def test_models_that_cannot_be_attacked_are_refused(
 
 def test_there_is_no_limit_to_the_number_of_models(robust_model: nn.Module, test_digits: Digits) -> None:
     images, labels = test_digits[0][:2], test_digits[1][:2]
-    result = transfer({str(number): robust_model for number in range(70)}, images, labels, create_attack("fgsm"))
+    result = transfer({str(number): robust_model for number in range(70)}, images, labels, create_attack("fgsm", eps=EPS))
     assert result.flags.shape == (70, 70, 2)
     assert (result.flags == result.flags[0, 0]).all()
 

@@ -88,7 +88,9 @@ class EvaluatedModel:
         self.network = network
         self.device = device
         self.branches: tuple[Branch, ...] = BRANCHES if models.has_mixture(network) else ()
-        self._checked = Classifier(without_wrapper(network), torch.from_numpy(labels).to(device))
+        # Tensors of inference mode cannot be changed outside it.
+        with torch.inference_mode(False):
+            self._checked = Classifier(without_wrapper(network), torch.from_numpy(labels).to(device))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits [n, K] of images on the device.
