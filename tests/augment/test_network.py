@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nofrost.augment.common import one_thread
 from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork, new_network
 from nofrost.augment.deepaugment.storage import load_network, save_network
 from nofrost.augment.deepaugment.training import PATCH, reconstruction_psnr, train_network
 from nofrost.config import DeepAugmentSpec
 from nofrost.data import read_split
 from nofrost.errors import UserError
+from nofrost.models.device import single_thread
 
 CPU = torch.device("cpu")
 
@@ -122,7 +122,7 @@ def test_threads_are_given_back_after_an_error() -> None:
     before = torch.get_num_threads()
 
     def fail() -> None:
-        with one_thread():
+        with single_thread():
             raise RuntimeError(torch.get_num_threads())
 
     with pytest.raises(RuntimeError, match=r"^1$"):

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as stnp
 from numpy.typing import NDArray
 
 from nofrost.data import Manifest, from_tensor, read_split, to_tensor, write_images, write_manifest, write_split
-from nofrost.data.split import read_array
+from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
 
 Images = NDArray[np.uint8]

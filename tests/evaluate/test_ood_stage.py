@@ -137,8 +137,8 @@ def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["gausian_noise"], "suite key corruptions: unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
-        (["contrast", "saturate"], "suite key corruptions: .*saturate.*the images have none"),
+        (["gausian_noise"], "suite: corruptions: unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
+        (["contrast", "saturate"], "suite: corruptions: .*saturate.*the images have none"),
     ],
 )
 def test_a_corruption_that_cannot_be_made_is_refused_before_anything_runs(

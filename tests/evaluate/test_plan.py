@@ -84,11 +84,11 @@ def test_another_attack_steps_budget_norm_or_seed_is_another_condition(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"attacks": {"x": {"name": "pdg"}}}, r"suite key attacks\.x: unknown attack 'pdg': did you mean 'pgd'"),
-        ({"attacks": {"x": {"name": "fgsm", "steps": 3}}}, r"suite key attacks\.x: .*'steps'"),
-        ({"steps_curve": {"attack": "apgd", "steps": [1]}}, r"suite key steps_curve: unknown attack 'apgd'"),
-        ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite key budget_curve\.attack: unknown attack 'nope'"),
-        ({"attacks": {"clean": {"name": "fgsm"}}}, r"suite key attacks\.clean: the name is that of a result"),
+        ({"attacks": {"x": {"name": "pdg"}}}, r"suite: attacks\.x: unknown attack 'pdg': did you mean 'pgd'"),
+        ({"attacks": {"x": {"name": "fgsm", "steps": 3}}}, r"suite: unknown key 'attacks\.x\.steps'"),
+        ({"steps_curve": {"attack": "apgd", "steps": [1]}}, r"suite: steps_curve\.attack: unknown attack 'apgd'"),
+        ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite: budget_curve\.attack: unknown attack 'nope'"),
+        ({"attacks": {"clean": {"name": "fgsm"}}}, r"suite: attacks\.clean: the name is that of a result"),
         ({"attacks": {"worst-case": {"name": "fgsm"}}}, "choose another"),
     ],
 )

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from nofrost.evaluate import Shard, evaluate_robustness, merge, run
-from nofrost.evaluate.measuring.numerics import exact_float32, state_of_float32
-from nofrost.evaluate.measuring.protocol import hardware_name
+from nofrost.models.device import exact_float32, hardware_name, state_of_float32
 
 MakeSuite = Callable[..., Any]
 Digits = tuple[torch.Tensor, torch.Tensor]

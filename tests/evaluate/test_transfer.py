@@ -155,7 +155,9 @@ def test_models_that_cannot_be_attacked_are_refused(
 
 def test_there_is_no_limit_to_the_number_of_models(robust_model: nn.Module, test_digits: Digits) -> None:
     images, labels = test_digits[0][:2], test_digits[1][:2]
-    result = transfer({str(number): robust_model for number in range(70)}, images, labels, create_attack("fgsm", eps=EPS))
+    result = transfer(
+        {str(number): robust_model for number in range(70)}, images, labels, create_attack("fgsm", eps=EPS)
+    )
     assert result.flags.shape == (70, 70, 2)
     assert (result.flags == result.flags[0, 0]).all()
 
@@ -209,8 +211,8 @@ def test_the_command_prints_a_table_or_json(command: Callable[..., tuple[int, st
     ("arguments", "message"),
     [
         (("--attack", "pdg"), "unknown attack 'pdg': did you mean 'pgd'"),
-        (("--set", "stps=3"), "unknown key 'stps': did you mean 'steps'"),
-        (("--set", "decay=1"), "unknown setting of attack 'pgd' 'decay'"),
+        (("--set", "stps=3"), "unknown setting 'stps': did you mean 'steps'"),
+        (("--set", "decay=1"), "unknown setting 'decay'"),
         (("--set", "steps"), "--set 'steps' is not of the form key=value"),
         (("--eps", "-1"), "'-1' is negative"),
         (("--eps", "300"), "eps 300 is larger than the whole pixel range"),

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from nofrost.models import ScaledStdConv2d, create_model
 from nofrost.models.architectures.blocks import NFBlock
-from nofrost.models.weight_standardisation import RELU_GAIN
+from nofrost.models.layers import RELU_GAIN
 
 
 @pytest.mark.parametrize(("inputs", "kernel", "gamma"), [(3, 3, 1.0), (16, 3, RELU_GAIN), (64, 1, RELU_GAIN)])

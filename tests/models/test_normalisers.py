@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from nofrost.errors import UserError
 from nofrost.models import MixtureBatchNorm
 from nofrost.models.architectures.small_resnet import SmallResNet
-from nofrost.models.mixture import BatchNorm, Selector
+from nofrost.models.layers import ExchangeableBatchNorm
+from nofrost.models.mixture import Selector
 from nofrost.models.normalisers import check_maps, replace_batch_norm
 
 EXCHANGED = ["mbn", "gn", "in", "ln", "none"]
@@ -36,7 +37,7 @@ def perceptron() -> nn.Module:
 
 def batch_norms(network: nn.Module) -> list[nn.Module]:
     inside = {b for m in network.modules() if isinstance(m, MixtureBatchNorm) for b in (m.clean, m.adversarial)}
-    return [m for m in network.modules() if isinstance(m, BatchNorm) and m not in inside]
+    return [m for m in network.modules() if isinstance(m, ExchangeableBatchNorm) and m not in inside]
 
 
 def exchange(network: nn.Module, normaliser: str, **settings: object) -> nn.Module:
@@ -52,7 +53,7 @@ def test_a_normaliser_takes_the_place_of_every_batch_norm_and_nothing_else(
     build: Callable[[], nn.Module], normaliser: str
 ) -> None:
     before = build()
-    names = {name for name, module in before.named_modules() if isinstance(module, BatchNorm)}
+    names = {name for name, module in before.named_modules() if isinstance(module, ExchangeableBatchNorm)}
     network = exchange(copy.deepcopy(before), normaliser)
     assert batch_norms(network) == []
     for name, parameter in before.named_parameters():
@@ -108,7 +109,7 @@ def test_a_normaliser_computes_its_formula_with_the_constant_that_was_asked_for(
 @pytest.mark.parametrize("build", [small, of_timm, perceptron])
 def test_without_affine_no_normaliser_has_a_gain_or_a_shift(build: Callable[[], nn.Module], normaliser: str) -> None:
     own = build()
-    layers = {name for name, module in own.named_modules() if isinstance(module, BatchNorm)}
+    layers = {name for name, module in own.named_modules() if isinstance(module, ExchangeableBatchNorm)}
     expected = {name for name, _ in own.named_parameters() if name.rpartition(".")[0] not in layers}
     network = exchange(own, normaliser, affine=False)
     assert {name for name, _ in network.named_parameters()} == expected

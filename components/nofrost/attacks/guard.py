@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from nofrost.models.modes import eval_mode
+
 Model = nn.Module | Callable[[Tensor], Tensor]
 """What can be attacked: maps images [N, C, H, W] in [0, 1] to logits [N, classes], with its input normaliser inside."""
 
@@ -19,20 +21,18 @@ def attack_mode(model: Model) -> Iterator[None]:
     Each module gets its own mode back, also after an exception: a batch norm that was frozen in eval mode inside a
     model in train mode stays frozen. A callable that is no module has nothing to put back.
     """
-    modules = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
-    trainable = [each for each in model.parameters() if each.requires_grad] if isinstance(model, nn.Module) else []
-    try:
-        for module, _ in modules:
-            # set, not called: some classes give train() and eval() a meaning of their own, or forbid them
-            module.training = False
-        for parameter in trainable:
-            parameter.requires_grad_(False)
+    if not isinstance(model, nn.Module):
         yield
-    finally:
-        for module, training in modules:
-            module.training = training
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+        return
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with eval_mode(model):
+        try:
+            for parameter in trainable:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,37 +12,13 @@ from torch import Tensor
 from nofrost.telemetry import progress
 
 _BATCH_PIXELS = 1 << 20
-_SMALL_PIXELS = 64 * 64
+SMALL_PIXELS = 64 * 64  # of an image; smaller ones are worked on in one thread
 
 
 def batches(count: int, height: int, width: int) -> list[slice]:
     """Return consecutive slices of `count` rows: up to 64 images, fewer when they are large."""
     length = max(1, min(64, _BATCH_PIXELS // (height * width)))
     return [slice(start, min(start + length, count)) for start in range(0, count, length)]
-
-
-@contextmanager
-def reproducible_device() -> Iterator[torch.device]:
-    """Yield the GPU if there is one, else the CPU, with only such GPU algorithms as repeat their results exactly."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield device
-
-
-@contextmanager
-def one_thread(when: bool = True) -> Iterator[None]:
-    """Let PyTorch work in one thread on the CPU, if `when`."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if when else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def small(images: NDArray[np.uint8]) -> bool:
-    """Return whether images [N, H, W, C] are so small that threads would wait for each other more than they work."""
-    return bool(images.shape[1] * images.shape[2] < _SMALL_PIXELS)
 
 
 def correlation(images: Tensor, others: Tensor) -> Tensor:

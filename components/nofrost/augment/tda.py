@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nofrost.augment.common import batches, correlation, one_thread, reported, reproducible_device, small
+from nofrost.augment.common import SMALL_PIXELS, batches, correlation, reported
 from nofrost.config import AugmentationSpec
 from nofrost.data import Split, from_tensor, to_tensor, write_images
+from nofrost.models.device import default_device, exact_float32, single_thread_if_small
 from nofrost.seeds import derive_seed
 from nofrost.transforms.texture_debiased import texture_debiased
 
@@ -23,7 +24,9 @@ def make_tda(train: Split, config: AugmentationSpec, folder: Path) -> dict[str, 
     """Write ``images.npy`` [N, H, W, C] into `folder` and return the metrics."""
     correlations: list[float] = []
 
-    def generated(device: torch.device) -> Iterator[NDArray[np.uint8]]:
+    device, pixels = default_device(), train.images.shape[1] * train.images.shape[2]
+
+    def generated() -> Iterator[NDArray[np.uint8]]:
         for number, rows in enumerate(batches(len(train), *train.images.shape[1:3])):
             originals = to_tensor(train.images[rows]).to(device)
             generator = torch.Generator().manual_seed(derive_seed(config.seed, "tda", number))
@@ -31,6 +34,6 @@ def make_tda(train: Split, config: AugmentationSpec, folder: Path) -> dict[str, 
             correlations.append(float(correlation(originals, debiased).sum()))
             yield from_tensor(debiased)
 
-    with reproducible_device() as device, one_thread(when=small(train.images)):
-        write_images(folder / "images.npy", reported("tda", generated(device), len(train)), train.images.shape)
+    with exact_float32(device), single_thread_if_small(device, pixels, SMALL_PIXELS):
+        write_images(folder / "images.npy", reported("tda", generated(), len(train)), train.images.shape)
     return {"mean_correlation": round(sum(correlations) / len(train), 4)}

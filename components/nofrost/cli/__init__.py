@@ -17,7 +17,7 @@ from nofrost.cli.promote import promote
 from nofrost.cli.recipes import recipes
 from nofrost.cli.stages import augment, evaluate, prepare, report
 from nofrost.cli.store import store
-from nofrost.cli.study import study
+from nofrost.cli.study import papers, study
 from nofrost.cli.task import task
 from nofrost.cli.train import train
 from nofrost.cli.transfer import transfer
@@ -57,6 +57,6 @@ def cli() -> None:
 
 for _command in (
     *(prepare, augment, train, evaluate, transfer, report),
-    *(card, study, recipes, models, attacks, store, promote, task),
+    *(card, study, recipes, papers, models, attacks, store, promote, task),
 ):
     cli.add_command(_command)

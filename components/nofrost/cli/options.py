@@ -8,14 +8,47 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nofrost.errors import ReportedError
 
+if TYPE_CHECKING:
+    from nofrost.store import Store
+
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path)
+
+
+def json_option(command: F) -> F:
+    """Add the option --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print as JSON.")(command)
+
+
+def store_option(command: F) -> F:
+    """Add the option --store; :func:`open_store` opens what it names."""
+    return click.option(
+        "--store",
+        "store_url",
+        metavar="URL",
+        help="The store: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
+    )(command)
+
+
+def open_store(url: str | None) -> Store:
+    """Return the store at `url`, or the default one."""
+    from nofrost import store
+
+    return store.open_store(url or store.default_store())
+
+
+def emit(value: Any, text: str, as_json: bool) -> None:
+    """Print `value` as JSON, or the text that says the same to people; an empty text prints nothing."""
+    if as_json:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif text:
+        click.echo(text)
 
 
 def common(*, study: bool = True) -> Callable[[F], F]:
@@ -46,7 +79,7 @@ def common(*, study: bool = True) -> Callable[[F], F]:
 
 def print_result(metrics: dict[str, Any], out: Path, summary: str, as_json: bool) -> None:
     """Print the metrics of a command as JSON, or one line about them."""
-    click.echo(json.dumps(metrics, indent=2) if as_json else f"{out}: {summary}")
+    emit(metrics, f"{out}: {summary}", as_json)
 
 
 @contextmanager

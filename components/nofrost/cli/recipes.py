@@ -10,11 +10,11 @@ import click
 
 from nofrost.cli.options import common
 from nofrost.cli.table import aligned
+from nofrost.errors import unknown
 
 if TYPE_CHECKING:
     from nofrost.config import Recipe
 
-PAPERS = ("wang2022", "zeise2025", "galloway2019", "xie2020")
 COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "citation")
 
 
@@ -24,9 +24,7 @@ def recipes() -> None:
 
 
 @recipes.command("list")
-@click.option(
-    "--paper", type=click.Choice(["wang2022", "zeise2025", "galloway2019", "xie2020"]), help="Only those of this paper."
-)
+@click.option("--paper", metavar="KEY", help="Only those of this paper; `nofrost papers` lists the keys.")
 @click.option("--objectives", is_flag=True, help="Print the objectives that recipes can name, with their settings.")
 @click.option("--markdown", is_flag=True, help="Print as a table in Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -39,13 +37,17 @@ def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: b
         lines = [f"{name:12} " + ", ".join(f"{key}={value}" for key, value in known[name].items()) for name in known]
         click.echo(json.dumps(known, indent=2) if as_json else "\n".join(lines))
         return
+    from nofrost.config import cite
+
     rows = list(_rows(paper))
     if as_json:
         click.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
-    elif markdown:
-        click.echo("\n".join(f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)))
+        return
+    printed = [(*row, cite(citation)) for *row, citation in rows]
+    if markdown:
+        click.echo("\n".join(f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *printed)))
     else:
-        click.echo("\n".join(aligned((COLUMNS, *rows))))
+        click.echo("\n".join(aligned((COLUMNS, *printed))))
 
 
 @recipes.command("show")
@@ -56,8 +58,11 @@ def recipes_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     import yaml
 
     from nofrost.config import load_recipe
+    from nofrost.train import check_methods
 
-    values = load_recipe(name, overrides).spelled_out()
+    recipe = load_recipe(name, overrides)
+    check_methods(recipe, name, overrides)
+    values = recipe.spelled_out()
     text = yaml.safe_dump(values, sort_keys=False, width=110, allow_unicode=True)
     click.echo(json.dumps(values, indent=2) if as_json else text, nl=as_json)
 
@@ -80,18 +85,18 @@ def recipes_diff(first: str, second: str, as_json: bool) -> None:
 
 
 def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
-    from nofrost.config import load_recipe, shipped_names
+    from nofrost.config import load_papers, load_recipe, paper_of, shipped_names
 
+    keys = list(load_papers())
+    if paper is not None and paper not in keys:
+        raise unknown("paper", paper, keys)
     shipped = {name: load_recipe(name) for name in shipped_names("recipe")}
-    for name in sorted(shipped, key=lambda name: (_paper(shipped[name]), name)):
+    sources = {name: paper_of(recipe.citation) or "" for name, recipe in shipped.items()}
+    for name in sorted(shipped, key=lambda name: (keys.index(sources[name]), name)):
         recipe = shipped[name]
-        if recipe.citation.startswith(paper or ""):
+        if paper in (None, sources[name]):
             model = f"{recipe.model.arch} {recipe.model.normaliser}"
             yield name, model, _objectives(recipe), _threat(recipe), _schedule(recipe), recipe.citation
-
-
-def _paper(recipe: Recipe) -> int:
-    return next(number for number, paper in enumerate(PAPERS) if recipe.citation.startswith(paper))
 
 
 def _objectives(recipe: Recipe) -> str:
@@ -104,7 +109,7 @@ def _threat(recipe: Recipe) -> str:
     from nofrost.train.objectives import create_objective
 
     threats = [
-        f"{phase.threat.norm} {phase.threat.eps}, {phase.attack.name} x {phase.attack.steps}"
+        f"{phase.threat.norm} {phase.threat.eps}, {phase.attack.name} x {phase.attack.setting('steps')}"
         for phase in recipe.in_phases().values()
         if create_objective(phase.objective.name, **phase.objective.settings()).robust_weight > 0
     ]

@@ -14,6 +14,7 @@ from nofrost.config.loading import (
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
+from nofrost.config.papers import Paper, cite, load_papers, paper_of
 from nofrost.config.parts import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.study import AugmentationSpec, DatasetSpec, DeepAugmentSpec, Study
@@ -29,6 +30,7 @@ __all__ = [
     "ObjectiveSpec",
     "OodSuite",
     "OptimiserSpec",
+    "Paper",
     "PixelFraction",
     "Recipe",
     "ScheduleSpec",
@@ -37,11 +39,14 @@ __all__ = [
     "Threat",
     "ViewSpec",
     "augmentation_of",
+    "cite",
     "dataset_of",
+    "load_papers",
     "load_recipe",
     "load_schema",
     "load_study",
     "load_suite",
+    "paper_of",
     "parse_part",
     "parse_study",
     "recipe_of",

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
-from nofrost.data.split import read_array
+from nofrost.data.arrays import read_array
 from nofrost.errors import UserError, unknown
 from nofrost.files import read_json, sha256_file, write_json
 

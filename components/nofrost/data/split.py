@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.data.arrays import read_array, write_array
 from nofrost.data.manifest import SplitManifest, read_manifest
 from nofrost.errors import UserError, unknown
 from nofrost.files import sha256_file
@@ -62,7 +62,7 @@ def write_images(path: Path, batches: Iterable[NDArray[np.uint8]], shape: tuple[
     Raises:
         ValueError: the batches do not add up to `shape`, or hold something else than uint8.
     """
-    _write_array(path, batches, shape, np.dtype(np.uint8))
+    write_array(path, batches, shape, np.dtype(np.uint8))
 
 
 def write_split(
@@ -92,7 +92,7 @@ def write_split(
         raise ValueError(f"{folder}: labels must lie in [0, {n_classes}), got {labels.min()} to {labels.max()}")
     write_images(folder / "images.npy", batches, (len(labels), *image_shape))
     for name, numbers in (("labels", labels), ("indices", indices)):
-        _write_array(folder / f"{name}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+        write_array(folder / f"{name}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
     return SplitManifest(
         count=len(labels),
         class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
@@ -131,40 +131,6 @@ def read_split(dataset: Path, name: str, *, verify: bool = False) -> Split:
             "prepare the dataset again"
         )
     return Split(**arrays)
-
-
-def _write_array(path: Path, batches: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Write plainly, front to back: on a full disk a memory map would end the process (SIGBUS) without a word."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = 0
-    with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for batch in batches:
-            if batch.dtype != dtype or batch.shape[1:] != shape[1:]:
-                wanted = f"{dtype} [n, {', '.join(map(str, shape[1:]))}]"
-                raise ValueError(f"{path}: a batch is {batch.dtype} {list(batch.shape)}, it must be {wanted}")
-            file.write(np.ascontiguousarray(batch).data)
-            rows += len(batch)
-    if rows != shape[0]:
-        raise ValueError(f"{path}: {rows} rows were written of {shape[0]}")
-
-
-def read_array(path: Path) -> NDArray[Any]:
-    """Return the array in a .npy file, memory-mapped; pickled arrays are refused.
-
-    Raises:
-        UserError: the file is missing, cut off or not an array.
-    """
-    try:
-        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
-    except (ValueError, SyntaxError, TokenError) as error:  # numpy parses the header as Python
-        raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
-    return array
 
 
 def _in_range(labels: NDArray[np.int64], n_classes: int) -> bool:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
-from nofrost.evaluate.inputs import Inputs, write_arrays
+from nofrost.data.arrays import write_arrays
+from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
 from nofrost.files import write_json

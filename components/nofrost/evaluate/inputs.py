@@ -18,15 +18,15 @@ from nofrost import models
 from nofrost.config import Suite
 from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.attacking import EvaluatedModel
+from nofrost.evaluate.measuring.attacking import EvaluatedModel, model_sha256
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
-from nofrost.evaluate.measuring.numerics import exact_float32, model_sha256
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import Sample, sample_of_split
 from nofrost.evaluate.sharding import Shard
-from nofrost.files import atomic_file, sha256_file
+from nofrost.files import sha256_file
 from nofrost.models.checkpoint import BEST
+from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.stage import record
 
@@ -166,13 +166,6 @@ def _classifier(checkpoint: Path, images: TestImages) -> models.Classifier:
             f"the model in {checkpoint} names other classes than {dataset}: evaluate it on the dataset it was made for"
         )
     return model
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays to a compressed ``.npz``, atomically; equal arrays give equal bytes (numpy writes no times)."""
-    with atomic_file(path) as file:
-        named: dict[str, Any] = dict(arrays)
-        np.savez_compressed(file, **named)
 
 
 def channels_last(images: torch.Tensor) -> NDArray[np.float32]:

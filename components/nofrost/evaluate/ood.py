@@ -59,7 +59,7 @@ class OodEvaluation(Evaluation[OodSuite]):
             try:
                 check_corruption(name, severity, channels=self.inputs.images.manifest.channels)
             except UserError as error:
-                raise UserError(f"suite key corruptions: {error}") from None
+                raise UserError(f"suite: corruptions: {error}") from None
         return conditions
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.data.split import read_array
+from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.protocol import DEVICES, REDUCED, of_all_shards

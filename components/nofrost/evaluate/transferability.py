@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, attack_settings, create_attack
+from nofrost.attacks import Attack, attack_settings, check_attacks, create_attack
 from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
+from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
 from nofrost.evaluate.inputs import (
     LIBRARIES,
@@ -26,16 +27,15 @@ from nofrost.evaluate.inputs import (
     fingerprint,
     read_images,
     read_model,
-    write_arrays,
 )
-from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
+from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel, model_sha256
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
-from nofrost.evaluate.measuring.numerics import model_device, model_sha256, usable_device
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.files import write_json
 from nofrost.models import default_device
+from nofrost.models.device import model_device, usable_device
 from nofrost.results import Proportion
 from nofrost.stage import RECORD, record, stage_output
 from nofrost.statistics import Flags
@@ -159,6 +159,7 @@ def run_transfer(
     Raises:
         UserError: an input is missing or damaged, they do not fit each other, or there is no such attack or setting.
     """
+    check_attacks(attack, f"attack {attack.name!r}")
     settings = attack.settings()
     if "early_stop" in attack_settings(attack.name):
         settings["early_stop"] = False

@@ -1,12 +1,16 @@
-"""Where models run."""
+"""Where models run: the device and its name, its memory, its number of threads, and exact float32 on it."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from nofrost.errors import UserError
 from nofrost.processes import rank_and_world_size
@@ -25,24 +29,77 @@ def default_device() -> torch.device:
         return torch.device("cpu")
     if rank_and_world_size()[1] == 1:
         return torch.device("cuda")
-    place, seen = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= seen:
-        raise UserError(f"process {place} of this machine has no GPU of its own: start at most {seen}, one for each")
-    return torch.device("cuda", place)
+    local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= count:
+        raise UserError(f"process {local_rank} of this machine has no GPU of its own: start at most {count}, one each")
+    return torch.device("cuda", local_rank)
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        UserError: there is none, or this build of torch cannot use it.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"device {str(name)!r} cannot be used ({reason}): choose another, such as cpu") from None
 
 
 def require_gpus(count: int) -> None:
-    """Check that there are as many GPUs as were asked for, so that nothing trains for days on a CPU unseen.
+    """Check that there are as many GPUs as were asked for, so that nothing trains for days on a CPU unnoticed.
 
     Raises:
         UserError: there are fewer.
     """
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if seen < count:
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if available < count:
         raise UserError(
-            f"{count} GPUs were asked for and {seen} can be seen: run on a node that has them, with an image and "
+            f"{count} GPUs were asked for and {available} can be seen: run on a node that has them, with an image and "
             "driver for CUDA, or ask for 0"
         )
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device in words: the GPU's name, or the CPU and its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def hardware_name(device: torch.device) -> str:
+    """Return the name that its maker gave the device; equal for equal machines."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Return where the first parameter or buffer of the model lives; the CPU when it has none."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Move the model to `device` inside the block and back afterwards."""
+    home = model_device(model)
+    try:
+        if home != device:
+            model.to(device)
+        yield
+    finally:
+        if home != device:
+            model.to(home)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -55,35 +112,91 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def refusing_lack_of_memory(sentence: str) -> Iterator[None]:
-    """Raise a UserError that says `sentence` where memory does not suffice inside the block, of any device."""
+def raise_on_oom(message: str) -> Iterator[None]:
+    """Turn the lack of memory inside the block, of any device, into a UserError with this message."""
     try:
         yield
     except Exception as error:
         if not out_of_memory(error):
             raise
-        raise UserError(sentence) from None
-
-
-def device_name(device: torch.device) -> str:
-    """Return the device in words: the GPU's name, or the CPU and its number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+        raise UserError(message) from None
 
 
 @contextmanager
-def fitting_threads(device: torch.device, pixels: int) -> Iterator[None]:
-    """Compute on one thread inside the block when a batch of so many pixels is too small to share among several.
-
-    On small batches threads spend more time waiting for one another than they save, most of all on a busy machine
-    (measured: 5 to 20 times slower). The rule looks at the batch alone, so that equal work has equal bits.
-    """
+def single_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU inside the block."""
     before = torch.get_num_threads()
-    if device.type == "cpu" and pixels < GRAIN:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def single_thread_if_small(device: torch.device, pixels: int, limit: int = GRAIN) -> Iterator[None]:
+    """Compute on one thread inside the block when the work, of so many pixels, is too small to share among several.
+
+    On small batches threads spend more time waiting for one another than they save, most of all on a busy machine
+    (measured: 5 to 20 times slower). The rule looks at the work alone, so that equal work has equal bits.
+
+    Args:
+        device: where the work is done; the threads of the CPU are left alone when it is another.
+        pixels: of a batch, or of whatever the limit is about.
+        limit: of pixels, from which on threads are worth their while.
+    """
+    with ExitStack() as stack:
+        if device.type == "cpu" and pixels < limit:
+            stack.enter_context(single_thread())
+        yield
+
+
+@contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """Switch off autocast, TF32 and bfloat16 shortcuts and the timing-dependent choice of algorithms; undo it after.
+
+    Ten bits of mantissa (TF32) and half precision hide small gradients, which makes a model look more robust than it
+    is; algorithms chosen by timing make two runs differ.
+    """
+    cudnn = torch.backends.cudnn
+    with ExitStack() as stack:
+        for holder, name, value in _full_precision():
+            stack.enter_context(_setting(holder, name, value))
+        stack.enter_context(_setting(cudnn, "benchmark", False))
+        stack.enter_context(_setting(cudnn, "deterministic", True))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        yield
+
+
+def state_of_float32(device: torch.device) -> dict[str, bool]:
+    """Return the settings that :func:`exact_float32` changes as they are at this moment, read back from torch."""
+    return {
+        "tf32": any(getattr(holder, name) not in (False, "ieee") for holder, name, _ in _full_precision()),
+        "autocast": torch.is_autocast_enabled(device.type),
+        "deterministic": bool(torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark),
+    }
+
+
+def _full_precision() -> list[tuple[Any, str, Any]]:
+    """Return (holder, attribute, value) of the settings that keep float32 products in float32.
+
+    torch 2.9 replaced the flags by one setting for each kind of operation, and reading a mixture of both is an error:
+    so all convolutions and recurrences are set alike, and the flags are used only where there is nothing else.
+    """
+    backends: Any = torch.backends
+    if not hasattr(backends.cuda.matmul, "fp32_precision"):
+        return [(backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]
+    operations = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    if hasattr(backends.mkldnn, "matmul"):
+        operations += [backends.mkldnn.matmul, backends.mkldnn.conv]
+    return [(operation, "fp32_precision", "ieee") for operation in operations]
+
+
+@contextmanager
+def _setting(holder: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(holder, name)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        setattr(holder, name, before)

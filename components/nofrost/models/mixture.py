@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 from nofrost.config.model import MixtureInference
-
-BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+from nofrost.models.layers import ExchangeableBatchNorm
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class MixtureBatchNorm(nn.Module):
         selector: shared by all mixture layers of a model.
     """
 
-    def __init__(self, clean: BatchNorm, adversarial: BatchNorm, selector: Selector) -> None:
+    def __init__(self, clean: ExchangeableBatchNorm, adversarial: ExchangeableBatchNorm, selector: Selector) -> None:
         super().__init__()
         self.clean, self.adversarial = clean, adversarial
         self.selector = selector

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import gcd, prod
 
 import torch
 from torch import nn
 
 from nofrost.errors import UserError
-from nofrost.models.mixture import BatchNorm, MixtureBatchNorm, Selector
+from nofrost.models.layers import ExchangeableBatchNorm
+from nofrost.models.mixture import MixtureBatchNorm, Selector
+from nofrost.models.modes import eval_mode
 
 GROUPS = 32  # Wu & He 2018's default; xie2020 does not state its own
 _OF_ONE_IMAGE = nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
@@ -46,7 +46,7 @@ def replace_batch_norm(
     changed = 0
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, BatchNorm):
+            if isinstance(child, ExchangeableBatchNorm):
                 _set_up(child, affine, eps)
                 if normaliser != "bn":
                     setattr(parent, name, _replacement(child, normaliser, selector, groups))
@@ -96,14 +96,14 @@ def check_maps(network: nn.Module, image_size: tuple[int, int], channels: int) -
     hooks = [layer.register_forward_pre_hook(check) for layer in names]
     like = next(network.parameters())
     try:
-        with _in_evaluation_mode(network), torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             network(torch.zeros(1, channels, *image_size, dtype=like.dtype, device=like.device))
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _set_up(batch_norm: BatchNorm, affine: bool, eps: float | None) -> None:
+def _set_up(batch_norm: ExchangeableBatchNorm, affine: bool, eps: float | None) -> None:
     if eps is not None:
         batch_norm.eps = eps
     if not affine:
@@ -111,7 +111,7 @@ def _set_up(batch_norm: BatchNorm, affine: bool, eps: float | None) -> None:
         batch_norm.weight = batch_norm.bias = None  # type: ignore[assignment]
 
 
-def _replacement(batch_norm: BatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
+def _replacement(batch_norm: ExchangeableBatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
     layer = _layer(batch_norm, normaliser, selector, groups)
     values = batch_norm.state_dict()
     for part in (layer.clean, layer.adversarial) if isinstance(layer, MixtureBatchNorm) else (layer,):
@@ -124,7 +124,7 @@ def _replacement(batch_norm: BatchNorm, normaliser: str, selector: Selector, gro
     return (nn.Sequential(layer, *extras) if extras else layer).train(batch_norm.training)
 
 
-def _layer(batch_norm: BatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
+def _layer(batch_norm: ExchangeableBatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
     channels, eps, affine = batch_norm.num_features, batch_norm.eps, batch_norm.affine
     flat = isinstance(batch_norm, nn.BatchNorm1d)
     match normaliser:
@@ -141,14 +141,3 @@ def _layer(batch_norm: BatchNorm, normaliser: str, selector: Selector, groups: i
         case "ln":
             return nn.GroupNorm(1, channels, eps, affine)
     return nn.Identity()
-
-
-@contextmanager
-def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        network.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

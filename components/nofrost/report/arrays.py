@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.results import AdversarialMetrics
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a .npz file; pickled arrays are refused.
-
-    Raises:
-        UserError: the file is missing, cut off or not a set of arrays.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
-    except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
 
 
 def read_flags(path: Path, metrics: AdversarialMetrics) -> dict[str, NDArray[np.bool_]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
-from nofrost.report.arrays import read_arrays
 from nofrost.report.runs import Run
 from nofrost.results import PropertySummary, WeightNorms
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.models.device import refusing_lack_of_memory
+from nofrost.models.device import raise_on_oom
 
 
 def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
@@ -39,7 +39,7 @@ def memory_suffices(batch_size: int) -> AbstractContextManager[None]:
     Raises:
         UserError: memory did not suffice.
     """
-    return refusing_lack_of_memory(
+    return raise_on_oom(
         f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "
         "devices, or take one with more memory"
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 from nofrost.attacks.classifier import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
-from nofrost.models import Classifier, fitting_threads, save_checkpoint
+from nofrost.models import Classifier, save_checkpoint, single_thread_if_small
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
@@ -112,7 +112,7 @@ class Training:
 
     def _finish_phase(self, state: State, bar: Progress | None, stopped: threading.Event) -> None:
         phase = self.phases[state.phase]
-        threads = fitting_threads(self.device, phase.images.batch_pixels)
+        threads = single_thread_if_small(self.device, phase.images.batch_pixels)
         with threads, memory_suffices(phase.images.images_per_rank):
             while state.epoch < phase.epochs and not self.stopped_early(state):
                 try:

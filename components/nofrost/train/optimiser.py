@@ -9,10 +9,10 @@ from torch import nn
 
 from nofrost.config import OptimiserSpec
 from nofrost.errors import UserError
+from nofrost.models.layers import NORMALISER_LAYERS
 
 Role = Literal["weights", "gains", "biases"]
 LAYERS = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
-NORMALISERS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
@@ -35,7 +35,7 @@ def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
     if isinstance(module, LAYERS) and name == "weight":
         return "weights"
     one_per_channel = parameter.ndim <= 1 or parameter.numel() == len(parameter)
-    return "gains" if one_per_channel or isinstance(module, NORMALISERS) else "weights"
+    return "gains" if one_per_channel or isinstance(module, NORMALISER_LAYERS) else "weights"
 
 
 def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.errors import UserError
-from nofrost.models import Classifier, MixtureBatchNorm, build
+from nofrost.models import BatchNorm, Classifier, MixtureBatchNorm, build
 
-BatchNorm = nn.modules.batchnorm._BatchNorm
 Convolution = nn.modules.conv._ConvNd
 Reset = Literal["none", "statistics", "all"]
 PER_CHANNEL = 2  # weights of each output channel in two-per-channel

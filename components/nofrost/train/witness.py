@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from nofrost.models import MixtureBatchNorm
+from nofrost.models.layers import BatchNorm
 from nofrost.train.objectives import Batch, Losses
-
-BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class Witness:

@@ -204,5 +204,5 @@ def test_a_model_that_does_not_say_its_std_is_refused_before_it_is_attacked(
 ) -> None:
     suite = make_suite(attacks=FGSM, properties={"boundary_thickness": True})
     monkeypatch.setattr("nofrost.evaluate.measuring.attacking.EvaluatedModel.attack", None)
-    with pytest.raises(UserError, match=r"suite key properties\.boundary_thickness: .* space: pixel"):
+    with pytest.raises(UserError, match=r"suite: properties\.boundary_thickness: .* space: pixel"):
         evaluate_robustness(robust_model, *test_digits, suite)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nofrost.augment.common import one_thread, reported, reproducible_device, small
+from nofrost.augment.common import SMALL_PIXELS, reported
 from nofrost.augment.deepaugment.generate import Tally, generate
 from nofrost.augment.deepaugment.storage import load_network, save_network
 from nofrost.augment.deepaugment.training import reconstruction_psnr, train_network
 from nofrost.config import AugmentationSpec
 from nofrost.data import Split, write_images
 from nofrost.errors import UserError
+from nofrost.models.device import default_device, exact_float32, single_thread_if_small
 
 PROVENANCE = (
     "Hendrycks et al. 2021 (DeepAugment): outputs of an image-to-image network with distorted weights and activations; "
@@ -28,7 +29,8 @@ def make_deepaugment(train: Split, config: AugmentationSpec, folder: Path) -> di
     """
     spec = config.deepaugment
     count, channels = len(train), train.images.shape[3]
-    with reproducible_device() as device, one_thread(when=small(train.images)):
+    device, pixels = default_device(), train.images.shape[1] * train.images.shape[2]
+    with exact_float32(device), single_thread_if_small(device, pixels, SMALL_PIXELS):
         if spec.weights is None:
             network = train_network(train.images, spec, config.seed, device)
         else:

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.augment.common import one_thread
 from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork, new_network
 from nofrost.config import DeepAugmentSpec
 from nofrost.data import to_tensor
 from nofrost.errors import UserError
+from nofrost.models.device import single_thread
 from nofrost.seeds import derive_seed
 from nofrost.telemetry import progress
 
@@ -33,7 +33,7 @@ def train_network(
     generator = torch.Generator().manual_seed(derive_seed(seed, "deepaugment", "training"))
     network = new_network(NetworkSpec(channels=images.shape[3], width=spec.width), generator).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=spec.lr)
-    with one_thread(), progress("deepaugment: network", total=spec.epochs * len(images)) as bar:
+    with single_thread(), progress("deepaugment: network", total=spec.epochs * len(images)) as bar:
         for _ in range(spec.epochs):
             order = torch.randperm(len(images), generator=generator).numpy()
             for start in range(0, len(order), spec.batch_size):

@@ -33,7 +33,7 @@ def check_attackable(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> 
     on_gradients = [each for each in plan.attacks.values() if each.attack.name not in BLACK_BOX_ATTACKS]
     if len(on_gradients) == len(plan.attacks) and not probes.has_gradient(engine, model):
         raise UserError(
-            f"suite key {on_gradients[0].key}: the model's outputs have no gradient with respect to the images: remove "
+            f"suite: {on_gradients[0].key}: the model's outputs have no gradient with respect to the images: remove "
             "detach, no_grad or rounding from its forward, or add an attack without gradients, such as square"
         )
 
@@ -140,7 +140,7 @@ def _steps(condition: Condition) -> int:
 
 
 def _but_for_steps(condition: Condition) -> Condition:
-    return replace(condition, attack=condition.attack.model_copy(update={"steps": None}))
+    return replace(condition, attack=condition.attack.with_settings(steps=None))
 
 
 def _probe_alarms(

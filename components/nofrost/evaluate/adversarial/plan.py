@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.attacking import Branch, Condition, EvaluatedModel
@@ -122,15 +123,20 @@ class SuitePlan:
         )
 
 
-def make_plan(suite: AdversarialSuite) -> SuitePlan:
+def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequence[str] = ()) -> SuitePlan:
     """Return what the suite asks for, after checking that every attack of it can be created.
+
+    Args:
+        origin: the suite's file, for the error.
+        overrides: texts `key=value` on top of the file.
 
     Raises:
         UserError: an attack is unknown, cannot take its settings or has a reserved name; the message names the key.
     """
     for name in suite.attacks:
         if name in RESERVED:
-            raise UserError(f"suite key attacks.{name}: the name is that of a result: choose another")
+            raise UserError(f"{origin}: attacks.{name}: the name is that of a result: choose another")
+    check_attacks(suite, origin, overrides)
     branch_attacks = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
     plan = SuitePlan(
         suite=suite,
@@ -165,7 +171,7 @@ def _steps(suite: AdversarialSuite) -> dict[int, Condition]:
     if curve is None:
         return {}
     threat, key = suite.threat, "steps_curve"
-    specs = {steps: curve.attack.model_copy(update={"steps": steps}) for steps in sorted(set(curve.steps))}
+    specs = {steps: curve.attack.with_settings(steps=steps) for steps in sorted(set(curve.steps))}
     return {steps: Condition(key, spec, threat.norm, threat.eps.value, suite.seed) for steps, spec in specs.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -18,13 +19,13 @@ from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_attackable, judge, not_converged
 from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
-from nofrost.evaluate.measuring.attacking import EvaluatedModel, through
+from nofrost.evaluate.measuring.attacking import EvaluatedModel, model_sha256, through
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
-from nofrost.evaluate.measuring.numerics import FromCallable, model_device, model_sha256, usable_device
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import sample_of_tensors
 from nofrost.evaluate.properties.suite import measured_layers
+from nofrost.models.device import model_device, usable_device
 
 
 def robustness(
@@ -140,4 +141,16 @@ def _module(model: Model, checkpoint_dir: str | Path | None) -> nn.Module:
             "checkpoint_dir is for modules, as nothing tells two other callables apart: leave it out, or put the "
             "callable into a torch.nn.Module"
         )
-    return FromCallable(model)
+    return _FromCallable(model)
+
+
+class _FromCallable(nn.Module):
+    """A module around any callable that maps images to logits."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Call the function."""
+        return self._function(images)

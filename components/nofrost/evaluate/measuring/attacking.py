@@ -56,7 +56,7 @@ class Condition:
         try:
             return attacks.create_attack(self.attack.name, norm=self.norm, eps=self.eps, seed=self.seed, **settings)
         except UserError as error:
-            raise UserError(f"suite key {self.key}: {error}") from None
+            raise UserError(f"suite: {self.key}: {error}") from None
 
     @property
     def name(self) -> str:
@@ -139,7 +139,7 @@ class EvaluatedModel:
             # Counts as having found nothing: attacks without gradients go on, and the alarm gradients-not-zero fails.
             return images
         except UserError as error:
-            raise UserError(f"suite key {condition.key}: {error}") from None
+            raise UserError(f"suite: {condition.key}: {error}") from None
         check_inside(adversarial, images, condition)
         return adversarial
 
@@ -211,3 +211,13 @@ def check_inside(adversarial: Tensor, images: Tensor, condition: Condition) -> N
     inside = (size <= float(condition.eps) * (1 + 1e-5) + 1e-6).all()
     if not bool(inside & (adversarial >= 0).all() & (adversarial <= 1).all()):
         raise RuntimeError(f"attack {condition.attack.name} left its threat ({condition.norm} {condition.eps})")
+
+
+def model_sha256(model: nn.Module) -> str:
+    """Return one SHA-256 of a model's ``repr`` and of everything in its state dictionary."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.data.split import read_array
+from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.files import atomic_file, read_json, write_json

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.cache import MeasurementCache
-from nofrost.evaluate.measuring.numerics import evaluation_mode, exact_float32
 from nofrost.evaluate.measuring.sample import Rows, Sample, batches
-from nofrost.models.device import out_of_memory, refusing_lack_of_memory
+from nofrost.models.device import exact_float32, on_device, out_of_memory, raise_on_oom
+from nofrost.models.modes import eval_mode
 from nofrost.statistics import Flags
 from nofrost.telemetry import Progress, progress
 
@@ -79,9 +79,10 @@ class Engine:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(exact_float32(self.device))
             for model in models:
-                stack.enter_context(evaluation_mode(model, self.device))
+                stack.enter_context(eval_mode(model))
+                stack.enter_context(on_device(model, self.device))
             stack.enter_context(
-                refusing_lack_of_memory(
+                raise_on_oom(
                     f"the memory of {self.device} does not hold {self.batch_size} images: lower the suite's batch_size"
                 )
             )

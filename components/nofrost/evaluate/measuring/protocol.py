@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from nofrost.config import AdversarialSuite, Suite
-from nofrost.evaluate.measuring.numerics import state_of_float32
 from nofrost.evaluate.measuring.sample import Sample
+from nofrost.models.device import hardware_name, state_of_float32
 
 LIBRARIES = ("nofrost", "torch", "numpy")
 # The keys of the only values in which shards of one evaluation may differ
@@ -62,15 +60,3 @@ def of_all_shards(record: dict[str, Any], shards: Iterable[dict[str, Any]]) -> d
         for name, size in each[REDUCED].items():
             reduced[name] = min(size, reduced.get(name, size))
     return {**record, DEVICES: sorted(devices), REDUCED: dict(sorted(reduced.items()))}
-
-
-def hardware_name(device: torch.device) -> str:
-    """Return what the device is called by those who made it; equal for equal machines."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()

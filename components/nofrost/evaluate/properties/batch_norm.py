@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks.asking import asking
-from nofrost.models import MixtureBatchNorm
+from nofrost.models import BatchNorm, MixtureBatchNorm
 
 Domain = Literal["clean", "adversarial", "all"]
-_BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,14 @@ def _by_batch(model: nn.Module, found: dict[str, tuple[Tensor, Tensor]]) -> Iter
             layer.training, layer.track_running_stats = False, tracked
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, Domain, _BatchNorm]]:
+def _layers(model: nn.Module) -> Iterator[tuple[str, Domain, BatchNorm]]:
     branches: set[nn.Module] = set()
     for name, module in model.named_modules():
         if isinstance(module, MixtureBatchNorm):
             branches |= {module.clean, module.adversarial}
             yield name, "clean", module.clean
             yield name, "adversarial", module.adversarial
-        elif isinstance(module, _BatchNorm) and module not in branches:
+        elif isinstance(module, BatchNorm) and module not in branches:
             yield name, "all", module
 
 

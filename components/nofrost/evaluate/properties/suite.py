@@ -126,7 +126,7 @@ def _thickness(model: nn.Module, suite: AdversarialSuite, spec: BoundaryThicknes
         try:
             model_std(model)
         except UserError as error:
-            raise UserError(f"suite key properties.boundary_thickness: {error}") from None
+            raise UserError(f"suite: properties.boundary_thickness: {error}") from None
     return lambda images, labels, indices: boundary_thickness(
         model, images, labels, spec=spec, threat=suite.threat, indices=indices, seed=suite.seed
     )

@@ -9,10 +9,9 @@ from torch import nn
 
 from nofrost.errors import UserError
 from nofrost.models.architectures.blocks import EXPANSION, Bottleneck
-from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import WIDTH, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path_rates
+from nofrost.models.layers import drop_path_rates, initialise
 
 BLOCKS = (3, 4, 6, 3)
 STRIDES = (2, 2, 2, 1)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nofrost.models.drop_path import drop_path
-from nofrost.models.weight_standardisation import ScaledStdConv2d
+from nofrost.models.layers import ScaledStdConv2d, drop_path
 
 EXPANSION = 4  # outputs of a bottleneck block by channel of its middle convolution
 

@@ -9,10 +9,9 @@ from torch import nn
 
 from nofrost.models.architectures.blocks import EXPANSION, BasicBlock, Bottleneck
 from nofrost.models.architectures.fixup import fix_up
-from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import EXCHANGEABLE, WIDTH, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path_rates
+from nofrost.models.layers import drop_path_rates, initialise
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 

@@ -14,11 +14,9 @@ from torch import nn
 
 from nofrost.models.architectures.blocks import BasicBlock, NFBlock
 from nofrost.models.architectures.fixup import fix_up
-from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import EXCHANGEABLE, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path_rates
-from nofrost.models.weight_standardisation import ScaledStdConv2d
+from nofrost.models.layers import ScaledStdConv2d, drop_path_rates, initialise
 
 DEPTHS = (8, 14, 20, 32, 44, 56, 110)
 WIDTHS = (16, 32, 64)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError
-from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import WIDTH, register
 from nofrost.models.classifier import Signature
+from nofrost.models.layers import initialise
 
 # Convolutions in each of five stages. The number in a name counts three linear layers as in the original; of these,
 # networks for 32 x 32 images keep the last.

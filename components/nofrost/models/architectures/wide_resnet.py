@@ -10,10 +10,9 @@ from torch import nn
 from nofrost.errors import UserError
 from nofrost.models.architectures.blocks import PreactivationBlock
 from nofrost.models.architectures.fixup import fix_up
-from nofrost.models.architectures.initialisation import initialise
 from nofrost.models.architectures.registry import EXCHANGEABLE, register
 from nofrost.models.classifier import Signature
-from nofrost.models.drop_path import drop_path_rates
+from nofrost.models.layers import drop_path_rates, initialise
 
 STEM = 16  # channels before the first stage; the stages have 16, 32 and 64 times the width
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.report import cells, figures, text
-from nofrost.report.arrays import read_arrays
 from nofrost.report.compare import Estimate, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Picture, Pictures, Section, Table
 from nofrost.report.figures.lines import Line

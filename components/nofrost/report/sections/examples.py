@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.data import checksum, read_augmentation_set, read_split
+from nofrost.data.arrays import read_arrays
 from nofrost.data.augmentation_set import read_augmentation_manifest
 from nofrost.errors import UserError
 from nofrost.report import cells
-from nofrost.report.arrays import read_arrays
 from nofrost.report.cells import ICONS
 from nofrost.report.document import Block, Paragraph, Picture, Pictures, Section
 from nofrost.report.images import data_uri, magnification, magnified
