@@ -87,6 +87,7 @@ def test_an_attack_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch)
     adversarial = create_attack("sign-noise", eps="8/255")(model, images, torch.tensor([0, 1, 2, 0]))
     assert float((adversarial - images).abs().max()) <= 8 / 255 + 1e-6
     assert not torch.equal(adversarial, images)
+    assert registry.attack_class("sign-noise").access == "outputs"
     with pytest.raises(UserError, match="attack 'sign-noise': share: input should be less than or equal to 1, got 2"):
         create_attack("sign-noise", eps="8/255", share=2)
 

@@ -7,15 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from nofrost.attacks import Attack
-from nofrost.attacks.bim import Bim
-from nofrost.attacks.projected_gradient import ProjectedGradient
+from nofrost.attacks import attack_class
 from nofrost.errors import UserError
 from nofrost.evaluate import alarms
 from nofrost.evaluate.adversarial import probes
 from nofrost.evaluate.adversarial.plan import BudgetPoint, SuitePlan
 from nofrost.evaluate.alarms import Alarm, AttackRun
-from nofrost.evaluate.alarms.attacks import BLACK_BOX_ATTACKS
 from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.statistics import Flags
@@ -30,7 +27,7 @@ def check_attackable(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> 
     Raises:
         UserError: every attack of the suite needs a gradient, and the model has none.
     """
-    on_gradients = [each for each in plan.attacks.values() if each.attack.name not in BLACK_BOX_ATTACKS]
+    on_gradients = [each for each in plan.attacks.values() if _needs_gradient(each)]
     if len(on_gradients) == len(plan.attacks) and not probes.has_gradient(engine, model):
         raise UserError(
             f"suite: {on_gradients[0].key}: the model's outputs have no gradient with respect to the images: remove "
@@ -122,16 +119,12 @@ def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
 
 def _run(label: str, condition: Condition, right: Flags, start: Flags | None = None) -> AttackRun:
     attack = condition.create()
-    passes = 20 if getattr(attack, "version", None) == "rand" else int(getattr(attack, "eot", 1))
-    return AttackRun(label, attack.name, _steps(condition), right, start, passes, _crosses_the_ball(attack))
+    passes, crosses = attack.averaged_passes(), attack.crosses_the_ball()
+    return AttackRun(label, attack.name, _steps(condition), right, start, passes, crosses)
 
 
-def _crosses_the_ball(attack: Attack) -> bool:
-    """Return whether the attack can reach every point of the ball from where it starts."""
-    if not isinstance(attack, ProjectedGradient):
-        return True
-    distance = attack.eps if isinstance(attack, Bim) else 2 * attack.eps
-    return attack.steps * attack.length() >= distance
+def _needs_gradient(condition: Condition) -> bool:
+    return attack_class(condition.attack.name).access in ("gradient", "both")
 
 
 def _steps(condition: Condition) -> int:
