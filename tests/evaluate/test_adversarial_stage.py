@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_output_is_whole_agrees_with_the_metrics_returned_and_leaves_nothing_beside_it(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out").as_json()
     assert sorted(contents(tmp_path / "out")) == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
@@ -47,7 +47,7 @@ def test_the_output_is_whole_agrees_with_the_metrics_returned_and_leaves_nothing
 def test_flags_and_predictions_are_saved_by_image_and_add_up_to_the_metrics(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out").as_json()
     flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
     split = read_split(dataset, "test")
     assert np.array_equal(flags["labels"], split.labels)
@@ -69,7 +69,7 @@ def test_each_branch_of_a_mixture_is_measured_with_model_and_attacker_on_that_br
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(attacks={"pgd": {"name": "pgd", "steps": 3}})
-    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
     model = models.load_model(mixture_checkpoint)
     split = read_split(dataset, "test")
     images, labels = to_tensor(split.images), torch.from_numpy(np.array(split.labels))
@@ -125,7 +125,7 @@ def test_an_attack_may_not_be_called_like_a_result(make_suite: MakeSuite, tmp_pa
 def test_a_model_without_mixture_has_no_branches(
     dataset: Path, make_checkpoint: MakeCheckpoint, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run(dataset, make_checkpoint(), make_suite(max_images=8), tmp_path / "out")
+    metrics = run(dataset, make_checkpoint(), make_suite(max_images=8), tmp_path / "out").as_json()
     assert metrics["branches"] == {}
     assert not any(name.startswith("through-") for name in metrics["accuracy"])
 
@@ -134,7 +134,7 @@ def test_examples_show_evenly_spaced_images_under_the_strongest_attack(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite()
-    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
     examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
     split, rows = read_split(dataset, "test"), np.arange(8) * 60 // 8
     assert examples["images"].dtype == np.float32
@@ -275,6 +275,6 @@ def test_a_checkpoint_file_can_be_named_instead_of_its_folder(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(max_images=4)
-    folder = run(dataset, mixture_checkpoint, suite, tmp_path / "a")
-    file = run(dataset, mixture_checkpoint / "best.safetensors", suite, tmp_path / "b")
+    folder = run(dataset, mixture_checkpoint, suite, tmp_path / "a").as_json()
+    file = run(dataset, mixture_checkpoint / "best.safetensors", suite, tmp_path / "b").as_json()
     assert folder == file

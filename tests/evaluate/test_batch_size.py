@@ -49,19 +49,19 @@ def test_a_batch_that_memory_does_not_hold_is_halved_and_the_numbers_stay(
 ) -> None:
     suite = make_suite(batch_size=64, max_images=100)
     whole = evaluate_robustness(robust_model, *test_digits, suite)
-    assert whole.protocol["reduced_batch_sizes"] == {}
+    assert whole.protocol.reduced_batch_sizes == {}
     # 40, as the probes for the alarms ask about 32 images at once
     hungry = Hungry(robust_model, 40, error)
     halved = evaluate_robustness(hungry, *test_digits, suite, checkpoint_dir=tmp_path)
     assert {64, 32} <= set(hungry.asked)
     assert all(np.array_equal(halved.flags[name], flags) for name, flags in whole.flags.items())
-    reduced = halved.protocol["reduced_batch_sizes"]
+    reduced = halved.protocol.reduced_batch_sizes
     assert reduced["predictions"] == 32
     assert len(reduced) == 3
-    assert halved.protocol["batch_size"] == 64
+    assert halved.protocol.batch_size == 64
     # The same evaluation again computes nothing, and still says so.
     again = evaluate_robustness(hungry, *test_digits, suite, checkpoint_dir=tmp_path)
-    assert again.protocol["reduced_batch_sizes"] == reduced
+    assert again.protocol.reduced_batch_sizes == reduced
 
 
 def test_a_memory_that_does_not_hold_one_image_is_an_error() -> None:
@@ -104,9 +104,9 @@ def test_the_batch_size_is_the_same_for_every_suite_that_does_not_set_one(
 ) -> None:
     assert make_suite().batch_size == make_ood_suite().batch_size == 256
     result = evaluate_robustness(robust_model, *test_digits, make_suite(max_images=20))
-    assert result.protocol["batch_size"] == 256
+    assert result.protocol.batch_size == 256
     smaller = evaluate_robustness(robust_model, *test_digits, make_suite(max_images=20, batch_size=5))
-    assert smaller.protocol["batch_size"] == 5
+    assert smaller.protocol.batch_size == 5
 
 
 def test_a_shard_on_a_smaller_device_is_merged_and_said_to_be_reduced(
@@ -130,7 +130,7 @@ def test_a_shard_on_a_smaller_device_is_merged_and_said_to_be_reduced(
     with monkeypatch.context() as patch:
         patch.setattr(models.Classifier, "forward", hungry)
         run(dataset, plain_checkpoint, suite, shards[1], Shard(1, 2))
-    merged = merge(dataset, plain_checkpoint, suite, shards, tmp_path / "merged")
+    merged = merge(dataset, plain_checkpoint, suite, shards, tmp_path / "merged").as_json()
     assert merged == json.loads((tmp_path / "whole/metrics.json").read_text())
     record = json.loads((tmp_path / "merged/record.json").read_text())
     assert record["protocol"]["reduced_batch_sizes"] == {"contrast-1": 8, "predictions": 8}

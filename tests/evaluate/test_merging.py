@@ -61,9 +61,9 @@ def test_merged_shards_are_the_adversarial_evaluation_of_all_images_byte_for_byt
     keys: dict[str, Any],
 ) -> None:
     suite = make_suite(**CURVES, **keys)
-    whole = run(dataset, model(normaliser), suite, tmp_path / "whole")
+    whole = run(dataset, model(normaliser), suite, tmp_path / "whole").as_json()
     shards = run_shards(dataset, model(normaliser), suite, count, tmp_path)
-    merged = merge_shards(dataset, model(normaliser), suite, shards[::-1], tmp_path / "merged")
+    merged = merge_shards(dataset, model(normaliser), suite, shards[::-1], tmp_path / "merged").as_json()
     assert merged == whole
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
     assert bool(whole["branches"]) == (normaliser == "mbn")
@@ -74,9 +74,9 @@ def test_merged_shards_are_the_ood_evaluation_of_all_images_byte_for_byte(
     dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, count: int, keys: dict[str, Any]
 ) -> None:
     suite = make_ood_suite(**keys)
-    whole = run(dataset, model("mbn"), suite, tmp_path / "whole")
+    whole = run(dataset, model("mbn"), suite, tmp_path / "whole").as_json()
     shards = run_shards(dataset, model("mbn"), suite, count, tmp_path)
-    merged = merge_shards(dataset, model("mbn"), suite, shards[::-1], tmp_path / "merged")
+    merged = merge_shards(dataset, model("mbn"), suite, shards[::-1], tmp_path / "merged").as_json()
     assert merged == whole
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
 

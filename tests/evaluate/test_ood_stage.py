@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_counts_are_those_of_the_model_on_the_corrupted_test_images(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run(dataset, mixture_checkpoint, make_ood_suite(seed=5, batch_size=17), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_ood_suite(seed=5, batch_size=17), tmp_path / "out").as_json()
     flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
     model, split = models.load_model(mixture_checkpoint), read_split(dataset, "test")
     images = to_tensor(split.images)
@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_model_on_the_corrupted_test_images(
 def test_means_are_unweighted_over_corruptions_and_severities(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out").as_json()
     each = [[point["accuracy"] for point in corruption["severities"]] for corruption in metrics["corruptions"].values()]
     assert metrics["mean_accuracy"] == pytest.approx(np.mean(each))
     for values, corruption in zip(each, metrics["corruptions"].values(), strict=True):
@@ -82,7 +82,7 @@ def test_the_output_is_whole_and_two_runs_write_the_same_bytes(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        metrics = run(dataset, mixture_checkpoint, make_ood_suite(max_images=20), tmp_path / name)
+        metrics = run(dataset, mixture_checkpoint, make_ood_suite(max_images=20), tmp_path / name).as_json()
     one = contents(tmp_path / "one")
     assert one == contents(tmp_path / "two")
     assert sorted(one) == ["examples.npz", "flags.npz", "metrics.json", "record.json"]
@@ -158,5 +158,5 @@ def test_a_corruption_named_twice_is_measured_once(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_ood_suite(corruptions=["contrast", "contrast"], severities=[5, 1, 5], max_images=10)
-    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
     assert [point["severity"] for point in metrics["corruptions"]["contrast"]["severities"]] == [1, 5]

@@ -20,7 +20,7 @@ Digits = tuple[torch.Tensor, torch.Tensor]
 
 
 def protocol(model: nn.Module, digits: Digits, suite: Any, **arguments: Any) -> dict[str, Any]:
-    return evaluate_robustness(model, *digits, suite, **arguments).protocol
+    return evaluate_robustness(model, *digits, suite, **arguments).protocol.as_json()
 
 
 def test_a_result_says_what_makes_it_comparable(
@@ -28,7 +28,7 @@ def test_a_result_says_what_makes_it_comparable(
 ) -> None:
     suite = make_suite(max_images=8, batch_size=8, seed=3)
     result = evaluate_robustness(robust_model, *test_digits, suite)
-    made = dict(result.protocol)
+    made = result.protocol.as_json()
     assert json.loads(json.dumps(made)) == made
     assert [len(made.pop(key)) for key in ("suite_sha256", "data_sha256")] == [64, 64]
     assert made == {

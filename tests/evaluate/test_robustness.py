@@ -68,7 +68,7 @@ def test_accuracies_are_exact_counts_over_all_images_with_their_interval(
     result = evaluate_robustness(robust_model, *test_digits, make_suite())
     for name, accuracy in result.accuracy.items():
         assert (accuracy.correct, accuracy.total) == (int(result.flags[name].sum()), 120)
-        written = result.metrics()["accuracy"][name]
+        written = result.metrics.as_json()["accuracy"][name]
         assert (written["low"], written["high"]) == wilson_interval(accuracy.correct, 120)
 
 
@@ -175,7 +175,7 @@ def test_metrics_hold_curves_alarms_and_the_images_they_are_about(
     standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     result = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=30, seed=3, **CURVES))
-    metrics = result.metrics()
+    metrics = result.metrics.as_json()
     assert {key: metrics[key] for key in ("kind", "title", "protocol", "samples", "seed", "threat", "branches")} == {
         "kind": "adversarial",
         "title": "Short",
@@ -208,8 +208,8 @@ def test_a_suite_without_curves_has_none_and_no_alarm_about_them(
     standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     result = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=10))
-    assert result.metrics()["steps_curve"] is None
-    assert result.metrics()["budget_curve"] is None
+    assert result.metrics.steps_curve is None
+    assert result.metrics.budget_curve is None
     assert not {"steps-converged", "unbounded-attack-reaches-zero"} & set(statuses(result))
 
 
@@ -235,7 +235,7 @@ def test_evaluation_works_where_gradients_are_switched_off(
     plain = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=20))
     with torch.inference_mode():
         inside = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=20))
-    assert inside.metrics() == plain.metrics()
+    assert inside.metrics == plain.metrics
 
 
 def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
@@ -255,7 +255,7 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
     started.limit = 100
     resumed = evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
     assert len(started) == 7 - 3  # two attacks, three points of each curve, one of them an attack of the suite
-    assert resumed.metrics() == undisturbed.metrics()
+    assert resumed.metrics == undisturbed.metrics
     assert all(np.array_equal(resumed.flags[name], each) for name, each in undisturbed.flags.items())
 
 
@@ -377,7 +377,7 @@ def test_any_callable_is_evaluated_like_a_module(
     suite = make_suite(max_images=30)
     module = evaluate_robustness(standard_model, *test_digits, suite)
     function = evaluate_robustness(lambda images: standard_model(images), *test_digits, suite)
-    assert function.metrics() == module.metrics()
+    assert function.metrics == module.metrics
     with pytest.raises(UserError, match=r"checkpoint_dir is for modules, .*: leave it out, or put the callable into"):
         evaluate_robustness(standard_model.forward, *test_digits, suite, checkpoint_dir=tmp_path)
     with pytest.raises(UserError, match="a model is a module or a callable that maps images to logits, got a str"):

@@ -56,7 +56,7 @@ def test_white_box_finds_more_than_transfer_and_the_counts_are_exact(
     accuracy = result.accuracy
     assert accuracy["standard"]["standard"].correct < accuracy["robust"]["standard"].correct
     assert accuracy["robust"]["robust"].correct < accuracy["standard"]["robust"].correct
-    metrics = result.metrics()
+    metrics = result.metrics.as_json()
     assert metrics["accuracy"]["standard"]["robust"] == accuracy["standard"]["robust"].as_json()
     assert metrics["attack"]["steps"] == 5
     flags = result.arrays()
@@ -132,7 +132,7 @@ def test_a_killed_call_goes_on_from_its_last_batch(
 
 def test_a_worst_case_over_attacks_can_be_transferred(two: dict[str, nn.Module], test_digits: Digits) -> None:
     worst = WorstCase.of(pgd(), create_attack("fgsm", eps=EPS))
-    metrics = transfer(two, *test_digits, worst).metrics()
+    metrics = transfer(two, *test_digits, worst).metrics.as_json()
     assert [member["name"] for member in metrics["attack"]["attacks"]] == ["pgd", "fgsm"]
     json.dumps(metrics, allow_nan=False)
 
@@ -168,7 +168,7 @@ def test_the_stage_writes_what_it_returns_and_lets_no_attack_stop_early(
     threat = Threat(eps=PixelFraction(str(EPS)))
     sources = {"plain": plain_checkpoint, "mixture": mixture_checkpoint}
     spec = AttackSpec(name="pgd", steps=3)
-    metrics = run_transfer(dataset, sources, spec, threat, tmp_path / "out", max_images=20)
+    metrics = run_transfer(dataset, sources, spec, threat, tmp_path / "out", max_images=20).as_json()
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"metrics.json", "flags.npz", "record.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -118,7 +118,7 @@ def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
             write_arrays(out, statistics.arrays())
         except OSError as error:
             raise UserError(f"cannot write {out} ({error.strerror}): name another file") from None
-    metrics = statistics.metrics()
+    metrics = statistics.metrics().as_json()
     click.echo(json.dumps(metrics, indent=2) if as_json else "\n".join((*_weights(metrics), *_batch_norms(metrics))))
 
 

@@ -122,9 +122,9 @@ def evaluate(
         source = _source(checkpoint, model, set_model)
         part = None if shard is None else stage.Shard.parse(shard)
         if merge:
-            metrics = stage.merge(dataset, source, suite, merge, out)
+            metrics = stage.merge(dataset, source, suite, merge, out).as_json()
         else:
-            metrics = stage.run(dataset, source, suite, out, part)
+            metrics = stage.run(dataset, source, suite, out, part).as_json()
     if is_rank_zero:
         print_result(metrics, out, _evaluated(metrics), as_json)
 

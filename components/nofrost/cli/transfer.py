@@ -63,7 +63,8 @@ def transfer(
     attack = validated(AttackSpec, {**overridden({}, overrides), "name": attack_name}, "--attack", overrides)
     check_attacks(attack, "--attack", overrides)
     threat = validated(Threat, {"norm": norm, "eps": eps}, "--eps")
-    metrics = run_transfer(dataset, _sources(named), attack, threat, out, seed=seed, max_images=max_images)
+    result = run_transfer(dataset, _sources(named), attack, threat, out, seed=seed, max_images=max_images)
+    metrics = result.as_json()
     click.echo(json.dumps(metrics, indent=2) if as_json else f"{out}: {_as_table(metrics)}")
 
 

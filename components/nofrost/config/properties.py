@@ -58,7 +58,7 @@ class BoundaryDistance(Schema):
     queries: int = Field(default=10_000, ge=1)
 
 
-class BatchNormStatistics(Schema):
+class BatchNormSpec(Schema):
     """Running statistics and affine parameters of every batch norm, and the statistics that `mini_batches` of
     `batch_size` test images have there: clean, and after `attack` within the suite's threat (null: clean alone)."""
 
@@ -90,4 +90,4 @@ class PropertiesSpec(Schema):
     gradient_norm: _Switch = False
     boundary_distance: Annotated[BoundaryDistance | None, _Options] = None
     weight_norms: _Switch = False
-    batch_norm: Annotated[BatchNormStatistics | None, _Options] = None
+    batch_norm: Annotated[BatchNormSpec | None, _Options] = None

@@ -2,10 +2,10 @@
 
 from nofrost.evaluate.adversarial.result import RobustnessResult
 from nofrost.evaluate.adversarial.robustness import robustness
-from nofrost.evaluate.alarms import Alarm
 from nofrost.evaluate.sharding import Shard
 from nofrost.evaluate.stage import merge, run
 from nofrost.evaluate.transferability import TransferResult, run_transfer, transfer
+from nofrost.results import Alarm
 
 evaluate_robustness = robustness
 """The name that ``robustness`` had first."""

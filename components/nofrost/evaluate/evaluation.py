@@ -16,12 +16,20 @@ from nofrost.data.arrays import write_arrays
 from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
-from nofrost.files import write_json
 from nofrost.processes import ProcessGroup
+from nofrost.results import (
+    AdversarialMetrics,
+    EvaluationRecord,
+    OodMetrics,
+    ShardMetrics,
+    ShardRecord,
+    write_result,
+)
 from nofrost.stage import RECORD, stage_output
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
 Arrays = dict[str, NDArray[Any]]
+Metrics = AdversarialMetrics | OodMetrics
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Findings:
     """What an evaluation of all images writes: ``metrics.json``, ``flags.npz``, ``examples.npz`` and, unless it is
     empty, ``properties.npz``."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     flags: Arrays
     examples: Arrays
     properties: Arrays = field(default_factory=dict)
@@ -65,11 +73,11 @@ class Evaluation(ABC, Generic[S]):
         """Check the model on an image of `engine`, inside ``engine.ready``."""
         self.inputs.model.check(engine.sample)
 
-    def run(self, out: Path) -> dict[str, Any]:
+    def run(self, out: Path) -> Metrics:
         """Measure all images, write the result to `out` and return its metrics."""
         return self._run_whole(out, [])
 
-    def merge(self, shards: Sequence[Path], out: Path) -> dict[str, Any]:
+    def merge(self, shards: Sequence[Path], out: Path) -> Metrics:
         """Write to `out`, byte for byte, what :meth:`run` would have, from what the shards measured.
 
         Raises:
@@ -77,7 +85,7 @@ class Evaluation(ABC, Generic[S]):
         """
         return self._run_whole(out, in_order(shards, self._record({})))
 
-    def run_shard(self, shard: Shard, out: Path) -> dict[str, Any]:
+    def run_shard(self, shard: Shard, out: Path) -> ShardMetrics:
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
         fingerprint = {**self.inputs.fingerprint(self.suite), "shard": str(shard)}
         with stage_output(out, fingerprint=fingerprint, resumable=True) as partial:
@@ -86,11 +94,11 @@ class Evaluation(ABC, Generic[S]):
                 engine.run(self.measurements(), f"{self.stage} {shard}")
             metrics = self._shard_metrics(shard)
             record = self._record(engine.cache.reduced_batch_sizes)
-            write_json(partial / RECORD, {**record, "shard": str(shard)})
-            write_json(partial / "metrics.json", metrics)
+            write_result(partial / RECORD, ShardRecord(**dict(record), shard=str(shard)))
+            write_result(partial / "metrics.json", metrics)
         return metrics
 
-    def run_in_processes(self, processes: ProcessGroup, out: Path) -> dict[str, Any]:
+    def run_in_processes(self, processes: ProcessGroup, out: Path) -> Metrics | ShardMetrics:
         """Let each process measure a shard beside `out`, and the first one merge them; as :meth:`run` otherwise.
 
         Returns:
@@ -104,27 +112,28 @@ class Evaluation(ABC, Generic[S]):
             finished = is_finished(shard_out, shard, self._record({}))
             metrics = self._shard_metrics(shard) if finished else self.run_shard(shard, shard_out)
         processes.barrier()
-        if processes.is_rank_zero:
-            metrics = self.merge(outputs, out)
-            shutil.rmtree(folder)
-        return metrics
+        if not processes.is_rank_zero:
+            return metrics
+        merged = self.merge(outputs, out)
+        shutil.rmtree(folder)
+        return merged
 
-    def _record(self, reduced: dict[str, int]) -> dict[str, Any]:
+    def _record(self, reduced: dict[str, int]) -> EvaluationRecord:
         return self.inputs.record(self.stage, self.suite, reduced)
 
-    def _shard_metrics(self, shard: Shard) -> dict[str, Any]:
+    def _shard_metrics(self, shard: Shard) -> ShardMetrics:
         sample = self.inputs.sample.select(shard.rows(len(self.inputs.sample), self.suite.batch_size))
-        return {
-            "kind": self.suite.kind,
-            "title": self.suite.title,
-            "shard": str(shard),
-            "samples": len(sample),
-            "seed": self.suite.seed,
-            "batch_size": self.suite.batch_size,
-            "indices_sha256": sample.indices_sha256(),
-        }
+        return ShardMetrics(
+            kind=self.suite.kind,
+            title=self.suite.title,
+            shard=str(shard),
+            samples=len(sample),
+            seed=self.suite.seed,
+            batch_size=self.suite.batch_size,
+            indices_sha256=sample.indices_sha256(),
+        )
 
-    def _run_whole(self, out: Path, shards: Sequence[Path]) -> dict[str, Any]:
+    def _run_whole(self, out: Path, shards: Sequence[Path]) -> Metrics:
         with stage_output(out, fingerprint=self.inputs.fingerprint(self.suite), resumable=True) as partial:
             engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS)
             measurements = self.measurements()
@@ -138,7 +147,7 @@ class Evaluation(ABC, Generic[S]):
             if findings.properties:
                 write_arrays(partial / "properties.npz", findings.properties)
             record = self._record(engine.cache.reduced_batch_sizes)
-            write_json(partial / RECORD, record_of_all(record, shards))
-            write_json(partial / "metrics.json", findings.metrics)
+            write_result(partial / RECORD, record_of_all(record, shards))
+            write_result(partial / "metrics.json", findings.metrics)
             shutil.rmtree(partial / CONDITIONS)
         return findings.metrics

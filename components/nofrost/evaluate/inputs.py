@@ -28,6 +28,7 @@ from nofrost.files import sha256_file
 from nofrost.models.checkpoint import BEST
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
+from nofrost.results import EvaluationRecord
 from nofrost.stage import record
 
 SPLIT = "test"
@@ -72,7 +73,7 @@ class Inputs:
         """Return what the numbers depend on; finished batches of another fingerprint are not used."""
         return fingerprint(suite.as_json(), self.checksums, self.device)
 
-    def record(self, stage: str, suite: Suite, reduced: Mapping[str, int]) -> dict[str, Any]:
+    def record(self, stage: str, suite: Suite, reduced: Mapping[str, int]) -> EvaluationRecord:
         """Return what ``record.json`` holds of an evaluation of all images.
 
         Args:
@@ -82,7 +83,7 @@ class Inputs:
         base = record(stage, config=suite.as_json(), inputs=self.checksums, seeds=seeds, libraries=LIBRARIES)
         with exact_float32(self.device):
             comparable = protocol(suite, self.sample, self.device, self.checksums["dataset"], reduced)
-        return {**base, "split": SPLIT, "protocol": comparable}
+        return EvaluationRecord(**base, split=SPLIT, protocol=comparable)
 
     def engine(self, batch_size: int, folder: Path | None, shard: Shard | None = None) -> Engine:
         """Return an engine for all images, or for a shard of them, that goes on from what `folder` holds."""

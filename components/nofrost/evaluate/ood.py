@@ -16,7 +16,7 @@ from nofrost.evaluate.inputs import channels_last
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample
-from nofrost.results import Proportion
+from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint
 from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
@@ -73,25 +73,23 @@ def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corrupted) -
     return Measurement(f"{name}-{severity}", f"{name} {severity}", right)
 
 
-def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corrupted, Flags]) -> dict[str, Any]:
+def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corrupted, Flags]) -> OodMetrics:
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in flags):
         by_severity = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
-        points = [
-            {"severity": severity, **Proportion.of_flags(each).as_json()} for severity, each in by_severity.items()
-        ]
-        corruptions[name] = {"severities": points, **_mean(list(by_severity.values()))}
-    return {
-        "kind": "ood",
-        "title": suite.title,
-        "samples": len(sample),
-        "seed": suite.seed,
-        "clean": Proportion.of_flags(clean).as_json(),
-        "corruptions": corruptions,
+        points = tuple(SeverityPoint.of_flags(each, severity=severity) for severity, each in by_severity.items())
+        corruptions[name] = CorruptionAccuracy(severities=points, **_mean(list(by_severity.values())))
+    return OodMetrics(
+        kind="ood",
+        title=suite.title,
+        samples=len(sample),
+        seed=suite.seed,
+        clean=Proportion.of_flags(clean),
+        corruptions=corruptions,
         **_mean(list(flags.values())),
-        "averaging": "unweighted mean over all corruptions and severities",
-        "indices_sha256": sample.indices_sha256(),
-    }
+        averaging="unweighted mean over all corruptions and severities",
+        indices_sha256=sample.indices_sha256(),
+    )
 
 
 def _mean(flags: list[Flags]) -> dict[str, float]:

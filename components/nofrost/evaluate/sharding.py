@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Engine, Measurement
-from nofrost.evaluate.measuring.protocol import DEVICES, REDUCED, of_all_shards
+from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.files import read_json
+from nofrost.results import EvaluationRecord, ShardRecord, read_result
 from nofrost.stage import RECORD
 
 CONDITIONS = "conditions"  # folder of the measurement cache, in the partial output and in the output of a shard
@@ -68,7 +69,7 @@ class Shard:
         return np.flatnonzero(np.arange(total) // batch_size % self.count == self.index).astype(np.int64)
 
 
-def in_order(folders: Sequence[Path], record: Mapping[str, Any]) -> list[Path]:
+def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
     """Return the folders by the index of the shard that they hold.
 
     Args:
@@ -99,7 +100,7 @@ def in_order(folders: Sequence[Path], record: Mapping[str, Any]) -> list[Path]:
     return [by_shard[Shard(index, count)] for index in range(count)]
 
 
-def is_finished(folder: Path, shard: Shard, record: Mapping[str, Any]) -> bool:
+def is_finished(folder: Path, shard: Shard, record: EvaluationRecord) -> bool:
     """Return whether a folder holds this shard of this evaluation."""
     try:
         return _shard_of(folder, record) == shard
@@ -107,11 +108,10 @@ def is_finished(folder: Path, shard: Shard, record: Mapping[str, Any]) -> bool:
         return False
 
 
-def record_of_all(record: dict[str, Any], folders: Iterable[Path]) -> dict[str, Any]:
-    """Return what ``record.json`` of the whole holds, with every device that took part in
-    the shards."""
-    protocols = [read_json(folder / RECORD)["protocol"] for folder in folders]
-    return {**record, "protocol": of_all_shards(record["protocol"], protocols)}
+def record_of_all(record: EvaluationRecord, folders: Iterable[Path]) -> EvaluationRecord:
+    """Return what ``record.json`` of the whole holds, with every device that took part in the shards."""
+    protocols = [read_result(ShardRecord, folder / RECORD).protocol for folder in folders]
+    return record.model_copy(update={"protocol": of_all_shards(record.protocol, protocols)})
 
 
 def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], engine: Engine) -> None:
@@ -144,12 +144,12 @@ def _joined(file: str, folders: Sequence[Path], rows: Sequence[Rows]) -> NDArray
     return joined
 
 
-def _shard_of(folder: Path, record: Mapping[str, Any]) -> Shard:
+def _shard_of(folder: Path, record: EvaluationRecord) -> Shard:
     recorded = read_json(folder / RECORD)
     if not isinstance(recorded, dict) or "shard" not in recorded:
         raise UserError(f"{folder} holds no shard of an evaluation: make one with `nofrost evaluate --shard 0/3`")
     shard = Shard.parse(str(recorded.pop("shard")))
-    difference = _difference(recorded, record, ignored=(DEVICES, REDUCED))
+    difference = _difference(recorded, record.as_json(), ignored=MAY_DIFFER)
     if difference is not None:
         raise UserError(
             f"{folder} holds a shard of another evaluation ({difference}): merge it with the suite, dataset and "

@@ -14,14 +14,15 @@ from nofrost.config import AdversarialSuite, Suite
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
-from nofrost.evaluate.adversarial.robustness import check, result_of
-from nofrost.evaluate.evaluation import Evaluation, Findings
+from nofrost.evaluate.adversarial.robustness import check, result_of, strongest_attack
+from nofrost.evaluate.evaluation import Evaluation, Findings, Metrics
 from nofrost.evaluate.inputs import ModelSource, channels_last, read_inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import spaced_rows
 from nofrost.evaluate.ood import OodEvaluation
 from nofrost.evaluate.sharding import Shard
 from nofrost.processes import ProcessGroup
+from nofrost.results import ShardMetrics
 
 EXAMPLES = 8
 PEER_LOST = (
@@ -30,7 +31,9 @@ PEER_LOST = (
 )
 
 
-def run(dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard | None = None) -> dict[str, Any]:
+def run(
+    dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard | None = None
+) -> Metrics | ShardMetrics:
     """Evaluate a model with a suite on the test split of `dataset`; write the result to the folder `out`.
 
     Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz``, ``record.json`` and, for properties of the
@@ -57,7 +60,7 @@ def run(dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard
         return evaluation.run_in_processes(processes, out)
 
 
-def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path], out: Path) -> dict[str, Any]:
+def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path], out: Path) -> Metrics:
     """Write to the folder `out` what :func:`run` would have without shards, byte for byte.
 
     Only examples and the alarms that ask the model itself are computed here, so it takes a device of the same kind.
@@ -100,9 +103,9 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
         check(engine, self.inputs.model, self.plan)
 
     def findings(self, engine: Engine) -> Findings:
-        result = result_of(engine, self.inputs.model, self.plan)
+        result = result_of(engine, self.inputs.model, self.plan, self.inputs.images.checksum)
         examples = self._examples(engine, result)
-        return Findings(result.metrics(), result.arrays(), examples, result.layers.arrays())
+        return Findings(result.metrics, result.arrays(), examples, result.layers.arrays())
 
     def _examples(self, engine: Engine, result: RobustnessResult) -> dict[str, NDArray[Any]]:
         """Return a few evenly spaced images and what the strongest attack of the suite makes of them.
@@ -111,7 +114,7 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
         """
         model, sample = self.inputs.model, engine.sample
         rows = spaced_rows(len(sample), EXAMPLES)
-        attack = result.strongest_attack
+        attack = strongest_attack(self.suite, result.flags)
         adversarial = model.adversarial(self.plan.attacks[attack], sample, rows)
         classes = model.classify(adversarial.to(engine.device))
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.files import write_json
 from nofrost.models import default_device
 from nofrost.models.device import model_device, usable_device
-from nofrost.results import Proportion
+from nofrost.results import Proportion, TransferMetrics, write_result
 from nofrost.stage import RECORD, record, stage_output
 from nofrost.statistics import Flags
 
@@ -46,7 +46,7 @@ class TransferResult:
     """What of N images every model still gets right, whichever model they were made against.
 
     Args:
-        attack: as it was run on each model.
+        metrics: accuracies and the settings of the attack, as ``metrics.json`` of the stage holds them.
         names: of the M models. A mixture-BN model stands here as it is deployed and, as ``NAME-clean-branch`` and
             ``NAME-adversarial-branch``, once for each branch.
         clean: [M, N] whether each model is right on the clean images.
@@ -56,7 +56,7 @@ class TransferResult:
             transfer.
     """
 
-    attack: Attack
+    metrics: TransferMetrics
     sample: Sample
     names: tuple[str, ...]
     clean: NDArray[np.bool_]
@@ -65,19 +65,7 @@ class TransferResult:
     @property
     def accuracy(self) -> dict[str, dict[str, Proportion]]:
         """Exact count and 95 % interval by source, then by target, over all N images."""
-        return {source: self._by_target(flags) for source, flags in zip(self.names, self.flags, strict=True)}
-
-    def metrics(self) -> dict[str, Any]:
-        """Return what ``metrics.json`` holds."""
-        return {
-            "kind": "transfer",
-            "attack": {"name": self.attack.name, **_settings(self.attack)},
-            "samples": len(self.sample),
-            "models": list(self.names),
-            "clean": _as_json(self._by_target(self.clean)),
-            "accuracy": {source: _as_json(targets) for source, targets in self.accuracy.items()},
-            "indices_sha256": self.sample.indices_sha256(),
-        }
+        return self.metrics.accuracy
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what ``flags.npz`` holds: indices, labels, and every flag by source and target."""
@@ -86,9 +74,6 @@ class TransferResult:
         for source, by_target in zip(self.names, self.flags, strict=True):
             arrays |= {f"{source}/{target}": flags for target, flags in zip(self.names, by_target, strict=True)}
         return arrays
-
-    def _by_target(self, flags: Flags) -> dict[str, Proportion]:
-        return {name: Proportion.of_flags(right) for name, right in zip(self.names, flags, strict=True)}
 
 
 def transfer(
@@ -144,7 +129,7 @@ def run_transfer(
     seed: int = 0,
     max_images: int | None = None,
     batch_size: int = BATCH_SIZE,
-) -> dict[str, Any]:
+) -> TransferMetrics:
     """Run an attack on every model, and let all models classify the result; write their answers to the folder `out`.
 
     Writes ``metrics.json`` (returned), ``flags.npz`` and ``record.json``. A killed run goes on from its last batch. A
@@ -183,13 +168,12 @@ def run_transfer(
     with stage_output(out, fingerprint=fingerprint(config, checksums, device), resumable=True) as partial:
         engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
         result = _measure(networks, created, engine, show_progress=True)
-        metrics = result.metrics()
         write_arrays(partial / "flags.npz", result.arrays())
         made = record("transfer", config=config, inputs=checksums, seeds={"attack": seed}, libraries=LIBRARIES)
         write_json(partial / RECORD, {**made, "split": SPLIT})
-        write_json(partial / "metrics.json", metrics)
+        write_result(partial / "metrics.json", result.metrics)
         shutil.rmtree(partial / CONDITIONS)
-    return metrics
+    return result.metrics
 
 
 @dataclass(frozen=True)
@@ -248,7 +232,22 @@ def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, sh
         )
         clean = np.stack([engine.right(player.clean) for player in players])
         flags = np.stack([engine.values(source).T for source in sources])
-    return TransferResult(attack, engine.sample, tuple(player.name for player in players), clean, flags & clean)
+    flags &= clean
+    names = tuple(player.name for player in players)
+    metrics = TransferMetrics(
+        kind="transfer",
+        attack={"name": attack.name, **_settings(attack)},
+        samples=len(engine.sample),
+        models=names,
+        clean=_by_target(names, clean),
+        accuracy={name: _by_target(names, right) for name, right in zip(names, flags, strict=True)},
+        indices_sha256=engine.sample.indices_sha256(),
+    )
+    return TransferResult(metrics, engine.sample, names, clean, flags)
+
+
+def _by_target(names: Sequence[str], flags: Iterable[Flags]) -> dict[str, Proportion]:
+    return {name: Proportion.of_flags(right) for name, right in zip(names, flags, strict=True)}
 
 
 def _players(models: Mapping[str, nn.Module], engine: Engine) -> list[_Player]:
@@ -283,7 +282,3 @@ def _settings(attack: Attack) -> dict[str, Any]:
     if members is not None:
         settings["attacks"] = [{"name": member.name, **_settings(member)} for member in members]
     return settings
-
-
-def _as_json(proportions: Mapping[str, Proportion]) -> dict[str, Any]:
-    return {name: proportion.as_json() for name, proportion in proportions.items()}

@@ -69,7 +69,7 @@ def test_metrics_hold_each_property_with_its_interval_and_its_options(
     robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     result = evaluate_robustness(robust_model, *test_digits, make_suite(attacks=FGSM, properties=OF_IMAGES))
-    metrics = json.loads(json.dumps(result.metrics(), allow_nan=False))["properties"]
+    metrics = json.loads(json.dumps(result.metrics.as_json(), allow_nan=False))["properties"]
     margin = metrics["decision_margin"]
     values = result.properties["decision_margin"]
     assert margin["mean"] == pytest.approx(values.mean())
@@ -87,7 +87,7 @@ def test_without_properties_nothing_is_measured(
 ) -> None:
     for chosen in (None, {}, {"decision_margin": False, "weight_norms": None}):
         result = evaluate_robustness(robust_model, *test_digits, make_suite(attacks=FGSM, properties=chosen))
-        metrics = result.metrics()
+        metrics = result.metrics.as_json()
         assert result.properties == {}
         assert (metrics["properties"], metrics["weight_norms"], metrics["batch_norm"]) == ({}, None, [])
         assert result.layers.arrays() == {}

@@ -11,10 +11,11 @@ from nofrost.attacks import attack_class
 from nofrost.errors import UserError
 from nofrost.evaluate import alarms
 from nofrost.evaluate.adversarial import probes
-from nofrost.evaluate.adversarial.plan import BudgetPoint, SuitePlan
-from nofrost.evaluate.alarms import Alarm, AttackRun
+from nofrost.evaluate.adversarial.plan import Budget, SuitePlan
+from nofrost.evaluate.alarms import AttackRun
 from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine
+from nofrost.results import Alarm
 from nofrost.statistics import Flags
 
 BUDGET_SHARE = 1 / 4  # of the threat's budget: the step over which a gradient must lead uphill
@@ -41,7 +42,7 @@ def judge(
     plan: SuitePlan,
     flags: Mapping[str, Flags],
     steps: Mapping[int, Flags],
-    budgets: Sequence[tuple[BudgetPoint, Flags]],
+    budgets: Sequence[tuple[Budget, Flags]],
 ) -> tuple[Alarm, ...]:
     """Return the alarms of an evaluation; call inside ``engine.ready``.
 
@@ -102,7 +103,7 @@ def _curve_runs(plan: SuitePlan, steps: Mapping[int, Flags]) -> list[AttackRun]:
     ]
 
 
-def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
+def _budget_alarms(budgets: Sequence[tuple[Budget, Flags]]) -> list[Alarm]:
     widest, right = budgets[-1]
     judged = [
         alarms.accuracy_falls_with_budget([(point.text, flags) for point, flags in budgets]),
@@ -112,7 +113,7 @@ def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
         return judged
     why = "a single step overshoots large budgets: give the budget curve an iterative attack"
     return [
-        replace(each, status="warn", reason=f"{each.reason}; {why}") if each.status == "fail" else each
+        each.model_copy(update={"status": "warn", "reason": f"{each.reason}; {why}"}) if each.status == "fail" else each
         for each in judged
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
@@ -13,14 +12,16 @@ from nofrost.errors import UserError
 from nofrost.evaluate.measuring.attacking import Branch, Condition, EvaluatedModel
 from nofrost.evaluate.measuring.engine import Measurement
 from nofrost.evaluate.properties.suite import property_attacks, property_measurements
+from nofrost.results import BudgetPoint
+from nofrost.statistics import Flags
 
 RESERVED = ("clean", "worst-case", "through-clean-branch", "through-adversarial-branch")
 WHOLE_RANGE = Fraction(1)  # the linf budget that reaches every image
 
 
 @dataclass(frozen=True)
-class BudgetPoint:
-    """A point of the budget curve: `text` such as 8/255, `multiple` of the threat's budget.
+class Budget:
+    """The budget of a point of the budget curve: `text` such as 8/255, `multiple` of the threat's budget.
 
     Where the whole pixel range is no multiple of the budget (an l2 one, or zero), `multiple` is ``unbounded``.
     """
@@ -30,15 +31,16 @@ class BudgetPoint:
     multiple: str
     unbounded: bool = False
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that metrics files hold; `value` is the budget in pixels of [0, 1]."""
-        return {
-            "eps": self.text,
-            "multiple": self.multiple,
-            "value": float(self.condition.eps),
-            "norm": self.condition.norm,
-            "unbounded": self.unbounded,
-        }
+    def accuracy(self, flags: Flags) -> BudgetPoint:
+        """Return the point of the budget curve that the flags [N] give; `value` is the budget in pixels of [0, 1]."""
+        return BudgetPoint.of_flags(
+            flags,
+            eps=self.text,
+            multiple=self.multiple,
+            value=float(self.condition.eps),
+            norm=self.condition.norm,
+            unbounded=self.unbounded,
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class SuiteMeasurements:
     attacks: dict[str, Measurement]
     through: dict[Branch, dict[str, Measurement]]
     steps: dict[int, Measurement]
-    budgets: tuple[tuple[BudgetPoint, Measurement], ...]
+    budgets: tuple[tuple[Budget, Measurement], ...]
     branches: dict[Branch, dict[str, Measurement]]
     properties: dict[str, Measurement]
 
@@ -90,7 +92,7 @@ class SuitePlan:
     attacks: dict[str, Condition]
     branch_attacks: dict[str, Condition]
     steps: dict[int, Condition]
-    budgets: tuple[BudgetPoint, ...]
+    budgets: tuple[Budget, ...]
 
     def conditions(self) -> list[Condition]:
         """Return every condition once."""
@@ -175,7 +177,7 @@ def _steps(suite: AdversarialSuite) -> dict[int, Condition]:
     return {steps: Condition(key, spec, threat.norm, threat.eps.value, suite.seed) for steps, spec in specs.items()}
 
 
-def _budgets(suite: AdversarialSuite) -> tuple[BudgetPoint, ...]:
+def _budgets(suite: AdversarialSuite) -> tuple[Budget, ...]:
     """Return the points by growing budget; the last is the whole pixel range, in linf whatever the threat's norm."""
     curve = suite.budget_curve
     if curve is None:
@@ -187,10 +189,10 @@ def _budgets(suite: AdversarialSuite) -> tuple[BudgetPoint, ...]:
         eps = multiple.value * threat.eps.value
         if not (linf and eps >= WHOLE_RANGE):
             condition = Condition(key, curve.attack, threat.norm, eps, suite.seed)
-            points.append(BudgetPoint(condition, budget_text(threat, multiple), str(multiple)))
+            points.append(Budget(condition, budget_text(threat, multiple), str(multiple)))
     widest = Condition(key, curve.attack, "linf", WHOLE_RANGE, suite.seed)
     share = str(WHOLE_RANGE / threat.eps.value) if linf and threat.eps.value else "unbounded"
-    return (*points, BudgetPoint(widest, "1", share, unbounded=True))
+    return (*points, Budget(widest, "1", share, unbounded=True))
 
 
 def _by_size(multiples: Iterable[PixelFraction]) -> list[PixelFraction]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from pathlib import Path
 
@@ -17,15 +16,25 @@ from nofrost.attacks.guard import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_attackable, judge, not_converged
-from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
+from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
-from nofrost.evaluate.measuring.attacking import EvaluatedModel, model_sha256, through
+from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel, model_sha256, through
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import sample_of_tensors
-from nofrost.evaluate.properties.suite import measured_layers
+from nofrost.evaluate.properties.suite import measured_layers, summaries
 from nofrost.models.device import model_device, usable_device
+from nofrost.results import (
+    AdversarialMetrics,
+    Alarm,
+    AttackUse,
+    BudgetCurve,
+    Proportion,
+    StepsCurve,
+    StepsPoint,
+)
+from nofrost.statistics import Flags
 
 
 def robustness(
@@ -74,9 +83,7 @@ def robustness(
     with engine.ready(module):
         check(engine, evaluated, plan)
         engine.run(plan.measurements(evaluated).every, "evaluate-adversarial" if show_progress else None)
-        result = result_of(engine, evaluated, plan)
-        reduced = engine.cache.reduced_batch_sizes
-        return replace(result, protocol=protocol(plan.suite, sample, target, data, reduced))
+        return result_of(engine, evaluated, plan, data)
 
 
 def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
@@ -90,8 +97,12 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     check_attackable(engine, model, plan)
 
 
-def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> RobustnessResult:
-    """Return the result of the suite, measuring what is not in the engine's cache; call inside ``engine.ready``."""
+def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha256: str) -> RobustnessResult:
+    """Return the result of the suite, measuring what is not in the engine's cache; call inside ``engine.ready``.
+
+    Args:
+        data_sha256: of the dataset, or of the images and labels themselves.
+    """
     measured = plan.measurements(model)
     clean = engine.right(measured.clean)
     attacked = {name: engine.right(each) for name, each in measured.attacks.items()}
@@ -102,24 +113,83 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> Robustn
     }
     worst = reduce(np.logical_and, (*attacked.values(), *through_branches.values()), clean)
     flags = {"clean": clean, **attacked, **through_branches, "worst-case": worst}
+    branches: dict[str, dict[str, Flags]] = {
+        branch: {name: engine.right(each) for name, each in by_condition.items()}
+        for branch, by_condition in measured.branches.items()
+    }
     steps = {steps: engine.right(each) for steps, each in measured.steps.items()}
-    budgets = tuple((point, engine.right(each)) for point, each in measured.budgets)
+    budgets = tuple((budget, engine.right(each)) for budget, each in measured.budgets)
+    properties = {name: engine.values(each) for name, each in measured.properties.items()}
+    layers = measured_layers(engine, model, plan.suite)
+    alarms = judge(engine, model, plan, flags, steps, budgets)
+    suite, of_layers = plan.suite, layers.metrics()
+    metrics = AdversarialMetrics(
+        kind="adversarial",
+        title=suite.title,
+        protocol=suite.protocol,
+        samples=len(engine.sample),
+        seed=suite.seed,
+        threat=suite.threat,
+        subset=suite.max_images is not None and len(engine.sample) >= suite.max_images,
+        cascade=suite.cascade,
+        attacks={name: _attack_use(condition) for name, condition in plan.attacks.items()},
+        accuracy=_accuracies(flags),
+        not_converged=not_converged(plan, flags, steps),
+        branches={branch: _accuracies(by_condition) for branch, by_condition in branches.items()},
+        steps_curve=_steps_curve(suite, steps, alarms),
+        budget_curve=_budget_curve(suite, budgets),
+        alarms=alarms,
+        properties=summaries(properties, suite),
+        weight_norms=of_layers.weight_norms,
+        batch_norm=of_layers.batch_norm,
+        indices_sha256=engine.sample.indices_sha256(),
+    )
     return RobustnessResult(
-        plan=plan,
+        metrics=metrics,
+        protocol=protocol(suite, engine.sample, engine.device, data_sha256, engine.cache.reduced_batch_sizes),
         sample=engine.sample,
         predictions=engine.values(measured.clean),
         flags=flags,
-        branches={
-            branch: {name: engine.right(each) for name, each in by_condition.items()}
-            for branch, by_condition in measured.branches.items()
-        },
+        branches=branches,
         steps=steps,
         budgets=budgets,
-        properties={name: engine.values(each) for name, each in measured.properties.items()},
-        layers=measured_layers(engine, model, plan.suite),
-        alarms=judge(engine, model, plan, flags, steps, budgets),
-        not_converged=not_converged(plan, flags, steps),
+        properties=properties,
+        layers=layers,
     )
+
+
+def strongest_attack(suite: AdversarialSuite, flags: Mapping[str, Flags]) -> str:
+    """Return the attack of the suite that breaks the most images; the first of equals. In a cascade the first attacks
+    see the most images."""
+    broken, before = {}, flags["clean"]
+    for name in suite.attacks:
+        broken[name] = int((before & ~flags[name]).sum())
+        before = flags[name] if suite.cascade else before
+    return max(broken, key=lambda name: broken[name])
+
+
+def _attack_use(condition: Condition) -> AttackUse:
+    return AttackUse.model_validate({**condition.attack.as_json(), "cumulative": condition.after is not None})
+
+
+def _accuracies(flags: Mapping[str, Flags]) -> dict[str, Proportion]:
+    return {name: Proportion.of_flags(each) for name, each in flags.items()}
+
+
+def _steps_curve(suite: AdversarialSuite, steps: Mapping[int, Flags], alarms: Iterable[Alarm]) -> StepsCurve | None:
+    if suite.steps_curve is None:
+        return None
+    verdict = next(alarm for alarm in alarms if alarm.name == "steps-converged")
+    points = tuple(StepsPoint.of_flags(flags, steps=count) for count, flags in steps.items())
+    converged, attack = verdict.status == "pass", suite.steps_curve.attack.name
+    return StepsCurve(attack=attack, points=points, converged=converged, slope_reason=verdict.reason)
+
+
+def _budget_curve(suite: AdversarialSuite, budgets: Iterable[tuple[Budget, Flags]]) -> BudgetCurve | None:
+    if suite.budget_curve is None:
+        return None
+    points = tuple(budget.accuracy(flags) for budget, flags in budgets)
+    return BudgetCurve(attack=suite.budget_curve.attack.name, points=points)
 
 
 def _adversarial(suite: str | Path | AdversarialSuite) -> AdversarialSuite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nofrost.attacks import Attack
 from nofrost.config import AdversarialSuite
 from nofrost.config.base import Schema
-from nofrost.config.properties import BatchNormStatistics, BoundaryThickness
+from nofrost.config.properties import BatchNormSpec, BoundaryThickness
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, Condition, EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
@@ -23,6 +23,7 @@ from nofrost.evaluate.properties.batch_norm import batch_norm_layers, batch_stat
 from nofrost.evaluate.properties.boundary import boundary_distance, boundary_thickness, model_std
 from nofrost.evaluate.properties.layers import LayerStatistics, MiniBatch
 from nofrost.evaluate.properties.weights import weight_norms
+from nofrost.results import PropertySummary
 from nofrost.statistics import mean_interval
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -70,33 +71,35 @@ def measured_layers(engine: Engine, model: EvaluatedModel, suite: AdversarialSui
     return LayerStatistics(weights, layers, tuple(_mini_batches(engine, model, suite, spec.batch_norm)))
 
 
-def summaries(properties: dict[str, NDArray[np.float64]], suite: AdversarialSuite) -> dict[str, Any]:
-    """Return what ``metrics.json`` holds of the properties of each image: their summary, and how they were measured."""
+def summaries(properties: Mapping[str, NDArray[np.float64]], suite: AdversarialSuite) -> dict[str, PropertySummary]:
+    """Return the properties of each image in a few numbers, and how they were measured, by name."""
     summarised = {}
     for name, values in properties.items():
         options = getattr(suite.properties, name, None)
-        summarised[name] = {**summary(values), "options": options.as_json() if isinstance(options, Schema) else {}}
+        summarised[name] = summary(values, options.as_json() if isinstance(options, Schema) else {})
     return summarised
 
 
-def summary(values: NDArray[np.float64]) -> dict[str, Any]:
+def summary(values: NDArray[np.float64], options: Mapping[str, Any] | None = None) -> PropertySummary:
     """Return mean, sample standard deviation (ddof = 1), the mean's 95 % interval and quantiles over N images.
 
     Args:
         values: [N]. Infinite ones, such as the distance to a boundary that was not found, are counted and left out of
             everything else.
-
-    Returns:
-        ``total`` N; ``infinite``, how many of them were left out; ``mean``, ``deviation``, ``low`` and ``high`` of the
-        interval (None where too few values are left); ``quantiles`` by their level.
+        options: how the property was measured.
     """
     finite = values[np.isfinite(values)]
-    counts = {"total": len(values), "infinite": len(values) - len(finite)}
-    if not len(finite):
-        return {**counts, "mean": None, "deviation": None, "low": None, "high": None, "quantiles": {}}
-    mean, deviation, low, high = mean_interval(finite)
-    levels = {f"{level:g}": float(np.quantile(finite, level)) for level in QUANTILES}
-    return {**counts, "mean": mean, "deviation": deviation, "low": low, "high": high, "quantiles": levels}
+    mean, deviation, low, high = mean_interval(finite) if len(finite) else (None,) * 4
+    return PropertySummary(
+        total=len(values),
+        infinite=len(values) - len(finite),
+        mean=mean,
+        deviation=deviation,
+        low=low,
+        high=high,
+        quantiles={f"{level:g}": float(np.quantile(finite, level)) for level in QUANTILES if len(finite)},
+        options=dict(options or {}),
+    )
 
 
 def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Property]:
@@ -143,7 +146,7 @@ def _gradient_norm(model: nn.Module, norm: str) -> Property:
 
 
 def _mini_batches(
-    engine: Engine, model: EvaluatedModel, suite: AdversarialSuite, spec: BatchNormStatistics
+    engine: Engine, model: EvaluatedModel, suite: AdversarialSuite, spec: BatchNormSpec
 ) -> Iterator[MiniBatch]:
     """Yield the statistics of each mini-batch, clean ones first; in a mixture each view in its own branch."""
     views = BRANCHES if spec.attack is not None else BRANCHES[:1]
@@ -154,7 +157,7 @@ def _mini_batches(
                 yield MiniBatch(f"{view}-{number}", batch_statistics(model.network, images))
 
 
-def _random_batches(total: int, seed: int, spec: BatchNormStatistics) -> Iterator[Rows]:
+def _random_batches(total: int, seed: int, spec: BatchNormSpec) -> Iterator[Rows]:
     """Yield rows of the sample drawn at random, none twice; fewer mini-batches where there are too few images."""
     order = np.random.default_rng(seed).permutation(total)
     size = min(spec.batch_size, total)

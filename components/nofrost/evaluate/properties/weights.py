@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nofrost.errors import UserError
 from nofrost.models import ScaledStdConv2d
+from nofrost.results import LayerNorms
 
 _Convolution = nn.modules.conv._ConvNd
 
 
-@dataclass(frozen=True)
-class WeightNorms:
-    """Norms of the weight of one layer, taken as a matrix: one row for each output.
-
-    Args:
-        layer: its name in the model.
-        shape: of its weight.
-        frobenius: the square root of the sum of squares.
-        spectral: the largest singular value. Of a convolution it is that of the matrix [out, in x kernel], which
-            bounds the gain for one patch, not for a whole image.
-    """
-
-    layer: str
-    shape: tuple[int, ...]
-    frobenius: float
-    spectral: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that metrics files hold."""
-        return {
-            "layer": self.layer,
-            "shape": list(self.shape),
-            "frobenius": self.frobenius,
-            "spectral": self.spectral,
-        }
-
-
-def weight_norms(model: nn.Module) -> tuple[WeightNorms, ...]:
+def weight_norms(model: nn.Module) -> tuple[LayerNorms, ...]:
     """Return the norms of every linear and convolutional layer, in the model's order.
 
     Weights are those that the layer applies: of a standardised convolution, those after standardisation.
@@ -71,12 +43,14 @@ def applied_weight(layer: nn.Linear | _Convolution) -> Tensor:
     return weight
 
 
-def _norms(name: str, weight: Tensor) -> WeightNorms:
+def _norms(name: str, weight: Tensor) -> LayerNorms:
     matrix = weight.detach().cpu().double().flatten(1)
     smaller = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    # the eigenvalues of the smaller product take a fraction of the time of a singular value decomposition
+    # The eigenvalues of the smaller product take a fraction of the time of a singular value decomposition.
     largest = float(torch.linalg.eigvalsh(smaller)[-1].clamp(min=0))
-    return WeightNorms(name, tuple(weight.shape), float(matrix.norm()), math.sqrt(largest))
+    return LayerNorms(
+        layer=name, shape=tuple(weight.shape), frobenius=float(matrix.norm()), spectral=math.sqrt(largest)
+    )
 
 
 def tilting_angle(weight: Tensor, reference: Tensor) -> float:
