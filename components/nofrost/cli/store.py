@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _of_a_store(command: F) -> F:
-    """Add the options that all commands of the group have."""
+    """Add the options that all commands of the group share."""
     as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
     url = click.option(
         "--store",
@@ -38,9 +38,9 @@ def _open(url: str | None) -> Store:
 
 @click.group()
 def store() -> None:
-    """Store data by its content address, fetch it, list it, verify it, where `dvc push` and `dvc pull` do.
+    """Push data to the store of `dvc push` and `dvc pull` by its content address; pull, list and verify it.
 
-    A ref names content: MD5[.dir][:SIZE[:FILES]], as dvc.lock has it. Credentials are those that AWS's tools find.
+    A ref names content: MD5[.dir][:SIZE[:FILES]], as in dvc.lock. Credentials are found as AWS's own tools find them.
     """
 
 
@@ -48,7 +48,7 @@ def store() -> None:
 @click.argument("paths", nargs=-1, required=True, type=FOLDER)
 @_of_a_store
 def store_push(paths: tuple[Path, ...], url: str | None, as_json: bool) -> None:
-    """Store the files or folders PATHS and print the ref of each. What is there already is not sent again.
+    """Push the files or folders PATHS and print the ref of each. What the store holds already is not sent again.
 
     Example: nofrost store push data/dataset runs/sat/seed-0/train --store s3://bucket/nofrost
     """
@@ -60,23 +60,22 @@ def store_push(paths: tuple[Path, ...], url: str | None, as_json: bool) -> None:
 
 
 @store.command("pull")
-@click.argument("places", nargs=-1, required=True, metavar="PATH@REF...")
+@click.argument("outputs", nargs=-1, required=True, metavar="PATH@REF...")
 @_of_a_store
-def store_pull(places: tuple[str, ...], url: str | None, as_json: bool) -> None:
+def store_pull(outputs: tuple[str, ...], url: str | None, as_json: bool) -> None:
     """Make each PATH the content of its REF, whole and verified or not at all.
 
-    What has arrived when it is interrupted need not come again. A PATH that holds something else is left alone, unless
-    that is an output of a stage.
+    An interrupted pull continues where it was. A PATH that holds other content is left alone, unless a stage made it.
 
     Example: nofrost store pull data/dataset@0123456789abcdef0123456789abcdef.dir
     """
     from nofrost.store import pull
 
-    wanted = [_place(text) for text in places]
+    targets = [_parse_target(text) for text in outputs]
     opened = _open(url)
-    for path, ref in wanted:
+    for path, ref in targets:
         pull(ref, path, opened)
-    paths = [str(path) for path, _ in wanted]
+    paths = [str(path) for path, _ in targets]
     click.echo(json.dumps(paths, indent=2) if as_json else "\n".join(paths))
 
 
@@ -84,7 +83,7 @@ def store_pull(places: tuple[str, ...], url: str | None, as_json: bool) -> None:
 @click.argument("ref", required=False)
 @_of_a_store
 def store_ls(ref: str | None, url: str | None, as_json: bool) -> None:
-    """Print md5 and path of each file of REF; without REF, the names of what runs of the pipeline left."""
+    """Print md5 and path of each file of REF; without REF, the names of what pipeline runs left."""
     from nofrost.store import Ref, files_of
 
     opened = _open(url)
@@ -102,25 +101,25 @@ def store_ls(ref: str | None, url: str | None, as_json: bool) -> None:
 @click.argument("refs", nargs=-1, required=True)
 @_of_a_store
 def store_verify(refs: tuple[str, ...], url: str | None, as_json: bool) -> None:
-    """Read every object of REFS and compare it with its checksum; say which are missing, altered or cut off.
+    """Read every object of REFS and compare it with its checksum; name those that are missing, altered or cut off.
 
     Example: nofrost store verify 0123456789abcdef0123456789abcdef.dir
     """
     from nofrost.store import Ref, verify
 
-    wanted = [Ref.parse(text) for text in refs]
+    parsed = [Ref.parse(text) for text in refs]
     opened = _open(url)
-    for ref in wanted:
+    for ref in parsed:
         verify(ref, opened)
-    said = [str(ref) for ref in wanted]
-    click.echo(json.dumps(said, indent=2) if as_json else "\n".join(f"{ref}: whole" for ref in said))
+    verified = [str(ref) for ref in parsed]
+    click.echo(json.dumps(verified, indent=2) if as_json else "\n".join(f"{ref}: whole" for ref in verified))
 
 
-def _place(text: str) -> tuple[Path, Ref]:
+def _parse_target(text: str) -> tuple[Path, Ref]:
     """Return path and ref of PATH@REF."""
     from nofrost.store import Ref
 
     path, _, ref = text.rpartition("@")
     if not path:
-        raise UserError(f"{text!r} does not say where to: write PATH@REF, as `nofrost store push` prints it")
+        raise UserError(f"{text!r} does not say where to put it: write PATH@REF, as `nofrost store push` prints it")
     return Path(path), Ref.parse(ref)
