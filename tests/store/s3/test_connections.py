@@ -6,8 +6,11 @@ import os
 import shutil
 import ssl
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,7 +19,7 @@ from typing import Any
 import pytest
 
 from nofrost.errors import UserError
-from nofrost.store import open_store
+from nofrost.store import open_store, s3_client
 
 
 def test_a_proxy_is_used_and_told_the_server(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +116,38 @@ def test_tls_with_the_certificate_of_an_authority_as_that_of_the_server(
         open_store(moto).put("x", b"x")
 
 
-def test_a_bucket_in_another_region_is_found_there(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_in_another_region_is_used_there(line: Any, moto: str) -> None:
     line.headers = {"x-amz-bucket-region": "eu-central-1"}
     store = open_store(moto)
     store.put("x", b"x")
     assert store.get("x") == b"x"
-    assert [region for region in line.regions if region != "us-east-1"] == ["eu-central-1"] * 2
+    assert [region for _, region in line.signers] == ["us-east-1", "eu-central-1", "eu-central-1"]
+
+
+def test_credentials_are_renewed_while_a_store_is_used(
+    line: Any, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role's credentials last an hour; these are about to expire at every call."""
+    program = tmp_path / "credentials.py"
+    program.write_text(
+        "import datetime, json, pathlib\n"
+        f"calls = pathlib.Path({str(tmp_path / 'calls')!r})\n"
+        "number = int(calls.read_text()) + 1 if calls.exists() else 1\n"
+        "calls.write_text(str(number))\n"
+        "expiration = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=1)\n"
+        "print(json.dumps({'Version': 1, 'AccessKeyId': f'KEY{number}', 'SecretAccessKey': 'x', 'SessionToken': 'x',\n"
+        "                  'Expiration': expiration.isoformat()}))\n"
+    )
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(s3_client, "_CREDENTIALS_TTL", timedelta(0))
+    store = open_store(moto)
+    store.put("x", b"x")
+    # obstore asks at most every 100 ms.
+    time.sleep(0.2)
+    store.put("x", b"x")
+    keys = [key for key, _ in line.signers]
+    assert len(keys) == len(set(keys)) == 3

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +150,26 @@ def test_no_thread_is_left_behind(store: Store, line: Any, folder: Path) -> None
     for thread in [thread for thread in threading.enumerate() if thread.name == "store"]:
         thread.join(30)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_push_at_once_although_the_server_does_not_answer(
+    signum: int, line: Any, moto: str, folder: Path
+) -> None:
+    line.fault = lambda method, path: "hang" if method == "PUT" else ""
+    script = (
+        "import signal, sys; from pathlib import Path; from nofrost.store import open_store, push\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"push(Path({str(folder)!r}), open_store({moto!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not any(method == "PUT" for method, *_ in line.seen):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signum)
+    begin = time.monotonic()
+    process.communicate(timeout=60)
+    assert time.monotonic() - begin < 10
+    assert process.returncode == (143 if signum == signal.SIGTERM else -signal.SIGINT)
