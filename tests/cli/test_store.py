@@ -96,7 +96,7 @@ def test_verify_says_what_is_wrong(shell: Shell, tmp_path: Path) -> None:
     [
         (("push", "nowhere"), "nowhere is not there: name a file or folder to store"),
         (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is no store: name s3://BUCKET/PREFIX or a folder"),
-        (("pull", "data"), "'data' does not say where to: write PATH@REF, as `nofrost store push` prints it"),
+        (("pull", "data"), "'data' names no path: write PATH@REF, as `nofrost store push` prints it"),
         (("pull", "data@abc"), "'abc' is no ref: write 32 hexadecimal digits"),
         (("pull", f"data@{'0' * 32}"), "data holds something else and is no output of a stage: remove it"),
         (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: store it there with `nofrost store push`"),
