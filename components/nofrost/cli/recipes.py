@@ -51,9 +51,9 @@ def recipes() -> None:
 def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: bool) -> None:
     """Print every shipped recipe (model, objective, threat, length, citation), or the objectives that exist."""
     if objectives:
-        from nofrost.train.objectives import objective_names, objective_settings
+        from nofrost.train.objectives import list_objectives, objective_settings
 
-        settings = {name: objective_settings(name) for name in objective_names()}
+        settings = {name: objective_settings(name) for name in list_objectives()}
         emit(settings, settings_table(settings), as_json)
         return
     from nofrost.config import cite
@@ -177,10 +177,9 @@ def _references(study: Study) -> str:
 def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the study NAME (shipped, or a YAML file) with everything spelled out."""
     from nofrost.config import load_study, study_as_yaml
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
 
-    loaded = load_study(name, overrides)
-    check_methods(loaded, name, overrides)
+    loaded = check_study(load_study(name, overrides), name, overrides)
     emit(
         loaded.as_json(),
         f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(),
@@ -200,10 +199,9 @@ def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path
     """
     from nofrost.config import load_study, study_as_yaml
     from nofrost.files import explain_write_errors, write_text
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
 
-    loaded = load_study(name, overrides)
-    check_methods(loaded, name, overrides)
+    loaded = check_study(load_study(name, overrides), name, overrides)
     with explain_write_errors(out):
         write_text(out, study_as_yaml(loaded))
     summary = f"study {loaded.name}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"

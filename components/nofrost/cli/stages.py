@@ -21,7 +21,7 @@ from nofrost.cli.options import (
 
 @click.command()
 @stage_options
-@click.option("--source", help="digits, cifar10, folder, npz or idx; short for --set source=...")
+@click.option("--source", help="Such as digits, cifar10, folder, npz or idx; short for --set source=...")
 @click.option("--path", help="Archive, file or folder of the source; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of so many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep so many images, balanced over classes; short for --set limit=...")
@@ -38,7 +38,9 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
 
     given = {key: value for key, value in shortcuts.items() if value is not None}
     short = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
-    config = dataset_of(study_name, (*overrides, *short))
+    overrides = (*overrides, *short)
+    origin = study_name or "the default dataset"
+    config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)
     metrics = stage.run(config, out)
     counts = ", ".join(f"{metrics[f'{split}_images']:,} {split}" for split in ("train", "selection", "test"))
     emit(metrics, f"{out}: {counts} images of {metrics['classes']} classes", as_json)
@@ -59,6 +61,7 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     from nofrost.config import augmentation_of
 
     config = augmentation_of(study_name, overrides)
+    stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     metrics = stage.run(dataset, config, out)
     emit(metrics, f"{out}: {', '.join(config.methods)} of {metrics['images']:,} training images", as_json)
 
