@@ -94,7 +94,7 @@ def test_the_bytecode_is_there_so_that_a_read_only_start_is_quick(run: Callable[
         "    print(importlib.util.cache_from_source(module.__file__))"
     )
     paths = run(image, "python", "-c", code).output.split()
-    assert len(paths) == 3
+    assert len(paths) == 4
     assert run(image, "ls", *paths).code == 0
 
 
