@@ -1,4 +1,4 @@
-"""What a study asks of the pipeline: the part of the configuration that each stage depends on, and the loops."""
+"""The plan of a study: the part of its configuration that each stage depends on, and the items of the loops."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from nofrost.config import Study, load_study, parse_study
 from nofrost.errors import UserError
-from nofrost.tasks.ending import exit_on_error
-from nofrost.tasks.weights import is_ref
+from nofrost.tasks.local_processes import exit_on_error
+from nofrost.tasks.workspace import is_ref
 from nofrost.train import check_methods
 
 
-class Plan(NamedTuple):
-    """The configuration of each stage as JSON text, so that a stage runs again only when its own part changes."""
+class StudyPlan(NamedTuple):
+    """The configuration of each stage as JSON text, so that a stage runs again only when its own changes."""
 
     dataset: str
     augmentation: str
@@ -23,8 +23,8 @@ class Plan(NamedTuple):
 
 
 @exit_on_error
-def plan(study: str, gpus: int, nodes: int) -> Plan:
-    """Check the study and cut it into what each stage depends on.
+def plan(study: str, gpus: int, nodes: int) -> StudyPlan:
+    """Check the study and split it into what each stage depends on.
 
     Args:
         study: name of a shipped study, or a study spelled out as YAML.
@@ -36,28 +36,27 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
     """
     if gpus not in (0, 1) or nodes != 1:
         raise UserError(
-            f"gpus {gpus} and nodes {nodes}: a pipeline gives its evaluations as many GPUs as its trainings, and an "
-            "evaluation uses one; a training uses several on one machine: use gpus 0 or 1 and nodes 1, or train with "
-            "`nofrost task train --gpus N`"
+            f"gpus {gpus} and nodes {nodes}: evaluations get as many GPUs as trainings and use only one; a training uses "
+            "several on one machine: use gpus 0 or 1 and nodes 1, or train with `nofrost task train --gpus N`"
         )
-    parts = study_of(study)
-    check_methods(parts, parts.name)
-    if parts.augmentation.deepaugment.weights is not None and "deepaugment" in parts.augmentation.methods:
+    config = parse_or_load_study(study)
+    check_methods(config, config.name)
+    if config.augmentation.deepaugment.weights is not None and "deepaugment" in config.augmentation.methods:
         raise UserError(
-            "augmentation.deepaugment.weights names a file of one machine, which a container does not have: leave it "
+            "augmentation.deepaugment.weights is a file of one machine, which containers do not have: leave it "
             "out to train the network in the pipeline"
         )
-    for name, recipe in parts.recipes.items():
+    for name, recipe in config.recipes.items():
         if recipe.model.weights is not None and not is_ref(recipe.model.weights):
             raise UserError(
-                f"recipes.{name}.model.weights names a file of one machine, which a container does not have: store it "
-                "with `nofrost store push` and write the ref that this prints"
+                f"recipes.{name}.model.weights is a file of one machine, which containers do not have: store it "
+                "with `nofrost store push` and use the ref that it prints"
             )
-    return Plan(
-        dataset=json.dumps(parts.dataset.as_json()),
-        augmentation=json.dumps(parts.augmentation.as_json()),
-        adversarial=json.dumps(parts.suites.adversarial.as_json()),
-        ood=json.dumps(parts.suites.ood.as_json()),
+    return StudyPlan(
+        dataset=json.dumps(config.dataset.as_json()),
+        augmentation=json.dumps(config.augmentation.as_json()),
+        adversarial=json.dumps(config.suites.adversarial.as_json()),
+        ood=json.dumps(config.suites.ood.as_json()),
         on_gpu=gpus > 0,
     )
 
@@ -66,30 +65,30 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
 def plan_runs(study: str) -> list[dict[str, str]]:
     """Return every run of the study: recipe name, seed and the recipe as JSON, all as text.
 
-    Kubeflow turns integers into floating-point numbers inside such items, and takes a key `name` for its own.
+    Kubeflow turns integers inside such items into floats, and reserves the key `name`.
     """
-    parts = study_of(study)
+    config = parse_or_load_study(study)
     return [
-        {"recipe_id": name, "seed": str(seed), "recipe": json.dumps(parts.recipes[name].as_json())}
-        for name in parts.runs.recipe
-        for seed in parts.runs.seed
+        {"recipe_id": name, "seed": str(seed), "recipe": json.dumps(config.recipes[name].as_json())}
+        for name in config.runs.recipe
+        for seed in config.runs.seed
     ]
 
 
 @exit_on_error
 def plan_shards(shards: int) -> list[str]:
-    """Return the shards that every evaluation is spread over: ``0/n`` to ``n-1/n``.
+    """Return the shards of every evaluation: ``0/n`` to ``n-1/n``.
 
     Raises:
         UserError: `shards` is less than 1.
     """
     if shards < 1:
-        raise UserError(f"shards {shards}: an evaluation has at least 1")
+        raise UserError(f"shards {shards}: must be at least 1")
     return [f"{index}/{shards}" for index in range(shards)]
 
 
-def study_of(text: str) -> Study:
-    """Return the study that `text` names or spells out.
+def parse_or_load_study(text: str) -> Study:
+    """Return the study that `text` names or spells out as YAML.
 
     Raises:
         UserError: there is no such study, or a key or value is wrong.
