@@ -147,7 +147,7 @@ def gathered(package: str) -> set[str]:
 
 
 HEAVY = (
-    "torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "rich", "jinja2", "kfp", "dvc",
+    "torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "tqdm", "jinja2", "kfp", "dvc",
 )  # fmt: skip
 LIGHT = [
     name

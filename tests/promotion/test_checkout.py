@@ -20,7 +20,7 @@ from nofrost.promotion.candidate import code_refs, folder_ref
 from nofrost.promotion.checkout import draft_entries
 from nofrost.store import Ref
 
-MODELS, TELEMETRY = "components/nofrost/models", "components/nofrost/telemetry"
+MODELS, TRANSFORMS = "components/nofrost/models", "components/nofrost/transforms"
 MOVED = "DVC changed what nofrost/promotion/checkout.py uses of it: adapt that module, or pin dvc in pyproject.toml"
 
 
@@ -30,7 +30,7 @@ def refs_here(clone: Path, digits_study: Callable[..., Study]) -> Callable[[], d
 
     def look() -> dict[str, Ref]:
         outs = ["data/dataset", "runs/st/seed-0/train"]
-        return draft_entries(clone, digits_study().as_json(), outs, [MODELS, TELEMETRY], "run").refs_here()
+        return draft_entries(clone, digits_study().as_json(), outs, [MODELS, TRANSFORMS], "run").refs_here()
 
     return look
 
@@ -42,12 +42,12 @@ def test_code_refs_has_every_folder_of_the_package() -> None:
 
 
 def test_dvc_gives_code_in_a_checkout_the_refs_that_a_pod_computes(clone: Path, refs_here: Any) -> None:
-    assert list((clone / TELEMETRY).rglob("*.pyc")), "there must be something to ignore"
+    assert list((clone / TRANSFORMS).rglob("*.pyc")), "there must be something to ignore"
     here = refs_here()
-    assert here == {folder: code_refs()[folder] for folder in (MODELS, TELEMETRY)}
-    (clone / TELEMETRY / "progress.py").write_text("# changed")
+    assert here == {folder: code_refs()[folder] for folder in (MODELS, TRANSFORMS)}
+    (clone / TRANSFORMS / "progress.py").write_text("# changed")
     changed = refs_here()
-    assert changed[TELEMETRY] != here[TELEMETRY]
+    assert changed[TRANSFORMS] != here[TRANSFORMS]
     assert changed[MODELS] == here[MODELS]
 
 

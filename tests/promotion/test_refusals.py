@@ -150,9 +150,9 @@ def test_a_study_that_another_version_spelled_out_is_not_written_to_params_yaml(
 
 def test_other_code_here_is_refused_unless_forced(world: Any, clone: Path) -> None:
     (clone / "components/nofrost/models/norms.py").write_text("# changed")
-    shutil.rmtree(clone / "components/nofrost/telemetry")
+    shutil.rmtree(clone / "components/nofrost/transforms")
     promotion = plan_promotion(world.leave("whole"), world.store, clone)
-    assert promotion.differing_inputs == ("components/nofrost/models", "components/nofrost/telemetry")
+    assert promotion.differing_inputs == ("components/nofrost/models", "components/nofrost/transforms")
     with pytest.raises(UserError, match=r"in components/nofrost/models, .*their stages again: .*image@1.*--force"):
         promotion.write()
     assert not (clone / "dvc.lock").exists()

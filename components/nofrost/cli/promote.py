@@ -181,8 +181,6 @@ def _print_table(changes: Sequence[Change]) -> None:
 
 def _told(change: Change, value: str | None) -> str:
     """Return a value in few words: of a ref the first digits, the size and the number of files."""
-    from rich.filesize import decimal
-
     from nofrost.store import Ref
 
     if value is None:
@@ -191,6 +189,6 @@ def _told(change: Change, value: str | None) -> str:
         return value
     ref = Ref.parse(value)
     parts = [ref.md5[:8]]
-    parts += [] if ref.size is None else [decimal(ref.size)]
+    parts += [] if ref.size is None else [f"{ref.size:,} bytes"]
     parts += [] if ref.nfiles is None else ["1 file" if ref.nfiles == 1 else f"{ref.nfiles} files"]
     return ", ".join(parts)
