@@ -36,8 +36,8 @@ def plan(study: str, gpus: int, nodes: int) -> StudyPlan:
     """
     if gpus not in (0, 1) or nodes != 1:
         raise UserError(
-            f"gpus {gpus} and nodes {nodes}: use gpus 0 or 1 and nodes 1 (an evaluation gets as many GPUs as a training "
-            "and uses one), or train on several GPUs of one machine with `nofrost task train --gpus N`"
+            f"gpus {gpus} and nodes {nodes}: use gpus 0 or 1 and nodes 1 (evaluations get as many GPUs as trainings "
+            "and use one), or train on several GPUs of one machine with `nofrost task train --gpus N`"
         )
     config = parse_or_load_study(study)
     check_methods(config, config.name)
