@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nofrost.cli import main
-from nofrost.cli.options import FOLDER, common
+from nofrost.cli.options import PATH, stage_options
 from nofrost.errors import UserError
 
 STORE = click.option(
@@ -28,7 +28,7 @@ DATA_REF = click.option(
     metavar="REF",
     help="Source data by content. Default: the data at the study's dataset.path, which are pushed.",
 )
-CLUSTER = click.option("--cluster", type=FOLDER, help="YAML file with resources, placement and credentials.")
+CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, placement and credentials.")
 CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
@@ -40,7 +40,7 @@ def pipelines() -> None:
 
 
 @pipelines.command("compile")
-@click.option("--out", type=FOLDER, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
+@click.option("--out", type=PATH, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
 @CLUSTER
 @CACHE
 def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
@@ -52,12 +52,12 @@ def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
 
 
 @pipelines.command("run")
-@common()
+@stage_options
 @click.option("--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True)
 @click.option("--stage-image", default="nofrost-stage:latest", show_default=True, help="Image for --runner docker.")
 @click.option("--train-image", default="nofrost-train:latest", show_default=True, help="Image for --runner docker.")
 @click.option(
-    "--out", type=FOLDER, default=Path(".kfp"), show_default=True, help="Folder for logs, artifacts, cache and report."
+    "--out", type=PATH, default=Path(".kfp"), show_default=True, help="Folder for logs, artifacts, cache and report."
 )
 @STORE
 @DATA_REF
@@ -81,11 +81,11 @@ def run_(
     """
     from nofrost.config import load_study
     from nofrost.store import default_store
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
     from pipelines.local_run import run
 
-    study = load_study(study_name or "params.yaml", overrides)
-    check_methods(study, study_name or "params.yaml", overrides)
+    origin = study_name or "params.yaml"
+    study = check_study(load_study(origin, overrides), origin, overrides)
     finished = run(
         study,
         store=store or default_store(),
@@ -106,13 +106,13 @@ def run_(
 
 
 @pipelines.command("submit")
-@common()
+@stage_options
 @click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
 @click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
 @click.option("--host", metavar="URL", help="The KFP API. Default: KF_PIPELINES_ENDPOINT, else the current cluster.")
 @click.option("--namespace", help="Namespace of the user, where one installation serves several.")
-@click.option("--token-file", type=FOLDER, help="File with a bearer token, read again for every request.")
-@click.option("--ca-cert", type=FOLDER, help="PEM file of the authority that signed the host's certificate.")
+@click.option("--token-file", type=PATH, help="File with a bearer token, read again for every request.")
+@click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
 @click.option(
     "--experiment", default="nofrost", show_default=True, help="Experiment of the run; created if it does not exist."
 )
@@ -154,11 +154,11 @@ def submit_(
     """
     from nofrost.config import load_study
     from nofrost.store import default_store
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
     from pipelines.submit import SubmitRequest, submit_study
 
-    study = load_study(study_name or "params.yaml", overrides)
-    check_methods(study, study_name or "params.yaml", overrides)
+    origin = study_name or "params.yaml"
+    study = check_study(load_study(origin, overrides), origin, overrides)
     request = SubmitRequest(
         study=study,
         store=store or default_store(),

@@ -14,11 +14,10 @@ from kfp import compiler
 from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.files import explain_write_errors, write_text
+from nofrost.prepare import resolve_source
 from nofrost.store import Ref, Store, push
 from pipelines.cluster import load_cluster
 from pipelines.graph import make_pipeline
-
-WITHOUT_FILES = ("digits",)  # sources whose images come with a package
 
 
 def write_package(out: Path, cluster: Path | None, *, caching: bool = True) -> None:
@@ -93,7 +92,7 @@ def push_source(study: Study, data_ref: str | None, store: Store) -> str:
     """
     if data_ref is not None:
         return str(Ref.parse(data_ref))
-    if study.dataset.source in WITHOUT_FILES:
+    if not resolve_source(study.dataset, study.name, ("dataset",)).needs_path:
         return ""
     path = Path(study.dataset.path)
     if not path.exists():

@@ -70,7 +70,7 @@ def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: An
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "data/dataset"}, "is no output"),
+        ({"dataset": "data/dataset"}, "is not an output"),
         ({"dataset": "data/dataset@" + "0" * 32 + ".dir"}, "0" * 30),
         ({"recipe": "{"}, "recipes.st is not valid JSON"),
         ({"recipe": '{"titel": 1}'}, "recipes.st: "),

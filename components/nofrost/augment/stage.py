@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nofrost.augment import tda
-from nofrost.augment.deepaugment import method as deepaugment
+from nofrost.augment.base import Method, resolve_methods, spell_out
 from nofrost.config import AugmentationSpec
-from nofrost.data import AugmentationManifest, Split, checksum, read_split, write_augmentation_manifest
+from nofrost.data import AugmentationManifest, checksum, read_split, write_augmentation_manifest
 from nofrost.errors import UserError
 from nofrost.files import sha256_file, write_json
 from nofrost.stage import record, stage_output
-
-Method = Callable[[Split, AugmentationSpec, Path], dict[str, Any]]
-METHODS: dict[str, tuple[Method, str]] = {
-    "deepaugment": (deepaugment.make_deepaugment, deepaugment.PROVENANCE),
-    "tda": (tda.make_tda, tda.PROVENANCE),
-}
 
 
 def run(dataset: Path, config: AugmentationSpec, out: Path) -> dict[str, Any]:
@@ -30,41 +22,44 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> dict[str, Any]:
         The metrics of each method by its name, and the number of images; the same as in ``out/metrics.json``.
 
     Raises:
-        UserError: `dataset` is no dataset, or the weights that the configuration names do not fit it.
+        UserError: `dataset` is no dataset, there is no such method or setting, or a file that one names is missing or
+            does not fit.
     """
+    methods = resolve_methods(config)
     identity = checksum(dataset)
     train = read_split(dataset, "train")
-    methods = tuple(dict.fromkeys(config.methods))
-    settings, inputs = config.as_json(), {"dataset": identity}
-    if config.deepaugment.weights is not None:
-        weights = Path(config.deepaugment.weights)
-        settings["deepaugment"]["weights"] = weights.name  # the place is no part of the result, the content is
-        if "deepaugment" in methods:
-            inputs["deepaugment weights"] = _weights_checksum(weights)
+    chosen = {name: methods[name] for name in config.methods}
+    settings, inputs = spell_out(config, methods), {"dataset": identity}
+    for name, method in methods.items():
+        for setting, path in method.files().items():
+            # where the file lies is no part of the result, its content is
+            settings[name][setting] = path.name
+            if name in chosen:
+                inputs[f"{name} {setting}"] = _file_checksum(method, setting, path)
     metrics: dict[str, Any] = {"images": len(train)}
     with stage_output(out, fingerprint={"config": settings, "inputs": inputs}) as folder:
-        for name in methods:
-            metrics[name] = METHODS[name][0](train, config, folder / name)
+        for name, method in chosen.items():
+            metrics[name] = method.make(train, config.seed, folder / name)
         manifest = AugmentationManifest(
             dataset=identity,
             count=len(train),
-            sha256={name: sha256_file(folder / name / "images.npy") for name in methods},
-            provenance={name: METHODS[name][1] for name in methods},
+            sha256={name: sha256_file(folder / name / "images.npy") for name in chosen},
+            provenance={name: method.provenance for name, method in chosen.items()},
             config=settings,
         )
         write_augmentation_manifest(folder, manifest)
         write_json(folder / "metrics.json", metrics)
         seeds = {"augmentation": config.seed}
-        made = record("augment", config=settings, inputs=inputs, seeds=seeds, libraries=("numpy", "torch"))
-        write_json(folder / "record.json", made)
+        provenance = record("augment", config=settings, inputs=inputs, seeds=seeds, libraries=("numpy", "torch"))
+        write_json(folder / "record.json", provenance)
     return metrics
 
 
-def _weights_checksum(path: Path) -> str:
+def _file_checksum(method: Method, setting: str, path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
         raise UserError(
-            f"augmentation.deepaugment.weights {path} cannot be read ({error.strerror}): name a safetensors file of an "
-            "earlier network, or null to train one"
+            f"augmentation.{method.name}.{setting} {path} cannot be read ({error.strerror}): check the path, or leave "
+            "the setting out"
         ) from None

@@ -6,11 +6,12 @@ compares content: refs, configuration and image. A task ends like the command li
 for wrong input, 143 when it was stopped after saving.
 """
 
-from nofrost.tasks.plan import plan, plan_runs, plan_shards
+from nofrost.tasks.plan import check_study, plan, plan_runs, plan_shards
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, finish, prepare, report, train, write_candidate
 
 __all__ = [
     "augment",
+    "check_study",
     "evaluate",
     "evaluate_shard",
     "finish",

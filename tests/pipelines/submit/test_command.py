@@ -82,7 +82,7 @@ def test_the_exit_code_with_wait_is_that_of_the_run(kfp: Any) -> None:
         ({"train_image": "nofrost-train"}, "--train-image nofrost-train has no digest"),
         ({"store": "somewhere"}, "is a folder of this machine, which pods cannot see"),
         ({"study": "no-such"}, "unknown study 'no-such'"),
-        ({"data_ref": "x"}, "'x' is no ref"),
+        ({"data_ref": "x"}, "'x' is not a ref"),
         ({"nodes": "2"}, "'--nodes'"),
         ({"cluster": "no-such.yaml"}, "no-such.yaml"),
     ],
