@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, estimate
 from nofrost.report.document import Cell, Column, Figure, Panel, Section, Table
-from nofrost.report.figures.lines import Line
+from nofrost.report.figures import Line
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 from nofrost.results import Proportion
 
