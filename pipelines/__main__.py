@@ -75,9 +75,11 @@ def run_(
     """
     from nofrost.config import load_study
     from nofrost.store import default_store
+    from nofrost.train import check_methods
     from pipelines.run import run
 
     study = load_study(study_name or "params.yaml", overrides)
+    check_methods(study, study_name or "params.yaml", overrides)
     finished = run(
         study,
         store=store or default_store(),
@@ -144,10 +146,13 @@ def submit_(
     """
     from nofrost.config import load_study
     from nofrost.store import default_store
+    from nofrost.train import check_methods
     from pipelines.start import Start, start
 
+    study = load_study(study_name or "params.yaml", overrides)
+    check_methods(study, study_name or "params.yaml", overrides)
     request = Start(
-        study=load_study(study_name or "params.yaml", overrides),
+        study=study,
         store=store or default_store(),
         stage_image=stage_image,
         train_image=train_image,

@@ -31,6 +31,7 @@ LEVELS = {
     "models": 3,
     "data": 3,
     "transforms": 3,
+    "registry": 3,
     "results": 3,  # what stages write and others read
     "config": 2,
     "stage": 2,
@@ -38,7 +39,6 @@ LEVELS = {
     "telemetry": 1,
     "files": 1,
     "processes": 1,
-    "registry": 1,
     "seeds": 1,
     "errors": 0,
 }
@@ -147,7 +147,7 @@ def gathered(package: str) -> set[str]:
 
 
 HEAVY = (
-    "torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "rich", "jinja2", "kfp", "dvc",
+    "torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "tqdm", "jinja2", "kfp", "dvc",
 )  # fmt: skip
 LIGHT = [
     name

@@ -11,59 +11,75 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
+from nofrost.attacks.pgd import Pgd
 from nofrost.config.fraction import PixelFraction
 from nofrost.errors import UserError
 
 Call = dict[str, Any]
 GOOD: Call = {"name": "pgd", "eps": 0.1}
 
+WHOLE = "input should be a valid integer"
+POSITIVE = "input should be greater than 0"
 SETTINGS: list[tuple[Call, str]] = [
-    ({"name": "pdg"}, r"unknown attack 'pdg': did you mean 'pgd'\? known are apgd-ce, "),
-    ({"stepz": 3}, r"unknown setting of attack 'pgd' 'stepz': did you mean 'steps'\? known are .*restarts"),
-    ({"name": "fgsm", "steps": 3}, "unknown setting of attack 'fgsm' 'steps': .*known are eot, eps, norm, seed"),
-    ({"name": "bim", "restarts": 3}, "unknown setting of attack 'bim' 'restarts'"),
-    ({"norm": "l1"}, "unknown norm of attack 'pgd' 'l1': .*known are l2, linf"),
-    ({"norm": None}, "unknown norm of attack 'pgd' 'None'"),
+    ({"stepz": 3}, r"unknown setting 'stepz': did you mean 'steps'\? allowed here are .*restarts"),
+    ({"name": "fgsm", "steps": 3}, r"unknown setting 'steps': .*are eot, eps, norm, seed$"),
+    ({"name": "bim", "restarts": 3}, "unknown setting 'restarts'"),
+    ({"norm": "l1"}, "norm: unknown norm 'l1': .*known are l2, linf"),
+    ({"norm": None}, "norm: input should be a valid string, got None"),
     ({"eps": -0.1}, "eps: '-0.1' is negative"),
     ({"eps": "8/0"}, "eps: '8/0' divides by zero"),
     ({"eps": "eight"}, "eps: 'eight' is not a fraction"),
     ({"eps": float("nan")}, "eps: 'nan' is not a fraction"),
     ({"eps": float("inf"), "norm": "l2"}, "eps: 'inf' is not a fraction"),
     ({"eps": float("-inf")}, "eps: '-inf' is not a fraction"),
-    ({"eps": "1e400", "norm": "l2"}, "eps is 1e400: write a fraction of the pixel range"),
-    ({"eps": True}, "eps is True: write a fraction"),
-    ({"eps": None}, "eps is None: write a fraction"),
+    ({"eps": "1e400", "norm": "l2"}, "eps: 1e400 is too large for a fraction of the pixel range"),
+    ({"eps": True}, "eps: True is not a fraction"),
+    ({"eps": None}, "eps: None is not a fraction"),
     ({"eps": 8}, "eps is 8, more than the whole pixel range: write at most 1, such as 8/255"),
-    ({"seed": -1}, "seed is -1: it must be a whole number of at least 0"),
-    ({"seed": 2**63}, "seed is 9223372036854775808: it must be at most"),
-    ({"seed": 0.5}, "seed is 0.5: it must be a whole number"),
-    ({"steps": 0}, "steps is 0: it must be a whole number of at least 1"),
-    ({"steps": 2.0}, "steps is 2.0: it must be a whole number"),
-    ({"steps": True}, "steps is True: it must be a whole number"),
-    ({"step_size": 0}, "step_size is 0: a step must be more than 0"),
+    ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+    ({"seed": 2**63}, "seed: input should be less than 9223372036854775808"),
+    ({"seed": 0.5}, f"seed: {WHOLE}, got 0.5"),
+    ({"steps": 0}, f"steps: {POSITIVE}, got 0"),
+    ({"steps": 2.0}, f"steps: {WHOLE}, got 2.0"),
+    ({"steps": True}, f"steps: {WHOLE}, got True"),
+    ({"step_size": 0}, "step_size: 0 is no step: write more than 0"),
     ({"step_size": "-1/255"}, "step_size: '-1/255' is negative"),
-    ({"keep": "first"}, "unknown keep 'first': .*known are best, last"),
-    ({"early_stop": 1}, "early_stop is 1: it must be true or false"),
-    ({"restarts": 0}, "restarts is 0: it must be a whole number of at least 1"),
-    ({"name": "apgd-ce", "steps": 0}, "steps is 0"),
-    ({"name": "apgd-ce", "restarts": 0}, "restarts is 0"),
-    ({"name": "apgd-ce", "rho": 1.5}, "rho is 1.5: it must be a number from 0 to 1"),
-    ({"name": "apgd-ce", "early_stop": "no"}, "early_stop is 'no'"),
-    *[({"name": name, "eot": 0}, "eot is 0") for name in ("fgsm", "pgd", "apgd-ce")],
-    ({"name": "apgd-t", "targets": 0}, "targets is 0: it must be a whole number of at least 1"),
-    ({"name": "mim", "decay": -1}, "decay is -1: it must be a number of at least 0"),
-    ({"name": "mim", "decay": float("nan")}, "decay is nan: it must be a number"),
-    ({"name": "mim", "restarts": 2}, "unknown setting of attack 'mim' 'restarts'"),
-    ({"name": "cw-linf", "confidence": float("inf")}, "confidence is inf: it must be a number"),
-    ({"name": "cw-linf", "norm": "l2"}, "unknown norm of attack 'cw-linf' 'l2': known are linf"),
+    ({"keep": "first"}, "keep: input should be 'best' or 'last', got 'first'"),
+    ({"early_stop": 1}, "early_stop: input should be a valid boolean, got 1"),
+    ({"restarts": 0}, f"restarts: {POSITIVE}, got 0"),
+    ({"name": "apgd-ce", "steps": 0}, f"steps: {POSITIVE}"),
+    ({"name": "apgd-ce", "restarts": 0}, f"restarts: {POSITIVE}"),
+    ({"name": "apgd-ce", "rho": 1.5}, "rho: input should be less than or equal to 1, got 1.5"),
+    ({"name": "apgd-ce", "early_stop": "no"}, "early_stop: input should be a valid boolean, got 'no'"),
+    *[({"name": name, "eot": 0}, f"eot: {POSITIVE}") for name in ("fgsm", "pgd", "apgd-ce")],
+    ({"name": "apgd-t", "targets": 0}, f"targets: {POSITIVE}"),
+    ({"name": "mim", "decay": -1}, "decay: input should be greater than or equal to 0, got -1"),
+    ({"name": "mim", "decay": float("nan")}, "decay: input should be a finite number, got nan"),
+    ({"name": "mim", "restarts": 2}, "unknown setting 'restarts'"),
+    ({"name": "cw-linf", "confidence": float("inf")}, "confidence: input should be a finite number"),
+    ({"name": "cw-linf", "norm": "l2"}, "norm: unknown norm 'l2': known are linf"),
+    ({"name": "fab", "overshoot": 0.9}, "overshoot: input should be greater than or equal to 1, got 0.9"),
+    ({"name": "autoattack", "version": "fast"}, "version: input should be 'standard', 'plus' or 'rand', got 'fast'"),
+    ({"name": "awgn", "sigma": "0"}, "sigma: 0 is no step"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), SETTINGS, ids=[str(change) for change, _ in SETTINGS])
 def test_a_wrong_setting_is_named(change: Call, message: str) -> None:
-    with pytest.raises(UserError, match=f"^{message}") as caught:
-        create_attack(**(GOOD | change))
+    call = GOOD | change
+    with pytest.raises(UserError, match=f"^attack '{call['name']}': {message}") as caught:
+        create_attack(**call)
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_gets_the_closest() -> None:
+    with pytest.raises(UserError, match=r"^unknown attack 'pdg': did you mean 'pgd'\? known are apgd-ce, "):
+        create_attack("pdg", eps=0.1)
+
+
+def test_a_class_checks_its_settings_as_its_name_does() -> None:
+    with pytest.raises(UserError, match=r"^attack 'pgd': steps: input should be greater than 0, got 0"):
+        Pgd(eps=0.1, steps=0)
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,14 @@ def test_another_store_can_be_named(project: Path, tmp_path: Path) -> None:
     assert call("run-1", "--yes", "--store", str(tmp_path / "elsewhere")).exception is None
 
 
+def test_standard_output_is_json_and_nothing_else(project: Path) -> None:
+    """DVC reports its own doings on standard output, in a process of its own."""
+    leave("run-1", project)
+    command = [sys.executable, "-m", "nofrost", "promote", "show", "run-1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["run"] == "run-1"
+
+
 @pytest.mark.parametrize(("answer", "written"), [("y", True), ("n", False), ("", False)])
 def test_on_a_terminal_promote_asks(project: Path, answer: str, written: bool) -> None:
     leave("run-1", project)

@@ -108,16 +108,16 @@ def test_only_what_promotes_a_lock_file_lacks_a_dependency(run: Callable[..., An
         "        except ModuleNotFoundError as error: print(module.name, error.name)"
     )
     ended = run(image, "python", "-c", code)
-    assert (ended.code, ended.output) == (0, "nofrost.promotion.project dvc\n")
+    assert (ended.code, ended.output) == (0, "nofrost.promotion.checkout dvc\n")
 
 
 def test_the_training_image_knows_nothing_of_kubeflow_and_dvc(run: Callable[..., Any], images: dict[str, str]) -> None:
-    code = "import importlib.util as i; print([n for n in ('kfp', 'kubernetes', 'dvc', 'dvc_data') if i.find_spec(n)])"
+    code = "import importlib.util as i; print([n for n in ('kfp', 'kubernetes', 'dvc') if i.find_spec(n)])"
     assert run(images["train"], "python", "-c", code).output == "[]\n"
 
 
 def test_the_stage_image_runs_components(run: Callable[..., Any], images: dict[str, str]) -> None:
-    imports = run(images["stage"], "python", "-c", "import kfp, kfp.kubernetes, dvc_data, nofrost.store")
+    imports = run(images["stage"], "python", "-c", "import kfp, kfp.kubernetes, nofrost.store")
     assert (imports.code, imports.output) == (0, "")
     executor = run(images["stage"], "python3", "-m", "kfp.dsl.executor_main", "--help")
     assert executor.code == 0

@@ -33,7 +33,7 @@ stages:
       - echo ${dataset.seed} > data/dataset/seed
     deps:
       - ${dataset.path}
-      - components/nofrost/telemetry
+      - components/nofrost/transforms
     params:
       - dataset
     outs:
@@ -86,7 +86,7 @@ def make_project(folder: Path, remote: Path) -> Path:
     (folder / "params.yaml").write_text(study_as_yaml(study_of()), encoding="utf-8")
     (folder / "data" / "source").mkdir(parents=True)
     (folder / "data" / "source" / "photo").write_text("a photo")
-    for part in ("telemetry", "models"):
+    for part in ("transforms", "models"):
         shutil.copytree(Path(nofrost.__file__).parent / part, folder / "components" / "nofrost" / part)
         (folder / "components" / "nofrost" / part / "__pycache__").mkdir(exist_ok=True)
         (folder / "components" / "nofrost" / part / "__pycache__" / "of-another-python.pyc").write_text("compiled")

@@ -85,12 +85,12 @@ def test_an_unknown_run_is_told_the_closest(leave: Callable[..., str], store: St
         UserError, match=r"no candidate of run 'digits-2026-11-22': closest are digits-2026-11-2\d, dig"
     ):
         read_candidate("digits-2026-11-22", store)
-    with pytest.raises(UserError, match="'~': 3 others are there"):
+    with pytest.raises(UserError, match="'~': there are 3 others"):
         read_candidate("~", store)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema": 2, "nofrost": "9.9"}, "has schema 2, and this version reads 1: promote it with nofrost 9.9"),
         ({"schema": None, "nofrost": []}, "has schema None.*with another version of nofrost"),
@@ -98,15 +98,15 @@ def test_an_unknown_run_is_told_the_closest(leave: Callable[..., str], store: St
         ({"outs": 3}, r"damaged \(outs: "),
         ({"finished": "yesterday"}, r"damaged \(finished: "),
         ({"surprise": 1}, r"damaged \(surprise: "),
-        ({"run": "run-2"}, r"damaged \(it says that it is of run 'run-2'\)"),
+        ({"run": "run-2"}, r"damaged \(it names run 'run-2'\)"),
     ],
 )
 def test_a_candidate_of_another_form_is_refused(
-    leave: Callable[..., str], store: Store, change: dict[str, object], said: str
+    leave: Callable[..., str], store: Store, change: dict[str, object], message: str
 ) -> None:
     name = leave()
     store.put(name, yaml.safe_dump(yaml.safe_load(store.get(name)) | change).encode())
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_candidate("run-1", store)
 
 

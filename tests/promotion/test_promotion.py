@@ -141,10 +141,10 @@ def test_the_source_of_the_run_is_recorded(world: Any, clone: Path) -> None:
     world.leave("with-source", source=source)
     shutil.rmtree(clone / "data" / "source")
     promotion = plan_promotion("with-source", world.store, clone)
-    assert promotion.inputs_differ == ()
+    assert promotion.differing_inputs == ()
     described = f"outs:\n- md5: {'cd' * 16}.dir\n  size: 1\n  nfiles: 1\n  hash: md5\n  path: source\n"
     (clone / "data" / "source.dvc").write_text(described)
-    assert plan_promotion("with-source", world.store, clone).inputs_differ == ("data/source",)
+    assert plan_promotion("with-source", world.store, clone).differing_inputs == ("data/source",)
     promotion.write()
     lock = yaml.safe_load((clone / "dvc.lock").read_text(encoding="utf-8"))
     expected = {"path": "data/source", "hash": "md5", "md5": source.md5, "size": 1234, "nfiles": 5}

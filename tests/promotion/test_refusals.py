@@ -40,19 +40,19 @@ CONFLICT = "schema: '2.0'\nstages:\n<<<<<<< HEAD\n  a: {cmd: x}\n=======\n  a: {
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (remove("dvc.yaml"), "has no dvc.yaml: promote in the top folder of a checkout"),
         (remove(".dvc"), "has no .dvc folder: promote in the top folder of a checkout"),
-        (write("dvc.yaml", "stages: ["), r"DVC cannot use .*dvc\.yaml \(.*\): mend it"),
+        (write("dvc.yaml", "stages: ["), r"DVC cannot use .*dvc\.yaml \(.*\): fix it"),
         (write("dvc.yaml", "stages: {a: {cmd: x, outs: [report.txt]}}"), r"no stage that makes data/dataset, as run "),
         (
             replace("dvc.yaml", "      - report.txt", "      - report.txt\n      - more.txt"),
-            "makes more.txt, of which run",
+            "reads or writes more.txt, which is neither in run",
         ),
         (
-            replace("dvc.yaml", "      - runs\n", "      - runs\n      - notes.txt\n"),
-            "needs or makes notes.txt, of which",
+            replace("dvc.yaml", "    deps:\n      - runs\n", "    deps:\n      - runs\n      - notes.txt\n"),
+            "reads or writes notes.txt, which is neither in run",
         ),
         (replace("dvc.yaml", "      - title", "      - no_such_key"), r"no_such_key.* missing from 'params.yaml'"),
         (write("dvc.lock", CONFLICT), "dvc.lock is in a merge conflict: end the merge"),
@@ -62,18 +62,18 @@ CONFLICT = "schema: '2.0'\nstages:\n<<<<<<< HEAD\n  a: {cmd: x}\n=======\n  a: {
         (lambda clone: (clone / "dvc.lock").write_bytes(b"\xff"), r"cannot read .*dvc\.lock"),
         (lambda clone: (clone / "dvc.lock").mkdir(), r"cannot read .*dvc\.lock"),
         (write("params.yaml", "recipes: ["), r"DVC cannot use .*params\.yaml"),
-        (write("params.yaml", "[a]"), r"params\.yaml is no mapping"),
+        (write("params.yaml", "[a]"), r"params\.yaml is not a mapping"),
         (
             lambda clone: shutil.rmtree(clone / "data" / "source"),
-            "needs or makes data/source.*fetch it if it is source",
+            "reads or writes data/source.*fetch it if it is source",
         ),
     ],
 )
 def test_a_checkout_that_does_not_fit_is_refused(
-    world: Any, clone: Path, change: Callable[[Path], None], said: str
+    world: Any, clone: Path, change: Callable[[Path], None], message: str
 ) -> None:
     change(clone)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         plan_promotion(world.leave("whole"), world.store, clone)
     assert "\n" not in str(error.value)
 
@@ -98,7 +98,7 @@ def test_an_output_that_the_store_has_lost_is_refused(world: Any, clone: Path, t
     world.leave("whole")
     (tmp_path / "store/nofrost").mkdir(exist_ok=True)
     shutil.copytree(Path(world.store.url) / "nofrost", tmp_path / "store/nofrost", dirs_exist_ok=True)
-    with pytest.raises(UserError, match=f"no longer holds all of {path} of run whole .{lost} is missing.*--store"):
+    with pytest.raises(UserError, match=f"no longer has all of {path} of run whole .{lost} is missing.*--store"):
         plan_promotion("whole", store, clone)
 
 
@@ -119,7 +119,7 @@ def test_what_the_promoted_stages_do_not_depend_on_may_differ(
     world: Any, clone: Path, digits_study: Callable[..., Study]
 ) -> None:
     run = world.leave("other-note", study=digits_study("note=another", "suites.ood.seed=5"))
-    assert plan_promotion(run, world.store, clone).study_differs == ()
+    assert plan_promotion(run, world.store, clone).differing_params == ()
 
 
 def test_a_run_of_a_recipe_that_is_not_in_the_active_study_is_refused(
@@ -140,7 +140,7 @@ def test_a_study_that_another_version_spelled_out_is_not_written_to_params_yaml(
     del values["study"]["recipes"]["st"]["model"]["drop_path"]
     world.store.put(name, yaml.safe_dump(values).encode())
     promotion = plan_promotion("older", world.store, clone)
-    assert promotion.study_differs == (("recipes.st.model.drop_path", "0.0", "nothing"),)
+    assert promotion.differing_params == (("recipes.st.model.drop_path", "0.0", "nothing"),)
     before = (clone / "params.yaml").read_bytes()
     with pytest.raises(UserError, match=r"spelled out by nofrost .* which has other keys"):
         promotion.write(params=True)
@@ -150,9 +150,9 @@ def test_a_study_that_another_version_spelled_out_is_not_written_to_params_yaml(
 
 def test_other_code_here_is_refused_unless_forced(world: Any, clone: Path) -> None:
     (clone / "components/nofrost/models/norms.py").write_text("# changed")
-    shutil.rmtree(clone / "components/nofrost/telemetry")
+    shutil.rmtree(clone / "components/nofrost/transforms")
     promotion = plan_promotion(world.leave("whole"), world.store, clone)
-    assert promotion.inputs_differ == ("components/nofrost/models", "components/nofrost/telemetry")
+    assert promotion.differing_inputs == ("components/nofrost/models", "components/nofrost/transforms")
     with pytest.raises(UserError, match=r"in components/nofrost/models, .*their stages again: .*image@1.*--force"):
         promotion.write()
     assert not (clone / "dvc.lock").exists()
@@ -166,17 +166,17 @@ def test_a_stage_without_parameters_needs_no_study(world: Any, clone: Path) -> N
     text = (clone / "dvc.yaml").read_text().replace("    params:\n      - title\n      - runs\n", "")
     (clone / "dvc.yaml").write_text(text)
     run = world.leave("report", outputs=world.outputs[1:])
-    with pytest.raises(UserError, match="needs or makes data/dataset"):
+    with pytest.raises(UserError, match="reads or writes data/dataset"):
         plan_promotion(run, world.store, clone)
     (clone / "dvc.yaml").write_text(text.replace("      - runs\n", "      - data/source\n"))
     run = world.leave("report", outputs=world.outputs[3:])
-    assert plan_promotion(run, world.store, clone).study_differs == ()
+    assert plan_promotion(run, world.store, clone).differing_params == ()
 
 
 def test_code_that_no_promoted_stage_depends_on_may_differ(world: Any, clone: Path) -> None:
     (clone / "components/nofrost/models/norms.py").write_text("# changed")
     promotion = plan_promotion(world.leave("dataset", outputs=world.outputs[:1]), world.store, clone)
-    assert promotion.inputs_differ == ()
+    assert promotion.differing_inputs == ()
 
 
 def test_a_dvc_lock_that_changed_meanwhile_is_not_overwritten(world: Any, clone: Path) -> None:
@@ -191,7 +191,7 @@ def test_nothing_is_written_while_dvc_is_at_work(world: Any, clone: Path) -> Non
     from dvc.repo import Repo
 
     promotion = plan_promotion(world.leave("whole"), world.store, clone)
-    with Repo(str(clone)) as repo, repo.lock, pytest.raises(UserError, match="DVC is at work in"):
+    with Repo(str(clone)) as repo, repo.lock, pytest.raises(UserError, match="DVC is running in"):
         promotion.write()
     assert not (clone / "dvc.lock").exists()
     promotion.write()

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball, per_image
 from nofrost.attacks.search import Found, Search, in_restarts
+from nofrost.config.base import Share
+from nofrost.registry import configurable
 
 _MOMENTUM = 0.25  # the share of the last move; the paper's 1 - alpha
 
@@ -35,7 +37,7 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Apgd(Attack):
     """Auto-PGD with any loss; the result is a misclassified point, or else the point with the highest loss.
 
@@ -55,19 +57,11 @@ class Apgd(Attack):
     zero: ClassVar[float] = 0.0
     """The value of `loss` that stands for a loss of zero."""
 
-    steps: int = 100
-    restarts: int = 1
-    rho: float = 0.75
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
+    rho: Share = 0.75
     early_stop: bool = True
-    eot: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("steps", self.steps, minimum=1)
-        settings.whole("restarts", self.restarts, minimum=1)
-        settings.share("rho", self.rho)
-        settings.flag("early_stop", self.early_stop)
-        settings.whole("eot", self.eot, minimum=1)
+    eot: PositiveInt = 1
 
     @abstractmethod
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:

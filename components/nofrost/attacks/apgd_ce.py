@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -11,10 +10,11 @@ from torch import Tensor
 from nofrost.attacks.apgd import Apgd
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("apgd-ce")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class ApgdCe(Apgd):
     """Auto-PGD that maximises cross-entropy (Croce & Hein 2020); the first attack of AutoAttack."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from nofrost.attacks.apgd import Apgd
 from nofrost.attacks.losses import dlr, margin
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("apgd-dlr")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class ApgdDlr(Apgd):
     """Auto-PGD that maximises the difference-of-logits ratio (Croce & Hein 2020); it needs at least 3 classes."""
 
@@ -20,7 +19,7 @@ class ApgdDlr(Apgd):
         return dlr(logits, goals)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class ApgdMargin(ApgdDlr):
     """The same on the plain margin: what stands in for `ApgdDlr` where a model has two classes."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.apgd import Apgd
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import targeted_dlr, targeted_margin
@@ -16,10 +15,11 @@ from nofrost.attacks.noise import Noise
 from nofrost.attacks.registry import register
 from nofrost.attacks.search import Found, in_turn
 from nofrost.attacks.targets import likeliest_wrong
+from nofrost.registry import configurable
 
 
 @register("apgd-t")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class ApgdT(Apgd):
     """Auto-PGD that maximises the targeted difference-of-logits ratio (Croce & Hein 2020, section 4.3).
 
@@ -30,11 +30,7 @@ class ApgdT(Apgd):
         restarts: how many random starts for each of them.
     """
 
-    targets: int = 9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("targets", self.targets, minimum=1)
+    targets: PositiveInt = 9
 
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
         return targeted_dlr(logits, goals)
@@ -51,7 +47,7 @@ class ApgdT(Apgd):
         return self._attempt(model, images, classes[:, 0], noise, goals=classes[:, [0, place]])
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class ApgdTMargin(ApgdT):
     """The same on the plain margin to the target: what stands in for `ApgdT` where a model has fewer than 4 classes."""
 

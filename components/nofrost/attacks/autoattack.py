@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from nofrost.attacks import settings
+from pydantic import PositiveInt
+
 from nofrost.attacks.apgd_dlr import ApgdMargin
 from nofrost.attacks.apgd_t import ApgdTMargin
 from nofrost.attacks.base import Attack
 from nofrost.attacks.registry import create_attack, register
 from nofrost.attacks.sequence import Sequence
+from nofrost.registry import configurable
 
 # Attacks in their order, with the settings that are not those of AutoAttack as a whole
 _VERSIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -38,7 +39,7 @@ _TAKES = {
 
 
 @register("autoattack")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class AutoAttack(Sequence):
     """The worst case over the attacks of AutoAttack (Croce & Hein 2020, section 5; versions and order of its code).
 
@@ -55,16 +56,10 @@ class AutoAttack(Sequence):
         targets: how many wrong classes APGD-T and FAB-T aim at, at least 1; at most all.
     """
 
-    version: str = "standard"
-    steps: int = 100
-    queries: int = 5000
-    targets: int = 9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.choice("version of attack 'autoattack'", self.version, _VERSIONS)
-        for setting in ("steps", "queries", "targets"):
-            settings.whole(setting, getattr(self, setting), minimum=1)
+    version: Literal["standard", "plus", "rand"] = "standard"
+    steps: PositiveInt = 100
+    queries: PositiveInt = 5000
+    targets: PositiveInt = 9
 
     def members(self, classes: int) -> Iterator[Attack]:
         for name, own in _VERSIONS[self.version]:

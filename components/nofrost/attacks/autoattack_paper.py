@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from nofrost.attacks import settings
+from pydantic import PositiveInt
+
 from nofrost.attacks.autoattack import create_member
 from nofrost.attacks.base import Attack
 from nofrost.attacks.registry import register
 from nofrost.attacks.sequence import Sequence
+from nofrost.registry import configurable
 
 
 @register("autoattack-paper")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class AutoAttackPaper(Sequence):
     """The worst case over APGD-CE and APGD-DLR: the "AA" of wang2022, section 4.1, "fast version". It is not AutoAttack.
 
@@ -24,11 +25,7 @@ class AutoAttackPaper(Sequence):
         steps: of both attacks, at least 1.
     """
 
-    steps: int = 20
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("steps", self.steps, minimum=1)
+    steps: PositiveInt = 20
 
     def members(self, classes: int) -> Iterator[Attack]:
         for name in ("apgd-ce", "apgd-dlr"):

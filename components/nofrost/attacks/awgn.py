@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.registry import register
 from nofrost.attacks.search import Found, in_restarts
+from nofrost.config.fraction import PositivePixels
+from nofrost.registry import configurable
 
 
 @register("awgn")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Awgn(Attack):
     """Additive white Gaussian noise, held in the ball and the box: the baseline that every attack must beat.
 
@@ -32,14 +33,8 @@ class Awgn(Attack):
             highest loss.
     """
 
-    sigma: float | None = None
-    draws: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("draws", self.draws, minimum=1)
-        if self.sigma is not None:
-            object.__setattr__(self, "sigma", settings.positive_pixels("sigma", self.sigma))
+    sigma: PositivePixels | None = None
+    draws: PositiveInt = 1
 
     def deviation(self, images: Tensor) -> float:
         """Return the standard deviation of the noise for `images` [N, C, H, W], in pixels."""

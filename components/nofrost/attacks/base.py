@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Annotated, ClassVar, Self, final
 
 import torch
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.asking import asking, searched
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.guard import Model
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS, Ball
 from nofrost.attacks.validation import check_budget
-from nofrost.errors import UserError
+from nofrost.config.fraction import Pixels
+from nofrost.errors import UserError, unknown
+from nofrost.registry import configurable
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Attack(ABC):
     """A way to find, near each image, one that a model gets wrong. It keeps no state; calling it twice gives the same.
 
@@ -37,16 +38,21 @@ class Attack(ABC):
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     norm: str = "linf"
-    eps: float
-    seed: int = 0
+    eps: Pixels
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
-    def __post_init__(self) -> None:
-        settings.choice(f"norm of attack {self.name!r}", self.norm, self.norms)
-        settings.whole("seed", self.seed, minimum=0, maximum=2**63 - 1)
-        eps = settings.pixels("eps", self.eps)
-        if self.norm == "linf" and eps > 1:
-            raise UserError(f"eps is {self.eps}, more than the whole pixel range: write at most 1, such as 8/255")
-        object.__setattr__(self, "eps", eps)
+    @field_validator("norm")
+    @classmethod
+    def _norm_is_one_of_its_norms(cls, norm: str) -> str:
+        if norm not in cls.norms:
+            raise unknown("norm", norm, cls.norms)
+        return norm
+
+    @model_validator(mode="after")
+    def _linf_budget_is_a_pixel_range(self) -> Self:
+        if self.norm == "linf" and self.eps > 1:
+            raise UserError(f"eps is {self.eps:g}, more than the whole pixel range: write at most 1, such as 8/255")
+        return self
 
     @final
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, indices: Tensor | None = None) -> Tensor:

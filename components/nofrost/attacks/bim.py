@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball
 from nofrost.attacks.projected_gradient import ProjectedGradient
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("bim")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Bim(ProjectedGradient):
     """Projected gradient ascent from the clean image, without random start (Kurakin et al. 2017; galloway2019)."""
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.losses import margin
 from nofrost.attacks.pgd import Pgd
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("cw-linf")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class CwLinf(Pgd):
     """PGD that maximises the margin between the best wrong logit and the label's, up to `confidence`.
 
@@ -26,11 +26,7 @@ class CwLinf(Pgd):
 
     norms: ClassVar[tuple[str, ...]] = ("linf",)
 
-    confidence: float = 50.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.number("confidence", self.confidence, minimum=0)
+    confidence: NonNegativeFloat = 50.0
 
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
         return margin(logits, goals).clamp(max=self.confidence)

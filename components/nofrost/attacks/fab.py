@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,10 +10,11 @@ from nofrost.attacks.fast_adaptive_boundary import FastAdaptiveBoundary
 from nofrost.attacks.hyperplane import distance_to_plane
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("fab")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Fab(FastAdaptiveBoundary):
     """FAB towards the nearest of all classes, as far as their linearised boundaries tell (Croce & Hein 2020).
 

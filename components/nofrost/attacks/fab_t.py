@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.fast_adaptive_boundary import FastAdaptiveBoundary
 from nofrost.attacks.losses import targeted_margin
 from nofrost.attacks.registry import register
 from nofrost.attacks.targets import likeliest_wrong
+from nofrost.registry import configurable
 
 
 @register("fab-t")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class FabT(FastAdaptiveBoundary):
     """FAB towards the boundary between label and target, for one target after the other (Croce & Hein 2020b).
 
@@ -27,11 +26,7 @@ class FabT(FastAdaptiveBoundary):
         targets: how many wrong classes to aim at, at least 1, the likeliest of the clean image first; at most all.
     """
 
-    targets: int = 9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("targets", self.targets, minimum=1)
+    targets: PositiveInt = 9
 
     def goals(self, logits: Tensor, labels: Tensor) -> Tensor:
         return likeliest_wrong(logits, labels, self.targets)

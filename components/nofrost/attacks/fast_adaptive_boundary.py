@@ -6,12 +6,12 @@ What FAB and its targeted version share; they differ in the boundary that they l
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.asking import asking, searched
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
@@ -21,6 +21,8 @@ from nofrost.attacks.losses import margin
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.search import Found, Search
+from nofrost.config.base import Share
+from nofrost.registry import configurable
 
 # The ball's projection leaves points alone that are this far inside, so that what was judged is what is returned
 _INSIDE = 2e-7
@@ -28,7 +30,7 @@ _FINAL_STEPS = 3
 _BEYOND = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class FastAdaptiveBoundary(Attack):
     """Searches for the smallest perturbation that changes the decision (Croce & Hein 2020, algorithm 1).
 
@@ -50,19 +52,11 @@ class FastAdaptiveBoundary(Attack):
         backward_step: the share of its perturbation that a misclassified point goes on with, in [0, 1]; its beta.
     """
 
-    steps: int = 100
-    restarts: int = 1
-    alpha_max: float = 0.1
-    overshoot: float = 1.05
-    backward_step: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("steps", self.steps, minimum=1)
-        settings.whole("restarts", self.restarts, minimum=1)
-        settings.share("alpha_max", self.alpha_max)
-        settings.number("overshoot", self.overshoot, minimum=1)
-        settings.share("backward_step", self.backward_step)
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
+    alpha_max: Share = 0.1
+    overshoot: Annotated[float, Field(ge=1)] = 1.05
+    backward_step: Share = 0.9
 
     @abstractmethod
     def goals(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("fgsm")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Fgsm(Attack):
     """One step of length `eps` along the gradient, from the clean image (Goodfellow et al. 2015; galloway2019).
 
@@ -23,11 +22,7 @@ class Fgsm(Attack):
         eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
     """
 
-    eot: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("eot", self.eot, minimum=1)
+    eot: PositiveInt = 1
 
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         _, _, gradient = model.differentiate(images, labels, error_log_odds, passes=self.eot)

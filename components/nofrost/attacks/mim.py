@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.bim import Bim
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 _IMAGE = (1, 2, 3)
 
 
 @register("mim")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Mim(Bim):
     """BIM along a running sum of gradients, each divided by its L1 norm (Dong et al. 2018, algorithm 1; MIA in wang2022).
 
@@ -28,11 +28,7 @@ class Mim(Bim):
 
     momentum: ClassVar[bool] = True
 
-    decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.number("decay", self.decay, minimum=0)
+    decay: NonNegativeFloat = 1.0
 
     def follow(self, gradient: Tensor, followed: Tensor | None) -> Tensor:
         # by its largest entry first: the sum of a vanishing gradient would round to zero

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball
 from nofrost.attacks.projected_gradient import ProjectedGradient
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("pgd")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Pgd(ProjectedGradient):
     """Projected gradient ascent from random points of the ball (Madry et al. 2018; wang2022 §2.1, zeise2025, galloway2019).
 
@@ -25,11 +24,7 @@ class Pgd(ProjectedGradient):
             the highest loss.
     """
 
-    restarts: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("restarts", self.restarts, minimum=1)
+    restarts: PositiveInt = 1
 
     def start(self, ball: Ball, noise: Noise) -> Tensor:
         return ball.random_inside(noise)

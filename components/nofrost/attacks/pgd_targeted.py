@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball, per_image
 from nofrost.attacks.pgd import Pgd
 from nofrost.attacks.registry import register
 from nofrost.attacks.targets import random_wrong
+from nofrost.config.base import Share
+from nofrost.registry import configurable
 
 # The streams of the targets and of who starts clean; the starts take 0 and 1
 _TARGETS = 2
@@ -21,7 +20,7 @@ _CLEAN = 3
 
 
 @register("pgd-targeted")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class PgdTargeted(Pgd):
     """PGD that minimises the cross-entropy to a class drawn among the wrong ones (xie2020; PGD^T in wang2022).
 
@@ -34,11 +33,7 @@ class PgdTargeted(Pgd):
             0 when it evaluates (its §3). Drawn for each image, as its text reads; its code draws once a batch.
     """
 
-    clean_start: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.share("clean_start", self.clean_start)
+    clean_start: Share = 0.0
 
     def start(self, ball: Ball, noise: Noise) -> Tensor:
         chance = (noise.stream(_CLEAN).uniform(()) + 1) / 2

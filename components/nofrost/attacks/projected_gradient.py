@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball
 from nofrost.attacks.search import Found, Search, in_restarts
+from nofrost.config.fraction import PositivePixels
+from nofrost.registry import configurable
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class ProjectedGradient(Attack):
     """Gradient ascent inside the ball.
 
@@ -38,20 +39,11 @@ class ProjectedGradient(Attack):
 
     momentum: ClassVar[bool] = False
 
-    steps: int = 20
-    step_size: float | None = None
-    keep: str = "best"
+    steps: PositiveInt = 20
+    step_size: PositivePixels | None = None
+    keep: Literal["best", "last"] = "best"
     early_stop: bool = True
-    eot: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("steps", self.steps, minimum=1)
-        settings.choice("keep", self.keep, ("best", "last"))
-        settings.flag("early_stop", self.early_stop)
-        settings.whole("eot", self.eot, minimum=1)
-        if self.step_size is not None:
-            object.__setattr__(self, "step_size", settings.positive_pixels("step_size", self.step_size))
+    eot: PositiveInt = 1
 
     @abstractmethod
     def start(self, ball: Ball, noise: Noise) -> Tensor:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.asking import asking, searched
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
@@ -17,10 +17,11 @@ from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.rays_search import search_boundary
 from nofrost.attacks.registry import register
+from nofrost.registry import configurable
 
 
 @register("rays")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Rays(Attack):
     """Searches for the signs along which the decision boundary is nearest (Chen & Gu 2020).
 
@@ -35,11 +36,7 @@ class Rays(Attack):
 
     norms: ClassVar[tuple[str, ...]] = ("linf",)
 
-    queries: int = 10_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("queries", self.queries, minimum=1)
+    queries: PositiveInt = 10_000
 
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         distance, signs = search_boundary(model, images, labels, self.queries, enough=self.eps)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from nofrost.attacks.base import Attack
-from nofrost.attacks.settings import Pixels
-from nofrost.registry import Registry
+from nofrost.config import AttackSpec, PixelFraction
+from nofrost.config.base import Schema
+from nofrost.registry import Registry, check_settings
 
-ATTACKS: Registry[Attack] = Registry("attack")
+# Threat and seed stand beside an attack in recipes and suites; its other settings are checked with a budget of 0
+ATTACKS: Registry[Attack] = Registry("attack", elsewhere={"norm": None, "eps": 0.0, "seed": None})
 register = ATTACKS.register
 attack_names = ATTACKS.names
 attack_settings = ATTACKS.settings
 
 
-def create_attack(name: str, *, eps: Pixels, norm: str = "linf", seed: int = 0, **settings: Any) -> Attack:
+def create_attack(
+    name: str, *, eps: float | str | Fraction | PixelFraction, norm: str = "linf", seed: int = 0, **settings: Any
+) -> Attack:
     """Return the attack called `name`.
 
     Args:
@@ -29,3 +35,17 @@ def create_attack(name: str, *, eps: Pixels, norm: str = "linf", seed: int = 0, 
         UserError: an unknown name, norm or setting (the message lists the known ones), or a value out of range.
     """
     return ATTACKS.create(name, eps=eps, norm=norm, seed=seed, **settings)
+
+
+def check_attacks(config: Schema, origin: str, overrides: Sequence[str] = ()) -> None:
+    """Check the name and settings of every attack in a configuration, wherever it stands there.
+
+    Args:
+        config: such as a suite.
+        origin: its file, for the error.
+        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+
+    Raises:
+        UserError: one is wrong; the sentence names file, key and the settings that the attack has.
+    """
+    check_settings(config, {AttackSpec: ATTACKS}, origin, overrides)

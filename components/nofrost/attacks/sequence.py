@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from pydantic import model_validator
 from torch import Tensor
 
 from nofrost.attacks.base import Attack
@@ -15,11 +15,12 @@ from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.search import Found
 from nofrost.errors import UserError
+from nofrost.registry import configurable
 
 SHARED = ("norm", "eps", "seed")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Sequence(Attack):
     """Several attacks one after the other, as AutoAttack runs its own (Croce & Hein 2020, section 4).
 
@@ -56,7 +57,7 @@ class Sequence(Attack):
         return best.points
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class WorstCase(Sequence):
     """The worst case over attacks of one's own choice; :meth:`of` makes it.
 
@@ -70,8 +71,8 @@ class WorstCase(Sequence):
     name: ClassVar[str] = "worst-case"
     attacks: tuple[Attack, ...]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _attacks_share_threat_and_seed(self) -> Self:
         if not self.attacks:
             raise UserError("a worst case needs at least one attack: give it some, such as apgd-ce and square")
         for attack in self.attacks:
@@ -82,6 +83,7 @@ class WorstCase(Sequence):
                         f"attack {attack.name!r} has {setting} {other!r}, but the worst case has {own!r}: "
                         "give all attacks of a worst case the same norm, eps and seed"
                     )
+        return self
 
     @classmethod
     def of(cls, *attacks: Attack) -> Self:

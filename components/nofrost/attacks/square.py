@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks import settings
 from nofrost.attacks.base import Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import margin
@@ -16,6 +15,8 @@ from nofrost.attacks.noise import Noise
 from nofrost.attacks.registry import register
 from nofrost.attacks.search import DONE_SHARE, Found, in_restarts
 from nofrost.attacks.square_walks import DRAW_BITS, WALKS
+from nofrost.config.base import Share
+from nofrost.registry import configurable
 
 # The windows' share of the pixels is halved after each of these queries; they are meant for 10,000
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -38,7 +39,7 @@ def window_share(query: int, queries: int, initial_share: float, rescale: bool) 
 
 
 @register("square")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Square(Attack):
     """Random search with square windows on the margin between logits (Andriushchenko et al. 2020).
 
@@ -56,17 +57,10 @@ class Square(Attack):
             Without it they shrink after the same number of queries always, as in AutoAttack.
     """
 
-    queries: int = 5000
-    restarts: int = 1
-    initial_share: float = 0.8
+    queries: PositiveInt = 5000
+    restarts: PositiveInt = 1
+    initial_share: Share = 0.8
     rescale_schedule: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.whole("queries", self.queries, minimum=1)
-        settings.whole("restarts", self.restarts, minimum=1)
-        settings.share("initial_share", self.initial_share)
-        settings.flag("rescale_schedule", self.rescale_schedule)
 
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Found:

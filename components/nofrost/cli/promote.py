@@ -116,7 +116,7 @@ def promote_run(run: str, url: str | None, yes: bool, params: bool, force: bool)
 
     promotion = plan_promotion(run, _open(url), Path())
     _print_difference(promotion)
-    if not promotion.changes and not (params and promotion.study_differs):
+    if not promotion.changes and not (params and promotion.differing_params):
         return
     promotion.check(params=params, force=force)
     if not yes:
@@ -181,8 +181,6 @@ def _print_table(changes: Sequence[Change]) -> None:
 
 def _told(change: Change, value: str | None) -> str:
     """Return a value in few words: of a ref the first digits, the size and the number of files."""
-    from rich.filesize import decimal
-
     from nofrost.store import Ref
 
     if value is None:
@@ -191,6 +189,6 @@ def _told(change: Change, value: str | None) -> str:
         return value
     ref = Ref.parse(value)
     parts = [ref.md5[:8]]
-    parts += [] if ref.size is None else [decimal(ref.size)]
+    parts += [] if ref.size is None else [f"{ref.size:,} bytes"]
     parts += [] if ref.nfiles is None else ["1 file" if ref.nfiles == 1 else f"{ref.nfiles} files"]
     return ", ".join(parts)

@@ -58,8 +58,11 @@ def recipes_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     import yaml
 
     from nofrost.config import load_recipe
+    from nofrost.train import check_methods
 
-    values = load_recipe(name, overrides).spelled_out()
+    recipe = load_recipe(name, overrides)
+    check_methods(recipe, name, overrides)
+    values = recipe.spelled_out()
     text = yaml.safe_dump(values, sort_keys=False, width=110, allow_unicode=True)
     click.echo(json.dumps(values, indent=2) if as_json else text, nl=as_json)
 
@@ -106,7 +109,7 @@ def _threat(recipe: Recipe) -> str:
     from nofrost.train.objectives import create_objective
 
     threats = [
-        f"{phase.threat.norm} {phase.threat.eps}, {phase.attack.name} x {phase.attack.steps}"
+        f"{phase.threat.norm} {phase.threat.eps}, {phase.attack.name} x {phase.attack.setting('steps')}"
         for phase in recipe.in_phases().values()
         if create_objective(phase.objective.name, **phase.objective.settings()).robust_weight > 0
     ]

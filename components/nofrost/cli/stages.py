@@ -113,10 +113,12 @@ def evaluate(
     if shard is not None and merge:
         raise UserError("--shard measures one part and --merge joins all parts: give one of the two")
     from nofrost import evaluate as stage
+    from nofrost.attacks import check_attacks
     from nofrost.config import AdversarialSuite, suite_of
 
     with only_rank_zero_reports() as is_rank_zero:
         suite = suite_of(study_name, suite_name, overrides)
+        check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
         source = _source(checkpoint, model, set_model)
         part = None if shard is None else stage.Shard.parse(shard)
         if isinstance(suite, AdversarialSuite):

@@ -55,11 +55,13 @@ def transfer(
 
     Example: nofrost transfer --dataset data/dataset --model st=runs/st --model sat=runs/sat --out runs/moved
     """
+    from nofrost.attacks import check_attacks
     from nofrost.config import AttackSpec, Threat
     from nofrost.config.loading import overridden, validated
     from nofrost.evaluate import run_transfer
 
     attack = validated(AttackSpec, {**overridden({}, overrides), "name": attack_name}, "--attack", overrides)
+    check_attacks(attack, "--attack", overrides)
     threat = validated(Threat, {"norm": norm, "eps": eps}, "--eps")
     metrics = run_transfer(dataset, _sources(named), attack, threat, out, seed=seed, max_images=max_images)
     click.echo(json.dumps(metrics, indent=2) if as_json else f"{out}: {_as_table(metrics)}")

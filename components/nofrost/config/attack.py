@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from nofrost.config.base import Schema, Sparse
+from nofrost.config.base import NamedSettings, Schema
 from nofrost.config.fraction import PixelFraction
+
+# Settings of every attack that a configuration states elsewhere
+_ELSEWHERE = {"norm": "threat.norm", "eps": "threat.eps", "seed": "seed"}
 
 
 class Threat(Schema):
@@ -23,33 +26,18 @@ class Threat(Schema):
         return self
 
 
-class AttackSpec(Sparse):
-    """An attack by name with its settings; null means the attack's own default (`nofrost attacks list` shows which
-    attack has which). `keep` says which iterate a gradient attack gives back: the `last` one (as in training) or the
-    `best` (as evaluation wants)."""
+class AttackSpec(NamedSettings):
+    """An attack by name with its settings, those of its class in `nofrost.attacks` (`nofrost attacks list` prints them).
+
+    Norm, budget and seed are not among them: they are the threat's and the suite's or recipe's own.
+    """
 
     name: str = "pgd"
-    steps: int | None = Field(default=None, ge=1)
-    step_size: PixelFraction | None = None
-    restarts: int | None = Field(default=None, ge=1)
-    keep: Literal["last", "best"] | None = None
-    eot: int | None = Field(default=None, ge=1)
-    decay: float | None = Field(default=None, ge=0)
-    confidence: float | None = Field(default=None, ge=0)
-    rho: float | None = Field(default=None, ge=0, le=1)
-    targets: int | None = Field(default=None, ge=1)
-    alpha_max: float | None = Field(default=None, ge=0, le=1)
-    overshoot: float | None = Field(default=None, ge=1)
-    backward_step: float | None = Field(default=None, gt=0, le=1)
-    queries: int | None = Field(default=None, ge=1)
-    initial_share: float | None = Field(default=None, gt=0, le=1)
-    rescale_schedule: bool | None = None
-    sigma: PixelFraction | None = None
-    draws: int | None = Field(default=None, ge=1)
-    version: str | None = None
-    clean_start: float | None = Field(default=None, ge=0, le=1)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings that were given, as keyword arguments of ``create_attack``."""
-        given = {name: getattr(self, name) for name in type(self).model_fields if name != "name"}
-        return {name: value for name, value in given.items() if value is not None}
+    @model_validator(mode="before")
+    @classmethod
+    def _threat_and_seed_are_stated_once(cls, values: Any) -> Any:
+        for key, place in _ELSEWHERE.items():
+            if isinstance(values, dict) and key in values:
+                raise ValueError(f"{key} is not set for one attack: set {place} instead")
+        return values

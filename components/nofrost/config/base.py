@@ -5,18 +5,26 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
+
+from nofrost.config.fraction import PixelFraction
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
 
 
 class Schema(BaseModel):
@@ -37,6 +45,56 @@ class Schema(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """Return the configuration as JSON values, with fractions as they were written."""
         return self.model_dump(mode="json")
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield each key with its value."""
+        return ((key, getattr(self, key)) for key in type(self).model_fields)
+
+
+class NamedSettings(Schema):
+    """A name and the settings of what is called so; which settings there are is stated there, beside the code.
+
+    `Registry.check` (nofrost/registry.py) checks them. A setting of null is left out: its owner's default holds. Lists
+    become tuples, and fractions of the pixel range the text that they were written as.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_as_they_are_written(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {key: _plain(value) for key, value in values.items() if value is not None or key in cls.model_fields}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that are given, as keyword arguments of the owner."""
+        return dict(self.model_extra or {})
+
+    def with_settings(self, **settings: Any) -> Self:
+        """Return the same name with other `settings`; None takes one away."""
+        return type(self).model_validate({"name": self.name, **self.settings(), **settings})
+
+    def setting(self, name: str) -> Any:
+        """Return the setting of this name, None where it is not given."""
+        return (self.model_extra or {}).get(name)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, PixelFraction | Fraction):
+        return str(value)
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], NamedSettings]]:
+    """Yield every `NamedSettings` inside a configuration with the keys that lead to it."""
+    if isinstance(config, NamedSettings):
+        yield key, config
+    elif isinstance(config, Schema | Mapping):
+        for name, part in config.parts() if isinstance(config, Schema) else config.items():
+            yield from named_settings(part, (*key, str(name)))
 
 
 class Sparse(Schema):

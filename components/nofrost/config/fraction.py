@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 # Exact powers of ten of this size take minutes to compute, and no budget needs them.
@@ -66,3 +66,28 @@ class PixelFraction:
         if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
             raise ValueError(f"{value!r} is not a fraction: write one such as 8/255 or 0.03")
         return cls(value)
+
+
+def _as_pixels(value: object) -> float:
+    # most budgets in training are floats: they need no exact fraction on the way
+    if isinstance(value, float) and 0 < value < float("inf"):
+        return float(value)
+    if value is None or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a fraction: write one such as 8/255 or 0.03")
+    try:
+        return float(value if isinstance(value, PixelFraction) else PixelFraction(str(value)))
+    except OverflowError:
+        raise ValueError(f"{value} is too large for a fraction of the pixel range: write one such as 8/255") from None
+
+
+def _is_a_step(value: float) -> float:
+    if value == 0:
+        raise ValueError("0 is no step: write more than 0, such as 1/255")
+    return value
+
+
+Pixels = Annotated[float, BeforeValidator(_as_pixels)]
+"""A size in pixels of [0, 1], at least 0, as a float: written as ``8/255``, ``"8/255"`` or `PixelFraction`."""
+
+PositivePixels = Annotated[Pixels, AfterValidator(_is_a_step)]
+"""`Pixels` of more than 0."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -117,6 +117,11 @@ class Recipe(Sparse):
             )
         return self
 
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield each key with its value; for `phases` the whole recipe of each, not its changes."""
+        for key, value in super().parts():
+            yield key, self.in_phases() if key == "phases" and value else value
+
     def in_phases(self) -> dict[str, Recipe]:
         """Return the recipe of each phase by its name, in order; of one called ``train`` when there are no phases."""
         own = {key: value for key, value in self.as_json().items() if key != "phases"}
@@ -135,7 +140,7 @@ def _over(values: Any, own: Any, part: Any) -> Any:
     """Return the JSON `values` of a `part` with what they leave out as empty, but which lies below in `own`."""
     if not isinstance(values, dict) or ("name" in values and values["name"] != own["name"]):
         return values
-    empty = {key: getattr(part, key) for key in own if key not in values}
+    empty = {key: getattr(part, key, None) for key in own if key not in values}
     return {**values, **{key: [] if value == () else value for key, value in empty.items()}}
 
 

@@ -29,8 +29,8 @@ class StepsCurveSpec(Schema):
     @field_validator("attack")
     @classmethod
     def _steps_are_those_of_the_curve(cls, attack: AttackSpec) -> AttackSpec:
-        if attack.steps is not None:
-            raise ValueError(f"steps {attack.steps} is a setting of the attack: write it in the curve's own steps")
+        if (steps := attack.setting("steps")) is not None:
+            raise ValueError(f"steps {steps} is a setting of the attack: write it in the curve's own steps")
         return attack
 
 

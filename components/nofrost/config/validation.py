@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,16 +15,25 @@ from pydantic_core import ErrorDetails
 _SHOWN = 80  # characters of a wrong value that are shown
 
 
-def sentence(error: ValidationError, schema: type[BaseModel], origin: str, overrides: Sequence[str] = ()) -> str:
+def sentence(
+    error: ValidationError,
+    schema: type[Any],
+    origin: str,
+    overrides: Sequence[str] = (),
+    key: Sequence[str] = (),
+    hidden: Collection[str] = (),
+) -> str:
     """Return the first fault of `error` as one sentence that names the file, the key and what is allowed.
 
     Args:
         error: what pydantic found.
-        schema: the part of the configuration that was read.
-        origin: the file.
+        schema: the part of the configuration that was read: a model, or a dataclass of settings.
+        origin: the file, or whose settings they are.
         overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+        key: where that part stands in the file.
+        hidden: fields of a dataclass that the file states elsewhere.
     """
-    return _sentence(error.errors(include_url=False)[0], schema, origin, overrides)
+    return _sentence(error.errors(include_url=False)[0], schema, origin, overrides, key, hidden)
 
 
 def fault_of_the_file(error: ValidationError, schema: type[BaseModel], origin: str) -> str | None:
@@ -34,28 +44,42 @@ def fault_of_the_file(error: ValidationError, schema: type[BaseModel], origin: s
     """
     for fault in error.errors(include_url=False):
         if fault["type"] not in ("missing", "value_error"):
-            return _sentence(fault, schema, origin, ())
+            return _sentence(fault, schema, origin)
     return None
 
 
-def _sentence(first: ErrorDetails, schema: type[BaseModel], origin: str, overrides: Sequence[str]) -> str:
-    place = tuple(part for part in first["loc"] if part != "[key]")
-    location = ".".join(map(str, place))
+def _sentence(
+    first: ErrorDetails,
+    schema: type[Any],
+    origin: str,
+    overrides: Sequence[str] = (),
+    key: Sequence[str] = (),
+    hidden: Collection[str] = (),
+) -> str:
+    inside = tuple(part for part in first["loc"] if part != "[key]")
+    location = ".".join(map(str, (*key, *inside)))
     for text in reversed(overrides):
-        key = text.partition("=")[0].strip()
-        if location and (f"{location}.".startswith(f"{key}.") or key.startswith(f"{location}.")):
+        changed = text.partition("=")[0].strip()
+        if location and (f"{location}.".startswith(f"{changed}.") or changed.startswith(f"{location}.")):
             origin = f"{origin} with --set {_short(text)}"
             break
-    if first["type"] == "extra_forbidden":
-        return f"{origin}: {_unknown_key(place, schema)}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = [name for name in _fields_at(inside[:-1], schema) if name not in hidden]
+        what = "key" if key or not is_dataclass(schema) else "setting"
+        return f"{origin}: unknown {what} {location!r}: {_hint(str(inside[-1]), allowed)}"
     if first["type"] == "missing":
         return f"{origin}: key {location} is missing: add it"
     where = f"{origin}: {location}: " if location else f"{origin}: "
     if first["type"] == "model_type":
-        return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(place, schema))}"
+        return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(inside, schema))}"
     if first["type"] == "value_error":
         return where + first["msg"].removeprefix("Value error, ")
     return f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
+
+
+def _hint(key: str, allowed: Collection[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1)
+    return f"{f'did you mean {close[0]!r}? ' if close else ''}allowed here are {', '.join(allowed) or 'none'}"
 
 
 def _short(value: object) -> str:
@@ -63,15 +87,7 @@ def _short(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def _unknown_key(location: tuple[int | str, ...], schema: type[BaseModel]) -> str:
-    allowed = _fields_at(location[:-1], schema)
-    key = str(location[-1])
-    close = difflib.get_close_matches(key, allowed, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown key {'.'.join(map(str, location))!r}: {hint}allowed here are {', '.join(allowed)}"
-
-
-def _fields_at(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
+def _fields_at(location: tuple[int | str, ...], schema: type[Any]) -> list[str]:
     current: Any = schema
     holder: Any = schema
     for part in location:
@@ -79,7 +95,11 @@ def _fields_at(location: tuple[int | str, ...], schema: type[BaseModel]) -> list
         current = _below(current, part)
         current = holder if current == dict[str, Any] else current  # changes to what they stand in, such as a phase's
     current = _without_none(current)
-    return sorted(current.model_fields) if _is_model(current) else []
+    if not _is_model(current):
+        return sorted(field.name for field in fields(current)) if is_dataclass(current) else []
+    # settings of something that is named are known to that alone
+    others = ["and the settings of what is named"] if current.model_config.get("extra") == "allow" else []
+    return [*sorted(current.model_fields), *others]
 
 
 def _below(annotation: Any, part: int | str) -> Any:

@@ -136,7 +136,7 @@ def _steps(condition: Condition) -> int:
 
 
 def _but_for_steps(condition: Condition) -> Condition:
-    return replace(condition, attack=condition.attack.model_copy(update={"steps": None}))
+    return replace(condition, attack=condition.attack.with_settings(steps=None))
 
 
 def _probes(measurement: Measurement, plan: Plan, runs: Sequence[AttackRun]) -> list[Alarm | None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from nofrost import attacks
+from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, AttackSpec, PixelFraction, Threat
 from nofrost.errors import UserError
 
@@ -47,7 +48,7 @@ class Condition:
         try:
             return attacks.create_attack(self.attack.name, norm=self.norm, eps=self.eps, seed=self.seed, **settings)
         except UserError as error:
-            raise UserError(f"suite key {self.key}: {error}") from None
+            raise UserError(f"suite: {self.key}: {error}") from None
 
     @property
     def name(self) -> str:
@@ -100,15 +101,20 @@ class Plan:
         return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
 
 
-def make_plan(suite: AdversarialSuite) -> Plan:
+def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequence[str] = ()) -> Plan:
     """Return what the suite asks for, after checking that every attack of it can be created.
+
+    Args:
+        origin: the suite's file, for the error.
+        overrides: texts `key=value` on top of the file.
 
     Raises:
         UserError: an attack is unknown, cannot take its settings or has a reserved name; the sentence names the key.
     """
     for name in suite.attacks:
         if name in RESERVED:
-            raise UserError(f"suite key attacks.{name}: the name is that of a result: choose another")
+            raise UserError(f"{origin}: attacks.{name}: the name is that of a result: choose another")
+    check_attacks(suite, origin, overrides)
     chosen = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
     plan = Plan(
         attacks=_attacks(suite, suite.attacks),
@@ -151,7 +157,7 @@ def _steps(suite: AdversarialSuite) -> dict[int, Condition]:
     if curve is None:
         return {}
     threat, key = suite.threat, "steps_curve"
-    specs = {steps: curve.attack.model_copy(update={"steps": steps}) for steps in sorted(set(curve.steps))}
+    specs = {steps: curve.attack.with_settings(steps=steps) for steps in sorted(set(curve.steps))}
     return {steps: Condition(key, spec, threat.norm, threat.eps.value, suite.seed) for steps, spec in specs.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nofrost.attacks import attack_settings, create_attack
+from nofrost.attacks import attack_settings, check_attacks, create_attack
 from nofrost.config import AdversarialSuite, AttackSpec, Threat
 from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
@@ -41,6 +41,7 @@ def run_transfer(
     Raises:
         UserError: an input is missing or damaged, they do not fit each other, or there is no such attack or setting.
     """
+    check_attacks(attack, f"attack {attack.name!r}")
     settings = attack.settings()
     if "early_stop" in attack_settings(attack.name):
         settings["early_stop"] = False

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, PlainSerializer, ValidationError
 
+import nofrost
 from nofrost.config import Study
 from nofrost.config.base import Schema
 from nofrost.errors import UserError
-from nofrost.promotion.code import code_refs
 from nofrost.store import Output, Ref, Store
+from nofrost.store.base import object_name
+from nofrost.store.tree import Entry, address, as_object, entries_of
 
+# The folder in the store keeps the name it had from the start, so that runs of earlier versions can be promoted.
 _FOLDER = "nofrost/locks"
 _SCHEMA = 1
+_PACKAGE_IN_CHECKOUT = "components/nofrost"
+_CACHE = "__pycache__"  # ignored in .dvcignore too, with *.pyc
 
 
 def _run_id(run: str) -> str:
@@ -43,8 +51,8 @@ class Candidate(Schema):
         finished: when the candidate was written.
         nofrost: version of the package in the image.
         image: the image in which the stages ran.
-        study: the study with everything spelled out, as params.yaml holds it.
-        source: what the dataset was prepared from; None when the study needs no files.
+        study: the study with everything spelled out, as params.yaml has it.
+        source: what the dataset was prepared from; None when the study reads no files.
         code: each folder of the installed package by its path in a checkout, such as components/nofrost/train.
         outs: each output by its path in a checkout.
     """
@@ -62,17 +70,17 @@ class Candidate(Schema):
 def write_candidate(
     outputs: Sequence[Output], *, study: Study, run: str, image: str, source: Ref | None, store: Store
 ) -> str:
-    """Leave a candidate for dvc.lock in the store and return its name there. Needs neither git, DVC nor dvc.yaml.
+    """Write a candidate for dvc.lock to the store and return its name there. Needs neither git, DVC nor dvc.yaml.
 
     Args:
-        outputs: everything that the run made, pushed already.
+        outputs: all outputs of the run, already in the store.
         study: the study that was run.
-        run: id of the run. A candidate that it left earlier is replaced.
+        run: id of the run. An earlier candidate of the same run is replaced.
         image: the image in which the stages ran.
-        source: ref of the source of the dataset; None when the study needs no files.
+        source: ref of the source of the dataset; None when the study reads no files.
 
     Raises:
-        UserError: the id is none, an output comes twice with different content, or the store refuses.
+        UserError: the id is not valid, an output comes twice with different content, or the store refuses.
     """
     outs: dict[str, Ref] = {}
     for output in outputs:
@@ -95,22 +103,22 @@ def write_candidate(
 
 
 def list_candidates(store: Store) -> list[str]:
-    """Return the ids of the runs that left a candidate, sorted."""
+    """Return the ids of the runs that have a candidate, sorted."""
     names = (name.removeprefix(f"{_FOLDER}/") for name in store.names(f"{_FOLDER}/"))
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and "/" not in name)
 
 
 def read_candidate(run: str, store: Store) -> Candidate:
-    """Return the candidate that a run left.
+    """Return the candidate of a run.
 
     Raises:
-        UserError: there is none, it is damaged, or another version of nofrost wrote it in a form of its own.
+        UserError: there is none, it is damaged, or another version of nofrost wrote it in another form.
     """
-    known = list_candidates(store)
-    if run not in known:
-        close = difflib.get_close_matches(run, known, n=3, cutoff=0.4)
-        hint = f"closest are {', '.join(close)}" if close else f"{len(known)} others are there"
-        raise UserError(f"{store.url} holds no candidate of run {run!r}: {hint}; `nofrost promote list` names all")
+    runs = list_candidates(store)
+    if run not in runs:
+        close = difflib.get_close_matches(run, runs, n=3, cutoff=0.4)
+        hint = f"closest are {', '.join(close)}" if close else f"there are {len(runs)} others"
+        raise UserError(f"{store.url} has no candidate of run {run!r}: {hint}; `nofrost promote list` lists all")
     where = f"the candidate {_name(run)} in {store.url}"
     values = _values(store.get(_name(run)), where)
     schema = values.pop("schema", None)
@@ -126,7 +134,7 @@ def read_candidate(run: str, store: Store) -> Candidate:
         key = ".".join(map(str, fault["loc"]))
         raise _damaged(where, f"{key}: {fault['msg'].removeprefix('Value error, ')}") from None
     if candidate.run != run:
-        raise _damaged(where, f"it says that it is of run {candidate.run!r}")
+        raise _damaged(where, f"it names run {candidate.run!r}")
     return candidate
 
 
@@ -140,9 +148,95 @@ def _values(content: bytes, where: str) -> dict[str, Any]:
     return values
 
 
-def _damaged(where: str, how: str) -> UserError:
-    return UserError(f"{where} is damaged ({how}): promote another run, or let the pipeline write it again")
+def _damaged(where: str, reason: str) -> UserError:
+    return UserError(f"{where} is damaged ({reason}): promote another run, or run the pipeline again")
 
 
 def _name(run: str) -> str:
     return f"{_FOLDER}/{run}.yaml"
+
+
+def code_refs() -> dict[str, Ref]:
+    """Return the ref of each folder of the installed package, under the path that it has in a checkout.
+
+    DVC gives the same code in a checkout the same refs.
+    """
+    package = Path(nofrost.__file__).parent
+    folders = sorted(path for path in package.iterdir() if path.is_dir() and path.name != _CACHE)
+    return {f"{_PACKAGE_IN_CHECKOUT}/{folder.name}": folder_ref(folder) for folder in folders}
+
+
+def folder_ref(folder: Path) -> Ref:
+    """Return the ref of a folder of code, without the files that .dvcignore hides from DVC."""
+    entries, size = [], 0
+    for path in folder.rglob("*"):
+        if path.is_file() and _CACHE not in path.parts and path.suffix != ".pyc":
+            content = path.read_bytes()
+            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            entries.append(Entry(path.relative_to(folder).as_posix(), md5))
+            size += len(content)
+    return Ref(address(as_object(entries)), size, len(entries))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The content of every path that is known from a run.
+
+    Attributes:
+        outs: the outputs of the run.
+        inputs: what no stage makes: folders of code and the source of the dataset.
+        files: the files of each output that is a folder.
+    """
+
+    outs: Mapping[str, Ref]
+    inputs: Mapping[str, Ref]
+    files: Mapping[str, list[Entry]]
+
+    def ref(self, path: str) -> Ref | None:
+        """Return the ref of an output, of an input, or of a folder that holds outputs; None for any other path."""
+        return self.outs.get(path) or self.inputs.get(path) or self._folder_of_outputs(path)
+
+    def _folder_of_outputs(self, folder: str) -> Ref | None:
+        below = {path: ref for path, ref in self.outs.items() if path.startswith(f"{folder}/")}
+        if not below:
+            return None
+        entries = []
+        for path, ref in below.items():
+            relpath = path.removeprefix(f"{folder}/")
+            if ref.is_dir:
+                entries += [Entry(f"{relpath}/{entry.relpath}", entry.md5) for entry in self.files[path]]
+            else:
+                entries.append(Entry(relpath, ref.md5))
+        sizes = [ref.size for ref in below.values()]
+        size = None if None in sizes else sum(size or 0 for size in sizes)
+        return Ref(address(as_object(entries)), size, len(entries))
+
+
+def contents_of(candidate: Candidate, inputs: Mapping[str, Ref], store: Store) -> Contents:
+    """Return the contents of a run, after checking that the store still has every object of its outputs.
+
+    Args:
+        inputs: what no stage makes, by path.
+
+    Raises:
+        UserError: an object is missing, or a folder's list of files is altered.
+    """
+    _require(candidate.run, {path: [ref.md5] for path, ref in candidate.outs.items()}, store)
+    files = {
+        path: entries_of(store.get(object_name(ref.md5)), ref.md5, store.url)
+        for path, ref in candidate.outs.items()
+        if ref.is_dir
+    }
+    _require(candidate.run, {path: [entry.md5 for entry in entries] for path, entries in files.items()}, store)
+    return Contents(candidate.outs, inputs, files)
+
+
+def _require(run: str, md5s_by_path: Mapping[str, Iterable[str]], store: Store) -> None:
+    sizes = store.sizes({md5 for md5s in md5s_by_path.values() for md5 in md5s})
+    for path, md5s in md5s_by_path.items():
+        missing = [md5 for md5 in md5s if md5 not in sizes]
+        if missing:
+            raise UserError(
+                f"{store.url} no longer has all of {path} of run {run} ({missing[0]} is missing), so `dvc pull` "
+                "could not bring it: give the store of the run with --store, or run the pipeline again"
+            )

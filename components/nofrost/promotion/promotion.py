@@ -1,83 +1,105 @@
-"""Taking a run over into dvc.lock: first the difference, then the writing."""
+"""Promoting a run to dvc.lock: first the difference, then the writing."""
 
 from __future__ import annotations
 
+import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from nofrost.config import parse_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.files import explain_write_errors, write_text
-from nofrost.promotion.candidate import Candidate, read_candidate
-from nofrost.promotion.contents import contents_of
-from nofrost.promotion.difference import Change, changes, differing, leaves
+from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
 from nofrost.store import Ref, Store
+
+K = TypeVar("K")
+Entry = Mapping[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a promotion changes in dvc.lock.
+
+    Attributes:
+        stage: name of the stage, such as train@sat-0.
+        kind: "out", "dep", "param" or "cmd".
+        name: path of the output or dependency, or dotted key of the parameter.
+        before: the ref; of parameters and commands the value as JSON; None when there was none.
+        after: the same of the run; None when the run has none.
+    """
+
+    stage: str
+    kind: str
+    name: str
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What promoting a run changes, and what speaks against it.
+    """What promoting a run changes, and what differs between the run and the checkout.
 
     Attributes:
         candidate: what the run left.
         project: the checkout.
-        changes: what differs in dvc.lock; empty when it holds the run already.
-        study_differs: key, value here and value of the run (as JSON) where params.yaml is not the study of the run.
-        inputs_differ: code and source data that are not here what they were in the run: DVC would run their stages
+        changes: what differs in dvc.lock; empty when it has the run already.
+        differing_params: key, value here and value of the run (as JSON) where params.yaml is not the study of the run.
+        differing_inputs: code and source data whose content here is not that of the run: DVC would run their stages
             again.
+        lock_before, lock_after: text of dvc.lock.
     """
 
     candidate: Candidate
     project: Path
     changes: tuple[Change, ...]
-    study_differs: tuple[tuple[str, str, str], ...]
-    inputs_differ: tuple[str, ...]
-    before: str
-    after: str
+    differing_params: tuple[tuple[str, str, str], ...]
+    differing_inputs: tuple[str, ...]
+    lock_before: str
+    lock_after: str
 
     def write(self, *, params: bool = False, force: bool = False) -> None:
         """Merge the run into dvc.lock. A kill at any moment leaves the old file or the new one.
 
         Args:
-            params: also make the study of the run the one in params.yaml.
+            params: also write the study of the run to params.yaml.
             force: promote although code or source data here are not those of the run.
 
         Raises:
-            UserError: the study, code or source differ and that is not allowed; dvc.lock changed since the difference
-                was found; DVC is at work in the checkout; or the disk refuses.
+            UserError: the study, code or source differ and that is not allowed; dvc.lock changed since the promotion
+                was planned; DVC is running in the checkout; or the disk refuses.
         """
         self.check(params=params, force=force)
         study = self._study_text() if params else None
-        dvc = _dvc()
-        with dvc.locked(self.project):
-            if dvc.read_lock(self.project)[0] != self.before:
+        checkout = _checkout()
+        with checkout.locked(self.project):
+            if checkout.read_lock(self.project)[0] != self.lock_before:
                 raise UserError(f"{self.project / 'dvc.lock'} has changed meanwhile: promote the run again")
-            for name, text in (("params.yaml", study), ("dvc.lock", self.after)):
+            for name, text in (("params.yaml", study), ("dvc.lock", self.lock_after)):
                 if text is not None:
                     with explain_write_errors(self.project / name):
                         write_text(self.project / name, text)
 
     def check(self, *, params: bool, force: bool) -> None:
-        """Raise the error that :meth:`write` would raise because something differs here from the run."""
+        """Raise the error that :meth:`write` would raise because the checkout differs from the run."""
         run = self.candidate.run
-        if self.study_differs and not params:
-            first = "; ".join(f"{key}: {here} here, {there} in the run" for key, here, there in self.study_differs[:3])
-            more = f"; and {len(self.study_differs) - 3} more" if len(self.study_differs) > 3 else ""
+        if self.differing_params and not params:
+            values = [f"{key}: {here} here, {there} in the run" for key, here, there in self.differing_params]
+            more = f"; and {len(values) - 3} more" if len(values) > 3 else ""
             raise UserError(
-                f"the study of run {run} is not the one in {self.project / 'params.yaml'} ({first}{more}): select it "
-                "with `nofrost study select`, or write it there with --params"
+                f"the study of run {run} is not the one in {self.project / 'params.yaml'} ({'; '.join(values[:3])}"
+                f"{more}): select it with `nofrost study select`, or write it there with --params"
             )
-        if self.inputs_differ and not force:
+        if self.differing_inputs and not force:
             raise UserError(
-                f"run {run} used other content than this checkout has in {', '.join(self.inputs_differ)}, so DVC would "
-                f"at once run their stages again: promote it in a checkout of its code (nofrost "
-                f"{self.candidate.nofrost}, image {self.candidate.image}), or all the same with --force"
+                f"run {run} used other content than this checkout has in {', '.join(self.differing_inputs)}, so DVC "
+                f"would run their stages again: promote it in a checkout of its code (nofrost "
+                f"{self.candidate.nofrost}, image {self.candidate.image}), or promote it anyway with --force"
             )
 
     def _study_text(self) -> str:
@@ -94,43 +116,46 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     """Return how dvc.lock of a checkout changes when a run is promoted. Nothing is written.
 
     Raises:
-        UserError: there is no such run, its candidate is damaged, an output is no longer in the store, `project` is no
-            checkout that DVC can use, its dvc.lock cannot be read, or dvc.yaml does not fit the run.
+        UserError: there is no such run, its candidate is damaged, an output is no longer in the store, `project` is not
+            a checkout that DVC can use, its dvc.lock cannot be read, or dvc.yaml does not fit the run.
     """
     if not (project / "dvc.yaml").is_file() or not (project / ".dvc").is_dir():
         missing = "dvc.yaml" if (project / ".dvc").is_dir() else ".dvc folder"
         raise UserError(f"{project.absolute()} has no {missing}: promote in the top folder of a checkout")
-    dvc = _dvc()
+    checkout = _checkout()
     candidate = read_candidate(run, store)
-    before, stages = dvc.read_lock(project)
+    lock_before, entries_before = checkout.read_lock(project)
     source = _source_path(candidate)
-    here: dict[str, Ref] = dvc.refs_here(project, [*candidate.code, *source])
+    draft = checkout.draft_entries(project, candidate.study, candidate.outs, [*candidate.code, *source], run)
+    here: dict[str, Ref] = {
+        **{path: ref for path in source if (ref := checkout.described_ref(project, path))},
+        **draft.refs_here(),
+    }
     inputs = {**{path: here[path] for path in source if path in here}, **candidate.code}
     if candidate.source is not None:
         inputs |= dict.fromkeys(source, candidate.source)
-    contents = contents_of(candidate, inputs, store)
-    entries: dict[str, dict[str, Any]] = dvc.lock_entries(project, candidate.study, contents, run)
-    found = tuple(changes(stages, entries))
+    entries: dict[str, Entry] = draft.fill(contents_of(candidate, inputs, store), run)
+    changes = tuple(_changes(entries_before, entries))
     return Promotion(
         candidate=candidate,
         project=project,
-        changes=found,
-        study_differs=_study_differs(dvc, project, candidate.study, entries),
-        inputs_differ=_inputs_differ(entries, inputs, here, source),
-        before=before,
-        after=dvc.merged(before, entries) if found else before,
+        changes=changes,
+        differing_params=_differing_params(checkout, project, candidate.study, entries),
+        differing_inputs=_differing_inputs(entries, inputs, here, source),
+        lock_before=lock_before,
+        lock_after=checkout.merge(lock_before, entries) if changes else lock_before,
     )
 
 
-def _dvc() -> ModuleType:
+def _checkout() -> ModuleType:
     """Return the module that loads DVC, which a pod does not have."""
     try:
-        from nofrost.promotion import project
+        from nofrost.promotion import checkout
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("dvc", "dvc_data"):
+        if (error.name or "").partition(".")[0] not in ("dvc", "ruamel"):
             raise
         raise UserError("DVC is not installed here: install it with `pip install 'nofrost[dvc]'`") from None
-    return project
+    return checkout
 
 
 def _source_path(candidate: Candidate) -> list[str]:
@@ -139,26 +164,76 @@ def _source_path(candidate: Candidate) -> list[str]:
     return [posixpath.normpath(path)] if isinstance(path, str) else []
 
 
-def _inputs_differ(
-    entries: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Ref], here: Mapping[str, Ref], source: list[str]
+def _differing_inputs(
+    entries: Mapping[str, Entry], inputs: Mapping[str, Ref], here: Mapping[str, Ref], source: list[str]
 ) -> tuple[str, ...]:
-    """Return the inputs of the promoted stages that are not here what they were in the run.
+    """Return the inputs of the promoted stages whose content here is not that of the run.
 
-    Source data that is not here at all is no difference: it has yet to be fetched.
+    Source data that is not here at all does not count: it has yet to be fetched.
     """
     used = {item["path"] for entry in entries.values() for item in entry.get("deps", ())} & set(inputs)
     absent = {path for path in source if path not in here}
     return tuple(sorted(path for path in used - absent if path not in here or here[path].md5 != inputs[path].md5))
 
 
-def _study_differs(
-    dvc: ModuleType, project: Path, study: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
+def _differing_params(
+    checkout: ModuleType, project: Path, study: Mapping[str, Any], entries: Mapping[str, Entry]
 ) -> tuple[tuple[str, str, str], ...]:
     """Return where params.yaml differs from the study of the run in what the promoted stages depend on."""
     used: dict[str, Any] = {}
     for entry in entries.values():
         used |= entry.get("params", {}).get("params.yaml", {})
-    found = list(differing(leaves(dvc.params_here(project, sorted(used))), leaves(used)))
-    if not found and not set(entries) <= dvc.stage_names(project, dvc.params_here(project)):
-        found = list(differing(leaves(dvc.params_here(project)), leaves(study)))
-    return tuple((key, here or "nothing", there or "nothing") for key, here, there in sorted(found))
+    differences = list(_differences(_flatten(checkout.params_here(project, sorted(used))), _flatten(used)))
+    if not differences:
+        # Equal parameters are not enough: dvc.yaml may lack a stage for the study here, such as that of another recipe.
+        params = checkout.params_here(project)
+        if not set(entries) <= checkout.stage_names(project, params):
+            differences = list(_differences(_flatten(params), _flatten(study)))
+    return tuple((key, here or "nothing", there or "nothing") for key, here, there in sorted(differences))
+
+
+def _changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[Change]:
+    """Yield what differs in each stage of `after` from the same stage of `before`."""
+    for stage, entry in after.items():
+        for (kind, name), old, new in _differences(_facts(before.get(stage, {})), _facts(entry)):
+            yield Change(stage, kind, name, old, new)
+
+
+def _differences(before: Mapping[K, Any], after: Mapping[K, Any]) -> Iterator[tuple[K, str | None, str | None]]:
+    """Yield key, value before and value after, as text, where two mappings differ; None where the key is missing."""
+    for key in [*after, *(key for key in before if key not in after)]:
+        if key not in before or key not in after or before[key] != after[key]:
+            yield key, _text(before[key]) if key in before else None, _text(after[key]) if key in after else None
+
+
+def _flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Return each value below nested mappings under its dotted key."""
+    if not isinstance(value, Mapping) or not value:
+        return {key: value}
+    flat: dict[str, Any] = {}
+    for name, inside in value.items():
+        flat |= _flatten(inside, f"{key}.{name}" if key else str(name))
+    return flat
+
+
+def _facts(entry: Entry) -> dict[tuple[str, str], Any]:
+    """Return what the entry of a stage says, by kind and name as in :class:`Change`."""
+    facts: dict[tuple[str, str], Any] = {}
+    for kind in ("out", "dep"):
+        facts |= {(kind, str(item.get("path"))): _content(item) for item in entry.get(f"{kind}s", ())}
+    for file, values in entry.get("params", {}).items():
+        prefix = "" if file == "params.yaml" else f"{file}:"
+        facts |= {("param", prefix + key): value for key, value in _flatten(values).items()}
+    if "cmd" in entry:
+        facts["cmd", ""] = entry["cmd"]
+    return facts
+
+
+def _content(item: Mapping[str, Any]) -> Any:
+    if "md5" in item:
+        return Ref(item["md5"], item.get("size"), item.get("nfiles"))
+    return {key: value for key, value in item.items() if key != "path"}
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, Ref) else json.dumps(value, ensure_ascii=False, default=str)

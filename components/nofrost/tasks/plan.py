@@ -9,6 +9,7 @@ from nofrost.config import Study, load_study, parse_study
 from nofrost.errors import UserError
 from nofrost.tasks.ending import exit_on_error
 from nofrost.tasks.weights import is_ref
+from nofrost.train import check_methods
 
 
 class Plan(NamedTuple):
@@ -40,6 +41,7 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
             "`nofrost task train --gpus N`"
         )
     parts = study_of(study)
+    check_methods(parts, parts.name)
     if parts.augmentation.deepaugment.weights is not None and "deepaugment" in parts.augmentation.methods:
         raise UserError(
             "augmentation.deepaugment.weights names a file of one machine, which a container does not have: leave it "

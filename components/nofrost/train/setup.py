@@ -20,7 +20,7 @@ from nofrost.models.weights import weights_file
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
-from nofrost.train.objectives import create_objective
+from nofrost.train.objectives import check_methods, create_objective
 from nofrost.train.phase import Optimisation, Phase
 
 
@@ -42,8 +42,9 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     """Return the phases of the recipe called `name`, with this process's part of their images.
 
     Raises:
-        UserError: an objective is unknown, or does not fit the images that there are.
+        UserError: a setting is wrong, an objective is unknown, or does not fit the images that there are.
     """
+    check_methods(recipe, f"recipe {name!r}")
     sets = _augmentation_sets(recipe)
     if sets and augmentation is None:
         raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")

@@ -8,7 +8,13 @@ from nofrost.train.objectives.free import FreeAdversarialTraining
 from nofrost.train.objectives.mbnat import MixtureAdversarialTraining
 from nofrost.train.objectives.multi_view import MultiView
 from nofrost.train.objectives.pgdat import AdversarialTraining
-from nofrost.train.objectives.registry import create_objective, objective_names, objective_settings, register
+from nofrost.train.objectives.registry import (
+    check_methods,
+    create_objective,
+    objective_names,
+    objective_settings,
+    register,
+)
 from nofrost.train.objectives.sat import StandardAdversarialTraining
 from nofrost.train.objectives.st import StandardTraining
 from nofrost.train.objectives.trades import Trades
@@ -30,6 +36,7 @@ __all__ = [
     "StandardAdversarialTraining",
     "StandardTraining",
     "Trades",
+    "check_methods",
     "count_correct",
     "create_objective",
     "objective_names",

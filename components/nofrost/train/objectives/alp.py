@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,13 +9,14 @@ from nofrost.attacks import settings
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.models import branch
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.sat import StandardAdversarialTraining
 
 
 @register("alp")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class AdversarialLogitPairing(StandardAdversarialTraining):
     """The loss of standard adversarial training + w · the mean squared difference of z(clean) and z(adversarial).
 

@@ -17,6 +17,7 @@ from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball, per_image
 from nofrost.attacks.pgd import Pgd
 from nofrost.attacks.search import DONE_SHARE
+from nofrost.registry import configurable
 
 # The deviation of TRADES' start from the clean image, in pixels (Zhang et al. 2019, their code)
 _START = 0.001
@@ -28,7 +29,7 @@ def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Ascent(Pgd):
     """PGD that gives back its last points, but lets an image go once it was misclassified often enough.
 
@@ -81,7 +82,7 @@ class Ascent(Pgd):
         climb.points = torch.where(per_image(climb.patience < 0), climb.points, climb.ball.project(moved))
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class DivergenceAscent(Ascent):
     """Ascent of KL(p(x) || p(x*)) from x + 0.001 · N(0, 1): the attack of TRADES (Zhang et al. 2019, Algorithm 1).
 

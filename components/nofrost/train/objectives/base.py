@@ -15,6 +15,7 @@ from nofrost.attacks import Attack, create_attack, settings
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.models import has_mixture
+from nofrost.registry import configurable
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Losses:
     correct: dict[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Objective(ABC):
     """A training loss. Its fields are its settings; it keeps no state.
 
@@ -125,10 +126,10 @@ class Objective(ABC):
                 f"objective {self.name!r} makes its own attack with settings of pgd: set attack.name to pgd"
             )
         for setting, value in (self.fixes or {}).items():
-            if getattr(attack, setting) not in (None, value):
+            if attack.setting(setting) not in (None, value):
                 raise UserError(
                     f"objective {self.name!r} makes its own attack, which knows no attack.{setting} "
-                    f"{getattr(attack, setting)}: set it to {value}"
+                    f"{attack.setting(setting)}: set it to {value}"
                 )
 
     @abstractmethod

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from nofrost.attacks import settings
 from nofrost.errors import UserError
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Objective
 
 
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class EarlyStopping(Objective):
     """An objective whose attack lets images go: friendly adversarial training.
 

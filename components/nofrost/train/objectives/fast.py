@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS
+from nofrost.config import PixelFraction
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 
 
 @register("fast")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class FastAdversarialTraining(Objective):
     """The loss on images one gradient step away from a random point of the ball (wang2022 Table 7).
 
@@ -39,8 +40,8 @@ class FastAdversarialTraining(Objective):
 
 def _one_step(model: nn.Module, batch: Batch, adversary: Adversary) -> Tensor:
     ball = BALLS[adversary.norm](batch.images, adversary.eps)
-    given = adversary.spec.step_size
-    length = 1.25 * adversary.eps if given is None else float(given)
+    step_size = adversary.spec.setting("step_size")
+    length = 1.25 * adversary.eps if step_size is None else float(PixelFraction(step_size))
     start = ball.random_inside(Noise.of(adversary.seed, batch.indices).stream(0)).requires_grad_()
     # cross-entropy itself: where images see each other in a batch norm, a monotone function of it has other gradients
     loss = F.cross_entropy(model(start), batch.labels, reduction="sum")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
+from nofrost.registry import configurable
 from nofrost.train.objectives.ascent import Ascent
 from nofrost.train.objectives.base import Adversary, Batch, Losses, count_correct
 from nofrost.train.objectives.early_stopping import EarlyStopping
@@ -15,7 +15,7 @@ from nofrost.train.objectives.registry import register
 
 
 @register("fat")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class FriendlyAdversarialTraining(EarlyStopping):
     """The loss on early-stopped adversarial images alone (Zhang et al. 2020, Algorithm 2; wang2022 §2.1).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from nofrost.attacks import settings
 from nofrost.attacks.norms import BALLS
+from nofrost.config import PixelFraction
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 
@@ -18,7 +20,7 @@ _NOISE = "free.noise"
 
 
 @register("free")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class FreeAdversarialTraining(Objective):
     """The loss on perturbed images, `replays` updates on each batch, the model in the mode in which it trains.
 
@@ -68,8 +70,8 @@ def _climbed(noise: Tensor, adversary: Adversary) -> Tensor:
     """Return `noise` [N, C, H, W] one step along its gradient and inside the budget; the box cuts the images alone."""
     if noise.grad is None:
         raise RuntimeError("objective 'free' needs the backward pass of each update before the next")
-    given = adversary.spec.step_size
-    length = adversary.eps if given is None else float(given)
+    step_size = adversary.spec.setting("step_size")
+    length = adversary.eps if step_size is None else float(PixelFraction(step_size))
     moved = noise.detach() + length * BALLS[adversary.norm].direction(noise.grad)
     if adversary.norm == "linf":
         return moved.clamp(-adversary.eps, adversary.eps)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import nn
 
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.models import branch, has_mixture
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.sat import StandardAdversarialTraining
 
 
 @register("mbnat")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class MixtureAdversarialTraining(StandardAdversarialTraining):
     """The loss of wang2022 Eq. 1 with each kind of image in its own branch; the attack is made against the adversarial one.
 

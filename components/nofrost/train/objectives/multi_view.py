@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import settings
 from nofrost.config.study import AugmentationSpec
 from nofrost.errors import UserError
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
@@ -18,7 +17,7 @@ _VIEWS = ("clean", "augmented", "adversarial", *AugmentationSpec().methods)
 
 
 @register("multi-view")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class MultiView(Objective):
     """The mean of the losses on the views.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import nn
 
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 
 
 @register("pgdat")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class AdversarialTraining(Objective):
     """The loss on what the recipe's attack makes of the images; the clean ones are only its start."""
 

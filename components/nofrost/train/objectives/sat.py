@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from nofrost.attacks import settings
 from nofrost.attacks.noise import Noise
 from nofrost.errors import UserError
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 from nofrost.train.objectives.views import BATCHINGS, logits_of
@@ -18,7 +17,7 @@ _KEPT = 1 << 32
 
 
 @register("sat")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class StandardAdversarialTraining(Objective):
     """The weighted loss on clean and adversarial images.
 

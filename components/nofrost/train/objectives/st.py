@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import nn
 
+from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
 
 
 @register("st")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class StandardTraining(Objective):
     """The loss on the clean images; no attack is made."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, settings
+from nofrost.registry import configurable
 from nofrost.train.objectives.ascent import DivergenceAscent, divergence
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
 from nofrost.train.objectives.registry import register
@@ -16,7 +16,7 @@ from nofrost.train.objectives.views import BATCHINGS, logits_of
 
 
 @register("trades")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class Trades(Objective):
     """L(clean) + β KL(p(clean) || p(adversarial)), the mean over images (Zhang et al. 2019, Eq. 5; wang2022 §4.1).
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nofrost.attacks import Attack
+from nofrost.registry import configurable
 from nofrost.train.objectives.ascent import DivergenceAscent
 from nofrost.train.objectives.base import Adversary
 from nofrost.train.objectives.early_stopping import EarlyStopping
@@ -13,7 +12,7 @@ from nofrost.train.objectives.trades import Trades
 
 
 @register("trades-fat")
-@dataclass(frozen=True, kw_only=True)
+@configurable
 class FriendlyTrades(Trades, EarlyStopping):
     """TRADES whose attack climbs the divergence, but lets an image go once it is misclassified often enough."""
 

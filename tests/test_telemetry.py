@@ -1,4 +1,4 @@
-"""Progress: a plain line now and then for a log, a bar for a terminal, nothing on standard output."""
+"""Progress: plain lines in a log, a bar on a terminal, nothing on standard output."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import sys
 
 import pytest
 
+from nofrost import telemetry
 from nofrost.telemetry import progress
-
-module = sys.modules["nofrost.telemetry.progress"]
 
 
 class Clock:
-    """A clock that is wound by hand."""
+    """A clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,13 +26,11 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(telemetry, "time", clock)
     return clock
 
 
-def test_short_work_prints_one_line_at_its_end_however_many_steps_it_has(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_short_work_prints_one_line_at_its_end(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("train sat", total=1000) as bar:
         for _ in range(1000):
             bar.advance()
@@ -45,7 +42,7 @@ def test_short_work_prints_one_line_at_its_end_however_many_steps_it_has(
 
 
 @pytest.mark.parametrize(("took", "lines"), [(0.9, []), (1.1, ["work: done in 1.1 s"])])
-def test_work_that_is_done_at_once_need_not_be_told(
+def test_a_line_for_short_work_can_be_left_out(
     clock: Clock, capsys: pytest.CaptureFixture[str], took: float, lines: list[str]
 ) -> None:
     with progress("work", total=3, least_s=1.0):
@@ -67,7 +64,7 @@ def test_long_work_prints_a_line_every_15_seconds_with_the_time_left(
     assert len(lines) == 7
 
 
-def test_what_an_earlier_run_did_counts_as_done_but_not_as_speed(
+def test_work_of_an_earlier_run_counts_as_done_but_not_as_speed(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with progress("train", total=100, done=80) as bar:
@@ -77,7 +74,7 @@ def test_what_an_earlier_run_did_counts_as_done_but_not_as_speed(
 
 
 @pytest.mark.parametrize(("units", "line"), [(0, "work: 0/10"), (12, "work: 12/10, 0 s left")])
-def test_no_time_is_made_up_when_nothing_or_too_much_was_done(
+def test_no_time_is_invented_when_nothing_or_too_much_was_done(
     clock: Clock, capsys: pytest.CaptureFixture[str], units: int, line: str
 ) -> None:
     with progress("work", total=10) as bar:
@@ -86,7 +83,7 @@ def test_no_time_is_made_up_when_nothing_or_too_much_was_done(
     assert capsys.readouterr().err.splitlines()[0] == line
 
 
-def test_a_note_stays_until_the_next_one(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_is_kept_until_the_next_one(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress("work", total=3) as bar:
         bar.advance(note="first")
         clock.now += 15
@@ -94,7 +91,7 @@ def test_a_note_stays_until_the_next_one(clock: Clock, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.splitlines() == ["work: 2/3, 8 s left (first)", "work: done in 15.0 s (first)"]
 
 
-def test_work_that_fails_is_not_called_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_work_that_fails_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError), progress("work", total=3) as bar:  # noqa: PT012
         bar.advance()
         raise RuntimeError
@@ -115,9 +112,11 @@ with progress("train[sat, 0]", total=20, done=4) as bar:
 def under_a_terminal(script: str, **streams: int) -> tuple[int, str, str]:
     """Run `script` with standard error on a terminal and return its exit code, standard output and what was shown."""
     import pty
+    import termios
 
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
+    termios.tcsetwinsize(theirs, (24, 100))
+    environment = {**os.environ, "TERM": "xterm"}
     process = subprocess.Popen(
         [sys.executable, "-c", script], stderr=theirs, stdout=streams.get("stdout", subprocess.PIPE), env=environment
     )
@@ -140,19 +139,19 @@ def under_a_terminal(script: str, **streams: int) -> tuple[int, str, str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
-def test_on_a_terminal_a_bar_runs_to_its_end_and_the_result_stays_on_standard_output() -> None:
+def test_on_a_terminal_a_bar_reaches_its_end_and_results_go_to_standard_output() -> None:
     code, printed, shown = under_a_terminal(BAR)
     assert code == 0
     assert printed == '{"result": 1}\n'
     assert "20/20" in shown
     assert "4/20" in shown or "5/20" in shown
-    assert "train[sat, 0]" in shown, "brackets in a title are no markup"
+    assert "train[sat, 0]" in shown, "brackets in a title are printed as they are"
     assert "loss [0.15] [/x]" in shown
     assert "Traceback" not in shown
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
-def test_on_a_terminal_an_error_comes_through_and_the_cursor_comes_back() -> None:
+def test_on_a_terminal_an_error_passes_through() -> None:
     script = BAR.replace("print(", "raise SystemExit(3) or print(")
     code, printed, shown = under_a_terminal(script)
     assert (code, printed) == (3, "")
