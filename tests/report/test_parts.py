@@ -17,8 +17,8 @@ from nofrost.report.compare import Estimate
 from nofrost.report.document import Column, Section, Table, numbered
 from nofrost.report.figures import Line
 from nofrost.report.figures.style import series
-from nofrost.report.images import LARGEST_SIDE, data_uri, magnification, magnified
-from nofrost.report.markdown import escape
+from nofrost.report.render import escape
+from nofrost.report.sections.examples import LARGEST_SIDE, data_uri, magnification, magnified
 from nofrost.results import Epoch
 
 

@@ -8,8 +8,8 @@ from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Picture, Pictures, Section, Table
 from nofrost.report.figures import Line
-from nofrost.report.images import data_uri
 from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.report.sections.examples import data_uri
 from nofrost.report.sections.results import ood_mean
 
 

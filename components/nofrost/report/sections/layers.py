@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.report import cells, figures, text
+from nofrost.report.collect import BatchNorm, read_properties
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.properties import BatchNorm, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import WeightNorms
 

@@ -6,7 +6,7 @@ from nofrost.report import cells, text
 from nofrost.report.compare import Estimate, best_recipe
 from nofrost.report.document import Facts, Findings, Paragraph, Section
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
-from nofrost.report.sections.overfitting import has_overfitted
+from nofrost.report.sections.training import has_overfitted
 from nofrost.statistics import wilson_interval
 
 SHOWN_CLASSES = 12

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nofrost.report import cells, figures, text
+from nofrost.report.collect import RunProperties, read_properties
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.properties import RunProperties, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import PropertySummary
 from nofrost.statistics import mean_and_deviation

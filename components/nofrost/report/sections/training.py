@@ -1,13 +1,16 @@
-"""How the trainings went, what a step of theirs did, and what they cost."""
+"""How the trainings went: curves, overfitting, what a step did, and what they cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from nofrost.config import Recipe
 from nofrost.report import cells, figures, text
-from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section, Table
-from nofrost.report.runs import Collected, Run
-from nofrost.report.sections.overfitting import overfitting
-from nofrost.report.sections.steps import steps
-from nofrost.results import Proportion
+from nofrost.report.document import AlarmCard, Alarms, Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
+from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.report.sections.alarms import of_all_seeds
+from nofrost.results import Alarm, CatastrophicOverfitting, Proportion, RobustOverfitting, StepRecord
 
 
 def training(collected: Collected) -> Section:
@@ -97,3 +100,141 @@ def cost(collected: Collected) -> Section:
 
 def _selected(share: Proportion | None, decimals: int) -> Cell:
     return Cell("none") if share is None else cells.share_cell(share, decimals)
+
+
+def overfitting(collected: Collected) -> list[Block]:
+    """Return the findings of every recipe that was trained against an adversary; nothing when there is none."""
+    cards = [
+        AlarmCard(recipe.name, recipe.position, found)
+        for recipe in collected.recipes
+        if (found := of_all_seeds(recipe, lambda run: list(_found(run))))
+    ]
+    if not cards:
+        return []
+    introduction = Paragraph(
+        "Adversarial training overfits in two ways. Catastrophic: within an epoch or two a model learns to defeat its "
+        "own adversary and loses its robustness against others (Wong et al. 2020). Robust: attacked accuracy on new "
+        "images passes its best and then falls, while it rises on the training images (Rice et al. 2020); it is found "
+        "here where the 95 % intervals of the best and the last do not meet, which leaves small losses unseen."
+    )
+    return [introduction, Alarms(cards)]
+
+
+def has_overfitted(recipe: RecipeRuns) -> bool:
+    """Return whether a training of the recipe did so in one way or the other."""
+    found = [run.train.overfitting for run in recipe.runs if run.train.overfitting is not None]
+    return any(each.catastrophic is not None or each.robust is not None for each in found)
+
+
+def _found(run: Run) -> Iterator[Alarm]:
+    found = run.train.overfitting
+    if found is not None and run.train.selection.attacked is not None:
+        yield _catastrophic(found.catastrophic, run.train.best_epoch)
+        yield _robust(found.robust, run.train.best_epoch)
+    if stopped := run.train.stopped_early:
+        reason = f"{stopped.reason}: the training ended after epoch {stopped.epoch} of {stopped.epochs}"
+        yield Alarm(name="trained-to-the-end", status="warn", reason=reason)
+
+
+def _catastrophic(found: CatastrophicOverfitting | None, kept: int) -> Alarm:
+    name = "no-catastrophic-overfitting"
+    if found is None:
+        reason = "attacked accuracy never collapsed while accuracy on the training adversary kept or rose"
+        return Alarm(name=name, status="pass", reason=reason)
+    reason = (
+        f"in epoch {found.epoch} attacked accuracy on the selection split fell from {text.with_sign(found.before)} to "
+        f"{text.with_sign(found.after)}, while accuracy on the training adversary went from "
+        f"{text.with_sign(found.train_before)} to {text.with_sign(found.train_after)}; the checkpoint that was kept is "
+    )
+    if kept < found.epoch:
+        return Alarm(name=name, status="warn", reason=f"{reason}from epoch {kept}, before the fall")
+    return Alarm(name=name, status="fail", reason=f"{reason}from epoch {kept}, after the fall")
+
+
+def _robust(found: RobustOverfitting | None, kept: int) -> Alarm:
+    name = "no-robust-overfitting"
+    if found is None:
+        reason = "attacked accuracy did not end clearly below its best, or accuracy on the training images fell as much"
+        return Alarm(name=name, status="pass", reason=reason)
+    best, last = (
+        f"{text.with_sign(share.accuracy)} ({text.span(share.low, share.high)})" for share in (found.best, found.last)
+    )
+    reason = (
+        f"attacked accuracy on {text.count(found.best.total)} images of the selection split fell from {best} in epoch "
+        f"{found.epoch} to {last} at the end, while accuracy on the training adversary went from "
+        f"{text.with_sign(found.train_best)} to {text.with_sign(found.train_last)}; the checkpoint that was kept is "
+        f"from epoch {kept}"
+    )
+    return Alarm(name=name, status="warn", reason=reason)
+
+
+def steps(collected: Collected) -> list[Block]:
+    """Return a row for each recipe and phase; nothing when no training recorded its steps."""
+    rows = [row for recipe in collected.recipes for row in _rows(recipe)]
+    if not rows:
+        return []
+    columns = [
+        Column("recipe", text=True),
+        Column("images", text=True),
+        Column("adversary", text=True),
+        Column("training", "forward, in mode"),
+        Column("evaluation", "forward, in mode"),
+        Column("backward"),
+        Column("batch-norm updates", text=True),
+        Column("weight updates"),
+        Column("parameters that move"),
+    ]
+    caption = (
+        "What the first step of each training did, and of each of its phases, counted while it ran: images behind the "
+        "losses by kind, passes of the model forward and backward with those of the attack, how often the running "
+        "statistics of batch norms moved (by branch where there are two), and how often the weights did."
+    )
+    return [Table(caption, columns, rows, title="What a step did")]
+
+
+def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
+    run, phases = recipe.runs[0], recipe.recipe.in_phases()
+    return [
+        [
+            _head(recipe, name if len(run.record.steps) > 1 else "", phases.get(name, recipe.recipe)),
+            _counted(step.images, _shared(step)),
+            Cell(_attack(step.attack)),
+            _number(step.forward_train),
+            _number(step.forward_eval),
+            _number(step.backward),
+            _counted(step.batch_norm_updates),
+            _number(step.updates),
+            _number(step.trained_parameters),
+        ]
+        for name, step in run.record.steps.items()
+    ]
+
+
+def _head(recipe: RecipeRuns, phase: str, settings: Recipe) -> Cell:
+    """Return the header of a row: below the recipe its phase, and what differs from float32 and plain weights."""
+    precision = "" if settings.precision == "float32" else settings.precision
+    averaging = settings.optimiser.averaging
+    averaged = f"weights averaged, decay {averaging.decay:g}" if averaging else ""
+    small = "\n".join(filter(None, (phase, precision, averaged)))
+    return Cell(recipe.name, small=small, recipe=recipe.position)
+
+
+def _number(value: int | None) -> Cell:
+    return Cell("" if value is None else text.count(value))
+
+
+def _counted(numbers: dict[str, int], shared: str = "") -> Cell:
+    """Return numbers with their kinds below; batch norms without a mixture are of one kind, which needs no name."""
+    kinds = " + ".join(kind for kind in numbers if kind != "bn")
+    return Cell(" + ".join(map(text.count, numbers.values())) or "none", "\n".join(filter(None, (kinds, shared))))
+
+
+def _shared(step: StepRecord) -> str:
+    return f"{step.images_per_rank} in each of {step.world_size} processes" if step.world_size > 1 else ""
+
+
+def _attack(attack: dict[str, Any] | None) -> str:
+    if not attack:
+        return "none"
+    steps = attack.get("steps")
+    return f"{attack.get('name')}, {text.plural(steps, 'step')}" if isinstance(steps, int) else str(attack.get("name"))
