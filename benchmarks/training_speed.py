@@ -33,8 +33,7 @@ from torch.nn import functional as F
 
 from nofrost.config import AttackSpec
 from nofrost.files import read_json, write_json, write_text
-from nofrost.models import Classifier, create_model, device_name
-from nofrost.models.precision import precision
+from nofrost.models import Classifier, create_model, device_name, precision
 from nofrost.train.objectives import Adversary, Batch, create_objective
 
 RESULTS = Path(__file__).parent / "results"

@@ -171,6 +171,26 @@ def test_the_top_of_the_package_hands_out_its_parts() -> None:
     for name in ("attacks", "evaluate", "models"):
         assert getattr(nofrost, name) is sys.modules[f"nofrost.{name}"]
     assert nofrost.load_model is nofrost.models.load_model
+    for name in nofrost.__all__:
+        assert getattr(nofrost, name) is not None
+        assert name in dir(nofrost)
+
+
+def test_the_top_of_the_package_lists_what_there_is() -> None:
+    import nofrost
+    from nofrost.errors import UserError
+
+    assert {"pgd", "apgd-ce", "square"} <= set(nofrost.list_attacks())
+    assert {"st", "sat", "trades"} <= set(nofrost.list_objectives())
+    assert {"adversarial-standard", "adversarial-wang2022", "ood-quick"} <= set(nofrost.list_suites())
+    assert {"nofrost", "xie2020-mbn"} <= set(nofrost.list_recipes())
+    assert set(nofrost.list_recipes("xie2020")) == {name for name in nofrost.list_recipes() if "xie2020" in name}
+    assert set(nofrost.list_models("nf_resnet2*")) == {"nf_resnet26"}
+    assert "resnet8" in nofrost.list_models()
+    for names in (nofrost.list_attacks(), nofrost.list_objectives(), nofrost.list_recipes(), nofrost.list_suites()):
+        assert names == sorted(names)
+    with pytest.raises(UserError, match="xie2020"):
+        nofrost.list_recipes("xie")
 
 
 def test_the_top_of_the_package_has_no_attribute_that_it_does_not_name() -> None:

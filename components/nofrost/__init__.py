@@ -1,6 +1,6 @@
-"""NoFrost: train image classifiers that withstand adversarial and natural shifts, and report what survived attack.
+"""NoFrost: train image classifiers that withstand adversarial and natural shifts, attack them, report what survived.
 
-The sub-modules named in ``__all__`` are imported on first use, so that ``import nofrost`` stays quick.
+Everything named in ``__all__`` is imported on first use, so that ``import nofrost`` is instant.
 """
 
 from __future__ import annotations
@@ -10,15 +10,74 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nofrost import attacks, evaluate, models
-    from nofrost.models import load_model
+    from nofrost.attacks import create_attack
+    from nofrost.evaluate import evaluate_robustness
+    from nofrost.models import create_model, list_models, load_model
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "attacks", "evaluate", "load_model", "models"]
+__all__ = [
+    "__version__",
+    "attacks",
+    "create_attack",
+    "create_model",
+    "evaluate",
+    "evaluate_robustness",
+    "list_attacks",
+    "list_models",
+    "list_objectives",
+    "list_recipes",
+    "list_suites",
+    "load_model",
+    "models",
+]
+_FUNCTIONS = {
+    "create_attack": "nofrost.attacks",
+    "create_model": "nofrost.models",
+    "evaluate_robustness": "nofrost.evaluate",
+    "list_models": "nofrost.models",
+    "load_model": "nofrost.models",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in ("attacks", "evaluate", "models"):
         return import_module(f"nofrost.{name}")
-    if name == "load_model":
-        return import_module("nofrost.models").load_model
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'nofrost' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def list_attacks() -> list[str]:
+    """Return the names that :func:`create_attack` and suites take, sorted."""
+    from nofrost.attacks import attack_names
+
+    return attack_names()
+
+
+def list_objectives() -> list[str]:
+    """Return the names of the training objectives that recipes take, sorted."""
+    from nofrost.train.objectives import objective_names
+
+    return objective_names()
+
+
+def list_recipes(paper: str | None = None) -> list[str]:
+    """Return the names of the shipped recipes, sorted; with a paper's key, such as ``wang2022``, those of that paper.
+
+    Raises:
+        UserError: there is no such paper.
+    """
+    from nofrost.config import recipes_of
+
+    return recipes_of(paper)
+
+
+def list_suites() -> list[str]:
+    """Return the names of the shipped evaluation suites, sorted."""
+    from nofrost.config import shipped_names
+
+    return shipped_names("suite")

@@ -125,7 +125,7 @@ def test_a_checkpoint_is_shown_with_its_signature_and_layers(tmp_path: Path) -> 
         (["no-such-net"], "unknown arch 'no-such-net'"),
         (["runs/nowhere"], "runs/nowhere is missing"),
         (["resnet50", "--normaliser", "fixup"], "no Fixup form"),
-        (["resnet8", "--normaliser", "batch"], "unknown normaliser 'batch'"),
+        (["resnet8", "--normaliser", "batch"], "normaliser: input should be 'bn', 'mbn'"),
         (
             ["best.safetensors", "--classes", "3"],
             "is a checkpoint, which has settings of its own: leave out num_classes",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
+from nofrost.config.model import Normaliser
 from nofrost.errors import UserError
-from nofrost.models import MixtureBatchNorm, create_model, model_names
+from nofrost.models import MixtureBatchNorm, create_model, list_models
 from nofrost.models.architectures import own_names
-from nofrost.models.create import NORMALISERS
 
 
-@pytest.mark.parametrize("normaliser", NORMALISERS)
+@pytest.mark.parametrize("normaliser", get_args(Normaliser))
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 16, 2), (3, 32, 10), (3, 64, 100)])
 def test_a_small_network_maps_images_of_any_size_to_logits(
     normaliser: str, channels: int, size: int, classes: int
@@ -59,9 +61,36 @@ def test_the_input_normaliser_is_inside_the_model() -> None:
 
 
 def test_every_own_architecture_is_listed_before_those_of_timm() -> None:
-    names = model_names()
+    names = list_models()
     assert {"resnet8", "cifar-resnet18", "wrn-28-10", "linear"} <= set(names[: len(own_names())])
     assert len(names) == len(set(names)) > 1000
+
+
+def test_models_are_listed_by_pattern_and_normaliser() -> None:
+    assert list_models("cifar-resnet[13]*")[:2] == ["cifar-resnet18", "cifar-resnet34"]
+    assert "nf_resnet26" in list_models("nf_*", normaliser="nf")
+    assert list_models("nf_*", normaliser="bn") == []
+    assert {"resnet110", "wrn-28-10"} <= set(list_models(normaliser="fixup"))
+    assert list_models("no such name") == []
+    with pytest.raises(UserError, match="unknown normaliser 'fixed': did you mean 'fixup'"):
+        list_models(normaliser="fixed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dropuot": 0.1}, ["unknown key 'dropuot'", "did you mean 'dropout'", "mixture_share"]),
+        ({"dropout": 1.5}, ["dropout", "less than 1", "1.5"]),
+        ({"groups": "many"}, ["groups", "integer", "'many'"]),
+        ({"normaliser_eps": 0}, ["normaliser_eps", "greater than 0"]),
+        ({"mixture_inference": "logit"}, ["mixture_inference", "'random'", "did you mean 'logits'"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_sentence(settings: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(UserError, match="arch 'resnet8': ") as error:
+        create_model("resnet8", num_classes=10, image_size=32, **settings)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +99,7 @@ def test_every_own_architecture_is_listed_before_those_of_timm() -> None:
         ("resnet5", "bn", ["unknown arch 'resnet5'", "resnet50"]),
         ("nothing_like_it", "bn", ["unknown arch", "nofrost models list"]),
         ("resnet18", "nf", ["no normaliser-free form", "resnet26"]),
-        ("resnet8", "batch", ["unknown normaliser 'batch'", "mbn"]),
+        ("resnet8", "batch", ["normaliser", "'batch'", "'mbn'"]),
     ],
 )
 def test_an_impossible_model_is_refused_in_one_sentence(arch: str, normaliser: str, words: list[str]) -> None:

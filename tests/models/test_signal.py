@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from nofrost.models import Classifier, create_model
+from nofrost.models import Classifier, create_model, signal_propagation
 from nofrost.models.architectures.small_resnet import SmallResNet
-from nofrost.models.signal import signal_propagation
 
 
 def borderless(model: Classifier) -> Classifier:

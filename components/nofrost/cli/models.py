@@ -28,9 +28,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def models_list(pattern: str | None, as_json: bool) -> None:
     """Print the families of architectures, or with PATTERN, such as 'nf_*', all names that match it, timm's too."""
-    import fnmatch
-
-    from nofrost.models import model_names
+    from nofrost.models import list_models
     from nofrost.models.architectures import TIMM, families
 
     if pattern is None:
@@ -38,7 +36,7 @@ def models_list(pattern: str | None, as_json: bool) -> None:
         text = "\n\n".join(f"{title}\n{_indented(about)}" for title, about in known.items())
         click.echo(json.dumps(known, indent=2) if as_json else text)
         return
-    names = fnmatch.filter(model_names(), pattern)
+    names = list_models(pattern)
     if not names:
         raise unknown("arch pattern", pattern, ["resnet8", "nf_*", "resnet*"])
     click.echo(json.dumps(names, indent=2) if as_json else "\n".join(names))

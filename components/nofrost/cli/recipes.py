@@ -10,7 +10,6 @@ import click
 
 from nofrost.cli.options import common
 from nofrost.cli.table import aligned
-from nofrost.errors import unknown
 
 if TYPE_CHECKING:
     from nofrost.config import Recipe
@@ -85,16 +84,11 @@ def recipes_diff(first: str, second: str, as_json: bool) -> None:
 
 
 def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
-    from nofrost.config import load_papers, load_recipe, paper_of, shipped_names
+    from nofrost.config import load_papers, load_recipe, recipes_of
 
-    keys = list(load_papers())
-    if paper is not None and paper not in keys:
-        raise unknown("paper", paper, keys)
-    shipped = {name: load_recipe(name) for name in shipped_names("recipe")}
-    sources = {name: paper_of(recipe.citation) or "" for name, recipe in shipped.items()}
-    for name in sorted(shipped, key=lambda name: (keys.index(sources[name]), name)):
-        recipe = shipped[name]
-        if paper in (None, sources[name]):
+    for key in [paper] if paper else load_papers():
+        for name in recipes_of(key):
+            recipe = load_recipe(name)
             model = f"{recipe.model.arch} {recipe.model.normaliser}"
             yield name, model, _objectives(recipe), _threat(recipe), _schedule(recipe), recipe.citation
 

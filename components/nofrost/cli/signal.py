@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from nofrost.models.signal import BlockSignal
+    from nofrost.models import BlockSignal
 
 
 @click.command("signal")
@@ -30,8 +30,7 @@ def models_signal(
     """
     import torch
 
-    from nofrost.models import create_model
-    from nofrost.models.signal import signal_propagation
+    from nofrost.models import create_model, signal_propagation
 
     torch.manual_seed(seed)
     model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=image_size, channels=channels)

@@ -14,7 +14,7 @@ from nofrost.config.loading import (
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
-from nofrost.config.papers import Paper, cite, load_papers, paper_of
+from nofrost.config.papers import Paper, cite, load_papers, paper_of, recipes_of
 from nofrost.config.parts import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.study import AugmentationSpec, DatasetSpec, DeepAugmentSpec, Study
@@ -50,6 +50,7 @@ __all__ = [
     "parse_part",
     "parse_study",
     "recipe_of",
+    "recipes_of",
     "shipped_names",
     "study_as_yaml",
     "suite_of",

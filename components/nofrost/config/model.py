@@ -6,24 +6,32 @@ from typing import Literal
 
 from pydantic import Field
 
-from nofrost.config.base import Sparse
+from nofrost.config.base import Schema, Sparse
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
 MixtureInference = Literal["logits", "all", "random"]
 
 
-class ModelSpec(Sparse):
-    """Architecture and normaliser.
+class Architecture(Schema):
+    """An architecture and its settings, which a recipe, a checkpoint and `create_model` share.
 
-    `affine` gives normalisers a learnt scale and shift; `normaliser_eps` is the constant c in their denominator (galloway2019),
-    null keeps the architecture's; `groups` is for ``gn``. A deployed mixture BN answers with share `mixture_weight` of
-    its adversarial branch, mixed in the `logits`, in `all` its layers, or in a `random` share `mixture_share` of them
-    (wang2022 App. A). `weights` are pre-trained ones: a file, a folder of `nofrost train`, or a ref; with `new_head` the
-    last layer starts anew, for other classes.
+    Attributes:
+        arch: a name that `nofrost models list` prints (docs/models.md), or any name of timm.
+        normaliser: ``bn``, ``mbn`` (mixture), ``gn``, ``in``, ``ln``, ``nf`` (normaliser-free network), ``fixup`` or
+            ``none``.
+        affine: whether normalisers have a learnt scale and shift.
+        normaliser_eps: the constant in their denominator (galloway2019: c); None keeps the architecture's own.
+        groups: of channels, for ``gn``.
+        dropout: share of features dropped before the last layer, in training.
+        drop_path: share of residual branches dropped at the last block, in training; grows linearly with depth.
+        mixture_weight: γ in [0, 1], the share of the adversarial branch in a deployed mixture-BN model.
+        mixture_inference: where that model mixes its branches (wang2022 App. A): in the ``logits``, in ``all`` its
+            layers, or in a ``random`` share of them.
+        mixture_share: share of the layers that mix, for ``random``.
     """
 
-    arch: str = "resnet26"
-    normaliser: Normaliser = "bn"
+    arch: str
+    normaliser: Normaliser
     affine: bool = True
     normaliser_eps: float | None = Field(default=None, gt=0)
     groups: int = Field(default=32, ge=1)
@@ -32,5 +40,17 @@ class ModelSpec(Sparse):
     mixture_weight: float = Field(default=0.5, ge=0, le=1)
     mixture_inference: MixtureInference = "logits"
     mixture_share: float = Field(default=0.5, ge=0, le=1)
+
+
+class ModelSpec(Architecture, Sparse):
+    """The model of a recipe: an architecture and its first weights.
+
+    Attributes:
+        weights: pre-trained ones: a file, a folder of `nofrost train`, or a ref; None draws them at random.
+        new_head: whether the last layer starts anew, for other classes.
+    """
+
+    arch: str = "resnet26"
+    normaliser: Normaliser = "bn"
     weights: str | None = None
     new_head: bool = False

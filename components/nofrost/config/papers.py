@@ -10,7 +10,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from nofrost.config.base import Schema
-from nofrost.config.reading import parse, read_text
+from nofrost.config.loading import load_recipe
+from nofrost.config.reading import parse, read_text, shipped_names
+from nofrost.errors import unknown
 
 
 class Paper(Schema):
@@ -47,3 +49,15 @@ def paper_of(citation: str) -> str | None:
     """Return the key of the paper that a citation begins with, None where it begins with no paper of ours."""
     first = re.split(r"\W", citation, maxsplit=1)[0]
     return first if first in load_papers() else None
+
+
+def recipes_of(paper: str | None = None) -> list[str]:
+    """Return the names of the shipped recipes, or of those of one paper, sorted.
+
+    Raises:
+        UserError: there is no such paper.
+    """
+    if paper is not None and paper not in load_papers():
+        raise unknown("paper", paper, load_papers())
+    names = shipped_names("recipe")
+    return names if paper is None else [name for name in names if paper_of(load_recipe(name).citation) == paper]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Collection, Sequence
@@ -74,7 +75,12 @@ def _sentence(
         return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(inside, schema))}"
     if first["type"] == "value_error":
         return where + first["msg"].removeprefix("Value error, ")
-    return f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
+    fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
+    if first["type"] == "literal_error":
+        allowed = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
+        close = difflib.get_close_matches(str(first["input"]), allowed, n=1)
+        fault += f": did you mean {close[0]!r}?" if close else ""
+    return where + fault
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:

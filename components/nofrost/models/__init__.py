@@ -1,18 +1,16 @@
 """Architectures, normalisers and checkpoints. The input normaliser lives inside the model."""
 
-from nofrost.models.checkpoint import load_model, load_weights, save_checkpoint
-from nofrost.models.classifier import Classifier, Signature
-from nofrost.models.create import build, create_model, model_names
+from nofrost.models.checkpoint import load_model, load_pretrained, load_weights, save_checkpoint, write_tensors
+from nofrost.models.classifier import Classifier, Signature, precision
+from nofrost.models.create import build, create_model, list_models
 from nofrost.models.device import default_device, device_name, require_gpus, single_thread_if_small
+from nofrost.models.inspection import BlockSignal, signal_propagation, summarise
 from nofrost.models.layers import BatchNorm, ScaledStdConv2d
 from nofrost.models.mixture import Branch, Joint, Mixture, MixtureBatchNorm, branch, has_mixture
-from nofrost.models.precision import precision
-from nofrost.models.summary import summarise
-from nofrost.models.tensors import write_tensors
-from nofrost.models.weights import load_pretrained
 
 __all__ = [
     "BatchNorm",
+    "BlockSignal",
     "Branch",
     "Classifier",
     "Joint",
@@ -26,13 +24,14 @@ __all__ = [
     "default_device",
     "device_name",
     "has_mixture",
+    "list_models",
     "load_model",
     "load_pretrained",
     "load_weights",
-    "model_names",
     "precision",
     "require_gpus",
     "save_checkpoint",
+    "signal_propagation",
     "single_thread_if_small",
     "summarise",
     "write_tensors",

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
-from nofrost.config.base import Schema
-from nofrost.config.model import MixtureInference
+from nofrost.config.model import Architecture
 from nofrost.models.mixture import Mixture, Selector, has_mixture
 
 
-class Signature(Schema):
-    """What a classifier takes and gives, and how to build it again: the JSON beside a checkpoint.
+class Signature(Architecture):
+    """What a classifier takes and returns, and how to build it again: the JSON beside a checkpoint.
 
-    `mean` and `std` are those of the training pixels by channel, in [0, 1]; `classes` may be empty when unnamed. What
-    the other fields mean, :class:`~nofrost.config.ModelSpec` says.
+    Attributes:
+        num_classes: length of the logits.
+        image_size: height and width in pixels.
+        channels: 1 for grey, 3 for colour.
+        mean, std: of the training pixels by channel, in [0, 1].
+        classes: their names; empty when unnamed.
     """
 
-    arch: str
-    normaliser: str
     num_classes: int
     image_size: tuple[int, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    affine: bool = True
-    normaliser_eps: float | None = None
-    groups: int = 32
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    mixture_weight: float = 0.5
-    mixture_inference: MixtureInference = "logits"
-    mixture_share: float = 0.5
     classes: tuple[str, ...] = ()
 
 
@@ -39,10 +35,10 @@ class Classifier(nn.Module):
     """Input normaliser and network in one module, so that attacks and budgets are always in pixels.
 
     A mixture-BN network answers with both branches, mixed as the signature says (wang2022 App. A), unless a
-    :func:`~nofrost.models.branch` block names a branch or another mixture.
+    :func:`~nofrost.models.branch` block names one branch or another mixture.
 
     Attributes:
-        compute_dtype: what the network is run in by autocast, None for as it is; see :func:`~nofrost.models.precision`.
+        compute_dtype: autocast's type for the network, None for no autocast; see :func:`precision`.
     """
 
     mean: torch.Tensor
@@ -77,3 +73,32 @@ class Classifier(nn.Module):
         with torch.autocast(normalised.device.type, self.compute_dtype, cache_enabled=False):
             logits: torch.Tensor = self.network(normalised)
         return logits.to(normalised.dtype)
+
+
+@contextmanager
+def precision(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Let the network inside `model` compute under autocast in `dtype`; float32 means without autocast.
+
+    Only the network: the input normaliser before it, the logits after it and the gradient of the images are of the
+    images' dtype. Above 0.5 the values of bfloat16 lie a whole pixel apart: were images cast, a perturbation's steps
+    would vanish or double. The model itself enters autocast, so that this also holds inside an attack, which switches
+    the caller's autocast off. For training; evaluation computes in float32.
+
+    Args:
+        model: a :class:`Classifier`, wrapped or not.
+        dtype: ``torch.bfloat16``, ``torch.float16`` or ``torch.float32``.
+
+    Raises:
+        ValueError: there is no Classifier in `model`, which alone knows where its network begins.
+    """
+    classifiers = [module for module in model.modules() if isinstance(module, Classifier)]
+    if not classifiers:
+        raise ValueError(f"{type(model).__name__} holds no nofrost.models.Classifier: build one with create_model")
+    before = [classifier.compute_dtype for classifier in classifiers]
+    try:
+        for classifier in classifiers:
+            classifier.compute_dtype = None if dtype == torch.float32 else dtype
+        yield
+    finally:
+        for classifier, earlier in zip(classifiers, before, strict=True):
+            classifier.compute_dtype = earlier

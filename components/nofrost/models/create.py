@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from nofrost.config.model import MixtureInference, Normaliser
+from nofrost.config.model import Normaliser
+from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
 from nofrost.models.architectures import TIMM, Family, families, find_family, own_names
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.mixture import Selector
 from nofrost.models.normalisers import check_maps, replace_batch_norm
 
-NORMALISERS = get_args(Normaliser)
-FORMS = {"nf": "normaliser-free", "fixup": "Fixup"}  # which an architecture has or has not; no layer is exchanged
+# These are other forms of a network, which an architecture has or has not; no layer is exchanged for them.
+FORMS = {"nf": "normaliser-free", "fixup": "Fixup"}
 
 
 def create_model(
@@ -28,15 +31,7 @@ def create_model(
     channels: int = 3,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    affine: bool = True,
-    normaliser_eps: float | None = None,
-    groups: int = 32,
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    mixture_weight: float = 0.5,
-    mixture_inference: MixtureInference = "logits",
-    mixture_share: float = 0.5,
-    classes: Sequence[str] = (),
+    **settings: Any,
 ) -> Classifier:
     """Return a new classifier with random weights, in training mode.
 
@@ -47,41 +42,29 @@ def create_model(
         num_classes: at least 2.
         image_size: height and width in pixels; one number for squares.
         channels: 1 for grey, 3 for colour.
-        mean, std: of the training pixels by channel, in [0, 1]; 0.5 and 0.25 when not given.
-        affine: whether normalisers have a learnt scale and shift.
-        normaliser_eps: the constant in their denominator (galloway2019: c), above 0; the architecture's own when not given.
-        groups: of channels, for ``gn``.
-        dropout: share of features dropped before the last layer, in training.
-        drop_path: share of residual branches dropped at the last block, in training; grows linearly with depth.
-        mixture_weight: γ in [0, 1], the share of the adversarial branch in a deployed mixture-BN model.
-        mixture_inference: where that model mixes its branches: ``logits``, ``all`` or ``random`` (wang2022 App. A).
-        mixture_share: share of its layers that mix, for ``random``.
-        classes: names of the classes, kept with the checkpoint.
+        mean, std: of the training pixels by channel, in [0, 1]; 0.5 and 0.25 when None.
+        settings: of the architecture, such as ``dropout=0.1``: the fields of
+            :class:`nofrost.config.model.Architecture`; and `classes`, the names of the classes.
 
     Raises:
-        UserError: there is no such architecture or normaliser, or the two, or one and the images, cannot be combined.
+        UserError: there is no such architecture, normaliser or setting, or a value is out of its range; or the
+            architecture cannot be combined with the normaliser or the images.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    return build(
-        Signature(
-            arch=arch,
-            normaliser=normaliser,
-            num_classes=num_classes,
-            image_size=size,
-            channels=channels,
-            mean=tuple(mean) if mean is not None else (0.5,) * channels,
-            std=tuple(std) if std is not None else (0.25,) * channels,
-            affine=affine,
-            normaliser_eps=normaliser_eps,
-            groups=groups,
-            dropout=dropout,
-            drop_path=drop_path,
-            mixture_weight=mixture_weight,
-            mixture_inference=mixture_inference,
-            mixture_share=mixture_share,
-            classes=tuple(classes),
-        )
-    )
+    values = {
+        "arch": arch,
+        "normaliser": normaliser,
+        "num_classes": num_classes,
+        "image_size": (image_size, image_size) if isinstance(image_size, int) else image_size,
+        "channels": channels,
+        "mean": (0.5,) * channels if mean is None else tuple(mean),
+        "std": (0.25,) * channels if std is None else tuple(std),
+        **settings,
+    }
+    try:
+        signature = Signature.model_validate(values)
+    except ValidationError as error:
+        raise UserError(sentence(error, Signature, f"arch {arch!r}")) from None
+    return build(signature)
 
 
 def build(signature: Signature) -> Classifier:
@@ -107,21 +90,30 @@ def build(signature: Signature) -> Classifier:
     return Classifier(network, signature, selector)
 
 
-def model_names() -> list[str]:
-    """Return the names of all architectures, our own first."""
+def list_models(pattern: str = "*", *, normaliser: str | None = None) -> list[str]:
+    """Return the names of the architectures that match `pattern`, our own before timm's.
+
+    Args:
+        pattern: as a shell matches file names, such as ``"nf_*"`` or ``"*resnet*"``.
+        normaliser: only those that can have this one, such as ``"fixup"``.
+
+    Raises:
+        UserError: there is no such normaliser.
+    """
     import timm
 
-    return list(dict.fromkeys([*own_names(), *timm.list_models()]))
+    if normaliser is not None and normaliser not in get_args(Normaliser):
+        raise unknown("normaliser", normaliser, get_args(Normaliser))
+    names = fnmatch.filter(dict.fromkeys([*own_names(), *timm.list_models()]), pattern)
+    return [name for name in names if normaliser is None or normaliser in (find_family(name) or TIMM).normalisers]
 
 
 def _check(signature: Signature, family: Family) -> None:
     arch, normaliser = signature.arch, signature.normaliser
-    if normaliser not in NORMALISERS:
-        raise unknown("normaliser", normaliser, NORMALISERS)
     if signature.num_classes < 2:
         raise UserError(f"a classifier needs at least 2 classes, got {signature.num_classes}: check the dataset")
     if normaliser not in family.normalisers:
-        raise _refused(arch, normaliser, family)
+        raise _unavailable(arch, normaliser, family)
     for name in ("dropout", "drop_path"):
         if getattr(signature, name) and not getattr(family, name):
             raise UserError(f"arch {arch!r} has no {name}: set {name} to 0, or choose another arch such as resnet20")
@@ -130,10 +122,10 @@ def _check(signature: Signature, family: Family) -> None:
         raise UserError(f"{setting} is for normalisers and {arch!r} with {normaliser!r} has none: leave it out")
 
 
-def _refused(arch: str, normaliser: str, family: Family) -> UserError:
+def _unavailable(arch: str, normaliser: str, family: Family) -> UserError:
     if normaliser in FORMS:
-        have = [name for each in families() if normaliser in each.normalisers for name in each.names]
-        return UserError(f"arch {arch!r} has no {FORMS[normaliser]} form: choose such as {', '.join(have)}")
+        names = [name for each in families() if normaliser in each.normalisers for name in each.names]
+        return UserError(f"arch {arch!r} has no {FORMS[normaliser]} form: choose one of {', '.join(names)}")
     if family.normalisers == ("nf",):
         return UserError(f"arch {arch!r} is normaliser-free and cannot have {normaliser!r}: set normaliser to nf")
     return UserError(f"arch {arch!r} cannot have normaliser {normaliser!r}: choose {', '.join(family.normalisers)}")

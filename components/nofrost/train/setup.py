@@ -16,7 +16,7 @@ from nofrost.data import augmentation_checksum, checksum, read_augmentation_set,
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
-from nofrost.models.weights import weights_file
+from nofrost.models.checkpoint import weights_file
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages

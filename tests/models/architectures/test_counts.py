@@ -7,7 +7,7 @@ import torch
 
 from nofrost.models import create_model, summarise
 from nofrost.models.architectures.timm_models import DEEPER
-from nofrost.models.summary import Summary
+from nofrost.models.inspection import Summary
 
 
 def summary(arch: str, normaliser: str = "bn", num_classes: int = 10) -> Summary:
