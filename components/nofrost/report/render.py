@@ -1,4 +1,4 @@
-"""The report as one HTML file (style and drawings inside, no script, nothing to load) and as Markdown for a terminal."""
+"""The report as one HTML file (style and drawings inside, no script, nothing to load) and as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nofrost.report.document import (
     Document,
     Facts,
     Figure,
-    Findings,
+    KeyPoints,
     Paragraph,
     Pictures,
     Table,
@@ -52,16 +52,19 @@ LONGEST_GROUP = 16  # characters
 
 
 def to_markdown(document: Document) -> str:
-    """Return the report's text; characters that would be markup in a name or sentence are escaped."""
+    """Return the report as GitHub-flavoured Markdown that reads well in a terminal; drawings are described in words.
+
+    Characters that would be markup in a name or sentence are escaped.
+    """
     parts = [f"# {escape(document.title)}", escape(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {escape(section.title)}")
-        parts += [part for block in section.blocks for part in _block(block)]
+        parts += [paragraph for block in section.blocks for paragraph in _block(block)]
     return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
-    """Return `text` so that Markdown shows it letter by letter, on one line."""
+    """Return `text` so that Markdown shows it verbatim, on one line."""
     return re.sub(r"([\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
@@ -80,7 +83,7 @@ def _block(block: Block) -> Iterator[str]:
             yield "\n".join(f"- **{escape(name)}**: {escape(value)}" for name, value in block.rows)
         case Paragraph():
             yield f"> **{escape(block.callout)}.** {escape(block.text)}" if block.callout else escape(block.text)
-        case Findings():
+        case KeyPoints():
             yield "\n".join(f"- {escape(sentence)}" for sentence in block.sentences)
         case Code():
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", block.text)), default=0))

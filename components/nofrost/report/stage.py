@@ -20,6 +20,7 @@ from nofrost.stage import record, stage_output
 from nofrost.telemetry import progress
 
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pillow", "scipy")
+EPOCH_COLUMNS = tuple(Epoch.model_fields)
 
 
 def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out: Path) -> dict[str, Any]:
@@ -34,16 +35,16 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
         augmentation: output of the augment stage; None leaves its section out.
         runs: folder that holds ``<recipe>/seed-<seed>/{train,evaluate-adversarial,evaluate-ood}`` for every run.
         study: the study that was run.
-        out: the folder to make; an earlier one is replaced when the new one is whole.
+        out: the folder to make; an earlier one is replaced when the new one is complete.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        UserError: a run is missing, a file is damaged, or a run was made with another study.
+        UserError: a run is missing, a file is damaged, or a run belongs to another study.
     """
     collected = collect(dataset, augmentation, runs, study)
-    found = metrics(collected)
+    numbers = metrics(collected)
     with stage_output(out, fingerprint={"study": study.as_json(), "inputs": collected.inputs}) as folder:
         with progress("report", total=4) as bar:
             document = build(collected)
@@ -53,25 +54,22 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
             write_text(folder / "report.md", to_markdown(document))
             bar.advance(note="report.md")
             write_plots(folder / "plots", collected)
-            write_json(folder / "metrics.json", found)
+            write_json(folder / "metrics.json", numbers)
             bar.advance(note="numbers")
-        made = record("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
-        write_json(folder / "record.json", made)
-    return found
-
-
-EPOCH_COLUMNS = tuple(Epoch.model_fields)
+        origin = record("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
+        write_json(folder / "record.json", origin)
+    return numbers
 
 
 def metrics(collected: Collected) -> dict[str, Any]:
     """Return the accuracies (shares in [0, 1]) and alarms of every run, by recipe and seed."""
     runs: dict[str, dict[str, Any]] = {}
     for run in collected.runs:
-        runs.setdefault(run.recipe, {})[f"seed-{run.seed}"] = _of_run(run, collected.conditions)
+        runs.setdefault(run.recipe, {})[f"seed-{run.seed}"] = _run_metrics(run, collected.conditions)
     return {"study": collected.study.name, "samples": collected.first.adversarial.samples, "runs": runs}
 
 
-def _of_run(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
+def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
     accuracies: dict[str, Any] = {name: run.adversarial.accuracy[name].accuracy for name in conditions}
     statuses = [alarm.status for alarm in run.adversarial.alarms]
     alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}

@@ -1,4 +1,4 @@
-"""The parts of the report, in their order."""
+"""The sections of the report, in their order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build(collected: Collected) -> Document:
     """Return the report of a study: every section that has something to show."""
     sections: list[Section] = []
     for section in _SECTIONS:
-        found = section(collected)
-        if found is not None:
-            sections.append(found)
+        content = section(collected)
+        if content is not None:
+            sections.append(content)
     return Document(collected.study.title, f"Study {collected.study.name}", numbered(sections))

@@ -1,4 +1,4 @@
-"""Properties of the models beside their accuracy: margin, thickness, smoothness (wang2022 §4.3) and others of each image."""
+"""Properties of the models at each image: margin, thickness, smoothness (wang2022 §4.3), gradients and distance."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _by_run(collected: Collected) -> Table:
         [
             cells.run_cell(recipe, run),
             *(
-                cells.share_cell(run.adversarial.accuracy[name], decimals, cells.doubt([run], name))
+                cells.proportion_cell(run.adversarial.accuracy[name], decimals, cells.doubt([run], name))
                 for name in collected.conditions
             ),
             Cell(text.percent(run.ood.mean_accuracy, decimals), f"{run.ood.samples} images"),

@@ -9,13 +9,13 @@ from nofrost.config import Recipe
 from nofrost.report import cells, figures, text
 from nofrost.report.document import AlarmCard, Alarms, Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.report.sections.alarms import of_all_seeds
+from nofrost.report.sections.alarms import over_seeds
 from nofrost.results import Alarm, CatastrophicOverfitting, Proportion, RobustOverfitting, StepRecord
 
 
 def training(collected: Collected) -> Section:
     """Return the curves of every training, what they show of overfitting, and what a step did."""
-    blocks: list[Block] = [_curves(collected), *overfitting(collected), *steps(collected)]
+    blocks: list[Block] = [_curves(collected), *overfitting(collected), _steps(collected)]
     return Section("training", "Training", "Training", blocks)
 
 
@@ -40,27 +40,27 @@ def _curves(collected: Collected) -> Figure:
 
 def _of_phases(collected: Collected) -> str:
     phases = any(len({epoch.phase for epoch in run.curves}) > 1 for run in collected.runs)
-    return " Dashed vertical lines part the phases of a training." if phases else ""
+    return " Dashed vertical lines separate the phases of a training." if phases else ""
 
 
 def _in_words(run: Run) -> str:
-    chosen = next((epoch for epoch in run.curves if epoch.epoch == run.train.best_epoch), None)
+    best = next((epoch for epoch in run.curves if epoch.epoch == run.train.best_epoch), None)
     epochs = f"{text.plural(run.train.epochs, 'epoch')}, epoch {run.train.best_epoch} kept"
     words = f"Training curves of {run.recipe}, seed {run.seed}: {epochs}"
-    phases = list(dict.fromkeys(epoch.phase for epoch in run.curves if epoch.phase is not None))
+    phases = list(dict.fromkeys(epoch.phase for epoch in run.curves))
     if len(phases) > 1:
         words += f", phases {text.listed(phases)}"
-    if chosen is not None and chosen.selection_clean is not None:
-        words += f", selection accuracy {text.with_sign(chosen.selection_clean)} clean"
-    if chosen is not None and chosen.selection_attacked is not None:
-        words += f" and {text.with_sign(chosen.selection_attacked)} attacked"
-    if chosen is not None and chosen.train_adversarial is not None:
-        words += f", on the training adversary {text.with_sign(chosen.train_adversarial)}"
+    if best is not None and best.selection_clean is not None:
+        words += f", selection accuracy {text.with_sign(best.selection_clean)} clean"
+    if best is not None and best.selection_attacked is not None:
+        words += f" and {text.with_sign(best.selection_attacked)} attacked"
+    if best is not None and best.train_adversarial is not None:
+        words += f", on the training adversary {text.with_sign(best.train_adversarial)}"
     return f"{words}."
 
 
 def cost(collected: Collected) -> Section:
-    """Return what each training cost and what was chosen."""
+    """Return what each training cost and which checkpoint was kept."""
     decimals = cells.digits(collected)
     rows = [
         [
@@ -69,8 +69,8 @@ def cost(collected: Collected) -> Section:
             Cell(text.count(run.train.training_images)),
             Cell(str(run.train.epochs)),
             Cell(str(run.train.best_epoch)),
-            _selected(run.train.selection.clean, decimals),
-            _selected(run.train.selection.attacked, decimals),
+            _proportion(run.train.selection.clean, decimals),
+            _proportion(run.train.selection.attacked, decimals),
             Cell(text.duration(run.timing.seconds)),
             Cell(text.count(round(run.timing.images_per_second))),
             Cell(run.timing.device),
@@ -98,16 +98,16 @@ def cost(collected: Collected) -> Section:
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 
 
-def _selected(share: Proportion | None, decimals: int) -> Cell:
-    return Cell("none") if share is None else cells.share_cell(share, decimals)
+def _proportion(share: Proportion | None, decimals: int) -> Cell:
+    return Cell("none") if share is None else cells.proportion_cell(share, decimals)
 
 
 def overfitting(collected: Collected) -> list[Block]:
-    """Return the findings of every recipe that was trained against an adversary; nothing when there is none."""
+    """Return the checks of every recipe that was trained against an adversary; nothing when there is none."""
     cards = [
-        AlarmCard(recipe.name, recipe.position, found)
+        AlarmCard(recipe.name, recipe.position, alarms)
         for recipe in collected.recipes
-        if (found := of_all_seeds(recipe, lambda run: list(_found(run))))
+        if (alarms := over_seeds(recipe, lambda run: list(_overfitting_alarms(run))))
     ]
     if not cards:
         return []
@@ -121,58 +121,55 @@ def overfitting(collected: Collected) -> list[Block]:
 
 
 def has_overfitted(recipe: RecipeRuns) -> bool:
-    """Return whether a training of the recipe did so in one way or the other."""
-    found = [run.train.overfitting for run in recipe.runs if run.train.overfitting is not None]
-    return any(each.catastrophic is not None or each.robust is not None for each in found)
+    """Return whether a training of the recipe overfitted to its adversary, in either way."""
+    curves = [run.train.overfitting for run in recipe.runs]
+    return any(each.catastrophic is not None or each.robust is not None for each in curves)
 
 
-def _found(run: Run) -> Iterator[Alarm]:
-    found = run.train.overfitting
-    if found is not None and run.train.selection.attacked is not None:
-        yield _catastrophic(found.catastrophic, run.train.best_epoch)
-        yield _robust(found.robust, run.train.best_epoch)
+def _overfitting_alarms(run: Run) -> Iterator[Alarm]:
+    if run.train.selection.attacked is not None:
+        yield _catastrophic(run.train.overfitting.catastrophic, run.train.best_epoch)
+        yield _robust(run.train.overfitting.robust, run.train.best_epoch)
     if stopped := run.train.stopped_early:
         reason = f"{stopped.reason}: the training ended after epoch {stopped.epoch} of {stopped.epochs}"
         yield Alarm(name="trained-to-the-end", status="warn", reason=reason)
 
 
-def _catastrophic(found: CatastrophicOverfitting | None, kept: int) -> Alarm:
+def _catastrophic(fall: CatastrophicOverfitting | None, kept: int) -> Alarm:
     name = "no-catastrophic-overfitting"
-    if found is None:
+    if fall is None:
         reason = "attacked accuracy never collapsed while accuracy on the training adversary kept or rose"
         return Alarm(name=name, status="pass", reason=reason)
     reason = (
-        f"in epoch {found.epoch} attacked accuracy on the selection split fell from {text.with_sign(found.before)} to "
-        f"{text.with_sign(found.after)}, while accuracy on the training adversary went from "
-        f"{text.with_sign(found.train_before)} to {text.with_sign(found.train_after)}; the checkpoint that was kept is "
+        f"in epoch {fall.epoch} attacked accuracy on the selection split fell from {text.with_sign(fall.before)} to "
+        f"{text.with_sign(fall.after)}, while accuracy on the training adversary went from "
+        f"{text.with_sign(fall.train_before)} to {text.with_sign(fall.train_after)}; the checkpoint that was kept is "
     )
-    if kept < found.epoch:
+    if kept < fall.epoch:
         return Alarm(name=name, status="warn", reason=f"{reason}from epoch {kept}, before the fall")
     return Alarm(name=name, status="fail", reason=f"{reason}from epoch {kept}, after the fall")
 
 
-def _robust(found: RobustOverfitting | None, kept: int) -> Alarm:
+def _robust(loss: RobustOverfitting | None, kept: int) -> Alarm:
     name = "no-robust-overfitting"
-    if found is None:
+    if loss is None:
         reason = "attacked accuracy did not end clearly below its best, or accuracy on the training images fell as much"
         return Alarm(name=name, status="pass", reason=reason)
     best, last = (
-        f"{text.with_sign(share.accuracy)} ({text.span(share.low, share.high)})" for share in (found.best, found.last)
+        f"{text.with_sign(share.accuracy)} ({text.span(share.low, share.high)})" for share in (loss.best, loss.last)
     )
     reason = (
-        f"attacked accuracy on {text.count(found.best.total)} images of the selection split fell from {best} in epoch "
-        f"{found.epoch} to {last} at the end, while accuracy on the training adversary went from "
-        f"{text.with_sign(found.train_best)} to {text.with_sign(found.train_last)}; the checkpoint that was kept is "
+        f"attacked accuracy on {text.count(loss.best.total)} images of the selection split fell from {best} in epoch "
+        f"{loss.epoch} to {last} at the end, while accuracy on the training adversary went from "
+        f"{text.with_sign(loss.train_best)} to {text.with_sign(loss.train_last)}; the checkpoint that was kept is "
         f"from epoch {kept}"
     )
     return Alarm(name=name, status="warn", reason=reason)
 
 
-def steps(collected: Collected) -> list[Block]:
-    """Return a row for each recipe and phase; nothing when no training recorded its steps."""
+def _steps(collected: Collected) -> Table:
+    """Return a row for each recipe and phase."""
     rows = [row for recipe in collected.recipes for row in _rows(recipe)]
-    if not rows:
-        return []
     columns = [
         Column("recipe", text=True),
         Column("images", text=True),
@@ -182,14 +179,14 @@ def steps(collected: Collected) -> list[Block]:
         Column("backward"),
         Column("batch-norm updates", text=True),
         Column("weight updates"),
-        Column("parameters that move"),
+        Column("trained parameters"),
     ]
     caption = (
         "What the first step of each training did, and of each of its phases, counted while it ran: images behind the "
-        "losses by kind, passes of the model forward and backward with those of the attack, how often the running "
+        "losses by view, passes of the model forward and backward with those of the attack, how often the running "
         "statistics of batch norms moved (by branch where there are two), and how often the weights did."
     )
-    return [Table(caption, columns, rows, title="What a step did")]
+    return Table(caption, columns, rows, title="What a step did")
 
 
 def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
@@ -199,12 +196,12 @@ def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
             _head(recipe, name if len(run.record.steps) > 1 else "", phases.get(name, recipe.recipe)),
             _counted(step.images, _shared(step)),
             Cell(_attack(step.attack)),
-            _number(step.forward_train),
-            _number(step.forward_eval),
-            _number(step.backward),
+            Cell(text.count(step.forward_train)),
+            Cell(text.count(step.forward_eval)),
+            Cell(text.count(step.backward)),
             _counted(step.batch_norm_updates),
-            _number(step.updates),
-            _number(step.trained_parameters),
+            Cell(text.count(step.updates)),
+            Cell(text.count(step.trained_parameters)),
         ]
         for name, step in run.record.steps.items()
     ]
@@ -219,14 +216,10 @@ def _head(recipe: RecipeRuns, phase: str, settings: Recipe) -> Cell:
     return Cell(recipe.name, small=small, recipe=recipe.position)
 
 
-def _number(value: int | None) -> Cell:
-    return Cell("" if value is None else text.count(value))
-
-
 def _counted(numbers: dict[str, int], shared: str = "") -> Cell:
-    """Return numbers with their kinds below; batch norms without a mixture are of one kind, which needs no name."""
-    kinds = " + ".join(kind for kind in numbers if kind != "bn")
-    return Cell(" + ".join(map(text.count, numbers.values())) or "none", "\n".join(filter(None, (kinds, shared))))
+    """Return numbers with their names below; batch norms without branches need no name."""
+    names = " + ".join(name for name in numbers if name != "bn")
+    return Cell(" + ".join(map(text.count, numbers.values())) or "none", "\n".join(filter(None, (names, shared))))
 
 
 def _shared(step: StepRecord) -> str:
