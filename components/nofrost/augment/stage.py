@@ -11,8 +11,9 @@ from nofrost.augment.deepaugment import method as deepaugment
 from nofrost.config import AugmentationSpec
 from nofrost.data import AugmentationManifest, Split, checksum, read_split, write_augmentation_manifest
 from nofrost.errors import UserError
-from nofrost.files import sha256_file, write_json
-from nofrost.stage import record, stage_output
+from nofrost.files import sha256_file
+from nofrost.results import AugmentationMetrics, Record, write_result
+from nofrost.stage import stage_output
 
 Method = Callable[[Split, AugmentationSpec, Path], dict[str, Any]]
 METHODS: dict[str, tuple[Method, str]] = {
@@ -21,13 +22,13 @@ METHODS: dict[str, tuple[Method, str]] = {
 }
 
 
-def run(dataset: Path, config: AugmentationSpec, out: Path) -> dict[str, Any]:
+def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetrics:
     """Make the augmentation sets of `config` from the training images of `dataset` in the folder `out`.
 
     Each method writes ``out/<method>/images.npy``, uint8, row i made of training image i.
 
     Returns:
-        The metrics of each method by its name, and the number of images; the same as in ``out/metrics.json``.
+        What ``out/metrics.json`` holds.
 
     Raises:
         UserError: `dataset` is no dataset, or the weights that the configuration names do not fit it.
@@ -38,13 +39,13 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> dict[str, Any]:
     settings, inputs = config.as_json(), {"dataset": identity}
     if config.deepaugment.weights is not None:
         weights = Path(config.deepaugment.weights)
-        settings["deepaugment"]["weights"] = weights.name  # the place is no part of the result, the content is
+        # The result depends on what the file holds, not on where it lies.
+        settings["deepaugment"]["weights"] = weights.name
         if "deepaugment" in methods:
             inputs["deepaugment weights"] = _weights_checksum(weights)
-    metrics: dict[str, Any] = {"images": len(train)}
     with stage_output(out, fingerprint={"config": settings, "inputs": inputs}) as folder:
-        for name in methods:
-            metrics[name] = METHODS[name][0](train, config, folder / name)
+        measured = {name: METHODS[name][0](train, config, folder / name) for name in methods}
+        metrics = AugmentationMetrics(images=len(train), **measured)
         manifest = AugmentationManifest(
             dataset=identity,
             count=len(train),
@@ -53,10 +54,10 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> dict[str, Any]:
             config=settings,
         )
         write_augmentation_manifest(folder, manifest)
-        write_json(folder / "metrics.json", metrics)
+        write_result(folder / "metrics.json", metrics)
         seeds = {"augmentation": config.seed}
-        made = record("augment", config=settings, inputs=inputs, seeds=seeds, libraries=("numpy", "torch"))
-        write_json(folder / "record.json", made)
+        record = Record.of("augment", config=settings, inputs=inputs, seeds=seeds, libraries=("numpy", "torch"))
+        write_result(folder / "record.json", record)
     return metrics
 
 

@@ -30,8 +30,10 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
     short = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None)
     config = dataset_of(study_name, (*overrides, *short))
     metrics = stage.run(config, out)
-    counts = ", ".join(f"{metrics[f'{split}_images']:,} {split}" for split in ("train", "selection", "test"))
-    print_result(metrics, out, f"{counts} images of {metrics['classes']} classes", as_json)
+    counts = (
+        f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
+    )
+    print_result(metrics.as_json(), out, f"{counts} of {metrics.classes} classes", as_json)
 
 
 @click.command()
@@ -48,7 +50,8 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
 
     config = augmentation_of(study_name, overrides)
     metrics = stage.run(dataset, config, out)
-    print_result(metrics, out, f"{', '.join(config.methods)} of {metrics['images']:,} training images", as_json)
+    summary = f"{', '.join(config.methods)} of {metrics.images:,} training images"
+    print_result(metrics.as_json(), out, summary, as_json)
 
 
 @click.command()

@@ -15,8 +15,8 @@ from nofrost.report.collect import collect
 from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Collected, Run
 from nofrost.report.sections import build
-from nofrost.results import Epoch
-from nofrost.stage import record, stage_output
+from nofrost.results import Epoch, Record, write_result
+from nofrost.stage import stage_output
 from nofrost.telemetry import progress
 
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pillow", "scipy")
@@ -56,8 +56,8 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
             write_plots(folder / "plots", collected)
             write_json(folder / "metrics.json", numbers)
             bar.advance(note="numbers")
-        origin = record("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
-        write_json(folder / "record.json", origin)
+        record = Record.of("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
+        write_result(folder / "record.json", record)
     return numbers
 
 
