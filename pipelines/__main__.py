@@ -75,11 +75,11 @@ def run_(
     """
     from nofrost.config import load_study
     from nofrost.store import default_store
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
     from pipelines.run import run
 
-    study = load_study(study_name or "params.yaml", overrides)
-    check_methods(study, study_name or "params.yaml", overrides)
+    origin = study_name or "params.yaml"
+    study = check_study(load_study(origin, overrides), origin, overrides)
     finished = run(
         study,
         store=store or default_store(),
@@ -146,11 +146,11 @@ def submit_(
     """
     from nofrost.config import load_study
     from nofrost.store import default_store
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
     from pipelines.start import Start, start
 
-    study = load_study(study_name or "params.yaml", overrides)
-    check_methods(study, study_name or "params.yaml", overrides)
+    origin = study_name or "params.yaml"
+    study = check_study(load_study(origin, overrides), origin, overrides)
     request = Start(
         study=study,
         store=store or default_store(),

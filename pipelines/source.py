@@ -6,9 +6,8 @@ from pathlib import Path
 
 from nofrost.config import Study
 from nofrost.errors import UserError
+from nofrost.prepare import resolve_source
 from nofrost.store import Ref, Store, push
-
-WITHOUT_FILES = ("digits",)  # sources whose images come with a package
 
 
 def source_ref(study: Study, given: str | None, store: Store) -> str:
@@ -22,7 +21,7 @@ def source_ref(study: Study, given: str | None, store: Store) -> str:
     """
     if given is not None:
         return str(Ref.parse(given))
-    if study.dataset.source in WITHOUT_FILES:
+    if not resolve_source(study.dataset, study.name, ("dataset",)).needs_path:
         return ""
     path = Path(study.dataset.path)
     if not path.exists():

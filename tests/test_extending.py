@@ -47,10 +47,10 @@ def test_a_suite_is_a_yaml_file(tmp_path: Path) -> None:
 def test_an_objective_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     from nofrost.registry import configurable
     from nofrost.train import objectives
-    from nofrost.train.objectives import registry
+    from nofrost.train.objectives import base
 
-    monkeypatch.setattr(registry.OBJECTIVES, "classes", dict(registry.OBJECTIVES.classes))
-    names = {name: getattr(objectives, name) for name in ("register", "Objective", "Losses", "count_correct")}
+    monkeypatch.setattr(base.OBJECTIVES, "classes", dict(base.OBJECTIVES.classes))
+    names = {name: getattr(objectives, name) for name in ("register", "Objective", "Losses")}
     names |= {"configurable": configurable, "__name__": "page"}
     exec(compile(snippet("an objective"), "docs/architecture.md", "exec"), names)
     model = create_model("resnet8", normaliser="nf", num_classes=3, image_size=16, channels=1)
@@ -87,6 +87,7 @@ def test_an_attack_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch)
     adversarial = create_attack("sign-noise", eps="8/255")(model, images, torch.tensor([0, 1, 2, 0]))
     assert float((adversarial - images).abs().max()) <= 8 / 255 + 1e-6
     assert not torch.equal(adversarial, images)
+    assert registry.attack_class("sign-noise").access == "outputs"
     with pytest.raises(UserError, match="attack 'sign-noise': share: input should be less than or equal to 1, got 2"):
         create_attack("sign-noise", eps="8/255", share=2)
 

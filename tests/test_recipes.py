@@ -17,7 +17,6 @@ from nofrost import augment, prepare, train
 from nofrost.config import (
     AugmentationSpec,
     DatasetSpec,
-    DeepAugmentSpec,
     Recipe,
     load_recipe,
     load_study,
@@ -73,8 +72,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for size in (16, 32):
         prepare.run(DatasetSpec(source="digits", image_size=size, limit=60), folder / f"dataset-{size}")
-    network = DeepAugmentSpec(width=4, epochs=20, batch_size=8)
-    augment.run(folder / "dataset-16", AugmentationSpec(deepaugment=network), folder / "augmentation")
+    network = {"width": 4, "epochs": 20, "batch_size": 8}
+    augment.run(
+        folder / "dataset-16", AugmentationSpec.model_validate({"deepaugment": network}), folder / "augmentation"
+    )
     return folder
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nofrost.prepare.sources.base import Part, Source
-from nofrost.prepare.sources.cifar10 import FOLDER, open_cifar10
-from nofrost.prepare.sources.idx import open_idx
+from nofrost.prepare.sources.arrays import Idx
+from nofrost.prepare.sources.base import Part, SourceData
+from nofrost.prepare.sources.cifar10 import FOLDER, Cifar10
 
 Batch = tuple[Tensor, Tensor]
 """Images [N, C, H, W] in [0, 1], float32, and labels [N] int64."""
 
 
 @cache
-def source(dataset: str, data: Path, folder: Path) -> Source:
+def source(dataset: str, data: Path, folder: Path) -> SourceData:
     """Return CIFAR-10 or MNIST.
 
     Args:
@@ -29,14 +29,14 @@ def source(dataset: str, data: Path, folder: Path) -> Source:
         folder: where a ``cifar10/unpack.py`` may write the published layout to, once.
     """
     if dataset == "mnist":
-        return open_idx(data / "mnist", None)
+        return Idx(path=str(data / "mnist")).open()
     unpack = data / "cifar10" / "unpack.py"
     if not unpack.exists():
-        return open_cifar10(data / "cifar10", None)
+        return Cifar10(path=str(data / "cifar10")).open()
     if not (folder / FOLDER).exists():
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, str(unpack), str(folder)], check=True, stdout=subprocess.DEVNULL)
-    return open_cifar10(folder, None)
+    return Cifar10(path=str(folder)).open()
 
 
 def read(part: Part, count: int | None = None) -> Batch:

@@ -92,7 +92,7 @@ class Registry(Generic[T]):
         """
         return {
             each.name: each.default
-            for each in fields(self._known(name))  # type: ignore[arg-type]  # each is a dataclass
+            for each in fields(self.get(name))  # type: ignore[arg-type]  # each is a dataclass
             if each.default is not MISSING
         }
 
@@ -103,7 +103,7 @@ class Registry(Generic[T]):
             UserError: there is no such name or setting (the sentence lists those that there are), or a value is out of
                 its range.
         """
-        return self._known(name)(**settings)
+        return self.get(name)(**settings)
 
     def check(self, spec: NamedSettings, origin: str, key: Sequence[str], overrides: Sequence[str] = ()) -> None:
         """Check that `create` would take the name and settings of `spec`.
@@ -121,11 +121,16 @@ class Registry(Generic[T]):
             self.create(spec.name, **stand_ins, **spec.settings())
         except UserError as error:
             if isinstance(error.__cause__, ValidationError):
-                owner, hidden = self._known(spec.name), tuple(self.elsewhere)
+                owner, hidden = self.get(spec.name), tuple(self.elsewhere)
                 raise UserError(sentence(error.__cause__, owner, origin, overrides, key, hidden)) from None
             raise UserError(": ".join(filter(None, (origin, ".".join(key), str(error))))) from None
 
-    def _known(self, name: str) -> type[T]:
+    def get(self, name: str) -> type[T]:
+        """Return the class called `name`.
+
+        Raises:
+            UserError: there is none; the sentence names the closest and all that there are.
+        """
         if name not in self.classes:
             raise unknown(self.kind, name, self.classes)
         return self.classes[name]

@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nofrost.augment.deepaugment.chance import Chance
-from nofrost.augment.deepaugment.distorted import DistortedConvolution
-from nofrost.augment.deepaugment.distortions import ACTIVATION_DISTORTIONS, WEIGHT_DISTORTIONS, Distortion
+from nofrost.augment.deepaugment.distortions import (
+    ACTIVATION_DISTORTIONS,
+    WEIGHT_DISTORTIONS,
+    Chance,
+    DistortedConvolution,
+    Distortion,
+)
 from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork, new_network
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.augment.common import batches, correlation
-from nofrost.augment.deepaugment import generate as module
-from nofrost.augment.deepaugment.generate import Tally, generate, usable
+from nofrost.augment.base import batches, correlation
+from nofrost.augment.deepaugment import method as module
+from nofrost.augment.deepaugment.method import Tally, generate, usable
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), dtype=np.uint8)
 CPU = torch.device("cpu")

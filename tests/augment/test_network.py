@@ -8,10 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork, new_network
-from nofrost.augment.deepaugment.storage import load_network, save_network
-from nofrost.augment.deepaugment.training import PATCH, reconstruction_psnr, train_network
-from nofrost.config import DeepAugmentSpec
+from nofrost.augment.deepaugment.network import (
+    PATCH,
+    NetworkSpec,
+    ReconstructionNetwork,
+    load_network,
+    new_network,
+    reconstruction_psnr,
+    save_network,
+    train_network,
+)
 from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.models.device import single_thread
@@ -52,8 +58,9 @@ def test_a_new_network_leaves_the_global_random_state_alone() -> None:
 
 def test_training_teaches_it_to_give_back_images(digits: Path) -> None:
     images = read_split(digits, "train").images
-    specs = (DeepAugmentSpec(epochs=epochs, batch_size=16, lr=0.01) for epochs in (1, 10))
-    trained = [reconstruction_psnr(train_network(images, spec, 0, CPU), images, CPU) for spec in specs]
+    settings = {"width": 16, "batch_size": 16, "lr": 0.01}
+    networks = (train_network(images, 0, CPU, epochs=epochs, **settings) for epochs in (1, 10))  # type: ignore[arg-type]
+    trained = [reconstruction_psnr(network, images, CPU) for network in networks]
     assert trained[0] < trained[1]
     assert trained[1] > 20
 
@@ -61,7 +68,7 @@ def test_training_teaches_it_to_give_back_images(digits: Path) -> None:
 @pytest.mark.parametrize("size", [(PATCH + 9, PATCH - 8), (PATCH - 7, PATCH + 1)])
 def test_images_larger_than_a_patch_are_learnt_in_patches(size: tuple[int, int]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
-    network = train_network(images, DeepAugmentSpec(width=2, epochs=2, batch_size=2), 0, CPU)
+    network = train_network(images, 0, CPU, width=2, epochs=2, batch_size=2, lr=2e-3)
     assert network(torch.zeros(1, 3, *size)).shape == (1, 3, *size)
 
 

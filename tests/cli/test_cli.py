@@ -157,9 +157,10 @@ def test_study_select_writes_the_study_that_show_prints(
 
 def test_the_committed_params_are_the_shipped_digits_study() -> None:
     from nofrost.config import load_study
+    from nofrost.tasks import check_study
 
     committed = Path(__file__).parent.parent.parent / "params.yaml"
-    assert load_study(committed) == load_study("digits"), "run `nofrost study select digits`"
+    assert load_study(committed) == check_study(load_study("digits")), "run `nofrost study select digits`"
 
 
 @pytest.mark.parametrize("arguments", [["study", "list"], ["attacks", "list"], ["models", "list", "nf_*"]])

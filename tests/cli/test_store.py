@@ -94,14 +94,14 @@ def test_verify_says_what_is_wrong(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("push", "nowhere"), "nowhere is not there: name a file or folder to store"),
-        (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is no store: name s3://BUCKET/PREFIX or a folder"),
+        (("push", "nowhere"), "nowhere does not exist: give a file or folder to push"),
+        (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is not a store: give s3://BUCKET/PREFIX"),
         (("pull", "data"), "'data' does not say where to: write PATH@REF, as `nofrost store push` prints it"),
-        (("pull", "data@abc"), "'abc' is no ref: write 32 hexadecimal digits"),
-        (("pull", f"data@{'0' * 32}"), "data holds something else and is no output of a stage: remove it"),
-        (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: store it there with `nofrost store push`"),
-        (("ls", "abc"), "'abc' is no ref"),
-        (("verify", "abc"), "'abc' is no ref"),
+        (("pull", "data@abc"), "'abc' is not a ref: write 32 hexadecimal digits"),
+        (("pull", f"data@{'0' * 32}"), "data was not created by a stage and holds other content: remove it"),
+        (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),
+        (("ls", "abc"), "'abc' is not a ref"),
+        (("verify", "abc"), "'abc' is not a ref"),
         (("verify", f"{'0' * 32}.dir"), f"holds no object {'0' * 32}.dir"),
     ],
 )

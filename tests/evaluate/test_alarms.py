@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nofrost.attacks.awgn import Awgn
+from nofrost.attacks.base import Access
+from nofrost.attacks.registry import ATTACKS
 from nofrost.evaluate import alarms
 from nofrost.evaluate.alarms import AttackRun
 from nofrost.evaluate.sample import Flags
+from nofrost.registry import configurable
 
 
 def first(right: int, total: int = 1000) -> Flags:
@@ -255,6 +259,24 @@ def test_what_square_takes_at_the_end_of_a_cascade_is_reported(
 
 def test_a_cascade_that_begins_with_the_black_box_attack_compares_nothing() -> None:
     assert alarms.white_box_beats_black_box([run("square", 1, 300), run("pgd", 20, 200, start=300)]) is None
+
+
+@pytest.mark.parametrize(("access", "status"), [("outputs", "fail"), ("gradient", None), (None, None)])
+def test_an_attack_of_a_user_is_white_box_only_where_it_says_so(
+    access: Access | None, status: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds far more than PGD: an alarm if it needs no gradient. One that says nothing is compared with none."""
+    monkeypatch.setattr(ATTACKS, "classes", dict(ATTACKS.classes))
+
+    class Mine(Awgn):
+        pass
+
+    Mine.access = access
+    ATTACKS.register("mine")(configurable(Mine))
+    alarm = alarms.white_box_beats_black_box([run("mine", 1, 100), run("pgd", 20, 300)])
+    assert (alarm and alarm.status) == status
+    if access is None:
+        assert alarms.white_box_beats_black_box([run("mine", 1, 300), run("square", 1, 100)]) is None
 
 
 def test_white_box_attacks_alone_raise_no_black_box_alarm() -> None:

@@ -107,7 +107,7 @@ class TestARun:
     ("arguments", "told"),
     [
         (("--set", "dataset.source=folder", "--set", "dataset.path=nowhere"), "dataset.path nowhere is not there"),
-        (("--data-ref", "xyz"), "'xyz' is no ref"),
+        (("--data-ref", "xyz"), "'xyz' is not a ref"),
         (("--study", "no-such"), "unknown study 'no-such'"),
         (("--gpus", "2"), "'--gpus'"),
         (("--shards", "0"), "'--shards'"),

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nofrost.prepare.sources import Part, Source
+from nofrost.prepare.sources import Part, SourceData
 
 Paint = Callable[..., Path]
 
@@ -52,7 +52,7 @@ def folder_bytes() -> Callable[[Path], dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def labelled() -> Callable[..., Source]:
+def labelled() -> Callable[..., SourceData]:
     """Return a function that makes a source of 1 x 1 images with these labels."""
 
     def part(labels: list[int]) -> Part:
@@ -63,8 +63,8 @@ def labelled() -> Callable[..., Source]:
 
         return Part(array, (1, 1, 1), read)
 
-    def make(train: list[int], test: list[int] | None = None) -> Source:
+    def make(train: list[int], test: list[int] | None = None) -> SourceData:
         classes = tuple(f"class {label}" for label in range(max(train) + 1))
-        return Source("made", classes, part(train), part(test) if test else None, "made here", "none", {})
+        return SourceData("made", classes, part(train), part(test) if test else None, "made here", "none", {})
 
     return make

@@ -14,17 +14,17 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import Source, open_source
+from nofrost.prepare.sources import SourceData, open_source
 from nofrost.prepare.sources.folder import in_order
 
 Paint = Callable[..., Path]
 
 
-def opened(path: Path, image_size: int | None = None) -> Source:
+def opened(path: Path, image_size: int | None = None) -> SourceData:
     return open_source(DatasetSpec(source="folder", path=str(path), image_size=image_size))
 
 
-def images_of(source: Source) -> np.ndarray:
+def images_of(source: SourceData) -> np.ndarray:
     return np.concatenate(list(source.train.read(np.arange(len(source.train.labels)))))
 
 

@@ -11,8 +11,8 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import Source, open_source
-from nofrost.prepare.sources.idx import read_idx
+from nofrost.prepare.sources import SourceData, open_source
+from nofrost.prepare.sources.arrays import read_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4), dtype=np.uint8)
 LABELS = (np.arange(12) % 3).astype(np.uint8)
@@ -30,7 +30,7 @@ def write(folder: Path, images: np.ndarray = IMAGES, suffix: str = "", dot: str 
             file.write_bytes(gzip.compress(content) if suffix else content)
 
 
-def opened(path: Path) -> Source:
+def opened(path: Path) -> SourceData:
     return open_source(DatasetSpec(source="idx", path=str(path)))
 
 

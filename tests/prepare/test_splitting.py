@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
-from nofrost.prepare.sources import Source
+from nofrost.prepare.sources import SourceData
 from nofrost.prepare.splitting import SplitRows, split_rows
 
 class_counts = st.lists(st.integers(3, 40), min_size=2, max_size=6)
@@ -27,7 +27,7 @@ def rows_of(splits: SplitRows) -> dict[str, list[int]]:
 
 @given(class_counts, st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.integers(0, 1000))
 def test_splits_cover_the_source_once_and_hold_every_class(
-    labelled: Callable[..., Source], counts: list[int], test_share: float, selection_share: float, seed: int
+    labelled: Callable[..., SourceData], counts: list[int], test_share: float, selection_share: float, seed: int
 ) -> None:
     labels = interleaved(counts)
     config = DatasetSpec(test_share=test_share, selection_share=selection_share, seed=seed)
@@ -38,14 +38,14 @@ def test_splits_cover_the_source_once_and_hold_every_class(
         assert {labels[row] for row in part} == set(range(len(counts)))
 
 
-def test_each_split_takes_its_share_of_every_class(labelled: Callable[..., Source]) -> None:
+def test_each_split_takes_its_share_of_every_class(labelled: Callable[..., SourceData]) -> None:
     labels = interleaved([100, 40, 20])
     splits = split_rows(labelled(labels), DatasetSpec(test_share=0.25, selection_share=0.1))
     counts = {name: np.bincount(part.labels[rows]).tolist() for name, (part, rows) in splits.items()}
     assert counts == {"test": [25, 10, 5], "selection": [8, 3, 2], "train": [67, 27, 13]}
 
 
-def test_another_seed_makes_another_split(labelled: Callable[..., Source]) -> None:
+def test_another_seed_makes_another_split(labelled: Callable[..., SourceData]) -> None:
     source = labelled(interleaved([30, 30]))
     first, again, other = (rows_of(split_rows(source, DatasetSpec(seed=seed))) for seed in (0, 0, 1))
     assert first == again
@@ -53,7 +53,7 @@ def test_another_seed_makes_another_split(labelled: Callable[..., Source]) -> No
 
 
 @pytest.mark.parametrize("limit", [None, 30])
-def test_an_own_test_split_does_not_depend_on_the_seed(labelled: Callable[..., Source], limit: int | None) -> None:
+def test_an_own_test_split_does_not_depend_on_the_seed(labelled: Callable[..., SourceData], limit: int | None) -> None:
     source = labelled(interleaved([40, 40]), interleaved([12, 8]))
     first, other = (split_rows(source, DatasetSpec(seed=seed, limit=limit)) for seed in (0, 1))
     assert rows_of(first)["test"] == rows_of(other)["test"]
@@ -67,7 +67,7 @@ def test_an_own_test_split_does_not_depend_on_the_seed(labelled: Callable[..., S
 
 @given(class_counts, st.data())
 def test_a_limit_is_kept_exactly_and_balanced_over_classes(
-    labelled: Callable[..., Source], counts: list[int], data: st.DataObject
+    labelled: Callable[..., SourceData], counts: list[int], data: st.DataObject
 ) -> None:
     limit = data.draw(st.integers(3 * len(counts), sum(counts)))
     splits = split_rows(labelled(interleaved(counts)), DatasetSpec(limit=limit))
@@ -79,7 +79,7 @@ def test_a_limit_is_kept_exactly_and_balanced_over_classes(
 
 @given(class_counts, class_counts, st.booleans(), st.data())
 def test_a_smaller_limit_keeps_a_subset_of_a_larger_one(
-    labelled: Callable[..., Source], counts: list[int], test_counts: list[int], own_test: bool, data: st.DataObject
+    labelled: Callable[..., SourceData], counts: list[int], test_counts: list[int], own_test: bool, data: st.DataObject
 ) -> None:
     n_classes = min(len(counts), len(test_counts))
     test = interleaved(test_counts[:n_classes]) if own_test else None
@@ -94,7 +94,7 @@ def test_a_smaller_limit_keeps_a_subset_of_a_larger_one(
     assert kept[0] <= kept[1]
 
 
-def test_a_limit_is_shared_between_own_splits_in_proportion(labelled: Callable[..., Source]) -> None:
+def test_a_limit_is_shared_between_own_splits_in_proportion(labelled: Callable[..., SourceData]) -> None:
     splits = split_rows(labelled(interleaved([50, 50]), interleaved([10, 10])), DatasetSpec(limit=60))
     sizes = {name: len(rows) for name, (_, rows) in splits.items()}
     assert sizes["test"] == 10
@@ -111,14 +111,16 @@ def test_a_limit_is_shared_between_own_splits_in_proportion(labelled: Callable[.
     ],
 )
 def test_a_class_with_too_few_images_is_named(
-    labelled: Callable[..., Source], train: list[int], test: list[int] | None, message: str
+    labelled: Callable[..., SourceData], train: list[int], test: list[int] | None, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         split_rows(labelled(train, test), DatasetSpec())
 
 
 @pytest.mark.parametrize("test", [None, [0, 1]])
-def test_a_limit_too_small_for_every_class_is_refused(labelled: Callable[..., Source], test: list[int] | None) -> None:
+def test_a_limit_too_small_for_every_class_is_refused(
+    labelled: Callable[..., SourceData], test: list[int] | None
+) -> None:
     source = labelled(interleaved([10, 10]), test)
     with pytest.raises(UserError, match=r"dataset\.limit is 5: with 2 classes it must be at least 6"):
         split_rows(source, DatasetSpec(limit=5))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import SOURCES
 
 FolderBytes = Callable[[Path], dict[str, str]]
 
@@ -27,8 +25,25 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_source_of_the_schema_exists() -> None:
-    assert set(SOURCES) == set(typing.get_args(DatasetSpec.model_fields["source"].annotation))
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"source": "cifar"},
+            ["source", "'npz'", "got 'cifar'", "did you mean 'cifar10'?"],
+        ),
+        ({"limt": 60}, ["unknown key 'limt'", "did you mean 'limit'?", "allowed here are image_size, limit, path"]),
+        ({"source": "npz", "key": "x"}, ["unknown key 'key'", "allowed here are image_size"]),
+        ({"limit": 0}, ["limit", "greater than or equal to 1", "got 0"]),
+    ],
+)
+def test_a_wrong_source_or_option_is_refused_in_one_sentence(
+    values: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        run(DatasetSpec.model_construct(**{**DatasetSpec().as_json(), **values}), tmp_path / "out")
+    assert all(word in str(error.value) for word in ("dataset", *words))
+    assert not (tmp_path / "out").exists()
 
 
 def test_digits_are_the_images_and_labels_of_scikit_learn(digits: Path) -> None:

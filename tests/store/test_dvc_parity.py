@@ -80,7 +80,7 @@ def test_what_dvc_has_pushed_is_not_sent_again(
     dvc("add", "--quiet", "data", cwd=theirs)
     dvc("push", "--quiet", cwd=theirs)
     store = open_store(url)
-    monkeypatch.setattr(store, "upload", lambda *_: pytest.fail("it is there"))
+    monkeypatch.setattr(store, "put_file", lambda *_: pytest.fail("it is there"))
     monkeypatch.setattr(store, "put", lambda *_: pytest.fail("it is there"))
     assert push(folder, store).md5 == tracked(theirs, "data")["md5"]
 

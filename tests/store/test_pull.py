@@ -91,7 +91,7 @@ class TestWhatIsThere:
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine")
         for ref in (push(folder, store), push(folder / "a", store)):
-            with pytest.raises(UserError, match=r"mine holds something else and is no output of a stage: remove it"):
+            with pytest.raises(UserError, match=r"mine was not created by a stage and holds other content: remove it"):
                 pull(ref, place, store)
         assert mine.read_text() == "mine"
         assert not list(tmp_path.glob("mine?*"))
@@ -126,7 +126,7 @@ def test_an_altered_object_is_fetched_again_and_then_named(
 ) -> None:
     ref, bad = push(folder, store), LocalFile.of(folder / "a").md5
     altered(bad, store, content)
-    with pytest.raises(UserError, match=rf"object {bad} in .* is altered or cut off: delete it, then store it again"):
+    with pytest.raises(UserError, match=rf"object {bad} in .* is altered or cut off: delete it, then push it again"):
         pull(ref, tmp_path / "place", store)
     assert read.count(bad) == 2
     assert not (tmp_path / "place").exists()
@@ -159,24 +159,24 @@ MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of nothing
 @pytest.mark.parametrize(
     ("listed", "sentence"),
     [
-        ([{"md5": MD5, "relpath": "../escaped"}], r"lists '\.\./escaped', which is no file inside a folder"),
-        ([{"md5": MD5, "relpath": "a/../../escaped"}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": "/tmp/escaped"}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": ""}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": "."}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": "a//b"}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": "a\0b"}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": 5}], "lists 5, which is no file inside a folder"),
-        ([{"md5": MD5, "relpath": ".git/hooks/post-checkout"}], "is no file inside a folder"),
-        ([{"md5": MD5, "relpath": "sub/.dvc/config"}], "is no file inside a folder"),
-        ([{"md5": "../../" + MD5[6:], "relpath": "a"}], "which is no md5"),
-        ([{"md5": None, "relpath": "a"}], "which is no md5"),
-        ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a"}], "lists two files in one place"),
-        ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a/b"}], "lists two files in one place"),
-        ([{"relpath": "a"}], "is no list of files as DVC writes it"),
-        (["a"], "is no list of files as DVC writes it"),
-        ({"md5": MD5}, "is no list of files as DVC writes it"),
-        (None, "is no list of files as DVC writes it"),
+        ([{"md5": MD5, "relpath": "../escaped"}], r"lists '\.\./escaped', which is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": "a/../../escaped"}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": "/tmp/escaped"}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": ""}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": "."}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": "a//b"}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": "a\0b"}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": 5}], "lists 5, which is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": ".git/hooks/post-checkout"}], "is not a path inside a folder"),
+        ([{"md5": MD5, "relpath": "sub/.dvc/config"}], "is not a path inside a folder"),
+        ([{"md5": "../../" + MD5[6:], "relpath": "a"}], "which is not an md5"),
+        ([{"md5": None, "relpath": "a"}], "which is not an md5"),
+        ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a"}], "lists two files at one path"),
+        ([{"md5": MD5, "relpath": "a"}, {"md5": MD5, "relpath": "a/b"}], "lists two files at one path"),
+        ([{"relpath": "a"}], "is not a list of files as DVC writes it"),
+        (["a"], "is not a list of files as DVC writes it"),
+        ({"md5": MD5}, "is not a list of files as DVC writes it"),
+        (None, "is not a list of files as DVC writes it"),
     ],
 )
 def test_a_list_that_leads_elsewhere_is_refused(local_store: Store, tmp_path: Path, listed: Any, sentence: str) -> None:
@@ -195,7 +195,7 @@ def test_a_list_that_leads_elsewhere_is_refused(local_store: Store, tmp_path: Pa
 def test_a_list_that_is_no_json_is_refused(local_store: Store, tmp_path: Path, content: bytes) -> None:
     ref = Ref(hashlib.md5(content).hexdigest() + ".dir")
     local_store.put(object_name(ref.md5), content)
-    with pytest.raises(UserError, match=f"object {ref.md5} in .* is no list of files as DVC writes it"):
+    with pytest.raises(UserError, match=f"object {ref.md5} in .* is not a list of files as DVC writes it"):
         pull(ref, tmp_path / "place", local_store)
 
 

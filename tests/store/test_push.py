@@ -20,8 +20,8 @@ Contents = Callable[[Path], dict[str, bytes]]
 def sent(monkeypatch: pytest.MonkeyPatch, store: Store) -> list[str]:
     """The addresses and names of what is sent to the store, in order."""
     told: list[str] = []
-    upload, put = store.upload, store.put
-    monkeypatch.setattr(store, "upload", lambda source, jobs=1: (told.append(source.md5), upload(source, jobs)))
+    upload, put = store.put_file, store.put
+    monkeypatch.setattr(store, "put_file", lambda source, jobs=1: (told.append(source.md5), upload(source, jobs)))
     monkeypatch.setattr(store, "put", lambda name, content: (told.append(name), put(name, content)))
     return told
 
@@ -50,7 +50,7 @@ def test_what_is_there_is_not_sent_again(store: Store, sent: list[str], folder: 
 def test_a_killed_push_goes_on_with_what_is_missing(
     store: Store, sent: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = store.upload
+    upload = store.put_file
 
     def break_down(source: LocalFile, jobs: int = 1) -> None:
         if len(sent) >= 4:
@@ -59,7 +59,7 @@ def test_a_killed_push_goes_on_with_what_is_missing(
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "jobs", 1)
-        patch.setattr(store, "upload", break_down)
+        patch.setattr(store, "put_file", break_down)
         with pytest.raises(KeyboardInterrupt):
             push(folder, store)
     assert len(sent) == 4
@@ -105,7 +105,7 @@ def make_broken_link(path: Path) -> None:
     ("name", "make", "sentence"),
     [
         ("linked", make_link_to_folder, "is a link to a folder, which DVC leaves out"),
-        ("broken", make_broken_link, "is not there: name a file or folder to store"),
+        ("broken", make_broken_link, "does not exist: give a file or folder to push"),
         ("pipe", os.mkfifo, "is neither file nor folder: remove it"),
         (".dvcignore", Path.touch, "is DVC's rules inside of data"),
         (".dvc", Path.mkdir, "is a DVC project inside of data"),
@@ -126,7 +126,7 @@ def test_what_no_ref_can_stand_for_is_refused_by_name(
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
 def test_what_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere is not there: name a file or folder to store"):
+    with pytest.raises(UserError, match=r"nowhere does not exist: give a file or folder to push"):
         push(tmp_path / "nowhere", store)
 
 
@@ -146,8 +146,8 @@ def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
     source = LocalFile.of(path)
     path.write_bytes(b"y" * size)
     store = open_store(url)
-    with pytest.raises(UserError, match=r"changing changed while it was stored: store it again"):
-        store.upload(source)
+    with pytest.raises(UserError, match=r"changing changed while it was pushed: push it again"):
+        store.put_file(source)
     assert store.names("") == []
 
 
@@ -172,7 +172,7 @@ def test_named_objects_are_put_got_and_listed(store: Store) -> None:
     assert store.names("no such") == []
     assert store.get("nofrost/locks/a b+c.yaml") == b"nofrost/locks/a b+c.yaml"
     assert store.get("nofrost/other") == b"replaced"
-    with pytest.raises(UserError, match=r"holds no nofrost/locks/c\.yaml: store it there"):
+    with pytest.raises(UserError, match=r"holds no nofrost/locks/c\.yaml: push it there"):
         store.get("nofrost/locks/c.yaml")
 
 

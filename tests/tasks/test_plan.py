@@ -8,6 +8,7 @@ import pytest
 
 from nofrost import tasks
 from nofrost.config import load_study, study_as_yaml
+from nofrost.errors import UserError
 
 WITH_WEIGHTS = study_as_yaml(load_study("digits", ["augmentation.deepaugment.weights=a.safetensors"]))
 
@@ -16,7 +17,8 @@ def test_each_stage_is_given_its_own_part_of_the_study() -> None:
     study = load_study("digits")
     plan = tasks.plan("digits", 0, 1)
     assert json.loads(plan.dataset) == study.dataset.as_json()
-    assert json.loads(plan.augmentation) == study.augmentation.as_json()
+    assert json.loads(plan.augmentation) == tasks.check_study(study).augmentation.as_json()
+    assert json.loads(plan.augmentation)["deepaugment"]["epochs"] == 4
     assert json.loads(plan.adversarial) == study.suites.adversarial.as_json()
     assert json.loads(plan.ood) == study.suites.ood.as_json()
     assert plan.on_gpu is False
@@ -95,3 +97,25 @@ def test_no_shards_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         tasks.plan_shards(0)
     assert "at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("dataset.source=cifar", ["dataset.source: input should be 'digits'", "did you mean 'cifar10'?"]),
+        ("dataset.limt=60", ["unknown key 'dataset.limt'", "did you mean 'limit'?"]),
+        ("augmentation.methods=[augmix]", ["augmentation.methods.0", "'deepaugment' or 'tda'", "got 'augmix'"]),
+        ("augmentation.deepaugment.wide=1", ["'augmentation.deepaugment.wide'", "did you mean 'width'?"]),
+        ("augmentation.tda=3", ["augmentation.tda: 3 is not a mapping", "horizontal_flip"]),
+        ("recipes.sat.attack.stepz=3", ["recipes.sat.attack.stepz", "did you mean 'steps'?"]),
+    ],
+)
+def test_owners_check_what_a_study_says_of_them(override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        tasks.check_study(
+            load_study("digits", [override, "recipes.sat.views.augmentation_sets=[]"]), "digits", [override]
+        )
+    message = str(error.value)
+    assert message.startswith("digits")
+    assert all(word in message for word in words)
+    assert f"--set '{override}'" in message

@@ -70,7 +70,7 @@ def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"dataset": "data/dataset"}, "is no output"),
+        ({"dataset": "data/dataset"}, "is not an output"),
         ({"dataset": "data/dataset@" + "0" * 32 + ".dir"}, "0" * 30),
         ({"recipe": "{"}, "recipes.st is not valid JSON"),
         ({"recipe": '{"titel": 1}'}, "recipes.st: "),

@@ -23,7 +23,7 @@ import nofrost.attacks.pgd_targeted
 import nofrost.attacks.rays
 import nofrost.attacks.square
 from nofrost.attacks.base import Attack
-from nofrost.attacks.registry import attack_names, attack_settings, check_attacks, create_attack
+from nofrost.attacks.registry import attack_class, attack_names, attack_settings, check_attacks, create_attack
 from nofrost.attacks.sequence import WorstCase
 
-__all__ = ["Attack", "WorstCase", "attack_names", "attack_settings", "check_attacks", "create_attack"]
+__all__ = ["Attack", "WorstCase", "attack_class", "attack_names", "attack_settings", "check_attacks", "create_attack"]

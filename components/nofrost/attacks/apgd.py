@@ -10,7 +10,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import Ball, per_image
@@ -54,6 +54,7 @@ class Apgd(Attack):
         eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
     """
 
+    access: ClassVar[Access] = "gradient"
     zero: ClassVar[float] = 0.0
     """The value of `loss` that stands for a loss of zero."""
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from nofrost.attacks.apgd import Apgd
+from nofrost.attacks.base import Followed
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.registry import register
 from nofrost.registry import configurable
@@ -18,6 +19,7 @@ from nofrost.registry import configurable
 class ApgdCe(Apgd):
     """Auto-PGD that maximises cross-entropy (Croce & Hein 2020); the first attack of AutoAttack."""
 
+    follows: ClassVar[Followed] = "cross-entropy"
     zero: ClassVar[float] = -math.inf
 
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
 from nofrost.attacks.apgd import Apgd
+from nofrost.attacks.base import Followed
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import targeted_dlr, targeted_margin
 from nofrost.attacks.noise import Noise
@@ -29,6 +31,10 @@ class ApgdT(Apgd):
         targets: how many wrong classes to aim at, at least 1, the likeliest of the clean image first; at most all.
         restarts: how many random starts for each of them.
     """
+
+    follows: ClassVar[Followed] = "dlr"
+    targeted: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 4
 
     targets: PositiveInt = 9
 

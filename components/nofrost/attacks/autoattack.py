@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from nofrost.attacks.apgd_dlr import ApgdMargin
 from nofrost.attacks.apgd_t import ApgdTMargin
-from nofrost.attacks.base import Attack
-from nofrost.attacks.registry import create_attack, register
-from nofrost.attacks.sequence import Sequence
+from nofrost.attacks.base import Access, Attack
+from nofrost.attacks.registry import attack_settings, create_attack, register
+from nofrost.attacks.sequence import SHARED, Sequence
 from nofrost.registry import configurable
 
 # Attacks in their order, with the settings that are not those of AutoAttack as a whole
@@ -56,10 +56,16 @@ class AutoAttack(Sequence):
         targets: how many wrong classes APGD-T and FAB-T aim at, at least 1; at most all.
     """
 
+    access: ClassVar[Access] = "both"
+    min_classes: ClassVar[int] = 4
+
     version: Literal["standard", "plus", "rand"] = "standard"
     steps: PositiveInt = 100
     queries: PositiveInt = 5000
     targets: PositiveInt = 9
+
+    def averaged_passes(self) -> int:
+        return max(int(settings.get("eot", 1)) for _, settings in _VERSIONS[self.version])
 
     def members(self, classes: int) -> Iterator[Attack]:
         for name, own in _VERSIONS[self.version]:
@@ -74,3 +80,12 @@ def create_member(name: str, classes: int, **settings: Any) -> Attack:
     if name == "apgd-t" and classes < 4:
         return ApgdTMargin(**settings)
     return create_attack(name, **settings)
+
+
+def standard_settings() -> dict[str, dict[str, Any]]:
+    """Return the settings of each attack of AutoAttack, version ``standard``, by its name; without threat and seed."""
+    members = AutoAttack(eps=0.0).members(classes=10)
+    return {
+        member.name: {key: getattr(member, key) for key in attack_settings(member.name) if key not in SHARED}
+        for member in members
+    }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pydantic import PositiveInt
 
 from nofrost.attacks.autoattack import create_member
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack
 from nofrost.attacks.registry import register
 from nofrost.attacks.sequence import Sequence
 from nofrost.registry import configurable
@@ -24,6 +25,9 @@ class AutoAttackPaper(Sequence):
     Args:
         steps: of both attacks, at least 1.
     """
+
+    access: ClassVar[Access] = "gradient"
+    min_classes: ClassVar[int] = 3
 
     steps: PositiveInt = 20
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
@@ -32,6 +33,8 @@ class Awgn(Attack):
         draws: how many draws, at least 1. Per image the first misclassified one is kept, or else the one with the
             highest loss.
     """
+
+    access: ClassVar[Access] = "outputs"
 
     sigma: PositivePixels | None = None
     draws: PositiveInt = 1

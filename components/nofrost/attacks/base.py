@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Self, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +19,9 @@ from nofrost.config.fraction import Pixels
 from nofrost.errors import UserError, unknown
 from nofrost.registry import configurable
 
+Access = Literal["gradient", "outputs", "both"]
+Followed = Literal["cross-entropy", "margin", "dlr"]
+
 
 @configurable
 class Attack(ABC):
@@ -30,12 +33,30 @@ class Attack(ABC):
             the pixel box, which is known once there are images.
         seed: fixes every random choice, from 0 to 2^63 - 1.
 
+    Attributes:
+        norms: those that it can search in.
+        access: what it asks of a model: its ``gradient`` (a white-box attack), its ``outputs`` alone (a black-box one),
+            or ``both``, as a sequence of attacks does.
+        follows: the loss whose gradient it climbs.
+        targeted: whether it aims at wrong classes of its choice.
+        random_start: whether it sets out from a random point and not from the clean image.
+        min_classes: fewest classes for which its loss is defined; a plainer loss stands in for it below.
+        cross_entropy_twin: the attack that makes the same search on the cross-entropy.
+
     Raises:
         UserError: a setting is out of its range.
     """
 
     name: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    # Traits, which alarms and cards ask for. An attack that says nothing of its access and loss is compared with no other.
+    access: ClassVar[Access | None] = None
+    follows: ClassVar[Followed | None] = None
+    targeted: ClassVar[bool] = False
+    random_start: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 2
+    cross_entropy_twin: ClassVar[str | None] = None
 
     norm: str = "linf"
     eps: Pixels
@@ -83,6 +104,14 @@ class Attack(ABC):
             # copied, as a tensor made in inference mode is of no use to autograd
             found = self.run(classifier, clean, labels.clone(), Noise.of(self.seed, places))
             return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(found.detach()))
+
+    def averaged_passes(self) -> int:
+        """Return how many forward passes each gradient is averaged over."""
+        return int(getattr(self, "eot", 1))
+
+    def crosses_the_ball(self) -> bool:
+        """Return whether its steps are long enough, together, to reach every point of the ball."""
+        return True
 
     @abstractmethod
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:

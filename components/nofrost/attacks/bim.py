@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from nofrost.attacks.noise import Noise
@@ -15,6 +17,8 @@ from nofrost.registry import configurable
 @configurable
 class Bim(ProjectedGradient):
     """Projected gradient ascent from the clean image, without random start (Kurakin et al. 2017; galloway2019)."""
+
+    random_start: ClassVar[bool] = False
 
     def start(self, ball: Ball, noise: Noise) -> Tensor:
         return ball.centre

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
+from nofrost.attacks.base import Followed
 from nofrost.attacks.losses import margin
 from nofrost.attacks.pgd import Pgd
 from nofrost.attacks.registry import register
@@ -25,6 +26,8 @@ class CwLinf(Pgd):
     """
 
     norms: ClassVar[tuple[str, ...]] = ("linf",)
+    follows: ClassVar[Followed] = "margin"
+    cross_entropy_twin: ClassVar[str] = "pgd"
 
     confidence: NonNegativeFloat = 50.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
@@ -25,6 +27,8 @@ class FabT(FastAdaptiveBoundary):
     Args:
         targets: how many wrong classes to aim at, at least 1, the likeliest of the clean image first; at most all.
     """
+
+    targeted: ClassVar[bool] = True
 
     targets: PositiveInt = 9
 

@@ -6,14 +6,14 @@ What FAB and its targeted version share; they differ in the boundary that they l
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from nofrost.attacks.asking import asking, searched
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.guard import Model
 from nofrost.attacks.hyperplane import Hyperplanes, length
@@ -51,6 +51,9 @@ class FastAdaptiveBoundary(Attack):
         overshoot: how many times as long a step is as the way to the boundary, at least 1; the paper's eta.
         backward_step: the share of its perturbation that a misclassified point goes on with, in [0, 1]; its beta.
     """
+
+    access: ClassVar[Access] = "gradient"
+    random_start: ClassVar[bool] = False
 
     steps: PositiveInt = 100
     restarts: PositiveInt = 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack, Followed
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
@@ -21,6 +23,10 @@ class Fgsm(Attack):
     Args:
         eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
     """
+
+    access: ClassVar[Access] = "gradient"
+    follows: ClassVar[Followed] = "cross-entropy"
+    random_start: ClassVar[bool] = False
 
     eot: PositiveInt = 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,8 @@ class PgdTargeted(Pgd):
         clean_start: with this chance an image is attacked from itself and not from a random point; 0.2 when xie2020 trains,
             0 when it evaluates (its §3). Drawn for each image, as its text reads; its code draws once a batch.
     """
+
+    targeted: ClassVar[bool] = True
 
     clean_start: Share = 0.0
 

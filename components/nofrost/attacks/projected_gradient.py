@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack, Followed
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.noise import Noise
@@ -37,6 +37,8 @@ class ProjectedGradient(Attack):
         momentum: whether `follow` asks for what the last step followed.
     """
 
+    access: ClassVar[Access] = "gradient"
+    follows: ClassVar[Followed | None] = "cross-entropy"
     momentum: ClassVar[bool] = False
 
     steps: PositiveInt = 20
@@ -71,6 +73,9 @@ class ProjectedGradient(Attack):
             return self.step_size
         reach = min(1.25 * self.eps, self.eps + 4 / 255) if self.norm == "linf" else 2 * self.eps
         return reach / self.steps
+
+    def crosses_the_ball(self) -> bool:
+        return self.steps * self.length() >= (2 if self.random_start else 1) * self.eps
 
     def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Found:

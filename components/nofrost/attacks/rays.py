@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from nofrost.attacks.asking import asking, searched
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.guard import Model
 from nofrost.attacks.noise import Noise
@@ -35,6 +35,8 @@ class Rays(Attack):
     """
 
     norms: ClassVar[tuple[str, ...]] = ("linf",)
+    access: ClassVar[Access] = "outputs"
+    random_start: ClassVar[bool] = False
 
     queries: PositiveInt = 10_000
 

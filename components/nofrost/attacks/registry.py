@@ -16,6 +16,7 @@ ATTACKS: Registry[Attack] = Registry("attack", elsewhere={"norm": None, "eps": 0
 register = ATTACKS.register
 attack_names = ATTACKS.names
 attack_settings = ATTACKS.settings
+attack_class = ATTACKS.get
 
 
 def create_attack(

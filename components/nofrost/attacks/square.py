@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Attack
+from nofrost.attacks.base import Access, Attack
 from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import margin
 from nofrost.attacks.noise import Noise
@@ -56,6 +57,8 @@ class Square(Attack):
         rescale_schedule: shrink windows over `queries` as the paper does over 10,000, as its authors' own code does.
             Without it they shrink after the same number of queries always, as in AutoAttack.
     """
+
+    access: ClassVar[Access] = "outputs"
 
     queries: PositiveInt = 5000
     restarts: PositiveInt = 1

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from nofrost.augment import tda
-from nofrost.augment.deepaugment import method as deepaugment
+from nofrost.augment.base import Method, resolve_methods, spell_out
 from nofrost.config import AugmentationSpec
-from nofrost.data import AugmentationManifest, Split, checksum, read_split, write_augmentation_manifest
+from nofrost.data import AugmentationManifest, checksum, read_split, write_augmentation_manifest
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.results import AugmentationMetrics, Record, write_result
 from nofrost.stage import stage_output
-
-Method = Callable[[Split, AugmentationSpec, Path], dict[str, Any]]
-METHODS: dict[str, tuple[Method, str]] = {
-    "deepaugment": (deepaugment.make_deepaugment, deepaugment.PROVENANCE),
-    "tda": (tda.make_tda, tda.PROVENANCE),
-}
 
 
 def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetrics:
@@ -31,26 +22,28 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
         What ``out/metrics.json`` holds.
 
     Raises:
-        UserError: `dataset` is no dataset, or the weights that the configuration names do not fit it.
+        UserError: `dataset` is no dataset, there is no such method or setting, or a file that one names is missing or
+            does not fit.
     """
+    methods = resolve_methods(config)
     identity = checksum(dataset)
     train = read_split(dataset, "train")
-    methods = tuple(dict.fromkeys(config.methods))
-    settings, inputs = config.as_json(), {"dataset": identity}
-    if config.deepaugment.weights is not None:
-        weights = Path(config.deepaugment.weights)
-        # The result depends on what the file holds, not on where it lies.
-        settings["deepaugment"]["weights"] = weights.name
-        if "deepaugment" in methods:
-            inputs["deepaugment weights"] = _weights_checksum(weights)
+    used = {name: methods[name] for name in config.methods}
+    settings, inputs = spell_out(config, methods), {"dataset": identity}
+    for name, method in methods.items():
+        for setting, path in method.files().items():
+            # The result depends on what the file holds, not on where it lies.
+            settings[name][setting] = path.name
+            if name in used:
+                inputs[f"{name} {setting}"] = _file_checksum(method, setting, path)
     with stage_output(out, fingerprint={"config": settings, "inputs": inputs}) as folder:
-        measured = {name: METHODS[name][0](train, config, folder / name) for name in methods}
+        measured = {name: method.make(train, config.seed, folder / name) for name, method in used.items()}
         metrics = AugmentationMetrics(images=len(train), **measured)
         manifest = AugmentationManifest(
             dataset=identity,
             count=len(train),
-            sha256={name: sha256_file(folder / name / "images.npy") for name in methods},
-            provenance={name: METHODS[name][1] for name in methods},
+            sha256={name: sha256_file(folder / name / "images.npy") for name in used},
+            provenance={name: method.provenance for name, method in used.items()},
             config=settings,
         )
         write_augmentation_manifest(folder, manifest)
@@ -61,11 +54,11 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
     return metrics
 
 
-def _weights_checksum(path: Path) -> str:
+def _file_checksum(method: Method, setting: str, path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
         raise UserError(
-            f"augmentation.deepaugment.weights {path} cannot be read ({error.strerror}): name a safetensors file of an "
-            "earlier network, or null to train one"
+            f"augmentation.{method.name}.{setting} {path} cannot be read ({error.strerror}): check the path, or leave "
+            "the setting out"
         ) from None

@@ -30,9 +30,9 @@ def recipes() -> None:
 def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: bool) -> None:
     """Print every shipped recipe (model, objective, threat, length, citation), or the objectives there are."""
     if objectives:
-        from nofrost.train.objectives import objective_names, objective_settings
+        from nofrost.train.objectives import list_objectives, objective_settings
 
-        known = {name: objective_settings(name) for name in objective_names()}
+        known = {name: objective_settings(name) for name in list_objectives()}
         lines = [f"{name:12} " + ", ".join(f"{key}={value}" for key, value in known[name].items()) for name in known]
         click.echo(json.dumps(known, indent=2) if as_json else "\n".join(lines))
         return

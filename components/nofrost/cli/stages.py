@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 
 @click.command()
 @common()
-@click.option("--source", help="digits, cifar10, folder, npz or idx; short for --set source=...")
+@click.option("--source", help="Such as digits, cifar10, folder, npz or idx; short for --set source=...")
 @click.option("--path", help="Archive, file or folder of the source; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of so many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep so many images, balanced over classes; short for --set limit=...")
@@ -28,7 +28,10 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
     from nofrost.config import dataset_of
 
     short = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None)
-    config = dataset_of(study_name, (*overrides, *short))
+    overrides = (*overrides, *short)
+    config = stage.resolve_source(
+        dataset_of(study_name, overrides), study_name or "the default dataset", overrides=overrides
+    )
     metrics = stage.run(config, out)
     counts = (
         f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
@@ -49,6 +52,7 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     from nofrost.config import augmentation_of
 
     config = augmentation_of(study_name, overrides)
+    stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     metrics = stage.run(dataset, config, out)
     summary = f"{', '.join(config.methods)} of {metrics.images:,} training images"
     print_result(metrics.as_json(), out, summary, as_json)

@@ -53,10 +53,9 @@ def study_list(as_json: bool) -> None:
 def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print the study NAME (shipped, or a YAML file) with everything spelled out."""
     from nofrost.config import load_study, study_as_yaml
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
 
-    loaded = load_study(name, overrides)
-    check_methods(loaded, name, overrides)
+    loaded = check_study(load_study(name, overrides), name, overrides)
     click.echo(json.dumps(loaded.as_json(), indent=2) if as_json else study_as_yaml(loaded), nl=as_json)
 
 
@@ -71,10 +70,9 @@ def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path
     """
     from nofrost.config import load_study, study_as_yaml
     from nofrost.files import explain_write_errors, write_text
-    from nofrost.train import check_methods
+    from nofrost.tasks import check_study
 
-    loaded = load_study(name, overrides)
-    check_methods(loaded, name, overrides)
+    loaded = check_study(load_study(name, overrides), name, overrides)
     with explain_write_errors(out):
         write_text(out, study_as_yaml(loaded))
     summary = f"study {loaded.name}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"

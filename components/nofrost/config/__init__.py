@@ -17,7 +17,7 @@ from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 from nofrost.config.papers import Paper, cite, load_papers, paper_of, recipes_of
 from nofrost.config.parts import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.recipe import Recipe, ViewSpec
-from nofrost.config.study import AugmentationSpec, DatasetSpec, DeepAugmentSpec, Study
+from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "AttackSpec",
     "AugmentationSpec",
     "DatasetSpec",
-    "DeepAugmentSpec",
     "ModelSpec",
     "ObjectiveSpec",
     "OodSuite",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from nofrost.config.base import Name, Schema
 from nofrost.config.recipe import Recipe
@@ -13,14 +13,23 @@ from nofrost.errors import unknown
 
 
 class DatasetSpec(Schema):
-    """Where images come from and how they are split.
+    """Where images come from and how they are split, with the source's own options as further keys.
 
-    `path` is the archive, file or folder of the source (unused by `digits`, whose images come with scikit-learn).
-    `image_size` resizes to squares of so many pixels; `limit` keeps that many images in all, balanced over classes.
-    `test_share` applies to sources that bring no test split; `selection_share` is cut from the training images.
+    The source checks all of it (nofrost/prepare/sources/).
+
+    Attributes:
+        source: the kind of source, such as ``digits`` or ``folder`` (docs/data.md).
+        path: archive, file or folder that it reads.
+        image_size: resizes to squares of so many pixels.
+        limit: keeps that many images in all, balanced over classes.
+        test_share: share of the images that become the test split, for sources that bring none.
+        selection_share: of the training images, cut off to choose checkpoints on.
+        seed: of the split.
     """
 
-    source: Literal["digits", "cifar10", "folder", "npz", "idx"] = "digits"
+    model_config = ConfigDict(extra="allow")
+
+    source: str = "digits"
     path: str = "data/source"
     image_size: int | None = Field(default=None, ge=4, le=1024)
     limit: int | None = Field(default=None, ge=1)
@@ -29,33 +38,19 @@ class DatasetSpec(Schema):
     seed: int = Field(default=0, ge=0)
 
 
-class DeepAugmentSpec(Schema):
-    """The image-to-image network whose weights are perturbed (Hendrycks et al. 2021): `weights` is a safetensors file
-    of an earlier one; without it a small network is trained on the dataset for `epochs` epochs."""
-
-    weights: str | None = None
-    width: int = Field(default=16, ge=1)
-    epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=64, ge=1)
-    lr: float = Field(default=2e-3, gt=0)
-
-
-class TextureDebiasedSpec(Schema):
-    """Texture-debiased augmentation (Hermann et al. 2020): mild crops and colour distortion as in wang2022's code; the
-    `noise` and `blur` of the paper are off in that code. Leave `horizontal_flip` off where a mirrored image is another
-    class (digits, letters)."""
-
-    horizontal_flip: bool = True
-    noise: bool = False
-    blur: bool = False
-
-
 class AugmentationSpec(Schema):
-    """The augmentation sets made offline from the training images, one image for each original and method."""
+    """The augmentation sets made offline from the training images, one image for each original and method.
 
-    methods: tuple[Literal["deepaugment", "tda"], ...] = ("deepaugment", "tda")
-    deepaugment: DeepAugmentSpec = DeepAugmentSpec()
-    tda: TextureDebiasedSpec = TextureDebiasedSpec()
+    Settings of a method stand under its name; the method checks them (nofrost/augment/).
+
+    Attributes:
+        methods: of which sets are made, such as ``deepaugment`` or ``tda`` (docs/data.md).
+        seed: of all of them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    methods: tuple[str, ...] = ("deepaugment", "tda")
     seed: int = Field(default=0, ge=0)
 
 

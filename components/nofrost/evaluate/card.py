@@ -9,18 +9,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from nofrost.attacks import attack_names, attack_settings
+from nofrost.attacks.autoattack import standard_settings
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError
 from nofrost.files import read_json
 
-# AutoAttack, version standard, by its members; what is not named is the attack's default
-STANDARD: dict[str, dict[str, Any]] = {
-    "apgd-ce": {"steps": 100, "restarts": 1, "eot": 1},
-    "apgd-t": {"steps": 100, "restarts": 1, "eot": 1, "targets": 9},
-    "fab-t": {"steps": 100, "restarts": 1, "targets": 9},
-    "square": {"queries": 5000, "restarts": 1, "rescale_schedule": False},
-}
 AUTOATTACK = "autoattack"
 # Checks that are AutoAttack's own flags: raised, they make a card unreliable
 AUTOATTACK_FLAGS = frozenset(
@@ -135,11 +129,11 @@ def _autoattack(metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
         if spec["name"] == AUTOATTACK and not spec["cumulative"]:
             changed = _changed(spec, attack_settings(AUTOATTACK))
             return (None, f"{name} has other settings than AutoAttack: {changed}") if changed else (name, None)
-    names = sorted(spec["name"] for spec in attacks.values())
-    if names != sorted(STANDARD):
+    standard = standard_settings()
+    if sorted(spec["name"] for spec in attacks.values()) != sorted(standard):
         return None, f"the suite is not AutoAttack's version standard: its attacks are {', '.join(attacks)}"
     for name, spec in attacks.items():
-        changed = _changed(spec, attack_settings(spec["name"]) | STANDARD[spec["name"]])
+        changed = _changed(spec, standard[spec["name"]])
         if changed:
             return None, f"{name} has other settings than in AutoAttack: {changed}"
     if metrics["cascade"]:

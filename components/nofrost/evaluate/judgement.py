@@ -7,13 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nofrost.attacks import Attack
-from nofrost.attacks.bim import Bim
-from nofrost.attacks.projected_gradient import ProjectedGradient
+from nofrost.attacks import attack_class
 from nofrost.errors import UserError
 from nofrost.evaluate import alarms, probes
 from nofrost.evaluate.alarms import Alarm, AttackRun
-from nofrost.evaluate.alarms.attacks import BLACK_BOX_ATTACKS
 from nofrost.evaluate.measurement import Measurement
 from nofrost.evaluate.plan import BudgetPoint, Condition, Plan
 from nofrost.evaluate.sample import Flags
@@ -28,7 +25,7 @@ def check_attackable(measurement: Measurement, plan: Plan) -> None:
     Raises:
         UserError: every attack of the suite needs a gradient, and the model has none.
     """
-    needy = [condition for condition in plan.attacks.values() if condition.attack.name not in BLACK_BOX_ATTACKS]
+    needy = [condition for condition in plan.attacks.values() if _needs_gradient(condition)]
     if len(needy) == len(plan.attacks) and not probes.has_gradient(measurement):
         raise UserError(
             f"suite key {needy[0].key}: the model's outputs have no gradient with respect to the images: remove "
@@ -119,16 +116,12 @@ def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
 
 def _run(label: str, condition: Condition, right: Flags, start: Flags | None = None) -> AttackRun:
     attack = condition.create()
-    passes = 20 if getattr(attack, "version", None) == "rand" else int(getattr(attack, "eot", 1))
-    return AttackRun(label, attack.name, _steps(condition), right, start, passes, _crosses_the_ball(attack))
+    passes, crosses = attack.averaged_passes(), attack.crosses_the_ball()
+    return AttackRun(label, attack.name, _steps(condition), right, start, passes, crosses)
 
 
-def _crosses_the_ball(attack: Attack) -> bool:
-    """Return whether the attack can reach every point of the ball from where it starts."""
-    if not isinstance(attack, ProjectedGradient):
-        return True
-    distance = attack.eps if isinstance(attack, Bim) else 2 * attack.eps
-    return attack.steps * attack.length() >= distance
+def _needs_gradient(condition: Condition) -> bool:
+    return attack_class(condition.attack.name).access in ("gradient", "both")
 
 
 def _steps(condition: Condition) -> int:

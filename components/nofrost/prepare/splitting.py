@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
-from nofrost.prepare.sources import Part, Source
+from nofrost.prepare.sources import Part, SourceData
 
 Integers = NDArray[np.int64]
 SplitRows = dict[str, tuple[Part, Integers]]
@@ -23,7 +23,7 @@ SplitRows = dict[str, tuple[Part, Integers]]
 _OWN_TEST_SEED = 0
 
 
-def split_rows(source: Source, config: DatasetSpec) -> SplitRows:
+def split_rows(source: SourceData, config: DatasetSpec) -> SplitRows:
     """Return for "train", "selection" and "test" the part of the source they are read from and the rows, ascending.
 
     A source's own test split is kept as it is; otherwise `test_share` of every class becomes the test split. Then

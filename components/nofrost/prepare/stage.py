@@ -13,14 +13,12 @@ from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
 from nofrost.errors import UserError
 from nofrost.prepare.pixels import PixelStatistics
-from nofrost.prepare.sources import Source, open_source
-from nofrost.prepare.sources.photo import refusing_giant_images
+from nofrost.prepare.sources import SourceData, open_source, resolve_source
+from nofrost.prepare.sources.folder import refusing_giant_images
 from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import stage_output
 from nofrost.telemetry import Progress, progress
-
-LIBRARIES = {"digits": ("numpy", "pillow", "scikit-learn")}
 
 
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
@@ -33,28 +31,30 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         UserError: the source is missing, damaged, or too small to be split.
     """
     with refusing_giant_images():
-        source = open_source(config)
-        chosen = split_rows(source, config)
-        settings = config.as_json()
-        del settings["path"]
-        with stage_output(out, fingerprint={"config": settings, "source": dict(source.checksums)}) as folder:
-            manifest = _write(source, chosen, settings, folder)
+        source = resolve_source(config)
+        data = open_source(source)
+        rows = split_rows(data, source)
+        # where the source lies is no part of the result, its content is
+        settings = {key: value for key, value in source.as_json().items() if key != "path"}
+        with stage_output(out, fingerprint={"config": settings, "source": dict(data.checksums)}) as folder:
+            manifest = _write(data, rows, settings, folder)
             metrics = _metrics(manifest)
             write_manifest(folder, manifest)
             write_result(folder / "metrics.json", metrics)
-            libraries = LIBRARIES.get(config.source, ("numpy", "pillow"))
-            seeds = {"split": config.seed}
-            record = Record.of("prepare", config=settings, inputs=source.checksums, seeds=seeds, libraries=libraries)
+            seeds = {"split": source.seed}
+            record = Record.of(
+                "prepare", config=settings, inputs=data.checksums, seeds=seeds, libraries=source.libraries
+            )
             write_result(folder / "record.json", record)
     return metrics
 
 
-def _write(source: Source, chosen: SplitRows, settings: dict[str, Any], folder: Path) -> Manifest:
+def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folder: Path) -> Manifest:
     statistics = PixelStatistics(source.train.shape[2])
     splits: dict[str, SplitManifest] = {}
-    with progress("prepare", total=sum(len(rows) for _, rows in chosen.values())) as bar:
+    with progress("prepare", total=sum(len(rows) for _, rows in split.values())) as bar:
         for name in SPLITS:
-            part, rows = chosen[name]
+            part, rows = split[name]
             batches = _reported(part.read(rows), bar)
             if name == "train":
                 batches = statistics.watch(batches)

@@ -7,11 +7,12 @@ and exit code 2 for wrong input, 143 when it was stopped after saving.
 """
 
 from nofrost.tasks.finish import finish, write_candidate
-from nofrost.tasks.plan import plan, plan_runs, plan_shards
+from nofrost.tasks.plan import check_study, plan, plan_runs, plan_shards
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train
 
 __all__ = [
     "augment",
+    "check_study",
     "evaluate",
     "evaluate_shard",
     "finish",

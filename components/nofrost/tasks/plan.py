@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from nofrost.config import Study, load_study, parse_study
+from nofrost.augment import resolve_methods, spell_out
+from nofrost.config import AugmentationSpec, Study, load_study, parse_study
 from nofrost.errors import UserError
+from nofrost.prepare import resolve_source
 from nofrost.tasks.ending import exit_on_error
 from nofrost.tasks.weights import is_ref
 from nofrost.train import check_methods
@@ -40,13 +43,13 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
             "evaluation uses one; a training uses several on one machine: use gpus 0 or 1 and nodes 1, or train with "
             "`nofrost task train --gpus N`"
         )
-    parts = study_of(study)
-    check_methods(parts, parts.name)
-    if parts.augmentation.deepaugment.weights is not None and "deepaugment" in parts.augmentation.methods:
-        raise UserError(
-            "augmentation.deepaugment.weights names a file of one machine, which a container does not have: leave it "
-            "out to train the network in the pipeline"
-        )
+    parts = check_study(study_of(study))
+    for name in parts.augmentation.methods:
+        for setting in resolve_methods(parts.augmentation, parts.name, ("augmentation",))[name].files():
+            raise UserError(
+                f"augmentation.{name}.{setting} names a file of one machine, which a container does not have: leave it "
+                "out"
+            )
     for name, recipe in parts.recipes.items():
         if recipe.model.weights is not None and not is_ref(recipe.model.weights):
             raise UserError(
@@ -86,6 +89,27 @@ def plan_shards(shards: int) -> list[str]:
     if shards < 1:
         raise UserError(f"shards {shards}: an evaluation has at least 1")
     return [f"{index}/{shards}" for index in range(shards)]
+
+
+def check_study(study: Study, origin: str | None = None, overrides: Sequence[str] = ()) -> Study:
+    """Return the study with the settings of its augmentation methods spelled out, once each part has been checked.
+
+    The configuration alone does not know the settings of sources, augmentation methods, attacks and objectives: their
+    owners do.
+
+    Args:
+        origin: its file, for the error; None for its name.
+        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+
+    Raises:
+        UserError: a name, setting or value is wrong; the sentence names file, key and what is allowed.
+    """
+    origin = origin or study.name
+    resolve_source(study.dataset, origin, ("dataset",), overrides)
+    methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
+    check_methods(study, origin, overrides)
+    augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))
+    return study.model_copy(update={"augmentation": augmentation})
 
 
 def study_of(text: str) -> Study:

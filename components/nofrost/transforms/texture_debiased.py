@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nofrost.config.study import TextureDebiasedSpec
 from nofrost.transforms.crop_flip import flip, flips
 from nofrost.transforms.resized_crop import crop_boxes, resized_crop
 
@@ -28,31 +27,39 @@ BLUR_SIGMA = (0.1, 2.0)  # pixels of an image of 224; the upper end is never bel
 NOISE_STD = (0.0, 0.1)
 
 
-def texture_debiased(images: Tensor, spec: TextureDebiasedSpec, generator: torch.Generator) -> Tensor:
+def texture_debiased(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    horizontal_flip: bool = True,
+    noise: bool = False,
+    blur: bool = False,
+) -> Tensor:
     """Return texture-debiased versions of the images.
 
     Args:
         images: float [N, C, H, W] in [0, 1] with C 1 or 3, on any device. For C = 1 only brightness and contrast of
             the colour distortions apply.
-        spec: which optional parts are used.
         generator: a generator on the CPU; all randomness comes from it, so that devices agree.
+        horizontal_flip: mirrors half of the images.
+        noise, blur: those of Hermann et al., each for half of the images.
 
     Returns:
         New images of the same shape, type and device, in [0, 1].
     """
     n = len(images)
-    images = crop_and_mirror(images, spec.horizontal_flip, generator)
+    images = crop_and_mirror(images, horizontal_flip, generator)
     coloured = _chance(n, COLOUR, generator)
     images = jitter_colours(images, coloured & _chance(n, JITTER, generator), generator)
     images = _where(coloured & _chance(n, GREY, generator), luminance(images).expand_as(images), images)
-    if spec.blur:
+    if blur:
         largest = max(1.0, BLUR_SIGMA[1] * min(images.shape[2:]) / 224)
         blurred = gaussian_blur(images, _uniform((n,), (BLUR_SIGMA[0], largest), generator), largest)
         images = _where(_chance(n, BLUR, generator), blurred, images)
-    if spec.noise:
+    if noise:
         std = _uniform((n,), NOISE_STD, generator) * _chance(n, NOISE, generator)
-        noise = torch.randn(images.shape, generator=generator) * std[:, None, None, None]
-        images = images + noise.to(images)
+        values = torch.randn(images.shape, generator=generator) * std[:, None, None, None]
+        images = images + values.to(images)
     return images.clamp(0, 1)
 
 

@@ -82,7 +82,7 @@ def test_waiting_ends_as_the_run_does(kfp: Any) -> None:
         ({"train_image": "nofrost-train"}, "--train-image nofrost-train names no digest"),
         ({"store": "somewhere"}, "is a folder of this machine, which pods do not see"),
         ({"study": "no-such"}, "unknown study 'no-such'"),
-        ({"data_ref": "x"}, "'x' is no ref"),
+        ({"data_ref": "x"}, "'x' is not a ref"),
         ({"nodes": "2"}, "'--nodes'"),
         ({"cluster": "no-such.yaml"}, "no-such.yaml"),
     ],

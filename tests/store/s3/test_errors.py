@@ -35,7 +35,7 @@ class TestOnARealServer:
 
     def test_an_access_key_that_nobody_has(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY")
-        assert "it does not know the access key: check AWS_ACCESS_KEY_ID" in refused(s3, folder)
+        assert "the server does not know the access key: check AWS_ACCESS_KEY_ID" in refused(s3, folder)
 
     def test_no_permission_to_write(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import boto3
@@ -50,13 +50,12 @@ class TestOnARealServer:
         client.delete_bucket(Bucket=bucket)
 
     def test_a_bucket_that_is_not_there(self, s3: str, folder: Path) -> None:
-        assert "there is no such bucket: make it, or correct the URL" in refused("s3://no-such-bucket-1234/x", folder)
+        assert "there is no such bucket: create it, or correct the URL" in refused("s3://no-such-bucket-1234/x", folder)
 
-    def test_content_that_is_not_what_was_announced(self, s3: str, folder: Path) -> None:
-        store: Any = open_store(s3)
-        store.sizes([])
-        with store._errors() as connection, pytest.raises(Exception, match="BadDigest"):
-            connection.requests.put(f"{store.prefix}/x", b"content", bytes(16))
+    def test_content_that_arrives_altered(self, s3: str, line: Any, folder: Path) -> None:
+        line.fault = lambda method, path: "alter" if method == "PUT" else ""
+        assert "content arrives altered at the server: check the network" in refused(s3, folder)
+        assert open_store(s3).names("") == []
 
 
 def test_an_endpoint_that_nobody_answers_at(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,17 +70,17 @@ def test_an_endpoint_that_nobody_answers_at(moto: str, folder: Path, monkeypatch
 def test_no_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused(moto, folder)
+    assert "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused(moto, folder)
 
 
 def test_half_of_the_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "no credentials are found" in refused(moto, folder)
+    assert "there are no credentials" in refused(moto, folder)
 
 
 def test_a_profile_that_is_not_there(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    assert "no such profile is configured: correct AWS_PROFILE" in refused(moto, folder)
+    assert "there is no such profile: correct AWS_PROFILE" in refused(moto, folder)
 
 
 def test_a_server_that_speaks_no_tls(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +97,7 @@ def test_a_server_that_speaks_no_tls(moto: str, folder: Path, monkeypatch: pytes
         ("RequestTimeTooSkewed", "this machine's clock is wrong: set it"),
         ("AuthorizationHeaderMalformed", "the region is wrong: set AWS_DEFAULT_REGION"),
         ("AccessDenied", "access is denied: ask for s3:ListBucket"),
-        ("NoSuchBucket", "there is no such bucket: make it, or correct the URL"),
+        ("NoSuchBucket", "there is no such bucket: create it, or correct the URL"),
     ],
 )
 def test_what_the_server_says_first(code: str, sentence: str, line: Any, moto: str, folder: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_missing_object_is_named_with_the_remedy(moto: str, tmp_path: Path) ->
 
     client = boto3.Session().client("s3")
     client.delete_object(Bucket="bucket", Key=f"{moto.rpartition('/')[2]}/{object_name(ref.md5)}")
-    with pytest.raises(UserError, match=f"^{moto} holds no object {ref.md5}: store it there with `nofrost store push`"):
+    with pytest.raises(UserError, match=f"^{moto} holds no object {ref.md5}: push it there with `nofrost store push`"):
         pull(ref, tmp_path / "back", store)
 
 
@@ -126,7 +125,7 @@ def test_an_endpoint_that_is_no_url(endpoint: str, moto: str, folder: Path, monk
 
 
 def test_a_name_that_no_bucket_can_have(moto: str, folder: Path) -> None:
-    assert "that is no name of a bucket: correct the URL" in refused("s3://Not_a+Bucket", folder)
+    assert "no bucket can have this name: correct the URL" in refused("s3://Not_a+Bucket", folder)
 
 
 def test_a_region_need_not_be_named(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

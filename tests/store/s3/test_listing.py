@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from nofrost.store import open_store, s3_listing
+from nofrost.store import open_store, s3
 from nofrost.store.base import object_name
 
 
 @pytest.fixture
 def there(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The sizes of 120 objects in a store whose list has pages of 10; one question costs a third of a page."""
-    monkeypatch.setattr(s3_listing, "_PER_PAGE", 10)
-    monkeypatch.setattr(s3_listing, "_QUESTIONS_PER_PAGE", 3)
+    monkeypatch.setattr(s3, "_PAGE", 10)
+    monkeypatch.setattr(s3, "_HEADS_PER_PAGE", 3)
     store = open_store(moto)
     sizes = {}
     for number in range(120):
@@ -46,6 +46,6 @@ def test_sizes_are_those_of_what_is_there_whoever_asks_for_how_many(
 def test_a_small_bucket_is_known_after_one_page(
     there: dict[str, int], moto: str, line: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_listing, "_PER_PAGE", 1000)
+    monkeypatch.setattr(s3, "_PAGE", 1000)
     assert open_store(moto).sizes(there) == there
     assert len(line.seen) == 2  # the first answer, and the page

@@ -1,4 +1,4 @@
-"""What is done to weights and activations: small changes of a known kind and random place and size.
+"""Small changes of weights and activations, of a known kind and random place and size, and a pass that applies them.
 
 A distortion takes values [N, F, ...], for each of N images F filters (weights) or F channels (activations), and a
 strength in (0, 1] for each image. It returns changed values of the same shape. It never mixes images.
@@ -10,9 +10,44 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from nofrost.augment.deepaugment.chance import Chance
+KINDS_OF_WEIGHT_DISTORTION = 3  # an image gets so many of the list, as in the authors' code
+KINDS_OF_ACTIVATION_DISTORTION = 1
+LAYER_PROBABILITY = 0.5
+
+
+class Chance:
+    """Draws on the CPU. Values go to `device`; choices of images stay on the CPU, where the program branches."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.device = device
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return values from [0, 1)."""
+        return torch.rand(shape, generator=self.generator).to(self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return values from the standard normal distribution."""
+        return torch.randn(shape, generator=self.generator).to(self.device)
+
+    def order(self, rows: int, length: int) -> Tensor:
+        """Return a random order of 0 .. length-1 for each row: int64 [rows, length]."""
+        return torch.rand(rows, length, generator=self.generator).argsort(dim=1).to(self.device)
+
+    def strengths(self, n: int, low: float, high: float) -> Tensor:
+        """Return values from [low, high) for n images, on the CPU."""
+        return low + (high - low) * torch.rand(n, generator=self.generator)
+
+    def struck(self, n: int, probability: float) -> Tensor:
+        """Return a bool [n], True with `probability`, on the CPU."""
+        return torch.rand(n, generator=self.generator) < probability
+
+    def some(self, n: int, length: int, among: int) -> Tensor:
+        """Return a bool [n, among] with exactly `length` True in each row, on the CPU."""
+        return torch.rand(n, among, generator=self.generator).argsort(dim=1).argsort(dim=1) < length
+
 
 Distortion = Callable[[Tensor, Tensor, Chance], Tensor]
 
@@ -140,3 +175,45 @@ def _shuffled(values: Tensor, chance: Chance) -> Tensor:
 def _like(factors: Tensor, values: Tensor) -> Tensor:
     """Return [N, F] shaped to go with values [N, F, ...]."""
     return factors.reshape(*factors.shape, *[1] * (values.dim() - 2))
+
+
+class DistortedConvolution:
+    """Applies layers to a batch as if each image had a network to itself.
+
+    Every image gets a few kinds of distortion for the whole pass; in each layer they strike with probability 1/2. The
+    layers themselves stay as they are.
+
+    Args:
+        strength: [N] in [0, 1], on the CPU; 0 distorts nothing.
+        chance: where all randomness comes from.
+    """
+
+    def __init__(self, strength: Tensor, chance: Chance) -> None:
+        self.strength = strength
+        self.chance = chance
+        n = len(strength)
+        self.weight_kinds = chance.some(n, KINDS_OF_WEIGHT_DISTORTION, len(WEIGHT_DISTORTIONS))
+        self.activation_kinds = chance.some(n, KINDS_OF_ACTIVATION_DISTORTION, len(ACTIVATION_DISTORTIONS))
+
+    def __call__(self, layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+        """Return [N, O, h, w] for inputs [N, I, H, W]: a convolution of N groups, one for each image."""
+        n, _, height, width = inputs.shape
+        own = layer.weight.repeat(n, 1, 1, 1, 1)
+        weights = self._distort(own, WEIGHT_DISTORTIONS, self.weight_kinds).flatten(0, 1)
+        together = inputs.reshape(1, -1, height, width)
+        outputs = F.conv2d(together, weights, stride=layer.stride, padding=layer.padding, groups=n)
+        outputs = outputs.view(n, -1, *outputs.shape[2:])
+        if layer.bias is not None:
+            outputs += layer.bias[:, None, None]
+        return self._distort(outputs, ACTIVATION_DISTORTIONS, self.activation_kinds)
+
+    def _distort(self, values: Tensor, distortions: tuple[Distortion, ...], kinds: Tensor) -> Tensor:
+        """Change `values` in place, distortion by distortion, for the images that have it in this layer."""
+        struck = kinds & self.chance.struck(len(kinds), LAYER_PROBABILITY)[:, None]
+        for distortion, chosen in zip(distortions, struck.unbind(dim=1), strict=True):
+            rows = chosen.nonzero()[:, 0]
+            if len(rows):
+                there = rows.to(values.device)
+                strength = self.strength[rows].to(values.device)
+                values[there] = distortion(values[there], strength, self.chance)
+        return values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nofrost.attacks import attack_class, attack_settings
 from nofrost.evaluate.alarms.alarm import (
     CLEAR,
     DOUBTFUL,
@@ -28,13 +29,6 @@ BLACK_BOX_FLAG = 0.002  # accuracy that Square may take at the end of a cascade 
 BLACK_BOX_FAILURE = 0.05  # accuracy that no converged gradient attack would have left to a black-box one
 MANY_STEPS = 5  # steps from which an iterative attack, with its random start, should beat one step of full length
 
-# Attacks that climb the same loss, the cross-entropy, so that more steps cannot honestly do worse.
-CROSS_ENTROPY_ATTACKS = frozenset({"fgsm", "bim", "pgd", "mim", "apgd-ce"})
-BLACK_BOX_ATTACKS = frozenset({"square", "rays", "awgn"})
-MIXED_ATTACKS = frozenset({"autoattack"})  # with and without gradients
-WITHOUT_RANDOM_START = frozenset({"bim", "mim"})
-MARGIN_TWINS = {"pgd": "cw-linf", "apgd-ce": "apgd-dlr"}  # the same search on the cross-entropy and on a margin
-
 
 def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
     """Many small steps must find at least what one large step finds; None when the suite has no such pair.
@@ -44,7 +38,7 @@ def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
     only where there are no others.
     """
     name = "iterative-beats-single-step"
-    comparable = [run for run in _alone(runs) if run.attack in CROSS_ENTROPY_ATTACKS]
+    comparable = [run for run in _alone(runs) if _climbs_cross_entropy(run)]
     single = strongest([run for run in comparable if run.steps == 1])
     iterative = [run for run in comparable if run.steps >= MANY_STEPS]
     many = sorted([run for run in iterative if run.crosses] or iterative, key=_remaining)
@@ -89,7 +83,7 @@ def random_start_changes_little(runs: Sequence[AttackRun]) -> Alarm | None:
     Attacks without a random start set out along that gradient. wang2022 prints 36.1 % for MIM and 22.5 % for PGD of NoFrost.
     None without such a pair.
     """
-    pairs = _pairs(runs, lambda other, pgd: other.attack in WITHOUT_RANDOM_START and pgd.attack == "pgd")
+    pairs = _pairs(runs, lambda other, pgd: _starts_clean(other) and pgd.attack == "pgd")
     advice = "the gradient at the clean images leads nowhere, do not rely on attacks without a random start"
     return _widest_gap("random-start-changes-little", pairs, START_GAP, advice)
 
@@ -100,7 +94,7 @@ def margin_agrees_with_cross_entropy(runs: Sequence[AttackRun]) -> Alarm | None:
     The gradient of the cross-entropy vanishes where a model is confident; that of a margin does not. None without such
     a pair.
     """
-    pairs = _pairs(runs, lambda entropy, margin: MARGIN_TWINS.get(entropy.attack) == margin.attack)
+    pairs = _pairs(runs, lambda entropy, margin: attack_class(margin.attack).cross_entropy_twin == entropy.attack)
     advice = "the gradient of the cross-entropy is too small here, do not rely on attacks that follow it"
     return _widest_gap("margin-agrees-with-cross-entropy", pairs, LOSS_GAP, advice)
 
@@ -117,7 +111,7 @@ def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
     name = "white-box-beats-black-box"
     if any(run.start is not None for run in runs):
         return _black_box_in_a_cascade(name, runs)
-    black = strongest([run for run in runs if run.attack in BLACK_BOX_ATTACKS])
+    black = strongest([run for run in runs if _is_black_box(run)])
     white = strongest([run for run in runs if _is_white_box(run)])
     if black is None or white is None:
         return None
@@ -133,7 +127,7 @@ def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
 def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | None:
     taken: list[tuple[AttackRun, Flags]] = []
     for place, run in enumerate(runs):
-        if run.attack in BLACK_BOX_ATTACKS and run.start is not None and any(map(_is_white_box, runs[:place])):
+        if _is_black_box(run) and run.start is not None and any(map(_is_white_box, runs[:place])):
             taken.append((run, run.start))
     if not taken:
         return None
@@ -166,7 +160,26 @@ def _alone(runs: Sequence[AttackRun]) -> list[AttackRun]:
 
 
 def _is_white_box(run: AttackRun) -> bool:
-    return run.attack not in BLACK_BOX_ATTACKS | MIXED_ATTACKS
+    return attack_class(run.attack).access == "gradient"
+
+
+def _is_black_box(run: AttackRun) -> bool:
+    return attack_class(run.attack).access == "outputs"
+
+
+def _climbs_cross_entropy(run: AttackRun) -> bool:
+    """Return whether the attack climbs the cross-entropy of the label, so that more steps cannot honestly do worse."""
+    attack = attack_class(run.attack)
+    return attack.follows == "cross-entropy" and not attack.targeted
+
+
+def _starts_clean(run: AttackRun) -> bool:
+    """Return whether the attack takes steps on the cross-entropy from the clean image, like BIM and MIM."""
+    return (
+        _climbs_cross_entropy(run)
+        and not attack_class(run.attack).random_start
+        and "steps" in attack_settings(run.attack)
+    )
 
 
 def _remaining(run: AttackRun) -> int:

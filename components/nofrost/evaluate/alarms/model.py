@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nofrost.attacks import attack_class
 from nofrost.evaluate.alarms.alarm import Alarm, AttackRun
 from nofrost.statistics import wilson_interval
 
@@ -15,8 +16,6 @@ ZERO_GRADIENTS_WARN, ZERO_GRADIENTS_FAIL = 0.01, 0.10  # share of images without
 SATURATED = 0.5  # share of images on which the cross-entropy may be zero: a confident model need not be a masked one
 STAND_IN, MISLEADING = 0.10, 0.25  # share of images on which gradient and finite difference may disagree
 CLASSES_FOR_DLR = 4  # the targeted DLR loss divides by a difference to the third and fourth logit
-
-DLR_ATTACKS = frozenset({"apgd-dlr", "apgd-t", "autoattack", "autoattack-paper"})
 
 
 def gradients_not_zero(zero: int, probed: int) -> Alarm | None:
@@ -117,7 +116,7 @@ def forward_is_static(optimises: bool) -> Alarm:
 
 def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
     """The targeted DLR loss needs four classes; None when no attack of the suite uses it."""
-    if not DLR_ATTACKS.intersection(attacks):
+    if all(attack_class(name).min_classes <= 2 for name in attacks):
         return None
     name = "classes-suffice"
     if classes < CLASSES_FOR_DLR:

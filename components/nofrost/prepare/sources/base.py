@@ -1,15 +1,22 @@
-"""What a source is."""
+"""What a source of images is, and the registry of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, ValidationError, create_model
 
+from nofrost.config import DatasetSpec
+from nofrost.config.validation import sentence
 from nofrost.errors import UserError
+from nofrost.registry import Registry
+
+UNKNOWN_LICENCE = "not stated; ask the owner of the images"
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Classes and images of a source, and where they come from.
+class SourceData:
+    """Classes and images of an open source, and where they come from.
 
     Attributes:
         test: the source's own test split; None when it has none.
@@ -46,7 +53,53 @@ class Source:
     checksums: Mapping[str, str]
 
 
-UNKNOWN_LICENCE = "not stated; ask the owner of the images"
+class Source(DatasetSpec):
+    """A kind of source: the configuration of a dataset, with the source's own options as further fields.
+
+    Attributes:
+        needs_path: whether it reads what lies at `path`.
+        libraries: distributions that decide the pixels; the record of the dataset names their versions.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    needs_path: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
+
+    def open(self) -> SourceData:
+        """Return what the source holds, its images resized to `image_size` when that is set.
+
+        Raises:
+            UserError: there is nothing at `path`, or not what the source expects there.
+        """
+        raise NotImplementedError
+
+
+SOURCES: Registry[Source] = Registry("dataset source")
+register = SOURCES.register
+list_sources = SOURCES.names
+
+
+def resolve_source(
+    config: DatasetSpec, origin: str = "dataset", key: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> Source:
+    """Return the source that `config` names, which checks the configuration and its own options.
+
+    Args:
+        origin: the file that `config` comes from, for the error.
+        key: where it stands there.
+        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+
+    Raises:
+        UserError: there is no such source, or an option is unknown or of a wrong value; the sentence names file, key
+            and what is allowed.
+    """
+    names: Any = Literal[tuple(SOURCES.classes)]
+    schema = SOURCES.classes.get(config.source) or create_model("Dataset", __base__=Source, source=(names, ...))
+    try:
+        return schema.model_validate(config.as_json())
+    except ValidationError as error:
+        raise UserError(sentence(error, schema, origin, overrides, key)) from None
 
 
 def missing(path: Path, expected: str) -> UserError:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nofrost.errors import UserError
 from nofrost.prepare.sources.arrays import array_part
-from nofrost.prepare.sources.base import Part, Source, missing
+from nofrost.prepare.sources.base import Part, Source, SourceData, missing, register
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -44,29 +44,36 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 _LARGEST_BYTES = 32_000_000  # the published batches have 31 MB: a larger member of an archive is not read
 
 
-def open_cifar10(path: Path, image_size: int | None) -> Source:
-    """Return the 50,000 training and 10,000 test images at `path`: the archive, its folder, or what holds either.
+@register("cifar10")
+class Cifar10(Source):
+    """The published archive or its folder at `path`, or a folder that holds either."""
 
-    Raises:
-        UserError: there is none, a file is missing or damaged, or is not the published one (by its MD5).
-    """
-    contents = _read_files(path)
-    for name, expected in MD5.items():
-        if name not in contents:
-            raise UserError(f"{name} is missing in {path}: download and unpack {ARCHIVE} again")
-        if hashlib.md5(contents[name], usedforsecurity=False).hexdigest() != expected:
-            raise UserError(f"{name} in {path} is not the published file (its MD5 differs): download {ARCHIVE} again")
-    batches = [_batch(contents.pop(name)) for name in (*TRAIN_FILES, TEST_FILE)]
-    return Source(
-        name="cifar10",
-        classes=tuple(restricted_loads(contents[META_FILE])["label_names"]),
-        train=_part(batches[:-1], image_size),
-        test=_part(batches[-1:], image_size),
-        origin="CIFAR-10 (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), Python version, "
-        "its own test split",
-        licence="none declared by its authors; research use",
-        checksums={name: f"md5:{MD5[name]}" for name in sorted(MD5)},
-    )
+    def open(self) -> SourceData:
+        """Return the 50,000 training and 10,000 test images.
+
+        Raises:
+            UserError: there is none, a file is missing or damaged, or is not the published one (by its MD5).
+        """
+        path = Path(self.path)
+        contents = _read_files(path)
+        for name, expected in MD5.items():
+            if name not in contents:
+                raise UserError(f"{name} is missing in {path}: download and unpack {ARCHIVE} again")
+            if hashlib.md5(contents[name], usedforsecurity=False).hexdigest() != expected:
+                raise UserError(
+                    f"{name} in {path} is not the published file (its MD5 differs): download {ARCHIVE} again"
+                )
+        batches = [_batch(contents.pop(name)) for name in (*TRAIN_FILES, TEST_FILE)]
+        return SourceData(
+            name="cifar10",
+            classes=tuple(restricted_loads(contents[META_FILE])["label_names"]),
+            train=_part(batches[:-1], self.image_size),
+            test=_part(batches[-1:], self.image_size),
+            origin="CIFAR-10 (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), Python version, "
+            "its own test split",
+            licence="none declared by its authors; research use",
+            checksums={name: f"md5:{MD5[name]}" for name in sorted(MD5)},
+        )
 
 
 def _read_files(path: Path) -> dict[str, bytes]:

@@ -1,0 +1,118 @@
+"""What an augmentation method is, the registry of all of them, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict, ValidationError, create_model
+from torch import Tensor
+
+from nofrost.config import AugmentationSpec
+from nofrost.config.base import Schema
+from nofrost.config.validation import sentence
+from nofrost.data import Split
+from nofrost.errors import UserError
+from nofrost.registry import Registry
+from nofrost.telemetry import progress
+
+SMALL_PIXELS = 64 * 64  # of an image; smaller ones are worked on in one thread
+_BATCH_PIXELS = 1 << 20
+
+
+class Method(Schema):
+    """A method and its settings, which stand under its name in a study's ``augmentation``.
+
+    Attributes:
+        name: what it is registered as.
+        provenance: the paper that it is from and how it differs; the manifest of the sets names it.
+    """
+
+    name: ClassVar[str]
+    provenance: ClassVar[str]
+
+    def make(self, train: Split, seed: int, folder: Path) -> dict[str, Any]:
+        """Write ``images.npy``, uint8 [N, H, W, C], into `folder`, row i made of training image i; return the metrics.
+
+        Raises:
+            UserError: a setting does not fit the images.
+        """
+        raise NotImplementedError
+
+    def files(self) -> dict[str, Path]:
+        """Return the files that settings name, by setting: their content is part of the result, not where they lie."""
+        return {}
+
+
+METHODS: Registry[Method] = Registry("augmentation method")
+register = METHODS.register
+list_methods = METHODS.names
+
+
+class _Complete(AugmentationSpec):
+    model_config = ConfigDict(extra="forbid")
+
+
+def resolve_methods(
+    config: AugmentationSpec, origin: str = "augmentation", key: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> dict[str, Method]:
+    """Return every method with the settings that `config` has for it, checked, and its own defaults.
+
+    Args:
+        origin: the file that `config` comes from, for the error.
+        key: where it stands there.
+        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+
+    Raises:
+        UserError: there is no such method or setting, or a value is wrong; the sentence names file, key and what is
+            allowed.
+    """
+    classes = METHODS.classes
+    # one schema of all methods, so that pydantic finds the first fault wherever it is
+    schema = create_model(
+        "Augmentation",
+        __base__=_Complete,
+        methods=(tuple[Literal[tuple(classes)], ...], ...),  # type: ignore[misc]
+        **{name: (method, method()) for name, method in classes.items()},  # type: ignore[call-overload]
+    )
+    try:
+        complete = schema.model_validate(config.as_json())
+    except ValidationError as error:
+        raise UserError(sentence(error, schema, origin, overrides, key)) from None
+    return {name: getattr(complete, name) for name in classes}
+
+
+def spell_out(config: AugmentationSpec, methods: dict[str, Method]) -> dict[str, Any]:
+    """Return the configuration as JSON values with all settings of all methods, also those left at their default."""
+    settings = {name: method.as_json() for name, method in methods.items()}
+    return {"methods": list(config.methods), **settings, "seed": config.seed}
+
+
+def batches(count: int, height: int, width: int) -> list[slice]:
+    """Return consecutive slices of `count` rows: up to 64 images, fewer when they are large."""
+    length = max(1, min(64, _BATCH_PIXELS // (height * width)))
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
+
+
+def correlation(images: Tensor, others: Tensor) -> Tensor:
+    """Return the correlation of brightness over the pixels of each pair, [N]; 0 where an image is constant or not
+    finite. Images are float [N, C, H, W]."""
+    pairs = []
+    for each in (images, others):
+        brightness = each.mean(dim=1).flatten(1)
+        pairs.append(brightness - brightness.mean(dim=1, keepdim=True))
+    first, second = pairs
+    norms = first.norm(dim=1) * second.norm(dim=1)
+    return torch.where(norms > 1e-6, (first * second).sum(dim=1) / norms, 0.0).nan_to_num(0.0, 0.0, 0.0)
+
+
+def reported(title: str, batches: Iterable[NDArray[np.uint8]], total: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the batches as they come and show the progress over `total` images."""
+    with progress(title, total=total) as bar:
+        for batch in batches:
+            yield batch
+            bar.advance(len(batch))
