@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nofrost.cli import main
-from nofrost.cli.options import FOLDER, common
+from nofrost.cli.options import PATH, stage_options
 from nofrost.errors import UserError
 
 STORE = click.option(
@@ -24,7 +24,7 @@ GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default
 DATA_REF = click.option(
     "--data-ref", metavar="REF", help="Source data by content. Default: what stands at the study's dataset.path."
 )
-CLUSTER = click.option("--cluster", type=FOLDER, help="YAML file with resources, placement and credentials.")
+CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, placement and credentials.")
 CACHE = click.option("--cache/--no-cache", default=True, help="Take outputs of tasks that ran before.")
 
 
@@ -36,7 +36,7 @@ def pipelines() -> None:
 
 
 @pipelines.command("compile")
-@click.option("--out", type=FOLDER, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
+@click.option("--out", type=PATH, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
 @CLUSTER
 @CACHE
 def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
@@ -48,11 +48,11 @@ def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
 
 
 @pipelines.command("run")
-@common()
+@stage_options
 @click.option("--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True)
 @click.option("--stage-image", default="nofrost-stage:latest", show_default=True, help="Image for --runner docker.")
 @click.option("--train-image", default="nofrost-train:latest", show_default=True, help="Image for --runner docker.")
-@click.option("--out", type=FOLDER, default=Path(".kfp"), show_default=True, help="Logs, artifacts, cache and report.")
+@click.option("--out", type=PATH, default=Path(".kfp"), show_default=True, help="Logs, artifacts, cache and report.")
 @STORE
 @DATA_REF
 @GPUS
@@ -100,13 +100,13 @@ def run_(
 
 
 @pipelines.command("submit")
-@common()
+@stage_options
 @click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
 @click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
 @click.option("--host", metavar="URL", help="The KFP API. Default: KF_PIPELINES_ENDPOINT, else the current cluster.")
 @click.option("--namespace", help="Namespace of the user, where one installation serves several.")
-@click.option("--token-file", type=FOLDER, help="File with a bearer token, read again for every request.")
-@click.option("--ca-cert", type=FOLDER, help="PEM file of the authority that signed the host's certificate.")
+@click.option("--token-file", type=PATH, help="File with a bearer token, read again for every request.")
+@click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
 @click.option("--experiment", default="nofrost", show_default=True, help="Experiment of the run; made if absent.")
 @click.option("--run-name", help="Name of the run. Default: the study's name.")
 @click.option("--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA).")

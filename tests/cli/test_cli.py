@@ -50,7 +50,7 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 
 
 def test_every_stage_has_its_command() -> None:
-    others = {"transfer", "card", "study", "recipes", "models", "attacks", "store", "promote", "task"}
+    others = {"transfer", "card", "study", "recipes", "papers", "models", "attacks", "store", "promote", "task"}
     assert {path[0] for path in walk(cli)} == {*STAGES, *others}
 
 
@@ -117,7 +117,7 @@ def test_the_installed_command_answers_help_at_once() -> None:
         (["evaluate", "--suite", "ood-quick", "--dataset", "nowhere", "--checkpoint", "c", "--out", "o"], ["nowhere"]),
         ([*EVALUATE, "--shard", "3/3"], ["there is no shard 3/3", "last 2/3"]),
         ([*EVALUATE, "--shard", "one"], ["shard 'one' is not of the form", "0/3"]),
-        ([*EVALUATE, "--shard", "0/2", "--merge", "part-1"], ["--shard measures one part", "give one of the two"]),
+        ([*EVALUATE, "--shard", "0/2", "--merge", "part-1"], ["--shard measures one shard", "give one of the two"]),
         (["report", "--study", "nowhere.yaml", "--dataset", "d", "--runs", "r", "--out", "o"], ["nowhere.yaml"]),
         (["card", "nowhere", "--name", "x", "--authors", "y"], ["nowhere/metrics.json is missing"]),
         (["card", "nowhere", "--name", "x"], ["--authors"]),

@@ -87,7 +87,7 @@ def test_a_damaged_candidate_does_not_hide_the_others(project: Path) -> None:
 def test_an_empty_store_is_said_to_be_empty(project: Path) -> None:
     result = call("list")
     assert result.stdout == ""
-    assert "no run has left anything in" in result.stderr
+    assert "no run has left a candidate in" in result.stderr
     assert json.loads(call("list", "--json").stdout) == []
 
 
@@ -139,7 +139,7 @@ def test_promoting_twice_says_that_there_is_nothing_to_do(project: Path) -> None
     before = (project / "dvc.lock").read_bytes()
     result = call("run-1")
     assert result.exception is None
-    assert result.stdout.endswith("nothing to promote: dvc.lock already holds what the run made\n")
+    assert result.stdout.endswith("nothing to promote: dvc.lock already has the outputs of the run\n")
     assert (project / "dvc.lock").read_bytes() == before
 
 

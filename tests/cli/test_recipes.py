@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from click.testing import CliRunner
 
 from nofrost.cli import cli
-from nofrost.config import Recipe, load_recipe, shipped_names
+from nofrost.config import Recipe, load_papers, load_recipe, shipped_names
+from nofrost.errors import UserError
 
 DOCUMENT = Path(__file__).parents[2] / "docs/recipes.md"
 
@@ -89,3 +91,29 @@ def test_a_recipe_of_an_own_file_has_no_part_in_the_list(tmp_path: Path) -> None
     own.write_text("base: sat\nthreat: {eps: 4/255}\n", encoding="utf-8")
     assert told("diff", "sat", str(own)) == {"threat.eps": ["8/255", "4/255"]}
     assert Recipe.model_validate(told("show", str(own))) == load_recipe(own)
+
+
+def test_the_papers_are_printed_with_key_authors_title_venue_and_link() -> None:
+    text = CliRunner().invoke(cli, ["papers"], catch_exceptions=False).output
+    listed = json.loads(CliRunner().invoke(cli, ["papers", "--json"], catch_exceptions=False).output)
+    assert [paper["key"] for paper in listed] == list(load_papers())
+    for paper in listed:
+        assert f"{paper['key']}: {paper['reference']}" in text
+        for value in (", ".join(paper["authors"]), paper["title"], f"{paper['venue']} {paper['year']}", paper["link"]):
+            assert value in text
+        assert paper["summary"] in " ".join(text.split())
+
+
+def test_a_recipe_is_listed_with_authors_and_year() -> None:
+    assert "Xie & Yuille 2020 §4.2 (GN" in said("list", "--paper", "xie2020")
+    assert "xie2020 §" not in said("list")
+
+
+def test_an_unknown_paper_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"unknown paper 'xie'.*wang2022"):
+        said("list", "--paper", "xie")
+
+
+def test_studies_are_listed_with_the_papers_of_their_recipes() -> None:
+    text = CliRunner().invoke(cli, ["study", "list"], catch_exceptions=False).output
+    assert next(line for line in text.splitlines() if line.startswith("digits")).endswith("Wang et al. 2022")
