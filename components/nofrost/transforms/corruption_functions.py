@@ -1,9 +1,17 @@
-"""Corruptions that blur, pixelate or compress (Hendrycks & Dietterich 2019 §3)."""
+"""The functions behind the corruptions (Hendrycks & Dietterich 2019 §3): noise, filters, and brightness and colour.
+
+Each takes images float32 [N, C, H, W] in [0, 1] and the parameters of a severity. Noise is drawn for each image by
+itself, from generators that depend on (seed, corruption, severity, index of the image) alone, so it does not depend on
+how the images are split into batches. numpy's Philox generator is counter-based: a generator for one image costs some
+ten microseconds, and the arithmetic on the images is done for the whole batch.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import repeat
@@ -17,7 +25,50 @@ from PIL import Image
 from scipy import ndimage
 
 Images = NDArray[np.float32]
+Generators = list[np.random.Generator]
 _TRUNCATE = 4.0  # standard deviations after which a Gaussian kernel ends (scikit-image's value)
+
+
+def image_generators(seed: int, name: str, severity: int, indices: NDArray[np.int64]) -> Generators:
+    """Return one generator for each image; equal arguments give equal noise."""
+    digest = hashlib.sha256(f"{seed}/{name}/{severity}".encode()).digest()
+    stream = int.from_bytes(digest[:8], "little")
+    keys = indices.astype(np.int64).view(np.uint64)  # negative indices too are keys of their own
+    return [np.random.Generator(np.random.Philox(key=np.array([stream, key], dtype=np.uint64))) for key in keys]
+
+
+def gaussian_noise(images: Images, deviation: float, generators: Generators) -> Images:
+    """Add normal noise of this standard deviation (in the [0, 1] range) to every value."""
+    return images + np.float32(deviation) * _normal(images, generators)
+
+
+def speckle_noise(images: Images, deviation: float, generators: Generators) -> Images:
+    """Add normal noise whose standard deviation is `deviation` times the value itself."""
+    return images + np.float32(deviation) * images * _normal(images, generators)
+
+
+def shot_noise(images: Images, photons: float, generators: Generators) -> Images:
+    """Replace every value v by a Poisson count of mean v * `photons`, divided by `photons`."""
+    counts = _draw(lambda rng, image: rng.poisson(image * photons), images, generators)
+    return counts / np.float32(photons)
+
+
+def impulse_noise(images: Images, amount: float, generators: Generators) -> Images:
+    """Set a share `amount` of all values, each channel by itself, to 0 or 1 with equal chance (salt and pepper)."""
+    uniform = _draw(lambda rng, image: rng.random(image.shape, dtype=np.float32), images, generators)
+    salt = np.where(uniform < amount / 2, np.float32(1), images)
+    return np.where(uniform >= 1 - amount / 2, np.float32(0), salt)
+
+
+def _normal(images: Images, generators: Generators) -> Images:
+    return _draw(lambda rng, image: rng.standard_normal(image.shape, dtype=np.float32), images, generators)
+
+
+def _draw(draw: Callable[[np.random.Generator, Images], NDArray[Any]], images: Images, rngs: Generators) -> Images:
+    noise = np.empty_like(images)
+    for row, rng in enumerate(rngs):
+        noise[row] = draw(rng, images[row])
+    return noise
 
 
 def gaussian_blur(images: Images, sigma: float) -> Images:
@@ -99,6 +150,40 @@ def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as compressed:
         return np.asarray(compressed, dtype=np.uint8).reshape(image.shape)
+
+
+def brightness(images: Images, shift: float) -> Images:
+    """Raise the value V of HSV (the largest channel) by `shift`, at most to 1; hue and saturation stay.
+
+    Hue and saturation are kept exactly when all channels are scaled alike; black has neither and becomes grey.
+    """
+    value = images.max(axis=1, keepdims=True)
+    raised = np.minimum(value + np.float32(shift), 1)
+    black = value == 0
+    scaled = images * (raised / np.where(black, 1, value))
+    return as_float32(np.where(black, raised, scaled))
+
+
+def contrast(images: Images, factor: float) -> Images:
+    """Draw every value towards the mean of its channel in its image: the distance is multiplied by `factor`."""
+    mean = images.mean(axis=(2, 3), keepdims=True, dtype=np.float64)
+    return as_float32((images - mean) * factor + mean)
+
+
+def saturate(images: Images, factor: float, shift: float) -> Images:
+    """Change the saturation S of HSV to clip(S * `factor` + `shift`, 0, 1); hue and value stay.
+
+    A pixel (r, g, b) is V - V * S * d, where d in [0, 1] is 1 for its smallest channel and 0 for its largest: d is the
+    hue, and only S changes. Grey has no hue; by convention it is red (d = 0, 1, 1), so a positive `shift` reddens it.
+    """
+    value = images.max(axis=1, keepdims=True)
+    spread = value - images.min(axis=1, keepdims=True)
+    grey = spread == 0
+    red = np.array([0, 1, 1], dtype=np.float32)[:, None, None]
+    direction = np.where(grey, red, (value - images) / np.where(grey, 1, spread))
+    saturation = spread / np.where(value == 0, 1, value)
+    changed = np.clip(saturation * factor + shift, 0, 1)
+    return as_float32(value - value * changed * direction)
 
 
 def to_levels(images: Images) -> Images:
