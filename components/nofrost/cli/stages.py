@@ -108,7 +108,7 @@ def train(
     """
     from nofrost import train as stage
     from nofrost.config import recipe_of
-    from nofrost.tasks.weights import pretrained
+    from nofrost.tasks.workspace import pretrained
 
     with only_rank_zero_reports() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)
