@@ -59,8 +59,8 @@ class BudgetCurve(Result):
 
 
 class AttackUse(AttackSpec):
-    """An attack of a suite with its settings; `cumulative` where it met only images that all attacks before it had left
-    right."""
+    """An attack of a suite with its settings; `cumulative` where it ran only on images that survived all attacks before
+    it."""
 
     cumulative: bool
 
@@ -69,7 +69,7 @@ class AdversarialMetrics(Result):
     """``metrics.json`` of evaluate-adversarial.
 
     Args:
-        subset: whether the suite's `max_images` left images out.
+        subset: whether the suite's `max_images` excluded images.
         attacks: of the suite, by the name they are reported under.
         accuracy: by condition: ``clean``, every attack, ``worst-case``; of a mixture-BN model also
             ``through-clean-branch`` and ``through-adversarial-branch``.
