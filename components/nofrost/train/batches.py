@@ -18,8 +18,7 @@ from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.objectives import Batch
-from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
-from nofrost.transforms.resized_crop import crop_boxes, resized_crop
+from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
 
 # The view that draws one of the augmentation sets for each image.
 ANY_SET = "augmented"
