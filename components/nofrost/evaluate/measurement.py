@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nofrost import models
-from nofrost.attacks.classifier import NoGradientError
+from nofrost.attacks.model import NoGradientError
 from nofrost.errors import UserError
 from nofrost.evaluate.engine import Engine
 from nofrost.evaluate.plan import Condition

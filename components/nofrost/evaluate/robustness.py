@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nofrost import models
-from nofrost.attacks.guard import Model
+from nofrost.attacks.model import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate.engine import show

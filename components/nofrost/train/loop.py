@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nofrost.attacks.classifier import NotFiniteError
+from nofrost.attacks.model import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.models import Classifier, save_checkpoint, single_thread_if_small

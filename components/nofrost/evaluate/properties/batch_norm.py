@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks.asking import asking
+from nofrost.attacks.model import attack_session
 from nofrost.models import BatchNorm, MixtureBatchNorm
 
 Domain = Literal["clean", "adversarial", "all"]
@@ -58,8 +58,8 @@ def batch_statistics(model: nn.Module, images: Tensor) -> dict[str, tuple[Tensor
         UserError: images or the model's answers are not as described.
     """
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    with asking(model, images) as classifier, torch.no_grad(), _by_batch(model, found):
-        classifier(images)
+    with attack_session(model, images) as checked, torch.no_grad(), _by_batch(model, found):
+        checked(images)
     return found
 
 

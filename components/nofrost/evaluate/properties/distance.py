@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nofrost.attacks.guard import Model
+from nofrost.attacks.model import Model
 from nofrost.attacks.rays import Rays
 from nofrost.evaluate.properties.precision import wide
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from nofrost.attacks.asking import asking
-from nofrost.attacks.guard import Model
 from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.model import Model, attack_session
 from nofrost.evaluate.properties.precision import wide
 
 ORDERS = {"l1": 1, "l2": 2}
@@ -29,8 +28,8 @@ def gradient_norm(model: Model, images: Tensor, labels: Tensor, norm: str) -> Te
     Raises:
         UserError: images, labels or the model's answers are not as described, or its logits have no gradient.
     """
-    with asking(model, images, labels) as classifier:
-        log_odds, _, gradient = classifier.differentiate(images, labels, error_log_odds)
+    with attack_session(model, images, labels) as checked:
+        log_odds, _, gradient = checked.loss_and_grad(images, labels, error_log_odds)
     # Cross-entropy is softplus of these log-odds. Its own gradient would be exactly zero for confident answers.
     slope = wide(log_odds).sigmoid()
     norms: Tensor = slope * vector_norm(wide(gradient).flatten(1), ord=ORDERS[norm], dim=1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nofrost.attacks.asking import asking
-from nofrost.attacks.guard import Model
+from nofrost.attacks.model import Model, attack_session
 from nofrost.evaluate.properties.precision import log_probabilities
 
 
@@ -23,8 +22,8 @@ def decision_margin(model: Model, images: Tensor, labels: Tensor) -> Tensor:
     Raises:
         UserError: images, labels or the model's answers are not as described.
     """
-    with asking(model, images, labels) as classifier, torch.no_grad():
-        probabilities = log_probabilities(classifier(images)).exp()
+    with attack_session(model, images, labels) as checked, torch.no_grad():
+        probabilities = log_probabilities(checked(images)).exp()
     chosen = labels[:, None]
     others = probabilities.scatter(1, chosen, 0.0).amax(1)
     return probabilities.gather(1, chosen).squeeze(1) - others

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nofrost.attacks.asking import asking
-from nofrost.attacks.guard import Model
+from nofrost.attacks.model import Model, attack_session
 from nofrost.evaluate.properties.precision import log_probabilities
 
 
@@ -23,10 +22,10 @@ def model_smoothness(model: Model, images: Tensor, adversarial: Tensor) -> Tenso
     Raises:
         UserError: images or the model's answers are not as described.
     """
-    with asking(model, images) as classifier, torch.no_grad():
-        clean = log_probabilities(classifier(images))
-    with asking(model, adversarial) as classifier, torch.no_grad():
-        attacked = log_probabilities(classifier(adversarial))
+    with attack_session(model, images) as checked, torch.no_grad():
+        clean = log_probabilities(checked(images))
+    with attack_session(model, adversarial) as checked, torch.no_grad():
+        attacked = log_probabilities(checked(adversarial))
     probabilities = clean.exp()
     # a class without probability adds nothing, also where the model rules it out on both sides
     terms = torch.where(probabilities > 0, probabilities * (clean - attacked), 0.0)

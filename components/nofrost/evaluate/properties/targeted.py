@@ -7,8 +7,8 @@ from typing import Protocol
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from nofrost.attacks.classifier import Classifier
 from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import L2Ball
 
 
@@ -51,7 +51,7 @@ def normalised_length(change: Tensor, std: Tensor) -> Tensor:
 
 
 def search_towards(
-    model: Classifier, images: Tensor, goals: Tensor, ball: Ball, step_size: float, steps: int
+    model: CheckedModel, images: Tensor, goals: Tensor, ball: Ball, step_size: float, steps: int
 ) -> Tensor:
     """Return where `steps` steps of `step_size` down the cross-entropy to the classes `goals` [N] lead.
 
@@ -59,6 +59,6 @@ def search_towards(
     """
     points = images
     for _ in range(steps):
-        _, _, gradient = model.differentiate(points, goals, error_log_odds)
+        _, _, gradient = model.loss_and_grad(points, goals, error_log_odds)
         points = ball.project(points - step_size * ball.direction(gradient))
     return points

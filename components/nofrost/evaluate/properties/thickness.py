@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from nofrost import models
-from nofrost.attacks.asking import asking
-from nofrost.attacks.classifier import Classifier, without_wrapper
-from nofrost.attacks.guard import Model
-from nofrost.attacks.noise import Noise
-from nofrost.attacks.pgd import Pgd
-from nofrost.attacks.targets import random_wrong
+from nofrost.attacks.gradient import Pgd
+from nofrost.attacks.losses import random_wrong
+from nofrost.attacks.model import CheckedModel, Model, attack_session, without_wrapper
+from nofrost.attacks.random import Noise
 from nofrost.config.attack import Threat
 from nofrost.config.properties import BoundaryThickness
 from nofrost.errors import UserError
@@ -54,10 +52,10 @@ def boundary_thickness(
     spec, threat = spec or BoundaryThickness(), threat or Threat()
     scale = _scale(model, spec, std, images.shape[1])
     places = torch.arange(len(images), device=images.device) if indices is None else indices
-    with asking(model, images, labels) as classifier:
-        targets = random_wrong(labels, classifier.classes(images), Noise.of(seed, places))
-        ends = _ends(classifier, images, targets, spec, scale, threat)
-        share = _share_between(classifier, images, ends, targets, spec)
+    with attack_session(model, images, labels) as checked:
+        targets = random_wrong(labels, checked.classes(images), Noise.of(seed, places))
+        ends = _ends(checked, images, targets, spec, scale, threat)
+        share = _share_between(checked, images, ends, targets, spec)
     return share * wide(normalised_length(ends - images, scale))
 
 
@@ -84,7 +82,7 @@ def _scale(model: Model, spec: BoundaryThickness, std: Tensor | None, channels: 
 
 
 def _ends(
-    model: Classifier, images: Tensor, targets: Tensor, spec: BoundaryThickness, scale: Tensor, threat: Threat
+    model: CheckedModel, images: Tensor, targets: Tensor, spec: BoundaryThickness, scale: Tensor, threat: Threat
 ) -> Tensor:
     given = None if spec.step_size is None else float(spec.step_size)
     if spec.eps is not None:
@@ -98,7 +96,9 @@ def _ends(
 
 
 @torch.no_grad()
-def _share_between(model: Classifier, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness) -> Tensor:
+def _share_between(
+    model: CheckedModel, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness
+) -> Tensor:
     """Return the share of the segment's points between the level sets, [N]; as many images at once as were given."""
     first = model(images).argmax(1, keepdim=True)
     second = targets[:, None] if spec.against == "target" else model(ends).argmax(1, keepdim=True)

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.gradient import Pgd
+from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, per_image
-from nofrost.attacks.pgd import Pgd
+from nofrost.attacks.random import Noise
 from nofrost.attacks.search import DONE_SHARE
 from nofrost.registry import configurable
 
@@ -45,7 +45,7 @@ class Ascent(Pgd):
     tau: int | None = None
     step_noise: float = 0.0
 
-    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         found = torch.empty_like(images)
         climb = self._begin(model, images, labels, noise)
         for step in range(self.steps):
@@ -59,21 +59,21 @@ class Ascent(Pgd):
         found[climb.rows] = climb.points
         return found
 
-    def _begin(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> _Climb:
+    def _begin(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> _Climb:
         ball, first = self.ball(images), noise.stream(0)
         return _Climb(
             rows=torch.arange(len(images), device=images.device),
             ball=ball,
             labels=labels,
-            goals=self.goals(model, images, labels, first),
+            targets=self.targets(model, images, labels, first),
             noise=noise,
             points=self.start(ball, first),
             patience=torch.full_like(labels, self.steps if self.tau is None else self.tau),
         )
 
-    def _advance(self, model: Classifier, climb: _Climb, step: int) -> None:
+    def _advance(self, model: CheckedModel, climb: _Climb, step: int) -> None:
         """Move every point of `climb` by one step, but for those that are let go."""
-        _, wrong, gradient = model.differentiate(climb.points, climb.labels, self.loss, climb.goals, self.eot)
+        _, wrong, gradient = model.loss_and_grad(climb.points, climb.labels, self.loss, climb.targets, self.eot)
         # once below 0 it stays there, even should a prediction be rounded otherwise in a smaller batch
         climb.patience -= (wrong & (climb.patience >= 0)).long()
         moved = climb.points + self.length() * climb.ball.direction(gradient)
@@ -93,11 +93,11 @@ class DivergenceAscent(Ascent):
         return ball.project(ball.centre + _START * noise.normal(ball.centre.shape[1:], ball.centre.dtype))
 
     @torch.no_grad()
-    def goals(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def targets(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         return model(images)
 
-    def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
-        return divergence(goals, logits)
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return divergence(targets, logits)
 
 
 @dataclass
@@ -108,7 +108,7 @@ class _Climb:
         rows: [M] int64, their places in the batch.
         ball: around their clean images.
         labels: [M] int64.
-        goals: M rows, what the loss is about.
+        targets: M rows, what the loss is about.
         noise: their random numbers.
         points: [M, C, H, W], where they are.
         patience: [M] int64, how many misclassifications they may still go on after; below 0 when they are let go.
@@ -117,7 +117,7 @@ class _Climb:
     rows: Tensor
     ball: Ball
     labels: Tensor
-    goals: Tensor
+    targets: Tensor
     noise: Noise
     points: Tensor
     patience: Tensor

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS
+from nofrost.attacks.random import Noise
 from nofrost.config import PixelFraction
 from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct

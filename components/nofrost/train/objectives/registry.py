@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nofrost.attacks.registry import ATTACKS
+from nofrost.attacks.base import ATTACKS
 from nofrost.config import AttackSpec, ObjectiveSpec
 from nofrost.config.base import Schema
 from nofrost.registry import Registry, check_settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nofrost.attacks import settings
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 from nofrost.errors import UserError
 from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
