@@ -1,10 +1,12 @@
-"""How long storing and fetching on S3 takes beside DVC: `python benchmarks/store_throughput.py`.
+"""How long pushing to S3 and pulling from it takes beside DVC: `python benchmarks/store_throughput.py`.
 
 Both move the same folders to and from the same server on this machine, as commands, with their start. `dvc push` sends
 from its cache, where it has hashed everything before; ours hashes too. `dvc pull` and ours begin with nothing there.
 They take turns, and the median of the ratios of each turn is printed: of the seconds that passed, and of the seconds of
-processor time that the command took. A ratio under 1 means ours is faster. Where the server shares the processors with
-the commands, its own work for each file, which is the same for both, is a good part of what passes.
+processor time that the command took. A ratio below 1 means that ours is faster. Where the server shares the processors
+with the commands, its own work for each file, which is the same for both, is a good part of what passes.
+
+With `--before` an earlier version of this package takes part too, and a second ratio compares ours with it.
 
 The server is the one that NOFROST_TEST_S3 names; without it, tests/servers/s3.py starts one.
 """
@@ -23,24 +25,28 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import boto3
 from dvc.version import __version__ as dvc_version
 
-SERVER = Path(__file__).parents[1] / "tests" / "servers" / "s3.py"
+ROOT = Path(__file__).resolve().parents[1]
+COMPONENTS = ROOT / "components"
+SERVER = ROOT / "tests" / "servers" / "s3.py"
 BLOCK = 1 << 20
 FORGET_S = 6  # ext4 makes files slowly so long after others were deleted
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: medians of the seconds and of the ratios ours/theirs of each turn."""
+    """One comparison: medians of the seconds, and of the ratios of ours to another in each turn."""
 
     task: str
+    beside: str
     ours_seconds: float
     theirs_seconds: float
     ratio: float
@@ -57,6 +63,9 @@ class Took:
     processor: float
 
 
+Contestant = Callable[[Path, Path, str], tuple[Took, Took]]
+
+
 def make_files(folder: Path, count: int, size: int) -> None:
     """Write so many files of so many bytes, all different, a hundred to a folder."""
     block = os.urandom(BLOCK)
@@ -69,18 +78,18 @@ def make_files(folder: Path, count: int, size: int) -> None:
                 file.write(block[: size - begin])
 
 
-def timed(*command: str, cwd: Path) -> Took:
+def timed(*command: str, cwd: Path, env: dict[str, str] | None = None) -> Took:
     """Run a command and return what it took. What was written before is on the disk when it begins."""
     os.sync()
     begin, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=cwd, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     clock, now = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     return Took(clock, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
 
 
-def theirs(place: Path, data: Path, url: str) -> tuple[Took, Took]:
+def dvc(place: Path, data: Path, url: str) -> tuple[Took, Took]:
     """Return what was taken by `dvc push` and, in another workspace, `dvc pull`."""
-    for workspace in (place / "made", place / "fetched"):
+    for workspace in (place / "pushed", place / "pulled"):
         workspace.mkdir(parents=True)
         for command in (
             ("init", "--no-scm"),
@@ -89,22 +98,24 @@ def theirs(place: Path, data: Path, url: str) -> tuple[Took, Took]:
             ("config", "core.analytics", "false"),
         ):
             subprocess.run(("dvc", *command), cwd=workspace, check=True, stdout=subprocess.DEVNULL)
-    shutil.copytree(data, place / "made" / "data")
-    subprocess.run(("dvc", "add", "--quiet", "data"), cwd=place / "made", check=True)
-    shutil.copy(place / "made" / "data.dvc", place / "fetched")
-    pushed = timed("dvc", "push", cwd=place / "made")
-    return pushed, timed("dvc", "pull", cwd=place / "fetched")
+    shutil.copytree(data, place / "pushed" / "data")
+    subprocess.run(("dvc", "add", "--quiet", "data"), cwd=place / "pushed", check=True)
+    shutil.copy(place / "pushed" / "data.dvc", place / "pulled")
+    pushed = timed("dvc", "push", cwd=place / "pushed")
+    return pushed, timed("dvc", "pull", cwd=place / "pulled")
 
 
-def ours(place: Path, data: Path, url: str) -> tuple[Took, Took]:
+def nofrost(components: Path, place: Path, data: Path, url: str) -> tuple[Took, Took]:
     """Return what was taken by `nofrost store push` and, to another place, `nofrost store pull`."""
-    for workspace in (place / "made", place / "fetched"):
+    environment = os.environ | {"PYTHONPATH": str(components)}
+    for workspace in (place / "pushed", place / "pulled"):
         workspace.mkdir(parents=True)
-    shutil.copytree(data, place / "made" / "data")
+    shutil.copytree(data, place / "pushed" / "data")
     push = ("nofrost", "store", "push", "data", "--store", url)
-    pushed = timed(*push, cwd=place / "made")
-    printed = subprocess.run(push, cwd=place / "made", check=True, capture_output=True, text=True).stdout
-    return pushed, timed("nofrost", "store", "pull", printed.strip(), "--store", url, cwd=place / "fetched")
+    pushed = timed(*push, cwd=place / "pushed", env=environment)
+    again = subprocess.run(push, cwd=place / "pushed", env=environment, check=True, capture_output=True, text=True)
+    pull = ("nofrost", "store", "pull", again.stdout.strip(), "--store", url)
+    return pushed, timed(*pull, cwd=place / "pulled", env=environment)
 
 
 def empty(url: str) -> None:
@@ -117,32 +128,35 @@ def empty(url: str) -> None:
             client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
 
 
-def compare(name: str, data: Path, turns: int) -> list[Row]:
-    """Let ours and theirs take turns, each of them first every other time."""
-    taken: list[dict[str, tuple[Took, Took]]] = []
+def compare(name: str, data: Path, turns: int, contestants: Mapping[str, Contestant]) -> list[Row]:
+    """Let all take turns, each of them first in its turn."""
+    results: list[dict[str, tuple[Took, Took]]] = []
     for turn in range(turns):
+        order = sorted(contestants)[turn % len(contestants) :] + sorted(contestants)[: turn % len(contestants)]
         times = {}
-        for contestant in (ours, theirs) if turn % 2 else (theirs, ours):
+        for contestant in order:
             url = f"{os.environ['NOFROST_TEST_S3']}/{uuid.uuid4().hex}"
-            place = data.parent / contestant.__name__
-            times[contestant.__name__] = contestant(place, data, url)
-            subprocess.run(("diff", "--recursive", "--brief", data, place / "fetched" / "data"), check=True)
+            place = data.parent / contestant
+            times[contestant] = contestants[contestant](place, data, url)
+            subprocess.run(("diff", "--recursive", "--brief", data, place / "pulled" / "data"), check=True)
             shutil.rmtree(place)
             empty(url)
             time.sleep(FORGET_S)
-        taken.append(times)
-    return [row(f"{task} {name}", taken, position) for position, task in enumerate(("push", "pull"))]
+        results.append(times)
+    others = [other for other in contestants if other != "ours"]
+    tasks = enumerate(("push", "pull"))
+    return [row(f"{task} {name}", other, results, position) for position, task in tasks for other in others]
 
 
-def row(task: str, taken: Sequence[dict[str, tuple[Took, Took]]], position: int) -> Row:
-    pairs = [(times["ours"][position], times["theirs"][position]) for times in taken]
+def row(task: str, other: str, results: Sequence[dict[str, tuple[Took, Took]]], position: int) -> Row:
+    pairs = [(times["ours"][position], times[other][position]) for times in results]
     numbers = []
     for part in ("clock", "processor"):
-        values = [(getattr(one, part), getattr(other, part)) for one, other in pairs]
+        values = [(getattr(one, part), getattr(another, part)) for one, another in pairs]
         numbers += [statistics.median(column) for column in zip(*values, strict=True)]
-        numbers.append(statistics.median(one / other for one, other in values))
-    print(f"{task:<26}" + "".join(f"{number:>9.2f}" for number in numbers), flush=True)
-    return Row(task, *numbers)
+        numbers.append(statistics.median(one / another for one, another in values))
+    print(f"{task:<26}{other:<8}" + "".join(f"{number:>9.2f}" for number in numbers), flush=True)
+    return Row(task, other, *numbers)
 
 
 def main() -> None:
@@ -153,6 +167,9 @@ def main() -> None:
     parser.add_argument("--file-size", type=int, default=3_000, help="bytes of each (default: %(default)s)")
     parser.add_argument("--large-files", type=int, default=8, help="large files (default: %(default)s)")
     parser.add_argument("--large-size", type=int, default=250_000_000, help="bytes of each (default: %(default)s)")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="components/ of an earlier version to compare with"
+    )
     arguments = parser.parse_args()
     if "NOFROST_TEST_S3" not in os.environ:
         os.execv(sys.executable, (sys.executable, str(SERVER), "--", sys.executable, *sys.argv))
@@ -163,23 +180,27 @@ def main() -> None:
             arguments.large_size,
         ),
     }
-    print(f"{os.cpu_count()} processors shared with the server, dvc {dvc_version}, boto3 {version('boto3')}")
-    print(f"{'':<26}{'on the clock, s':>27}{'of processors, s':>27}")
-    print(f"{'task':<26}" + f"{'ours':>9}{'theirs':>9}{'ratio':>9}" * 2)
+    contestants: dict[str, Contestant] = {"ours": partial(nofrost, COMPONENTS), "dvc": dvc}
+    if arguments.before:
+        contestants["before"] = partial(nofrost, arguments.before.resolve())
+    versions = {"dvc": dvc_version, "boto3": version("boto3"), "obstore": version("obstore")}
+    named = ", ".join(f"{name} {number}" for name, number in versions.items())
+    print(f"{os.cpu_count()} processors shared with the server, {named}")
+    print(f"{'':<34}{'on the clock, s':>27}{'of processors, s':>27}")
+    print(f"{'task':<26}{'beside':<8}" + f"{'ours':>9}{'theirs':>9}{'ratio':>9}" * 2)
     rows = []
     for name, (count, size) in kinds.items():
         with tempfile.TemporaryDirectory(prefix="throughput-") as place:
             os.environ["DVC_SITE_CACHE_DIR"] = str(Path(place, "site"))
             make_files(Path(place, "data"), count, size)
-            rows += compare(name, Path(place, "data"), arguments.turns)
+            rows += compare(name, Path(place, "data"), arguments.turns, contestants)
     if arguments.json:
         conditions = {
             "server": "Ceph RGW on loopback, one disk in memory",
             "turns": arguments.turns,
             "device": f"{os.cpu_count()} processors shared with the server, {platform.machine()}",
-            "dvc": dvc_version,
-            "boto3": version("boto3"),
-        }
+            "load": f"{os.getloadavg()[2]:.1f} processes on average at the end, the benchmark's own among them",
+        } | versions
         arguments.json.write_text(json.dumps(conditions | {"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from nofrost.attacks import create_attack
-from nofrost.config import AttackSpec, load_recipe, load_study, load_suite
+from nofrost.config import AttackSpec, DatasetSpec, load_recipe, load_study, load_suite
+from nofrost.data import read_manifest
 from nofrost.errors import UserError
 from nofrost.models import create_model
 
@@ -47,10 +49,10 @@ def test_a_suite_is_a_yaml_file(tmp_path: Path) -> None:
 def test_an_objective_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     from nofrost.registry import configurable
     from nofrost.train import objectives
-    from nofrost.train.objectives import registry
+    from nofrost.train.objectives import base
 
-    monkeypatch.setattr(registry.OBJECTIVES, "classes", dict(registry.OBJECTIVES.classes))
-    names = {name: getattr(objectives, name) for name in ("register", "Objective", "Losses", "count_correct")}
+    monkeypatch.setattr(base.OBJECTIVES, "classes", dict(base.OBJECTIVES.classes))
+    names = {name: getattr(objectives, name) for name in ("register", "Objective", "Losses")}
     names |= {"configurable": configurable, "__name__": "page"}
     exec(compile(snippet("an objective"), "docs/architecture.md", "exec"), names)
     model = create_model("resnet8", normaliser="nf", num_classes=3, image_size=16, channels=1)
@@ -91,9 +93,48 @@ def test_an_attack_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch)
         create_attack("sign-noise", eps="8/255", share=2)
 
 
-def test_a_source_of_images_is_a_function_in_a_table() -> None:
-    from nofrost.prepare.sources import SOURCES
+def test_a_dataset_source_is_a_registered_class(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from nofrost import prepare, tasks
+    from nofrost.cli import main
+    from nofrost.prepare import sources
+    from nofrost.prepare.sources.arrays import array_part
 
-    assert set(SOURCES) == {"digits", "cifar10", "folder", "npz", "idx"}
-    folder = Path(__file__).parent.parent / "components" / "nofrost" / "prepare" / "sources"
-    assert all((folder / f"{name}.py").is_file() for name in SOURCES)
+    monkeypatch.setattr(sources.SOURCES, "classes", dict(sources.SOURCES.classes))
+    names = {"register": sources.register, "Source": sources.Source, "SourceData": sources.SourceData}
+    names |= {"array_part": array_part, "np": np, "__name__": "page"}
+    exec(compile(snippet("a dataset source"), "docs/architecture.md", "exec"), names)
+    # from the command line, with an option of its own
+    arguments = ["prepare", "--source", "stripes", "--set", "count=60", "--image-size", "16"]
+    monkeypatch.setattr("sys.argv", ["nofrost", *arguments, "--out", str(tmp_path / "dataset")])
+    main()
+    manifest = read_manifest(tmp_path / "dataset")
+    assert (manifest.classes, manifest.config["count"]) == (("across", "down"), 60)
+    assert sum(split.count for split in manifest.splits.values()) == 60
+    # in a study, where the source itself says what is allowed
+    study = tasks.check_study(load_study("digits", ["dataset.source=stripes", "dataset.count=40"]))
+    assert not prepare.resolve_source(study.dataset).needs_path
+    with pytest.raises(UserError, match=r"unknown key 'dataset.cuont': did you mean 'count'\?"):
+        tasks.check_study(load_study("digits", ["dataset.source=stripes", "dataset.cuont=40"]))
+
+
+def test_an_augmentation_method_is_a_registered_class(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from nofrost import augment, prepare, tasks
+    from nofrost.augment import base
+    from nofrost.data import checksum, read_augmentation_set, read_split, write_images
+
+    monkeypatch.setattr(base.METHODS, "classes", dict(base.METHODS.classes))
+    names = {"register": base.register, "Method": base.Method, "batches": base.batches}
+    names |= {"write_images": write_images, "np": np, "__name__": "page"}
+    exec(compile(snippet("an augmentation method"), "docs/architecture.md", "exec"), names)
+    overrides = ["augmentation.methods=[inverted]", "augmentation.inverted.level=128"]
+    overrides += ["recipes.nofrost.views.augmentation_sets=[inverted]"]
+    study = tasks.check_study(load_study("digits", overrides))
+    prepare.run(DatasetSpec(limit=60), tmp_path / "dataset")
+    augment.run(tmp_path / "dataset", study.augmentation, tmp_path / "sets")
+    images = read_augmentation_set(tmp_path / "sets", "inverted", dataset=checksum(tmp_path / "dataset"))
+    originals = read_split(tmp_path / "dataset", "train").images
+    assert (images == np.where(originals >= 128, 255 - originals, originals)).all()
+    # an objective names the set as one of its views
+    from nofrost.train.objectives import create_objective
+
+    assert create_objective("multi-view", views=("clean", "inverted")).augmented_views == ("inverted",)

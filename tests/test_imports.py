@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -91,7 +93,7 @@ def imports(module: str, *, at_import: bool) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("nofrost", "pipelines")}
 
 
-def test_there_are_modules_to_look_at() -> None:
+def test_there_are_modules_to_check() -> None:
     assert {"nofrost", "nofrost.config", "nofrost.errors", "nofrost.stage"} <= set(modules())
     assert imports("nofrost.stage", at_import=True) == {"nofrost.errors", "nofrost.files"}
     assert "torch" not in imports("nofrost.data.split", at_import=False)
@@ -157,7 +159,7 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_what_answers_at_once_loads_nothing_heavy(module: str) -> None:
+def test_light_modules_load_nothing_heavy(module: str) -> None:
     script = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
@@ -165,7 +167,7 @@ def test_what_answers_at_once_loads_nothing_heavy(module: str) -> None:
     assert not loaded & set(HEAVY)
 
 
-def test_the_top_of_the_package_hands_out_its_parts() -> None:
+def test_the_top_of_the_package_exports_its_names() -> None:
     import nofrost
 
     for name in ("attacks", "evaluate", "models"):
@@ -193,7 +195,7 @@ def test_the_top_of_the_package_lists_what_there_is() -> None:
         nofrost.list_recipes("xie")
 
 
-def test_the_top_of_the_package_has_no_attribute_that_it_does_not_name() -> None:
+def test_the_top_of_the_package_has_no_other_attributes() -> None:
     import nofrost
 
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -304,3 +306,37 @@ def test_the_one_unpickler_knows_its_names() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
     }
     assert not called & {"pickle.load", "pickle.loads", "pickle.Unpickler"}
+
+
+# Distributions by the name they are imported under, where the two differ, and those that come with another one.
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn", "ruamel.yaml": "ruamel"}
+COMES_WITH = {
+    "markupsafe": "jinja2",
+    "pydantic_core": "pydantic",
+    "botocore": "boto3",
+    "kfp_server_api": "kfp",
+    "google": "kfp",
+    "urllib3": "kfp",
+}
+NOT_IMPORTED = {"torchvision": "timm imports it, and its build must fit that of torch"}
+
+
+def test_pyproject_names_what_is_imported_and_no_more() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(entry for name in extras if name != "dev" for entry in extras[name])]
+    names = {re.split(r"[\[<>=!~ ]", entry)[0] for entry in needed} - {"nofrost"}
+    imported = {
+        name.split(".")[0]
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    third_party = {COMES_WITH.get(name, name) for name in imported - {"nofrost", "pipelines", *sys.stdlib_module_names}}
+    assert {IMPORTED_AS.get(name, name) for name in names - set(NOT_IMPORTED)} == third_party

@@ -60,9 +60,9 @@ def list_attacks() -> list[str]:
 
 def list_objectives() -> list[str]:
     """Return the names of the training objectives that recipes take, sorted."""
-    from nofrost.train.objectives import objective_names
+    from nofrost import train
 
-    return objective_names()
+    return train.list_objectives()
 
 
 def list_recipes(paper: str | None = None) -> list[str]:

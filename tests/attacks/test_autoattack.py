@@ -11,6 +11,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
+from nofrost.attacks.autoattack import Cascade
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]

@@ -50,7 +50,7 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 
 
 def test_every_stage_has_its_command() -> None:
-    others = {"transfer", "card", "study", "recipes", "models", "attacks", "store", "promote", "task"}
+    others = {"transfer", "card", "study", "recipes", "papers", "models", "attacks", "store", "promote", "task"}
     assert {path[0] for path in walk(cli)} == {*STAGES, *others}
 
 
@@ -78,7 +78,7 @@ def test_help_imports_neither_torch_nor_anything_else_that_is_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_the_installed_command_answers_help_at_once() -> None:
+def test_the_installed_command_prints_help_quickly() -> None:
     command = shutil.which("nofrost", path=os.path.dirname(sys.executable))  # noqa: PTH120
     assert command, "the command nofrost is not installed beside python"
     subprocess.run([command, "--help"], check=True, capture_output=True)
@@ -117,7 +117,7 @@ def test_the_installed_command_answers_help_at_once() -> None:
         (["evaluate", "--suite", "ood-quick", "--dataset", "nowhere", "--checkpoint", "c", "--out", "o"], ["nowhere"]),
         ([*EVALUATE, "--shard", "3/3"], ["there is no shard 3/3", "last 2/3"]),
         ([*EVALUATE, "--shard", "one"], ["shard 'one' is not of the form", "0/3"]),
-        ([*EVALUATE, "--shard", "0/2", "--merge", "part-1"], ["--shard measures one part", "give one of the two"]),
+        ([*EVALUATE, "--shard", "0/2", "--merge", "part-1"], ["--shard measures one shard", "give one of the two"]),
         (["report", "--study", "nowhere.yaml", "--dataset", "d", "--runs", "r", "--out", "o"], ["nowhere.yaml"]),
         (["card", "nowhere", "--name", "x", "--authors", "y"], ["nowhere/metrics.json is missing"]),
         (["card", "nowhere", "--name", "x"], ["--authors"]),
@@ -175,7 +175,7 @@ def test_lists_come_as_text_and_as_json(
     assert all(name in text for name in names)
 
 
-def test_prepare_prints_what_it_made(
+def test_prepare_prints_the_metrics_that_it_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "dataset"

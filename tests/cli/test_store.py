@@ -69,7 +69,7 @@ def test_push_and_pull_print_json(shell: Shell) -> None:
     assert Path("new/place/one").read_text() == "data/one"
 
 
-def test_ls_prints_the_files_of_a_ref_and_what_runs_left(shell: Shell, tmp_path: Path) -> None:
+def test_ls_prints_the_files_of_a_ref_and_the_candidates_of_runs(shell: Shell, tmp_path: Path) -> None:
     ref = json.loads(shell("push", "data", "--json").out)["data"]
     files = json.loads(shell("ls", ref, "--json").out)
     assert list(files) == ["one", "sub/two"]
@@ -80,7 +80,7 @@ def test_ls_prints_the_files_of_a_ref_and_what_runs_left(shell: Shell, tmp_path:
     assert json.loads(shell("ls", "--json").out) == ["nofrost/locks/run.yaml"]
 
 
-def test_verify_says_what_is_wrong(shell: Shell, tmp_path: Path) -> None:
+def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:
     ref = json.loads(shell("push", "data", "--json").out)["data"]
     assert shell("verify", ref).out == f"{ref}: whole\n"
     assert json.loads(shell("verify", ref, "--json").out) == [ref]
@@ -94,14 +94,14 @@ def test_verify_says_what_is_wrong(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("push", "nowhere"), "nowhere is not there: name a file or folder to store"),
-        (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is no store: name s3://BUCKET/PREFIX or a folder"),
-        (("pull", "data"), "'data' does not say where to: write PATH@REF, as `nofrost store push` prints it"),
-        (("pull", "data@abc"), "'abc' is no ref: write 32 hexadecimal digits"),
-        (("pull", f"data@{'0' * 32}"), "data holds something else and is no output of a stage: remove it"),
-        (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: store it there with `nofrost store push`"),
-        (("ls", "abc"), "'abc' is no ref"),
-        (("verify", "abc"), "'abc' is no ref"),
+        (("push", "nowhere"), "nowhere does not exist: give a file or folder to push"),
+        (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is not a store: give s3://BUCKET/PREFIX"),
+        (("pull", "data"), "'data' names no path: write PATH@REF, as `nofrost store push` prints it"),
+        (("pull", "data@abc"), "'abc' is not a ref: write 32 hexadecimal digits"),
+        (("pull", f"data@{'0' * 32}"), "data was not created by a stage and holds other content: remove it"),
+        (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),
+        (("ls", "abc"), "'abc' is not a ref"),
+        (("verify", "abc"), "'abc' is not a ref"),
         (("verify", f"{'0' * 32}.dir"), f"holds no object {'0' * 32}.dir"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_command_without_its_arguments_says_so(shell: Shell, command: str) -> 
 
 
 @pytest.mark.parametrize("name", ["push", "pull", "ls", "verify"])
-def test_the_help_of_every_command_stands_alone(name: str) -> None:
+def test_help_explains_every_command(name: str) -> None:
     result = CliRunner().invoke(group, [name, "--help"])
     assert result.exit_code == 0
     assert "--store URL" in result.output

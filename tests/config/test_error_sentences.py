@@ -62,9 +62,14 @@ RECIPE_OVERRIDES = [
     ("phases={two: {optimiser: {rate: 1}}}", "'phases.two.optimiser.rate'", "allowed here are", "scalar_lr"),
     ("phases={two: {schedule: 3}}", "phases.two.schedule: 3 is not a mapping", "its keys are batch_size"),
     ("phases={two: {trainable: bnn}}", "phases.two.trainable: 'bnn' is none of", "bn-not-first"),
-    ("phases={two: {model: {arch: x}}}", "phases.two.model: a phase may set objective, threat", "reset"),
+    (
+        "phases={two: {model: {arch: x}}}",
+        "unknown key 'phases.two.model'",
+        "allowed here are attack, objective",
+        "reset",
+    ),
     ("phases={two: {optimiser: {nesterov: true, momentum: 0}}}", "phases.two.optimiser: nesterov needs a momentum"),
-    ("phases={two: 3}", "phases.two", "dictionary", "got 3"),
+    ("phases={two: 3}", "phases.two: 3 is not a mapping", "its keys are attack, objective"),
     ("phases={a b: {}}", "phases.a b: 'a b' cannot be a name"),
     ("a..b=1", "unknown key 'a'", "allowed here are"),
     ("threat.=1", "unknown key 'threat.'", "allowed here are eps, norm"),
@@ -90,11 +95,11 @@ def test_a_wrong_override_of_a_recipe_names_recipe_override_key_and_what_is_allo
         ),
         (
             ["optimiser.averaging.start_epoch=90"],
-            ("averaging.start_epoch 90 lies behind the 90 epochs", "lower it, or set averaging: null"),
+            ("averaging.start_epoch 90 is not before the end of the 90 epochs", "lower it, or set averaging: null"),
         ),
         (
             ["optimiser.averaging.start_epoch=5", "phases={one: {}, two: {schedule: {epochs: 3}}}"],
-            ("phases.two: ", "averaging.start_epoch 5 lies behind the 3 epochs"),
+            ("phases.two: ", "averaging.start_epoch 5 is not before the end of the 3 epochs"),
         ),
     ],
 )

@@ -89,12 +89,12 @@ def test_only_the_places_meant_for_it_can_be_written(run: Callable[..., Any], im
 
 def test_the_bytecode_is_there_so_that_a_read_only_start_is_quick(run: Callable[..., Any], image: str) -> None:
     code = (
-        "import importlib.util, nofrost, torch, boto3\n"
-        "for module in (nofrost, torch, boto3):\n"
+        "import importlib.util, nofrost, torch, boto3, obstore\n"
+        "for module in (nofrost, torch, boto3, obstore):\n"
         "    print(importlib.util.cache_from_source(module.__file__))"
     )
     paths = run(image, "python", "-c", code).output.split()
-    assert len(paths) == 3
+    assert len(paths) == 4
     assert run(image, "ls", *paths).code == 0
 
 

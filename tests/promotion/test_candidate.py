@@ -94,7 +94,7 @@ def test_an_unknown_run_is_told_the_closest(leave: Callable[..., str], store: St
     [
         ({"schema": 2, "nofrost": "9.9"}, "has schema 2, and this version reads 1: promote it with nofrost 9.9"),
         ({"schema": None, "nofrost": []}, "has schema None.*with another version of nofrost"),
-        ({"outs": {"data/dataset": "abc"}}, r"damaged \(outs.data/dataset: 'abc' is no ref"),
+        ({"outs": {"data/dataset": "abc"}}, r"damaged \(outs.data/dataset: 'abc' is not a ref"),
         ({"outs": 3}, r"damaged \(outs: "),
         ({"finished": "yesterday"}, r"damaged \(finished: "),
         ({"surprise": 1}, r"damaged \(surprise: "),

@@ -15,10 +15,10 @@ from PIL import Image
 from nofrost.report import figures, text
 from nofrost.report.compare import Estimate
 from nofrost.report.document import Column, Section, Table, numbered
-from nofrost.report.figures.lines import Line
+from nofrost.report.figures import Line
 from nofrost.report.figures.style import series
-from nofrost.report.images import LARGEST_SIDE, data_uri, magnification, magnified
-from nofrost.report.markdown import escape
+from nofrost.report.render import escape
+from nofrost.report.sections.examples import LARGEST_SIDE, data_uri, magnification, magnified
 from nofrost.results import Epoch
 
 
@@ -46,7 +46,7 @@ from nofrost.results import Epoch
         (text.threat("l2", "0.5"), "ℓ2 ≤ 0.5"),
     ],
 )
-def test_numbers_are_put_into_words(value: str, words: str) -> None:
+def test_numbers_are_formatted(value: str, words: str) -> None:
     assert value == words
 
 
@@ -59,7 +59,7 @@ def test_an_image_survives_its_data_uri(channels: int, mode: str) -> None:
     assert data_uri(pixels.astype(np.float32) / 255) == data_uri(pixels)
 
 
-def test_large_images_are_thinned_out() -> None:
+def test_large_images_are_subsampled() -> None:
     decoded = Image.open(io.BytesIO(base64.b64decode(data_uri(np.zeros((500, 320, 3), np.uint8)).split(",")[1])))
     assert max(decoded.size) <= LARGEST_SIDE
     assert decoded.size == (80, 125)
@@ -96,7 +96,7 @@ def test_neighbouring_columns_of_one_group_share_a_header() -> None:
 
 def test_recipes_differ_by_more_than_colour() -> None:
     looks = [series(position) for position in range(16)]
-    assert len({look.variable for look in looks[:8]}) == 8
+    assert len({look.colour for look in looks[:8]}) == 8
     assert len({(look.marker, look.dashes) for look in looks}) == 16
 
 

@@ -77,7 +77,7 @@ def said(
     ("recipe", "overrides", "words"),
     [
         ("st", ("objective.name=tardes",), ("unknown objective 'tardes'", "did you mean 'trades'")),
-        ("st", ("objective.name=trades", "objective.tau=1"), ("setting of objective 'trades'", "tau", "beta")),
+        ("st", ("objective.name=trades", "objective.tau=1"), ("unknown key 'objective.tau'", "beta")),
         ("st", ("model.arch=resnet9",), ("unknown arch 'resnet9'",)),
         ("st", ("model.normaliser=batch",), ("model.normaliser", "'bn'", "'mbn'")),
         ("sat", ("attack.name=pdg",), ("unknown attack 'pdg'", "did you mean 'pgd'")),
@@ -89,7 +89,7 @@ def said(
         ("st", ("trainable=layer:conv9",), ("layer:conv9", "no layer of this name", "conv1")),
         ("st", ("trainable=bn", "model.normaliser=nf"), ("finds nothing", "batch norms")),
         ("st", ("trainable=everything",), ("trainable", "'everything' is none of")),
-        ("st", ("phases={later: {model: {arch: resnet8}}}",), ("phases.later", "may set")),
+        ("st", ("phases={later: {model: {arch: resnet8}}}",), ("phases.later.model", "allowed here are")),
         ("nofrost", ("reset=statistics",), ("finds no batch norm",)),
         ("st", ("selection.guard=0.2",), ("selection.guard", "attacked accuracy")),
         ("st", ("precision=float16",), ("float16", "CUDA GPU", "bfloat16")),

@@ -22,9 +22,9 @@ EVERYTHING = ViewSpec(image_size=5, random_resized_crop=0.3, crop_padding=1, hor
 
 
 def images(
-    views: ViewSpec = PLAIN, augmented: tuple[str, ...] = (), batch_size: int = 8, world: ProcessGroup | None = None
+    views: ViewSpec = PLAIN, augmented: tuple[str, ...] = (), batch_size: int = 8, group: ProcessGroup | None = None
 ) -> TrainingImages:
-    return TrainingImages(SPLIT, SETS if augmented else {}, augmented, views, batch_size, world or ProcessGroup())
+    return TrainingImages(SPLIT, SETS if augmented else {}, augmented, views, batch_size, group or ProcessGroup())
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
@@ -74,7 +74,7 @@ def test_another_seed_or_epoch_has_another_order(other: tuple[int, int]) -> None
 )
 def test_the_parts_of_all_processes_are_the_batch_of_one_bit_for_bit(size: int, views: ViewSpec) -> None:
     augmented = ("tda", "augmented")
-    parts = [images(views, augmented, world=ProcessGroup(rank, size)).epoch(3, 1, 2) for rank in range(size)]
+    parts = [images(views, augmented, group=ProcessGroup(rank, size)).epoch(3, 1, 2) for rank in range(size)]
     for whole, *shared in zip(images(views, augmented).epoch(3, 1, 2), *parts, strict=True):
         assert {len(batch.labels) for batch in shared} == {8 // size}
         for expected, *cut in zip(tensors(whole), *map(tensors, shared), strict=True):
@@ -142,10 +142,10 @@ def test_only_this_processs_rows_are_read() -> None:
     [
         ({"batch_size": 64}, r"schedule\.batch_size 64 is larger than the 50 training images: lower it"),
         (
-            {"world": ProcessGroup(0, 3)},
+            {"group": ProcessGroup(0, 3)},
             r"batch_size 8 cannot be shared equally by 3 processes: set it to a multiple, such as 6",
         ),
-        ({"batch_size": 2, "world": ProcessGroup(0, 4)}, r"batch_size 2 cannot be shared .* such as 4"),
+        ({"batch_size": 2, "group": ProcessGroup(0, 4)}, r"batch_size 2 cannot be shared .* such as 4"),
         ({"augmented_views": ("tda",), "augmented": {}}, r"trains on 'tda' images .* has none: name tda there"),
         ({"augmented_views": ("augmented",), "augmented": {}}, r"'augmented' images .* has none: name a set there"),
         ({"augmented_views": ("tad",)}, r"'tad' images .* has deepaugment, tda: name tad there"),

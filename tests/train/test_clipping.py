@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from nofrost.config import OptimiserSpec
 from nofrost.config.optimisation import Excluded
 from nofrost.models import create_model
-from nofrost.train.clipping import clip_adaptively, clipped_parameters
-from nofrost.train.optimiser import create_optimiser, roles
+from nofrost.train.optimiser import clip_adaptively, clipped_parameters, create_optimiser, roles
 
 SMALL = {"num_classes": 10, "image_size": 16}
 

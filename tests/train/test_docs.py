@@ -12,8 +12,8 @@ import torch
 from nofrost.config import AttackSpec, ScheduleSpec
 from nofrost.config.recipe import TRAINABLE
 from nofrost.models import create_model
-from nofrost.train.objectives import Adversary, Batch, create_objective, objective_names
-from nofrost.train.witness import witnessing
+from nofrost.train.objectives import Adversary, Batch, create_objective, list_objectives
+from nofrost.train.records import trace_step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 
@@ -28,10 +28,10 @@ def table(heading: str) -> dict[str, list[str]]:
 
 
 def test_every_objective_has_its_row() -> None:
-    assert sorted(name.strip("`") for name in table("## Objectives")) == objective_names()
+    assert sorted(name.strip("`") for name in table("## Objectives")) == list_objectives()
 
 
-@pytest.mark.parametrize("name", objective_names())
+@pytest.mark.parametrize("name", list_objectives())
 def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
     normaliser = "mbn" if name == "mbnat" else "bn"
     model = create_model("resnet8", normaliser=normaliser, num_classes=3, image_size=16, channels=1).train()
@@ -39,11 +39,11 @@ def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
     images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     views = {view: images.flip(3) for view in objective.augmented_views}
     batch = Batch(images, torch.tensor([0, 1, 2, 0]), torch.arange(4), views)
-    with witnessing(model) as witness:
+    with trace_step(model) as trace:
         for losses in objective.updates(model, batch, Adversary(AttackSpec(steps=2), "linf", 0.1, 0), {}):
             losses.loss.backward()  # type: ignore[no-untyped-call]
     said = table("## Objectives")[f"`{name}`"][2]
-    assert set(witness.batch_norm_updates.values()) == {int(said.split()[0].strip(",;"))}
+    assert set(trace.batch_norm_updates.values()) == {int(said.split()[0].strip(",;"))}
     assert ("each branch" in said.split(";")[0]) == (name == "mbnat")
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nofrost.errors import UserError
-from nofrost.train.failures import check_finite, memory_suffices
+from nofrost.train.failures import check_finite, oom_message
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -43,7 +43,7 @@ def test_any_number_passes(loss: float) -> None:
 def test_every_lack_of_memory_names_the_batch_size(error: Exception) -> None:
     with (
         pytest.raises(UserError, match=r"a training step on 256 images: lower schedule\.batch_size") as told,
-        memory_suffices(256),
+        oom_message(256),
     ):
         raise error
     assert told.value.__cause__ is None
@@ -51,14 +51,14 @@ def test_every_lack_of_memory_names_the_batch_size(error: Exception) -> None:
 
 
 def test_an_allocation_that_must_fail_is_told() -> None:
-    with pytest.raises(UserError, match=r"schedule\.batch_size"), memory_suffices(64):
+    with pytest.raises(UserError, match=r"schedule\.batch_size"), oom_message(64):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
 def test_other_errors_come_through() -> None:
-    with pytest.raises(RuntimeError, match="shapes do not match"), memory_suffices(64):
+    with pytest.raises(RuntimeError, match="shapes do not match"), oom_message(64):
         raise RuntimeError("shapes do not match")
-    with pytest.raises(UserError, match="of another kind"), memory_suffices(64):
+    with pytest.raises(UserError, match="of another kind"), oom_message(64):
         raise UserError("of another kind")
 
 
@@ -67,13 +67,13 @@ import resource, sys
 import torch
 from torch import nn
 from nofrost.errors import UserError
-from nofrost.train.failures import memory_suffices
+from nofrost.train.failures import oom_message
 
 torch.set_num_threads(1)
 network = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.Flatten(), nn.LazyLinear(2))
 
 def step(size):
-    with memory_suffices(size):
+    with oom_message(size):
         network(torch.rand(size, 3, 32, 32)).sum().backward()
 
 step(2)

@@ -1,53 +1,28 @@
-"""What the record says that one step of a training did, as it was witnessed."""
+"""What the record says that one step of a training did."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from nofrost import train
-from nofrost.config import Recipe
-from nofrost.data import read_split
-from nofrost.models import create_model
-from nofrost.processes import ProcessGroup
-from nofrost.train.batches import TrainingImages
-from nofrost.train.objectives import create_objective
-from nofrost.train.phase import Optimisation, Phase
-from nofrost.train.witness import witnessing
+from nofrost.train.objectives import Batch
+from nofrost.train.records import trace_step
+from nofrost.train.trainer import Trainer
 
-N, STEPS = 20, 3
+Make = Callable[..., Trainer]
+N, STEPS = 20, 3  # images of a batch and steps of the attack, as in conftest.py
 BN, MBN, NF = "bn", "mbn", "nf"
 
 
-def phase_of(digits: Path, objective: Mapping[str, Any], normaliser: str, **changes: Any) -> Phase:
-    recipe = Recipe.model_validate(
-        {
-            "title": "Tiny",
-            "citation": "own",
-            "model": {"arch": "resnet8", "normaliser": normaliser},
-            "objective": objective,
-            "attack": {"name": "pgd", "steps": STEPS, "keep": "last"},
-            "schedule": {"epochs": 1, "batch_size": N},
-            **changes,
-        }
-    )
-    made = create_objective(recipe.objective.name, **recipe.objective.settings())
-    split = read_split(digits, "train")
-    sets = {name: np.array(split.images[::-1]) for name in recipe.views.augmentation_sets}
-    images = TrainingImages(split, sets, made.augmented_views, recipe.views, N, ProcessGroup())
-    return Phase("train", recipe, images, made)
-
-
-def optimisation_of(phase: Phase, normaliser: str) -> tuple[torch.nn.Module, Optimisation]:
-    torch.manual_seed(0)
-    model = create_model("resnet8", normaliser=normaliser, num_classes=10, image_size=16, channels=1)
-    return model, Optimisation(model, phase, 0, ProcessGroup(), begun=False)
+def first_batch(trainer: Trainer) -> Batch:
+    return next(trainer.phase.images.epoch(0, 0, 0))
 
 
 BOTH, ADVERSARIAL = {"clean": N, "adversarial": N}, {"adversarial": N}
@@ -89,62 +64,54 @@ SETS = {"views": {"augmentation_sets": ["tda", "deepaugment"]}}
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) and "name" in value else "",
 )
-def test_a_step_is_described_as_it_was(
+def test_the_record_describes_a_step(
     objective: dict[str, Any],
     normaliser: str,
     changes: dict[str, Any],
     images: dict[str, int],
     passes: tuple[int | None, ...] | None,
     updates_of_statistics: dict[str, int],
-    digits: Path,
+    make_trainer: Make,
 ) -> None:
-    phase = phase_of(digits, objective, normaliser, **changes)
-    model, optimisation = optimisation_of(phase, normaliser)
-    with witnessing(model) as witness:
-        optimisation.step(next(phase.images.epoch(0, 0, 0)), phase.adversary(0, 0.0), witness)
-    said = optimisation.describe(witness)
-    assert said["images"] == images
-    assert said["batch_norm_updates"] == updates_of_statistics
-    found = [said[name] for name in ("forward_train", "forward_eval", "backward", "updates")]
-    for expected, number in zip(passes or (), found, strict=False):
-        assert expected in (None, number), found
-    assert (said["attack"] is None) == ("adversarial" not in images)
-    if said["attack"]:
-        assert said["attack"]["steps"] == phase.recipe.attack.steps
-        assert said["attack"]["eps"] == "8/255"
-    assert said["trained_parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    assert (said["world_size"], said["images_per_rank"]) == (1, N)
+    trainer = make_trainer(objective, normaliser, **changes)
+    trainer.train_step(first_batch(trainer))
+    step = trainer.state.steps["train"]
+    assert step["images"] == images
+    assert step["batch_norm_updates"] == updates_of_statistics
+    counts = [step[name] for name in ("forward_train", "forward_eval", "backward", "updates")]
+    for expected, count in zip(passes or (), counts, strict=False):
+        assert expected in (None, count), counts
+    assert (step["attack"] is None) == ("adversarial" not in images)
+    if step["attack"]:
+        assert step["attack"]["steps"] == trainer.phase.recipe.attack.steps
+        assert step["attack"]["eps"] == "8/255"
+    assert step["trained_parameters"] == sum(parameter.numel() for parameter in trainer.model.parameters())
+    assert (step["world_size"], step["images_per_rank"]) == (1, N)
 
 
-def test_no_gradient_takes_memory_while_the_next_attack_runs(digits: Path) -> None:
-    phase = phase_of(digits, {"name": "pgdat"}, BN)
-    model, optimisation = optimisation_of(phase, BN)
-    before = [parameter.clone() for parameter in model.parameters()]
-    optimisation.step(next(phase.images.epoch(0, 0, 0)), phase.adversary(0, 0.0))
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert not all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+def test_no_gradient_takes_memory_while_the_next_attack_runs(make_trainer: Make) -> None:
+    trainer = make_trainer({"name": "pgdat"})
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    trainer.train_step(first_batch(trainer))
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert not all(torch.equal(*pair) for pair in zip(before, trainer.model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("name", "normaliser"), [("sat", BN), ("mbnat", MBN), ("free", NF)])
-def test_a_witness_changes_no_bit_and_leaves_nothing_behind(name: str, normaliser: str, digits: Path) -> None:
-    phase = phase_of(digits, {"name": name}, normaliser, **(ONE_STEP if name == "free" else {}))
+def test_a_trace_changes_no_bit_and_leaves_no_hook(name: str, normaliser: str, make_trainer: Make) -> None:
     weights = []
-    for watched in (True, False):
-        model, optimisation = optimisation_of(phase, normaliser)
-        batch, adversary = next(phase.images.epoch(0, 0, 0)), phase.adversary(0, 0.0)
-        if watched:
-            with witnessing(model) as witness:
-                optimisation.step(batch, adversary, witness)
-        else:
-            optimisation.step(batch, adversary)
-        assert not model._forward_hooks
-        weights.append(model.state_dict())
+    for traced in (True, False):
+        trainer = make_trainer({"name": name}, normaliser, **(ONE_STEP if name == "free" else {}))
+        with trace_step(trainer.model) if traced else nullcontext():
+            trainer.train_step(first_batch(trainer))
+        assert not trainer.model._forward_hooks
+        weights.append(trainer.model.state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def test_the_record_shows_the_first_step_that_had_a_budget(digits: Path, tmp_path: Path) -> None:
+def test_the_record_shows_the_first_step_that_had_a_budget(make_trainer: Make, digits: Path, tmp_path: Path) -> None:
     schedule = {"epochs": 1, "batch_size": N, "threat_warmup_epochs": 1}
-    recipe = phase_of(digits, {"name": "sat"}, BN, schedule=schedule).recipe
+    recipe = make_trainer({"name": "sat"}, schedule=schedule).phase.recipe
     train.run(digits, None, recipe, "sat", 0, tmp_path / "out")
     (phase, step), *others = json.loads((tmp_path / "out" / "record.json").read_text())["steps"].items()
     assert (phase, others) == ("train", [])

@@ -65,7 +65,7 @@ from pathlib import Path
 import torch._dynamo  # which every first optimiser of a process loads, for seconds
 from nofrost import train
 from nofrost.config import load_recipe
-from nofrost.train import loop, stage, state
+from nofrost.train import stage, trainer
 moments, recipe, digits, out = sys.argv[1:]
 
 def kill_on_call(module, name, call, after):
@@ -82,18 +82,18 @@ def kill_on_call(module, name, call, after):
 
 def start(moment):
     if moment == "in the first epoch":
-        kill_on_call(loop.Training, "_step", 4, after=True)
+        kill_on_call(trainer.Trainer, "train_step", 4, after=True)
     elif moment.startswith("between two saves"):
-        loop.SAVE_INTERVAL_S = 0.0
-        kill_on_call(loop.Training, "_step", 5, after=False)
+        trainer.SAVE_INTERVAL_S = 0.0
+        kill_on_call(trainer.Trainer, "train_step", 5, after=False)
     elif moment == "between two phases":
-        kill_on_call(loop, "Optimisation", 2, after=True)
+        kill_on_call(trainer.Trainer, "start_phase", 2, after=True)
     elif moment == "in the first step of the second phase":
-        kill_on_call(loop.Training, "_step", 1, after=True)
+        kill_on_call(trainer.Trainer, "train_step", 1, after=True)
     elif moment == "while the state is written":
-        kill_on_call(state, "write_json", 1, after=False)
+        kill_on_call(trainer, "write_json", 1, after=False)
     elif moment == "after the best checkpoint, before the state":
-        kill_on_call(loop, "save_checkpoint", 1, after=True)
+        kill_on_call(trainer, "save_checkpoint", 1, after=True)
     elif moment == "after the last epoch":
         kill_on_call(stage, "save_checkpoint", 1, after=False)
     elif moment == "while results are written":

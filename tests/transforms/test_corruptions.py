@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nofrost.errors import UserError
+from nofrost.transforms.corruption_functions import disk_kernel
 from nofrost.transforms.corruptions import CORRUPTIONS, check_corruption, corrupt, corruption_names
-from nofrost.transforms.corruptions_filters import disk_kernel
 
 NAMES = corruption_names()
 GREY_NAMES = [name for name in NAMES if not CORRUPTIONS[name].colour_only]

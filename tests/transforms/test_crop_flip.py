@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
+from nofrost.transforms.crops import crop_offsets, flip, flips, padded_crop
 
 
 def generator(seed: int = 0) -> torch.Generator:

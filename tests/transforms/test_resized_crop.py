@@ -9,7 +9,7 @@ import torchvision.transforms.v2.functional as tvf
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from nofrost.transforms.resized_crop import crop_boxes, resized_crop
+from nofrost.transforms.crops import crop_boxes, resized_crop
 
 WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
 

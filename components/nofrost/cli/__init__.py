@@ -10,24 +10,19 @@ import sys
 
 import click
 
-from nofrost.cli.attacks import attacks
-from nofrost.cli.card import card
-from nofrost.cli.models import models
+from nofrost.cli.evaluate import card, evaluate, transfer
+from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
-from nofrost.cli.recipes import recipes
-from nofrost.cli.stages import augment, evaluate, prepare, report
-from nofrost.cli.store import store
-from nofrost.cli.study import papers, study
-from nofrost.cli.task import task
-from nofrost.cli.train import train
-from nofrost.cli.transfer import transfer
+from nofrost.cli.recipes import papers, recipes, study
+from nofrost.cli.stages import augment, prepare, report, train
+from nofrost.cli.store import store, task
 from nofrost.errors import ReportedError
 
 
 def main(command: click.Command | None = None) -> None:
     """Run a command line, that of `nofrost` unless another is given.
 
-    Exit codes: 0 done, 1 a run of the pipeline failed, 2 wrong usage or input, 143 stopped after saving (start again).
+    Exit codes: 0 done; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
     try:
         (command or cli)(standalone_mode=False)
@@ -45,18 +40,36 @@ def main(command: click.Command | None = None) -> None:
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+SECTIONS = {
+    "Stages, in their order": (prepare, augment, train, evaluate, report),
+    "What they can be given": (study, recipes, papers, models, attacks),
+    "Models and measurements": (transfer, card),
+    "Storage and pipeline": (store, promote, task),
+}
+
+
+class _Sections(click.Group):
+    """A group whose help lists the commands in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names and first sentences of the commands."""
+        # Padded names, so that the columns of all sections are aligned.
+        width = max(map(len, self.commands))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{each.name:{width}}", each.get_short_help_str(90)) for each in commands])
+
+
+@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nofrost", prog_name="nofrost")
 def cli() -> None:
     """Train image classifiers that withstand adversarial and natural shifts, attack them, report what survived.
 
-    The stages in their order: prepare, augment, train, evaluate, report. `dvc repro` runs them all for the study in
-    params.yaml; each can also be run alone. Wrong usage or input ends with one sentence and exit code 2.
+    `dvc repro` runs all stages for the study in params.yaml; each can also be run alone. Wrong usage or input ends with
+    one sentence and exit code 2.
     """
 
 
-for _command in (
-    *(prepare, augment, train, evaluate, transfer, report),
-    *(card, study, recipes, papers, models, attacks, store, promote, task),
-):
-    cli.add_command(_command)
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)

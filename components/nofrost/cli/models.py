@@ -1,66 +1,88 @@
-"""`nofrost models`: what can be trained, and what a checkpoint holds."""
+"""`nofrost models|attacks`: what can be trained and attacked with, and what a checkpoint contains."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli.options import FOLDER
-from nofrost.cli.signal import models_signal
-from nofrost.cli.table import aligned
+from nofrost.cli.options import PATH, aligned, emit, json_option
 from nofrost.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from nofrost.models import Classifier
 
 
+def settings_table(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a line for each name with its settings and their defaults."""
+    return aligned([(name, ", ".join(f"{key}={value}" for key, value in of.items())) for name, of in settings.items()])
+
+
+@click.group()
+def attacks() -> None:
+    """List the attacks that suites and recipes can name."""
+
+
+@attacks.command("list")
+@json_option
+def attacks_list(as_json: bool) -> None:
+    """Print the name of every attack with its settings and their defaults."""
+    from nofrost.attacks import attack_settings, list_attacks
+
+    settings = {name: attack_settings(name) for name in list_attacks()}
+    emit(settings, settings_table(settings), as_json)
+
+
 @click.group()
 def models() -> None:
-    """List the architectures that can be trained, or show what one of them or a checkpoint holds."""
+    """List architectures, or show what a model or checkpoint contains."""
 
 
 @models.command("list")
 @click.argument("pattern", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def models_list(pattern: str | None, as_json: bool) -> None:
     """Print the families of architectures, or with PATTERN, such as 'nf_*', all names that match it, timm's too."""
     from nofrost.models import list_models
     from nofrost.models.architectures import TIMM, families
 
     if pattern is None:
-        known = {family.title: family.as_json() for family in (*families(), TIMM)}
-        text = "\n\n".join(f"{title}\n{_indented(about)}" for title, about in known.items())
-        click.echo(json.dumps(known, indent=2) if as_json else text)
+        listed = {family.title: family.as_json() for family in (*families(), TIMM)}
+        emit(listed, "\n\n".join(f"{title}\n{_indented(about)}" for title, about in listed.items()), as_json)
         return
     names = list_models(pattern)
     if not names:
         raise unknown("arch pattern", pattern, ["resnet8", "nf_*", "resnet*"])
-    click.echo(json.dumps(names, indent=2) if as_json else "\n".join(names))
+    emit(names, "\n".join(names), as_json)
+
+
+def _indented(about: dict[str, Any]) -> str:
+    rows = [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in about.items() if value]
+    return "\n".join(f"  {line}" for line in aligned(rows).splitlines())
 
 
 @models.command("show")
 @click.argument("name", metavar="PATH|ARCH")
-@click.option("--normaliser", help="Of the architecture; bn, or nf where it has nothing else, when not given.")
-@click.option("--classes", "num_classes", type=int, metavar="N", help="Of the architecture; 10 when not given.")
-@click.option("--image-size", type=int, metavar="PIXELS", help="Of the architecture; 32 when not given.")
-@click.option("--channels", type=int, metavar="N", help="Of the architecture; 3 when not given.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--normaliser", help="Of the architecture; default: bn, or nf where it has nothing else.")
+@click.option("--classes", "num_classes", type=int, metavar="N", help="Of the architecture; default: 10.")
+@click.option("--image-size", type=int, metavar="PIXELS", help="Of the architecture; default: 32.")
+@click.option("--channels", type=int, metavar="N", help="Of the architecture; default: 3.")
+@json_option
 def models_show(name: str, as_json: bool, **options: Any) -> None:
-    """Print what a model holds: its parameters, those of its normalisers, and its layers by the names recipes use.
+    """Print what a model contains: its parameters, those of its normalisers, and its layers by the names recipes use.
 
-    PATH is the output folder of a training or a .safetensors file; of an ARCH no weights are made.
+    PATH is the output folder of a training or a .safetensors file; for an ARCH no weights are made.
     """
     from nofrost.models import load_model, summarise
 
-    given = {key: value for key, value in options.items() if value is not None}
+    settings = {key: value for key, value in options.items() if value is not None}
     is_path = Path(name).exists() or "/" in name or name.endswith(".safetensors")
-    if is_path and given:
-        raise UserError(f"{name} is a checkpoint, which has settings of its own: leave out {', '.join(given)}")
-    model = load_model(name) if is_path else _without_weights(name, given)
+    if is_path and settings:
+        raise UserError(f"{name} is a checkpoint, which has settings of its own: leave out {', '.join(settings)}")
+    model = load_model(name) if is_path else _without_weights(name, settings)
     summary = summarise(model.network)
     counts = {
         "parameters": summary.parameters,
@@ -68,82 +90,100 @@ def models_show(name: str, as_json: bool, **options: Any) -> None:
         "of_the_rest": summary.parameters - summary.of_normalisers,
     }
     about = {**counts, **model.signature.as_json()}
-    if as_json:
-        click.echo(json.dumps({**about, "layers": [asdict(layer) for layer in summary.layers]}, indent=2))
-        return
     rows = [
         (layer.name, layer.kind, " x ".join(map(str, layer.shapes.get("weight", ()))), f"{layer.parameters:,}")
         for layer in summary.layers
     ]
     lines = [f"{key}: {value:,}" if key in counts else f"{key}: {value}" for key, value in about.items()]
-    click.echo("\n".join([*lines, "", *aligned([("layer", "kind", "weight", "parameters"), *rows])]))
+    text = "\n".join([*lines, "", aligned([("layer", "kind", "weight", "parameters"), *rows])])
+    emit({**about, "layers": [asdict(layer) for layer in summary.layers]}, text, as_json)
 
 
-def _without_weights(arch: str, given: dict[str, Any]) -> Classifier:
+def _without_weights(arch: str, settings: dict[str, Any]) -> Classifier:
     import torch
 
     from nofrost.models import create_model
     from nofrost.models.architectures import TIMM, find_family
 
     normaliser = (find_family(arch) or TIMM).normalisers[0]
-    settings = {"normaliser": normaliser, "num_classes": 10, "image_size": 32, "channels": 3, **given}
+    settings = {"normaliser": normaliser, "num_classes": 10, "image_size": 32, "channels": 3, **settings}
     with torch.device("meta"):
         return create_model(arch, **settings)
 
 
-def _indented(about: dict[str, Any]) -> str:
-    rows = [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in about.items() if value]
-    return "\n".join(f"  {line}" for line in aligned(rows))
-
-
 @models.command("statistics")
-@click.argument("path", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--out", type=FOLDER, metavar="FILE.npz", help="Also write every value of every layer to this file.")
+@click.argument("path", type=PATH)
+@json_option
+@click.option("--out", type=PATH, metavar="FILE.npz", help="Also write every value of every layer to this file.")
 def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
     """Print weight norms and batch norm statistics of the checkpoint at PATH, layer by layer.
 
-    Of a batch norm: least, middle and largest running mean and variance, gain and shift, and the share of gains and
-    shifts within 0.01 of zero. Of a mixture, both branches.
+    Of a batch norm: smallest, middle and largest running mean and variance, gain and shift, and the proportion of gains
+    and shifts within 0.01 of zero. Of a mixture, both branches.
     """
     from nofrost.data.arrays import write_arrays
     from nofrost.evaluate.properties import layer_statistics
+    from nofrost.files import explain_write_errors
     from nofrost.models import load_model
 
     if out is not None and out.suffix != ".npz":
-        raise UserError(f"{out} does not end in .npz: name the file such as statistics.npz")
+        raise UserError(f"{out} does not end in .npz: choose a file name such as statistics.npz")
     statistics = layer_statistics(load_model(path))
     if out is not None:
-        try:
+        with explain_write_errors(out):
             write_arrays(out, statistics.arrays())
-        except OSError as error:
-            raise UserError(f"cannot write {out} ({error.strerror}): name another file") from None
-    metrics = statistics.metrics()
-    click.echo(json.dumps(metrics, indent=2) if as_json else "\n".join((*_weights(metrics), *_batch_norms(metrics))))
+    metrics = statistics.metrics().as_json()
+    emit(metrics, f"{_weight_norms(metrics)}\n{_batch_norms(metrics)}", as_json)
 
 
-def _weights(metrics: dict[str, Any]) -> list[str]:
+def _weight_norms(metrics: dict[str, Any]) -> str:
     norms = metrics["weight_norms"]
     rows = [
         (layer["layer"], " x ".join(map(str, layer["shape"])), f"{layer['frobenius']:.4g}", f"{layer['spectral']:.4g}")
         for layer in (norms["layers"] if norms else [])
     ]
-    return aligned([("weights", "shape", "Frobenius", "spectral"), *rows]) if rows else ["no weights"]
+    return aligned([("weights", "shape", "Frobenius", "spectral"), *rows]) if rows else "no weights"
 
 
-def _batch_norms(metrics: dict[str, Any]) -> list[str]:
+def _batch_norms(metrics: dict[str, Any]) -> str:
     rows = []
     for layer in metrics["batch_norm"]:
-        ranges = (f"{low:.3g} {middle:.3g} {high:.3g}" for low, middle, high in _four_ranges(layer))
+        # A batch norm without scale and shift has neither gains nor shifts.
+        missing = [float("nan")] * 3
+        quantiles = (layer.get(value, missing) for value in ("mean", "variance", "weight", "bias"))
+        ranges = (f"{low:.3g} {middle:.3g} {high:.3g}" for low, middle, high in quantiles)
         near_zero = (f"{layer[f'{value}_near_zero']:.0%}" for value in ("weight", "bias") if value in layer)
         rows.append((layer["layer"], layer["branch"], *ranges, " ".join(near_zero)))
     if not rows:
-        return ["no batch norm"]
-    return ["", *aligned([("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero"), *rows])]
+        return "no batch norm"
+    return "\n" + aligned([("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero"), *rows])
 
 
-def _four_ranges(layer: dict[str, Any]) -> list[list[float]]:
-    return [layer.get(value, [float("nan")] * 3) for value in ("mean", "variance", "weight", "bias")]
+@models.command("signal")
+@click.option("--arch", required=True, help="Such as resnet20; see `nofrost models list`.")
+@click.option("--normaliser", default="bn", show_default=True, help="Such as bn, gn, nf or none.")
+@click.option("--image-size", type=click.IntRange(1), default=32, show_default=True, help="Height and width in pixels.")
+@click.option("--channels", type=click.IntRange(1), default=3, show_default=True, help="1 for grey, 3 for colour.")
+@click.option("--images", type=click.IntRange(2), default=16, show_default=True, help="Number of inputs.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and inputs.")
+@json_option
+def models_signal(
+    arch: str, normaliser: str, image_size: int, channels: int, images: int, seed: int, as_json: bool
+) -> None:
+    """Print mean and variance after each block of a new network on normal input (signal propagation).
 
+    The mean is squared and then averaged over channels: it stays near 0 unless a mean shift builds up. Expected is the
+    variance that the blocks of our own normaliser-free networks are built for.
+    """
+    import torch
 
-models.add_command(models_signal)
+    from nofrost.models import create_model, signal_propagation
+
+    torch.manual_seed(seed)
+    model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=image_size, channels=channels)
+    signals = signal_propagation(model, images=images, seed=seed)
+    rows = [("block", "mean squared", "variance", "expected")]
+    for block in signals:
+        expected = "" if block.expected_variance is None else f"{block.expected_variance:.4g}"
+        rows.append((block.name, f"{block.squared_mean:.4g}".rjust(12), f"{block.variance:.4g}".rjust(8), expected))
+    emit([asdict(block) for block in signals], aligned(rows), as_json)

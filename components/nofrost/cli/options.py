@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,26 +18,41 @@ if TYPE_CHECKING:
     from nofrost.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
-FOLDER = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a value of the configuration, such as schedule.epochs=3. May be given more than once.",
+)
+study_option = click.option(
+    "--study",
+    "study_name",
+    metavar="NAME|PATH",
+    help="A study that is shipped (see `nofrost study list`) or a YAML file such as params.yaml.",
+)
+dataset_option = click.option("--dataset", type=PATH, required=True, help="Output folder of `nofrost prepare`.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
+)
+store_option = click.option(
+    "--store",
+    "store_url",
+    metavar="URL",
+    help="The store: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
+)
 
 
-def json_option(command: F) -> F:
-    """Add the option --json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print as JSON.")(command)
-
-
-def store_option(command: F) -> F:
-    """Add the option --store; :func:`open_store` opens what it names."""
-    return click.option(
-        "--store",
-        "store_url",
-        metavar="URL",
-        help="The store: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
-    )(command)
+def stage_options(command: F) -> F:
+    """Add the options of every stage: --study, --set and --json."""
+    return study_option(set_option(json_option(command)))
 
 
 def open_store(url: str | None) -> Store:
-    """Return the store at `url`, or the default one."""
+    """Return the store that `store_option` names."""
     from nofrost import store
 
     return store.open_store(url or store.default_store())
@@ -51,41 +66,16 @@ def emit(value: Any, text: str, as_json: bool) -> None:
         click.echo(text)
 
 
-def common(*, study: bool = True) -> Callable[[F], F]:
-    """Add the options that commands share: --study, --set and --json."""
-
-    def decorate(command: F) -> F:
-        command = click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON on standard output.")(
-            command
-        )
-        command = click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Replace a value of the configuration, such as schedule.epochs=3. May be given often.",
-        )(command)
-        if study:
-            command = click.option(
-                "--study",
-                "study_name",
-                metavar="NAME|PATH",
-                help="A study that is shipped (see `nofrost study list`) or a YAML file such as params.yaml.",
-            )(command)
-        return command
-
-    return decorate
-
-
-def print_result(metrics: dict[str, Any], out: Path, summary: str, as_json: bool) -> None:
-    """Print the metrics of a command as JSON, or one line about them."""
-    emit(metrics, f"{out}: {summary}", as_json)
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return a line for each row, with columns as wide as their widest cell; rows are of equal length."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 @contextmanager
 def only_rank_zero_reports() -> Iterator[bool]:
     """Yield whether this is rank 0 among the processes that torchrun started, which alone prints results and errors."""
-    # The module `processes` has the same answer, but loads torch, and usage errors must come at once.
+    # nofrost.processes knows the rank too, but loads torch, and usage errors must come at once.
     is_rank_zero = os.environ.get("RANK", "0") == "0"
     try:
         yield is_rank_zero

@@ -1,86 +1,71 @@
-"""`nofrost recipes`: how the papers' models are trained."""
+"""`nofrost recipes|study|papers`: what can be run, and the papers that it comes from."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import indent, wrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli.options import common
-from nofrost.cli.table import aligned
+from nofrost.cli.models import settings_table
+from nofrost.cli.options import PATH, aligned, emit, json_option, set_option
 
 if TYPE_CHECKING:
-    from nofrost.config import Recipe
+    from nofrost.config import Recipe, Study
 
 COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "citation")
 
 
+@click.command()
+@json_option
+def papers(as_json: bool) -> None:
+    """Print the papers whose methods are here.
+
+    Of each: key, authors, title, venue, year, link, and what it shows. Recipes and suites go by these keys: `nofrost
+    recipes list --paper wang2022`.
+    """
+    from nofrost.config import load_papers
+
+    entries = []
+    for key, paper in load_papers().items():
+        lines = [", ".join(paper.authors), paper.title, f"{paper.venue} {paper.year}, {paper.link}"]
+        lines += wrap(paper.summary, 96)
+        entries.append(f"{key}: {paper.reference}\n" + indent("\n".join(lines), "    "))
+    listed = [{"key": key, "reference": paper.reference, **paper.as_json()} for key, paper in load_papers().items()]
+    emit(listed, "\n\n".join(entries), as_json)
+
+
 @click.group()
 def recipes() -> None:
-    """List the recipes that are shipped, show one in full, or show in what two differ."""
+    """List the shipped recipes, show one, or compare two."""
 
 
 @recipes.command("list")
 @click.option("--paper", metavar="KEY", help="Only those of this paper; `nofrost papers` lists the keys.")
 @click.option("--objectives", is_flag=True, help="Print the objectives that recipes can name, with their settings.")
 @click.option("--markdown", is_flag=True, help="Print as a table in Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: bool) -> None:
-    """Print every shipped recipe (model, objective, threat, length, citation), or the objectives there are."""
+    """Print every shipped recipe (model, objective, threat, length, citation), or the objectives that exist."""
     if objectives:
-        from nofrost.train.objectives import objective_names, objective_settings
+        from nofrost.train.objectives import list_objectives, objective_settings
 
-        known = {name: objective_settings(name) for name in objective_names()}
-        lines = [f"{name:12} " + ", ".join(f"{key}={value}" for key, value in known[name].items()) for name in known]
-        click.echo(json.dumps(known, indent=2) if as_json else "\n".join(lines))
+        settings = {name: objective_settings(name) for name in list_objectives()}
+        emit(settings, settings_table(settings), as_json)
         return
     from nofrost.config import cite
 
     rows = list(_rows(paper))
-    if as_json:
-        click.echo(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
-        return
-    printed = [(*row, cite(citation)) for *row, citation in rows]
+    printed = [COLUMNS, *((*row, cite(citation)) for *row, citation in rows)]
     if markdown:
-        click.echo("\n".join(f"| {' | '.join(row)} |" for row in (COLUMNS, ("---",) * len(COLUMNS), *printed)))
+        heading, *body = (f"| {' | '.join(row)} |" for row in printed)
+        text = "\n".join([heading, f"|{' --- |' * len(COLUMNS)}", *body])
     else:
-        click.echo("\n".join(aligned((COLUMNS, *printed))))
-
-
-@recipes.command("show")
-@click.argument("name", metavar="NAME|PATH")
-@common(study=False)
-def recipes_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print a recipe (shipped, or a YAML file) with everything spelled out, each of its phases too."""
-    import yaml
-
-    from nofrost.config import load_recipe
-    from nofrost.train import check_methods
-
-    recipe = load_recipe(name, overrides)
-    check_methods(recipe, name, overrides)
-    values = recipe.spelled_out()
-    text = yaml.safe_dump(values, sort_keys=False, width=110, allow_unicode=True)
-    click.echo(json.dumps(values, indent=2) if as_json else text, nl=as_json)
-
-
-@recipes.command("diff")
-@click.argument("first", metavar="NAME|PATH")
-@click.argument("second", metavar="NAME|PATH")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON: by key the two values.")
-def recipes_diff(first: str, second: str, as_json: bool) -> None:
-    """Print the keys in which two recipes (shipped, or YAML files) differ, with the value of each."""
-    from nofrost.config import load_recipe
-
-    ours, theirs = (dict(_leaves(load_recipe(name).as_json())) for name in (first, second))
-    differing = {
-        key: [ours.get(key), theirs.get(key)] for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)
-    }
-    rows = [(key, *map(_shown, values)) for key, values in differing.items()]
-    text = "\n".join(aligned((("key", first, second), *rows))) if rows else f"{first} and {second} are the same"
-    click.echo(json.dumps(differing, indent=2) if as_json else text)
+        text = aligned(printed)
+    emit([dict(zip(COLUMNS, row, strict=True)) for row in rows], text, as_json)
 
 
 def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
@@ -115,6 +100,41 @@ def _schedule(recipe: Recipe) -> str:
     return ", ".join(f"{schedule.epochs} epochs of {schedule.batch_size}" for schedule in schedules)
 
 
+@recipes.command("show")
+@click.argument("name", metavar="NAME|PATH")
+@set_option
+@json_option
+def recipes_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print a recipe (shipped, or a YAML file) with everything spelled out, each of its phases too."""
+    import yaml
+
+    from nofrost.config import load_recipe
+    from nofrost.train import check_methods
+
+    recipe = load_recipe(name, overrides)
+    check_methods(recipe, name, overrides)
+    values = recipe.spelled_out()
+    emit(values, yaml.safe_dump(values, sort_keys=False, width=110, allow_unicode=True).rstrip(), as_json)
+
+
+@recipes.command("diff")
+@click.argument("first", metavar="NAME|PATH")
+@click.argument("second", metavar="NAME|PATH")
+@json_option
+def recipes_diff(first: str, second: str, as_json: bool) -> None:
+    """Print the keys in which two recipes (shipped, or YAML files) differ, with the value of each.
+
+    As JSON: by key the two values, null where one has none.
+    """
+    from nofrost.config import load_recipe
+
+    left, right = (dict(_leaves(load_recipe(name).as_json())) for name in (first, second))
+    differing = {key: [left.get(key), right.get(key)] for key in {**left, **right} if left.get(key) != right.get(key)}
+    rows = [(key, *map(_format_value, values)) for key, values in differing.items()]
+    text = aligned([("key", first, second), *rows]) if rows else f"{first} and {second} are the same"
+    emit(differing, text, as_json)
+
+
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -123,5 +143,66 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+@click.group()
+def study() -> None:
+    """List the shipped studies, show one, or select one to run."""
+
+
+@study.command("list")
+@json_option
+def study_list(as_json: bool) -> None:
+    """Print the name and title of every shipped study, and the papers that its recipes come from."""
+    from nofrost.config import load_study, shipped_names
+
+    studies = {name: load_study(name) for name in shipped_names("study")}
+    rows = [(name, study.title, _references(study)) for name, study in studies.items()]
+    emit({name: study.title for name, study in studies.items()}, aligned(rows), as_json)
+
+
+def _references(study: Study) -> str:
+    from nofrost.config import load_papers, paper_of
+
+    keys = {paper_of(recipe.citation) for recipe in study.recipes.values()}
+    return ", ".join(paper.reference for key, paper in load_papers().items() if key in keys)
+
+
+@study.command("show")
+@click.argument("name")
+@set_option
+@json_option
+def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print the study NAME (shipped, or a YAML file) with everything spelled out."""
+    from nofrost.config import load_study, study_as_yaml
+    from nofrost.tasks import check_study
+
+    loaded = check_study(load_study(name, overrides), name, overrides)
+    emit(
+        loaded.as_json(),
+        f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(),
+        as_json,
+    )
+
+
+@study.command("select")
+@click.argument("name")
+@set_option
+@json_option
+@click.option("--out", type=PATH, default=Path("params.yaml"), show_default=True, help="File to write.")
+def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path) -> None:
+    """Make NAME (shipped, or a YAML file) the active study: write it, spelled out, to params.yaml.
+
+    The file's earlier content is replaced; it is what DVC tracks, key by key. Then `dvc repro` runs what changed.
+    """
+    from nofrost.config import load_study, study_as_yaml
+    from nofrost.files import explain_write_errors, write_text
+    from nofrost.tasks import check_study
+
+    loaded = check_study(load_study(name, overrides), name, overrides)
+    with explain_write_errors(out):
+        write_text(out, study_as_yaml(loaded))
+    summary = f"study {loaded.name}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"
+    emit(loaded.as_json(), f"{out}: {summary}", as_json)

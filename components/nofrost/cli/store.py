@@ -1,126 +1,150 @@
-"""`nofrost store`: data by its content address, in the store that DVC uses too."""
+"""`nofrost store|task`: data by its content address in the store that DVC uses too, and tasks that work on it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import FOLDER
+from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
 from nofrost.errors import UserError
 
 if TYPE_CHECKING:
-    from nofrost.store import Ref, Store
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _of_a_store(command: F) -> F:
-    """Add the options that all commands of the group have."""
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-    url = click.option(
-        "--store",
-        "url",
-        metavar="URL",
-        help="s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
-    )
-    return url(as_json(command))
-
-
-def _open(url: str | None) -> Store:
-    from nofrost.store import default_store, open_store
-
-    return open_store(url or default_store())
+    from nofrost.store import Ref
 
 
 @click.group()
 def store() -> None:
-    """Store data by its content address, fetch it, list it, verify it, where `dvc push` and `dvc pull` do.
+    """Push, pull, list and verify data by its content.
 
-    A ref names content: MD5[.dir][:SIZE[:FILES]], as dvc.lock has it. Credentials are those that AWS's tools find.
+    The store is the one of `dvc push` and `dvc pull`. A ref names content: MD5[.dir][:SIZE[:FILES]], as dvc.lock has
+    it. Credentials are those that AWS's tools find.
     """
 
 
 @store.command("push")
-@click.argument("paths", nargs=-1, required=True, type=FOLDER)
-@_of_a_store
-def store_push(paths: tuple[Path, ...], url: str | None, as_json: bool) -> None:
-    """Store the files or folders PATHS and print the ref of each. What is there already is not sent again.
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@store_option
+@json_option
+def store_push(paths: tuple[Path, ...], store_url: str | None, as_json: bool) -> None:
+    """Push the files or folders PATHS and print the ref of each. Content that is in the store is not sent again.
 
     Example: nofrost store push data/dataset runs/sat/seed-0/train --store s3://bucket/nofrost
     """
     from nofrost.store import push
 
-    opened = _open(url)
+    opened = open_store(store_url)
     refs = {str(path): str(push(path, opened)) for path in paths}
-    click.echo(json.dumps(refs, indent=2) if as_json else "\n".join(f"{path}@{ref}" for path, ref in refs.items()))
+    emit(refs, "\n".join(f"{path}@{ref}" for path, ref in refs.items()), as_json)
 
 
 @store.command("pull")
-@click.argument("places", nargs=-1, required=True, metavar="PATH@REF...")
-@_of_a_store
-def store_pull(places: tuple[str, ...], url: str | None, as_json: bool) -> None:
+@click.argument("targets", nargs=-1, required=True, metavar="PATH@REF...")
+@store_option
+@json_option
+def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -> None:
     """Make each PATH the content of its REF, whole and verified or not at all.
 
-    What has arrived when it is interrupted need not come again. A PATH that holds something else is left alone, unless
-    that is an output of a stage.
+    Interrupted and started again, it does not fetch again what has arrived. A PATH that contains something else is left
+    alone, unless that is an output of a stage.
 
     Example: nofrost store pull data/dataset@0123456789abcdef0123456789abcdef.dir
     """
     from nofrost.store import pull
 
-    wanted = [_place(text) for text in places]
-    opened = _open(url)
-    for path, ref in wanted:
+    pairs = [_path_and_ref(text) for text in targets]
+    opened = open_store(store_url)
+    for path, ref in pairs:
         pull(ref, path, opened)
-    paths = [str(path) for path, _ in wanted]
-    click.echo(json.dumps(paths, indent=2) if as_json else "\n".join(paths))
+    paths = [str(path) for path, _ in pairs]
+    emit(paths, "\n".join(paths), as_json)
 
 
 @store.command("ls")
 @click.argument("ref", required=False)
-@_of_a_store
-def store_ls(ref: str | None, url: str | None, as_json: bool) -> None:
-    """Print md5 and path of each file of REF; without REF, the names of what runs of the pipeline left."""
+@store_option
+@json_option
+def store_ls(ref: str | None, store_url: str | None, as_json: bool) -> None:
+    """Print md5 and path of each file of REF; without REF, the names of what pipeline runs left."""
     from nofrost.store import Ref, files_of
 
-    opened = _open(url)
+    opened = open_store(store_url)
     if ref is None:
         names = opened.names("nofrost/")
-        click.echo(json.dumps(names, indent=2) if as_json else "\n".join(names), nl=bool(names) or as_json)
+        emit(names, "\n".join(names), as_json)
         return
     files = files_of(Ref.parse(ref), opened)
-    click.echo(
-        json.dumps(files, indent=2) if as_json else "\n".join(f"{files[path]}  {path}" for path in sorted(files))
-    )
+    emit(files, "\n".join(f"{files[path]}  {path}" for path in sorted(files)), as_json)
 
 
 @store.command("verify")
 @click.argument("refs", nargs=-1, required=True)
-@_of_a_store
-def store_verify(refs: tuple[str, ...], url: str | None, as_json: bool) -> None:
-    """Read every object of REFS and compare it with its checksum; say which are missing, altered or cut off.
+@store_option
+@json_option
+def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) -> None:
+    """Read every object of REFS and compare it with its checksum; print which are missing, altered or cut off.
 
     Example: nofrost store verify 0123456789abcdef0123456789abcdef.dir
     """
     from nofrost.store import Ref, verify
 
-    wanted = [Ref.parse(text) for text in refs]
-    opened = _open(url)
-    for ref in wanted:
+    parsed = [Ref.parse(text) for text in refs]
+    opened = open_store(store_url)
+    for ref in parsed:
         verify(ref, opened)
-    said = [str(ref) for ref in wanted]
-    click.echo(json.dumps(said, indent=2) if as_json else "\n".join(f"{ref}: whole" for ref in said))
+    names = [str(ref) for ref in parsed]
+    emit(names, "\n".join(f"{name}: whole" for name in names), as_json)
 
 
-def _place(text: str) -> tuple[Path, Ref]:
-    """Return path and ref of PATH@REF."""
+def _path_and_ref(text: str) -> tuple[Path, Ref]:
     from nofrost.store import Ref
 
     path, _, ref = text.rpartition("@")
     if not path:
-        raise UserError(f"{text!r} does not say where to: write PATH@REF, as `nofrost store push` prints it")
+        raise UserError(f"{text!r} names no path: write PATH@REF, as `nofrost store push` prints it")
     return Path(path), Ref.parse(ref)
+
+
+@click.group()
+def task() -> None:
+    """Run a task of the pipeline, as its containers do.
+
+    It pulls its inputs by ref, runs the stage and pushes the output. Containers call this; the stages themselves, which
+    work on folders, are `nofrost train` and the like.
+    """
+
+
+@task.command("train")
+@click.option("--recipe", required=True, help="The recipe as JSON.")
+@click.option("--recipe-id", required=True, help="Name of the recipe.")
+@click.option("--seed", required=True, help="Seed of everything random.")
+@click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset.")
+@click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets.")
+@click.option("--store", "store_url", required=True, metavar="URL", help="Store of the refs.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="GPUs that the machine must have; several share every batch.",
+)
+@click.option("--output-file", type=PATH, required=True, help="File to write the output's PATH@REF to.")
+def task_train(
+    recipe: str,
+    recipe_id: str,
+    seed: str,
+    dataset: str,
+    augmentation: str,
+    store_url: str,
+    gpus: int,
+    output_file: Path,
+) -> None:
+    """Train one run and write its output (PATH@REF) to a file.
+
+    Stopped and started again with the same options, here or elsewhere, it continues from the last save in the store.
+    """
+    from nofrost import tasks
+    from nofrost.files import write_text
+
+    write_text(output_file, tasks.train(recipe, recipe_id, seed, dataset, augmentation, store_url, gpus))

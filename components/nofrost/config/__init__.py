@@ -15,8 +15,8 @@ from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 from nofrost.config.papers import Paper, cite, load_papers, paper_of, recipes_of
-from nofrost.config.parts import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.recipe import Recipe, ViewSpec
+from nofrost.config.select import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
 

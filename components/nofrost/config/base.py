@@ -97,11 +97,11 @@ def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tup
             yield from named_settings(part, (*key, str(name)))
 
 
-class Sparse(Schema):
+class OmitEmpty(Schema):
     """A part whose keys are left out of its JSON form where they are null or empty by default."""
 
     @model_serializer(mode="wrap")
-    def _without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
         return {
             name: value
@@ -139,6 +139,22 @@ def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
             value = merge(below, value)
         merged[key] = value
     return merged
+
+
+def difference(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `merge` has to put on top of `base` to make it `values`, both JSON forms of one schema.
+
+    What `base` has and `values` leaves out, being empty, is null or an empty list.
+    """
+    changes: dict[str, Any] = {key: [] if isinstance(base[key], list) else None for key in base if key not in values}
+    for key, value in values.items():
+        below = base.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _named_otherwise(below, value):
+            if inner := difference(below, value):
+                changes[key] = inner
+        elif key not in base or value != below:
+            changes[key] = value
+    return changes
 
 
 def _named_otherwise(below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nofrost.config.base import Schema, Sparse
+from nofrost.config.base import OmitEmpty, Schema
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
 MixtureInference = Literal["logits", "all", "random"]
@@ -42,7 +42,7 @@ class Architecture(Schema):
     mixture_share: float = Field(default=0.5, ge=0, le=1)
 
 
-class ModelSpec(Architecture, Sparse):
+class ModelSpec(Architecture, OmitEmpty):
     """The model of a recipe: an architecture and its first weights.
 
     Attributes:

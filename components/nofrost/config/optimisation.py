@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from nofrost.config.base import Schema, Sparse
+from nofrost.config.base import OmitEmpty, Schema
 
 Excluded = Literal["gains", "biases", "head"]
 
@@ -28,7 +28,7 @@ class Averaging(Schema):
     start_epoch: float = Field(default=0.0, ge=0)
 
 
-class OptimiserSpec(Sparse):
+class OptimiserSpec(OmitEmpty):
     """SGD. Weight decay is for weights; `decay_gains` and `decay_biases` extend it to scales and shifts of normalisers
     and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1)."""
 
@@ -49,7 +49,7 @@ class OptimiserSpec(Sparse):
         return self
 
 
-class ScheduleSpec(Sparse):
+class ScheduleSpec(OmitEmpty):
     """Length of the training and the course of learning rate and budget; all lengths are in epochs.
 
     After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nofrost.config.base import merge
+from nofrost.config.base import difference, merge
 from nofrost.config.optimisation import ScheduleSpec
 from nofrost.config.recipe import PHASE_KEYS
 
@@ -41,23 +41,16 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
     if isinstance(phases, Mapping) and phases:
         wholes = {name: merge(alone, changes) for name, changes in phases.items() if isinstance(changes, Mapping)}
         largest = {path: max((_number(_own(whole, path)) for whole in wholes.values()), default=0) for path in SIZES}
-        of_phases = {key: value for key, value in scale.items() if key in PHASE_KEYS}
-        small = {name: merge(phases[name], _changes(wholes[name], of_phases, largest)) for name in wholes}
-        result["phases"] = {**phases, **{name: _unlike(changes, result) for name, changes in small.items()}}
+        small = {name: merge(whole, _changes(whole, scale, largest)) for name, whole in wholes.items()}
+        result["phases"] = {
+            **phases,
+            **{name: difference(_of_phase(result), _of_phase(whole)) for name, whole in small.items()},
+        }
     return result
 
 
-def _unlike(changes: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `changes` without those that lie below already."""
-    kept = {}
-    for key, value in changes.items():
-        under = below.get(key)
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            same = value.get("name", under.get("name")) == under.get("name")
-            value = (_unlike(value, under) or under) if same else value
-        if key not in below or value != under:
-            kept[key] = value
-    return kept
+def _of_phase(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in PHASE_KEYS}
 
 
 def _changes(whole: Mapping[str, Any], scale: Mapping[str, Any], largest: Mapping[Path, float]) -> dict[str, Any]:

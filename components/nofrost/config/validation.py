@@ -95,11 +95,8 @@ def _short(value: object) -> str:
 
 def _fields_at(location: tuple[int | str, ...], schema: type[Any]) -> list[str]:
     current: Any = schema
-    holder: Any = schema
     for part in location:
-        holder = current if _is_model(current) else holder
         current = _below(current, part)
-        current = holder if current == dict[str, Any] else current  # changes to what they stand in, such as a phase's
     current = _without_none(current)
     if not _is_model(current):
         return sorted(field.name for field in fields(current)) if is_dataclass(current) else []

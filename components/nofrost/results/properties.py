@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from nofrost.config.base import Sparse
+from nofrost.config.base import OmitEmpty
 from nofrost.results.common import Result
 
 Branch = Literal["clean", "adversarial", "all"]
@@ -59,7 +59,7 @@ class WeightNorms(Result):
     log10_frobenius_product: float | None
 
 
-class BatchNormStatistics(Sparse):
+class BatchNormStatistics(OmitEmpty):
     """Running statistics and affine parameters of one batch norm over its channels.
 
     The `branch` says which images the batch norm normalises: those of a branch of a mixture, or all. A layer that keeps

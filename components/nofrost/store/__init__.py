@@ -1,11 +1,10 @@
 """Content by its address, in the layout of DVC's cache: in a local folder or on S3."""
 
 from nofrost.store.base import MissingError, Store
-from nofrost.store.pull import files_of, pull
+from nofrost.store.pull import files_of, pull, verify
 from nofrost.store.push import push
 from nofrost.store.ref import Output, Ref
 from nofrost.store.remote import default_store, open_store
-from nofrost.store.verify import verify
 
 __all__ = [
     "MissingError",

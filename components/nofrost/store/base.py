@@ -9,19 +9,21 @@ from nofrost.errors import UserError
 from nofrost.store.local_file import LocalFile
 from nofrost.store.ref import is_relative_posix
 
-OBJECTS = "files/md5/"  # what the names of all content begin with
-PIECE = 1 << 20  # bytes held of an object while it is read
+# The prefix of the names of all content, in DVC's layout.
+OBJECTS = "files/md5/"
+# Bytes of an object that are held in memory while it is read.
+CHUNK = 1 << 20
 
 
 class Store(Protocol):
     """Content by its address in DVC's layout, and small named objects beside it.
 
-    An address (`md5`) is 32 hexadecimal digits, with ".dir" behind them for the object that lists a folder. Every
-    method raises UserError when the store refuses or cannot be reached; all may be called by several threads at once.
+    An address (`md5`) is 32 hexadecimal digits, followed by ".dir" for the object that lists a folder. Every method
+    raises UserError when the store refuses or cannot be reached; all may be called by several threads at once.
     """
 
     jobs: int
-    """How many threads may well work on it at once."""
+    """How many threads should use it at once."""
 
     @property
     def url(self) -> str:
@@ -34,27 +36,27 @@ class Store(Protocol):
         """Return a named object.
 
         Raises:
-            MissingError: it is not there.
+            MissingError: there is none of that name.
         """
 
     def names(self, prefix: str) -> list[str]:
         """Return the sorted names of all objects that begin with `prefix`."""
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
-        """Return the size in bytes of each of these objects that is there."""
+        """Return the size in bytes of each of these objects that the store holds."""
 
-    def upload(self, source: LocalFile, jobs: int = 1) -> None:
-        """Store a file under its address, whole or not at all; a large one in so many threads where that helps.
+    def put_file(self, file: LocalFile, jobs: int = 1) -> None:
+        """Write a file under its address, whole or not at all; a large one by up to `jobs` requests at once.
 
         Raises:
             UserError: the file changed since it was hashed.
         """
 
     def read(self, md5: str) -> Iterator[bytes]:
-        """Yield the content of an object in pieces, unverified: the caller has to compare the checksum.
+        """Yield the content of an object in chunks, unverified: the caller has to compare the checksum.
 
         Raises:
-            MissingError: the object is not there.
+            MissingError: the store does not hold the object.
         """
 
 
@@ -78,4 +80,4 @@ class MissingError(UserError):
     """A store does not hold an object."""
 
     def __init__(self, what: str, url: str) -> None:
-        super().__init__(f"{url} holds no {what}: store it there with `nofrost store push`, or name another store")
+        super().__init__(f"{url} holds no {what}: push it there with `nofrost store push`, or choose another store")

@@ -12,15 +12,16 @@ from pathlib import Path
 from nofrost.errors import UserError
 from nofrost.files import atomic_path, write_bytes
 from nofrost.stage import disk_error
-from nofrost.store.base import OBJECTS, PIECE, MissingError, checked_name, object_name
+from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
 from nofrost.store.local_file import LocalFile
 
-_READ_ONLY = 0o444  # as DVC's objects are
+# As DVC's objects are.
+_READ_ONLY = 0o444
 _UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.tmp")
 
 
 class LocalStore:
-    """Content by its address in a folder, which is made when something is stored."""
+    """Content by its address in a folder, which is created when something is pushed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,28 +44,28 @@ class LocalStore:
 
     def names(self, prefix: str) -> list[str]:
         top = self.folder / prefix.rpartition("/")[0]
-        found = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
-        return sorted(name for name in found if name.startswith(prefix) and not _UNFINISHED.fullmatch(name))
+        names = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
+        return sorted(name for name in names if name.startswith(prefix) and not _UNFINISHED.fullmatch(name))
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
-        found = {}
+        sizes = {}
         for md5 in md5s:
             with suppress(FileNotFoundError, NotADirectoryError):
-                found[md5] = self._path(md5).stat().st_size
-        return found
+                sizes[md5] = self._path(md5).stat().st_size
+        return sizes
 
-    def upload(self, source: LocalFile, jobs: int = 1) -> None:
-        target = self._path(source.md5)
+    def put_file(self, file: LocalFile, jobs: int = 1) -> None:
+        target = self._path(file.md5)
         with self._writing(), atomic_path(target, mode=_READ_ONLY, sync=False) as temporary:
-            shutil.copyfile(source.path, temporary)
-            source.check_unchanged()
+            shutil.copyfile(file.path, temporary)
+            file.check_unchanged()
 
     def read(self, md5: str) -> Iterator[bytes]:
         with self._reading(f"object {md5}"):
             file = self._path(md5).open("rb")
         with file:
-            while piece := file.read(PIECE):
-                yield piece
+            while chunk := file.read(CHUNK):
+                yield chunk
 
     def _path(self, md5: str) -> Path:
         return self.folder / object_name(md5)

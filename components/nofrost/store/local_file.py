@@ -1,4 +1,4 @@
-"""Local files on their way to a store."""
+"""Local files and the addresses of their contents."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from nofrost.errors import UserError
 from nofrost.store.threads import for_each
 from nofrost.telemetry import progress
 
-_FOLDERS_LEFT_OUT = frozenset((".git", ".hg"))  # by DVC, at any depth
-_FILES_LEFT_OUT = frozenset((".git",))
+# What DVC leaves out, at any depth.
+_IGNORED_FOLDERS = frozenset((".git", ".hg"))
+_IGNORED_FILES = frozenset((".git",))
 _REFUSED = {".dvc": "a DVC project inside of data, which DVC leaves out", ".dvcignore": "DVC's rules inside of data"}
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file with the address of its content, and its state from before it was hashed.
+    """A file with the address of its content, and its status from before it was hashed.
 
     Attributes:
         path: the file.
@@ -37,7 +38,7 @@ class LocalFile:
         """Hash a file.
 
         Raises:
-            UserError: it is a device, a socket or a pipe, which reading might wait for for ever.
+            UserError: it is a device, a socket or a pipe: reading it might never end.
             OSError: it cannot be read.
         """
         status = path.stat()
@@ -52,54 +53,55 @@ class LocalFile:
         return self.status.st_size
 
     def check_unchanged(self) -> None:
-        """Compare the file's state with that from before it was hashed.
+        """Compare the file's status with that from before it was hashed.
 
         Raises:
-            UserError: someone wrote to it.
+            UserError: the file was written to.
         """
         now = self.path.stat()
-        if any(getattr(now, part) != getattr(self.status, part) for part in ("st_size", "st_mtime_ns", "st_ino")):
+        if any(getattr(now, key) != getattr(self.status, key) for key in ("st_size", "st_mtime_ns", "st_ino")):
             raise self.changed()
 
     def changed(self) -> UserError:
-        """Return the error for a file that someone wrote to meanwhile."""
-        return UserError(f"{self.path} changed while it was stored: store it again when nothing writes to it")
+        """Return the error for a file that was written to since it was hashed."""
+        return UserError(f"{self.path} changed while it was pushed: push it again when nothing writes to it")
 
 
 def files_below(folder: Path) -> Mapping[str, LocalFile]:
     """Hash the files below `folder`; return them by their paths in it.
 
-    A link to a file counts as the file. Folders without a file do not count, nor does what git or Mercurial keeps.
+    A link to a file counts as the file. Folders without a file are left out, and so is what git or Mercurial keeps.
 
     Raises:
         UserError: there is something that DVC would leave out or refuse.
         OSError: something cannot be read.
     """
-    sources: dict[str, LocalFile] = {}
+    files: dict[str, LocalFile] = {}
 
     def add(relpath: str) -> None:
-        sources[relpath] = LocalFile.of(folder / relpath)
+        files[relpath] = LocalFile.of(folder / relpath)
 
     paths = _paths_below(folder)
-    with progress(f"checksums of {folder.name}", total=len(paths)) as shown:
-        for_each(add, paths, jobs=os.cpu_count() or 1, done=lambda _: shown.advance())
-    return sources
+    with progress(f"checksums of {folder.name}", total=len(paths)) as bar:
+        for_each(add, paths, jobs=os.cpu_count() or 1, done=lambda _: bar.advance())
+    return files
 
 
 def _paths_below(folder: Path) -> list[str]:
-    found = []
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        here = Path(place)
+    paths = []
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        here = Path(parent)
         for name in (*folders, *names):
             if name in _REFUSED:
                 raise _refused(here / name, _REFUSED[name], "move it away")
-        folders[:] = [name for name in folders if name not in _FOLDERS_LEFT_OUT]
+        # os.walk goes down into those that remain in its list.
+        folders[:] = [name for name in folders if name not in _IGNORED_FOLDERS]
         for name in folders:
             if (here / name).is_symlink():
                 raise _refused(here / name, "a link to a folder, which DVC leaves out", "put the folder itself there")
         below = here.relative_to(folder).as_posix()
-        found += [name if below == "." else f"{below}/{name}" for name in names if name not in _FILES_LEFT_OUT]
-    return found
+        paths += [name if below == "." else f"{below}/{name}" for name in names if name not in _IGNORED_FILES]
+    return paths
 
 
 def _raise(error: OSError) -> None:
@@ -107,4 +109,4 @@ def _raise(error: OSError) -> None:
 
 
 def _refused(path: Path, what: str, remedy: str) -> UserError:
-    return UserError(f"{path} is {what}: {remedy}, then store the folder again")
+    return UserError(f"{path} is {what}: {remedy}, then push the folder again")

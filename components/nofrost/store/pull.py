@@ -13,36 +13,40 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.files import cannot_write, replace_folder
-from nofrost.store.base import Store
-from nofrost.store.local_file import LocalFile
-from nofrost.store.placing import check_replaceable, holds
+from nofrost.stage import RECORD
+from nofrost.store.base import MissingError, Store
+from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
-from nofrost.store.tree import entries_of
+from nofrost.store.tree import Entry, address, as_object, entries_of
 from nofrost.telemetry import progress
 
-_TRIES = 2  # an object that arrives altered is fetched once more: the network may be to blame
+# An object that arrives altered is downloaded once more: the network may be to blame.
+_DOWNLOADS = 2
+# How many of the objects that are missing or altered `verify` names.
+_NAMED = 3
 
 
 def pull(ref: Ref, path: Path, store: Store) -> None:
     """Make `path` the content of `ref`, whole and verified, or leave it as it is.
 
-    Files come into a folder beside `path` that takes its place when all are there; after a kill, the next call keeps
-    those that are intact. Equal content at `path` is left alone, an output of a stage is replaced.
+    Files are downloaded to a folder beside `path` that replaces it when it is complete; after a kill, the next call
+    keeps those that are intact. Equal content at `path` is left alone, an output of a stage is replaced.
 
     Raises:
         UserError: an object is missing or altered, `path` holds something else, or the store or the disk refuses.
     """
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
-        if holds(target, ref):
+        if _holds(target, ref):
             return
-        check_replaceable(target)
+        _check_replaceable(target)
         files = files_of(ref, store, target.name)
-        with _alone(target.with_name(f"{target.name}.fetch.partial")) as partial:
-            if not holds(target, ref):  # it may have been waiting for another process that made it
+        with _locked(target.with_name(f"{target.name}.fetch.partial")) as partial:
+            # Another process may have pulled the same while this one waited for the lock.
+            if not _holds(target, ref):
                 content = partial / "content"
-                _fetch(files, content, target.name, store)
+                _complete(content, files, target.name, store)
                 replace_folder(content if ref.is_dir else content / target.name, target)
             shutil.rmtree(partial)
     except OSError as error:
@@ -61,67 +65,122 @@ def files_of(ref: Ref, store: Store, name: str = "content") -> Mapping[str, str]
     return {entry.relpath: entry.md5 for entry in entries}
 
 
-def _fetch(files: Mapping[str, str], content: Path, title: str, store: Store) -> None:
-    """Complete the folder `content`."""
-    kept = _keep_intact(content, files)
+def verify(ref: Ref, store: Store) -> None:
+    """Read every object of `ref` and compare it with its checksum; nothing is written anywhere.
+
+    Raises:
+        UserError: objects are missing or altered; the message names some of them.
+    """
+    md5s = set(files_of(ref, store).values())
+    faults: list[str] = []
+
+    def check(md5: str) -> None:
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            for chunk in store.read(md5):
+                digest.update(chunk)
+        except MissingError:
+            faults.append(f"{md5} is missing")
+        else:
+            if digest.hexdigest() != md5:
+                faults.append(f"{md5} is altered or cut off")
+
+    with progress(f"verifying {ref.md5}", total=len(md5s)) as bar:
+        for_each(check, md5s, jobs=store.jobs, done=lambda _: bar.advance())
+    if faults:
+        named = ", ".join(sorted(faults)[:_NAMED]) + (", ..." if len(faults) > _NAMED else "")
+        raise UserError(
+            f"{store.url} does not hold {ref.md5}: of {len(md5s)} objects {len(faults)} are wrong ({named}): "
+            "delete those that are altered, then push the content again"
+        )
+
+
+def _holds(path: Path, ref: Ref) -> bool:
+    """Whether the file or folder at `path` has the content of `ref`."""
+    try:
+        if ref.is_dir and path.is_dir():
+            entries = [Entry(relpath, file.md5) for relpath, file in files_below(path).items()]
+            return address(as_object(entries)) == ref.md5
+        return path.is_file() and LocalFile.of(path).md5 == ref.md5
+    except UserError:
+        # It contains something that no ref can stand for.
+        return False
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but an output of a stage or an empty folder.
+
+    Raises:
+        UserError: something else is there.
+    """
+    if not os.path.lexists(path) or (path.is_dir() and ((path / RECORD).is_file() or not any(path.iterdir()))):
+        return
+    raise UserError(f"{path} was not created by a stage and holds other content: remove it, or choose another path")
+
+
+def _complete(content: Path, files: Mapping[str, str], title: str, store: Store) -> None:
+    """Download what the folder `content` lacks of `files`."""
+    intact = _keep_intact(content, files)
     for folder in {content, *((content / relpath).parent for relpath in files)}:
         folder.mkdir(parents=True, exist_ok=True)
-    places = defaultdict(list)
+    missing = defaultdict(list)
     for relpath, md5 in files.items():
-        if relpath not in kept:
-            places[md5].append(content / relpath)
+        if relpath not in intact:
+            missing[md5].append(content / relpath)
 
-    def fetch(md5: str) -> None:
-        first, *others = places[md5]
+    def download(md5: str) -> None:
+        first, *others = missing[md5]
         _download(md5, first, store)
-        for place in others:
-            shutil.copyfile(first, place)
+        for path in others:
+            shutil.copyfile(first, path)
 
-    with progress(f"fetching {title}", total=len(places)) as shown:
-        for_each(fetch, places, jobs=store.jobs, done=lambda _: shown.advance())
+    with progress(f"pulling {title}", total=len(missing)) as bar:
+        for_each(download, missing, jobs=store.jobs, done=lambda _: bar.advance())
 
 
 def _keep_intact(content: Path, files: Mapping[str, str]) -> set[str]:
-    """Return the files that an earlier call brought here, and delete what is not wanted or not intact."""
-    kept = set()
-    for place, _, names in os.walk(content, topdown=False):
+    """Return the files that an earlier call downloaded, and delete what is not wanted or not intact."""
+    intact = set()
+    for folder, _, names in os.walk(content, topdown=False):
         for name in names:
-            path = Path(place, name)
+            path = Path(folder, name)
             relpath = path.relative_to(content).as_posix()
             if LocalFile.of(path).md5 == files.get(relpath):
-                kept.add(relpath)
+                intact.add(relpath)
             else:
                 path.unlink()
-        with suppress(OSError):  # there is still something in it
-            Path(place).rmdir()
-    return kept
+        # Fails for a folder that is not empty.
+        with suppress(OSError):
+            Path(folder).rmdir()
+    return intact
 
 
 def _download(md5: str, path: Path, store: Store) -> None:
-    """Write an object to a new file. Half of it may stay after an error: the next call finds that by its checksum."""
+    """Write an object to a new file. After an error part of it may remain; the next call compares its checksum."""
     with path.open("xb") as file:
-        for _ in range(_TRIES):
+        for _ in range(_DOWNLOADS):
             digest = hashlib.md5(usedforsecurity=False)
-            for piece in store.read(md5):
-                digest.update(piece)
-                file.write(piece)
+            for chunk in store.read(md5):
+                digest.update(chunk)
+                file.write(chunk)
             if digest.hexdigest() == md5:
                 return
             file.seek(0)
             file.truncate()
-    raise UserError(f"object {md5} in {store.url} is altered or cut off: delete it, then store it again")
+    raise UserError(f"object {md5} in {store.url} is altered or cut off: delete it, then push it again")
 
 
 @contextmanager
-def _alone(partial: Path) -> Iterator[Path]:
-    """Hold the partial folder alone; another process that fetches to the same place waits until we are done."""
+def _locked(partial: Path) -> Iterator[Path]:
+    """Hold the partial folder alone: another process that pulls to the same path waits until this one is done."""
     while True:
         partial.mkdir(parents=True, exist_ok=True)
         handle = os.open(partial, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:  # else the one we waited for has deleted it
-                with _no_litter(partial):
+            # The process that held the lock may have deleted the folder: then try again with a new one.
+            if os.fstat(handle).st_nlink:
+                with _removed_if_empty(partial):
                     yield partial
                 return
         finally:
@@ -129,8 +188,8 @@ def _alone(partial: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _no_litter(partial: Path) -> Iterator[None]:
-    """Delete the partial folder after an error if nothing has arrived in it."""
+def _removed_if_empty(partial: Path) -> Iterator[None]:
+    """Delete the partial folder after an error if nothing was downloaded to it."""
     try:
         yield
     except BaseException:

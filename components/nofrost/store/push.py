@@ -15,42 +15,43 @@ from nofrost.telemetry import progress
 
 
 def push(path: Path, store: Store) -> Ref:
-    """Store a file or folder and return its ref; what is there already is not sent again.
+    """Send a file or folder to the store and return its ref; what the store holds already is not sent again.
 
-    The object that lists a folder's files is stored last: where it is, all of them are.
+    The object that lists a folder's files is sent last: where it is, all of them are.
 
     Raises:
-        UserError: `path` is not there, cannot be stored or changes meanwhile, or the store refuses.
+        UserError: `path` is missing, cannot be pushed or changes meanwhile, or the store refuses.
     """
     try:
         return _push_folder(path, store) if path.is_dir() else _push_file(path, store)
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename or path} is not there: name a file or folder to store") from None
+        raise UserError(f"{error.filename or path} does not exist: give a file or folder to push") from None
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path} ({error.strerror}): check its permissions") from error
 
 
 def _push_file(path: Path, store: Store) -> Ref:
-    source = LocalFile.of(path)
-    _send([source], store, path.name)
-    return Ref(source.md5, source.size)
+    file = LocalFile.of(path)
+    _send([file], store, path.name)
+    return Ref(file.md5, file.size)
 
 
 def _push_folder(folder: Path, store: Store) -> Ref:
-    sources = files_below(folder)
-    _send(sources.values(), store, folder.name)
-    listing = as_object(Entry(relpath, source.md5) for relpath, source in sources.items())
+    files = files_below(folder)
+    _send(files.values(), store, folder.name)
+    listing = as_object(Entry(relpath, file.md5) for relpath, file in files.items())
     md5 = address(listing)
     if store.sizes([md5]).get(md5) != len(listing):
         store.put(object_name(md5), listing)
-    return Ref(md5, sum(source.size for source in sources.values()), len(sources))
+    return Ref(md5, sum(file.size for file in files.values()), len(files))
 
 
-def _send(sources: Collection[LocalFile], store: Store, title: str) -> None:
-    """Store those files that are not there, or not in their size."""
-    by_address = {source.md5: source for source in sources}
-    there = store.sizes(by_address)
-    absent = [source for source in by_address.values() if there.get(source.md5) != source.size]
-    each = max(1, store.jobs // max(1, len(absent)))
-    with progress(f"storing {title}", total=len(by_address), done=len(by_address) - len(absent)) as shown:
-        for_each(lambda source: store.upload(source, each), absent, jobs=store.jobs, done=lambda _: shown.advance())
+def _send(files: Collection[LocalFile], store: Store, title: str) -> None:
+    """Send those files that the store does not hold, or not in their size."""
+    by_address = {file.md5: file for file in files}
+    sizes = store.sizes(by_address)
+    absent = [file for file in by_address.values() if sizes.get(file.md5) != file.size]
+    # Few files leave jobs free, which then share in each large file.
+    jobs = max(1, store.jobs // max(1, len(absent)))
+    with progress(f"pushing {title}", total=len(by_address), done=len(by_address) - len(absent)) as bar:
+        for_each(lambda file: store.put_file(file, jobs), absent, jobs=store.jobs, done=lambda _: bar.advance())

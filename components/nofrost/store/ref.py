@@ -1,4 +1,4 @@
-"""What names content: its address, and where it belongs in a workspace."""
+"""Names of content: its address, and its path in a workspace."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ class Ref:
         return self.md5.endswith(".dir")
 
     def __str__(self) -> str:
-        return ":".join(str(part) for part in (self.md5, self.size, self.nfiles) if part is not None)
+        return ":".join(str(field) for field in (self.md5, self.size, self.nfiles) if field is not None)
 
     @classmethod
     def parse(cls, text: str) -> Ref:
         """Return the ref that `text` spells: md5[:size[:nfiles]].
 
         Raises:
-            UserError: it is none.
+            UserError: it is not a ref.
         """
         match = _REF.fullmatch(text)
         if not match or (match["nfiles"] and not match["md5"].endswith(".dir")):
             form = "32 hexadecimal digits, '.dir' for a folder, then perhaps :SIZE and for a folder :FILES"
-            raise UserError(f"{text!r} is no ref: write {form}, as `nofrost store push` prints it")
-        size, nfiles = (None if match[part] is None else int(match[part]) for part in ("size", "nfiles"))
+            raise UserError(f"{text!r} is not a ref: write {form}, as `nofrost store push` prints it")
+        size, nfiles = (None if match[key] is None else int(match[key]) for key in ("size", "nfiles"))
         return cls(match["md5"], size, nfiles)
 
 
 @dataclass(frozen=True)
 class Output:
-    """A ref and where its content belongs in a workspace.
+    """A ref and the path of its content in a workspace.
 
     Attributes:
         path: relative, with "/" between its parts, such as "data/dataset".
@@ -61,7 +61,7 @@ class Output:
 
     def __post_init__(self) -> None:
         if not is_relative_posix(self.path):
-            raise UserError(f"{self.path!r} is no path of an output: write a relative one, without '..'")
+            raise UserError(f"{self.path!r} cannot be the path of an output: write a relative one, without '..'")
 
     def __str__(self) -> str:
         return f"{self.path}@{self.ref}"
@@ -71,11 +71,11 @@ class Output:
         """Return the output that `text` spells: PATH@REF.
 
         Raises:
-            UserError: it is none.
+            UserError: it is not an output.
         """
         path, at, ref = text.rpartition("@")
         if not at:
-            raise UserError(f"{text!r} is no output: write PATH@REF, such as data/dataset@<md5>.dir:<size>:<files>")
+            raise UserError(f"{text!r} is not an output: write PATH@REF, such as data/dataset@<md5>.dir:<size>:<files>")
         return cls(path, Ref.parse(ref))
 
 

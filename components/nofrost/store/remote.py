@@ -1,4 +1,4 @@
-"""Which store is meant: an address, the environment, or DVC's default remote."""
+"""Choose a store: by its URL, by the environment, or by DVC's default remote."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from urllib.parse import unquote, urlsplit
 from nofrost.errors import UserError
 from nofrost.store.base import Store
 from nofrost.store.local import LocalStore
+from nofrost.store.ref import is_relative_posix
 
 VARIABLE = "NOFROST_STORE"
-_SETTINGS = {"endpointurl": "endpoint", "region": "region", "profile": "profile"}  # of DVC's remotes, and our names
+# Settings of DVC's remotes, by DVC's name and by ours.
+_SETTINGS = {"endpointurl": "endpoint", "region": "region", "profile": "profile"}
 
 
 def open_store(url: str) -> Store:
@@ -24,17 +26,18 @@ def open_store(url: str) -> Store:
     those that boto3 finds. Nothing is sent yet.
 
     Raises:
-        UserError: `url` is none of these, or boto3 is not installed.
+        UserError: `url` is none of these, or what S3 needs is not installed.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise UserError(f"the URL of a {parts.scheme} store holds a login: leave it out, and set AWS's variables")
-    if parts.scheme == "s3" and parts.netloc:
-        return _open_s3(parts.netloc, parts.path.strip("/"))
+        raise UserError(f"the URL of a {parts.scheme} store contains a login: leave it out, and set AWS's variables")
+    prefix = parts.path.strip("/")
+    if parts.scheme == "s3" and parts.netloc and (not prefix or is_relative_posix(prefix)):
+        return _open_s3(parts.netloc, prefix)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return LocalStore(Path(unquote(parts.path)))
     if not url or "://" in url:
-        raise UserError(f"{url!r} is no store: name s3://BUCKET/PREFIX or a folder")
+        raise UserError(f"{url!r} is not a store: give s3://BUCKET/PREFIX or a folder")
     return LocalStore(Path(url))
 
 
@@ -42,14 +45,14 @@ def default_store(folder: Path = Path()) -> str:
     """Return the URL of the store that a workspace uses: NOFROST_STORE, or DVC's default remote.
 
     Args:
-        folder: in the workspace.
+        folder: the workspace or a folder in it.
 
     Raises:
         UserError: neither is set.
     """
     url = os.environ.get(VARIABLE) or _default_remote(folder).get("url")
     if not url:
-        raise UserError(f"no store is named: set {VARIABLE}, or run `dvc remote add --default NAME URL`")
+        raise UserError(f"no store is configured: set {VARIABLE}, or run `dvc remote add --default NAME URL`")
     return url
 
 
@@ -57,10 +60,11 @@ def _open_s3(bucket: str, prefix: str) -> Store:
     try:
         from nofrost.store.s3 import S3Store
     except ImportError as error:
-        raise UserError(f"a store on S3 needs boto3 ({error}): run pip install 'nofrost[pipeline]'") from None
+        raise UserError(f"a store on S3 needs more ({error}): run pip install 'nofrost[store]'") from None
     remote = _default_remote(Path())
-    same = urlsplit(remote.get("url", ""))[:2] == ("s3", bucket)
-    settings = {ours: remote[theirs] for theirs, ours in _SETTINGS.items() if theirs in remote} if same else {}
+    if urlsplit(remote.get("url", ""))[:2] != ("s3", bucket):
+        return S3Store(bucket, prefix)
+    settings = {ours: remote[theirs] for theirs, ours in _SETTINGS.items() if theirs in remote}
     return S3Store(bucket, prefix, **settings)
 
 
@@ -69,23 +73,25 @@ def _default_remote(folder: Path) -> Mapping[str, str]:
 
     DVC resolves a relative folder against the one of the file that names it: .dvc.
     """
-    here = Path(os.path.abspath(folder))  # noqa: PTH100 (what links lead to is not the workspace)
-    place = next((place / ".dvc" for place in (here, *here.parents) if (place / ".dvc" / "config").is_file()), None)
-    if place is None:
+    # Links are not followed: what they lead to is not the workspace.
+    here = Path(os.path.abspath(folder))  # noqa: PTH100
+    folders = (parent / ".dvc" for parent in (here, *here.parents))
+    home = next((folder for folder in folders if (folder / "config").is_file()), None)
+    if home is None:
         return {}
     config = ConfigParser(interpolation=None, strict=False)
-    for path in (place / "config", place / "config.local"):
+    for path in (home / "config", home / "config.local"):
         try:
-            # DVC indents as it likes; to this parser an indented line goes on with the one before.
+            # To this parser an indented line continues the one before; DVC indents freely.
             config.read_string("\n".join(line.strip() for line in path.read_text(encoding="utf-8").splitlines()))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, ConfigError):
-            raise UserError(f"{path} cannot be read as DVC's configuration: mend it, or set {VARIABLE}") from None
+            raise UserError(f"{path} cannot be read as DVC's configuration: fix it, or set {VARIABLE}") from None
     title = f"'remote \"{config.get('core', 'remote', fallback='')}\"'".lower()
     sections = [config.items(section) for section in config.sections() if section.lower() == title]
     remote = {key: value.strip("\"'") for items in sections for key, value in items}
     url = remote.get("url", "")
     if url and "://" not in url:
-        remote["url"] = os.path.normpath(place / Path(url).expanduser())
+        remote["url"] = os.path.normpath(home / Path(url).expanduser())
     return remote

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain, islice
 
+import obstore
 from botocore.exceptions import BotoCoreError, ClientError
+from obstore.exceptions import BaseError
+from obstore.store import S3Store as Client
 
-from nofrost.store.base import OBJECTS, MissingError, checked_name, object_name
+from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
 from nofrost.store.local_file import LocalFile
-from nofrost.store.s3_connect import Connection, connect, make_client
-from nofrost.store.s3_errors import sentence
-from nofrost.store.s3_listing import sizes_of
+from nofrost.store.s3_client import ClientFactory
+from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
 
-PART = 8 << 20  # bytes: a larger file is sent in parts, each held in memory by one thread
-MOST_PARTS = 10_000  # of S3
+# A larger file, in bytes, is sent in parts.
+PART = 8 << 20
+# Of one object, set by S3.
+_MAX_PARTS = 10_000
+# The most names that S3 lists on one page.
+_PAGE = 1000
+# So many HEAD requests, sent in parallel, take about as long as one page of a list.
+_HEADS_PER_PAGE = 50
+# Passing faults that obstore takes for final: the body arrived too slowly or altered.
+_TRANSIENT = frozenset(("RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch"))
 
 
 class S3Store:
     """Content by its address below "s3://bucket/prefix".
 
+    A process that has used it must not be forked: the child would wait for threads of obstore that it does not have.
+    New processes (subprocess, "spawn") are safe.
+
     Args:
         bucket: its name.
-        prefix: what the names of all objects begin with, without "/" at its ends.
-        endpoint, region, profile: as DVC's configuration has them; None for what boto3 finds by itself.
+        prefix: of the names of all objects, without "/" at its ends.
+        endpoint, region, profile: from DVC's configuration; None for what boto3 finds by itself.
     """
 
     jobs = 16
@@ -43,7 +57,8 @@ class S3Store:
         self.bucket, self.prefix = bucket, prefix
         self._settings = {"endpoint": endpoint, "region": region, "profile": profile}
         self._connecting = threading.Lock()
-        self._connection: Connection | None = None
+        self._client: Client | None = None
+        self._attempts = 1
         self._endpoint = endpoint or ""
 
     @property
@@ -51,84 +66,120 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def put(self, name: str, content: bytes) -> None:
-        with self._errors(name) as connection:
-            connection.requests.put(self._key(checked_name(name)), content)
+        self._put(checked_name(name), lambda client, key: obstore.put(client, key, content, use_multipart=False))
 
     def get(self, name: str) -> bytes:
-        with self._errors(name) as connection:
-            return b"".join(connection.requests.get(self._key(checked_name(name))))
+        with self._errors(name) as client:
+            return bytes(obstore.get(client, self._key(checked_name(name))).bytes())
 
     def names(self, prefix: str) -> list[str]:
-        skip = len(self._key(""))
-        with self._errors() as connection:
-            pages = connection.client.get_paginator("list_objects_v2")
-            listed = pages.paginate(Bucket=self.bucket, Prefix=self._key(prefix))
-            return sorted(item["Key"][skip:] for page in listed for item in page.get("Contents", ()))
+        # A prefix is a folder to obstore, but any beginning of a name to S3 and to this method.
+        folder, skip = self._key(prefix.rpartition("/")[0]), len(self._key(""))
+        with self._errors() as client:
+            names = (item["path"][skip:] for page in obstore.list(client, folder) for item in page)
+            return sorted(name for name in names if name.startswith(prefix))
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         keys = {self._key(object_name(md5)): md5 for md5 in md5s}
-        with self._errors() as connection:
-            found = sizes_of(keys, self._key(OBJECTS), self.bucket, connection, self.jobs)
-        return {keys[key]: size for key, size in found.items()}
+        with self._errors() as client:
+            sizes, unlisted = self._list_sizes(sorted(keys), client)
 
-    def upload(self, source: LocalFile, jobs: int = 1) -> None:
-        key = self._key(object_name(source.md5))
-        with self._errors(str(source.path), source) as connection, source.path.open("rb") as file:
-            if source.size <= PART:
-                content = file.read()
-                source.check_unchanged()
-                connection.requests.put(key, content, bytes.fromhex(source.md5))
-                return
-            self._upload_parts(key, source, file.fileno(), connection, jobs)
+            def head(key: str) -> None:
+                with suppress(FileNotFoundError):
+                    sizes[key] = obstore.head(client, key)["size"]
+
+            for_each(head, unlisted, jobs=self.jobs, done=lambda _: None)
+        return {keys[key]: size for key, size in sizes.items()}
+
+    def put_file(self, file: LocalFile, jobs: int = 1) -> None:
+        name = object_name(file.md5)
+        if file.size > PART:
+            size = max(PART, -(-file.size // _MAX_PARTS))
+
+            def put_parts(client: Client, key: str) -> None:
+                obstore.put(client, key, _parts(file, size), chunk_size=size, max_concurrency=jobs, use_multipart=True)
+
+            self._put(name, put_parts)
+            return
+        content = file.path.read_bytes()
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
+            raise file.changed()
+        self._put(name, lambda client, key: obstore.put(client, key, content, use_multipart=False))
 
     def read(self, md5: str) -> Iterator[bytes]:
-        with self._errors(f"object {md5}") as connection:
-            yield from connection.requests.get(self._key(object_name(md5)))
+        with self._errors(f"object {md5}") as client:
+            for chunk in obstore.get(client, self._key(object_name(md5))).stream(CHUNK):
+                yield bytes(chunk)
 
-    def _upload_parts(self, key: str, source: LocalFile, file: int, connection: Connection, jobs: int) -> None:
-        """Send a large file in parts; it appears when all are there, unless it changed meanwhile."""
-        client, size = connection.client, max(PART, -(-source.size // MOST_PARTS))
-        place = {"Bucket": self.bucket, "Key": key}
-        upload: str = client.create_multipart_upload(**place)["UploadId"]
-        tags: dict[int, str] = {}
+    def _put(self, name: str, put: Callable[[Client, str], object]) -> None:
+        """Write an object by `put(client, key)`, which is called again after a passing fault."""
+        with self._errors(name) as client:
+            for attempts_left in reversed(range(self._attempts)):
+                try:
+                    put(client, self._key(name))
+                    return
+                except BaseError as error:
+                    if not attempts_left or code_of(error) not in _TRANSIENT:
+                        raise
 
-        def send(number: int) -> None:
-            content = os.pread(file, size, (number - 1) * size)
-            tags[number] = connection.requests.put(f"{key}?partNumber={number}&uploadId={upload}", content)
+    def _list_sizes(self, keys: list[str], client: Client) -> tuple[dict[str, int], list[str]]:
+        """Look the sorted `keys` up in the list of all objects, as long as that pays.
 
-        try:
-            for_each(send, range(1, -(-source.size // size) + 1), jobs=jobs, done=lambda _: None)
-            source.check_unchanged()
-            parts = [{"PartNumber": number, "ETag": tags[number]} for number in sorted(tags)]
-            client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
-        except BaseException:
-            with suppress(ClientError, BotoCoreError):
-                client.abort_multipart_upload(**place, UploadId=upload)
-            raise
+        One page of the list answers for up to a thousand objects; but where the bucket holds far more than is asked
+        for, the list takes longer than a HEAD request for each.
+
+        Returns:
+            The sizes of those that the store holds, and the keys that the list did not come to.
+        """
+        sizes: dict[str, int] = {}
+        if len(keys) < _HEADS_PER_PAGE // 2:
+            return sizes, keys
+        wanted, unlisted = set(keys), keys
+        # The offset sorts just before the first key. An empty page stands for the end of the list.
+        pages = obstore.list(client, self._key(OBJECTS[:-1]), offset=keys[0][:-1], chunk_size=_PAGE)
+        for page in islice(chain(pages, [[]]), 1 + len(keys) // _HEADS_PER_PAGE):
+            sizes.update((item["path"], item["size"]) for item in page if item["path"] in wanted)
+            last = page[-1]["path"] if len(page) == _PAGE else keys[-1]
+            unlisted = [key for key in unlisted if key > last]
+            if not unlisted:
+                break
+        return sizes, unlisted
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> Client:
         with self._connecting:
-            if self._connection is None:
+            if self._client is None:
                 try:
-                    session, client = make_client(**self._settings, jobs=self.jobs)
+                    factory = ClientFactory(**self._settings)
                 except ValueError as error:
-                    raise sentence(error, self.url, "") from None
-                self._endpoint = client.meta.endpoint_url
-                self._connection = connect(session, client, self.bucket, self._key(OBJECTS))
-            return self._connection
+                    raise user_error(error, self.url, "") from None
+                self._endpoint, self._attempts = factory.endpoint, factory.attempts
+                self._client = factory.connect(self.bucket, self._key(OBJECTS))
+            return self._client
 
     @contextmanager
-    def _errors(self, what: str = "its list", source: LocalFile | None = None) -> Iterator[Connection]:
-        """Yield the connection, and turn what S3 and boto3 raise into sentences about `what` or `source`."""
+    def _errors(self, what: str = "its list") -> Iterator[Client]:
+        """Yield the client, and turn what S3, boto3 and obstore raise into a UserError about `what`."""
         try:
             yield self._connect()
-        except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-            if code in ("NoSuchKey", "404"):
+        except (ClientError, BotoCoreError, BaseError, FileNotFoundError) as error:
+            # A local file that is missing is another matter.
+            if isinstance(error, FileNotFoundError) and not is_of_obstore(error):
+                raise
+            if code_of(error) in ("NoSuchKey", "404"):
                 raise MissingError(what, self.url) from None
-            if code == "BadDigest" and source:
-                raise source.changed() from None
-            raise sentence(error, self.url, self._endpoint) from None
+            raise user_error(error, self.url, self._endpoint) from None
+
+
+def _parts(file: LocalFile, size: int) -> Iterator[bytes]:
+    """Yield a file in parts of `size` bytes.
+
+    Raises:
+        UserError: after the last part, so before S3 makes an object of them: the file was written to.
+    """
+    with file.path.open("rb") as stream:
+        while part := stream.read(size):
+            yield part
+    file.check_unchanged()

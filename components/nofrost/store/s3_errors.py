@@ -1,26 +1,28 @@
-"""What S3's errors mean, in one sentence each."""
+"""S3's errors as messages for users, without anything secret."""
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from botocore import exceptions as boto
+from obstore.exceptions import BaseError
 
 from nofrost.errors import UserError
-from nofrost.store.s3_requests import NETWORK_ERRORS
 
 _MEANINGS = {
     "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY or the profile's secret",
-    "InvalidAccessKeyId": "it does not know the access key: check AWS_ACCESS_KEY_ID or the profile, and the endpoint",
+    "InvalidAccessKeyId": "the server does not know the access key: check AWS_ACCESS_KEY_ID, profile and endpoint",
     "ExpiredToken": "the session token has expired: get new credentials, then run this again",
     "InvalidToken": "the session token is not valid: get new credentials, then run this again",
     "AccessDenied": "access is denied: ask for s3:ListBucket on the bucket and s3:GetObject and s3:PutObject below it",
-    "NoSuchBucket": "there is no such bucket: make it, or correct the URL",
-    "InvalidBucketName": "that is no name of a bucket: correct the URL",
+    "NoSuchBucket": "there is no such bucket: create it, or correct the URL",
+    "InvalidBucketName": "no bucket can have this name: correct the URL",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "PermanentRedirect": "the bucket is at another endpoint: set AWS_ENDPOINT_URL_S3 or AWS_DEFAULT_REGION to its own",
     "AuthorizationHeaderMalformed": "the region is wrong: set AWS_DEFAULT_REGION to the bucket's",
-    "SlowDown": "it asks to slow down, again and again: try later, what was stored is kept",
+    "SlowDown": "the server is busy, after several attempts: try again later, what was pushed is kept",
+    "BadDigest": "content arrives altered at the server: check the network and any proxy, then run this again",
     "QuotaExceeded": "the quota is used up: free space in the bucket or ask for more",
 }
 _SAME = {
@@ -34,35 +36,41 @@ _SAME = {
     "ServiceUnavailable": "SlowDown",
     "429": "SlowDown",
     "TooManyRequests": "SlowDown",
+    "XAmzContentSHA256Mismatch": "BadDigest",
 }
+# obstore's errors repeat the server's answer: XML with a code, or a status alone, as to a HEAD request.
+_CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
+_STATUS = re.compile(r"status code: ([0-9]{3})")
 
 
-def sentence(error: Exception, url: str, endpoint: str) -> UserError:
-    """Return the error of boto3 or botocore as one sentence, without anything secret.
+def code_of(error: Exception) -> str:
+    """Return S3's code in an error of boto3 or obstore, or the HTTP status where that is all; "" without an answer.
+
+    obstore raises Python's FileNotFoundError for a missing object and for a missing bucket alike: the code tells.
+    """
+    if isinstance(error, boto.ClientError):
+        return str(error.response.get("Error", {}).get("Code", "no code"))
+    if not is_of_obstore(error):
+        return ""
+    match = _CODE.search(str(error)) or _STATUS.search(str(error))
+    return match[1] if match else ""
+
+
+def is_of_obstore(error: Exception) -> bool:
+    """Whether obstore raised this error. Its FileNotFoundError has no number, unlike the operating system's."""
+    return isinstance(error, BaseError) or (isinstance(error, FileNotFoundError) and error.errno is None)
+
+
+def user_error(error: Exception, url: str, endpoint: str) -> UserError:
+    """Return an error as one sentence.
 
     Args:
-        error: a ClientError, BotoCoreError or, of the configuration, a ValueError.
+        error: of boto3 or obstore, or a ValueError of boto3's about the configuration.
         url: of the store.
         endpoint: URL of the server.
     """
     where = f"cannot use {url}" + (f" at {without_login(endpoint)}" if endpoint else "")
-    if isinstance(error, boto.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", "no code"))
-        meaning = _MEANINGS.get(_SAME.get(code, code), "the server refuses: look this code up")
-        return UserError(f"{where}: {meaning} ({code})")
-    if isinstance(error, ValueError):  # the endpoint, or a number
-        return UserError(f"{where}: AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3 and AWS_MAX_ATTEMPTS")
-    if isinstance(error, boto.ParamValidationError):
-        return UserError(f"{where}: {_MEANINGS['InvalidBucketName']}")
-    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        return UserError(f"{where}: no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if isinstance(error, boto.ProfileNotFound):
-        return UserError(f"{where}: no such profile is configured: correct AWS_PROFILE or the remote's profile")
-    if isinstance(error, boto.SSLError):
-        return UserError(f"{where}: its certificate is not trusted: set AWS_CA_BUNDLE to the file of its authority")
-    if isinstance(error, NETWORK_ERRORS):
-        return UserError(f"{where}: {_network(error)}: check the endpoint and the network, then run this again")
-    return UserError(f"{where}: boto3 refuses ({type(error).__name__}): check AWS's configuration and the URL")
+    return UserError(f"{where}: {_meaning(error)}")
 
 
 def without_login(url: str) -> str:
@@ -71,7 +79,32 @@ def without_login(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _network(error: Exception) -> str:
-    if isinstance(error, boto.EndpointConnectionError | boto.ConnectTimeoutError | boto.ProxyConnectionError):
-        return "it cannot be reached"
-    return "it does not answer" if isinstance(error, boto.ReadTimeoutError) else "the connection was cut"
+def _meaning(error: Exception) -> str:
+    if code := code_of(error):
+        return f"{_MEANINGS.get(_SAME.get(code, code), 'the server refuses: look this code up')} ({code})"
+    # obstore describes its other errors as data structures of Rust: only their kinds are of use here.
+    text = str(error) if is_of_obstore(error) else ""
+    match error:
+        case ValueError():
+            return "AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3 and AWS_MAX_ATTEMPTS"
+        case boto.ParamValidationError():
+            return _MEANINGS["InvalidBucketName"]
+        case boto.NoCredentialsError() | boto.PartialCredentialsError():
+            return "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        case boto.ProfileNotFound():
+            return "there is no such profile: correct AWS_PROFILE or the remote's profile"
+        case boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.ProxyConnectionError():
+            problem = "it cannot be reached"
+        case boto.ReadTimeoutError():
+            problem = "it does not answer"
+        case _ if "CaUsedAsEndEntity" in text:
+            # OpenSSL, and so boto3, accepts this.
+            return "its certificate is an authority's, not a server's: create one with CA:FALSE"
+        case _ if isinstance(error, boto.SSLError) or "InvalidCertificate" in text:
+            return "its certificate is not trusted: set AWS_CA_BUNDLE to the file of its authority"
+        case boto.ConnectionError() | boto.HTTPClientError() | BaseError():
+            kinds = {"kind: Connect": "it cannot be reached", "kind: Timeout": "it does not answer"}
+            problem = next((kinds[kind] for kind in kinds if kind in text), "the connection was cut")
+        case _:
+            return f"boto3 refuses ({type(error).__name__}): check AWS's configuration and the URL"
+    return f"{problem}: check the endpoint and the network, then run this again"

@@ -8,25 +8,25 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
-_PATIENCE_S = 2.0  # for threads to end their current item after an error; then they are left behind
+# How long threads may take to end their current item after an error. Then they are abandoned.
+_JOIN_TIMEOUT_S = 2.0
 
 
 def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, done: Callable[[T], object]) -> None:
     """Call `work` for each item in `jobs` threads, and `done` in this thread for each that is finished.
 
-    The first error ends the work and is raised. So does a KeyboardInterrupt in this thread, at once: the threads are
-    daemons, unlike those of concurrent.futures, which a process waits for at its end.
+    The first error ends the work and is raised. So does a KeyboardInterrupt in this thread, or a SIGTERM that raises.
     """
-    waiting: SimpleQueue[T] = SimpleQueue()
+    queue: SimpleQueue[T] = SimpleQueue()
     for item in items:
-        waiting.put(item)
+        queue.put(item)
     ended: SimpleQueue[tuple[T, BaseException | None]] = SimpleQueue()
     stop = threading.Event()
 
     def run() -> None:
         while not stop.is_set():
             try:
-                item = waiting.get_nowait()
+                item = queue.get_nowait()
             except Empty:
                 return
             try:
@@ -36,6 +36,8 @@ def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, do
             else:
                 ended.put((item, None))
 
+    # Daemons, unlike the threads of concurrent.futures: a process waits for those at its end, for minutes if a server
+    # does not answer, and neither Ctrl-C nor the SIGTERM of a pod would end it.
     threads = [threading.Thread(target=run, name="store", daemon=True) for _ in range(min(jobs, len(items)))]
     for thread in threads:
         thread.start()
@@ -48,4 +50,4 @@ def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, do
     finally:
         stop.set()
         for thread in threads:
-            thread.join(_PATIENCE_S / len(threads))
+            thread.join(_JOIN_TIMEOUT_S / len(threads))

@@ -12,7 +12,8 @@ from typing import Any
 from nofrost.errors import UserError
 from nofrost.store.ref import is_relative_posix
 
-_NEVER_LISTED = frozenset((".dvc", ".git"))  # by DVC, at any depth; fetched, they would change what git and DVC do
+# DVC lists none of these, at any depth. Pulled, they would change what git and DVC do.
+_NEVER_LISTED = frozenset((".dvc", ".git"))
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -31,8 +32,8 @@ class Entry:
 
 def as_object(entries: Iterable[Entry]) -> bytes:
     """Return the bytes of a folder's object, equal to those that DVC writes."""
-    listed = sorted(entries, key=lambda entry: entry.relpath)
-    return json.dumps([{"md5": entry.md5, "relpath": entry.relpath} for entry in listed]).encode()
+    files = [{"md5": entry.md5, "relpath": entry.relpath} for entry in sorted(entries, key=lambda entry: entry.relpath)]
+    return json.dumps(files).encode()
 
 
 def address(content: bytes) -> str:
@@ -46,31 +47,31 @@ def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
     Args:
         content: the object.
         md5: its address.
-        url: the store it is from.
+        url: of the store that it comes from.
 
     Raises:
-        UserError: it is not what its address says, no list of files, or names a file outside the folder.
+        UserError: its checksum is not its address, it is not a list of files, or it names a file outside the folder.
     """
     what = f"object {md5} in {url}"
     if address(content) != md5:
-        raise UserError(f"{what} is altered or cut off: delete it, then store the folder again")
+        raise UserError(f"{what} is altered or cut off: delete it, then push the folder again")
     try:
         entries = [Entry(item["relpath"], item["md5"]) for item in json.loads(content)]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise UserError(f"{what} is no list of files as DVC writes it: find out what wrote it") from None
+        raise UserError(f"{what} is not a list of files as DVC writes it: find out what wrote it") from None
     for entry in entries:
         _check(entry.relpath, entry.md5, what)
     paths = {entry.relpath for entry in entries}
     if len(paths) < len(entries) or any(folder in paths for path in paths for folder in _folders_of(path)):
-        raise UserError(f"{what} lists two files in one place: do not use it, and find out what wrote it")
+        raise UserError(f"{what} lists two files at one path: do not use it, and find out what wrote it")
     return entries
 
 
 def _check(path: Any, md5: Any, what: str) -> None:
     if not isinstance(path, str) or not is_relative_posix(path) or _NEVER_LISTED & set(path.split("/")):
-        raise UserError(f"{what} lists {path!r}, which is no file inside a folder: do not use it")
+        raise UserError(f"{what} lists {path!r}, which is not a path inside a folder: do not use it")
     if not isinstance(md5, str) or not _MD5.fullmatch(md5):
-        raise UserError(f"{what} lists {path!r} with {md5!r}, which is no md5: do not use it")
+        raise UserError(f"{what} lists {path!r} with {md5!r}, which is not an md5: do not use it")
 
 
 def _folders_of(path: str) -> list[str]:

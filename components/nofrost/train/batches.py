@@ -18,8 +18,7 @@ from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.objectives import Batch
-from nofrost.transforms.crop_flip import crop_offsets, flip, flips, padded_crop
-from nofrost.transforms.resized_crop import crop_boxes, resized_crop
+from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
 
 ANY_SET = "augmented"  # the view that draws one of the augmentation sets for each image
 
@@ -36,7 +35,7 @@ class TrainingImages:
         views: what is done to each image, in this order: resized crop, or resize; crop with padding; flip. Each view of
             an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
         batch_size: of all processes together, which have equal parts of it.
-        world: the processes that train together. Random numbers are drawn for the whole batch and cut, so that the
+        group: the processes that train together. Random numbers are drawn for the whole batch and cut, so that the
             parts together are the batch of one process, bit for bit.
     """
 
@@ -45,18 +44,18 @@ class TrainingImages:
     augmented_views: tuple[str, ...]
     views: ViewSpec
     batch_size: int
-    world: ProcessGroup = field(default_factory=ProcessGroup)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
         if self.steps == 0:
             raise UserError(
                 f"schedule.batch_size {self.batch_size} is larger than the {len(self.split)} training images: lower it"
             )
-        if self.batch_size % self.world.size:
-            part = max(1, self.batch_size // self.world.size)
+        if self.batch_size % self.group.size:
+            part = max(1, self.batch_size // self.group.size)
             raise UserError(
-                f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.world.size} processes: set "
-                f"it to a multiple, such as {part * self.world.size}, or start another number of processes"
+                f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.group.size} processes: set "
+                f"it to a multiple, such as {part * self.group.size}, or start another number of processes"
             )
         self._check_views()
 
@@ -84,7 +83,7 @@ class TrainingImages:
     @property
     def images_per_rank(self) -> int:
         """Images of a batch that this process has."""
-        return self.batch_size // self.world.size
+        return self.batch_size // self.group.size
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -111,7 +110,7 @@ class TrainingImages:
     @property
     def _part(self) -> slice:
         """This process's part of a batch."""
-        return slice(self.world.rank * self.images_per_rank, (self.world.rank + 1) * self.images_per_rank)
+        return slice(self.group.rank * self.images_per_rank, (self.group.rank + 1) * self.images_per_rank)
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
         rows = order[step * self.batch_size :][self._part]

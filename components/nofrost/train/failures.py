@@ -1,22 +1,40 @@
-"""What can go wrong while a model trains, in one sentence with its remedy."""
+"""What ends a training before its time: a request to stop, a loss that is not finite, lack of memory."""
 
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.models.device import raise_on_oom
 
 
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets inside the block; it is never set outside the main thread, which alone receives
+    signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    handler = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
 def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
-    """Check that the loss is still a number.
+    """Check that the loss is a finite number.
 
     Args:
         loss: mean over the epoch, or of a step.
         epoch: in which it was measured, from 1.
-        checkpoint: the best one so far, which stays where it is; None while there is none.
+        checkpoint: the best one so far, which is kept; None while there is none.
 
     Raises:
         UserError: it is infinite or NaN.
@@ -30,8 +48,8 @@ def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
     )
 
 
-def memory_suffices(batch_size: int) -> AbstractContextManager[None]:
-    """Turn the lack of memory inside the block, on the CPU or an accelerator, into a sentence.
+def oom_message(batch_size: int) -> AbstractContextManager[None]:
+    """Turn an out-of-memory error inside the block, of the CPU or an accelerator, into one sentence.
 
     Args:
         batch_size: images that each process holds at once.
@@ -41,5 +59,5 @@ def memory_suffices(batch_size: int) -> AbstractContextManager[None]:
     """
     return raise_on_oom(
         f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "
-        "devices, or take one with more memory"
+        "devices, or use one with more memory"
     )

@@ -1,14 +1,18 @@
-"""SGD with weight decay by the role of a parameter."""
+"""How weights move: SGD with weight decay by role, gradient scaling, adaptive clipping, and the weight average."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from nofrost.config import OptimiserSpec
+from nofrost.config.optimisation import Excluded
 from nofrost.errors import UserError
+from nofrost.models import Classifier
 from nofrost.models.layers import NORMALISER_LAYERS
 
 Role = Literal["weights", "gains", "biases"]
@@ -94,3 +98,63 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
     if precision == "float16" and device.type != "cuda":
         raise UserError(f"precision float16 needs a CUDA GPU and this is {device.type}: set precision: bfloat16")
     return torch.amp.GradScaler("cuda", enabled=precision == "float16")
+
+
+def clipped_parameters(
+    model: Classifier, exclude: Collection[Excluded] = ("gains", "biases", "head")
+) -> list[nn.Parameter]:
+    """Return the parameters that train and are not excluded: ``gains``, ``biases`` or the ``head`` (last layer)."""
+    role_of = roles(model)
+    head = model.network.get_classifier().parameters() if "head" in exclude else ()  # type: ignore[operator]
+    excluded = {id(parameter) for parameter in head}
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and role_of[name] not in exclude and id(parameter) not in excluded
+    ]
+
+
+def clip_adaptively(parameters: Iterable[nn.Parameter], factor: float, eps: float) -> None:
+    """Scale each unit's gradient so that its norm is at most `factor` times max(norm of the unit, `eps`), in place
+    (adaptive gradient clipping, Brock et al. 2021b §4.1).
+
+    A unit is a filter of a convolution, a row of a matrix, one gain of a standardised convolution, or a whole vector
+    (scales and shifts of a normaliser, biases of a layer). Parameters without a gradient are left out.
+    """
+    clipped = [parameter for parameter in parameters if parameter.grad is not None]
+    if not clipped:
+        return
+    gradients = [parameter.grad for parameter in clipped if parameter.grad is not None]
+    limits = [_unit_norms(parameter.detach()) for parameter in clipped]
+    torch._foreach_clamp_min_(limits, eps)
+    torch._foreach_mul_(limits, factor)
+    # A gradient of zero makes a limit infinite, which the clamp turns into 1.
+    torch._foreach_div_(limits, [_unit_norms(gradient) for gradient in gradients])
+    torch._foreach_clamp_max_(limits, 1.0)
+    torch._foreach_mul_(gradients, limits)
+
+
+def _unit_norms(tensor: Tensor) -> Tensor:
+    dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=dims, keepdim=True)
+    return norms
+
+
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
+
+def average_weights(model: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of the model whose ``update_parameters(model)`` averages weights exponentially.
+
+    average ← decay · average + (1 - decay) · weights; the first update copies. The statistics of batch norms are
+    averaged alike, as they belong to the weights under which they were measured.
+    """
+
+    def update(averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, current, 1 - decay)
+        else:
+            # Counts of batches are those of the model: torch's own EMA would round an average of whole numbers.
+            torch._foreach_copy_(averages, current)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

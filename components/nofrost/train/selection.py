@@ -31,12 +31,12 @@ class Selection:
 
 
 def select(
-    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, world: ProcessGroup
+    model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, group: ProcessGroup
 ) -> Selection:
     """Return the accuracies of `model` in evaluation mode and float32. A mixture-BN model answers as deployed.
 
     The score averages clean and attacked accuracy with the λ of the objective, so that the best checkpoint is best at
-    what the recipe trains for. Each process of `world` measures every n-th image, `batch_size` at once; all return the
+    what the recipe trains for. Each process of `group` measures every n-th image, `batch_size` at once; all return the
     same.
     """
     spec = recipe.selection.attack
@@ -44,15 +44,15 @@ def select(
     device = model.mean.device
     counts = {name: torch.zeros((), dtype=torch.int64, device=device) for name in ("clean", "attacked")}
     model.eval()
-    for first in range(world.rank, len(split), batch_size * world.size):
-        rows = slice(first, first + batch_size * world.size, world.size)
+    for first in range(group.rank, len(split), batch_size * group.size):
+        rows = slice(first, first + batch_size * group.size, group.size)
         images, labels, indices = (part.to(device) for part in split.batch(rows))
         right = _correct(model, images, labels)
         counts["clean"] += right.sum()
         if robust_weight > 0 and bool(right.any()):
             adversarial = attack(model, images[right], labels[right], indices=indices[right])
             counts["attacked"] += _correct(model, adversarial, labels[right]).sum()
-    found = {name: Proportion.of(int(count), len(split)) for name, count in world.total(counts).items()}
+    found = {name: Proportion.of(int(count), len(split)) for name, count in group.total(counts).items()}
     if robust_weight == 0:
         return Selection(found["clean"], None, found["clean"].accuracy)
     score = (1 - robust_weight) * found["clean"].accuracy + robust_weight * found["attacked"].accuracy

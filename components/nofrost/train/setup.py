@@ -1,16 +1,18 @@
-"""From a recipe to what trains: inputs, phases and a new model, all refused here if they cannot be."""
+"""From a recipe to what is trained: inputs, phases and a new model, all checked before any training."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nofrost.attacks import create_attack
+from nofrost.attacks import attack_settings, create_attack
 from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError
@@ -20,8 +22,49 @@ from nofrost.models.checkpoint import weights_file
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
-from nofrost.train.objectives import check_methods, create_objective
-from nofrost.train.phase import Optimisation, Phase
+from nofrost.train.objectives import Adversary, Objective, check_methods, create_objective
+from nofrost.train.optimiser import gradient_scaler
+from nofrost.train.partial import Partial
+from nofrost.train.schedule import lr_share, threat_share
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase of a training does: its name, recipe, images and objective."""
+
+    name: str
+    recipe: Recipe
+    images: TrainingImages
+    objective: Objective
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of this phase."""
+        return self.recipe.schedule.epochs
+
+    @property
+    def recorded_step(self) -> int:
+        """The step, from 0, whose trace the record holds: while the budget starts from zero, the first has no attack."""
+        return 1 if self.eps(0.0) == 0 else 0
+
+    def lr(self, epochs_done: float) -> float:
+        """Return the learning rate of the step that begins at `epochs_done` of this phase."""
+        return self.recipe.optimiser.lr * lr_share(self.recipe.schedule, epochs_done, 1 / self.images.steps)
+
+    def eps(self, epochs_done: float) -> float:
+        """Return the budget at `epochs_done` of this phase, in pixels of [0, 1]."""
+        return float(self.recipe.threat.eps) * threat_share(self.recipe.schedule, epochs_done)
+
+    def adversary(self, seed: int, epochs_done: float) -> Adversary:
+        """Return the attack at `epochs_done` of this phase."""
+        return Adversary(self.recipe.attack, self.recipe.threat.norm, self.eps(epochs_done), seed, epochs_done)
+
+    def attack(self) -> dict[str, Any]:
+        """Return the attack with all of its settings, as JSON values; those that are None follow from the others."""
+        spec = self.recipe.attack
+        settings = {**attack_settings(spec.name), **spec.as_json(), **(self.objective.fixed_settings or {})}
+        settings.pop("seed")
+        return {"name": spec.name, **settings, **self.recipe.threat.as_json()}
 
 
 def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, weights: Path | None) -> dict[str, str]:
@@ -38,7 +81,7 @@ def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, we
     return inputs
 
 
-def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, world: ProcessGroup) -> list[Phase]:
+def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, group: ProcessGroup) -> list[Phase]:
     """Return the phases of the recipe called `name`, with this process's part of their images.
 
     Raises:
@@ -57,7 +100,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     for phase, own in recipe.in_phases().items():
         objective = create_objective(own.objective.name, **own.objective.settings())
         used = {method: augmented[method] for method in own.views.augmentation_sets}
-        images = TrainingImages(split, used, objective.augmented_views, own.views, own.schedule.batch_size, world)
+        images = TrainingImages(split, used, objective.augmented_views, own.views, own.schedule.batch_size, group)
         phases.append(Phase(phase, own, images, objective))
     return phases
 
@@ -85,7 +128,7 @@ def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) ->
     return model.to(default_device())
 
 
-def check_phases(model: Classifier, phases: Sequence[Phase], seed: int, world: ProcessGroup) -> None:
+def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
     """Check that each phase can train the model, which stays as it is.
 
     Raises:
@@ -102,7 +145,8 @@ def check_phases(model: Classifier, phases: Sequence[Phase], seed: int, world: P
         for spec in (recipe.attack, recipe.selection.attack):
             create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
         phase.objective.check(trial, recipe.attack)
-        Optimisation(trial, phase, seed, world, begun=False)
+        Partial.of(trial, recipe.trainable, recipe.reset, seed=0)
+        gradient_scaler(recipe.precision, trial.mean.device)
         _check_image_size(trial, phase)
 
 

@@ -16,12 +16,11 @@ from nofrost.files import write_json, write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.processes import ProcessGroup
 from nofrost.stage import record, stage_output
-from nofrost.train import curves
-from nofrost.train.failures import memory_suffices
-from nofrost.train.loop import Training
+from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
+from nofrost.train.records import State, as_csv
 from nofrost.train.setup import check_phases, input_checksums, new_model, phases_of
-from nofrost.train.state import State, remove_state
+from nofrost.train.trainer import Trainer, remove_state
 
 PEER_LOST = (
     "another process of this training has failed (its own error says why): start again, and it continues from the last "
@@ -61,32 +60,32 @@ def run(
         RunFailedError: another process of the training has ended.
     """
     source = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
-    with process_group() as world, _own_random_numbers(), memory_suffices(recipe.schedule.batch_size):
+    with process_group() as group, _own_random_numbers(), oom_message(recipe.schedule.batch_size):
 
-        def prepared() -> tuple[dict[str, str], Training]:
+        def prepared() -> tuple[dict[str, str], Trainer]:
             inputs = input_checksums(recipe, dataset, augmentation, source)
-            phases = phases_of(recipe, name, dataset, augmentation, world)
+            phases = phases_of(recipe, name, dataset, augmentation, group)
             model = new_model(recipe, dataset, source, seed)
-            check_phases(model, phases, seed, world)
+            check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True)
-            return inputs, Training(model, phases, seed, selection, world)
+            return inputs, Trainer(model, phases, seed, selection, group)
 
-        inputs, training = world.agree(prepared)
+        inputs, trainer = group.agree(prepared)
         fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
-        with _output(out, fingerprint, world) as folder:
-            with world.report_local_error():
-                state = training.run(f"train {name}, seed {seed}", folder)
-            metrics = _metrics(training, state, name)
-            if world.is_rank_zero:
-                _write(folder, training, state, metrics)
-                made = record(
+        with _output(out, fingerprint, group) as folder:
+            with group.report_local_error():
+                state = trainer.fit(f"train {name}, seed {seed}", folder)
+            metrics = _metrics(trainer, state, name)
+            if group.is_rank_zero:
+                _write(folder, trainer, state, metrics)
+                run_record = record(
                     "train",
                     config=recipe.as_json(),
                     inputs=inputs,
                     seeds={"seed": seed},
                     libraries=("torch", "torchvision", "timm", "numpy"),
                 )
-                write_json(folder / "record.json", {**made, "device": training.device.type, "steps": state.steps})
+                write_json(folder / "record.json", {**run_record, "device": trainer.device.type, "steps": state.steps})
                 remove_state(folder)
             return metrics
 
@@ -117,22 +116,22 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def _output(out: Path, fingerprint: Mapping[str, Any], world: ProcessGroup) -> Iterator[Path]:
+def _output(out: Path, fingerprint: Mapping[str, Any], group: ProcessGroup) -> Iterator[Path]:
     """Yield the folder that the first process makes, in all of them: the others read there."""
     with ExitStack() as stack:
         output = stage_output(out, fingerprint=fingerprint, resumable=True)
-        folder = world.broadcast(world.agree(lambda: stack.enter_context(output) if world.is_rank_zero else None))
+        folder = group.broadcast(group.agree(lambda: stack.enter_context(output) if group.is_rank_zero else None))
         assert folder is not None
         yield folder
 
 
-def _metrics(training: Training, state: State, name: str) -> dict[str, Any]:
+def _metrics(trainer: Trainer, state: State, name: str) -> dict[str, Any]:
     best, trained = state.best, {phase: step["trained_parameters"] for phase, step in state.steps.items()}
     return {
         "recipe": name,
-        "seed": training.seed,
-        "parameters": sum(parameter.numel() for parameter in training.model.parameters()),
-        "trained_parameters": training.optimisation.partial.trained,
+        "seed": trainer.seed,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "trained_parameters": trainer.partial.trained,
         "phases": {
             phase: {"epochs": sum(row["phase"] == phase for row in state.curves), "trained_parameters": count}
             for phase, count in trained.items()
@@ -140,27 +139,27 @@ def _metrics(training: Training, state: State, name: str) -> dict[str, Any]:
         "epochs": state.epochs,
         "best_epoch": best["epoch"],
         "selection": {key: best[key] for key in ("clean", "attacked", "score")},
-        "training_images": len(training.phases[0].images.split),
-        "overfitting": diagnose(state.curves, len(training.selection)),
-        "stopped_early": training.stopped_early(state),
+        "training_images": len(trainer.phases[0].images.split),
+        "overfitting": diagnose(state.curves, len(trainer.selection)),
+        "stopped_early": trainer.stopped_early(),
     }
 
 
-def _write(folder: Path, training: Training, state: State, metrics: dict[str, Any]) -> None:
-    with training.optimisation.deployed():
-        save_checkpoint(folder / "last.safetensors", training.model, {"seed": training.seed, "epoch": state.epochs})
+def _write(folder: Path, trainer: Trainer, state: State, metrics: dict[str, Any]) -> None:
+    save_checkpoint(folder / "last.safetensors", trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
     for suffix in ("safetensors", "json"):
-        chosen = (folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
-        if chosen.exists():  # not so when a kill came after this line of an earlier run
-            chosen.replace(folder / f"best.{suffix}")
-    epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in training.phases}
+        best = (folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
+        # It has its final name already if an earlier run was killed right here.
+        if best.exists():
+            best.replace(folder / f"best.{suffix}")
+    epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in trainer.phases}
     images = sum(epoch_images[row["phase"]] for row in state.curves)
     timing = {
         "seconds": state.seconds,
         "images_per_second": images / state.seconds,
-        "device": device_name(training.device),
+        "device": device_name(trainer.device),
     }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "timing.json", timing)
     write_json(folder / "curves.json", state.curves)
-    write_text(folder / "curves.csv", curves.as_csv(state.curves))
+    write_text(folder / "curves.csv", as_csv(state.curves))

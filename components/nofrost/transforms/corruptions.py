@@ -16,9 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from nofrost.errors import UserError, unknown
-from nofrost.transforms import corruptions_colour as colour
-from nofrost.transforms import corruptions_filters as filters
-from nofrost.transforms import corruptions_noise as noise
+from nofrost.transforms import corruption_functions as functions
 
 Indices = torch.Tensor | NDArray[np.int64] | Sequence[int]
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -50,31 +48,33 @@ def _each(*values: float) -> tuple[tuple[float, ...], ...]:
 
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": Corruption(
-        noise.gaussian_noise, _each(0.04, 0.06, 0.08, 0.09, 0.10), _each(0.08, 0.12, 0.18, 0.26, 0.38), random=True
+        functions.gaussian_noise, _each(0.04, 0.06, 0.08, 0.09, 0.10), _each(0.08, 0.12, 0.18, 0.26, 0.38), random=True
     ),
-    "shot_noise": Corruption(noise.shot_noise, _each(500, 250, 100, 75, 50), _each(60, 25, 12, 5, 3), random=True),
+    "shot_noise": Corruption(functions.shot_noise, _each(500, 250, 100, 75, 50), _each(60, 25, 12, 5, 3), random=True),
     "impulse_noise": Corruption(
-        noise.impulse_noise, _each(0.01, 0.02, 0.03, 0.05, 0.07), _each(0.03, 0.06, 0.09, 0.17, 0.27), random=True
+        functions.impulse_noise, _each(0.01, 0.02, 0.03, 0.05, 0.07), _each(0.03, 0.06, 0.09, 0.17, 0.27), random=True
     ),
     "speckle_noise": Corruption(
-        noise.speckle_noise, _each(0.06, 0.10, 0.12, 0.16, 0.20), _each(0.15, 0.20, 0.35, 0.45, 0.60), random=True
+        functions.speckle_noise, _each(0.06, 0.10, 0.12, 0.16, 0.20), _each(0.15, 0.20, 0.35, 0.45, 0.60), random=True
     ),
-    "gaussian_blur": Corruption(filters.gaussian_blur, _each(0.4, 0.6, 0.7, 0.8, 1.0), _each(1, 2, 3, 4, 6)),
+    "gaussian_blur": Corruption(functions.gaussian_blur, _each(0.4, 0.6, 0.7, 0.8, 1.0), _each(1, 2, 3, 4, 6)),
     "defocus_blur": Corruption(
-        filters.defocus_blur,
+        functions.defocus_blur,
         ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
         ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
     ),
-    "brightness": Corruption(colour.brightness, _each(0.05, 0.10, 0.15, 0.20, 0.30), _each(0.1, 0.2, 0.3, 0.4, 0.5)),
-    "contrast": Corruption(colour.contrast, _each(0.75, 0.50, 0.40, 0.30, 0.15), _each(0.40, 0.30, 0.20, 0.10, 0.05)),
+    "brightness": Corruption(functions.brightness, _each(0.05, 0.10, 0.15, 0.20, 0.30), _each(0.1, 0.2, 0.3, 0.4, 0.5)),
+    "contrast": Corruption(
+        functions.contrast, _each(0.75, 0.50, 0.40, 0.30, 0.15), _each(0.40, 0.30, 0.20, 0.10, 0.05)
+    ),
     "saturate": Corruption(
-        colour.saturate,
+        functions.saturate,
         ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
         ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
         colour_only=True,
     ),
-    "pixelate": Corruption(filters.pixelate, _each(0.95, 0.90, 0.85, 0.75, 0.65), _each(0.6, 0.5, 0.4, 0.3, 0.25)),
-    "jpeg_compression": Corruption(filters.jpeg_compression, _each(80, 65, 58, 50, 40), _each(25, 18, 15, 10, 7)),
+    "pixelate": Corruption(functions.pixelate, _each(0.95, 0.90, 0.85, 0.75, 0.65), _each(0.6, 0.5, 0.4, 0.3, 0.25)),
+    "jpeg_compression": Corruption(functions.jpeg_compression, _each(80, 65, 58, 50, 40), _each(25, 18, 15, 10, 7)),
 }
 
 
@@ -122,8 +122,8 @@ def corrupt(images: torch.Tensor, name: str, severity: int, *, seed: int, indice
     corruption = CORRUPTIONS[name]
     arguments: list[Any] = list(corruption.parameters(severity, max(pixels.shape[2:])))
     if corruption.random:
-        arguments.append(noise.image_generators(seed, name, severity, rows))
-    corrupted = filters.to_levels(corruption.function(pixels, *arguments)) if len(pixels) else pixels
+        arguments.append(functions.image_generators(seed, name, severity, rows))
+    corrupted = functions.to_levels(corruption.function(pixels, *arguments)) if len(pixels) else pixels
     return torch.from_numpy(corrupted).to(images)
 
 

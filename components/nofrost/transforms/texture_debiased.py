@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nofrost.transforms.crop_flip import flip, flips
-from nofrost.transforms.resized_crop import crop_boxes, resized_crop
+from nofrost.transforms.crops import crop_boxes, flip, flips, resized_crop
 
 CROP_AREA = (0.64, 1.0)
 COLOUR, JITTER, GREY, BLUR, NOISE = 0.5, 0.8, 0.2, 0.5, 0.5  # probabilities

@@ -1,4 +1,4 @@
-"""A server that stands before an S3 server and does to its answers what networks do."""
+"""A proxy in front of an S3 server that causes the faults of networks and busy servers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from nofrost.store import s3_requests
+from nofrost.store import s3_client
 
 Fault = Callable[[str, str], str]
 
@@ -24,20 +24,26 @@ class Line:
 
     Attributes:
         fault: called with method and path of each request; returns what happens to it: "" for nothing, "cut" in the
-            middle of the answer, "drop" before it, "alter" a byte of it, "shorten" it, or a code such as "SlowDown".
+            middle of the answer, "drop" before it, "alter" a byte of what is sent or answered, "shorten" the answer,
+            "hang", or a code such as "SlowDown".
         seen: method, path and first byte asked for of each request, in order.
-        connections: how many were made.
+        headers: what the server adds to its answers.
+        signers: access key and region that each request was signed with.
+        silence: what a "hang" waits for, without an answer.
     """
 
     upstream: str
     url: str = ""
     fault: Fault = lambda method, path: ""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
-    connections: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    signers: list[tuple[str, str]] = field(default_factory=list)
+    silence: Event = field(default_factory=Event)
     handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
 
-STATUS = {"SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
+KEPT = ("etag", "content-range", "last-modified")
+STATUS = {"PermanentRedirect": 301, "SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
 
 
 def refusal(code: str) -> bytes:
@@ -48,10 +54,6 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     line: Line
 
-    def setup(self) -> None:
-        self.line.connections += 1
-        super().setup()
-
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
@@ -61,25 +63,36 @@ class Handler(BaseHTTPRequestHandler):
     def do_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.line.seen.append((self.command, self.path, self.headers.get("Range", "")))
+        # "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/..."
+        key, _, region, *_ = self.headers["Authorization"].partition("Credential=")[2].split("/")
+        self.line.signers.append((key, region))
         fault = self.line.fault(self.command, self.path)
+        if fault == "hang":
+            self.line.silence.wait(60)
+            fault = "drop"
         if fault == "drop" or (fault == "cut" and self.command != "GET"):
             self.close_connection = True
             return
         if fault and fault not in ("cut", "alter", "shorten"):
-            self.answer(STATUS.get(fault, 403), {}, refusal(fault))
+            self.answer(STATUS.get(fault, 403), self.line.headers, refusal(fault))
             return
         upstream = http.client.HTTPConnection(urlsplit(self.line.upstream).netloc)
-        place = urlsplit(self.path)  # a proxy is told the server too
-        target = f"{place.path}?{place.query}" if place.query else place.path
-        asked = dict(self.headers.items()) | ({"Host": upstream.host} if place.netloc else {})
+        # The path is a whole URL when this is used as a proxy.
+        parts = urlsplit(self.path)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        asked = {key.lower(): value for key, value in self.headers.items()}
+        if parts.netloc:
+            asked["host"] = upstream.host
+        if fault == "alter" and body:
+            body = bytes([body[0] ^ 1]) + body[1:]
         upstream.request(self.command, target, body, asked)
         response = upstream.getresponse()
         content = response.read()
         upstream.close()
-        headers = {key: value for key, value in response.getheaders() if key.lower() in ("etag", "content-range")}
+        headers = {key: value for key, value in response.getheaders() if key.lower() in KEPT} | self.line.headers
         if self.command == "HEAD":
             headers["Content-Length"] = response.headers.get("Content-Length", "0")
-        if fault == "alter":
+        if fault == "alter" and content:
             content = bytes([content[0] ^ 1]) + content[1:]
         elif fault == "shorten":
             content = content[: len(content) // 2]
@@ -96,21 +109,26 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = cut
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
-def line(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    """A line to the double of S3, which the environment leads through; pauses between attempts are short."""
-    made = Line(os.environ["AWS_ENDPOINT_URL_S3"])
-    made.handler = type("Here", (Handler,), {"line": made})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), made.handler)
+def line(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line to a server, which the environment leads through; pauses between attempts are short.
+
+    The server is the double of S3, or the real one if the test asks for that.
+    """
+    request.getfixturevalue("s3" if "s3" in request.fixturenames else "moto")
+    network = Line(os.environ["AWS_ENDPOINT_URL_S3"])
+    network.handler = type("Here", (Handler,), {"line": network})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), network.handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-    monkeypatch.setattr(s3_requests, "_LONGEST_PAUSE_S", 0.01)
-    yield made
+    network.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", network.url)
+    monkeypatch.setattr(s3_client, "_MAX_BACKOFF_S", 0.01)
+    yield network
+    network.silence.set()
     server.shutdown()
     thread.join()
     server.server_close()

@@ -1,4 +1,4 @@
-"""The user's mistakes with S3, each in one sentence, and no secret in any."""
+"""Wrong configurations of S3 end in one sentence each, without any secret."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 
 
 def refused(url: str, folder: Path) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         push(folder, open_store(url))
-    sentence = str(told.value)
+    sentence = str(caught.value)
     assert SECRET not in sentence
     assert "\n" not in sentence
     assert sentence.startswith(f"cannot use {url}")
@@ -33,9 +33,9 @@ class TestOnARealServer:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         assert "the secret key is wrong: check AWS_SECRET_ACCESS_KEY" in refused(s3, folder)
 
-    def test_an_access_key_that_nobody_has(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_access_key(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY")
-        assert "it does not know the access key: check AWS_ACCESS_KEY_ID" in refused(s3, folder)
+        assert "the server does not know the access key: check AWS_ACCESS_KEY_ID" in refused(s3, folder)
 
     def test_no_permission_to_write(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import boto3
@@ -49,17 +49,16 @@ class TestOnARealServer:
         assert "access is denied: ask for s3:ListBucket" in refused(f"s3://{bucket}", folder)
         client.delete_bucket(Bucket=bucket)
 
-    def test_a_bucket_that_is_not_there(self, s3: str, folder: Path) -> None:
-        assert "there is no such bucket: make it, or correct the URL" in refused("s3://no-such-bucket-1234/x", folder)
+    def test_a_missing_bucket(self, s3: str, folder: Path) -> None:
+        assert "there is no such bucket: create it, or correct the URL" in refused("s3://no-such-bucket-1234/x", folder)
 
-    def test_content_that_is_not_what_was_announced(self, s3: str, folder: Path) -> None:
-        store: Any = open_store(s3)
-        store.sizes([])
-        with store._errors() as connection, pytest.raises(Exception, match="BadDigest"):
-            connection.requests.put(f"{store.prefix}/x", b"content", bytes(16))
+    def test_content_that_arrives_altered(self, s3: str, line: Any, folder: Path) -> None:
+        line.fault = lambda method, path: "alter" if method == "PUT" else ""
+        assert "content arrives altered at the server: check the network" in refused(s3, folder)
+        assert open_store(s3).names("") == []
 
 
-def test_an_endpoint_that_nobody_answers_at(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:hunter2@127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     sentence = refused(moto, folder)
@@ -71,20 +70,20 @@ def test_an_endpoint_that_nobody_answers_at(moto: str, folder: Path, monkeypatch
 def test_no_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "no credentials are found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused(moto, folder)
+    assert "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused(moto, folder)
 
 
-def test_half_of_the_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "no credentials are found" in refused(moto, folder)
+    assert "there are no credentials" in refused(moto, folder)
 
 
-def test_a_profile_that_is_not_there(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    assert "no such profile is configured: correct AWS_PROFILE" in refused(moto, folder)
+    assert "there is no such profile: correct AWS_PROFILE" in refused(moto, folder)
 
 
-def test_a_server_that_speaks_no_tls(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_tls(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL_S3"].replace("http:", "https:"))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert "its certificate is not trusted" in refused(moto, folder)
@@ -98,16 +97,16 @@ def test_a_server_that_speaks_no_tls(moto: str, folder: Path, monkeypatch: pytes
         ("RequestTimeTooSkewed", "this machine's clock is wrong: set it"),
         ("AuthorizationHeaderMalformed", "the region is wrong: set AWS_DEFAULT_REGION"),
         ("AccessDenied", "access is denied: ask for s3:ListBucket"),
-        ("NoSuchBucket", "there is no such bucket: make it, or correct the URL"),
+        ("NoSuchBucket", "there is no such bucket: create it, or correct the URL"),
     ],
 )
-def test_what_the_server_says_first(code: str, sentence: str, line: Any, moto: str, folder: Path) -> None:
+def test_a_refusal_of_the_first_request(code: str, sentence: str, line: Any, moto: str, folder: Path) -> None:
     line.fault = lambda method, path: code
     assert f"{sentence}" in refused(moto, folder)
     assert "secret message" not in refused(moto, folder)
 
 
-def test_a_missing_object_is_named_with_the_remedy(moto: str, tmp_path: Path) -> None:
+def test_a_missing_object_is_reported_with_the_remedy(moto: str, tmp_path: Path) -> None:
     store = open_store(moto)
     (tmp_path / "file").write_text("x")
     ref = push(tmp_path / "file", store)
@@ -115,20 +114,20 @@ def test_a_missing_object_is_named_with_the_remedy(moto: str, tmp_path: Path) ->
 
     client = boto3.Session().client("s3")
     client.delete_object(Bucket="bucket", Key=f"{moto.rpartition('/')[2]}/{object_name(ref.md5)}")
-    with pytest.raises(UserError, match=f"^{moto} holds no object {ref.md5}: store it there with `nofrost store push`"):
+    with pytest.raises(UserError, match=f"^{moto} holds no object {ref.md5}: push it there with `nofrost store push`"):
         pull(ref, tmp_path / "back", store)
 
 
 @pytest.mark.parametrize("endpoint", ["no url", "127.0.0.1:9000"])
-def test_an_endpoint_that_is_no_url(endpoint: str, moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_not_a_url(endpoint: str, moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     assert "AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3" in refused(moto, folder)
 
 
-def test_a_name_that_no_bucket_can_have(moto: str, folder: Path) -> None:
-    assert "that is no name of a bucket: correct the URL" in refused("s3://Not_a+Bucket", folder)
+def test_an_invalid_bucket_name(moto: str, folder: Path) -> None:
+    assert "no bucket can have this name: correct the URL" in refused("s3://Not_a+Bucket", folder)
 
 
-def test_a_region_need_not_be_named(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_region_is_optional(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     verify(push(folder, open_store(url)), open_store(url))

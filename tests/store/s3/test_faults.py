@@ -1,9 +1,13 @@
-"""What a bad line does to a transfer: nothing, as long as it works now and then; one sentence else."""
+"""Transfers over a bad network: passing faults are repeated, lasting ones end in one sentence."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +41,7 @@ def first(count: int, fault: str, method: str) -> Callable[[str, str], str]:
 
 
 @pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "RequestTimeout", "drop"])
-def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path) -> None:
+def test_a_push_recovers_from(fault: str, store: Store, line: Any, folder: Path) -> None:
     line.fault = first(3, fault, "PUT")
     ref = push(folder, store)
     line.fault = lambda method, path: ""
@@ -45,7 +49,7 @@ def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path
 
 
 @pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "cut"])
-def test_a_fetch_recovers_from(
+def test_a_pull_recovers_from(
     fault: str, store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     ref = push(folder, store)
@@ -54,7 +58,7 @@ def test_a_fetch_recovers_from(
     assert contents(tmp_path / "back") == contents(folder)
 
 
-def test_a_fetch_that_is_cut_goes_on_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
+def test_a_download_that_is_cut_continues_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(os.urandom(3_000_000))
     ref = push(path, store)
@@ -62,7 +66,7 @@ def test_a_fetch_that_is_cut_goes_on_where_it_was(store: Store, line: Any, tmp_p
     line.fault = first(1, "cut", "GET")
     pull(ref, tmp_path / "back", store)
     assert (tmp_path / "back").read_bytes() == path.read_bytes()
-    assert [asked for method, _, asked in line.seen if method == "GET"] == ["", "bytes=1500000-"]
+    assert [asked for method, _, asked in line.seen if method == "GET"] == ["", "bytes=1500000-2999999"]
 
 
 def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Path) -> None:
@@ -74,7 +78,7 @@ def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Pat
     verify(ref, store)
 
 
-def test_an_answer_that_arrives_altered_is_fetched_again(
+def test_content_that_arrives_altered_is_downloaded_again(
     store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     ref = push(folder, store)
@@ -89,7 +93,7 @@ def test_an_answer_that_arrives_altered_is_fetched_again(
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("SlowDown", r"it asks to slow down, again and again: try later, what was stored is kept \(SlowDown\)"),
+        ("SlowDown", r"the server is busy, after several attempts: try again later, .* \(SlowDown\)"),
         ("drop", "the connection was cut: check the endpoint and the network, then run this again"),
         ("AccessDenied", r"access is denied: ask for s3:ListBucket .* \(AccessDenied\)"),
         ("ExpiredToken", r"the session token has expired: get new credentials, then run this again \(ExpiredToken\)"),
@@ -97,7 +101,7 @@ def test_an_answer_that_arrives_altered_is_fetched_again(
         ("SomethingNew", r"the server refuses: look this code up \(SomethingNew\)"),
     ],
 )
-def test_what_does_not_pass_ends_in_one_sentence_and_what_was_stored_is_kept(
+def test_a_lasting_fault_ends_in_one_sentence_and_pushed_objects_are_kept(
     fault: str, sentence: str, store: Store, line: Any, folder: Path
 ) -> None:
     good = LocalFile.of(folder / "a").md5
@@ -109,14 +113,14 @@ def test_what_does_not_pass_ends_in_one_sentence_and_what_was_stored_is_kept(
     verify(push(folder, store), store)
 
 
-def test_a_fetch_that_never_passes_ends_in_one_sentence(
+def test_a_pull_with_a_lasting_fault_ends_in_one_sentence(
     store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     ref = push(folder, store)
     bad = LocalFile.of(folder / "larger.bin").md5
     for fault, sentence in (
         ("drop", "the connection was cut: check the endpoint"),
-        ("SlowDown", "it asks to slow down"),
+        ("SlowDown", "the server is busy"),
         ("alter", f"object {bad} in .* is altered or cut off: delete it"),
     ):
         line.fault = lambda method, path, fault=fault: fault if path.endswith(bad[2:]) else ""
@@ -128,21 +132,42 @@ def test_a_fetch_that_never_passes_ends_in_one_sentence(
     assert contents(tmp_path / "back") == contents(folder)
 
 
-def test_a_part_that_never_passes_leaves_no_unfinished_upload(store: Store, line: Any, tmp_path: Path) -> None:
+def test_a_part_that_fails_leaves_no_unfinished_upload(store: Store, line: Any, tmp_path: Path) -> None:
     import boto3
 
     path = tmp_path / "large"
     path.write_bytes(os.urandom(20 << 20))
     line.fault = lambda method, path: "SlowDown" if "partNumber=3" in path else ""
-    with pytest.raises(UserError, match="slow down"):
+    with pytest.raises(UserError, match="the server is busy"):
         push(path, store)
     assert "Uploads" not in boto3.Session().client("s3").list_multipart_uploads(Bucket="bucket")
 
 
-def test_no_thread_is_left_behind(store: Store, line: Any, folder: Path) -> None:
+def test_no_thread_outlives_an_error(store: Store, line: Any, folder: Path) -> None:
     line.fault = first(99, "AccessDenied", "PUT")
     with pytest.raises(UserError):
         push(folder, store)
     for thread in [thread for thread in threading.enumerate() if thread.name == "store"]:
         thread.join(30)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_push_to_a_server_that_does_not_answer(signum: int, line: Any, moto: str, folder: Path) -> None:
+    line.fault = lambda method, path: "hang" if method == "PUT" else ""
+    script = (
+        "import signal, sys; from pathlib import Path; from nofrost.store import open_store, push\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"push(Path({str(folder)!r}), open_store({moto!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not any(method == "PUT" for method, *_ in line.seen):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signum)
+    begin = time.monotonic()
+    process.communicate(timeout=60)
+    assert time.monotonic() - begin < 10
+    assert process.returncode == (143 if signum == signal.SIGTERM else -signal.SIGINT)

@@ -13,7 +13,8 @@ from nofrost.attacks import create_attack
 from nofrost.config import AttackSpec
 from nofrost.models import Classifier
 from nofrost.train.objectives import Adversary, Batch, create_objective
-from nofrost.train.objectives.ascent import Ascent, DivergenceAscent, divergence
+from nofrost.train.objectives.friendly import Ascent
+from nofrost.train.objectives.trades import DivergenceAscent, divergence
 
 Make = Callable[..., Classifier]
 LINF: dict[str, Any] = {"norm": "linf", "eps": 0.1, "seed": 3, "steps": 6}

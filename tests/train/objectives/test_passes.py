@@ -12,8 +12,9 @@ from torch import nn
 from nofrost.attacks import create_attack
 from nofrost.config import AttackSpec
 from nofrost.models import Classifier
-from nofrost.train.objectives import Adversary, Batch, Losses, create_objective, objective_names
-from nofrost.train.objectives.ascent import Ascent, DivergenceAscent
+from nofrost.train.objectives import Adversary, Batch, Losses, create_objective, list_objectives
+from nofrost.train.objectives.friendly import Ascent
+from nofrost.train.objectives.trades import DivergenceAscent
 
 Make = Callable[..., Classifier]
 BATCH_NORMS = {
@@ -57,7 +58,7 @@ def test_each_objective_moves_batch_statistics_as_often_as_it_says(
 
 
 def test_every_objective_is_counted_above() -> None:
-    assert {name for name, _ in BATCH_NORMS} == set(objective_names())
+    assert {name for name, _ in BATCH_NORMS} == set(list_objectives())
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in BATCH_NORMS}))

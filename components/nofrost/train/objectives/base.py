@@ -1,21 +1,26 @@
-"""What an objective is: settings, and from model and batch to a loss; no optimiser inside."""
+"""What an objective is: settings, and from a model and a batch to losses; no optimiser inside. And the known ones."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, create_attack, settings
-from nofrost.config import AttackSpec
+from nofrost.attacks import Attack, create_attack
+from nofrost.attacks.base import ATTACKS
+from nofrost.config import AttackSpec, ObjectiveSpec
+from nofrost.config.base import Schema
 from nofrost.errors import UserError
-from nofrost.models import has_mixture
-from nofrost.registry import configurable
+from nofrost.models import Joint, branch, has_mixture
+from nofrost.registry import Registry, check_settings, configurable
+
+Batching = Literal["joint", "separate"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,14 @@ class Batch:
     indices: Tensor
     augmented: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on this device."""
+        images, labels, indices = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.indices)
+        )
+        augmented = {view: tensor.to(device, non_blocking=True) for view, tensor in self.augmented.items()}
+        return Batch(images, labels, indices, augmented)
+
 
 @dataclass(frozen=True)
 class Adversary:
@@ -44,7 +57,7 @@ class Adversary:
         norm: of the threat.
         eps: budget of this step in pixels of [0, 1]; smaller than the recipe's while the threat warms up.
         seed: of this step.
-        epochs_done: how far the phase has come, for objectives whose adversary grows with it.
+        epochs_done: how many epochs of the phase are done, for objectives whose adversary grows with them.
     """
 
     spec: AttackSpec
@@ -62,7 +75,7 @@ class Adversary:
         return create_attack(self.spec.name, **self.settings())
 
     def craft(self, model: nn.Module, batch: Batch, attack: Attack | None = None) -> Tensor:
-        """Return adversarial images of the batch, made with the model as it stands, in evaluation mode.
+        """Return adversarial images of the batch, made with the model as it is, in evaluation mode.
 
         Args:
             attack: in place of the recipe's, for an objective that has its own.
@@ -70,12 +83,29 @@ class Adversary:
         return (attack or self.attack())(model, batch.images, batch.labels, indices=batch.indices)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Losses:
-    """The loss to descend on and, by kind of image, how many of the batch were right (as tensors: no sync)."""
+    """What an update descends on, and what it was computed on.
+
+    Attributes:
+        loss: a scalar with a graph to every parameter that trains.
+        images: by view, how many images the loss was computed on.
+        correct: by view, how many of them were classified correctly; tensors, so that nothing waits for the device.
+    """
 
     loss: Tensor
-    correct: dict[str, Tensor] = field(default_factory=dict)
+    images: Mapping[str, int]
+    correct: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, loss: Tensor, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor] | Tensor) -> Losses:
+        """Return the loss with the counts of the logits [N, K] by view, and labels [N] (by view where these differ)."""
+        images, correct = {}, {}
+        for view, scores in logits.items():
+            expected = labels if isinstance(labels, Tensor) else labels[view]
+            images[view] = len(scores)
+            correct[view] = (scores.detach().argmax(1) == expected).sum()
+        return cls(loss, images, correct)
 
 
 @configurable
@@ -86,26 +116,23 @@ class Objective(ABC):
         label_smoothing: of the cross-entropy in training, from 0 to below 1; attacks use the plain one.
 
     Attributes:
-        fixes: for an objective that makes its attack itself, with the steps of the recipe's ``pgd``: the settings that
-            it leaves no choice of. None: the recipe's attack is made, whichever it is.
+        fixed_settings: for an objective that makes its attack itself, with the steps of the recipe's ``pgd``: the
+            settings of the attack that it leaves no choice of. None: it makes the recipe's attack, whichever it is.
 
     Raises:
         UserError: a setting is out of its range.
     """
 
     name: ClassVar[str]
-    fixes: ClassVar[Mapping[str, object] | None] = None
+    fixed_settings: ClassVar[Mapping[str, object] | None] = None
 
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        if settings.number("label_smoothing", self.label_smoothing, minimum=0) >= 1:
-            raise UserError(f"label_smoothing is {self.label_smoothing}: it must be less than 1, such as 0.1")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
     @abstractmethod
     def robust_weight(self) -> float:
-        """The share of attacked accuracy in what the best checkpoint is chosen by; 0 when nothing is attacked."""
+        """The share of attacked accuracy in the score that the best checkpoint is chosen by; 0 when nothing is
+        attacked."""
 
     @property
     def augmented_views(self) -> tuple[str, ...]:
@@ -114,21 +141,21 @@ class Objective(ABC):
         return ()
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:
-        """Check that this objective can train `model` against `attack`, and passes over no setting of that.
+        """Check that this objective can train `model` against `attack`, and ignores none of its settings.
 
         Raises:
             UserError: it cannot; the sentence says what to change.
         """
         if has_mixture(model):
             raise UserError(f"objective {self.name!r} cannot train mixture batch norm: use objective mbnat or alp")
-        if self.fixes is not None and attack.name != "pgd":
+        if self.fixed_settings is not None and attack.name != "pgd":
             raise UserError(
                 f"objective {self.name!r} makes its own attack with settings of pgd: set attack.name to pgd"
             )
-        for setting, value in (self.fixes or {}).items():
+        for setting, value in (self.fixed_settings or {}).items():
             if attack.setting(setting) not in (None, value):
                 raise UserError(
-                    f"objective {self.name!r} makes its own attack, which knows no attack.{setting} "
+                    f"objective {self.name!r} makes its own attack, which has no attack.{setting} "
                     f"{attack.setting(setting)}: set it to {value}"
                 )
 
@@ -151,6 +178,45 @@ class Objective(ABC):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
-def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return how many of the logits [N, K] are right, as a tensor."""
-    return (logits.detach().argmax(1) == labels).sum()
+def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: Batching) -> dict[str, Tensor]:
+    """Return the logits of each view.
+
+    With `batching` ``joint`` all views share one forward pass and so one set of batch statistics (xie2020 §4.2); with
+    ``separate`` each has its own pass (wang2022's code). Mixture batch norms see ``adversarial`` images in their
+    adversarial branch and all others in the clean one, either way.
+
+    Args:
+        images: [N, C, H, W] by view, of which each may have another N; ``adversarial``, if there, comes last.
+    """
+    if batching == "separate":
+        logits = {}
+        for view, inputs in images.items():
+            with branch(model, "adversarial" if view == "adversarial" else "clean"):
+                logits[view] = model(inputs)
+        return logits
+    sizes = [len(inputs) for inputs in images.values()]
+    adversarial = len(images["adversarial"]) if "adversarial" in images else 0
+    with branch(model, Joint(sum(sizes) - adversarial)):
+        outputs = model(torch.cat(list(images.values()))).split(sizes)
+    return dict(zip(images, outputs, strict=True))
+
+
+OBJECTIVES: Registry[Objective] = Registry("objective")
+register = OBJECTIVES.register
+list_objectives = OBJECTIVES.names
+objective_settings = OBJECTIVES.settings
+create_objective = OBJECTIVES.create
+
+
+def check_methods(config: Schema, origin: str, overrides: Sequence[str] = ()) -> None:
+    """Check the name and settings of every attack and objective in a configuration, wherever it stands there.
+
+    Args:
+        config: a recipe, suite or study.
+        origin: its file, for the error.
+        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+
+    Raises:
+        UserError: one is wrong; the sentence names file, key and the settings that the attack or objective has.
+    """
+    check_settings(config, {AttackSpec: ATTACKS, ObjectiveSpec: OBJECTIVES}, origin, overrides)

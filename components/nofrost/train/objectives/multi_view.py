@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import torch
+from pydantic import field_validator
 from torch import Tensor, nn
 
-from nofrost.attacks import settings
 from nofrost.errors import UserError
 from nofrost.registry import configurable
-from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, count_correct
-from nofrost.train.objectives.registry import register
-from nofrost.train.objectives.views import BATCHINGS, logits_of
+from nofrost.train.objectives.base import Adversary, Batch, Batching, Losses, Objective, logits_of, register
 
 
 @register("multi-view")
@@ -20,21 +18,22 @@ class MultiView(Objective):
 
     Args:
         views: ``clean``, ``adversarial``, ``augmented`` (one of the recipe's augmentation sets, drawn per image) or the
-            name of a set. wang2022 Eq. 2 has (clean, augmented, adversarial); its code a fourth one, one for each set.
+            name of a set. wang2022 Eq. 2 has (clean, augmented, adversarial); its code has four, one for each set.
         batching: ``joint`` or ``separate``, as in standard adversarial training.
 
     Raises:
-        UserError: a view is named twice, there is none, or `batching` is unknown.
+        UserError: a view is listed twice, there is none, or `batching` is unknown.
     """
 
     views: tuple[str, ...] = ("clean", "augmented", "adversarial")
-    batching: str = "separate"
+    batching: Batching = "separate"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.choice("batching", self.batching, BATCHINGS)
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise UserError(f"views are {list(self.views)}: list at least one, and each once")
+    @field_validator("views")
+    @classmethod
+    def _views_differ(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        if not views or len(set(views)) < len(views):
+            raise ValueError(f"{list(views)}: list at least one, and each once")
+        return views
 
     @property
     def robust_weight(self) -> float:
@@ -55,6 +54,5 @@ class MultiView(Objective):
         if "adversarial" in self.views:
             images["adversarial"] = adversary.craft(model, batch)
         logits = logits_of(model, images, self.batching)
-        losses = [self.cross_entropy(part, batch.labels) for part in logits.values()]
-        correct = {kind: count_correct(part, batch.labels) for kind, part in logits.items()}
-        return Losses(torch.stack(losses).mean(), correct)
+        losses = [self.cross_entropy(scores, batch.labels) for scores in logits.values()]
+        return Losses.of(torch.stack(losses).mean(), logits, batch.labels)

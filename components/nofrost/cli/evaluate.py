@@ -1,0 +1,248 @@
+"""`nofrost evaluate|transfer|card`: measuring a model, and what is made of a measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nofrost.cli.options import (
+    PATH,
+    aligned,
+    dataset_option,
+    emit,
+    json_option,
+    only_rank_zero_reports,
+    seed_option,
+    stage_options,
+)
+from nofrost.errors import UserError
+
+
+@click.command()
+@stage_options
+@click.option(
+    "--suite",
+    "suite_name",
+    required=True,
+    metavar="NAME|PATH",
+    help="adversarial or ood of the study, or a shipped suite, or a YAML file.",
+)
+@dataset_option
+@click.option("--checkpoint", type=PATH, help="Output folder of `nofrost train`, or a .safetensors file.")
+@click.option(
+    "--model",
+    "function",
+    metavar="MODULE:FUNCTION|FILE.py:FUNCTION",
+    help="Instead of --checkpoint: code that returns a torch.nn.Module from images in [0, 1] to logits. It is run.",
+)
+@click.option(
+    "--set-model",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of that function, such as depth=18. May be given more than once.",
+)
+@click.option(
+    "--shard",
+    metavar="INDEX/COUNT",
+    help="Measure only a shard of the test images, to be merged: 0/3 is every third batch (the suite's batch_size).",
+)
+@click.option(
+    "--merge",
+    type=PATH,
+    multiple=True,
+    metavar="SHARD",
+    help="Output folder of a shard. Given for every shard, it writes what one evaluation of all images would have.",
+)
+@click.option("--out", type=PATH, required=True, help="Folder to write metrics and per-image flags to.")
+def evaluate(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    suite_name: str,
+    dataset: Path,
+    checkpoint: Path | None,
+    function: str | None,
+    settings: tuple[str, ...],
+    shard: str | None,
+    merge: tuple[Path, ...],
+    out: Path,
+) -> None:
+    """Measure a model on the test split.
+
+    Clean images are measured beside attacked ones (an adversarial suite) or shifted ones (an ood suite).
+
+    Example: nofrost evaluate --suite ood-quick --dataset data/dataset --checkpoint runs/mine --out runs/mine-ood
+
+    Over two machines: add --shard 0/2 --out part-0 on one and --shard 1/2 --out part-1 on the other, then --merge
+    part-0 --merge part-1 --out runs/mine-ood, with the other options as before.
+
+    Over the GPUs of one machine: torchrun --nproc-per-node 2 -m nofrost evaluate ... with the same options.
+    """
+    if shard is not None and merge:
+        raise UserError("--shard measures one shard and --merge joins all of them: give one of the two")
+    from nofrost import evaluate as stage
+    from nofrost.attacks import check_attacks
+    from nofrost.config import suite_of
+
+    with only_rank_zero_reports() as is_rank_zero:
+        suite = suite_of(study_name, suite_name, overrides)
+        check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
+        model = _model(checkpoint, function, settings)
+        part = None if shard is None else stage.Shard.parse(shard)
+        if merge:
+            metrics = stage.merge(dataset, model, suite, merge, out).as_json()
+        else:
+            metrics = stage.run(dataset, model, suite, out, part).as_json()
+    if is_rank_zero:
+        emit(metrics, f"{out}: {_summary(metrics)}", as_json)
+
+
+def _model(checkpoint: Path | None, function: str | None, settings: tuple[str, ...]) -> Any:
+    """Return where the model comes from: the path of a checkpoint, or a function that returns it."""
+    if (checkpoint is None) == (function is None):
+        raise UserError("name the model by one of --checkpoint and --model")
+    if function is None:
+        if settings:
+            raise UserError("--set-model is for the function of --model: leave it out with --checkpoint")
+        return checkpoint
+    from nofrost.config.loading import overridden
+    from nofrost.models.reference import Reference
+
+    return Reference(function, overridden({}, settings, "--set-model"))
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    images = f"{metrics['samples']:,} test images"
+    if "shard" in metrics:
+        return f"shard {metrics['shard']} with {images}, to be merged with the others"
+    if metrics["kind"] == "adversarial":
+        shown = {name: value["accuracy"] for name, value in metrics["accuracy"].items()}
+    else:
+        shown = {"clean": metrics["clean"]["accuracy"], "mean over corruptions": metrics["mean_accuracy"]}
+    accuracies = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in shown.items())
+    raised = [f"{alarm['status']} {alarm['name']}" for alarm in metrics.get("alarms", ()) if alarm["status"] != "pass"]
+    return f"{accuracies} of {images}" + (f"; alarms: {', '.join(raised)}" if raised else "")
+
+
+@click.command()
+@dataset_option
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="NAME=PATH|NAME=MODULE:FUNCTION",
+    help="A model: output folder of `nofrost train`, a .safetensors file, or code. One option for each.",
+)
+@click.option("--attack", "attack_name", default="pgd", show_default=True, help="See `nofrost attacks list`.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of the attack, such as steps=20."
+)
+@click.option(
+    "--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True, help="Norm of a perturbation."
+)
+@click.option("--eps", default="8/255", show_default=True, help="Budget in pixels of [0, 1].")
+@seed_option
+@click.option("--max-images", type=click.IntRange(min=1), help="Take so many, evenly spaced; default: all.")
+@click.option("--out", type=PATH, required=True, help="Folder to write metrics and per-image flags to.")
+@json_option
+def transfer(
+    dataset: Path,
+    models: tuple[str, ...],
+    attack_name: str,
+    overrides: tuple[str, ...],
+    norm: str,
+    eps: str,
+    seed: int,
+    max_images: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Attack several models, and show each the images of the others.
+
+    A mixture-BN model is attacked as it is deployed and through each of its branches. A gradient attack runs all of its
+    steps, as the first point that fools one model rarely fools another.
+
+    Example: nofrost transfer --dataset data/dataset --model st=runs/st --model sat=runs/sat --out runs/transfer
+    """
+    from nofrost.attacks import check_attacks
+    from nofrost.config import AttackSpec, Threat
+    from nofrost.config.loading import overridden, validated
+    from nofrost.evaluate import run_transfer
+
+    attack = validated(AttackSpec, {**overridden({}, overrides), "name": attack_name}, "--attack", overrides)
+    check_attacks(attack, "--attack", overrides)
+    threat = validated(Threat, {"norm": norm, "eps": eps}, "--eps")
+    result = run_transfer(dataset, _models(models), attack, threat, out, seed=seed, max_images=max_images)
+    metrics = result.as_json()
+    emit(metrics, f"{out}: {_transfer_table(metrics)}", as_json)
+
+
+def _models(texts: tuple[str, ...]) -> dict[str, Any]:
+    from nofrost.models.reference import Reference
+
+    models: dict[str, Any] = {}
+    for text in texts:
+        name, equals, location = text.partition("=")
+        if not (name and equals and location) or "/" in name:
+            raise UserError(f"--model {text!r} is not of the form NAME=PATH: write such as sat=runs/sat/seed-0/train")
+        if name in models:
+            raise UserError(f"--model {name} is given twice: give each model a name of its own")
+        is_function = ":" in location and not Path(location).exists()
+        models[name] = Reference(location) if is_function else Path(location)
+    return models
+
+
+def _transfer_table(metrics: dict[str, Any]) -> str:
+    attack, names = metrics["attack"], metrics["models"]
+    accuracies = {"clean": metrics["clean"], **{f"against {name}": metrics["accuracy"][name] for name in names}}
+    cells = {row: [_interval(by_model[name]) for name in names] for row, by_model in accuracies.items()}
+    # All columns of models are equally wide, and their cells stand on the right.
+    width = max(len("100.0 % (100.0-100.0)"), *map(len, names))
+    lines = [("", *(name.rjust(width) for name in names))]
+    lines += [(row, *(cell.rjust(width) for cell in cells[row])) for row in cells]
+    title = (
+        f"accuracy (95 % interval) of each column's model on {metrics['samples']:,} test images, and on what "
+        f"{attack['name']} ({attack['norm']} {attack['eps']:.4g}) made of them against each row's"
+    )
+    return f"{title}\n{aligned(lines)}"
+
+
+def _interval(accuracy: dict[str, Any]) -> str:
+    return f"{accuracy['accuracy']:.1%} ({100 * accuracy['low']:.1f}-{100 * accuracy['high']:.1f})"
+
+
+@click.command()
+@click.argument("evaluation", type=PATH, metavar="EVALUATION_FOLDER")
+@click.option("--name", required=True, help="Title of the paper or name of the model.")
+@click.option("--authors", required=True, help="Who made the model, such as 'A. One, B. Two'.")
+@click.option("--link", help="Where the paper or the code is.")
+@click.option("--venue", help="Where it was published, such as 'ICML 2022'.")
+@click.option("--dataset", help="The dataset as RobustBench calls it, such as cifar10.")
+@click.option("--architecture", help="The architecture, such as ResNet-50.")
+@click.option("--additional-data", is_flag=True, help="It was trained on images beyond the dataset's.")
+@click.option("--number-forward-passes", type=int, help="Passes that one prediction takes; default: 1.")
+@click.option("--reported", type=float, metavar="PERCENT", help="The robust accuracy that the paper prints.")
+@click.option("--out", type=PATH, help="File to write; default: print.")
+def card(evaluation: Path, out: Path | None, **fields: Any) -> None:
+    """Print an evaluation as a model card of RobustBench.
+
+    EVALUATION_FOLDER is an output of `nofrost evaluate`; intervals and alarms stand beside its accuracy. autoattack_acc
+    is filled only when AutoAttack's version standard was run with its own settings on all images.
+
+    Example: nofrost card runs/mine/attacked --name NoFrost --authors 'H. Wang et al.' --out card.json
+    """
+    from nofrost.evaluate.card import card_of_folder
+    from nofrost.files import explain_write_errors, write_json
+
+    model_card = card_of_folder(evaluation, {key: value for key, value in fields.items() if value is not None})
+    if out is None:
+        emit(model_card, "", as_json=True)
+        return
+    with explain_write_errors(out):
+        write_json(out, model_card)
+    value = model_card["autoattack_acc"] or f"null, {model_card['nofrost']['autoattack_reason']}"
+    click.echo(f"{out}: autoattack_acc {value}")

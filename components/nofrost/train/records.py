@@ -1,0 +1,151 @@
+"""What a training keeps of itself: its state, what one step did, and a row of its curves for each epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from nofrost.models import MixtureBatchNorm
+from nofrost.models.layers import BatchNorm
+from nofrost.train.selection import Selection
+from nofrost.train.setup import Phase
+
+VIEWS = ("clean", "augmented", "adversarial")  # each has a column in every row of the curves
+
+
+@dataclass
+class State:
+    """Where a training stands.
+
+    Attributes:
+        phase: its number, from 0.
+        epoch: finished epochs of the phase.
+        step: finished steps of the next epoch.
+        seconds: spent so far, by all runs of the training together.
+        sums: of losses and correct predictions in the epoch so far, over all processes.
+        curves: a row for each finished epoch of all phases.
+        best: epoch, phase, score and measurements of the best checkpoint so far; its weights are in
+            ``best-<epoch>.safetensors``.
+        steps: what one step of each phase did, by the phase's name.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Finished epochs of all phases."""
+        return len(self.curves)
+
+    @property
+    def best_checkpoint(self) -> str | None:
+        """Name of the file with the best weights so far, None while there are none."""
+        return f"best-{self.best['epoch']:05d}.safetensors" if self.best else None
+
+
+def mean_loss(state: State, phase: Phase, processes: int) -> float:
+    """Return the mean loss of the epoch so far, over its steps, their updates and the processes."""
+    return state.sums["loss"] / (state.step * int(state.steps[phase.name]["updates"]) * processes)
+
+
+def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | None) -> dict[str, Any]:
+    """Return the row of the epoch whose steps are done; `measured` is None where nothing was measured.
+
+    Training accuracies are over all images of a view as the steps met them; None for one of `VIEWS` that no step had.
+    Views from a single augmentation set have a column of their own where the objective asks for them.
+    """
+    attacked, views = measured.attacked if measured else None, phase.objective.augmented_views
+    return {
+        "epoch": state.epochs + 1,
+        "phase": phase.name,
+        "loss": mean_loss(state, phase, processes),
+        "lr": phase.lr(state.epoch + 1 - 1 / phase.images.steps),
+        "eps": phase.eps(state.epoch + 1),
+        **{f"train_{view}": _accuracy(state, phase, view) for view in dict.fromkeys([*VIEWS, *views])},
+        "selection_clean": measured.clean.accuracy if measured else None,
+        "selection_attacked": attacked.accuracy if attacked else None,
+    }
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as CSV with a header; a column that a row does not have is empty there."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _accuracy(state: State, phase: Phase, view: str) -> float | None:
+    images = state.steps[phase.name]["images"].get(view)
+    return state.sums[view] / (state.step * images) if images and view in state.sums else None
+
+
+@dataclass
+class StepTrace:
+    """Passes of a model and updates of its batch statistics, those of the attack included; see :func:`trace_step`.
+
+    Attributes:
+        forward_train, forward_eval: forward passes in training and in evaluation mode.
+        backward: passes back through the model, for weights or for images.
+        batch_norm_updates: how often running statistics were updated, by branch (``bn`` without a mixture).
+    """
+
+    forward_train: int = 0
+    forward_eval: int = 0
+    backward: int = 0
+    batch_norm_updates: dict[str, int] = field(default_factory=dict)
+
+    def count(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
+        """Count one forward pass, and later its backward pass; a forward hook of the model."""
+        if model.training:
+            self.forward_train += 1
+        else:
+            self.forward_eval += 1
+        if logits.requires_grad:
+            logits.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
+
+    def _count_backward(self, gradient: Tensor) -> None:
+        self.backward += 1
+
+
+@contextmanager
+def trace_step(model: nn.Module) -> Iterator[StepTrace]:
+    """Yield the trace of the step inside the block, complete after it; the step computes the same with and without."""
+    trace, before = StepTrace(), _batches_tracked(model)
+    hook = model.register_forward_hook(trace.count)
+    try:
+        yield trace
+    finally:
+        hook.remove()
+    for branch, counts in _batches_tracked(model).items():
+        trace.batch_norm_updates[branch] = max(
+            after - earlier for after, earlier in zip(counts, before[branch], strict=True)
+        )
+
+
+def _batches_tracked(model: nn.Module) -> dict[str, list[int]]:
+    """Return, by branch, how many batches each batch norm has seen in training mode."""
+    branches = {
+        id(norm): branch
+        for module in model.modules()
+        if isinstance(module, MixtureBatchNorm)
+        for branch, norm in (("clean", module.clean), ("adversarial", module.adversarial))
+    }
+    counts: dict[str, list[int]] = {}
+    for module in model.modules():
+        if isinstance(module, BatchNorm) and module.num_batches_tracked is not None:
+            counts.setdefault(branches.get(id(module), "bn"), []).append(int(module.num_batches_tracked))
+    return counts

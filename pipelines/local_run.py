@@ -1,0 +1,136 @@
+"""`python -m pipelines run`: the compiled graph on this machine, task by task as processes or containers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nofrost.config import Study, study_as_yaml
+from nofrost.errors import RunFailedError
+from nofrost.store import Output, open_store, pull
+from pipelines.cluster import Cluster, Retries
+from pipelines.graph import make_pipeline
+from pipelines.local_tasks import Containers, as_containers, as_processes, image_id, s3_environment
+from pipelines.package import push_source
+from pipelines.run_log import RunLog
+
+Runner = Literal["process", "docker"]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A local run that succeeded: its id, which `nofrost promote` takes, and the folder of its report."""
+
+    run: str
+    report: Path
+
+
+def run(
+    study: Study,
+    *,
+    runner: Runner,
+    store: str,
+    folder: Path,
+    images: tuple[str, str],
+    data_ref: str | None = None,
+    gpus: int = 0,
+    shards: int = 1,
+    caching: bool = True,
+    quiet: bool = False,
+) -> FinishedRun:
+    """Run the pipeline for a study on this machine.
+
+    A task that ran with the same refs, configuration and image (or, for processes, code) before is not run again: a run
+    that was killed resumes with the tasks that had not finished.
+
+    Args:
+        runner: ``process`` runs tasks in this Python environment, ``docker`` in containers.
+        store: URL of the store that outputs are pushed to.
+        folder: for logs, the artifacts of tasks, the cache, and the report.
+        images: of stages and of training, for ``docker``.
+        data_ref: ref of the source data; None pushes the data at the study's ``dataset.path`` if there are any.
+        gpus: GPUs for each training and evaluation: 0 or 1.
+        shards: number of parts of every evaluation.
+        quiet: print the progress of tasks on standard error, not on standard output.
+
+    Raises:
+        UserError: Docker, an image or the store is not available.
+        RunFailedError: a task failed; the message names it and its last line of output.
+    """
+    folder = folder.absolute()
+    target = open_store(store)
+    source = push_source(study, data_ref, target)
+    root = folder / "tasks"
+    root.mkdir(parents=True, exist_ok=True)
+    run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
+    execution: AbstractContextManager[Any]
+    if runner == "docker":
+        stage_image, train_image = map(image_id, images)
+        # Containers started by root run as another user, who must be able to write here.
+        root.chmod(0o777)
+        folders = () if target.url.startswith("s3://") else (Path(target.url),)
+        containers = Containers(stage_image, train_image, gpus > 0, s3_environment(target), folders)
+        execution = as_containers(run_log, containers)
+    else:
+        stage_image = train_image = f"process@sha256:{_code_digest()}"
+        execution = as_processes(run_log)
+    arguments = {
+        "study": study_as_yaml(study),
+        "data_ref": source,
+        "store": target.url,
+        "stage_image": stage_image,
+        "train_image": train_image,
+        "gpus": gpus,
+        "shards": shards,
+    }
+    with execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
+        _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+    return _finished_run(run_log, folder, store)
+
+
+def _run_graph(
+    arguments: dict[str, Any], runner: Any, root: Path, cache: Path, caching: bool, run_log: RunLog, log: Any
+) -> None:
+    """Let kfp.local run the tasks in the order of the graph; what it prints itself goes to a log."""
+    from kfp import local
+
+    pipeline: Any = make_pipeline(Cluster(retries=Retries(count=0)), caching=caching)
+    local.init(runner, pipeline_root=str(root), enable_caching=caching, cache_root=str(cache))
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            pipeline(**arguments)
+    except RuntimeError as error:
+        failures = run_log.failures()
+        if not failures:
+            raise
+        causes = "; ".join(f"{task.title} (exit code {task.exit_code}): {task.last_line()}" for task in failures)
+        raise RunFailedError(f"the run failed in {causes}") from error
+
+
+def _finished_run(run_log: RunLog, folder: Path, store: str) -> FinishedRun:
+    """Return the run and its report, after checking that its last tasks succeeded."""
+    # kfp.local may report success for a failed run. These two tasks are never taken from the cache, so both must have
+    # been executed.
+    candidate, finish = run_log.last("write-candidate"), run_log.last("finish")
+    if candidate is None or finish is None or candidate.exit_code or finish.exit_code:
+        raise RunFailedError(f"the run did not complete: see {folder / 'logs'}")
+    report = folder / "report"
+    pull(Output.parse(candidate.parameters["report"]).ref, report, open_store(store))
+    return FinishedRun(candidate.parameters["run"], report)
+
+
+def _code_digest() -> str:
+    """Return the SHA-256 of the package's files, which stands for the image's digest in the cache of process runs."""
+    import nofrost
+
+    folder = Path(nofrost.__file__).parent
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""The log of a local run: a line when a task starts and ends, a log file for each, and the list of all."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from kfp.local import status
+
+
+@dataclass
+class Task:
+    """One task of a run.
+
+    Attributes:
+        name: of its component, with dashes.
+        label: what distinguishes it from others of that name, such as "st seed 0".
+        parameters: its inputs, by name.
+    """
+
+    name: str
+    label: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    log: Path = field(default_factory=Path)
+    exit_code: int | None = None
+
+    @classmethod
+    def from_command(cls, command: Sequence[str]) -> Task:
+        """Return the task that a resolved command line of kfp.local runs."""
+        words = list(command)
+        if "--executor_input" not in words:  # `nofrost task NAME --option value ...`
+            name = words[2]
+            options = dict(zip(words[3::2], words[4::2], strict=False))
+            return cls(name, f"{options.get('--recipe-id', '')} seed {options.get('--seed', '')}", options)
+        name = words[words.index("--function_to_execute") + 1].replace("_", "-")
+        executor = json.loads(words[words.index("--executor_input") + 1])
+        parameters = executor.get("inputs", {}).get("parameterValues", {})
+        if "suite" in parameters:
+            name = name.replace("evaluate", f"evaluate-{json.loads(parameters['suite'])['kind']}")
+        # A checkpoint is runs/<recipe>/seed-<seed>/train@<ref>.
+        folders = str(parameters.get("checkpoint", "")).split("@")[0].split("/")
+        label = f"{folders[1]} seed {folders[2].removeprefix('seed-')}" if len(folders) == 4 else ""
+        label += f" shard {parameters['shard']}" if "shard" in parameters else ""
+        return cls(name, label, parameters)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.label}".strip()
+
+    @property
+    def status(self) -> status.Status:
+        return status.Status.SUCCESS if self.exit_code == 0 else status.Status.FAILURE
+
+    def last_line(self) -> str:
+        """Return the last line of the log that is not blank."""
+        lines = [line.strip() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "no output")
+
+
+class RunLog:
+    """Records the tasks of a local run. Several threads may use it at once.
+
+    Args:
+        folder: for the log files.
+        out: stream for the lines that people read; standard output by default.
+    """
+
+    def __init__(self, folder: Path, out: TextIO | None = None) -> None:
+        self._folder, self._out = folder, out or sys.stdout
+        self._lock = threading.Lock()
+        self._count: Counter[str] = Counter()
+        self.tasks: list[Task] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def task(self, task: Task) -> Iterator[Task]:
+        """Record a task from its start to its end."""
+        with self._lock:
+            self._count[task.name] += 1
+            task.log = self._folder / f"{task.name}-{self._count[task.name]}.log"
+            self.tasks.append(task)
+        self.say(f"  {task.title} ...")
+        started = time.monotonic()
+        yield task
+        seconds = time.monotonic() - started
+        outcome = "done" if task.exit_code == 0 else f"failed with exit code {task.exit_code}, see {task.log}"
+        self.say(f"  {task.title}: {outcome} ({seconds:.0f} s)")
+
+    def say(self, line: str) -> None:
+        """Print a line at once."""
+        with self._lock:
+            print(line, file=self._out, flush=True)
+
+    def last(self, name: str) -> Task | None:
+        """Return the last task of this name that was executed; None if there was none."""
+        return next((task for task in reversed(self.tasks) if task.name == name), None)
+
+    def failures(self) -> list[Task]:
+        """Return the tasks that failed and did not succeed when they were tried again."""
+        last = {task.title: task for task in self.tasks}
+        return [task for task in last.values() if task.exit_code != 0]
