@@ -28,23 +28,23 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> dict[str, Any]:
     methods = resolve_methods(config)
     identity = checksum(dataset)
     train = read_split(dataset, "train")
-    chosen = {name: methods[name] for name in config.methods}
+    selected = {name: methods[name] for name in config.methods}
     settings, inputs = spell_out(config, methods), {"dataset": identity}
     for name, method in methods.items():
         for setting, path in method.files().items():
             # where the file lies is no part of the result, its content is
             settings[name][setting] = path.name
-            if name in chosen:
+            if name in selected:
                 inputs[f"{name} {setting}"] = _file_checksum(method, setting, path)
     metrics: dict[str, Any] = {"images": len(train)}
     with stage_output(out, fingerprint={"config": settings, "inputs": inputs}) as folder:
-        for name, method in chosen.items():
+        for name, method in selected.items():
             metrics[name] = method.make(train, config.seed, folder / name)
         manifest = AugmentationManifest(
             dataset=identity,
             count=len(train),
-            sha256={name: sha256_file(folder / name / "images.npy") for name in chosen},
-            provenance={name: method.provenance for name, method in chosen.items()},
+            sha256={name: sha256_file(folder / name / "images.npy") for name in selected},
+            provenance={name: method.provenance for name, method in selected.items()},
             config=settings,
         )
         write_augmentation_manifest(folder, manifest)

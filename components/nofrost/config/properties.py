@@ -12,7 +12,8 @@ from nofrost.config.fraction import PixelFraction
 
 
 class BoundaryThickness(Schema):
-    """How far level sets of the decision function lie apart towards an adversarial image (Yang et al. 2020; wang2022 §4.3).
+    """How far apart level sets of the decision function lie towards an adversarial image (Yang et al. 2020; wang2022
+    §4.3).
 
     `eps` and `step_size` are those of the targeted l2 search, in units of `space`: of pixels in [0, 1], or of the
     model's own input, normalised by its mean and standard deviation. ``eps: null`` searches the suite's threat, which
@@ -20,8 +21,8 @@ class BoundaryThickness(Schema):
     null, and within the threat PGD's own. `against` names the class that the decision function compares with: the one
     that the search aimed at, or the one predicted at its end, for which an image that stays unbroken has no thickness.
 
-    The defaults are those of Yang et al.'s code. wang2022's text says ``against: predicted``, but its table 5 has 14 to 31,
-    longer than that code's radius of 5; the threat of 8/255 allows up to 54 in the normalised space.
+    The defaults are those of Yang et al.'s code. wang2022's text says ``against: predicted``, but its table 5 has 14 to
+    31, longer than that code's radius of 5; the threat of 8/255 allows up to 54 in the normalised space.
     """
 
     space: Literal["pixel", "normalised"] = "normalised"
