@@ -15,24 +15,28 @@ from nofrost.cli.options import PATH, stage_options
 from nofrost.errors import UserError
 
 STORE = click.option(
-    "--store", metavar="URL", help="Where outputs go by content: s3://bucket/prefix or a folder. Default: DVC's remote."
+    "--store",
+    metavar="URL",
+    help="Where outputs are stored by content: s3://bucket/prefix or a folder. Default: DVC's remote.",
 )
 SHARDS = click.option(
     "--shards", type=click.IntRange(min=1), default=1, show_default=True, help="Parts of every evaluation."
 )
 GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
 DATA_REF = click.option(
-    "--data-ref", metavar="REF", help="Source data by content. Default: what stands at the study's dataset.path."
+    "--data-ref",
+    metavar="REF",
+    help="Source data by content. Default: the data at the study's dataset.path, which are pushed.",
 )
 CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, placement and credentials.")
-CACHE = click.option("--cache/--no-cache", default=True, help="Take outputs of tasks that ran before.")
+CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def pipelines() -> None:
     """Compile the pipeline, run it on this machine, or submit it to Kubeflow."""
     if importlib.util.find_spec("kfp") is None:
-        raise UserError("kfp is not installed here: pip install --editable '.[pipeline,docker]' brings what this needs")
+        raise UserError("kfp is not installed here: install it with `pip install --editable '.[pipeline,docker]'`")
 
 
 @pipelines.command("compile")
@@ -40,7 +44,7 @@ def pipelines() -> None:
 @CLUSTER
 @CACHE
 def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
-    """Write the pipeline as YAML, which Kubeflow's page and client take. The same input gives the same bytes."""
+    """Write the pipeline as YAML for Kubeflow's web page and clients. The same input gives the same bytes."""
     from pipelines.package import write_package
 
     write_package(out, cluster, caching=cache)
@@ -52,7 +56,9 @@ def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
 @click.option("--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True)
 @click.option("--stage-image", default="nofrost-stage:latest", show_default=True, help="Image for --runner docker.")
 @click.option("--train-image", default="nofrost-train:latest", show_default=True, help="Image for --runner docker.")
-@click.option("--out", type=PATH, default=Path(".kfp"), show_default=True, help="Logs, artifacts, cache and report.")
+@click.option(
+    "--out", type=PATH, default=Path(".kfp"), show_default=True, help="Folder for logs, artifacts, cache and report."
+)
 @STORE
 @DATA_REF
 @GPUS
@@ -67,7 +73,7 @@ def run_(
     train_image: str,
     out: Path,
     cache: bool,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Run the graph on this machine: the tasks as processes, or in the containers that the cluster would run.
 
@@ -76,7 +82,7 @@ def run_(
     from nofrost.config import load_study
     from nofrost.store import default_store
     from nofrost.tasks import check_study
-    from pipelines.run import run
+    from pipelines.local_run import run
 
     origin = study_name or "params.yaml"
     study = check_study(load_study(origin, overrides), origin, overrides)
@@ -87,7 +93,7 @@ def run_(
         images=(stage_image, train_image),
         caching=cache,
         quiet=as_json,
-        **given,
+        **options,
     )
     report = finished.report / "report.html"
     if as_json:
@@ -107,12 +113,14 @@ def run_(
 @click.option("--namespace", help="Namespace of the user, where one installation serves several.")
 @click.option("--token-file", type=PATH, help="File with a bearer token, read again for every request.")
 @click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
-@click.option("--experiment", default="nofrost", show_default=True, help="Experiment of the run; made if absent.")
+@click.option(
+    "--experiment", default="nofrost", show_default=True, help="Experiment of the run; created if it does not exist."
+)
 @click.option("--run-name", help="Name of the run. Default: the study's name.")
 @click.option("--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA).")
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
 @click.option("--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training.")
-@click.option("--wait", "wait_for", is_flag=True, help="Wait for the end of the run and end as it does.")
+@click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
 @STORE
 @DATA_REF
@@ -133,12 +141,12 @@ def submit_(
     shards: int,
     cluster: Path | None,
     cache: bool,
-    **given: Any,
+    **options: Any,
 ) -> None:
-    """Upload this version of the pipeline to Kubeflow unless it is there, and start a run of a study.
+    """Start a run of a study on Kubeflow, after uploading the pipeline if this version is not there yet.
 
-    Images are named by their digest: a tag can move, and Kubeflow's cache would give old results for new code.
-    Source data of the study are pushed to the store first, unless --data-ref names them.
+    Give images by their digest: a tag can move, and Kubeflow's cache would return old results for new code.
+    Source data of the study are pushed to the store first, unless --data-ref is given.
 
     \b
     Example: python -m pipelines submit --host http://localhost:8080 --store s3://bucket/nofrost --wait
@@ -147,11 +155,11 @@ def submit_(
     from nofrost.config import load_study
     from nofrost.store import default_store
     from nofrost.tasks import check_study
-    from pipelines.start import Start, start
+    from pipelines.submit import SubmitRequest, submit_study
 
     origin = study_name or "params.yaml"
     study = check_study(load_study(origin, overrides), origin, overrides)
-    request = Start(
+    request = SubmitRequest(
         study=study,
         store=store or default_store(),
         stage_image=stage_image,
@@ -163,7 +171,7 @@ def submit_(
         cluster=cluster,
         caching=cache,
     )
-    started = start(request, **given)
+    started = submit_study(request, **options)
     if as_json:
         click.echo(json.dumps(asdict(started), indent=2))
     else:

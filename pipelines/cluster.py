@@ -1,4 +1,4 @@
-"""What a cluster gives the tasks of the pipeline: resources, GPUs, tolerations, credentials. Read from a YAML file."""
+"""Settings of a cluster, read from a YAML file: resources, GPUs, tolerations, credentials."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Stage = Literal["prepare", "augment", "train", "evaluate", "report"]
 
 
 class Resources(Schema):
-    """What one pod asks for and may use at most, as Kubernetes quantities (``500m``, ``4``; ``512Mi``, ``16Gi``)."""
+    """Requests of one pod, which are also its limits, as Kubernetes quantities (``500m``, ``4``, ``16Gi``)."""
 
     cpu: str = Field(default="2", pattern=r"^[0-9]+(\.[0-9]+)?m?$")
     memory: str = Field(default="4Gi", pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki)?$")
 
 
 class Toleration(Schema):
-    """A taint that pods put up with."""
+    """A toleration of the pods."""
 
     key: str | None = None
     operator: Literal["Equal", "Exists"] = "Exists"
@@ -37,14 +37,14 @@ class Placement(Schema):
 
 
 class Gpu(Placement):
-    """How pods get GPUs: the resource of the device plugin, and the nodes that have it."""
+    """GPUs of the pods: the resource of the device plugin, and the nodes that have it."""
 
     resource: str = "nvidia.com/gpu"
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", effect="NoSchedule"),)
 
 
 class Retries(Schema):
-    """How often a task is tried again. Kubeflow cannot tell wrong input (exit code 2) from a lost node."""
+    """Retries of a task. Kubeflow cannot distinguish wrong input (exit code 2) from a lost node."""
 
     count: int = Field(default=2, ge=0)
     first_wait: str = Field(default="30s", pattern=r"^[0-9]+[smh]$")
@@ -61,14 +61,14 @@ class Credentials(Schema):
 
 
 class Cluster(Schema):
-    """Everything about the cluster that the compiled pipeline says.
+    """Everything in the compiled pipeline that depends on the cluster.
 
     Attributes:
-        resources: by stage; ``evaluate`` holds for both evaluations.
-        shared_memory: size of ``/dev/shm`` in training and evaluation, counted in their memory.
-        parallel_runs: runs that are trained and evaluated at once; 0 for all.
-        deadline_s: seconds after which the whole run is stopped; null for never.
-        kept_s: seconds for which Kubernetes keeps the finished run's objects.
+        resources: by stage; ``evaluate`` is for both evaluations.
+        shared_memory: size of ``/dev/shm`` in training and evaluation, which counts towards their memory.
+        parallel_runs: runs that are trained and evaluated at the same time; 0 for all.
+        deadline_s: seconds after which the whole run is stopped; null for no limit.
+        kept_s: seconds that Kubernetes keeps the objects of a finished run; null for ever.
     """
 
     resources: dict[Stage, Resources] = Field(default={})
@@ -87,6 +87,6 @@ def load_cluster(path: Path | None) -> Cluster:
     """Return the cluster that the YAML file at `path` describes, or the default one.
 
     Raises:
-        UserError: the file is missing, or a key or value is wrong; the sentence names file, key and what is allowed.
+        UserError: the file is missing, or a key or value is wrong; the message names file, key and what is allowed.
     """
     return Cluster() if path is None else load_schema(Cluster, path)

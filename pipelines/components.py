@@ -1,7 +1,7 @@
 """The components: each imports the package in its container and calls one task of it.
 
-Kubeflow takes the source of these functions as text: they import what they need inside, and this file goes without
-`from __future__ import annotations`, as their annotations are read as types. The training container has no kfp, so
+Kubeflow stores the source of these functions as text, so they import what they need inside. It also evaluates their
+annotations, so this file does without `from __future__ import annotations`. The training container has no kfp, so
 training is a command.
 """
 
@@ -14,7 +14,7 @@ component = dsl.component(base_image="nofrost-stage", install_kfp_package=False)
 
 @component
 def plan(study: str, gpus: int, nodes: int) -> NamedTuple(  # type: ignore[valid-type]
-    "Plan", [("dataset", str), ("augmentation", str), ("adversarial", str), ("ood", str), ("on_gpu", bool)]
+    "StudyPlan", [("dataset", str), ("augmentation", str), ("adversarial", str), ("ood", str), ("on_gpu", bool)]
 ):
     from nofrost import tasks
 

@@ -1,9 +1,9 @@
 """The graph: the stages of dvc.yaml as a Kubeflow pipeline.
 
-What travels between tasks is text: configuration, and outputs by content (``data/dataset@<md5>.dir:...``). No task
-takes an artifact, so what Kubeflow's cache compares is exactly refs, configuration and image: it is content-addressed.
-Artifacts are for people: the report and its numbers. (No `from __future__ import annotations` here: Kubeflow reads the
-annotations of pipelines as types.)
+Tasks exchange text: configuration, and outputs by content (``data/dataset@<md5>.dir:...``). No task takes an artifact,
+so Kubeflow's cache compares exactly refs, configuration and image: it is content-addressed. Artifacts are for people:
+the report and its numbers. (No `from __future__ import annotations` here: Kubeflow evaluates the annotations of
+pipelines.)
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def make_pipeline(cluster: Cluster, *, caching: bool = True) -> BaseComponent:
 
     Args:
         cluster: resources, placement and credentials of the tasks.
-        caching: let a task that ran with the same refs, configuration and image before give its output again.
+        caching: reuse the output of a task that ran with the same refs, configuration and image before.
     """
     stage = partial(placed, cluster=cluster, caching=caching)
     every_run = _runs(cluster, stage)
@@ -50,31 +50,31 @@ def make_pipeline(cluster: Cluster, *, caching: bool = True) -> BaseComponent:
         shards: int = 2,
     ) -> None:
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        ending = placed(components.finish(run=run, store=store), None, stage_image, cluster=cluster, caching=False)
-        with dsl.ExitHandler(ending, name="study"):
-            parts = stage(components.plan(study=study, gpus=gpus, nodes=nodes), None, stage_image).outputs
+        finish = placed(components.finish(run=run, store=store), None, stage_image, cluster=cluster, caching=False)
+        with dsl.ExitHandler(finish, name="study"):
+            plan = stage(components.plan(study=study, gpus=gpus, nodes=nodes), None, stage_image).outputs
             items = stage(components.plan_runs(study=study), None, stage_image).output
-            pieces = stage(components.plan_shards(shards=shards), None, stage_image).output
-            prepared = components.prepare(spec=parts["dataset"], source=data_ref, store=store)
+            shard_names = stage(components.plan_shards(shards=shards), None, stage_image).output
+            prepared = components.prepare(spec=plan["dataset"], source=data_ref, store=store)
             dataset = stage(prepared, "prepare", stage_image).output
-            augmented = components.augment(spec=parts["augmentation"], dataset=dataset, store=store)
+            augmented = components.augment(spec=plan["augmentation"], dataset=dataset, store=store)
             augmentation = stage(augmented, "augment", stage_image).output
-            made = every_run(
+            run_outputs = every_run(
                 items=items,
                 dataset=dataset,
                 augmentation=augmentation,
-                adversarial=parts["adversarial"],
-                ood=parts["ood"],
-                shards=pieces,
+                adversarial=plan["adversarial"],
+                ood=plan["ood"],
+                shards=shard_names,
                 store=store,
                 stage_image=stage_image,
                 train_image=train_image,
                 gpus=gpus,
-                on_gpu=parts["on_gpu"],
+                on_gpu=plan["on_gpu"],
             ).outputs
-            outputs = {"dataset": dataset, "augmentation": augmentation, **made}
-            page = components.report(study=study, **outputs, store=store)
-            report = stage(page, "report", stage_image).outputs["Output"]
+            outputs = {"dataset": dataset, "augmentation": augmentation, **run_outputs}
+            rendered = components.report(study=study, **outputs, store=store)
+            report = stage(rendered, "report", stage_image).outputs["Output"]
             candidate = components.write_candidate(
                 study=study, source=data_ref, **outputs, report=report, run=run, image=stage_image, store=store
             )
@@ -83,12 +83,12 @@ def make_pipeline(cluster: Cluster, *, caching: bool = True) -> BaseComponent:
     return nofrost
 
 
-# Loops stand in pipelines of their own, which get all they need as parameters: kfp.local puts the loop's item in the
-# place of whatever a loop is given by another task beside it.
+# Loops are in pipelines of their own, which get all inputs as parameters: in a loop, kfp.local replaces every input
+# that comes from a task outside the loop by the item of the loop.
 
 
-class Made(NamedTuple):
-    """All outputs of all runs, stage by stage."""
+class RunOutputs(NamedTuple):
+    """The outputs of all runs, by stage."""
 
     trained: list[str]
     adversarial: list[str]
@@ -113,16 +113,16 @@ def _runs(cluster: Cluster, stage: Placed) -> BaseComponent:
         train_image: str,
         gpus: int,
         on_gpu: bool,
-    ) -> Made:
+    ) -> RunOutputs:
         with dsl.ParallelFor(items, name="recipe-and-seed", parallelism=cluster.parallel_runs or None) as item:
-            where = {"store": store, "gpus": gpus, "on_gpu": on_gpu}
+            device = {"store": store, "gpus": gpus, "on_gpu": on_gpu}
             config = {"recipe": item.recipe, "recipe_id": item.recipe_id, "seed": item.seed}
             data = {"dataset": dataset, "augmentation": augmentation}
-            trained = train(**config, **data, **where, image=train_image)
-            given = {"dataset": dataset, "checkpoint": trained.output, "shards": shards, **where, "image": stage_image}
-            attacked = attack(suite=adversarial, **given)
-            corrupted = corrupt(suite=ood, **given)
-        return Made(dsl.Collected(trained.output), dsl.Collected(attacked.output), dsl.Collected(corrupted.output))
+            trained = train(**config, **data, **device, image=train_image)
+            inputs = {"dataset": dataset, "checkpoint": trained.output, "shards": shards, "image": stage_image}
+            attacked = attack(suite=adversarial, **inputs, **device)
+            corrupted = corrupt(suite=ood, **inputs, **device)
+        return RunOutputs(*(dsl.Collected(task.output) for task in (trained, attacked, corrupted)))
 
     return runs
 
@@ -141,57 +141,57 @@ def _train(cluster: Cluster, stage: Placed) -> BaseComponent:
         on_gpu: bool,
     ) -> str:
         config = {"recipe": recipe, "recipe_id": recipe_id, "seed": seed}
-        given = {**config, "dataset": dataset, "augmentation": augmentation, "store": store, "gpus": gpus}
-        return _somewhere(lambda: stage(components.train(**given), "train", image), gpus, on_gpu, cluster)
+        inputs = {**config, "dataset": dataset, "augmentation": augmentation, "store": store, "gpus": gpus}
+        return _on_gpu_or_cpu(lambda: stage(components.train(**inputs), "train", image), gpus, on_gpu, cluster)
 
     return train
 
 
 def _evaluate(kind: str, cluster: Cluster, stage: Placed) -> BaseComponent:
-    """Return the pipeline that evaluates one model with the suite of this kind: shard by shard, then merged.
+    """Return the pipeline that evaluates one model with the suite of this kind: all shards, then their merge.
 
-    Merging looks at a few images again, so that it runs where the shards ran.
+    Merging evaluates a few images again, so it runs on the same device as the shards.
     """
 
     @dsl.pipeline(name="shard")
     def one_shard(
         shard: str, suite: str, dataset: str, checkpoint: str, store: str, image: str, gpus: int, on_gpu: bool
     ) -> str:
-        given = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store, "gpus": gpus}
-        evaluated = partial(components.evaluate_shard, shard=shard, **given)
-        return _somewhere(lambda: stage(evaluated(), "evaluate", image), gpus, on_gpu, cluster)
+        inputs = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store, "gpus": gpus}
+        evaluated = partial(components.evaluate_shard, shard=shard, **inputs)
+        return _on_gpu_or_cpu(lambda: stage(evaluated(), "evaluate", image), gpus, on_gpu, cluster)
 
     @dsl.pipeline(name="merge")
     def merge(
         shards: list[str], suite: str, dataset: str, checkpoint: str, store: str, image: str, gpus: int, on_gpu: bool
     ) -> str:
-        given = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store, "gpus": gpus}
-        merged = partial(components.evaluate, shards=shards, **given)
-        return _somewhere(lambda: stage(merged(), "evaluate", image), gpus, on_gpu, cluster)
+        inputs = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store, "gpus": gpus}
+        merged = partial(components.evaluate, shards=shards, **inputs)
+        return _on_gpu_or_cpu(lambda: stage(merged(), "evaluate", image), gpus, on_gpu, cluster)
 
     @dsl.pipeline(name=f"evaluate-{kind}")
     def evaluate(
         shards: list[str], suite: str, dataset: str, checkpoint: str, store: str, image: str, gpus: int, on_gpu: bool
     ) -> str:
-        given = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store}
-        where = {"image": image, "gpus": gpus, "on_gpu": on_gpu}
+        inputs = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store}
+        device = {"image": image, "gpus": gpus, "on_gpu": on_gpu}
         with dsl.ParallelFor(shards, name="shards") as shard:
-            part = one_shard(shard=shard, **given, **where)
-        output: str = merge(shards=dsl.Collected(part.output), **given, **where).output
+            shard_output = one_shard(shard=shard, **inputs, **device)
+        output: str = merge(shards=dsl.Collected(shard_output.output), **inputs, **device).output
         return output
 
     return evaluate
 
 
-def _somewhere(make: Callable[[], PipelineTask], gpus: int, wanted: bool, cluster: Cluster) -> str:
-    """Make the task twice, on GPU nodes and on any node, of which one runs; return the output of the one that ran.
+def _on_gpu_or_cpu(make: Callable[[], PipelineTask], gpus: int, wanted: bool, cluster: Cluster) -> str:
+    """Make a task for GPU nodes and one for any node, of which one runs, and return the output of that one.
 
-    The task must itself take `gpus`: Kubeflow's compiler does not bring a parameter that is nothing but a limit of the
-    accelerator into the branch.
+    The task must take `gpus` as an input: Kubeflow's compiler does not pass a parameter into a branch that uses it only
+    as the limit of the accelerator.
     """
     with dsl.If(wanted == True, name="on-gpu"):  # noqa: E712  (a condition that Kubeflow evaluates)
-        quick = on_gpu(make(), gpus, cluster)
+        gpu_task = on_gpu(make(), gpus, cluster)
     with dsl.Else(name="on-cpu"):
-        slow = make()
-    either: str = dsl.OneOf(*(next(iter(task.outputs.values())) for task in (quick, slow)))
-    return either
+        cpu_task = make()
+    output: str = dsl.OneOf(*(next(iter(task.outputs.values())) for task in (gpu_task, cpu_task)))
+    return output

@@ -1,4 +1,4 @@
-"""The compiled pipeline: one YAML file with the graph and what it says of Kubernetes."""
+"""What a run needs before it starts: the compiled pipeline, and the source data of its study in the store."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from typing import Any
 import yaml
 from kfp import compiler
 
+from nofrost.config import Study
+from nofrost.errors import UserError
 from nofrost.files import explain_write_errors, write_text
+from nofrost.prepare import resolve_source
+from nofrost.store import Ref, Store, push
 from pipelines.cluster import load_cluster
 from pipelines.graph import make_pipeline
 
 
 def write_package(out: Path, cluster: Path | None, *, caching: bool = True) -> None:
-    """Compile the pipeline for the cluster that a YAML file describes (None: the default one) and write it to `out`.
+    """Compile the pipeline and write it to `out`. The same input gives the same bytes.
 
-    The same input gives the same bytes.
+    Args:
+        cluster: YAML file that describes the cluster; None for the default one.
 
     Raises:
         UserError: the cluster's file is wrong, or `out` cannot be written.
@@ -34,9 +39,9 @@ def write_package(out: Path, cluster: Path | None, *, caching: bool = True) -> N
 
 
 def canonical(text: str) -> str:
-    """Return a compiled pipeline with its components and executors named by where they stand in the graph.
+    """Return a compiled pipeline with components and executors numbered in the order of the graph.
 
-    Kubeflow's compiler numbers components of one name that come from different nested pipelines in the order of a hash
+    Kubeflow's compiler numbers components of the same name from different nested pipelines in the order of a hash
     table, which changes from one compilation to the next.
     """
     spec, platform = yaml.safe_load_all(text)
@@ -69,8 +74,30 @@ def _in_order(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[str]:
 
 
 def _unused(name: str, used: set[str]) -> str:
-    number, chosen = 1, name
-    while chosen in used:
+    number, candidate = 1, name
+    while candidate in used:
         number += 1
-        chosen = f"{name}-{number}"
-    return chosen
+        candidate = f"{name}-{number}"
+    return candidate
+
+
+def push_source(study: Study, data_ref: str | None, store: Store) -> str:
+    """Return the ref of the study's source data, which pods cannot read from this machine; empty if it reads no files.
+
+    Args:
+        data_ref: the ref of data that are in the store already; None pushes the data at ``dataset.path``.
+
+    Raises:
+        UserError: `data_ref` is not a ref, there is nothing at ``dataset.path``, or the store cannot be written.
+    """
+    if data_ref is not None:
+        return str(Ref.parse(data_ref))
+    if not resolve_source(study.dataset, study.name, ("dataset",)).needs_path:
+        return ""
+    path = Path(study.dataset.path)
+    if not path.exists():
+        raise UserError(
+            f"dataset.path {study.dataset.path} does not exist: put the images of source {study.dataset.source!r} "
+            "there, or give their ref with --data-ref"
+        )
+    return str(push(path, store))

@@ -1,4 +1,4 @@
-"""Where and with what a task runs on the cluster: image, resources, nodes, shared memory, credentials, retries."""
+"""Settings of a task on the cluster: image, resources, nodes, shared memory, credentials, retries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 from pipelines.cluster import Cluster, Placement, Resources
 
 USER = 1000  # of the images
-SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only plan and take note
+SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only plan or write notes
 DEFAULTS = {
     "prepare": Resources(cpu="2", memory="4Gi"),
     "augment": Resources(cpu="4", memory="8Gi"),
@@ -23,12 +23,12 @@ CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 
 
 def placed(task: PipelineTask, stage: Any, image: str, *, cluster: Cluster, caching: bool) -> PipelineTask:
-    """Say how a task runs, and return it.
+    """Apply the settings of the cluster to a task, and return it.
 
     Args:
-        stage: the stage whose resources it gets; None for a task that only plans or takes note.
+        stage: the stage whose resources it gets; None for a task that only plans or writes notes.
         image: a pipeline parameter.
-        caching: whether an earlier output of the same refs, configuration and image may stand for it.
+        caching: whether Kubeflow may reuse an earlier output of the same refs, configuration and image.
     """
     resources = cluster.resources.get(stage, DEFAULTS[stage]) if stage else SMALL
     task.set_container_image(image)
@@ -40,7 +40,7 @@ def placed(task: PipelineTask, stage: Any, image: str, *, cluster: Cluster, cach
         task.set_retry(retries.count, retries.first_wait, retries.factor, retries.longest_wait)
     if stage in ("train", "evaluate"):
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)
-    # The images run with a read-only root where the namespace asks for it: everything temporary goes here.
+    # The root file system is read-only where the namespace requires it, so temporary files need a volume.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")
     _on(task, cluster.placement)
     _with_credentials(task, cluster)
@@ -59,12 +59,12 @@ def on_gpu(task: PipelineTask, gpus: int, cluster: Cluster) -> PipelineTask:
 def _on(task: PipelineTask, placement: Placement) -> None:
     for key, value in placement.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
-    for taint in placement.tolerations:
-        kubernetes.add_toleration(task, key=taint.key, operator=taint.operator, value=taint.value, effect=taint.effect)
+    for one in placement.tolerations:
+        kubernetes.add_toleration(task, key=one.key, operator=one.operator, value=one.value, effect=one.effect)
 
 
 def _with_credentials(task: PipelineTask, cluster: Cluster) -> None:
-    """Credentials and endpoint as environment variables; what is absent on the cluster is left out (IRSA)."""
+    """Set credentials and endpoint as environment variables; a missing Secret or key is no error (IRSA)."""
     secret, config_map = cluster.credentials.secret, cluster.credentials.config_map
     if secret is not None:
         kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS}, optional=True)

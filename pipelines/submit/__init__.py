@@ -1,9 +1,9 @@
-"""Starting the compiled pipeline on Kubeflow, and waiting for what becomes of it."""
+"""Submitting a study to Kubeflow, and waiting for its run."""
 
 from pipelines.submit.api import Api
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.errors import ApiError
-from pipelines.submit.submission import Submission, submit
+from pipelines.submit.submission import StartedRun, SubmitRequest, start_run, submit_study
 from pipelines.submit.waiting import wait
 
-__all__ = ["Api", "ApiError", "Endpoint", "Submission", "submit", "wait"]
+__all__ = ["Api", "ApiError", "Endpoint", "StartedRun", "SubmitRequest", "start_run", "submit_study", "wait"]

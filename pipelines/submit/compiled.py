@@ -1,4 +1,4 @@
-"""A compiled pipeline as a file: its name, its version, and the arguments it takes."""
+"""A compiled pipeline in a file: its name, its version, and its arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import ParameterType, PipelineSpec
 
 from nofrost.errors import UserError, unknown
 
-COMPILE = "make one with `python -m pipelines compile`"
+COMPILE = "write one with `python -m pipelines compile`"
 SUFFIXES = (".yaml", ".yml")
 KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "STRING": ("text", (str,)),
@@ -34,7 +34,7 @@ class CompiledPipeline:
         name: of the pipeline.
         version: a name made from the content, so that equal files are one version.
         parameters: the type of each (a key of KINDS).
-        required: those without which no run can start.
+        required: parameters without a default.
     """
 
     path: Path
@@ -53,17 +53,17 @@ class CompiledPipeline:
                 raise UserError(f"pipeline argument {name} must be {description}, not {value!r}")
         missing = sorted(self.required - set(arguments))
         if missing:
-            raise UserError(f"{self.path} needs a value for the pipeline argument {', '.join(missing)}: give it")
+            raise UserError(f"{self.path} needs a value for the pipeline argument {', '.join(missing)}")
 
 
 def read_compiled(path: Path) -> CompiledPipeline:
     """Read a compiled pipeline.
 
     Raises:
-        UserError: the file is missing or is no compiled pipeline.
+        UserError: the file is missing or is not a compiled pipeline.
     """
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is no compiled pipeline, which ends in .yaml: {COMPILE}")
+        raise UserError(f"{path} is not a compiled pipeline, which ends in .yaml: {COMPILE}")
     try:
         content = path.read_bytes()
     except OSError:
@@ -73,13 +73,13 @@ def read_compiled(path: Path) -> CompiledPipeline:
     except StopIteration:
         raise UserError(f"{path} is empty: {COMPILE}") from None
     except (yaml.YAMLError, UnicodeDecodeError, json_format.ParseError, AttributeError, TypeError):
-        raise UserError(f"{path} is no compiled pipeline: {COMPILE}") from None
+        raise UserError(f"{path} is not a compiled pipeline: {COMPILE}") from None
     if not spec.pipeline_info.name or not spec.root.dag.tasks:
-        raise UserError(f"{path} is no compiled pipeline, as it has no name or no tasks: {COMPILE}")
+        raise UserError(f"{path} is not a compiled pipeline, as it has no name or no tasks: {COMPILE}")
     parameters = spec.root.input_definitions.parameters
     kinds = {name: ParameterType.ParameterTypeEnum.Name(p.parameter_type) for name, p in parameters.items()}
     if not set(kinds.values()) <= set(KINDS):
-        raise UserError(f"{path} takes arguments of a type that no run can be given: {COMPILE}")
+        raise UserError(f"{path} has arguments of a type that runs cannot have: {COMPILE}")
     required = (n for n, p in parameters.items() if not p.is_optional and not p.HasField("default_value"))
     return CompiledPipeline(
         path=path,

@@ -1,4 +1,4 @@
-"""What can go wrong with the KFP API, each in one sentence with its remedy."""
+"""Errors of the KFP API, each as one sentence with its remedy."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ LONGEST_REASON = 400
 
 
 class ApiError(UserError):
-    """The KFP API could not be reached, or did not do what it was asked.
+    """The KFP API could not be reached, or refused a request.
 
     Attributes:
-        status: of its answer; 0 if there was none from a KFP API.
-        passing: whether the same request may well succeed a little later.
-        exists: whether it refused to make what is there already.
+        status: HTTP status of its answer; 0 if there was none from a KFP API.
+        transient: whether the same request may succeed a little later.
+        exists: whether it refused to create what exists already.
     """
 
-    def __init__(self, message: str, *, status: int = 0, passing: bool = False, exists: bool = False) -> None:
+    def __init__(self, message: str, *, status: int = 0, transient: bool = False, exists: bool = False) -> None:
         super().__init__(message)
         self.status = status
-        self.passing = passing
+        self.transient = transient
         self.exists = exists
 
 
 @contextmanager
 def explained(address: str, action: str) -> Iterator[None]:
-    """Turn what kfp's client raises in the block into an ApiError; `action` is what was asked ("to start the run")."""
+    """Turn what kfp's client raises in the block into an ApiError; `action` is the request ("to start the run")."""
     try:
         yield
     except kfp_server_api.ApiException as error:
@@ -46,8 +46,10 @@ def explained(address: str, action: str) -> Iterator[None]:
 
 
 def not_kfp(address: str) -> ApiError:
-    """Return the error for something that answers and is no KFP API."""
-    return ApiError(f"{address} answers, but is no KFP API: give the address of the API, or of Kubeflow, with --host")
+    """Return the error for an address where something else than a KFP API answers."""
+    return ApiError(
+        f"{address} answers, but is not a KFP API: give the address of the API, or of Kubeflow, with --host"
+    )
 
 
 def _unreachable(address: str, error: http.HTTPError) -> ApiError:
@@ -55,33 +57,34 @@ def _unreachable(address: str, error: http.HTTPError) -> ApiError:
     if isinstance(reason, http.SSLError):
         cause = reason.args[0] if reason.args else None
         if isinstance(cause, ssl.SSLCertVerificationError):
-            why = f"is not trusted ({cause.verify_message}): give its authority's with --ca-cert"
-            return ApiError(f"the certificate of {address} {why}, or the name it was made for with --host")
-        return ApiError(f"{address} does not speak TLS as it should: check the port and --ca-cert, or use http://")
+            why = f"is not trusted ({cause.verify_message}): give that of its authority with --ca-cert"
+            return ApiError(f"the certificate of {address} {why}, or the name that it was issued for with --host")
+        return ApiError(f"{address} fails the TLS handshake: check the port and --ca-cert, or use http://")
     if isinstance(reason, http.ResponseError):  # redirects are not followed
         return ApiError(f"{address} redirects, as for a log-in: give a token with --token-file, or another --host")
     if isinstance(reason, http.NameResolutionError):
-        why = "there is no such name"
+        why = "unknown host name"
     elif isinstance(reason, http.ConnectTimeoutError | http.NewConnectionError):
         why = "no connection"
     elif isinstance(reason, http.ReadTimeoutError):
         why = "no answer in time"
     else:
-        why = "the connection broke off"
+        why = "connection lost"
     message = f"the KFP API at {address} cannot be reached ({why}): check --host and the network or port-forward to it"
-    return ApiError(message, passing=True)
+    return ApiError(message, transient=True)
 
 
 def _refused(address: str, action: str, error: Any) -> ApiError:
     status = error.status or 0
     reason = _reason(error)
     if status in (401, 403):
-        message = f"the KFP API at {address} refuses us ({status}): give a valid token with --token-file"
-        return ApiError(f"{message}, or ask for the right {action}", status=status)
+        message = f"the KFP API at {address} denies access ({status}): give a valid token with --token-file"
+        return ApiError(f"{message}, or ask for permission {action}", status=status)
     if status == 429 or status >= 500:
-        exists = "already exist" in (reason or "")  # older servers say it with 500
+        # Older servers answer with 500 to what newer ones answer with 409.
+        exists = "already exist" in (reason or "")
         message = f"the KFP API at {address} failed {action} ({status}): {reason or error.reason}"
-        return ApiError(message, status=status, passing=True, exists=exists)
+        return ApiError(message, status=status, transient=True, exists=exists)
     if reason is None:
         return not_kfp(address)
     message = f"the KFP API at {address} refused {action} ({status}): {reason}"
@@ -89,7 +92,7 @@ def _refused(address: str, action: str, error: Any) -> ApiError:
 
 
 def _reason(error: Any) -> str | None:
-    """Return the API's own words, without the stack trace that may follow; None if it is not the API that speaks."""
+    """Return the API's own message without a stack trace that may follow; None if the answer is not from the API."""
     try:
         body = json.loads(error.body)
     except (TypeError, ValueError):
@@ -97,4 +100,4 @@ def _reason(error: Any) -> str | None:
     if not isinstance(body, dict):
         return None
     text = str(body.get("error_message") or body.get("message") or body.get("error") or "").strip()
-    return text.split("\n")[0][:LONGEST_REASON] or "it gave no reason"
+    return text.split("\n")[0][:LONGEST_REASON] or "no reason given"

@@ -1,8 +1,13 @@
-"""Starting a run of a compiled pipeline. Equal pipelines are uploaded once, whoever submits them and how often."""
+"""Submitting a study: push its source data, compile and upload the pipeline, start a run, and wait for it.
+
+Equal pipelines are uploaded once, whoever submits them and however often.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +16,61 @@ from typing import Any
 import kfp_server_api as server
 
 import nofrost
+from nofrost.config import Study, study_as_yaml
+from nofrost.errors import UserError
+from nofrost.store import open_store
+from pipelines.package import push_source, write_package
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import read_compiled
+from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.errors import ApiError
+from pipelines.submit.waiting import wait
+
+DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Submission:
+class SubmitRequest:
+    """A study to run on Kubeflow, and the parameters of the pipeline.
+
+    Attributes:
+        store: URL of the store on S3.
+        stage_image, train_image: by digest.
+        data_ref: ref of the source data; None pushes the data at the study's ``dataset.path``.
+        cluster: YAML file that describes the cluster; None for the default.
+        caching: reuse outputs of tasks that ran before.
+    """
+
+    study: Study
+    store: str
+    stage_image: str
+    train_image: str
+    data_ref: str | None = None
+    gpus: int = 0
+    nodes: int = 1
+    shards: int = 1
+    cluster: Path | None = None
+    caching: bool = True
+
+    def __post_init__(self) -> None:
+        for option, image in (("--stage-image", self.stage_image), ("--train-image", self.train_image)):
+            if not DIGEST.fullmatch(image):
+                raise UserError(
+                    f"{option} {image} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a tag can "
+                    "move, and the cache would return old results for new code)"
+                )
+        if not self.store.startswith("s3://"):
+            raise UserError(f"store {self.store} is a folder of this machine, which pods cannot see: give one on S3")
+
+
+@dataclass(frozen=True)
+class StartedRun:
     """A run that was started.
 
     Attributes:
         url: the run's page; only its path where the address of Kubeflow's pages is unknown.
-        version: name of the pipeline's version that runs, made from its content.
-        created_version: whether that version was not there before.
+        version: name of the version of the pipeline, made from its content.
+        created_version: whether this version is new.
     """
 
     run_id: str
@@ -32,7 +79,57 @@ class Submission:
     created_version: bool
 
 
-def submit(
+def submit_study(
+    request: SubmitRequest,
+    *,
+    host: str | None,
+    namespace: str | None,
+    token_file: Path | None,
+    ca_cert: Path | None,
+    experiment: str,
+    run_name: str | None,
+    service_account: str | None,
+    pipeline_root: str | None,
+    wait_for: bool,
+    timeout: float | None,
+) -> StartedRun:
+    """Start a run; with `wait_for`, return when it has succeeded.
+
+    Raises:
+        UserError: the request or an option is wrong, or the store or the API cannot be reached.
+        RunFailedError: the run did not succeed.
+    """
+    api = Api(Endpoint(host, namespace, token_file, ca_cert))
+    store = open_store(request.store)
+    arguments = {
+        "store": store.url,
+        "stage_image": request.stage_image,
+        "train_image": request.train_image,
+        "study": study_as_yaml(request.study),
+        "data_ref": push_source(request.study, request.data_ref, store),
+        "gpus": request.gpus,
+        "nodes": request.nodes,
+        "shards": request.shards,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "nofrost.yaml"
+        write_package(package, request.cluster, caching=request.caching)
+        started = start_run(
+            package,
+            arguments,
+            api,
+            experiment=experiment,
+            run_name=run_name or request.study.name,
+            service_account=service_account,
+            pipeline_root=pipeline_root,
+        )
+    if wait_for:
+        print(f"run {started.run_id}: {started.url}", flush=True)
+        wait(started.run_id, api, timeout=timeout)
+    return started
+
+
+def start_run(
     package: Path,
     arguments: Mapping[str, Any],
     api: Api,
@@ -41,14 +138,15 @@ def submit(
     run_name: str,
     service_account: str | None = None,
     pipeline_root: str | None = None,
-) -> Submission:
+) -> StartedRun:
     """Start a run of the compiled pipeline in `package`.
 
-    The pipeline, this version of it and the experiment are made if they are not there; stopped in between, the next
-    submission goes on from what there is.
+    The pipeline, this version of it and the experiment are created if they do not exist. When this is interrupted, the
+    next submission uses what was created.
 
     Raises:
-        UserError: the package or an argument is wrong (then nothing was contacted), or an ApiError.
+        UserError: the package or an argument is wrong; nothing was contacted then.
+        ApiError: the API cannot be reached or refuses.
     """
     compiled = read_compiled(package)
     compiled.check(arguments)
@@ -57,7 +155,7 @@ def submit(
         lambda: api.find_version(pipeline_id, compiled.version),
         lambda: api.upload_version(pipeline_id, compiled.version, package, f"nofrost {nofrost.__version__}"),
     )
-    how = "uploaded" if created else "is there already and is used again"
+    how = "uploaded" if created else "exists already and is reused"
     print(f"pipeline {compiled.name}, version {compiled.version}: {how}", file=sys.stderr)
     experiment_id, _ = _ensure(lambda: api.find_experiment(experiment), lambda: api.create_experiment(experiment))
     run = server.V2beta1Run(
@@ -68,32 +166,25 @@ def submit(
         service_account=service_account,
     )
     try:
-        run_id = api.start_run(run)
+        run_id = api.create_run(run)
     except ApiError as error:
         if 0 < error.status < 500:
             raise
         page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
-        raise ApiError(f"{error}; before you submit again, see at {page} whether it runs all the same") from None
-    return Submission(run_id, run_url(api, run_id), compiled.version, created)
-
-
-def run_url(api: Api, run_id: str) -> str:
-    """Return the address of a run's page."""
-    return f"{api.endpoint.ui_address()}/#/runs/details/{run_id}"
+        raise ApiError(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
+    return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
 
 
 def _ensure(find: Callable[[], str | None], create: Callable[[], str]) -> tuple[str, bool]:
-    """Return the id that `find` returns, else that of what `create` makes, and whether it was made.
-
-    What somebody else makes between the two is taken as found.
-    """
-    found = find()
-    if found:
-        return found, False
+    """Return the id that `find` returns, else that of `create`, and whether it was created."""
+    existing = find()
+    if existing:
+        return existing, False
     try:
         return create(), True
     except ApiError as error:
-        found = find() if error.exists else None
-        if not found:
+        # Somebody else may have created it in between.
+        existing = find() if error.exists else None
+        if not existing:
             raise
-        return found, False
+        return existing, False

@@ -1,4 +1,4 @@
-"""Waiting for a run, which ends as the run itself says and not as the connection to it does."""
+"""Waiting for a run. Its outcome is what the API reports of the run; a lost connection is not an outcome."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from typing import Any
 from nofrost.errors import RunFailedError
 from pipelines.submit.api import Api
 from pipelines.submit.errors import ApiError
-from pipelines.submit.submission import run_url
 
-UNDER_WAY = {None, "RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", "PAUSED"}
+ACTIVE = {None, "RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", "PAUSED"}
 UNSUCCESSFUL = {"FAILED": "failed", "CANCELED": "was cancelled", "SKIPPED": "was skipped"}
-PATIENCE_S = 900.0  # without an answer
+NO_ANSWER_TIMEOUT_S = 900.0
 
-# What Kubeflow runs beside the tasks: what prepares them, the containers in them, groups and loops.
+# Tasks of Kubeflow itself: drivers, executors, groups and loops.
 DRIVER = "-driver"
 MACHINERY = {"root", "executor"}
 GROUPS = ("iteration-", "for-loop-", "condition-", "exit-handler-", "exit-hook-")
 
 
 def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 10.0) -> None:
-    """Wait until the run has succeeded; show its tasks on standard error when they change.
+    """Wait until the run has succeeded; print its tasks on standard error when they change.
 
-    An API that does not answer for up to 15 minutes is asked again.
+    When the API does not answer, it is asked again for up to 15 minutes.
 
     Args:
-        timeout: in seconds, after which no longer to wait; None to wait for ever.
-        poll: seconds between two questions.
+        timeout: of the waiting, in seconds; None to wait for ever.
+        poll: seconds between two requests.
 
     Raises:
-        RunFailedError: the run did not succeed, or it goes on and its end was not waited for.
-        UserError: there is no such run, or we are not allowed to see it.
+        RunFailedError: the run did not succeed, or the waiting timed out while it goes on.
+        UserError: there is no such run, or it may not be read with these credentials.
     """
     api.connect()
     shown = ""
     try:
-        for run in _answers(run_id, api, math.inf if timeout is None else timeout, poll):
+        for run in _poll(run_id, api, math.inf if timeout is None else timeout, poll):
             line = f"run {run_id}: {describe(run)}"
             if line != shown:
                 _say(line)
@@ -48,51 +47,52 @@ def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 1
             if has_ended(run):
                 break
     except KeyboardInterrupt:
-        _say(f"no longer waiting; run {run_id} goes on: see {run_url(api, run_id)}")
+        _say(f"no longer waiting; run {run_id} goes on: see {api.endpoint.run_url(run_id)}")
         raise
     if run.state != "SUCCEEDED":
-        raise RunFailedError(f"{failure(run)}: see {run_url(api, run_id)}")
+        raise RunFailedError(f"{failure(run)}: see {api.endpoint.run_url(run_id)}")
 
 
-def _answers(run_id: str, api: Api, timeout: float, poll: float) -> Iterator[Any]:
-    """Ask for the run again and again, through times without an answer; ends with an error at last."""
-    heard = time.monotonic()
-    deadline = heard + timeout
-    lost = False
+def _poll(run_id: str, api: Api, timeout: float, poll: float) -> Iterator[Any]:
+    """Yield the state of the run at each request; raise an error at the timeout or after too long without an answer."""
+    last_answer = time.monotonic()
+    deadline = last_answer + timeout
+    unreachable = False
     while True:
         try:
             run = api.run(run_id)
         except ApiError as error:
-            if not error.passing:
+            if not error.transient:
                 raise
-            if time.monotonic() - heard > PATIENCE_S:
-                why = f"no word of run {run_id} for {PATIENCE_S:g} s ({error})"
-                raise RunFailedError(f"{why}: see {run_url(api, run_id)}") from None
-            if not lost:
-                _say(f"{error}; asking again, the run goes on")
-            lost = True
+            if time.monotonic() - last_answer > NO_ANSWER_TIMEOUT_S:
+                why = f"no answer about run {run_id} for {NO_ANSWER_TIMEOUT_S:g} s ({error})"
+                raise RunFailedError(f"{why}: see {api.endpoint.run_url(run_id)}") from None
+            if not unreachable:
+                _say(f"{error}; trying again, the run goes on")
+            unreachable = True
         else:
-            if lost:
+            if unreachable:
                 _say("the KFP API answers again")
-            heard, lost = time.monotonic(), False
+            last_answer, unreachable = time.monotonic(), False
             yield run
-        left = deadline - time.monotonic()
-        if left <= 0:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             why = f"run {run_id} has not ended after {timeout:g} s and goes on"
-            raise RunFailedError(f"{why}: see {run_url(api, run_id)}")
-        time.sleep(min(poll, left))
+            raise RunFailedError(f"{why}: see {api.endpoint.run_url(run_id)}")
+        time.sleep(min(poll, remaining))
 
 
 def has_ended(run: Any) -> bool:
-    """Return whether a run has ended; one in a state that is unknown here has when it says at what time."""
-    if run.state in UNDER_WAY:
+    """Return whether a run has ended. One in a state that is unknown here has if it has a time of its end."""
+    if run.state in ACTIVE:
         return False
-    finished = run.finished_at is not None and run.finished_at.year > 1970  # the year in which nothing happened yet
+    # A run that has not finished may have the Unix epoch as the time of its end.
+    finished = run.finished_at is not None and run.finished_at.year > 1970
     return run.state in {"SUCCEEDED", *UNSUCCESSFUL} or finished
 
 
 def describe(run: Any) -> str:
-    """Return a run's state, and the names of its tasks by theirs."""
+    """Return a run's state, and the names of its tasks by state."""
     by_state: dict[str, Counter[str]] = {}
     for task in _tasks(run):
         by_state.setdefault(str(task.state).lower(), Counter())[task.display_name] += 1
@@ -104,10 +104,11 @@ def describe(run: Any) -> str:
 
 
 def failure(run: Any) -> str:
-    """Return how a run ended that did not succeed, with the tasks that failed and what is said of them."""
-    how = UNSUCCESSFUL.get(run.state, f"ended as {run.state}, which is not known here")
+    """Return how an unsuccessful run ended, with the tasks that failed and their error messages."""
+    how = UNSUCCESSFUL.get(run.state, f"ended in the unknown state {run.state}")
     failed = [task for task in _tasks(run) if task.state == "FAILED"]
-    failed = failed or [task for task in _details(run) if task.state == "FAILED"]  # nothing but Kubeflow's own did
+    # If no task of the pipeline failed, one of Kubeflow's own did.
+    failed = failed or [task for task in _details(run) if task.state == "FAILED"]
     causes: dict[str, str] = {}
     for task in failed:
         causes[task.display_name] = causes.get(task.display_name) or _message(task)
@@ -117,7 +118,7 @@ def failure(run: Any) -> str:
 
 
 def _tasks(run: Any) -> list[Any]:
-    """Return the tasks that the pipeline names, and of their drivers those that failed."""
+    """Return the tasks of the pipeline, and those of their drivers that failed."""
     tasks = []
     for task in _details(run):
         name = task.display_name or ""
@@ -135,9 +136,9 @@ def _details(run: Any) -> list[Any]:
     return list(run.run_details.task_details or ()) if run.run_details else []
 
 
-def _message(part: Any) -> str:
-    """Return what is said of the error of a run or a task, which many servers leave out."""
-    errors = [part.error, *(entry.error for entry in reversed(part.state_history or ()))]
+def _message(run_or_task: Any) -> str:
+    """Return the error message of a run or a task, or nothing: many servers leave it out."""
+    errors = [run_or_task.error, *(entry.error for entry in reversed(run_or_task.state_history or ()))]
     return next((" ".join(error.message.split()) for error in errors if error and error.message), "")
 
 

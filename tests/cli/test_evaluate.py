@@ -71,9 +71,7 @@ def evaluate(
 
 
 @pytest.mark.parametrize("place", ["foreign", "foreign.py"])
-def test_a_model_of_other_people_is_evaluated_by_the_name_of_its_function(
-    evaluate: Evaluate, tmp_path: Path, place: str
-) -> None:
+def test_a_model_is_evaluated_by_the_name_of_a_function(evaluate: Evaluate, tmp_path: Path, place: str) -> None:
     code, printed, errors = evaluate("--model", f"{place}:linear", "--set-model", "classes=11", "--json")
     assert code == 0, errors
     metrics = json.loads(printed)

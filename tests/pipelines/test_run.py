@@ -29,7 +29,12 @@ SMALL = (
 def call(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a command with this Python's programs first on the path; tasks share the processors."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}",
+        "OMP_NUM_THREADS": "1",
+    }
     environment.pop("NOFROST_STORE", None)
     ended = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0 or not check, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
@@ -104,9 +109,9 @@ class TestARun:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (("--set", "dataset.source=folder", "--set", "dataset.path=nowhere"), "dataset.path nowhere is not there"),
+        (("--set", "dataset.source=folder", "--set", "dataset.path=nowhere"), "dataset.path nowhere does not exist"),
         (("--data-ref", "xyz"), "'xyz' is not a ref"),
         (("--study", "no-such"), "unknown study 'no-such'"),
         (("--gpus", "2"), "'--gpus'"),
@@ -114,12 +119,12 @@ class TestARun:
         (("--store", "ftp://x/y"), "ftp://x/y"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence_before_anything_runs(
-    arguments: tuple[str, ...], told: str, tmp_path: Path
+def test_wrong_input_is_one_sentence_before_any_task_runs(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     given = ("--store", str(tmp_path / "store"), "--study", "digits", *arguments)
     ended = pipeline(tmp_path, *given, check=False)
     assert ended.returncode == 2
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert " ..." not in ended.stdout

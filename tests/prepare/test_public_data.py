@@ -39,7 +39,7 @@ def test_cifar10_has_its_published_counts_and_statistics(tmp_path: Path) -> None
 @needs("mnist")
 def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
     metrics = run(DatasetSpec(source="idx", path=str(DATA / "mnist")), tmp_path / "out")
-    assert metrics == {
+    assert metrics.as_json() == {
         "train_images": 54_000,
         "selection_images": 6_000,
         "test_images": 10_000,
@@ -52,5 +52,5 @@ def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
 @needs("imagenette-mini")
 def test_photographs_keep_their_own_test_split(tmp_path: Path) -> None:
     metrics = run(DatasetSpec(source="folder", path=str(DATA / "imagenette-mini"), image_size=48), tmp_path / "out")
-    assert [metrics[f"{name}_images"] for name in ("train", "selection", "test")] == [450, 50, 500]
-    assert metrics["channels"] == 3
+    assert (metrics.train_images, metrics.selection_images, metrics.test_images) == (450, 50, 500)
+    assert metrics.channels == 3

@@ -88,8 +88,8 @@ def test_the_manifest_and_metrics_describe_what_is_there(digits: Path) -> None:
 
 def test_metrics_are_returned_as_written(tmp_path: Path) -> None:
     metrics = run(DatasetSpec(limit=60), tmp_path / "out")
-    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert sum(metrics[f"{name}_images"] for name in SPLITS) == 60
+    assert metrics.as_json() == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics.train_images + metrics.selection_images + metrics.test_images == 60
 
 
 def test_image_size_resizes_by_bicubic_interpolation(tmp_path: Path) -> None:

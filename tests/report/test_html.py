@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.report.html import to_html
+from nofrost.report.render import to_html
 
 
 def html_of(folder: Path) -> str:

@@ -44,7 +44,7 @@ def test_a_shard_is_not_taken_for_the_whole_evaluation(tree: Any, stage: str) ->
     (folder / "examples.npz").unlink()
     tree.change(f"st/seed-0/{stage}/metrics.json", lambda _: {"shard": "0/3", "samples": 120})
     message = (
-        rf"{stage} holds only shard 0/3 of an evaluation: merge all shards into this folder with `nofrost evaluate"
+        rf"{stage} contains only shard 0/3 of an evaluation: merge all shards into this folder with `nofrost evaluate"
     )
     with pytest.raises(UserError, match=message):
         tree.report()
@@ -77,8 +77,8 @@ ATTACKED = "st/seed-0/evaluate-adversarial/metrics.json"
         (ATTACKED, "threat.eps", "8/255", r"has budget 8/255, the study 32/255: evaluate this run again"),
         (ATTACKED, "threat.norm", "l2", r"has norm l2, the study linf: evaluate this run again"),
         (ATTACKED, "alarms.0.status", "maybe", r"alarms\.0\.status: .*got 'maybe'"),
-        ("st/seed-0/train/metrics.json", "seed", 5, r"holds recipe st with seed 5: train this run again"),
-        ("st/seed-0/train/metrics.json", "recipe", "sat", r"holds recipe sat with seed 0: train this run again"),
+        ("st/seed-0/train/metrics.json", "seed", 5, r"contains recipe st with seed 5: train this run again"),
+        ("st/seed-0/train/metrics.json", "recipe", "sat", r"contains recipe sat with seed 0: train this run again"),
         ("st/seed-0/evaluate-ood/metrics.json", "corruptions", {}, r"corruptions: "),
     ],
 )

@@ -15,10 +15,10 @@ from PIL import Image
 from nofrost.report import figures, text
 from nofrost.report.compare import Estimate
 from nofrost.report.document import Column, Section, Table, numbered
-from nofrost.report.figures.lines import Line
+from nofrost.report.figures import Line
 from nofrost.report.figures.style import series
-from nofrost.report.images import LARGEST_SIDE, data_uri, magnification, magnified
-from nofrost.report.markdown import escape
+from nofrost.report.render import escape
+from nofrost.report.sections.examples import LARGEST_SIDE, data_uri, magnification, magnified
 from nofrost.results import Epoch
 
 
@@ -96,7 +96,7 @@ def test_neighbouring_columns_of_one_group_share_a_header() -> None:
 
 def test_recipes_differ_by_more_than_colour() -> None:
     looks = [series(position) for position in range(16)]
-    assert len({look.variable for look in looks[:8]}) == 8
+    assert len({look.colour for look in looks[:8]}) == 8
     assert len({(look.marker, look.dashes) for look in looks}) == 16
 
 

@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 from nofrost.report import figures
 from nofrost.report.collect import collect
 from nofrost.report.document import Document, Figure, Section, numbered
-from nofrost.report.markdown import to_markdown
+from nofrost.report.render import to_markdown
 from nofrost.report.sections.layers import layers
 from nofrost.report.sections.properties import properties
 

@@ -112,7 +112,7 @@ def test_the_end_of_a_phase_is_a_line_and_phases_are_named_in_words(make_tree: C
     )
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
     assert "phases natural and batch norms" in page
-    assert "Dashed vertical lines part the phases of a training." in page
+    assert "Dashed vertical lines separate the phases of a training." in page
 
 
 def epoch(number: int, phase: str) -> Epoch:

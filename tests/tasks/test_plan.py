@@ -10,10 +10,8 @@ from nofrost import tasks
 from nofrost.config import load_study, study_as_yaml
 from nofrost.errors import UserError
 
-WITH_WEIGHTS = study_as_yaml(load_study("digits", ["augmentation.deepaugment.weights=a.safetensors"]))
 
-
-def test_each_stage_is_given_its_own_part_of_the_study() -> None:
+def test_each_stage_gets_only_its_section_of_the_study() -> None:
     study = load_study("digits")
     plan = tasks.plan("digits", 0, 1)
     assert json.loads(plan.dataset) == study.dataset.as_json()
@@ -54,7 +52,7 @@ def test_shards_are_numbered_from_0() -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "gpus", "nodes", "told"),
+    ("study", "gpus", "nodes", "message"),
     [
         ("digits", 2, 1, "use gpus 0 or 1 and nodes 1"),
         ("digits", 1, 2, "use gpus 0 or 1 and nodes 1"),
@@ -65,26 +63,26 @@ def test_shards_are_numbered_from_0() -> None:
             study_as_yaml(load_study("digits", ["augmentation.deepaugment.weights=a.safetensors"])),
             0,
             1,
-            "augmentation.deepaugment.weights names a file of one machine",
+            "augmentation.deepaugment.weights is a file of one machine",
         ),
         (
             study_as_yaml(load_study("digits", ["recipes.sat.model.weights=runs/mine"])),
             0,
             1,
-            "recipes.sat.model.weights names a file of one machine",
+            "recipes.sat.model.weights is a file of one machine",
         ),
     ],
 )
 def test_a_study_that_cannot_be_run_ends_the_task_with_one_sentence(
-    study: str, gpus: int, nodes: int, told: str, capsys: pytest.CaptureFixture[str]
+    study: str, gpus: int, nodes: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         tasks.plan(study, gpus, nodes)
     assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("nofrost: ")
-    assert said.count("\n") == 1
-    assert told in said
+    err = capsys.readouterr().err
+    assert err.startswith("nofrost: ")
+    assert err.count("\n") == 1
+    assert message in err
 
 
 def test_weights_by_ref_can_be_planned() -> None:
@@ -93,7 +91,7 @@ def test_weights_by_ref_can_be_planned() -> None:
     assert tasks.plan(study, 0, 1) == tasks.plan("digits", 0, 1)
 
 
-def test_no_shards_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_0_shards_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         tasks.plan_shards(0)
     assert "at least 1" in capsys.readouterr().err

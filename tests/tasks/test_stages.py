@@ -1,4 +1,4 @@
-"""Tasks: what they push is what the stages make, at the paths of dvc.yaml."""
+"""Tasks push the output of their stage, under its path in dvc.yaml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nofrost.config import DatasetSpec, study_as_yaml
 from nofrost.store import Output, open_store, pull, push
 
 
-def test_prepare_pushes_what_the_stage_makes(begun: Any, tmp_path: Path) -> None:
+def test_prepare_pushes_the_output_of_the_stage(begun: Any, tmp_path: Path) -> None:
     prepare.run(DatasetSpec(source="digits", image_size=16, limit=120), tmp_path / "dataset")
     direct = push(tmp_path / "dataset", open_store(begun.store))
     assert Output.parse(begun.dataset) == Output("data/dataset", direct)
@@ -31,12 +31,12 @@ def test_prepare_reads_its_source_by_ref(form: str, tmp_path: Path) -> None:
     spec = DatasetSpec(source="npz", path=str(source if form == "file" else source.parent))
     store = open_store(str(tmp_path / "store"))
     ref = push(Path(spec.path), store)
-    made = Output.parse(tasks.prepare(json.dumps(spec.as_json()), str(ref), store.url))
+    output = Output.parse(tasks.prepare(json.dumps(spec.as_json()), str(ref), store.url))
     prepare.run(spec, tmp_path / "dataset")
-    assert made.ref == push(tmp_path / "dataset", store)
+    assert output.ref == push(tmp_path / "dataset", store)
 
 
-def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, tmp_path: Path) -> None:
+def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: Any, tmp_path: Path) -> None:
     study = begun.study
     run = "runs/st/seed-0"
     checkpoint = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
@@ -68,7 +68,7 @@ def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, 
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         ({"dataset": "data/dataset"}, "is not an output"),
         ({"dataset": "data/dataset@" + "0" * 32 + ".dir"}, "0" * 30),
@@ -78,12 +78,23 @@ def test_from_training_to_report_every_output_lies_where_dvc_has_it(begun: Any, 
     ],
 )
 def test_wrong_input_ends_a_task_with_one_sentence(
-    given: dict[str, Any], told: str, begun: Any, capsys: pytest.CaptureFixture[str]
+    options: dict[str, Any], message: str, begun: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = {"recipe": begun.recipe, "recipe_id": "st", "seed": "0", "dataset": begun.dataset}
+    valid = {"recipe": begun.recipe, "recipe_id": "st", "seed": "0", "dataset": begun.dataset}
     with pytest.raises(SystemExit) as end:
-        tasks.train(**{**right, "augmentation": begun.augmentation, "store": begun.store, **given})
+        tasks.train(**{**valid, "augmentation": begun.augmentation, "store": begun.store, **options})
     assert end.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("nofrost: ")
-    assert told in said
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("nofrost: ")
+    assert message in line
+
+
+def test_finish_notes_in_the_store_how_the_run_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = tasks.finish("run-1", "FAILED", "task train failed", str(tmp_path))
+    note = json.loads(open_store(str(tmp_path)).get(name))
+    assert {key: note[key] for key in ("run", "state", "error")} == {
+        "run": "run-1",
+        "state": "FAILED",
+        "error": "task train failed",
+    }
+    assert capsys.readouterr().out == "run run-1: FAILED: task train failed\n"

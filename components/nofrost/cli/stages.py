@@ -42,8 +42,10 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
     origin = study_name or "the default dataset"
     config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)
     metrics = stage.run(config, out)
-    counts = ", ".join(f"{metrics[f'{split}_images']:,} {split}" for split in ("train", "selection", "test"))
-    emit(metrics, f"{out}: {counts} images of {metrics['classes']} classes", as_json)
+    counts = (
+        f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
+    )
+    emit(metrics.as_json(), f"{out}: {counts} of {metrics.classes} classes", as_json)
 
 
 @click.command()
@@ -63,7 +65,8 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     config = augmentation_of(study_name, overrides)
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     metrics = stage.run(dataset, config, out)
-    emit(metrics, f"{out}: {', '.join(config.methods)} of {metrics['images']:,} training images", as_json)
+    summary = f"{', '.join(config.methods)} of {metrics.images:,} training images"
+    emit(metrics.as_json(), f"{out}: {summary}", as_json)
 
 
 @click.command()
@@ -105,7 +108,7 @@ def train(
     """
     from nofrost import train as stage
     from nofrost.config import recipe_of
-    from nofrost.tasks.weights import pretrained
+    from nofrost.tasks.workspace import pretrained
 
     with only_rank_zero_reports() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)

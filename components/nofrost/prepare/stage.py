@@ -12,24 +12,20 @@ from numpy.typing import NDArray
 from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
 from nofrost.errors import UserError
-from nofrost.files import write_json
 from nofrost.prepare.pixels import PixelStatistics
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.sources.folder import refusing_giant_images
 from nofrost.prepare.splitting import SplitRows, split_rows
-from nofrost.stage import record, stage_output
+from nofrost.results import DatasetMetrics, Record, write_result
+from nofrost.stage import stage_output
 from nofrost.telemetry import Progress, progress
 
 
-def run(config: DatasetSpec, out: Path) -> dict[str, Any]:
-    """Make the dataset of `config` in the folder `out` and return its metrics.
+def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
+    """Make the dataset of `config` in the folder `out` and return what ``out/metrics.json`` says of it.
 
     Rows of every split are sorted by their position in the source. `mean` and `std` of the manifest are those of all
     training pixels, exact, in float64. The path of the source is recorded nowhere: equal content makes equal bytes.
-
-    Returns:
-        Number of images in each split (``train_images``, ``selection_images``, ``test_images``), of classes and
-        channels, and the size [height, width]; the same as in ``out/metrics.json``.
 
     Raises:
         UserError: the source is missing, damaged, or too small to be split.
@@ -44,12 +40,12 @@ def run(config: DatasetSpec, out: Path) -> dict[str, Any]:
             manifest = _write(data, rows, settings, folder)
             metrics = _metrics(manifest)
             write_manifest(folder, manifest)
-            write_json(folder / "metrics.json", metrics)
+            write_result(folder / "metrics.json", metrics)
             seeds = {"split": source.seed}
-            provenance = record(
+            record = Record.of(
                 "prepare", config=settings, inputs=data.checksums, seeds=seeds, libraries=source.libraries
             )
-            write_json(folder / "record.json", provenance)
+            write_result(folder / "record.json", record)
     return metrics
 
 
@@ -92,7 +88,12 @@ def _reported(batches: Iterator[NDArray[np.uint8]], bar: Progress) -> Iterator[N
         bar.advance(len(batch))
 
 
-def _metrics(manifest: Manifest) -> dict[str, Any]:
-    counts = {f"{name}_images": split.count for name, split in manifest.splits.items()}
-    size = list(manifest.image_size)
-    return {**counts, "classes": len(manifest.classes), "image_size": size, "channels": manifest.channels}
+def _metrics(manifest: Manifest) -> DatasetMetrics:
+    return DatasetMetrics(
+        train_images=manifest.splits["train"].count,
+        selection_images=manifest.splits["selection"].count,
+        test_images=manifest.splits["test"].count,
+        classes=len(manifest.classes),
+        image_size=manifest.image_size,
+        channels=manifest.channels,
+    )

@@ -1,4 +1,4 @@
-"""What tables and captions of all sections share."""
+"""Cells, legends and phrases that the tables and captions of all sections share."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def estimate_cell(value: Estimate, decimals: int, best: bool = False, doubt: str
     return Cell(text.percent(value.value, decimals), small, hint=value.counts, bounds=bounds, best=best, doubt=doubt)
 
 
-def share_cell(share: Proportion, decimals: int, doubt: str = "") -> Cell:
+def proportion_cell(accuracy: Proportion, decimals: int, doubt: str = "") -> Cell:
     """Return the accuracy of one run with its exact counts and interval."""
-    small = f"{share.correct}/{share.total}\n{text.span(share.low, share.high, decimals)}"
-    return Cell(text.percent(share.accuracy, decimals), small, doubt=doubt)
+    small = f"{accuracy.correct}/{accuracy.total}\n{text.span(accuracy.low, accuracy.high, decimals)}"
+    return Cell(text.percent(accuracy.accuracy, decimals), small, doubt=doubt)
 
 
 def doubt(runs: Iterable[Run], condition: str) -> str:
-    """Return the warning beside the accuracy of these runs, if more attack steps would lower one of them."""
+    """Return the warning beside an accuracy of these runs, empty unless more attack steps would lower one of them."""
     return NOT_CONVERGED if any(condition in run.adversarial.not_converged for run in runs) else ""
 
 
-def over_seeds(recipe: RecipeRuns, share: Callable[[Run], Proportion]) -> Estimate:
-    """Return the estimate of a recipe from a share of each of its runs."""
-    return estimate([share(run) for run in recipe.runs])
+def over_seeds(recipe: RecipeRuns, accuracy: Callable[[Run], Proportion]) -> Estimate:
+    """Return the estimate of a recipe from an accuracy of each of its runs."""
+    return estimate([accuracy(run) for run in recipe.runs])
 
 
 def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
@@ -70,7 +70,7 @@ def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
 
 
 def legend(collected: Collected) -> list[tuple[str, int]]:
-    """Return the legend of a figure that shows all recipes."""
+    """Return the legend of a figure that shows all recipes: name and position."""
     return [(recipe.name, recipe.position) for recipe in collected.recipes]
 
 

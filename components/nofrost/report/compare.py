@@ -1,4 +1,4 @@
-"""What the runs of a recipe amount to, and which recipes the paired test separates."""
+"""The estimate of an accuracy over the runs of a recipe, and the paired test between recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """An accuracy of a recipe, in [0, 1], with what is known of its spread.
+    """An accuracy of a recipe in [0, 1] and its spread.
 
     One seed: the accuracy and its 95 % Wilson interval over test images. Several: the mean over seeds, with one sample
     standard deviation (ddof = 1) to each side. `counts` says how many images were right, seed by seed.
@@ -29,18 +29,19 @@ class Estimate:
     counts: str = ""
 
 
-def estimate(shares: Sequence[Proportion]) -> Estimate:
-    """Return the estimate from one share for each seed."""
-    counts = "; ".join(f"{share.correct:,} of {share.total:,} images" for share in shares)
-    if len(shares) == 1:
-        return Estimate(shares[0].accuracy, shares[0].low, shares[0].high, None, 1, counts)
-    return _over_seeds([share.accuracy for share in shares], counts)
+def estimate(accuracies: Sequence[Proportion]) -> Estimate:
+    """Return the estimate from one accuracy for each seed."""
+    counts = "; ".join(f"{each.correct:,} of {each.total:,} images" for each in accuracies)
+    if len(accuracies) == 1:
+        return Estimate(accuracies[0].accuracy, accuracies[0].low, accuracies[0].high, None, 1, counts)
+    return _over_seeds([each.accuracy for each in accuracies], counts)
 
 
 def estimate_mean(means: Sequence[MeanAccuracy]) -> Estimate:
     """Return the estimate from one mean over corrupted versions of the same images for each seed."""
     if len(means) == 1:
         mean = means[0]
+        # The interval is Wilson's for an effective sample size, which is rounded: it may miss the mean by a hair.
         low, high = min(mean.mean_low, mean.mean_accuracy), max(mean.mean_high, mean.mean_accuracy)
         return Estimate(mean.mean_accuracy, low, high, None, 1)
     return _over_seeds([mean.mean_accuracy for mean in means], "")
@@ -91,15 +92,15 @@ def compare(collected: Collected, condition: str) -> list[Pair]:
     """
     if not collected.same_images:
         return []
-    found = []
+    tests = []
     for index, seed in enumerate(collected.study.runs.seed):
         for first, second in combinations(collected.recipes, 2):
             flags = (first.runs[index].flags[condition], second.runs[index].flags[condition])
-            found.append((first.name, second.name, seed, paired_comparison(*flags)))
-    corrected = holm([test["p_value"] for *_, test in found])
+            tests.append((first.name, second.name, seed, paired_comparison(*flags)))
+    corrected = holm([test["p_value"] for *_, test in tests])
     return [
         Pair(first, second, seed, corrected=p, **test)
-        for (first, second, seed, test), p in zip(found, corrected, strict=True)
+        for (first, second, seed, test), p in zip(tests, corrected, strict=True)
     ]
 
 
@@ -107,7 +108,7 @@ def best_recipe(collected: Collected, condition: str) -> str | None:
     """Return the recipe that is separated from every other with every seed, or None when there is none."""
     pairs = compare(collected, condition)
     for recipe in collected.recipes:
-        own = [pair for pair in pairs if recipe.name in (pair.first, pair.second)]
-        if own and all(pair.better == recipe.name for pair in own):
+        comparisons = [pair for pair in pairs if recipe.name in (pair.first, pair.second)]
+        if comparisons and all(pair.better == recipe.name for pair in comparisons):
             return recipe.name
     return None

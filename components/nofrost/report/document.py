@@ -1,4 +1,4 @@
-"""What a report is made of, before it is HTML or Markdown: sections of blocks, with plain text and no markup."""
+"""The document model of the report: sections of blocks, plain text without markup, rendered as HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -145,16 +145,16 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What the numbers say, one sentence each."""
+class KeyPoints:
+    """The conclusions from the numbers, one sentence each."""
 
-    kind: ClassVar[str] = "findings"
+    kind: ClassVar[str] = "key_points"
     sentences: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Code:
-    """A text to be shown letter by letter, folded under `summary`."""
+    """A text to be shown verbatim, folded under `summary`."""
 
     kind: ClassVar[str] = "code"
     summary: str
@@ -162,7 +162,7 @@ class Code:
     language: str = "yaml"
 
 
-Block = Table | Figure | Pictures | Alarms | Facts | Paragraph | Findings | Code
+Block = Table | Figure | Pictures | Alarms | Facts | Paragraph | KeyPoints | Code
 
 
 @dataclass(frozen=True)

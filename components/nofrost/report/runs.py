@@ -20,8 +20,8 @@ CLEAN, WORST_CASE = "clean", "worst-case"
 class Run:
     """One recipe and seed with everything its stages measured.
 
-    `protocol` makes its adversarial numbers comparable; evaluations of earlier versions have none. `flags` holds, for
-    each condition (clean, the attacks, worst-case), whether each test image was right: bool [N].
+    `protocol` makes its adversarial numbers comparable. `flags` says, for each condition (clean, the attacks,
+    worst-case), whether the model was right on each test image: bool [N].
     """
 
     recipe: str
@@ -32,7 +32,7 @@ class Run:
     timing: Timing
     record: TrainRecord
     adversarial: AdversarialMetrics
-    protocol: Protocol | None
+    protocol: Protocol
     ood: OodMetrics
     flags: dict[str, NDArray[np.bool_]]
 

@@ -1,21 +1,26 @@
-"""The stage report: everything a study measured, as one page to read and numbers to go on with."""
+"""The stage report: everything a study measured, as one page to read and as numbers for other programs."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nofrost.config import Study
 from nofrost.files import write_json, write_text
 from nofrost.report.collect import collect
-from nofrost.report.html import to_html
-from nofrost.report.markdown import to_markdown
-from nofrost.report.metrics import metrics, write_plots
+from nofrost.report.render import to_html, to_markdown
+from nofrost.report.runs import Collected, Run
 from nofrost.report.sections import build
-from nofrost.stage import record, stage_output
+from nofrost.results import Epoch, Record, write_result
+from nofrost.stage import stage_output
 from nofrost.telemetry import progress
 
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pillow", "scipy")
+EPOCH_COLUMNS = tuple(Epoch.model_fields)
 
 
 def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out: Path) -> dict[str, Any]:
@@ -30,16 +35,16 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
         augmentation: output of the augment stage; None leaves its section out.
         runs: folder that holds ``<recipe>/seed-<seed>/{train,evaluate-adversarial,evaluate-ood}`` for every run.
         study: the study that was run.
-        out: the folder to make; an earlier one is replaced when the new one is whole.
+        out: the folder to make; an earlier one is replaced when the new one is complete.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        UserError: a run is missing, a file is damaged, or a run was made with another study.
+        UserError: a run is missing, a file is damaged, or a run belongs to another study.
     """
     collected = collect(dataset, augmentation, runs, study)
-    found = metrics(collected)
+    numbers = metrics(collected)
     with stage_output(out, fingerprint={"study": study.as_json(), "inputs": collected.inputs}) as folder:
         with progress("report", total=4) as bar:
             document = build(collected)
@@ -49,8 +54,70 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
             write_text(folder / "report.md", to_markdown(document))
             bar.advance(note="report.md")
             write_plots(folder / "plots", collected)
-            write_json(folder / "metrics.json", found)
+            write_json(folder / "metrics.json", numbers)
             bar.advance(note="numbers")
-        made = record("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
-        write_json(folder / "record.json", made)
-    return found
+        record = Record.of("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
+        write_result(folder / "record.json", record)
+    return numbers
+
+
+def metrics(collected: Collected) -> dict[str, Any]:
+    """Return the accuracies (shares in [0, 1]) and alarms of every run, by recipe and seed."""
+    runs: dict[str, dict[str, Any]] = {}
+    for run in collected.runs:
+        runs.setdefault(run.recipe, {})[f"seed-{run.seed}"] = _run_metrics(run, collected.conditions)
+    return {"study": collected.study.name, "samples": collected.first.adversarial.samples, "runs": runs}
+
+
+def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
+    accuracies: dict[str, Any] = {name: run.adversarial.accuracy[name].accuracy for name in conditions}
+    statuses = [alarm.status for alarm in run.adversarial.alarms]
+    alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
+    return {**accuracies, "ood": run.ood.mean_accuracy, "alarms": alarms}
+
+
+def write_plots(folder: Path, collected: Collected) -> None:
+    """Write ``curves.csv``, ``steps.csv``, ``budget.csv`` and ``corruptions.csv`` into `folder`.
+
+    The files are there also when a study measured no such curve; they then hold the header only.
+    """
+    runs = list(collected.runs)
+    curves = (
+        (run.recipe, run.seed, run.name, *(getattr(epoch, name) for name in EPOCH_COLUMNS))
+        for run in runs
+        for epoch in run.curves
+    )
+    steps = (
+        (run.name, point.steps, point.accuracy, point.low, point.high)
+        for run in runs
+        if run.adversarial.steps_curve
+        for point in run.adversarial.steps_curve.points
+    )
+    budget = (
+        (run.name, point.eps, point.value, point.accuracy, point.low, point.high)
+        for run in runs
+        if run.adversarial.budget_curve
+        for point in run.adversarial.budget_curve.points
+    )
+    corruptions = (
+        (run.name, name, point.severity, point.accuracy)
+        for run in runs
+        for name, corruption in run.ood.corruptions.items()
+        for point in corruption.severities
+    )
+    _write(folder / "curves.csv", ("recipe", "seed", "run", *EPOCH_COLUMNS), curves)
+    _write(folder / "steps.csv", ("run", "steps", "accuracy", "low", "high"), steps)
+    _write(folder / "budget.csv", ("run", "eps", "value", "accuracy", "low", "high"), budget)
+    _write(folder / "corruptions.csv", ("run", "corruption", "severity", "accuracy"), corruptions)
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_empty_when_unknown(value) for value in row] for row in rows)
+    write_text(path, buffer.getvalue())
+
+
+def _empty_when_unknown(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value

@@ -1,4 +1,4 @@
-"""Numbers and sentences in words."""
+"""Numbers and lists as text."""
 
 from __future__ import annotations
 

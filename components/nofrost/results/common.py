@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -104,13 +105,16 @@ class Proportion(Result):
 class Record(Result):
     """``record.json`` of every stage: how an output was made.
 
+    It holds nothing that differs between two places doing the same work (no time, host name or absolute path), so that
+    equal work gives equal bytes and DVC and Kubeflow agree on its content address.
+
     Args:
         stage: its name.
         nofrost: version of the code.
         config: the configuration, as JSON values.
         inputs: checksum by the name of each input.
         seeds: by name.
-        libraries: version by distribution.
+        libraries: those whose versions decide the result, with their versions.
     """
 
     stage: str
@@ -119,3 +123,26 @@ class Record(Result):
     inputs: dict[str, str]
     seeds: dict[str, int]
     libraries: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        *,
+        config: dict[str, Any],
+        inputs: Mapping[str, str],
+        seeds: Mapping[str, int],
+        libraries: Iterable[str],
+        **keys: Any,
+    ) -> Self:
+        """Return the record of what was made by this code and the installed `libraries`; a subclass adds `keys`."""
+        versions = {name: version(name) for name in libraries}
+        return cls(
+            stage=stage,
+            nofrost=version("nofrost"),
+            config=config,
+            inputs=dict(inputs),
+            seeds=dict(seeds),
+            libraries=versions,
+            **keys,
+        )

@@ -1,14 +1,13 @@
-"""Tasks: a stage between refs. A task fetches its inputs by ref, runs the stage, pushes the output by content.
+"""Tasks: a stage between refs. A task pulls its inputs by ref, runs the stage and pushes the output by content.
 
-This is what the components of the pipeline and the training container call. Configuration comes as JSON or YAML text,
-directories as :class:`nofrost.store.Output` text (``data/dataset@<md5>.dir:<size>:<files>``), so that what Kubeflow
-caches by is content: the refs, the configuration and the image. A task ends like the command line does: one sentence
-and exit code 2 for wrong input, 143 when it was stopped after saving.
+The components of the pipeline and the training container call these. Configuration comes as JSON or YAML text,
+folders as :class:`nofrost.store.Output` text (``data/dataset@<md5>.dir:<size>:<files>``), so that Kubeflow's cache
+compares content: refs, configuration and image. A task ends like the command line does: one sentence and exit code 2
+for wrong input, 143 when it was stopped after saving.
 """
 
-from nofrost.tasks.finish import finish, write_candidate
 from nofrost.tasks.plan import check_study, plan, plan_runs, plan_shards
-from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train
+from nofrost.tasks.stages import augment, evaluate, evaluate_shard, finish, prepare, report, train, write_candidate
 
 __all__ = [
     "augment",

@@ -1,4 +1,4 @@
-"""What a study asks of the pipeline: the part of the configuration that each stage depends on, and the loops."""
+"""The plan of a study: the part of its configuration that each stage depends on, and the items of the loops."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nofrost.augment import resolve_methods, spell_out
 from nofrost.config import AugmentationSpec, Study, load_study, parse_study
 from nofrost.errors import UserError
 from nofrost.prepare import resolve_source
-from nofrost.tasks.ending import exit_on_error
-from nofrost.tasks.weights import is_ref
+from nofrost.tasks.local_processes import exit_on_error
+from nofrost.tasks.workspace import is_ref
 from nofrost.train import check_methods
 
 
-class Plan(NamedTuple):
-    """The configuration of each stage as JSON text, so that a stage runs again only when its own part changes."""
+class StudyPlan(NamedTuple):
+    """The configuration of each stage as JSON text, so that a stage runs again only when its own changes."""
 
     dataset: str
     augmentation: str
@@ -26,8 +26,8 @@ class Plan(NamedTuple):
 
 
 @exit_on_error
-def plan(study: str, gpus: int, nodes: int) -> Plan:
-    """Check the study and cut it into what each stage depends on.
+def plan(study: str, gpus: int, nodes: int) -> StudyPlan:
+    """Check the study and split it into what each stage depends on.
 
     Args:
         study: name of a shipped study, or a study spelled out as YAML.
@@ -39,28 +39,26 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
     """
     if gpus not in (0, 1) or nodes != 1:
         raise UserError(
-            f"gpus {gpus} and nodes {nodes}: a pipeline gives its evaluations as many GPUs as its trainings, and an "
-            "evaluation uses one; a training uses several on one machine: use gpus 0 or 1 and nodes 1, or train with "
-            "`nofrost task train --gpus N`"
+            f"gpus {gpus} and nodes {nodes}: use gpus 0 or 1 and nodes 1 (evaluations get as many GPUs as trainings "
+            "and use one), or train on several GPUs of one machine with `nofrost task train --gpus N`"
         )
-    parts = check_study(study_of(study))
-    for name in parts.augmentation.methods:
-        for setting in resolve_methods(parts.augmentation, parts.name, ("augmentation",))[name].files():
+    config = check_study(parse_or_load_study(study))
+    for name in config.augmentation.methods:
+        for setting in resolve_methods(config.augmentation, config.name, ("augmentation",))[name].files():
             raise UserError(
-                f"augmentation.{name}.{setting} names a file of one machine, which a container does not have: leave it "
-                "out"
+                f"augmentation.{name}.{setting} is a file of one machine, which containers do not have: omit it"
             )
-    for name, recipe in parts.recipes.items():
+    for name, recipe in config.recipes.items():
         if recipe.model.weights is not None and not is_ref(recipe.model.weights):
             raise UserError(
-                f"recipes.{name}.model.weights names a file of one machine, which a container does not have: store it "
-                "with `nofrost store push` and write the ref that this prints"
+                f"recipes.{name}.model.weights is a file of one machine, which containers do not have: store it "
+                "with `nofrost store push` and use the ref that it prints"
             )
-    return Plan(
-        dataset=json.dumps(parts.dataset.as_json()),
-        augmentation=json.dumps(parts.augmentation.as_json()),
-        adversarial=json.dumps(parts.suites.adversarial.as_json()),
-        ood=json.dumps(parts.suites.ood.as_json()),
+    return StudyPlan(
+        dataset=json.dumps(config.dataset.as_json()),
+        augmentation=json.dumps(config.augmentation.as_json()),
+        adversarial=json.dumps(config.suites.adversarial.as_json()),
+        ood=json.dumps(config.suites.ood.as_json()),
         on_gpu=gpus > 0,
     )
 
@@ -69,25 +67,25 @@ def plan(study: str, gpus: int, nodes: int) -> Plan:
 def plan_runs(study: str) -> list[dict[str, str]]:
     """Return every run of the study: recipe name, seed and the recipe as JSON, all as text.
 
-    Kubeflow turns integers into floating-point numbers inside such items, and takes a key `name` for its own.
+    Kubeflow turns integers inside such items into floats, and reserves the key `name`.
     """
-    parts = study_of(study)
+    config = parse_or_load_study(study)
     return [
-        {"recipe_id": name, "seed": str(seed), "recipe": json.dumps(parts.recipes[name].as_json())}
-        for name in parts.runs.recipe
-        for seed in parts.runs.seed
+        {"recipe_id": name, "seed": str(seed), "recipe": json.dumps(config.recipes[name].as_json())}
+        for name in config.runs.recipe
+        for seed in config.runs.seed
     ]
 
 
 @exit_on_error
 def plan_shards(shards: int) -> list[str]:
-    """Return the shards that every evaluation is spread over: ``0/n`` to ``n-1/n``.
+    """Return the shards of every evaluation: ``0/n`` to ``n-1/n``.
 
     Raises:
         UserError: `shards` is less than 1.
     """
     if shards < 1:
-        raise UserError(f"shards {shards}: an evaluation has at least 1")
+        raise UserError(f"shards {shards}: must be at least 1")
     return [f"{index}/{shards}" for index in range(shards)]
 
 
@@ -112,8 +110,8 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
     return study.model_copy(update={"augmentation": augmentation})
 
 
-def study_of(text: str) -> Study:
-    """Return the study that `text` names or spells out.
+def parse_or_load_study(text: str) -> Study:
+    """Return the study that `text` names or spells out as YAML.
 
     Raises:
         UserError: there is no such study, or a key or value is wrong.

@@ -1,21 +1,19 @@
-"""One task for each stage. The paths in the workspace are those of dvc.yaml."""
+"""One task for each stage, and the two that end a run. The paths in the workspace are those of dvc.yaml."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
 from nofrost.files import write_text
-from nofrost.store import Ref, pull
-from nofrost.tasks.ending import exit_on_error
-from nofrost.tasks.launch import launch
-from nofrost.tasks.plan import study_of
-from nofrost.tasks.unfinished import checkpointed_in_store
-from nofrost.tasks.weights import pretrained
-from nofrost.tasks.workspace import Workspace, workspace
+from nofrost.store import Output, Ref, open_store, pull
+from nofrost.tasks.local_processes import exit_on_error, launch
+from nofrost.tasks.plan import parse_or_load_study
+from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
@@ -27,22 +25,22 @@ def prepare(spec: str, source: str, store: str) -> str:
 
     Args:
         spec: the study's dataset, as JSON.
-        source: ref of what stands at the study's ``dataset.path``; empty for a source that comes with a package.
+        source: ref of the source data at the study's ``dataset.path``; empty for data that come with a package.
         store: URL of the store.
 
     Returns:
         The output ``data/dataset``.
     """
-    from nofrost import prepare as stage
+    from nofrost.prepare import run
 
     config = parse_part(DatasetSpec, spec, "dataset")
-    with workspace(store) as place:
+    with workspace(store) as work:
         if source:
-            path = place.folder / "source" / Path(config.path).name
-            pull(Ref.parse(source), path, place.store)
+            path = work.folder / "source" / Path(config.path).name
+            pull(Ref.parse(source), path, work.store)
             config = config.model_copy(update={"path": str(path)})
-        stage.run(config, place.folder / DATASET)
-        return place.push(DATASET)
+        run(config, work.folder / DATASET)
+        return work.push(DATASET)
 
 
 @exit_on_error
@@ -52,42 +50,42 @@ def augment(spec: str, dataset: str, store: str) -> str:
     Returns:
         The output ``data/augmentation``.
     """
-    from nofrost import augment as stage
+    from nofrost.augment import run
 
     config = parse_part(AugmentationSpec, spec, "augmentation")
-    with workspace(store) as place:
-        stage.run(place.pull(dataset), config, place.folder / AUGMENTATION)
-        return place.push(AUGMENTATION)
+    with workspace(store) as work:
+        run(work.pull(dataset), config, work.folder / AUGMENTATION)
+        return work.push(AUGMENTATION)
 
 
 @exit_on_error
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
-    """Train one run; `recipe` is the recipe as JSON. Stopped and tried again, it goes on from its last save.
+    """Train one run; `recipe` is the recipe as JSON. Stopped and tried again, it resumes from its last save.
 
     Args:
-        gpus: GPUs that there must be; 0 takes one where there is one, several share every batch, a process for each.
+        gpus: GPUs that must be available. 0 uses one if there is one; several share every batch, with a process each.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/train``.
     """
-    from nofrost import train as stage
     from nofrost.models import require_gpus
+    from nofrost.train import run
 
     config = parse_part(Recipe, recipe, f"recipes.{recipe_id}")
     require_gpus(gpus)
-    with workspace(store) as place:
+    with workspace(store) as work:
         path = run_path(recipe_id, seed, "train")
-        data, augmented, out = place.pull(dataset), place.pull(augmentation), place.folder / path
-        with checkpointed_in_store(out, [recipe, seed, dataset, augmentation], place.store):
+        data, augmented, out = work.pull(dataset), work.pull(augmentation), work.folder / path
+        with checkpointed_in_store(out, [recipe, seed, dataset, augmentation], work.store):
             if gpus > 1:
-                write_text(place.folder / f"{recipe_id}.yaml", recipe)
-                options = {"recipe": place.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
+                write_text(work.folder / f"{recipe_id}.yaml", recipe)
+                options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
                 options |= {"augmentation": augmented, "store": store, "out": out}
                 launch(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
             else:
                 with pretrained(config, out, store) as weights:
-                    stage.run(data, augmented, config, recipe_id, int(seed), out, weights)
-        return place.push(path)
+                    run(data, augmented, config, recipe_id, int(seed), out, weights)
+        return work.push(path)
 
 
 @exit_on_error
@@ -97,39 +95,39 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``.
     """
-    from nofrost import evaluate as stage
+    from nofrost.evaluate import Shard, run_adversarial, run_ood
     from nofrost.models import require_gpus
 
-    config = _suite(suite)
+    config = _parse_suite(suite)
     require_gpus(gpus)
-    run = stage.run_adversarial if isinstance(config, AdversarialSuite) else stage.run_ood
-    with workspace(store) as place:
-        part = stage.Shard.parse(shard)
-        data, model = place.pull(dataset), place.pull(checkpoint)
-        path = f"{_evaluated(place, model, config)}.shard-{part.index}-of-{part.count}"
-        with checkpointed_in_store(place.folder / path, [suite, dataset, checkpoint, shard], place.store):
-            run(data, model, config, place.folder / path, shard=part)  # type: ignore[arg-type]  # of the suite's kind
-        return place.push(path)
+    run = run_adversarial if isinstance(config, AdversarialSuite) else run_ood
+    with workspace(store) as work:
+        parsed = Shard.parse(shard)
+        data, model = work.pull(dataset), work.pull(checkpoint)
+        path = f"{_evaluation_path(work, model, config)}.shard-{parsed.index}-of-{parsed.count}"
+        with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint, shard], work.store):
+            run(data, model, config, work.folder / path, shard=parsed)  # type: ignore[arg-type]  # of the suite's kind
+        return work.push(path)
 
 
 @exit_on_error
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
-    """Merge the shards of an evaluation into what the whole would have been; `gpus` as for the shards.
+    """Merge the shards of an evaluation into the same result as without shards; `gpus` as for the shards.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
     """
-    from nofrost import evaluate as stage
+    from nofrost.evaluate import merge_adversarial, merge_ood
     from nofrost.models import require_gpus
 
-    config = _suite(suite)
+    config = _parse_suite(suite)
     require_gpus(gpus)
-    merge = stage.merge_adversarial if isinstance(config, AdversarialSuite) else stage.merge_ood
-    with workspace(store) as place:
-        data, model = place.pull(dataset), place.pull(checkpoint)
-        path = _evaluated(place, model, config)
-        merge(data, model, config, [place.pull(shard) for shard in shards], place.folder / path)  # type: ignore[arg-type]
-        return place.push(path)
+    merge = merge_adversarial if isinstance(config, AdversarialSuite) else merge_ood
+    with workspace(store) as work:
+        data, model = work.pull(dataset), work.pull(checkpoint)
+        path = _evaluation_path(work, model, config)
+        merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)  # type: ignore[arg-type]
+        return work.push(path)
 
 
 @exit_on_error
@@ -139,44 +137,83 @@ def report(
     """Write the report of the study; `runs` are all outputs of its runs.
 
     Args:
-        html, markdown: files that copies of the report go to, for people to look at in Kubeflow.
+        html, markdown: paths for copies of the report, which Kubeflow shows.
 
     Returns:
         The output ``report``, and every accuracy (a share in [0, 1]) by its name, ``<recipe>/seed-<seed>/<condition>``.
     """
-    from nofrost import report as stage
+    from nofrost.report import run
 
-    with workspace(store) as place:
-        data, augmented = place.pull(dataset), place.pull(augmentation)
+    with workspace(store) as work:
+        data, augmented = work.pull(dataset), work.pull(augmentation)
         for output in runs:
-            place.pull(output)
-        metrics = stage.run(data, augmented, place.folder / "runs", study_of(study), place.folder / "report")
+            work.pull(output)
+        metrics = run(data, augmented, work.folder / "runs", parse_or_load_study(study), work.folder / "report")
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
-            Path(copy).write_bytes((place.folder / "report" / name).read_bytes())
-        return place.push("report"), _accuracies(metrics)
+            Path(copy).write_bytes((work.folder / "report" / name).read_bytes())
+        return work.push("report"), _accuracies(metrics)
+
+
+@exit_on_error
+def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
+    """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
+
+    Args:
+        study: the study that was run.
+        source: ref of the source of the dataset, or empty.
+        outputs: all outputs of the run.
+        run: id of the run.
+        image: the image in which the stages ran.
+    """
+    from nofrost import promotion
+
+    return promotion.write_candidate(
+        [Output.parse(text) for text in outputs],
+        study=parse_or_load_study(study),
+        run=run,
+        image=image,
+        source=Ref.parse(source) if source else None,
+        store=open_store(store),
+    )
+
+
+@exit_on_error
+def finish(run: str, state: str, error: str, store: str) -> str:
+    """Note in the store how the run ended, whether it succeeded or not, and return the note's name.
+
+    Args:
+        state: in Kubeflow's words: SUCCEEDED, FAILED or CANCELLED.
+        error: the message of the task that failed, or empty.
+    """
+    name = f"nofrost/runs/{run}.json"
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    note = {"run": run, "state": state, "error": error, "ended": ended}
+    open_store(store).put(name, (json.dumps(note, indent=2) + "\n").encode())
+    print(f"run {run}: {state}" + (f": {error}" if error else ""))
+    return name
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:
     return {
         f"{recipe}/{seed}/{condition}": accuracy
         for recipe, seeds in metrics["runs"].items()
-        for seed, found in seeds.items()
-        for condition, accuracy in found.items()
+        for seed, measured in seeds.items()
+        for condition, accuracy in measured.items()
         if isinstance(accuracy, float)
     }
 
 
 def run_path(recipe_id: str, seed: str, stage: str) -> str:
-    """Return where an output of a run lies in a checkout."""
+    """Return the path of an output of a run in a checkout."""
     return f"runs/{recipe_id}/seed-{seed}/{stage}"
 
 
-def _evaluated(place: Workspace, checkpoint: Path, suite: AdversarialSuite | OodSuite) -> str:
-    return f"{checkpoint.relative_to(place.folder).parent.as_posix()}/evaluate-{suite.kind}"
+def _evaluation_path(work: Workspace, checkpoint: Path, suite: AdversarialSuite | OodSuite) -> str:
+    return f"{checkpoint.relative_to(work.folder).parent.as_posix()}/evaluate-{suite.kind}"
 
 
-def _suite(text: str) -> AdversarialSuite | OodSuite:
+def _parse_suite(text: str) -> AdversarialSuite | OodSuite:
     kind = json.loads(text)["kind"]
     if kind == "adversarial":
         return parse_part(AdversarialSuite, text, "suites.adversarial")

@@ -283,11 +283,11 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(package: Path) -> Callable[..., Any]:
-    """Submit: start(api), with options of `submit` if need be."""
-    from pipelines.submit import submit
+    """Start a run: start(api), with options of `start_run` on top of the usual ones."""
+    from pipelines.submit import start_run
 
     def start(api: Any, **options: Any) -> Any:
-        given = {"package": package, "arguments": {"study": "digits"}, "experiment": "robustness", "run_name": "digits"}
-        return submit(api=api, **{**given, **options})
+        usual = {"package": package, "arguments": {"study": "digits"}, "experiment": "robustness", "run_name": "digits"}
+        return start_run(api=api, **{**usual, **options})
 
     return start

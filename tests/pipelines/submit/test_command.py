@@ -58,7 +58,7 @@ def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
     assert TOKEN not in ended.stdout + ended.stderr
 
 
-def test_what_was_started_can_be_read_by_programs(kfp: Any) -> None:
+def test_the_started_run_is_printed_as_json(kfp: Any) -> None:
     ended = command(kfp, "--json")
     started = json.loads(ended.stdout)
     assert started["run_id"] == "run-1"
@@ -66,7 +66,7 @@ def test_what_was_started_can_be_read_by_programs(kfp: Any) -> None:
 
 
 @pytest.mark.slow
-def test_waiting_ends_as_the_run_does(kfp: Any) -> None:
+def test_the_exit_code_with_wait_is_that_of_the_run(kfp: Any) -> None:
     kfp.story = [{"state": "FAILED"}]
     ended = command(kfp, "--wait")
     assert ended.returncode == 1
@@ -76,21 +76,21 @@ def test_waiting_ends_as_the_run_does(kfp: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
-        ({"stage_image": "nofrost-stage:latest"}, "--stage-image nofrost-stage:latest names no digest"),
-        ({"train_image": "nofrost-train"}, "--train-image nofrost-train names no digest"),
-        ({"store": "somewhere"}, "is a folder of this machine, which pods do not see"),
+        ({"stage_image": "nofrost-stage:latest"}, "--stage-image nofrost-stage:latest has no digest"),
+        ({"train_image": "nofrost-train"}, "--train-image nofrost-train has no digest"),
+        ({"store": "somewhere"}, "is a folder of this machine, which pods cannot see"),
         ({"study": "no-such"}, "unknown study 'no-such'"),
         ({"data_ref": "x"}, "'x' is not a ref"),
         ({"nodes": "2"}, "'--nodes'"),
         ({"cluster": "no-such.yaml"}, "no-such.yaml"),
     ],
 )
-def test_wrong_input_is_told_before_anything_is_asked(kfp: Any, changed: dict[str, str], told: str) -> None:
+def test_wrong_input_is_an_error_before_any_request(kfp: Any, changed: dict[str, str], message: str) -> None:
     ended = command(kfp, **changed)
     assert ended.returncode == 2
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not kfp.runs
     assert not kfp.pipelines

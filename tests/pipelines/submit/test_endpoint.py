@@ -44,7 +44,7 @@ def test_without_any_address_one_is_asked_for(
 ) -> None:
     kube_config = pytest.importorskip("kubernetes.config.kube_config")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "no-kubeconfig"))
-    with pytest.raises(UserError, match="no address of a KFP API is known: give --host or set KF_PIPELINES_ENDPOINT"):
+    with pytest.raises(UserError, match="there is no address of a KFP API: give --host or set KF_PIPELINES_ENDPOINT"):
         start(Api(Endpoint()))
     assert capsys.readouterr() == ("", "")
 
@@ -65,26 +65,26 @@ def test_in_a_cluster_its_own_api_and_the_token_of_the_pod_are_used(
 
 
 def test_a_token_without_an_address_is_sent_nowhere(kfp: Any, start: Start, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="give --host beside --token-file"):
+    with pytest.raises(UserError, match="give --host with --token-file"):
         start(Api(Endpoint(token_file=tmp_path / "token")))
 
 
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ("localhost:8080", "write it like http://localhost:8080"),
-        ("kfp", "is no address"),
-        ("ftp://kfp", "is no address"),
-        ("http://", "is no address"),
-        ("http://kfp:port", "is no address"),
-        ("http://[::1", "is no address"),
-        ("http://kfp/#/pipelines", "is the address of a page: give that of the API, such as http://kfp$"),
+        ("localhost:8080", "give one like http://localhost:8080"),
+        ("kfp", "is not an address"),
+        ("ftp://kfp", "is not an address"),
+        ("http://", "is not an address"),
+        ("http://kfp:port", "is not an address"),
+        ("http://[::1", "is not an address"),
+        ("http://kfp/#/pipelines", "is the address of a web page: give that of the API, such as http://kfp$"),
         ("http://kfp/page?x=1", "such as http://kfp/page$"),
-        ("https://me:hunter2@kfp", "no user or password"),
-        ("me:hunter2@kfp", "no user or password"),
+        ("https://me:hunter2@kfp", "not have a user or password"),
+        ("me:hunter2@kfp", "not have a user or password"),
     ],
 )
-def test_an_address_that_is_none_is_refused(kfp: Any, start: Start, host: str, message: str) -> None:
+def test_an_invalid_address_is_refused(kfp: Any, start: Start, host: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as raised:
         start(Api(Endpoint(host)))
     assert "hunter2" not in str(raised.value)
@@ -131,7 +131,7 @@ def test_refused_credentials_are_named_at_once_and_not_shown(
     if token:
         monkeypatch.setenv("KFP_EXISTING_TOKEN", token)
     kfp.fault("GET .*/healthz", (status, "RBAC: access denied"))
-    with pytest.raises(ApiError, match=rf"refuses us \({status}\): give a valid token with --token-file") as raised:
+    with pytest.raises(ApiError, match=rf"denies access \({status}\): give a valid token with --token-file") as raised:
         start(Api(Endpoint(kfp.url)))
     assert len(kfp.requests) == 1
     assert "old-secret" not in "".join(capfd.readouterr()) + str(raised.value)
@@ -147,7 +147,7 @@ def test_a_file_without_a_token_is_refused_without_showing_it(
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{path} (holds no bearer token|cannot be read)") as raised:
+    with pytest.raises(UserError, match=f"{path} (has no bearer token|cannot be read)") as raised:
         start(Api(Endpoint(kfp.url, token_file=path)))
     assert not kfp.requests
     assert not any(word in str(raised.value) for word in ("words", "lines", "schlüssel"))
@@ -157,11 +157,11 @@ def test_a_variable_without_a_token_is_refused_without_showing_it(
     kfp: Any, api: Any, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KFP_EXISTING_TOKEN", "bad\nsecret")
-    with pytest.raises(UserError, match=r"KFP_EXISTING_TOKEN holds no bearer token: one line .* needed$"):
+    with pytest.raises(UserError, match=r"KFP_EXISTING_TOKEN has no bearer token: one line .* needed$"):
         start(api)
 
 
-def test_namespaces_are_named_everywhere_where_there_are_some(kfp: Any, start: Start) -> None:
+def test_every_request_has_the_namespace_where_there_are_several_users(kfp: Any, start: Start) -> None:
     kfp.multi_user = True
     start(Api(Endpoint(kfp.url, namespace="team-a")))
     start(Api(Endpoint(kfp.url, namespace="team-a")))
@@ -184,9 +184,9 @@ def test_the_namespace_of_the_pod_is_used_and_nothing_is_written_home(
 
 @pytest.mark.parametrize(
     ("multi_user", "namespace", "message"),
-    [(True, None, "give your namespace with --namespace"), (False, "team-a", "leave --namespace out")],
+    [(True, None, "give your namespace with --namespace"), (False, "team-a", "omit --namespace")],
 )
-def test_a_namespace_is_given_exactly_where_it_is_needed(
+def test_a_namespace_is_required_exactly_where_there_are_several_users(
     kfp: Any, start: Start, multi_user: bool, namespace: str | None, message: str
 ) -> None:
     kfp.multi_user = multi_user

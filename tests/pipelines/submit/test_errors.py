@@ -37,22 +37,22 @@ def test_a_host_that_cannot_be_reached_is_named_at_once(
 
 
 def test_a_name_that_does_not_exist_is_named(kfp: Any, start: Start) -> None:
-    with pytest.raises(ApiError, match=r"cannot be reached \((there is no such name|no connection)\)"):
+    with pytest.raises(ApiError, match=r"cannot be reached \((unknown host name|no connection)\)"):
         start(Api(Endpoint("http://kfp.invalid")))
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("page", "answers, but is no KFP API"),
+        ("page", "answers, but is not a KFP API"),
         ("login", "redirects, as for a log-in: give a token"),
-        ((404, "404 page not found"), "answers, but is no KFP API"),
-        ((404, {"kind": "Status"}), "refused to say how it is"),
-        ((200, [1, 2]), "answers, but is no KFP API"),
-        ((200, b"\xff\xfe"), "answers, but is no KFP API"),
-        ((404, b"\xff\xfe"), "answers, but is no KFP API"),
-        ((502, "Bad gateway"), r"failed to say how it is \(502\): Bad Gateway"),
-        ("drop", "the connection broke off"),
+        ((404, "404 page not found"), "answers, but is not a KFP API"),
+        ((404, {"kind": "Status"}), "refused to report its health"),
+        ((200, [1, 2]), "answers, but is not a KFP API"),
+        ((200, b"\xff\xfe"), "answers, but is not a KFP API"),
+        ((404, b"\xff\xfe"), "answers, but is not a KFP API"),
+        ((502, "Bad gateway"), r"failed to report its health \(502\): Bad Gateway"),
+        ("drop", "connection lost"),
     ],
 )
 def test_something_else_at_the_address_is_named_at_once(
@@ -68,32 +68,37 @@ def test_something_else_at_the_address_is_named_at_once(
 
 
 @pytest.mark.parametrize("request_", ["GET .*/names/nofrost", "POST .*/pipelines", UPLOAD, "POST .*/runs"])
-def test_a_page_in_place_of_an_answer_is_no_answer(kfp: Any, api: Any, start: Start, request_: str) -> None:
+def test_a_web_page_is_not_taken_for_an_answer(kfp: Any, api: Any, start: Start, request_: str) -> None:
     kfp.fault(request_, "page")
-    with pytest.raises(ApiError, match="is no KFP API"):
+    with pytest.raises(ApiError, match="is not a KFP API"):
         start(api)
     assert not kfp.runs
 
 
-def test_a_rejected_pipeline_is_told_in_the_words_of_the_api(kfp: Any, api: Any, start: Start, package: Path) -> None:
+def test_a_rejected_pipeline_is_reported_with_the_message_of_the_api(
+    kfp: Any, api: Any, start: Start, package: Path
+) -> None:
     trace = "invalid pipeline spec: unknown component\ngithub.com/kubeflow/pipelines/backend.New\n\t/go/src/x.go:1"
     kfp.fault(UPLOAD, (400, {"error_message": trace, "error_details": trace}))
-    message = f"refused to take {package} (400): invalid pipeline spec: unknown component"
+    message = f"refused to accept {package} (400): invalid pipeline spec: unknown component"
     with pytest.raises(ApiError, match=re.escape(message) + "$"):
         start(api)
     assert not kfp.runs
 
 
-def test_a_refused_run_is_told_in_the_words_of_the_api(kfp: Any, api: Any, start: Start) -> None:
+def test_a_refused_run_is_reported_with_the_message_of_the_api(kfp: Any, api: Any, start: Start) -> None:
     kfp.fault("POST .*/runs", (400, {"message": "experiment is archived", "code": 3}))
     with pytest.raises(ApiError, match=r"refused to start the run \(400\): experiment is archived$"):
         start(api)
 
 
 @pytest.mark.parametrize("answer", ["drop", (504, "gateway timeout")])
-def test_after_a_lost_answer_it_is_said_that_the_run_may_go_on(kfp: Any, api: Any, start: Start, answer: Any) -> None:
+def test_after_a_lost_answer_the_error_says_that_the_run_may_go_on(
+    kfp: Any, api: Any, start: Start, answer: Any
+) -> None:
     kfp.fault("POST .*/runs", answer)
-    with pytest.raises(ApiError, match=f"before you submit again, see at {kfp.url}/#/experiments/details/experiment-2"):
+    page = f"{kfp.url}/#/experiments/details/experiment-2"
+    with pytest.raises(ApiError, match=f"before you submit again, check at {page}"):
         start(api)
     assert kfp.count("POST .*/runs") == 1, "a run is started once"
 
@@ -133,15 +138,15 @@ def test_a_certificate_is_checked_against_the_authority(kfp: Any, start: Start, 
 
 
 def test_http_behind_an_https_address_is_named(kfp: Any, start: Start) -> None:
-    with pytest.raises(ApiError, match="does not speak TLS as it should"):
+    with pytest.raises(ApiError, match="fails the TLS handshake"):
         start(Api(Endpoint(kfp.url.replace("http", "https"))))
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_a_file_that_is_no_certificate_is_named(kfp: Any, start: Start, tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_not_a_certificate_is_named(kfp: Any, start: Start, tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=f"{path} is no certificate"):
+    with pytest.raises(UserError, match=f"{path} is not a certificate"):
         start(Api(Endpoint(kfp.url, ca_cert=path)))
     assert not kfp.requests

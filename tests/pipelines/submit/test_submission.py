@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("kfp")
 
-from pipelines.submit import Api, ApiError, Endpoint, Submission
+from pipelines.submit import Api, ApiError, Endpoint, StartedRun
 from pipelines.submit.compiled import read_compiled
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nofrost.yaml"
@@ -18,14 +18,14 @@ UPLOAD = "POST .*/upload_version"
 Start = Callable[..., Any]
 
 
-def test_the_first_submission_makes_pipeline_version_experiment_and_run(
+def test_the_first_submission_creates_pipeline_version_experiment_and_run(
     kfp: Any, api: Any, start: Start, package: Path
 ) -> None:
     arguments = {"study": "digits", "epochs": 3, "rate": 0.5, "augment": False, "recipes": ["st"], "limits": {"a": 1}}
     done = start(api, arguments=arguments, service_account="runner", pipeline_root="s3://bucket/kfp")
 
     version = read_compiled(package).version
-    assert done == Submission("run-1", f"{kfp.url}/#/runs/details/run-1", version, created_version=True)
+    assert done == StartedRun("run-1", f"{kfp.url}/#/runs/details/run-1", version, created_version=True)
     assert [pipeline["display_name"] for pipeline in kfp.pipelines] == ["nofrost"]
     assert [made["display_name"] for made in kfp.versions] == [version]
     assert kfp.uploads == [package.read_bytes()]
@@ -46,7 +46,7 @@ def test_the_same_pipeline_again_is_one_version(kfp: Any, start: Start, capsys: 
     first = start(Api(Endpoint(kfp.url)))
     assert capsys.readouterr() == ("", f"pipeline nofrost, version {first.version}: uploaded\n")
     second = start(Api(Endpoint(kfp.url)))
-    assert "is there already and is used again" in capsys.readouterr().err
+    assert "exists already and is reused" in capsys.readouterr().err
     assert (first.created_version, second.created_version) == (True, False)
     assert first.version == second.version
     assert (len(kfp.pipelines), len(kfp.versions), len(kfp.experiments), len(kfp.runs)) == (1, 1, 1, 2)

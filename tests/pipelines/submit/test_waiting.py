@@ -56,7 +56,7 @@ def waited(api: Api, *, poll: float = 0.01, timeout: float = 20.0) -> None:
     wait("run-1", api, poll=poll, timeout=timeout)
 
 
-def test_tasks_are_shown_as_they_change_and_success_is_the_runs_own(
+def test_tasks_are_shown_as_they_change_and_success_is_that_of_the_run(
     kfp: Any, running: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machinery = [task(*part) for part in MACHINERY]
@@ -107,7 +107,7 @@ def test_a_failed_run_is_an_error_that_names_tasks_and_messages(kfp: Any, runnin
         ({"state": "FAILED"}, "run run-1 failed: see http"),
         (run_of("FAILED", task("root-driver", "FAILED")), "run run-1 failed at root-driver: see http"),
         (run_of("FAILED", error={"message": "deadline"}), r"run run-1 failed \(deadline\): see http"),
-        ({"state": "LOST", "finished_at": "2026-11-02T11:00:00Z"}, "run-1 ended as LOST, which is not known here: see"),
+        ({"state": "LOST", "finished_at": "2026-11-02T11:00:00Z"}, "run-1 ended in the unknown state LOST: see"),
     ],
 )
 def test_only_success_is_success(kfp: Any, running: Api, run: dict[str, Any], message: str) -> None:
@@ -128,7 +128,7 @@ def test_only_success_is_success(kfp: Any, running: Api, run: dict[str, Any], me
         {},
     ],
 )
-def test_a_state_that_is_no_end_is_shown_and_waited_out(
+def test_a_state_that_is_not_final_is_shown_and_waited_for(
     kfp: Any, running: Api, run: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [run, run, {"state": "SUCCEEDED"}]
@@ -147,24 +147,26 @@ def test_a_run_that_takes_longer_than_asked_goes_on(kfp: Any, running: Api) -> N
 
 
 @pytest.mark.parametrize("answer", ["drop", "page", (503, "no healthy upstream"), (429, "wait"), (500, {"code": 2})])
-def test_a_lost_connection_is_said_once_and_outlived(
+def test_a_lost_connection_is_reported_once_and_survived(
     kfp: Any, running: Api, answer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [{"state": "RUNNING"}, {"state": "SUCCEEDED"}]
     kfp.fault(SHOW, lambda: None, answer, answer, answer)
     waited(running)
     shown = capsys.readouterr().err.splitlines()
-    assert [line.endswith("; asking again, the run goes on") for line in shown] == [False, True, False, False]
+    assert [line.endswith("; trying again, the run goes on") for line in shown] == [False, True, False, False]
     assert shown[2:] == ["the KFP API answers again", "run run-1: SUCCEEDED"]
 
 
-def test_a_server_that_is_gone_for_a_while_is_outlived(kfp: Any, running: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+def test_waiting_survives_a_server_that_is_down_for_a_while(
+    kfp: Any, running: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
     missed = threading.Event()
 
     def say(line: str) -> None:
-        said.append(line)
-        if "asking again" in line:
+        lines.append(line)
+        if "trying again" in line:
             missed.set()
 
     def restart() -> None:
@@ -180,8 +182,8 @@ def test_a_server_that_is_gone_for_a_while_is_outlived(kfp: Any, running: Api, m
     thread = threading.Thread(target=restart)
     kfp.fault(SHOW, thread.start)
     waited(running)
-    assert re.search(r"cannot be reached \((no connection|the connection broke off)\)", said[1])
-    assert said[2:] == ["the KFP API answers again", "run run-1: SUCCEEDED"]
+    assert re.search(r"cannot be reached \((no connection|connection lost)\)", lines[1])
+    assert lines[2:] == ["the KFP API answers again", "run run-1: SUCCEEDED"]
     kfp.shutdown()
     thread.join()
 
@@ -206,15 +208,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_server_that_stays_away_is_given_up_with_a_word_on_the_run(kfp: Any, running: Api, clock: Clock) -> None:
+def test_waiting_ends_when_the_server_stays_down(kfp: Any, running: Api, clock: Clock) -> None:
     kfp.story = [{"state": "RUNNING"}]
     kfp.fault(SHOW, lambda: None, *["drop"] * 100)
-    with pytest.raises(RunFailedError, match=r"no word of run run-1 for 900 s \(.*broke off.*\): see http"):
+    with pytest.raises(RunFailedError, match=r"no answer about run run-1 for 900 s \(.*connection lost.*\): see http"):
         wait("run-1", running, poll=60.0)
     assert clock.now == 960.0
 
 
-def test_it_is_not_given_up_for_being_away_often(kfp: Any, running: Api, clock: Clock) -> None:
+def test_waiting_does_not_end_because_of_many_short_outages(kfp: Any, running: Api, clock: Clock) -> None:
     kfp.story = [*[{"state": "RUNNING"}] * 10, {"state": "SUCCEEDED"}]
     kfp.fault(SHOW, *[lambda: None, "drop", "drop"] * 10)
     wait("run-1", running, poll=300.0)
@@ -241,7 +243,7 @@ def test_a_renewed_token_is_used_while_waiting(
     waited(api, poll=0.05)
     renewal.join()
     shown = capsys.readouterr().err
-    assert "refuses us (401)" in shown
+    assert "denies access (401)" in shown
     assert shown.endswith("the KFP API answers again\nrun run-1: SUCCEEDED\n")
 
 
@@ -250,7 +252,7 @@ def test_a_fixed_token_that_expires_ends_the_waiting(kfp: Any, start: Start, mon
     api = Api(Endpoint(kfp.url))
     start(api)
     kfp.token = "second"
-    with pytest.raises(ApiError, match=r"refuses us \(401\)"):
+    with pytest.raises(ApiError, match=r"denies access \(401\)"):
         waited(api)
 
 
@@ -266,7 +268,7 @@ def test_a_run_that_does_not_exist_is_named(api: Any) -> None:
         waited(api)
 
 
-def test_an_interrupt_says_that_the_run_goes_on(kfp: Any, running: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_reports_that_the_run_goes_on(kfp: Any, running: Api, capsys: pytest.CaptureFixture[str]) -> None:
     kfp.story = [{"state": "RUNNING"}]
     kfp.fault(SHOW, lambda: None, lambda: os.kill(os.getpid(), signal.SIGINT))
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores

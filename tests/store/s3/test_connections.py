@@ -1,4 +1,4 @@
-"""How the server is reached: by TLS, through a proxy, in the bucket's own region."""
+"""Connections: TLS, proxies, regions, credentials that expire."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nofrost.errors import UserError
 from nofrost.store import open_store, s3_client
 
 
-def test_a_proxy_is_used_and_told_the_server(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_used(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", line.url)
     monkeypatch.setenv("NO_PROXY", "elsewhere.test")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.test")
@@ -85,7 +85,7 @@ def serve(line: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         yield start
 
 
-def test_tls_with_an_authority_of_ones_own(
+def test_tls_with_a_private_authority(
     serve: Serve, authority: Path, certificate: Path, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(certificate)
@@ -95,7 +95,7 @@ def test_tls_with_an_authority_of_ones_own(
     assert len(store.get("x")) == 100
 
 
-def test_tls_with_an_authority_that_is_not_trusted(
+def test_tls_with_an_untrusted_authority_is_refused(
     serve: Serve, certificate: Path, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(certificate)
@@ -106,7 +106,7 @@ def test_tls_with_an_authority_that_is_not_trusted(
         open_store(moto).get("x")
 
 
-def test_tls_with_the_certificate_of_an_authority_as_that_of_the_server(
+def test_tls_with_an_authoritys_certificate_as_the_servers_is_refused(
     serve: Serve, authority: Path, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(authority)
@@ -116,7 +116,7 @@ def test_tls_with_the_certificate_of_an_authority_as_that_of_the_server(
         open_store(moto).put("x", b"x")
 
 
-def test_a_bucket_in_another_region_is_used_there(line: Any, moto: str) -> None:
+def test_the_region_of_the_bucket_is_used(line: Any, moto: str) -> None:
     line.headers = {"x-amz-bucket-region": "eu-central-1"}
     store = open_store(moto)
     store.put("x", b"x")

@@ -1,14 +1,17 @@
 """The drawings of the report: matplotlib without global state, as SVG that takes its colours from the page."""
 
-from nofrost.report.figures.attacks import budget_curve, steps_curve
-from nofrost.report.figures.batch_norm import channel_panel, gain_and_shift_panels, statistics_scatter
-from nofrost.report.figures.corruptions import severity_panels
-from nofrost.report.figures.properties import property_histogram
+from nofrost.report.figures.accuracy import Line, budget_curve, severity_panels, steps_curve, tradeoff
+from nofrost.report.figures.distributions import (
+    channel_panel,
+    gain_and_shift_panels,
+    property_histogram,
+    statistics_scatter,
+)
 from nofrost.report.figures.style import swatch
-from nofrost.report.figures.tradeoff import tradeoff
 from nofrost.report.figures.training import training_panels
 
 __all__ = [
+    "Line",
     "budget_curve",
     "channel_panel",
     "gain_and_shift_panels",

@@ -7,11 +7,11 @@ right in a light and in a dark page and in print. Text stays text. Recipes diffe
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 N_COLOURS = 8  # --series-0 to --series-7 in style.css
 INK, MUTED, RULE, PAGE = "#010101", "#020202", "#030303", "#050505"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAGE: "--page"}
+_SERIES = tuple(f"#0404{number:02x}" for number in range(N_COLOURS))
+_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAGE: "var(--page)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)
+}
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (3, 1.5))
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -32,7 +35,6 @@ class Series:
     """How the recipe at a position of the study is drawn. `dashes` is empty for an unbroken line."""
 
     colour: str
-    variable: str
     marker: str
     dashes: tuple[float, ...]
 
@@ -44,10 +46,8 @@ class Series:
 
 def series(position: int) -> Series:
     """Return the look of the recipe at `position`; the numbers of colours, markers and dashes share no factor."""
-    colour = position % N_COLOURS
     return Series(
-        colour=f"#0404{colour:02x}",
-        variable=f"--series-{colour}",
+        colour=_SERIES[position % N_COLOURS],
         marker=_MARKERS[position % len(_MARKERS)],
         dashes=_DASHES[position % len(_DASHES)],
     )
@@ -97,36 +97,44 @@ def _settings(name: str) -> dict[Any, Any]:
     }
 
 
-def to_svg(drawing: Figure, name: str) -> str:
+def to_svg(drawing: Figure) -> str:
     """Return the figure as an SVG element to stand inside an HTML page; the same figure gives the same text.
 
     Names from users do not belong into a figure: matplotlib's font may lack their glyphs. They stand beside it.
-
-    Args:
-        drawing: what to draw.
-        name: unique in the page; the ids inside the SVG begin with it.
     """
     buffer = io.StringIO()
     drawing.savefig(buffer, format="svg", transparent=True, metadata=_METADATA)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace("xlink:href", "href")
-    box = re.search(r'viewBox="[^"]*"', svg)
-    assert box is not None
-    svg = re.sub(r"<svg[^>]*>", f'<svg {box.group()} focusable="false" aria-hidden="true">', svg, count=1)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="(?!m[0-9a-f]{10}")[^"]*">', "<g>", svg)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\g<1>#{name}-", svg)
-    svg = re.sub(r'style="[^"]*"', lambda match: _themed(match.group()), svg)
-    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
-    return re.sub(r"\s*\n\s*", " ", svg).strip()
+    svg = ElementTree.fromstring(buffer.getvalue())
+    # The page scales a drawing and lays down how lines join, so neither stands in the drawing.
+    svg.attrib = {"viewBox": svg.attrib["viewBox"], "focusable": "false", "aria-hidden": "true"}
+    svg.remove(svg[0])
+    for element in svg.iter():
+        element.tag = _local_name(element.tag)
+        element.attrib = dict(_attributes(element))
+        element.tail = None
+        element.text = element.text if element.tag == "text" else None
+    return ElementTree.tostring(svg, encoding="unicode")
+
+
+def _attributes(element: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    for key, value in element.attrib.items():
+        if key == "style":
+            yield key, _themed(value)
+        # Matplotlib gives the groups of every figure the same ids; what is referred to has an id of its own.
+        elif key != "id" or element.tag != "g":
+            yield _local_name(key), " ".join(value.split())
+
+
+def _local_name(name: str) -> str:
+    """Return a name without its namespace, which SVG inside HTML does not have."""
+    return name.rpartition("}")[2]
 
 
 def _themed(style: str) -> str:
-    style = re.sub(r"font-family: [^;\"]*;? ?", "", style)
-    for colour, variable in _VARIABLES.items():
-        style = style.replace(colour, f"var({variable})")
-    return re.sub(r"#0404(\d\d)", lambda match: f"var(--series-{int(match[1])})", style)
+    """Return a style with the page's variables for the stand-in colours, and the page's font."""
+    properties = (part.partition(":") for part in style.split(";"))
+    values = {key.strip(): value.strip() for key, _, value in properties}
+    return "; ".join(f"{key}: {_VARIABLES.get(value, value)}" for key, value in values.items() if key != "font-family")
 
 
 def swatch(position: int) -> str:
@@ -138,7 +146,7 @@ def swatch(position: int) -> str:
     outline = np.asarray(marker.get_path().transformed(marker.get_transform()).to_polygons()[0])
     dots = " ".join(f"{14 + 8 * x:.1f},{6 - 8 * y:.1f}" for x, y in outline.tolist())
     dashes = f' stroke-dasharray="{" ".join(map(str, look.dashes))}"' if look.dashes else ""
-    colour = f"var({look.variable})"
+    colour = _VARIABLES[look.colour]
     return (
         '<svg class="swatch" viewBox="0 0 28 12" focusable="false" aria-hidden="true">'
         f'<line x1="0" y1="6" x2="28" y2="6" style="stroke: {colour}" stroke-width="2"{dashes}/>'

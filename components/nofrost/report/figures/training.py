@@ -21,7 +21,7 @@ def training_panels(runs: Sequence[tuple[int, int, Sequence[Epoch]]]) -> list[st
     a phase.
     """
     drawings = []
-    top = 1.05 * max([epoch.loss or 0.0 for _, _, epochs in runs for epoch in epochs], default=1.0)
+    top = 1.05 * max([epoch.loss for _, _, epochs in runs for epoch in epochs], default=1.0)
     for index, (position, best, epochs) in enumerate(runs):
         name = f"training-{index}"
         with figure(name, 165, 205, rows=2) as (drawing, (above, below)):
@@ -40,7 +40,7 @@ def training_panels(runs: Sequence[tuple[int, int, Sequence[Epoch]]]) -> list[st
                     axes.axvline(end, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=2)
                 axes.axvline(best, color=MUTED, linewidth=0.8, zorder=2)
             _whole_epochs(below)
-            drawings.append(to_svg(drawing, name))
+            drawings.append(to_svg(drawing))
     return drawings
 
 
@@ -66,11 +66,11 @@ def _draw(
     marker: str = "",
     width: float = 1.5,
 ) -> None:
-    found = [(epoch.epoch, y) for epoch in epochs if (y := value(epoch)) is not None]
-    markers = marker if len(found) <= 30 else ""
+    points = [(epoch.epoch, y) for epoch in epochs if (y := value(epoch)) is not None]
+    markers = marker if len(points) <= 30 else ""
     axes.plot(
-        [x for x, _ in found],
-        [y for _, y in found],
+        [x for x, _ in points],
+        [y for _, y in points],
         color=colour,
         linestyle=linestyle,
         linewidth=width,

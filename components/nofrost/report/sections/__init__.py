@@ -1,4 +1,4 @@
-"""The parts of the report, in their order."""
+"""The sections of the report, in their order."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from nofrost.report.document import Document, Section, numbered
 from nofrost.report.runs import Collected
 from nofrost.report.sections.alarms import alarms
 from nofrost.report.sections.attacks import budget, convergence, tradeoff
-from nofrost.report.sections.branches import branches
 from nofrost.report.sections.corruptions import corruptions
 from nofrost.report.sections.examples import augmentation, examples
 from nofrost.report.sections.layers import layers
 from nofrost.report.sections.origin import configuration, origin
 from nofrost.report.sections.overview import overview
-from nofrost.report.sections.pairs import pairs
 from nofrost.report.sections.properties import properties
-from nofrost.report.sections.results import results
+from nofrost.report.sections.results import branches, pairs, results
 from nofrost.report.sections.training import cost, training
 
 _SECTIONS = (
@@ -42,7 +40,7 @@ def build(collected: Collected) -> Document:
     """Return the report of a study: every section that has something to show."""
     sections: list[Section] = []
     for section in _SECTIONS:
-        found = section(collected)
-        if found is not None:
-            sections.append(found)
+        content = section(collected)
+        if content is not None:
+            sections.append(content)
     return Document(collected.study.title, f"Study {collected.study.name}", numbered(sections))

@@ -9,7 +9,7 @@ from nofrost.report.document import AlarmCard, Alarms, Cell, Column, Paragraph, 
 from nofrost.report.runs import Collected, RecipeRuns, Run
 from nofrost.results import Alarm
 
-# The checks that AutoAttack makes of its own results, by our names
+# The flags that AutoAttack raises about its own results, by the names of our checks
 AUTOATTACK_FLAGS = {
     "answers-are-repeatable": "randomised",
     "classes-suffice": "few classes",
@@ -24,9 +24,9 @@ _BY_SEVERITY = ("fail", "warn", "pass")
 def alarms(collected: Collected) -> Section | None:
     """Return the alarms of every recipe, or None when no run was checked."""
     cards = [
-        AlarmCard(recipe.name, recipe.position, found)
+        AlarmCard(recipe.name, recipe.position, merged)
         for recipe in collected.recipes
-        if (found := of_all_seeds(recipe, lambda run: run.adversarial.alarms))
+        if (merged := over_seeds(recipe, lambda run: run.adversarial.alarms))
     ]
     if not cards:
         return None
@@ -39,14 +39,14 @@ def alarms(collected: Collected) -> Section | None:
 
 
 def _table(collected: Collected) -> Table:
-    """Return which check came out how for which recipe; of several seeds the worst."""
-    found = [(recipe, alarm) for recipe in collected.recipes for run in recipe.runs for alarm in run.adversarial.alarms]
-    names = list(dict.fromkeys(alarm.name for _, alarm in found))
+    """Return the status of each check by recipe; of several seeds the worst."""
+    pairs = [(recipe, alarm) for recipe in collected.recipes for run in recipe.runs for alarm in run.adversarial.alarms]
+    names = list(dict.fromkeys(alarm.name for _, alarm in pairs))
     rows = [
         [
             Cell(name),
             *(
-                _worst([alarm for of, alarm in found if of is recipe and alarm.name == name])
+                _worst([alarm for owner, alarm in pairs if owner is recipe and alarm.name == name])
                 for recipe in collected.recipes
             ),
             Cell(AUTOATTACK_FLAGS.get(name, "")),
@@ -74,14 +74,14 @@ def _worst(alarms: list[Alarm]) -> Cell:
     return Cell(worst.status, hint=worst.reason, status=worst.status)
 
 
-def of_all_seeds(recipe: RecipeRuns, of_run: Callable[[Run], Sequence[Alarm]]) -> list[Alarm]:
-    """Return the alarms of all runs; what several seeds have alike stands there once, with these seeds named."""
+def over_seeds(recipe: RecipeRuns, alarms: Callable[[Run], Sequence[Alarm]]) -> list[Alarm]:
+    """Return the alarms of all runs; one that several seeds share stands there once and names them."""
     if len(recipe.runs) == 1:
-        return list(of_run(recipe.runs[0]))
+        return list(alarms(recipe.runs[0]))
     seeds: dict[Alarm, list[int]] = {}
     for run in recipe.runs:
-        for alarm in of_run(run):
+        for alarm in alarms(run):
             seeds.setdefault(alarm, []).append(run.seed)
     return [
-        alarm.model_copy(update={"name": f"{alarm.name} ({text.seeds(of_alarm)})"}) for alarm, of_alarm in seeds.items()
+        alarm.model_copy(update={"name": f"{alarm.name} ({text.seeds(numbers)})"}) for alarm, numbers in seeds.items()
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, estimate
 from nofrost.report.document import Cell, Column, Figure, Panel, Section, Table
-from nofrost.report.figures.lines import Line
+from nofrost.report.figures import Line
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 from nofrost.results import Proportion
 
@@ -42,14 +42,14 @@ def convergence(collected: Collected) -> Section | None:
     if collected.first.adversarial.steps_curve is None:
         return None
     attack = collected.first.adversarial.steps_curve.attack
-    shares = {recipe.name: _curve(recipe, _steps) for recipe in collected.recipes}
-    lines = _lines(collected, shares)
+    curves = {recipe.name: _curve(recipe, _steps) for recipe in collected.recipes}
+    lines = _lines(collected, curves)
     caption = (
         f"Accuracy under {attack} within {cells.threat(collected)} against its number of steps. A curve that still "
         f"falls at its right end says that more steps would break more images. {cells.basis(collected)}"
     )
-    panel = Panel("", figures.steps_curve(lines), _in_words(collected, shares, "steps"))
-    table = _verdicts(collected, shares)
+    panel = Panel("", figures.steps_curve(lines), _in_words(collected, curves, "steps"))
+    table = _verdicts(collected, curves)
     figure = Figure(caption, [panel], cells.legend(collected))
     return Section("convergence", "Accuracy against attack steps", "Attack steps", [figure, table])
 
@@ -60,12 +60,12 @@ def budget(collected: Collected) -> Section | None:
     if curve is None:
         return None
     threat = collected.study.suites.adversarial.threat
-    shares = {recipe.name: _curve(recipe, _sizes) for recipe in collected.recipes}
+    curves = {recipe.name: _curve(recipe, _sizes) for recipe in collected.recipes}
     in_levels = threat.norm == "linf" and threat.eps.text.endswith("/255")
     panel = Panel(
         "",
-        figures.budget_curve(_lines(collected, shares), float(threat.eps), in_levels),
-        _in_words(collected, shares, "the ball's size as a share of the pixel range"),
+        figures.budget_curve(_lines(collected, curves), float(threat.eps), in_levels),
+        _in_words(collected, curves, "the ball's size as a share of the pixel range"),
     )
     whole = " In a ball as large as the whole pixel range every accuracy must fall to zero." if in_levels else ""
     caption = (
@@ -74,7 +74,7 @@ def budget(collected: Collected) -> Section | None:
     )
     decimals = cells.digits(collected)
     rows = [
-        [cells.recipe_cell(recipe), *(cells.estimate_cell(value, decimals) for _, value in shares[recipe.name])]
+        [cells.recipe_cell(recipe), *(cells.estimate_cell(value, decimals) for _, value in curves[recipe.name])]
         for recipe in collected.recipes
     ]
     columns = [Column("recipe", text=True), *(Column(point.eps, f"{curve.attack} within") for point in curve.points)]
@@ -98,43 +98,48 @@ def _sizes(run: Run) -> list[tuple[float, Proportion]]:
 
 def _curve(recipe: RecipeRuns, points: Callable[[Run], list[tuple[float, Proportion]]]) -> Curve:
     """Return the points that all runs of the recipe have, in order, each with its estimate over the seeds."""
-    of_runs = [dict(points(run)) for run in recipe.runs]
-    common = sorted(set.intersection(*(set(found) for found in of_runs)))
-    return [(x, estimate([found[x] for found in of_runs])) for x in common]
+    curves = [dict(points(run)) for run in recipe.runs]
+    common = sorted(set.intersection(*map(set, curves)))
+    return [(x, estimate([curve[x] for curve in curves])) for x in common]
 
 
-def _lines(collected: Collected, shares: dict[str, Curve]) -> list[Line]:
+def _lines(collected: Collected, curves: dict[str, Curve]) -> list[Line]:
     return [
-        Line(recipe.position, [x for x, _ in shares[recipe.name]], [y for _, y in shares[recipe.name]])
+        Line(recipe.position, [x for x, _ in curves[recipe.name]], [y for _, y in curves[recipe.name]])
         for recipe in collected.recipes
-        if shares[recipe.name]
+        if curves[recipe.name]
     ]
 
 
-def _in_words(collected: Collected, shares: dict[str, Curve], axis: str) -> str:
+def _in_words(collected: Collected, curves: dict[str, Curve], axis: str) -> str:
     decimals = cells.digits(collected)
     ends = [
         f"{name} from {text.with_sign(curve[0][1].value, decimals)} at {curve[0][0]:.3g} "
         f"to {text.with_sign(curve[-1][1].value, decimals)} at {curve[-1][0]:.3g}"
-        for name, curve in shares.items()
+        for name, curve in curves.items()
         if curve
     ]
     return f"Line chart of accuracy against {axis}: {'; '.join(ends)}. The table below holds the numbers."
 
 
-def _verdicts(collected: Collected, shares: dict[str, Curve]) -> Table:
+def _verdicts(collected: Collected, curves: dict[str, Curve]) -> Table:
     decimals = cells.digits(collected)
-    steps = sorted({x for curve in shares.values() for x, _ in curve})
+    steps = sorted({x for curve in curves.values() for x, _ in curve})
     rows = []
     for recipe in collected.recipes:
-        measured = dict(shares[recipe.name])
-        curves = [(run, curve) for run in recipe.runs if (curve := run.adversarial.steps_curve)]
-        open_ = [(run, curve) for run, curve in curves if not curve.converged]
-        verdict = Cell("not converged", status="warn") if open_ else Cell("converged", status="pass")
-        reasons = [f"seed {run.seed}: {curve.slope_reason}" for run, curve in (open_ or curves)]
-        why = reasons if len(recipe.runs) > 1 else [curve.slope_reason for _, curve in (open_ or curves)]
+        measured = dict(curves[recipe.name])
+        measured_curves = [(run, curve) for run in recipe.runs if (curve := run.adversarial.steps_curve)]
+        falling = [(run, curve) for run, curve in measured_curves if not curve.converged]
+        verdict = Cell("not converged", status="warn") if falling else Cell("converged", status="pass")
+        seeded = len(recipe.runs) > 1
+        reasons = [
+            f"seed {run.seed}: {curve.slope_reason}" if seeded else curve.slope_reason
+            for run, curve in falling or measured_curves
+        ]
         accuracies = [cells.estimate_cell(measured[x], decimals) if x in measured else Cell("") for x in steps]
-        rows.append([cells.recipe_cell(recipe), verdict if curves else Cell(""), *accuracies, Cell("; ".join(why))])
+        rows.append(
+            [cells.recipe_cell(recipe), verdict if measured_curves else Cell(""), *accuracies, Cell("; ".join(reasons))]
+        )
     curve = collected.first.adversarial.steps_curve
     group = f"{curve.attack} steps" if curve else ""
     columns = [

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from nofrost.config import cite
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Picture, Pictures, Section, Table
-from nofrost.report.figures.lines import Line
-from nofrost.report.images import data_uri
+from nofrost.report.figures import Line
 from nofrost.report.runs import Collected, RecipeRuns
+from nofrost.report.sections.examples import data_uri
 from nofrost.report.sections.results import ood_mean
 
 
 def corruptions(collected: Collected) -> Section:
-    """Return the means over severities, accuracy against severity, and what the corruptions look like."""
+    """Return the means over severities, accuracy against severity, and an image under each corruption."""
     suite = collected.study.suites.ood
     blocks: list[Block] = [_means(collected), _panels(collected), _pictures(collected), _by_severity(collected)]
     return Section("corruptions", f"Out of distribution: {suite.title}", "Corruptions", blocks)
@@ -49,7 +50,7 @@ def _means(collected: Collected) -> Table:
         *(Column(_words(name), "mean over severities") for name in names),
         Column("mean"),
     ]
-    return Table(f"{_basis(collected)} {collected.study.suites.ood.citation}.", columns, rows)
+    return Table(f"{_basis(collected)} {cite(collected.study.suites.ood.citation)}.", columns, rows)
 
 
 def _mean(recipe: RecipeRuns, name: str) -> Estimate:
@@ -58,11 +59,11 @@ def _mean(recipe: RecipeRuns, name: str) -> Estimate:
 
 def _at(recipe: RecipeRuns, name: str) -> list[tuple[int, Estimate]]:
     severities = [point.severity for point in recipe.runs[0].ood.corruptions[name].severities]
-    of_runs = [{point.severity: point for point in run.ood.corruptions[name].severities} for run in recipe.runs]
+    curves = [{point.severity: point for point in run.ood.corruptions[name].severities} for run in recipe.runs]
     return [
-        (severity, estimate([points[severity] for points in of_runs]))
+        (severity, estimate([points[severity] for points in curves]))
         for severity in severities
-        if all(severity in points for points in of_runs)
+        if all(severity in points for points in curves)
     ]
 
 
@@ -102,9 +103,9 @@ def _by_severity(collected: Collected) -> Table:
 def _pictures(collected: Collected) -> Pictures:
     path = collected.first.folder / "evaluate-ood" / "examples.npz"
     arrays = read_arrays(path)
-    whole = {"names", "corrupted", "image", "severity"} <= arrays.keys()
-    if not whole or len(arrays["names"]) != len(arrays["corrupted"]):
-        raise UserError(f"{path} does not hold corrupted examples: evaluate this run again")
+    complete = {"names", "corrupted", "image", "severity"} <= arrays.keys()
+    if not complete or len(arrays["names"]) != len(arrays["corrupted"]):
+        raise UserError(f"{path} does not contain corrupted examples: evaluate this run again")
     names = [_words(str(name)) for name in arrays["names"]]
     severity = int(arrays["severity"].ravel()[0])
     pictures = [

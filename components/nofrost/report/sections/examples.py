@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,38 @@ from nofrost.errors import UserError
 from nofrost.report import cells
 from nofrost.report.cells import ICONS
 from nofrost.report.document import Block, Paragraph, Picture, Pictures, Section
-from nofrost.report.images import data_uri, magnification, magnified
 from nofrost.report.runs import Collected, RecipeRuns
+
+LARGEST_SIDE = 160  # pixels; larger images are shown smaller, or a report on ImageNet would weigh tens of megabytes
+
+
+def data_uri(image: NDArray[Any]) -> str:
+    """Return an image [H, W, C], uint8 or floats in [0, 1], as the data URI of a PNG.
+
+    One channel is shown as grey levels, three as RGB; of any other number the first channel is shown. Of images larger
+    than `LARGEST_SIDE` every n-th pixel is shown, which keeps the look of a perturbation.
+    """
+    from PIL import Image
+
+    pixels = image if image.dtype == np.uint8 else np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    stride = -(-max(pixels.shape[:2]) // LARGEST_SIDE)
+    pixels = pixels[::stride, ::stride]
+    pixels = pixels if pixels.shape[2] == 3 else pixels[:, :, 0]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def magnification(perturbations: NDArray[Any]) -> int:
+    """Return the largest whole factor that keeps perturbations [N, H, W, C] within [-0.51, 0.51]; at least 1."""
+    largest = float(np.abs(perturbations).max(initial=0.0))
+    return max(1, int(0.51 / largest)) if largest > 0 else 1
+
+
+def magnified(perturbation: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return a perturbation [H, W, C] as an image: mid grey where nothing was changed."""
+    return np.clip(0.5 + factor * perturbation, 0, 1)
+
 
 SHOWN = 8
 _KEYS = {"images", "adversarial", "labels", "predictions", "adversarial_predictions", "attack"}
@@ -25,10 +57,10 @@ Arrays = dict[str, NDArray[Any]]
 
 def examples(collected: Collected) -> Section | None:
     """Return attacked test images of every recipe's first run, or None when none were kept."""
-    of_recipes = [
+    examples_by_recipe = [
         (recipe, _read(recipe.runs[0].folder / "evaluate-adversarial" / "examples.npz")) for recipe in collected.recipes
     ]
-    kept = [(recipe, arrays) for recipe, arrays in of_recipes if len(arrays["labels"])]
+    kept = [(recipe, arrays) for recipe, arrays in examples_by_recipe if len(arrays["labels"])]
     if not kept:
         return None
     factor = min(magnification(arrays["adversarial"] - arrays["images"]) for _, arrays in kept)
@@ -46,7 +78,7 @@ def _read(path: Path) -> Arrays:
     arrays = read_arrays(path)
     images = arrays.get("images")
     if not arrays.keys() >= _KEYS or images is None or images.ndim != 4 or images.shape != arrays["adversarial"].shape:
-        raise UserError(f"{path} does not hold attacked examples (images [N, H, W, C]): evaluate this run again")
+        raise UserError(f"{path} does not contain attacked examples (images [N, H, W, C]): evaluate this run again")
     return {key: array if key == "attack" else array[:SHOWN] for key, array in arrays.items()}
 
 
@@ -54,13 +86,13 @@ def _pictures(collected: Collected, recipe: RecipeRuns, arrays: Arrays, factor: 
     labels = [_class(collected, label) for label in arrays["labels"]]
 
     def answered(images: NDArray[Any], predictions: NDArray[Any], what: str) -> list[Picture]:
-        found = []
+        pictures = []
         for image, prediction, label in zip(images, predictions, labels, strict=True):
             answer = _class(collected, prediction)
             right = "pass" if answer == label else "fail"
             note = f"{answer} {ICONS['pass'] if right == 'pass' else ICONS['fail']}"
-            found.append(Picture(data_uri(image), f"{what} image of class {label}, answered {answer}", [note]))
-        return found
+            pictures.append(Picture(data_uri(image), f"{what} image of class {label}, answered {answer}", [note]))
+        return pictures
 
     changes = arrays["adversarial"] - arrays["images"]
     rows = [
@@ -85,18 +117,18 @@ def _class(collected: Collected, index: Any) -> str:
 
 
 def augmentation(collected: Collected) -> Section | None:
-    """Return training images beside what the augmentation sets made of them, or None without such sets."""
+    """Return training images beside their augmented versions, or None without augmentation sets."""
     if collected.augmentation is None:
         return None
     sha256 = checksum(collected.dataset)
     split = read_split(collected.dataset, "train")
     labels, first = np.unique(np.asarray(split.labels), return_index=True)
-    chosen = first[:SHOWN]
+    shown = first[:SHOWN]
     names = [_class(collected, label) for label in labels[:SHOWN]]
-    rows = [("original", _plain(split.images[chosen], names, "training image"))]
+    rows = [("original", _plain(split.images[shown], names, "training image"))]
     for method in read_augmentation_manifest(collected.augmentation).sha256:
         images = read_augmentation_set(collected.augmentation, method, dataset=sha256)
-        rows.append((method, _plain(images[chosen], names, f"{method} of the training image")))
+        rows.append((method, _plain(images[shown], names, f"{method} of the training image")))
     users = [recipe.name for recipe in collected.recipes if recipe.recipe.views.augmentation_sets]
     use = f"trained on by {', '.join(users)}" if users else "no recipe of this study trains on them"
     caption = (

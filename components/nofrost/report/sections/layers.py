@@ -1,4 +1,4 @@
-"""What the layers hold: statistics and parameters of batch norms (wang2022 Fig. 1; zeise2025 Fig. 2; xie2020 Fig. 5, 6), weights."""
+"""Layers: statistics and parameters of batch norms (wang2022 Fig. 1; zeise2025 Fig. 2; xie2020 Fig. 5, 6), weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.config import cite
 from nofrost.report import cells, figures, text
+from nofrost.report.collect import BatchNorm, read_properties
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.properties import BatchNorm, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import WeightNorms
 
@@ -18,20 +19,20 @@ CHANNELS = 20  # of xie2020 Fig. 5 and 6
 NEAR_ZERO = 0.01
 
 Values = NDArray[np.float32]
-Domains = dict[str, list[BatchNorm]]
+Branches = dict[str, list[BatchNorm]]
 
 
 def layers(collected: Collected) -> Section | None:
     """Return the figures of the batch norms and the table of weight norms of every recipe's first run, or None."""
     first = [(recipe, read_properties(recipe.runs[0])) for recipe in collected.recipes]
-    normed = [(recipe, found.batch_norms) for recipe, found in first if found.batch_norms]
-    weighed = [(recipe, found.weight_norms) for recipe, found in first if found.weight_norms is not None]
+    batch_norms = [(recipe, measured.batch_norms) for recipe, measured in first if measured.batch_norms]
+    weight_norms = [(recipe, measured.weight_norms) for recipe, measured in first if measured.weight_norms is not None]
     blocks: list[Block] = []
-    if normed:
-        blocks += [_introduction(), _gains_and_shifts(normed), _statistics(collected, normed)]
-        blocks += _channels(normed)
-    if weighed:
-        blocks.append(_weights(weighed))
+    if batch_norms:
+        blocks += [_introduction(), _gains_and_shifts(batch_norms), _statistics(batch_norms)]
+        blocks += _channels(batch_norms)
+    if weight_norms:
+        blocks.append(_weights(weight_norms))
     if not blocks:
         return None
     seed = collected.study.runs.seed
@@ -47,15 +48,15 @@ def _introduction() -> Paragraph:
     )
 
 
-def _domains(recipe: RecipeRuns, found: Domains) -> Iterator[tuple[str, list[BatchNorm]]]:
-    for branch, norms in found.items():
+def _titled(recipe: RecipeRuns, branches: Branches) -> Iterator[tuple[str, list[BatchNorm]]]:
+    for branch, norms in branches.items():
         yield (recipe.name if branch == "all" else f"{recipe.name}, {branch}"), norms
 
 
-def _gains_and_shifts(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
+def _gains_and_shifts(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Figure:
     titles, parts = [], []
-    for recipe, found in normed:
-        for title, norms in _domains(recipe, found):
+    for recipe, branches in batch_norms:
+        for title, norms in _titled(recipe, branches):
             titles.append((title, recipe.position))
             parts.append((recipe.position, _joined(norms, "weight"), _joined(norms, "bias")))
     panels = []
@@ -64,72 +65,72 @@ def _gains_and_shifts(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
         words = f"Histograms of gains and shifts of {title}: {text.listed(shares)} are within {NEAR_ZERO} of zero."
         panels.append(Panel(title, svg, words, position))
     caption = (
-        "Gains γ (above) and shifts β (below) of all batch norms: share of channels by value. zeise2025 finds a spike at "
-        "zero where batch norms alone are trained adversarially."
+        "Gains γ (above) and shifts β (below) of all batch norms: share of channels by value. "
+        f"{cite('zeise2025')} find a spike at zero where batch norms alone are trained adversarially."
     )
     return Figure(caption, panels)
 
 
-def _statistics(collected: Collected, normed: Sequence[tuple[RecipeRuns, Domains]]) -> Figure:
-    shared = [(recipe, found["all"]) for recipe, found in normed if "all" in found]
+def _statistics(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Figure:
+    shared = [(recipe, branches["all"]) for recipe, branches in batch_norms if "all" in branches]
     panels, names = [], []
     if shared:
-        groups = [(recipe.position, True, *_running(_chosen(norms))) for recipe, norms in shared]
+        groups = [(recipe.position, True, *_running(_shown(norms))) for recipe, norms in shared]
         words = "Running mean against running variance of each channel, " + text.listed(
             recipe.name for recipe, _ in shared
         )
         panels.append(Panel("one batch norm", figures.statistics_scatter("statistics", groups), f"{words}."))
-        names += [_chosen(norms).layer for _, norms in shared]
-    for recipe, found in normed:
-        if "clean" in found:
+        names += [_shown(norms).layer for _, norms in shared]
+    for recipe, branches in batch_norms:
+        if "clean" in branches:
             groups = [
-                (recipe.position, branch == "adversarial", *_running(_chosen(found[branch])))
+                (recipe.position, branch == "adversarial", *_running(_shown(branches[branch])))
                 for branch in ("clean", "adversarial")
             ]
             svg = figures.statistics_scatter(f"statistics-{recipe.position}", groups)
             words = f"Running mean against running variance of each channel in both branches of {recipe.name}."
             panels.append(Panel(f"{recipe.name}, both branches", svg, words, recipe.position))
-            names.append(_chosen(found["clean"]).layer)
+            names.append(_shown(branches["clean"]).layer)
     caption = (
         f"Running statistics of one layer ({text.listed(dict.fromkeys(names))}, number {FIFTEENTH} or else the middle "
         "one of the batch norms): one point per channel. Of a mixture the clean branch is open, the adversarial one "
         "filled."
     )
-    return Figure(caption, panels, [(recipe.name, recipe.position) for recipe, _ in normed])
+    return Figure(caption, panels, [(recipe.name, recipe.position) for recipe, _ in batch_norms])
 
 
-def _channels(normed: Sequence[tuple[RecipeRuns, Domains]]) -> Iterator[Figure]:
+def _channels(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Iterator[Figure]:
     """Yield the figure of a mixture's two branches, and that of mini-batches, where there is one."""
-    branches: list[Panel] = []
-    batches: list[Panel] = []
-    for recipe, found in normed:
-        if "clean" in found:
-            clean, adversarial = (_running(_chosen(found[branch])) for branch in ("clean", "adversarial"))
-            rows = _drawn(len(clean[0]))
-            sources = {"adversarial": _of(adversarial, rows), "clean": _of(clean, rows)}
-            branches.append(_panel(f"branches-{recipe.position}", recipe, recipe.name, sources))
-        for title, norms in _domains(recipe, found):
-            norm = _chosen(norms)
-            if norm.mini_batches and "mean" in norm.held:
-                rows = _drawn(len(norm.held["mean"]))
-                sources = {"running": _of(_running(norm), rows)}
+    branch_panels: list[Panel] = []
+    batch_panels: list[Panel] = []
+    for recipe, branches in batch_norms:
+        if "clean" in branches:
+            clean, adversarial = (_running(_shown(branches[branch])) for branch in ("clean", "adversarial"))
+            rows = _random_channels(len(clean[0]))
+            sources = {"adversarial": _select(adversarial, rows), "clean": _select(clean, rows)}
+            branch_panels.append(_panel(f"branches-{recipe.position}", recipe, recipe.name, sources))
+        for title, norms in _titled(recipe, branches):
+            norm = _shown(norms)
+            if norm.mini_batches and "mean" in norm.state:
+                rows = _random_channels(len(norm.state["mean"]))
+                sources = {"running": _select(_running(norm), rows)}
                 sources |= {
-                    name: _of((of_batch["mean"], of_batch["variance"]), rows)
+                    name: _select((of_batch["mean"], of_batch["variance"]), rows)
                     for name, of_batch in norm.mini_batches.items()
                 }
-                batches.append(_panel(f"batches-{len(batches)}", recipe, title, sources))
-    if branches:
+                batch_panels.append(_panel(f"batches-{len(batch_panels)}", recipe, title, sources))
+    if branch_panels:
         yield Figure(
             f"Running mean (above) and variance (below) of {CHANNELS} channels drawn at random from that layer: "
             "adversarial branch on the line, clean branch as open squares.",
-            branches,
+            branch_panels,
         )
-    if batches:
+    if batch_panels:
         yield Figure(
             "Mean (above) and variance (below) of channels drawn alike: running statistics on the line, mini-batches "
             "of clean test images as open squares and diamonds, of adversarial ones as crosses. Where they part, the "
             "model normalises test images by statistics that are not theirs.",
-            batches,
+            batch_panels,
         )
 
 
@@ -141,10 +142,9 @@ def _panel(name: str, recipe: RecipeRuns, title: str, sources: dict[str, tuple[V
     return Panel(title, svg, f"Mean and variance by channel of {title}: {'; '.join(ranges)}.", recipe.position)
 
 
-def _weights(weighed: Sequence[tuple[RecipeRuns, WeightNorms | None]]) -> Table:
+def _weights(weight_norms: Sequence[tuple[RecipeRuns, WeightNorms]]) -> Table:
     rows = []
-    for recipe, norms in weighed:
-        assert norms is not None
+    for recipe, norms in weight_norms:
         largest = max(norms.layers, key=lambda layer: layer.spectral)
         rows.append(
             [
@@ -174,25 +174,25 @@ def _power(exponent: float | None) -> Cell:
     return Cell("0" if exponent is None else f"10^{exponent:.1f}")
 
 
-def _chosen(norms: Sequence[BatchNorm]) -> BatchNorm:
+def _shown(norms: Sequence[BatchNorm]) -> BatchNorm:
     return norms[FIFTEENTH - 1] if len(norms) >= FIFTEENTH else norms[len(norms) // 2]
 
 
 def _running(norm: BatchNorm) -> tuple[Values, Values]:
     nothing = np.zeros(0, np.float32)
-    return norm.held.get("mean", nothing), norm.held.get("variance", nothing)
+    return norm.state.get("mean", nothing), norm.state.get("variance", nothing)
 
 
-def _drawn(channels: int) -> NDArray[np.int64]:
+def _random_channels(channels: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).permutation(channels)[:CHANNELS])
 
 
-def _of(values: tuple[Values, Values], rows: NDArray[np.int64]) -> tuple[Values, Values]:
+def _select(values: tuple[Values, Values], rows: NDArray[np.int64]) -> tuple[Values, Values]:
     return values[0][rows], values[1][rows]
 
 
 def _joined(norms: Sequence[BatchNorm], value: str) -> Values:
-    return np.concatenate([norm.held.get(value, np.zeros(0, np.float32)) for norm in norms])
+    return np.concatenate([norm.state.get(value, np.zeros(0, np.float32)) for norm in norms])
 
 
 def _near_zero(values: Values) -> float:

@@ -12,24 +12,27 @@ from nofrost.report.runs import Collected
 from nofrost.report.sections.overview import CHECKSUM
 from nofrost.results import Protocol
 
-_SAID: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
-    ("suite", lambda made: f"{made.suite} (SHA-256 {text.short(made.suite_sha256)})"),
-    ("images", lambda made: f"{text.count(made.samples)} (indices {text.short(made.indices_sha256)})"),
-    ("dataset", lambda made: f"SHA-256 {text.short(made.data_sha256)}"),
-    ("seeds", lambda made: ", ".join(f"{name} {seed}" for name, seed in made.seeds.items())),
-    ("batch size", lambda made: str(made.batch_size)),
-    ("numbers", lambda made: f"{made.dtype}, TF32 {_switch(made.tf32)}, autocast {_switch(made.autocast)}"),
-    ("algorithms", lambda made: "deterministic" if made.deterministic else "chosen by timing"),
-    ("devices", lambda made: ", ".join(made.devices)),
-    ("versions", lambda made: ", ".join(f"{name} {version}" for name, version in made.versions.items())),
+_PROTOCOL_ROWS: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
+    ("suite", lambda protocol: f"{protocol.suite} (SHA-256 {text.short(protocol.suite_sha256)})"),
+    ("images", lambda protocol: f"{text.count(protocol.samples)} (indices {text.short(protocol.indices_sha256)})"),
+    ("dataset", lambda protocol: f"SHA-256 {text.short(protocol.data_sha256)}"),
+    ("seeds", lambda protocol: ", ".join(f"{name} {seed}" for name, seed in protocol.seeds.items())),
+    ("batch size", lambda protocol: str(protocol.batch_size)),
+    (
+        "numbers",
+        lambda protocol: f"{protocol.dtype}, TF32 {_on(protocol.tf32)}, autocast {_on(protocol.autocast)}",
+    ),
+    ("algorithms", lambda protocol: "deterministic" if protocol.deterministic else "chosen by timing"),
+    ("devices", lambda protocol: ", ".join(protocol.devices)),
+    ("versions", lambda protocol: ", ".join(f"{name} {number}" for name, number in protocol.versions.items())),
 )
 
 
 def configuration(collected: Collected) -> Section:
-    """Return the study with everything spelled out."""
+    """Return the study with every default written out."""
     introduction = Paragraph(
         "Everything that decides the numbers above. Saved as a file, it runs the study again: every recipe, attack and "
-        "data set is spelled out."
+        "dataset is written out in full."
     )
     code = Code(f"Study {collected.study.name} in full", study_as_yaml(collected.study))
     return Section("configuration", "Configuration", "Configuration", [introduction, code])
@@ -74,22 +77,20 @@ def origin(collected: Collected) -> Section:
         if value.startswith(CHECKSUM)
     ]
     facts = Facts([("Report made by", f"nofrost {version('nofrost')}"), ("Seeds", seeds), *sets, *sources])
-    return Section("record", "Record", "Record", [facts, Table(caption, columns, rows), *_protocols(collected)])
+    return Section("record", "Record", "Record", [facts, Table(caption, columns, rows), _protocol(collected)])
 
 
-def _protocols(collected: Collected) -> list[Table]:
-    """Return how the attacks were computed; none when no run has a record of it."""
-    recorded = [(run.name, run.protocol) for run in collected.runs if run.protocol is not None]
-    if not recorded:
-        return []
+def _protocol(collected: Collected) -> Table:
+    """Return how the attacks were computed."""
     rows = [
-        [Cell(title), Cell(_common([(name, say(protocol)) for name, protocol in recorded]))] for title, say in _SAID
+        [Cell(title), Cell(_common([(run.name, words(run.protocol)) for run in collected.runs]))]
+        for title, words in _PROTOCOL_ROWS
     ]
     caption = (
         f"How the adversarial evaluations of {collected.manifest.name} were computed: the protocol record of each run "
         "(record.json), in one line where all runs agree."
     )
-    return [Table(caption, [Column("protocol", text=True), Column("value", text=True)], rows)]
+    return Table(caption, [Column("protocol", text=True), Column("value", text=True)], rows)
 
 
 def _common(values: list[tuple[str, str]]) -> str:
@@ -97,11 +98,11 @@ def _common(values: list[tuple[str, str]]) -> str:
     distinct = dict.fromkeys(value for _, value in values)
     if len(distinct) == 1:
         return values[0][1]
-    return "; ".join(f"{value} ({', '.join(name for name, own in values if own == value)})" for value in distinct)
+    return "; ".join(f"{value} ({', '.join(name for name, other in values if other == value)})" for value in distinct)
 
 
-def _switch(on: bool) -> str:
-    return "on" if on else "off"
+def _on(value: bool) -> str:
+    return "on" if value else "off"
 
 
 def _checksum(value: str) -> Cell:

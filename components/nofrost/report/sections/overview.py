@@ -1,12 +1,13 @@
-"""What was run on what, what came out, and what the data can show."""
+"""The head of the report: the main conclusions, what the data can show, and what was run on what."""
 
 from __future__ import annotations
 
+from nofrost.config import cite
 from nofrost.report import cells, text
 from nofrost.report.compare import Estimate, best_recipe
-from nofrost.report.document import Facts, Findings, Paragraph, Section
+from nofrost.report.document import Facts, KeyPoints, Paragraph, Section
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
-from nofrost.report.sections.overfitting import has_overfitted
+from nofrost.report.sections.training import has_overfitted
 from nofrost.statistics import wilson_interval
 
 SHOWN_CLASSES = 12
@@ -17,7 +18,7 @@ def overview(collected: Collected) -> Section:
     """Return the head of the report."""
     callout = Paragraph(" ".join(_limits(collected)), callout="What these data can and cannot show")
     return Section(
-        "overview", "Overview", "Overview", [Findings(_findings(collected)), callout, Facts(_facts(collected))]
+        "overview", "Overview", "Overview", [KeyPoints(_key_points(collected)), callout, Facts(_facts(collected))]
     )
 
 
@@ -36,9 +37,9 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
         ("Licence", manifest.licence or "not stated"),
         ("Seeds", f"{text.listed(study.runs.seed)} (one training for each recipe and seed)"),
         ("Attacked", f"{' or '.join(map(text.count, samples))} test images within {cells.threat(collected)}"),
-        ("Suite", f"{suite.title}: {suite.citation}"),
+        ("Suite", f"{suite.title}: {cite(suite.citation)}"),
         ("Protocol", f"{suite.protocol}: {text.PROTOCOLS[suite.protocol]}"),
-        ("Out of distribution", f"{study.suites.ood.title}: {study.suites.ood.citation}"),
+        ("Out of distribution", f"{study.suites.ood.title}: {cite(study.suites.ood.citation)}"),
         ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
     ]
 
@@ -59,7 +60,7 @@ def _classes(names: tuple[str, ...]) -> str:
     return f"{text.count(len(names))}: {', '.join(names[:SHOWN_CLASSES])}, …"
 
 
-def _findings(collected: Collected) -> list[str]:
+def _key_points(collected: Collected) -> list[str]:
     attacks = text.listed(collected.study.suites.adversarial.attacks)
     sentences = [
         _leader(collected, CLEAN, "On clean test images"),
@@ -101,7 +102,7 @@ def _leader(collected: Collected, condition: str, where: str) -> str:
         return f"{where}, {words(ranked[0])}."
     second = f"next is {ranked[1].name} with {accuracy(ranked[1])}"
     if not collected.same_images:
-        verdict = "the recipes saw different images, so no test compares them"
+        verdict = "the recipes were attacked on different images, so no test compares them"
     elif best_recipe(collected, condition) == ranked[0].name:
         verdict = "the paired test separates it from every other recipe"
     else:

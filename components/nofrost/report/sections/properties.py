@@ -1,4 +1,4 @@
-"""Properties of the models beside their accuracy: margin, thickness, smoothness (wang2022 §4.3) and others of each image."""
+"""Properties of the models at each image: margin, thickness, smoothness (wang2022 §4.3), gradients and distance."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nofrost.report import cells, figures, text
+from nofrost.report.collect import RunProperties, read_properties
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
-from nofrost.report.properties import RunProperties, read_properties
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import PropertySummary
 from nofrost.statistics import mean_and_deviation

@@ -1,11 +1,12 @@
-"""The table of recipes and what they were evaluated on."""
+"""The tables of accuracies: recipes, their branches, and the paired comparison of recipes on the same images."""
 
 from __future__ import annotations
 
+from nofrost.config import ModelSpec
 from nofrost.report import cells, text
-from nofrost.report.compare import Estimate, best_recipe, estimate_mean
-from nofrost.report.document import Cell, Column, Paragraph, Section, Table
-from nofrost.report.runs import WORST_CASE, Collected, RecipeRuns
+from nofrost.report.compare import ALPHA, Estimate, Pair, best_recipe, compare, estimate, estimate_mean
+from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
+from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
 
 
 def results(collected: Collected) -> Section:
@@ -93,7 +94,7 @@ def _by_run(collected: Collected) -> Table:
         [
             cells.run_cell(recipe, run),
             *(
-                cells.share_cell(run.adversarial.accuracy[name], decimals, cells.doubt([run], name))
+                cells.proportion_cell(run.adversarial.accuracy[name], decimals, cells.doubt([run], name))
                 for name in collected.conditions
             ),
             Cell(text.percent(run.ood.mean_accuracy, decimals), f"{run.ood.samples} images"),
@@ -106,3 +107,149 @@ def _by_run(collected: Collected) -> Table:
     )
     columns = [Column("run", text=True), *_columns(collected)]
     return Table(caption, columns, rows, summary="Every run with exact counts")
+
+
+THROUGH = "through-"  # conditions of images that were made against one branch and shown to the mixture
+
+
+def branches(collected: Collected) -> Section | None:
+    """Return the accuracies of the branches, or None when no model has any."""
+    mixtures = [recipe for recipe in collected.recipes if all(run.adversarial.branches for run in recipe.runs)]
+    if not mixtures:
+        return None
+    measured = [shares for recipe in mixtures for run in recipe.runs for shares in run.adversarial.branches.values()]
+    conditions = [condition for condition in collected.conditions if all(condition in shares for shares in measured)]
+    rows = [row for recipe in mixtures for row in _rows(recipe, conditions, cells.digits(collected))]
+    columns = [Column("recipe and branch", text=True), *(Column(collected.title(name)) for name in conditions)]
+    table = Table(cells.basis(collected), columns, rows)
+    introduction = Paragraph(
+        "A mixture batch normalisation keeps statistics of clean and of adversarial images apart. At test time nobody "
+        "knows which kind an image is: the mixture is what is deployed and what all other tables show. Each row was "
+        "attacked on its own."
+        + (" The attacks of a branch are a cascade of their own." if collected.cumulative else "")
+    )
+    blocks: list[Block] = [introduction, table, *_through_branches(collected, mixtures)]
+    return Section("branches", "Branches of mixture batch normalisation", "Branches", blocks)
+
+
+def _through_branches(collected: Collected, mixtures: list[RecipeRuns]) -> list[Table]:
+    """Return what the deployed mixture withstands of attackers who see one branch alone; none if it was not tried."""
+    measured = [run.adversarial.accuracy for recipe in mixtures for run in recipe.runs]
+    conditions = [name for name in measured[0] if name.startswith(THROUGH) and all(name in each for each in measured)]
+    if not conditions:
+        return []
+    decimals = cells.digits(collected)
+
+    def measure(recipe: RecipeRuns, name: str) -> Cell:
+        return cells.estimate_cell(cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[name]), decimals)
+
+    rows = [[cells.recipe_cell(recipe), *(measure(recipe, name) for name in conditions)] for recipe in mixtures]
+    columns = [
+        Column("recipe", text=True),
+        *(Column(name.removeprefix(THROUGH).replace("-", " ")) for name in conditions),
+    ]
+    caption = (
+        "The deployed mixture on images that the attacks of the branches made against one branch alone; the worst case "
+        f"counts these too. {cells.basis(collected)}"
+    )
+    return [Table(caption, columns, rows, title="Attacked through one branch")]
+
+
+def _deployed(model: ModelSpec) -> str:
+    where = {"logits": "of logits", "all": "in all layers", "random": f"in {model.mixture_share:.0%} of the layers"}
+    return f"{where[model.mixture_inference]}, adversarial weight {model.mixture_weight:g}"
+
+
+def _rows(recipe: RecipeRuns, conditions: list[str], decimals: int) -> list[list[Cell]]:
+    measured = [run.adversarial for run in recipe.runs]
+    shares = {
+        f"{name} branch": [run.branches[name] for run in measured]
+        for name in measured[0].branches
+        if all(name in run.branches for run in measured)
+    }
+    shares[f"deployed mixture ({_deployed(recipe.recipe.model)})"] = [run.accuracy for run in measured]
+    return [
+        [
+            Cell(recipe.name, title, recipe=recipe.position),
+            *(cells.estimate_cell(estimate([run[name] for run in of_runs]), decimals) for name in conditions),
+        ]
+        for title, of_runs in shares.items()
+    ]
+
+
+_COLUMNS = (
+    Column("pair", text=True),
+    Column("seed"),
+    Column("difference, points"),
+    Column("only first right", "images"),
+    Column("only second right", "images"),
+    Column("p", "exact McNemar test"),
+    Column("p after Holm", "exact McNemar test"),
+    Column("verdict", text=True),
+)
+
+
+def pairs(collected: Collected) -> Section:
+    """Return the comparison under the worst case and on clean images, or the reason why there is none."""
+    blocks: list[Block]
+    if len(collected.recipes) == 1:
+        blocks = [Paragraph("The study has one recipe, so there is nothing to compare.")]
+    elif not collected.same_images:
+        different = ", ".join(
+            f"{run.name} ({run.adversarial.samples} images, indices {text.short(run.adversarial.indices_sha256)})"
+            for run in collected.runs
+        )
+        blocks = [
+            Paragraph(
+                "A paired test needs the same test images for all recipes, and these runs were attacked on different "
+                f"ones: {different}. Evaluate them again with one suite to have this table."
+            )
+        ]
+    else:
+        blocks = [
+            _table(collected, WORST_CASE, "Under the worst case"),
+            _table(collected, CLEAN, "On clean images"),
+            _under_each_attack(collected),
+        ]
+    return Section("pairs", "Paired comparison of recipes", "Comparison", blocks)
+
+
+def _table(collected: Collected, condition: str, title: str) -> Table:
+    found = compare(collected, condition)
+    images = text.plural(collected.first.adversarial.samples, "test image")
+    seeds = " and all seeds" if len(collected.study.runs.seed) > 1 else ""
+    caption = (
+        f"Condition {condition}: accuracy of the first recipe minus that of the second on the same {images} of "
+        f"{collected.manifest.name}, and the images that one alone got right. Two-sided exact McNemar test; p after "
+        f"Holm's correction for {text.plural(len(found), 'test')} (all pairs of recipes{seeds}); separated below "
+        f"{ALPHA:g}. The test speaks of these trained models on such images, not of other trainings of the same recipe."
+    )
+    return Table(caption, _COLUMNS, [_row(pair) for pair in found], title)
+
+
+def _under_each_attack(collected: Collected) -> Table:
+    """Return the comparison under every attack, corrected attack by attack."""
+    rows = [
+        [Cell(collected.title(attack)), *_row(pair)]
+        for attack in collected.conditions[1:-1]
+        for pair in compare(collected, attack)
+    ]
+    caption = (
+        f"As the tables above, under each attack of the suite, on the same test images of {collected.manifest.name}; "
+        "p after Holm's correction for all pairs and seeds of one attack. An attack marked + is cumulative."
+    )
+    return Table(caption, (Column("attack", text=True), *_COLUMNS), rows, summary="Under each attack")
+
+
+def _row(pair: Pair) -> list[Cell]:
+    verdict = f"{pair.better} is better" if pair.better else "not separated"
+    return [
+        Cell(f"{pair.first} − {pair.second}"),
+        Cell(str(pair.seed)),
+        Cell(text.points(pair.difference)),
+        Cell(text.count(pair.only_first)),
+        Cell(text.count(pair.only_second)),
+        Cell(text.p_value(pair.p_value)),
+        Cell(text.p_value(pair.corrected)),
+        Cell(verdict),
+    ]

@@ -1,10 +1,15 @@
-"""The report as GitHub-flavoured Markdown that reads well in a terminal; drawings are described in words."""
+"""The report as one HTML file (style and drawings inside, no script, nothing to load) and as Markdown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nofrost.report import figures
 from nofrost.report.cells import ICONS
 from nofrost.report.document import (
     Alarms,
@@ -15,27 +20,51 @@ from nofrost.report.document import (
     Document,
     Facts,
     Figure,
-    Findings,
+    KeyPoints,
     Paragraph,
     Pictures,
     Table,
 )
 from nofrost.report.text import listed
 
+
+def to_html(document: Document) -> str:
+    """Return the page. Every text of the document is escaped; only drawings made by this package are markup."""
+    environment = Environment(
+        loader=PackageLoader("nofrost.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style = (files("nofrost.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    environment.globals.update(
+        icons=ICONS,
+        style=Markup(style),
+        swatch=lambda position: Markup(figures.swatch(position)),
+        drawing=Markup,
+    )
+    return environment.get_template("report.html.j2").render(document=document)
+
+
 LONGEST_GROUP = 16  # characters
 
 
 def to_markdown(document: Document) -> str:
-    """Return the report's text; characters that would be markup in a name or sentence are escaped."""
+    """Return the report as GitHub-flavoured Markdown that reads well in a terminal; drawings are described in words.
+
+    Characters that would be markup in a name or sentence are escaped.
+    """
     parts = [f"# {escape(document.title)}", escape(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {escape(section.title)}")
-        parts += [part for block in section.blocks for part in _block(block)]
+        parts += [paragraph for block in section.blocks for paragraph in _block(block)]
     return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
-    """Return `text` so that Markdown shows it letter by letter, on one line."""
+    """Return `text` so that Markdown shows it verbatim, on one line."""
     return re.sub(r"([\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
@@ -54,7 +83,7 @@ def _block(block: Block) -> Iterator[str]:
             yield "\n".join(f"- **{escape(name)}**: {escape(value)}" for name, value in block.rows)
         case Paragraph():
             yield f"> **{escape(block.callout)}.** {escape(block.text)}" if block.callout else escape(block.text)
-        case Findings():
+        case KeyPoints():
             yield "\n".join(f"- {escape(sentence)}" for sentence in block.sentences)
         case Code():
             fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", block.text)), default=0))

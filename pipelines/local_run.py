@@ -15,16 +15,16 @@ from nofrost.errors import RunFailedError
 from nofrost.store import Output, open_store, pull
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
-from pipelines.journal import Journal
-from pipelines.runners import Containers, as_containers, as_processes, image_id, s3_environment
-from pipelines.source import source_ref
+from pipelines.local_tasks import Containers, as_containers, as_processes, image_id, s3_environment
+from pipelines.package import push_source
+from pipelines.run_log import RunLog
 
 Runner = Literal["process", "docker"]
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A local run that went well: its id, which `nofrost promote` takes, and where its report was put."""
+class FinishedRun:
+    """A local run that succeeded: its id, which `nofrost promote` takes, and the folder of its report."""
 
     run: str
     report: Path
@@ -42,41 +42,43 @@ def run(
     shards: int = 1,
     caching: bool = True,
     quiet: bool = False,
-) -> Finished:
+) -> FinishedRun:
     """Run the pipeline for a study on this machine.
 
     A task that ran with the same refs, configuration and image (or, for processes, code) before is not run again: a run
-    that was killed goes on with the tasks that were not finished.
+    that was killed resumes with the tasks that had not finished.
 
     Args:
         runner: ``process`` runs tasks in this Python environment, ``docker`` in containers.
         store: URL of the store that outputs are pushed to.
-        folder: takes logs, the artifacts of tasks, the cache, and the report.
+        folder: for logs, the artifacts of tasks, the cache, and the report.
         images: of stages and of training, for ``docker``.
-        data_ref: ref of the source data; None pushes what stands at the study's ``dataset.path`` if it is needed.
+        data_ref: ref of the source data; None pushes the data at the study's ``dataset.path`` if there are any.
         gpus: GPUs for each training and evaluation: 0 or 1.
         shards: number of parts of every evaluation.
-        quiet: tell of tasks on standard error, not standard output.
+        quiet: print the progress of tasks on standard error, not on standard output.
 
     Raises:
-        UserError: Docker, an image or the store cannot be had.
-        RunFailedError: a task failed; the sentence names it and says what it said.
+        UserError: Docker, an image or the store is not available.
+        RunFailedError: a task failed; the message names it and its last line of output.
     """
     folder = folder.absolute()
     target = open_store(store)
-    source = source_ref(study, data_ref, target)
+    source = push_source(study, data_ref, target)
     root = folder / "tasks"
     root.mkdir(parents=True, exist_ok=True)
-    journal = Journal(folder / "logs", sys.stderr if quiet else sys.stdout)
-    way: AbstractContextManager[Any]
+    run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
+    execution: AbstractContextManager[Any]
     if runner == "docker":
         stage_image, train_image = map(image_id, images)
-        root.chmod(0o777)  # containers of root's runs are another user
+        # Containers started by root run as another user, who must be able to write here.
+        root.chmod(0o777)
         folders = () if target.url.startswith("s3://") else (Path(target.url),)
-        way = as_containers(journal, Containers(stage_image, train_image, gpus > 0, s3_environment(target), folders))
+        containers = Containers(stage_image, train_image, gpus > 0, s3_environment(target), folders)
+        execution = as_containers(run_log, containers)
     else:
         stage_image = train_image = f"process@sha256:{_code_digest()}"
-        way = as_processes(journal)
+        execution = as_processes(run_log)
     arguments = {
         "study": study_as_yaml(study),
         "data_ref": source,
@@ -86,15 +88,15 @@ def run(
         "gpus": gpus,
         "shards": shards,
     }
-    with way as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
-        _walk(arguments, local_runner, root, folder / "cache", caching, journal, log)
-    return _finished(journal, folder, store)
+    with execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
+        _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+    return _finished_run(run_log, folder, store)
 
 
-def _walk(
-    arguments: dict[str, Any], runner: Any, root: Path, cache: Path, caching: bool, journal: Journal, log: Any
+def _run_graph(
+    arguments: dict[str, Any], runner: Any, root: Path, cache: Path, caching: bool, run_log: RunLog, log: Any
 ) -> None:
-    """Let kfp.local walk the graph; what it prints itself goes to a log."""
+    """Let kfp.local run the tasks in the order of the graph; what it prints itself goes to a log."""
     from kfp import local
 
     pipeline: Any = make_pipeline(Cluster(retries=Retries(count=0)), caching=caching)
@@ -103,25 +105,27 @@ def _walk(
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             pipeline(**arguments)
     except RuntimeError as error:
-        failures = journal.failures()
+        failures = run_log.failures()
         if not failures:
             raise
-        told = "; ".join(f"{task.title} (exit code {task.exit_code}): {task.last_words()}" for task in failures)
-        raise RunFailedError(f"the run failed in {told}") from error
+        causes = "; ".join(f"{task.title} (exit code {task.exit_code}): {task.last_line()}" for task in failures)
+        raise RunFailedError(f"the run failed in {causes}") from error
 
 
-def _finished(journal: Journal, folder: Path, store: str) -> Finished:
-    """Return what the run made, after checking that it came to its end: kfp.local is not taken at its word."""
-    last, ending = journal.named("write-candidate"), journal.named("finish")  # these two never come from the cache
-    if last is None or ending is None or last.exit_code or ending.exit_code:
-        raise RunFailedError(f"the run did not come to its end: see {folder / 'logs'}")
+def _finished_run(run_log: RunLog, folder: Path, store: str) -> FinishedRun:
+    """Return the run and its report, after checking that its last tasks succeeded."""
+    # kfp.local may report success for a failed run. These two tasks are never taken from the cache, so both must have
+    # been executed.
+    candidate, finish = run_log.last("write-candidate"), run_log.last("finish")
+    if candidate is None or finish is None or candidate.exit_code or finish.exit_code:
+        raise RunFailedError(f"the run did not complete: see {folder / 'logs'}")
     report = folder / "report"
-    pull(Output.parse(last.parameters["report"]).ref, report, open_store(store))
-    return Finished(last.parameters["run"], report)
+    pull(Output.parse(candidate.parameters["report"]).ref, report, open_store(store))
+    return FinishedRun(candidate.parameters["run"], report)
 
 
 def _code_digest() -> str:
-    """Return the SHA-256 of the package's files: what the image's digest is to a container."""
+    """Return the SHA-256 of the package's files, which stands for the image's digest in the cache of process runs."""
     import nofrost
 
     folder = Path(nofrost.__file__).parent

@@ -1,20 +1,41 @@
-"""Several processes of `nofrost` on this machine, started as torchrun starts them."""
+"""The processes of a task on this machine: how one ends, and how several are started."""
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
-from nofrost.errors import StoppedError
+from nofrost.errors import ReportedError, StoppedError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
+    """Make `task` end its process with one sentence and the exit code of its error; a bug stays a traceback.
+
+    The function itself, which raises, is its ``__wrapped__``.
+    """
+
+    @functools.wraps(task)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return task(*args, **kwargs)
+        except ReportedError as error:
+            error.exit()
+
+    return run
 
 
 def launch(arguments: Sequence[str], count: int) -> None:
-    """Run `nofrost ARGUMENTS` in `count` processes that know of one another, to the end of all.
+    """Run `nofrost ARGUMENTS` in `count` processes as torchrun would, and wait for all.
 
-    Like torchrun, but that its exit code is 1 whatever happened: here it is that of the first process that failed.
+    torchrun itself ends with exit code 1 whatever happened; here the code is that of the first process that failed.
 
     Raises:
         StoppedError: SIGTERM came; it was passed on, and the processes have saved and ended.
@@ -25,7 +46,8 @@ def launch(arguments: Sequence[str], count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    before = signal.getsignal(signal.SIGTERM)  # the launcher leaves its own
+    # elastic_launch installs a handler of its own and does not restore the old one.
+    handler = signal.getsignal(signal.SIGTERM)
     with tempfile.TemporaryDirectory(prefix="nofrost-") as logs:
         config = LaunchConfig(
             min_nodes=1,
@@ -40,9 +62,9 @@ def launch(arguments: Sequence[str], count: int) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", "nofrost", *arguments)
         except SignalException as error:
-            raise StoppedError("stopped after saving: the same command goes on from there") from error
+            raise StoppedError("stopped after saving: the same command resumes from there") from error
         except ChildFailedError as error:
             code = error.get_first_failure()[1].exitcode
             sys.exit(code if code > 0 else 128 - code)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, handler)

@@ -1,8 +1,8 @@
 """How the tasks of a local run are executed: as processes, or as containers as locked down as on the cluster.
 
-kfp.local walks the graph; its own ways to execute a task are replaced for the time of a run. Its process runner
-refuses components that are commands (training is one), and its Docker runner can take a failed task for a success: it
-lets containers remove themselves and reads "not found" as exit code 0.
+kfp.local runs the graph; its task handlers are replaced for the time of a run. Its process handler rejects components
+that are commands (training is one), and its Docker handler can mistake a failed task for a success: it lets containers
+remove themselves and reads "not found" as exit code 0.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
 from kfp.local import status
 
 from nofrost.errors import UserError
 from nofrost.store import Store
-from pipelines.journal import Journal, Task
+from pipelines.run_log import RunLog, Task
 
 CONTAINER_USER = 1000
-ON_GPU = ("train", "evaluate")  # what their names start with
+ON_GPU = ("train", "evaluate")  # prefixes of the names of tasks that use GPUs
 
 
 @dataclass
 class ProcessTask:
     """A task as a process of this Python environment."""
 
-    journal: Journal
+    run_log: RunLog
     image: str
     full_command: list[str]
     pipeline_root: str
@@ -41,25 +41,25 @@ class ProcessTask:
 
     def run(self) -> status.Status:
         """Run the task; its output goes to a log file."""
-        with self.journal.task(Task.of(self.full_command)) as task, task.log.open("wb") as log:
+        with self.run_log.task(Task.from_command(self.full_command)) as task, task.log.open("wb") as log:
             environment = {**os.environ, **limited_threads(), **(self.env_vars or {})}
             environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-            ended = subprocess.run(
+            completed = subprocess.run(
                 self.full_command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
             )
-            task.exit_code = ended.returncode
+            task.exit_code = completed.returncode
         return task.status
 
 
 @dataclass(frozen=True)
 class Containers:
-    """What containers of a local run share.
+    """What the containers of a local run have in common.
 
     Attributes:
         stage_image, train_image: image ids.
-        gpus: whether training and evaluation see the GPUs.
+        gpus: whether training and evaluation get the GPUs.
         environment: environment variables, S3 credentials among them; never printed.
-        folders: folders of this machine that containers see under the same path, such as a local store.
+        folders: folders of this machine that are mounted under the same path, such as a local store.
     """
 
     stage_image: str
@@ -71,9 +71,9 @@ class Containers:
 
 @dataclass
 class ContainerTask:
-    """A task as a container: not root, read-only root file system, no capabilities; the host's network."""
+    """A task as a container: no root user, read-only root file system, no capabilities; the host's network."""
 
-    journal: Journal
+    run_log: RunLog
     containers: Containers
     image: str
     full_command: list[str]
@@ -86,12 +86,12 @@ class ContainerTask:
         import docker
 
         client = docker.from_env()
-        with self.journal.task(Task.of(self.full_command)) as task, task.log.open("wb") as log:
+        with self.run_log.task(Task.from_command(self.full_command)) as task, task.log.open("wb") as log:
             container = client.containers.create(self._image(task), self.full_command, **self._settings(task))
             try:
                 container.start()
-                for piece in container.logs(stream=True, follow=True):
-                    log.write(piece)
+                for chunk in container.logs(stream=True, follow=True):
+                    log.write(chunk)
                 task.exit_code = int(container.wait()["StatusCode"])
             finally:
                 container.remove(force=True)
@@ -99,7 +99,7 @@ class ContainerTask:
         return task.status
 
     def _image(self, task: Task) -> str:
-        # kfp.local does not resolve pipeline parameters in an image
+        # kfp.local does not resolve pipeline parameters in the name of an image.
         return self.containers.train_image if task.name == "train" else self.containers.stage_image
 
     def _settings(self, task: Task) -> dict[str, Any]:
@@ -123,30 +123,41 @@ class ContainerTask:
 
 
 @contextmanager
-def as_processes(journal: Journal) -> Iterator[Any]:
-    """Inside, kfp.local executes tasks as processes; yields the runner to initialise it with."""
-    from kfp import local
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Replace an attribute of a module in the block. kfp.local has no place to register another task handler."""
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
 
-    handler = partial(ProcessTask, journal)
-    with patch("kfp.local.subprocess_task_handler.SubprocessTaskHandler", handler):
+
+@contextmanager
+def as_processes(run_log: RunLog) -> Iterator[Any]:
+    """Let kfp.local execute tasks as processes in the block; yield the runner to initialise it with."""
+    from kfp import local
+    from kfp.local import subprocess_task_handler
+
+    with _replaced(subprocess_task_handler, "SubprocessTaskHandler", partial(ProcessTask, run_log)):
         yield local.SubprocessRunner(use_venv=False)
 
 
 @contextmanager
-def as_containers(journal: Journal, containers: Containers) -> Iterator[Any]:
-    """Inside, kfp.local executes tasks as containers; yields the runner to initialise it with."""
+def as_containers(run_log: RunLog, containers: Containers) -> Iterator[Any]:
+    """Let kfp.local execute tasks as containers in the block; yield the runner to initialise it with."""
     from kfp import local
+    from kfp.local import docker_task_handler
 
-    handler = partial(ContainerTask, journal, containers)
-    with patch("kfp.local.docker_task_handler.DockerTaskHandler", handler):
+    with _replaced(docker_task_handler, "DockerTaskHandler", partial(ContainerTask, run_log, containers)):
         yield local.DockerRunner()
 
 
 def image_id(name: str) -> str:
-    """Return the id of a local image: what cached results are kept under, as a tag can move.
+    """Return the id of a local image, which is the key of the cache: a tag can move.
 
     Raises:
-        UserError: there is no Docker to ask, or no such image.
+        UserError: Docker does not answer, or there is no such image.
     """
     try:
         import docker
@@ -160,30 +171,30 @@ def image_id(name: str) -> str:
         return str(client.images.get(name).id)
     except docker.errors.ImageNotFound:
         raise UserError(
-            f"there is no image {name!r} on this machine: build it with `make images`, or name it"
+            f"there is no image {name!r} on this machine: build it with `make images`, or choose another"
         ) from None
     finally:
         client.close()
 
 
 def s3_environment(store: Store) -> dict[str, str]:
-    """Return the environment by which containers reach the store: credentials as boto3 finds them here, endpoint."""
+    """Return the environment variables for S3 in containers: credentials as boto3 finds them here, region, endpoint."""
     if not store.url.startswith("s3://"):
         return {}
     import boto3
 
     session = boto3.Session()
-    found = {"AWS_DEFAULT_REGION": session.region_name}
+    environment = {"AWS_DEFAULT_REGION": session.region_name}
     credentials = session.get_credentials()
     if credentials is not None:
         frozen = credentials.get_frozen_credentials()
-        found |= {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
-        found["AWS_SESSION_TOKEN"] = frozen.token
+        environment |= {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
+        environment["AWS_SESSION_TOKEN"] = frozen.token
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        found[name] = os.environ.get(name)
-    return {name: value for name, value in found.items() if value}
+        environment[name] = os.environ.get(name)
+    return {name: value for name, value in environment.items() if value}
 
 
 def limited_threads() -> dict[str, str]:
-    """Return the setting by which two tasks at a time (all that kfp.local runs) share the processors in peace."""
+    """Return the setting that avoids oversubscribing the CPU: kfp.local runs two tasks at a time."""
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))}

@@ -1,4 +1,4 @@
-"""Several processes of nofrost on one machine, and how they end."""
+"""How a task ends its process, and several processes on one machine."""
 
 from __future__ import annotations
 
@@ -16,16 +16,39 @@ from typing import Any
 import pytest
 
 from nofrost import tasks
+from nofrost.errors import StoppedError, UserError
 from nofrost.store import Output, open_store, pull
-from nofrost.tasks.launch import launch
+from nofrost.tasks.local_processes import exit_on_error, launch
 
-pytestmark = pytest.mark.slow
-LAUNCH = "import sys; from nofrost.tasks.launch import launch; launch(sys.argv[2:], int(sys.argv[1]))"
+LAUNCH = "import sys; from nofrost.tasks.local_processes import launch; launch(sys.argv[2:], int(sys.argv[1]))"
 
 
-@pytest.fixture(autouse=True)
+@pytest.mark.parametrize(("error", "code"), [(UserError("wrong"), 2), (StoppedError("stopped"), 143)])
+def test_exit_on_error_prints_one_sentence_and_exits_with_the_code_of_the_error(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @exit_on_error
+    def task() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        task()
+    assert end.value.code == code
+    assert capsys.readouterr().err == f"nofrost: {error}\n"
+
+
+def test_exit_on_error_lets_a_bug_raise() -> None:
+    @exit_on_error
+    def task() -> None:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        task()
+
+
+@pytest.fixture
 def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """And nothing stays among the temporary files."""
+    """Train on the CPU, and check that no temporary file remains."""
     temporary = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -34,20 +57,24 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_on_the_cpu")
 def test_a_training_on_several_gpus_pushes_what_its_processes_made(
     begun: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nofrost.models.require_gpus", lambda count: None)
     before = signal.getsignal(signal.SIGTERM)
-    made = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store, gpus=2)
+    output = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store, gpus=2)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert Output.parse(made).path == "runs/st/seed-0/train"
-    pull(Output.parse(made).ref, tmp_path / "train", open_store(begun.store))
+    assert Output.parse(output).path == "runs/st/seed-0/train"
+    pull(Output.parse(output).ref, tmp_path / "train", open_store(begun.store))
     record = json.loads((tmp_path / "train/record.json").read_text())
     assert record["steps"]["train"]["world_size"] == 2
     assert record["config"] == json.loads(begun.recipe)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_on_the_cpu")
 def test_the_exit_code_is_that_of_the_process_that_failed_first(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,7 +84,9 @@ def test_the_exit_code_is_that_of_the_process_that_failed_first(
     assert capfd.readouterr().err.count("nofrost: unknown recipe 'sta'") == 1
 
 
-def test_sigterm_is_passed_on_and_told_as_stopped(begun: Any, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("_on_the_cpu")
+def test_sigterm_is_passed_on_and_raises_stopped_error(begun: Any, tmp_path: Path) -> None:
     pull(Output.parse(begun.dataset).ref, tmp_path / "dataset", open_store(begun.store))
     recipe = {**json.loads(begun.recipe), "schedule": {"epochs": 500, "batch_size": 32}}
     (tmp_path / "long.yaml").write_text(json.dumps(recipe))
@@ -70,6 +99,6 @@ def test_sigterm_is_passed_on_and_told_as_stopped(begun: Any, tmp_path: Path) ->
             assert launcher.poll() is None
             time.sleep(0.05)
         launcher.send_signal(signal.SIGTERM)
-        _, said = launcher.communicate(timeout=100)
-    assert "StoppedError: stopped after saving" in said
-    assert said.count("nofrost: stopped in epoch") == 1
+        _, err = launcher.communicate(timeout=100)
+    assert "StoppedError: stopped after saving" in err
+    assert err.count("nofrost: stopped in epoch") == 1

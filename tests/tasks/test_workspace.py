@@ -1,4 +1,4 @@
-"""Unfinished work: what a stopped or killed try of a task leaves in the store, the next one goes on from."""
+"""Partial outputs that are kept in the store, and pre-trained weights that are pulled from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 from nofrost import tasks
+from nofrost.config import Recipe
 from nofrost.errors import UserError
-from nofrost.store import Output, open_store, pull
-from nofrost.tasks import unfinished
-from nofrost.tasks.unfinished import checkpointed_in_store
+from nofrost.store import Output, open_store, pull, push
+from nofrost.tasks import workspace
+from nofrost.tasks.workspace import checkpointed_in_store, is_ref, pretrained
+
+MD5 = "0123456789abcdef" * 2
 
 
 def fail_after_writing(out: Path, text: str) -> None:
@@ -26,7 +29,7 @@ def fail_after_writing(out: Path, text: str) -> None:
     raise UserError("stopped here")
 
 
-def test_what_a_failed_try_leaves_is_there_in_another_workspace(tmp_path: Path) -> None:
+def test_the_partial_output_of_a_failed_try_is_restored_in_another_workspace(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     with pytest.raises(UserError, match="stopped here"), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
@@ -34,7 +37,7 @@ def test_what_a_failed_try_leaves_is_there_in_another_workspace(tmp_path: Path) 
         assert (tmp_path / "two/out.partial/state").read_text() == "half"
 
 
-def test_work_of_another_configuration_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_partial_output_of_another_configuration_is_not_restored(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     with pytest.raises(UserError), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
@@ -42,9 +45,9 @@ def test_work_of_another_configuration_is_not_taken_over(tmp_path: Path) -> None
         assert not (tmp_path / "two").exists()
 
 
-def test_work_is_kept_now_and_then_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill leaves no time to keep anything."""
-    monkeypatch.setattr(unfinished, "INTERVAL_S", 0.05)
+def test_the_partial_output_is_also_saved_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed cannot save any more."""
+    monkeypatch.setattr(workspace, "CHECKPOINT_INTERVAL_S", 0.05)
     store = open_store(str(tmp_path / "store"))
     with checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         (tmp_path / "one/out.partial").mkdir(parents=True)
@@ -57,7 +60,7 @@ def test_work_is_kept_now_and_then_too(tmp_path: Path, monkeypatch: pytest.Monke
         assert (tmp_path / "two/out.partial/state").read_text() == "half"
 
 
-def test_a_store_that_lost_the_work_costs_time_and_nothing_else(tmp_path: Path) -> None:
+def test_a_partial_output_that_the_store_lost_is_no_error(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     with pytest.raises(UserError), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
@@ -69,7 +72,7 @@ def test_a_store_that_lost_the_work_costs_time_and_nothing_else(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_training_that_is_stopped_goes_on_elsewhere_and_ends_with_the_same_bits(begun: Any, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun: Any, tmp_path: Path) -> None:
     store = open_store(begun.store)
     one, two, output = tmp_path / "one", tmp_path / "two", tmp_path / "output"
     one.mkdir()
@@ -90,7 +93,7 @@ def test_a_training_that_is_stopped_goes_on_elsewhere_and_ends_with_the_same_bit
         assert training.stderr.read().decode().splitlines()[-1].startswith("nofrost: ")
     assert len(set(store.names("nofrost/unfinished/")) - before) == 1
     assert not output.exists()
-    assert not list(one.iterdir()), "the workspace of the stopped task is gone"
+    assert not list(one.glob("nofrost-*")), "the workspace of the stopped task is deleted"
     again = subprocess.run(command, env={**os.environ, "TMPDIR": str(two)}, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     undisturbed = tasks.train(begun.recipe, "st", "3", begun.dataset, begun.augmentation, _other(begun, tmp_path))
@@ -109,3 +112,50 @@ def _other(begun: Any, tmp_path: Path) -> str:
         folder.mkdir()
         (folder / "files").symlink_to(Path(begun.store) / "files")
     return str(folder)
+
+
+def recipe(weights: str | None) -> Recipe:
+    return Recipe.model_validate(
+        {"title": "t", "citation": "own", "objective": {"name": "st"}, "model": {"weights": weights}}
+    )
+
+
+@pytest.mark.parametrize("weights", [None, "runs/mine", "weights.safetensors"])
+def test_pretrained_yields_a_path_unchanged(weights: str | None, tmp_path: Path) -> None:
+    with pretrained(recipe(weights), tmp_path / "out", None) as path:
+        assert path == (None if weights is None else Path(weights))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+@pytest.mark.parametrize("named_by", ["option", "environment"])
+def test_pretrained_pulls_a_ref_and_deletes_it_at_the_end(
+    form: str, named_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/best.safetensors").write_bytes(b"weights")
+    url = str(tmp_path / "store")
+    ref = str(push(tmp_path / ("made" if form == "folder" else "made/best.safetensors"), open_store(url)))
+    monkeypatch.setenv("NOFROST_STORE", url if named_by == "environment" else "elsewhere")
+    out = tmp_path / "runs" / "train"
+    for short in (ref, ref.partition(":")[0]):
+        with pretrained(recipe(short), out, url if named_by == "option" else None) as path:
+            assert path is not None
+            file = path / "best.safetensors" if form == "folder" else path
+            assert file.suffix == ".safetensors"
+            assert file.read_bytes() == b"weights"
+        assert not list(out.parent.iterdir())
+
+
+def test_a_ref_that_the_store_does_not_have_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=MD5), pretrained(recipe(MD5), tmp_path / "out", str(tmp_path / "store")):
+        pytest.fail("there is nothing to train on")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(MD5, True), (f"{MD5}.dir:12:3", True), (f"{MD5}:12", True), (f"{MD5}.safetensors", False), ("best", False)],
+)
+def test_is_ref_distinguishes_refs_from_paths(text: str, expected: bool) -> None:
+    assert is_ref(text) == expected

@@ -1,0 +1,156 @@
+"""Drawings of accuracies: clean against robust, against the effort of the attack, the ball, and the severity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nofrost.report.compare import Estimate
+from nofrost.report.figures.style import MUTED, PAGE, figure, percent_axis, series, spread_out, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CURVE_WIDTH, CURVE_HEIGHT = 320, 230  # points
+
+
+@dataclass(frozen=True)
+class Line:
+    """The accuracies of the recipe at `position` of the study at the points `x`."""
+
+    position: int
+    x: Sequence[float]
+    y: Sequence[Estimate]
+
+
+def draw_lines(axes: Axes, lines: Sequence[Line], markersize: float = 5.5) -> None:
+    """Draw each line with its intervals, the lines moved a little sideways from each other."""
+    for index, line in enumerate(lines):
+        look = series(line.position)
+        values = [100 * estimate.value for estimate in line.y]
+        below = [100 * max(0.0, estimate.value - estimate.low) for estimate in line.y]
+        above = [100 * max(0.0, estimate.high - estimate.value) for estimate in line.y]
+        axes.errorbar(
+            line.x,
+            values,
+            yerr=[below, above],
+            color=look.colour,
+            linestyle=look.linestyle,
+            marker=look.marker,
+            markersize=markersize,
+            markeredgecolor=PAGE,
+            elinewidth=0.9,
+            capsize=0,
+            zorder=3,
+            transform=spread_out(axes, index, len(lines)),
+        )
+
+
+def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
+    """Return the drawing of one point for each recipe: (position in the study, clean, worst case)."""
+    from matplotlib.ticker import MaxNLocator
+
+    with figure("tradeoff", 320, 250) as (drawing, (axes,)):
+        for position, clean, robust in points:
+            look = series(position)
+            axes.errorbar(
+                [100 * clean.value],
+                [100 * robust.value],
+                xerr=_arms(clean),
+                yerr=_arms(robust),
+                color=look.colour,
+                marker=look.marker,
+                markersize=7,
+                markeredgecolor=PAGE,
+                elinewidth=1.1,
+                capsize=0,
+                zorder=3,
+            )
+        lowest = min(clean.low for _, clean, _ in points)
+        axes.set_xlim(max(-1, 5 * int(20 * lowest) - 5), 100.5)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
+        axes.set_ylim(-3, 103)
+        axes.set_yticks([0, 25, 50, 75, 100])
+        axes.set_xlabel("clean accuracy, %")
+        axes.set_ylabel("worst-case accuracy, %")
+        return to_svg(drawing)
+
+
+def _arms(estimate: Estimate) -> list[list[float]]:
+    return [
+        [100 * max(0.0, estimate.value - estimate.low)],
+        [100 * max(0.0, estimate.high - estimate.value)],
+    ]
+
+
+def steps_curve(lines: Sequence[Line]) -> str:
+    """Return the drawing of accuracy against attack steps on a logarithmic axis; `x` of the lines are steps."""
+    with figure("steps", CURVE_WIDTH, CURVE_HEIGHT) as (drawing, (axes,)):
+        draw_lines(axes, lines)
+        percent_axis(axes)
+        _logarithmic(axes, sorted({x for line in lines for x in line.x}), lambda value: f"{value:g}")
+        axes.set_xlabel("attack steps (logarithmic)")
+        return to_svg(drawing)
+
+
+def budget_curve(lines: Sequence[Line], threat: float, in_levels: bool) -> str:
+    """Return the drawing of accuracy against the size of the ball on a logarithmic axis.
+
+    Args:
+        lines: their `x` are sizes as shares of the pixel range.
+        threat: size of the study's own threat, which is marked.
+        in_levels: label the axis in 1/255 of the pixel range, as linf budgets are usually written.
+    """
+    with figure("budget", CURVE_WIDTH, CURVE_HEIGHT) as (drawing, (axes,)):
+        draw_lines(axes, lines)
+        percent_axis(axes)
+        axes.axvline(threat, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
+        axes.text(threat, 104, "threat", ha="center", va="bottom", color=MUTED, fontsize=7)
+        scale = 255 if in_levels else 1
+        _logarithmic(axes, sorted({x for line in lines for x in line.x}), lambda value: f"{value * scale:.4g}")
+        axes.set_xlabel("size of the ball, in 1/255 (logarithmic)" if in_levels else "size of the ball (logarithmic)")
+        return to_svg(drawing)
+
+
+def _logarithmic(axes: Axes, ticks: list[float], label: Callable[[float], str]) -> None:
+    """Scale the x axis by the logarithm (linear between zero and the smallest tick) with ticks where points are."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    positive = [tick for tick in ticks if tick > 0] or [1.0]
+    ratio = positive[-1] / positive[0]
+    margin = max(ratio, 2) ** 0.06
+    if ticks[0] > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(positive[0] / margin, positive[-1] * margin)
+    else:
+        axes.set_xscale("symlog", linthresh=positive[0])
+        axes.set_xlim(-positive[0] / 4, positive[-1] * margin)
+    axes.xaxis.set_major_locator(FixedLocator(_apart(ticks, ratio)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+
+
+def _apart(ticks: list[float], ratio: float) -> list[float]:
+    """Return the ticks without those that would stand closer than a twentieth of the axis to the one before."""
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or kept[-1] <= 0 or tick / kept[-1] >= ratio**0.05:
+            kept.append(tick)
+    return kept
+
+
+def severity_panels(corruptions: Mapping[str, Sequence[Line]]) -> list[str]:
+    """Return one drawing for each corruption; `x` of the lines are severities."""
+    drawings = []
+    for index, lines in enumerate(corruptions.values()):
+        name = f"severity-{index}"
+        with figure(name, 160, 120) as (drawing, (axes,)):
+            draw_lines(axes, lines, markersize=4)
+            percent_axis(axes, label="")
+            axes.set_yticks([0, 50, 100])
+            severities = sorted({x for line in lines for x in line.x})
+            axes.set_xticks(severities)
+            axes.set_xlim(severities[0] - 0.4, severities[-1] + 0.4)
+            drawings.append(to_svg(drawing))
+    return drawings
