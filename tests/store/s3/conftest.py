@@ -43,7 +43,7 @@ class Line:
 
 
 KEPT = ("etag", "content-range", "last-modified")
-STATUS = {"SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
+STATUS = {"PermanentRedirect": 301, "SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
 
 
 def refusal(code: str) -> bytes:
@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault not in ("cut", "alter", "shorten"):
-            self.answer(STATUS.get(fault, 403), {}, refusal(fault))
+            self.answer(STATUS.get(fault, 403), self.line.headers, refusal(fault))
             return
         upstream = http.client.HTTPConnection(urlsplit(self.line.upstream).netloc)
         # The path is a whole URL when this is used as a proxy.
