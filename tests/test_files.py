@@ -31,20 +31,20 @@ def names(folder: Path) -> list[str]:
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=json_values)
-def test_json_comes_back_as_it_was_written(tmp_path: Path, value: Any) -> None:
+def test_json_is_read_as_it_was_written(tmp_path: Path, value: Any) -> None:
     write_json(tmp_path / "value.json", value)
     assert read_json(tmp_path / "value.json") == value
     assert names(tmp_path) == ["value.json"]
 
 
-def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "text", "grüße\n")
     assert (tmp_path / "a" / "b" / "text").read_bytes() == "grüße\n".encode()
 
 
 @pytest.mark.parametrize("earlier", [b"old", None])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_an_error_in_the_block_leaves_what_was_there_and_nothing_else(
+def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, earlier: bytes | None, error: type[BaseException]
 ) -> None:
     path = tmp_path / "file"
@@ -91,7 +91,7 @@ def test_others_may_read_the_file_and_only_the_owner_may_write_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [1, float("-inf")]}])
-def test_what_is_no_number_in_json_is_not_written(tmp_path: Path, value: Any) -> None:
+def test_nan_and_infinity_are_not_written(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "metrics.json"
     write_json(path, {"old": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -112,7 +112,7 @@ def test_what_is_no_number_in_json_is_not_written(tmp_path: Path, value: Any) ->
         (b"[" * 100_000, "not valid JSON"),
     ],
 )
-def test_a_file_that_is_no_json_is_named_in_one_sentence(tmp_path: Path, content: bytes, words: str) -> None:
+def test_invalid_json_is_reported_with_its_file(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "metrics.json"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_json_is_named_in_one_sentence(tmp_path: Path, content
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in (
         (tmp_path / "missing.json", "is missing: run the stage that writes it"),
@@ -141,7 +141,7 @@ def test_the_checksum_is_that_of_the_whole_content(tmp_path: Path, size: int) ->
     assert sha256_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-def test_json_is_text_that_people_can_read_and_compare(tmp_path: Path) -> None:
+def test_json_is_indented_and_keeps_the_order_of_keys(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": [0.1]})
     text = (tmp_path / "a.json").read_text()
     assert text.endswith("}\n")

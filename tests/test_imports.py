@@ -93,7 +93,7 @@ def imports(module: str, *, at_import: bool) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("nofrost", "pipelines")}
 
 
-def test_there_are_modules_to_look_at() -> None:
+def test_there_are_modules_to_check() -> None:
     assert {"nofrost", "nofrost.config", "nofrost.errors", "nofrost.stage"} <= set(modules())
     assert imports("nofrost.stage", at_import=True) == {"nofrost.errors", "nofrost.files"}
     assert "torch" not in imports("nofrost.data.split", at_import=False)
@@ -159,7 +159,7 @@ LIGHT = [
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_what_answers_at_once_loads_nothing_heavy(module: str) -> None:
+def test_light_modules_load_nothing_heavy(module: str) -> None:
     script = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
@@ -167,7 +167,7 @@ def test_what_answers_at_once_loads_nothing_heavy(module: str) -> None:
     assert not loaded & set(HEAVY)
 
 
-def test_the_top_of_the_package_hands_out_its_parts() -> None:
+def test_the_top_of_the_package_exports_its_names() -> None:
     import nofrost
 
     for name in ("attacks", "evaluate", "models"):
@@ -195,7 +195,7 @@ def test_the_top_of_the_package_lists_what_there_is() -> None:
         nofrost.list_recipes("xie")
 
 
-def test_the_top_of_the_package_has_no_attribute_that_it_does_not_name() -> None:
+def test_the_top_of_the_package_has_no_other_attributes() -> None:
     import nofrost
 
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

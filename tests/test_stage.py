@@ -47,7 +47,7 @@ def whole(value: str) -> dict[str, str]:
     return {"a.txt": value, "record.json": json.dumps({"value": value}, indent=2) + "\n", "sub/b.txt": value}
 
 
-def complaint(error: pytest.ExceptionInfo[UserError], out: Path) -> str:
+def message_of(error: pytest.ExceptionInfo[UserError], out: Path) -> str:
     message = str(error.value)
     assert message.startswith(f"cannot write {out}: ")
     assert "\n" not in message
@@ -83,7 +83,7 @@ def test_equal_work_gives_equal_files_however_often_and_where(tmp_path: Path) ->
 
 @pytest.mark.parametrize("resumable", [False, True])
 @pytest.mark.parametrize("error", [RuntimeError, UserError, StoppedError, KeyboardInterrupt, SystemExit])
-def test_an_error_leaves_the_earlier_output_untouched_and_comes_through(
+def test_an_error_leaves_the_earlier_output_untouched_and_is_raised(
     tmp_path: Path, error: type[BaseException], resumable: bool
 ) -> None:
     out = tmp_path / "out"
@@ -96,7 +96,7 @@ def test_an_error_leaves_the_earlier_output_untouched_and_comes_through(
     assert names(tmp_path) == (["out", "out.partial"] if resumable else ["out"])
 
 
-def test_a_resumable_stage_finds_what_it_saved_and_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_resumable_stage_continues_from_what_it_saved(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(StoppedError), stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:  # noqa: PT012
         (folder / "a.txt").write_text("saved")
@@ -128,7 +128,7 @@ def test_saved_work_is_kept_for_the_same_fingerprint_only(
 
 
 @pytest.mark.parametrize("damage", ["", "{", None])
-def test_saved_work_whose_fingerprint_is_damaged_is_dropped(tmp_path: Path, damage: str | None) -> None:
+def test_saved_work_with_a_damaged_fingerprint_is_discarded(tmp_path: Path, damage: str | None) -> None:
     partial = tmp_path / "out.partial"
     partial.mkdir()
     (partial / "state").touch()
@@ -138,7 +138,7 @@ def test_saved_work_whose_fingerprint_is_damaged_is_dropped(tmp_path: Path, dama
     assert content(tmp_path / "out") == whole("new")
 
 
-def test_a_stage_that_cannot_resume_never_finds_files_of_a_killed_run(tmp_path: Path) -> None:
+def test_a_stage_that_cannot_resume_starts_with_an_empty_folder(tmp_path: Path) -> None:
     partial = tmp_path / "out.partial"
     partial.mkdir()
     write_json(partial / stage.FINGERPRINT, {"seed": 0})
@@ -147,7 +147,7 @@ def test_a_stage_that_cannot_resume_never_finds_files_of_a_killed_run(tmp_path: 
     assert content(tmp_path / "out") == whole("new")
 
 
-def test_half_written_files_of_a_killed_run_do_not_get_into_the_output(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_run_are_no_part_of_the_output(tmp_path: Path) -> None:
     partial = tmp_path / "out.partial"
     (partial / "sub").mkdir(parents=True)
     write_json(partial / stage.FINGERPRINT, {"seed": 0})
@@ -202,7 +202,7 @@ with stage.stage_output(Moment(sys.argv[1]), fingerprint={"seed": 0}, resumable=
     ],
 )
 @pytest.mark.parametrize("resumable", [False, True])
-def test_a_kill_at_any_moment_loses_no_output_and_leaves_no_half_one(
+def test_a_kill_at_any_moment_leaves_a_whole_output(
     tmp_path: Path, where: str, left: list[str], resumable: bool
 ) -> None:
     out = tmp_path / "out"
@@ -248,7 +248,7 @@ with stage_output(Path({str(out)!r}), fingerprint={{"seed": 0}}, resumable=True)
     assert content(out) == whole("new")
 
 
-def test_a_failed_last_rename_puts_the_earlier_output_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rename_restores_the_earlier_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     run(out, "old")
     rename = Path.rename
@@ -261,7 +261,7 @@ def test_a_failed_last_rename_puts_the_earlier_output_back(tmp_path: Path, monke
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(UserError) as caught:
         run(out, "new")
-    assert "input/output error" in complaint(caught, out)
+    assert "input/output error" in message_of(caught, out)
     assert content(out) == whole("old")
 
 
@@ -273,17 +273,17 @@ def test_a_file_where_the_folder_should_be_is_refused_before_any_work(tmp_path: 
         out.symlink_to(tmp_path / "real")
     with pytest.raises(UserError) as caught:
         run(out)
-    assert "it is a file" in complaint(caught, out)
+    assert "it is a file" in message_of(caught, out)
     assert out.read_text() == "precious"
 
 
-def test_a_folder_of_other_things_is_never_deleted(tmp_path: Path) -> None:
+def test_a_folder_that_no_stage_created_is_never_deleted(tmp_path: Path) -> None:
     out = tmp_path / "photos"
     out.mkdir()
     (out / "holiday.png").write_text("precious")
     with pytest.raises(UserError) as caught:
         run(out)
-    assert "it contains 'holiday.png' and was not created by a stage" in complaint(caught, out)
+    assert "it contains 'holiday.png' and was not created by a stage" in message_of(caught, out)
     assert content(out) == {"holiday.png": "precious"}
     assert names(tmp_path) == ["photos"]
 
@@ -303,19 +303,19 @@ def test_the_current_folder_and_those_above_it_are_refused(
     monkeypatch.chdir(here)
     with pytest.raises(UserError) as caught:
         run(Path(name))
-    message = complaint(caught, Path(name))
+    message = message_of(caught, Path(name))
     assert "choose" in message
     assert names(tmp_path) == ["here"]
 
 
-def test_a_relative_output_lies_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(Path("out"), "old")
     run(Path("out"))
     assert content(tmp_path / "out") == whole("new")
 
 
-def test_an_output_that_is_a_link_is_made_where_the_link_points(tmp_path: Path) -> None:
+def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> None:
     (tmp_path / "big").mkdir()
     out = tmp_path / "out"
     out.symlink_to(tmp_path / "big" / "real")
@@ -329,13 +329,13 @@ def test_an_output_that_is_a_link_is_made_where_the_link_points(tmp_path: Path) 
 
 @pytest.mark.skipif(OTHER_SYSTEM, reason="/proc and /sys are Linux's")
 @pytest.mark.parametrize("out", ["/proc/nofrost/out", "/sys/nofrost/out"])
-def test_a_place_where_nothing_can_be_made_ends_in_one_sentence(out: str) -> None:
+def test_a_file_system_without_folders_ends_in_one_sentence(out: str) -> None:
     with pytest.raises(UserError) as caught:
         run(Path(out))
-    complaint(caught, Path(out))
+    message_of(caught, Path(out))
 
 
-def test_other_places_that_cannot_be_end_in_one_sentence(tmp_path: Path) -> None:
+def test_impossible_paths_end_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     for out, words in (
@@ -346,7 +346,7 @@ def test_other_places_that_cannot_be_end_in_one_sentence(tmp_path: Path) -> None
     ):
         with pytest.raises(UserError) as caught:
             run(out)
-        assert words in complaint(caught, out)
+        assert words in message_of(caught, out)
 
 
 @pytest.fixture
@@ -358,10 +358,10 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "nofrost-test", str(folder)]
     try:
-        made = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
-        made = False
-    if not made:
+        is_mounted = False
+    if not is_mounted:
         pytest.skip("this system lets nobody mount")
     try:
         yield folder
@@ -387,14 +387,14 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_the_earlier_output(mounted:
     run(out, "old")
     with pytest.raises(UserError) as caught, stage_output(out, fingerprint={}) as folder:
         write(folder)
-    message = complaint(caught, out)
+    message = message_of(caught, out)
     assert "no space left on device: free some" in message
     assert content(out) == whole("old")
     run(out, "new")
     assert content(out) == whole("new")
 
 
-def test_a_full_disk_ends_the_writing_of_images_in_one_sentence_not_with_a_dead_process(mounted: Path) -> None:
+def test_a_full_disk_while_images_are_mapped_ends_in_one_sentence(mounted: Path) -> None:
     script = f"""
 import numpy as np
 from pathlib import Path
@@ -427,14 +427,14 @@ def test_a_read_only_disk_ends_in_one_sentence(mounted: Path) -> None:
     for out in (mounted / "out", mounted / "deep" / "out"):
         with pytest.raises(UserError) as caught:
             run(out)
-        assert "read-only file system: choose a place that can be written" in complaint(caught, out)
+        assert "read-only file system: choose a place that can be written" in message_of(caught, out)
     assert content(mounted / "out") == whole("old")
 
 
 def test_a_mount_point_is_refused_before_any_work_since_it_cannot_be_replaced(mounted: Path) -> None:
     with pytest.raises(UserError) as caught:
         run(mounted)
-    assert "it is a mount point" in complaint(caught, mounted)
+    assert "it is a mount point" in message_of(caught, mounted)
     run(mounted / "out")
     assert content(mounted / "out") == whole("new")
 
@@ -499,11 +499,11 @@ def test_an_error_is_about_the_output_only_when_its_file_belongs_to_it(
     tmp_path: Path, code: int | None, file: str | None, blamed: bool, form: Any
 ) -> None:
     error = OSError("odd") if code is None else OSError(code, "words", file and form(tmp_path / file))
-    told = disk_error(error, tmp_path / "out")
-    assert isinstance(told, UserError) if blamed else told is error
+    explained = disk_error(error, tmp_path / "out")
+    assert isinstance(explained, UserError) if blamed else explained is error
 
 
-def test_an_error_that_names_an_open_file_by_its_number_is_no_reason_to_stumble(tmp_path: Path) -> None:
+def test_an_error_that_names_a_file_descriptor_is_returned_unchanged(tmp_path: Path) -> None:
     error = OSError(errno.EBADF, "Bad file descriptor", 3)
     assert disk_error(error, tmp_path) is error
 
@@ -514,16 +514,18 @@ def test_a_bug_of_a_stage_stays_a_bug(tmp_path: Path) -> None:
         (folder / "a").mkdir()
 
 
-def test_a_fingerprint_that_is_no_json_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_fingerprint_that_is_not_json_is_refused_before_any_work(tmp_path: Path) -> None:
     for wrong in (float("nan"), {1, 2}):
         with pytest.raises((ValueError, TypeError)), stage_output(tmp_path / "out", fingerprint={"x": wrong}):
             pytest.fail("the block must not start")
     assert names(tmp_path) == []
 
 
-def test_the_record_holds_how_an_output_was_made_and_nothing_of_the_place(tmp_path: Path) -> None:
-    made = record("train", config={"a": 1}, inputs={"dataset": "f00"}, seeds={"seed": 3}, libraries=("numpy", "torch"))
-    assert made == {
+def test_the_record_says_how_an_output_was_made_but_not_where(tmp_path: Path) -> None:
+    written = record(
+        "train", config={"a": 1}, inputs={"dataset": "f00"}, seeds={"seed": 3}, libraries=("numpy", "torch")
+    )
+    assert written == {
         "stage": "train",
         "nofrost": nofrost.__version__,
         "config": {"a": 1},
@@ -531,5 +533,5 @@ def test_the_record_holds_how_an_output_was_made_and_nothing_of_the_place(tmp_pa
         "seeds": {"seed": 3},
         "libraries": {"numpy": version("numpy"), "torch": version("torch")},
     }
-    write_json(tmp_path / "record.json", made)
-    assert read_json(tmp_path / "record.json") == made
+    write_json(tmp_path / "record.json", written)
+    assert read_json(tmp_path / "record.json") == written

@@ -27,7 +27,13 @@ METRICS: dict[str, Any] = {
         name: Proportion.of(right, 100).as_json() for name, right in (("clean", 90), ("aa", 40), ("worst-case", 40))
     },
     "not_converged": [],
+    "branches": {},
+    "steps_curve": None,
+    "budget_curve": None,
     "alarms": [],
+    "properties": {},
+    "weight_norms": None,
+    "batch_norm": [],
     "indices_sha256": "0" * 64,
 }
 
@@ -54,7 +60,7 @@ def test_the_card_is_printed(evaluation: Path) -> None:
     assert (card["clean_acc"], card["autoattack_acc"]) == ("90.00", "40.00")
 
 
-def test_the_card_is_written_and_the_line_says_what_it_holds(evaluation: Path) -> None:
+def test_the_card_is_written_and_its_accuracy_printed(evaluation: Path) -> None:
     out = evaluation / "card.json"
     assert run(evaluation, "--out", out).output == f"{out}: autoattack_acc 40.00\n"
     assert json.loads(out.read_text()) == json.loads(run(evaluation).output)

@@ -78,7 +78,7 @@ def test_help_imports_neither_torch_nor_anything_else_that_is_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_the_installed_command_answers_help_at_once() -> None:
+def test_the_installed_command_prints_help_quickly() -> None:
     command = shutil.which("nofrost", path=os.path.dirname(sys.executable))  # noqa: PTH120
     assert command, "the command nofrost is not installed beside python"
     subprocess.run([command, "--help"], check=True, capture_output=True)
@@ -175,7 +175,7 @@ def test_lists_come_as_text_and_as_json(
     assert all(name in text for name in names)
 
 
-def test_prepare_prints_what_it_made(
+def test_prepare_prints_the_metrics_that_it_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "dataset"

@@ -48,7 +48,7 @@ def test_a_model_without_batch_norm_says_so(tmp_path: Path) -> None:
     assert json.loads(run(path, "--json").output)["batch_norm"] == []
 
 
-def test_the_file_holds_every_value(tmp_path: Path) -> None:
+def test_the_file_contains_every_value(tmp_path: Path) -> None:
     path, out = checkpoint(tmp_path, "bn"), tmp_path / "deep" / "statistics.npz"
     assert run(path, "--out", out).exit_code == 0
     model = models.load_model(path)
@@ -132,7 +132,34 @@ def test_a_checkpoint_is_shown_with_its_signature_and_layers(tmp_path: Path) -> 
         ),
     ],
 )
-def test_what_cannot_be_shown_gets_one_sentence(arguments: list[str], said: str) -> None:
+def test_a_wrong_model_gets_one_sentence(arguments: list[str], said: str) -> None:
     found = invoke("show", *arguments)
     assert isinstance(found.exception, UserError)
     assert said in str(found.exception)
+
+
+def signal(*arguments: str) -> Result:
+    return invoke("signal", "--image-size", "16", *arguments)
+
+
+def test_text_and_json_name_every_block_and_its_expected_variance() -> None:
+    arguments = ("--arch", "resnet8", "--normaliser", "nf", "--channels", "1", "--seed", "3")
+    text, blocks = signal(*arguments).output.splitlines(), json.loads(signal(*arguments, "--json").output)
+    assert [block["name"] for block in blocks] == ["stages.0", "stages.1", "stages.2"]
+    assert [block["expected_variance"] for block in blocks] == [2.0, 2.0, 2.0]
+    for line, block in zip(text[1:], blocks, strict=True):
+        expected = f"{block['squared_mean']:.4g}", f"{block['variance']:.4g}", "2"
+        assert tuple(line.split()) == (block["name"], *expected)
+
+
+def test_without_an_expected_variance_the_column_is_empty() -> None:
+    assert [len(line.split()) for line in signal("--arch", "resnet8").output.splitlines()[1:]] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(("--arch", "resnet9"), "resnet9"), (("--arch", "resnet8", "--normaliser", "in", "--image-size", "4"), "1 x 1")],
+)
+def test_an_impossible_network_gets_one_sentence(arguments: tuple[str, ...], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        CliRunner().invoke(cli, ["models", "signal", *arguments], catch_exceptions=False)

@@ -84,7 +84,7 @@ def test_a_damaged_candidate_does_not_hide_the_others(project: Path) -> None:
     assert "damaged" in result.stderr
 
 
-def test_an_empty_store_is_said_to_be_empty(project: Path) -> None:
+def test_an_empty_store_is_reported(project: Path) -> None:
     result = call("list")
     assert result.stdout == ""
     assert "no run has left a candidate in" in result.stderr
@@ -100,7 +100,7 @@ def test_show_prints_the_difference_and_writes_nothing(project: Path) -> None:
     assert not (project / "dvc.lock").exists()
 
 
-def test_show_as_json_holds_every_change_and_what_speaks_against_it(project: Path) -> None:
+def test_show_as_json_has_every_change_and_objection(project: Path) -> None:
     output = leave("run-1", project, "weights", "recipes.st.optimiser.lr=0.7")
     shown = json.loads(call("show", "run-1", "--json").stdout)
     assert {"stage": "train", "kind": "out", "name": output.path, "before": None, "after": str(output.ref)} in shown[
@@ -112,7 +112,7 @@ def test_show_as_json_holds_every_change_and_what_speaks_against_it(project: Pat
     assert sentence in call("show", "run-1").stderr
 
 
-def test_promote_shows_writes_and_says_what_comes_next(project: Path) -> None:
+def test_promote_prints_the_difference_and_the_next_command(project: Path) -> None:
     output = leave("run-1", project)
     result = call("run-1", "--yes")
     assert result.exception is None
@@ -133,7 +133,7 @@ def test_of_a_stage_that_dvc_lock_knows_only_what_changes_is_shown(project: Path
     ]
 
 
-def test_promoting_twice_says_that_there_is_nothing_to_do(project: Path) -> None:
+def test_promoting_twice_changes_nothing(project: Path) -> None:
     leave("run-1", project)
     call("run-1", "--yes")
     before = (project / "dvc.lock").read_bytes()
@@ -143,7 +143,7 @@ def test_promoting_twice_says_that_there_is_nothing_to_do(project: Path) -> None
     assert (project / "dvc.lock").read_bytes() == before
 
 
-def test_without_a_terminal_nothing_is_written_unasked(project: Path) -> None:
+def test_without_a_terminal_nothing_is_written_unless_yes_is_given(project: Path) -> None:
     leave("run-1", project)
     result = call("run-1")
     assert isinstance(result.exception, UserError)

@@ -69,7 +69,7 @@ def test_push_and_pull_print_json(shell: Shell) -> None:
     assert Path("new/place/one").read_text() == "data/one"
 
 
-def test_ls_prints_the_files_of_a_ref_and_what_runs_left(shell: Shell, tmp_path: Path) -> None:
+def test_ls_prints_the_files_of_a_ref_and_the_candidates_of_runs(shell: Shell, tmp_path: Path) -> None:
     ref = json.loads(shell("push", "data", "--json").out)["data"]
     files = json.loads(shell("ls", ref, "--json").out)
     assert list(files) == ["one", "sub/two"]
@@ -80,7 +80,7 @@ def test_ls_prints_the_files_of_a_ref_and_what_runs_left(shell: Shell, tmp_path:
     assert json.loads(shell("ls", "--json").out) == ["nofrost/locks/run.yaml"]
 
 
-def test_verify_says_what_is_wrong(shell: Shell, tmp_path: Path) -> None:
+def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:
     ref = json.loads(shell("push", "data", "--json").out)["data"]
     assert shell("verify", ref).out == f"{ref}: whole\n"
     assert json.loads(shell("verify", ref, "--json").out) == [ref]
@@ -124,7 +124,7 @@ def test_a_command_without_its_arguments_says_so(shell: Shell, command: str) -> 
 
 
 @pytest.mark.parametrize("name", ["push", "pull", "ls", "verify"])
-def test_the_help_of_every_command_stands_alone(name: str) -> None:
+def test_help_explains_every_command(name: str) -> None:
     result = CliRunner().invoke(group, [name, "--help"])
     assert result.exit_code == 0
     assert "--store URL" in result.output

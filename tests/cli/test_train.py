@@ -37,7 +37,7 @@ def weights(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_one_line_says_how_good_the_model_is_and_json_says_all(digits: Path, tmp_path: Path) -> None:
+def test_accuracies_are_printed_as_text_and_as_json(digits: Path, tmp_path: Path) -> None:
     done = train(digits, tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith(f"{tmp_path / 'out'}: best epoch 1, on the selection split ")
@@ -66,9 +66,7 @@ def test_weights_by_path_and_by_ref_train_the_same_model(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["by-path", "by-ref", "random", "store"]
 
 
-def test_a_process_that_does_not_lead_prints_nothing(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_above_zero_print_nothing(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     done = train(digits, tmp_path / "out", weights="nowhere.safetensors")
     assert done.exit_code == 2

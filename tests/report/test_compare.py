@@ -102,7 +102,7 @@ def test_only_a_recipe_that_is_separated_from_all_others_is_best(whole: Any, rig
     assert best_recipe(with_flags(collected(whole[0]), flags), "clean") == best
 
 
-def test_the_star_stands_at_the_best_recipe_and_nowhere_else(make_tree: Any) -> None:
+def test_only_the_best_recipe_has_a_star(make_tree: Any) -> None:
     tree = make_tree("runs.recipe=[st, nofrost]")
     html = (tree.report() / "report.html").read_text(encoding="utf-8")
     rows = html.split('<table aria-labelledby="table-1">')[1].split("</table>")[0].split("<tr>")[-2:]

@@ -84,7 +84,7 @@ def test_the_main_table_shows_every_measured_accuracy_with_its_interval(whole: A
         assert f"{100 * ood['mean_low']:.1f}–{100 * ood['mean_high']:.1f}" in mean
 
 
-def test_exact_counts_stand_on_hover_and_in_the_table_of_runs(whole: Any) -> None:
+def test_exact_counts_are_in_tooltips_and_in_the_table_of_runs(whole: Any) -> None:
     tree, folder = whole
     found = page(folder)
     share = measured(tree, "sat")["accuracy"]["worst-case"]
@@ -105,7 +105,7 @@ def test_several_seeds_are_shown_as_mean_and_sample_deviation_and_one_by_one(see
         assert runs[f"nofrost seed {seed}"][2].startswith(f"{100 * share:.1f}")
 
 
-def test_the_head_says_what_was_run_on_what(whole: Any) -> None:
+def test_the_overview_names_dataset_suites_and_seeds(whole: Any) -> None:
     tree, folder = whole
     text = " ".join(page(folder).text.split())
     for fact in (
@@ -141,14 +141,14 @@ def table_headed(found: Page, title: str) -> dict[str, list[str]]:
     return found.rows(next(i for i, rows in enumerate(found.tables) if any(title in row for row in rows[:2])))
 
 
-def test_every_check_stands_in_a_table_with_its_status_for_each_recipe(whole: Any) -> None:
+def test_a_table_lists_the_status_of_every_check_by_recipe(whole: Any) -> None:
     _, folder = whole
     rows = table_headed(page(folder), "flag of AutoAttack")
     assert rows["steps converged"] == ["✓ pass", "✓ pass", "✕ fail", "✓ pass", ""]
     assert rows["attack agreement"][0] == "! warn"
 
 
-def test_an_attack_that_has_not_converged_bears_a_badge(whole: Any) -> None:
+def test_an_attack_that_has_not_converged_has_a_badge(whole: Any) -> None:
     _, folder = whole
     rows = table_headed(page(folder), "verdict")
     assert rows["mbnat"][0] == "! not converged"
@@ -156,7 +156,7 @@ def test_an_attack_that_has_not_converged_bears_a_badge(whole: Any) -> None:
     assert rows["mbnat"][-1] == "falls by 3.1 points from 50 to 100 steps"
 
 
-def test_a_badge_stands_beside_every_number_that_more_steps_would_lower(whole: Any) -> None:
+def test_every_number_that_more_steps_would_lower_has_a_badge(whole: Any) -> None:
     tree, folder = whole
     conditions = ["clean", *tree.study.suites.adversarial.attacks, "worst-case"]
     found = page(folder)
@@ -170,7 +170,7 @@ def test_a_badge_stands_beside_every_number_that_more_steps_would_lower(whole: A
     assert "! not converged" in (folder / "report.md").read_text(encoding="utf-8")
 
 
-def test_numbers_of_a_cascade_are_said_to_be_cumulative(make_tree: Any) -> None:
+def test_numbers_of_a_cascade_are_labelled_cumulative(make_tree: Any) -> None:
     tree = make_tree("runs.recipe=[st, sat]", "suites.adversarial.cascade=true", "suites.ood.severities=[1]")
     found = page(tree.report(augmentation=False))
     first, *later = tree.study.suites.adversarial.attacks
@@ -183,7 +183,7 @@ def test_numbers_of_a_cascade_are_said_to_be_cumulative(make_tree: Any) -> None:
     assert any(name.startswith(f"+ {later[-1]}") for name in table_headed(found, "attack"))
 
 
-def test_without_a_cascade_nothing_is_said_to_be_cumulative(whole: Any) -> None:
+def test_without_a_cascade_nothing_is_labelled_cumulative(whole: Any) -> None:
     _, folder = whole
     assert "are cumulative" not in page(folder).text
 
@@ -196,7 +196,7 @@ def test_the_recipes_are_compared_under_every_attack(whole: Any) -> None:
     assert attacks == [name for name in tree.study.suites.adversarial.attacks for _ in range(6)]
 
 
-def test_the_protocol_of_the_evaluations_is_told_once_where_all_agree(make_tree: Any) -> None:
+def test_a_protocol_setting_that_all_runs_share_is_listed_once(make_tree: Any) -> None:
     tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
 
     def elsewhere(record: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def test_the_protocol_of_the_evaluations_is_told_once_where_all_agree(make_tree:
     assert rows["images"] == ["360 (indices 000000000000)"]
 
 
-def test_branches_of_mixture_batch_norm_stand_beside_the_deployed_mixture(whole: Any) -> None:
+def test_branches_of_mixture_batch_norm_are_listed_with_the_deployed_mixture(whole: Any) -> None:
     tree, folder = whole
     found = page(folder)
     table = next(i for i, rows in enumerate(found.tables) if rows[0][0].strip() == "recipe and branch")
@@ -220,7 +220,7 @@ def test_branches_of_mixture_batch_norm_stand_beside_the_deployed_mixture(whole:
     assert rows["mbnat deployed mixture (of logits, adversarial weight 0.5)"][1].startswith(f"{100 * deployed:.1f}")
 
 
-def test_pictures_tell_label_answer_and_magnification(whole: Any) -> None:
+def test_pictures_show_label_prediction_and_magnification(whole: Any) -> None:
     _, folder = whole
     found = page(folder)
     images = [attributes for tag, attributes in found.tags if tag == "img"]
@@ -230,7 +230,7 @@ def test_pictures_tell_label_answer_and_magnification(whole: Any) -> None:
     assert any(image["alt"].startswith("adversarial image of class one, answered") for image in images)
 
 
-def test_every_figure_and_table_has_a_caption_that_says_on_what(whole: Any) -> None:
+def test_every_caption_names_the_dataset_or_split(whole: Any) -> None:
     _, folder = whole
     html = (folder / "report.html").read_text(encoding="utf-8")
     captions = [part.split("</figcaption>")[0] for part in html.split("<figcaption")[1:]]
@@ -241,7 +241,7 @@ def test_every_figure_and_table_has_a_caption_that_says_on_what(whole: Any) -> N
 
 
 @pytest.mark.parametrize("fixture", ["whole", "seeded"])
-def test_markdown_holds_the_numbers_of_the_html_tables(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_markdown_has_the_numbers_of_the_html_tables(fixture: str, request: pytest.FixtureRequest) -> None:
     _, folder = request.getfixturevalue(fixture)
     found = page(folder)
     markdown = (folder / "report.md").read_text(encoding="utf-8")
@@ -253,7 +253,7 @@ def test_markdown_holds_the_numbers_of_the_html_tables(fixture: str, request: py
                 assert cell.split()[0] in markdown
 
 
-def test_metrics_hold_every_run_by_name(whole: Any) -> None:
+def test_metrics_list_every_run_by_name(whole: Any) -> None:
     tree, folder = whole
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["study"] == "digits"
@@ -266,7 +266,7 @@ def test_metrics_hold_every_run_by_name(whole: Any) -> None:
     assert run["alarms"] == {"warn": 0, "fail": 1}
 
 
-def test_plots_hold_the_curves_with_empty_fields_for_what_was_not_measured(whole: Any) -> None:
+def test_plot_files_leave_fields_empty_that_were_not_measured(whole: Any) -> None:
     tree, folder = whole
     with (folder / "plots" / "curves.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["run"] == "st/seed-0"]

@@ -18,7 +18,7 @@ def html_of(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_loads_nothing(whole: Any) -> None:
+def test_the_page_loads_no_other_resource(whole: Any) -> None:
     html = html_of(whole[1])
     assert re.findall(r"<(?:script|link|iframe|object|embed|base|form)\b", html) == []
     assert re.findall(r"""(?:src|href|action|srcset|poster)\s*=\s*["'](?!#|data:image/png;base64,)""", html) == []
@@ -91,7 +91,7 @@ def contrast(first: str, second: str) -> float:
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-def test_colours_stand_out_from_their_background(whole: Any, theme: int) -> None:
+def test_colours_have_enough_contrast(whole: Any, theme: int) -> None:
     style = html_of(whole[1]).split("</style>")[0]
     variables = re.findall(r":root \{.*?\}", style, re.DOTALL)[theme]
     colours = dict(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]{6});", variables))
@@ -112,7 +112,7 @@ def test_the_same_inputs_give_the_same_bytes(tree: Any) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_an_empty_document_is_still_a_page() -> None:
+def test_an_empty_document_renders() -> None:
     from nofrost.report.document import Document
 
     assert to_html(Document("a < b", "none", [])).count("a &lt; b") == 2

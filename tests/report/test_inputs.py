@@ -39,7 +39,7 @@ def test_a_missing_file_is_named(tree: Any) -> None:
 
 
 @pytest.mark.parametrize("stage", ["evaluate-adversarial", "evaluate-ood"])
-def test_a_shard_is_not_taken_for_the_whole_evaluation(tree: Any, stage: str) -> None:
+def test_a_shard_is_not_accepted_as_an_evaluation(tree: Any, stage: str) -> None:
     folder = tree.runs / "st/seed-0" / stage
     (folder / "examples.npz").unlink()
     tree.change(f"st/seed-0/{stage}/metrics.json", lambda _: {"shard": "0/3", "samples": 120})
@@ -125,13 +125,13 @@ def test_pickled_arrays_are_refused(tree: Any) -> None:
         tree.report()
 
 
-def test_json_that_is_none_is_named(tree: Any) -> None:
+def test_invalid_json_is_named(tree: Any) -> None:
     (tree.runs / "st" / "seed-0" / "train" / "curves.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"curves\.json is not valid JSON"):
         tree.report()
 
 
-def test_curves_that_are_no_list_are_named(tree: Any) -> None:
+def test_curves_that_are_not_a_list_are_named(tree: Any) -> None:
     tree.change("st/seed-0/train/curves.json", lambda _: {"epoch": 1})
     with pytest.raises(UserError, match=r"curves\.json is not a list"):
         tree.report()
@@ -155,7 +155,7 @@ def sections(folder: Path) -> set[str]:
     return set(re.findall(r'<section id="([^"]*)"', (folder / "report.html").read_text(encoding="utf-8")))
 
 
-def test_parts_that_were_not_measured_are_left_out(tree: Any) -> None:
+def test_sections_without_measurements_are_omitted(tree: Any) -> None:
     everything = sections(tree.report("everything"))
     for recipe in tree.study.runs.recipe:
         file = f"{recipe}/seed-0/evaluate-adversarial/metrics.json"

@@ -46,7 +46,7 @@ from nofrost.results import Epoch
         (text.threat("l2", "0.5"), "ℓ2 ≤ 0.5"),
     ],
 )
-def test_numbers_are_put_into_words(value: str, words: str) -> None:
+def test_numbers_are_formatted(value: str, words: str) -> None:
     assert value == words
 
 
@@ -59,7 +59,7 @@ def test_an_image_survives_its_data_uri(channels: int, mode: str) -> None:
     assert data_uri(pixels.astype(np.float32) / 255) == data_uri(pixels)
 
 
-def test_large_images_are_thinned_out() -> None:
+def test_large_images_are_subsampled() -> None:
     decoded = Image.open(io.BytesIO(base64.b64decode(data_uri(np.zeros((500, 320, 3), np.uint8)).split(",")[1])))
     assert max(decoded.size) <= LARGEST_SIDE
     assert decoded.size == (80, 125)

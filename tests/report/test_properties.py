@@ -17,6 +17,14 @@ from nofrost.report.document import Document, Figure, Section, numbered
 from nofrost.report.render import to_markdown
 from nofrost.report.sections.layers import layers
 from nofrost.report.sections.properties import properties
+from nofrost.results import (
+    AdversarialMetrics,
+    LayerNorms,
+    PropertySummary,
+    WeightNorms,
+    read_result,
+    write_result,
+)
 
 IMAGES = 360
 THICKNESS = {"space": "normalised", "against": "target", "eps": None, "steps": 20, "alpha": 0.0, "beta": 0.75}
@@ -36,40 +44,44 @@ def values_of(recipe: str, name: str, infinite: int) -> np.ndarray:
     return values
 
 
-def add_properties(folder: Path, change: Callable[..., None], recipe: str, infinite: int = 0) -> None:
-    """Add properties of all kinds to what an evaluation has left."""
-    place = folder / recipe / "seed-0" / "evaluate-adversarial"
+def add_properties(folder: Path, recipe: str, infinite: int = 0) -> None:
+    """Add every property to the output of an evaluation."""
+    evaluation = folder / recipe / "seed-0" / "evaluate-adversarial"
     measured = {name: values_of(recipe, name, infinite if "distance" in name else 0) for name in OPTIONS}
-    with np.load(place / "flags.npz") as flags:
+    with np.load(evaluation / "flags.npz") as flags:
         arrays = {name: flags[name] for name in flags.files}
-    np.savez(place / "flags.npz", **arrays, **{f"properties/{name}": values for name, values in measured.items()})
-    summaries = {}
-    for name, values in measured.items():
-        finite = values[np.isfinite(values)]
-        mean = float(finite.mean())
-        spread = {"deviation": float(finite.std(ddof=1)), "low": mean - 0.1, "high": mean + 0.1}
-        counts = {"total": IMAGES, "infinite": IMAGES - len(finite)}
-        summaries[name] = {**counts, "mean": mean, **spread, "quantiles": {"0.5": mean}, "options": OPTIONS[name]}
-    norms = {
-        "layers": [{"layer": "network.conv1", "shape": [8, 1, 3, 3], "frobenius": 9.0, "spectral": 4.5}],
-        "log10_spectral_product": 0.65,
-        "log10_frobenius_product": None,
-    }
-
-    def with_properties(metrics: dict[str, Any]) -> dict[str, Any]:
-        return {**metrics, "properties": summaries, "weight_norms": norms}
-
-    change(f"{recipe}/seed-0/evaluate-adversarial/metrics.json", with_properties)
+    np.savez(evaluation / "flags.npz", **arrays, **{f"properties/{name}": values for name, values in measured.items()})
+    summaries = {name: summary(values, OPTIONS[name]) for name, values in measured.items()}
+    layer = LayerNorms(layer="network.conv1", shape=(8, 1, 3, 3), frobenius=9.0, spectral=4.5)
+    norms = WeightNorms(layers=(layer,), log10_spectral_product=0.65, log10_frobenius_product=None)
+    metrics = read_result(AdversarialMetrics, evaluation / "metrics.json")
+    update = {"properties": summaries, "weight_norms": norms}
+    write_result(evaluation / "metrics.json", metrics.model_copy(update=update))
 
 
-def add_layers(folder: Path, recipe: str, domains: tuple[str, ...], count: int = 3) -> None:
-    """Add batch norms of the domains, with mini-batches, to what an evaluation has left."""
+def summary(values: np.ndarray, options: dict[str, Any]) -> PropertySummary:
+    finite = values[np.isfinite(values)]
+    mean = float(finite.mean())
+    return PropertySummary(
+        total=IMAGES,
+        infinite=IMAGES - len(finite),
+        mean=mean,
+        deviation=float(finite.std(ddof=1)),
+        low=mean - 0.1,
+        high=mean + 0.1,
+        quantiles={"0.5": mean},
+        options=options,
+    )
+
+
+def add_layers(folder: Path, recipe: str, branches: tuple[str, ...], count: int = 3) -> None:
+    """Add batch norms of the branches, with mini-batches, to the output of an evaluation."""
     generator = np.random.default_rng(0)
     arrays = {}
-    for domain in domains:
+    for branch in branches:
         for layer in (f"network.layer{index}" for index in range(count)):
             for value in ("mean", "variance", "weight", "bias"):
-                arrays[f"batch_norm/{domain}/{layer}/{value}"] = generator.random(30).astype(np.float32)
+                arrays[f"batch_norm/{branch}/{layer}/{value}"] = generator.random(30).astype(np.float32)
             for batch in ("clean-0", "adversarial-0"):
                 for value in ("mean", "variance"):
                     arrays[f"mini_batches/{batch}/{layer}/{value}"] = generator.random(30).astype(np.float32)
@@ -91,9 +103,9 @@ def test_a_study_without_properties_has_no_such_section(tree: Any) -> None:
     assert layers(collected) is None
 
 
-def test_properties_stand_in_a_table_and_in_histograms(tree: Any) -> None:
+def test_properties_are_shown_in_a_table_and_histograms(tree: Any) -> None:
     for recipe in ("st", "mbnat"):
-        add_properties(tree.runs, tree.change, recipe, infinite=7)
+        add_properties(tree.runs, recipe, infinite=7)
     text, panels = shown(tree, properties)
     mean = values_of("st", "decision_margin", 0).mean()
     for words in (
@@ -111,14 +123,14 @@ def test_properties_stand_in_a_table_and_in_histograms(tree: Any) -> None:
     assert len(panels) == len(OPTIONS)
 
 
-def test_a_property_that_not_every_run_has_is_left_out(tree: Any) -> None:
-    add_properties(tree.runs, tree.change, "st")
+def test_a_property_that_some_runs_lack_is_omitted(tree: Any) -> None:
+    add_properties(tree.runs, "st")
     assert properties(collect(tree.dataset, tree.augmentation, tree.runs, tree.study)) is None
 
 
-def test_several_seeds_are_summed_up_by_their_mean_and_deviation(make_tree: Callable[..., Any]) -> None:
+def test_several_seeds_are_summarised_by_mean_and_deviation(make_tree: Callable[..., Any]) -> None:
     tree = make_tree("runs.recipe=[st]", "runs.seed=[0, 1]", "suites.ood.corruptions=[contrast]")
-    add_properties(tree.runs, tree.change, "st")
+    add_properties(tree.runs, "st")
     first = tree.runs / "st" / "seed-0" / "evaluate-adversarial"
     for name in ("metrics.json", "flags.npz"):
         (tree.runs / "st" / "seed-1" / "evaluate-adversarial" / name).write_bytes((first / name).read_bytes())
@@ -128,7 +140,7 @@ def test_several_seeds_are_summed_up_by_their_mean_and_deviation(make_tree: Call
 
 def test_batch_norms_and_weights_are_shown_by_recipe_and_branch(tree: Any) -> None:
     for recipe, domains in (("st", ("all",)), ("mbnat", ("clean", "adversarial"))):
-        add_properties(tree.runs, tree.change, recipe)
+        add_properties(tree.runs, recipe)
         add_layers(tree.runs, recipe, domains)
     text, panels = shown(tree, layers)
     each = ["st", "mbnat, clean", "mbnat, adversarial"]
@@ -137,9 +149,9 @@ def test_batch_norms_and_weights_are_shown_by_recipe_and_branch(tree: Any) -> No
         assert words in text, words
 
 
-def test_the_whole_report_holds_the_sections_and_no_id_twice(tree: Any) -> None:
+def test_the_report_has_the_sections_and_unique_ids(tree: Any) -> None:
     for recipe in ("st", "mbnat"):
-        add_properties(tree.runs, tree.change, recipe)
+        add_properties(tree.runs, recipe)
         add_layers(tree.runs, recipe, ("clean", "adversarial"))
     report = tree.report()
     page = (report / "report.html").read_text(encoding="utf-8")
@@ -161,7 +173,7 @@ def test_the_file_of_the_layers_is_among_the_inputs(tree: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_the_fifteenth_layer_is_shown_or_else_the_middle_one(tree: Any, count: int) -> None:
+def test_the_fifteenth_layer_is_shown_or_the_middle_one_of_fewer(tree: Any, count: int) -> None:
     add_layers(tree.runs, "st", ("all",), count)
     text, _ = shown(tree, layers)
     assert f"network.layer{14 if count == 20 else 0}" in text
@@ -170,7 +182,7 @@ def test_the_fifteenth_layer_is_shown_or_else_the_middle_one(tree: Any, count: i
 @pytest.mark.parametrize("damage", ["missing", "other values", "other length"])
 def test_values_that_are_not_those_of_the_summary_are_refused(tree: Any, damage: str) -> None:
     for recipe in ("st", "mbnat"):
-        add_properties(tree.runs, tree.change, recipe)
+        add_properties(tree.runs, recipe)
     path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "flags.npz"
     with np.load(path) as flags:
         arrays = {name: flags[name] for name in flags.files}

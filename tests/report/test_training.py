@@ -33,7 +33,7 @@ def edited(make_tree: Callable[..., Any], file: str, **changes: Any) -> str:
     ("kept", "words"),
     [(3, "! **warn** {} from epoch 3, before the fall"), (6, "✕ **fail** {} from epoch 6, after the")],
 )
-def test_catastrophic_overfitting_is_told_with_its_numbers_and_what_was_kept(
+def test_catastrophic_overfitting_is_reported_with_its_numbers_and_the_kept_checkpoint(
     kept: int, words: str, make_tree: Callable[..., Any]
 ) -> None:
     found = {"catastrophic": CATASTROPHIC, "robust": None}
@@ -47,7 +47,7 @@ def test_catastrophic_overfitting_is_told_with_its_numbers_and_what_was_kept(
     assert "Training overfitted to its adversary in sat: see Training." in page
 
 
-def test_robust_overfitting_is_told_with_its_intervals(make_tree: Callable[..., Any]) -> None:
+def test_robust_overfitting_is_reported_with_its_intervals(make_tree: Callable[..., Any]) -> None:
     page = edited(make_tree, "metrics.json", overfitting={"catastrophic": None, "robust": ROBUST}, best_epoch=5)
     (low, high), (last_low, last_high) = Proportion.of(90, 144).interval, Proportion.of(50, 144).interval
     assert (
@@ -57,12 +57,12 @@ def test_robust_overfitting_is_told_with_its_intervals(make_tree: Callable[..., 
     ) in page
 
 
-def test_a_training_that_ended_early_says_why(make_tree: Callable[..., Any]) -> None:
+def test_a_training_that_stopped_early_gives_the_reason(make_tree: Callable[..., Any]) -> None:
     page = edited(make_tree, "metrics.json", stopped_early={"epoch": 4, "epochs": 15, "reason": "it fell"})
     assert "! **warn** trained-to-the-end: it fell: the training ended after epoch 4 of 15" in page
 
 
-def test_what_a_step_did_stands_in_a_table_by_phase(make_tree: Callable[..., Any]) -> None:
+def test_a_table_lists_what_a_step_of_each_phase_did(make_tree: Callable[..., Any]) -> None:
     tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
     path = tree.runs / "sat" / "seed-0" / "train" / "record.json"
     steps = json.loads(path.read_text())["steps"]["train"]
@@ -78,14 +78,14 @@ def test_what_a_step_did_stands_in_a_table_by_phase(make_tree: Callable[..., Any
     assert rows[1] == ["sat (bn)", *counted, "416"]
 
 
-def test_precision_and_averaging_stand_beside_a_step(make_tree: Callable[..., Any]) -> None:
+def test_the_table_of_steps_shows_precision_and_averaging(make_tree: Callable[..., Any]) -> None:
     averaged = ("recipes.sat.precision=bfloat16", "recipes.sat.optimiser.averaging.decay=0.99")
     tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *averaged)
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
     assert "| sat (bfloat16; weights averaged, decay 0.99)" in page
 
 
-def test_what_the_train_stage_writes_is_read_and_shown(digits: Path, make_tree: Callable[..., Any]) -> None:
+def test_the_output_of_the_train_stage_is_shown(digits: Path, make_tree: Callable[..., Any]) -> None:
     from nofrost import train
 
     small = ("recipes.sat.schedule.epochs=1", "recipes.sat.attack.steps=1", "recipes.sat.selection.attack.steps=1")
@@ -99,7 +99,7 @@ def test_what_the_train_stage_writes_is_read_and_shown(digits: Path, make_tree: 
     assert "1 epoch, epoch 1 kept" in page
 
 
-def test_the_end_of_a_phase_is_a_line_and_phases_are_named_in_words(make_tree: Callable[..., Any]) -> None:
+def test_a_line_marks_the_end_of_a_phase_and_the_description_names_phases(make_tree: Callable[..., Any]) -> None:
     def drawing(phases: tuple[str, ...]) -> str:
         return figures.training_panels([(0, 1, [epoch(number + 1, phase) for number, phase in enumerate(phases)])])[0]
 

@@ -1,4 +1,4 @@
-"""Stores to test against: a folder, an S3 double in this process, and a real S3 server where there is one."""
+"""Stores to test with: a folder, moto's S3 in this process, and a real S3 server where there is one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def local_store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    """A double of S3 that answers real HTTP. It does not look at signatures."""
+    """moto: S3 over HTTP, which does not check signatures."""
     server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
     served = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     served.start()
@@ -47,7 +47,7 @@ def moto_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def moto(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty place in the double, which the environment leads to."""
+    """URL of an empty prefix on moto, which the environment points to."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_endpoint)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
@@ -60,7 +60,7 @@ def moto(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def s3() -> str:
-    """URL of an empty place on a real server that checks signatures; `tests/servers/s3.py` starts one."""
+    """URL of an empty prefix on a real server that checks signatures; `tests/servers/s3.py` starts one."""
     bucket = os.environ.get("NOFROST_TEST_S3")
     if not bucket:
         pytest.skip("NOFROST_TEST_S3 names no bucket: run this with `python tests/servers/s3.py -- pytest tests/store`")
@@ -81,7 +81,7 @@ def store(url: str) -> Store:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with everything that has ever gone wrong with names and contents."""
-    made = tmp_path / "data"
+    data = tmp_path / "data"
     files = {
         "a": b"one\n",
         "twin": b"one\n",
@@ -96,13 +96,13 @@ def folder(tmp_path: Path) -> Path:
         "larger.bin": bytes(range(256)) * 4321,
     }
     for relpath, content in files.items():
-        path = made / relpath
+        path = data / relpath
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (made / "no file in it" / "nor here").mkdir(parents=True)
+    (data / "no file in it" / "nor here").mkdir(parents=True)
     (tmp_path / "elsewhere").write_bytes(b"linked")
-    (made / "link").symlink_to(tmp_path / "elsewhere")
-    return made
+    (data / "link").symlink_to(tmp_path / "elsewhere")
+    return data
 
 
 @pytest.fixture
@@ -132,12 +132,12 @@ def workspace(tmp_path: Path, dvc: Dvc) -> Callable[[str, str], Path]:
     """A function that makes a DVC workspace without git: `workspace("here", url of the remote)`."""
 
     def make(name: str, url: str) -> Path:
-        place = tmp_path / name
-        place.mkdir()
-        dvc("init", "--quiet", "--no-scm", cwd=place)
-        dvc("remote", "add", "--quiet", "--default", "store", url, cwd=place)
+        workspace = tmp_path / name
+        workspace.mkdir()
+        dvc("init", "--quiet", "--no-scm", cwd=workspace)
+        dvc("remote", "add", "--quiet", "--default", "store", url, cwd=workspace)
         if url.startswith("s3://"):
-            dvc("remote", "modify", "store", "endpointurl", os.environ["AWS_ENDPOINT_URL_S3"], cwd=place)
-        return place
+            dvc("remote", "modify", "store", "endpointurl", os.environ["AWS_ENDPOINT_URL_S3"], cwd=workspace)
+        return workspace
 
     return make

@@ -1,4 +1,4 @@
-"""What we store DVC fetches, and the other way round, under the same addresses."""
+"""DVC pulls what we push and the other way round, under the same addresses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def track(workspace: Path, name: str, ref: Ref) -> None:
     (workspace / f"{name}.dvc").write_text(yaml.safe_dump({"outs": [about]}))
 
 
-def test_dvc_fetches_what_we_store(
+def test_dvc_pulls_what_we_push(
     url: str, folder: Path, tmp_path: Path, dvc: Dvc, workspace: Workspace, contents: Contents
 ) -> None:
     store = open_store(url)
@@ -51,7 +51,7 @@ def test_dvc_fetches_what_we_store(
     assert dvc("status", "--json", cwd=fresh).strip() == "{}"
 
 
-def test_we_fetch_what_dvc_stores_under_the_address_that_we_would_give_it(
+def test_we_pull_what_dvc_pushes_and_agree_on_its_address(
     url: str, folder: Path, tmp_path: Path, dvc: Dvc, workspace: Workspace, contents: Contents
 ) -> None:
     theirs = workspace("theirs", url)
@@ -66,13 +66,13 @@ def test_we_fetch_what_dvc_stores_under_the_address_that_we_would_give_it(
         ref = Ref(about["md5"], about["size"], about.get("nfiles"))
         assert push(theirs / name, open_store(str(tmp_path / "another"))) == ref
         verify(ref, open_store(url))
-        pull(ref, tmp_path / "fetched" / name, open_store(url))
-    assert contents(tmp_path / "fetched" / "data") == contents(folder)
-    assert contents(tmp_path / "fetched" / "nothing") == {}
-    assert (tmp_path / "fetched" / "single").read_bytes() == b"alone"
+        pull(ref, tmp_path / "pulled" / name, open_store(url))
+    assert contents(tmp_path / "pulled" / "data") == contents(folder)
+    assert contents(tmp_path / "pulled" / "nothing") == {}
+    assert (tmp_path / "pulled" / "single").read_bytes() == b"alone"
 
 
-def test_what_dvc_has_pushed_is_not_sent_again(
+def test_content_that_dvc_pushed_is_not_sent_again(
     url: str, folder: Path, dvc: Dvc, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = workspace("theirs", url)
@@ -85,24 +85,26 @@ def test_what_dvc_has_pushed_is_not_sent_again(
     assert push(folder, store).md5 == tracked(theirs, "data")["md5"]
 
 
-def test_dvc_in_a_git_repository_fetches_by_dvc_lock(
+def test_dvc_in_a_git_repository_pulls_by_dvc_lock(
     url: str, folder: Path, dvc: Dvc, workspace: Workspace, contents: Contents
 ) -> None:
     ref = push(folder, open_store(url))
-    place = workspace("with-git", url)
-    subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
-    (place / ".dvc" / "config").write_text((place / ".dvc" / "config").read_text().replace("no_scm = True", ""))
+    checkout = workspace("with-git", url)
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    (checkout / ".dvc" / "config").write_text((checkout / ".dvc" / "config").read_text().replace("no_scm = True", ""))
     stage = {"cmd": "make it", "outs": ["data"]}
-    (place / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": stage}}))
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": stage}}))
     out = {"path": "data", "hash": "md5", "md5": ref.md5, "size": ref.size, "nfiles": ref.nfiles}
     locked = {"cmd": "make it", "outs": [out]}
-    (place / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"make": locked}}))
-    dvc("pull", "--quiet", cwd=place)
-    assert contents(place / "data") == contents(folder)
-    assert dvc("status", "--json", cwd=place).strip() == "{}"
+    (checkout / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"make": locked}}))
+    dvc("pull", "--quiet", cwd=checkout)
+    assert contents(checkout / "data") == contents(folder)
+    assert dvc("status", "--json", cwd=checkout).strip() == "{}"
 
 
-def test_our_files_in_a_folder_are_as_dvcs(folder: Path, tmp_path: Path, dvc: Dvc, workspace: Workspace) -> None:
+def test_our_files_in_a_local_store_equal_those_of_dvc(
+    folder: Path, tmp_path: Path, dvc: Dvc, workspace: Workspace
+) -> None:
     theirs = workspace("theirs", str(tmp_path / "their-store"))
     shutil.copytree(folder, theirs / "data")
     dvc("add", "--quiet", "data", cwd=theirs)
@@ -116,7 +118,7 @@ def test_our_files_in_a_folder_are_as_dvcs(folder: Path, tmp_path: Path, dvc: Dv
     assert listing(tmp_path / "our-store") == listing(tmp_path / "their-store")
 
 
-def test_what_dvc_leaves_out_is_left_out_or_refused(tmp_path: Path, dvc: Dvc, workspace: Workspace) -> None:
+def test_files_that_dvc_leaves_out_are_left_out(tmp_path: Path, dvc: Dvc, workspace: Workspace) -> None:
     theirs = workspace("theirs", str(tmp_path / "their-store"))
     for relpath in (
         "kept",

@@ -1,4 +1,4 @@
-"""Real processes, killed in the middle of their work, or at the same work at once."""
+"""Processes that are killed in the middle of a transfer, or transfer the same content at once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PULL = (
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """A folder of many small files and a few larger ones."""
-    made = tmp_path / "many"
+    folder = tmp_path / "many"
     for number in range(FILES):
-        path = made / f"{number % 10}" / f"{number}"
+        path = folder / f"{number % 10}" / f"{number}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(f"{number}".encode() * (400_000 if number % 100 == 0 else 10))
-    return made
+    return folder
 
 
 # A test that runs in the background of a shell has no Ctrl-C, and neither has what it starts, unless it asks for it.
@@ -62,7 +62,7 @@ def files_below(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
-def test_a_killed_push_leaves_nothing_that_looks_whole_and_can_be_started_again(url: str, many: Path) -> None:
+def test_a_killed_push_leaves_no_listing_and_can_be_repeated(url: str, many: Path) -> None:
     store = open_store(url)
     process = start(PUSH.format(path=str(many), url=url))
     kill_when(process, lambda: len(store.names("files/")) > FILES // 10)
@@ -74,22 +74,22 @@ def test_a_killed_push_leaves_nothing_that_looks_whole_and_can_be_started_again(
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
-def test_a_killed_fetch_leaves_nothing_at_its_place_and_goes_on(
+def test_a_killed_pull_leaves_no_output_and_the_next_one_continues_it(
     url: str, many: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(url)
     ref = push(many, store)
-    place = tmp_path / "place"
-    arrived = tmp_path / "place.fetch.partial" / "content"
-    process = start(PULL.format(ref=str(ref), path=str(place), url=url))
-    kill_when(process, lambda: arrived.exists() and files_below(arrived) > FILES // 10)
-    assert not place.exists()
-    kept, read, asked = files_below(arrived), store.read, []
+    target = tmp_path / "target"
+    downloads = tmp_path / "target.fetch.partial" / "content"
+    process = start(PULL.format(ref=str(ref), path=str(target), url=url))
+    kill_when(process, lambda: downloads.exists() and files_below(downloads) > FILES // 10)
+    assert not target.exists()
+    kept, read, asked = files_below(downloads), store.read, []
     monkeypatch.setattr(store, "read", lambda md5: (asked.append(md5), read(md5))[1])
-    pull(ref, place, store)
+    pull(ref, target, store)
     assert len(asked) <= FILES + 1 - kept + 16
-    assert contents(place) == contents(many)
-    assert not list(tmp_path.glob("place.*"))
+    assert contents(target) == contents(many)
+    assert not list(tmp_path.glob("target.*"))
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
@@ -101,27 +101,27 @@ def test_an_interrupted_push_ends_at_once(url: str, many: Path) -> None:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     begin = time.monotonic()
-    _, said = process.communicate(timeout=60)
-    assert "KeyboardInterrupt" in said
+    _, printed = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in printed
     assert time.monotonic() - begin < 10
 
 
-def test_pushes_of_the_same_content_at_once_do_no_harm(url: str, many: Path) -> None:
+def test_concurrent_pushes_of_the_same_content_succeed(url: str, many: Path) -> None:
     processes = [start(PUSH.format(path=str(many), url=url)) for _ in range(3)]
-    said = [process.communicate()[0].strip() for process in processes]
-    assert len(set(said)) == 1
-    ref = Ref.parse(said[0])
+    printed = [process.communicate()[0].strip() for process in processes]
+    assert len(set(printed)) == 1
+    ref = Ref.parse(printed[0])
     assert ref.nfiles == FILES
     verify(ref, open_store(url))
     assert len(open_store(url).names("files/md5/")) == FILES + 1
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
-def test_fetches_to_the_same_place_at_once_do_no_harm(url: str, many: Path, tmp_path: Path, contents: Contents) -> None:
+def test_concurrent_pulls_to_the_same_path_succeed(url: str, many: Path, tmp_path: Path, contents: Contents) -> None:
     ref = push(many, open_store(url))
-    place = tmp_path / "place"
-    processes = [start(PULL.format(ref=str(ref), path=str(place), url=url)) for _ in range(3)]
-    said = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], said
-    assert contents(place) == contents(many)
-    assert not list(tmp_path.glob("place.*"))
+    target = tmp_path / "target"
+    processes = [start(PULL.format(ref=str(ref), path=str(target), url=url)) for _ in range(3)]
+    printed = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], printed
+    assert contents(target) == contents(many)
+    assert not list(tmp_path.glob("target.*"))

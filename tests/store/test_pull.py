@@ -1,4 +1,4 @@
-"""Fetching: whole and verified or nothing, and what may be replaced."""
+"""Pull: whole and verified or nothing, and what may be replaced."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Contents = Callable[[Path], dict[str, bytes]]
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch, store: Store) -> list[str]:
     """The addresses of what is read from the store, in order."""
-    told: list[str] = []
+    calls: list[str] = []
     original = store.read
-    monkeypatch.setattr(store, "read", lambda md5: (told.append(md5), original(md5))[1])
-    return told
+    monkeypatch.setattr(store, "read", lambda md5: (calls.append(md5), original(md5))[1])
+    return calls
 
 
-def test_a_folder_comes_back_equal_and_nothing_is_left_beside_it(
+def test_a_pulled_folder_equals_the_pushed_one_and_leaves_no_temporary_files(
     store: Store, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    place = tmp_path / "new" / "place" / "data"
-    pull(push(folder, store), place, store)
-    assert contents(place) == contents(folder)
-    assert [path.name for path in place.parent.iterdir()] == ["data"]
-    files = [path.stat() for path in place.rglob("*") if path.is_file()]
+    target = tmp_path / "new" / "target" / "data"
+    pull(push(folder, store), target, store)
+    assert contents(target) == contents(folder)
+    assert [path.name for path in target.parent.iterdir()] == ["data"]
+    files = [path.stat() for path in target.rglob("*") if path.is_file()]
     assert all(status.st_mode & stat.S_IWUSR and status.st_nlink == 1 for status in files)
 
 
-def test_a_file_comes_back_equal(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_a_pulled_file_equals_the_pushed_one(store: Store, folder: Path, tmp_path: Path) -> None:
     pull(push(folder / "larger.bin", store), tmp_path / "new" / "file", store)
     assert (tmp_path / "new" / "file").read_bytes() == (folder / "larger.bin").read_bytes()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
@@ -57,8 +57,8 @@ def test_equal_content_is_left_alone(store: Store, folder: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-class TestWhatIsThere:
-    """What `path` holds is replaced if a stage made it, and refused else."""
+class TestExistingPath:
+    """Content at `path` is replaced if a stage made it, else refused."""
 
     def test_an_output_of_a_stage_is_replaced(
         self, store: Store, folder: Path, tmp_path: Path, contents: Contents
@@ -86,34 +86,34 @@ class TestWhatIsThere:
 
     @pytest.mark.parametrize("there", ["a file", "a folder", "a broken link's file"])
     def test_anything_else_is_refused_untouched(self, there: str, store: Store, folder: Path, tmp_path: Path) -> None:
-        place = tmp_path / "mine"
-        mine = place / "thesis.tex" if there == "a folder" else place
+        target = tmp_path / "mine"
+        mine = target / "thesis.tex" if there == "a folder" else target
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine")
         for ref in (push(folder, store), push(folder / "a", store)):
             with pytest.raises(UserError, match=r"mine was not created by a stage and holds other content: remove it"):
-                pull(ref, place, store)
+                pull(ref, target, store)
         assert mine.read_text() == "mine"
         assert not list(tmp_path.glob("mine?*"))
 
 
-def test_what_a_killed_call_brought_is_verified_and_kept(
+def test_downloads_of_a_killed_call_are_verified_and_kept(
     store: Store, folder: Path, tmp_path: Path, read: list[str], contents: Contents
 ) -> None:
     ref = push(folder, store)
-    arrived = tmp_path / "place.fetch.partial" / "content"
-    (arrived / "sub").mkdir(parents=True)
-    (arrived / "a").write_bytes((folder / "a").read_bytes())
-    (arrived / "larger.bin").write_bytes((folder / "larger.bin").read_bytes()[:-1])
-    (arrived / "sub" / "of another ref").write_text("x")
-    (arrived / "ünï©ödé-名前-🧊").mkdir()
-    (arrived.parent / "incoming").mkdir()
-    (arrived.parent / "incoming" / "half").write_text("x")
-    pull(ref, tmp_path / "place", store)
-    assert contents(tmp_path / "place") == contents(folder)
-    assert not list(tmp_path.glob("place.*"))
+    downloads = tmp_path / "target.fetch.partial" / "content"
+    (downloads / "sub").mkdir(parents=True)
+    (downloads / "a").write_bytes((folder / "a").read_bytes())
+    (downloads / "larger.bin").write_bytes((folder / "larger.bin").read_bytes()[:-1])
+    (downloads / "sub" / "of another ref").write_text("x")
+    (downloads / "ünï©ödé-名前-🧊").mkdir()
+    (downloads.parent / "incoming").mkdir()
+    (downloads.parent / "incoming" / "half").write_text("x")
+    pull(ref, tmp_path / "target", store)
+    assert contents(tmp_path / "target") == contents(folder)
+    assert not list(tmp_path.glob("target.*"))
     md5s = {name: LocalFile.of(folder / name).md5 for name in contents(folder)}
-    assert sorted(read) == sorted({ref.md5, *md5s.values()})  # "a" is kept, its twin is fetched
+    assert sorted(read) == sorted({ref.md5, *md5s.values()})  # "a" is kept, its twin is downloaded
 
 
 def altered(md5: str, store: Store, content: bytes) -> None:
@@ -121,36 +121,36 @@ def altered(md5: str, store: Store, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b"other", b"one", b""], ids=["altered", "cut off", "emptied"])
-def test_an_altered_object_is_fetched_again_and_then_named(
+def test_an_altered_object_is_downloaded_again_and_then_reported(
     store: Store, folder: Path, tmp_path: Path, read: list[str], content: bytes
 ) -> None:
     ref, bad = push(folder, store), LocalFile.of(folder / "a").md5
     altered(bad, store, content)
     with pytest.raises(UserError, match=rf"object {bad} in .* is altered or cut off: delete it, then push it again"):
-        pull(ref, tmp_path / "place", store)
+        pull(ref, tmp_path / "target", store)
     assert read.count(bad) == 2
-    assert not (tmp_path / "place").exists()
+    assert not (tmp_path / "target").exists()
     with pytest.raises(UserError, match=rf"of \d+ objects 1 are wrong \({bad} is altered or cut off\)"):
         verify(ref, store)
     altered(bad, store, (folder / "a").read_bytes())
     read.clear()
-    pull(ref, tmp_path / "place", store)
+    pull(ref, tmp_path / "target", store)
     assert read.count(bad) == 1
     verify(ref, store)
 
 
 @pytest.mark.parametrize("missing", ["a file", "the list"])
-def test_a_missing_object_is_named(store: Store, tmp_path: Path, missing: str) -> None:
+def test_a_missing_object_is_reported(store: Store, tmp_path: Path, missing: str) -> None:
     lost = "f" * 32
     listing = json.dumps([{"md5": lost, "relpath": "lost"}]).encode()
     ref = Ref(hashlib.md5(listing).hexdigest() + ".dir")
     if missing == "a file":
         store.put(object_name(ref.md5), listing)
     name = lost if missing == "a file" else ref.md5
-    for use in (lambda: pull(ref, tmp_path / "place", store), lambda: verify(ref, store)):
+    for use in (lambda: pull(ref, tmp_path / "target", store), lambda: verify(ref, store)):
         with pytest.raises(UserError, match=f"{name}"):
             use()
-    assert not list(tmp_path.glob("place*"))
+    assert not list(tmp_path.glob("target*"))
 
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of nothing
@@ -179,31 +179,33 @@ MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of nothing
         (None, "is not a list of files as DVC writes it"),
     ],
 )
-def test_a_list_that_leads_elsewhere_is_refused(local_store: Store, tmp_path: Path, listed: Any, sentence: str) -> None:
+def test_a_listing_with_paths_outside_the_folder_is_refused(
+    local_store: Store, tmp_path: Path, listed: Any, sentence: str
+) -> None:
     content = json.dumps(listed).encode()
     ref = Ref(hashlib.md5(content).hexdigest() + ".dir")
     local_store.put(object_name(ref.md5), content)
     local_store.put(object_name(MD5), b"")
-    for use in (lambda: pull(ref, tmp_path / "place", local_store), lambda: verify(ref, local_store)):
-        with pytest.raises(UserError, match=sentence) as told:
+    for use in (lambda: pull(ref, tmp_path / "target", local_store), lambda: verify(ref, local_store)):
+        with pytest.raises(UserError, match=sentence) as caught:
             use()
-        assert ref.md5 in str(told.value)
+        assert ref.md5 in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 @pytest.mark.parametrize("content", [b"not json", b"\xff\xfe", b"[" * 100_000], ids=["text", "bytes", "deep"])
-def test_a_list_that_is_no_json_is_refused(local_store: Store, tmp_path: Path, content: bytes) -> None:
+def test_a_listing_that_is_not_json_is_refused(local_store: Store, tmp_path: Path, content: bytes) -> None:
     ref = Ref(hashlib.md5(content).hexdigest() + ".dir")
     local_store.put(object_name(ref.md5), content)
     with pytest.raises(UserError, match=f"object {ref.md5} in .* is not a list of files as DVC writes it"):
-        pull(ref, tmp_path / "place", local_store)
+        pull(ref, tmp_path / "target", local_store)
 
 
-def test_a_list_that_is_not_what_its_name_says_is_refused(store: Store, folder: Path, tmp_path: Path) -> None:
+def test_a_listing_that_does_not_match_its_address_is_refused(store: Store, folder: Path, tmp_path: Path) -> None:
     ref = push(folder, store)
     store.put(object_name(ref.md5), store.get(object_name(ref.md5))[:-10])
     with pytest.raises(UserError, match=f"object {ref.md5} in .* is altered or cut off: delete it"):
-        pull(ref, tmp_path / "place", store)
+        pull(ref, tmp_path / "target", store)
 
 
 @pytest.fixture
@@ -211,33 +213,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB of its own; needs root."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "nofrost-test", str(place)]
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "nofrost-test", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody mount")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
-def test_a_full_disk_ends_in_one_sentence_and_what_fits_is_used_later(
+def test_a_full_disk_is_reported_and_finished_downloads_are_used_later(
     url: str, small_disk: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    store, data, place = open_store(url), tmp_path / "data", small_disk / "place"
+    store, data, target = open_store(url), tmp_path / "data", small_disk / "target"
     data.mkdir()
     for number in range(8):
         (data / str(number)).write_bytes(bytes([number]) * 50_000)
     ref = push(data, store)
-    with pytest.raises(UserError, match=r"cannot write .*place: no space left on device: free some"):
-        pull(ref, place, store)
-    assert not place.exists()
+    with pytest.raises(UserError, match=r"cannot write .*target: no space left on device: free some"):
+        pull(ref, target, store)
+    assert not target.exists()
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    pull(ref, place, store)
-    assert contents(place) == contents(data)
+    pull(ref, target, store)
+    assert contents(target) == contents(data)
 
 
-def test_a_full_disk_under_the_store_ends_in_one_sentence(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_under_the_store_is_reported(small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 500_000)
     store = open_store(str(small_disk / "store"))
     with pytest.raises(UserError, match=r"cannot write .*store: no space left on device: free some"):

@@ -1,4 +1,4 @@
-"""Storing: what is sent, in which order, and what is refused."""
+"""Push: what is sent, in which order, and what is refused."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ Contents = Callable[[Path], dict[str, bytes]]
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch, store: Store) -> list[str]:
     """The addresses and names of what is sent to the store, in order."""
-    told: list[str] = []
+    calls: list[str] = []
     upload, put = store.put_file, store.put
-    monkeypatch.setattr(store, "put_file", lambda source, jobs=1: (told.append(source.md5), upload(source, jobs)))
-    monkeypatch.setattr(store, "put", lambda name, content: (told.append(name), put(name, content)))
-    return told
+    monkeypatch.setattr(store, "put_file", lambda source, jobs=1: (calls.append(source.md5), upload(source, jobs)))
+    monkeypatch.setattr(store, "put", lambda name, content: (calls.append(name), put(name, content)))
+    return calls
 
 
-def test_the_object_that_lists_the_files_comes_last_and_equal_files_are_sent_once(
-    store: Store, sent: list[str], folder: Path
-) -> None:
+def test_the_listing_is_sent_last_and_equal_files_once(store: Store, sent: list[str], folder: Path) -> None:
     ref = push(folder, store)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert ref.nfiles == len(files)
@@ -37,7 +35,7 @@ def test_the_object_that_lists_the_files_comes_last_and_equal_files_are_sent_onc
     assert len(sent) == len(set(sent)) == len(files)  # one is there twice, and the list is one more
 
 
-def test_what_is_there_is_not_sent_again(store: Store, sent: list[str], folder: Path) -> None:
+def test_content_in_the_store_is_not_sent_again(store: Store, sent: list[str], folder: Path) -> None:
     ref = push(folder, store)
     sent.clear()
     assert push(folder, store) == ref
@@ -47,7 +45,7 @@ def test_what_is_there_is_not_sent_again(store: Store, sent: list[str], folder: 
     assert len(sent) == 2
 
 
-def test_a_killed_push_goes_on_with_what_is_missing(
+def test_after_an_interrupt_only_missing_files_are_sent(
     store: Store, sent: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = store.put_file
@@ -80,7 +78,7 @@ def test_an_object_that_was_cut_off_is_sent_again(store: Store, sent: list[str],
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-def test_many_files_share_few_objects(store: Store, tmp_path: Path, contents: Contents) -> None:
+def test_equal_files_share_an_object(store: Store, tmp_path: Path, contents: Contents) -> None:
     many = tmp_path / "many"
     for number in range(500):
         path = many / f"{number % 7}" / f"{number}.txt"
@@ -112,35 +110,33 @@ def make_broken_link(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-def test_what_no_ref_can_stand_for_is_refused_by_name(
+def test_content_that_a_ref_cannot_represent_is_refused(
     name: str, make: Callable[[Path], None], sentence: str, store: Store, tmp_path: Path
 ) -> None:
-    place = tmp_path / "data" / "sub"
-    place.mkdir(parents=True)
-    make(place / name)
-    with pytest.raises(UserError, match=sentence) as told:
+    parent = tmp_path / "data" / "sub"
+    parent.mkdir(parents=True)
+    make(parent / name)
+    with pytest.raises(UserError, match=sentence) as caught:
         push(tmp_path / "data", store)
-    assert str(place / name) in str(told.value)
+    assert str(parent / name) in str(caught.value)
     assert store.names("") == []
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
-def test_what_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_missing_path_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere does not exist: give a file or folder to push"):
         push(tmp_path / "nowhere", store)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_cannot_be_read_is_refused(local_store: Store, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(local_store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").touch(mode=0)
     with pytest.raises(UserError, match=r"cannot read .*secret \(Permission denied\): check its permissions"):
         push(tmp_path / "secret", local_store)
 
 
 @pytest.mark.parametrize("size", [5, 20 << 20], ids=["small", "in parts"])
-def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
-    url: str, tmp_path: Path, size: int
-) -> None:
+def test_a_file_that_changes_while_it_is_pushed_is_refused(url: str, tmp_path: Path, size: int) -> None:
     path = tmp_path / "changing"
     path.write_bytes(b"x" * size)
     source = LocalFile.of(path)
@@ -151,7 +147,7 @@ def test_a_file_that_changes_meanwhile_is_not_stored_under_the_wrong_address(
     assert store.names("") == []
 
 
-def test_a_large_file_goes_in_parts_and_comes_back(store: Store, tmp_path: Path) -> None:
+def test_a_file_of_several_parts_is_pushed_and_pulled(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "large"
     block = os.urandom(1 << 20)
     with path.open("wb") as file:
@@ -163,7 +159,7 @@ def test_a_large_file_goes_in_parts_and_comes_back(store: Store, tmp_path: Path)
     assert LocalFile.of(tmp_path / "back").md5 == ref.md5
 
 
-def test_named_objects_are_put_got_and_listed(store: Store) -> None:
+def test_named_objects_are_written_read_and_listed(store: Store) -> None:
     for name in ("nofrost/locks/b.yaml", "nofrost/locks/a b+c.yaml", "nofrost/other"):
         store.put(name, name.encode())
     store.put("nofrost/other", b"replaced")

@@ -1,4 +1,4 @@
-"""How refs and outputs are spelled."""
+"""The text form of refs and outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MD5 = "0123456789abcdef0123456789abcdef"
         (f"{MD5}.dir:1048576:12", Ref(f"{MD5}.dir", 1048576, 12)),
     ],
 )
-def test_a_ref_is_spelled_as_it_is_read(text: str, ref: Ref) -> None:
+def test_a_ref_survives_parsing_and_printing(text: str, ref: Ref) -> None:
     assert Ref.parse(text) == ref
     assert str(ref) == text
     assert ref.is_dir == (".dir" in text)
@@ -32,13 +32,13 @@ def test_a_ref_is_spelled_as_it_is_read(text: str, ref: Ref) -> None:
     ["", "abc", MD5[:-1], MD5.upper(), f"{MD5}0", f"{MD5}.DIR", f"{MD5}:", f"{MD5}:-1", f"{MD5}:1:2", f"{MD5}.dir::3",
      f"{MD5}.dir:1:2:3", f" {MD5}", f"{MD5}\n", f"{MD5}.dir:1:2\n", f"{MD5}:١", "../" + MD5, f"{MD5}.dir.dir"],
 )  # fmt: skip
-def test_what_is_no_ref_is_refused_with_what_one_looks_like(text: str) -> None:
+def test_malformed_refs_are_refused_with_the_expected_form(text: str) -> None:
     with pytest.raises(UserError, match=r"is not a ref: write 32 hexadecimal digits"):
         Ref.parse(text)
 
 
 @pytest.mark.parametrize("path", ["data", "data/dataset", "a@b/c d", "runs/sat/seed-0/train"])
-def test_an_output_is_spelled_as_it_is_read(path: str) -> None:
+def test_an_output_survives_parsing_and_printing(path: str) -> None:
     output = Output(path, Ref(f"{MD5}.dir", 5, 1))
     assert str(output) == f"{path}@{MD5}.dir:5:1"
     assert Output.parse(str(output)) == output

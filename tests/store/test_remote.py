@@ -1,4 +1,4 @@
-"""Which store is meant by a URL, by the environment, and by DVC's configuration."""
+"""Choosing a store by a URL, by the environment, and by DVC's configuration."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def test_a_store_knows_its_url(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "s3://", "s3:///x", "gs://bucket/x", "https://host/x", "file://host/x"])
-def test_what_is_no_store_is_refused(url: str) -> None:
+def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(UserError, match=r"is not a store: give s3://BUCKET/PREFIX or a folder"):
         open_store(url)
 
 
 def test_a_login_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UserError, match="contains a login: leave it out") as told:
+    with pytest.raises(UserError, match="contains a login: leave it out") as caught:
         open_store("s3://AKIAKEY:hunter2@bucket/x")
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(caught.value)
 
 
-def test_without_boto3_a_store_on_s3_says_what_to_install() -> None:
+def test_without_boto3_an_s3_store_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['boto3'] = sys.modules['botocore'] = None\n"
         "from nofrost.store import open_store; open_store('folder')\n"
@@ -55,12 +55,12 @@ def test_without_boto3_a_store_on_s3_says_what_to_install() -> None:
     assert "pip install 'nofrost[store]'" in done.stdout
 
 
-def test_the_environment_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOFROST_STORE", "s3://mine/x")
     assert default_store(tmp_path) == "s3://mine/x"
 
 
-def test_no_store_at_all_says_how_to_name_one(tmp_path: Path) -> None:
+def test_without_any_store_the_message_says_how_to_configure_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no store is configured: set NOFROST_STORE, or run `dvc remote add --default"):
         default_store(tmp_path)
 
@@ -70,19 +70,19 @@ def test_no_store_at_all_says_how_to_name_one(tmp_path: Path) -> None:
     ["s3://bucket/prefix", "../beside", "inside/store", "/absolute/place", "name with space", "~/at-home"],
 )
 def test_dvcs_default_remote_is_found_where_dvc_finds_it(remote: str, tmp_path: Path, dvc: Dvc) -> None:
-    place = tmp_path / "workspace"
-    (place / "sub" / "deeper").mkdir(parents=True)
-    dvc("init", "--quiet", "--no-scm", cwd=place)
-    dvc("remote", "add", "--quiet", "Other", "s3://other/x", cwd=place)
-    dvc("remote", "add", "--quiet", "--default", "Mine", remote, cwd=place / "sub")
+    workspace = tmp_path / "workspace"
+    (workspace / "sub" / "deeper").mkdir(parents=True)
+    dvc("init", "--quiet", "--no-scm", cwd=workspace)
+    dvc("remote", "add", "--quiet", "Other", "s3://other/x", cwd=workspace)
+    dvc("remote", "add", "--quiet", "--default", "Mine", remote, cwd=workspace / "sub")
     script = "from dvc.repo import Repo; print(Repo().config['remote']['mine']['url'])"
-    done = subprocess.run([sys.executable, "-c", script], cwd=place, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=workspace, capture_output=True, text=True, check=True)
     theirs = done.stdout.strip()
-    for folder in (place, place / "sub" / "deeper"):
+    for folder in (workspace, workspace / "sub" / "deeper"):
         assert default_store(folder) == theirs
 
 
-def test_what_is_local_to_the_machine_wins(tmp_path: Path, dvc: Dvc) -> None:
+def test_dvcs_local_configuration_takes_precedence(tmp_path: Path, dvc: Dvc) -> None:
     dvc("init", "--quiet", "--no-scm", cwd=tmp_path)
     dvc("remote", "add", "--quiet", "--default", "mine", "s3://shared/x", cwd=tmp_path)
     dvc("remote", "modify", "--local", "mine", "url", "s3://local/x", cwd=tmp_path)
@@ -94,7 +94,7 @@ def test_this_projects_own_remote_is_beside_its_data() -> None:
     assert default_store(root) == str(root / ".dvc-storage")
 
 
-def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core\nremote = x")
     with pytest.raises(UserError, match=r"config cannot be read as DVC's configuration: fix it, or set NOFROST_STORE"):
@@ -119,7 +119,7 @@ def test_endpoint_and_region_of_dvcs_remote_are_used_for_its_bucket(
         open_store("s3://another/x").get("x")
 
 
-def test_a_server_by_name_is_asked_by_path(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_endpoint_is_used_path_style(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL_S3"].replace("127.0.0.1", "localhost"))
     open_store(moto).put("x", b"x")
     assert open_store(moto).get("x") == b"x"

@@ -1,4 +1,4 @@
-"""The same work for many items, in threads."""
+"""A function applied to many items, in threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from nofrost.store.threads import for_each
 
 
-def test_every_item_is_worked_on_once_by_several_threads_and_reported_in_the_caller() -> None:
+def test_every_item_is_processed_once_by_several_threads_and_reported_in_the_caller() -> None:
     worked: list[int] = []
     threads: set[int] = set()
     reported: list[tuple[int, int]] = []
@@ -28,7 +28,7 @@ def test_every_item_is_worked_on_once_by_several_threads_and_reported_in_the_cal
     assert len(threads) == 4
 
 
-def test_nothing_to_do_is_done_at_once() -> None:
+def test_no_items_need_no_threads() -> None:
     for_each(lambda _: pytest.fail("there is nothing"), [], jobs=4, done=lambda _: None)
 
 
@@ -49,7 +49,7 @@ def test_the_first_error_ends_the_work_and_is_raised() -> None:
     assert len(begun) == ended
 
 
-def test_a_thread_that_hangs_does_not_hold_up_an_error() -> None:
+def test_a_hanging_thread_does_not_delay_an_error() -> None:
     hang = threading.Event()
 
     def work(item: int) -> None:

@@ -80,7 +80,7 @@ class Collected:
 
     @property
     def cumulative(self) -> tuple[str, ...]:
-        """The attacks that met only images that all attacks before them had left right."""
+        """The attacks that ran only on images that survived all attacks before them."""
         uses = self.first.adversarial.attacks
         return tuple(name for name in self.conditions if name in uses and uses[name].cumulative)
 

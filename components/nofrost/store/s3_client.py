@@ -10,9 +10,10 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
+from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
 from botocore.session import Session
 from obstore.auth.boto3 import Boto3CredentialProvider
@@ -53,8 +54,12 @@ class ClientFactory:
         self._session = Session(profile=profile)
         self._boto = boto3.Session(botocore_session=self._session)
         self.attempts = int(self._session.get_config_variable("max_attempts") or _ATTEMPTS)
-        self._configured_endpoint = endpoint
-        self._client = self._boto_client(region)
+        config = Config(
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": self.attempts},
+        )
+        self._client = self._boto.client("s3", endpoint_url=endpoint, region_name=region, config=config)
         self.endpoint: str = self._client.meta.endpoint_url
 
     def connect(self, bucket: str, prefix: str) -> S3Store:
@@ -66,22 +71,22 @@ class ClientFactory:
         Raises:
             ClientError, BotoCoreError: the server refuses, cannot be reached, or there are no credentials.
         """
-        client = self._client
-        answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-        region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", client.meta.region_name)
-        if region != client.meta.region_name:
-            client = self._boto_client(region)
-        # The URL that boto3 itself would use, without any login in it: it depends on the region, the bucket's name, and
-        # what the configuration says about path style, dual-stack and accelerated endpoints.
-        signed = client.generate_presigned_url("head_bucket", Params={"Bucket": bucket})
-        url = re.sub("//[^/]*@", "//", signed.partition("?")[0].rstrip("/"))
+        requests: list[AWSPreparedRequest] = []
+        events = self._client.meta.events
+        events.register_last("before-send.s3.ListObjectsV2", lambda request, **_: requests.append(request))
+        self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        # The last request shows where the bucket is: after any redirect, and in path style, dual stack or whatever else
+        # the configuration asks for. obstore gets the URL without the query and without a login.
+        url = re.sub("//[^/]*@", "//", requests[-1].url.partition("?")[0].rstrip("/"))
+        scope = re.search("Credential=[^/]+/[0-9]+/([^/]+)/s3/", str(requests[-1].headers["Authorization"]))
+        region = scope[1] if scope else self._client.meta.region_name
         return S3Store(
             bucket,
             # Takes precedence over every endpoint that obstore reads from the environment.
             aws_endpoint_url_s3=url,
             # The URL leads to the bucket already.
             virtual_hosted_style_request=True,
-            region="us-east-1" if region == "aws-global" else region,
+            region=region,
             credential_provider=Boto3CredentialProvider(self._boto, ttl=_CREDENTIALS_TTL),
             client_options=self._options(url),
             retry_config={
@@ -94,14 +99,6 @@ class ClientFactory:
                 },
             },
         )
-
-    def _boto_client(self, region: str | None) -> Any:
-        config = Config(
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": self.attempts},
-        )
-        return self._boto.client("s3", endpoint_url=self._configured_endpoint, region_name=region, config=config)
 
     def _options(self, url: str) -> ClientConfig:
         """Return what obstore does not find by itself. It reads the proxies from the environment, as boto3 does."""

@@ -1,4 +1,4 @@
-"""A server that stands before an S3 server and does to its answers what networks do."""
+"""A proxy in front of an S3 server that causes the faults of networks and busy servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Line:
 
 
 KEPT = ("etag", "content-range", "last-modified")
-STATUS = {"SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
+STATUS = {"PermanentRedirect": 301, "SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
 
 
 def refusal(code: str) -> bytes:
@@ -74,13 +74,14 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if fault and fault not in ("cut", "alter", "shorten"):
-            self.answer(STATUS.get(fault, 403), {}, refusal(fault))
+            self.answer(STATUS.get(fault, 403), self.line.headers, refusal(fault))
             return
         upstream = http.client.HTTPConnection(urlsplit(self.line.upstream).netloc)
-        place = urlsplit(self.path)  # a proxy is told the server too
-        target = f"{place.path}?{place.query}" if place.query else place.path
+        # The path is a whole URL when this is used as a proxy.
+        parts = urlsplit(self.path)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         asked = {key.lower(): value for key, value in self.headers.items()}
-        if place.netloc:
+        if parts.netloc:
             asked["host"] = upstream.host
         if fault == "alter" and body:
             body = bytes([body[0] ^ 1]) + body[1:]

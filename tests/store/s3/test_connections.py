@@ -1,4 +1,4 @@
-"""How the server is reached: by TLS, through a proxy, in the bucket's own region."""
+"""Connections: TLS, proxies, regions, credentials that expire."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from datetime import timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from nofrost.errors import UserError
 from nofrost.store import open_store, s3_client
 
 
-def test_a_proxy_is_used_and_told_the_server(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_used(line: Any, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", line.url)
     monkeypatch.setenv("NO_PROXY", "elsewhere.test")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.test")
@@ -85,7 +87,7 @@ def serve(line: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         yield start
 
 
-def test_tls_with_an_authority_of_ones_own(
+def test_tls_with_a_private_authority(
     serve: Serve, authority: Path, certificate: Path, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(certificate)
@@ -95,7 +97,7 @@ def test_tls_with_an_authority_of_ones_own(
     assert len(store.get("x")) == 100
 
 
-def test_tls_with_an_authority_that_is_not_trusted(
+def test_tls_with_an_untrusted_authority_is_refused(
     serve: Serve, certificate: Path, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(certificate)
@@ -106,7 +108,7 @@ def test_tls_with_an_authority_that_is_not_trusted(
         open_store(moto).get("x")
 
 
-def test_tls_with_the_certificate_of_an_authority_as_that_of_the_server(
+def test_tls_with_an_authoritys_certificate_as_the_servers_is_refused(
     serve: Serve, authority: Path, moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(authority)
@@ -116,12 +118,38 @@ def test_tls_with_the_certificate_of_an_authority_as_that_of_the_server(
         open_store(moto).put("x", b"x")
 
 
-def test_a_bucket_in_another_region_is_used_there(line: Any, moto: str) -> None:
+def test_a_redirect_to_the_region_of_the_bucket_is_followed(line: Any, moto: str) -> None:
     line.headers = {"x-amz-bucket-region": "eu-central-1"}
+    line.fault = lambda method, path: "PermanentRedirect" if line.signers[-1][1] != "eu-central-1" else ""
     store = open_store(moto)
     store.put("x", b"x")
     assert store.get("x") == b"x"
-    assert [region for _, region in line.signers] == ["us-east-1", "eu-central-1", "eu-central-1"]
+    assert {region for _, region in line.signers[-2:]} == {"eu-central-1"}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "region", "url"),
+    [
+        ("my-bucket", None, "https://my-bucket.s3.amazonaws.com"),
+        ("my-bucket", "eu-central-1", "https://my-bucket.s3.eu-central-1.amazonaws.com"),
+        ("my.bucket", "eu-central-1", "https://s3.eu-central-1.amazonaws.com/my.bucket"),
+    ],
+)
+@pytest.mark.usefixtures("moto")
+def test_obstore_uses_the_url_and_region_of_boto3(
+    bucket: str, region: str | None, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    body = SimpleNamespace(stream=lambda: [b"<ListBucketResult/>"])
+    monkeypatch.setattr("botocore.httpsession.URLLib3Session.send", lambda *_: AWSResponse(url, 200, {}, body))
+    config = s3_client.ClientFactory(endpoint=None, region=region, profile=None).connect(bucket, "files/md5/").config
+    assert config == {
+        "bucket": bucket,
+        "endpoint_url_s3": url,
+        "region": region or "us-east-1",
+        "virtual_hosted_style_request": "true",
+    }
 
 
 def test_credentials_are_renewed_while_a_store_is_used(

@@ -1,4 +1,4 @@
-"""The user's mistakes with S3, each in one sentence, and no secret in any."""
+"""Wrong configurations of S3 end in one sentence each, without any secret."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 
 
 def refused(url: str, folder: Path) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         push(folder, open_store(url))
-    sentence = str(told.value)
+    sentence = str(caught.value)
     assert SECRET not in sentence
     assert "\n" not in sentence
     assert sentence.startswith(f"cannot use {url}")
@@ -33,7 +33,7 @@ class TestOnARealServer:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         assert "the secret key is wrong: check AWS_SECRET_ACCESS_KEY" in refused(s3, folder)
 
-    def test_an_access_key_that_nobody_has(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_access_key(self, s3: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY")
         assert "the server does not know the access key: check AWS_ACCESS_KEY_ID" in refused(s3, folder)
 
@@ -49,7 +49,7 @@ class TestOnARealServer:
         assert "access is denied: ask for s3:ListBucket" in refused(f"s3://{bucket}", folder)
         client.delete_bucket(Bucket=bucket)
 
-    def test_a_bucket_that_is_not_there(self, s3: str, folder: Path) -> None:
+    def test_a_missing_bucket(self, s3: str, folder: Path) -> None:
         assert "there is no such bucket: create it, or correct the URL" in refused("s3://no-such-bucket-1234/x", folder)
 
     def test_content_that_arrives_altered(self, s3: str, line: Any, folder: Path) -> None:
@@ -58,7 +58,7 @@ class TestOnARealServer:
         assert open_store(s3).names("") == []
 
 
-def test_an_endpoint_that_nobody_answers_at(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:hunter2@127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     sentence = refused(moto, folder)
@@ -73,17 +73,17 @@ def test_no_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in refused(moto, folder)
 
 
-def test_half_of_the_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_credentials(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     assert "there are no credentials" in refused(moto, folder)
 
 
-def test_a_profile_that_is_not_there(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_profile(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "there is no such profile: correct AWS_PROFILE" in refused(moto, folder)
 
 
-def test_a_server_that_speaks_no_tls(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_tls(moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL_S3"].replace("http:", "https:"))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert "its certificate is not trusted" in refused(moto, folder)
@@ -100,13 +100,13 @@ def test_a_server_that_speaks_no_tls(moto: str, folder: Path, monkeypatch: pytes
         ("NoSuchBucket", "there is no such bucket: create it, or correct the URL"),
     ],
 )
-def test_what_the_server_says_first(code: str, sentence: str, line: Any, moto: str, folder: Path) -> None:
+def test_a_refusal_of_the_first_request(code: str, sentence: str, line: Any, moto: str, folder: Path) -> None:
     line.fault = lambda method, path: code
     assert f"{sentence}" in refused(moto, folder)
     assert "secret message" not in refused(moto, folder)
 
 
-def test_a_missing_object_is_named_with_the_remedy(moto: str, tmp_path: Path) -> None:
+def test_a_missing_object_is_reported_with_the_remedy(moto: str, tmp_path: Path) -> None:
     store = open_store(moto)
     (tmp_path / "file").write_text("x")
     ref = push(tmp_path / "file", store)
@@ -119,15 +119,15 @@ def test_a_missing_object_is_named_with_the_remedy(moto: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("endpoint", ["no url", "127.0.0.1:9000"])
-def test_an_endpoint_that_is_no_url(endpoint: str, moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_not_a_url(endpoint: str, moto: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     assert "AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3" in refused(moto, folder)
 
 
-def test_a_name_that_no_bucket_can_have(moto: str, folder: Path) -> None:
+def test_an_invalid_bucket_name(moto: str, folder: Path) -> None:
     assert "no bucket can have this name: correct the URL" in refused("s3://Not_a+Bucket", folder)
 
 
-def test_a_region_need_not_be_named(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_region_is_optional(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     verify(push(folder, open_store(url)), open_store(url))

@@ -1,4 +1,4 @@
-"""What a bad line does to a transfer: nothing, as long as it works now and then; one sentence else."""
+"""Transfers over a bad network: passing faults are repeated, lasting ones end in one sentence."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def first(count: int, fault: str, method: str) -> Callable[[str, str], str]:
 
 
 @pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "RequestTimeout", "drop"])
-def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path) -> None:
+def test_a_push_recovers_from(fault: str, store: Store, line: Any, folder: Path) -> None:
     line.fault = first(3, fault, "PUT")
     ref = push(folder, store)
     line.fault = lambda method, path: ""
@@ -49,7 +49,7 @@ def test_a_store_recovers_from(fault: str, store: Store, line: Any, folder: Path
 
 
 @pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "cut"])
-def test_a_fetch_recovers_from(
+def test_a_pull_recovers_from(
     fault: str, store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     ref = push(folder, store)
@@ -58,7 +58,7 @@ def test_a_fetch_recovers_from(
     assert contents(tmp_path / "back") == contents(folder)
 
 
-def test_a_fetch_that_is_cut_goes_on_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
+def test_a_download_that_is_cut_continues_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(os.urandom(3_000_000))
     ref = push(path, store)
@@ -78,7 +78,7 @@ def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Pat
     verify(ref, store)
 
 
-def test_an_answer_that_arrives_altered_is_fetched_again(
+def test_content_that_arrives_altered_is_downloaded_again(
     store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     ref = push(folder, store)
@@ -101,7 +101,7 @@ def test_an_answer_that_arrives_altered_is_fetched_again(
         ("SomethingNew", r"the server refuses: look this code up \(SomethingNew\)"),
     ],
 )
-def test_what_does_not_pass_ends_in_one_sentence_and_what_was_stored_is_kept(
+def test_a_lasting_fault_ends_in_one_sentence_and_pushed_objects_are_kept(
     fault: str, sentence: str, store: Store, line: Any, folder: Path
 ) -> None:
     good = LocalFile.of(folder / "a").md5
@@ -113,7 +113,7 @@ def test_what_does_not_pass_ends_in_one_sentence_and_what_was_stored_is_kept(
     verify(push(folder, store), store)
 
 
-def test_a_fetch_that_never_passes_ends_in_one_sentence(
+def test_a_pull_with_a_lasting_fault_ends_in_one_sentence(
     store: Store, line: Any, folder: Path, tmp_path: Path, contents: Contents
 ) -> None:
     ref = push(folder, store)
@@ -132,7 +132,7 @@ def test_a_fetch_that_never_passes_ends_in_one_sentence(
     assert contents(tmp_path / "back") == contents(folder)
 
 
-def test_a_part_that_never_passes_leaves_no_unfinished_upload(store: Store, line: Any, tmp_path: Path) -> None:
+def test_a_part_that_fails_leaves_no_unfinished_upload(store: Store, line: Any, tmp_path: Path) -> None:
     import boto3
 
     path = tmp_path / "large"
@@ -143,7 +143,7 @@ def test_a_part_that_never_passes_leaves_no_unfinished_upload(store: Store, line
     assert "Uploads" not in boto3.Session().client("s3").list_multipart_uploads(Bucket="bucket")
 
 
-def test_no_thread_is_left_behind(store: Store, line: Any, folder: Path) -> None:
+def test_no_thread_outlives_an_error(store: Store, line: Any, folder: Path) -> None:
     line.fault = first(99, "AccessDenied", "PUT")
     with pytest.raises(UserError):
         push(folder, store)
@@ -153,9 +153,7 @@ def test_no_thread_is_left_behind(store: Store, line: Any, folder: Path) -> None
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_push_at_once_although_the_server_does_not_answer(
-    signum: int, line: Any, moto: str, folder: Path
-) -> None:
+def test_a_signal_ends_a_push_to_a_server_that_does_not_answer(signum: int, line: Any, moto: str, folder: Path) -> None:
     line.fault = lambda method, path: "hang" if method == "PUT" else ""
     script = (
         "import signal, sys; from pathlib import Path; from nofrost.store import open_store, push\n"

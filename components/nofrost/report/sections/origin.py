@@ -29,10 +29,10 @@ _PROTOCOL_ROWS: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
 
 
 def configuration(collected: Collected) -> Section:
-    """Return the study with every default written out."""
+    """Return the study as one file of YAML."""
     introduction = Paragraph(
-        "Everything that decides the numbers above. Saved as a file, it runs the study again: every recipe, attack and "
-        "dataset is written out in full."
+        "Everything that decides the numbers above. Saved as a file, it runs the study again. A setting of an attack "
+        "or augmentation method that is not listed has the default of that method."
     )
     code = Code(f"Study {collected.study.name} in full", study_as_yaml(collected.study))
     return Section("configuration", "Configuration", "Configuration", [introduction, code])

@@ -42,43 +42,41 @@ _PROPERTIES = {
     ),
 }
 
-Found = Sequence[tuple[RecipeRuns, list[RunProperties]]]
+Measured = Sequence[tuple[RecipeRuns, list[RunProperties]]]
 
 
 def properties(collected: Collected) -> Section | None:
-    """Return table and histograms of what was measured of each image, or None when nothing was."""
-    found = [(recipe, [read_properties(run) for run in recipe.runs]) for recipe in collected.recipes]
-    measured = [
-        name for name in _PROPERTIES if all(name in of_run.summaries for _, of_runs in found for of_run in of_runs)
-    ]
-    if not measured:
+    """Return table and histograms of the properties of each image, or None when none was measured."""
+    recipes = [(recipe, [read_properties(run) for run in recipe.runs]) for recipe in collected.recipes]
+    names = [name for name in _PROPERTIES if all(name in run.summaries for _, runs in recipes for run in runs)]
+    if not names:
         return None
     introduction = Paragraph(
-        "What is thought to make a model robust, measured without regard to which images an attack breaks: far from a "
-        "boundary, a thick boundary, an answer that changes little. An arrow says which way is better. None of these "
-        "numbers proves robustness: a model that masks its gradients looks smooth to an attack that follows them."
+        "Properties that are thought to make a model robust, whichever images an attack breaks: a large distance to "
+        "the boundary, a thick boundary, an answer that changes little. An arrow says which way is better. None of "
+        "these numbers proves robustness: a model that masks its gradients looks smooth to an attack that follows them."
     )
-    first = found[0][1][0]
-    blocks: list[Block] = [introduction, _table(collected, found, measured)]
-    panels = [Panel(_PROPERTIES[name].axis, _drawing(found, name), _in_words(found, name)) for name in measured]
+    first = recipes[0][1][0]
+    blocks: list[Block] = [introduction, _table(collected, recipes, names)]
+    panels = [Panel(_PROPERTIES[name].axis, _drawing(recipes, name), _in_words(recipes, name)) for name in names]
     caption = (
         "Share of test images by value; gradients on a logarithmic axis. The marker on the axis is the median. Where a "
-        f"long tail is cut, what lies beyond counts in the bin at the cut.{_left_out(found, measured)} "
-        f"{_images(collected, first, measured)}; {text.seeds(collected.study.runs.seed)}."
+        f"long tail is cut, what lies beyond counts in the bin at the cut.{_left_out(recipes, names)} "
+        f"{_images(collected, first, names)}; {text.seeds(collected.study.runs.seed)}."
     )
     blocks.append(Figure(caption, panels, cells.legend(collected)))
     return Section("properties", "Model properties", "Properties", blocks)
 
 
-def _table(collected: Collected, found: Found, measured: Sequence[str]) -> Table:
+def _table(collected: Collected, recipes: Measured, names: Sequence[str]) -> Table:
     rows = [
-        [cells.recipe_cell(recipe), *(_cell([of_run.summaries[name] for of_run in of_runs]) for name in measured)]
-        for recipe, of_runs in found
+        [cells.recipe_cell(recipe), *(_cell([run.summaries[name] for run in runs]) for name in names)]
+        for recipe, runs in recipes
     ]
-    first = found[0][1][0]
-    meanings = [_how(name, first.summaries[name].options, collected) for name in measured]
-    caption = f"{'. '.join(filter(None, meanings))}. {_basis(collected, first, measured)}"
-    return Table(caption, [Column("recipe", text=True), *(Column(_PROPERTIES[name].column) for name in measured)], rows)
+    first = recipes[0][1][0]
+    meanings = [_how(name, first.summaries[name].options, collected) for name in names]
+    caption = f"{'. '.join(filter(None, meanings))}. {_basis(collected, first, names)}"
+    return Table(caption, [Column("recipe", text=True), *(Column(_PROPERTIES[name].column) for name in names)], rows)
 
 
 def _cell(summaries: Sequence[PropertySummary]) -> Cell:
@@ -97,46 +95,44 @@ def _cell(summaries: Sequence[PropertySummary]) -> Cell:
     return Cell(_number(mean), f"{_number(summary.low)} to {_number(summary.high)}", hint=hint)
 
 
-def _drawing(found: Found, name: str) -> str:
-    values = [
-        (recipe.position, np.concatenate([of_run.values[name] for of_run in of_runs])) for recipe, of_runs in found
-    ]
+def _drawing(recipes: Measured, name: str) -> str:
+    values = [(recipe.position, np.concatenate([run.values[name] for run in runs])) for recipe, runs in recipes]
     return figures.property_histogram(name, values, logarithmic=name.startswith("gradient"))
 
 
-def _in_words(found: Found, name: str) -> str:
+def _in_words(recipes: Measured, name: str) -> str:
     means = [
-        f"{recipe.name} {_number(float(np.mean([of_run.summaries[name].mean or 0 for of_run in of_runs])))}"
-        for recipe, of_runs in found
+        f"{recipe.name} {_number(float(np.mean([run.summaries[name].mean or 0 for run in runs])))}"
+        for recipe, runs in recipes
     ]
     return f"Histograms of the {name.replace('_', ' ')}; means: {'; '.join(means)}. The table above holds the numbers."
 
 
-def _left_out(found: Found, measured: Sequence[str]) -> str:
+def _left_out(recipes: Measured, names: Sequence[str]) -> str:
     counts = [
         f"{text.count(total)} of {recipe.name}"
-        for recipe, of_runs in found
-        if (total := sum(of_run.summaries[name].infinite for of_run in of_runs for name in measured))
+        for recipe, runs in recipes
+        if (total := sum(run.summaries[name].infinite for run in runs for name in names))
     ]
     return f" Infinite values are left out: {text.listed(counts)}." if counts else ""
 
 
-def _basis(collected: Collected, first: RunProperties, measured: Sequence[str]) -> str:
+def _basis(collected: Collected, first: RunProperties, names: Sequence[str]) -> str:
     seeds = collected.study.runs.seed
     spread = (
         "95 % Student interval of the mean over images"
         if len(seeds) == 1
         else f"mean ± sample standard deviation over n = {len(seeds)} trainings"
     )
-    return f"Means over {_images(collected, first, measured)}; {text.seeds(seeds)}; {spread}."
+    return f"Means over {_images(collected, first, names)}; {text.seeds(seeds)}; {spread}."
 
 
-def _images(collected: Collected, first: RunProperties, measured: Sequence[str]) -> str:
-    return f"{text.plural(first.summaries[measured[0]].total, 'test image')} of {collected.manifest.name}"
+def _images(collected: Collected, first: RunProperties, names: Sequence[str]) -> str:
+    return f"{text.plural(first.summaries[names[0]].total, 'test image')} of {collected.manifest.name}"
 
 
 def _how(name: str, options: Mapping[str, Any], collected: Collected) -> str:
-    """Return what a property is and the options that its numbers depend on; empty where another column says it."""
+    """Return the definition of a property with the options it was measured with; empty where another column has it."""
     meaning = _PROPERTIES[name].meaning
     if name == "boundary_thickness":
         eps = options.get("eps")

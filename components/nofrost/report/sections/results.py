@@ -8,6 +8,18 @@ from nofrost.report.compare import ALPHA, Estimate, Pair, best_recipe, compare, 
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
 
+THROUGH = "through-"  # prefix of conditions whose images were made against one branch and shown to the mixture
+_PAIR_COLUMNS = (
+    Column("pair", text=True),
+    Column("seed"),
+    Column("difference, points"),
+    Column("only first right", "images"),
+    Column("only second right", "images"),
+    Column("p", "exact McNemar test"),
+    Column("p after Holm", "exact McNemar test"),
+    Column("verdict", text=True),
+)
+
 
 def results(collected: Collected) -> Section:
     """Return the main table, and every run with its exact counts."""
@@ -33,8 +45,8 @@ def _in_a_cascade(collected: Collected) -> str:
         return ""
     return (
         f" The accuracies under {text.listed(map(collected.title, collected.cumulative))} are cumulative: the attacks "
-        "ran as a cascade, each on the images that all before it had left right, as AutoAttack does. Such a column "
-        "says what withstands that attack and all to its left, not how strong the attack is alone."
+        "ran as a cascade, each on the images that survived all before it, as AutoAttack does. Such a column shows "
+        "what survives that attack and all to its left, not how strong the attack is alone."
     )
 
 
@@ -109,9 +121,6 @@ def _by_run(collected: Collected) -> Table:
     return Table(caption, columns, rows, summary="Every run with exact counts")
 
 
-THROUGH = "through-"  # conditions of images that were made against one branch and shown to the mixture
-
-
 def branches(collected: Collected) -> Section | None:
     """Return the accuracies of the branches, or None when no model has any."""
     mixtures = [recipe for recipe in collected.recipes if all(run.adversarial.branches for run in recipe.runs)]
@@ -123,9 +132,9 @@ def branches(collected: Collected) -> Section | None:
     columns = [Column("recipe and branch", text=True), *(Column(collected.title(name)) for name in conditions)]
     table = Table(cells.basis(collected), columns, rows)
     introduction = Paragraph(
-        "A mixture batch normalisation keeps statistics of clean and of adversarial images apart. At test time nobody "
-        "knows which kind an image is: the mixture is what is deployed and what all other tables show. Each row was "
-        "attacked on its own."
+        "A mixture batch normalisation keeps statistics of clean and of adversarial images apart. At test time it is "
+        "not known which of the two an image is: the mixture is deployed, and all other tables show it. Each row was "
+        "attacked separately."
         + (" The attacks of a branch are a cascade of their own." if collected.cumulative else "")
     )
     blocks: list[Block] = [introduction, table, *_through_branches(collected, mixtures)]
@@ -133,7 +142,7 @@ def branches(collected: Collected) -> Section | None:
 
 
 def _through_branches(collected: Collected, mixtures: list[RecipeRuns]) -> list[Table]:
-    """Return what the deployed mixture withstands of attackers who see one branch alone; none if it was not tried."""
+    """Return the accuracy of the deployed mixture under attacks on one branch alone; nothing if it was not measured."""
     measured = [run.adversarial.accuracy for recipe in mixtures for run in recipe.runs]
     conditions = [name for name in measured[0] if name.startswith(THROUGH) and all(name in each for each in measured)]
     if not conditions:
@@ -162,31 +171,19 @@ def _deployed(model: ModelSpec) -> str:
 
 def _rows(recipe: RecipeRuns, conditions: list[str], decimals: int) -> list[list[Cell]]:
     measured = [run.adversarial for run in recipe.runs]
-    shares = {
+    accuracies = {
         f"{name} branch": [run.branches[name] for run in measured]
         for name in measured[0].branches
         if all(name in run.branches for run in measured)
     }
-    shares[f"deployed mixture ({_deployed(recipe.recipe.model)})"] = [run.accuracy for run in measured]
+    accuracies[f"deployed mixture ({_deployed(recipe.recipe.model)})"] = [run.accuracy for run in measured]
     return [
         [
             Cell(recipe.name, title, recipe=recipe.position),
-            *(cells.estimate_cell(estimate([run[name] for run in of_runs]), decimals) for name in conditions),
+            *(cells.estimate_cell(estimate([run[name] for run in runs]), decimals) for name in conditions),
         ]
-        for title, of_runs in shares.items()
+        for title, runs in accuracies.items()
     ]
-
-
-_COLUMNS = (
-    Column("pair", text=True),
-    Column("seed"),
-    Column("difference, points"),
-    Column("only first right", "images"),
-    Column("only second right", "images"),
-    Column("p", "exact McNemar test"),
-    Column("p after Holm", "exact McNemar test"),
-    Column("verdict", text=True),
-)
 
 
 def pairs(collected: Collected) -> Section:
@@ -215,16 +212,16 @@ def pairs(collected: Collected) -> Section:
 
 
 def _table(collected: Collected, condition: str, title: str) -> Table:
-    found = compare(collected, condition)
+    comparisons = compare(collected, condition)
     images = text.plural(collected.first.adversarial.samples, "test image")
     seeds = " and all seeds" if len(collected.study.runs.seed) > 1 else ""
     caption = (
         f"Condition {condition}: accuracy of the first recipe minus that of the second on the same {images} of "
         f"{collected.manifest.name}, and the images that one alone got right. Two-sided exact McNemar test; p after "
-        f"Holm's correction for {text.plural(len(found), 'test')} (all pairs of recipes{seeds}); separated below "
-        f"{ALPHA:g}. The test speaks of these trained models on such images, not of other trainings of the same recipe."
+        f"Holm's correction for {text.plural(len(comparisons), 'test')} (all pairs of recipes{seeds}); separated below "
+        f"{ALPHA:g}. The test compares these trained models on such images, not other trainings of the same recipe."
     )
-    return Table(caption, _COLUMNS, [_row(pair) for pair in found], title)
+    return Table(caption, _PAIR_COLUMNS, [_row(pair) for pair in comparisons], title)
 
 
 def _under_each_attack(collected: Collected) -> Table:
@@ -238,7 +235,7 @@ def _under_each_attack(collected: Collected) -> Table:
         f"As the tables above, under each attack of the suite, on the same test images of {collected.manifest.name}; "
         "p after Holm's correction for all pairs and seeds of one attack. An attack marked + is cumulative."
     )
-    return Table(caption, (Column("attack", text=True), *_COLUMNS), rows, summary="Under each attack")
+    return Table(caption, (Column("attack", text=True), *_PAIR_COLUMNS), rows, summary="Under each attack")
 
 
 def _row(pair: Pair) -> list[Cell]:

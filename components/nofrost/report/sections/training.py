@@ -30,10 +30,10 @@ def _curves(collected: Collected) -> Figure:
     caption = (
         "Above: training loss by epoch (objectives differ between recipes, so compare shapes, not heights). Below: "
         f"accuracy in % on {' or '.join(map(text.count, images))} images of the selection split, clean (unbroken line, "
-        "circles) and attacked (dotted line, squares), and on the training images as their own adversary made them "
+        "circles) and attacked (dotted line, squares), and on the training images under the training attack "
         "(dashed line): overfitting opens a gap between the two attacked curves. The vertical line marks the epoch "
         f"whose checkpoint was kept.{_of_phases(collected)} The selection split is cut from the training images; no "
-        "choice was made on test images."
+        "checkpoint was selected on test images."
     )
     return Figure(caption, panels)
 
@@ -92,8 +92,8 @@ def cost(collected: Collected) -> Section:
     ]
     caption = (
         "One row for each training. Selection: accuracy in % of the kept checkpoint on the selection split with its "
-        "95 % Wilson interval; it is optimistic, as the epoch was chosen by it. Time is that of the whole training on "
-        "the device named, with the attacks in it."
+        "95 % Wilson interval; it is optimistic, as the epoch was selected by it. Time: of the whole training on "
+        "the device named, attacks included."
     )
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 

@@ -1,0 +1,118 @@
+"""The images that are evaluated: which rows, in which order, under which indices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nofrost.data import Split
+from nofrost.errors import UserError
+
+Rows = NDArray[np.int64]
+
+_READ_AT_ONCE = 256  # images whose checksum is taken at once
+
+
+@dataclass(frozen=True)
+class Sample:
+    """N images on the CPU, read batch by batch.
+
+    Args:
+        read: maps rows [n] of the sample to images float32 [n, C, H, W] in [0, 1].
+        labels: int64 [N], the true classes.
+        indices: int64 [N], which images of their dataset they are; they pick the random numbers of each image.
+    """
+
+    read: Callable[[Rows], torch.Tensor]
+    labels: NDArray[np.int64]
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: Rows, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return images, labels and indices of these rows on `device`."""
+        labels, indices = torch.from_numpy(self.labels[rows]), torch.from_numpy(self.indices[rows])
+        return self.read(rows).to(device), labels.to(device), indices.to(device)
+
+    def select(self, rows: Rows) -> Sample:
+        """Return the sample of these rows only."""
+        return Sample(lambda subset: self.read(rows[subset]), self.labels[rows], self.indices[rows])
+
+    def indices_sha256(self) -> str:
+        """Return the SHA-256 of the indices as little-endian 64-bit integers: which images a number belongs to."""
+        return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
+
+    def sha256(self) -> str:
+        """Return one SHA-256 of all images, labels and indices."""
+        digest = hashlib.sha256(self.labels.astype("<i8").tobytes() + self.indices.astype("<i8").tobytes())
+        for rows in batches(np.arange(len(self)), _READ_AT_ONCE):
+            digest.update(self.read(rows).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def batches(rows: Rows, size: int) -> Iterator[Rows]:
+    """Yield `rows` in consecutive batches of at most `size`."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def spaced_rows(total: int, count: int | None) -> Rows:
+    """Return `count` rows of `total`, evenly spaced from row 0; all rows where there are fewer, or for None."""
+    count = total if count is None else min(total, count)
+    return np.arange(count, dtype=np.int64) * total // max(count, 1)
+
+
+def sample_of_split(split: Split, max_images: int | None) -> Sample:
+    """Return at most `max_images` evenly spaced images of a split."""
+    rows = spaced_rows(len(split), max_images)
+
+    def read(subset: Rows) -> torch.Tensor:
+        images, _, _ = split.batch(rows[subset])
+        return images
+
+    return Sample(read, np.array(split.labels[rows]), np.array(split.indices[rows]))
+
+
+def sample_of_tensors(
+    images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor | None, max_images: int | None
+) -> Sample:
+    """Return at most `max_images` evenly spaced images of a tensor, after checking it.
+
+    Raises:
+        UserError: images are not floats [N, C, H, W] in [0, 1], or labels or indices are not N integers.
+    """
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
+        form = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise UserError(f"images must be a float tensor [N, C, H, W] with N at least 1, got {form}")
+    low, high = (float(end) for end in images.detach().aminmax())
+    # written so that NaN is refused too
+    if not (low >= 0 and high <= 1):
+        raise UserError(f"images must lie in [0, 1], got values from {low:g} to {high:g}: scale them, such as by 1/255")
+    checked_labels = _integers("labels", labels, len(images))
+    numbers = torch.arange(len(images)) if indices is None else indices
+    checked_indices = _integers("indices", numbers, len(images))
+    rows = spaced_rows(len(images), max_images)
+    pixels = images.detach()
+
+    def read(subset: Rows) -> torch.Tensor:
+        return pixels[torch.from_numpy(rows[subset])].to("cpu", torch.float32)
+
+    return Sample(read, checked_labels[rows], checked_indices[rows])
+
+
+def _integers(what: str, values: object, count: int) -> NDArray[np.int64]:
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"{what} must be {count} integers, got a {type(values).__name__}") from None
+    whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    if tensor.shape != (count,) or not whole:
+        raise UserError(f"{what} must be {count} integers, one for each image, got {tensor.dtype} {list(tensor.shape)}")
+    numbers: NDArray[np.int64] = tensor.detach().to("cpu", torch.int64).numpy()
+    return numbers
