@@ -38,7 +38,7 @@ def measured(study: Study, name: str, dataset: Path, folder: Path) -> Row:
     if not (run / "train").exists():
         train.run(dataset, None, recipe, name, 0, run / "train")
     if not (run / "evaluate").exists():
-        evaluate.run_adversarial(dataset, run / "train", study.suites.adversarial, run / "evaluate")
+        evaluate.run(dataset, run / "train", study.suites.adversarial, run / "evaluate")
     trained, timing = read_json(run / "train" / "metrics.json"), read_json(run / "train" / "timing.json")
     found = read_json(run / "evaluate" / "metrics.json")
     return {

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Flags = NDArray[np.bool_]
+"""[N], whether a model is right on each image."""
+
 
 # Ours and not scipy.stats.binomtest: importing scipy.stats takes a second or two at each start of a command, and its
 # intervals differ in the last bit for more than half of all counts (by up to 4e-16), so that files with equal counts

@@ -27,7 +27,13 @@ METRICS: dict[str, Any] = {
         name: Proportion.of(right, 100).as_json() for name, right in (("clean", 90), ("aa", 40), ("worst-case", 40))
     },
     "not_converged": [],
+    "branches": {},
+    "steps_curve": None,
+    "budget_curve": None,
     "alarms": [],
+    "properties": {},
+    "weight_norms": None,
+    "batch_norm": [],
     "indices_sha256": "0" * 64,
 }
 

@@ -86,7 +86,7 @@ def test_a_model_is_evaluated_by_the_name_of_a_function(evaluate: Evaluate, tmp_
 def test_the_progress_of_every_attack_is_shown_with_its_place(
     evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nofrost.evaluate.engine.LEAST_S", 0)
+    monkeypatch.setattr("nofrost.evaluate.measuring.engine.MIN_SECONDS", 0)
     _, _, errors = evaluate("--model", "foreign:linear")
     titles = [line.partition(": done in")[0] for line in errors.splitlines()]
     assert titles == ["evaluate-adversarial 1/2: clean images", "evaluate-adversarial 2/2: fgsm, linf 0.02"]
@@ -118,16 +118,16 @@ def test_shards_of_such_a_model_are_merged_and_another_model_is_refused(evaluate
         (("--model", "no.py:linear"), "no.py is missing"),
         (("--model", "foreign:failing"), "it raised OSError: no weights"),
         (("--model", "foreign:torch"), "it must be a torch.nn.Module"),
-        (("--model", "foreign:half"), "the model does not take float32 images of 1 x 16 x 16 (C x H x W)"),
-        (("--model", "foreign:linear", "--set-model", "pixels=64"), "the model does not take float32 images of 1 x 16"),
-        (("--model", "foreign:linear", "--set-model", "classes=7"), "but the model has 7 classes (from 0)"),
+        (("--model", "foreign:half"), "the model computes in float16, but is evaluated in float32"),
+        (("--model", "foreign:linear", "--set-model", "pixels=64"), "the model failed on"),
+        (("--model", "foreign:linear", "--set-model", "classes=7"), "but the model has 7 classes"),
         (("--checkpoint", "nothing"), "nothing is missing: name a .safetensors checkpoint"),
         (("--checkpoint", "text.safetensors"), "text.json is not a checkpoint's JSON"),
         (("--model", "foreign:linear", "--shard", "3/3"), "there is no shard 3/3"),
         (("--model", "foreign:linear", "--shard", "one"), "shard 'one' is not of the form index/count"),
         (("--model", "foreign:linear", "--suite", "adversarial-quik"), "did you mean 'adversarial-quick'"),
         (("--model", "foreign:linear", "--set", "atacks={}"), "did you mean 'attacks'"),
-        (("--model", "foreign:linear", "--set", "attacks.x.name=pdg"), "suite key attacks.x: unknown attack 'pdg'"),
+        (("--model", "foreign:linear", "--set", "attacks.x.name=pdg"), "suite.yaml: attacks.x: unknown attack 'pdg'"),
         (("--model", "foreign:linear", "--set", "threat.eps=-1"), "-1"),
         (("--model", "foreign:linear", "--set", "threat.eps=3"), "eps"),
         (("--model", "foreign:linear", "--set", "batch_size=0"), "batch_size"),

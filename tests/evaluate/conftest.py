@@ -16,7 +16,7 @@ from torch import nn
 from nofrost import models
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.data import Manifest, from_tensor, write_manifest, write_split
-from nofrost.evaluate.measurement import Measurement
+from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.models.checkpoint import save_checkpoint
 
 EPS = 0.12
@@ -183,24 +183,24 @@ def make_ood_suite() -> Callable[..., OodSuite]:
     return make
 
 
-class Begun(list[str]):
-    """What was begun to be measured, in words, clean images aside; it stops as by Ctrl-C after `limit` of them."""
+class Started(list[str]):
+    """Titles of the measurements that were started, clean images aside; raises KeyboardInterrupt after `limit`."""
 
     limit = 1000
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
-    """Watch every measurement that is really made."""
-    seen = Begun()
-    original = Measurement._batch_by_batch
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Record every measurement that is computed, and not read from a cache."""
+    started = Started()
+    original = Engine._computed
 
-    def watch(self: Measurement, left: Any, compute: Any, what: str, shown: Any) -> Any:
-        if what != "clean images":
-            seen.append(what)
-            if len(seen) > seen.limit:
+    def watch(self: Engine, measurement: Measurement, pending: Any, shown: Any) -> Any:
+        if measurement.title != "clean images":
+            started.append(measurement.title)
+            if len(started) > started.limit:
                 raise KeyboardInterrupt
-        return original(self, left, compute, what, shown)
+        return original(self, measurement, pending, shown)
 
-    monkeypatch.setattr(Measurement, "_batch_by_batch", watch)
-    return seen
+    monkeypatch.setattr(Engine, "_computed", watch)
+    return started

@@ -17,7 +17,7 @@ from nofrost.attacks import create_attack
 from nofrost.config import AdversarialSuite
 from nofrost.data import read_split, to_tensor
 from nofrost.errors import UserError
-from nofrost.evaluate import run_adversarial
+from nofrost.evaluate import run
 
 MakeSuite = Callable[..., AdversarialSuite]
 MakeCheckpoint = Callable[..., Path]
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_output_is_whole_agrees_with_the_metrics_returned_and_leaves_nothing_beside_it(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run_adversarial(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out").as_json()
     assert sorted(contents(tmp_path / "out")) == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
@@ -47,7 +47,7 @@ def test_the_output_is_whole_agrees_with_the_metrics_returned_and_leaves_nothing
 def test_flags_and_predictions_are_saved_by_image_and_add_up_to_the_metrics(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run_adversarial(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out").as_json()
     flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
     split = read_split(dataset, "test")
     assert np.array_equal(flags["labels"], split.labels)
@@ -69,7 +69,7 @@ def test_each_branch_of_a_mixture_is_measured_with_model_and_attacker_on_that_br
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(attacks={"pgd": {"name": "pgd", "steps": 3}})
-    metrics = run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
     model = models.load_model(mixture_checkpoint)
     split = read_split(dataset, "test")
     images, labels = to_tensor(split.images), torch.from_numpy(np.array(split.labels))
@@ -95,7 +95,7 @@ def test_the_deployed_mixture_is_also_asked_about_what_is_made_through_each_bran
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(attacks={"fgsm": {}, "pgd": {"steps": 3}}, branch_attacks=["fgsm", "pgd"])
-    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    run(dataset, mixture_checkpoint, suite, tmp_path / "out")
     flags = np.load(tmp_path / "out/flags.npz")
     model, split = models.load_model(mixture_checkpoint), read_split(dataset, "test")
     images, labels = to_tensor(split.images), torch.from_numpy(np.array(split.labels))
@@ -119,13 +119,13 @@ def test_the_deployed_mixture_is_also_asked_about_what_is_made_through_each_bran
 def test_an_attack_may_not_be_called_like_a_result(make_suite: MakeSuite, tmp_path: Path, name: str) -> None:
     suite = make_suite(attacks={name: {"name": "fgsm"}})
     with pytest.raises(UserError, match="the name is that of a result"):
-        run_adversarial(tmp_path, tmp_path, suite, tmp_path / "out")
+        run(tmp_path, tmp_path, suite, tmp_path / "out")
 
 
 def test_a_model_without_mixture_has_no_branches(
     dataset: Path, make_checkpoint: MakeCheckpoint, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run_adversarial(dataset, make_checkpoint(), make_suite(max_images=8), tmp_path / "out")
+    metrics = run(dataset, make_checkpoint(), make_suite(max_images=8), tmp_path / "out").as_json()
     assert metrics["branches"] == {}
     assert not any(name.startswith("through-") for name in metrics["accuracy"])
 
@@ -134,7 +134,7 @@ def test_examples_show_evenly_spaced_images_under_the_strongest_attack(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite()
-    metrics = run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
     examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
     split, rows = read_split(dataset, "test"), np.arange(8) * 60 // 8
     assert examples["images"].dtype == np.float32
@@ -154,7 +154,7 @@ def test_the_record_says_how_the_numbers_were_made(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(max_images=4)
-    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    run(dataset, mixture_checkpoint, suite, tmp_path / "out")
     text = (tmp_path / "out/record.json").read_text()
     made = json.loads(text)
     assert made["stage"] == "evaluate-adversarial"
@@ -174,7 +174,7 @@ def test_two_runs_write_the_same_bytes(
 ) -> None:
     suite = make_suite(max_images=20, **CURVES)
     for name in ("one", "two"):
-        run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / name)
+        run(dataset, mixture_checkpoint, suite, tmp_path / name)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
@@ -184,24 +184,24 @@ def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes
     mixture_checkpoint: Path,
     make_suite: MakeSuite,
     tmp_path: Path,
-    begun: Any,
+    started: Any,
     finished: int,
 ) -> None:
     suite = make_suite(max_images=12, **CURVES)
-    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
-    total = len(begun)
+    run(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
+    total = len(started)
     assert (
         total == 5 + 2 * 2 * 2
     )  # two attacks, two steps, the unbounded point; both attacks on and through each branch
-    begun.clear()
-    begun.limit = finished
+    started.clear()
+    started.limit = finished
     with pytest.raises(KeyboardInterrupt):
-        run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
+        run(dataset, mixture_checkpoint, suite, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    begun.clear()
-    begun.limit = 100
-    run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "out")
-    assert len(begun) == total - finished
+    started.clear()
+    started.limit = 100
+    run(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    assert len(started) == total - finished
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
@@ -216,17 +216,17 @@ def test_conditions_of_another_suite_are_not_taken_over(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nofrost.evaluate.adversarial._examples", stop)
+        patch.setattr("nofrost.evaluate.stage._AdversarialEvaluation._examples", stop)
         with pytest.raises(KeyboardInterrupt):
-            run_adversarial(dataset, mixture_checkpoint, make_suite(max_images=12), tmp_path / "out")
+            run(dataset, mixture_checkpoint, make_suite(max_images=12), tmp_path / "out")
     assert list((tmp_path / "out.partial/conditions").iterdir())
-    run_adversarial(dataset, mixture_checkpoint, make_suite(max_images=10), tmp_path / "out")
+    run(dataset, mixture_checkpoint, make_suite(max_images=10), tmp_path / "out")
     assert len(np.load(tmp_path / "out/flags.npz")["labels"]) == 10
 
 
 def test_an_unknown_attack_is_refused_before_any_input_is_read(make_suite: MakeSuite, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"suite key attacks\.x: unknown attack 'pdg'"):
-        run_adversarial(tmp_path / "no", tmp_path / "no", make_suite(attacks={"x": {"name": "pdg"}}), tmp_path / "out")
+    with pytest.raises(UserError, match=r"suite: attacks\.x: unknown attack 'pdg'"):
+        run(tmp_path / "no", tmp_path / "no", make_suite(attacks={"x": {"name": "pdg"}}), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -248,7 +248,7 @@ def test_a_model_made_for_another_dataset_is_refused(
     message: str,
 ) -> None:
     with pytest.raises(UserError, match=message):
-        run_adversarial(dataset, make_checkpoint(**arguments), make_suite(), tmp_path / "out")
+        run(dataset, make_checkpoint(**arguments), make_suite(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -263,18 +263,18 @@ def test_a_dataset_whose_test_split_was_changed_is_refused(
     labels = np.load(copy / "test/labels.npy")
     np.save(copy / "test/labels.npy", labels[::-1].copy())
     with pytest.raises(UserError, match="does not match its checksum"):
-        run_adversarial(copy, mixture_checkpoint, make_suite(), tmp_path / "out")
+        run(copy, mixture_checkpoint, make_suite(), tmp_path / "out")
 
 
 def test_a_missing_checkpoint_is_refused(dataset: Path, make_suite: MakeSuite, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"):
-        run_adversarial(dataset, tmp_path / "nothing", make_suite(), tmp_path / "out")
+        run(dataset, tmp_path / "nothing", make_suite(), tmp_path / "out")
 
 
 def test_a_checkpoint_file_can_be_named_instead_of_its_folder(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(max_images=4)
-    folder = run_adversarial(dataset, mixture_checkpoint, suite, tmp_path / "a")
-    file = run_adversarial(dataset, mixture_checkpoint / "best.safetensors", suite, tmp_path / "b")
+    folder = run(dataset, mixture_checkpoint, suite, tmp_path / "a").as_json()
+    file = run(dataset, mixture_checkpoint / "best.safetensors", suite, tmp_path / "b").as_json()
     assert folder == file

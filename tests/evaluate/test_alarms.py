@@ -10,8 +10,9 @@ from nofrost.attacks.base import Access
 from nofrost.attacks.registry import ATTACKS
 from nofrost.evaluate import alarms
 from nofrost.evaluate.alarms import AttackRun
-from nofrost.evaluate.sample import Flags
 from nofrost.registry import configurable
+from nofrost.results import Alarm
+from nofrost.statistics import Flags
 
 
 def first(right: int, total: int = 1000) -> Flags:
@@ -392,7 +393,7 @@ def test_a_worst_case_is_not_converged_where_the_curve_decides_it(
         (alarms.forward_is_static(False), "pass"),
     ],
 )
-def test_softmax_and_randomness_are_warnings(alarm: alarms.Alarm, status: str) -> None:
+def test_softmax_and_randomness_are_warnings(alarm: Alarm, status: str) -> None:
     assert alarm.status == status
     assert alarm.as_json() == {"name": alarm.name, "status": status, "reason": alarm.reason}
 

@@ -15,6 +15,7 @@ from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate import RobustnessResult, evaluate_robustness
 from nofrost.evaluate.card import card_of_folder, make_card
+from nofrost.results import AdversarialMetrics
 
 Digits = tuple[torch.Tensor, torch.Tensor]
 ABOUT = {"name": "A model", "authors": "A. One, B. Two"}
@@ -34,7 +35,7 @@ def standard(standard_model: nn.Module, test_digits: Digits) -> RobustnessResult
 @pytest.fixture
 def metrics(standard: RobustnessResult) -> dict[str, Any]:
     """What `metrics.json` holds, to be changed."""
-    return dict(json.loads(json.dumps(standard.metrics())))
+    return standard.metrics.as_json()
 
 
 def test_a_card_has_the_fields_of_robustbench_with_accuracies_in_percent(standard: RobustnessResult) -> None:
@@ -76,7 +77,7 @@ def test_what_is_not_standard_autoattack_is_not_called_so(
     metrics: dict[str, Any], change: Callable[[dict[str, Any]], Any], words: str
 ) -> None:
     change(metrics)
-    card = make_card(metrics, ABOUT)
+    card = make_card(AdversarialMetrics.model_validate(metrics), ABOUT)
     assert card["autoattack_acc"] is None
     assert words in card["nofrost"]["autoattack_reason"]
     assert card["nofrost"]["worst_case_acc"] is not None
@@ -100,7 +101,7 @@ def test_the_attack_autoattack_counts_beside_other_attacks(
         "aa": {"name": "autoattack", **spec, "cumulative": False},
     }
     metrics["accuracy"]["aa"] = metrics["accuracy"]["clean"]
-    card = make_card(metrics, ABOUT)
+    card = make_card(AdversarialMetrics.model_validate(metrics), ABOUT)
     assert card["autoattack_acc"] == (card["clean_acc"] if found else None)
 
 
@@ -117,7 +118,7 @@ def test_a_failure_or_a_flag_of_autoattack_makes_a_card_unreliable(
     metrics: dict[str, Any], alarm: dict[str, str], unreliable: bool
 ) -> None:
     metrics["alarms"] = [{**alarm, "reason": "why"}]
-    card = make_card(metrics, ABOUT)
+    card = make_card(AdversarialMetrics.model_validate(metrics), ABOUT)
     assert card["unreliable"] is unreliable
     assert bool(card["nofrost"]["alarms"]) is (alarm["status"] != "pass")
 
@@ -142,7 +143,7 @@ def test_a_wrong_field_is_told_in_one_sentence(standard: RobustnessResult, about
         (None, "metrics.json is missing"),
         ({"kind": "ood"}, "is not of an adversarial evaluation"),
         ({"kind": "adversarial", "shard": "0/2"}, "holds only shard 0/2"),
-        ({"kind": "adversarial", "accuracy": {}}, "evaluate this model again"),
+        ({"kind": "adversarial", "accuracy": {}}, "run the stage that wrote it again"),
     ],
 )
 def test_a_folder_without_a_whole_adversarial_evaluation_is_refused(
@@ -155,5 +156,5 @@ def test_a_folder_without_a_whole_adversarial_evaluation_is_refused(
 
 
 def test_the_card_of_a_folder_is_that_of_the_result(standard: RobustnessResult, tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text(json.dumps(standard.metrics()))
+    (tmp_path / "metrics.json").write_text(json.dumps(standard.metrics.as_json()))
     assert card_of_folder(tmp_path, ABOUT) == standard.card(**ABOUT)

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from nofrost.errors import RunFailedError, UserError
-from nofrost.evaluate import Shard, merge_adversarial, run_adversarial
-from nofrost.evaluate.evaluation import PEER_LOST
+from nofrost.evaluate import Shard, merge, run
+from nofrost.evaluate.stage import PEER_LOST
 from nofrost.processes import ProcessGroup
 
 MakeSuite = Callable[..., Any]
@@ -56,7 +56,7 @@ def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_print
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
     inputs = ("evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", plain_checkpoint)
-    run_adversarial(dataset, plain_checkpoint, make_suite(batch_size=8), tmp_path / "one")
+    run(dataset, plain_checkpoint, make_suite(batch_size=8), tmp_path / "one")
     done = torchrun(*inputs, "--json", "--out", "two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
@@ -65,11 +65,11 @@ def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_print
 
 
 @pytest.mark.slow
-def test_a_shard_that_an_earlier_team_finished_is_not_measured_again(
+def test_a_shard_that_earlier_processes_finished_is_not_measured_again(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
     earlier = tmp_path / "two.shards/1-of-2"
-    run_adversarial(dataset, plain_checkpoint, make_suite(batch_size=8), earlier, Shard(1, 2))
+    run(dataset, plain_checkpoint, make_suite(batch_size=8), earlier, Shard(1, 2))
     predictions = np.load(earlier / "conditions/predictions.npy")
     np.save(earlier / "conditions/predictions.npy", (predictions + 1) % 10)  # nobody would measure these
     inputs = ("evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", plain_checkpoint)
@@ -148,10 +148,10 @@ def test_a_shard_and_a_merge_are_not_for_several_processes(
             return make()
 
     monkeypatch.setattr(ProcessGroup, "joined", lambda _: nullcontext(Two(0, 2)))
-    with pytest.raises(UserError, match="torchrun shards by itself"):
-        run_adversarial(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
+    with pytest.raises(UserError, match="torchrun makes shards by itself"):
+        run(dataset, plain_checkpoint, make_suite(), tmp_path / "out", Shard(0, 2))
     with pytest.raises(UserError, match="start it without torchrun"):
-        merge_adversarial(dataset, plain_checkpoint, make_suite(), [tmp_path], tmp_path / "out")
+        merge(dataset, plain_checkpoint, make_suite(), [tmp_path], tmp_path / "out")
 
 
 def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:

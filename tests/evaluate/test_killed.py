@@ -70,12 +70,12 @@ def test_a_killed_suite_repeats_at_most_a_batch_and_ends_with_the_same_numbers(t
     assert run(whole, 0) == 0
     assert run(killed, 55) == -signal.SIGKILL
     assert calls(killed) == 55
-    assert list((killed / "kept").rglob("*.part")), "the kill was in the middle of an attack"
+    assert list((killed / "kept").rglob("*.batch-*.npz")), "the kill was in the middle of an attack"
     assert run(killed, 0) == 0
     assert calls(whole) < calls(killed) <= calls(whole) + STARTING + CALLS_OF_A_BATCH
     expected, found = np.load(whole / "result.npz"), np.load(killed / "result.npz")
     assert sorted(found) == sorted(expected)
     for name, values in expected.items():
         assert np.array_equal(found[name], values), name
-    assert not list((killed / "kept").rglob("*.part"))
+    assert not list((killed / "kept").rglob("*.batch-*.npz"))
     assert 0 < expected["correct/worst-case"].sum() < 40

@@ -147,7 +147,7 @@ def test_a_model_without_a_gradient_is_refused_by_a_suite_in_which_every_attack_
     standard_model: nn.Module, test_digits: Digits, make_suite: Callable[..., AdversarialSuite]
 ) -> None:
     blind = Masked(standard_model, lambda model, images: model(images).detach())
-    with pytest.raises(UserError, match=r"suite key attacks\.fgsm: .*add an attack without gradients, such as square"):
+    with pytest.raises(UserError, match=r"suite: attacks\.fgsm: .*add an attack without gradients, such as square"):
         evaluate_robustness(blind, *test_digits, make_suite())
 
 

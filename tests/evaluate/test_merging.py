@@ -13,8 +13,10 @@ import pytest
 
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.errors import UserError
-from nofrost.evaluate import Shard, merge_adversarial, merge_ood, run_adversarial, run_ood
-from nofrost.evaluate.measurement import Measurement
+from nofrost.evaluate import Shard, run
+from nofrost.evaluate import merge as merge_shards
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
+from nofrost.evaluate.measuring.engine import Engine
 
 MakeSuite = Callable[..., Any]
 Model = Callable[[str], Path]
@@ -43,10 +45,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def run_shards(dataset: Path, checkpoint: Path, suite: AdversarialSuite | OodSuite, count: int, to: Path) -> list[Path]:
     """Evaluate every shard by itself."""
     for index in range(count):
-        if isinstance(suite, AdversarialSuite):
-            run_adversarial(dataset, checkpoint, suite, to / f"{index}-{count}", Shard(index, count))
-        else:
-            run_ood(dataset, checkpoint, suite, to / f"{index}-{count}", Shard(index, count))
+        run(dataset, checkpoint, suite, to / f"{index}-{count}", Shard(index, count))
     return [to / f"{index}-{count}" for index in range(count)]
 
 
@@ -62,9 +61,9 @@ def test_merged_shards_are_the_adversarial_evaluation_of_all_images_byte_for_byt
     keys: dict[str, Any],
 ) -> None:
     suite = make_suite(**CURVES, **keys)
-    whole = run_adversarial(dataset, model(normaliser), suite, tmp_path / "whole")
+    whole = run(dataset, model(normaliser), suite, tmp_path / "whole").as_json()
     shards = run_shards(dataset, model(normaliser), suite, count, tmp_path)
-    merged = merge_adversarial(dataset, model(normaliser), suite, shards[::-1], tmp_path / "merged")
+    merged = merge_shards(dataset, model(normaliser), suite, shards[::-1], tmp_path / "merged").as_json()
     assert merged == whole
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
     assert bool(whole["branches"]) == (normaliser == "mbn")
@@ -75,9 +74,9 @@ def test_merged_shards_are_the_ood_evaluation_of_all_images_byte_for_byte(
     dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, count: int, keys: dict[str, Any]
 ) -> None:
     suite = make_ood_suite(**keys)
-    whole = run_ood(dataset, model("mbn"), suite, tmp_path / "whole")
+    whole = run(dataset, model("mbn"), suite, tmp_path / "whole").as_json()
     shards = run_shards(dataset, model("mbn"), suite, count, tmp_path)
-    merged = merge_ood(dataset, model("mbn"), suite, shards[::-1], tmp_path / "merged")
+    merged = merge_shards(dataset, model("mbn"), suite, shards[::-1], tmp_path / "merged").as_json()
     assert merged == whole
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
 
@@ -87,14 +86,14 @@ def test_shards_give_the_model_the_very_batches_that_the_whole_gives_it(
 ) -> None:
     suite = make_suite(batch_size=7)
     attacked: list[tuple[str, tuple[int, ...]]] = []
-    original = Measurement._attack
+    original = EvaluatedModel.attack
 
-    def spy(self: Measurement, condition: Any, images: Any, labels: Any, indices: Any) -> Any:
+    def spy(self: EvaluatedModel, condition: Any, images: Any, labels: Any, indices: Any) -> Any:
         attacked.append((condition.name, tuple(indices.tolist())))
         return original(self, condition, images, labels, indices)
 
-    monkeypatch.setattr(Measurement, "_attack", spy)
-    run_adversarial(dataset, model("mbn"), suite, tmp_path / "whole")
+    monkeypatch.setattr(EvaluatedModel, "attack", spy)
+    run(dataset, model("mbn"), suite, tmp_path / "whole")
     examples = attacked.pop()  # of the whole alone
     whole = sorted(attacked)
     attacked.clear()
@@ -112,8 +111,8 @@ def test_merging_measures_nothing_again(
     def again(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(Measurement, "_batch_by_batch", again)
-    merge_adversarial(dataset, model("mbn"), suite, shards, tmp_path / "merged")
+    monkeypatch.setattr(Engine, "_computed", again)
+    merge_shards(dataset, model("mbn"), suite, shards, tmp_path / "merged")
 
 
 def test_a_shard_says_what_it_is_and_claims_no_accuracy(
@@ -153,7 +152,7 @@ def merge(dataset: Path, checkpoint: Path, suite: OodSuite, shards: Sequence[Pat
     (out / "record.json").parent.mkdir()
     (out / "record.json").write_text("{}")
     try:
-        merge_ood(dataset, checkpoint, suite, shards, out)
+        merge_shards(dataset, checkpoint, suite, shards, out)
     finally:
         assert contents(out) == {"record.json": b"{}"}
 
@@ -255,26 +254,26 @@ def test_an_evaluation_of_all_images_is_no_shard(
     dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_ood_suite(max_images=20)
-    run_ood(dataset, model("bn"), suite, tmp_path / "whole")
+    run(dataset, model("bn"), suite, tmp_path / "whole")
     with pytest.raises(UserError, match="whole holds no shard of an evaluation: make one with"):
         merge(dataset, model("bn"), suite, [tmp_path / "whole"], tmp_path / "out")
 
 
 def test_a_killed_shard_goes_on_from_its_own_conditions_and_from_no_others(
-    dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, begun: Any
+    dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, started: Any
 ) -> None:
     suite = make_ood_suite(max_images=20, batch_size=4)
-    run_ood(dataset, model("bn"), suite, tmp_path / "undisturbed", Shard(1, 3))
+    run(dataset, model("bn"), suite, tmp_path / "undisturbed", Shard(1, 3))
 
     def measured(shard: Shard) -> int:
-        begun.clear()
-        run_ood(dataset, model("bn"), suite, tmp_path / "out", shard)
-        return len(begun)
+        started.clear()
+        run(dataset, model("bn"), suite, tmp_path / "out", shard)
+        return len(started)
 
-    begun.limit = 3
+    started.limit = 3
     with pytest.raises(KeyboardInterrupt):
         measured(Shard(1, 3))
-    begun.limit = 100
+    started.limit = 100
     left = shutil.copytree(tmp_path / "out.partial", tmp_path / "left")
     assert measured(Shard(1, 3)) == 4 - 3
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
@@ -288,16 +287,16 @@ def test_a_merge_that_was_stopped_ends_with_the_same_bytes(
 ) -> None:
     suite = make_suite(batch_size=20)
     whole, merged = tmp_path / "whole", tmp_path / "merged"
-    run_adversarial(dataset, model("mbn"), suite, whole)
+    run(dataset, model("mbn"), suite, whole)
     shards = run_shards(dataset, model("mbn"), suite, 3, tmp_path)
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nofrost.evaluate.adversarial._examples", stop)
+        patch.setattr("nofrost.evaluate.stage._AdversarialEvaluation._examples", stop)
         with pytest.raises(KeyboardInterrupt):
-            merge_adversarial(dataset, model("mbn"), suite, shards, merged)
+            merge_shards(dataset, model("mbn"), suite, shards, merged)
     assert not merged.exists()
-    merge_adversarial(dataset, model("mbn"), suite, shards, merged)
+    merge_shards(dataset, model("mbn"), suite, shards, merged)
     assert contents(merged) == contents(whole)

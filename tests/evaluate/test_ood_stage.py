@@ -15,7 +15,7 @@ from nofrost import models
 from nofrost.config import OodSuite
 from nofrost.data import read_split, to_tensor
 from nofrost.errors import UserError
-from nofrost.evaluate import run_ood
+from nofrost.evaluate import run
 from nofrost.evaluate.ood import _mean
 from nofrost.statistics import wilson_interval
 from nofrost.transforms.corruptions import corrupt
@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_counts_are_those_of_the_model_on_the_corrupted_test_images(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run_ood(dataset, mixture_checkpoint, make_ood_suite(seed=5, batch_size=17), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_ood_suite(seed=5, batch_size=17), tmp_path / "out").as_json()
     flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
     model, split = models.load_model(mixture_checkpoint), read_split(dataset, "test")
     images = to_tensor(split.images)
@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_model_on_the_corrupted_test_images(
 def test_means_are_unweighted_over_corruptions_and_severities(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    metrics = run_ood(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out").as_json()
     each = [[point["accuracy"] for point in corruption["severities"]] for corruption in metrics["corruptions"].values()]
     assert metrics["mean_accuracy"] == pytest.approx(np.mean(each))
     for values, corruption in zip(each, metrics["corruptions"].values(), strict=True):
@@ -82,7 +82,7 @@ def test_the_output_is_whole_and_two_runs_write_the_same_bytes(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        metrics = run_ood(dataset, mixture_checkpoint, make_ood_suite(max_images=20), tmp_path / name)
+        metrics = run(dataset, mixture_checkpoint, make_ood_suite(max_images=20), tmp_path / name).as_json()
     one = contents(tmp_path / "one")
     assert one == contents(tmp_path / "two")
     assert sorted(one) == ["examples.npz", "flags.npz", "metrics.json", "record.json"]
@@ -100,7 +100,7 @@ def test_the_output_is_whole_and_two_runs_write_the_same_bytes(
 def test_examples_show_one_image_under_every_corruption_at_the_highest_severity(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    run_ood(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
+    run(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
     examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
     split = read_split(dataset, "test")
     assert examples["names"].tolist() == ["gaussian_noise", "contrast"]
@@ -118,27 +118,27 @@ def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes
     mixture_checkpoint: Path,
     make_ood_suite: MakeSuite,
     tmp_path: Path,
-    begun: Any,
+    started: Any,
     finished: int,
 ) -> None:
     suite = make_ood_suite(max_images=20)
-    run_ood(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
-    begun.clear()
-    begun.limit = finished
+    run(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
+    started.clear()
+    started.limit = finished
     with pytest.raises(KeyboardInterrupt):
-        run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
-    begun.clear()
-    begun.limit = 100
-    run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
-    assert begun == [f"{name} {severity}" for name, severity in CONDITIONS[finished:]]
+        run(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    started.clear()
+    started.limit = 100
+    run(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    assert started == [f"{name} {severity}" for name, severity in CONDITIONS[finished:]]
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["gausian_noise"], "suite key corruptions: unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
-        (["contrast", "saturate"], "suite key corruptions: .*saturate.*the images have none"),
+        (["gausian_noise"], "suite: corruptions: unknown corruption 'gausian_noise': did you mean 'gaussian_noise'"),
+        (["contrast", "saturate"], "suite: corruptions: .*saturate.*the images have none"),
     ],
 )
 def test_a_corruption_that_cannot_be_made_is_refused_before_anything_runs(
@@ -150,7 +150,7 @@ def test_a_corruption_that_cannot_be_made_is_refused_before_anything_runs(
     message: str,
 ) -> None:
     with pytest.raises(UserError, match=message):
-        run_ood(dataset, mixture_checkpoint, make_ood_suite(corruptions=names), tmp_path / "out")
+        run(dataset, mixture_checkpoint, make_ood_suite(corruptions=names), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -158,5 +158,5 @@ def test_a_corruption_named_twice_is_measured_once(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_ood_suite(corruptions=["contrast", "contrast"], severities=[5, 1, 5], max_images=10)
-    metrics = run_ood(dataset, mixture_checkpoint, suite, tmp_path / "out")
+    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
     assert [point["severity"] for point in metrics["corruptions"]["contrast"]["severities"]] == [1, 5]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
-from nofrost.evaluate.plan import budget_text, make_plan
+from nofrost.evaluate.adversarial.plan import budget_text, make_plan
 
 MakeSuite = Callable[..., AdversarialSuite]
 
@@ -37,8 +38,10 @@ def test_the_budget_curve_is_sorted_and_ends_with_the_whole_pixel_range(make_sui
     assert [point.text for point in points] == ["4/255", "8/255", "16/255", "1"]
     assert [point.condition.eps for point in points] == [Fraction(n, 255) for n in (4, 8, 16, 255)]
     assert [point.unbounded for point in points] == [False, False, False, True]
-    assert points[-1].as_json() == {"eps": "1", "multiple": "255/8", "value": 1.0, "norm": "linf", "unbounded": True}
-    assert points[1].as_json()["value"] == pytest.approx(8 / 255)
+    widest = points[-1].accuracy(np.zeros(2, dtype=np.bool_)).as_json()
+    axis = {"eps": "1", "multiple": "255/8", "value": 1.0, "norm": "linf", "unbounded": True}
+    assert {key: widest[key] for key in axis} == axis
+    assert points[1].accuracy(np.ones(2, dtype=np.bool_)).value == pytest.approx(8 / 255)
 
 
 def test_for_an_l2_threat_the_whole_pixel_range_is_still_that_of_linf(make_suite: MakeSuite) -> None:
@@ -84,11 +87,11 @@ def test_another_attack_steps_budget_norm_or_seed_is_another_condition(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"attacks": {"x": {"name": "pdg"}}}, r"suite key attacks\.x: unknown attack 'pdg': did you mean 'pgd'"),
-        ({"attacks": {"x": {"name": "fgsm", "steps": 3}}}, r"suite key attacks\.x: .*'steps'"),
-        ({"steps_curve": {"attack": "apgd", "steps": [1]}}, r"suite key steps_curve: unknown attack 'apgd'"),
-        ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite key budget_curve\.attack: unknown attack 'nope'"),
-        ({"attacks": {"clean": {"name": "fgsm"}}}, r"suite key attacks\.clean: the name is that of a result"),
+        ({"attacks": {"x": {"name": "pdg"}}}, r"suite: attacks\.x: unknown attack 'pdg': did you mean 'pgd'"),
+        ({"attacks": {"x": {"name": "fgsm", "steps": 3}}}, r"suite: unknown key 'attacks\.x\.steps'"),
+        ({"steps_curve": {"attack": "apgd", "steps": [1]}}, r"suite: steps_curve\.attack: unknown attack 'apgd'"),
+        ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite: budget_curve\.attack: unknown attack 'nope'"),
+        ({"attacks": {"clean": {"name": "fgsm"}}}, r"suite: attacks\.clean: the name is that of a result"),
         ({"attacks": {"worst-case": {"name": "fgsm"}}}, "choose another"),
     ],
 )

@@ -8,12 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from nofrost.evaluate import Shard, evaluate_robustness, merge_ood, run_ood
+from nofrost.evaluate import Shard, evaluate_robustness, merge, run
 from nofrost.models.device import exact_float32, hardware_name, state_of_float32
 
 MakeSuite = Callable[..., Any]
@@ -21,7 +20,7 @@ Digits = tuple[torch.Tensor, torch.Tensor]
 
 
 def protocol(model: nn.Module, digits: Digits, suite: Any, **arguments: Any) -> dict[str, Any]:
-    return evaluate_robustness(model, *digits, suite, **arguments).protocol
+    return evaluate_robustness(model, *digits, suite, **arguments).protocol.as_json()
 
 
 def test_a_result_says_what_makes_it_comparable(
@@ -29,7 +28,7 @@ def test_a_result_says_what_makes_it_comparable(
 ) -> None:
     suite = make_suite(max_images=8, batch_size=8, seed=3)
     result = evaluate_robustness(robust_model, *test_digits, suite)
-    made = dict(result.protocol)
+    made = result.protocol.as_json()
     assert json.loads(json.dumps(made)) == made
     assert [len(made.pop(key)) for key in ("suite_sha256", "data_sha256")] == [64, 64]
     assert made == {
@@ -39,6 +38,7 @@ def test_a_result_says_what_makes_it_comparable(
         "indices_sha256": result.sample.indices_sha256(),
         "seeds": {"suite": 3},
         "batch_size": 8,
+        "reduced_batch_sizes": {},
         "dtype": "float32",
         "tf32": False,
         "autocast": False,
@@ -95,29 +95,10 @@ def test_merging_names_every_device_that_took_part_and_asks_for_one_kind_only(
     suite = make_ood_suite(max_images=20, batch_size=4)
     shards = [tmp_path / name for name in ("a", "b")]
     for index, shard in enumerate(shards):
-        run_ood(dataset, plain_checkpoint, suite, shard, Shard(index, 2))
+        run(dataset, plain_checkpoint, suite, shard, Shard(index, 2))
     made = json.loads((shards[1] / "record.json").read_text())
     made["protocol"]["devices"] = ["Another CPU"]
     (shards[1] / "record.json").write_text(json.dumps(made))
-    merge_ood(dataset, plain_checkpoint, suite, shards, tmp_path / "out")
+    merge(dataset, plain_checkpoint, suite, shards, tmp_path / "out")
     merged = json.loads((tmp_path / "out/record.json").read_text())["protocol"]["devices"]
     assert merged == sorted({"Another CPU", hardware_name(torch.device("cpu"))})
-
-
-def test_merging_takes_the_size_of_a_batch_that_the_shards_were_measured_with(
-    dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from nofrost.evaluate import memory, merge_adversarial, run_adversarial
-
-    suite = make_suite(max_images=20)
-    with monkeypatch.context() as small:
-        small.setattr(memory, "MOST_ON_CPU", 4)
-        run_adversarial(dataset, plain_checkpoint, suite, tmp_path / "whole")
-        for index in range(2):
-            metrics = run_adversarial(dataset, plain_checkpoint, suite, tmp_path / str(index), Shard(index, 2))
-            assert metrics["batch_size"] == 4
-    shards = [tmp_path / "0", tmp_path / "1"]
-    merge_adversarial(dataset, plain_checkpoint, suite, shards, tmp_path / "merged")
-    for name in ("flags.npz", "metrics.json", "record.json", "examples.npz"):
-        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert len(np.load(tmp_path / "0/conditions/predictions.npy")) == 12

@@ -68,7 +68,7 @@ def test_accuracies_are_exact_counts_over_all_images_with_their_interval(
     result = evaluate_robustness(robust_model, *test_digits, make_suite())
     for name, accuracy in result.accuracy.items():
         assert (accuracy.correct, accuracy.total) == (int(result.flags[name].sum()), 120)
-        written = result.metrics()["accuracy"][name]
+        written = result.metrics.as_json()["accuracy"][name]
         assert (written["low"], written["high"]) == wilson_interval(accuracy.correct, 120)
 
 
@@ -162,12 +162,12 @@ def test_an_attack_that_leaves_its_threat_is_an_error_and_no_result(
 
 
 def test_a_suite_attack_that_is_also_a_point_of_a_curve_is_run_once(
-    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, begun: Any
+    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, started: Any
 ) -> None:
     both = {"apgd-ce-10": {"name": "apgd-ce", "steps": 10}, "pgd-10": {"name": "pgd", "steps": 10}}
     result = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=20, attacks=both, **CURVES))
     of_steps = [f"apgd-ce, steps {steps}, linf 0.12" for steps in (10, 1, 5)]
-    assert sorted(begun) == sorted([*of_steps, *(f"pgd, steps 10, linf {eps}" for eps in ("0.12", "0.06", "1"))])
+    assert sorted(started) == sorted([*of_steps, *(f"pgd, steps 10, linf {eps}" for eps in ("0.12", "0.06", "1"))])
     assert result.steps[10] is result.flags["apgd-ce-10"]
 
 
@@ -175,7 +175,7 @@ def test_metrics_hold_curves_alarms_and_the_images_they_are_about(
     standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     result = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=30, seed=3, **CURVES))
-    metrics = result.metrics()
+    metrics = result.metrics.as_json()
     assert {key: metrics[key] for key in ("kind", "title", "protocol", "samples", "seed", "threat", "branches")} == {
         "kind": "adversarial",
         "title": "Short",
@@ -208,8 +208,8 @@ def test_a_suite_without_curves_has_none_and_no_alarm_about_them(
     standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     result = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=10))
-    assert result.metrics()["steps_curve"] is None
-    assert result.metrics()["budget_curve"] is None
+    assert result.metrics.steps_curve is None
+    assert result.metrics.budget_curve is None
     assert not {"steps-converged", "unbounded-attack-reaches-zero"} & set(statuses(result))
 
 
@@ -235,7 +235,7 @@ def test_evaluation_works_where_gradients_are_switched_off(
     plain = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=20))
     with torch.inference_mode():
         inside = evaluate_robustness(standard_model, *test_digits, make_suite(max_images=20))
-    assert inside.metrics() == plain.metrics()
+    assert inside.metrics == plain.metrics
 
 
 def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
@@ -243,19 +243,19 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
     test_digits: Digits,
     make_suite: MakeSuite,
     tmp_path: Path,
-    begun: Any,
+    started: Any,
 ) -> None:
     suite = make_suite(max_images=20, **CURVES)
     undisturbed = evaluate_robustness(standard_model, *test_digits, suite)
-    begun.clear()
-    begun.limit = 3
+    started.clear()
+    started.limit = 3
     with pytest.raises(KeyboardInterrupt):
         evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
-    begun.clear()
-    begun.limit = 100
+    started.clear()
+    started.limit = 100
     resumed = evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
-    assert len(begun) == 7 - 3  # two attacks, three points of each curve, one of them an attack of the suite
-    assert resumed.metrics() == undisturbed.metrics()
+    assert len(started) == 7 - 3  # two attacks, three points of each curve, one of them an attack of the suite
+    assert resumed.metrics == undisturbed.metrics
     assert all(np.array_equal(resumed.flags[name], each) for name, each in undisturbed.flags.items())
 
 
@@ -266,15 +266,15 @@ def test_saved_conditions_of_other_work_are_not_taken_over(
     test_digits: Digits,
     make_suite: MakeSuite,
     tmp_path: Path,
-    begun: Any,
+    started: Any,
     what: str,
 ) -> None:
     images, labels = test_digits[0][:20], test_digits[1][:20]
     places = torch.arange(20)
     evaluate_robustness(standard_model, images, labels, make_suite(), indices=places, checkpoint_dir=tmp_path)
-    begun.clear()
+    started.clear()
     evaluate_robustness(standard_model, images, labels, make_suite(), checkpoint_dir=tmp_path)
-    assert not begun, "the same work is not repeated"
+    assert not started, "the same work is not repeated"
     model = {"weights": robust_model, "form": nn.Sequential(standard_model)}.get(what, standard_model)
     evaluate_robustness(
         model,
@@ -301,12 +301,12 @@ class Constant(nn.Module):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda n: torch.full((n, 10), torch.nan), "NaN or infinity on clean images"),
-        (lambda n: torch.full((n, 10), torch.inf), "NaN or infinity on clean images"),
+        (lambda n: torch.full((n, 10), torch.nan), "the model returned NaN or infinite logits"),
+        (lambda n: torch.full((n, 10), torch.inf), "the model returned NaN or infinite logits"),
         (lambda n: torch.zeros(n, 9), "labels run from 0 to 9, but the model has 9 classes"),
-        (lambda n: torch.zeros(n), "must return logits"),
-        (lambda n: torch.zeros(n + 1, 10), "must return logits"),
-        (lambda n: (torch.zeros(n, 10),), "must return logits"),
+        (lambda n: torch.zeros(n), "needs logits"),
+        (lambda n: torch.zeros(n + 1, 10), "needs logits"),
+        (lambda n: (torch.zeros(n, 10),), "needs logits"),
     ],
 )
 def test_a_model_whose_answers_are_no_logits_is_refused(
@@ -317,18 +317,22 @@ def test_a_model_whose_answers_are_no_logits_is_refused(
 
 
 @pytest.mark.parametrize(
-    "model", [nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).half()]
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), r"the model failed on .*\(1, 1, 8, 8\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).half(), r"computes in float16.*: convert it with model\.float"),
+    ],
 )
 def test_a_model_for_other_images_or_in_half_precision_is_refused(
-    test_digits: Digits, make_suite: MakeSuite, model: nn.Module
+    test_digits: Digits, make_suite: MakeSuite, model: nn.Module, message: str
 ) -> None:
-    with pytest.raises(UserError, match="does not take float32 images of 1 x 8 x 8"):
+    with pytest.raises(UserError, match=message):
         evaluate_robustness(model, *test_digits, make_suite())
 
 
-def test_what_an_attack_refuses_is_told_with_the_key_of_the_suite(test_digits: Digits, make_suite: MakeSuite) -> None:
+def test_errors_of_an_attack_name_the_key_of_the_suite(test_digits: Digits, make_suite: MakeSuite) -> None:
     model = Constant(lambda n: torch.eye(10)[test_digits[1][:n]])  # right, and blind to the images
-    with pytest.raises(UserError, match=r"suite key attacks\.fgsm: .*gradient"):
+    with pytest.raises(UserError, match=r"suite: attacks\.fgsm: .*gradient"):
         evaluate_robustness(model, test_digits[0], test_digits[1], make_suite())
 
 
@@ -356,7 +360,7 @@ def test_a_batch_that_the_device_cannot_hold_is_told_with_the_remedy(
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             if len(images) > 1:
                 raise torch.OutOfMemoryError
-            return torch.zeros(len(images), 10)
+            return images.flatten(1)[:, :10]
 
     with pytest.raises(UserError, match="lower the suite's batch_size"):
         evaluate_robustness(Hungry(), *test_digits, make_suite())
@@ -373,7 +377,7 @@ def test_any_callable_is_evaluated_like_a_module(
     suite = make_suite(max_images=30)
     module = evaluate_robustness(standard_model, *test_digits, suite)
     function = evaluate_robustness(lambda images: standard_model(images), *test_digits, suite)
-    assert function.metrics() == module.metrics()
+    assert function.metrics == module.metrics
     with pytest.raises(UserError, match=r"checkpoint_dir is for modules, .*: leave it out, or put the callable into"):
         evaluate_robustness(standard_model.forward, *test_digits, suite, checkpoint_dir=tmp_path)
     with pytest.raises(UserError, match="a model is a module or a callable that maps images to logits, got a str"):
@@ -387,7 +391,7 @@ def test_progress_is_shown_on_demand_attack_by_attack(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nofrost.evaluate.engine.LEAST_S", 0)
+    monkeypatch.setattr("nofrost.evaluate.measuring.engine.MIN_SECONDS", 0)
     evaluate_robustness(standard_model, *test_digits, make_suite(max_images=4))
     assert capsys.readouterr().err == ""
     evaluate_robustness(standard_model, *test_digits, make_suite(max_images=4), show_progress=True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nofrost.errors import UserError
-from nofrost.evaluate.sample import batches, sample_of_tensors, spaced_rows
+from nofrost.evaluate.measuring.sample import batches, sample_of_tensors, spaced_rows
 
 
 @given(total=st.integers(0, 300), wanted=st.integers(1, 400))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nofrost.errors import UserError
 from nofrost.evaluate import Shard
-from nofrost.evaluate.sample import batches
+from nofrost.evaluate.measuring.sample import batches
 
 
 @pytest.mark.parametrize("text", ["0/1", "0/3", "2/3", "11/12"])

@@ -10,7 +10,7 @@ import pytest
 from nofrost.attacks import attack_names, attack_settings, create_attack
 from nofrost.config import AdversarialSuite, AttackSpec, load_suite, shipped_names
 from nofrost.errors import UserError
-from nofrost.evaluate.plan import Plan, make_plan
+from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
 
 # By suite: its threat, its attacks, the points of its curves, and how many measurements that is, each counted once
 SHIPPED: dict[str, tuple[str, list[str], list[int], list[str], int]] = {
@@ -56,7 +56,7 @@ def suite_of(name: str | Path, *overrides: str) -> AdversarialSuite:
     return suite
 
 
-def plan_of(name: str) -> Plan:
+def plan_of(name: str) -> SuitePlan:
     return make_plan(suite_of(name))
 
 
@@ -129,7 +129,7 @@ attacks: {mine: {name: pgd, steps: 200}}
 
 def test_an_own_suite_stands_on_a_shipped_one_and_reads_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(OWN + "cascade: true\nbatch_size: null\n", encoding="utf-8")
+    path.write_text(OWN + "cascade: true\nbatch_size: 64\n", encoding="utf-8")
     suite = suite_of(path)
     assert list(suite.attacks) == ["fgsm", "pgd-20", "apgd-ce-100", "square-200", "mine"]
     assert suite.cascade

@@ -85,22 +85,17 @@ def evaluate(
         raise UserError("--shard measures one shard and --merge joins all of them: give one of the two")
     from nofrost import evaluate as stage
     from nofrost.attacks import check_attacks
-    from nofrost.config import AdversarialSuite, suite_of
+    from nofrost.config import suite_of
 
     with only_rank_zero_reports() as is_rank_zero:
         suite = suite_of(study_name, suite_name, overrides)
         check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
         model = _model(checkpoint, function, settings)
         part = None if shard is None else stage.Shard.parse(shard)
-        if isinstance(suite, AdversarialSuite):
-            if merge:
-                metrics = stage.merge_adversarial(dataset, model, suite, merge, out)
-            else:
-                metrics = stage.run_adversarial(dataset, model, suite, out, part)
-        elif merge:
-            metrics = stage.merge_ood(dataset, model, suite, merge, out)
+        if merge:
+            metrics = stage.merge(dataset, model, suite, merge, out).as_json()
         else:
-            metrics = stage.run_ood(dataset, model, suite, out, part)
+            metrics = stage.run(dataset, model, suite, out, part).as_json()
     if is_rank_zero:
         emit(metrics, f"{out}: {_summary(metrics)}", as_json)
 
@@ -181,7 +176,8 @@ def transfer(
     attack = validated(AttackSpec, {**overridden({}, overrides), "name": attack_name}, "--attack", overrides)
     check_attacks(attack, "--attack", overrides)
     threat = validated(Threat, {"norm": norm, "eps": eps}, "--eps")
-    metrics = run_transfer(dataset, _models(models), attack, threat, out, seed=seed, max_images=max_images)
+    result = run_transfer(dataset, _models(models), attack, threat, out, seed=seed, max_images=max_images)
+    metrics = result.as_json()
     emit(metrics, f"{out}: {_transfer_table(metrics)}", as_json)
 
 

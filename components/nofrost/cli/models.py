@@ -132,7 +132,7 @@ def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
     if out is not None:
         with explain_write_errors(out):
             write_arrays(out, statistics.arrays())
-    metrics = statistics.metrics()
+    metrics = statistics.metrics().as_json()
     emit(metrics, f"{_weight_norms(metrics)}\n{_batch_norms(metrics)}", as_json)
 
 

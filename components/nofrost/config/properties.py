@@ -12,7 +12,9 @@ from nofrost.config.fraction import PixelFraction
 
 
 class BoundaryThickness(Schema):
-    """How far level sets of the decision function lie apart towards an adversarial image (Yang et al. 2020; wang2022 §4.3).
+    """How far level sets of the decision function lie apart towards an adversarial image.
+
+    Yang et al. 2020 define it, wang2022 §4.3 measures it.
 
     `eps` and `step_size` are those of the targeted l2 search, in units of `space`: of pixels in [0, 1], or of the
     model's own input, normalised by its mean and standard deviation. ``eps: null`` searches the suite's threat, which
@@ -20,8 +22,8 @@ class BoundaryThickness(Schema):
     null, and within the threat PGD's own. `against` names the class that the decision function compares with: the one
     that the search aimed at, or the one predicted at its end, for which an image that stays unbroken has no thickness.
 
-    The defaults are those of Yang et al.'s code. wang2022's text says ``against: predicted``, but its table 5 has 14 to 31,
-    longer than that code's radius of 5; the threat of 8/255 allows up to 54 in the normalised space.
+    The defaults are those of Yang et al.'s code. wang2022's text says ``against: predicted``, but its table 5 has 14 to
+    31, longer than that code's radius of 5; the threat of 8/255 allows up to 54 in the normalised space.
     """
 
     space: Literal["pixel", "normalised"] = "normalised"
@@ -38,8 +40,8 @@ class BoundaryThickness(Schema):
         if self.alpha >= self.beta:
             raise ValueError(f"alpha {self.alpha:g} is not below beta {self.beta:g}: write such as alpha 0, beta 0.75")
         for name in ("eps", "step_size"):
-            given = getattr(self, name)
-            if given is not None and not given.value:
+            value = getattr(self, name)
+            if value is not None and not value.value:
                 raise ValueError(f"{name} is 0: write one above 0, or null")
         return self
 
@@ -56,7 +58,7 @@ class BoundaryDistance(Schema):
     queries: int = Field(default=10_000, ge=1)
 
 
-class BatchNormStatistics(Schema):
+class BatchNormSpec(Schema):
     """Running statistics and affine parameters of every batch norm, and the statistics that `mini_batches` of
     `batch_size` test images have there: clean, and after `attack` within the suite's threat (null: clean alone)."""
 
@@ -88,4 +90,4 @@ class PropertiesSpec(Schema):
     gradient_norm: _Switch = False
     boundary_distance: Annotated[BoundaryDistance | None, _Options] = None
     weight_norms: _Switch = False
-    batch_norm: Annotated[BatchNormStatistics | None, _Options] = None
+    batch_norm: Annotated[BatchNormSpec | None, _Options] = None

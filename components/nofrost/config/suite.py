@@ -13,6 +13,9 @@ from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
 from nofrost.errors import unknown
 
+# The same on every machine and for every kind of suite, as the last bits of a model's output depend on the batch size.
+BATCH_SIZE = 256
+
 
 class StepsCurveSpec(Schema):
     """Accuracy against the number of attack steps: shows whether the attack has converged. The `attack` is a name, or
@@ -45,10 +48,11 @@ class BudgetCurveSpec(Schema):
 class AdversarialSuite(Schema):
     """Attacks by the name they are reported under, and two curves. `protocol` says what numbers it may stand beside.
 
-    An attack without a `name` is the one it is reported as. In a `cascade` every attack is let loose only on images
-    that all attacks before it left right, as AutoAttack does: its accuracy is that of the worst case so far. A
+    An attack without a `name` is the one it is reported as. In a `cascade` every attack is run only on images that are
+    still right after all attacks before it, as AutoAttack does: its accuracy is that of the worst case so far. A
     mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means
-    all). `properties` are measured beside the attacks; null means none. A `batch_size` of null is found by memory.
+    all). `properties` are measured beside the attacks; null means none. A `batch_size` that does not fit into memory is
+    halved until it does.
     """
 
     kind: Literal["adversarial"]
@@ -63,7 +67,7 @@ class AdversarialSuite(Schema):
     budget_curve: BudgetCurveSpec | None = None
     properties: PropertiesSpec | None = None
     seed: int = Field(default=0, ge=0)
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -78,8 +82,8 @@ class AdversarialSuite(Schema):
     def _an_attack_is_what_it_is_reported_as(cls, attacks: Any) -> Any:
         if not isinstance(attacks, Mapping):
             return attacks
-        given = {key: {} if spec is None else spec for key, spec in attacks.items()}
-        return {key: {"name": key, **spec} if isinstance(spec, Mapping) else spec for key, spec in given.items()}
+        specs = {key: {} if spec is None else spec for key, spec in attacks.items()}
+        return {key: {"name": key, **spec} if isinstance(spec, Mapping) else spec for key, spec in specs.items()}
 
 
 class OodSuite(Schema):
@@ -91,7 +95,7 @@ class OodSuite(Schema):
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
     seed: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: int | None = Field(default=None, ge=1)
 
 

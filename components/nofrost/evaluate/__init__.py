@@ -1,13 +1,14 @@
 """Evaluating models: attacks, corruptions, and alarms for attacks that were too weak to mean anything."""
 
-from nofrost.evaluate.adversarial import merge_adversarial, run_adversarial
-from nofrost.evaluate.alarms import Alarm
-from nofrost.evaluate.ood import merge_ood, run_ood
-from nofrost.evaluate.result import RobustnessResult
-from nofrost.evaluate.robustness import evaluate_robustness
-from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.transfer import TransferResult, transfer
-from nofrost.evaluate.transfer_stage import run_transfer
+from nofrost.evaluate.adversarial.result import RobustnessResult
+from nofrost.evaluate.adversarial.robustness import robustness
+from nofrost.evaluate.sharding import Shard
+from nofrost.evaluate.stage import merge, run
+from nofrost.evaluate.transferability import TransferResult, run_transfer, transfer
+from nofrost.results import Alarm
+
+evaluate_robustness = robustness
+"""The name that ``robustness`` had first."""
 
 __all__ = [
     "Alarm",
@@ -15,10 +16,9 @@ __all__ = [
     "Shard",
     "TransferResult",
     "evaluate_robustness",
-    "merge_adversarial",
-    "merge_ood",
-    "run_adversarial",
-    "run_ood",
+    "merge",
+    "robustness",
+    "run",
     "run_transfer",
     "transfer",
 ]

@@ -14,6 +14,7 @@ from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError
 from nofrost.files import read_json
+from nofrost.results import AdversarialMetrics, Alarm, AttackUse, read_result
 
 AUTOATTACK = "autoattack"
 # Checks that are AutoAttack's own flags: raised, they make a card unreliable
@@ -42,7 +43,7 @@ class About(Schema):
     reported: float | None = Field(default=None, ge=0, le=100)
 
 
-def make_card(metrics: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def make_card(metrics: AdversarialMetrics, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the card of a model: the fields of RobustBench's model cards, and what is ours under ``nofrost``.
 
     ``autoattack_acc`` is there only when AutoAttack's version standard was measured with its own settings on all
@@ -50,45 +51,45 @@ def make_card(metrics: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str,
     failed or one of AutoAttack's own flags was raised. Accuracies are percentages with two decimals, as text.
 
     Args:
-        metrics: what ``metrics.json`` of an adversarial evaluation holds.
+        metrics: of an adversarial evaluation.
         about: the fields of :class:`About`.
 
     Raises:
         UserError: `about` lacks a name or authors, or has an unknown field or a wrong value.
     """
     try:
-        said = About.model_validate(dict(about))
+        fields = About.model_validate(dict(about))
     except ValidationError as error:
         raise UserError(sentence(error, About, "card")) from None
     condition, reason = _autoattack(metrics)
-    accuracy = metrics["accuracy"]
+    accuracy = metrics.accuracy
     shown = list(dict.fromkeys(["clean", "worst-case", *([condition] if condition else [])]))
     return {
-        "link": said.link,
-        "name": said.name,
-        "authors": said.authors,
-        "additional_data": said.additional_data,
-        "number_forward_passes": said.number_forward_passes,
-        "dataset": said.dataset,
-        "venue": said.venue,
-        "architecture": said.architecture,
-        "eps": metrics["threat"]["eps"],
-        "clean_acc": _percent(accuracy["clean"]["accuracy"]),
-        "reported": None if said.reported is None else f"{said.reported:.2f}",
-        "autoattack_acc": _percent(accuracy[condition]["accuracy"]) if condition else None,
-        "unreliable": any(map(_is_unreliable, metrics["alarms"])),
+        "link": fields.link,
+        "name": fields.name,
+        "authors": fields.authors,
+        "additional_data": fields.additional_data,
+        "number_forward_passes": fields.number_forward_passes,
+        "dataset": fields.dataset,
+        "venue": fields.venue,
+        "architecture": fields.architecture,
+        "eps": str(metrics.threat.eps),
+        "clean_acc": _percent(accuracy["clean"].accuracy),
+        "reported": None if fields.reported is None else f"{fields.reported:.2f}",
+        "autoattack_acc": _percent(accuracy[condition].accuracy) if condition else None,
+        "unreliable": any(map(_is_unreliable, metrics.alarms)),
         "nofrost": {
             "autoattack_reason": reason,
-            "protocol": metrics["protocol"],
-            "suite": metrics["title"],
-            "norm": metrics["threat"]["norm"],
-            "samples": metrics["samples"],
-            "indices_sha256": metrics["indices_sha256"],
-            "seed": metrics["seed"],
-            "worst_case_acc": _percent(accuracy["worst-case"]["accuracy"]),
-            "interval": {name: [_percent(accuracy[name][end]) for end in ("low", "high")] for name in shown},
-            "not_converged": metrics["not_converged"],
-            "alarms": [alarm for alarm in metrics["alarms"] if alarm["status"] != "pass"],
+            "protocol": metrics.protocol,
+            "suite": metrics.title,
+            "norm": metrics.threat.norm,
+            "samples": metrics.samples,
+            "indices_sha256": metrics.indices_sha256,
+            "seed": metrics.seed,
+            "worst_case_acc": _percent(accuracy["worst-case"].accuracy),
+            "interval": {name: [_percent(end) for end in accuracy[name].interval] for name in shown},
+            "not_converged": list(metrics.not_converged),
+            "alarms": [alarm.as_json() for alarm in metrics.alarms if alarm.status != "pass"],
         },
     }
 
@@ -104,54 +105,49 @@ def card_of_folder(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
         UserError: the folder holds no adversarial evaluation or a shard only, or `about` is not as described.
     """
     path = folder / "metrics.json"
-    metrics = read_json(path)
-    if not isinstance(metrics, dict) or metrics.get("kind") != "adversarial":
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("kind") != "adversarial":
         raise UserError(f"{path} is not of an adversarial evaluation: name the output folder of `nofrost evaluate`")
-    if "shard" in metrics:
+    if "shard" in content:
         raise UserError(
-            f"{folder} holds only shard {metrics['shard']} of an evaluation: merge all shards with "
+            f"{folder} holds only shard {content['shard']} of an evaluation: merge all shards with "
             "`nofrost evaluate --merge SHARD` first"
         )
-    try:
-        return make_card(metrics, about)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} lacks or garbles {error}: evaluate this model again") from error
+    return make_card(read_result(AdversarialMetrics, path), about)
 
 
-def _autoattack(metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _autoattack(metrics: AdversarialMetrics) -> tuple[str | None, str | None]:
     """Return the condition that is standard AutoAttack, or None and why there is none."""
-    if metrics["subset"]:
-        return None, f"only {metrics['samples']} images were measured, as the suite's max_images says"
-    attacks = metrics["attacks"]
-    for name, spec in attacks.items():
-        if spec["name"] == AUTOATTACK and not spec["cumulative"]:
-            changed = _changed(spec, attack_settings(AUTOATTACK))
+    if metrics.subset:
+        return None, f"only {metrics.samples} images were measured, as the suite's max_images says"
+    attacks = metrics.attacks
+    for name, attack in attacks.items():
+        if attack.name == AUTOATTACK and not attack.cumulative:
+            changed = _changed(attack, attack_settings(AUTOATTACK))
             return (None, f"{name} has other settings than AutoAttack: {changed}") if changed else (name, None)
     standard = standard_settings()
-    if sorted(spec["name"] for spec in attacks.values()) != sorted(standard):
+    if sorted(attack.name for attack in attacks.values()) != sorted(standard):
         return None, f"the suite is not AutoAttack's version standard: its attacks are {', '.join(attacks)}"
-    for name, spec in attacks.items():
-        changed = _changed(spec, standard[spec["name"]])
+    for name, attack in attacks.items():
+        changed = _changed(attack, standard[attack.name])
         if changed:
             return None, f"{name} has other settings than in AutoAttack: {changed}"
-    if metrics["cascade"]:
+    if metrics.cascade:
         return list(attacks)[-1], None
-    if set(metrics["accuracy"]) - {"clean", *attacks, "worst-case"}:
+    if set(metrics.accuracy) - {"clean", *attacks, "worst-case"}:
         return None, "the worst case is over more than these attacks: run them as a cascade"
     return "worst-case", None
 
 
-def _changed(spec: Mapping[str, Any], standard: Mapping[str, Any]) -> str:
+def _changed(attack: AttackUse, standard: Mapping[str, Any]) -> str:
     """Return in words the settings of an attack that are not the standard's."""
-    defaults = attack_settings(spec["name"]) if spec["name"] in attack_names() else {}
-    used = {**defaults, **{key: value for key, value in spec.items() if value is not None and key in standard}}
+    defaults = attack_settings(attack.name) if attack.name in attack_names() else {}
+    used = {**defaults, **{key: value for key, value in attack.settings().items() if key in standard}}
     return ", ".join(f"{key} {value}" for key, value in used.items() if standard.get(key, value) != value)
 
 
-def _is_unreliable(alarm: Mapping[str, Any]) -> bool:
-    return alarm["status"] == "fail" or (alarm["status"] == "warn" and alarm["name"] in AUTOATTACK_FLAGS)
+def _is_unreliable(alarm: Alarm) -> bool:
+    return alarm.status == "fail" or (alarm.status == "warn" and alarm.name in AUTOATTACK_FLAGS)
 
 
 def _percent(share: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -13,24 +13,23 @@ from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.data.arrays import write_arrays
-from nofrost.errors import UserError
-from nofrost.evaluate.engine import show
-from nofrost.evaluate.measurement import Measurement
-from nofrost.evaluate.merging import in_order, is_finished, record_of_all, recorded_batch_size, take_over
-from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.stage_files import CONDITIONS, Inputs
-from nofrost.evaluate.trial import tried_batch_size
-from nofrost.files import write_json
+from nofrost.evaluate.inputs import Inputs
+from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
 from nofrost.processes import ProcessGroup
+from nofrost.results import (
+    AdversarialMetrics,
+    EvaluationRecord,
+    OodMetrics,
+    ShardMetrics,
+    ShardRecord,
+    write_result,
+)
 from nofrost.stage import RECORD, stage_output
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
 Arrays = dict[str, NDArray[Any]]
-Tasks = dict[str, Callable[[], NDArray[Any]]]
-PEER_LOST = (
-    "another process of this evaluation has failed (its own error says why): start again, and it continues from what "
-    "was measured"
-)
+Metrics = AdversarialMetrics | OodMetrics
 
 
 @dataclass(frozen=True)
@@ -38,37 +37,10 @@ class Findings:
     """What an evaluation of all images writes: ``metrics.json``, ``flags.npz``, ``examples.npz`` and, unless it is
     empty, ``properties.npz``."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     flags: Arrays
     examples: Arrays
     properties: Arrays = field(default_factory=dict)
-
-
-def run(make: Callable[[], Evaluation[Any]], out: Path, shard: Shard | None) -> dict[str, Any]:
-    """Run the evaluation that `make` returns: a shard of it, or all, shared among the processes that torchrun started.
-
-    Raises:
-        UserError: as `make`, or a shard is asked for and there are several processes.
-    """
-    with ProcessGroup.joined(PEER_LOST) as processes:
-        evaluation = processes.agree(make)
-        if processes.size == 1:
-            return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
-        if shard is not None:
-            raise UserError("--shard is for a process by itself, torchrun shards by itself: leave one of the two out")
-        return evaluation.run_in_team(processes, out)
-
-
-def merge(make: Callable[[], Evaluation[Any]], shards: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Merge the shards of the evaluation that `make` returns.
-
-    Raises:
-        UserError: as `make` and :meth:`Evaluation.merge`, or there are several processes.
-    """
-    with ProcessGroup.joined(PEER_LOST) as processes:
-        if processes.size > 1:
-            raise UserError("--merge is for a process by itself: start it without torchrun")
-        return make().merge(shards, out)
 
 
 @dataclass(frozen=True)
@@ -80,96 +52,102 @@ class Evaluation(ABC, Generic[S]):
     inputs: Inputs
 
     @abstractmethod
-    def tasks(self, measurement: Measurement) -> Tasks:
-        """Return everything that is measured image by image: by the name of its array [N], how to measure it."""
+    def measurements(self) -> list[Measurement]:
+        """Return everything that is measured image by image, each once."""
 
     @abstractmethod
-    def findings(self, measurement: Measurement) -> Findings:
-        """Return what all images show, measuring what has not been; called inside ``measurement.ready()``."""
+    def findings(self, engine: Engine) -> Findings:
+        """Return what all measurements show; called inside ``engine.ready`` once they are in its cache."""
 
-    def run(self, out: Path) -> dict[str, Any]:
+    def check(self) -> None:
+        """Check that the model can be evaluated with the suite, before anything is measured.
+
+        Raises:
+            UserError: it cannot.
+        """
+        engine = self.inputs.engine(self.suite.batch_size, folder=None)
+        with engine.ready(self.inputs.network):
+            self.check_model(engine)
+
+    def check_model(self, engine: Engine) -> None:
+        """Check the model on an image of `engine`, inside ``engine.ready``."""
+        self.inputs.model.check(engine.sample)
+
+    def run(self, out: Path) -> Metrics:
         """Measure all images, write the result to `out` and return its metrics."""
-        return self._whole(out, [], self._batch_size(self.suite.batch_size))
+        return self._run_whole(out, [])
 
-    def merge(self, shards: Sequence[Path], out: Path) -> dict[str, Any]:
+    def merge(self, shards: Sequence[Path], out: Path) -> Metrics:
         """Write to `out`, byte for byte, what :meth:`run` would have, from what the shards measured.
 
         Raises:
             UserError: `shards` are not all the shards of this evaluation, each of them once.
         """
-        batch_size = self._batch_size(self.suite.batch_size or recorded_batch_size(shards))
-        return self._whole(out, in_order(shards, self._record(batch_size)), batch_size)
+        return self._run_whole(out, in_order(shards, self._record({})))
 
-    def run_shard(self, shard: Shard, out: Path) -> dict[str, Any]:
+    def run_shard(self, shard: Shard, out: Path) -> ShardMetrics:
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
-        return self._part(shard, out, self._batch_size(self.suite.batch_size))
+        fingerprint = {**self.inputs.fingerprint(self.suite), "shard": str(shard)}
+        with stage_output(out, fingerprint=fingerprint, resumable=True) as partial:
+            engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, shard)
+            with engine.ready(self.inputs.network):
+                engine.run(self.measurements(), f"{self.stage} {shard}")
+            metrics = self._shard_metrics(shard)
+            record = self._record(engine.cache.reduced_batch_sizes)
+            write_result(partial / RECORD, ShardRecord(**dict(record), shard=str(shard)))
+            write_result(partial / "metrics.json", metrics)
+        return metrics
 
-    def run_in_team(self, team: ProcessGroup, out: Path) -> dict[str, Any]:
+    def run_in_processes(self, processes: ProcessGroup, out: Path) -> Metrics | ShardMetrics:
         """Let each process measure a shard beside `out`, and the first one merge them; as :meth:`run` otherwise.
 
         Returns:
             In the first process the metrics of the whole, in the others those of their shard.
         """
         folder = out.with_name(f"{out.name}.shards")
-        shards = [Shard(index, team.size) for index in range(team.size)]
-        places = [folder / f"{shard.index}-of-{shard.count}" for shard in shards]
-        batch_size = team.agree(lambda: self._batch_size(self.suite.batch_size))
-        own, place = shards[team.rank], places[team.rank]
-        with team.report_local_error():
-            finished = is_finished(place, own, self._record(batch_size))
-            metrics = self._shard_metrics(own, batch_size) if finished else self._part(own, place, batch_size)
-        team.barrier()
-        if team.is_rank_zero:
-            metrics = self.merge(places, out)
-            shutil.rmtree(folder)
-        return metrics
+        shards = [Shard(index, processes.size) for index in range(processes.size)]
+        outputs = [folder / f"{shard.index}-of-{shard.count}" for shard in shards]
+        shard, shard_out = shards[processes.rank], outputs[processes.rank]
+        with processes.report_local_error():
+            finished = is_finished(shard_out, shard, self._record({}))
+            metrics = self._shard_metrics(shard) if finished else self.run_shard(shard, shard_out)
+        processes.barrier()
+        if not processes.is_rank_zero:
+            return metrics
+        merged = self.merge(outputs, out)
+        shutil.rmtree(folder)
+        return merged
 
-    def _batch_size(self, wanted: int | None) -> int:
-        return tried_batch_size(self.inputs.model, self.inputs.sample, self.inputs.device, wanted)
+    def _record(self, reduced: dict[str, int]) -> EvaluationRecord:
+        return self.inputs.record(self.stage, self.suite, reduced)
 
-    def _record(self, batch_size: int) -> dict[str, Any]:
-        return self.inputs.record(self.stage, self.suite, batch_size)
+    def _shard_metrics(self, shard: Shard) -> ShardMetrics:
+        sample = self.inputs.sample.select(shard.rows(len(self.inputs.sample), self.suite.batch_size))
+        return ShardMetrics(
+            kind=self.suite.kind,
+            title=self.suite.title,
+            shard=str(shard),
+            samples=len(sample),
+            seed=self.suite.seed,
+            batch_size=self.suite.batch_size,
+            indices_sha256=sample.indices_sha256(),
+        )
 
-    def _part(self, shard: Shard, out: Path, batch_size: int) -> dict[str, Any]:
-        fingerprint = {**self.inputs.fingerprint(self.suite, batch_size), "shard": str(shard)}
-        with stage_output(out, fingerprint=fingerprint, resumable=True) as partial:
-            measurement = self.inputs.measurement(batch_size, partial, shard)
-            tasks = self.tasks(measurement)
-            show(measurement, tasks, f"{self.stage} {shard}")
-            with measurement.ready():
-                for measure in tasks.values():
-                    measure()
-            metrics = self._shard_metrics(shard, batch_size)
-            write_json(partial / RECORD, {**self._record(batch_size), "shard": str(shard)})
-            write_json(partial / "metrics.json", metrics)
-        return metrics
-
-    def _shard_metrics(self, shard: Shard, batch_size: int) -> dict[str, Any]:
-        sample = self.inputs.sample.part(shard.rows(len(self.inputs.sample), batch_size))
-        return {
-            "kind": self.suite.kind,
-            "title": self.suite.title,
-            "shard": str(shard),
-            "samples": len(sample),
-            "seed": self.suite.seed,
-            "batch_size": batch_size,
-            "indices_sha256": sample.indices_sha256(),
-        }
-
-    def _whole(self, out: Path, shards: Sequence[Path], batch_size: int) -> dict[str, Any]:
-        with stage_output(out, fingerprint=self.inputs.fingerprint(self.suite, batch_size), resumable=True) as partial:
-            measurement = self.inputs.measurement(batch_size, partial)
-            tasks = self.tasks(measurement)
+    def _run_whole(self, out: Path, shards: Sequence[Path]) -> Metrics:
+        with stage_output(out, fingerprint=self.inputs.fingerprint(self.suite), resumable=True) as partial:
+            engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS)
+            measurements = self.measurements()
             if shards:
-                take_over(shards, tasks, measurement)
-            show(measurement, tasks, self.stage)
-            with measurement.ready():
-                found = self.findings(measurement)
-            write_arrays(partial / "flags.npz", found.flags)
-            write_arrays(partial / "examples.npz", found.examples)
-            if found.properties:
-                write_arrays(partial / "properties.npz", found.properties)
-            write_json(partial / RECORD, record_of_all(self._record(batch_size), shards))
-            write_json(partial / "metrics.json", found.metrics)
+                load_shards(shards, measurements, engine)
+            with engine.ready(self.inputs.network):
+                engine.run(measurements, self.stage)
+                findings = self.findings(engine)
+            write_arrays(partial / "flags.npz", findings.flags)
+            write_arrays(partial / "examples.npz", findings.examples)
+            if findings.properties:
+                write_arrays(partial / "properties.npz", findings.properties)
+            record = self._record(engine.cache.reduced_batch_sizes)
+            write_result(partial / RECORD, record_of_all(record, shards))
+            write_result(partial / "metrics.json", findings.metrics)
             shutil.rmtree(partial / CONDITIONS)
-        return found.metrics
+        return findings.metrics

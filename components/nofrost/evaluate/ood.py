@@ -1,130 +1,95 @@
-"""The stage evaluate-ood: a trained model on corrupted images of the test split (Hendrycks & Dietterich 2019)."""
+"""The suite of kind ood: a model on corrupted images of the test split (Hendrycks & Dietterich 2019)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nofrost.config import OodSuite
 from nofrost.errors import UserError
-from nofrost.evaluate.evaluation import Evaluation, Findings, Tasks, merge, run
-from nofrost.evaluate.measurement import Measurement, task_name
-from nofrost.evaluate.result import proportion
-from nofrost.evaluate.sample import Flags, Rows
-from nofrost.evaluate.shard import Shard
-from nofrost.evaluate.stage_files import Inputs, Source, channels_last, read_inputs
-from nofrost.statistics import wilson_interval
+from nofrost.evaluate.evaluation import Evaluation, Findings
+from nofrost.evaluate.inputs import channels_last
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
+from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.sample import Sample
+from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint
+from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
 Corrupted = tuple[str, int]  # name and severity
 
 
-def run_ood(dataset: Path, model: Source, suite: OodSuite, out: Path, shard: Shard | None = None) -> dict[str, Any]:
-    """Count what a model gets right on corrupted test images; write the result to the folder `out`.
-
-    Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz`` and ``record.json``. A killed run goes on from
-    its last finished batch and gives the same numbers. Under torchrun the processes share the work.
-
-    Args:
-        dataset: output folder of prepare.
-        model: output folder of train, whose best checkpoint is evaluated, a checkpoint, or a function that makes it.
-        shard: measure only these images, for :func:`merge_ood`. Accuracies and examples are left to it:
-            ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
-
-    Raises:
-        UserError: an input is missing or damaged, they do not fit each other, or the suite names a corruption or
-            severity that there is not.
-    """
-    return run(lambda: _evaluation(dataset, model, suite), out, shard)
-
-
-def merge_ood(dataset: Path, model: Source, suite: OodSuite, shards: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Write to the folder `out` what :func:`run_ood` would have without shards, byte for byte.
-
-    Args:
-        dataset, model, suite: those of the shards.
-        shards: output folders of all shards, in any order.
-
-    Raises:
-        UserError: as :func:`run_ood`, or these are not all shards of this evaluation, each of them once.
-    """
-    return merge(lambda: _evaluation(dataset, model, suite), shards, out)
-
-
-def _evaluation(dataset: Path, model: Source, suite: OodSuite) -> _Ood:
-    inputs = read_inputs(dataset, model, suite)
-    return _Ood(suite, inputs, _conditions(suite, inputs))
-
-
 @dataclass(frozen=True)
-class _Ood(Evaluation[OodSuite]):
+class OodEvaluation(Evaluation[OodSuite]):
+    """What a model gets right on corrupted test images."""
+
     stage = "evaluate-ood"
-    conditions: list[Corrupted]
 
-    def tasks(self, measurement: Measurement) -> Tasks:
-        each = {
-            _name(condition): partial(_corrupted, measurement, self.suite, condition) for condition in self.conditions
-        }
-        return {task_name(None, None): measurement.predictions, **each}
+    def measurements(self) -> list[Measurement]:
+        return [self.inputs.model.clean(), *self._corrupted().values()]
 
-    def findings(self, measurement: Measurement) -> Findings:
-        clean = measurement.correct()
-        flags = {condition: _corrupted(measurement, self.suite, condition) for condition in self.conditions}
-        metrics = _metrics(self.suite, measurement, clean, flags)
-        return Findings(metrics, _arrays(measurement, clean, flags), _examples(measurement, self.suite))
+    def check_model(self, engine: Engine) -> None:
+        self._conditions()
+        super().check_model(engine)
+
+    def findings(self, engine: Engine) -> Findings:
+        predicted = self.inputs.model.clean()
+        clean = engine.right(predicted)
+        flags = {condition: engine.right(each) for condition, each in self._corrupted().items()}
+        arrays = _arrays(engine.sample, engine.values(predicted), clean, flags)
+        return Findings(_metrics(self.suite, engine.sample, clean, flags), arrays, _examples(engine.sample, self.suite))
+
+    def _corrupted(self) -> dict[Corrupted, Measurement]:
+        model = self.inputs.model
+        return {condition: _measurement(model, self.suite, condition) for condition in self._conditions()}
+
+    def _conditions(self) -> list[Corrupted]:
+        """Return every corruption at every severity, after checking that each can be made.
+
+        Raises:
+            UserError: the suite names an unknown corruption, or one that images of this kind do not have.
+        """
+        names, severities = dict.fromkeys(self.suite.corruptions), sorted(set(self.suite.severities))
+        conditions = [(name, severity) for name in names for severity in severities]
+        for name, severity in conditions:
+            try:
+                check_corruption(name, severity, channels=self.inputs.images.manifest.channels)
+            except UserError as error:
+                raise UserError(f"suite: corruptions: {error}") from None
+        return conditions
 
 
-def _conditions(suite: OodSuite, inputs: Inputs) -> list[Corrupted]:
-    """Return every corruption at every severity, after checking that each can be made."""
-    names, severities = dict.fromkeys(suite.corruptions), sorted(set(suite.severities))
-    conditions = [(name, severity) for name in names for severity in severities]
-    for name, severity in conditions:
-        try:
-            check_corruption(name, severity, channels=inputs.manifest.channels)
-        except UserError as error:
-            raise UserError(f"suite key corruptions: {error}") from None
-    return conditions
-
-
-def _name(condition: Corrupted) -> str:
-    return "-".join(map(str, condition))
-
-
-def _corrupted(measurement: Measurement, suite: OodSuite, condition: Corrupted) -> Flags:
-    """Return whether the model is right on each corrupted image, [N], measuring it unless an earlier run has."""
+def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corrupted) -> Measurement:
+    """Return the measurement of whether the model is right on each corrupted image."""
     name, severity = condition
 
-    def right(images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        corrupted = corrupt(images, name, severity, seed=suite.seed, indices=indices)
-        return measurement.classify(corrupted, f"images with {name}") == labels
+    def right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        return model.classify(corrupt(images, name, severity, seed=suite.seed, indices=indices)) == labels
 
-    return measurement.per_image(_name(condition), right, dtype=np.bool_, title=f"{name} {severity}")
+    return Measurement(f"{name}-{severity}", f"{name} {severity}", right)
 
 
-def _metrics(suite: OodSuite, measurement: Measurement, clean: Flags, flags: dict[Corrupted, Flags]) -> dict[str, Any]:
+def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corrupted, Flags]) -> OodMetrics:
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in flags):
-        own = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
-        points = [{"severity": severity, **proportion(each).as_json()} for severity, each in own.items()]
-        corruptions[name] = {"severities": points, **_mean(list(own.values()))}
-    return {
-        "kind": "ood",
-        "title": suite.title,
-        "samples": len(measurement.sample),
-        "seed": suite.seed,
-        "clean": proportion(clean).as_json(),
-        "corruptions": corruptions,
+        by_severity = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
+        points = tuple(SeverityPoint.of_flags(each, severity=severity) for severity, each in by_severity.items())
+        corruptions[name] = CorruptionAccuracy(severities=points, **_mean(list(by_severity.values())))
+    return OodMetrics(
+        kind="ood",
+        title=suite.title,
+        samples=len(sample),
+        seed=suite.seed,
+        clean=Proportion.of_flags(clean),
+        corruptions=corruptions,
         **_mean(list(flags.values())),
-        "averaging": "unweighted mean over all corruptions and severities",
-        "indices_sha256": measurement.sample.indices_sha256(),
-    }
+        averaging="unweighted mean over all corruptions and severities",
+        indices_sha256=sample.indices_sha256(),
+    )
 
 
 def _mean(flags: list[Flags]) -> dict[str, float]:
@@ -142,21 +107,22 @@ def _mean(flags: list[Flags]) -> dict[str, float]:
     return {"mean_accuracy": mean, "mean_low": low, "mean_high": high}
 
 
-def _arrays(measurement: Measurement, clean: Flags, flags: dict[Corrupted, Flags]) -> dict[str, NDArray[Any]]:
-    sample = measurement.sample
+def _arrays(
+    sample: Sample, predictions: NDArray[np.int64], clean: Flags, flags: dict[Corrupted, Flags]
+) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "indices": sample.indices,
         "labels": sample.labels,
-        "predictions": measurement.predictions(),
+        "predictions": predictions,
         "correct/clean": clean,
     }
     return arrays | {f"correct/{name}/{severity}": each for (name, severity), each in flags.items()}
 
 
-def _examples(measurement: Measurement, suite: OodSuite) -> dict[str, NDArray[Any]]:
+def _examples(sample: Sample, suite: OodSuite) -> dict[str, NDArray[Any]]:
     """Return the first image with every corruption at the highest severity."""
-    sample, severity = measurement.sample, max(suite.severities)
-    row: Rows = np.zeros(1, dtype=np.int64)
+    severity = max(suite.severities)
+    row = np.zeros(1, dtype=np.int64)
     image = sample.read(row)
     names = list(dict.fromkeys(suite.corruptions))
     shown = [

@@ -144,6 +144,7 @@ class Protocol(Result):
         threat: None for a suite without attacks.
         indices_sha256, data_sha256: of the images' indices in the test split, and of the dataset.
         batch_size: images measured at once.
+        reduced_batch_sizes: by measurement, the smaller batches of those that ran out of memory.
         tf32, autocast, deterministic: what torch was set to.
         device, devices: the kind (cpu, cuda), and the names of all that took part.
     """
@@ -156,6 +157,7 @@ class Protocol(Result):
     data_sha256: str
     seeds: dict[str, int]
     batch_size: int = Field(ge=1)
+    reduced_batch_sizes: dict[str, int]
     dtype: str
     tf32: bool
     autocast: bool

@@ -95,18 +95,17 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``.
     """
-    from nofrost.evaluate import Shard, run_adversarial, run_ood
+    from nofrost.evaluate import Shard, run
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
     require_gpus(gpus)
-    run = run_adversarial if isinstance(config, AdversarialSuite) else run_ood
     with workspace(store) as work:
         parsed = Shard.parse(shard)
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = f"{_evaluation_path(work, model, config)}.shard-{parsed.index}-of-{parsed.count}"
         with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint, shard], work.store):
-            run(data, model, config, work.folder / path, shard=parsed)  # type: ignore[arg-type]  # of the suite's kind
+            run(data, model, config, work.folder / path, shard=parsed)
         return work.push(path)
 
 
@@ -117,16 +116,15 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
     """
-    from nofrost.evaluate import merge_adversarial, merge_ood
+    from nofrost.evaluate import merge
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
     require_gpus(gpus)
-    merge = merge_adversarial if isinstance(config, AdversarialSuite) else merge_ood
     with workspace(store) as work:
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = _evaluation_path(work, model, config)
-        merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)  # type: ignore[arg-type]
+        merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
         return work.push(path)
 
 

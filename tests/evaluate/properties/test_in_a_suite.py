@@ -15,7 +15,7 @@ from nofrost import models
 from nofrost.attacks import create_attack
 from nofrost.config import AdversarialSuite
 from nofrost.errors import UserError
-from nofrost.evaluate import Shard, evaluate_robustness, merge_adversarial, properties, run_adversarial
+from nofrost.evaluate import Shard, evaluate_robustness, merge, properties, run
 
 MakeSuite = Callable[..., AdversarialSuite]
 Digits = tuple[torch.Tensor, torch.Tensor]
@@ -69,7 +69,7 @@ def test_metrics_hold_each_property_with_its_interval_and_its_options(
     robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     result = evaluate_robustness(robust_model, *test_digits, make_suite(attacks=FGSM, properties=OF_IMAGES))
-    metrics = json.loads(json.dumps(result.metrics(), allow_nan=False))["properties"]
+    metrics = json.loads(json.dumps(result.metrics.as_json(), allow_nan=False))["properties"]
     margin = metrics["decision_margin"]
     values = result.properties["decision_margin"]
     assert margin["mean"] == pytest.approx(values.mean())
@@ -87,7 +87,7 @@ def test_without_properties_nothing_is_measured(
 ) -> None:
     for chosen in (None, {}, {"decision_margin": False, "weight_norms": None}):
         result = evaluate_robustness(robust_model, *test_digits, make_suite(attacks=FGSM, properties=chosen))
-        metrics = result.metrics()
+        metrics = result.metrics.as_json()
         assert result.properties == {}
         assert (metrics["properties"], metrics["weight_norms"], metrics["batch_norm"]) == ({}, None, [])
         assert result.layers.arrays() == {}
@@ -133,11 +133,11 @@ def test_shards_merge_into_the_whole_byte_for_byte(
 ) -> None:
     suite = make_suite(attacks=FGSM, branch_attacks=[], properties={**OF_IMAGES, **OF_LAYERS}, batch_size=16)
     inputs = (dataset, mixture_checkpoint, suite)
-    run_adversarial(*inputs, tmp_path / "whole")
+    run(*inputs, tmp_path / "whole")
     folders = [tmp_path / f"shard-{index}" for index in range(3)]
     for index, folder in enumerate(folders):
-        run_adversarial(*inputs, folder, Shard(index, 3))
-    merge_adversarial(*inputs, folders, tmp_path / "merged")
+        run(*inputs, folder, Shard(index, 3))
+    merge(*inputs, folders, tmp_path / "merged")
     for name in ("metrics.json", "flags.npz", "properties.npz"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "merged" / name).read_bytes(), name
     with np.load(tmp_path / "whole" / "flags.npz") as flags:
@@ -147,7 +147,7 @@ def test_shards_merge_into_the_whole_byte_for_byte(
 def test_a_stage_without_layer_properties_writes_no_file_of_them(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
-    run_adversarial(dataset, plain_checkpoint, make_suite(attacks=FGSM), tmp_path / "out")
+    run(dataset, plain_checkpoint, make_suite(attacks=FGSM), tmp_path / "out")
     assert not (tmp_path / "out" / "properties.npz").exists()
 
 
@@ -203,6 +203,6 @@ def test_a_model_that_does_not_say_its_std_is_refused_before_it_is_attacked(
     robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = make_suite(attacks=FGSM, properties={"boundary_thickness": True})
-    monkeypatch.setattr("nofrost.evaluate.measurement.Measurement.attacked", None)
-    with pytest.raises(UserError, match=r"suite key properties\.boundary_thickness: .* space: pixel"):
+    monkeypatch.setattr("nofrost.evaluate.measuring.attacking.EvaluatedModel.attack", None)
+    with pytest.raises(UserError, match=r"suite: properties\.boundary_thickness: .* space: pixel"):
         evaluate_robustness(robust_model, *test_digits, suite)

@@ -63,12 +63,12 @@ def test_the_weight_of_a_standardised_convolution_is_the_one_it_applies(make_lay
     torch.testing.assert_close(layer(features), applied, rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_norm_gives_its_statistics_and_parameters_by_domain(images: Tensor) -> None:
+def test_a_batch_norm_gives_its_statistics_and_parameters_by_branch(images: Tensor) -> None:
     model = make("mbn")
     with models.branch(model.train(), "adversarial"):
         model(images)
     found = batch_norm_layers(model)
-    assert [layer.domain for layer in found] == ["clean", "adversarial"] * (len(found) // 2)
+    assert [layer.branch for layer in found] == ["clean", "adversarial"] * (len(found) // 2)
     first, second = found[:2]
     mixture = model.network.bn1
     assert (first.name, second.name) == ("network.bn1", "network.bn1")
@@ -81,7 +81,7 @@ def test_a_batch_norm_gives_its_statistics_and_parameters_by_domain(images: Tens
 
 
 def test_plain_batch_norms_are_of_all_images_and_other_normalisers_have_none() -> None:
-    assert {layer.domain for layer in batch_norm_layers(make("bn"))} == {"all"}
+    assert {layer.branch for layer in batch_norm_layers(make("bn"))} == {"all"}
     assert batch_norm_layers(make("gn")) == ()
     bare = nn.BatchNorm2d(3, affine=False, track_running_stats=False)
     (layer,) = batch_norm_layers(bare)
@@ -109,7 +109,7 @@ def test_batch_statistics_leave_the_model_as_it_was(images: Tensor) -> None:
     before = {name: values.clone() for name, values in model.state_dict().items()}
     with models.branch(model, "adversarial"):
         found = batch_statistics(model, images)
-    assert list(found) == [layer.name for layer in batch_norm_layers(model) if layer.domain == "adversarial"]
+    assert list(found) == [layer.name for layer in batch_norm_layers(model) if layer.branch == "adversarial"]
     assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
     assert all(module.training for module in model.modules())
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -135,7 +135,7 @@ def test_what_is_kept_of_the_layers_says_which_value_is_whose() -> None:
     model = make("mbn")
     model.network.bn1.clean.weight.data[:4] = 0.001
     statistics = layer_statistics(model)
-    arrays, metrics = statistics.arrays(), statistics.metrics()
+    arrays, metrics = statistics.arrays(), statistics.metrics().as_json()
     assert arrays["batch_norm/clean/network.bn1/weight"].shape == (16,)
     np.testing.assert_array_equal(
         arrays["batch_norm/adversarial/network.bn1/variance"], model.network.bn1.adversarial.running_var.numpy()

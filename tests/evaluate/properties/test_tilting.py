@@ -61,7 +61,7 @@ def trained(features: Tensor, labels: Tensor, squared: bool, steps: int, rate: f
 
 @pytest.fixture(scope="module")
 def toy() -> tuple[Tensor, Tensor]:
-    """galloway2019's two Gaussians, 5,000 points moved and scaled so that their moments are exactly those of the paper."""
+    """The two Gaussians of galloway2019: 5,000 points moved and scaled so that their moments are the paper's."""
     noise = torch.randn(5000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = (torch.arange(5000) % 2).double()
     for label in (0, 1):

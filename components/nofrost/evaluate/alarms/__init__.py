@@ -1,13 +1,13 @@
-"""Signs that an attack was too weak to mean anything, told from the measured numbers alone.
+"""Signs that an attack was too weak to mean anything, from the measured numbers alone.
 
-A low number of successful attacks has two explanations: a robust model, or an attack that could not see its way
+A low number of successful attacks has two explanations: a robust model, or an attack that was misled
 (gradient masking: Athalye et al. 2018; Carlini et al. 2019, "On evaluating adversarial robustness"). Each function
 looks for one sign of the second, and gives its reason in words and numbers. All comparisons are paired, on the same
 images, by the exact McNemar test, so that a few images changing sides raise nothing. What was not measured has no
 alarm.
 """
 
-from nofrost.evaluate.alarms.alarm import Alarm, AttackRun, Status
+from nofrost.evaluate.alarms.alarm import AttackRun
 from nofrost.evaluate.alarms.attacks import (
     iterative_beats_single_step,
     margin_agrees_with_cross_entropy,
@@ -36,9 +36,7 @@ from nofrost.evaluate.alarms.model import (
 )
 
 __all__ = [
-    "Alarm",
     "AttackRun",
-    "Status",
     "accuracy_falls_with_budget",
     "answers_are_repeatable",
     "classes_suffice",

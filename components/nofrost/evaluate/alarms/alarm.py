@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
 
-from nofrost.evaluate.sample import Flags
-from nofrost.results import Proportion
-from nofrost.statistics import paired_comparison
-
-Status = Literal["pass", "warn", "fail"]
+from nofrost.results import Alarm, Proportion, Status
+from nofrost.statistics import Flags, paired_comparison
 
 DOUBTFUL = 0.05  # p-value below which a difference is worth a warning
 CLEAR = 0.01  # p-value below which a difference that should not exist is a failure
@@ -18,21 +14,8 @@ NEGLIGIBLE = 0.005  # accuracy difference (half a point) that raises nothing, ho
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """One check: ``pass``, ``warn`` (the numbers need a second look) or ``fail`` (do not trust them), and why."""
-
-    name: str
-    status: Status
-    reason: str
-
-    def as_json(self) -> dict[str, str]:
-        """Return the form that metrics files hold."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class AttackRun:
-    """What one attack left.
+    """On which images the model is still right after one attack.
 
     Args:
         label: its name for the reader.
@@ -40,10 +23,10 @@ class AttackRun:
         steps: 1 for an attack without steps.
         right: [N] whether each image is still right.
         start: in a cascade, [N] whether the attacks before it had left the image right; `right` is then cumulative
-            and says nothing about this attack alone. None for an attack that was let loose on all right images.
+            and says nothing about this attack alone. None for an attack that was run on all right images.
         passes: forward passes that each of its gradients is averaged over.
-        crosses: whether its steps together are long enough to cross the ball; an attack whose are not finds less, on an
-            honest model too.
+        crosses: whether its steps together are long enough to cross the ball; an attack with shorter ones finds less,
+            on an honest model too.
     """
 
     label: str
@@ -53,6 +36,11 @@ class AttackRun:
     start: Flags | None = None
     passes: int = 1
     crosses: bool = True
+
+
+def alarm(name: str, status: Status, reason: str) -> Alarm:
+    """Return the outcome of one check."""
+    return Alarm(name=name, status=status, reason=reason)
 
 
 def strongest(runs: Sequence[AttackRun]) -> AttackRun | None:
@@ -78,6 +66,6 @@ def count(right: Flags) -> str:
 
 def share(right: Flags) -> str:
     """Return how many are right with their interval."""
-    found = Proportion.of_flags(right)
-    low, high = found.interval
-    return f"{found.correct} of {found.total} images ({found.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"
+    accuracy = Proportion.of_flags(right).accuracy
+    low, high = Proportion.of_flags(right).interval
+    return f"{count(right)} images ({accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"

@@ -13,14 +13,15 @@ from nofrost.evaluate.alarms.alarm import (
     CLEAR,
     DOUBTFUL,
     NEGLIGIBLE,
-    Alarm,
     AttackRun,
+    alarm,
     count,
     exceeds,
     left,
     strongest,
 )
-from nofrost.evaluate.sample import Flags
+from nofrost.results import Alarm
+from nofrost.statistics import Flags
 
 PGD_GAP = 0.03  # accuracy by which PGD may lie above APGD at comparable steps: its fixed step costs a point or two
 START_GAP = 0.03  # accuracy by which an attack without a random start may lie above PGD with as many steps
@@ -46,17 +47,17 @@ def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
         return None
     best, worst = many[0], many[-1]
     if best.crosses and exceeds(best.right, single.right, NEGLIGIBLE, CLEAR):
-        return Alarm(name, "fail", f"{left(best)} but {left(single)}: following the gradient leads astray")
+        return alarm(name, "fail", f"{left(best)} but {left(single)}: following the gradient leads astray")
     if exceeds(worst.right, single.right, NEGLIGIBLE, CLEAR):
-        return Alarm(name, "warn", f"{left(worst)} but {left(single)}: do not rely on {worst.label}")
-    return Alarm(name, "pass", f"{left(worst)}, {left(single)}")
+        return alarm(name, "warn", f"{left(worst)} but {left(single)}: do not rely on {worst.label}")
+    return alarm(name, "pass", f"{left(worst)}, {left(single)}")
 
 
 def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
     """PGD far above APGD-CE at comparable steps has not converged; None without such a pair.
 
-    Where its steps are too short to cross the ball, as those of wang2022 are, that is no sign of the model: its number bears
-    a badge (:func:`unconverged_pgd`), and the alarm passes.
+    Where its steps are too short to cross the ball, as those of wang2022 are, that is no sign of the model: its number
+    bears a badge (:func:`unconverged_pgd`), and the alarm passes.
     """
     name = "pgd-agrees-with-apgd"
     pairs = _pgd_beside_apgd(runs)
@@ -66,10 +67,10 @@ def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
     pgd, apgd = max(pairs, key=lambda pair: (pair[0].crosses, _remaining(pair[0]) - _remaining(pair[1])))
     reason = f"{left(pgd)}, {left(apgd)}"
     if not exceeds(pgd.right, apgd.right, PGD_GAP, DOUBTFUL):
-        return Alarm(name, "pass", reason)
+        return alarm(name, "pass", reason)
     if not pgd.crosses:
-        return Alarm(name, "pass", f"{reason}: PGD's steps are too short to cross the ball, do not rely on its number")
-    return Alarm(name, "warn", f"{reason}: PGD has not converged, do not rely on its number")
+        return alarm(name, "pass", f"{reason}: PGD's steps are too short to cross the ball, do not rely on its number")
+    return alarm(name, "warn", f"{reason}: PGD has not converged, do not rely on its number")
 
 
 def unconverged_pgd(runs: Sequence[AttackRun]) -> list[AttackRun]:
@@ -80,8 +81,8 @@ def unconverged_pgd(runs: Sequence[AttackRun]) -> list[AttackRun]:
 def random_start_changes_little(runs: Sequence[AttackRun]) -> Alarm | None:
     """BIM or MIM far above PGD at equal steps: the gradient at the clean image itself is masked.
 
-    Attacks without a random start set out along that gradient. wang2022 prints 36.1 % for MIM and 22.5 % for PGD of NoFrost.
-    None without such a pair.
+    Attacks without a random start set out along that gradient. wang2022 prints 36.1 % for MIM and 22.5 % for PGD of
+    NoFrost. None without such a pair.
     """
     pairs = _pairs(runs, lambda other, pgd: _starts_clean(other) and pgd.attack == "pgd")
     advice = "the gradient at the clean images leads nowhere, do not rely on attacks without a random start"
@@ -118,10 +119,10 @@ def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
     reason = f"{left(white)}, {left(black)}"
     strong = white.steps >= MANY_STEPS and white.crosses
     if strong and exceeds(white.right, black.right, BLACK_BOX_FAILURE, CLEAR):
-        return Alarm(name, "fail", f"{reason}: the gradient leads astray, the model masks it")
+        return alarm(name, "fail", f"{reason}: the gradient leads astray, the model masks it")
     if exceeds(white.right, black.right, NEGLIGIBLE, DOUBTFUL):
-        return Alarm(name, "warn", f"{reason}: attacks with gradients find less than one without")
-    return Alarm(name, "pass", reason)
+        return alarm(name, "warn", f"{reason}: attacks with gradients find less than one without")
+    return alarm(name, "pass", reason)
 
 
 def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | None:
@@ -134,24 +135,24 @@ def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | Non
     run, start = max(taken, key=lambda each: int(each[1].sum()) - _remaining(each[0]))
     reason = f"after the attacks before it left {count(start)} right, {left(run)}"
     if exceeds(start, run.right, BLACK_BOX_FAILURE, CLEAR):
-        return Alarm(name, "fail", f"{reason}: attacks with gradients missed what one without found")
+        return alarm(name, "fail", f"{reason}: attacks with gradients missed what one without found")
     if exceeds(start, run.right, BLACK_BOX_FLAG, DOUBTFUL):
-        return Alarm(name, "warn", f"{reason}: let it run longer, or use an attack made for this model")
-    return Alarm(name, "pass", reason)
+        return alarm(name, "warn", f"{reason}: let it run longer, or use an attack made for this model")
+    return alarm(name, "pass", reason)
 
 
 def robust_accuracy_is_plausible(clean: Flags, worst: Flags) -> Alarm:
     """Note the two ends at which the comparison of attacks says nothing."""
     name = "robust-accuracy-is-plausible"
     if not clean.any():
-        return Alarm(name, "warn", "no image is right even before an attack: there is nothing to measure")
+        return alarm(name, "warn", "no image is right even before an attack: there is nothing to measure")
     if int(worst.sum()) == int(clean.sum()):
-        return Alarm(
+        return alarm(
             name, "warn", f"no attack changed one of the {count(clean)} right images: is the budget too small?"
         )
     if not worst.any():
-        return Alarm(name, "pass", "no image withstands all attacks: the model has no robustness at this budget")
-    return Alarm(name, "pass", f"{count(worst)} withstand all attacks, of {int(clean.sum())} right when clean")
+        return alarm(name, "pass", "no image withstands all attacks: the model has no robustness at this budget")
+    return alarm(name, "pass", f"{count(worst)} withstand all attacks, of {int(clean.sum())} right when clean")
 
 
 def _alone(runs: Sequence[AttackRun]) -> list[AttackRun]:
@@ -216,5 +217,5 @@ def _widest_gap(name: str, pairs: Sequence[tuple[AttackRun, AttackRun]], gap: fl
     weak, strong = max(pairs, key=lambda pair: _remaining(pair[0]) - _remaining(pair[1]))
     reason = f"{left(weak)}, {left(strong)}"
     if exceeds(weak.right, strong.right, gap, DOUBTFUL):
-        return Alarm(name, "warn", f"{reason}: {advice}")
-    return Alarm(name, "pass", reason)
+        return alarm(name, "warn", f"{reason}: {advice}")
+    return alarm(name, "pass", reason)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nofrost.evaluate.alarms.alarm import CLEAR, DOUBTFUL, NEGLIGIBLE, Alarm, count, exceeds, share
-from nofrost.evaluate.sample import Flags
-from nofrost.results import Proportion
+from nofrost.evaluate.alarms.alarm import CLEAR, DOUBTFUL, NEGLIGIBLE, alarm, count, exceeds, share
+from nofrost.results import Alarm, Proportion
+from nofrost.statistics import Flags
 
 CONVERGED_WITHIN = 0.01  # accuracy that the last doubling of steps may still take (one point)
 UNBOUNDED_LEFT = 0.01  # accuracy that a gradient attack's coarse steps may leave in the whole pixel range
@@ -20,10 +20,10 @@ def unbounded_attack_reaches_zero(right: Flags) -> Alarm:
     remaining = Proportion.of_flags(right)
     reason = f"with the whole pixel range as budget {share(right)} stay right"
     if remaining.correct == 0:
-        return Alarm(name, "pass", reason)
+        return alarm(name, "pass", reason)
     if remaining.interval[0] > UNBOUNDED_LEFT:
-        return Alarm(name, "fail", f"{reason}, which must be none: the attack cannot see its way")
-    return Alarm(name, "warn", f"{reason}, which should be none: the attack is weak on a few images")
+        return alarm(name, "fail", f"{reason}, which must be none: the attack cannot see its way")
+    return alarm(name, "warn", f"{reason}, which should be none: the attack is weak on a few images")
 
 
 def accuracy_falls_with_budget(points: Sequence[tuple[str, Flags]]) -> Alarm:
@@ -35,9 +35,9 @@ def accuracy_falls_with_budget(points: Sequence[tuple[str, Flags]]) -> Alarm:
     name = "accuracy-falls-with-budget"
     rise = _first_rise(points, CLEAR)
     if rise is None:
-        return Alarm(name, "pass", "accuracy does not rise as the budget grows")
+        return alarm(name, "pass", "accuracy does not rise as the budget grows")
     (small, few), (large, many) = rise
-    return Alarm(name, "fail", f"{count(few)} stay right at {small} but {count(many)} at the larger {large}")
+    return alarm(name, "fail", f"{count(few)} stay right at {small} but {count(many)} at the larger {large}")
 
 
 def steps_converged(points: Sequence[StepsPoint]) -> Alarm:
@@ -50,18 +50,18 @@ def steps_converged(points: Sequence[StepsPoint]) -> Alarm:
     last, right = points[-1]
     halves = [point for point in points if point[0] <= last / 2]
     if not halves:
-        return Alarm(name, "warn", f"the curve has no point at half of its last {last} steps: convergence is unknown")
+        return alarm(name, "warn", f"the curve has no point at half of its last {last} steps: convergence is unknown")
     rise = _first_rise([(f"{steps} steps", flags) for steps, flags in points], CLEAR)
     if rise is not None:
         (small, few), (large, many) = rise
-        return Alarm(
+        return alarm(
             name, "warn", f"not converged: {count(few)} stay right after {small} but {count(many)} after {large}"
         )
     half, before = halves[-1]
     change = f"{count(before)} stay right after {half} steps and {count(right)} after {last}"
     if _still_falls(before, right):
-        return Alarm(name, "warn", f"not converged: {change}, so a longer attack would find more")
-    return Alarm(name, "pass", change)
+        return alarm(name, "warn", f"not converged: {change}, so a longer attack would find more")
+    return alarm(name, "pass", change)
 
 
 def is_converged(point: StepsPoint, curve: Sequence[StepsPoint]) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nofrost.attacks import attack_class
-from nofrost.evaluate.alarms.alarm import Alarm, AttackRun
+from nofrost.evaluate.alarms.alarm import AttackRun, alarm
+from nofrost.results import Alarm
 from nofrost.statistics import wilson_interval
 
 ZERO_GRADIENTS_WARN, ZERO_GRADIENTS_FAIL = 0.01, 0.10  # share of images without a gradient
@@ -25,8 +26,8 @@ def gradients_not_zero(zero: int, probed: int) -> Alarm | None:
     name, share = "gradients-not-zero", zero / probed
     reason = f"the gradient of the cross-entropy is zero on {zero} of {probed} images"
     if share > ZERO_GRADIENTS_FAIL:
-        return Alarm(name, "fail", f"{reason}: attacks that follow it as it stands are blind there")
-    return Alarm(name, "warn" if share > ZERO_GRADIENTS_WARN else "pass", reason)
+        return alarm(name, "fail", f"{reason}: attacks that follow it as it stands are blind there")
+    return alarm(name, "warn" if share > ZERO_GRADIENTS_WARN else "pass", reason)
 
 
 def gradients_exist() -> Alarm:
@@ -35,7 +36,7 @@ def gradients_exist() -> Alarm:
         "the outputs have no gradient with respect to the images (detach, no_grad or rounding in the forward pass): "
         "attacks that need one count as having found nothing"
     )
-    return Alarm("gradients-not-zero", "fail", reason)
+    return alarm("gradients-not-zero", "fail", reason)
 
 
 def gradients_match_differences(disagree: int, astray: int, probed: int) -> Alarm | None:
@@ -55,11 +56,11 @@ def gradients_match_differences(disagree: int, astray: int, probed: int) -> Alar
     name = "gradients-match-differences"
     if _surely_above(astray, probed, MISLEADING):
         reason = f"a step along the gradient does not raise the loss on {astray} of {probed} images"
-        return Alarm(name, "fail", f"{reason}: gradient attacks are led astray")
+        return alarm(name, "fail", f"{reason}: gradient attacks are led astray")
     reason = f"gradient and finite difference disagree on {disagree} of {probed} images"
     if _surely_above(disagree, probed, STAND_IN):
-        return Alarm(name, "warn", f"{reason}: the outputs move in jumps, or their gradient is a stand-in")
-    return Alarm(name, "pass", reason)
+        return alarm(name, "warn", f"{reason}: the outputs move in jumps, or their gradient is a stand-in")
+    return alarm(name, "pass", reason)
 
 
 def cross_entropy_not_saturated(saturated: int, probed: int) -> Alarm | None:
@@ -74,18 +75,18 @@ def cross_entropy_not_saturated(saturated: int, probed: int) -> Alarm | None:
     reason = f"the cross-entropy is exactly 0 in float32 on {saturated} of {probed} images"
     if _surely_above(saturated, probed, SATURATED):
         advice = "attacks that compare it as it stands, unlike those here, overrate this model"
-        return Alarm(name, "warn", f"{reason}, as the logits are far apart: {advice}")
-    return Alarm(name, "pass", reason)
+        return alarm(name, "warn", f"{reason}, as the logits are far apart: {advice}")
+    return alarm(name, "pass", reason)
 
 
 def outputs_are_logits(probabilities: bool) -> Alarm:
     """A softmax inside the model flattens the gradient of every loss on top of it."""
     name = "outputs-are-logits"
     if probabilities:
-        return Alarm(
+        return alarm(
             name, "warn", "outputs are non-negative and sum to 1: let the model return logits, without softmax"
         )
-    return Alarm(name, "pass", "outputs are not probabilities")
+    return alarm(name, "pass", "outputs are not probabilities")
 
 
 def answers_are_repeatable(random: bool, runs: Sequence[AttackRun] = ()) -> Alarm:
@@ -97,12 +98,12 @@ def answers_are_repeatable(random: bool, runs: Sequence[AttackRun] = ()) -> Alar
     """
     name = "answers-are-repeatable"
     if not random:
-        return Alarm(name, "pass", "two passes over the same images agree")
+        return alarm(name, "pass", "two passes over the same images agree")
     reason = "two passes over the same images differ"
     averaging = [run.label for run in runs if run.passes > 1]
     if averaging:
-        return Alarm(name, "pass", f"{reason}; {', '.join(averaging)} average their gradients over the randomness")
-    return Alarm(name, "warn", f"{reason}: attacks must average over the randomness (eot, or autoattack version rand)")
+        return alarm(name, "pass", f"{reason}; {', '.join(averaging)} average their gradients over the randomness")
+    return alarm(name, "warn", f"{reason}: attacks must average over the randomness (eot, or autoattack version rand)")
 
 
 def forward_is_static(optimises: bool) -> Alarm:
@@ -110,8 +111,8 @@ def forward_is_static(optimises: bool) -> Alarm:
     name = "forward-is-static"
     if optimises:
         reason = "the forward pass computes gradients of its own (a defence that optimises at test time)"
-        return Alarm(name, "warn", f"{reason}: standard attacks do not see through it, use one made for this model")
-    return Alarm(name, "pass", "the forward pass computes no gradients of its own")
+        return alarm(name, "warn", f"{reason}: standard attacks do not see through it, use one made for this model")
+    return alarm(name, "pass", "the forward pass computes no gradients of its own")
 
 
 def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
@@ -121,8 +122,8 @@ def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
     name = "classes-suffice"
     if classes < CLASSES_FOR_DLR:
         reason = f"the model has {classes} classes, fewer than the {CLASSES_FOR_DLR} of the targeted DLR loss"
-        return Alarm(name, "warn", f"{reason}: the plain margin took its place, so this is not quite AutoAttack")
-    return Alarm(name, "pass", f"the model has {classes} classes")
+        return alarm(name, "warn", f"{reason}: the plain margin took its place, so this is not quite AutoAttack")
+    return alarm(name, "pass", f"the model has {classes} classes")
 
 
 def _surely_above(count: int, total: int, share: float) -> bool:

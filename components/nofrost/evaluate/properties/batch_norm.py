@@ -1,19 +1,20 @@
-"""Batch norm: running statistics, affine parameters, and the statistics of given images (wang2022 Fig. 1; xie2020 Fig. 5, 6)."""
+"""Running statistics and affine parameters of batch norms, and the statistics of a batch of images there.
+
+wang2022 Fig. 1 and xie2020 Fig. 5 and 6 show them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from nofrost.attacks.asking import asking
 from nofrost.models import BatchNorm, MixtureBatchNorm
-
-Domain = Literal["clean", "adversarial", "all"]
+from nofrost.results.properties import Branch
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class BatchNormLayer:
 
     Args:
         name: of the layer in the model; the two branches of a mixture share it.
-        domain: the images that it normalises: a mixture's branch, or ``all``.
+        branch: the images that it normalises: a mixture's branch, or ``all``.
         mean, variance: running statistics; None where the layer keeps none.
         weight, bias: γ and β; None where the layer has none.
     """
 
     name: str
-    domain: Domain
+    branch: Branch
     mean: Tensor | None
     variance: Tensor | None
     weight: Tensor | None
@@ -38,8 +39,8 @@ class BatchNormLayer:
 def batch_norm_layers(model: nn.Module) -> tuple[BatchNormLayer, ...]:
     """Return what every batch norm of the model holds, in the model's order; nothing for a model without any."""
     return tuple(
-        BatchNormLayer(name, domain, *map(_copied, (layer.running_mean, layer.running_var, layer.weight, layer.bias)))
-        for name, domain, layer in _layers(model)
+        BatchNormLayer(name, branch, *map(_copied, (layer.running_mean, layer.running_var, layer.weight, layer.bias)))
+        for name, branch, layer in _layers(model)
     )
 
 
@@ -57,22 +58,22 @@ def batch_statistics(model: nn.Module, images: Tensor) -> dict[str, tuple[Tensor
     Raises:
         UserError: images or the model's answers are not as described.
     """
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    with asking(model, images) as classifier, torch.no_grad(), _by_batch(model, found):
+    statistics: dict[str, tuple[Tensor, Tensor]] = {}
+    with asking(model, images) as classifier, torch.no_grad(), _by_batch(model, statistics):
         classifier(images)
-    return found
+    return statistics
 
 
 @contextmanager
-def _by_batch(model: nn.Module, found: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Let every batch norm use the statistics of the batch, and note in `found` what they are."""
+def _by_batch(model: nn.Module, statistics: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Let every batch norm use the statistics of the batch, and record them in `statistics`."""
     layers = list(_layers(model))
     kept = [layer.track_running_stats for _, _, layer in layers]
 
     def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), dim=1)
-            found[name] = mean.cpu(), variance.cpu()
+            statistics[name] = mean.cpu(), variance.cpu()
 
         return note
 
@@ -88,7 +89,7 @@ def _by_batch(model: nn.Module, found: dict[str, tuple[Tensor, Tensor]]) -> Iter
             layer.training, layer.track_running_stats = False, tracked
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, Domain, BatchNorm]]:
+def _layers(model: nn.Module) -> Iterator[tuple[str, Branch, BatchNorm]]:
     branches: set[nn.Module] = set()
     for name, module in model.named_modules():
         if isinstance(module, MixtureBatchNorm):

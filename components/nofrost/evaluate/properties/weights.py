@@ -1,48 +1,21 @@
-"""Norms of the weights of each layer."""
+"""Norms of the weights of each layer, and the angle between two linear decision boundaries."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nofrost.errors import UserError
 from nofrost.models import ScaledStdConv2d
+from nofrost.results import LayerNorms
 
 _Convolution = nn.modules.conv._ConvNd
 
 
-@dataclass(frozen=True)
-class WeightNorms:
-    """Norms of the weight of one layer, taken as a matrix: one row for each output.
-
-    Args:
-        layer: its name in the model.
-        shape: of its weight.
-        frobenius: the square root of the sum of squares.
-        spectral: the largest singular value. Of a convolution it is that of the matrix [out, in x kernel], which
-            bounds the gain for one patch, not for a whole image.
-    """
-
-    layer: str
-    shape: tuple[int, ...]
-    frobenius: float
-    spectral: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that metrics files hold."""
-        return {
-            "layer": self.layer,
-            "shape": list(self.shape),
-            "frobenius": self.frobenius,
-            "spectral": self.spectral,
-        }
-
-
-def weight_norms(model: nn.Module) -> tuple[WeightNorms, ...]:
+def weight_norms(model: nn.Module) -> tuple[LayerNorms, ...]:
     """Return the norms of every linear and convolutional layer, in the model's order.
 
     Weights are those that the layer applies: of a standardised convolution, those after standardisation.
@@ -70,9 +43,37 @@ def applied_weight(layer: nn.Linear | _Convolution) -> Tensor:
     return weight
 
 
-def _norms(name: str, weight: Tensor) -> WeightNorms:
+def _norms(name: str, weight: Tensor) -> LayerNorms:
     matrix = weight.detach().cpu().double().flatten(1)
     smaller = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    # the eigenvalues of the smaller product take a fraction of the time of a singular value decomposition
+    # The eigenvalues of the smaller product take a fraction of the time of a singular value decomposition.
     largest = float(torch.linalg.eigvalsh(smaller)[-1].clamp(min=0))
-    return WeightNorms(name, tuple(weight.shape), float(matrix.norm()), math.sqrt(largest))
+    return LayerNorms(
+        layer=name, shape=tuple(weight.shape), frobenius=float(matrix.norm()), spectral=math.sqrt(largest)
+    )
+
+
+def tilting_angle(weight: Tensor, reference: Tensor) -> float:
+    """Return the angle between two linear decision boundaries in degrees, from 0 to 90 (Tanay & Griffin 2016).
+
+    galloway2019 §3 takes it between a linear model and the nearest-centroid classifier, whose weights are the
+    difference of the two class means. Weights behind a batch norm belong to its output: divide them by
+    sqrt(variance + eps) first.
+
+    Args:
+        weight: weights of a classifier of two classes, of any shape; their sign does not matter.
+        reference: weights of the other one, as many.
+
+    Raises:
+        UserError: there are not as many weights in both, or all weights of one are zero.
+    """
+    first, second = weight.detach().flatten().cpu().double(), reference.detach().flatten().cpu().double()
+    if first.shape != second.shape:
+        raise UserError(f"a tilting angle needs as many weights in both, got {len(first)} and {len(second)}")
+    lengths = float(first.norm()), float(second.norm())
+    if not all(0 < length < math.inf for length in lengths):
+        raise UserError("a tilting angle needs weights that are finite and not all zero")
+    first, second = first / lengths[0], second / lengths[1]
+    second = torch.copysign(torch.ones(()), first @ second) * second
+    # Exact for small angles too, where the arc cosine is not.
+    return math.degrees(2 * math.atan2(float((first - second).norm()), float((first + second).norm())))

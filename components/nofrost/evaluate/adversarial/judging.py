@@ -9,38 +9,42 @@ import numpy as np
 
 from nofrost.attacks import attack_class
 from nofrost.errors import UserError
-from nofrost.evaluate import alarms, probes
-from nofrost.evaluate.alarms import Alarm, AttackRun
-from nofrost.evaluate.measurement import Measurement
-from nofrost.evaluate.plan import BudgetPoint, Condition, Plan
-from nofrost.evaluate.sample import Flags
+from nofrost.evaluate import alarms
+from nofrost.evaluate.adversarial import probes
+from nofrost.evaluate.adversarial.plan import Budget, SuitePlan
+from nofrost.evaluate.alarms import AttackRun
+from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
+from nofrost.evaluate.measuring.engine import Engine
+from nofrost.results import Alarm
+from nofrost.statistics import Flags
 
 BUDGET_SHARE = 1 / 4  # of the threat's budget: the step over which a gradient must lead uphill
 LONGEST_STEP = 1 / 32  # of the pixel range; an l2 budget is no size of a step in every pixel
 
 
-def check_attackable(measurement: Measurement, plan: Plan) -> None:
+def check_attackable(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     """Check that the suite has an attack for this model: one without gradients, if the model has none.
 
     Raises:
         UserError: every attack of the suite needs a gradient, and the model has none.
     """
-    needy = [condition for condition in plan.attacks.values() if _needs_gradient(condition)]
-    if len(needy) == len(plan.attacks) and not probes.has_gradient(measurement):
+    on_gradients = [each for each in plan.attacks.values() if _needs_gradient(each)]
+    if len(on_gradients) == len(plan.attacks) and not probes.has_gradient(engine, model):
         raise UserError(
-            f"suite key {needy[0].key}: the model's outputs have no gradient with respect to the images: remove "
+            f"suite: {on_gradients[0].key}: the model's outputs have no gradient with respect to the images: remove "
             "detach, no_grad or rounding from its forward, or add an attack without gradients, such as square"
         )
 
 
 def judge(
-    measurement: Measurement,
-    plan: Plan,
+    engine: Engine,
+    model: EvaluatedModel,
+    plan: SuitePlan,
     flags: Mapping[str, Flags],
     steps: Mapping[int, Flags],
-    budgets: Sequence[tuple[BudgetPoint, Flags]],
+    budgets: Sequence[tuple[Budget, Flags]],
 ) -> tuple[Alarm, ...]:
-    """Return the alarms of an evaluation; call inside ``measurement.ready()``.
+    """Return the alarms of an evaluation; call inside ``engine.ready``.
 
     Args:
         flags: by condition, [N] whether still right.
@@ -49,7 +53,7 @@ def judge(
     """
     suite_runs, curve_runs = _suite_runs(plan, flags), _curve_runs(plan, steps)
     every = [*suite_runs, *curve_runs]
-    found: list[Alarm | None] = [
+    judged: list[Alarm | None] = [
         alarms.iterative_beats_single_step(suite_runs),
         alarms.pgd_agrees_with_apgd(every),
         alarms.random_start_changes_little(every),
@@ -57,33 +61,33 @@ def judge(
         alarms.white_box_beats_black_box(suite_runs),
     ]
     if steps:
-        found.append(alarms.steps_converged(list(steps.items())))
+        judged.append(alarms.steps_converged(list(steps.items())))
     if budgets:
-        found += _budget_alarms(budgets)
-    found += _probes(measurement, plan, suite_runs)
-    found.append(alarms.robust_accuracy_is_plausible(flags["clean"], flags["worst-case"]))
-    return tuple(alarm for alarm in found if alarm is not None)
+        judged += _budget_alarms(budgets)
+    judged += _probe_alarms(engine, model, plan, flags["clean"], suite_runs)
+    judged.append(alarms.robust_accuracy_is_plausible(flags["clean"], flags["worst-case"]))
+    return tuple(alarm for alarm in judged if alarm is not None)
 
 
-def not_converged(plan: Plan, flags: Mapping[str, Flags], steps: Mapping[int, Flags]) -> tuple[str, ...]:
+def not_converged(plan: SuitePlan, flags: Mapping[str, Flags], steps: Mapping[int, Flags]) -> tuple[str, ...]:
     """Return the attacks of the suite, and the worst case, whose number more or longer attack steps would lower.
 
     It is known of the attack that the steps curve is about (equal in all settings but the steps), of PGD beside
     APGD-CE, and of the worst case where that curve comes as low. A number that is cumulative is not judged.
     """
     suite_runs = _suite_runs(plan, flags)
-    found = {run.label for run in alarms.unconverged_pgd([*suite_runs, *_curve_runs(plan, steps)])}
+    labels = {run.label for run in alarms.unconverged_pgd([*suite_runs, *_curve_runs(plan, steps)])}
     curve = list(steps.items())
     for run, condition in zip(suite_runs, plan.attacks.values(), strict=True):
         of_curve = any(_but_for_steps(condition) == _but_for_steps(other) for other in plan.steps.values())
         if of_curve and run.start is None and not alarms.is_converged((run.steps, run.right), curve):
-            found.add(run.label)
+            labels.add(run.label)
     if curve and not alarms.worst_case_is_converged(flags["worst-case"], curve):
-        found.add("worst-case")
-    return tuple(name for name in flags if name in found)
+        labels.add("worst-case")
+    return tuple(name for name in flags if name in labels)
 
 
-def _suite_runs(plan: Plan, flags: Mapping[str, Flags]) -> list[AttackRun]:
+def _suite_runs(plan: SuitePlan, flags: Mapping[str, Flags]) -> list[AttackRun]:
     """Return what each attack of the suite left, in the suite's order."""
     of_condition = {condition: flags[name] for name, condition in plan.attacks.items()}
     return [
@@ -92,25 +96,25 @@ def _suite_runs(plan: Plan, flags: Mapping[str, Flags]) -> list[AttackRun]:
     ]
 
 
-def _curve_runs(plan: Plan, steps: Mapping[int, Flags]) -> list[AttackRun]:
+def _curve_runs(plan: SuitePlan, steps: Mapping[int, Flags]) -> list[AttackRun]:
     return [
         _run(f"{condition.attack.name} with {count} steps", condition, steps[count])
         for count, condition in plan.steps.items()
     ]
 
 
-def _budget_alarms(budgets: Sequence[tuple[BudgetPoint, Flags]]) -> list[Alarm]:
+def _budget_alarms(budgets: Sequence[tuple[Budget, Flags]]) -> list[Alarm]:
     widest, right = budgets[-1]
-    found = [
+    judged = [
         alarms.accuracy_falls_with_budget([(point.text, flags) for point, flags in budgets]),
         alarms.unbounded_attack_reaches_zero(right),
     ]
     if _steps(widest.condition) > 1:
-        return found
+        return judged
     why = "a single step overshoots large budgets: give the budget curve an iterative attack"
     return [
-        replace(each, status="warn", reason=f"{each.reason}; {why}") if each.status == "fail" else each
-        for each in found
+        each.model_copy(update={"status": "warn", "reason": f"{each.reason}; {why}"}) if each.status == "fail" else each
+        for each in judged
     ]
 
 
@@ -125,36 +129,40 @@ def _needs_gradient(condition: Condition) -> bool:
 
 
 def _steps(condition: Condition) -> int:
-    return int(getattr(condition.create(), "steps", 1))  # an attack without the setting takes a single step
+    # An attack without the setting takes a single step.
+    return int(getattr(condition.create(), "steps", 1))
 
 
 def _but_for_steps(condition: Condition) -> Condition:
     return replace(condition, attack=condition.attack.with_settings(steps=None))
 
 
-def _probes(measurement: Measurement, plan: Plan, runs: Sequence[AttackRun]) -> list[Alarm | None]:
-    rows = probes.probed(np.arange(len(measurement.sample)))
-    random = probes.answers_at_random(measurement, rows)
+def _probe_alarms(
+    engine: Engine, model: EvaluatedModel, plan: SuitePlan, clean: Flags, runs: Sequence[AttackRun]
+) -> list[Alarm | None]:
+    rows = probes.probed(np.arange(len(engine.sample)))
+    random = probes.answers_at_random(engine, model, rows)
     attacks = [condition.attack.name for condition in plan.attacks.values()]
     return [
-        *_gradient_alarms(measurement, plan, random),
-        alarms.outputs_are_logits(probes.looks_like_probabilities(measurement, rows)),
+        *_gradient_alarms(engine, model, plan, clean, random),
+        alarms.outputs_are_logits(probes.looks_like_probabilities(engine, model, rows)),
         alarms.answers_are_repeatable(random, runs),
-        alarms.forward_is_static(probes.optimises_in_forward(measurement)),
-        alarms.classes_suffice(probes.classes(measurement), attacks),
+        alarms.forward_is_static(probes.optimises_in_forward(engine, model)),
+        alarms.classes_suffice(probes.classes(engine, model), attacks),
     ]
 
 
-def _gradient_alarms(measurement: Measurement, plan: Plan, random: bool) -> list[Alarm | None]:
-    if not probes.has_gradient(measurement):
+def _gradient_alarms(
+    engine: Engine, model: EvaluatedModel, plan: SuitePlan, clean: Flags, random: bool
+) -> list[Alarm | None]:
+    if not probes.has_gradient(engine, model):
         return [alarms.gradients_exist()]
     budget = next(iter(plan.attacks.values())).eps
     step = min(LONGEST_STEP, BUDGET_SHARE * float(budget))
-    right = probes.probed(np.flatnonzero(measurement.correct()))
-    found = probes.gradients(measurement, right, step)
+    counts = probes.gradients(engine, model, probes.probed(np.flatnonzero(clean)), step)
     return [
-        alarms.gradients_not_zero(found.zero, found.probed),
-        alarms.cross_entropy_not_saturated(found.saturated, found.probed),
-        # the differences of a model that draws random numbers are noise
-        None if random else alarms.gradients_match_differences(found.disagree, found.astray, found.probed),
+        alarms.gradients_not_zero(counts.zero, counts.probed),
+        alarms.cross_entropy_not_saturated(counts.saturated, counts.probed),
+        # Differences of a model that draws random numbers are noise.
+        None if random else alarms.gradients_match_differences(counts.disagree, counts.astray, counts.probed),
     ]

@@ -14,7 +14,8 @@ from nofrost.data import Split
 from nofrost.errors import UserError
 
 Rows = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+
+_READ_AT_ONCE = 256  # images whose checksum is taken at once
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Sample:
     Args:
         read: maps rows [n] of the sample to images float32 [n, C, H, W] in [0, 1].
         labels: int64 [N], the true classes.
-        indices: int64 [N], the images' places in their dataset; they pick the random numbers of each image.
+        indices: int64 [N], which images of their dataset they are; they pick the random numbers of each image.
     """
 
     read: Callable[[Rows], torch.Tensor]
@@ -39,24 +40,31 @@ class Sample:
         labels, indices = torch.from_numpy(self.labels[rows]), torch.from_numpy(self.indices[rows])
         return self.read(rows).to(device), labels.to(device), indices.to(device)
 
-    def part(self, rows: Rows) -> Sample:
-        """Return the sample of these rows alone."""
-        return Sample(lambda chosen: self.read(rows[chosen]), self.labels[rows], self.indices[rows])
+    def select(self, rows: Rows) -> Sample:
+        """Return the sample of these rows only."""
+        return Sample(lambda subset: self.read(rows[subset]), self.labels[rows], self.indices[rows])
 
     def indices_sha256(self) -> str:
         """Return the SHA-256 of the indices as little-endian 64-bit integers: which images a number belongs to."""
         return hashlib.sha256(self.indices.astype("<i8").tobytes()).hexdigest()
 
+    def sha256(self) -> str:
+        """Return one SHA-256 of all images, labels and indices."""
+        digest = hashlib.sha256(self.labels.astype("<i8").tobytes() + self.indices.astype("<i8").tobytes())
+        for rows in batches(np.arange(len(self)), _READ_AT_ONCE):
+            digest.update(self.read(rows).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
 
 def batches(rows: Rows, size: int) -> Iterator[Rows]:
-    """Cut `rows` into pieces of at most `size`."""
+    """Yield `rows` in consecutive batches of at most `size`."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def spaced_rows(total: int, wanted: int | None) -> Rows:
-    """Return `wanted` rows of `total`, evenly spaced from row 0; all of them when fewer exist or None are wanted."""
-    count = total if wanted is None else min(total, wanted)
+def spaced_rows(total: int, count: int | None) -> Rows:
+    """Return `count` rows of `total`, evenly spaced from row 0; all rows where there are fewer, or for None."""
+    count = total if count is None else min(total, count)
     return np.arange(count, dtype=np.int64) * total // max(count, 1)
 
 
@@ -64,8 +72,8 @@ def sample_of_split(split: Split, max_images: int | None) -> Sample:
     """Return at most `max_images` evenly spaced images of a split."""
     rows = spaced_rows(len(split), max_images)
 
-    def read(chosen: Rows) -> torch.Tensor:
-        images, _, _ = split.batch(rows[chosen])
+    def read(subset: Rows) -> torch.Tensor:
+        images, _, _ = split.batch(rows[subset])
         return images
 
     return Sample(read, np.array(split.labels[rows]), np.array(split.indices[rows]))
@@ -83,16 +91,17 @@ def sample_of_tensors(
         form = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
         raise UserError(f"images must be a float tensor [N, C, H, W] with N at least 1, got {form}")
     low, high = (float(end) for end in images.detach().aminmax())
-    if not (low >= 0 and high <= 1):  # also refuses NaN
+    # written so that NaN is refused too
+    if not (low >= 0 and high <= 1):
         raise UserError(f"images must lie in [0, 1], got values from {low:g} to {high:g}: scale them, such as by 1/255")
     checked_labels = _integers("labels", labels, len(images))
-    places = torch.arange(len(images)) if indices is None else indices
-    checked_indices = _integers("indices", places, len(images))
+    numbers = torch.arange(len(images)) if indices is None else indices
+    checked_indices = _integers("indices", numbers, len(images))
     rows = spaced_rows(len(images), max_images)
     pixels = images.detach()
 
-    def read(chosen: Rows) -> torch.Tensor:
-        return pixels[torch.from_numpy(rows[chosen])].to("cpu", torch.float32)
+    def read(subset: Rows) -> torch.Tensor:
+        return pixels[torch.from_numpy(rows[subset])].to("cpu", torch.float32)
 
     return Sample(read, checked_labels[rows], checked_indices[rows])
 

@@ -1,4 +1,4 @@
-"""Questions put to the model itself, apart from any attack: are its gradients and outputs fit for attacking?"""
+"""Probes of the model itself, apart from any attack: are its gradients and outputs fit for attacking?"""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from nofrost.attacks.losses import Loss, margin
-from nofrost.evaluate.measurement import Measurement
-from nofrost.evaluate.sample import Rows, batches, spaced_rows
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
+from nofrost.evaluate.measuring.engine import Engine
+from nofrost.evaluate.measuring.sample import Rows, batches, spaced_rows
 
 PROBED_IMAGES = 256
-PROBED_AT_ONCE = 32  # so few that memory holds them where it held a batch under attack
+PROBED_AT_ONCE = 32  # few enough for a memory that held a batch under attack
 FINE_STEP = 1e-4  # in pixels of [0, 1]: so short that a network with kinks is nearly straight along it
 VISIBLE = 1e-4  # change of the margin, as a share of the largest logit, that float32 shows after a deep network
 
@@ -47,66 +48,66 @@ def probed(rows: Rows) -> Rows:
     return rows[spaced_rows(len(rows), PROBED_IMAGES)]
 
 
-def has_gradient(measurement: Measurement) -> bool:
-    """Return whether the outputs depend on the images by differentiable steps, asked about one image."""
-    images, labels = next(_parts(measurement, spaced_rows(len(measurement.sample), 1)))
-    return _gradient(measurement, images, labels, margin) is not None
+def has_gradient(engine: Engine, model: EvaluatedModel) -> bool:
+    """Return whether the outputs depend on the images by differentiable steps, tested on one image."""
+    images, labels = next(_parts(engine, spaced_rows(len(engine.sample), 1)))
+    return _gradient(model, images, labels, margin) is not None
 
 
-def gradients(measurement: Measurement, rows: Rows, step: float) -> Gradients:
+def gradients(engine: Engine, model: EvaluatedModel, rows: Rows, step: float) -> Gradients:
     """Return what the gradients of these images are worth.
 
     Args:
-        rows: images that the model gets right. Where the gradient of the margin is zero, or foretells less than float32
+        rows: images that the model gets right. Where the gradient of the margin is zero, or predicts less than float32
             can show, it cannot disagree with a difference or lead astray.
         step: the longer of the two steps, in pixels of [0, 1].
     """
     counts = torch.zeros(4, dtype=torch.int64)
-    for images, labels in _parts(measurement, rows):
-        slope = _gradient(measurement, images, labels, _cross_entropy)
+    for images, labels in _parts(engine, rows):
+        slope = _gradient(model, images, labels, _cross_entropy)
         zero = torch.ones_like(labels, dtype=torch.bool) if slope is None else _is_useless(slope)
         with torch.no_grad():
-            saturated = _cross_entropy(measurement.model(images), labels) == 0
-        disagree, astray = _differences(measurement, images, labels, step)
+            saturated = _cross_entropy(model.logits(images), labels) == 0
+        disagree, astray = _differences(model, images, labels, step)
         counts += torch.stack([each.sum() for each in (zero, saturated, disagree, astray)]).cpu()
     return Gradients(len(rows), *counts.tolist())
 
 
 @torch.no_grad()
-def looks_like_probabilities(measurement: Measurement, rows: Rows) -> bool:
+def looks_like_probabilities(engine: Engine, model: EvaluatedModel, rows: Rows) -> bool:
     """Return whether the outputs are non-negative and sum to 1 on every one of these images: a softmax is inside."""
-    for images, _ in _parts(measurement, rows):
-        outputs = measurement.model(images).double()
+    for images, _ in _parts(engine, rows):
+        outputs = model.logits(images).double()
         if bool((outputs < 0).any()) or not torch.allclose(outputs.sum(1), outputs.new_ones(()), atol=1e-4):
             return False
     return True
 
 
 @torch.no_grad()
-def answers_at_random(measurement: Measurement, rows: Rows) -> bool:
+def answers_at_random(engine: Engine, model: EvaluatedModel, rows: Rows) -> bool:
     """Return whether two passes over the same images differ by more than the rounding of float32."""
-    for images, _ in _parts(measurement, rows):
-        first, second = measurement.model(images), measurement.model(images)
+    for images, _ in _parts(engine, rows):
+        first, second = model.logits(images), model.logits(images)
         if not torch.allclose(first, second, rtol=1e-4, atol=1e-5, equal_nan=True):
             return True
     return False
 
 
 @torch.no_grad()
-def optimises_in_forward(measurement: Measurement) -> bool:
+def optimises_in_forward(engine: Engine, model: EvaluatedModel) -> bool:
     """Return whether the forward pass switches gradients on where the caller has switched them off."""
-    images, _ = next(_parts(measurement, spaced_rows(len(measurement.sample), 1)))
+    images, _ = next(_parts(engine, spaced_rows(len(engine.sample), 1)))
     watch = _GradientWatch()
     with watch:
-        measurement.model(images)
+        model.logits(images)
     return watch.seen
 
 
 @torch.no_grad()
-def classes(measurement: Measurement) -> int:
+def classes(engine: Engine, model: EvaluatedModel) -> int:
     """Return the number of classes that the model knows."""
-    images, _ = next(_parts(measurement, spaced_rows(len(measurement.sample), 1)))
-    return int(measurement.model(images).shape[1])
+    images, _ = next(_parts(engine, spaced_rows(len(engine.sample), 1)))
+    return int(model.logits(images).shape[1])
 
 
 class _GradientWatch(TorchFunctionMode):
@@ -121,42 +122,42 @@ class _GradientWatch(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _parts(measurement: Measurement, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
-    for part in batches(rows, min(PROBED_AT_ONCE, measurement.batch_size)):
-        images, labels, _ = measurement.sample.batch(part, measurement.device)
+def _parts(engine: Engine, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
+    for part in batches(rows, min(PROBED_AT_ONCE, engine.batch_size)):
+        images, labels, _ = engine.sample.batch(part, engine.device)
         yield images, labels
 
 
-def _differences(measurement: Measurement, images: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
+def _differences(model: EvaluatedModel, images: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """Return on which images a tiny step belies the gradient of the margin, and on which a longer one is in vain."""
-    slope = _gradient(measurement, images, labels, margin)
+    slope = _gradient(model, images, labels, margin)
     if slope is None:
         none = torch.zeros_like(labels, dtype=torch.bool)
         return none, none
-    foretold, risen, visible = _change(measurement, images, labels, slope, FINE_STEP)
-    disagree = visible & ((risen - foretold).abs() > foretold / 2)
-    _, risen, visible = _change(measurement, images, labels, slope, step)
-    return disagree, visible & (risen <= 0)
+    expected, rise, visible = _change(model, images, labels, slope, FINE_STEP)
+    disagree = visible & ((rise - expected).abs() > expected / 2)
+    _, rise, visible = _change(model, images, labels, slope, step)
+    return disagree, visible & (rise <= 0)
 
 
 @torch.no_grad()
 def _change(
-    measurement: Measurement, images: Tensor, labels: Tensor, slope: Tensor, step: float
+    model: EvaluatedModel, images: Tensor, labels: Tensor, slope: Tensor, step: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return by how much the margin should rise from one side of each image to the other along the sign of `slope`, by
     how much it does, and whether float32 can show so much, [n] each. Both sides lie in [0, 1]."""
     uphill = step * slope.nan_to_num().sign()
     low, high = (images - uphill).clamp(0, 1), (images + uphill).clamp(0, 1)
-    before, after = measurement.model(low).double(), measurement.model(high).double()
-    foretold = (slope.nan_to_num().double() * (high - low).double()).flatten(1).sum(1)
-    visible = foretold > VISIBLE * torch.maximum(before.abs().amax(1), after.abs().amax(1))
-    return foretold, margin(after, labels) - margin(before, labels), visible
+    before, after = model.logits(low).double(), model.logits(high).double()
+    expected = (slope.nan_to_num().double() * (high - low).double()).flatten(1).sum(1)
+    visible = expected > VISIBLE * torch.maximum(before.abs().amax(1), after.abs().amax(1))
+    return expected, margin(after, labels) - margin(before, labels), visible
 
 
-def _gradient(measurement: Measurement, images: Tensor, labels: Tensor, loss: Loss) -> Tensor | None:
+def _gradient(model: EvaluatedModel, images: Tensor, labels: Tensor, loss: Loss) -> Tensor | None:
     """Return the gradient of the loss at each image, or None when the outputs do not depend on the images."""
     points = images.detach().requires_grad_()
-    total = loss(measurement.model(points), labels).sum()
+    total = loss(model.logits(points), labels).sum()
     return torch.autograd.grad(total, points, allow_unused=True)[0] if total.requires_grad else None
 
 

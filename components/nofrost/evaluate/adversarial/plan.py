@@ -1,0 +1,208 @@
+"""What an adversarial suite asks to be measured: its attacks and the points of its two curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from nofrost.attacks import check_attacks
+from nofrost.config import AdversarialSuite, PixelFraction, Threat
+from nofrost.errors import UserError
+from nofrost.evaluate.measuring.attacking import Branch, Condition, EvaluatedModel
+from nofrost.evaluate.measuring.engine import Measurement
+from nofrost.evaluate.properties.suite import property_attacks, property_measurements
+from nofrost.results import BudgetPoint
+from nofrost.statistics import Flags
+
+RESERVED = ("clean", "worst-case", "through-clean-branch", "through-adversarial-branch")
+WHOLE_RANGE = Fraction(1)  # the linf budget that reaches every image
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budget of a point of the budget curve: `text` such as 8/255, `multiple` of the threat's budget.
+
+    Where the whole pixel range is no multiple of the budget (an l2 one, or zero), `multiple` is ``unbounded``.
+    """
+
+    condition: Condition
+    text: str
+    multiple: str
+    unbounded: bool = False
+
+    def accuracy(self, flags: Flags) -> BudgetPoint:
+        """Return the point of the budget curve that the flags [N] give; `value` is the budget in pixels of [0, 1]."""
+        return BudgetPoint.of_flags(
+            flags,
+            eps=self.text,
+            multiple=self.multiple,
+            value=float(self.condition.eps),
+            norm=self.condition.norm,
+            unbounded=self.unbounded,
+        )
+
+
+@dataclass(frozen=True)
+class SuiteMeasurements:
+    """What a suite measures of each image, by its place in the result; one measurement may stand in several places.
+
+    Args:
+        clean: the predictions on clean images.
+        attacks: by the name of the attack.
+        through: by the branch of a mixture-BN model and the attack: the deployed mixture on images made through it.
+        steps: the steps curve, by growing steps.
+        budgets: the budget curve, by growing budget.
+        branches: by the branch of a mixture-BN model and the condition, ``clean`` among them.
+        properties: by name.
+    """
+
+    clean: Measurement
+    attacks: dict[str, Measurement]
+    through: dict[Branch, dict[str, Measurement]]
+    steps: dict[int, Measurement]
+    budgets: tuple[tuple[Budget, Measurement], ...]
+    branches: dict[Branch, dict[str, Measurement]]
+    properties: dict[str, Measurement]
+
+    @property
+    def every(self) -> list[Measurement]:
+        """Every measurement once, each after those that it needs."""
+        ordered = (
+            self.clean,
+            *self.attacks.values(),
+            *_of_branches(self.through),
+            *self.steps.values(),
+            *(measurement for _, measurement in self.budgets),
+            *_of_branches(self.branches),
+            *self.properties.values(),
+        )
+        return list({measurement.name: measurement for measurement in ordered}.values())
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve.
+
+    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch; in a cascade they are a
+    cascade by themselves.
+    """
+
+    suite: AdversarialSuite
+    attacks: dict[str, Condition]
+    branch_attacks: dict[str, Condition]
+    steps: dict[int, Condition]
+    budgets: tuple[Budget, ...]
+
+    def conditions(self) -> list[Condition]:
+        """Return every condition once."""
+        budgets = (point.condition for point in self.budgets)
+        return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
+
+    def measurements(self, model: EvaluatedModel) -> SuiteMeasurements:
+        """Return everything that the suite measures of each image.
+
+        Raises:
+            UserError: the model does not fit a property; the message names its key.
+        """
+        return SuiteMeasurements(
+            clean=model.clean(),
+            attacks={name: model.attacked(condition) for name, condition in self.attacks.items()},
+            through={
+                branch: {name: model.attacked_through(each, branch) for name, each in self.branch_attacks.items()}
+                for branch in model.branches
+            },
+            steps={steps: model.attacked(condition) for steps, condition in self.steps.items()},
+            budgets=tuple((point, model.attacked(point.condition)) for point in self.budgets),
+            branches={
+                branch: {
+                    "clean": model.clean(branch),
+                    **{name: model.attacked(each, branch) for name, each in self.branch_attacks.items()},
+                }
+                for branch in model.branches
+            },
+            properties=property_measurements(model.network, self.suite),
+        )
+
+
+def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequence[str] = ()) -> SuitePlan:
+    """Return what the suite asks for, after checking that every attack of it can be created.
+
+    Args:
+        origin: the suite's file, for the error.
+        overrides: texts `key=value` on top of the file.
+
+    Raises:
+        UserError: an attack is unknown, cannot take its settings or has a reserved name; the message names the key.
+    """
+    for name in suite.attacks:
+        if name in RESERVED:
+            raise UserError(f"{origin}: attacks.{name}: the name is that of a result: choose another")
+    check_attacks(suite, origin, overrides)
+    branch_attacks = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
+    plan = SuitePlan(
+        suite=suite,
+        attacks=_attacks(suite, suite.attacks),
+        branch_attacks=_attacks(suite, [name for name in suite.attacks if name in branch_attacks]),
+        steps=_steps(suite),
+        budgets=_budgets(suite),
+    )
+    for condition in (*plan.conditions(), *property_attacks(suite).values()):
+        condition.create()
+    return plan
+
+
+def _of_branches(by_branch: Mapping[Branch, Mapping[str, Measurement]]) -> Iterable[Measurement]:
+    return (measurement for by_condition in by_branch.values() for measurement in by_condition.values())
+
+
+def _attacks(suite: AdversarialSuite, names: Iterable[str]) -> dict[str, Condition]:
+    """Return the conditions of these attacks; in a cascade each comes after the one before."""
+    threat = suite.threat
+    conditions: dict[str, Condition] = {}
+    before: Condition | None = None
+    for name in names:
+        spec = suite.attacks[name]
+        conditions[name] = Condition(f"attacks.{name}", spec, threat.norm, threat.eps.value, suite.seed, before)
+        before = conditions[name] if suite.cascade else None
+    return conditions
+
+
+def _steps(suite: AdversarialSuite) -> dict[int, Condition]:
+    curve = suite.steps_curve
+    if curve is None:
+        return {}
+    threat, key = suite.threat, "steps_curve"
+    specs = {steps: curve.attack.with_settings(steps=steps) for steps in sorted(set(curve.steps))}
+    return {steps: Condition(key, spec, threat.norm, threat.eps.value, suite.seed) for steps, spec in specs.items()}
+
+
+def _budgets(suite: AdversarialSuite) -> tuple[Budget, ...]:
+    """Return the points by growing budget; the last is the whole pixel range, in linf whatever the threat's norm."""
+    curve = suite.budget_curve
+    if curve is None:
+        return ()
+    threat, key = suite.threat, "budget_curve.attack"
+    linf = threat.norm == "linf"
+    points = []
+    for multiple in _by_size(curve.multiples):
+        eps = multiple.value * threat.eps.value
+        if not (linf and eps >= WHOLE_RANGE):
+            condition = Condition(key, curve.attack, threat.norm, eps, suite.seed)
+            points.append(Budget(condition, budget_text(threat, multiple), str(multiple)))
+    widest = Condition(key, curve.attack, "linf", WHOLE_RANGE, suite.seed)
+    share = str(WHOLE_RANGE / threat.eps.value) if linf and threat.eps.value else "unbounded"
+    return (*points, Budget(widest, "1", share, unbounded=True))
+
+
+def _by_size(multiples: Iterable[PixelFraction]) -> list[PixelFraction]:
+    return sorted({multiple.value: multiple for multiple in multiples}.values(), key=lambda multiple: multiple.value)
+
+
+def budget_text(threat: Threat, multiple: PixelFraction) -> str:
+    """Return the budget `multiple` x eps as people write it: 3/2 of 8/255 is 12/255, not 4/85; 2 of 0.25 is 0.5."""
+    numerator, slash, denominator = threat.eps.text.partition("/")
+    scaled = multiple.value * Fraction(numerator)
+    if not slash:
+        return f"{float(scaled):g}"
+    return f"{scaled}/{denominator}" if scaled.denominator == 1 else str(scaled / Fraction(denominator))

@@ -1,0 +1,226 @@
+"""Evaluating a model with an adversarial suite."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nofrost.attacks.guard import Model
+from nofrost.config import AdversarialSuite, load_suite
+from nofrost.errors import UserError
+from nofrost.evaluate.adversarial.judging import check_attackable, judge, not_converged
+from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
+from nofrost.evaluate.adversarial.result import RobustnessResult
+from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel, model_sha256, through
+from nofrost.evaluate.measuring.cache import MeasurementCache
+from nofrost.evaluate.measuring.engine import Engine
+from nofrost.evaluate.measuring.protocol import protocol
+from nofrost.evaluate.measuring.sample import sample_of_tensors
+from nofrost.evaluate.properties.suite import measured_layers, summaries
+from nofrost.models.device import model_device, usable_device
+from nofrost.results import (
+    AdversarialMetrics,
+    Alarm,
+    AttackUse,
+    BudgetCurve,
+    Proportion,
+    StepsCurve,
+    StepsPoint,
+)
+from nofrost.statistics import Flags
+
+
+def robustness(
+    model: Model,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    suite: str | Path | AdversarialSuite = "adversarial-quick",
+    *,
+    indices: torch.Tensor | None = None,
+    device: str | torch.device | None = None,
+    checkpoint_dir: str | Path | None = None,
+    show_progress: bool = False,
+) -> RobustnessResult:
+    """Attack a model with every attack of a suite and report what survived.
+
+    Runs in float32 with TF32 and autocast off and every module in evaluation mode; torch's settings and the model are
+    left as they were. The images stay where they are; batches go to the device. One process measures everything.
+
+    Args:
+        model: maps images to logits [N, K], its input normaliser inside. A module, or any callable (which is then left
+            on the device and in the mode that it is in).
+        images: floats [N, C, H, W] in [0, 1], evaluated in float32.
+        labels: N integers in [0, K).
+        suite: name of a shipped suite, path of a YAML file, or a suite. Its ``max_images`` takes evenly spaced images.
+        indices: N integers that name the images; they pick the attacks' random numbers. Default: 0 to N - 1.
+        device: where to compute; default: where the model is.
+        checkpoint_dir: folder that keeps every finished batch, so that a killed evaluation, called again with the same
+            model, images and suite, goes on from there with the same result. For modules only; two with equal weights
+            and equal ``repr`` are taken for the same.
+        show_progress: whether to show on standard error how far each attack is, and the time left.
+
+    Raises:
+        UserError: images, labels, suite, device or the model's output are not as described.
+    """
+    plan = make_plan(_adversarial(suite))
+    sample = sample_of_tensors(images, labels, indices, plan.suite.max_images)
+    module = _module(model, checkpoint_dir)
+    target = model_device(module) if device is None else usable_device(device)
+    data = sample.sha256()
+    folder = None
+    if checkpoint_dir is not None:
+        depends_on = [plan.suite.as_json(), data, model_sha256(module)]
+        folder = Path(checkpoint_dir) / hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:16]
+    engine = Engine(sample, plan.suite.batch_size, target, MeasurementCache(folder))
+    evaluated = EvaluatedModel(module, sample.labels, target)
+    with engine.ready(module):
+        check(engine, evaluated, plan)
+        engine.run(plan.measurements(evaluated).every, "evaluate-adversarial" if show_progress else None)
+        return result_of(engine, evaluated, plan, data)
+
+
+def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
+    """Check that the model can be evaluated with the suite, before anything is measured.
+
+    Raises:
+        UserError: the model does not take such images, does not return logits, does not know all labels, or has no
+            gradient and the suite has no attack without.
+    """
+    model.check(engine.sample)
+    check_attackable(engine, model, plan)
+
+
+def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha256: str) -> RobustnessResult:
+    """Return the result of the suite, measuring what is not in the engine's cache; call inside ``engine.ready``.
+
+    Args:
+        data_sha256: of the dataset, or of the images and labels themselves.
+    """
+    measured = plan.measurements(model)
+    clean = engine.right(measured.clean)
+    attacked = {name: engine.right(each) for name, each in measured.attacks.items()}
+    # wang2022 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
+    through_branches = {
+        through(branch): reduce(np.logical_and, map(engine.right, by_attack.values()), clean)
+        for branch, by_attack in measured.through.items()
+    }
+    worst = reduce(np.logical_and, (*attacked.values(), *through_branches.values()), clean)
+    flags = {"clean": clean, **attacked, **through_branches, "worst-case": worst}
+    branches: dict[str, dict[str, Flags]] = {
+        branch: {name: engine.right(each) for name, each in by_condition.items()}
+        for branch, by_condition in measured.branches.items()
+    }
+    steps = {steps: engine.right(each) for steps, each in measured.steps.items()}
+    budgets = tuple((budget, engine.right(each)) for budget, each in measured.budgets)
+    properties = {name: engine.values(each) for name, each in measured.properties.items()}
+    layers = measured_layers(engine, model, plan.suite)
+    alarms = judge(engine, model, plan, flags, steps, budgets)
+    suite, of_layers = plan.suite, layers.metrics()
+    metrics = AdversarialMetrics(
+        kind="adversarial",
+        title=suite.title,
+        protocol=suite.protocol,
+        samples=len(engine.sample),
+        seed=suite.seed,
+        threat=suite.threat,
+        subset=suite.max_images is not None and len(engine.sample) >= suite.max_images,
+        cascade=suite.cascade,
+        attacks={name: _attack_use(condition) for name, condition in plan.attacks.items()},
+        accuracy=_accuracies(flags),
+        not_converged=not_converged(plan, flags, steps),
+        branches={branch: _accuracies(by_condition) for branch, by_condition in branches.items()},
+        steps_curve=_steps_curve(suite, steps, alarms),
+        budget_curve=_budget_curve(suite, budgets),
+        alarms=alarms,
+        properties=summaries(properties, suite),
+        weight_norms=of_layers.weight_norms,
+        batch_norm=of_layers.batch_norm,
+        indices_sha256=engine.sample.indices_sha256(),
+    )
+    return RobustnessResult(
+        metrics=metrics,
+        protocol=protocol(suite, engine.sample, engine.device, data_sha256, engine.cache.reduced_batch_sizes),
+        sample=engine.sample,
+        predictions=engine.values(measured.clean),
+        flags=flags,
+        branches=branches,
+        steps=steps,
+        budgets=budgets,
+        properties=properties,
+        layers=layers,
+    )
+
+
+def strongest_attack(suite: AdversarialSuite, flags: Mapping[str, Flags]) -> str:
+    """Return the attack of the suite that breaks the most images; the first of equals. In a cascade the first attacks
+    see the most images."""
+    broken, before = {}, flags["clean"]
+    for name in suite.attacks:
+        broken[name] = int((before & ~flags[name]).sum())
+        before = flags[name] if suite.cascade else before
+    return max(broken, key=lambda name: broken[name])
+
+
+def _attack_use(condition: Condition) -> AttackUse:
+    return AttackUse.model_validate({**condition.attack.as_json(), "cumulative": condition.after is not None})
+
+
+def _accuracies(flags: Mapping[str, Flags]) -> dict[str, Proportion]:
+    return {name: Proportion.of_flags(each) for name, each in flags.items()}
+
+
+def _steps_curve(suite: AdversarialSuite, steps: Mapping[int, Flags], alarms: Iterable[Alarm]) -> StepsCurve | None:
+    if suite.steps_curve is None:
+        return None
+    verdict = next(alarm for alarm in alarms if alarm.name == "steps-converged")
+    points = tuple(StepsPoint.of_flags(flags, steps=count) for count, flags in steps.items())
+    converged, attack = verdict.status == "pass", suite.steps_curve.attack.name
+    return StepsCurve(attack=attack, points=points, converged=converged, slope_reason=verdict.reason)
+
+
+def _budget_curve(suite: AdversarialSuite, budgets: Iterable[tuple[Budget, Flags]]) -> BudgetCurve | None:
+    if suite.budget_curve is None:
+        return None
+    points = tuple(budget.accuracy(flags) for budget, flags in budgets)
+    return BudgetCurve(attack=suite.budget_curve.attack.name, points=points)
+
+
+def _adversarial(suite: str | Path | AdversarialSuite) -> AdversarialSuite:
+    if isinstance(suite, AdversarialSuite):
+        return suite
+    loaded = load_suite(suite)
+    if not isinstance(loaded, AdversarialSuite):
+        raise UserError(f"suite {suite} is of kind {loaded.kind}: robustness is measured with one of kind adversarial")
+    return loaded
+
+
+def _module(model: Model, checkpoint_dir: str | Path | None) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    if not callable(model):
+        raise UserError(f"a model is a module or a callable that maps images to logits, got a {type(model).__name__}")
+    if checkpoint_dir is not None:
+        raise UserError(
+            "checkpoint_dir is for modules, as nothing tells two other callables apart: leave it out, or put the "
+            "callable into a torch.nn.Module"
+        )
+    return _FromCallable(model)
+
+
+class _FromCallable(nn.Module):
+    """A module around any callable that maps images to logits."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Call the function."""
+        return self._function(images)

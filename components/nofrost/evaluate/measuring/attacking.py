@@ -1,0 +1,223 @@
+"""What is measured of a model: what it predicts, and on which images it is still right after an attack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nofrost import attacks, models
+from nofrost.attacks.classifier import Classifier, NoGradientError, without_wrapper
+from nofrost.config import AttackSpec
+from nofrost.errors import UserError
+from nofrost.evaluate.measuring.engine import Compute, Measurement
+from nofrost.evaluate.measuring.sample import Rows, Sample
+
+Branch = Literal["clean", "adversarial"]
+BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
+"""The branches of a mixture-BN model; None stands for the mixture that it is deployed with."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One attack at one budget. Two that are equal in all but their key are one measurement, wherever they stand.
+
+    Args:
+        key: where the suite names it, for error messages.
+        attack: name and settings.
+        norm, eps: the threat, `eps` in pixels of [0, 1].
+        seed: of the attack's random choices.
+        after: the attack before it in a cascade: this one is run only on images that are still right after that one.
+            None: on every image that is right when clean.
+    """
+
+    key: str = field(compare=False)
+    attack: AttackSpec
+    norm: str
+    eps: Fraction
+    seed: int
+    after: Condition | None = None
+
+    def create(self) -> attacks.Attack:
+        """Return the attack.
+
+        Raises:
+            UserError: no attack has this name or setting; the message names the key of the suite.
+        """
+        settings = self.attack.settings()
+        try:
+            return attacks.create_attack(self.attack.name, norm=self.norm, eps=self.eps, seed=self.seed, **settings)
+        except UserError as error:
+            raise UserError(f"suite: {self.key}: {error}") from None
+
+    @property
+    def name(self) -> str:
+        """A file name that is the same for equal conditions."""
+        settings = {name: str(value) for name, value in self.attack.settings().items()}
+        before = self.after.name if self.after else None
+        identity = json.dumps([self.attack.name, settings, self.norm, str(self.eps), self.seed, before], sort_keys=True)
+        return f"{self.attack.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+    @property
+    def title(self) -> str:
+        """The attack, its settings and its budget in words."""
+        settings = "".join(f", {name} {value}" for name, value in self.attack.settings().items())
+        return f"{self.attack.name}{settings}, {self.norm} {float(self.eps):.4g}"
+
+
+class EvaluatedModel:
+    """A model that is evaluated: its answers are checked, and it says what can be measured of it.
+
+    An image that the model gets wrong when clean is wrong under every attack and is not attacked.
+
+    Args:
+        network: maps images to logits [N, K].
+        labels: int64 [N], the true classes of all images of the evaluation; checked against the number of classes.
+        device: where the model computes.
+    """
+
+    def __init__(self, network: nn.Module, labels: NDArray[np.int64], device: torch.device) -> None:
+        self.network = network
+        self.device = device
+        self.branches: tuple[Branch, ...] = BRANCHES if models.has_mixture(network) else ()
+        # Tensors of inference mode cannot be changed outside it.
+        with torch.inference_mode(False):
+            self._checked = Classifier(without_wrapper(network), torch.from_numpy(labels).to(device))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits [n, K] of images on the device.
+
+        Raises:
+            UserError: the model does not take such images, does not return logits, or does not know all labels.
+        """
+        return self._checked(images)
+
+    def check(self, sample: Sample) -> None:
+        """Check on one image that the model takes such images, computes in float32 and knows all labels.
+
+        Raises:
+            UserError: as :meth:`classify`, or the model has parameters of another type.
+        """
+        dtype = next((each.dtype for each in self.network.parameters() if each.is_floating_point()), torch.float32)
+        if dtype != torch.float32:
+            name = str(dtype).removeprefix("torch.")
+            raise UserError(
+                f"the model computes in {name}, but is evaluated in float32, as half precision hides small gradients: "
+                "convert it with model.float()"
+            )
+        images, _, _ = sample.batch(np.zeros(1, dtype=np.int64), self.device)
+        self.classify(images)
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the classes int64 [n] of images on the device.
+
+        Raises:
+            UserError: as :meth:`logits`, or the logits are NaN or +infinity.
+        """
+        classes = self.logits(images).argmax(1)
+        self._checked.check_finite()
+        return classes
+
+    def attack(self, condition: Condition, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        """Return the adversarial images [n, C, H, W]; the images themselves where the model has no gradient.
+
+        Raises:
+            UserError: the model cannot be attacked; the message names the key of the suite.
+        """
+        try:
+            adversarial = condition.create()(self.network, images, labels, indices=indices)
+        except NoGradientError:
+            # Counts as having found nothing: attacks without gradients go on, and the alarm gradients-not-zero fails.
+            return images
+        except UserError as error:
+            raise UserError(f"suite: {condition.key}: {error}") from None
+        check_inside(adversarial, images, condition)
+        return adversarial
+
+    def adversarial(self, condition: Condition, sample: Sample, rows: Rows) -> Tensor:
+        """Return the adversarial images of rows of the sample, float32 [n, C, H, W] on the CPU, right or wrong when
+        clean."""
+        return self.attack(condition, *sample.batch(rows, self.device)).cpu()
+
+    def on(self, branch: Branch | None) -> AbstractContextManager[None]:
+        """Return a context in which a mixture-BN model uses one of its branches; None: as it is deployed."""
+        return nullcontext() if branch is None else models.branch(self.network, branch)
+
+    def clean(self, branch: Branch | None = None) -> Measurement:
+        """Return the measurement of the classes that the model predicts on clean images."""
+
+        def predict(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+            with self.on(branch):
+                return self.classify(images)
+
+        name = "predictions" if branch is None else f"predictions-{branch}-branch"
+        return Measurement(name, "clean images", predict, dtype=np.int64)
+
+    def attacked(self, condition: Condition, branch: Branch | None = None) -> Measurement:
+        """Return the measurement of whether the model is still right after an attack.
+
+        In a cascade (``condition.after``) that is: after this attack and all those before it.
+
+        Args:
+            condition: the attack and its budget.
+            branch: of a mixture-BN model; model and attacker both use it.
+        """
+        among = self.clean(branch) if condition.after is None else self.attacked(condition.after, branch)
+        name, title = condition.name, condition.title
+        if branch is not None:
+            name, title = f"{name}-{branch}-branch", f"{title}, {branch} branch"
+        return Measurement(name, title, self._right_after(condition, attacker=branch, target=branch), among=(among,))
+
+    def attacked_through(self, condition: Condition, branch: Branch) -> Measurement:
+        """Return the measurement of whether a mixture-BN model, as deployed, is still right on images that were made
+        against one of its branches: what an attacker achieves who sees that branch alone."""
+        among = self.clean() if condition.after is None else self.attacked_through(condition.after, branch)
+        name = f"{condition.name}-{through(branch)}"
+        title = f"{condition.title}, through the {branch} branch"
+        return Measurement(name, title, self._right_after(condition, attacker=branch, target=None), among=(among,))
+
+    def _right_after(self, condition: Condition, attacker: Branch | None, target: Branch | None) -> Compute:
+        def still_right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+            with self.on(attacker):
+                adversarial = self.attack(condition, images, labels, indices)
+            with self.on(target):
+                return self.classify(adversarial) == labels
+
+        return still_right
+
+
+def through(branch: Branch) -> str:
+    """Return the condition under which results name what attackers achieve who see one branch alone."""
+    return f"through-{branch}-branch"
+
+
+def check_inside(adversarial: Tensor, images: Tensor, condition: Condition) -> None:
+    """Check that an attack kept to its threat, without which its result means nothing.
+
+    Raises:
+        RuntimeError: it left the ball or [0, 1] by more than rounding, or returned NaN.
+    """
+    order = torch.inf if condition.norm == "linf" else 2
+    size = torch.linalg.vector_norm((adversarial - images).flatten(1), ord=order, dim=1)
+    inside = (size <= float(condition.eps) * (1 + 1e-5) + 1e-6).all()
+    if not bool(inside & (adversarial >= 0).all() & (adversarial <= 1).all()):
+        raise RuntimeError(f"attack {condition.attack.name} left its threat ({condition.norm} {condition.eps})")
+
+
+def model_sha256(model: nn.Module) -> str:
+    """Return one SHA-256 of a model's ``repr`` and of everything in its state dictionary."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

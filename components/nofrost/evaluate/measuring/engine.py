@@ -1,0 +1,210 @@
+"""Measuring a list of values for each image, batch by batch, so that a kill repeats at most the batch it was in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor, nn
+
+from nofrost.errors import UserError
+from nofrost.evaluate.measuring.cache import MeasurementCache
+from nofrost.evaluate.measuring.sample import Rows, Sample, batches
+from nofrost.models.device import exact_float32, on_device, out_of_memory, raise_on_oom
+from nofrost.models.modes import eval_mode
+from nofrost.statistics import Flags
+from nofrost.telemetry import Progress, progress
+
+MIN_SECONDS = 1.0  # a measurement that took less is not worth a line of its own
+
+Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From images [n, C, H, W], labels [n] and indices [n], all on the device, to values [n, ...]."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A value that is measured for each image.
+
+    Args:
+        name: what the values are kept under; a file name. Measurements with equal names are the same.
+        title: what is measured, in words.
+        compute: measures a batch.
+        dtype: of the values. Booleans say whether the model is right; int64 are the classes that it predicts.
+        shape: of the value of one image.
+        among: only images on which at least one of these measurements is right are computed; the value of the others
+            is 0 or false. Empty: all images are computed.
+    """
+
+    name: str
+    title: str
+    compute: Compute
+    dtype: DTypeLike = np.bool_
+    shape: tuple[int, ...] = ()
+    among: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Measures values for each image of a sample. Work inside :meth:`ready`.
+
+    The values of a batch are in the cache before the next batch begins.
+
+    Args:
+        sample: N images.
+        batch_size: how many images are computed at once. Batches are cut from all N images, so which images share a
+            batch does not depend on what was measured before.
+        device: where models compute.
+        cache: must belong to this work alone.
+    """
+
+    sample: Sample
+    batch_size: int
+    device: torch.device
+    cache: MeasurementCache
+
+    @contextmanager
+    def ready(self, *models: nn.Module) -> Iterator[None]:
+        """Put torch and the models into the state in which numbers are measured; restore both at the end.
+
+        Raises:
+            UserError: inside, the device's memory did not hold a batch.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(exact_float32(self.device))
+            for model in models:
+                stack.enter_context(eval_mode(model))
+                stack.enter_context(on_device(model, self.device))
+            stack.enter_context(
+                raise_on_oom(
+                    f"the memory of {self.device} does not hold {self.batch_size} images: lower the suite's batch_size"
+                )
+            )
+            yield
+
+    def run(self, measurements: Sequence[Measurement], title: str | None = None) -> None:
+        """Measure everything that is not in the cache yet, in order.
+
+        Args:
+            title: of the work as a whole; shows the progress on standard error. None: show nothing.
+        """
+        for number, measurement in enumerate(measurements, start=1):
+            heading = None if title is None else f"{title} {number}/{len(measurements)}: {measurement.title}"
+            self.values(measurement, heading)
+
+    def values(self, measurement: Measurement, heading: str | None = None) -> NDArray[Any]:
+        """Return the values [N, ...] of a measurement, from the cache where an earlier call or run left them there.
+
+        Raises:
+            UserError: memory does not hold a single image.
+        """
+        if measurement.name not in self.cache:
+            self.cache[measurement.name] = self._measure(measurement, heading)
+        return self.cache[measurement.name]
+
+    def right(self, measurement: Measurement) -> Flags:
+        """Return whether the model is right on each image [N]: the measured flags, or those of predicted classes."""
+        values = self.values(measurement)
+        return values if values.dtype == np.bool_ else np.equal(values, self.sample.labels)
+
+    def _measure(self, measurement: Measurement, heading: str | None) -> NDArray[Any]:
+        total = len(self.sample)
+        values: NDArray[Any] = np.zeros((total, *measurement.shape), measurement.dtype)
+        selected = np.ones(total, dtype=np.bool_)
+        if measurement.among:
+            selected = np.logical_or.reduce([self.right(each) for each in measurement.among])
+        pending: list[tuple[int, Rows]] = []
+        for number, batch in enumerate(batches(np.arange(total), self.batch_size)):
+            rows = batch[selected[batch]]
+            earlier = self.cache.read_batch(measurement.name, number, rows, values) if len(rows) else values[:0]
+            if earlier is None:
+                pending.append((number, rows))
+            else:
+                values[rows] = earlier
+        if pending:
+            count, left = int(selected.sum()), sum(len(rows) for _, rows in pending)
+            with _shown(heading, count, count - left) as shown:
+                for number, rows, computed in self._computed(measurement, pending, shown):
+                    self.cache.write_batch(measurement.name, number, rows, computed)
+                    values[rows] = computed
+        return values
+
+    def _computed(
+        self, measurement: Measurement, pending: Sequence[tuple[int, Rows]], shown: Progress
+    ) -> Iterator[tuple[int, Rows, NDArray[Any]]]:
+        """Yield number, rows and values of each pending batch."""
+        halving = Halving(self.device, measurement.title, lambda size: self.cache.note_reduced(measurement.name, size))
+
+        def values_of(rows: Rows) -> NDArray[Any]:
+            computed = measurement.compute(*self.sample.batch(rows, self.device))
+            return computed.detach().cpu().numpy().astype(measurement.dtype, copy=False)
+
+        for number, rows in pending:
+            yield number, rows, halving.compute(values_of, rows)
+            shown.advance(len(rows), halving.note)
+
+
+class Halving:
+    """Computes batches whole and, from the first one on that memory does not hold, in parts of half the size.
+
+    The last bits of values that were computed in parts may differ from those of whole batches.
+
+    Args:
+        device: where the work is done.
+        title: the work in words, for the error.
+        reduced: is told every new size.
+    """
+
+    def __init__(self, device: torch.device, title: str, reduced: Callable[[int], None]) -> None:
+        self._device, self._title, self._reduced = device, title, reduced
+        self._size: int | None = None
+
+    @property
+    def note(self) -> str:
+        """The reduced size in words; empty while batches are whole."""
+        return "" if self._size is None else f"batch size reduced to {self._size} (out of memory)"
+
+    def compute(self, values_of: Callable[[Rows], NDArray[Any]], rows: Rows) -> NDArray[Any]:
+        """Return the values of these rows, at least one.
+
+        Raises:
+            UserError: memory does not hold a single image.
+        """
+        while True:
+            size = self._size or len(rows)
+            try:
+                return np.concatenate([values_of(part) for part in batches(rows, size)])
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            # After the except block, and not in it: there the error's traceback still holds the tensors of the frames
+            # that it came through, and their memory is not free yet.
+            self._halve(min(size, len(rows)))
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise UserError(
+                f"the memory of {self._device} does not hold a single image under {self._title}: "
+                "free some of it, or use a device with more"
+            )
+        self._size = size // 2
+        self._reduced(self._size)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _Silent:
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Do nothing."""
+
+
+def _shown(heading: str | None, total: int, done: int) -> AbstractContextManager[Progress]:
+    if heading is None:
+        return nullcontext(_Silent())
+    return progress(heading, total, done, least_s=MIN_SECONDS)

@@ -1,0 +1,169 @@
+"""Shards of an evaluation: which images each measures, and merging what all of them measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.data.arrays import read_array
+from nofrost.errors import UserError
+from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
+from nofrost.evaluate.measuring.sample import Rows
+from nofrost.files import read_json
+from nofrost.results import EvaluationRecord, ShardRecord, read_result
+from nofrost.stage import RECORD
+
+CONDITIONS = "conditions"  # folder of the measurement cache, in the partial output and in the output of a shard
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `index` (from 0) of `count`, written ``0/3``: every `count`-th batch of the images.
+
+    Whole batches are distributed, and not single images, because the last bits of a model's output depend on how many
+    images are in the batch: the kernel that a library picks for a convolution or a matrix product depends on the batch
+    size, and an iterative attack amplifies small differences. In a shard every batch holds the same images as in the
+    evaluation of all images, so each flag is the same on devices of one kind. The price: shards differ in size by up to
+    one batch, and where there are fewer batches than shards the last shards are empty.
+
+    Raises:
+        UserError: there is no such shard.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UserError(f"shard {self}: the number of shards must be at least 1, such as 0/3")
+        if not 0 <= self.index < self.count:
+            raise UserError(
+                f"there is no shard {self}: of {self.count} the first is 0/{self.count} and the last "
+                f"{self.count - 1}/{self.count}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the shard that is written ``index/count``.
+
+        Raises:
+            UserError: the text is of another form, or there is no such shard.
+        """
+        match = re.fullmatch(r"(-?[0-9]{1,9})/(-?[0-9]{1,9})", text.strip())
+        if match is None:
+            raise UserError(f"shard {text!r} is not of the form index/count: write 0/3 for the first of three")
+        return cls(int(match[1]), int(match[2]))
+
+    def rows(self, total: int, batch_size: int) -> Rows:
+        """Return which of `total` rows belong to this shard, when all are cut into batches of `batch_size`."""
+        return np.flatnonzero(np.arange(total) // batch_size % self.count == self.index).astype(np.int64)
+
+
+def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
+    """Return the folders by the index of the shard that they hold.
+
+    Args:
+        folders: outputs of the stage for shards, in any order.
+        record: what ``record.json`` of the whole holds; a shard's holds the same and which shard it is.
+
+    Raises:
+        UserError: they are not all shards of this evaluation, each of them once.
+    """
+    if not folders:
+        raise UserError("no shards to merge: name the folder of every shard")
+    by_shard: dict[Shard, Path] = {}
+    for folder in folders:
+        shard = _shard_of(folder, record)
+        for other, other_folder in by_shard.items():
+            if shard == other:
+                raise UserError(f"{other_folder} and {folder} both hold shard {shard}: name every shard once")
+            if shard.count != other.count:
+                raise UserError(
+                    f"{other_folder} holds shard {other} but {folder} shard {shard}: merge shards of one division"
+                )
+        by_shard[shard] = folder
+    count = next(iter(by_shard)).count
+    missing = next((index for index in range(count) if Shard(index, count) not in by_shard), None)
+    if missing is not None:
+        named = ", ".join(map(str, folders))
+        raise UserError(f"shard {missing}/{count} is not among {named}: name the folders of all {count} shards")
+    return [by_shard[Shard(index, count)] for index in range(count)]
+
+
+def is_finished(folder: Path, shard: Shard, record: EvaluationRecord) -> bool:
+    """Return whether a folder holds this shard of this evaluation."""
+    try:
+        return _shard_of(folder, record) == shard
+    except UserError:
+        return False
+
+
+def record_of_all(record: EvaluationRecord, folders: Iterable[Path]) -> EvaluationRecord:
+    """Return what ``record.json`` of the whole holds, with every device that took part in the shards."""
+    protocols = [read_result(ShardRecord, folder / RECORD).protocol for folder in folders]
+    return record.model_copy(update={"protocol": of_all_shards(record.protocol, protocols)})
+
+
+def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], engine: Engine) -> None:
+    """Put what all shards measured into the cache of `engine`, as if it had been measured there.
+
+    Args:
+        folders: of all shards, by index.
+        measurements: everything that is to be measured.
+
+    Raises:
+        UserError: something is missing in a shard, or is not about as many images as the shard has.
+    """
+    shards = (Shard(index, len(folders)) for index in range(len(folders)))
+    rows = [shard.rows(len(engine.sample), engine.batch_size) for shard in shards]
+    for measurement in measurements:
+        if measurement.name not in engine.cache:
+            engine.cache[measurement.name] = _joined(f"{measurement.name}.npy", folders, rows)
+
+
+def _joined(file: str, folders: Sequence[Path], rows: Sequence[Rows]) -> NDArray[Any]:
+    parts = []
+    for folder, shard_rows in zip(folders, rows, strict=True):
+        path = folder / CONDITIONS / file
+        values = read_array(path)
+        if len(values) != len(shard_rows):
+            shape = list(values.shape)
+            raise UserError(f"{path} holds {shape} values for {len(shard_rows)} images: measure this shard again")
+        parts.append(values)
+    joined: NDArray[Any] = np.concatenate(parts)[np.argsort(np.concatenate(rows))]
+    return joined
+
+
+def _shard_of(folder: Path, record: EvaluationRecord) -> Shard:
+    recorded = read_json(folder / RECORD)
+    if not isinstance(recorded, dict) or "shard" not in recorded:
+        raise UserError(f"{folder} holds no shard of an evaluation: make one with `nofrost evaluate --shard 0/3`")
+    shard = Shard.parse(str(recorded.pop("shard")))
+    difference = _difference(recorded, record.as_json(), ignored=MAY_DIFFER)
+    if difference is not None:
+        raise UserError(
+            f"{folder} holds a shard of another evaluation ({difference}): merge it with the suite, dataset and "
+            "checkpoint, on the kind of device and with the versions, that it was measured with"
+        )
+    return shard
+
+
+def _difference(there: Any, here: Any, key: str = "", *, ignored: tuple[str, ...]) -> str | None:
+    """Return in words the first value that differs, `ignored` keys aside; None when all others are equal."""
+    if not (isinstance(there, dict) and isinstance(here, Mapping)):
+        return None if there == here else f"{key} is {there!r} there and {here!r} here"
+    names = [name for name in dict.fromkeys((*here, *there)) if name not in ignored]
+    differences = (
+        _difference(there.get(name), here.get(name), f"{key}.{name}".lstrip("."), ignored=ignored) for name in names
+    )
+    return next((each for each in differences if each is not None), None)

@@ -1,0 +1,128 @@
+"""The stages evaluate-adversarial and evaluate-ood: a trained model against a suite, on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config import AdversarialSuite, Suite
+from nofrost.errors import UserError
+from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
+from nofrost.evaluate.adversarial.result import RobustnessResult
+from nofrost.evaluate.adversarial.robustness import check, result_of, strongest_attack
+from nofrost.evaluate.evaluation import Evaluation, Findings, Metrics
+from nofrost.evaluate.inputs import ModelSource, channels_last, read_inputs
+from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.sample import spaced_rows
+from nofrost.evaluate.ood import OodEvaluation
+from nofrost.evaluate.sharding import Shard
+from nofrost.processes import ProcessGroup
+from nofrost.results import ShardMetrics
+
+EXAMPLES = 8
+PEER_LOST = (
+    "another process of this evaluation has failed (its own error says why): start again, and it continues from what "
+    "was measured"
+)
+
+
+def run(
+    dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard | None = None
+) -> Metrics | ShardMetrics:
+    """Evaluate a model with a suite on the test split of `dataset`; write the result to the folder `out`.
+
+    Writes ``metrics.json`` (returned), ``flags.npz``, ``examples.npz``, ``record.json`` and, for properties of the
+    model's layers, ``properties.npz``. A killed run goes on from its last finished batch and gives the same numbers.
+    Under torchrun the processes share the work, and only the first returns the metrics of the whole.
+
+    Args:
+        dataset: output folder of prepare.
+        model: output folder of train, whose best checkpoint is evaluated, a checkpoint, or a function that makes it.
+        suite: adversarial or ood.
+        shard: measure only these images, for :func:`merge`. Accuracies, alarms and examples are computed there:
+            ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
+
+    Raises:
+        UserError: an input is missing or damaged, they do not fit each other, the suite names an unknown attack or
+            corruption, or a shard is asked for and there are several processes.
+    """
+    with ProcessGroup.joined(PEER_LOST) as processes:
+        evaluation = processes.agree(lambda: _evaluation(dataset, model, suite))
+        if processes.size == 1:
+            return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
+        if shard is not None:
+            raise UserError("--shard is for a single process, torchrun makes shards by itself: use one of the two")
+        return evaluation.run_in_processes(processes, out)
+
+
+def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path], out: Path) -> Metrics:
+    """Write to the folder `out` what :func:`run` would have without shards, byte for byte.
+
+    Only examples and the alarms that ask the model itself are computed here, so it takes a device of the same kind.
+
+    Args:
+        dataset, model, suite: those of the shards.
+        shards: output folders of all shards, in any order.
+
+    Raises:
+        UserError: as :func:`run`, these are not all shards of this evaluation, each of them once, or there are several
+            processes.
+    """
+    with ProcessGroup.joined(PEER_LOST) as processes:
+        if processes.size > 1:
+            raise UserError("--merge is for a single process: start it without torchrun")
+        return _evaluation(dataset, model, suite).merge(shards, out)
+
+
+def _evaluation(dataset: Path, model: ModelSource, suite: Suite) -> Evaluation[Any]:
+    """Return the evaluation, after checking all that can be checked before anything is measured."""
+    evaluation: Evaluation[Any]
+    if isinstance(suite, AdversarialSuite):
+        plan = make_plan(suite)
+        evaluation = _AdversarialEvaluation(suite, read_inputs(dataset, model, suite.max_images), plan)
+    else:
+        evaluation = OodEvaluation(suite, read_inputs(dataset, model, suite.max_images))
+    evaluation.check()
+    return evaluation
+
+
+@dataclass(frozen=True)
+class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
+    stage = "evaluate-adversarial"
+    plan: SuitePlan
+
+    def measurements(self) -> list[Measurement]:
+        return self.plan.measurements(self.inputs.model).every
+
+    def check_model(self, engine: Engine) -> None:
+        check(engine, self.inputs.model, self.plan)
+
+    def findings(self, engine: Engine) -> Findings:
+        result = result_of(engine, self.inputs.model, self.plan, self.inputs.images.checksum)
+        examples = self._examples(engine, result)
+        return Findings(result.metrics, result.arrays(), examples, result.layers.arrays())
+
+    def _examples(self, engine: Engine, result: RobustnessResult) -> dict[str, NDArray[Any]]:
+        """Return a few evenly spaced images and what the strongest attack of the suite makes of them.
+
+        Images that are wrong when clean are attacked too, so that every pair shows what the attack does.
+        """
+        model, sample = self.inputs.model, engine.sample
+        rows = spaced_rows(len(sample), EXAMPLES)
+        attack = strongest_attack(self.suite, result.flags)
+        adversarial = model.adversarial(self.plan.attacks[attack], sample, rows)
+        classes = model.classify(adversarial.to(engine.device))
+        return {
+            "images": channels_last(sample.read(rows)),
+            "adversarial": channels_last(adversarial),
+            "labels": sample.labels[rows],
+            "indices": sample.indices[rows],
+            "predictions": result.predictions[rows],
+            "adversarial_predictions": classes.cpu().numpy(),
+            "attack": np.array([attack]),
+        }

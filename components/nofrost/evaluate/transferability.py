@@ -1,0 +1,284 @@
+"""Images made against one model, classified by others that the attacker has not seen (Papernot et al. 2016)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nofrost.attacks import Attack, attack_settings, check_attacks, create_attack
+from nofrost.config import AttackSpec, Threat
+from nofrost.config.suite import BATCH_SIZE
+from nofrost.data.arrays import write_arrays
+from nofrost.errors import UserError
+from nofrost.evaluate.inputs import (
+    LIBRARIES,
+    SPLIT,
+    ModelSource,
+    fingerprint,
+    read_images,
+    read_model,
+)
+from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel, model_sha256
+from nofrost.evaluate.measuring.cache import MeasurementCache
+from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
+from nofrost.evaluate.sharding import CONDITIONS
+from nofrost.files import write_json
+from nofrost.models import default_device
+from nofrost.models.device import model_device, usable_device
+from nofrost.results import Proportion, TransferMetrics, write_result
+from nofrost.stage import RECORD, record, stage_output
+from nofrost.statistics import Flags
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """What of N images every model still gets right, whichever model they were made against.
+
+    Args:
+        metrics: accuracies and the settings of the attack, as ``metrics.json`` of the stage holds them.
+        names: of the M models. A mixture-BN model stands here as it is deployed and, as ``NAME-clean-branch`` and
+            ``NAME-adversarial-branch``, once for each branch.
+        clean: [M, N] whether each model is right on the clean images.
+        flags: [M, M, N], by the model that the images were made against (source), then by the model that classifies
+            them (target): whether the target is right on the clean image and on the one made of it. So an image that
+            the target gets wrong when clean is wrong whatever was made of it; the diagonal is the attack without
+            transfer.
+    """
+
+    metrics: TransferMetrics
+    sample: Sample
+    names: tuple[str, ...]
+    clean: NDArray[np.bool_]
+    flags: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> dict[str, dict[str, Proportion]]:
+        """Exact count and 95 % interval by source, then by target, over all N images."""
+        return self.metrics.accuracy
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what ``flags.npz`` holds: indices, labels, and every flag by source and target."""
+        arrays: dict[str, NDArray[Any]] = {"indices": self.sample.indices, "labels": self.sample.labels}
+        arrays |= {f"clean/{name}": flags for name, flags in zip(self.names, self.clean, strict=True)}
+        for source, by_target in zip(self.names, self.flags, strict=True):
+            arrays |= {f"{source}/{target}": flags for target, flags in zip(self.names, by_target, strict=True)}
+        return arrays
+
+
+def transfer(
+    models: Mapping[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    *,
+    indices: Tensor | None = None,
+    device: str | torch.device | None = None,
+    batch_size: int = BATCH_SIZE,
+    checkpoint_dir: str | Path | None = None,
+    show_progress: bool = False,
+) -> TransferResult:
+    """Run an attack on every model, and let each classify the images that were made against the others.
+
+    An attack that stops at the first point that fools its source (``early_stop=True``) stops just behind the source's
+    boundary; with ``early_stop=False`` its images transfer better.
+
+    Args:
+        models: by name, mapping images to logits [N, K]. All are on the device at once.
+        images: floats [N, C, H, W] in [0, 1], evaluated in float32.
+        labels: N integers in [0, K).
+        attack: such as of ``create_attack`` or ``WorstCase.of``.
+        indices: N integers that name the images; they pick the attack's random numbers. Default: 0 to N - 1.
+        device: where to compute; default: where the first model is.
+        batch_size: how many images at once.
+        checkpoint_dir: folder that keeps every finished batch, so that a killed call, made again, goes on from there.
+        show_progress: whether to show on standard error how far each model is, and the time left.
+
+    Raises:
+        UserError: there is no model, or models, images, labels or device are not as described.
+    """
+    sample = sample_of_tensors(images, labels, indices, None)
+    _check_names(models)
+    target = model_device(next(iter(models.values()))) if device is None else usable_device(device)
+    folder = None
+    if checkpoint_dir is not None:
+        weights = {name: model_sha256(model) for name, model in models.items()}
+        depends_on = json.dumps([repr(attack), sample.sha256(), weights, batch_size])
+        folder = Path(checkpoint_dir) / hashlib.sha256(depends_on.encode()).hexdigest()[:16]
+    engine = Engine(sample, batch_size, target, MeasurementCache(folder))
+    return _measure(models, attack, engine, show_progress)
+
+
+def run_transfer(
+    dataset: Path,
+    models: Mapping[str, ModelSource],
+    attack: AttackSpec,
+    threat: Threat,
+    out: Path,
+    *,
+    seed: int = 0,
+    max_images: int | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> TransferMetrics:
+    """Run an attack on every model, and let all models classify the result; write their answers to the folder `out`.
+
+    Writes ``metrics.json`` (returned), ``flags.npz`` and ``record.json``. A killed run goes on from its last batch. A
+    gradient attack does not stop at the first point that fools its source, as one further on transfers better.
+
+    Args:
+        dataset: output folder of prepare; its test split is used.
+        models: by name; at least one.
+        max_images: how many images, evenly spaced; default: all.
+        batch_size: how many images at once.
+
+    Raises:
+        UserError: an input is missing or damaged, they do not fit each other, or there is no such attack or setting.
+    """
+    check_attacks(attack, f"attack {attack.name!r}")
+    settings = attack.settings()
+    if "early_stop" in attack_settings(attack.name):
+        settings["early_stop"] = False
+    created = create_attack(attack.name, norm=threat.norm, eps=threat.eps, seed=seed, **settings)
+    _check_names(models)
+    images = read_images(dataset, max_images)
+    networks: dict[str, nn.Module] = {}
+    checksums = {"dataset": images.checksum}
+    for name, source in models.items():
+        networks[name], files = read_model(source, images)
+        checksums |= {f"{name}/{file}": sha256 for file, sha256 in files.items()}
+    config = {
+        "attack": attack.as_json(),
+        "threat": threat.as_json(),
+        "models": list(models),
+        "seed": seed,
+        "max_images": max_images,
+        "batch_size": batch_size,
+    }
+    device = default_device()
+    with stage_output(out, fingerprint=fingerprint(config, checksums, device), resumable=True) as partial:
+        engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
+        result = _measure(networks, created, engine, show_progress=True)
+        write_arrays(partial / "flags.npz", result.arrays())
+        made = record("transfer", config=config, inputs=checksums, seeds={"attack": seed}, libraries=LIBRARIES)
+        write_json(partial / RECORD, {**made, "split": SPLIT})
+        write_result(partial / "metrics.json", result.metrics)
+        shutil.rmtree(partial / CONDITIONS)
+    return result.metrics
+
+
+@dataclass(frozen=True)
+class _Player:
+    """A model as deployed, or one branch of a mixture-BN model: once the source, otherwise a target."""
+
+    name: str
+    number: int
+    model: EvaluatedModel
+    branch: Branch | None
+
+    @property
+    def clean(self) -> Measurement:
+        """What the model predicts on clean images."""
+        return replace(
+            self.model.clean(self.branch), name=self._file("predictions"), title=f"clean images, {self.name}"
+        )
+
+    def against(self, targets: Sequence[_Player], attack: Attack) -> Measurement:
+        """Return the measurement of which target [targets] is right on each image made against this model."""
+
+        def right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+            with self.model.on(self.branch):
+                try:
+                    adversarial = attack(self.model.network, images, labels, indices=indices)
+                except UserError as error:
+                    raise UserError(f"model {self.name}: {error}") from None
+            return torch.stack([target.is_right(adversarial, labels) for target in targets], dim=1)
+
+        among = tuple(target.clean for target in targets)
+        shape = (len(targets),)
+        return Measurement(self._file("transfer"), f"made against {self.name}", right, shape=shape, among=among)
+
+    def is_right(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self.model.on(self.branch):
+            return self.model.classify(images) == labels
+
+    def _file(self, measured: str) -> str:
+        # The number, as any text may be the name of a model but not of a file.
+        return f"{measured}-{self.number}" + ("" if self.branch is None else f"-{self.branch}-branch")
+
+
+def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, show_progress: bool) -> TransferResult:
+    """Return the result of :func:`transfer`, going on from what the engine's cache holds of the same work.
+
+    Raises:
+        UserError: a model does not fit the images or labels, or cannot be attacked.
+    """
+    players = _players(models, engine)
+    sources = [source.against(players, attack) for source in players]
+    with engine.ready(*models.values()):
+        for player in players:
+            _check(player, engine)
+        engine.run(
+            [*(player.clean for player in players), *sources], f"transfer of {attack.name}" if show_progress else None
+        )
+        clean = np.stack([engine.right(player.clean) for player in players])
+        flags = np.stack([engine.values(source).T for source in sources])
+    flags &= clean
+    names = tuple(player.name for player in players)
+    metrics = TransferMetrics(
+        kind="transfer",
+        attack={"name": attack.name, **_settings(attack)},
+        samples=len(engine.sample),
+        models=names,
+        clean=_by_target(names, clean),
+        accuracy={name: _by_target(names, right) for name, right in zip(names, flags, strict=True)},
+        indices_sha256=engine.sample.indices_sha256(),
+    )
+    return TransferResult(metrics, engine.sample, names, clean, flags)
+
+
+def _by_target(names: Sequence[str], flags: Iterable[Flags]) -> dict[str, Proportion]:
+    return {name: Proportion.of_flags(right) for name, right in zip(names, flags, strict=True)}
+
+
+def _players(models: Mapping[str, nn.Module], engine: Engine) -> list[_Player]:
+    players = []
+    for number, (name, network) in enumerate(models.items()):
+        model = EvaluatedModel(network, engine.sample.labels, engine.device)
+        players.append(_Player(name, number, model, None))
+        players += [_Player(f"{name}-{branch}-branch", number, model, branch) for branch in model.branches]
+    names = [player.name for player in players]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice!r} names two models, as a branch has a name too: choose another")
+    return players
+
+
+def _check(player: _Player, engine: Engine) -> None:
+    try:
+        player.model.check(engine.sample)
+    except UserError as error:
+        raise UserError(f"model {player.name}: {error}") from None
+
+
+def _check_names(models: Mapping[str, object]) -> None:
+    if not models:
+        raise UserError("there is no model to make images against: give at least one, by its name")
+
+
+def _settings(attack: Attack) -> dict[str, Any]:
+    """Return the settings of an attack as JSON values; those of its members where it is a worst case."""
+    settings = asdict(attack)
+    members = getattr(attack, "attacks", None)
+    if members is not None:
+        settings["attacks"] = [{"name": member.name, **_settings(member)} for member in members]
+    return settings

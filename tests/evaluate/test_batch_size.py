@@ -1,0 +1,136 @@
+"""Batches have a fixed size, and are halved where memory runs out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nofrost import models
+from nofrost.errors import UserError
+from nofrost.evaluate import Shard, evaluate_robustness, merge, run
+from nofrost.evaluate.measuring.engine import Halving
+from nofrost.models.device import out_of_memory
+
+MakeSuite = Callable[..., Any]
+Digits = tuple[torch.Tensor, torch.Tensor]
+CPU = torch.device("cpu")
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you tried to"),
+]
+
+
+class Hungry(nn.Module):
+    """Raises the error of a full memory for more than `most` images that are attacked or classified at once."""
+
+    def __init__(self, model: nn.Module, most: int, error: Exception) -> None:
+        super().__init__()
+        self.model, self.most, self.error = model, most, error
+        self.asked: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(images))
+        if len(images) > self.most:
+            raise self.error
+        return self.model(images)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_a_batch_that_memory_does_not_hold_is_halved_and_the_numbers_stay(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, tmp_path: Path, error: Exception
+) -> None:
+    suite = make_suite(batch_size=64, max_images=100)
+    whole = evaluate_robustness(robust_model, *test_digits, suite)
+    assert whole.protocol.reduced_batch_sizes == {}
+    # 40, as the probes for the alarms ask about 32 images at once
+    hungry = Hungry(robust_model, 40, error)
+    halved = evaluate_robustness(hungry, *test_digits, suite, checkpoint_dir=tmp_path)
+    assert {64, 32} <= set(hungry.asked)
+    assert all(np.array_equal(halved.flags[name], flags) for name, flags in whole.flags.items())
+    reduced = halved.protocol.reduced_batch_sizes
+    assert reduced["predictions"] == 32
+    assert len(reduced) == 3
+    assert halved.protocol.batch_size == 64
+    # The same evaluation again computes nothing, and still says so.
+    again = evaluate_robustness(hungry, *test_digits, suite, checkpoint_dir=tmp_path)
+    assert again.protocol.reduced_batch_sizes == reduced
+
+
+def test_a_memory_that_does_not_hold_one_image_is_an_error() -> None:
+    def values(rows: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(UserError, match=r"memory of cpu does not hold a single image under pgd, linf 0\.1: free"):
+        Halving(CPU, "pgd, linf 0.1", lambda size: None).compute(values, np.arange(8))
+
+
+def test_batches_stay_small_once_memory_ran_out_and_other_errors_are_raised() -> None:
+    asked: list[int] = []
+    reduced: list[int] = []
+
+    def values(rows: Any) -> Any:
+        asked.append(len(rows))
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError
+        return rows * 2
+
+    halving = Halving(CPU, "this test", reduced.append)
+    assert halving.note == ""
+    for start in (0, 10):
+        doubled = list(range(2 * start, 2 * start + 20, 2))
+        assert halving.compute(values, np.arange(start, start + 10)).tolist() == doubled
+    assert asked == [10, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert reduced == [5, 2]
+    assert halving.note == "batch size reduced to 2 (out of memory)"
+
+    def broken(rows: Any) -> Any:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        halving.compute(broken, np.arange(4))
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_the_batch_size_is_the_same_for_every_suite_that_does_not_set_one(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, make_ood_suite: MakeSuite
+) -> None:
+    assert make_suite().batch_size == make_ood_suite().batch_size == 256
+    result = evaluate_robustness(robust_model, *test_digits, make_suite(max_images=20))
+    assert result.protocol.batch_size == 256
+    smaller = evaluate_robustness(robust_model, *test_digits, make_suite(max_images=20, batch_size=5))
+    assert smaller.protocol.batch_size == 5
+
+
+def test_a_shard_on_a_smaller_device_is_merged_and_said_to_be_reduced(
+    dataset: Path,
+    plain_checkpoint: Path,
+    make_ood_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = make_ood_suite(batch_size=16, corruptions=["contrast"], severities=[1])
+    shards = [tmp_path / "0", tmp_path / "1"]
+    run(dataset, plain_checkpoint, suite, tmp_path / "whole")
+    run(dataset, plain_checkpoint, suite, shards[0], Shard(0, 2))
+    forward = models.Classifier.forward
+
+    def hungry(self: models.Classifier, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 8:
+            raise torch.OutOfMemoryError
+        return forward(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models.Classifier, "forward", hungry)
+        run(dataset, plain_checkpoint, suite, shards[1], Shard(1, 2))
+    merged = merge(dataset, plain_checkpoint, suite, shards, tmp_path / "merged").as_json()
+    assert merged == json.loads((tmp_path / "whole/metrics.json").read_text())
+    record = json.loads((tmp_path / "merged/record.json").read_text())
+    assert record["protocol"]["reduced_batch_sizes"] == {"contrast-1": 8, "predictions": 8}
