@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nofrost.attacks.classifier import NotFiniteError
+from nofrost.attacks.model import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.files import read_json, write_json
