@@ -1,7 +1,7 @@
 """A checkout as DVC sees it. The only module that loads DVC: import it inside functions.
 
-DVC itself writes the entries of dvc.lock: ``dvc commit --force`` in a scratch folder that has dvc.yaml, the study of the
-run, and links to the code and source data of the checkout, but no output. With ``allow_missing``, an argument of
+DVC itself writes the entries of dvc.lock: ``dvc commit --force`` in a scratch folder that has dvc.yaml, the study of
+the run, and links to the code and source data of the checkout, but no output. With ``allow_missing``, an argument of
 ``Repo.commit`` that the command line lacks, DVC writes every entry and leaves out the md5 of what is missing. The
 candidate of the run supplies it, so nothing is downloaded, and the checkout does not change before a person has seen
 the difference. (``dvc commit`` in the checkout would read every output and dependency there, so they would have to be
