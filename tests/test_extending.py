@@ -75,9 +75,8 @@ def test_an_architecture_is_a_registered_function(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_attack_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nofrost.attacks import registry
-    from nofrost.attacks.base import Attack
-    from nofrost.attacks.registry import register
+    from nofrost.attacks import base as registry
+    from nofrost.attacks.base import Attack, register
     from nofrost.config.base import Share
     from nofrost.registry import configurable
 
@@ -98,7 +97,7 @@ def test_a_dataset_source_is_a_registered_class(monkeypatch: pytest.MonkeyPatch,
     from nofrost import prepare, tasks
     from nofrost.cli import main
     from nofrost.prepare import sources
-    from nofrost.prepare.sources.arrays import array_part
+    from nofrost.prepare.sources.in_memory import array_part
 
     monkeypatch.setattr(sources.SOURCES, "classes", dict(sources.SOURCES.classes))
     names = {"register": sources.register, "Source": sources.Source, "SourceData": sources.SourceData}
