@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import nan
 from pathlib import Path
@@ -151,7 +151,7 @@ def _weight_norms(metrics: LayerMetrics) -> str:
 def _batch_norms(metrics: LayerMetrics) -> str:
     if not metrics.batch_norm:
         return "no batch norm"
-    rows = [("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero")]
+    rows: list[Sequence[str]] = [("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero")]
     for layer in metrics.batch_norm:
         # A batch norm that keeps no statistics, or has no affine parameters, has no such values.
         ranges = (values or (nan, nan, nan) for values in (layer.mean, layer.variance, layer.weight, layer.bias))
