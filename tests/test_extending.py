@@ -75,9 +75,8 @@ def test_an_architecture_is_a_registered_function(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_attack_is_a_class_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nofrost.attacks import registry
-    from nofrost.attacks.base import Attack
-    from nofrost.attacks.registry import register
+    from nofrost.attacks import base as registry
+    from nofrost.attacks.base import Attack, register
     from nofrost.config.base import Share
     from nofrost.registry import configurable
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from contest.peers import Perturb, Task
-from nofrost.attacks import attack_names, create_attack
+from nofrost.attacks import create_attack, list_attacks
 
 SHORT, LONG, QUERIES, TARGETS = 20, 100, 5000, 9
 
@@ -68,7 +68,7 @@ CONTESTS = {
 
 def known() -> dict[str, Contest]:
     """Return the contests whose attack we have."""
-    return {name: contest for name, contest in CONTESTS.items() if contest.attack in attack_names()}
+    return {name: contest for name, contest in CONTESTS.items() if contest.attack in list_attacks()}
 
 
 def ours(task: Task) -> Perturb:

@@ -53,9 +53,9 @@ def __dir__() -> list[str]:
 
 def list_attacks() -> list[str]:
     """Return the names that :func:`create_attack` and suites take, sorted."""
-    from nofrost.attacks import attack_names
+    from nofrost.attacks import list_attacks
 
-    return attack_names()
+    return list_attacks()
 
 
 def list_objectives() -> list[str]:

@@ -11,7 +11,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, create_attack
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 from nofrost.statistics import wilson_interval
 
 Batch = tuple[Tensor, Tensor]

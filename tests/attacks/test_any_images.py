@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, attack_names, attack_settings, create_attack
+from nofrost.attacks import Attack, attack_settings, create_attack, list_attacks
 from nofrost.errors import UserError
 
 Quick = Callable[..., Attack]
-CASES = [(name, norm) for name in attack_names() for norm in create_attack(name, eps=0).norms]
+CASES = [(name, norm) for name in list_attacks() for norm in create_attack(name, eps=0).norms]
 every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
 FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 BUDGET = {"linf": 0.1, "l2": 0.5}

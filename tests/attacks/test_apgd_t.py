@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.apgd import Apgd
-from nofrost.attacks.apgd_dlr import ApgdMargin
-from nofrost.attacks.apgd_t import ApgdTMargin
+from nofrost.attacks.apgd import Apgd, ApgdMargin, ApgdTMargin
 
 Batch = tuple[Tensor, Tensor]
 

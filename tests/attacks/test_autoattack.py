@@ -11,7 +11,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.sequence import Sequence
+from nofrost.attacks.autoattack import Cascade
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -21,7 +21,7 @@ NORMS = {"linf": "Linf", "l2": "L2"}
 def members(name: str, classes: int = 10, **settings: Any) -> list[tuple[str, dict[str, Any]]]:
     """Return name and settings, as far as they are no defaults of every attack, of each member."""
     attack = create_attack(name, eps=0.1, **settings)
-    assert isinstance(attack, Sequence)
+    assert isinstance(attack, Cascade)
     shown = ("steps", "restarts", "targets", "queries", "eot")
     found = []
     for member in attack.members(classes):

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, attack_names, attack_settings, create_attack
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.noise import Noise
-from nofrost.attacks.registry import register
+from nofrost.attacks import Attack, attack_settings, create_attack, list_attacks
+from nofrost.attacks.base import register
+from nofrost.attacks.model import CheckedModel
+from nofrost.attacks.random import Noise
 
 Batch = tuple[Tensor, Tensor]
 Quick = Callable[..., Attack]
-CASES = [(name, norm) for name in attack_names() for norm in create_attack(name, eps=0).norms]
+CASES = [(name, norm) for name in list_attacks() for norm in create_attack(name, eps=0).norms]
 every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
 # Noise looks for nothing: whether it lowers accuracy is chance
 every_search = pytest.mark.parametrize(("name", "norm"), [case for case in CASES if case[0] != "awgn"])
@@ -39,8 +39,8 @@ def distance(first: Tensor, second: Tensor, norm: str) -> Tensor:
 
 
 def test_the_attacks_are_known_by_name_and_sorted() -> None:
-    assert {"apgd-ce", "bim", "fgsm", "pgd", "pgd-targeted"} <= set(attack_names())
-    assert attack_names() == sorted(attack_names())
+    assert {"apgd-ce", "bim", "fgsm", "pgd", "pgd-targeted"} <= set(list_attacks())
+    assert list_attacks() == sorted(list_attacks())
 
 
 def check_inside(adversarial: Tensor, images: Tensor, norm: str) -> None:
@@ -120,7 +120,7 @@ def test_an_attack_that_leaves_the_ball_is_brought_back(norm: str, natural_model
     class Wild(Attack):
         name = "wild"
 
-        def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
             return 3 * images - 1
 
     adversarial = Wild(norm=norm, eps=0.1)(natural_model, *batch)

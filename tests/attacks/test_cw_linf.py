@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.cw_linf import CwLinf
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.gradient import CwLinf
 from nofrost.attacks.norms import LinfBall
+from nofrost.attacks.random import Noise
 
 Batch = tuple[Tensor, Tensor]
 

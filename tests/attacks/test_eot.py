@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks import attack_names, attack_settings, create_attack
-from nofrost.attacks.classifier import Classifier
+from nofrost.attacks import attack_settings, create_attack, list_attacks
 from nofrost.attacks.losses import margin
+from nofrost.attacks.model import CheckedModel
 
 Batch = tuple[Tensor, Tensor]
-WITH_EOT = [name for name in attack_names() if "eot" in attack_settings(name)]
+WITH_EOT = [name for name in list_attacks() if "eot" in attack_settings(name)]
 WEIGHTS = torch.randn(3, 12, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -37,7 +37,7 @@ def test_loss_gradient_and_decision_are_those_of_the_mean() -> None:
     logits = images.flatten(1) @ WEIGHTS  # [3, 5, 4]
     labels = logits.mean(0).argmax(1)
     labels[0] = (labels[0] + 1) % 4
-    loss, fooled, gradient = Classifier(Turns(), labels).differentiate(images, labels, margin, passes=3)
+    loss, fooled, gradient = CheckedModel(Turns(), labels).loss_and_grad(images, labels, margin, passes=3)
     torch.testing.assert_close(loss, torch.stack([margin(each, labels) for each in logits]).mean(0))
     assert fooled.tolist() == [True, False, False, False, False]
     assert (logits.argmax(2) != labels).any(0).sum() > 1  # by single passes more would count
@@ -45,7 +45,7 @@ def test_loss_gradient_and_decision_are_those_of_the_mean() -> None:
     at = torch.arange(3)[:, None]
     expected = (WEIGHTS.mT[at, rivals] - WEIGHTS.mT[at, labels]).mean(0)
     torch.testing.assert_close(gradient.flatten(1), expected)
-    judged = Classifier(Turns(), labels).judge(images, labels, margin, passes=3)
+    judged = CheckedModel(Turns(), labels).loss(images, labels, margin, passes=3)
     torch.testing.assert_close(judged, (loss, fooled))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.pgd import Pgd
+from nofrost.attacks.gradient import Pgd
 from nofrost.config.fraction import PixelFraction
 from nofrost.errors import UserError
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.fast_adaptive_boundary import FastAdaptiveBoundary
-from nofrost.attacks.hyperplane import Hyperplanes, length
+from nofrost.attacks.fab import FastAdaptiveBoundary, Hyperplanes, length
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]

@@ -8,8 +8,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.fast_adaptive_boundary import FastAdaptiveBoundary
-from nofrost.attacks.hyperplane import length
+from nofrost.attacks.fab import FastAdaptiveBoundary, length
 
 Batch = tuple[Tensor, Tensor]
 STEPS = 15

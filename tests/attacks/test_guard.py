@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.guard import attack_mode, plain_torch
+from nofrost.attacks.model import attack_mode, isolated_torch
 
 Batch = tuple[Tensor, Tensor]
 
@@ -66,7 +66,7 @@ def test_random_numbers_go_on_as_if_none_had_been_drawn() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with plain_torch(torch.device("cpu"), seed=0):
+    with isolated_torch(torch.device("cpu"), seed=0):
         inside = torch.rand(3)
     assert torch.equal(torch.rand(3), expected)
     torch.manual_seed(0)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, attack_names, attack_settings, create_attack
+from nofrost.attacks import Attack, attack_settings, create_attack, list_attacks
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 Quick = Callable[..., Attack]
-CASES = [(name, norm) for name in attack_names() for norm in create_attack(name, eps=0).norms]
+CASES = [(name, norm) for name in list_attacks() for norm in create_attack(name, eps=0).norms]
 every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
 CALL_ONCE = ("awgn", "fgsm")
 

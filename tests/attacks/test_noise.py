@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 
 IMAGES, SHAPE = 200, (3, 16, 16)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nofrost.attacks.base import _rounded_towards
-from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS
+from nofrost.attacks.random import Noise
 
 every_norm = pytest.mark.parametrize("norm", ["linf", "l2"])
 

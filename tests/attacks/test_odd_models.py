@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, attack_names
+from nofrost.attacks import Attack, list_attacks
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 Quick = Callable[..., Attack]
-every_attack = pytest.mark.parametrize("name", attack_names())
+every_attack = pytest.mark.parametrize("name", list_attacks())
 EPS = 0.1
 
 

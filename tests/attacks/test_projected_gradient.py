@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
+from nofrost.attacks.gradient import ProjectedGradient
 from nofrost.attacks.losses import error_log_odds
-from nofrost.attacks.projected_gradient import ProjectedGradient
 
 Batch = tuple[Tensor, Tensor]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, WorstCase, create_attack
-from nofrost.attacks.classifier import NoGradientError
+from nofrost.attacks.model import NoGradientError
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
 from nofrost.attacks.losses import margin
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 from nofrost.attacks.square import window_share
-from nofrost.attacks.square_bump import bump
-from nofrost.attacks.square_walks import WALKS, L2Walk, LinfWalk
+from nofrost.attacks.square_walks import WALKS, L2Walk, LinfWalk, bump
 
 Batch = tuple[Tensor, Tensor]
 both_norms = pytest.mark.parametrize("norm", ["linf", "l2"])

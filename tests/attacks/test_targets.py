@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nofrost.attacks.targets import likeliest_wrong
+from nofrost.attacks.losses import likeliest_wrong
 
 INF = torch.inf
 

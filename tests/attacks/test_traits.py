@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
-from nofrost.attacks import attack_class, attack_names, create_attack
+from nofrost.attacks import attack_class, create_attack, list_attacks
 
 # By attack: access, loss that it climbs, whether it is targeted, whether it starts at random, fewest classes, twin
 TRAITS = {
@@ -28,7 +28,7 @@ TRAITS = {
 }
 
 
-@pytest.mark.parametrize("name", attack_names())
+@pytest.mark.parametrize("name", list_attacks())
 def test_every_attack_states_its_traits(name: str) -> None:
     attack = attack_class(name)
     traits = (attack.access, attack.follows, attack.targeted, attack.random_start)

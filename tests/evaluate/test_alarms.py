@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nofrost.attacks.awgn import Awgn
-from nofrost.attacks.base import Access
-from nofrost.attacks.registry import ATTACKS
+from nofrost.attacks.base import ATTACKS, Access
+from nofrost.attacks.noise_baseline import Awgn
 from nofrost.evaluate import alarms
 from nofrost.evaluate.alarms import AttackRun
 from nofrost.registry import configurable

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.attacks import attack_names, attack_settings, create_attack
+from nofrost.attacks import attack_settings, create_attack, list_attacks
 from nofrost.config import AdversarialSuite, AttackSpec, load_suite, shipped_names
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
@@ -75,7 +75,7 @@ def test_a_shipped_suite_asks_for_what_its_file_says(name: str) -> None:
     assert len(plan.conditions()) == total
 
 
-@pytest.mark.parametrize("name", attack_names())
+@pytest.mark.parametrize("name", list_attacks())
 def test_every_attack_can_be_written_in_a_suite_with_its_own_defaults(name: str) -> None:
     own = {"norm", "eps", "seed"}
     given = {key: value for key, value in attack_settings(name).items() if key not in own and value is not None}

@@ -47,7 +47,7 @@ class TwoStreams:
 
     def norm(self, layer: MixtureBatchNorm, clean: Tensor, adversarial: Tensor) -> tuple[Tensor, Tensor]:
         clean, adversarial = layer.clean(clean), layer.adversarial(adversarial)
-        if layer.place in self.places:
+        if layer.index in self.places:
             clean = adversarial = (1 - self.weight) * clean + self.weight * adversarial
         return clean, adversarial
 

@@ -72,7 +72,10 @@ def test_the_function_is_called_with_the_settings() -> None:
         (":tiny", "is not of the form"),
         ("own_nets:", "is not of the form"),
         ("own_nets:a b", "is not of the form"),
-        ("own_netz:tiny", "there is no module own_netz in .* or among the installed ones: name another, or a file.py"),
+        (
+            "own_netz:tiny",
+            "there is no module own_netz in .* or among the installed ones: choose another, or a file.py",
+        ),
         ("own_nets.deeper:tiny", "own_nets.deeper"),
         ("no_such_file.py:tiny", "no_such_file.py is missing: name a file of Python code, or a module"),
         ("own_broken:tiny", "own_broken cannot be imported: it raised ModuleNotFoundError: No module named 'no_such_p"),
@@ -80,8 +83,14 @@ def test_the_function_is_called_with_the_settings() -> None:
         ("own_nets:tinny", "unknown function of own_nets 'tinny': did you mean 'tiny'"),
         ("own_nets:number", "model own_nets:number is a int: it must be a torch.nn.Module"),
         ("own_nets:constant", "model own_nets:constant is a int: it must be a torch.nn.Module"),
-        ("own_nets:linear", r"own_nets:linear cannot be made: it raised TypeError: .*missing 1 required .*'classes'"),
-        ("own_nets:failing", "own_nets:failing cannot be made: it raised FileNotFoundError: weights.pt is not there$"),
+        (
+            "own_nets:linear",
+            r"own_nets:linear cannot be created: it raised TypeError: .*missing 1 required .*'classes'",
+        ),
+        (
+            "own_nets:failing",
+            "own_nets:failing cannot be created: it raised FileNotFoundError: weights.pt is not there$",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_told_in_one_sentence(text: str, message: str) -> None:

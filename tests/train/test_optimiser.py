@@ -102,9 +102,9 @@ def test_the_summary_counts_each_parameter_that_trains_once(change: Callable[[Cl
     change(model)
     summary = describe(create_optimiser(model, OptimiserSpec(weight_decay=0.01)))
     expected = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert sum(group["parameters"] for group in summary.values()) == expected
-    assert summary["weights"]["weight_decay"] == 0.01
-    assert summary["biases"] == {"parameters": summary["biases"]["parameters"], "weight_decay": 0.0, "lr_scale": 1.0}
+    assert sum(group.parameters for group in summary.values()) == expected
+    assert summary["weights"].weight_decay == 0.01
+    assert (summary["biases"].weight_decay, summary["biases"].lr_scale) == (0.0, 1.0)
 
 
 def test_momentum_survives_a_copy_of_the_state_so_that_a_training_goes_on_with_the_same_bits() -> None:

@@ -19,6 +19,7 @@ import nofrost
 from nofrost import train
 from nofrost.config import ObjectiveSpec, Recipe, recipe_of
 from nofrost.errors import UserError
+from nofrost.results import TrainMetrics, read_result
 
 SMALL = ("schedule.epochs=3", "schedule.batch_size=32", "attack.steps=2", "selection.attack.steps=2")
 
@@ -40,8 +41,8 @@ def test_every_recipe_of_the_study_trains_and_writes_what_it_promises(name: str,
     checkpoints = {f"{which}.{suffix}" for which in ("best", "last") for suffix in ("safetensors", "json")}
     assert written == checkpoints | {"metrics.json", "timing.json", "curves.json", "curves.csv", "record.json"}
     assert not (tmp_path / "out.partial").exists()
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
-    assert (metrics["selection"]["attacked"] is None) == (name == "st")
+    assert read_result(TrainMetrics, tmp_path / "out" / "metrics.json") == metrics
+    assert (metrics.selection.attacked is None) == (name == "st")
     model = nofrost.load_model(tmp_path / "out")
     assert model.signature.classes == tuple("0123456789")
     record = json.loads((tmp_path / "out" / "record.json").read_text())
@@ -162,7 +163,7 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_goes_on(digits: Path, tm
         process.terminate()
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     assert json.loads(state.read_text())["state"]["epoch"] < 40
     assert not (tmp_path / "out").exists()
 
@@ -172,7 +173,7 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "fingerprint.json").write_text('{"recipe": "another"}')
     (tmp_path / "out.partial" / "state.json").write_text("{}")
-    assert train.run(digits, None, recipe, "st", 0, tmp_path / "out")["epochs"] == 1
+    assert train.run(digits, None, recipe, "st", 0, tmp_path / "out").epochs == 1
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
         ("st", ["model.arch=resnet9"], "unknown arch 'resnet9'"),
         ("st", ["objective.name=stt"], "unknown objective 'stt'"),
         ("sat", ["attack.name=pdg"], "unknown attack 'pdg'"),
-        ("sat", ["attack.name=fgsm", "attack.steps=2"], "setting of attack 'fgsm'"),
+        ("sat", ["attack.name=fgsm", "attack.steps=2"], "unknown key 'attack.steps'"),
         ("sat", ["objective.name=mbnat"], "set model.normaliser to mbn"),
         ("mbnat", ["objective.name=sat"], "cannot train mixture batch norm"),
         ("sat", ["views.augmentation_sets=[tda]"], "with --augmentation"),

@@ -1,29 +1,26 @@
-"""Attacks: search inside a threat's ball for images that a model gets wrong.
+"""Attacks: searches inside a threat's ball for images that a model gets wrong.
 
-One attack a file: a frozen dataclass with ``@register("its-name")``, imported below so that it is known. It writes
-``run``; ``Attack.__call__`` checks the input, keeps the model as it was found and holds the result inside ball and box.
-``WorstCase.of(first, second)`` makes one attack of several.
+One family of methods a file. An attack is a class with ``@register("its-name")`` and ``@configurable``, whose file is
+imported below so that it is known. It writes ``run``; ``Attack.__call__`` checks the input, leaves the model as it was
+and projects the result into ball and box. ``WorstCase.of(first, second)`` makes one attack of several.
 """
 
-# ruff: noqa: F401  importing an attack registers it
-import nofrost.attacks.apgd_ce
-import nofrost.attacks.apgd_dlr
-import nofrost.attacks.apgd_t
-import nofrost.attacks.autoattack
-import nofrost.attacks.autoattack_paper
-import nofrost.attacks.awgn
-import nofrost.attacks.bim
-import nofrost.attacks.cw_linf
+# ruff: noqa: F401  importing a family registers its attacks
+import nofrost.attacks.apgd
 import nofrost.attacks.fab
-import nofrost.attacks.fab_t
-import nofrost.attacks.fgsm
-import nofrost.attacks.mim
-import nofrost.attacks.pgd
-import nofrost.attacks.pgd_targeted
+import nofrost.attacks.gradient
+import nofrost.attacks.noise_baseline
 import nofrost.attacks.rays
 import nofrost.attacks.square
-from nofrost.attacks.base import Attack
-from nofrost.attacks.registry import attack_class, attack_names, attack_settings, check_attacks, create_attack
-from nofrost.attacks.sequence import WorstCase
+from nofrost.attacks.autoattack import WorstCase
+from nofrost.attacks.base import Attack, attack_class, attack_settings, check_attacks, create_attack, list_attacks
 
-__all__ = ["Attack", "WorstCase", "attack_class", "attack_names", "attack_settings", "check_attacks", "create_attack"]
+__all__ = [
+    "Attack",
+    "WorstCase",
+    "attack_class",
+    "attack_settings",
+    "check_attacks",
+    "create_attack",
+    "list_attacks",
+]

@@ -1,24 +1,28 @@
-"""Auto-PGD: gradient ascent that chooses its own step sizes (Croce & Hein 2020, algorithm 1)."""
+"""Auto-PGD: gradient ascent that chooses its own step sizes (Croce & Hein 2020), on three losses."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Access, Attack
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.base import Access, Attack, Followed, register
+from nofrost.attacks.losses import dlr, error_log_odds, likeliest_wrong, margin, targeted_dlr, targeted_margin
+from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, per_image
-from nofrost.attacks.search import Found, Search, in_restarts
+from nofrost.attacks.random import Noise
+from nofrost.attacks.search import Best, Search, in_restarts, in_turn
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
-_MOMENTUM = 0.25  # the share of the last move; the paper's 1 - alpha
+# The share of the last move; the paper's 1 - alpha
+_MOMENTUM = 0.25
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
@@ -28,13 +32,13 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     So short runs check after almost every step: 4, 7, 9, 10, ..., 20 of 20; 22, 41, 57, 70, 80, 87, 93, 99 of 100.
     """
     window, shrink, smallest = (max(steps * percent // 100, 1) for percent in (22, 3, 6))
-    found = []
-    at = window
-    while at <= steps:
-        found.append(at)
+    checks = []
+    step = window
+    while step <= steps:
+        checks.append(step)
         window = max(window - shrink, smallest)
-        at += window
-    return tuple(found)
+        step += window
+    return tuple(checks)
 
 
 @configurable
@@ -65,36 +69,36 @@ class Apgd(Attack):
     eot: PositiveInt = 1
 
     @abstractmethod
-    def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return what is maximised, [N]."""
 
-    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Found:
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Best:
             return self._attempt(model, images, labels, noise)
 
         return in_restarts(attempt, images, labels, noise, self.restarts, self.early_stop)
 
     def _attempt(
-        self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise, goals: Tensor | None = None
-    ) -> Found:
+        self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, targets: Tensor | None = None
+    ) -> Best:
         ball = self.ball(images)
-        goals = labels if goals is None else goals
+        targets = labels if targets is None else targets
         start = ball.random_boundary(noise)
         search = Search(start, self.early_stop)
-        loss, fooled, gradient = model.differentiate(start, labels, self.loss, goals, self.eot)
+        loss, fooled, gradient = model.loss_and_grad(start, labels, self.loss, targets, self.eot)
         search.record(start, loss, fooled)
         climb = _Climb.begin(start, loss, gradient, step=2 * self.eps, before=self.zero)
         checks, checked = set(checkpoints(self.steps)), 0
         for step in range(1, self.steps + 1):
-            if (left := search.narrow()) is not None:
-                if len(left) == 0:
+            if (active := search.narrow()) is not None:
+                if len(active) == 0:
                     return search.result()
-                ball, labels, goals, climb = ball[left], labels[left], goals[left], climb[left]
+                ball, labels, targets, climb = ball[active], labels[active], targets[active], climb[active]
             climb.move(ball, momentum=_MOMENTUM if step > 1 else 0.0)
             if step == self.steps:
-                search.record(climb.points, *model.judge(climb.points, labels, self.loss, goals, self.eot))
+                search.record(climb.points, *model.loss(climb.points, labels, self.loss, targets, self.eot))
                 break
-            loss, fooled, gradient = model.differentiate(climb.points, labels, self.loss, goals, self.eot)
+            loss, fooled, gradient = model.loss_and_grad(climb.points, labels, self.loss, targets, self.eot)
             search.record(climb.points, loss, fooled)
             climb.arrive(loss, gradient)
             if step in checks:
@@ -137,7 +141,7 @@ class _Climb:
         self.previous, self.points = self.points, ahead
 
     def arrive(self, loss: Tensor, gradient: Tensor) -> None:
-        """Take note of the loss and gradient at the new points."""
+        """Record the loss and gradient at the new points."""
         better = loss > self.best_loss
         chosen = per_image(better)
         self.best_points = torch.where(chosen, self.points, self.best_points)
@@ -156,3 +160,77 @@ class _Climb:
         self.gradient = torch.where(chosen, self.best_gradient, self.gradient)
         self.best_at_check = self.best_loss
         self.rises = torch.zeros_like(self.rises)
+
+
+@register("apgd-ce")
+@configurable
+class ApgdCe(Apgd):
+    """Auto-PGD that maximises cross-entropy (Croce & Hein 2020); the first attack of AutoAttack."""
+
+    follows: ClassVar[Followed] = "cross-entropy"
+    zero: ClassVar[float] = -math.inf
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return error_log_odds(logits, targets)
+
+
+@register("apgd-dlr")
+@configurable
+class ApgdDlr(Apgd):
+    """Auto-PGD that maximises the difference-of-logits ratio (Croce & Hein 2020); it needs at least 3 classes."""
+
+    follows: ClassVar[Followed] = "dlr"
+    min_classes: ClassVar[int] = 3
+    cross_entropy_twin: ClassVar[str] = "apgd-ce"
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return dlr(logits, targets)
+
+
+@configurable
+class ApgdMargin(ApgdDlr):
+    """The same on the plain margin: it replaces `ApgdDlr` for models with two classes."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return margin(logits, targets)
+
+
+@register("apgd-t")
+@configurable
+class ApgdT(Apgd):
+    """Auto-PGD that maximises the targeted difference-of-logits ratio (Croce & Hein 2020, section 4.3).
+
+    It needs at least 4 classes. An image counts as fooled when it is taken for any wrong class.
+
+    Args:
+        targets: how many wrong classes to aim at, at least 1, the likeliest of the clean image first; at most all.
+        restarts: how many random starts for each of them.
+    """
+
+    follows: ClassVar[Followed] = "dlr"
+    targeted: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 4
+
+    targets: PositiveInt = 9
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return targeted_dlr(logits, targets)
+
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        with torch.no_grad():
+            targets = likeliest_wrong(model(images), labels, self.targets)
+        columns = [column for column in range(1, 1 + targets.shape[1]) for _ in range(self.restarts)]
+        attempts = [partial(self._towards, model, column) for column in columns]
+        return in_turn(attempts, images, torch.cat([labels[:, None], targets], 1), noise, self.early_stop)
+
+    def _towards(self, model: CheckedModel, column: int, images: Tensor, classes: Tensor, noise: Noise) -> Best:
+        """Aim at the classes in one column of `classes` [N, 1 + targets]; the first column holds the labels."""
+        return self._attempt(model, images, classes[:, 0], noise, targets=classes[:, [0, column]])
+
+
+@configurable
+class ApgdTMargin(ApgdT):
+    """The same on the plain margin to the target: it replaces `ApgdT` for models with fewer than 4 classes."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return targeted_margin(logits, targets)

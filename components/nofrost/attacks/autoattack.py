@@ -1,18 +1,101 @@
-"""AutoAttack: a fixed sequence of strong attacks, so that robust accuracies of different papers can be compared."""
+"""Cascades: several attacks one after the other, each run on what those before it left right; AutoAttack is one."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
+from torch import Tensor
 
-from nofrost.attacks.apgd_dlr import ApgdMargin
-from nofrost.attacks.apgd_t import ApgdTMargin
-from nofrost.attacks.base import Access, Attack
-from nofrost.attacks.registry import attack_settings, create_attack, register
-from nofrost.attacks.sequence import SHARED, Sequence
+from nofrost.attacks.apgd import ApgdMargin, ApgdTMargin
+from nofrost.attacks.base import Access, Attack, attack_settings, create_attack, register
+from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.model import CheckedModel, NoGradientError
+from nofrost.attacks.random import Noise
+from nofrost.attacks.search import Best
+from nofrost.errors import UserError
 from nofrost.registry import configurable
+
+# Settings that all members of a cascade have in common
+SHARED = ("norm", "eps", "seed")
+
+
+@configurable
+class Cascade(Attack):
+    """Several attacks one after the other, as AutoAttack runs its own (Croce & Hein 2020, section 4).
+
+    An image that is wrong when clean, or that a member has fooled, is not attacked further. An image that no member
+    fooled comes back as the point at which the model is least sure of the label. A member draws the random numbers
+    that it draws when it is called alone: so an image is fooled exactly if a member fools it by itself. If the model
+    has no gradient, the members that need one are skipped, unless all do.
+    """
+
+    @abstractmethod
+    def members(self, classes: int) -> Iterator[Attack]:
+        """Return the attacks in their order, for a model of so many classes; norm, eps and seed are those of this."""
+
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        best = Best(images.clone(), *model.loss(images, labels, error_log_odds))
+        no_gradient: NoGradientError | None = None
+        any_ran = False
+        for member in self.members(model.classes(images)):
+            rows = (~best.fooled).nonzero().squeeze(1)
+            if len(rows) == 0:
+                return best.points
+            try:
+                points = member.run(model, images[rows], labels[rows], noise[rows])
+            except NoGradientError as error:
+                no_gradient = error
+                continue
+            any_ran = True
+            points = self.ball(images[rows]).project(points.detach())
+            best_of_rows = best[rows]
+            best_of_rows.improve(points, *model.loss(points, labels[rows], error_log_odds))
+            best[rows] = best_of_rows
+        if no_gradient is not None and not any_ran:
+            raise no_gradient
+        return best.points
+
+
+@configurable
+class WorstCase(Cascade):
+    """The worst case over given attacks; :meth:`of` makes it.
+
+    Args:
+        attacks: at least one, all with this norm, eps and seed. Strong and cheap ones first saves time.
+
+    Raises:
+        UserError: there is none, or one has another norm, eps or seed.
+    """
+
+    name: ClassVar[str] = "worst-case"
+    attacks: tuple[Attack, ...]
+
+    @model_validator(mode="after")
+    def _attacks_share_threat_and_seed(self) -> Self:
+        if not self.attacks:
+            raise UserError("a worst case needs at least one attack: give it some, such as apgd-ce and square")
+        for attack in self.attacks:
+            for setting in SHARED:
+                shared, other = getattr(self, setting), getattr(attack, setting)
+                if shared != other:
+                    raise UserError(
+                        f"attack {attack.name!r} has {setting} {other!r}, but the worst case has {shared!r}: "
+                        "give all attacks of a worst case the same norm, eps and seed"
+                    )
+        return self
+
+    @classmethod
+    def of(cls, *attacks: Attack) -> Self:
+        """Return the worst case over these attacks, such as those of `create_attack`; raises like the class."""
+        shared = {setting: getattr(attacks[0], setting) for setting in SHARED} if attacks else {"eps": 0}
+        return cls(attacks=attacks, **shared)
+
+    def members(self, classes: int) -> Iterator[Attack]:
+        return iter(self.attacks)
+
 
 # Attacks in their order, with the settings that are not those of AutoAttack as a whole
 _VERSIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -27,8 +110,8 @@ _VERSIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     ),
     "rand": (("apgd-ce", {"eot": 20}), ("apgd-dlr", {"eot": 20})),
 }
-# What each member takes over from AutoAttack's own settings
-_TAKES = {
+# Which of AutoAttack's own settings each member gets
+_PASSED_ON = {
     "apgd-ce": ("steps",),
     "apgd-dlr": ("steps",),
     "apgd-t": ("steps", "targets"),
@@ -40,12 +123,12 @@ _TAKES = {
 
 @register("autoattack")
 @configurable
-class AutoAttack(Sequence):
+class AutoAttack(Cascade):
     """The worst case over the attacks of AutoAttack (Croce & Hein 2020, section 5; versions and order of its code).
 
     With other steps, queries or targets than its own it is no longer AutoAttack, and must not be called so in a report.
-    The difference-of-logits ratio needs 3 classes, the targeted one 4: on models with fewer the plain margin takes
-    its place, where AutoAttack's code would fail.
+    The difference-of-logits ratio needs 3 classes, the targeted one 4: on models with fewer the plain margin replaces
+    it, where AutoAttack's code would fail.
 
     Args:
         version: ``standard`` is APGD-CE, APGD-T, FAB-T and Square; ``plus`` adds APGD-DLR and untargeted FAB and gives
@@ -68,13 +151,13 @@ class AutoAttack(Sequence):
         return max(int(settings.get("eot", 1)) for _, settings in _VERSIONS[self.version])
 
     def members(self, classes: int) -> Iterator[Attack]:
-        for name, own in _VERSIONS[self.version]:
-            given = own | {setting: getattr(self, setting) for setting in _TAKES[name]}
-            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, **given)
+        for name, settings in _VERSIONS[self.version]:
+            passed_on = {setting: getattr(self, setting) for setting in _PASSED_ON[name]}
+            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, **settings, **passed_on)
 
 
 def create_member(name: str, classes: int, **settings: Any) -> Attack:
-    """Return the attack `name`, or what stands in for it on a model with too few `classes` for its loss."""
+    """Return the attack `name`, or its replacement on a model with too few `classes` for its loss."""
     if name == "apgd-dlr" and classes < 3:
         return ApgdMargin(**settings)
     if name == "apgd-t" and classes < 4:
@@ -89,3 +172,25 @@ def standard_settings() -> dict[str, dict[str, Any]]:
         member.name: {key: getattr(member, key) for key in attack_settings(member.name) if key not in SHARED}
         for member in members
     }
+
+
+@register("autoattack-paper")
+@configurable
+class AutoAttackPaper(Cascade):
+    """The worst case over APGD-CE and APGD-DLR: the "AA" of wang2022 §4.1, "fast version". It is not AutoAttack.
+
+    wang2022 gives the steps of its white-box attacks as 20 and does not say whether "AA" has as many: we assume so. On
+    models with 2 classes the plain margin replaces the difference-of-logits ratio.
+
+    Args:
+        steps: of both attacks, at least 1.
+    """
+
+    access: ClassVar[Access] = "gradient"
+    min_classes: ClassVar[int] = 3
+
+    steps: PositiveInt = 20
+
+    def members(self, classes: int) -> Iterator[Attack]:
+        for name in ("apgd-ce", "apgd-dlr"):
+            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, steps=self.steps)

@@ -1,23 +1,24 @@
-"""What every attack shares: its settings, the checks before it, and what holds after it."""
+"""What all attacks share: threat, seed, traits, the checks around the search; and the registry of attacks by name."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Literal, Self, final
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, Self, final
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from nofrost.attacks.asking import asking, searched
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.guard import Model
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.model import CheckedModel, Model, attack_session, check_budget, to_search_dtype
 from nofrost.attacks.norms import BALLS, Ball
-from nofrost.attacks.validation import check_budget
+from nofrost.attacks.random import Noise
+from nofrost.config import AttackSpec, PixelFraction
+from nofrost.config.base import Schema
 from nofrost.config.fraction import Pixels
 from nofrost.errors import UserError, unknown
-from nofrost.registry import configurable
+from nofrost.registry import Registry, check_settings, configurable
 
 Access = Literal["gradient", "outputs", "both"]
 Followed = Literal["cross-entropy", "margin", "dlr"]
@@ -25,7 +26,7 @@ Followed = Literal["cross-entropy", "margin", "dlr"]
 
 @configurable
 class Attack(ABC):
-    """A way to find, near each image, one that a model gets wrong. It keeps no state; calling it twice gives the same.
+    """A search, near each image, for one that a model gets wrong. It has no state: two calls give the same result.
 
     Args:
         norm: ``linf`` or ``l2``, how the size of a perturbation is measured.
@@ -36,12 +37,12 @@ class Attack(ABC):
     Attributes:
         norms: those that it can search in.
         access: what it asks of a model: its ``gradient`` (a white-box attack), its ``outputs`` alone (a black-box one),
-            or ``both``, as a sequence of attacks does.
+            or ``both``, as a cascade of attacks does.
         follows: the loss whose gradient it climbs.
         targeted: whether it aims at wrong classes of its choice.
-        random_start: whether it sets out from a random point and not from the clean image.
-        min_classes: fewest classes for which its loss is defined; a plainer loss stands in for it below.
-        cross_entropy_twin: the attack that makes the same search on the cross-entropy.
+        random_start: whether it starts from a random point and not from the clean image.
+        min_classes: fewest classes for which its loss is defined; with fewer a plainer loss replaces it.
+        cross_entropy_twin: the attack that is the same search on the cross-entropy.
 
     Raises:
         UserError: a setting is out of its range.
@@ -50,7 +51,8 @@ class Attack(ABC):
     name: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
-    # Traits, which alarms and cards ask for. An attack that says nothing of its access and loss is compared with no other.
+    # Traits that alarms and cards ask for. An attack that does not state its access and loss is compared with no other,
+    # so that a new one cannot be judged wrongly
     access: ClassVar[Access | None] = None
     follows: ClassVar[Followed | None] = None
     targeted: ClassVar[bool] = False
@@ -87,7 +89,7 @@ class Attack(ABC):
                 DistributedDataParallel is attacked without that wrapper.
             images: [N, C, H, W] floats in [0, 1].
             labels: [N] int64, the true classes.
-            indices: [N] int64, the images' places in their dataset. They pick the random numbers, so that a result
+            indices: [N] int64, the images' positions in their dataset. They select the random numbers, so that a result
                 depends neither on batch nor on shard. Default: 0 to N - 1.
 
         Raises:
@@ -95,15 +97,14 @@ class Attack(ABC):
                 of the model, or the model does not take such images or returns NaN, no logits [N, C], or logits without
                 a gradient.
         """
-        with asking(model, images, labels, indices, seed=self.seed) as classifier:
+        with attack_session(model, images, labels, indices, seed=self.seed) as checked:
             check_budget(self.norm, self.eps, images)
-            clean = searched(images)
+            clean = to_search_dtype(images)
             if len(images) == 0 or self.eps == 0:
                 return clean.to(images.dtype)
-            places = torch.arange(len(clean), device=clean.device) if indices is None else indices
-            # copied, as a tensor made in inference mode is of no use to autograd
-            found = self.run(classifier, clean, labels.clone(), Noise.of(self.seed, places))
-            return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(found.detach()))
+            # labels are copied, as a tensor made in inference mode is of no use to autograd
+            points = self.run(checked, clean, labels.clone(), Noise.of_images(self.seed, images, indices))
+            return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(points.detach()))
 
     def averaged_passes(self) -> int:
         """Return how many forward passes each gradient is averaged over."""
@@ -114,11 +115,11 @@ class Attack(ABC):
         return True
 
     @abstractmethod
-    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Return adversarial images [N, C, H, W] for clean ones in [0, 1]; N at least 1, `eps` more than 0.
 
         Args:
-            model: in eval mode, checks its own output.
+            model: in eval mode; its output is checked.
             images: [N, C, H, W] float32 or float64; not to be changed in place.
             labels: [N] int64.
             noise: the random numbers of each image; the only source of randomness that an attack may use.
@@ -143,3 +144,44 @@ def _rounded_towards(centre: Tensor, points: Tensor) -> Tensor:
     # the neighbours of a non-negative float are its neighbours as an integer
     steps = beyond.to(torch.int16) * (centre - rounded).sign().to(torch.int16)
     return (rounded.view(torch.int16) + steps).view(centre.dtype)
+
+
+# Recipes and suites state threat and seed beside an attack, not in it; its own settings are checked with a budget of 0
+ATTACKS: Registry[Attack] = Registry("attack", elsewhere={"norm": None, "eps": 0.0, "seed": None})
+register = ATTACKS.register
+list_attacks = ATTACKS.names
+attack_settings = ATTACKS.settings
+attack_class = ATTACKS.get
+
+
+def create_attack(
+    name: str, *, eps: float | str | Fraction | PixelFraction, norm: str = "linf", seed: int = 0, **settings: Any
+) -> Attack:
+    """Return the attack called `name`.
+
+    Args:
+        name: one of `list_attacks`.
+        eps: budget, the radius of the ball, in pixels of [0, 1]: a number, a text such as ``"8/255"``, a ``Fraction``
+            or a ``PixelFraction``; for ``linf`` at most 1.
+        norm: ``linf`` or ``l2``.
+        seed: fixes every random choice, at least 0.
+        settings: the attack's own settings, such as ``steps``.
+
+    Raises:
+        UserError: an unknown name, norm or setting (the message lists the known ones), or a value out of range.
+    """
+    return ATTACKS.create(name, eps=eps, norm=norm, seed=seed, **settings)
+
+
+def check_attacks(config: Schema, origin: str, overrides: Sequence[str] = ()) -> None:
+    """Check the name and settings of every attack in a configuration, wherever it stands there.
+
+    Args:
+        config: such as a suite.
+        origin: its file, for the error.
+        overrides: texts `key=value` on top of the file; the one that caused the error is named too.
+
+    Raises:
+        UserError: one is wrong; the sentence names file, key and the settings that the attack has.
+    """
+    check_settings(config, {AttackSpec: ATTACKS}, origin, overrides)

@@ -1,16 +1,174 @@
-"""FAB: the fast adaptive boundary attack."""
+"""FAB: steps to the linearised decision boundary, kept near the clean image (Croce & Hein 2020).
+
+Its inner problem is the shortest step onto a hyperplane that stays in the pixel box. The paper sorts the pixels for it;
+`Hyperplanes` finds the same solution with Newton's method, in a few passes without a sort.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Annotated, ClassVar
+
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.fast_adaptive_boundary import FastAdaptiveBoundary
-from nofrost.attacks.hyperplane import distance_to_plane
+from nofrost.attacks.base import Access, Attack, register
+from nofrost.attacks.losses import likeliest_wrong, margin, targeted_margin
+from nofrost.attacks.model import CheckedModel, Model, attack_session, to_search_dtype
 from nofrost.attacks.norms import per_image
-from nofrost.attacks.registry import register
+from nofrost.attacks.random import Noise
+from nofrost.attacks.search import Best, Search
+from nofrost.config.base import Share
 from nofrost.registry import configurable
+
+# The ball's projection leaves points alone that are this far inside, so that the judged point is the returned one
+_INSIDE = 2e-7
+# Steps of the search on the line to the clean image, and how far beyond the boundary it aims, as a share of the line
+_FINAL_STEPS = 3
+_BEYOND = 0.05
+
+_ORDERS = {"linf": torch.inf, "l2": 2.0}
+_DUAL_ORDERS = {"linf": 1.0, "l2": 2.0}
+
+
+@configurable
+class FastAdaptiveBoundary(Attack):
+    """Searches for the smallest perturbation that changes the decision (Croce & Hein 2020, algorithm 1).
+
+    A step goes to the linearised boundary and beyond by `overshoot`, from the current point and from the clean image,
+    and mixes the two. A misclassified point is moved back towards the clean image before the next step. The first run
+    starts at the clean image, later ones at random, half as far away as the smallest perturbation found or `eps`,
+    whichever is less. At the end comes the paper's final search on the line to the clean image, which AutoAttack's code
+    leaves out. Only differences of logits count: scaling the logits changes nothing.
+
+    Called as an attack it stops on an image at the first misclassified point within `eps`: robust accuracy needs no
+    more. Other images come back as the nearest misclassified point, moved into the ball, or unchanged. The smallest
+    perturbations are those of `distances`, which searches to the end.
+
+    Args:
+        steps: how many gradient steps, at least 1.
+        restarts: how many runs, at least 1; all but the first from a random start.
+        alpha_max: the largest share of the step from the clean image, in [0, 1].
+        overshoot: how many times as long a step is as the way to the boundary, at least 1; the paper's eta.
+        backward_step: the share of its perturbation that a misclassified point goes on with, in [0, 1]; its beta.
+    """
+
+    access: ClassVar[Access] = "gradient"
+    random_start: ClassVar[bool] = False
+
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
+    alpha_max: Share = 0.1
+    overshoot: Annotated[float, Field(ge=1)] = 1.05
+    backward_step: Share = 0.9
+
+    @abstractmethod
+    def target_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return which classes each run of a restart is about, [N, runs] int64, from the clean images' logits."""
+
+    @abstractmethod
+    def linearise(self, model: CheckedModel, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return by how much another class' logit is above the label's, [N], and its gradient [N, C, H, W]."""
+
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        return self._nearest(model, images, labels, noise, enough=max(self.eps - _INSIDE, 0.0)).points
+
+    def distances(self, model: Model, images: Tensor, labels: Tensor, *, indices: Tensor | None = None) -> Tensor:
+        """Return the size of the smallest perturbation found per image, [N] in pixels; infinite where none was.
+
+        Zero for images that are misclassified as they are. The search stops early on no image, also not beyond `eps`,
+        which only sets where random starts lie. An upper bound on the distance to the decision boundary.
+
+        Args, and errors: those of a call of the attack.
+        """
+        with attack_session(model, images, labels, indices, seed=self.seed) as checked:
+            clean = to_search_dtype(images)
+            if len(clean) == 0:
+                return clean.new_empty(0)
+            noise = Noise.of_images(self.seed, images, indices)
+            best = self._nearest(checked, clean, labels.clone(), noise, enough=0.0)
+        return -best.loss
+
+    def _nearest(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, enough: float) -> Best:
+        """Return the nearest misclassified points, their loss being the negative distance.
+
+        Fooled are those no farther than `enough`; on them no more work is spent.
+        """
+        with torch.no_grad():
+            logits = model(images)
+        targets = self.target_classes(logits, labels)
+        best = self._rated(images, images.clone(), logits.argmax(1) != labels, enough)
+        for run in range(self.restarts * targets.shape[1]):
+            restart, aim = divmod(run, targets.shape[1])
+            rows = (~best.fooled).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            clean, best_of_rows = images[rows], best[rows]
+            start = self._random_start(clean, -best_of_rows.loss, noise[rows].stream(run)) if restart else clean
+            again = self._walk(model, clean, start, labels[rows], targets[rows, aim], enough)
+            best_of_rows.improve(again.points, again.loss, again.fooled)
+            best[rows] = best_of_rows
+        return self._final_search(model, images, best, labels, enough)
+
+    def _rated(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:
+        distance = length(points - clean, self.norm)
+        return Best(points, torch.where(wrong, -distance, -torch.inf), wrong & (distance <= enough))
+
+    def _random_start(self, clean: Tensor, distance: Tensor, noise: Noise) -> Tensor:
+        share = distance.clamp(max=self.eps) / (2 * self.eps or 1)
+        return torch.lerp(clean, self.ball(clean).random_boundary(noise), per_image(share))
+
+    def _walk(
+        self, model: CheckedModel, clean: Tensor, points: Tensor, labels: Tensor, targets: Tensor, enough: float
+    ) -> Best:
+        search = Search(clean, early_stop=True)
+        for _ in range(self.steps):
+            points = self._step(clean, points, *self.linearise(model, points, labels, targets))
+            _, wrong = model.loss(points, labels, margin)
+            rated = self._rated(clean, points, wrong, enough)
+            search.record(rated.points, rated.loss, rated.fooled)
+            points = torch.where(per_image(wrong), torch.lerp(clean, points, self.backward_step), points)
+            if (active := search.narrow()) is not None:
+                if len(active) == 0:
+                    break
+                clean, points, labels, targets = clean[active], points[active], labels[active], targets[active]
+        return search.result()
+
+    def _final_search(self, model: CheckedModel, clean: Tensor, found: Best, labels: Tensor, enough: float) -> Best:
+        """Move the points towards the clean images, by the secant rule on the margin along the line.
+
+        It aims a little beyond where the margin is zero: a point on the boundary itself is misclassified by chance.
+        """
+        rows = (~found.fooled & found.loss.isfinite()).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return found
+        clean, labels, best = clean[rows], labels[rows], found[rows]
+        right, wrong = clean, best.points
+        below, _ = model.loss(right, labels, margin)
+        above, _ = model.loss(wrong, labels, margin)
+        for _ in range(_FINAL_STEPS):
+            share = _BEYOND + (1 - _BEYOND) * (below / (below - above)).nan_to_num(0.5)
+            between = torch.lerp(right, wrong, per_image(share))
+            value, beyond = model.loss(between, labels, margin)
+            rated = self._rated(clean, between, beyond, enough)
+            best.improve(rated.points, rated.loss, rated.fooled)
+            right = torch.where(per_image(beyond), right, between)
+            wrong = torch.where(per_image(beyond), between, wrong)
+            below, above = torch.where(beyond, below, value), torch.where(beyond, value, above)
+        found[rows] = best
+        return found
+
+    def _step(self, clean: Tensor, points: Tensor, lead: Tensor, normal: Tensor) -> Tensor:
+        planes = Hyperplanes(normal, self.norm)
+        onward = planes.step(points, -lead)
+        lead_at_clean = lead + (normal * (clean - points)).flatten(1).sum(1)
+        from_clean = planes.step(clean, -lead_at_clean)
+        ways = length(onward, self.norm), length(from_clean, self.norm)
+        share = per_image((ways[0] / (ways[0] + ways[1]).clamp(min=1e-12)).clamp(max=self.alpha_max))
+        onward = onward.mul_(self.overshoot).add_(points)
+        from_clean = from_clean.mul_(self.overshoot).add_(clean)
+        return torch.lerp(onward, from_clean, share).clamp_(0, 1)
 
 
 @register("fab")
@@ -21,10 +179,10 @@ class Fab(FastAdaptiveBoundary):
     A step takes C - 1 backward passes for C classes: for hundreds of classes take `fab-t`, as AutoAttack does.
     """
 
-    def goals(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def target_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
         return labels[:, None]
 
-    def linearise(self, model: Classifier, points: Tensor, labels: Tensor, goals: Tensor) -> tuple[Tensor, Tensor]:
+    def linearise(self, model: CheckedModel, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         nearest = torch.full_like(points[:, 0, 0, 0], torch.inf)
         margin, normal = torch.zeros_like(nearest), torch.zeros_like(points)
         # one class at a time: the gradients of a thousand classes would not fit in memory together
@@ -35,3 +193,101 @@ class Fab(FastAdaptiveBoundary):
             margin = torch.where(nearer, value, margin)
             normal = torch.where(per_image(nearer), gradient, normal)
         return margin, normal
+
+
+@register("fab-t")
+@configurable
+class FabT(FastAdaptiveBoundary):
+    """FAB towards the boundary between label and target, for one target after the other (Croce & Hein 2020b).
+
+    The third attack of AutoAttack. A step takes one backward pass, however many classes there are. An image counts as
+    fooled when it is taken for any wrong class.
+
+    Args:
+        targets: how many wrong classes to aim at, at least 1, the likeliest of the clean image first; at most all.
+    """
+
+    targeted: ClassVar[bool] = True
+
+    targets: PositiveInt = 9
+
+    def target_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return likeliest_wrong(logits, labels, self.targets)
+
+    def linearise(self, model: CheckedModel, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        margin, _, normal = model.loss_and_grad(points, labels, targeted_margin, torch.stack([labels, targets], 1))
+        return margin, normal
+
+
+def length(change: Tensor, norm: str) -> Tensor:
+    """Return the `norm` (``linf`` or ``l2``) of each change [N, C, H, W], [N]."""
+    lengths: Tensor = torch.linalg.vector_norm(change.flatten(1), ord=_ORDERS[norm], dim=1)
+    return lengths
+
+
+def distance_to_plane(normal: Tensor, rise: Tensor, norm: str) -> Tensor:
+    """Return how long the step of `Hyperplanes` would be without the box, [N]: infinite where the normal is zero."""
+    dual = torch.linalg.vector_norm(normal.flatten(1), ord=_DUAL_ORDERS[norm], dim=1)
+    return torch.where(dual > 0, rise.abs() / dual, torch.inf)
+
+
+class Hyperplanes:
+    """One direction per image, across which planes lie.
+
+    Args:
+        normal: [N, C, H, W].
+        norm: ``linf`` or ``l2``, in which steps are to be short.
+    """
+
+    def __init__(self, normal: Tensor, norm: str) -> None:
+        weight = normal.flatten(1)
+        self._sign = weight.sign()
+        self._size = weight.abs()
+        # the largest weight becomes 1, so that no square of a vanishing gradient underflows
+        largest = self._size.amax(1)
+        self._scale = torch.where(largest > 0, largest, 1.0)
+        self._size /= self._scale[:, None]
+        self._linf = norm == "linf"
+        self._slope = self._size if self._linf else self._size.square()
+
+    def step(self, points: Tensor, rise: Tensor) -> Tensor:
+        """Return the smallest `change` with ``<normal, change> = rise`` and ``points + change`` in [0, 1].
+
+        Where the plane misses the box, the change leads to the corner nearest to the plane. Pixels that do not count in
+        the plane stay as they are, so where the normal is zero all do.
+
+        Every pixel moves at its pace (1 for ``linf``, its weight for ``l2``) until it meets the box, all for the same
+        time. What that gains is concave and piecewise linear in time, so Newton's method reaches `rise` from below in
+        finitely many steps, of which each divides the product of gap and slope by four or more.
+
+        Args:
+            points: [N, C, H, W] in [0, 1].
+            rise: [N], of either sign; an infinite one asks for the corner.
+        """
+        sign = self._sign * torch.where(rise < 0, -1.0, 1.0)[:, None].to(points.dtype)
+        # 1 - x uphill and x downhill, without masks, which are slow on processors
+        room = sign.add(1).div_(2).addcmul_(sign, points.flatten(1), value=-1)
+        time = _time(self._slope, self._size * room, rise.abs() / self._scale)[:, None]
+        moved = torch.minimum(time if self._linf else time * self._size, room)
+        return moved.mul_(sign).view_as(points)
+
+
+def _time(slope: Tensor, most: Tensor, rise: Tensor) -> Tensor:
+    """Return the least t [N] at which the sum over pixels of min(t `slope`, `most`) is `rise`; very long where never.
+
+    Args:
+        slope: [N, D], at least 0.
+        most: [N, D], at least 0.
+        rise: [N], at least 0.
+    """
+    number = torch.finfo(slope.dtype)
+    time, pace, missing = torch.zeros_like(rise), slope.sum(1), rise
+    while True:
+        # at most the largest number, not infinite: times zero it must be zero
+        later = torch.where(pace > 0, time + missing / pace, number.max).clamp(max=number.max)
+        if not (later > time * (1 + 4 * number.eps)).any():
+            return time
+        time = later.maximum(time)
+        reach = time[:, None] * slope
+        missing = rise - torch.minimum(reach, most).sum(1)
+        pace = torch.sub(most, reach, out=reach).relu_().sign_().mul_(slope).sum(1)

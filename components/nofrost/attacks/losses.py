@@ -1,4 +1,4 @@
-"""What attacks maximise: one number per image, from logits."""
+"""What attacks maximise, one number per image from logits; and which wrong classes targeted attacks aim at."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nofrost.attacks.random import Noise
 from nofrost.errors import UserError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -105,3 +106,26 @@ def _ratio(lead: Tensor, spread: Tensor) -> Tensor:
     unit = torch.maximum(lead.abs(), spread).detach()
     unit = torch.where(unit > torch.finfo(unit.dtype).tiny, unit, 1.0)
     return (lead / unit) / (spread / unit + 1e-12)
+
+
+def likeliest_wrong(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return, per image, the classes with the largest logits but for the label, [N, min(count, C - 1)], largest first.
+
+    Args:
+        logits: [N, C], C at least 2.
+        labels: [N] int64 in [0, C).
+        count: at least 1.
+    """
+    order = logits.argsort(dim=1, descending=True, stable=True)
+    wrong = order[order != labels[:, None]].view(len(logits), -1)
+    return wrong[:, :count]
+
+
+def random_wrong(labels: Tensor, classes: int, noise: Noise) -> Tensor:
+    """Return for each image a class other than its label, int64 [N], all with equal chance.
+
+    Args:
+        labels: [N] int64 in [0, classes).
+        classes: at least 2.
+    """
+    return (labels + 1 + noise.integers((), classes - 1)) % classes

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 
 _IMAGE = (1, 2, 3)
 # Rounding pixels moves a length by about 1e-7. So aim this share below the radius, and let that much beyond it pass:

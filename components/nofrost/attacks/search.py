@@ -1,4 +1,4 @@
-"""What an attack has found so far, image by image."""
+"""The best points of a search so far, image by image, over steps and restarts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
+from nofrost.attacks.random import Noise
 
 # Images that are done leave the batch once they are this share of it: the waste stays below it, copying the others
 # costs little beside a step, and an accelerator need not plan too many batch sizes
@@ -17,8 +17,8 @@ DONE_SHARE = 1 / 50
 
 
 @dataclass
-class Found:
-    """The best point per image: misclassified before not, then the highest loss.
+class Best:
+    """The best point per image: a misclassified one before others, then the one with the highest loss.
 
     Args:
         points: [N, C, H, W].
@@ -39,32 +39,32 @@ class Found:
         self.loss = torch.where(better, loss, self.loss)
         self.fooled = self.fooled | fooled
 
-    def __getitem__(self, rows: Tensor) -> Found:
-        return Found(self.points[rows], self.loss[rows], self.fooled[rows])
+    def __getitem__(self, rows: Tensor) -> Best:
+        return Best(self.points[rows], self.loss[rows], self.fooled[rows])
 
-    def __setitem__(self, rows: Tensor, part: Found) -> None:
-        self.points[rows], self.loss[rows], self.fooled[rows] = part.points, part.loss, part.fooled
+    def __setitem__(self, rows: Tensor, best: Best) -> None:
+        self.points[rows], self.loss[rows], self.fooled[rows] = best.points, best.loss, best.fooled
 
 
 class Search:
     """The best points of one run of an iterative attack, and the images that it still works on.
 
-    What is found for an image does not depend on when others leave, so neither does any result.
+    The best point of an image does not depend on when others leave the batch, so neither does any result.
 
     Args:
         start: [N, C, H, W], where the run begins.
-        early_stop: let images go as soon as they have a misclassified point.
+        early_stop: stop on an image as soon as it has a misclassified point.
     """
 
     def __init__(self, start: Tensor, early_stop: bool) -> None:
         loss = start.new_full(start.shape[:1], -torch.inf)
-        self._active = Found(start, loss, torch.zeros_like(loss, dtype=torch.bool))
+        self._active = Best(start, loss, torch.zeros_like(loss, dtype=torch.bool))
         self._early_stop = early_stop
-        self._all: Found | None = None
+        self._all: Best | None = None
         self._rows = torch.arange(len(start), device=start.device)
 
     def record(self, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        """Note the current point of every image that is still worked on."""
+        """Record the current point of every image that is still worked on."""
         self._active.improve(points, loss, fooled, only_unfooled=self._early_stop)
 
     def narrow(self) -> Tensor | None:
@@ -75,16 +75,16 @@ class Search:
         total = len(self._rows)
         if done < max(1, total * DONE_SHARE):
             return None
-        left = (~self._active.fooled).nonzero().squeeze(1)
+        active = (~self._active.fooled).nonzero().squeeze(1)
         self._store()
-        self._rows, self._active = self._rows[left], self._active[left]
-        return left
+        self._rows, self._active = self._rows[active], self._active[active]
+        return active
 
-    def result(self) -> Found:
+    def result(self) -> Best:
         """Return the best points of all images."""
         return self._store()
 
-    def _store(self) -> Found:
+    def _store(self) -> Best:
         if self._all is None:
             self._all = self._active
         else:
@@ -92,8 +92,8 @@ class Search:
         return self._all
 
 
-Attempt = Callable[[Tensor, Tensor, Noise], Found]
-"""One run of an attack: from images [N, C, H, W], labels (int64, N rows) and noise to what it found."""
+Attempt = Callable[[Tensor, Tensor, Noise], Best]
+"""One run of an attack: from images [N, C, H, W], labels (int64, N rows) and noise to its best points."""
 
 
 def in_turn(attempts: Sequence[Attempt], images: Tensor, labels: Tensor, noise: Noise, early_stop: bool) -> Tensor:
@@ -112,9 +112,9 @@ def in_turn(attempts: Sequence[Attempt], images: Tensor, labels: Tensor, noise: 
         if len(rows) == 0:
             break
         again = attempt(images[rows], labels[rows], noise[rows].stream(turn))
-        part = best[rows]
-        part.improve(again.points, again.loss, again.fooled)
-        best[rows] = part
+        best_of_rows = best[rows]
+        best_of_rows.improve(again.points, again.loss, again.fooled)
+        best[rows] = best_of_rows
     return best.points
 
 

@@ -1,4 +1,4 @@
-"""Square: a random search that sees only the model's outputs."""
+"""Square: a random search that sees only the model's outputs (Andriushchenko et al. 2020)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Access, Attack
-from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import margin
-from nofrost.attacks.noise import Noise
-from nofrost.attacks.registry import register
-from nofrost.attacks.search import DONE_SHARE, Found, in_restarts
+from nofrost.attacks.model import CheckedModel
+from nofrost.attacks.random import Noise
+from nofrost.attacks.search import DONE_SHARE, Best, in_restarts
 from nofrost.attacks.square_walks import DRAW_BITS, WALKS
 from nofrost.config.base import Share
 from nofrost.registry import configurable
@@ -50,8 +49,8 @@ class Square(Attack):
     code all images share them and the last row and column are out of reach.
 
     Args:
-        queries: how often a restart asks the model about an image, at least 1, the start included. AutoAttack asks
-            5,000 times, wang2022 asked 400 times.
+        queries: how many versions of an image the model sees in a restart, at least 1, the start included. AutoAttack
+            takes 5,000, wang2022 took 400.
         restarts: how many random starts, at least 1; later ones only for images without a misclassified point.
         initial_share: the share of the pixels in the first windows, in [0, 1]; the paper's p.
         rescale_schedule: shrink windows over `queries` as the paper does over 10,000, as its authors' own code does.
@@ -65,29 +64,29 @@ class Square(Attack):
     initial_share: Share = 0.8
     rescale_schedule: bool = False
 
-    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Found:
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Best:
             return self._attempt(model, images, labels, noise)
 
         return in_restarts(attempt, images, labels, noise, self.restarts, early_stop=True)
 
-    def _attempt(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Found:
+    def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         walk = WALKS[self.norm].begin(images, self.eps, noise.stream(0))
-        # its points are those of the walk, which changes them in place
-        best = Found(walk.points, *model.judge(walk.points, labels, margin))
+        # no copy: the walk changes its points in place, and only keeps steps that are accepted
+        best = Best(walk.points, *model.loss(walk.points, labels, margin))
         survivors = _Survivors(best)
         for query in range(1, self.queries):
-            block, place = divmod(query - 1, _BLOCK)
-            if place == 0:
+            block, position = divmod(query - 1, _BLOCK)
+            if position == 0:
                 draws = noise.stream(block + 1).integers((_BLOCK, walk.draws(images.shape[1])), 1 << DRAW_BITS)
-            if (left := survivors.narrow(best)) is not None:
-                if len(left) == 0:
+            if (active := survivors.narrow(best)) is not None:
+                if len(active) == 0:
                     return survivors.everyone
-                labels, noise, draws, walk = labels[left], noise[left], draws[left], walk[left]
-                best = Found(walk.points, best.loss[left], best.fooled[left])
+                labels, noise, draws, walk = labels[active], noise[active], draws[active], walk[active]
+                best = Best(walk.points, best.loss[active], best.fooled[active])
             share = window_share(query, self.queries, self.initial_share, self.rescale_schedule)
-            walk.step(walk.side(share), draws[:, place])
-            loss, fooled = model.judge(walk.points, labels, margin)
+            walk.step(walk.side(share), draws[:, position])
+            loss, fooled = model.loss(walk.points, labels, margin)
             accepted = ~best.fooled & (fooled | (loss > best.loss))
             walk.settle(accepted)
             best.loss, best.fooled = torch.where(accepted, loss, best.loss), best.fooled | fooled
@@ -95,28 +94,28 @@ class Square(Attack):
 
 
 class _Survivors:
-    """What was found for all images, while the search goes on with those that are not done.
+    """The best points of all images, while the search goes on with those that are not done.
 
     Args:
         best: of all images; later changes of it are seen until some images leave.
     """
 
-    def __init__(self, best: Found) -> None:
+    def __init__(self, best: Best) -> None:
         self.everyone = best
         self._rows = torch.arange(len(best.loss), device=best.loss.device)
 
-    def narrow(self, best: Found) -> Tensor | None:
+    def narrow(self, best: Best) -> Tensor | None:
         """Return the positions of those to go on with, among those worked on; None to go on with all of them."""
         done = int(best.fooled.sum())
         if done < max(1, DONE_SHARE * len(best.fooled)):
             return None
-        left = (~best.fooled).nonzero().squeeze(1)
+        active = (~best.fooled).nonzero().squeeze(1)
         self.result(best)
-        self._rows = self._rows[left]
-        return left
+        self._rows = self._rows[active]
+        return active
 
-    def result(self, best: Found) -> Found:
-        """Return what was found for all images, `best` being that of those worked on."""
+    def result(self, best: Best) -> Best:
+        """Return the best points of all images, `best` being those of the images worked on."""
         if best is not self.everyone:
             self.everyone[self._rows] = best
         return self.everyone

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import per_image
-from nofrost.attacks.square_bump import bump
+from nofrost.attacks.random import Noise
 
 DRAW_BITS = 31
 """The random numbers of a step are whole numbers of so many bits."""
@@ -76,7 +76,7 @@ class Walk(ABC):
             self._write(change.places, change.after)
 
     def settle(self, accepted: Tensor) -> None:
-        """Take the last step back in the images that are not `accepted` ([N] bool)."""
+        """Undo the last step in the images that are not `accepted` ([N] bool)."""
         for change in self._changes:
             self._write(change.places, torch.where(per_image(accepted), change.after, change.before))
 
@@ -186,7 +186,7 @@ class L2Walk(Walk):
         length = (energy + unused[:, None] / clean.shape[1]).sqrt().to(clean)[:, :, None, None]
         after = (clean + length * _unit(pattern)).clamp_(0, 1)
         self._spent_if_accepted = self._spent - energy.sum(1) + _energy(after - clean).sum(1)
-        # where the windows overlap, the fed one has the last word
+        # written last, so that it wins where the windows overlap
         return [_Change(emptied, taken, bare), _Change(fed, before, after)]
 
 
@@ -219,3 +219,25 @@ def _shared(side: int, corner: Tensor, other: Tensor) -> Tensor:
     ahead = (corner - other)[:, :, None] + torch.arange(side, device=corner.device)
     along = (ahead >= 0) & (ahead < side)
     return (along[:, 0, :, None] & along[:, 1, None, :])[:, None]
+
+
+@cache
+def bump(side: int) -> Tensor:
+    """Return two smooth hills of opposite sign, one above the other, [side, side] of unit length.
+
+    Andriushchenko et al. 2020, section 3.4 and figure 3.
+    """
+    upper = side // 2
+    hills = torch.cat([_hill(upper, side), -_hill(side - upper, side)])
+    unit: Tensor = hills / hills.norm()
+    return unit
+
+
+def _hill(height: int, width: int) -> Tensor:
+    """Return [height, width] of unit length: squares of growing size and shrinking height, one upon the other."""
+    down, across = torch.arange(height) - height // 2, torch.arange(width) - width // 2
+    ring = torch.maximum(down.abs()[:, None], across.abs())
+    squares = 1 / torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float64).square()
+    hill = squares.flip(0).cumsum(0).flip(0)[ring]
+    unit: Tensor = hill / hill.norm()
+    return unit

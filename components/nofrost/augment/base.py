@@ -64,7 +64,7 @@ def resolve_methods(
 
     Args:
         origin: the file that `config` comes from, for the error.
-        key: where it stands there.
+        key: the key that leads to it there.
         overrides: texts `key=value` on top of the file; the one that made the fault is named too.
 
     Raises:
@@ -87,7 +87,7 @@ def resolve_methods(
 
 
 def spell_out(config: AugmentationSpec, methods: dict[str, Method]) -> dict[str, Any]:
-    """Return the configuration as JSON values with all settings of all methods, also those left at their default."""
+    """Return the configuration as JSON values with all settings of all methods, defaults included."""
     settings = {name: method.as_json() for name, method in methods.items()}
     return {"methods": list(config.methods), **settings, "seed": config.seed}
 

@@ -30,9 +30,9 @@ def attacks() -> None:
 @json_option
 def attacks_list(as_json: bool) -> None:
     """Print the name of every attack with its settings and their defaults."""
-    from nofrost.attacks import attack_names, attack_settings
+    from nofrost.attacks import attack_settings, list_attacks
 
-    settings = {name: attack_settings(name) for name in attack_names()}
+    settings = {name: attack_settings(name) for name in list_attacks()}
     emit(settings, settings_table(settings), as_json)
 
 

@@ -116,10 +116,10 @@ def train(
             metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights)
     if not is_rank_zero:
         return
-    clean, attacked = metrics["selection"]["clean"], metrics["selection"]["attacked"]
-    attacked_text = f", {attacked['accuracy']:.1%} attacked" if attacked else ""
-    summary = f"best epoch {metrics['best_epoch']}, on the selection split {clean['accuracy']:.1%} clean{attacked_text}"
-    emit(metrics, f"{out}: {summary}", as_json)
+    clean, attacked = metrics.selection.clean, metrics.selection.attacked
+    attacked_text = f", {attacked.accuracy:.1%} attacked" if attacked else ""
+    summary = f"best epoch {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
+    emit(metrics.as_json(), f"{out}: {summary}", as_json)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Arrays on disk, in numpy's .npy and .npz files, written atomically or plainly and read without executing anything."""
+"""Arrays on disk, in numpy's .npy and .npz files. Reading executes nothing: pickled arrays are refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def read_array(path: Path) -> NDArray[Any]:
         raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
-    except (ValueError, SyntaxError, TokenError) as error:  # numpy parses the header as Python
+    # numpy parses the header as Python
+    except (ValueError, SyntaxError, TokenError) as error:
         raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
     return array
 

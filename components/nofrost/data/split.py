@@ -44,7 +44,8 @@ def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     """Return uint8 images [N, H, W, C] as a float32 tensor [N, C, H, W] in [0, 1]."""
     import torch
 
-    pixels = torch.from_numpy(np.require(images, requirements=("C", "W")))  # torch wants no read-only memory
+    # torch does not take read-only memory
+    pixels = torch.from_numpy(np.require(images, requirements=("C", "W")))
     return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
@@ -76,7 +77,7 @@ def write_split(
     """Write a split into `folder` and return its manifest.
 
     Args:
-        folder: is made when it is not there.
+        folder: is created if missing.
         batches: uint8 images [n, H, W, C], in the order of `labels`.
         image_shape: (H, W, C).
         labels: int64 [N] in [0, n_classes).
@@ -117,10 +118,10 @@ def read_split(dataset: Path, name: str, *, verify: bool = False) -> Split:
     arrays = {file: read_array(folder / f"{file}.npy") for file in FILES}
     shape = (expected.count, *manifest.image_size, manifest.channels)
     for file, array in arrays.items():
-        wanted = (shape, np.dtype(np.uint8)) if file == "images" else (shape[:1], np.dtype(np.int64))
-        if (array.shape, array.dtype) != wanted:
-            what = f"{array.dtype} {list(array.shape)}, the manifest says {wanted[1]} {list(wanted[0])}"
-            raise UserError(f"{folder / file}.npy holds {what}: prepare the dataset again")
+        array_shape, dtype = (shape, np.uint8) if file == "images" else (shape[:1], np.int64)
+        if array.shape != array_shape or array.dtype != dtype:
+            content = f"{array.dtype} {list(array.shape)}, the manifest says {np.dtype(dtype)} {list(array_shape)}"
+            raise UserError(f"{folder / file}.npy holds {content}: prepare the dataset again")
         if verify and sha256_file(folder / f"{file}.npy") != expected.sha256.get(file):
             raise UserError(
                 f"{folder / file}.npy does not match its checksum in the manifest: prepare the dataset again"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from nofrost.attacks import attack_names, attack_settings
+from nofrost.attacks import attack_settings, list_attacks
 from nofrost.attacks.autoattack import standard_settings
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
@@ -141,7 +141,7 @@ def _autoattack(metrics: AdversarialMetrics) -> tuple[str | None, str | None]:
 
 def _changed(attack: AttackUse, standard: Mapping[str, Any]) -> str:
     """Return in words the settings of an attack that are not the standard's."""
-    defaults = attack_settings(attack.name) if attack.name in attack_names() else {}
+    defaults = attack_settings(attack.name) if attack.name in list_attacks() else {}
     used = {**defaults, **{key: value for key, value in attack.settings().items() if key in standard}}
     return ", ".join(f"{key} {value}" for key, value in used.items() if standard.get(key, value) != value)
 

@@ -34,7 +34,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def save_checkpoint(path: Path, model: Classifier, about: dict[str, Any]) -> None:
-    """Write the model to `path` (``*.safetensors``) and its signature, checksum and `about` to the JSON beside it."""
+    """Write the model to `path` (``*.safetensors``), and signature, checksum and `about` to the JSON beside it."""
     write_tensors(path, model.state_dict())
     content = {"signature": model.signature.as_json(), "sha256": sha256_file(path), "about": about}
     write_json(path.with_suffix(".json"), content)
@@ -59,7 +59,7 @@ def load_model(path: str | Path) -> Classifier:
 
 
 def read_signature(file: Path) -> Signature:
-    """Return the signature in the JSON beside a checkpoint's weights, once their checksum is found to be right.
+    """Return the signature in the JSON beside a checkpoint's weights, once their checksum has been verified.
 
     Raises:
         UserError: the JSON is missing or is no checkpoint's, or the weights are damaged.
@@ -70,11 +70,11 @@ def read_signature(file: Path) -> Signature:
         signature = Signature.model_validate(content["signature"])
         expected = str(content["sha256"])
     except (KeyError, TypeError):
-        raise UserError(f"{beside} is not a checkpoint's JSON: train again, or name another") from None
+        raise UserError(f"{beside} is not a checkpoint's JSON: train again, or choose another") from None
     except ValidationError as error:
         raise UserError(sentence(error, Signature, str(beside))) from None
     if sha256_file(file) != expected:
-        raise UserError(f"{file} is damaged (its checksum is not the one in {beside.name}): fetch it or train it again")
+        raise UserError(f"{file} is damaged (its checksum is not the one in {beside.name}): copy it or train it again")
     return signature
 
 
@@ -85,12 +85,11 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
         UserError: the file is no safetensors file, or holds the weights of another architecture.
     """
     weights = read_weights(file)
-    own = model.state_dict()
-    for name in sorted(own.keys() ^ weights.keys()):
-        raise UserError(
-            f"{file} belongs to another architecture: {name} is only in {'the model' if name in own else 'the file'}"
-        )
-    for name, tensor in own.items():
+    expected = model.state_dict()
+    for name in sorted(expected.keys() ^ weights.keys()):
+        holder = "the model" if name in expected else "the file"
+        raise UserError(f"{file} belongs to another architecture: {name} is only in {holder}")
+    for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             shapes = f"{tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
             raise UserError(f"{file} belongs to another architecture: {name} has shape {shapes}")
@@ -101,12 +100,12 @@ def read_weights(file: Path) -> Weights:
     """Return the tensors in a safetensors file by name, on the CPU.
 
     Raises:
-        UserError: it is none.
+        UserError: the file cannot be read as safetensors.
     """
     try:
         return load_file(file)
     except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{file} cannot be read as safetensors ({error}): fetch it or train it again") from None
+        raise UserError(f"{file} cannot be read as safetensors ({error}): copy it or train it again") from None
 
 
 def load_pretrained(model: Classifier, source: str | Path, new_head: bool = False) -> None:
@@ -127,38 +126,41 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
     """
     file = weights_file(Path(source))
     signature = read_signature(file) if file.with_suffix(".json").is_file() else None
-    given = _of_network(read_weights(file))
-    own, head = model.network.state_dict(), _head(model)
+    pretrained = _of_network(read_weights(file))
+    current, head = model.network.state_dict(), _head(model)
     if new_head and not head:
         raise UserError(f"arch {model.signature.arch!r} has no last layer that could start anew: leave out new_head")
     if new_head:
-        given.update({name: own[name] for name in head})
-    chosen, used = {}, set()
-    for name, value in own.items():
-        there = next((each for each in _names(name) if each in given), None)
-        if there is not None:
-            used.add(there)
-            chosen[name] = given[there]
+        pretrained.update({name: current[name] for name in head})
+    # every value of the network takes that of the file under one of the names that it may have there
+    weights, used = {}, set()
+    for name, value in current.items():
+        key = next((each for each in _names(name) if each in pretrained), None)
+        if key is not None:
+            used.add(key)
+            weights[name] = pretrained[key]
         elif name.endswith("num_batches_tracked"):
-            chosen[name] = value
+            weights[name] = value
         else:
             raise _misfit(file, signature, model, f"{name!r} of the model is not in the file")
-    if spare := sorted(given.keys() - used):
+    if spare := sorted(pretrained.keys() - used):
         raise _misfit(file, signature, model, f"{spare[0]!r} in the file is not in the model")
-    for name, value in own.items():
-        if value.shape != chosen[name].shape:
-            shapes = f"{name!r} has shape {tuple(chosen[name].shape)} in the file and {tuple(value.shape)} in the model"
+    for name, value in current.items():
+        if value.shape != weights[name].shape:
+            shapes = (
+                f"{name!r} has shape {tuple(weights[name].shape)} in the file and {tuple(value.shape)} in the model"
+            )
             if name in head:
                 raise UserError(f"{file} is for other classes: {shapes}; set model.new_head to start that layer anew")
             raise _misfit(file, signature, model, shapes)
-    model.network.load_state_dict(chosen)
+    model.network.load_state_dict(weights)
 
 
 def weights_file(source: Path) -> Path:
     """Return the file of pre-trained weights that `source` is or, a folder, holds.
 
     Raises:
-        UserError: there is none, or a pickle.
+        UserError: there is no such file, or it is a pickle.
     """
     if source.suffix.lower() in PICKLES:
         raise UserError(
@@ -170,19 +172,19 @@ def weights_file(source: Path) -> Path:
         return source
     if not source.is_dir():
         raise UserError(f"{source} is missing: name a .safetensors file or the output folder of `nofrost train`")
-    found = sorted(source.glob("*.safetensors"))
-    if source / BEST in found:
+    files = sorted(source.glob("*.safetensors"))
+    if source / BEST in files:
         return source / BEST
-    if len(found) != 1:
+    if len(files) != 1:
         raise UserError(
-            f"{source} holds no {BEST} and {len(found)} other .safetensors files: name one of them, or the output "
+            f"{source} holds no {BEST} and {len(files)} other .safetensors files: name one of them, or the output "
             "folder of `nofrost train`"
         )
-    return found[0]
+    return files[0]
 
 
 def _of_network(weights: Weights) -> Weights:
-    """Take the prefix of a `Classifier` off, and its input normaliser out."""
+    """Return the weights inside a `Classifier` without their prefix and its input normaliser; others as they are."""
     if not any(name.startswith("network.") for name in weights):
         return weights
     return {name.removeprefix("network."): value for name, value in weights.items() if name not in ("mean", "std")}
@@ -202,15 +204,15 @@ def _head(model: Classifier) -> set[str]:
 
 
 def _misfit(file: Path, signature: Signature | None, model: Classifier, difference: str) -> UserError:
-    mine = model.signature
+    wanted = model.signature
     if signature is None:
         remedy = "name weights of that network, or set model.arch and model.normaliser to theirs"
     elif other := [
-        name for name in ("arch", "normaliser", "affine") if getattr(signature, name) != getattr(mine, name)
+        name for name in ("arch", "normaliser", "affine") if getattr(signature, name) != getattr(wanted, name)
     ]:
         settings = (f"model.{name} to {json.dumps(getattr(signature, name))}" for name in other)
         remedy = f"set {' and '.join(settings)}, as it was trained"
     else:
         height, width = signature.image_size
         remedy = f"prepare images as it was trained on, of {signature.channels} channels and {height} x {width} pixels"
-    return UserError(f"{file} does not fit {mine.arch} with normaliser {mine.normaliser}: {difference}; {remedy}")
+    return UserError(f"{file} does not fit {wanted.arch} with normaliser {wanted.normaliser}: {difference}; {remedy}")

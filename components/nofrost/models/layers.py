@@ -56,8 +56,10 @@ class ScaledStdConv2d(nn.Conv2d):
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Return stochastic depth (Huang et al. 2016): a layer that in training drops a residual branch [N, ...] of an image
-    with probability `rate` and scales the others up."""
+    """Return a layer for stochastic depth (Huang et al. 2016).
+
+    In training it drops a residual branch [N, ...] of an image with probability `rate` and scales the others up.
+    """
     if rate == 0:
         # timm, which takes seconds to import, is not needed
         return nn.Identity()

@@ -1,8 +1,8 @@
-"""Mixture batch normalisation: one batch norm for clean and one for adversarial images (xie2020 §4.2; wang2022 §2.2, App. A).
+"""Mixture batch norm: one branch for clean and one for adversarial images (xie2020 §4.2; wang2022 §2.2, App. A).
 
-Which branch answers is never guessed: :func:`branch` names it. Both statistics and affine parameters are separate,
-in training and in evaluation alike. At test time nobody knows the kind of an image, so that a deployed model answers
-with a :class:`Mixture` of both.
+Which branch normalises is never guessed: :func:`branch` names it. Both statistics and affine parameters are separate,
+in training and in evaluation alike. At test time nobody knows whether an image is clean or adversarial, so a deployed
+model answers with a :class:`Mixture` of both.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Mixture:
     each mixture layer averages, (1-γ) BN_c(f) + γ BN_a(f). ``random``: two passes side by side, in which a random
     `share` of the mixture layers averages, (1-γ) BN_c(f_c) + γ BN_a(f_a), and hands both passes the same output; the
     others keep two outputs, as do shortcuts past an averaging layer, and the logits are averaged at the end. So
-    ``random`` with share 0 is ``logits`` and with share 1 ``all``. wang2022 states neither its shares nor what becomes of
-    the two outputs. γ = 0 is the clean branch alone and γ = 1 the adversarial one, for all three.
+    ``random`` with share 0 is ``logits`` and with share 1 ``all``. wang2022 states neither its shares nor what becomes
+    of the two outputs. γ = 0 is the clean branch alone and γ = 1 the adversarial one, for all three.
 
     Args:
         weight: γ in [0, 1].
@@ -67,13 +67,13 @@ class Mixture:
         return 1 if self.weight in (0, 1) or self.inference == "all" else 2
 
     def averaging(self, layers: int) -> frozenset[int]:
-        """Return which of so many mixture layers average under ``random``: round(share · layers) of them, by place.
+        """Return which of so many mixture layers average under ``random``: the indices of round(share · layers).
 
         A pure function of the number of layers, share and seed, so that a loaded model has the same ones; a larger
         share has those of a smaller one and more.
         """
-        drawn = sorted(range(layers), key=lambda place: hashlib.sha256(f"{self.seed}:{place}".encode()).digest())
-        return frozenset(drawn[: round(self.share * layers)])
+        order = sorted(range(layers), key=lambda index: hashlib.sha256(f"{self.seed}:{index}".encode()).digest())
+        return frozenset(order[: round(self.share * layers)])
 
 
 Branch = Literal["clean", "adversarial"] | Joint | Mixture | float
@@ -85,9 +85,9 @@ class Selector:
     Attributes:
         branch: one branch, a joint batch, or the mixture that answers.
         deployed: the mixture that answers when no :func:`branch` block names another.
-        averaging: the places of the layers that average under ``random``.
+        averaging: indices of the layers that average under ``random``.
         layers: how many mixture layers there are.
-        doubled: whether the batch at hand is two passes side by side.
+        doubled: whether the current batch is two passes side by side.
     """
 
     def __init__(self, weight: float) -> None:
@@ -103,8 +103,8 @@ class Selector:
     def choose(self, value: Branch) -> None:
         """Set the branch; a number is the weight of the deployed mixture."""
         self.branch = replace(self.deployed, weight=value) if isinstance(value, int | float) else value
-        drawn = isinstance(self.branch, Mixture) and self.branch.inference == "random"
-        self.averaging = self.branch.averaging(self.layers) if drawn else frozenset()  # type: ignore[union-attr]
+        is_random = isinstance(self.branch, Mixture) and self.branch.inference == "random"
+        self.averaging = self.branch.averaging(self.layers) if is_random else frozenset()  # type: ignore[union-attr]
 
     @contextmanager
     def two_passes(self) -> Iterator[None]:
@@ -128,7 +128,7 @@ class MixtureBatchNorm(nn.Module):
         super().__init__()
         self.clean, self.adversarial = clean, adversarial
         self.selector = selector
-        self.place = selector.layers
+        self.index = selector.layers
         selector.layers += 1
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -141,18 +141,18 @@ class MixtureBatchNorm(nn.Module):
             case Mixture(weight=weight, inference="all"):
                 return torch.lerp(self.clean(features), self.adversarial(features), weight)
             case Joint(clean=clean):
-                return self._apart(features, clean)
+                return self._by_branch(features, clean)
             case mixture if not self.selector.doubled:
                 raise RuntimeError(
-                    f"{mixture} takes two passes, which Classifier makes: call the model, not its network"
+                    f"{mixture} takes two passes, which Classifier runs: call the model, not its network"
                 )
-            case Mixture(weight=weight) if self.place in self.selector.averaging:
+            case Mixture(weight=weight) if self.index in self.selector.averaging:
                 first, second = features.chunk(2)
                 mixed = torch.lerp(self.clean(first), self.adversarial(second), weight)
                 return torch.cat([mixed, mixed])
-        return self._apart(features, len(features) // 2)
+        return self._by_branch(features, len(features) // 2)
 
-    def _apart(self, features: torch.Tensor, clean: int) -> torch.Tensor:
+    def _by_branch(self, features: torch.Tensor, clean: int) -> torch.Tensor:
         # not slices: their backward is two copies and a sum, that of split one copy
         parts = torch.split(features, [clean, len(features) - clean])
         branches = (self.clean, self.adversarial)

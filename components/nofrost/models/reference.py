@@ -1,4 +1,4 @@
-"""Models of other people: a function, named on the command line, that returns a module."""
+"""Models of other code: a function, named on the command line, that returns a module."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Reference:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        place, _, name = self.text.rpartition(":")
-        if not place or not name.isidentifier():
+        module_name, _, name = self.text.rpartition(":")
+        if not module_name or not name.isidentifier():
             raise UserError(
                 f"model {self.text!r} is not of the form module:function or file.py:function: write such as nets:resnet"
             )
@@ -47,11 +47,11 @@ class Reference:
         Raises:
             UserError: there is no such module, file or function, it raises an error, or it returns something else.
         """
-        place, _, name = self.text.rpartition(":")
-        module = self._module(place)
+        module_name, _, name = self.text.rpartition(":")
+        module = self._module(module_name)
         if not hasattr(module, name):
             known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-            raise unknown(f"function of {place}", name, known)
+            raise unknown(f"function of {module_name}", name, known)
         model = getattr(module, name)
         if not isinstance(model, nn.Module):
             model = self._call(model)
@@ -64,9 +64,9 @@ class Reference:
 
     def code_sha256(self) -> str:
         """Return the SHA-256 of the file that the function is in."""
-        place = self.text.rpartition(":")[0]
-        found = place if _is_file(place) else getattr(importlib.util.find_spec(place), "origin", None)
-        return sha256_file(Path(found)) if found and Path(found).is_file() else ""
+        module_name = self.text.rpartition(":")[0]
+        file = module_name if _is_file(module_name) else getattr(importlib.util.find_spec(module_name), "origin", None)
+        return sha256_file(Path(file)) if file and Path(file).is_file() else ""
 
     def _call(self, function: Callable[..., Any]) -> Any:
         if not callable(function):
@@ -74,26 +74,27 @@ class Reference:
         try:
             return function(**self.settings)
         except Exception as error:
-            raise UserError(f"model {self.text} cannot be made: it raised {_in_words(error)}") from error
+            raise UserError(f"model {self.text} cannot be created: it raised {_first_line(error)}") from error
 
-    def _module(self, place: str) -> ModuleType:
+    def _module(self, module_name: str) -> ModuleType:
         here = str(Path.cwd())
         if here not in sys.path:
             sys.path.insert(0, here)
         try:
-            return _module_of_file(Path(place)) if _is_file(place) else importlib.import_module(place)
+            return _module_of_file(Path(module_name)) if _is_file(module_name) else importlib.import_module(module_name)
         except UserError:
             raise
         except Exception as error:
-            if isinstance(error, ModuleNotFoundError) and error.name and f"{place}.".startswith(f"{error.name}."):
+            absent = error.name if isinstance(error, ModuleNotFoundError) else None
+            if absent and f"{module_name}.".startswith(f"{absent}."):
                 raise UserError(
-                    f"there is no module {error.name} in {here} or among the installed ones: name another, or a file.py"
+                    f"there is no module {absent} in {here} or among the installed ones: choose another, or a file.py"
                 ) from None
-            raise UserError(f"{place} cannot be imported: it raised {_in_words(error)}") from error
+            raise UserError(f"{module_name} cannot be imported: it raised {_first_line(error)}") from error
 
 
-def _is_file(place: str) -> bool:
-    return place.endswith(".py") or "/" in place
+def _is_file(module_name: str) -> bool:
+    return module_name.endswith(".py") or "/" in module_name
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -103,11 +104,12 @@ def _module_of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no file of Python code: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # where a dataclass looks for the module it is defined in
+    # where a dataclass looks for the module it is defined in
+    sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)
     return module
 
 
-def _in_words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

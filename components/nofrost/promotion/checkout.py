@@ -87,8 +87,8 @@ def draft_entries(
     Raises:
         UserError: dvc.yaml cannot be resolved for the study, or has no stage for an output.
     """
-    with _explained(project / DVC_YAML), _scratch(project, study, inputs) as root:
-        stages = _stages(root)
+    with _explained(project / DVC_YAML), _scratch(project, study, inputs) as root, Repo(str(root)) as repo:
+        stages = _stages(repo)
         stage_of = {path: name for name, stage in stages.items() for path in stage.outs.values()}
         for path in outs:
             if path not in stage_of:
@@ -96,8 +96,7 @@ def draft_entries(
                 raise UserError(f"{project / DVC_YAML} has no stage that makes {path}, as run {run} did: {remedy}")
         names = {stage_of[path] for path in outs}
         _prepare_commit(root / DVC_YAML, {name.partition("@")[0] for name in names})
-        with Repo(str(root)) as repo:
-            repo.commit(force=True, allow_missing=True)
+        repo.commit(force=True, allow_missing=True)
         lock = _load((root / DVC_LOCK).read_text(encoding="utf-8")) if names else {"stages": {}}
     entries = {name: entry for name, entry in lock["stages"].items() if name in names}
     items = [
@@ -111,8 +110,8 @@ def draft_entries(
 def stage_names(project: Path, study: Mapping[str, Any]) -> set[str]:
     """Return the names of all stages that dvc.yaml has for a study; none when it cannot be resolved for it."""
     try:
-        with _explained(project / DVC_YAML), _scratch(project, study, ()) as root:
-            return set(_stages(root))
+        with _explained(project / DVC_YAML), _scratch(project, study, ()) as root, Repo(str(root)) as repo:
+            return set(_stages(repo))
     except UserError:
         return set()
 
@@ -146,7 +145,9 @@ class _Stage:
     outs: dict[str, str]
 
 
-def _stages(root: Path) -> dict[str, _Stage]:
+def _stages(repo: Any) -> dict[str, _Stage]:
+    root = Path(repo.root_dir)
+
     def paths(items: Iterable[Any]) -> dict[str, str]:
         return {
             item.def_path: path.relative_to(root).as_posix() if path.is_relative_to(root) else item.def_path
@@ -154,8 +155,7 @@ def _stages(root: Path) -> dict[str, _Stage]:
             for path in [Path(item.fs_path)]
         }
 
-    with Repo(str(root)) as repo:
-        return {stage.name: _Stage(paths(stage.deps), paths(stage.outs)) for stage in repo.index.stages}
+    return {stage.name: _Stage(paths(stage.deps), paths(stage.outs)) for stage in repo.index.stages}
 
 
 def _prepare_commit(dvc_yaml: Path, names: Collection[str]) -> None:

@@ -14,6 +14,7 @@ from nofrost.config.optimisation import Excluded
 from nofrost.errors import UserError
 from nofrost.models import Classifier
 from nofrost.models.layers import NORMALISER_LAYERS
+from nofrost.results import ParameterGroup
 
 Role = Literal["weights", "gains", "biases"]
 LAYERS = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
@@ -73,14 +74,14 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def describe(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, float]]:
+def describe(optimiser: torch.optim.Optimizer) -> dict[str, ParameterGroup]:
     """Return, by the name of its group, how many parameters it moves, with which weight decay and share of the rate."""
     return {
-        group["name"]: {
-            "parameters": sum(parameter.numel() for parameter in group["params"]),
-            "weight_decay": group["weight_decay"],
-            "lr_scale": group["lr_scale"],
-        }
+        group["name"]: ParameterGroup(
+            parameters=sum(parameter.numel() for parameter in group["params"]),
+            weight_decay=group["weight_decay"],
+            lr_scale=group["lr_scale"],
+        )
         for group in optimiser.param_groups
     }
 

@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nofrost.attacks.classifier import NotFiniteError
+from nofrost.attacks.model import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.files import read_json, write_json
 from nofrost.models import Classifier, precision, save_checkpoint, single_thread_if_small, write_tensors
 from nofrost.processes import ProcessGroup
+from nofrost.results import Selection, StepRecord, StoppedEarly
 from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
 from nofrost.train.failures import check_finite, oom_message, stop_requested
@@ -37,9 +37,9 @@ from nofrost.train.optimiser import (
 )
 from nofrost.train.overfitting import collapsed, stopped_early
 from nofrost.train.partial import Partial, training_mode
-from nofrost.train.records import State, epoch_row, mean_loss, trace_step
+from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
 from nofrost.train.schedule import running_statistics
-from nofrost.train.selection import Selection, select
+from nofrost.train.selection import select
 from nofrost.train.setup import Phase
 
 # Between two saves inside an epoch, in seconds; the end of every epoch is saved as well.
@@ -106,8 +106,8 @@ class Trainer:
         """The model that is measured and saved as a checkpoint: with averaged weights where there are some."""
         return self.ema_weights or self.model
 
-    def fit(self, title: str, folder: Path) -> State:
-        """Train to the end, from the state saved in `folder` if there is one, and return the final state.
+    def fit(self, title: str, folder: Path) -> None:
+        """Train to the end, from the state saved in `folder` if there is one.
 
         Raises:
             StoppedError: SIGTERM was received; the state is saved.
@@ -132,7 +132,7 @@ class Trainer:
                             # An attack met it before the loss did, and does not know which settings to change.
                             self._check_finite(math.nan)
                 if state.phase + 1 == len(self.phases) or self.stopped_early():
-                    return state
+                    return
                 state.phase, state.epoch = state.phase + 1, 0
                 self.start_phase()
 
@@ -233,7 +233,7 @@ class Trainer:
                 for name, value in (("loss", losses.loss.detach()), *losses.correct.items()):
                     sums[name] = sums[name] + value if name in sums else value
         if trace:
-            state.steps[phase.name] = self._describe_step(images, updates) | asdict(trace)
+            state.steps[phase.name] = self._describe_step(images, updates, trace)
         return sums
 
     def validate(self) -> Selection:
@@ -252,7 +252,7 @@ class Trainer:
             # any two of these leaves a state that can be loaded.
             file = f"state-{self.state.epochs:05d}-{self.state.step:07d}.safetensors"
             write_tensors(self.folder / file, tensors)
-            write_json(self.folder / POINTER, {"file": file, "state": asdict(self.state)})
+            write_json(self.folder / POINTER, {"file": file, "state": self.state.model_dump(mode="json")})
             best = self.state.best_checkpoint
             keep = {file} | ({best, str(Path(best).with_suffix(".json"))} if best else set())
             for pattern in ("state-*.safetensors", "best-*"):
@@ -266,7 +266,7 @@ class Trainer:
         if not (self.folder / POINTER).is_file():
             return False
         content = read_json(self.folder / POINTER)
-        self.state = State(**content["state"])
+        self.state = State.model_validate(content["state"])
         tensors = load_file(self.folder / content["file"])
         self.model.load_state_dict(_section(tensors, "model"))
         self.start_phase(resumed=True)
@@ -309,7 +309,7 @@ class Trainer:
             padded[name][self.group.rank] = memory
         return {name: memories.flatten(0, 1) for name, memories in self.group.total(padded).items()}
 
-    def stopped_early(self) -> dict[str, Any] | None:
+    def stopped_early(self) -> StoppedEarly | None:
         """Return why ``selection.guard`` ends the training at the current state; None when it does not."""
         guard = self.phase.recipe.selection.guard
         return stopped_early(self.state.curves, guard, self.epochs) if self.state.curves else None
@@ -330,19 +330,20 @@ class Trainer:
         best = self.folder / self.state.best_checkpoint if self.state.best_checkpoint else None
         check_finite(loss if finite else math.nan, self.state.epochs + 1, best)
 
-    def _describe_step(self, images: Mapping[str, int], updates: int) -> dict[str, Any]:
-        """Return what a step did in all processes: an entry of ``steps`` in the record."""
+    def _describe_step(self, images: Mapping[str, int], updates: int, trace: StepTrace) -> StepRecord:
+        """Return what a step did in all processes."""
         totals = self.group.total({view: torch.tensor(count) for view, count in images.items()})
-        return {
-            "images": {view: int(count) for view, count in totals.items()},
-            "image_size": list(self.phase.images.image_size),
-            "attack": self.phase.attack() if "adversarial" in images else None,
-            "updates": updates,
-            "trained_parameters": self.partial.trained,
-            "optimiser": describe(self._optimiser),
-            "world_size": self.group.size,
-            "images_per_rank": self.phase.images.images_per_rank,
-        }
+        return StepRecord(
+            images={view: int(count) for view, count in totals.items()},
+            image_size=self.phase.images.image_size,
+            attack=self.phase.attack() if "adversarial" in images else None,
+            **asdict(trace),
+            updates=updates,
+            trained_parameters=self.partial.trained,
+            optimiser=describe(self._optimiser),
+            world_size=self.group.size,
+            images_per_rank=self.phase.images.images_per_rank,
+        )
 
 
 def remove_state(folder: Path) -> None:

@@ -22,7 +22,7 @@ def crop_offsets(n: int, padding: int, generator: torch.Generator) -> Tensor:
 
 
 def padded_crop(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
-    """Pad images [N, C, H, W] with zeros on all sides and cut each at its place in `offsets` [N, 2] back to H x W."""
+    """Pad images [N, C, H, W] with zeros on all sides and cut each at its `offsets` [N, 2] back to H x W."""
     n, _, height, width = images.shape
     tops, lefts = offsets.T.to(images.device)
     rows = tops[:, None] + torch.arange(height, device=images.device)
@@ -37,9 +37,9 @@ def flips(n: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator) < 0.5
 
 
-def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror those images [N, C, H, W] left to right that are `chosen` (bool [N])."""
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+def flip(images: Tensor, mask: Tensor) -> Tensor:
+    """Mirror those images [N, C, H, W] left to right of the `mask` (bool [N])."""
+    return torch.where(mask.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
 def crop_boxes(n: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
@@ -91,14 +91,15 @@ def _resampled(lines: Tensor, start: Tensor, length: Tensor, size: int) -> Tenso
     scale = (length * stored / size)[:, None]
     centres = (start * stored)[:, None] + (torch.arange(size, device=lines.device) + 0.5) * scale
     reach = scale.clamp(min=1)
-    most = math.ceil(2 * max(1, stored / size)) + 1  # lines under the widest triangle
+    # lines under the widest triangle
+    most = math.ceil(2 * max(1, stored / size)) + 1
     taps = (centres - reach).floor()[..., None] + torch.arange(most, device=lines.device)
     weights = (1 - (taps + 0.5 - centres[..., None]).abs() / reach[..., None]).clamp(min=0)
     weights = weights * ((taps >= 0) & (taps < stored))
     weights = weights / weights.sum(dim=2, keepdim=True)
-    chosen = taps.long().clamp(0, stored - 1) + stored * torch.arange(n, device=lines.device)[:, None, None]
+    indices = taps.long().clamp(0, stored - 1) + stored * torch.arange(n, device=lines.device)[:, None, None]
     summed = F.embedding_bag(
-        chosen.flatten(0, 1),
+        indices.flatten(0, 1),
         lines.contiguous().view(n * stored, -1),
         per_sample_weights=weights.flatten(0, 1).to(lines),
         mode="sum",

@@ -1,4 +1,4 @@
-"""Texture-debiased augmentation (Hermann et al. 2020): images in which colour and texture tell less than shape.
+"""Texture-debiased augmentation (Hermann et al. 2020): images whose colour and texture carry less information.
 
 Settings are those of wang2022's code: crops of 64 % to 100 % of the area, a mirror image with probability 1/2, and with
 probability 1/2 colour jitter (probability 0.8) and loss of colour (probability 0.2). Hermann et al. add noise and
@@ -71,8 +71,8 @@ def crop_and_mirror(images: Tensor, mirror: bool, generator: torch.Generator) ->
     return flip(images, flips(n, generator)) if mirror else images
 
 
-def jitter_colours(images: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the images with those `chosen` (bool [N], CPU) jittered in brightness, contrast, saturation and hue,
+def jitter_colours(images: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images with those of the `mask` (bool [N], CPU) jittered in brightness, contrast, saturation and hue,
     in an order drawn for each image; grey images (C = 1) in brightness and contrast only."""
     steps: list[tuple[Callable[[Tensor, Tensor], Tensor], tuple[float, float]]]
     steps = [(adjust_brightness, BRIGHTNESS), (adjust_contrast, CONTRAST)]
@@ -82,9 +82,9 @@ def jitter_colours(images: Tensor, chosen: Tensor, generator: torch.Generator) -
     amounts = torch.stack([_uniform((n,), bounds, generator) for _, bounds in steps], dim=1)
     order = torch.rand(n, len(steps), generator=generator).argsort(dim=1)
     images = images.clone()
-    for place in range(len(steps)):
+    for position in range(len(steps)):
         for number, (adjust, _) in enumerate(steps):
-            rows = (chosen & (order[:, place] == number)).nonzero()[:, 0]
+            rows = (mask & (order[:, position] == number)).nonzero()[:, 0]
             amount = amounts[rows, number].view(-1, 1, 1, 1).to(images)
             rows = rows.to(images.device)
             images[rows] = adjust(images[rows], amount)
@@ -146,5 +146,5 @@ def _chance(n: int, probability: float, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator) < probability
 
 
-def _where(chosen: Tensor, these: Tensor, others: Tensor) -> Tensor:
-    return torch.where(chosen.to(others.device)[:, None, None, None], these, others)
+def _where(mask: Tensor, these: Tensor, others: Tensor) -> Tensor:
+    return torch.where(mask.to(others.device)[:, None, None, None], these, others)

@@ -104,8 +104,8 @@ def test_a_family_without_dropout_refuses_it(arch: str, option: str) -> None:
             "'nfnet_f0' is normaliser-free and cannot have 'mbn': set normaliser to nf",
         ),
         ("nf_resnet26", {"normaliser": "bn"}, "'nf_resnet26' is normaliser-free and cannot have 'bn'"),
-        ("resnet152", {"normaliser": "nf"}, "no normaliser-free form: choose such as .*resnet26"),
-        ("resnet50", {"normaliser": "fixup"}, "no Fixup form: choose such as .*resnet110.*wrn-28-10"),
+        ("resnet152", {"normaliser": "nf"}, "no normaliser-free form: choose one of .*resnet26"),
+        ("resnet50", {"normaliser": "fixup"}, "no Fixup form: choose one of .*resnet110.*wrn-28-10"),
         ("mlp-2-64", {"normaliser": "in"}, "cannot have normaliser 'in': choose bn, mbn, gn, ln, none"),
         (
             "vit_tiny_patch16_224",

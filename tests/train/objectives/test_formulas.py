@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 from nofrost.config import AttackSpec
 from nofrost.config.fraction import PixelFraction
 from nofrost.models import Classifier, branch

@@ -40,7 +40,7 @@ class Chance:
         """Return values from [low, high) for n images, on the CPU."""
         return low + (high - low) * torch.rand(n, generator=self.generator)
 
-    def struck(self, n: int, probability: float) -> Tensor:
+    def mask(self, n: int, probability: float) -> Tensor:
         """Return a bool [n], True with `probability`, on the CPU."""
         return torch.rand(n, generator=self.generator) < probability
 
@@ -75,7 +75,7 @@ def add_noise(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
 
 
 def exchange(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
-    """Put another filter of the same layer in the place of up to 30 % of the filters."""
+    """Replace up to 30 % of the filters by another filter of the same layer."""
     return torch.where(_share(values, 0.3 * strength, chance), _shuffled(values, chance), values)
 
 
@@ -180,7 +180,7 @@ def _like(factors: Tensor, values: Tensor) -> Tensor:
 class DistortedConvolution:
     """Applies layers to a batch as if each image had a network to itself.
 
-    Every image gets a few kinds of distortion for the whole pass; in each layer they strike with probability 1/2. The
+    Every image gets a few kinds of distortion for the whole pass; in each layer they apply with probability 1/2. The
     layers themselves stay as they are.
 
     Args:
@@ -198,10 +198,10 @@ class DistortedConvolution:
     def __call__(self, layer: nn.Conv2d, inputs: Tensor) -> Tensor:
         """Return [N, O, h, w] for inputs [N, I, H, W]: a convolution of N groups, one for each image."""
         n, _, height, width = inputs.shape
-        own = layer.weight.repeat(n, 1, 1, 1, 1)
-        weights = self._distort(own, WEIGHT_DISTORTIONS, self.weight_kinds).flatten(0, 1)
-        together = inputs.reshape(1, -1, height, width)
-        outputs = F.conv2d(together, weights, stride=layer.stride, padding=layer.padding, groups=n)
+        weights = layer.weight.repeat(n, 1, 1, 1, 1)
+        weights = self._distort(weights, WEIGHT_DISTORTIONS, self.weight_kinds).flatten(0, 1)
+        grouped = inputs.reshape(1, -1, height, width)
+        outputs = F.conv2d(grouped, weights, stride=layer.stride, padding=layer.padding, groups=n)
         outputs = outputs.view(n, -1, *outputs.shape[2:])
         if layer.bias is not None:
             outputs += layer.bias[:, None, None]
@@ -209,11 +209,11 @@ class DistortedConvolution:
 
     def _distort(self, values: Tensor, distortions: tuple[Distortion, ...], kinds: Tensor) -> Tensor:
         """Change `values` in place, distortion by distortion, for the images that have it in this layer."""
-        struck = kinds & self.chance.struck(len(kinds), LAYER_PROBABILITY)[:, None]
-        for distortion, chosen in zip(distortions, struck.unbind(dim=1), strict=True):
-            rows = chosen.nonzero()[:, 0]
+        hit = kinds & self.chance.mask(len(kinds), LAYER_PROBABILITY)[:, None]
+        for distortion, mask in zip(distortions, hit.unbind(dim=1), strict=True):
+            rows = mask.nonzero()[:, 0]
             if len(rows):
-                there = rows.to(values.device)
+                indices = rows.to(values.device)
                 strength = self.strength[rows].to(values.device)
-                values[there] = distortion(values[there], strength, self.chance)
+                values[indices] = distortion(values[indices], strength, self.chance)
         return values

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nofrost.attacks.guard import Model
+from nofrost.attacks.model import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_attackable, judge, not_converged

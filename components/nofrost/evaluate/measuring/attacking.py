@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost import attacks, models
-from nofrost.attacks.classifier import Classifier, NoGradientError, without_wrapper
+from nofrost.attacks.model import CheckedModel, NoGradientError, without_wrapper
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Compute, Measurement
@@ -90,7 +90,7 @@ class EvaluatedModel:
         self.branches: tuple[Branch, ...] = BRANCHES if models.has_mixture(network) else ()
         # Tensors of inference mode cannot be changed outside it.
         with torch.inference_mode(False):
-            self._checked = Classifier(without_wrapper(network), torch.from_numpy(labels).to(device))
+            self._checked = CheckedModel(without_wrapper(network), torch.from_numpy(labels).to(device))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits [n, K] of images on the device.

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from nofrost.attacks.asking import asking
-from nofrost.attacks.guard import Model
 from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.model import Model, attack_session
 
 ORDERS = {"l1": 1, "l2": 2}
 
@@ -27,8 +26,8 @@ def decision_margin(model: Model, images: Tensor, labels: Tensor) -> Tensor:
     Raises:
         UserError: images, labels or the model's answers are not as described.
     """
-    with asking(model, images, labels) as classifier, torch.no_grad():
-        probabilities = log_probabilities(classifier(images)).exp()
+    with attack_session(model, images, labels) as checked, torch.no_grad():
+        probabilities = log_probabilities(checked(images)).exp()
     true = labels[:, None]
     others = probabilities.scatter(1, true, 0.0).amax(1)
     return probabilities.gather(1, true).squeeze(1) - others
@@ -47,10 +46,10 @@ def model_smoothness(model: Model, images: Tensor, adversarial: Tensor) -> Tenso
     Raises:
         UserError: images or the model's answers are not as described.
     """
-    with asking(model, images) as classifier, torch.no_grad():
-        clean = log_probabilities(classifier(images))
-    with asking(model, adversarial) as classifier, torch.no_grad():
-        attacked = log_probabilities(classifier(adversarial))
+    with attack_session(model, images) as checked, torch.no_grad():
+        clean = log_probabilities(checked(images))
+    with attack_session(model, adversarial) as checked, torch.no_grad():
+        attacked = log_probabilities(checked(adversarial))
     probabilities = clean.exp()
     # A class without probability adds nothing, also where the model rules it out on both sides.
     terms = torch.where(probabilities > 0, probabilities * (clean - attacked), 0.0)
@@ -73,8 +72,8 @@ def gradient_norm(model: Model, images: Tensor, labels: Tensor, norm: str) -> Te
     Raises:
         UserError: images, labels or the model's answers are not as described, or its logits have no gradient.
     """
-    with asking(model, images, labels) as classifier:
-        log_odds, _, gradient = classifier.differentiate(images, labels, error_log_odds)
+    with attack_session(model, images, labels) as checked:
+        log_odds, _, gradient = checked.loss_and_grad(images, labels, error_log_odds)
     # Cross-entropy is softplus of these log-odds. Its own gradient would be exactly zero for confident answers.
     slope = wide(log_odds).sigmoid()
     norms: Tensor = slope * vector_norm(wide(gradient).flatten(1), ord=ORDERS[norm], dim=1)

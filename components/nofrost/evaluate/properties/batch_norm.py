@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks.asking import asking
+from nofrost.attacks.model import attack_session
 from nofrost.models import BatchNorm, MixtureBatchNorm
 from nofrost.results.properties import Branch
 
@@ -59,8 +59,8 @@ def batch_statistics(model: nn.Module, images: Tensor) -> dict[str, tuple[Tensor
         UserError: images or the model's answers are not as described.
     """
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
-    with asking(model, images) as classifier, torch.no_grad(), _by_batch(model, statistics):
-        classifier(images)
+    with attack_session(model, images) as checked, torch.no_grad(), _by_batch(model, statistics):
+        checked(images)
     return statistics
 
 

@@ -9,15 +9,12 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from nofrost import models
-from nofrost.attacks.asking import asking
-from nofrost.attacks.classifier import Classifier, without_wrapper
-from nofrost.attacks.guard import Model
-from nofrost.attacks.losses import error_log_odds
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.gradient import Pgd
+from nofrost.attacks.losses import error_log_odds, random_wrong
+from nofrost.attacks.model import CheckedModel, Model, attack_session, without_wrapper
 from nofrost.attacks.norms import L2Ball
-from nofrost.attacks.pgd import Pgd
+from nofrost.attacks.random import Noise
 from nofrost.attacks.rays import Rays
-from nofrost.attacks.targets import random_wrong
 from nofrost.config.attack import Threat
 from nofrost.config.properties import BoundaryThickness
 from nofrost.errors import UserError
@@ -79,10 +76,10 @@ def boundary_thickness(
     scale = _scale(model, spec, std, images.shape[1])
     if indices is None:
         indices = torch.arange(len(images), device=images.device)
-    with asking(model, images, labels) as classifier:
-        targets = random_wrong(labels, classifier.classes(images), Noise.of(seed, indices))
-        ends = _ends(classifier, images, targets, spec, scale, threat)
-        share = _share_between(classifier, images, ends, targets, spec)
+    with attack_session(model, images, labels) as checked:
+        targets = random_wrong(labels, checked.classes(images), Noise.of(seed, indices))
+        ends = _ends(checked, images, targets, spec, scale, threat)
+        share = _share_between(checked, images, ends, targets, spec)
     return share * wide(normalised_length(ends - images, scale))
 
 
@@ -109,7 +106,7 @@ def _scale(model: Model, spec: BoundaryThickness, std: Tensor | None, channels: 
 
 
 def _ends(
-    model: Classifier, images: Tensor, targets: Tensor, spec: BoundaryThickness, scale: Tensor, threat: Threat
+    model: CheckedModel, images: Tensor, targets: Tensor, spec: BoundaryThickness, scale: Tensor, threat: Threat
 ) -> Tensor:
     step_size = None if spec.step_size is None else float(spec.step_size)
     if spec.eps is not None:
@@ -123,7 +120,7 @@ def _ends(
 
 
 @torch.no_grad()
-def _share_between(model: Classifier, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness) -> Tensor:
+def _share_between(model: CheckedModel, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness) -> Tensor:
     """Return the share of the segment's points between the level sets, [N]."""
     first = model(images).argmax(1, keepdim=True)
     second = targets[:, None] if spec.against == "target" else model(ends).argmax(1, keepdim=True)
@@ -174,7 +171,7 @@ def normalised_length(change: Tensor, std: Tensor) -> Tensor:
 
 
 def search_towards(
-    model: Classifier, images: Tensor, targets: Tensor, ball: Ball, step_size: float, steps: int
+    model: CheckedModel, images: Tensor, targets: Tensor, ball: Ball, step_size: float, steps: int
 ) -> Tensor:
     """Return where `steps` steps of `step_size` down the cross-entropy to the classes `targets` [N] lead.
 
@@ -182,6 +179,6 @@ def search_towards(
     """
     points = images
     for _ in range(steps):
-        _, _, gradient = model.differentiate(points, targets, error_log_odds)
+        _, _, gradient = model.loss_and_grad(points, targets, error_log_odds)
         points = ball.project(points - step_size * ball.direction(gradient))
     return points

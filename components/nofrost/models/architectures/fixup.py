@@ -1,4 +1,4 @@
-"""Fixup: residual networks without normalisers, held together by their initialisation (Zhang et al. 2019; galloway2019)."""
+"""Fixup: residual networks that train without normalisers by their initialisation (Zhang et al. 2019; galloway2019)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def fix_up(network: nn.Module, blocks: Sequence[nn.Module]) -> nn.Module:
     In each of the L `blocks` the last convolution of the branch becomes zero and the others, m in all with the last,
     are scaled by L^(-1/(2m-2)), which is L^(-1/2) for two. A learnt number is added before each convolution of a
     block, each activation and the last layer, and one multiplies each branch. The last layer becomes zero. Shortcuts
-    that are convolutions keep their first weights.
+    that are convolutions keep their initial weights.
     """
     for block in blocks:
         names = [name for name, child in block.named_children() if isinstance(child, nn.Conv2d) and name != "shortcut"]
@@ -89,9 +89,9 @@ def _fix_shortcut(block: nn.Module) -> None:
         block.shortcut = FixupConv2d(shortcut.get_submodule("0"), scaled=False)  # type: ignore[arg-type]
 
 
-def _exchange(network: nn.Module, kind: type[nn.Module], other: type[nn.Module]) -> None:
+def _exchange(network: nn.Module, layer_type: type[nn.Module], replacement: type[nn.Module]) -> None:
     for name, child in network.named_children():
-        if isinstance(child, kind):
-            setattr(network, name, other())
+        if isinstance(child, layer_type):
+            setattr(network, name, replacement())
         else:
-            _exchange(child, kind, other)
+            _exchange(child, layer_type, replacement)

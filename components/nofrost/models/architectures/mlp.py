@@ -12,7 +12,7 @@ from nofrost.models.classifier import Signature
 
 
 class Mlp(nn.Module):
-    """`hidden` layers of `width` units: linear, batch norm (as in galloway2019, before the activation), ReLU; then logits.
+    """`hidden` layers of `width` units: linear, batch norm (before the activation, as galloway2019), ReLU; then logits.
 
     With `single` only the first hidden layer has a batch norm.
     """

@@ -21,7 +21,7 @@ from nofrost.models.layers import ScaledStdConv2d, drop_path_rates, initialise
 DEPTHS = (8, 14, 20, 32, 44, 56, 110)
 WIDTHS = (16, 32, 64)
 # Scale of a residual branch in the normaliser-free network. Brock et al. 2021a use 0.2, for dozens of blocks; in these
-# networks of three to nine, 0.2 leaves the branches almost no say and training is slow (92 against 99 % on digits).
+# networks of three to nine, 0.2 leaves the branches almost no effect and training is slow (92 against 99 % on digits).
 ALPHA = 1.0
 
 

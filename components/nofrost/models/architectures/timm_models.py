@@ -13,8 +13,8 @@ from nofrost.models.architectures.registry import EXCHANGEABLE, Family, own_name
 from nofrost.models.classifier import Signature
 from nofrost.models.device import out_of_memory
 
-# xie2020 §5 goes deeper "by adding more residual blocks" and prints no lists. Ours are ResNet-200's (3, 24, 36, 3) with a
-# longer third stage: 3 · blocks + 2 layers.
+# xie2020 §5 goes deeper "by adding more residual blocks" and prints no lists. Ours are ResNet-200's (3, 24, 36, 3) with
+# a longer third stage: 3 · blocks + 2 layers.
 DEEPER = {338: (3, 24, 82, 3), 518: (3, 24, 142, 3), 638: (3, 24, 182, 3)}
 
 
@@ -74,7 +74,8 @@ def timm_network(arch: str, signature: Signature) -> nn.Module:
     Raises:
         UserError: timm has no such network, or cannot build it so.
     """
-    import timm  # here, as it takes seconds and most of our own networks do without
+    # not at the top: it takes seconds, and most of our own networks do not need it
+    import timm
 
     if arch not in timm.list_models():
         raise _unknown(arch, timm.list_models())
@@ -94,8 +95,8 @@ def timm_network(arch: str, signature: Signature) -> nn.Module:
     return network
 
 
-def _unknown(arch: str, of_timm: list[str]) -> UserError:
-    known = list(dict.fromkeys([*own_names(), *of_timm]))
+def _unknown(arch: str, timm_names: list[str]) -> UserError:
+    known = list(dict.fromkeys([*own_names(), *timm_names]))
     close = difflib.get_close_matches(arch, known, n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return UserError(

@@ -36,7 +36,8 @@ class Digits(Source):
 
     def open(self) -> SourceData:
         """Return the 1,797 digits of 8x8 pixels, their 17 levels (0 to 16) spread over 0 to 255."""
-        from sklearn.datasets import load_digits  # slow to import, and only this source needs it
+        # slow to import, and only this source needs it
+        from sklearn.datasets import load_digits
 
         values, labels = load_digits(return_X_y=True)
         images = np.rint(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
@@ -65,7 +66,8 @@ class Npz(Source):
         strings, is optional, and so is the test part. Pickled arrays are refused.
 
         Raises:
-            UserError: there is no such file, it is damaged, a key is missing, or an array has a wrong shape, type or value.
+            UserError: there is no such file, it is damaged, a key is missing, or an array has a wrong shape, type or
+                value.
         """
         file = _find_npz(Path(self.path))
         arrays = _load_npz(file)
@@ -98,9 +100,9 @@ class Idx(Source):
     def open(self) -> SourceData:
         """Return the images of the folder `path`, as MNIST is published, read into memory.
 
-        Expected are ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for an own test split the same with
-        ``t10k`` or ``test``; each may end in .gz, have '.' for the second '-', and a prefix such as ``emnist-``. Images are
-        [N, H, W], or [N, H, W, C] in four dimensions.
+        Expected are ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for a test split of its own the
+        same with ``t10k`` or ``test``; each may end in .gz, have '.' for the second '-', and a prefix such as
+        ``emnist-``. Images are [N, H, W], or [N, H, W, C] in four dimensions.
 
         Raises:
             UserError: a file is missing, cut off or not IDX, or images and labels do not fit each other.
@@ -148,7 +150,8 @@ def check_images(images: NDArray[Any], origin: str) -> None:
         return
     if not np.issubdtype(images.dtype, np.floating):
         raise UserError(f"{origin} is {images.dtype}: images must be uint8, or floats in [0, 1]")
-    low, high = float(images.min()), float(images.max())  # both are NaN when any pixel is
+    # both are NaN when any pixel is
+    low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
         raise UserError(f"{origin} holds values from {low:g} to {high:g}: float images must lie in [0, 1]")
 
@@ -194,13 +197,14 @@ def _find_npz(path: Path) -> Path:
 
 
 def _load_npz(file: Path) -> dict[str, NDArray[Any]]:
-    wanted = {"classes"}.union(*_NPZ_KEYS)
+    known = {"classes"}.union(*_NPZ_KEYS)
     try:
-        with file.open("rb") as stream:  # opened here, as numpy leaves files open that turn out to be damaged
+        # opened here, as numpy leaves files open that turn out to be damaged
+        with file.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise UserError(f"{file} holds a single array: save images and labels together with numpy.savez")
-            return {key: archive[key] for key in archive.files if key in wanted}
+            return {key: archive[key] for key in archive.files if key in known}
     except UserError:
         raise
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
@@ -282,8 +286,8 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
 
 
 def _read_bytes(stream: IO[bytes] | gzip.GzipFile, length: int, file: Path) -> bytearray:
-    """Read in pieces, so that a header that lies about the size cannot claim memory that the file does not fill."""
     content = bytearray()
+    # in pieces, so that a header with a wrong size cannot claim memory that the file does not fill
     while len(content) < length:
         piece = stream.read(min(_CHUNK_BYTES, length - len(content)))
         if not piece:

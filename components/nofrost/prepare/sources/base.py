@@ -57,7 +57,7 @@ class Source(DatasetSpec):
     """A kind of source: the configuration of a dataset, with the source's own options as further fields.
 
     Attributes:
-        needs_path: whether it reads what lies at `path`.
+        needs_path: whether it reads a file or folder at `path`.
         libraries: distributions that decide the pixels; the record of the dataset names their versions.
     """
 
@@ -87,7 +87,7 @@ def resolve_source(
 
     Args:
         origin: the file that `config` comes from, for the error.
-        key: where it stands there.
+        key: the key that leads to it there.
         overrides: texts `key=value` on top of the file; the one that made the fault is named too.
 
     Raises:

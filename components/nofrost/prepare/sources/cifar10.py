@@ -69,8 +69,8 @@ class Cifar10(Source):
             classes=tuple(restricted_loads(contents[META_FILE])["label_names"]),
             train=_part(batches[:-1], self.image_size),
             test=_part(batches[-1:], self.image_size),
-            origin="CIFAR-10 (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), Python version, "
-            "its own test split",
+            origin="CIFAR-10 (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009), Python "
+            "version, its own test split",
             licence="none declared by its authors; research use",
             checksums={name: f"md5:{MD5[name]}" for name in sorted(MD5)},
         )

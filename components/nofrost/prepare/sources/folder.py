@@ -87,7 +87,8 @@ class Folder(Source):
 def _own_splits(root: Path) -> tuple[Path, Path | None]:
     names = {folder.name for folder in _folders(root)}
     if "train" not in names or not names <= {"train", *TEST_FOLDERS}:
-        return root, None  # a class may be called "train" beside other classes
+        # a class may be called "train" beside other classes
+        return root, None
     test = next((name for name in TEST_FOLDERS if name in names), None)
     return root / "train", root / test if test else None
 
@@ -102,20 +103,20 @@ def _folders(root: Path) -> list[Path]:
 def _check_same_classes(classes: tuple[str, ...], train_root: Path, test_root: Path) -> None:
     test_classes = {folder.name for folder in _folders(test_root)}
     for name in sorted(test_classes.symmetric_difference(classes)):
-        there, absent = (test_root, train_root) if name in test_classes else (train_root, test_root)
-        raise UserError(f"class folder {name!r} is in {there} but not in {absent}: both must hold the same classes")
+        present, absent = (test_root, train_root) if name in test_classes else (train_root, test_root)
+        raise UserError(f"class folder {name!r} is in {present} but not in {absent}: both must hold the same classes")
 
 
 def _list(root: Path, classes: tuple[str, ...]) -> _Listing:
     files: list[str] = []
     counts = []
     for name in classes:
-        found = sorted(_images_under(root / name, root))
-        if not found:
+        images = sorted(_images_under(root / name, root))
+        if not images:
             kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
             raise UserError(f"class folder {root / name} holds no images ({kinds}): add some or remove the folder")
-        files += found
-        counts.append(len(found))
+        files += images
+        counts.append(len(images))
     return _Listing(root, files, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
 
 
@@ -132,7 +133,8 @@ def _cannot_list(error: OSError) -> NoReturn:
 
 
 def _checksum(listings: list[_Listing]) -> str:
-    """Return the SHA-256 of all relative paths and file sizes: hashing the content would read everything twice."""
+    """Return the SHA-256 of all relative paths and file sizes."""
+    # not of the content, which would be read twice
     digest = hashlib.sha256()
     for listing in listings:
         for file, path in zip(listing.files, listing.paths(), strict=True):
@@ -148,7 +150,8 @@ def _shape(listings: list[_Listing], image_size: int | None) -> tuple[int, int, 
     """Return the (H, W, C) that all images get; reads the headers of as many files as that takes."""
     paths = chain.from_iterable(listing.paths() for listing in listings)
     headers = in_order(lambda path: (path, read_header(path)), paths)
-    if image_size is not None:  # the first coloured image decides, usually the very first
+    if image_size is not None:
+        # the first colour image decides, usually the very first
         return image_size, image_size, 1 if all(header.grey for _, header in headers) else 3
     first = next(headers)[1]
     grey = first.grey

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, create_attack
-from nofrost.attacks.registry import ATTACKS
+from nofrost.attacks.base import ATTACKS
 from nofrost.config import AttackSpec, ObjectiveSpec
 from nofrost.config.base import Schema
 from nofrost.errors import UserError

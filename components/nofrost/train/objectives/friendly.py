@@ -11,10 +11,10 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, field_validator
 from torch import Tensor, nn
 
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.gradient import Pgd
+from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, per_image
-from nofrost.attacks.pgd import Pgd
+from nofrost.attacks.random import Noise
 from nofrost.attacks.search import DONE_SHARE
 from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, register
@@ -40,7 +40,7 @@ class Ascent(Pgd):
     tau: NonNegativeInt | None = None
     step_noise: NonNegativeFloat = 0.0
 
-    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         adversarial = torch.empty_like(images)
         active = self._begin(model, images, labels, noise)
         for step in range(self.steps):
@@ -54,21 +54,21 @@ class Ascent(Pgd):
         adversarial[active.rows] = active.points
         return adversarial
 
-    def _begin(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> _ActiveImages:
+    def _begin(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> _ActiveImages:
         ball, first = self.ball(images), noise.stream(0)
         return _ActiveImages(
             rows=torch.arange(len(images), device=images.device),
             ball=ball,
             labels=labels,
-            goals=self.goals(model, images, labels, first),
+            targets=self.targets(model, images, labels, first),
             noise=noise,
             points=self.start(ball, first),
             remaining=torch.full_like(labels, self.steps if self.tau is None else self.tau),
         )
 
-    def _advance(self, model: Classifier, active: _ActiveImages, step: int) -> None:
+    def _advance(self, model: CheckedModel, active: _ActiveImages, step: int) -> None:
         """Move every point by one step, except those that are finished."""
-        _, wrong, gradient = model.differentiate(active.points, active.labels, self.loss, active.goals, self.eot)
+        _, wrong, gradient = model.loss_and_grad(active.points, active.labels, self.loss, active.targets, self.eot)
         # Once below 0 it stays there, even should a prediction be rounded otherwise in a smaller batch.
         active.remaining -= (wrong & (active.remaining >= 0)).long()
         moved = active.points + self.length() * active.ball.direction(gradient)
@@ -85,7 +85,7 @@ class _ActiveImages:
         rows: [M] int64, their places in the batch.
         ball: around their clean images.
         labels: [M] int64.
-        goals: M rows, what the loss is about.
+        targets: M rows, what the loss is about.
         noise: their random numbers.
         points: [M, C, H, W], where they are.
         remaining: [M] int64, after how many misclassifications they are still attacked; below 0 when they are finished.
@@ -94,7 +94,7 @@ class _ActiveImages:
     rows: Tensor
     ball: Ball
     labels: Tensor
-    goals: Tensor
+    targets: Tensor
     noise: Noise
     points: Tensor
     remaining: Tensor

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from nofrost.attacks.noise import Noise
 from nofrost.attacks.norms import BALLS
+from nofrost.attacks.random import Noise
 from nofrost.config import PixelFraction
 from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, register

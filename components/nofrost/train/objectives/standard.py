@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.random import Noise
 from nofrost.config import AttackSpec
 from nofrost.config.base import Share
 from nofrost.errors import UserError

@@ -11,9 +11,9 @@ from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack
-from nofrost.attacks.classifier import Classifier
-from nofrost.attacks.noise import Noise
+from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball
+from nofrost.attacks.random import Noise
 from nofrost.registry import configurable
 from nofrost.train.objectives.base import Adversary, Batch, Batching, Losses, Objective, logits_of, register
 from nofrost.train.objectives.friendly import Ascent, EarlyStopping
@@ -39,7 +39,7 @@ class DivergenceAscent(Ascent):
         return ball.project(ball.centre + _START * noise.normal(ball.centre.shape[1:], ball.centre.dtype))
 
     @torch.no_grad()
-    def goals(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def goals(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         return model(images)
 
     def loss(self, logits: Tensor, goals: Tensor) -> Tensor:

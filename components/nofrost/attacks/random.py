@@ -1,4 +1,4 @@
-"""Random numbers that belong to an image, not to the place or the device where it happens to be attacked.
+"""Random numbers that belong to an image, not to its position in a batch or to the device on which it is attacked.
 
 A number is a hash of (seed, index of the image in its dataset, stream, position), after the generator splitmix64
 (Steele, Lea & Flood 2014). So an attack gives the same result for an image whatever the batch size, the order, the
@@ -32,7 +32,7 @@ class Noise:
     """Independent random numbers for each of N images.
 
     Args:
-        keys: [N] int64, what tells the images (and streams) apart; `Noise.of` makes them.
+        keys: [N] int64, one for each image and stream; `Noise.of` makes them.
     """
 
     keys: Tensor
@@ -42,6 +42,11 @@ class Noise:
         """Return the noise of the images with these dataset `indices` ([N] int64) under `seed` (0 to 2^63 - 1)."""
         root = _mixed(torch.full_like(indices, seed) + _GOLDEN)
         return cls(_mixed(root + indices * _GOLDEN))
+
+    @classmethod
+    def of_images(cls, seed: int, images: Tensor, indices: Tensor | None) -> Noise:
+        """Return the noise of a batch of `images` [N, ...]; without `indices` they count from 0."""
+        return cls.of(seed, torch.arange(len(images), device=images.device) if indices is None else indices)
 
     def __getitem__(self, rows: Tensor) -> Noise:
         """Return the noise of some of the images: `rows` is [M] int64 or [N] bool."""
@@ -75,9 +80,9 @@ class Noise:
         return _mixed(self.keys[:, None] + positions).view(-1, *shape)
 
 
-def _shifted(bits: Tensor, places: int) -> Tensor:
-    """Shift right, filling with zeros; the operator ``>>`` copies the sign."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
+def _shifted(bits: Tensor, count: int) -> Tensor:
+    """Shift right by `count` bits, filling with zeros; the operator ``>>`` copies the sign."""
+    return (bits >> count) & ((1 << (64 - count)) - 1)
 
 
 def _mixed(bits: Tensor) -> Tensor:

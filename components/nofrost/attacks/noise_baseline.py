@@ -1,4 +1,4 @@
-"""Additive white Gaussian noise."""
+"""Additive white Gaussian noise: the baseline beside which an attack is judged."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import ClassVar
 from pydantic import PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Access, Attack
-from nofrost.attacks.classifier import Classifier
+from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import error_log_odds
-from nofrost.attacks.noise import Noise
-from nofrost.attacks.registry import register
-from nofrost.attacks.search import Found, in_restarts
+from nofrost.attacks.model import CheckedModel
+from nofrost.attacks.random import Noise
+from nofrost.attacks.search import Best, in_restarts
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
 
@@ -21,11 +20,11 @@ from nofrost.registry import configurable
 @register("awgn")
 @configurable
 class Awgn(Attack):
-    """Additive white Gaussian noise, held in the ball and the box: the baseline that every attack must beat.
+    """Additive white Gaussian noise, projected into ball and box: the baseline that every attack must beat.
 
-    galloway2019 has no budget: it adds N(0, 1) to MNIST of unit variance (its section on input dimension) and a quarter of that
-    to normalised CIFAR-10 (its code), in pixels a deviation of about 0.31 and 0.06. To come as near as pixels in [0, 1]
-    allow, give that as `sigma` with ``norm="linf", eps=1``: then only the box cuts, which galloway2019 leaves out.
+    galloway2019 has no budget: it adds N(0, 1) to MNIST of unit variance (its section on input dimension) and a quarter
+    of that to normalised CIFAR-10 (its code), in pixels a deviation of about 0.31 and 0.06. The nearest setting in
+    pixels of [0, 1] is that `sigma` with ``norm="linf", eps=1``: then only the box cuts, which galloway2019 leaves out.
 
     Args:
         sigma: standard deviation of the noise in pixels of [0, 1], more than 0. Default: for ``l2`` eps / sqrt(d) with
@@ -45,10 +44,10 @@ class Awgn(Attack):
             return self.sigma
         return self.eps / 2 if self.norm == "linf" else self.eps / math.sqrt(images[0].numel())
 
-    def run(self, model: Classifier, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def draw(images: Tensor, labels: Tensor, noise: Noise) -> Found:
+    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        def draw(images: Tensor, labels: Tensor, noise: Noise) -> Best:
             grain = noise.normal(images.shape[1:], images.dtype)
             points = self.ball(images).project(images + self.deviation(images) * grain)
-            return Found(points, *model.judge(points, labels, error_log_odds))
+            return Best(points, *model.loss(points, labels, error_log_odds))
 
         return in_restarts(draw, images, labels, noise, self.draws, early_stop=True)

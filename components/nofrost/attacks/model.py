@@ -1,0 +1,348 @@
+"""The attacked model as attacks see it: batch and output are checked, and model and torch are left as they were.
+
+`attack_session` checks the batch, puts the model in eval mode and yields a `CheckedModel`, which returns losses and
+gradients. Measurements that are no attack but need the same care (properties, probes) use it too.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nofrost.attacks.losses import Loss, targeted_margin
+from nofrost.errors import UserError
+from nofrost.models.device import out_of_memory
+from nofrost.models.modes import eval_mode
+
+Model = nn.Module | Callable[[Tensor], Tensor]
+"""What can be attacked: maps images [N, C, H, W] in [0, 1] to logits [N, classes], with its input normaliser inside."""
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# A round trip through an input normaliser leaves pixels this far outside the box
+_PIXEL_TOLERANCE = 1e-6
+# "noFrost" in ASCII. It is mixed into the seed of torch's generators, because the caller may evaluate the model with
+# the bare seed and must not meet the same draws
+_SEED_MASK = 0x6E6F46726F7374
+# What modules raise for images of a shape or dtype that they do not take
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+_NO_GRADIENT = (
+    "the model's logits have no gradient with respect to the images: "
+    "remove detach, no_grad or rounding from its forward, or use an attack without gradients"
+)
+
+
+class NoGradientError(UserError):
+    """The model's output does not depend on the images by differentiable steps: no gradient can be followed."""
+
+
+class NotFiniteError(UserError):
+    """The model's logits or their gradient are NaN or infinite, as those of a model whose training diverged."""
+
+
+@contextmanager
+def attack_session(
+    model: Model, images: Tensor, labels: Tensor | None = None, indices: Tensor | None = None, *, seed: int = 0
+) -> Iterator[CheckedModel]:
+    """Yield the model for questions about a batch; afterwards model and torch are as they were before.
+
+    Args:
+        model: maps images to logits [N, C], its input normaliser inside. DistributedDataParallel around it is removed.
+        images: floats [N, C, H, W] in [0, 1].
+        labels: int64 [N], the true classes, where they are needed.
+        indices: int64 [N], the images' positions in their dataset; only checked.
+        seed: of torch's own generators inside, for models that draw random numbers.
+
+    Raises:
+        UserError: the batch has the wrong form or range, a label is no class of the model, or, at the end, the model
+            returned NaN or +infinity.
+    """
+    classes = torch.zeros(len(images), dtype=torch.int64, device=images.device) if labels is None else labels
+    check_batch(images, classes, indices)
+    with isolated_torch(images.device, seed), attack_mode(model):
+        checked = CheckedModel(without_wrapper(model), classes)
+        yield checked
+        checked.check_finite()
+
+
+def to_search_dtype(images: Tensor) -> Tensor:
+    """Return clean `images` as a search begins with them: in float32, or float64 if they are, and exactly in [0, 1]."""
+    return images.detach().to(torch.promote_types(images.dtype, torch.float32)).clamp(0, 1)
+
+
+@contextmanager
+def attack_mode(model: Model) -> Iterator[None]:
+    """Put every module of `model` in eval mode and its parameters out of reach of gradients; undo both at the end.
+
+    Each module gets its own mode back, also after an exception: a batch norm that was frozen in eval mode inside a
+    model in train mode stays frozen. A callable that is no module is left alone.
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with eval_mode(model):
+        try:
+            for parameter in trainable:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+
+
+@contextmanager
+def isolated_torch(device: torch.device, seed: int) -> Iterator[None]:
+    """Run the block with gradients, in full precision and with its own random numbers, whatever the caller has set.
+
+    Autocast is off: in half precision the gradient of a confident model vanishes much sooner and small steps round
+    away, which makes a model look more robust than it is. The generators of the CPU and of `device` start from `seed`,
+    for models that draw random numbers, and are restored afterwards.
+    """
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        # an index is missing only where no tensor lives yet
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed ^ _SEED_MASK)
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+def without_wrapper(model: Model) -> Model:
+    """Return the model inside DistributedDataParallel, whose forward would wait for the other processes.
+
+    They may need fewer calls: an attack is done when every image is.
+    """
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+class CheckedModel:
+    """Calls a model for an attack, in the dtype of its parameters, and refuses output that would invalidate the attack.
+
+    Every output and gradient is tested for NaN, but only `check_finite` waits for the result, so that a step on an
+    accelerator need not.
+
+    Args:
+        model: maps images to logits.
+        labels: [N] int64, the labels that are going to be used; checked against the number of classes.
+    """
+
+    def __init__(self, model: Model, labels: Tensor) -> None:
+        self._model = model
+        self._labels = labels
+        self._dtype = _parameter_dtype(model)
+        self._classes: int | None = None
+        self._finite = torch.ones((), dtype=torch.bool, device=labels.device)
+        self._finite_gradient = self._finite.clone()
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the logits [N, C] of `points` [N, C, H, W], in the dtype of `points`.
+
+        Raises:
+            UserError: the model does not take such images, its output is not [N, C] with C at least 2, or a label is
+                not in [0, C).
+        """
+        inputs = points.to(self._dtype or points.dtype)
+        before = None if inputs.is_inference() else inputs._version
+        output = self._output(inputs)
+        if before is not None and inputs._version != before:
+            raise UserError(
+                "the model changes the images that it is given: write its normalisation without in-place operations "
+                "such as sub_ and div_"
+            )
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
+            form = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(
+                f"the model returned {form} for {len(points)} images: an attack needs logits [N, C] with C at least 2"
+            )
+        # -inf is a class that the model rules out; +inf makes a loss NaN
+        self._finite &= (output.detach() < torch.inf).all()
+        if self._classes is None:
+            self._classes = output.shape[1]
+            self._check_labels(self._classes)
+            self.check_finite()
+        return output.to(points.dtype)
+
+    def classes(self, points: Tensor) -> int:
+        """Return the number of classes; if it is not known yet, the model is called with one of `points`."""
+        if self._classes is None:
+            with torch.no_grad():
+                self(points[:1])
+        assert self._classes is not None
+        return self._classes
+
+    @torch.no_grad()
+    def loss(
+        self, points: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None, passes: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `loss_and_grad` does but for the gradient: the cheaper half of its work."""
+
+        def one_pass() -> tuple[Tensor, ...]:
+            logits = self(points)
+            return loss(logits, labels if targets is None else targets), logits
+
+        values, logits = _mean(one_pass, passes)
+        return values, logits.argmax(1) != labels
+
+    def loss_and_grad(
+        self, points: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None, passes: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return of each of `points` the loss [N], whether it is misclassified ([N] bool), and the loss' gradient.
+
+        Args:
+            points: [N, C, H, W].
+            labels: [N] int64, the true classes.
+            loss: what the attack maximises.
+            targets: N rows, what `loss` compares the logits with, where that is not the true classes.
+            passes: how many passes to take the mean of, for a model that answers at random: of the loss, of its
+                gradient, and of the logits that decide whether a point is misclassified.
+
+        Raises:
+            NoGradientError: the output does not depend on the images by differentiable steps.
+        """
+        points = points.detach().requires_grad_()
+
+        def one_pass() -> tuple[Tensor, ...]:
+            logits = self(points)
+            values = loss(logits, labels if targets is None else targets)
+            return values.detach(), logits.detach(), self._gradient(values, points)
+
+        values, logits, gradient = _mean(one_pass, passes)
+        return values, logits.argmax(1) != labels, gradient
+
+    def margins(self, points: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield for each wrong class by how much its logit exceeds the label's, [N], and the gradient [N, C, H, W].
+
+        One forward and C - 1 backwards; an image meets its wrong classes in the order label + 1, label + 2, ... mod C.
+
+        Raises:
+            NoGradientError: as `loss_and_grad`.
+        """
+        points = points.detach().requires_grad_()
+        logits = self(points)
+        classes = logits.shape[1]
+        for further in range(1, classes):
+            values = targeted_margin(logits, torch.stack([labels, (labels + further) % classes], 1))
+            yield values.detach(), self._gradient(values, points, again=further < classes - 1)
+
+    def check_finite(self) -> None:
+        """Raise NotFiniteError if any output so far was NaN or +inf, or any gradient not finite."""
+        if not self._finite:
+            raise NotFiniteError("the model returned NaN or infinite logits: check its weights and its normaliser")
+        if not self._finite_gradient:
+            raise NotFiniteError("the gradient of the model is NaN or infinite: check its layers for sqrt(0) or 0/0")
+
+    def _gradient(self, values: Tensor, points: Tensor, again: bool = False) -> Tensor:
+        """Return the gradient of `values` [N] for `points`; with `again` more gradients of the same pass can follow."""
+        if not values.requires_grad:
+            raise NoGradientError(_NO_GRADIENT)
+        # summed, not averaged: an image's gradient must not depend on how many others there are
+        (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=again, allow_unused=True)
+        if gradient is None:
+            raise NoGradientError(_NO_GRADIENT)
+        # the sign of NaN is 0: it would pass for an image that no step makes worse
+        self._finite_gradient &= gradient.sum().isfinite()
+        return gradient
+
+    def _output(self, points: Tensor) -> object:
+        # only the first call can fail on the form of the images
+        if self._classes is not None:
+            return self._model(points)
+        try:
+            return self._model(points)
+        except _REFUSALS as error:
+            if isinstance(error, UserError) or out_of_memory(error):
+                raise
+            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            raise UserError(
+                f"the model failed on {_form_of(points)} ({reason}): "
+                "give it images of the size, channels and dtype that it takes"
+            ) from error
+
+    def _check_labels(self, classes: int) -> None:
+        low, high = int(self._labels.min()), int(self._labels.max())
+        if low < 0 or high >= classes:
+            raise UserError(
+                f"labels run from {low} to {high}, but the model has {classes} classes: they must be 0 to {classes - 1}"
+            )
+
+
+def _parameter_dtype(model: Model) -> torch.dtype | None:
+    if not isinstance(model, nn.Module):
+        return None
+    return next((parameter.dtype for parameter in model.parameters() if parameter.dtype in FLOATS), None)
+
+
+def _mean(draw: Callable[[], tuple[Tensor, ...]], passes: int) -> tuple[Tensor, ...]:
+    """Return the mean of several draws of some tensors."""
+    total = draw()
+    for _ in range(passes - 1):
+        total = tuple(before + more for before, more in zip(total, draw(), strict=True))
+    return total if passes == 1 else tuple(each / passes for each in total)
+
+
+def check_batch(images: Tensor, labels: Tensor, indices: Tensor | None) -> None:
+    """Check the form of a batch; labels are checked against the classes once the model has been called.
+
+    Raises:
+        UserError: images are not floats [N, C, H, W] in [0, 1]; labels or indices are not int64 [N] on their device.
+    """
+    if not isinstance(images, Tensor) or images.dtype not in FLOATS or images.ndim != 4:
+        raise UserError(f"images are {_form_of(images)}: an attack needs floats [N, C, H, W] in [0, 1]")
+    _check_column("labels", labels, images)
+    if indices is not None:
+        _check_column("indices", indices, images)
+    if images.numel():
+        _check_pixels(images)
+
+
+def check_budget(norm: str, eps: float, images: Tensor) -> None:
+    """Check that the radius `eps` is not longer than the diagonal of the pixel box of `images` [N, C, H, W].
+
+    Raises:
+        UserError: it is.
+    """
+    diagonal = math.sqrt(images.shape[1:].numel())
+    if norm == "l2" and eps > diagonal * (1 + _PIXEL_TOLERANCE):
+        raise UserError(
+            f"eps is {eps:g}, but no two images of shape {tuple(images.shape[1:])} are further apart than {diagonal:g} "
+            "in the norm l2: write a smaller one, such as 0.5"
+        )
+
+
+def _check_column(name: str, column: object, images: Tensor) -> None:
+    if not isinstance(column, Tensor) or column.dtype != torch.int64 or column.ndim != 1:
+        raise UserError(f"{name} are {_form_of(column)}: an attack needs an int64 tensor [N]")
+    if len(column) != len(images):
+        raise UserError(f"there are {len(images)} images but {len(column)} {name}: give one for each image")
+    if column.device != images.device:
+        raise UserError(f"{name} are on {column.device} but images on {images.device}: move them to one device")
+
+
+def _check_pixels(images: Tensor) -> None:
+    low, high = (float(end) for end in images.detach().aminmax())
+    if low >= -_PIXEL_TOLERANCE and high <= 1 + _PIXEL_TOLERANCE:
+        return
+    if torch.isfinite(images).all():
+        raise UserError(
+            f"images run from {low:g} to {high:g}: an attack needs pixels in [0, 1] and the normaliser inside the model"
+        )
+    raise UserError("images hold NaN or infinite values: an attack needs pixels in [0, 1]")
+
+
+def _form_of(value: object) -> str:
+    """Return in words what `value` is: of a tensor its dtype and shape."""
+    if isinstance(value, Tensor):
+        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
