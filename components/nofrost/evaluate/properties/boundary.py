@@ -120,7 +120,9 @@ def _ends(
 
 
 @torch.no_grad()
-def _share_between(model: CheckedModel, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness) -> Tensor:
+def _share_between(
+    model: CheckedModel, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness
+) -> Tensor:
     """Return the share of the segment's points between the level sets, [N]."""
     first = model(images).argmax(1, keepdim=True)
     second = targets[:, None] if spec.against == "target" else model(ends).argmax(1, keepdim=True)
