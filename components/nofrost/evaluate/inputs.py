@@ -29,7 +29,6 @@ from nofrost.models.checkpoint import BEST
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.results import EvaluationRecord
-from nofrost.stage import record
 
 SPLIT = "test"
 LIBRARIES = ("torch", "numpy", "timm")
@@ -79,11 +78,17 @@ class Inputs:
         Args:
             reduced: by measurement, the batch sizes that were reduced because memory ran out.
         """
-        seeds = {"suite": suite.seed}
-        base = record(stage, config=suite.as_json(), inputs=self.checksums, seeds=seeds, libraries=LIBRARIES)
         with exact_float32(self.device):
             comparable = protocol(suite, self.sample, self.device, self.checksums["dataset"], reduced)
-        return EvaluationRecord(**base, split=SPLIT, protocol=comparable)
+        return EvaluationRecord.of(
+            stage,
+            config=suite.as_json(),
+            inputs=self.checksums,
+            seeds={"suite": suite.seed},
+            libraries=LIBRARIES,
+            split=SPLIT,
+            protocol=comparable,
+        )
 
     def engine(self, batch_size: int, folder: Path | None, shard: Shard | None = None) -> Engine:
         """Return an engine for all images, or for a shard of them, that goes on from what `folder` holds."""

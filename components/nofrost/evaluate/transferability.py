@@ -33,11 +33,10 @@ from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.sharding import CONDITIONS
-from nofrost.files import write_json
 from nofrost.models import default_device
 from nofrost.models.device import model_device, usable_device
-from nofrost.results import Proportion, TransferMetrics, write_result
-from nofrost.stage import RECORD, record, stage_output
+from nofrost.results import Proportion, TransferMetrics, TransferRecord, write_result
+from nofrost.stage import RECORD, stage_output
 from nofrost.statistics import Flags
 
 
@@ -169,8 +168,10 @@ def run_transfer(
         engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
         result = _measure(networks, created, engine, show_progress=True)
         write_arrays(partial / "flags.npz", result.arrays())
-        made = record("transfer", config=config, inputs=checksums, seeds={"attack": seed}, libraries=LIBRARIES)
-        write_json(partial / RECORD, {**made, "split": SPLIT})
+        record = TransferRecord.of(
+            "transfer", config=config, inputs=checksums, seeds={"attack": seed}, libraries=LIBRARIES, split=SPLIT
+        )
+        write_result(partial / RECORD, record)
         write_result(partial / "metrics.json", result.metrics)
         shutil.rmtree(partial / CONDITIONS)
     return result.metrics

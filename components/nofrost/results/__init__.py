@@ -17,6 +17,7 @@ from nofrost.results.adversarial import (
     StepsCurve,
     StepsPoint,
     TransferMetrics,
+    TransferRecord,
 )
 from nofrost.results.common import Proportion, Record, Result, read_result, read_results, write_result
 from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics
@@ -82,6 +83,7 @@ __all__ = [
     "TrainMetrics",
     "TrainRecord",
     "TransferMetrics",
+    "TransferRecord",
     "WeightNorms",
     "read_result",
     "read_results",

@@ -167,6 +167,12 @@ class Protocol(Result):
     versions: dict[str, str]
 
 
+class TransferRecord(Record):
+    """``record.json`` of a transfer on a `split`."""
+
+    split: str
+
+
 class EvaluationRecord(Record):
     """``record.json`` of an evaluation of all images of a `split`."""
 
