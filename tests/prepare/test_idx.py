@@ -12,7 +12,7 @@ from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
 from nofrost.prepare.sources import SourceData, open_source
-from nofrost.prepare.sources.arrays import read_idx
+from nofrost.prepare.sources.in_memory import read_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4), dtype=np.uint8)
 LABELS = (np.arange(12) % 3).astype(np.uint8)

@@ -17,7 +17,6 @@ from nofrost.results.adversarial import (
     StepsCurve,
     StepsPoint,
     TransferMetrics,
-    TransferRecord,
 )
 from nofrost.results.common import Proportion, Record, Result, read_result, read_results, write_result
 from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics
@@ -83,7 +82,6 @@ __all__ = [
     "TrainMetrics",
     "TrainRecord",
     "TransferMetrics",
-    "TransferRecord",
     "WeightNorms",
     "read_result",
     "read_results",

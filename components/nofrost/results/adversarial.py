@@ -167,14 +167,8 @@ class Protocol(Result):
     versions: dict[str, str]
 
 
-class TransferRecord(Record):
-    """``record.json`` of a transfer on a `split`."""
-
-    split: str
-
-
 class EvaluationRecord(Record):
-    """``record.json`` of an evaluation of all images of a `split`."""
+    """``record.json`` of an evaluation, or of a transfer, on all images of a `split`."""
 
     split: str
     protocol: Protocol
