@@ -51,7 +51,7 @@ def test_phases_keep_their_proportion_to_the_largest() -> None:
     assert [phase.schedule.epochs for phase in small("zeise2025-all-n-bn-a").in_phases().values()] == [8, 8]
 
 
-def test_what_is_counted_in_epochs_shrinks_with_them_unless_the_scale_names_it() -> None:
+def test_lengths_in_epochs_shrink_with_the_epochs_unless_the_scale_names_them() -> None:
     schedule = small("xie2020-adv-running").schedule
     assert schedule.milestones == pytest.approx([mark * 8 / 110 for mark in (35, 70, 95)], abs=1e-3)
     assert schedule.running_statistics_epochs == 1
