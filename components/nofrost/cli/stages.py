@@ -45,7 +45,7 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
     counts = (
         f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
     )
-    emit(metrics.as_json(), f"{out}: {counts} of {metrics.classes} classes", as_json)
+    emit(metrics, f"{out}: {counts} of {metrics.classes} classes", as_json)
 
 
 @click.command()
@@ -66,7 +66,7 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     metrics = stage.run(dataset, config, out)
     summary = f"{', '.join(config.methods)} of {metrics.images:,} training images"
-    emit(metrics.as_json(), f"{out}: {summary}", as_json)
+    emit(metrics, f"{out}: {summary}", as_json)
 
 
 @click.command()
