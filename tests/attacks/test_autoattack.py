@@ -170,7 +170,7 @@ def test_a_setting_that_is_wrong_is_refused(settings: dict[str, Any], message: s
 
 
 Quick = Callable[..., Attack]
-NORMS_SEQUENCE = pytest.mark.parametrize("norm", ["linf", "l2"])
+each_norm = pytest.mark.parametrize("norm", ["linf", "l2"])
 
 
 def survivors(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ class Rounded(nn.Module):
         return logits
 
 
-@NORMS_SEQUENCE
+@each_norm
 def test_an_image_survives_exactly_if_it_survives_every_member_alone(
     norm: str, natural_model: nn.Module, digits: tuple[Batch, Batch], quick: Quick
 ) -> None:
@@ -223,7 +223,7 @@ def test_an_image_survives_exactly_if_it_survives_every_member_alone(
     assert survivors(natural_model, again, labels).tolist() == expected.tolist(), "in any order"
 
 
-@NORMS_SEQUENCE
+@each_norm
 def test_an_image_comes_back_as_the_first_member_left_it_that_fooled_it(
     norm: str, natural_model: nn.Module, batch: Batch, quick: Quick
 ) -> None:

@@ -190,7 +190,7 @@ def test_a_saturated_model_is_attacked_as_well_as_a_mild_one(
 FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 
 
-def check_inside_of_any_images(adversarial: Tensor, images: Tensor, norm: str) -> None:
+def check_inside_ball_and_box(adversarial: Tensor, images: Tensor, norm: str) -> None:
     change = (adversarial.double() - images.double()).flatten(1)
     size = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
     assert size.max() <= BUDGET[norm] + 1e-6
@@ -221,7 +221,7 @@ def test_any_number_of_classes_and_any_size_works(
             quick(name, norm)(model, images, labels)
         return
     adversarial = quick(name, norm)(model, images, labels)
-    check_inside_of_any_images(adversarial, images, norm)
+    check_inside_ball_and_box(adversarial, images, norm)
 
 
 @every_attack
@@ -234,4 +234,4 @@ def test_large_images_work(name: str, norm: str, quick: Quick) -> None:
         return nn.functional.conv2d(images, weight, stride=32).relu().mean((2, 3))
 
     settings = {"queries": 20} if "queries" in attack_settings(name) else {}
-    check_inside_of_any_images(quick(name, norm, **settings)(model, images, model(images).argmax(1)), images, norm)
+    check_inside_ball_and_box(quick(name, norm, **settings)(model, images, model(images).argmax(1)), images, norm)

@@ -93,7 +93,7 @@ def test_a_distributed_model_is_attacked_without_its_wrapper(
 
 Quick = Callable[..., Attack]
 CASES = [(name, norm) for name in list_attacks() for norm in create_attack(name, eps=0).norms]
-every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
+each_attack_and_norm = pytest.mark.parametrize(("name", "norm"), CASES)
 CALL_ONCE = ("awgn", "fgsm")
 
 
@@ -139,7 +139,7 @@ def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
     assert torch.equal(first["rng"], second["rng"])
 
 
-@every_attack
+@each_attack_and_norm
 def test_the_model_and_the_generators_are_left_as_found(name: str, norm: str, batch: Batch, quick: Quick) -> None:
     model = Mixed()
     before = model.snapshot()
@@ -166,7 +166,7 @@ def test_the_model_is_left_as_found_when_it_fails_in_the_attack(
     assert_same(before, model.snapshot())
 
 
-@every_attack
+@each_attack_and_norm
 @pytest.mark.parametrize(
     "surrounding",
     [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
@@ -185,7 +185,7 @@ def test_the_callers_torch_modes_change_nothing(
     assert torch.equal(found, expected)
 
 
-every_attack_of_odd_models = pytest.mark.parametrize("name", list_attacks())
+each_attack_name = pytest.mark.parametrize("name", list_attacks())
 EPS = 0.1
 
 
@@ -201,7 +201,7 @@ def assert_inside(adversarial: Tensor, images: Tensor) -> None:
     assert adversarial.max() <= 1
 
 
-@every_attack_of_odd_models
+@each_attack_name
 @pytest.mark.parametrize("logits", [[9.0, 0.0, 1.0, 2.0, 3.0], [0.0] * 5, [1e30, 0.0, 0.0, 0.0, -torch.inf]])
 def test_a_constant_model_is_fooled_by_nothing_and_raises_nothing(
     name: str, logits: list[float], batch: Batch, quick: Quick
@@ -214,7 +214,7 @@ def test_a_constant_model_is_fooled_by_nothing_and_raises_nothing(
     assert_inside(quick(name, "linf", eps=EPS)(constant, images, torch.zeros(6, dtype=torch.int64)), images)
 
 
-@every_attack_of_odd_models
+@each_attack_name
 def test_a_model_that_gives_probabilities_is_attacked_all_the_same(
     name: str, natural_model: nn.Module, batch: Batch, quick: Quick
 ) -> None:
@@ -230,7 +230,7 @@ def test_a_model_that_gives_probabilities_is_attacked_all_the_same(
     assert after < before or name == "awgn"
 
 
-@every_attack_of_odd_models
+@each_attack_name
 def test_a_model_that_answers_at_random_gives_the_same_result_again(name: str, batch: Batch, quick: Quick) -> None:
     images = batch[0][:6]
 
@@ -244,7 +244,7 @@ def test_a_model_that_answers_at_random_gives_the_same_result_again(name: str, b
     assert torch.equal(attack(dice, images, labels), first)
 
 
-@every_attack_of_odd_models
+@each_attack_name
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_model_that_gives_nan_is_named(name: str, value: float, batch: Batch, quick: Quick) -> None:
     def broken(points: Tensor) -> Tensor:
