@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nofrost.cli import main
-from nofrost.cli.options import PATH, stage_options
+from nofrost.cli.options import PATH, emit, stage_options, store_option
 from nofrost.errors import UserError
 
-STORE = click.option(
-    "--store",
-    metavar="URL",
-    help="Where outputs are stored by content: s3://bucket/prefix or a folder. Default: DVC's remote.",
-)
+if TYPE_CHECKING:
+    from nofrost.config import Study
+
 SHARDS = click.option(
     "--shards", type=click.IntRange(min=1), default=1, show_default=True, help="Parts of every evaluation."
 )
@@ -59,7 +56,7 @@ def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
 @click.option(
     "--out", type=PATH, default=Path(".kfp"), show_default=True, help="Folder for logs, artifacts, cache and report."
 )
-@STORE
+@store_option
 @DATA_REF
 @GPUS
 @SHARDS
@@ -68,7 +65,7 @@ def run_(
     study_name: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
-    store: str | None,
+    store_url: str | None,
     stage_image: str,
     train_image: str,
     out: Path,
@@ -79,16 +76,12 @@ def run_(
 
     Example: python -m pipelines run --study params.yaml --runner docker --store s3://bucket/prefix
     """
-    from nofrost.config import load_study
     from nofrost.store import default_store
-    from nofrost.tasks import check_study
     from pipelines.local_run import run
 
-    origin = study_name or "params.yaml"
-    study = check_study(load_study(origin, overrides), origin, overrides)
     finished = run(
-        study,
-        store=store or default_store(),
+        _load_study(study_name, overrides),
+        store=store_url or default_store(),
         folder=out,
         images=(stage_image, train_image),
         caching=cache,
@@ -96,13 +89,9 @@ def run_(
         **options,
     )
     report = finished.report / "report.html"
-    if as_json:
-        click.echo(json.dumps({"run": finished.run, "report": str(report)}, indent=2))
-    else:
-        click.echo(
-            f"run {finished.run}: `nofrost promote show {finished.run}` shows what `nofrost promote` would change"
-        )
-        click.echo(f"the report: file://{report}")
+    hint = f"`nofrost promote show {finished.run}` shows what `nofrost promote` would change"
+    text = f"run {finished.run}: {hint}\nthe report: file://{report}"
+    emit({"run": finished.run, "report": str(report)}, text, as_json)
 
 
 @pipelines.command("submit")
@@ -122,7 +111,7 @@ def run_(
 @click.option("--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
-@STORE
+@store_option
 @DATA_REF
 @GPUS
 @SHARDS
@@ -132,7 +121,7 @@ def submit_(
     study_name: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
-    store: str | None,
+    store_url: str | None,
     stage_image: str,
     train_image: str,
     data_ref: str | None,
@@ -152,16 +141,12 @@ def submit_(
     Example: python -m pipelines submit --host http://localhost:8080 --store s3://bucket/nofrost --wait
              --stage-image registry/nofrost-stage@sha256:... --train-image registry/nofrost-train@sha256:...
     """
-    from nofrost.config import load_study
     from nofrost.store import default_store
-    from nofrost.tasks import check_study
     from pipelines.submit import SubmitRequest, submit_study
 
-    origin = study_name or "params.yaml"
-    study = check_study(load_study(origin, overrides), origin, overrides)
     request = SubmitRequest(
-        study=study,
-        store=store or default_store(),
+        study=_load_study(study_name, overrides),
+        store=store_url or default_store(),
         stage_image=stage_image,
         train_image=train_image,
         data_ref=data_ref,
@@ -172,10 +157,16 @@ def submit_(
         caching=cache,
     )
     started = submit_study(request, **options)
-    if as_json:
-        click.echo(json.dumps(asdict(started), indent=2))
-    else:
-        click.echo(f"run {started.run_id}: {started.url}")
+    emit(asdict(started), f"run {started.run_id}: {started.url}", as_json)
+
+
+def _load_study(name: str | None, overrides: tuple[str, ...]) -> Study:
+    """Return a study, by default the active one, after checking each part of it."""
+    from nofrost.config import load_study
+    from nofrost.tasks import check_study
+
+    origin = name or "params.yaml"
+    return check_study(load_study(origin, overrides), origin, overrides)
 
 
 if __name__ == "__main__":

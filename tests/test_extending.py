@@ -97,7 +97,7 @@ def test_a_dataset_source_is_a_registered_class(monkeypatch: pytest.MonkeyPatch,
     from nofrost import prepare, tasks
     from nofrost.cli import main
     from nofrost.prepare import sources
-    from nofrost.prepare.sources.arrays import array_part
+    from nofrost.prepare.sources.in_memory import array_part
 
     monkeypatch.setattr(sources.SOURCES, "classes", dict(sources.SOURCES.classes))
     names = {"register": sources.register, "Source": sources.Source, "SourceData": sources.SourceData}

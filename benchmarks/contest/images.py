@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nofrost.prepare.sources.arrays import Idx
 from nofrost.prepare.sources.base import Part, SourceData
 from nofrost.prepare.sources.cifar10 import FOLDER, Cifar10
+from nofrost.prepare.sources.in_memory import Idx
 
 Batch = tuple[Tensor, Tensor]
 """Images [N, C, H, W] in [0, 1], float32, and labels [N] int64."""

@@ -14,8 +14,8 @@ import kfp_server_api as server
 from kfp.client import Client
 
 from nofrost.errors import UserError
+from pipelines.submit.api_errors import ApiError, explained, not_kfp
 from pipelines.submit.endpoint import HOST_VARIABLES, Endpoint
-from pipelines.submit.errors import ApiError, explained, not_kfp
 
 TIMEOUT_S = (5, 60)  # to connect, to answer
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nofrost.errors import UserError
-from pipelines.submit.errors import ApiError
+from pipelines.submit.api_errors import ApiError
 
 HOST_VARIABLES = ("KF_PIPELINES_ENDPOINT", "KFP_ENDPOINT")  # of kfp's Python client, of its command line
 UI_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"

@@ -21,9 +21,9 @@ from nofrost.errors import UserError
 from nofrost.store import open_store
 from pipelines.package import push_source, write_package
 from pipelines.submit.api import Api
+from pipelines.submit.api_errors import ApiError
 from pipelines.submit.compiled import read_compiled
 from pipelines.submit.endpoint import Endpoint
-from pipelines.submit.errors import ApiError
 from pipelines.submit.waiting import wait
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from nofrost.errors import RunFailedError
 from pipelines.submit.api import Api
-from pipelines.submit.errors import ApiError
+from pipelines.submit.api_errors import ApiError
 
 ACTIVE = {None, "RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", "PAUSED"}
 UNSUCCESSFUL = {"FAILED": "failed", "CANCELED": "was cancelled", "SKIPPED": "was skipped"}

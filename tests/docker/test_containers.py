@@ -12,7 +12,7 @@ Run = Callable[..., Any]
 STOPPED_LIMIT_S = 120
 
 
-def test_the_help_is_what_an_image_says_when_it_is_told_nothing(run: Run, image: str) -> None:
+def test_without_a_command_an_image_prints_the_help(run: Run, image: str) -> None:
     ended = run(image)
     assert ended.code == 0
     assert "Usage: nofrost" in ended.output
@@ -52,7 +52,7 @@ def test_any_user_can_train(run: Run, images: dict[str, str], volume: dict[str, 
         assert trained.code == 0, trained.output
 
 
-def test_a_training_that_is_stopped_saves_and_goes_on(
+def test_a_stopped_training_saves(
     started: Callable[..., Any], run: Run, images: dict[str, str], volume: dict[str, Any]
 ) -> None:
     prepared = run(images["stage"], *PREPARE, volumes=volume)
@@ -64,8 +64,8 @@ def test_a_training_that_is_stopped_saves_and_goes_on(
         assert container.exec_run("cat /proc/1/comm").output == b"tini\n"
         container.kill("SIGTERM")  # as Kubernetes ends a pod
         stopped = container.wait(timeout=STOPPED_LIMIT_S)["StatusCode"]
-        told = container.logs().decode()
-    assert stopped == 143, told
-    assert "after saving" in told
+        output = container.logs().decode()
+    assert stopped == 143, output
+    assert "after saving" in output
     saved = run(images["train"], "cat", "/s3/run.partial/state.json", volumes=volume)
     assert saved.code == 0

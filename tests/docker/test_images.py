@@ -41,8 +41,8 @@ def test_the_builders_certificates_are_in_no_layer(layers: list[dict[str, Path]]
 
 def test_no_layer_holds_what_only_the_build_needed(layers: list[dict[str, Path]]) -> None:
     leftovers = re.compile(r"(root/\.cache|tmp|run/(secrets|dist)|var/lib/apt/lists|etc/pip\.conf|src|dist)(/|$)")
-    found = {name for layer in layers for name, path in layer.items() if leftovers.match(name) and path.stat().st_size}
-    assert found == set()
+    files = {name for layer in layers for name, path in layer.items() if leftovers.match(name) and path.stat().st_size}
+    assert files == set()
 
 
 def test_both_images_share_all_but_what_differs(engine: Any, images: dict[str, str]) -> None:
@@ -51,21 +51,21 @@ def test_both_images_share_all_but_what_differs(engine: Any, images: dict[str, s
     assert stage[: len(dependencies)] == dependencies
 
 
-def test_an_image_carries_the_lock_file_it_was_made_from(run: Callable[..., Any], images: dict[str, str]) -> None:
+def test_an_image_has_the_lock_file_that_it_was_built_from(run: Callable[..., Any], images: dict[str, str]) -> None:
     for name, image in images.items():
         known = {path.read_text() for path in LOCKS.glob(f"{name}-*.txt")}
         assert run(image, "cat", "/opt/venv/lock.txt").output in known
 
 
-def test_history_and_environment_hold_no_setting_of_the_builder(engine: Any, image: str) -> None:
+def test_history_and_environment_have_no_settings_of_the_builder(engine: Any, image: str) -> None:
     built = engine.images.get(image)
-    told = json.dumps(built.history()) + json.dumps(built.attrs["Config"]["Env"])
+    text = json.dumps(built.history()) + json.dumps(built.attrs["Config"]["Env"])
     values = {value for name, value in os.environ.items() if re.search("PROXY|INDEX|TOKEN|SECRET|PASSWORD", name)}
-    assert [value for value in values if len(value) > 3 and value in told] == []
+    assert [value for value in values if len(value) > 3 and value in text] == []
     assert not [entry for entry in built.attrs["Config"]["Env"] if entry.startswith("PIP_")]
 
 
-def test_labels_say_what_it_is_and_where_it_is_from(engine: Any, images: dict[str, str]) -> None:
+def test_labels_name_the_image_and_its_source(engine: Any, images: dict[str, str]) -> None:
     for name, image in images.items():
         labels = engine.images.get(image).labels
         known = {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()}
@@ -76,18 +76,18 @@ def test_labels_say_what_it_is_and_where_it_is_from(engine: Any, images: dict[st
         assert all(known[key] for key in ("description", "source", "base.name"))
 
 
-def test_nothing_lets_a_user_become_another(run: Callable[..., Any], image: str) -> None:
-    found = run(image, "find", "/", "-xdev", "-perm", "/6000", "-type", "f", user="0", cap_drop=[])
-    assert (found.code, found.output) == (0, "")
+def test_no_file_is_setuid_or_setgid(run: Callable[..., Any], image: str) -> None:
+    ended = run(image, "find", "/", "-xdev", "-perm", "/6000", "-type", "f", user="0", cap_drop=[])
+    assert (ended.code, ended.output) == (0, "")
 
 
-def test_only_the_places_meant_for_it_can_be_written(run: Callable[..., Any], image: str) -> None:
+def test_only_the_intended_folders_are_writable(run: Callable[..., Any], image: str) -> None:
     listing = "find / -xdev -writable ! -type l 2>/dev/null"
-    found = run(image, "sh", "-c", listing, read_only=False, tmpfs={})
-    assert set(found.output.split()) == WRITABLE
+    ended = run(image, "sh", "-c", listing, read_only=False, tmpfs={})
+    assert set(ended.output.split()) == WRITABLE
 
 
-def test_the_bytecode_is_there_so_that_a_read_only_start_is_quick(run: Callable[..., Any], image: str) -> None:
+def test_the_bytecode_is_in_the_image(run: Callable[..., Any], image: str) -> None:
     code = (
         "import importlib.util, nofrost, torch, boto3, obstore\n"
         "for module in (nofrost, torch, boto3, obstore):\n"
@@ -98,8 +98,8 @@ def test_the_bytecode_is_there_so_that_a_read_only_start_is_quick(run: Callable[
     assert run(image, "ls", *paths).code == 0
 
 
-def test_only_what_promotes_a_lock_file_lacks_a_dependency(run: Callable[..., Any], image: str) -> None:
-    """Promotion belongs to who reviews it; all else that the package can do, an image can do."""
+def test_every_module_but_that_of_promotion_can_be_imported(run: Callable[..., Any], image: str) -> None:
+    """Promotion, which needs DVC, is done in a checkout by a person who reviews it."""
     code = (
         "import importlib, pkgutil, nofrost\n"
         "for module in pkgutil.walk_packages(nofrost.__path__, 'nofrost.'):\n"
@@ -111,7 +111,7 @@ def test_only_what_promotes_a_lock_file_lacks_a_dependency(run: Callable[..., An
     assert (ended.code, ended.output) == (0, "nofrost.promotion.checkout dvc\n")
 
 
-def test_the_training_image_knows_nothing_of_kubeflow_and_dvc(run: Callable[..., Any], images: dict[str, str]) -> None:
+def test_the_training_image_has_neither_kubeflow_nor_dvc(run: Callable[..., Any], images: dict[str, str]) -> None:
     code = "import importlib.util as i; print([n for n in ('kfp', 'kubernetes', 'dvc') if i.find_spec(n)])"
     assert run(images["train"], "python", "-c", code).output == "[]\n"
 

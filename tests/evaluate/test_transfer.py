@@ -176,8 +176,10 @@ def test_the_stage_writes_what_it_returns_and_lets_no_attack_stop_early(
     assert metrics["attack"]["early_stop"] is False
     assert metrics["samples"] == 20
     assert metrics["models"] == ["plain", "mixture", "mixture-clean-branch", "mixture-adversarial-branch"]
-    inputs = json.loads((tmp_path / "out/record.json").read_text())["inputs"]
-    assert {"dataset", "plain/best.safetensors", "mixture/best.safetensors"} <= set(inputs)
+    record = json.loads((tmp_path / "out/record.json").read_text())
+    assert {"dataset", "plain/best.safetensors", "mixture/best.safetensors"} <= set(record["inputs"])
+    assert (record["split"], record["config"]["max_images"], record["protocol"]["samples"]) == ("test", 20, 20)
+    assert record["protocol"]["threat"] == {"norm": "linf", "eps": str(EPS)}
     flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
     assert flags["plain/mixture"].sum() == metrics["accuracy"]["plain"]["mixture"]["correct"]
 

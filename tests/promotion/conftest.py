@@ -1,4 +1,4 @@
-"""A project of four tiny stages, what DVC made of it, and the store to which a run pushed the same."""
+"""A project of four tiny stages, the outputs of `dvc repro` in it, and the store to which a run pushed the same."""
 
 from __future__ import annotations
 
@@ -86,21 +86,21 @@ def make_project(folder: Path, remote: Path) -> Path:
     (folder / "params.yaml").write_text(study_as_yaml(study_of()), encoding="utf-8")
     (folder / "data" / "source").mkdir(parents=True)
     (folder / "data" / "source" / "photo").write_text("a photo")
-    for part in ("transforms", "models"):
-        shutil.copytree(Path(nofrost.__file__).parent / part, folder / "components" / "nofrost" / part)
-        (folder / "components" / "nofrost" / part / "__pycache__").mkdir(exist_ok=True)
-        (folder / "components" / "nofrost" / part / "__pycache__" / "of-another-python.pyc").write_text("compiled")
+    for name in ("transforms", "models"):
+        shutil.copytree(Path(nofrost.__file__).parent / name, folder / "components" / "nofrost" / name)
+        (folder / "components" / "nofrost" / name / "__pycache__").mkdir(exist_ok=True)
+        (folder / "components" / "nofrost" / name / "__pycache__" / "of-another-python.pyc").write_text("compiled")
     return folder
 
 
 @dataclass(frozen=True)
 class World:
-    """Where things are.
+    """The store and the projects of the tests.
 
     Attributes:
         repro: a project in which `dvc repro` ran.
-        store: where a run pushed what it made: DVC's remote of every project here.
-        outputs: what the run made: the same as DVC did.
+        store: where the run pushed its outputs, and the DVC remote of every project here.
+        outputs: of the run, the same as those of `dvc repro`.
     """
 
     repro: Path
@@ -114,7 +114,7 @@ class World:
     def leave(
         self, run: str, *, outputs: Sequence[Output] = (), study: Study | None = None, source: Ref | None = None
     ) -> str:
-        """Let a run end; return its id."""
+        """Write the candidate of a run; return its id."""
         study = study or study_of()
         write_candidate(outputs or self.outputs, study=study, run=run, image="image@1", source=source, store=self.store)
         return run
@@ -122,7 +122,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """What DVC and a run of the pipeline made of one study. Read only but for new candidates."""
+    """The outputs of DVC and of a run of the pipeline for one study. Read only, except for new candidates."""
     remote = tmp_path_factory.mktemp("remote")
     repro = make_project(tmp_path_factory.mktemp("repro") / "project", remote)
     dvc("repro", cwd=repro)

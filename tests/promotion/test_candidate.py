@@ -72,13 +72,13 @@ def test_an_id_that_could_be_a_path_is_refused(leave: Callable[..., str], store:
     assert list_candidates(store) == []
 
 
-def test_two_contents_for_one_path_are_refused(leave: Callable[..., str]) -> None:
+def test_two_refs_for_one_path_are_refused(leave: Callable[..., str]) -> None:
     leave(outputs=(DATASET, DATASET))
     with pytest.raises(UserError, match="data/dataset comes twice"):
         leave(outputs=(DATASET, Output("data/dataset", SOURCE)))
 
 
-def test_an_unknown_run_is_told_the_closest(leave: Callable[..., str], store: Store) -> None:
+def test_an_unknown_run_is_an_error_that_names_the_closest(leave: Callable[..., str], store: Store) -> None:
     for run in ("digits-2026-11-20", "digits-2026-11-21", "other"):
         leave(run)
     with pytest.raises(
@@ -111,7 +111,7 @@ def test_a_candidate_of_another_form_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"a: [", b"\xff", b"a: 2026-99-99", b"[" * 2000])
-def test_what_is_no_candidate_at_all_is_refused(store: Store, content: bytes) -> None:
+def test_a_damaged_candidate_is_refused(store: Store, content: bytes) -> None:
     store.put("nofrost/locks/run-1.yaml", content)
     with pytest.raises(UserError, match=r"nofrost/locks/run-1.yaml in .* is damaged"):
         read_candidate("run-1", store)
@@ -125,10 +125,10 @@ def test_a_candidate_runs_no_code_when_it_is_read(store: Store, tmp_path: Path) 
     assert not (tmp_path / "here").exists()
 
 
-def test_a_pod_needs_neither_dvc_nor_torch_to_leave_a_candidate(tmp_path: Path) -> None:
+def test_writing_a_candidate_needs_neither_dvc_nor_torch(tmp_path: Path) -> None:
     script = f"""
 import sys
-sys.modules.update(dict.fromkeys(["dvc", "dvc_data", "git", "torch"]))
+sys.modules.update(dict.fromkeys(["dvc", "ruamel", "git", "torch"]))
 from nofrost.config import load_study
 from nofrost.promotion import write_candidate
 from nofrost.store import open_store

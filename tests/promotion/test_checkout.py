@@ -45,7 +45,7 @@ def test_dvc_gives_code_in_a_checkout_the_refs_that_a_pod_computes(clone: Path, 
     assert list((clone / TRANSFORMS).rglob("*.pyc")), "there must be something to ignore"
     here = refs_here()
     assert here == {folder: code_refs()[folder] for folder in (MODELS, TRANSFORMS)}
-    (clone / TRANSFORMS / "progress.py").write_text("# changed")
+    (clone / TRANSFORMS / "__init__.py").write_text("# changed")
     changed = refs_here()
     assert changed[TRANSFORMS] != here[TRANSFORMS]
     assert changed[MODELS] == here[MODELS]
@@ -60,7 +60,7 @@ def test_python_caches_are_ignored_as_dvc_ignores_them(clone: Path, refs_here: A
 
 
 @pytest.mark.parametrize("kind", ["absolute", "above the checkout", "a file", "a link"])
-def test_source_data_may_lie_anywhere(
+def test_source_data_may_be_anywhere(
     kind: str, world: Any, clone: Path, tmp_path: Path, digits_study: Callable[..., Study]
 ) -> None:
     """Its ref is compared with that of the run where it is here; dvc.lock gets the path as params.yaml has it."""
@@ -88,13 +88,15 @@ def test_source_data_may_lie_anywhere(
 
 
 def test_stages_that_are_not_promoted_need_not_be_complete(world: Any, clone: Path) -> None:
-    """A stage of somebody's own may have parameters that no run knows."""
-    text = (clone / "dvc.yaml").read_text() + "  own:\n    cmd: x\n    params:\n      - own.yaml:\n          - a\n"
-    (clone / "dvc.yaml").write_text(text + "    outs:\n      - own.txt\n")
+    """dvc.yaml may have another stage, with parameters in a file that no run has."""
+    text = (
+        clone / "dvc.yaml"
+    ).read_text() + "  another:\n    cmd: x\n    params:\n      - another.yaml:\n          - a\n"
+    (clone / "dvc.yaml").write_text(text + "    outs:\n      - another.txt\n")
     assert plan_promotion(world.leave("whole"), world.store, clone).changes
 
 
-def test_paths_of_a_stage_with_a_working_folder_are_from_there(world: Any, clone: Path) -> None:
+def test_paths_of_a_stage_with_wdir_are_relative_to_it(world: Any, clone: Path) -> None:
     text = (clone / "dvc.yaml").read_text()
     old = text[text.index("  report:") :]
     new = old.replace("    deps:\n      - runs", "    wdir: below\n    deps:\n      - ../runs")
@@ -113,7 +115,7 @@ def test_a_dvc_file_that_does_not_describe_one_output_is_refused(world: Any, clo
         plan_promotion(world.leave("whole"), world.store, clone)
 
 
-def test_dvc_still_has_what_promotion_uses_of_it(tmp_path: Path) -> None:
+def test_the_internals_of_dvc_that_promotion_uses_are_unchanged(tmp_path: Path) -> None:
     """DVC documents none of this as an interface."""
     try:
         from dvc.exceptions import DvcException

@@ -44,8 +44,8 @@ def checkout(tmp_path: Path, store: Store) -> Path:
     return folder
 
 
-def made_by(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> list[Output]:
-    """Push what a run could have made of these recipes: small files in the place of images and weights."""
+def push_outputs(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> list[Output]:
+    """Push outputs like those of a run of these recipes: small files instead of images and weights."""
     folders = ["data/dataset", "data/augmentation"]
     stages = ("train", "evaluate-adversarial", "evaluate-ood")
     folders += [f"runs/{recipe}/seed-0/{stage}" for recipe in recipes for stage in stages]
@@ -53,24 +53,24 @@ def made_by(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> l
         folders.append("report")
     outputs = []
     for path in folders:
-        place = folder / run / path
-        (place / "inside").mkdir(parents=True)
-        (place / "metrics.json").write_text("{}" if path.startswith("data") else f'"{run}"')
-        (place / "inside" / "file").write_text(path)
-        outputs.append(Output(path, push(place, store)))
+        output = folder / run / path
+        (output / "inside").mkdir(parents=True)
+        (output / "metrics.json").write_text("{}" if path.startswith("data") else f'"{run}"')
+        (output / "inside" / "file").write_text(path)
+        outputs.append(Output(path, push(output, store)))
     return outputs
 
 
-@pytest.mark.slow
 def leave(run: str, recipes: tuple[str, ...], tmp_path: Path, store: Store) -> list[Output]:
-    """Let a run end that made these recipes; return its outputs."""
-    outputs = made_by(run, recipes, tmp_path / "pods", store)
+    """Write the candidate of a run of these recipes; return its outputs."""
+    outputs = push_outputs(run, recipes, tmp_path / "pods", store)
     study = load_study("digits", [f"runs.recipe=[{', '.join(recipes)}]"])
     write_candidate(outputs, study=study, run=run, image="image@1", source=None, store=store)
     return outputs
 
 
-def test_a_promoted_run_is_pulled_whole_and_leaves_dvc_nothing_to_do(
+@pytest.mark.slow
+def test_after_promotion_dvc_pull_brings_every_output_and_repro_runs_nothing(
     checkout: Path, store: Store, tmp_path: Path, call_dvc: Callable[..., str]
 ) -> None:
     outputs = leave("whole", RECIPES, tmp_path, store)
@@ -89,7 +89,7 @@ def test_a_promoted_run_is_pulled_whole_and_leaves_dvc_nothing_to_do(
 
 
 @pytest.mark.slow
-def test_of_two_runs_the_one_of_a_single_recipe_replaces_that_recipe_only(
+def test_a_second_run_of_one_recipe_replaces_only_that_recipe(
     checkout: Path, store: Store, tmp_path: Path, call_dvc: Callable[..., str]
 ) -> None:
     leave("whole", RECIPES, tmp_path, store)
@@ -107,4 +107,4 @@ def test_of_two_runs_the_one_of_a_single_recipe_replaces_that_recipe_only(
     assert "whole" in (checkout / "runs/nofrost/seed-0/train/metrics.json").read_text()
     status = call_dvc("status", cwd=checkout)
     changed = {line.rstrip(":\n") for line in status.splitlines() if line and not line.startswith("\t")}
-    assert changed == {"report"}, "a report of runs that are not those of its own run is the only thing out of date"
+    assert changed == {"report"}, "only the report is out of date: it is of other runs than those in dvc.lock"

@@ -1,4 +1,4 @@
-"""Promotion gives the very dvc.lock that DVC would have written, and DVC is content with it."""
+"""Promotion writes the same dvc.lock as DVC, byte for byte, and `dvc status` is clean afterwards."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from nofrost.store import Ref
 
 def entries(lock: Path) -> dict[str, str]:
     """Return the text of each stage's entry in a dvc.lock."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     stage = ""
     for line in lock.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.startswith("  ") and line[2] not in " -":
             stage = line.strip(" :\n")
         if stage:
-            found[stage] = found.get(stage, "") + line
-    return found
+            texts[stage] = texts.get(stage, "") + line
+    return texts
 
 
 def test_the_entries_are_byte_for_byte_those_of_dvc(world: Any, clone: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_entries_are_byte_for_byte_those_of_dvc(world: Any, clone: Path) -> 
     assert set(promoted) == {"prepare", "train@st-0", "train@sat-0", "report"}
 
 
-def test_the_whole_file_is_dvcs_own_once_every_stage_is_in_it(
+def test_the_file_is_that_of_dvc_once_every_stage_is_in_it(
     world: Any, tmp_path: Path, call_dvc: Callable[..., str]
 ) -> None:
     """An earlier state of the same file, brought up to date; `dvc repro` then finds nothing to do or to write."""
@@ -62,10 +62,10 @@ def test_dvc_pull_brings_the_outputs_of_the_run_and_dvc_status_is_clean(
     assert "up to date" in call_dvc("status", *stages, cwd=clone)
 
 
-def test_stages_that_the_run_did_not_make_stay_untouched(
+def test_stages_that_are_not_of_the_run_do_not_change(
     world: Any, tmp_path: Path, digits_study: Callable[..., Study]
 ) -> None:
-    """A run of one recipe, promoted after a run of both: its study names fewer runs, and that is no difference."""
+    """A run of one recipe, promoted after a run of both: that its study has fewer runs is not a difference."""
     project = shutil.copytree(world.repro, tmp_path / "project")
     before = entries(project / "dvc.lock")
     [dataset, st, *_] = world.outputs
@@ -82,8 +82,8 @@ def test_stages_that_the_run_did_not_make_stay_untouched(
 
 
 def test_comments_and_keys_that_are_not_of_the_run_survive(world: Any, clone: Path) -> None:
-    own = "schema: '2.0'\n# ours\nstages:\n  of-another-branch:\n    cmd: echo   'x'\n    outs: []\ndatasets: []\n"
-    (clone / "dvc.lock").write_text(own)
+    text = "schema: '2.0'\n# ours\nstages:\n  of-another-branch:\n    cmd: echo   'x'\n    outs: []\ndatasets: []\n"
+    (clone / "dvc.lock").write_text(text)
     plan_promotion(world.leave("whole"), world.store, clone).write()
     text = (clone / "dvc.lock").read_text(encoding="utf-8")
     assert "# ours\n" in text
@@ -100,8 +100,8 @@ def test_the_difference_names_what_changes(world: Any, tmp_path: Path, digits_st
     [dataset, st, *_] = world.outputs
     other = type(st)(st.path, world.outputs[2].ref)
     promotion = plan_promotion(world.leave("lr", outputs=[dataset, other], study=study), world.store, project)
-    told = {(change.kind, change.name): (change.before, change.after) for change in promotion.changes}
-    assert told == {
+    changes = {(change.kind, change.name): (change.before, change.after) for change in promotion.changes}
+    assert changes == {
         ("out", st.path): (str(st.ref), str(other.ref)),
         ("param", "recipes.st.optimiser.lr"): ("0.1", "0.3"),
     }
@@ -123,7 +123,7 @@ def test_planning_writes_nothing_in_the_checkout(world: Any, clone: Path) -> Non
     }
 
 
-def test_params_yaml_can_be_made_that_of_the_run(
+def test_params_yaml_can_be_replaced_by_the_study_of_the_run(
     world: Any, clone: Path, digits_study: Callable[..., Study], call_dvc: Callable[..., str]
 ) -> None:
     study = digits_study("recipes.st.optimiser.lr=0.3", "runs.recipe=[st]", "title=eins")

@@ -1,4 +1,4 @@
-"""What can be off when a run is promoted: one sentence each, and dvc.lock stays as it was."""
+"""Errors of a promotion: one sentence each, and dvc.lock does not change."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_unknown_run_is_refused(world: Any, clone: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["the list of a folder", "a file of a folder", "a single file"])
-def test_an_output_that_the_store_has_lost_is_refused(world: Any, clone: Path, tmp_path: Path, which: str) -> None:
+def test_an_output_that_is_missing_in_the_store_is_refused(world: Any, clone: Path, tmp_path: Path, which: str) -> None:
     store = open_store(str(shutil.copytree(world.store.url, tmp_path / "store")))
     dataset, *_, report = world.outputs
     listed = world.store.get(object_name(dataset.ref.md5)).decode()
@@ -162,7 +162,7 @@ def test_other_code_here_is_refused_unless_forced(world: Any, clone: Path) -> No
 
 
 def test_a_stage_without_parameters_needs_no_study(world: Any, clone: Path) -> None:
-    """And a params.yaml with other keys than those of the stage is no difference."""
+    """Other keys of params.yaml than those of the stage do not count as a difference."""
     text = (clone / "dvc.yaml").read_text().replace("    params:\n      - title\n      - runs\n", "")
     (clone / "dvc.yaml").write_text(text)
     run = world.leave("report", outputs=world.outputs[1:])
@@ -187,7 +187,7 @@ def test_a_dvc_lock_that_changed_meanwhile_is_not_overwritten(world: Any, clone:
     assert (clone / "dvc.lock").read_text() == "schema: '2.0'\nstages: {}\n"
 
 
-def test_nothing_is_written_while_dvc_is_at_work(world: Any, clone: Path) -> None:
+def test_nothing_is_written_while_dvc_is_running(world: Any, clone: Path) -> None:
     from dvc.repo import Repo
 
     promotion = plan_promotion(world.leave("whole"), world.store, clone)
@@ -197,7 +197,7 @@ def test_nothing_is_written_while_dvc_is_at_work(world: Any, clone: Path) -> Non
     promotion.write()
 
 
-def test_a_refusal_of_the_disk_is_one_sentence(world: Any, clone: Path) -> None:
+def test_an_error_of_the_disk_is_one_sentence(world: Any, clone: Path) -> None:
     promotion = plan_promotion(world.leave("whole"), world.store, clone)
     (clone / "params.yaml").unlink()
     (clone / "params.yaml").mkdir()
@@ -206,7 +206,7 @@ def test_a_refusal_of_the_disk_is_one_sentence(world: Any, clone: Path) -> None:
     assert not (clone / "dvc.lock").exists()
 
 
-def test_a_machine_without_dvc_is_told_what_to_install(world: Any, clone: Path) -> None:
+def test_without_dvc_the_error_says_what_to_install(world: Any, clone: Path) -> None:
     script = f"""
 import sys
 sys.modules["dvc"] = None
@@ -227,13 +227,13 @@ except UserError as error:
     )
 
 
-def test_an_output_that_is_also_below_another_one_is_no_stage_of_dvc_yaml(world: Any, clone: Path) -> None:
+def test_an_output_inside_another_one_has_no_stage(world: Any, clone: Path) -> None:
     inside = Output("data/dataset/images", push(world.repro / "data/dataset/images", world.store))
     with pytest.raises(UserError, match="no stage that makes data/dataset/images"):
         plan_promotion(world.leave("inside", outputs=[*world.outputs, inside]), world.store, clone)
 
 
-def test_a_path_out_of_the_checkout_is_no_stage_of_dvc_yaml(world: Any, clone: Path) -> None:
+def test_a_path_outside_the_checkout_has_no_stage(world: Any, clone: Path) -> None:
     name = f"nofrost/locks/{world.leave('outside')}.yaml"
     values = yaml.safe_load(world.store.get(name))
     values["outs"]["../../etc"] = str(Ref(world.outputs[0].ref.md5))

@@ -101,7 +101,7 @@ def test_downloads_of_a_killed_call_are_verified_and_kept(
     store: Store, folder: Path, tmp_path: Path, read: list[str], contents: Contents
 ) -> None:
     ref = push(folder, store)
-    downloads = tmp_path / "target.fetch.partial" / "content"
+    downloads = tmp_path / "target.pull.partial" / "content"
     (downloads / "sub").mkdir(parents=True)
     (downloads / "a").write_bytes((folder / "a").read_bytes())
     (downloads / "larger.bin").write_bytes((folder / "larger.bin").read_bytes()[:-1])

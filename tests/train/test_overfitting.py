@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nofrost.results import CatastrophicOverfitting, Epoch, Overfitting
 from nofrost.statistics import wilson_interval
 from nofrost.train.overfitting import FALL, LOSS, NOISE, collapsed, diagnose, stopped_early
 
@@ -18,36 +18,35 @@ shares = st.floats(0, 1)
 measurements = st.lists(st.tuples(st.none() | shares, st.none() | shares), min_size=1, max_size=12)
 
 
-def curve(attacked: Sequence[Share], trained: Sequence[Share], phases: Sequence[str] | None = None) -> list[Any]:
-    rows = [
-        {"epoch": number + 1, "selection_attacked": held_out, "train_adversarial": own, "phase": "train"}
-        for number, (held_out, own) in enumerate(zip(attacked, trained, strict=True))
+def curve(attacked: Sequence[Share], trained: Sequence[Share], phases: Sequence[str] | None = None) -> list[Epoch]:
+    """Return epochs with these accuracies on attacked selection images and on the training adversary."""
+    others = {"loss": 1.0, "lr": 0.1, "eps": 0.1, "train_clean": None, "train_augmented": None, "selection_clean": None}
+    return [
+        Epoch(epoch=number, phase=phase, selection_attacked=held_out, train_adversarial=own, **others)
+        for number, (held_out, own, phase) in enumerate(
+            zip(attacked, trained, phases or ["train"] * len(attacked), strict=True), start=1
+        )
     ]
-    return rows if phases is None else [{**row, "phase": phase} for row, phase in zip(rows, phases, strict=True)]
 
 
 FAST = curve([0.30, 0.40, 0.02, 0.01], [0.30, 0.41, 0.75, 0.9])  # the course of Wong et al. 2020 §5.4
 
 
-def test_a_collapse_is_told_with_its_epoch_and_numbers() -> None:
+def test_a_collapse_is_reported_with_its_epoch_and_accuracies() -> None:
     found = diagnose(FAST, 1000)
-    assert found["catastrophic"] == {
-        "epoch": 3,
-        "before": 0.40,
-        "after": 0.02,
-        "train_before": 0.41,
-        "train_after": 0.75,
-    }
-    assert found["robust"] is None  # one name for one thing
+    assert found.catastrophic == CatastrophicOverfitting(
+        epoch=3, before=0.40, after=0.02, train_before=0.41, train_after=0.75
+    )
+    assert found.robust is None  # one name for one thing
 
 
-def test_a_model_that_withstands_little_loses_most_of_it() -> None:
+def test_a_model_of_little_robustness_collapses_by_its_share() -> None:
     """Measured: `fast-cifar` with eps 16/255 on 9,000 images of CIFAR-10 (docs/training.md)."""
     attacked = [0.055, 0.119, 0.055, 0.087, 0.082, 0.021, 0, 0, 0, 0, 0.001, 0.002]
     trained = [0.094, 0.179, 0.204, 0.235, 0.292, 0.298, 0.465, 0.604, 0.624, 0.640, 0.566, 0.432]
     found = diagnose(curve(attacked, trained), 1000)
-    assert found["robust"] is None
-    assert [found["catastrophic"][key] for key in ("epoch", "before", "after")] == [3, 0.119, 0.055]
+    assert found.robust is None
+    assert (found.catastrophic.epoch, found.catastrophic.before, found.catastrophic.after) == (3, 0.119, 0.055)
 
 
 @pytest.mark.parametrize(
@@ -61,29 +60,29 @@ def test_a_model_that_withstands_little_loses_most_of_it() -> None:
     ],
     ids=["small fall", "training falls too", "no adversary", "measured once", "another phase"],
 )
-def test_what_is_no_catastrophic_overfitting(rows: list[Any]) -> None:
-    assert diagnose(rows, 1000)["catastrophic"] is None
+def test_other_falls_are_not_catastrophic_overfitting(rows: list[Epoch]) -> None:
+    assert diagnose(rows, 1000).catastrophic is None
 
 
 def test_a_fall_that_may_be_chance_on_few_images_is_no_finding() -> None:
-    assert diagnose(curve([0.6, 0.3], [0.5, 0.6]), 20)["catastrophic"] is None
-    assert diagnose(curve([0.6, 0.3], [0.5, 0.6]), 200)["catastrophic"]
+    assert diagnose(curve([0.6, 0.3], [0.5, 0.6]), 20).catastrophic is None
+    assert diagnose(curve([0.6, 0.3], [0.5, 0.6]), 200).catastrophic
 
 
-def test_epochs_without_a_measurement_are_passed_over() -> None:
+def test_epochs_without_a_measurement_are_skipped() -> None:
     rows = curve([0.40, None, 0.02], [0.41, 0.60, 0.75])
-    assert diagnose(rows, 1000)["catastrophic"]["epoch"] == 3
+    assert diagnose(rows, 1000).catastrophic.epoch == 3
     assert collapsed(rows, 0.2)
 
 
 def test_a_slow_fall_is_robust_overfitting_with_the_intervals_of_both_ends() -> None:
     rows = curve([0.40, 0.52, 0.48, 0.45, 0.44], [0.45, 0.6, 0.75, 0.85, 0.9])  # of Rice et al. 2020
     found = diagnose(rows, 1000)
-    robust = found["robust"]
-    assert found["catastrophic"] is None
-    assert (robust["epoch"], robust["train_best"], robust["train_last"]) == (2, 0.6, 0.9)
-    assert (robust["best"]["low"], robust["best"]["high"]) == wilson_interval(520, 1000)
-    assert (robust["last"]["correct"], robust["last"]["total"]) == (440, 1000)
+    robust = found.robust
+    assert found.catastrophic is None
+    assert (robust.epoch, robust.train_best, robust.train_last) == (2, 0.6, 0.9)
+    assert (robust.best.low, robust.best.high) == wilson_interval(520, 1000)
+    assert (robust.last.correct, robust.last.total) == (440, 1000)
 
 
 @pytest.mark.parametrize(
@@ -97,34 +96,28 @@ def test_a_slow_fall_is_robust_overfitting_with_the_intervals_of_both_ends() -> 
     ],
     ids=["too few images", "training falls as much", "best is last", "best of an earlier phase", "not attacked"],
 )
-def test_what_is_no_robust_overfitting(rows: list[Any], images: int) -> None:
-    assert diagnose(rows, images)["robust"] is None
-
-
-def test_rows_without_a_phase_are_of_one_phase() -> None:
-    rows = [{key: value for key, value in row.items() if key != "phase"} for row in FAST]
-    assert diagnose(rows, 1000) == diagnose(FAST, 1000)
-    assert collapsed(rows[:3], 0.2)
+def test_other_curves_are_not_robust_overfitting(rows: list[Epoch], images: int) -> None:
+    assert diagnose(rows, images).robust is None
 
 
 @given(measurements, st.integers(1, 10_000))
-def test_a_finding_is_always_what_it_says(measured: list[tuple[Share, Share]], images: int) -> None:
+def test_what_is_reported_agrees_with_the_curves(measured: list[tuple[Share, Share]], images: int) -> None:
     rows = curve([attacked for attacked, _ in measured], [trained for _, trained in measured])
     found = diagnose(rows, images)
-    if catastrophic := found["catastrophic"]:
-        assert catastrophic["before"] - catastrophic["after"] > min(FALL, LOSS * catastrophic["before"])
-        assert catastrophic["train_before"] - catastrophic["train_after"] <= NOISE
-        assert rows[catastrophic["epoch"] - 1]["selection_attacked"] == catastrophic["after"]
-    if robust := found["robust"]:
+    if catastrophic := found.catastrophic:
+        assert catastrophic.before - catastrophic.after > min(FALL, LOSS * catastrophic.before)
+        assert catastrophic.train_before - catastrophic.train_after <= NOISE
+        assert rows[catastrophic.epoch - 1].selection_attacked == catastrophic.after
+    if robust := found.robust:
         assert catastrophic is None
-        assert robust["best"]["low"] > robust["last"]["high"]
-        assert robust["best"]["accuracy"] == pytest.approx(max(a for a, _ in measured if a is not None), abs=1 / images)
+        assert robust.best.low > robust.last.high
+        assert robust.best.accuracy == pytest.approx(max(a for a, _ in measured if a is not None), abs=1 / images)
 
 
 @given(st.lists(shares, min_size=1, max_size=12), st.integers(1, 10_000))
 def test_rising_robustness_is_never_overfitting(attacked: list[float], images: int) -> None:
     rows = curve(sorted(attacked), [0.5] * len(attacked))
-    assert diagnose(rows, images) == {"catastrophic": None, "robust": None}
+    assert diagnose(rows, images) == Overfitting(catastrophic=None, robust=None)
     assert not collapsed(rows, 0.01)
 
 
@@ -146,19 +139,19 @@ def test_the_guard_compares_measurements_of_one_phase() -> None:
 
 def test_metrics_say_why_a_training_ended_early() -> None:
     ended = stopped_early(FAST[:3], 0.2, 15)
-    assert ended == {
-        "epoch": 3,
-        "epochs": 15,
-        "reason": "attacked accuracy on the selection split fell from 40.0% after epoch 2 to 2.0% after epoch 3, "
-        "by more than selection.guard 0.2",
-    }
+    assert ended is not None
+    assert (ended.epoch, ended.epochs) == (3, 15)
+    assert ended.reason == (
+        "attacked accuracy on the selection split fell from 40.0% after epoch 2 to 2.0% after epoch 3, "
+        "by more than selection.guard 0.2"
+    )
     assert stopped_early(FAST[:3], 0.2, 3) is None
     assert stopped_early(FAST[:3], None, 15) is None
     assert stopped_early(FAST[:3], 0.5, 15) is None
 
 
 @pytest.mark.slow
-def test_a_real_model_that_learns_to_defeat_a_weak_adversary_is_found_and_stopped(tmp_path: Path) -> None:
+def test_a_real_model_that_defeats_a_weak_adversary_is_stopped(tmp_path: Path) -> None:
     """Four epochs against two steps make it robust. Then the adversary takes a hundredth of a step; the first epoch of
     that measures the model as it is, as the learning rate is still zero."""
     from nofrost import prepare, train
@@ -184,6 +177,8 @@ def test_a_real_model_that_learns_to_defeat_a_weak_adversary_is_found_and_stoppe
         }
     )
     metrics = train.run(tmp_path / "digits", None, recipe, "weak", 0, tmp_path / "out")
-    found, ended = metrics["overfitting"]["catastrophic"], metrics["stopped_early"]
-    assert found["before"] > 0.4 > 0.3 > found["after"]
-    assert metrics["best_epoch"] < found["epoch"] == ended["epoch"] == metrics["epochs"] < ended["epochs"]
+    fall, ended = metrics.overfitting.catastrophic, metrics.stopped_early
+    assert fall is not None
+    assert ended is not None
+    assert fall.before > 0.4 > 0.3 > fall.after
+    assert metrics.best_epoch < fall.epoch == ended.epoch == metrics.epochs < ended.epochs

@@ -15,6 +15,7 @@ from nofrost import train
 from nofrost.config import Recipe
 from nofrost.data import read_split
 from nofrost.models import create_model
+from nofrost.results import PhaseMetrics, TrainMetrics
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
@@ -28,7 +29,7 @@ TINY: dict[str, Any] = {
 }
 
 
-def trained(digits: Path, out: Path, **changes: Any) -> dict[str, Any]:
+def trained(digits: Path, out: Path, **changes: Any) -> TrainMetrics:
     """What the metrics of a tiny training say."""
     return train.run(digits, None, Recipe.model_validate({**TINY, **changes}), "tiny", 0, out)
 
@@ -49,18 +50,18 @@ def test_after_natural_training_batch_norms_alone_are_retrained_adversarially(di
     counts = {int(value) for name, value in after.items() if name.endswith("num_batches_tracked")}
     assert counts == {len(read_split(digits, "train")) // 40}, "statistics start anew, once"
     affine = sum(after[name].numel() for name in moved if name.endswith(("weight", "bias")))
-    assert metrics["trained_parameters"] == affine < metrics["parameters"]
-    assert metrics["phases"] == {
-        "natural": {"epochs": 2, "trained_parameters": metrics["parameters"]},
-        "robust": {"epochs": 1, "trained_parameters": affine},
+    assert metrics.trained_parameters == affine < metrics.parameters
+    assert metrics.phases == {
+        "natural": PhaseMetrics(epochs=2, trained_parameters=metrics.parameters),
+        "robust": PhaseMetrics(epochs=1, trained_parameters=affine),
     }
     rows = content(tmp_path / "two", "curves.json")
     assert [(row["epoch"], row["phase"]) for row in rows] == [(1, "natural"), (2, "natural"), (3, "robust")]
     assert rows[:2] == [{**row, "phase": "natural"} for row in content(tmp_path / "one", "curves.json")]
     assert [row["selection_attacked"] is None for row in rows] == [True, True, False]
-    assert metrics["best_epoch"] == 3, "the best of the last phase, even if an earlier one answered better"
+    assert metrics.best_epoch == 3, "the best of the last phase, even if an earlier one answered better"
     steps = content(tmp_path / "two", "record.json")["steps"]
-    assert [steps[phase]["trained_parameters"] for phase in steps] == [metrics["parameters"], affine]
+    assert [steps[phase]["trained_parameters"] for phase in steps] == [metrics.parameters, affine]
 
 
 def test_images_grow_from_phase_to_phase(digits: Path, tmp_path: Path) -> None:
@@ -69,10 +70,10 @@ def test_images_grow_from_phase_to_phase(digits: Path, tmp_path: Path) -> None:
     steps = content(tmp_path / "out", "record.json")["steps"]
     assert [steps[phase]["image_size"] for phase in steps] == [[8, 8], [16, 16]]
     assert [steps[phase]["images"] for phase in steps] == [{"clean": 100}, {"clean": 40}]
-    assert metrics["selection"]["clean"]["total"] == len(read_split(digits, "selection"))
+    assert metrics.selection.clean.total == len(read_split(digits, "selection"))
 
 
-def test_running_statistics_stand_still_in_the_last_epochs_and_the_weights_do_not(digits: Path, tmp_path: Path) -> None:
+def test_running_statistics_are_fixed_in_the_last_epochs_and_weights_are_not(digits: Path, tmp_path: Path) -> None:
     schedule = {"epochs": 2, "batch_size": 100}
     trained(digits, tmp_path / "out", schedule={**schedule, "running_statistics_epochs": 1})
     trained(digits, tmp_path / "moving", schedule=schedule)
@@ -85,7 +86,7 @@ def test_running_statistics_stand_still_in_the_last_epochs_and_the_weights_do_no
 
 
 @pytest.mark.parametrize("averaging", [None, {"decay": 0.9}])
-def test_what_was_selected_on_is_what_is_saved(averaging: Any, digits: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_is_the_model_that_was_measured(averaging: Any, digits: Path, tmp_path: Path) -> None:
     optimiser = {"lr": 0.05, "averaging": averaging}
     trained(digits, tmp_path / "out", optimiser=optimiser, schedule={"epochs": 2, "batch_size": 40})
     images, labels, _ = read_split(digits, "selection").batch(slice(None))
@@ -101,7 +102,7 @@ def test_what_was_selected_on_is_what_is_saved(averaging: Any, digits: Path, tmp
         assert [row["loss"] for row in rows] == [row["loss"] for row in content(tmp_path / "raw", "curves.json")]
 
 
-def test_a_guard_ends_the_training_and_the_best_checkpoint_stands(digits: Path, tmp_path: Path) -> None:
+def test_a_guard_ends_the_training_and_keeps_the_best_checkpoint(digits: Path, tmp_path: Path) -> None:
     """The learning rate explodes in the fourth of six epochs; the budget is too small to matter until then."""
     points = [[0, 0.02], [3, 0.02], [3.01, 1], [6, 1]]
     schedule = {"epochs": 6, "batch_size": 10, "shape": "piecewise-linear", "points": points}
@@ -115,14 +116,15 @@ def test_a_guard_ends_the_training_and_the_best_checkpoint_stands(digits: Path, 
         schedule=schedule,
         selection=selection,
     )
-    ended = metrics["stopped_early"]
-    assert 4 <= ended["epoch"] == metrics["epochs"] < 6
-    assert "selection.guard 0.2" in ended["reason"]
-    assert metrics["best_epoch"] < ended["epoch"]
+    ended = metrics.stopped_early
+    assert ended is not None
+    assert 4 <= ended.epoch == metrics.epochs < 6
+    assert "selection.guard 0.2" in ended.reason
+    assert metrics.best_epoch < ended.epoch
     assert (tmp_path / "out" / "best.safetensors").is_file()
 
 
-def test_training_goes_on_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:
+def test_training_starts_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:
     trained(digits, tmp_path / "first")
     weights = tmp_path / "first" / "best.safetensors"
     model = {**TINY["model"], "weights": str(tmp_path / "first")}

@@ -76,17 +76,17 @@ def test_the_record_describes_a_step(
     trainer = make_trainer(objective, normaliser, **changes)
     trainer.train_step(first_batch(trainer))
     step = trainer.state.steps["train"]
-    assert step["images"] == images
-    assert step["batch_norm_updates"] == updates_of_statistics
-    counts = [step[name] for name in ("forward_train", "forward_eval", "backward", "updates")]
+    assert step.images == images
+    assert step.batch_norm_updates == updates_of_statistics
+    counts = [getattr(step, name) for name in ("forward_train", "forward_eval", "backward", "updates")]
     for expected, count in zip(passes or (), counts, strict=False):
         assert expected in (None, count), counts
-    assert (step["attack"] is None) == ("adversarial" not in images)
-    if step["attack"]:
-        assert step["attack"]["steps"] == trainer.phase.recipe.attack.steps
-        assert step["attack"]["eps"] == "8/255"
-    assert step["trained_parameters"] == sum(parameter.numel() for parameter in trainer.model.parameters())
-    assert (step["world_size"], step["images_per_rank"]) == (1, N)
+    assert (step.attack is None) == ("adversarial" not in images)
+    if step.attack:
+        assert step.attack["steps"] == trainer.phase.recipe.attack.steps
+        assert step.attack["eps"] == "8/255"
+    assert step.trained_parameters == sum(parameter.numel() for parameter in trainer.model.parameters())
+    assert (step.world_size, step.images_per_rank) == (1, N)
 
 
 def test_no_gradient_takes_memory_while_the_next_attack_runs(make_trainer: Make) -> None:

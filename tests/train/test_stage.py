@@ -19,6 +19,7 @@ import nofrost
 from nofrost import train
 from nofrost.config import ObjectiveSpec, Recipe, recipe_of
 from nofrost.errors import UserError
+from nofrost.results import TrainMetrics, read_result
 
 SMALL = ("schedule.epochs=3", "schedule.batch_size=32", "attack.steps=2", "selection.attack.steps=2")
 
@@ -33,15 +34,15 @@ def fingerprints(out: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["st", "sat", "mbnat", "nofrost"])
-def test_every_recipe_of_the_study_trains_and_writes_what_it_promises(name: str, digits: Path, tmp_path: Path) -> None:
+def test_every_recipe_of_the_study_trains_and_writes_all_files(name: str, digits: Path, tmp_path: Path) -> None:
     recipe = tiny(name, "schedule.epochs=1", "schedule.lr_warmup_epochs=0", "schedule.threat_warmup_epochs=0")
     metrics = train.run(digits, None, recipe, name, 0, tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").iterdir()}
     checkpoints = {f"{which}.{suffix}" for which in ("best", "last") for suffix in ("safetensors", "json")}
     assert written == checkpoints | {"metrics.json", "timing.json", "curves.json", "curves.csv", "record.json"}
     assert not (tmp_path / "out.partial").exists()
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
-    assert (metrics["selection"]["attacked"] is None) == (name == "st")
+    assert read_result(TrainMetrics, tmp_path / "out" / "metrics.json") == metrics
+    assert (metrics.selection.attacked is None) == (name == "st")
     model = nofrost.load_model(tmp_path / "out")
     assert model.signature.classes == tuple("0123456789")
     record = json.loads((tmp_path / "out" / "record.json").read_text())
@@ -138,7 +139,7 @@ PHASES = {
 
 
 @pytest.mark.slow
-def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
+def test_kills_at_any_moment_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
     recipe = tiny("sat", "model.dropout=0.2", "views.crop_padding=1", f"phases={json.dumps(PHASES)}")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_json(), sort_keys=False))
     train.run(digits, None, recipe, "sat", 0, tmp_path / "undisturbed")
@@ -150,7 +151,7 @@ def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_pat
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "undisturbed")
 
 
-def test_sigterm_saves_and_exits_143_and_the_next_start_goes_on(digits: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny("sat", "schedule.epochs=40").as_json()))
     command = [sys.executable, "-m", "nofrost", "train", "--recipe", str(tmp_path / "recipe.yaml")]
     command += ["--dataset", str(digits), "--out", str(tmp_path / "out")]
@@ -162,7 +163,7 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_goes_on(digits: Path, tm
         process.terminate()
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     assert json.loads(state.read_text())["state"]["epoch"] < 40
     assert not (tmp_path / "out").exists()
 
@@ -172,7 +173,7 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "fingerprint.json").write_text('{"recipe": "another"}')
     (tmp_path / "out.partial" / "state.json").write_text("{}")
-    assert train.run(digits, None, recipe, "st", 0, tmp_path / "out")["epochs"] == 1
+    assert train.run(digits, None, recipe, "st", 0, tmp_path / "out").epochs == 1
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
         ("st", ["model.arch=resnet9"], "unknown arch 'resnet9'"),
         ("st", ["objective.name=stt"], "unknown objective 'stt'"),
         ("sat", ["attack.name=pdg"], "unknown attack 'pdg'"),
-        ("sat", ["attack.name=fgsm", "attack.steps=2"], "setting of attack 'fgsm'"),
+        ("sat", ["attack.name=fgsm", "attack.steps=2"], "unknown key 'attack.steps'"),
         ("sat", ["objective.name=mbnat"], "set model.normaliser to mbn"),
         ("mbnat", ["objective.name=sat"], "cannot train mixture batch norm"),
         ("sat", ["views.augmentation_sets=[tda]"], "with --augmentation"),
@@ -203,7 +204,7 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_earlier_result_survives_a_training_that_fails(digits: Path, tmp_path: Path) -> None:
+def test_a_training_that_fails_keeps_the_earlier_result(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train.run(digits, None, tiny("st", "schedule.epochs=1"), "st", 0, out)
     before = fingerprints(out)

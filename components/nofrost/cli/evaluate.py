@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from nofrost.cli.options import (
     stage_options,
 )
 from nofrost.errors import UserError
+
+if TYPE_CHECKING:
+    from nofrost.results import AdversarialMetrics, OodMetrics, Proportion, ShardMetrics, TransferMetrics
 
 
 @click.command()
@@ -92,10 +95,11 @@ def evaluate(
         check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
         model = _model(checkpoint, function, settings)
         part = None if shard is None else stage.Shard.parse(shard)
+        metrics: AdversarialMetrics | OodMetrics | ShardMetrics
         if merge:
-            metrics = stage.merge(dataset, model, suite, merge, out).as_json()
+            metrics = stage.merge(dataset, model, suite, merge, out)
         else:
-            metrics = stage.run(dataset, model, suite, out, part).as_json()
+            metrics = stage.run(dataset, model, suite, out, part)
     if is_rank_zero:
         emit(metrics, f"{out}: {_summary(metrics)}", as_json)
 
@@ -114,17 +118,17 @@ def _model(checkpoint: Path | None, function: str | None, settings: tuple[str, .
     return Reference(function, overridden({}, settings, "--set-model"))
 
 
-def _summary(metrics: dict[str, Any]) -> str:
-    images = f"{metrics['samples']:,} test images"
-    if "shard" in metrics:
-        return f"shard {metrics['shard']} with {images}, to be merged with the others"
-    if metrics["kind"] == "adversarial":
-        shown = {name: value["accuracy"] for name, value in metrics["accuracy"].items()}
-    else:
-        shown = {"clean": metrics["clean"]["accuracy"], "mean over corruptions": metrics["mean_accuracy"]}
-    accuracies = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in shown.items())
-    raised = [f"{alarm['status']} {alarm['name']}" for alarm in metrics.get("alarms", ()) if alarm["status"] != "pass"]
-    return f"{accuracies} of {images}" + (f"; alarms: {', '.join(raised)}" if raised else "")
+def _summary(metrics: AdversarialMetrics | OodMetrics | ShardMetrics) -> str:
+    from nofrost.results import AdversarialMetrics, ShardMetrics
+
+    images = f"{metrics.samples:,} test images"
+    if isinstance(metrics, ShardMetrics):
+        return f"shard {metrics.shard} with {images}, to be merged with the others"
+    if not isinstance(metrics, AdversarialMetrics):
+        return f"clean {metrics.clean.accuracy:.1%}, mean over corruptions {metrics.mean_accuracy:.1%} of {images}"
+    accuracies = ", ".join(f"{name} {proportion.accuracy:.1%}" for name, proportion in metrics.accuracy.items())
+    alarms = ", ".join(f"{alarm.status} {alarm.name}" for alarm in metrics.alarms if alarm.status != "pass")
+    return f"{accuracies} of {images}" + (f"; alarms: {alarms}" if alarms else "")
 
 
 @click.command()
@@ -176,8 +180,7 @@ def transfer(
     attack = validated(AttackSpec, {**overridden({}, overrides), "name": attack_name}, "--attack", overrides)
     check_attacks(attack, "--attack", overrides)
     threat = validated(Threat, {"norm": norm, "eps": eps}, "--eps")
-    result = run_transfer(dataset, _models(models), attack, threat, out, seed=seed, max_images=max_images)
-    metrics = result.as_json()
+    metrics = run_transfer(dataset, _models(models), attack, threat, out, seed=seed, max_images=max_images)
     emit(metrics, f"{out}: {_transfer_table(metrics)}", as_json)
 
 
@@ -196,23 +199,23 @@ def _models(texts: tuple[str, ...]) -> dict[str, Any]:
     return models
 
 
-def _transfer_table(metrics: dict[str, Any]) -> str:
-    attack, names = metrics["attack"], metrics["models"]
-    accuracies = {"clean": metrics["clean"], **{f"against {name}": metrics["accuracy"][name] for name in names}}
-    cells = {row: [_interval(by_model[name]) for name in names] for row, by_model in accuracies.items()}
-    # All columns of models are equally wide, and their cells stand on the right.
-    width = max(len("100.0 % (100.0-100.0)"), *map(len, names))
-    lines = [("", *(name.rjust(width) for name in names))]
-    lines += [(row, *(cell.rjust(width) for cell in cells[row])) for row in cells]
+def _transfer_table(metrics: TransferMetrics) -> str:
+    rows = {"clean": metrics.clean, **{f"against {name}": metrics.accuracy[name] for name in metrics.models}}
+    # All columns of models are equally wide, and their cells are aligned on the right.
+    width = max(len("100.0 % (100.0-100.0)"), *map(len, metrics.models))
+    lines = [("", *(name.rjust(width) for name in metrics.models))]
+    for row, by_model in rows.items():
+        lines.append((row, *(_interval(by_model[name]).rjust(width) for name in metrics.models)))
+    attack = metrics.attack
     title = (
-        f"accuracy (95 % interval) of each column's model on {metrics['samples']:,} test images, and on what "
+        f"accuracy (95 % interval) of each column's model on {metrics.samples:,} test images, and on what "
         f"{attack['name']} ({attack['norm']} {attack['eps']:.4g}) made of them against each row's"
     )
     return f"{title}\n{aligned(lines)}"
 
 
-def _interval(accuracy: dict[str, Any]) -> str:
-    return f"{accuracy['accuracy']:.1%} ({100 * accuracy['low']:.1f}-{100 * accuracy['high']:.1f})"
+def _interval(proportion: Proportion) -> str:
+    return f"{proportion.accuracy:.1%} ({100 * proportion.low:.1f}-{100 * proportion.high:.1f})"
 
 
 @click.command()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from nofrost.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from nofrost.models import Classifier
+    from nofrost.results import LayerMetrics
 
 
 def settings_table(settings: Mapping[str, Mapping[str, Any]]) -> str:
@@ -132,31 +134,31 @@ def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
     if out is not None:
         with explain_write_errors(out):
             write_arrays(out, statistics.arrays())
-    metrics = statistics.metrics().as_json()
+    metrics = statistics.metrics()
     emit(metrics, f"{_weight_norms(metrics)}\n{_batch_norms(metrics)}", as_json)
 
 
-def _weight_norms(metrics: dict[str, Any]) -> str:
-    norms = metrics["weight_norms"]
+def _weight_norms(metrics: LayerMetrics) -> str:
+    if metrics.weight_norms is None:
+        return "no weights"
     rows = [
-        (layer["layer"], " x ".join(map(str, layer["shape"])), f"{layer['frobenius']:.4g}", f"{layer['spectral']:.4g}")
-        for layer in (norms["layers"] if norms else [])
+        (layer.layer, " x ".join(map(str, layer.shape)), f"{layer.frobenius:.4g}", f"{layer.spectral:.4g}")
+        for layer in metrics.weight_norms.layers
     ]
-    return aligned([("weights", "shape", "Frobenius", "spectral"), *rows]) if rows else "no weights"
+    return aligned([("weights", "shape", "Frobenius", "spectral"), *rows])
 
 
-def _batch_norms(metrics: dict[str, Any]) -> str:
-    rows = []
-    for layer in metrics["batch_norm"]:
-        # A batch norm without scale and shift has neither gains nor shifts.
-        missing = [float("nan")] * 3
-        quantiles = (layer.get(value, missing) for value in ("mean", "variance", "weight", "bias"))
-        ranges = (f"{low:.3g} {middle:.3g} {high:.3g}" for low, middle, high in quantiles)
-        near_zero = (f"{layer[f'{value}_near_zero']:.0%}" for value in ("weight", "bias") if value in layer)
-        rows.append((layer["layer"], layer["branch"], *ranges, " ".join(near_zero)))
-    if not rows:
+def _batch_norms(metrics: LayerMetrics) -> str:
+    if not metrics.batch_norm:
         return "no batch norm"
-    return "\n" + aligned([("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero"), *rows])
+    rows: list[Sequence[str]] = [("batch norm", "branch", "mean", "variance", "gain", "shift", "near zero")]
+    for layer in metrics.batch_norm:
+        # A batch norm that keeps no statistics, or has no affine parameters, has no such values.
+        ranges = (values or (nan, nan, nan) for values in (layer.mean, layer.variance, layer.weight, layer.bias))
+        near_zero = (f"{share:.0%}" for share in (layer.weight_near_zero, layer.bias_near_zero) if share is not None)
+        cells = (" ".join(f"{value:.3g}" for value in values) for values in ranges)
+        rows.append((layer.layer, layer.branch, *cells, " ".join(near_zero)))
+    return f"\n{aligned(rows)}"
 
 
 @models.command("signal")

@@ -59,9 +59,15 @@ def open_store(url: str | None) -> Store:
 
 
 def emit(value: Any, text: str, as_json: bool) -> None:
-    """Print `value` as JSON, or the text that says the same to people; an empty text prints nothing."""
+    """Print `value` as JSON, or the text that says the same to people; an empty text prints nothing.
+
+    Args:
+        value: JSON values, or a configuration or result, which has them as its ``as_json()``.
+        text: without a newline at its end.
+        as_json: whether --json was given.
+    """
     if as_json:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=lambda each: each.as_json()))
     elif text:
         click.echo(text)
 

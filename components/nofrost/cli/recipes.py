@@ -181,7 +181,7 @@ def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     loaded = check_study(load_study(name, overrides), name, overrides)
     emit(
-        loaded.as_json(),
+        loaded,
         f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(),
         as_json,
     )
@@ -205,4 +205,4 @@ def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path
     with explain_write_errors(out):
         write_text(out, study_as_yaml(loaded))
     summary = f"study {loaded.name}, {len(loaded.runs.recipe)} recipes, {len(loaded.runs.seed)} seeds"
-    emit(loaded.as_json(), f"{out}: {summary}", as_json)
+    emit(loaded, f"{out}: {summary}", as_json)

@@ -45,7 +45,7 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
     counts = (
         f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
     )
-    emit(metrics.as_json(), f"{out}: {counts} of {metrics.classes} classes", as_json)
+    emit(metrics, f"{out}: {counts} of {metrics.classes} classes", as_json)
 
 
 @click.command()
@@ -66,7 +66,7 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     metrics = stage.run(dataset, config, out)
     summary = f"{', '.join(config.methods)} of {metrics.images:,} training images"
-    emit(metrics.as_json(), f"{out}: {summary}", as_json)
+    emit(metrics, f"{out}: {summary}", as_json)
 
 
 @click.command()
@@ -116,10 +116,10 @@ def train(
             metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights)
     if not is_rank_zero:
         return
-    clean, attacked = metrics["selection"]["clean"], metrics["selection"]["attacked"]
-    attacked_text = f", {attacked['accuracy']:.1%} attacked" if attacked else ""
-    summary = f"best epoch {metrics['best_epoch']}, on the selection split {clean['accuracy']:.1%} clean{attacked_text}"
-    emit(metrics, f"{out}: {summary}", as_json)
+    clean, attacked = metrics.selection.clean, metrics.selection.attacked
+    attacked_text = f", {attacked.accuracy:.1%} attacked" if attacked else ""
+    summary = f"best epoch {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
+    emit(metrics.as_json(), f"{out}: {summary}", as_json)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Reading configuration: shipped files by name, own files by path, `--set key=value` on top.
+"""Load recipes, suites and studies: shipped files by name, files of the user by path, `--set key=value` on top.
 
 A file may name another with ``base:``; its own keys then replace those of the base, key by key. A study lists
 recipes and suites by name, by path, or spelled out, and ``scale:`` makes all of its recipes smaller (`scaling.py`).
@@ -66,6 +66,7 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
 def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`."""
     values = _expand_study(read("study", name), str(name))
+    # a wrong name of a recipe would otherwise add a recipe
     for text in overrides:
         section, recipe, *inside = [*text.partition("=")[0].strip().split("."), ""]
         if section == "recipes" and len(inside) > 1 and recipe not in values["recipes"]:
@@ -98,11 +99,12 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
     recipes = _recipe_entries(values.get("recipes"), origin)
     if not isinstance(scale, dict):
         raise UserError(f"{origin}: scale: {scale!r} is not a mapping: write keys of a recipe, such as schedule: ...")
+    # the base is scaled down; what the study itself says of a recipe stays as it is
     values["recipes"] = {}
     for name, entry in recipes.items():
-        own = dict(entry)
-        below = on_its_base("recipe", {"base": own.pop("base", None)}, named_by)
-        values["recipes"][name] = merge(scaled(below, scale), own)
+        changes = dict(entry)
+        base = on_its_base("recipe", {"base": changes.pop("base", None)}, named_by)
+        values["recipes"][name] = merge(scaled(base, scale), changes)
     values.setdefault("runs", {"recipe": list(recipes)})
     suites = values.get("suites")
     if isinstance(suites, dict):
@@ -114,12 +116,12 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:
-    """Return the recipes of a study by name, each with its own keys and its ``base``."""
+    """Return the recipes of a study by name, each with its keys and its ``base``."""
     if isinstance(recipes, list) and all(isinstance(name, str) for name in recipes):
         names = [Path(name).stem if is_path(name) else name for name in recipes]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise UserError(f"{origin}: recipes lists {twice[0]!r} twice: name each once, or map names to recipes")
+        duplicates = [name for name in names if names.count(name) > 1]
+        if duplicates:
+            raise UserError(f"{origin}: recipes lists {duplicates[0]!r} twice: name each once, or map names to recipes")
         recipes = dict(zip(names, recipes, strict=True))
     if not isinstance(recipes, dict) or not recipes:
         raise UserError(f"{origin}: key recipes must list names of recipes, such as [st, sat], or map names to recipes")

@@ -1,4 +1,4 @@
-"""Reading configuration files: shipped ones by name, own ones by path, each on top of its ``base:``."""
+"""Read configuration files: shipped ones by name, those of the user by path, each on top of its ``base:``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _shipped_files(kind: Kind) -> dict[str, Path]:
 
 
 def is_path(name: str) -> bool:
-    """Return whether `name` is the path of an own file, not the name of a shipped one."""
+    """Return whether `name` is the path of a file of the user, not the name of a shipped one."""
     return name.endswith((".yaml", ".yml")) or os.sep in name
 
 
@@ -50,7 +50,7 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
 
     Raises:
         UserError: there is none, it is not YAML or holds no mapping, has an unknown key or a value of the wrong
-            type, or its bases lead in a circle. What is missing is no error here: another file may bring it.
+            type, or its bases lead in a circle. A missing key is no error here: another file may have it.
     """
     if not isinstance(name, str | Path):
         raise UserError(f"{_nearest(named_by)}{name!r} does not name a {kind}: write a name or the path of a YAML file")
@@ -58,7 +58,7 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
     if is_path(origin) and named_by:
         origin = os.path.normpath(Path(named_by[-1]).parent / origin)
     text = _text(kind, origin, named_by)
-    if _place(origin) in map(_place, named_by):
+    if _identity(origin) in map(_identity, named_by):
         raise UserError(f"base: leads in a circle, {' -> '.join((*named_by, origin))}: take one of them out")
     values = parse(text, origin)
     if kind == "study" and is_path(origin):
@@ -70,9 +70,9 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
 
 def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]) -> dict[str, Any]:
     """Return `values` on top of what its key ``base`` names; without one, `values`."""
-    own = dict(values)
-    base = own.pop("base", None)
-    return own if base is None else merge(read(kind, base, named_by), own)
+    changes = dict(values)
+    base = changes.pop("base", None)
+    return changes if base is None else merge(read(kind, base, named_by), changes)
 
 
 def parse(text: str, origin: str) -> dict[str, Any]:
@@ -93,12 +93,13 @@ def parse_value(text: str, origin: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{origin} is not valid YAML: {_fault(error)}") from None
-    except (ValueError, RecursionError) as error:  # such as a date of month 13, or a thousand brackets
+    # such as a date of month 13, or a thousand brackets
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{origin} is not valid YAML: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which would keep the last of two equal keys and say nothing."""
+    """YAML's safe loader that refuses duplicate keys, of which YAML keeps the last without a warning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -121,8 +122,8 @@ def _fault(error: yaml.YAMLError) -> str:
 def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
     if not is_path(origin):
         if origin not in shipped_names(kind):
-            own = "a file of your own is named by its path, such as mine.yaml"
-            raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {own}")
+            hint = "a file of your own is named by its path, such as mine.yaml"
+            raise UserError(f"{_nearest(named_by)}{_not_shipped(kind, origin)}; {hint}")
         return _shipped_files(kind)[origin].read_text(encoding="utf-8")
     return read_text(Path(origin), kind, _nearest(named_by))
 
@@ -137,7 +138,7 @@ def _not_shipped(kind: Kind, name: str) -> str:
 
 
 def read_text(path: Path, kind: str, named_by: str = "") -> str:
-    """Return the text of an own file of this kind; `named_by` is what stands before an error.
+    """Return the text of a user's file of this kind; `named_by` is put before an error.
 
     Raises:
         UserError: it cannot be read, or is not UTF-8.
@@ -150,7 +151,7 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
 
 
 def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
-    """A study on top of this one may lie in another folder: paths of recipes and suites must not move with it."""
+    """Return the study with absolute paths of recipes and suites: a study on top of it may lie in another folder."""
 
     def absolute(entry: Any) -> Any:
         if isinstance(entry, str) and is_path(entry):
@@ -183,7 +184,7 @@ def _check(kind: Kind, values: dict[str, Any], origin: str) -> None:
             raise UserError(fault) from None
 
 
-def _place(origin: str) -> Path | str:
+def _identity(origin: str) -> Path | str:
     return Path(origin).resolve() if is_path(origin) else origin
 
 

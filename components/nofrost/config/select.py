@@ -1,4 +1,4 @@
-"""The part of the configuration that one stage needs: from a study when one is named, else shipped or own files."""
+"""Select the configuration of one stage: from a study when one is named, otherwise from a file of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> Augment
 
 
 def recipe_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Return the recipe called `name` in the study, or the shipped or own one when no study is named."""
+    """Return the recipe called `name` in the study, or without a study the shipped one or the user's file."""
     if study is None:
         return load_recipe(name, overrides)
     recipes = load_study(study).recipes
@@ -45,7 +45,7 @@ def recipe_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Re
 
 
 def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Suite:
-    """Return the study's suite (`adversarial` or `ood`), or the shipped or own one when no study is named."""
+    """Return the study's suite (`adversarial` or `ood`), or without a study the shipped one or the user's file."""
     if study is None:
         return load_suite(name, overrides)
     suites: dict[str, Suite] = dict(load_study(study).suites)

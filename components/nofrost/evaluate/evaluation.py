@@ -15,6 +15,7 @@ from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.data.arrays import write_arrays
 from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
 from nofrost.processes import ProcessGroup
 from nofrost.results import (
@@ -89,7 +90,7 @@ class Evaluation(ABC, Generic[S]):
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
         fingerprint = {**self.inputs.fingerprint(self.suite), "shard": str(shard)}
         with stage_output(out, fingerprint=fingerprint, resumable=True) as partial:
-            engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, shard)
+            engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, self._rows(shard))
             with engine.ready(self.inputs.network):
                 engine.run(self.measurements(), f"{self.stage} {shard}")
             metrics = self._shard_metrics(shard)
@@ -121,8 +122,11 @@ class Evaluation(ABC, Generic[S]):
     def _record(self, reduced: dict[str, int]) -> EvaluationRecord:
         return self.inputs.record(self.stage, self.suite, reduced)
 
+    def _rows(self, shard: Shard) -> Rows:
+        return shard.rows(len(self.inputs.sample), self.suite.batch_size)
+
     def _shard_metrics(self, shard: Shard) -> ShardMetrics:
-        sample = self.inputs.sample.select(shard.rows(len(self.inputs.sample), self.suite.batch_size))
+        sample = self.inputs.sample.select(self._rows(shard))
         return ShardMetrics(
             kind=self.suite.kind,
             title=self.suite.title,

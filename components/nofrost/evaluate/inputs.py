@@ -22,14 +22,12 @@ from nofrost.evaluate.measuring.attacking import EvaluatedModel, model_sha256
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
-from nofrost.evaluate.measuring.sample import Sample, sample_of_split
-from nofrost.evaluate.sharding import Shard
+from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_split
 from nofrost.files import sha256_file
 from nofrost.models.checkpoint import BEST
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.results import EvaluationRecord
-from nofrost.stage import record
 
 SPLIT = "test"
 LIBRARIES = ("torch", "numpy", "timm")
@@ -73,25 +71,21 @@ class Inputs:
         """Return what the numbers depend on; finished batches of another fingerprint are not used."""
         return fingerprint(suite.as_json(), self.checksums, self.device)
 
-    def record(self, stage: str, suite: Suite, reduced: Mapping[str, int]) -> EvaluationRecord:
+    def record(self, stage: str, suite: Suite, reduced: dict[str, int]) -> EvaluationRecord:
         """Return what ``record.json`` holds of an evaluation of all images.
 
         Args:
             reduced: by measurement, the batch sizes that were reduced because memory ran out.
         """
-        seeds = {"suite": suite.seed}
-        base = record(stage, config=suite.as_json(), inputs=self.checksums, seeds=seeds, libraries=LIBRARIES)
-        with exact_float32(self.device):
-            comparable = protocol(suite, self.sample, self.device, self.checksums["dataset"], reduced)
-        return EvaluationRecord(**base, split=SPLIT, protocol=comparable)
+        return record(stage, suite.title, suite.as_json(), self.checksums, self.sample, self.device, reduced)
 
-    def engine(self, batch_size: int, folder: Path | None, shard: Shard | None = None) -> Engine:
-        """Return an engine for all images, or for a shard of them, that goes on from what `folder` holds."""
-        sample = self.sample if shard is None else self.sample.select(shard.rows(len(self.sample), batch_size))
+    def engine(self, batch_size: int, folder: Path | None, rows: Rows | None = None) -> Engine:
+        """Return an engine for all images, or for some rows of them, that goes on from what `folder` holds."""
+        sample = self.sample if rows is None else self.sample.select(rows)
         return Engine(sample, batch_size, self.device, MeasurementCache(folder))
 
 
-def fingerprint(config: Any, checksums: Mapping[str, str], device: torch.device) -> dict[str, Any]:
+def fingerprint(config: dict[str, Any], checksums: Mapping[str, str], device: torch.device) -> dict[str, Any]:
     """Return what measured numbers depend on, as JSON values.
 
     Args:
@@ -105,6 +99,37 @@ def fingerprint(config: Any, checksums: Mapping[str, str], device: torch.device)
         "nofrost": version("nofrost"),
         "torch": torch.__version__,
     }
+
+
+def record(
+    stage: str,
+    title: str,
+    config: dict[str, Any],
+    checksums: Mapping[str, str],
+    sample: Sample,
+    device: torch.device,
+    reduced: dict[str, int],
+) -> EvaluationRecord:
+    """Return what ``record.json`` holds.
+
+    Args:
+        stage: its name.
+        title: what is measured, in words.
+        config: what is measured, as JSON values; its seed, batch size and, where images are attacked, threat among it.
+        checksums: of the dataset and the models.
+        reduced: by measurement, the batch sizes that were reduced because memory ran out.
+    """
+    with exact_float32(device):
+        comparable = protocol(title, config, sample, device, checksums["dataset"], reduced)
+    return EvaluationRecord.of(
+        stage,
+        config=config,
+        inputs=checksums,
+        seeds=comparable.seeds,
+        libraries=LIBRARIES,
+        split=SPLIT,
+        protocol=comparable,
+    )
 
 
 def read_inputs(dataset: Path, model: ModelSource, max_images: int | None) -> Inputs:

@@ -20,24 +20,16 @@ from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
-from nofrost.evaluate.inputs import (
-    LIBRARIES,
-    SPLIT,
-    ModelSource,
-    fingerprint,
-    read_images,
-    read_model,
-)
+from nofrost.evaluate.inputs import ModelSource, fingerprint, read_images, read_model, record
 from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel, model_sha256
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.sharding import CONDITIONS
-from nofrost.files import write_json
 from nofrost.models import default_device
 from nofrost.models.device import model_device, usable_device
 from nofrost.results import Proportion, TransferMetrics, write_result
-from nofrost.stage import RECORD, record, stage_output
+from nofrost.stage import RECORD, stage_output
 from nofrost.statistics import Flags
 
 
@@ -169,8 +161,9 @@ def run_transfer(
         engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
         result = _measure(networks, created, engine, show_progress=True)
         write_arrays(partial / "flags.npz", result.arrays())
-        made = record("transfer", config=config, inputs=checksums, seeds={"attack": seed}, libraries=LIBRARIES)
-        write_json(partial / RECORD, {**made, "split": SPLIT})
+        reduced = engine.cache.reduced_batch_sizes
+        title = f"Transfer of {attack.name}"
+        write_result(partial / RECORD, record("transfer", title, config, checksums, images.sample, device, reduced))
         write_result(partial / "metrics.json", result.metrics)
         shutil.rmtree(partial / CONDITIONS)
     return result.metrics

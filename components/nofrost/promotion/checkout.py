@@ -1,10 +1,11 @@
 """A checkout as DVC sees it. The only module that loads DVC: import it inside functions.
 
-DVC itself writes the entries of dvc.lock: ``dvc commit --force`` in a scratch folder that has dvc.yaml and the study of
+DVC itself writes the entries of dvc.lock: ``dvc commit --force`` in a scratch folder that has dvc.yaml, the study of
 the run, and links to the code and source data of the checkout, but no output. With ``allow_missing``, an argument of
-``Repo.commit`` that the command line lacks, DVC writes every entry all the same and leaves out the md5 of what is
-missing. The candidate of the run supplies it, so nothing is downloaded, and the checkout does not change before a
-person has seen the difference. (``dvc commit`` in the checkout itself would read every output and dependency there.)
+``Repo.commit`` that the command line lacks, DVC writes every entry and leaves out the md5 of what is missing. The
+candidate of the run supplies it, so nothing is downloaded, and the checkout does not change before a person has seen
+the difference. (``dvc commit`` in the checkout would read every output and dependency there, so they would have to be
+downloaded first.)
 
 DVC documents neither ``Repo`` nor its exceptions as an interface: tests/promotion/test_checkout.py pins what is used.
 """
@@ -30,11 +31,11 @@ from nofrost.errors import UserError
 from nofrost.promotion.candidate import Contents
 from nofrost.store import Ref
 
-Entry = dict[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
+LockEntry = dict[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
 
 DVC_YAML, DVC_LOCK, PARAMS = "dvc.yaml", "dvc.lock", "params.yaml"
 
-# DVC reports on standard output that it writes the lock file of the scratch folder, which is none of the user's.
+# DVC would report on standard output that it writes the lock file of the scratch folder, in the middle of our JSON.
 logging.getLogger("dvc").setLevel(logging.WARNING)
 
 
@@ -47,14 +48,14 @@ class Draft:
         items: every output and dependency: its stage, its path in the checkout, and its item in `entries`.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, LockEntry]
     items: tuple[tuple[str, str, dict[str, Any]], ...]
 
     def refs_here(self) -> dict[str, Ref]:
         """Return the refs of the dependencies that are in the checkout, by path."""
         return {path: _ref(item) for _, path, item in self.items if "md5" in item}
 
-    def fill(self, contents: Contents, run: str) -> Mapping[str, Entry]:
+    def fill(self, contents: Contents, run: str) -> Mapping[str, LockEntry]:
         """Enter the content of every output and dependency, and return the entries.
 
         Raises:
@@ -87,8 +88,8 @@ def draft_entries(
     Raises:
         UserError: dvc.yaml cannot be resolved for the study, or has no stage for an output.
     """
-    with _explained(project / DVC_YAML), _scratch(project, study, inputs) as root:
-        stages = _stages(root)
+    with _explained(project / DVC_YAML), _scratch(project, study, inputs) as root, Repo(str(root)) as repo:
+        stages = _stages(repo)
         stage_of = {path: name for name, stage in stages.items() for path in stage.outs.values()}
         for path in outs:
             if path not in stage_of:
@@ -96,8 +97,7 @@ def draft_entries(
                 raise UserError(f"{project / DVC_YAML} has no stage that makes {path}, as run {run} did: {remedy}")
         names = {stage_of[path] for path in outs}
         _prepare_commit(root / DVC_YAML, {name.partition("@")[0] for name in names})
-        with Repo(str(root)) as repo:
-            repo.commit(force=True, allow_missing=True)
+        repo.commit(force=True, allow_missing=True)
         lock = _load((root / DVC_LOCK).read_text(encoding="utf-8")) if names else {"stages": {}}
     entries = {name: entry for name, entry in lock["stages"].items() if name in names}
     items = [
@@ -111,8 +111,8 @@ def draft_entries(
 def stage_names(project: Path, study: Mapping[str, Any]) -> set[str]:
     """Return the names of all stages that dvc.yaml has for a study; none when it cannot be resolved for it."""
     try:
-        with _explained(project / DVC_YAML), _scratch(project, study, ()) as root:
-            return set(_stages(root))
+        with _explained(project / DVC_YAML), _scratch(project, study, ()) as root, Repo(str(root)) as repo:
+            return set(_stages(repo))
     except UserError:
         return set()
 
@@ -146,7 +146,9 @@ class _Stage:
     outs: dict[str, str]
 
 
-def _stages(root: Path) -> dict[str, _Stage]:
+def _stages(repo: Any) -> dict[str, _Stage]:
+    root = Path(repo.root_dir)
+
     def paths(items: Iterable[Any]) -> dict[str, str]:
         return {
             item.def_path: path.relative_to(root).as_posix() if path.is_relative_to(root) else item.def_path
@@ -154,8 +156,7 @@ def _stages(root: Path) -> dict[str, _Stage]:
             for path in [Path(item.fs_path)]
         }
 
-    with Repo(str(root)) as repo:
-        return {stage.name: _Stage(paths(stage.deps), paths(stage.outs)) for stage in repo.index.stages}
+    return {stage.name: _Stage(paths(stage.deps), paths(stage.outs)) for stage in repo.index.stages}
 
 
 def _prepare_commit(dvc_yaml: Path, names: Collection[str]) -> None:
@@ -227,7 +228,7 @@ def read_lock(project: Path) -> tuple[str, dict[str, Any]]:
     return text, stages
 
 
-def merge(text: str, entries: Mapping[str, Entry]) -> str:
+def merge(text: str, entries: Mapping[str, LockEntry]) -> str:
     """Return the text of a dvc.lock with these entries in place of those of the same stages, as DVC writes it."""
     values: dict[str, Any] = _load(text, "rt") if text.strip() else {"schema": "2.0"}
     values.setdefault("stages", {})
@@ -237,7 +238,7 @@ def merge(text: str, entries: Mapping[str, Entry]) -> str:
 
 @contextmanager
 def locked(project: Path) -> Iterator[None]:
-    """Keep DVC out of the checkout for a moment.
+    """Hold DVC's lock of the checkout in the block.
 
     Raises:
         UserError: DVC is running there.

@@ -19,7 +19,7 @@ from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
 from nofrost.store import Ref, Store
 
 K = TypeVar("K")
-Entry = Mapping[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
+LockEntry = Mapping[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     inputs = {**{path: here[path] for path in source if path in here}, **candidate.code}
     if candidate.source is not None:
         inputs |= dict.fromkeys(source, candidate.source)
-    entries: dict[str, Entry] = draft.fill(contents_of(candidate, inputs, store), run)
+    entries: dict[str, LockEntry] = draft.fill(contents_of(candidate, inputs, store), run)
     changes = tuple(_changes(entries_before, entries))
     return Promotion(
         candidate=candidate,
@@ -165,7 +165,7 @@ def _source_path(candidate: Candidate) -> list[str]:
 
 
 def _differing_inputs(
-    entries: Mapping[str, Entry], inputs: Mapping[str, Ref], here: Mapping[str, Ref], source: list[str]
+    entries: Mapping[str, LockEntry], inputs: Mapping[str, Ref], here: Mapping[str, Ref], source: list[str]
 ) -> tuple[str, ...]:
     """Return the inputs of the promoted stages whose content here is not that of the run.
 
@@ -177,7 +177,7 @@ def _differing_inputs(
 
 
 def _differing_params(
-    checkout: ModuleType, project: Path, study: Mapping[str, Any], entries: Mapping[str, Entry]
+    checkout: ModuleType, project: Path, study: Mapping[str, Any], entries: Mapping[str, LockEntry]
 ) -> tuple[tuple[str, str, str], ...]:
     """Return where params.yaml differs from the study of the run in what the promoted stages depend on."""
     used: dict[str, Any] = {}
@@ -192,7 +192,7 @@ def _differing_params(
     return tuple((key, here or "nothing", there or "nothing") for key, here, there in sorted(differences))
 
 
-def _changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator[Change]:
+def _changes(before: Mapping[str, LockEntry], after: Mapping[str, LockEntry]) -> Iterator[Change]:
     """Yield what differs in each stage of `after` from the same stage of `before`."""
     for stage, entry in after.items():
         for (kind, name), old, new in _differences(_facts(before.get(stage, {})), _facts(entry)):
@@ -216,7 +216,7 @@ def _flatten(value: Any, key: str = "") -> dict[str, Any]:
     return flat
 
 
-def _facts(entry: Entry) -> dict[tuple[str, str], Any]:
+def _facts(entry: LockEntry) -> dict[tuple[str, str], Any]:
     """Return what the entry of a stage says, by kind and name as in :class:`Change`."""
     facts: dict[tuple[str, str], Any] = {}
     for kind in ("out", "dep"):

@@ -38,7 +38,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the run in files for machines, such as ``sat/seed-0``."""
+        """Name of the run in machine-readable files, such as ``sat/seed-0``."""
         return f"{self.recipe}/seed-{self.seed}"
 
 
@@ -54,7 +54,7 @@ class RecipeRuns:
 
 @dataclass(frozen=True)
 class Collected:
-    """A study with all its runs. `inputs` holds the checksum of each input."""
+    """A study with all its runs, and the checksum of each of its `inputs`."""
 
     study: Study
     dataset: Path
@@ -85,7 +85,7 @@ class Collected:
         return tuple(name for name in self.conditions if name in uses and uses[name].cumulative)
 
     def title(self, condition: str) -> str:
-        """Return what heads the accuracies of a condition: ``+ square`` where they are cumulative."""
+        """Return the column title of a condition: ``+ square`` where its accuracies are cumulative."""
         return f"+\N{NO-BREAK SPACE}{condition}" if condition in self.cumulative else condition
 
     @property

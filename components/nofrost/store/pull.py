@@ -42,7 +42,7 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
             return
         _check_replaceable(target)
         files = files_of(ref, store, target.name)
-        with _locked(target.with_name(f"{target.name}.fetch.partial")) as partial:
+        with _locked(target.with_name(f"{target.name}.pull.partial")) as partial:
             # Another process may have pulled the same while this one waited for the lock.
             if not _holds(target, ref):
                 content = partial / "content"

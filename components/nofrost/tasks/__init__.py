@@ -6,8 +6,8 @@ compares content: refs, configuration and image. A task ends like the command li
 for wrong input, 143 when it was stopped after saving.
 """
 
-from nofrost.tasks.plan import check_study, plan, plan_runs, plan_shards
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, finish, prepare, report, train, write_candidate
+from nofrost.tasks.study_plan import check_study, plan, plan_runs, plan_shards
 
 __all__ = [
     "augment",

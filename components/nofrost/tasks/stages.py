@@ -12,7 +12,7 @@ from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodS
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.local_processes import exit_on_error, launch
-from nofrost.tasks.plan import parse_or_load_study
+from nofrost.tasks.study_plan import parse_or_load_study
 from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
 
 DATASET = "data/dataset"

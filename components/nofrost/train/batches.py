@@ -1,4 +1,4 @@
-"""The training batches of an epoch: their order, their views, all a function of (seed, epoch, step)."""
+"""The training batches of an epoch: their order and their views, all a function of (seed, epoch, step)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from nofrost.seeds import derive_seed
 from nofrost.train.objectives import Batch
 from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
 
-ANY_SET = "augmented"  # the view that draws one of the augmentation sets for each image
+# The view that draws one of the augmentation sets for each image.
+ANY_SET = "augmented"
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class TrainingImages:
     """The training split, its augmentation sets and what is done to images.
 
     Attributes:
-        split: clean images, memory-mapped; only the rows of this process's part of a batch are read.
+        split: clean images, memory-mapped; only this process's rows of a batch are read.
         augmented: images of each augmentation set by its name, row-aligned with the split.
         augmented_views: those of a batch: ``augmented`` is one of the sets drawn for each image, any other name is
             that set.
         views: what is done to each image, in this order: resized crop, or resize; crop with padding; flip. Each view of
             an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
-        batch_size: of all processes together, which have equal parts of it.
-        group: the processes that train together. Random numbers are drawn for the whole batch and cut, so that the
-            parts together are the batch of one process, bit for bit.
+        batch_size: of all processes together, which have equally many rows of it.
+        group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
+            their rows together are the batch of one process, bit for bit.
     """
 
     split: Split
@@ -52,10 +53,10 @@ class TrainingImages:
                 f"schedule.batch_size {self.batch_size} is larger than the {len(self.split)} training images: lower it"
             )
         if self.batch_size % self.group.size:
-            part = max(1, self.batch_size // self.group.size)
+            per_process = max(1, self.batch_size // self.group.size)
             raise UserError(
                 f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.group.size} processes: set "
-                f"it to a multiple, such as {part * self.group.size}, or start another number of processes"
+                f"it to a multiple, such as {per_process * self.group.size}, or start another number of processes"
             )
         self._check_views()
 
@@ -77,12 +78,12 @@ class TrainingImages:
 
     @property
     def steps(self) -> int:
-        """Steps of one epoch; images that do not fill a last batch wait for another epoch's order."""
+        """Steps of one epoch; images that do not fill a last batch are left out of this epoch."""
         return len(self.split) // self.batch_size
 
     @property
     def images_per_rank(self) -> int:
-        """Images of a batch that this process has."""
+        """Rows of a batch that this process has."""
         return self.batch_size // self.group.size
 
     @property
@@ -93,12 +94,12 @@ class TrainingImages:
 
     @property
     def batch_pixels(self) -> int:
-        """Pixels of this process's part of a batch of images, channels not counted."""
+        """Pixels of this process's rows of a batch, channels not counted."""
         height, width = self.image_size
         return self.images_per_rank * height * width
 
     def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[Batch]:
-        """Yield this process's part of each step's batch, on the CPU; the next is read meanwhile."""
+        """Yield this process's rows of each step's batch, on the CPU; the next ones are read meanwhile."""
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(self.split))
         with ThreadPoolExecutor(1, "nofrost-batches") as pool:
             ahead = None
@@ -108,12 +109,12 @@ class TrainingImages:
                 yield current.result()
 
     @property
-    def _part(self) -> slice:
-        """This process's part of a batch."""
+    def _rank_rows(self) -> slice:
+        """This process's rows of a batch."""
         return slice(self.group.rank * self.images_per_rank, (self.group.rank + 1) * self.images_per_rank)
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
-        rows = order[step * self.batch_size :][self._part]
+        rows = order[step * self.batch_size :][self._rank_rows]
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
         images, labels, indices = self.split.batch(rows)
         clean = self._view(images, generator)
@@ -126,19 +127,19 @@ class TrainingImages:
         if view != ANY_SET:
             return to_tensor(self.augmented[view][rows])
         drawn = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
-        choice = drawn[self._part].numpy()
+        choice = drawn[self._rank_rows].numpy()
         picked = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)
         for number, images in enumerate(self.augmented.values()):
             picked[choice == number] = images[rows[choice == number]]
         return to_tensor(picked)
 
     def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        views, n, part = self.views, self.batch_size, self._part
+        views, n, rows = self.views, self.batch_size, self._rank_rows
         if views.random_resized_crop:
             boxes = crop_boxes(n, (views.random_resized_crop, 1.0), generator)
-            images = resized_crop(images, boxes[part], self.image_size)
+            images = resized_crop(images, boxes[rows], self.image_size)
         elif images.shape[2:] != self.image_size:
             images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True)
         if views.crop_padding:
-            images = padded_crop(images, views.crop_padding, crop_offsets(n, views.crop_padding, generator)[part])
-        return flip(images, flips(n, generator)[part]) if views.horizontal_flip else images
+            images = padded_crop(images, views.crop_padding, crop_offsets(n, views.crop_padding, generator)[rows])
+        return flip(images, flips(n, generator)[rows]) if views.horizontal_flip else images

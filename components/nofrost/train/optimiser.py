@@ -14,6 +14,7 @@ from nofrost.config.optimisation import Excluded
 from nofrost.errors import UserError
 from nofrost.models import Classifier
 from nofrost.models.layers import NORMALISER_LAYERS
+from nofrost.results import ParameterGroup
 
 Role = Literal["weights", "gains", "biases"]
 LAYERS = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
@@ -46,7 +47,7 @@ def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
     """Return SGD over the parameters that require gradients, grouped by role.
 
     Weights decay; gains and biases only where the recipe says so. Single numbers (Fixup's) have groups of their own,
-    whose `lr_scale` is the recipe's `scalar_lr`. Each group bears its `name` and `lr_scale`; see :func:`set_lr`.
+    whose `lr_scale` is the recipe's `scalar_lr`. Each group has its `name` and `lr_scale`; see :func:`set_lr`.
     """
     decays = {
         "weights": spec.weight_decay,
@@ -73,14 +74,14 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def describe(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, float]]:
+def describe(optimiser: torch.optim.Optimizer) -> dict[str, ParameterGroup]:
     """Return, by the name of its group, how many parameters it moves, with which weight decay and share of the rate."""
     return {
-        group["name"]: {
-            "parameters": sum(parameter.numel() for parameter in group["params"]),
-            "weight_decay": group["weight_decay"],
-            "lr_scale": group["lr_scale"],
-        }
+        group["name"]: ParameterGroup(
+            parameters=sum(parameter.numel() for parameter in group["params"]),
+            weight_decay=group["weight_decay"],
+            lr_scale=group["lr_scale"],
+        )
         for group in optimiser.param_groups
     }
 

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from nofrost.models import MixtureBatchNorm
 from nofrost.models.layers import BatchNorm
-from nofrost.train.selection import Selection
+from nofrost.results import Epoch, Selection, StepRecord
 from nofrost.train.setup import Phase
 
 VIEWS = ("clean", "augmented", "adversarial")  # each has a column in every row of the curves
 
 
-@dataclass
-class State:
+class State(BaseModel):
     """Where a training stands.
 
     Attributes:
@@ -39,10 +39,10 @@ class State:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] = field(default_factory=dict)
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sums: dict[str, float] = {}
+    curves: list[Epoch] = []
+    best: dict[str, Any] = {}
+    steps: dict[str, StepRecord] = {}
 
     @property
     def epochs(self) -> int:
@@ -57,31 +57,31 @@ class State:
 
 def mean_loss(state: State, phase: Phase, processes: int) -> float:
     """Return the mean loss of the epoch so far, over its steps, their updates and the processes."""
-    return state.sums["loss"] / (state.step * int(state.steps[phase.name]["updates"]) * processes)
+    return state.sums["loss"] / (state.step * state.steps[phase.name].updates * processes)
 
 
-def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | None) -> dict[str, Any]:
+def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | None) -> Epoch:
     """Return the row of the epoch whose steps are done; `measured` is None where nothing was measured.
 
     Training accuracies are over all images of a view as the steps met them; None for one of `VIEWS` that no step had.
     Views from a single augmentation set have a column of their own where the objective asks for them.
     """
     attacked, views = measured.attacked if measured else None, phase.objective.augmented_views
-    return {
-        "epoch": state.epochs + 1,
-        "phase": phase.name,
-        "loss": mean_loss(state, phase, processes),
-        "lr": phase.lr(state.epoch + 1 - 1 / phase.images.steps),
-        "eps": phase.eps(state.epoch + 1),
+    return Epoch(
+        epoch=state.epochs + 1,
+        phase=phase.name,
+        loss=mean_loss(state, phase, processes),
+        lr=phase.lr(state.epoch + 1 - 1 / phase.images.steps),
+        eps=phase.eps(state.epoch + 1),
         **{f"train_{view}": _accuracy(state, phase, view) for view in dict.fromkeys([*VIEWS, *views])},
-        "selection_clean": measured.clean.accuracy if measured else None,
-        "selection_attacked": attacked.accuracy if attacked else None,
-    }
+        selection_clean=measured.clean.accuracy if measured else None,
+        selection_attacked=attacked.accuracy if attacked else None,
+    )
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(curves: Sequence[Epoch]) -> str:
     """Return the rows as CSV with a header; a column that a row does not have is empty there."""
-    text = io.StringIO()
+    text, rows = io.StringIO(), [row.as_json() for row in curves]
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -89,7 +89,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _accuracy(state: State, phase: Phase, view: str) -> float | None:
-    images = state.steps[phase.name]["images"].get(view)
+    images = state.steps[phase.name].images.get(view)
     return state.sums[view] / (state.step * images) if images and view in state.sums else None
 
 

@@ -1,4 +1,4 @@
-"""The course of a training: learning rate, budget and batch statistics as functions of how far it has come."""
+"""The course of a training: learning rate, budget and batch statistics as functions of the epochs done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nofrost.config import ScheduleSpec
 
 
 def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float:
-    """Return the learning rate of the step that comes next, as a share of the peak.
+    """Return the learning rate of the next step as a share of the peak.
 
     With ``per: step`` the shape is read in the middle of each step; with ``per: epoch`` at the beginning of each epoch,
     as torch's schedulers are. The warm-up is read in the middle of either, so that nothing is lost to a rate of zero.

@@ -44,7 +44,7 @@ class Phase:
 
     @property
     def recorded_step(self) -> int:
-        """The step, from 0, whose trace the record holds: while the budget starts from zero, the first has no attack."""
+        """The step, from 0, whose trace the record holds; where the budget starts at zero, step 0 has no attack."""
         return 1 if self.eps(0.0) == 0 else 0
 
     def lr(self, epochs_done: float) -> float:
@@ -82,7 +82,7 @@ def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, we
 
 
 def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, group: ProcessGroup) -> list[Phase]:
-    """Return the phases of the recipe called `name`, with this process's part of their images.
+    """Return the phases of the recipe called `name`, with this process's rows of their images.
 
     Raises:
         UserError: a setting is wrong, an objective is unknown, or does not fit the images that there are.
@@ -97,11 +97,11 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
         augmented = {method: read_augmentation_set(augmentation, method, dataset=origin) for method in sets}
     split = read_split(dataset, "train", verify=True)
     phases = []
-    for phase, own in recipe.in_phases().items():
-        objective = create_objective(own.objective.name, **own.objective.settings())
-        used = {method: augmented[method] for method in own.views.augmentation_sets}
-        images = TrainingImages(split, used, objective.augmented_views, own.views, own.schedule.batch_size, group)
-        phases.append(Phase(phase, own, images, objective))
+    for phase_name, phase in recipe.in_phases().items():
+        objective = create_objective(phase.objective.name, **phase.objective.settings())
+        used = {method: augmented[method] for method in phase.views.augmentation_sets}
+        images = TrainingImages(split, used, objective.augmented_views, phase.views, phase.schedule.batch_size, group)
+        phases.append(Phase(phase_name, phase, images, objective))
     return phases
 
 

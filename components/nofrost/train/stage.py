@@ -1,4 +1,4 @@
-"""The train stage: inputs, fingerprint and output folder around the loop."""
+"""The train stage: inputs, fingerprint and output folder around the trainer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 
 from nofrost.config import Recipe
 from nofrost.data import read_split
-from nofrost.files import write_json, write_text
+from nofrost.files import write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.processes import ProcessGroup
-from nofrost.stage import record, stage_output
+from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
+from nofrost.stage import stage_output
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
-from nofrost.train.records import State, as_csv
+from nofrost.train.records import as_csv
 from nofrost.train.setup import check_phases, input_checksums, new_model, phases_of
 from nofrost.train.trainer import Trainer, remove_state
 
@@ -36,11 +37,11 @@ def run(
     seed: int,
     out: Path,
     weights: Path | None = None,
-) -> dict[str, Any]:
+) -> TrainMetrics:
     """Train one recipe with one seed and write checkpoints, curves and metrics to `out`.
 
-    Killed at any moment and started again with the same arguments, it goes on from the last save and, on the CPU,
-    ends with the same bits. Started by torchrun, the processes share every batch and the first one writes.
+    Killed at any moment and started again with the same arguments, it continues from the last save and, on the CPU,
+    ends with the same bits. Started by torchrun, the processes share every batch and rank 0 writes.
 
     Args:
         dataset: output of prepare; trained on its train split, chosen on its selection split, test left alone.
@@ -54,18 +55,18 @@ def run(
         weights: pre-trained ones, a file or the output of a training; by default what the recipe names as a path.
 
     Raises:
-        UserError: recipe, dataset and weights do not fit, memory does not suffice, or the loss is no longer a number;
-            a checkpoint from before stays beside `out`.
-        StoppedError: SIGTERM came; the state is saved beside `out`.
+        UserError: recipe, dataset and weights do not fit, memory does not suffice, or the loss is not finite; an
+            earlier checkpoint stays beside `out`.
+        StoppedError: SIGTERM was received; the state is saved beside `out`.
         RunFailedError: another process of the training has ended.
     """
-    source = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
-    with process_group() as group, _own_random_numbers(), oom_message(recipe.schedule.batch_size):
+    weights = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
+    with process_group() as group, _random_numbers_restored(), oom_message(recipe.schedule.batch_size):
 
         def prepared() -> tuple[dict[str, str], Trainer]:
-            inputs = input_checksums(recipe, dataset, augmentation, source)
+            inputs = input_checksums(recipe, dataset, augmentation, weights)
             phases = phases_of(recipe, name, dataset, augmentation, group)
-            model = new_model(recipe, dataset, source, seed)
+            model = new_model(recipe, dataset, weights, seed)
             check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True)
             return inputs, Trainer(model, phases, seed, selection, group)
@@ -74,19 +75,19 @@ def run(
         fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
         with _output(out, fingerprint, group) as folder:
             with group.report_local_error():
-                state = trainer.fit(f"train {name}, seed {seed}", folder)
-            metrics = _metrics(trainer, state, name)
+                trainer.fit(f"train {name}, seed {seed}", folder)
+            metrics = _metrics(trainer, name)
             if group.is_rank_zero:
-                _write(folder, trainer, state, metrics)
-                run_record = record(
+                record = TrainRecord.of(
                     "train",
                     config=recipe.as_json(),
                     inputs=inputs,
                     seeds={"seed": seed},
                     libraries=("torch", "torchvision", "timm", "numpy"),
+                    device=trainer.device.type,
+                    steps=trainer.state.steps,
                 )
-                write_json(folder / "record.json", {**run_record, "device": trainer.device.type, "steps": state.steps})
-                remove_state(folder)
+                _write(folder, trainer, metrics, record)
             return metrics
 
 
@@ -109,7 +110,7 @@ def process_group() -> Iterator[ProcessGroup]:
 
 
 @contextmanager
-def _own_random_numbers() -> Iterator[None]:
+def _random_numbers_restored() -> Iterator[None]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         yield
@@ -117,7 +118,7 @@ def _own_random_numbers() -> Iterator[None]:
 
 @contextmanager
 def _output(out: Path, fingerprint: Mapping[str, Any], group: ProcessGroup) -> Iterator[Path]:
-    """Yield the folder that the first process makes, in all of them: the others read there."""
+    """Yield the output folder that rank 0 makes, in all processes: the others read there."""
     with ExitStack() as stack:
         output = stage_output(out, fingerprint=fingerprint, resumable=True)
         folder = group.broadcast(group.agree(lambda: stack.enter_context(output) if group.is_rank_zero else None))
@@ -125,27 +126,31 @@ def _output(out: Path, fingerprint: Mapping[str, Any], group: ProcessGroup) -> I
         yield folder
 
 
-def _metrics(trainer: Trainer, state: State, name: str) -> dict[str, Any]:
-    best, trained = state.best, {phase: step["trained_parameters"] for phase, step in state.steps.items()}
-    return {
-        "recipe": name,
-        "seed": trainer.seed,
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "trained_parameters": trainer.partial.trained,
-        "phases": {
-            phase: {"epochs": sum(row["phase"] == phase for row in state.curves), "trained_parameters": count}
-            for phase, count in trained.items()
+def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
+    state, best = trainer.state, trainer.state.best
+    return TrainMetrics(
+        recipe=name,
+        seed=trainer.seed,
+        parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+        trained_parameters=trainer.partial.trained,
+        phases={
+            phase: PhaseMetrics(
+                epochs=sum(row.phase == phase for row in state.curves), trained_parameters=step.trained_parameters
+            )
+            for phase, step in state.steps.items()
         },
-        "epochs": state.epochs,
-        "best_epoch": best["epoch"],
-        "selection": {key: best[key] for key in ("clean", "attacked", "score")},
-        "training_images": len(trainer.phases[0].images.split),
-        "overfitting": diagnose(state.curves, len(trainer.selection)),
-        "stopped_early": trainer.stopped_early(),
-    }
+        epochs=state.epochs,
+        best_epoch=best["epoch"],
+        selection=Selection(**{key: best[key] for key in Selection.model_fields}),
+        training_images=len(trainer.phases[0].images.split),
+        overfitting=diagnose(state.curves, len(trainer.selection)),
+        stopped_early=trainer.stopped_early(),
+    )
 
 
-def _write(folder: Path, trainer: Trainer, state: State, metrics: dict[str, Any]) -> None:
+def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainRecord) -> None:
+    """Write the output; a kill between any two lines leaves what a further call completes."""
+    state = trainer.state
     save_checkpoint(folder / "last.safetensors", trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
     for suffix in ("safetensors", "json"):
         best = (folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
@@ -153,13 +158,11 @@ def _write(folder: Path, trainer: Trainer, state: State, metrics: dict[str, Any]
         if best.exists():
             best.replace(folder / f"best.{suffix}")
     epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in trainer.phases}
-    images = sum(epoch_images[row["phase"]] for row in state.curves)
-    timing = {
-        "seconds": state.seconds,
-        "images_per_second": images / state.seconds,
-        "device": device_name(trainer.device),
-    }
-    write_json(folder / "metrics.json", metrics)
-    write_json(folder / "timing.json", timing)
-    write_json(folder / "curves.json", state.curves)
+    images = sum(epoch_images[row.phase] for row in state.curves)
+    timing = Timing(seconds=state.seconds, images_per_second=images / state.seconds, device=device_name(trainer.device))
+    write_result(folder / "metrics.json", metrics)
+    write_result(folder / "timing.json", timing)
+    write_result(folder / "curves.json", state.curves)
     write_text(folder / "curves.csv", as_csv(state.curves))
+    write_result(folder / "record.json", record)
+    remove_state(folder)

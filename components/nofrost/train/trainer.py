@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +21,7 @@ from nofrost.errors import StoppedError
 from nofrost.files import read_json, write_json
 from nofrost.models import Classifier, precision, save_checkpoint, single_thread_if_small, write_tensors
 from nofrost.processes import ProcessGroup
+from nofrost.results import Selection, StepRecord, StoppedEarly
 from nofrost.seeds import derive_seed
 from nofrost.telemetry import Progress, progress
 from nofrost.train.failures import check_finite, oom_message, stop_requested
@@ -37,15 +37,16 @@ from nofrost.train.optimiser import (
 )
 from nofrost.train.overfitting import collapsed, stopped_early
 from nofrost.train.partial import Partial, training_mode
-from nofrost.train.records import State, epoch_row, mean_loss, trace_step
+from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
 from nofrost.train.schedule import running_statistics
-from nofrost.train.selection import Selection, select
+from nofrost.train.selection import select
 from nofrost.train.setup import Phase
 
 # Between two saves inside an epoch, in seconds; the end of every epoch is saved as well.
 SAVE_INTERVAL_S = 300.0
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
+# Names the file of the saved tensors; written after them, so that it never names half a file.
 POINTER = "state.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -98,16 +99,16 @@ class Trainer:
         """The model with the average of its weights; None without an average, and before its first epoch."""
         if not self._average or self._average.n_averaged == 0:
             return None
-        model: Classifier = self._average.module  # type: ignore[assignment]  # a copy of ours
-        return model
+        average: Classifier = self._average.module  # type: ignore[assignment]  # a copy of the model
+        return average
 
     @property
     def result(self) -> Classifier:
         """The model that is measured and saved as a checkpoint: with averaged weights where there are some."""
         return self.ema_weights or self.model
 
-    def fit(self, title: str, folder: Path) -> State:
-        """Train to the end, from the state saved in `folder` if there is one, and return the final state.
+    def fit(self, title: str, folder: Path) -> None:
+        """Train to the end, from the state saved in `folder` if there is one.
 
         Raises:
             StoppedError: SIGTERM was received; the state is saved.
@@ -132,7 +133,7 @@ class Trainer:
                             # An attack met it before the loss did, and does not know which settings to change.
                             self._check_finite(math.nan)
                 if state.phase + 1 == len(self.phases) or self.stopped_early():
-                    return state
+                    return
                 state.phase, state.epoch = state.phase + 1, 0
                 self.start_phase()
 
@@ -198,22 +199,25 @@ class Trainer:
             Over the updates of the step, the sum of the losses (``loss``) and of the correct predictions by view.
 
         Raises:
-            UserError: an attack met a loss that is not finite.
+            NotFiniteError: an attack met a loss that is not finite.
         """
         phase, state, spec = self.phase, self.state, self.phase.recipe.optimiser
         position, steps_done = (state.epochs, state.step), state.epoch * phase.images.steps + state.step
+        # Dropout and the like draw from torch's own generator: what they draw is a function of seed, step and rank.
         torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
         epochs_done = steps_done / phase.images.steps
         adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done)
         sums: dict[str, Tensor] = {}
         images: Counter[str] = Counter()
         updates = 0
-        recorded = steps_done <= phase.recorded_step
+        # Every step up to the recorded one, so that a training that ends before it has a record too.
+        traced = steps_done <= phase.recorded_step
         with (
-            trace_step(self.model) if recorded else nullcontext() as trace,
+            trace_step(self.model) if traced else nullcontext() as trace,
             precision(self.model, DTYPES[phase.recipe.precision]),
         ):
             for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, self._memory):
+                # Free needs the gradient of its perturbation: the objective yields, and continues after this update.
                 self._scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
                 self.group.average_gradients(self.model.parameters())
                 self._scaler.unscale_(self._optimiser)
@@ -233,7 +237,7 @@ class Trainer:
                 for name, value in (("loss", losses.loss.detach()), *losses.correct.items()):
                     sums[name] = sums[name] + value if name in sums else value
         if trace:
-            state.steps[phase.name] = self._describe_step(images, updates) | asdict(trace)
+            state.steps[phase.name] = self._describe_step(images, updates, trace)
         return sums
 
     def validate(self) -> Selection:
@@ -252,7 +256,7 @@ class Trainer:
             # any two of these leaves a state that can be loaded.
             file = f"state-{self.state.epochs:05d}-{self.state.step:07d}.safetensors"
             write_tensors(self.folder / file, tensors)
-            write_json(self.folder / POINTER, {"file": file, "state": asdict(self.state)})
+            write_json(self.folder / POINTER, {"file": file, "state": self.state.model_dump(mode="json")})
             best = self.state.best_checkpoint
             keep = {file} | ({best, str(Path(best).with_suffix(".json"))} if best else set())
             for pattern in ("state-*.safetensors", "best-*"):
@@ -266,7 +270,7 @@ class Trainer:
         if not (self.folder / POINTER).is_file():
             return False
         content = read_json(self.folder / POINTER)
-        self.state = State(**content["state"])
+        self.state = State.model_validate(content["state"])
         tensors = load_file(self.folder / content["file"])
         self.model.load_state_dict(_section(tensors, "model"))
         self.start_phase(resumed=True)
@@ -276,7 +280,8 @@ class Trainer:
                 self._optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device)
         if self._average and (average := _section(tensors, "average")):
             self._average.module.load_state_dict(average)
-            self._average.n_averaged.fill_(1)  # of which only zero or not is asked
+            # Only whether it is zero matters: the first update copies the weights.
+            self._average.n_averaged.fill_(1)
         for name, tensor in _section(tensors, "memory").items():
             self._memory[name] = tensor.chunk(self.group.size)[self.group.rank].to(self.device, copy=True)
         if scaler := _section(tensors, "scaler"):
@@ -309,7 +314,7 @@ class Trainer:
             padded[name][self.group.rank] = memory
         return {name: memories.flatten(0, 1) for name, memories in self.group.total(padded).items()}
 
-    def stopped_early(self) -> dict[str, Any] | None:
+    def stopped_early(self) -> StoppedEarly | None:
         """Return why ``selection.guard`` ends the training at the current state; None when it does not."""
         guard = self.phase.recipe.selection.guard
         return stopped_early(self.state.curves, guard, self.epochs) if self.state.curves else None
@@ -330,19 +335,20 @@ class Trainer:
         best = self.folder / self.state.best_checkpoint if self.state.best_checkpoint else None
         check_finite(loss if finite else math.nan, self.state.epochs + 1, best)
 
-    def _describe_step(self, images: Mapping[str, int], updates: int) -> dict[str, Any]:
-        """Return what a step did in all processes: an entry of ``steps`` in the record."""
+    def _describe_step(self, images: Mapping[str, int], updates: int, trace: StepTrace) -> StepRecord:
+        """Return what a step did in all processes."""
         totals = self.group.total({view: torch.tensor(count) for view, count in images.items()})
-        return {
-            "images": {view: int(count) for view, count in totals.items()},
-            "image_size": list(self.phase.images.image_size),
-            "attack": self.phase.attack() if "adversarial" in images else None,
-            "updates": updates,
-            "trained_parameters": self.partial.trained,
-            "optimiser": describe(self._optimiser),
-            "world_size": self.group.size,
-            "images_per_rank": self.phase.images.images_per_rank,
-        }
+        return StepRecord(
+            images={view: int(count) for view, count in totals.items()},
+            image_size=self.phase.images.image_size,
+            attack=self.phase.attack() if "adversarial" in images else None,
+            **asdict(trace),
+            updates=updates,
+            trained_parameters=self.partial.trained,
+            optimiser=describe(self._optimiser),
+            world_size=self.group.size,
+            images_per_rank=self.phase.images.images_per_rank,
+        )
 
 
 def remove_state(folder: Path) -> None:

@@ -146,7 +146,14 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha25
     )
     return RobustnessResult(
         metrics=metrics,
-        protocol=protocol(suite, engine.sample, engine.device, data_sha256, engine.cache.reduced_batch_sizes),
+        protocol=protocol(
+            suite.title,
+            suite.as_json(),
+            engine.sample,
+            engine.device,
+            data_sha256,
+            engine.cache.reduced_batch_sizes,
+        ),
         sample=engine.sample,
         predictions=engine.values(measured.clean),
         flags=flags,

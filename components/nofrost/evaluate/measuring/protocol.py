@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
-from nofrost.config import AdversarialSuite, Suite
 from nofrost.evaluate.measuring.sample import Sample
 from nofrost.models.device import hardware_name, state_of_float32
 from nofrost.results import Protocol
@@ -19,26 +19,33 @@ MAY_DIFFER = ("devices", "reduced_batch_sizes")  # the only values in which shar
 
 
 def protocol(
-    suite: Suite, sample: Sample, device: torch.device, data_sha256: str, reduced: Mapping[str, int]
+    title: str,
+    config: Mapping[str, Any],
+    sample: Sample,
+    device: torch.device,
+    data_sha256: str,
+    reduced: dict[str, int],
 ) -> Protocol:
     """Return the protocol; call inside ``exact_float32``, as it reports the state that torch is in.
 
     Args:
+        title: what is measured, in words.
+        config: what is measured, as JSON values; its seed, batch size and, where images are attacked, threat among it.
         sample: all images of the evaluation.
         data_sha256: of the dataset, or of the images and labels themselves.
         reduced: by measurement, the batch sizes that were reduced because memory ran out.
     """
     state = state_of_float32(device)
     return Protocol(
-        suite=suite.title,
-        suite_sha256=hashlib.sha256(json.dumps(suite.as_json(), sort_keys=True).encode()).hexdigest(),
-        threat=suite.threat if isinstance(suite, AdversarialSuite) else None,
+        suite=title,
+        suite_sha256=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        threat=config.get("threat"),
         samples=len(sample),
         indices_sha256=sample.indices_sha256(),
         data_sha256=data_sha256,
-        seeds={"suite": suite.seed},
-        batch_size=suite.batch_size,
-        reduced_batch_sizes=dict(reduced),
+        seeds={"suite": config["seed"]},
+        batch_size=config["batch_size"],
+        reduced_batch_sizes=reduced,
         dtype="float32",
         tf32=state["tf32"],
         autocast=state["autocast"],

@@ -120,7 +120,9 @@ def _ends(
 
 
 @torch.no_grad()
-def _share_between(model: CheckedModel, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness) -> Tensor:
+def _share_between(
+    model: CheckedModel, images: Tensor, ends: Tensor, targets: Tensor, spec: BoundaryThickness
+) -> Tensor:
     """Return the share of the segment's points between the level sets, [N]."""
     first = model(images).argmax(1, keepdim=True)
     second = targets[:, None] if spec.against == "target" else model(ends).argmax(1, keepdim=True)
@@ -132,8 +134,8 @@ def _share_between(model: CheckedModel, images: Tensor, ends: Tensor, targets: T
     return wide(inside) / spec.points
 
 
-class Ball(Protocol):
-    """Where the search may go, such as those of ``nofrost.attacks.norms``."""
+class SearchRegion(Protocol):
+    """Where the search may go, such as the balls of ``nofrost.attacks.norms``."""
 
     def project(self, points: Tensor) -> Tensor:
         """Return [N, C, H, W] `points` inside the ball and the pixel box."""
@@ -171,7 +173,7 @@ def normalised_length(change: Tensor, std: Tensor) -> Tensor:
 
 
 def search_towards(
-    model: CheckedModel, images: Tensor, targets: Tensor, ball: Ball, step_size: float, steps: int
+    model: CheckedModel, images: Tensor, targets: Tensor, ball: SearchRegion, step_size: float, steps: int
 ) -> Tensor:
     """Return where `steps` steps of `step_size` down the cross-entropy to the classes `targets` [N] lead.
 

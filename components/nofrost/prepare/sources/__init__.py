@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-# ruff: noqa: F401  importing a source registers it
-import nofrost.prepare.sources.arrays
 import nofrost.prepare.sources.cifar10
 import nofrost.prepare.sources.folder
+
+# ruff: noqa: F401  importing a source registers it
+import nofrost.prepare.sources.in_memory
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.errors import UserError
-from nofrost.prepare.sources.arrays import array_part
 from nofrost.prepare.sources.base import Part, Source, SourceData, missing, register
+from nofrost.prepare.sources.in_memory import array_part
 
 ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"

@@ -1,7 +1,7 @@
-"""One look for all drawings.
+"""The style that all drawings share.
 
-Matplotlib draws with stand-in colours; in the finished SVG they become the page's CSS variables, so that one drawing is
-right in a light and in a dark page and in print. Text stays text. Recipes differ by colour, marker and line style.
+Matplotlib draws with placeholder colours, and :func:`to_svg` puts the page's CSS variables in their place, so that one
+drawing suits a light page, a dark page and print. Text stays text. Recipes differ by colour, marker and line style.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Series:
 
 
 def series(position: int) -> Series:
-    """Return the look of the recipe at `position`; the numbers of colours, markers and dashes share no factor."""
+    """Return the style of the recipe at `position`."""
+    # 8 colours, 9 markers and 5 dashes share no factor: the combination repeats after 360 recipes only.
     return Series(
         colour=_SERIES[position % N_COLOURS],
         marker=_MARKERS[position % len(_MARKERS)],
@@ -57,13 +58,17 @@ def series(position: int) -> Series:
 def figure(name: str, width: float, height: float, rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
     """Yield an empty figure of `width` x `height` points with `rows` axes under each other.
 
-    To be left through :func:`to_svg`, called inside the block: matplotlib's settings hold only there.
+    Call :func:`to_svg` inside the block: the settings of matplotlib apply only there.
+
+    Args:
+        name: unique in the page; the ids in the SVG depend on it.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a matplotlibrc of the user's must not change the report
+        # A user's matplotlibrc must not change the report.
+        matplotlib.rcdefaults()
         matplotlib.rcParams.update(_settings(name))
         drawing = Figure(figsize=(width / 72, height / 72), layout="constrained")
         axes = drawing.subplots(rows, sharex=True, squeeze=False)
@@ -98,16 +103,17 @@ def _settings(name: str) -> dict[Any, Any]:
 
 
 def to_svg(drawing: Figure) -> str:
-    """Return the figure as an SVG element to stand inside an HTML page; the same figure gives the same text.
+    """Return the figure as an SVG element for an HTML page; the same figure gives the same text.
 
-    Names from users do not belong into a figure: matplotlib's font may lack their glyphs. They stand beside it.
+    Draw no names from users: matplotlib's font may lack their glyphs. Put them into the HTML beside the figure.
     """
     buffer = io.StringIO()
     drawing.savefig(buffer, format="svg", transparent=True, metadata=_METADATA)
     svg = ElementTree.fromstring(buffer.getvalue())
-    # The page scales a drawing and lays down how lines join, so neither stands in the drawing.
+    # The page sets the size of a drawing and how lines join (style.css).
     svg.attrib = {"viewBox": svg.attrib["viewBox"], "focusable": "false", "aria-hidden": "true"}
-    svg.remove(svg[0])
+    for definitions in [element for element in svg if element.find("{*}style") is not None]:
+        svg.remove(definitions)
     for element in svg.iter():
         element.tag = _local_name(element.tag)
         element.attrib = dict(_attributes(element))
@@ -120,7 +126,8 @@ def _attributes(element: ElementTree.Element) -> Iterator[tuple[str, str]]:
     for key, value in element.attrib.items():
         if key == "style":
             yield key, _themed(value)
-        # Matplotlib gives the groups of every figure the same ids; what is referred to has an id of its own.
+        # Groups have the same ids in every figure, and nothing refers to them. Markers and clip paths, which are
+        # referred to, have ids that are hashes salted with the figure's name.
         elif key != "id" or element.tag != "g":
             yield _local_name(key), " ".join(value.split())
 
@@ -131,7 +138,7 @@ def _local_name(name: str) -> str:
 
 
 def _themed(style: str) -> str:
-    """Return a style with the page's variables for the stand-in colours, and the page's font."""
+    """Return a style with CSS variables for the placeholder colours, and without a font, so that the page's applies."""
     properties = (part.partition(":") for part in style.split(";"))
     values = {key.strip(): value.strip() for key, _, value in properties}
     return "; ".join(f"{key}: {_VARIABLES.get(value, value)}" for key, value in values.items() if key != "font-family")

@@ -31,9 +31,9 @@ def alarms(collected: Collected) -> Section | None:
     if not cards:
         return None
     introduction = Paragraph(
-        "Gradient masking makes a model look robust because the attack fails, not because the model withstands. Each "
-        "check looks for one of its signs. A fail says that the robust accuracies are not to be trusted; a "
-        "warning asks for a stronger attack."
+        "Gradient masking makes a model look robust because the attack fails, not because the model withstands it. "
+        "Each check looks for one sign of it. A fail means that the robust accuracies are not to be trusted; a warning "
+        "asks for a stronger attack."
     )
     return Section("alarms", "Alarms", "Alarms", [introduction, _table(collected), Alarms(cards)])
 

@@ -37,14 +37,14 @@ def layers(collected: Collected) -> Section | None:
         return None
     seed = collected.study.runs.seed
     if len(seed) > 1:
-        blocks.insert(0, Paragraph(f"Of each recipe the training with seed {seed[0]} is shown."))
+        blocks.insert(0, Paragraph(f"The training with seed {seed[0]} of each recipe is shown."))
     return Section("layers", "Batch norm statistics and weights", "Layers", blocks)
 
 
 def _introduction() -> Paragraph:
     return Paragraph(
         "Clean and adversarial images have different statistics inside a network. A batch norm that both share fits "
-        "neither; a mixture keeps one for each. Gains and shifts that training drives to zero switch channels off."
+        "neither; a mixture keeps one for each. Gains and shifts near zero switch channels off."
     )
 
 
@@ -129,7 +129,7 @@ def _channels(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Iterator[Fi
         yield Figure(
             "Mean (above) and variance (below) of channels drawn alike: running statistics on the line, mini-batches "
             "of clean test images as open squares and diamonds, of adversarial ones as crosses. Where they part, the "
-            "model normalises test images by statistics that are not theirs.",
+            "model normalises test images by the statistics of others.",
             batch_panels,
         )
 

@@ -74,7 +74,7 @@ def _key_points(collected: Collected) -> list[str]:
     ]
     if raised:
         sentences.append(
-            f"Alarms were raised for {text.listed(raised)}: read them before trusting a robust accuracy of theirs."
+            f"Alarms were raised for {text.listed(raised)}: read them before trusting their robust accuracies."
         )
     else:
         sentences.append("No alarm for gradient masking or a weak attack was raised.")
