@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nofrost import attacks, evaluate, models
     from nofrost.attacks import create_attack
-    from nofrost.evaluate import evaluate_robustness
     from nofrost.models import create_model, list_models, load_model
 
 __version__ = "0.1.0"
@@ -21,7 +20,6 @@ __all__ = [
     "create_attack",
     "create_model",
     "evaluate",
-    "evaluate_robustness",
     "list_attacks",
     "list_models",
     "list_objectives",
@@ -33,7 +31,6 @@ __all__ = [
 _FUNCTIONS = {
     "create_attack": "nofrost.attacks",
     "create_model": "nofrost.models",
-    "evaluate_robustness": "nofrost.evaluate",
     "list_models": "nofrost.models",
     "load_model": "nofrost.models",
 }

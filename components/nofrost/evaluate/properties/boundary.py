@@ -134,8 +134,8 @@ def _share_between(
     return wide(inside) / spec.points
 
 
-class Ball(Protocol):
-    """Where the search may go, such as those of ``nofrost.attacks.norms``."""
+class SearchRegion(Protocol):
+    """Where the search may go, such as the balls of ``nofrost.attacks.norms``."""
 
     def project(self, points: Tensor) -> Tensor:
         """Return [N, C, H, W] `points` inside the ball and the pixel box."""
@@ -173,7 +173,7 @@ def normalised_length(change: Tensor, std: Tensor) -> Tensor:
 
 
 def search_towards(
-    model: CheckedModel, images: Tensor, targets: Tensor, ball: Ball, step_size: float, steps: int
+    model: CheckedModel, images: Tensor, targets: Tensor, ball: SearchRegion, step_size: float, steps: int
 ) -> Tensor:
     """Return where `steps` steps of `step_size` down the cross-entropy to the classes `targets` [N] lead.
 
