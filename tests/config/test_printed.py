@@ -194,7 +194,7 @@ def value(recipe: Recipe, key: str) -> Any:
     return found
 
 
-def test_every_shipped_recipe_is_held_against_its_paper() -> None:
+def test_every_shipped_recipe_is_compared_with_its_paper() -> None:
     assert set(PRINTED) == set(shipped_names("recipe"))
 
 
@@ -225,7 +225,7 @@ def test_fast_grows_its_images_while_its_rate_falls_from_phase_to_phase() -> Non
     assert rates == [pytest.approx(course) for course in ([0, 0.4, 0.04], [0.04, 0.004], [0.004, 0.0004])]
 
 
-def test_only_the_recipes_of_wang2022_bear_plain_names() -> None:
+def test_only_the_recipes_of_wang2022_have_plain_names() -> None:
     for name in shipped_names("recipe"):
         paper = load_recipe(name).citation.split()[0].rstrip(",:")
         assert name.startswith(f"{paper}-") or (paper == "wang2022" and not name[:3].isdigit())

@@ -51,7 +51,7 @@ def test_phases_keep_their_proportion_to_the_largest() -> None:
     assert [phase.schedule.epochs for phase in small("zeise2025-all-n-bn-a").in_phases().values()] == [8, 8]
 
 
-def test_what_is_counted_in_epochs_shrinks_with_them_unless_the_scale_names_it() -> None:
+def test_lengths_in_epochs_shrink_with_the_epochs_unless_the_scale_sets_them() -> None:
     schedule = small("xie2020-adv-running").schedule
     assert schedule.milestones == pytest.approx([mark * 8 / 110 for mark in (35, 70, 95)], abs=1e-3)
     assert schedule.running_statistics_epochs == 1
@@ -75,18 +75,18 @@ def test_an_attack_is_never_made_longer() -> None:
     assert small("st").attack.steps == 3  # no number of its own
 
 
-def test_a_phase_says_only_what_differs_from_the_recipe() -> None:
+def test_a_phase_states_only_its_changes_to_the_recipe() -> None:
     phases = small("zeise2025-all-n-bn-a").as_json()["phases"]
     assert phases == {"all-n": {"objective": {"name": "st"}}, "bn-a": {"trainable": "bn", "reset": "all"}}
 
 
-def test_without_a_length_of_its_own_a_scale_leaves_that_of_the_recipe() -> None:
+def test_a_scale_without_epochs_keeps_those_of_the_recipe() -> None:
     recipe = small("xie2020-adv-running", {"model": {"arch": "resnet8"}})
     assert recipe.schedule == load_recipe("xie2020-adv-running").schedule
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": {"epochs": "many"}}, {"schedule": 3}, {"attack": ["steps"]}])
-def test_a_scale_that_is_no_number_is_left_for_the_schema_to_refuse(wrong: dict[str, Any]) -> None:
+def test_a_scale_that_is_not_a_number_is_refused_by_the_schema(wrong: dict[str, Any]) -> None:
     values = scaled(read("recipe", "fast"), wrong)
     with pytest.raises(ValueError, match="validation error"):
         Recipe.model_validate(values)

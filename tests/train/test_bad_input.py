@@ -115,7 +115,7 @@ def test_weights_of_another_shape_are_refused_with_both_shapes(said: Callable[..
         assert words in sentence
 
 
-def test_a_loss_that_is_lost_leaves_the_last_good_checkpoint(said: Callable[..., str], out: Path) -> None:
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(said: Callable[..., str], out: Path) -> None:
     later = "phases={good: {}, lost: {optimiser: {lr: 1000000000000.0}}}"
     sentence = said("st", later)
     assert "the loss became" in sentence
@@ -146,7 +146,7 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on a process's memory is Linux's")
-def test_a_memory_that_does_not_suffice_is_told_and_nothing_is_lost(digits: Path, out: Path) -> None:
+def test_out_of_memory_is_one_sentence_and_keeps_earlier_results(digits: Path, out: Path) -> None:
     before = checksums(out)
     command = arguments("st", digits, out, "schedule.batch_size=192", "views.image_size=128")
     limited = [sys.executable, "-c", LIMITED, *command]

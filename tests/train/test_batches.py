@@ -39,7 +39,7 @@ def level(view: torch.Tensor) -> list[int]:
     return (view[:, 0, 3, 3] * 255).round().long().tolist()
 
 
-def test_an_epoch_shows_every_image_once_but_for_those_that_fill_no_batch() -> None:
+def test_an_epoch_has_every_image_once_except_those_that_fill_no_batch() -> None:
     seen = torch.cat([batch.indices for batch in images().epoch(0, 0, 0)])
     assert len(seen) == 48
     assert len(set(seen.tolist())) == 48
@@ -53,7 +53,7 @@ def test_images_labels_and_indices_belong_together() -> None:
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 4, 5])
-def test_an_epoch_entered_in_the_middle_goes_on_with_the_same_batches(first_step: int) -> None:
+def test_an_epoch_resumed_in_the_middle_has_the_same_batches(first_step: int) -> None:
     whole = list(images(EVERYTHING, ("augmented",)).epoch(7, 3, 0))
     rest = list(images(EVERYTHING, ("augmented",)).epoch(7, 3, first_step))
     assert len(rest) == len(whole) - first_step
@@ -72,7 +72,7 @@ def test_another_seed_or_epoch_has_another_order(other: tuple[int, int]) -> None
 @pytest.mark.parametrize(
     "views", [PLAIN, EVERYTHING, ViewSpec(image_size=9, horizontal_flip=True), ViewSpec(crop_padding=2)]
 )
-def test_the_parts_of_all_processes_are_the_batch_of_one_bit_for_bit(size: int, views: ViewSpec) -> None:
+def test_the_rows_of_all_processes_are_the_batch_of_one_bit_for_bit(size: int, views: ViewSpec) -> None:
     augmented = ("tda", "augmented")
     parts = [images(views, augmented, group=ProcessGroup(rank, size)).epoch(3, 1, 2) for rank in range(size)]
     for whole, *shared in zip(images(views, augmented).epoch(3, 1, 2), *parts, strict=True):
@@ -88,7 +88,7 @@ def test_augmented_views_come_from_every_set_about_equally_often() -> None:
     assert 12 < levels.count(10) < 36
 
 
-def test_a_term_with_a_sets_own_name_brings_that_set() -> None:
+def test_a_view_with_the_name_of_a_set_is_that_set() -> None:
     for batch in images(augmented=("tda", "deepaugment")).epoch(0, 0, 0):
         assert set(level(batch.augmented["tda"])) == {20}
         assert set(level(batch.augmented["deepaugment"])) == {10}
@@ -114,7 +114,7 @@ def test_images_are_resized_with_antialiasing_to_smaller_and_to_larger_ones(size
         torch.testing.assert_close(batch.images, expected)
 
 
-def test_a_crop_of_random_size_has_the_stored_size_unless_another_is_named() -> None:
+def test_a_crop_of_random_size_has_the_stored_size_by_default() -> None:
     assert images(ViewSpec(random_resized_crop=0.5)).image_size == (6, 6)
     batch = next(images(ViewSpec(random_resized_crop=0.5)).epoch(0, 0, 0))
     stored = to_tensor(PIXELS[rows_of(batch)])
@@ -153,7 +153,7 @@ def test_only_this_processs_rows_are_read() -> None:
         ({"augmented_views": ()}, r"has deepaugment, tda, which the objective does not train on"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_remedy(given: dict[str, object], told: str) -> None:
+def test_settings_that_do_not_fit_the_images_are_refused(given: dict[str, object], told: str) -> None:
     whole = {"split": SPLIT, "augmented": SETS, "augmented_views": ("augmented",), "views": PLAIN, "batch_size": 8}
     with pytest.raises(UserError, match=told):
         TrainingImages(**{**whole, **given})  # type: ignore[arg-type]

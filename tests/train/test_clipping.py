@@ -27,7 +27,7 @@ SMALL = {"num_classes": 10, "image_size": 16}
     ],
 )
 @pytest.mark.parametrize(("arch", "normaliser"), [("resnet8", "nf"), ("resnet8", "bn"), ("cifar-resnet18-w8", "fixup")])
-def test_what_is_excluded_is_not_clipped(
+def test_excluded_parameters_are_not_clipped(
     arch: str, normaliser: str, exclude: tuple[Excluded, ...], clipped: set[str]
 ) -> None:
     model = create_model(arch, normaliser=normaliser, **SMALL)
@@ -85,7 +85,7 @@ def test_a_vector_and_a_single_number_are_one_unit(shape: tuple[int, ...]) -> No
     assert torch.allclose(bias.grad, gradient * (0.01 * bias.detach().norm() / gradient.norm()))
 
 
-def test_what_has_no_gradient_is_passed_over() -> None:
+def test_parameters_without_a_gradient_are_skipped() -> None:
     layer = nn.Linear(2, 2)
     layer.bias.grad = torch.full((2,), 100.0)
     clip_adaptively(layer.parameters(), 0.01, 1e-3)

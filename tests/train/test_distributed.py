@@ -106,7 +106,7 @@ def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_two_processes_do_together(name: str, done: Path) -> None:
+def test_collectives_of_two_processes(name: str, done: Path) -> None:
     for rank in (0, 1):
         assert (done / f"{name}.{rank}").read_text() == ""
 
@@ -165,7 +165,7 @@ def wait_for(state: Path, processes: list[subprocess.Popen[str]], but: str = "")
 
 
 @pytest.mark.slow
-def test_stopped_killed_and_started_again_they_end_with_the_same_bits(digits: Path, tmp_path: Path) -> None:
+def test_two_processes_stopped_killed_and_restarted_end_with_the_same_bits(digits: Path, tmp_path: Path) -> None:
     recipe, state = tmp_path / "recipe.yaml", tmp_path / "out.partial/state.json"
     changes = {"model": {"arch": "resnet8", "normaliser": "mbn"}, "objective": {"name": "mbnat"}}
     recipe.write_text(json.dumps({**TINY, **changes, "schedule": {"epochs": 6, "batch_size": 40}}))
@@ -196,7 +196,7 @@ def test_stopped_killed_and_started_again_they_end_with_the_same_bits(digits: Pa
 
 
 @pytest.mark.slow
-def test_what_cannot_be_is_told_once(digits: Path, tmp_path: Path) -> None:
+def test_a_wrong_recipe_is_reported_once(digits: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(json.dumps({**TINY, "schedule": {"epochs": 1, "batch_size": 41}}))
     command = ("-m", "nofrost", "train", "--recipe", "recipe.yaml", "--dataset", digits, "--out", "out")
     with two(*command, cwd=tmp_path) as processes:

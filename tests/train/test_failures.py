@@ -15,7 +15,7 @@ from nofrost.train.failures import check_finite, oom_message
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_names_epoch_remedies_and_what_is_left(loss: float) -> None:
+def test_a_loss_that_is_not_finite_names_epoch_remedies_and_checkpoint(loss: float) -> None:
     with pytest.raises(UserError) as error:
         check_finite(loss, 7, Path("out.partial/best-00005.safetensors"))
     for words in (f"became {loss} in epoch 7", "lower optimiser.lr", "adaptive_clipping", "best-00005.safetensors"):
@@ -25,7 +25,7 @@ def test_a_loss_that_is_no_number_names_epoch_remedies_and_what_is_left(loss: fl
 
 
 @pytest.mark.parametrize("loss", [0.0, -1.0, 1e38, sys.float_info.max])
-def test_any_number_passes(loss: float) -> None:
+def test_any_finite_loss_passes(loss: float) -> None:
     check_finite(loss, 1, None)
 
 
@@ -40,7 +40,7 @@ def test_any_number_passes(loss: float) -> None:
     ],
     ids=["accelerator", "numpy", "linux", "windows", "cublas"],
 )
-def test_every_lack_of_memory_names_the_batch_size(error: Exception) -> None:
+def test_every_out_of_memory_error_names_the_batch_size(error: Exception) -> None:
     with (
         pytest.raises(UserError, match=r"a training step on 256 images: lower schedule\.batch_size") as told,
         oom_message(256),
@@ -50,12 +50,12 @@ def test_every_lack_of_memory_names_the_batch_size(error: Exception) -> None:
     assert "\n" not in str(told.value)
 
 
-def test_an_allocation_that_must_fail_is_told() -> None:
+def test_an_allocation_that_fails_is_one_sentence() -> None:
     with pytest.raises(UserError, match=r"schedule\.batch_size"), oom_message(64):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def test_other_errors_come_through() -> None:
+def test_other_errors_pass_through() -> None:
     with pytest.raises(RuntimeError, match="shapes do not match"), oom_message(64):
         raise RuntimeError("shapes do not match")
     with pytest.raises(UserError, match="of another kind"), oom_message(64):
@@ -88,7 +88,7 @@ except UserError as error:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on a process's memory is Linux's")
-def test_a_process_that_may_not_have_more_memory_is_told_and_goes_on() -> None:
+def test_a_process_at_its_memory_limit_gets_one_sentence_and_can_continue() -> None:
     ended = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=120)
     assert ended.stderr.startswith("memory does not hold a training step on 2048 images: lower schedule.batch_size")
     assert ended.stderr.strip().endswith("; then None")

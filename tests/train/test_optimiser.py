@@ -30,7 +30,7 @@ def test_normalisers_have_gains_and_biases_and_other_layers_weights(normaliser: 
     ("arch", "normaliser"),
     [("resnet8", "nf"), ("nf_resnet26", "nf"), ("dm_nfnet_f0", "nf"), ("resnet26", "bn"), ("convnext_atto", "bn")],
 )
-def test_roles_agree_with_the_names_that_parameters_bear(arch: str, normaliser: str) -> None:
+def test_roles_agree_with_the_names_of_parameters(arch: str, normaliser: str) -> None:
     """These networks name them uniformly: gain, skipinit_gain and gamma (layer scale), and one weight per channel."""
     with torch.device("meta"):
         model = create_model(arch, normaliser=normaliser, num_classes=10, image_size=64)
@@ -107,7 +107,7 @@ def test_the_summary_counts_each_parameter_that_trains_once(change: Callable[[Cl
     assert (summary["biases"].weight_decay, summary["biases"].lr_scale) == (0.0, 1.0)
 
 
-def test_momentum_survives_a_copy_of_the_state_so_that_a_training_goes_on_with_the_same_bits() -> None:
+def test_momentum_is_part_of_the_state_so_that_a_resumed_training_has_the_same_bits() -> None:
     model = create_model("resnet8", normaliser="nf", **SMALL)
     twin = copy.deepcopy(model)
     spec = OptimiserSpec(lr=0.1, scalar_lr=0.5)

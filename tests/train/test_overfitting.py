@@ -32,7 +32,7 @@ def curve(attacked: Sequence[Share], trained: Sequence[Share], phases: Sequence[
 FAST = curve([0.30, 0.40, 0.02, 0.01], [0.30, 0.41, 0.75, 0.9])  # the course of Wong et al. 2020 §5.4
 
 
-def test_a_collapse_is_told_with_its_epoch_and_numbers() -> None:
+def test_a_collapse_is_reported_with_its_epoch_and_accuracies() -> None:
     found = diagnose(FAST, 1000)
     assert found.catastrophic == CatastrophicOverfitting(
         epoch=3, before=0.40, after=0.02, train_before=0.41, train_after=0.75
@@ -40,7 +40,7 @@ def test_a_collapse_is_told_with_its_epoch_and_numbers() -> None:
     assert found.robust is None  # one name for one thing
 
 
-def test_a_model_that_withstands_little_loses_most_of_it() -> None:
+def test_a_model_of_little_robustness_collapses_by_its_share() -> None:
     """Measured: `fast-cifar` with eps 16/255 on 9,000 images of CIFAR-10 (docs/training.md)."""
     attacked = [0.055, 0.119, 0.055, 0.087, 0.082, 0.021, 0, 0, 0, 0, 0.001, 0.002]
     trained = [0.094, 0.179, 0.204, 0.235, 0.292, 0.298, 0.465, 0.604, 0.624, 0.640, 0.566, 0.432]
@@ -60,7 +60,7 @@ def test_a_model_that_withstands_little_loses_most_of_it() -> None:
     ],
     ids=["small fall", "training falls too", "no adversary", "measured once", "another phase"],
 )
-def test_what_is_no_catastrophic_overfitting(rows: list[Epoch]) -> None:
+def test_other_falls_are_not_catastrophic_overfitting(rows: list[Epoch]) -> None:
     assert diagnose(rows, 1000).catastrophic is None
 
 
@@ -69,7 +69,7 @@ def test_a_fall_that_may_be_chance_on_few_images_is_no_finding() -> None:
     assert diagnose(curve([0.6, 0.3], [0.5, 0.6]), 200).catastrophic
 
 
-def test_epochs_without_a_measurement_are_passed_over() -> None:
+def test_epochs_without_a_measurement_are_skipped() -> None:
     rows = curve([0.40, None, 0.02], [0.41, 0.60, 0.75])
     assert diagnose(rows, 1000).catastrophic.epoch == 3
     assert collapsed(rows, 0.2)
@@ -96,12 +96,12 @@ def test_a_slow_fall_is_robust_overfitting_with_the_intervals_of_both_ends() -> 
     ],
     ids=["too few images", "training falls as much", "best is last", "best of an earlier phase", "not attacked"],
 )
-def test_what_is_no_robust_overfitting(rows: list[Epoch], images: int) -> None:
+def test_other_curves_are_not_robust_overfitting(rows: list[Epoch], images: int) -> None:
     assert diagnose(rows, images).robust is None
 
 
 @given(measurements, st.integers(1, 10_000))
-def test_a_finding_is_always_what_it_says(measured: list[tuple[Share, Share]], images: int) -> None:
+def test_what_is_reported_agrees_with_the_curves(measured: list[tuple[Share, Share]], images: int) -> None:
     rows = curve([attacked for attacked, _ in measured], [trained for _, trained in measured])
     found = diagnose(rows, images)
     if catastrophic := found.catastrophic:
@@ -151,7 +151,7 @@ def test_metrics_say_why_a_training_ended_early() -> None:
 
 
 @pytest.mark.slow
-def test_a_real_model_that_learns_to_defeat_a_weak_adversary_is_found_and_stopped(tmp_path: Path) -> None:
+def test_a_real_model_that_defeats_a_weak_adversary_is_stopped(tmp_path: Path) -> None:
     """Four epochs against two steps make it robust. Then the adversary takes a hundredth of a step; the first epoch of
     that measures the model as it is, as the learning rate is still zero."""
     from nofrost import prepare, train

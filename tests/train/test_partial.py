@@ -86,14 +86,14 @@ def of_norms(model: nn.Module) -> set[str]:
         ("cifar-resnet152", "rest", 58_005_194),
     ],
 )
-def test_as_many_parameters_train_as_002_prints(arch: str, trainable: str, count: int) -> None:
+def test_as_many_parameters_are_trainable_as_zeise2025_prints(arch: str, trainable: str, count: int) -> None:
     """zeise2025, Tables 1 to 4; without values, on the meta device."""
     with torch.device("meta"):
         model = create_model(arch, num_classes=10, image_size=32)
     assert Partial.of(model, trainable, "none", 0).trained == count
 
 
-def test_resnet_18_has_the_41_layers_that_002_retrains_one_at_a_time() -> None:
+def test_resnet_18_has_the_41_layers_that_zeise2025_retrains_one_at_a_time() -> None:
     """zeise2025, Table 7."""
     with torch.device("meta"):
         model = create_model("cifar-resnet18", num_classes=10, image_size=32)
@@ -105,7 +105,7 @@ def test_resnet_18_has_the_41_layers_that_002_retrains_one_at_a_time() -> None:
 
 @pytest.mark.parametrize("normaliser", ["bn", "mbn"])
 @pytest.mark.parametrize("trainable", ["all", "bn", "rest", "bn-not-first", "bn-not-last"])
-def test_what_trains_moves_with_the_batch_statistics_and_nothing_else(normaliser: str, trainable: str) -> None:
+def test_only_what_is_trainable_and_batch_statistics_move(normaliser: str, trainable: str) -> None:
     model = new_model(normaliser=normaliser)
     before, norms = state(model), of_norms(model)
     every = {name for name, _ in model.named_parameters()}
@@ -135,7 +135,7 @@ def test_retraining_a_single_layer_moves_that_layer_alone(layer: str) -> None:
     assert moved(model, before) == own | statistics(model)
 
 
-def test_gradients_left_from_an_earlier_phase_move_nothing() -> None:
+def test_gradients_of_an_earlier_phase_move_nothing() -> None:
     """Even an optimiser over all parameters, with momentum and weight decay, leaves alone what has no gradient."""
     model = new_model()
     train(model, Partial.of(model, "all", "none", 0), steps=1)
@@ -163,7 +163,7 @@ def test_two_weights_of_each_output_channel_move_and_the_others_stay_to_the_bit(
     assert partial.trained == 2 * sum(len(model.get_parameter(name)) for name in convolutions)
 
 
-def test_the_weights_of_two_per_channel_are_a_function_of_the_seed_and_are_kept_when_a_training_goes_on() -> None:
+def test_the_weights_of_two_per_channel_are_a_function_of_the_seed_also_after_a_resume() -> None:
     model = new_model()
     first = Partial.of(model, "two-per-channel", "all", 1)
     train(model, first)
@@ -198,7 +198,7 @@ def assert_empty(norm: nn.BatchNorm2d) -> None:
 
 
 @pytest.mark.parametrize("normaliser", ["bn", "mbn"])
-def test_batch_norms_start_anew_with_scale_one_shift_zero_and_no_statistics(normaliser: str) -> None:
+def test_batch_norms_are_reset_to_scale_one_shift_zero_and_no_statistics(normaliser: str) -> None:
     model = new_model(normaliser=normaliser)
     before = state(model)
     Partial.of(model, "bn", "all", 0)
@@ -208,7 +208,7 @@ def test_batch_norms_start_anew_with_scale_one_shift_zero_and_no_statistics(norm
             assert_new(module)
 
 
-def test_a_batch_norm_that_does_not_train_keeps_its_values_and_statistics() -> None:
+def test_a_batch_norm_that_is_not_trainable_keeps_its_values_and_statistics() -> None:
     model = new_model()
     before = state(model)
     Partial.of(model, "bn-not-first", "all", 0)
@@ -216,7 +216,7 @@ def test_a_batch_norm_that_does_not_train_keeps_its_values_and_statistics() -> N
     assert_new(model.get_submodule("network.stages.0.bn1"))
 
 
-def test_statistics_alone_can_start_anew() -> None:
+def test_statistics_alone_can_be_reset() -> None:
     model = new_model()
     before = state(model)
     Partial.of(model, "bn", "statistics", 0)
@@ -225,7 +225,7 @@ def test_statistics_alone_can_start_anew() -> None:
 
 
 @pytest.mark.parametrize("trainable", ["rest", "layer:stages.1.conv2", "all"])
-def test_other_layers_start_anew_as_in_a_new_network_of_that_seed(trainable: str) -> None:
+def test_other_layers_are_reset_as_in_a_new_network_of_that_seed(trainable: str) -> None:
     model = new_model()
     before = state(model)
     random_state = torch.get_rng_state()
@@ -241,7 +241,7 @@ def test_other_layers_start_anew_as_in_a_new_network_of_that_seed(trainable: str
     assert (statistics(model) <= changed) == (trainable == "all")
 
 
-def test_batch_norms_without_scale_and_shift_have_nothing_to_train_but_statistics_that_can_start_anew() -> None:
+def test_batch_norms_without_scale_and_shift_have_only_statistics_to_reset() -> None:
     model = create_model("resnet8", affine=False, num_classes=4, image_size=16)
     train(model, Partial.of(model, "all", "none", 0))
     with pytest.raises(UserError, match="choose a model with batch norms that have scales and shifts"):
@@ -252,7 +252,7 @@ def test_batch_norms_without_scale_and_shift_have_nothing_to_train_but_statistic
     assert all(model.get_buffer(name) == 0 for name in statistics(model) if name.endswith("num_batches_tracked"))
 
 
-def test_in_two_per_channel_only_the_chosen_weights_start_anew() -> None:
+def test_in_two_per_channel_only_the_trainable_weights_are_reset() -> None:
     model = new_model()
     before = state(model)
     partial = Partial.of(model, "two-per-channel", "all", 5)
@@ -262,7 +262,7 @@ def test_in_two_per_channel_only_the_chosen_weights_start_anew() -> None:
 
 
 @pytest.mark.parametrize("normaliser", ["bn", "mbn"])
-def test_with_running_statistics_these_stay_while_scales_and_shifts_train(normaliser: str) -> None:
+def test_running_statistics_stay_while_scales_and_shifts_are_trained(normaliser: str) -> None:
     model = new_model(normaliser=normaliser)
     before = state(model)
     training_mode(model, running_statistics=True)
@@ -299,7 +299,7 @@ def test_with_running_statistics_an_image_does_not_depend_on_its_batch() -> None
         ("resnet8", "bn", "layer:zzz", "none", "write one such as conv1, bn1"),
     ],
 )
-def test_a_choice_that_finds_nothing_is_refused_in_a_sentence(
+def test_a_choice_that_matches_nothing_is_one_sentence(
     arch: str, normaliser: str, trainable: str, reset: str, message: str
 ) -> None:
     model = create_model(arch, normaliser=normaliser, num_classes=4, image_size=16)

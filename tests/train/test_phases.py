@@ -73,7 +73,7 @@ def test_images_grow_from_phase_to_phase(digits: Path, tmp_path: Path) -> None:
     assert metrics.selection.clean.total == len(read_split(digits, "selection"))
 
 
-def test_running_statistics_stand_still_in_the_last_epochs_and_the_weights_do_not(digits: Path, tmp_path: Path) -> None:
+def test_running_statistics_are_fixed_in_the_last_epochs_and_weights_are_not(digits: Path, tmp_path: Path) -> None:
     schedule = {"epochs": 2, "batch_size": 100}
     trained(digits, tmp_path / "out", schedule={**schedule, "running_statistics_epochs": 1})
     trained(digits, tmp_path / "moving", schedule=schedule)
@@ -86,7 +86,7 @@ def test_running_statistics_stand_still_in_the_last_epochs_and_the_weights_do_no
 
 
 @pytest.mark.parametrize("averaging", [None, {"decay": 0.9}])
-def test_what_was_selected_on_is_what_is_saved(averaging: Any, digits: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_is_the_model_that_was_measured(averaging: Any, digits: Path, tmp_path: Path) -> None:
     optimiser = {"lr": 0.05, "averaging": averaging}
     trained(digits, tmp_path / "out", optimiser=optimiser, schedule={"epochs": 2, "batch_size": 40})
     images, labels, _ = read_split(digits, "selection").batch(slice(None))
@@ -102,7 +102,7 @@ def test_what_was_selected_on_is_what_is_saved(averaging: Any, digits: Path, tmp
         assert [row["loss"] for row in rows] == [row["loss"] for row in content(tmp_path / "raw", "curves.json")]
 
 
-def test_a_guard_ends_the_training_and_the_best_checkpoint_stands(digits: Path, tmp_path: Path) -> None:
+def test_a_guard_ends_the_training_and_keeps_the_best_checkpoint(digits: Path, tmp_path: Path) -> None:
     """The learning rate explodes in the fourth of six epochs; the budget is too small to matter until then."""
     points = [[0, 0.02], [3, 0.02], [3.01, 1], [6, 1]]
     schedule = {"epochs": 6, "batch_size": 10, "shape": "piecewise-linear", "points": points}
@@ -124,7 +124,7 @@ def test_a_guard_ends_the_training_and_the_best_checkpoint_stands(digits: Path, 
     assert (tmp_path / "out" / "best.safetensors").is_file()
 
 
-def test_training_goes_on_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:
+def test_training_starts_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:
     trained(digits, tmp_path / "first")
     weights = tmp_path / "first" / "best.safetensors"
     model = {**TINY["model"], "weights": str(tmp_path / "first")}

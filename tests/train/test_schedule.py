@@ -34,13 +34,13 @@ def sgd() -> torch.optim.SGD:
 
 
 @pytest.mark.parametrize("per", ["step", "epoch"])
-def test_a_cosine_is_torchs(per: str) -> None:
+def test_the_cosine_is_that_of_torch(per: str) -> None:
     ours = [lr_share(ScheduleSpec(epochs=90, per=per), epoch) for epoch in range(90)]
     assert ours == pytest.approx(of_torch(CosineAnnealingLR(sgd(), T_max=90), 90))
 
 
 @pytest.mark.parametrize("per", ["step", "epoch"])
-def test_milestones_are_torchs(per: str) -> None:
+def test_milestones_are_those_of_torch(per: str) -> None:
     ours = [lr_share(ScheduleSpec(per=per, **XIE), epoch) for epoch in range(110)]
     assert ours == pytest.approx(of_torch(MultiStepLR(sgd(), [35, 70, 95]), 110))
 
@@ -140,6 +140,6 @@ def test_running_statistics_are_used_in_the_last_epochs(last: int, first: int | 
         ({"running_statistics_epochs": 11}, "running_statistics_epochs 11 is longer"),
     ],
 )
-def test_a_course_that_cannot_be_run_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_a_schedule_that_cannot_be_run_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ScheduleSpec(**{"epochs": 10} | settings)

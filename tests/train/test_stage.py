@@ -34,7 +34,7 @@ def fingerprints(out: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["st", "sat", "mbnat", "nofrost"])
-def test_every_recipe_of_the_study_trains_and_writes_what_it_promises(name: str, digits: Path, tmp_path: Path) -> None:
+def test_every_recipe_of_the_study_trains_and_writes_all_files(name: str, digits: Path, tmp_path: Path) -> None:
     recipe = tiny(name, "schedule.epochs=1", "schedule.lr_warmup_epochs=0", "schedule.threat_warmup_epochs=0")
     metrics = train.run(digits, None, recipe, name, 0, tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -139,7 +139,7 @@ PHASES = {
 
 
 @pytest.mark.slow
-def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
+def test_kills_at_any_moment_change_no_bit_of_the_result(digits: Path, tmp_path: Path) -> None:
     recipe = tiny("sat", "model.dropout=0.2", "views.crop_padding=1", f"phases={json.dumps(PHASES)}")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.as_json(), sort_keys=False))
     train.run(digits, None, recipe, "sat", 0, tmp_path / "undisturbed")
@@ -151,7 +151,7 @@ def test_kills_at_many_moments_change_no_bit_of_the_result(digits: Path, tmp_pat
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "undisturbed")
 
 
-def test_sigterm_saves_and_exits_143_and_the_next_start_goes_on(digits: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny("sat", "schedule.epochs=40").as_json()))
     command = [sys.executable, "-m", "nofrost", "train", "--recipe", str(tmp_path / "recipe.yaml")]
     command += ["--dataset", str(digits), "--out", str(tmp_path / "out")]
@@ -204,7 +204,7 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_earlier_result_survives_a_training_that_fails(digits: Path, tmp_path: Path) -> None:
+def test_a_training_that_fails_keeps_the_earlier_result(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train.run(digits, None, tiny("st", "schedule.epochs=1"), "st", 0, out)
     before = fingerprints(out)

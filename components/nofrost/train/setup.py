@@ -44,7 +44,7 @@ class Phase:
 
     @property
     def recorded_step(self) -> int:
-        """The step, from 0, whose trace the record holds: while the budget starts from zero, the first has no attack."""
+        """The step, from 0, whose trace the record holds; where the budget starts at zero, step 0 has no attack."""
         return 1 if self.eps(0.0) == 0 else 0
 
     def lr(self, epochs_done: float) -> float:

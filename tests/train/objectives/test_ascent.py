@@ -40,7 +40,7 @@ def right(small: Make, batch: Batch) -> Batch:
 @pytest.mark.parametrize("tau", [None, 6, 9])
 @pytest.mark.parametrize("threat", [LINF, L2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_patience_for_all_steps_is_pgd_to_the_bit(
+def test_tau_of_all_steps_is_pgd_to_the_bit(
     tau: int | None, threat: dict[str, Any], dtype: torch.dtype, small: Make, right: Batch
 ) -> None:
     model, images = small("bn").to(dtype), right.images.to(dtype)
@@ -50,7 +50,7 @@ def test_patience_for_all_steps_is_pgd_to_the_bit(
 
 
 @pytest.mark.parametrize("threat", [LINF, L2])
-def test_without_patience_images_misclassified_at_the_start_are_not_attacked(
+def test_with_tau_zero_images_misclassified_at_the_start_are_not_attacked(
     threat: dict[str, Any], small: Make, right: Batch
 ) -> None:
     model = small("bn").eval()
@@ -76,7 +76,7 @@ def test_each_image_stops_where_it_would_alone(small: Make, right: Batch) -> Non
     torch.testing.assert_close(alone, found[3:4], atol=1e-9, rtol=0)
 
 
-def test_images_that_are_done_cost_nothing_more(small: Make, right: Batch) -> None:
+def test_finished_images_cost_nothing(small: Make, right: Batch) -> None:
     model = small("bn")
     sizes = images_passed(model)
     Ascent(tau=0, **LINF)(model, right.images, right.labels, indices=right.indices)
@@ -90,7 +90,7 @@ def test_images_that_are_done_cost_nothing_more(small: Make, right: Batch) -> No
     assert sizes == [12]
 
 
-def test_more_patience_attacks_longer(small: Make, right: Batch) -> None:
+def test_a_larger_tau_attacks_longer(small: Make, right: Batch) -> None:
     model = small("bn")
     passes = []
     for tau in (0, 1, 3):
@@ -170,7 +170,7 @@ def test_trades_is_finite_on_a_model_with_extreme_logits(small: Make, right: Bat
 
 
 @pytest.mark.parametrize("name", ["fat", "trades-fat"])
-def test_patience_grows_at_the_milestones(name: str, small: Make, right: Batch) -> None:
+def test_tau_grows_at_the_milestones(name: str, small: Make, right: Batch) -> None:
     spec = AttackSpec(name="pgd", steps=4, keep="last")
 
     def found(epochs_done: float, **settings: Any) -> float:

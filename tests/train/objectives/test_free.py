@@ -24,7 +24,7 @@ def test_the_first_update_is_on_clean_images(small: Make, batch: Batch, descend:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_noise_stays_with_the_place_in_the_batch_and_inside_the_budget(
+def test_noise_belongs_to_the_row_of_the_batch_and_stays_inside_the_budget(
     norm: str, small: Make, batch: Batch, descend: Descend
 ) -> None:
     model, memory = small("bn"), dict[str, Tensor]()
@@ -40,7 +40,7 @@ def test_noise_stays_with_the_place_in_the_batch_and_inside_the_budget(
     assert all(float(size) == pytest.approx(0.1) for size in sizes)
 
 
-def test_training_goes_on_from_saved_noise(small: Make, batch: Batch, descend: Descend) -> None:
+def test_training_continues_from_saved_noise(small: Make, batch: Batch, descend: Descend) -> None:
     adversary, memory = Adversary(SPEC, "linf", 0.1, 0), dict[str, Tensor]()
     model = small("bn")
     descend(model, adversary, "free", memory=memory, replays=2)
@@ -51,7 +51,7 @@ def test_training_goes_on_from_saved_noise(small: Make, batch: Batch, descend: D
     assert [each.loss.item() for each in descend(again, adversary, "free", memory=saved, replays=2)] == expected
 
 
-def test_noise_begins_anew_with_images_of_another_size(small: Make, batch: Batch, descend: Descend) -> None:
+def test_noise_restarts_at_zero_with_images_of_another_size(small: Make, batch: Batch, descend: Descend) -> None:
     memory = {"free.noise": torch.full((12, 1, 8, 8), 0.1, dtype=torch.float64)}
     adversary = Adversary(SPEC, "linf", 0.1, 0)
     losses = descend(small("bn"), adversary, "free", memory=memory, replays=1)
@@ -59,7 +59,7 @@ def test_noise_begins_anew_with_images_of_another_size(small: Make, batch: Batch
     assert memory["free.noise"].shape == batch.images.shape
 
 
-def test_an_update_without_its_backward_pass_is_no_free_training(small: Make, batch: Batch) -> None:
+def test_an_update_without_its_backward_pass_is_an_error(small: Make, batch: Batch) -> None:
     updates = create_objective("free").updates(small("bn"), batch, Adversary(SPEC, "linf", 0.1, 0), {})
     next(updates)
     with pytest.raises(RuntimeError, match="backward pass of each update"):

@@ -27,7 +27,7 @@ def test_the_three_losses_of_nofrost_star_weigh_a_third_each(
     assert set(result.correct) == {"clean", "augmented", "adversarial"}
 
 
-def test_its_code_has_a_term_for_each_augmentation_set(
+def test_its_code_has_a_view_for_each_augmentation_set(
     small: Make, batch: Batch, given: Adversary, adversarial: Tensor
 ) -> None:
     model = small("nf")
@@ -40,12 +40,12 @@ def test_its_code_has_a_term_for_each_augmentation_set(
     assert loss.item() == pytest.approx(sum(losses) / 4)
 
 
-def test_without_an_adversarial_term_nothing_is_attacked(small: Make, batch: Batch, given: Adversary) -> None:
+def test_without_an_adversarial_view_nothing_is_attacked(small: Make, batch: Batch, given: Adversary) -> None:
     objective = create_objective("multi-view", views=("augmented",))
     assert objective.robust_weight == 0
     assert set(objective.loss(small("nf"), batch, given).correct) == {"augmented"}
 
 
-def test_a_view_that_the_batch_lacks_is_named(small: Make, batch: Batch, given: Adversary) -> None:
+def test_a_view_missing_from_the_batch_is_named(small: Make, batch: Batch, given: Adversary) -> None:
     with pytest.raises(UserError, match=r"needs the view 'tda': name it in views\.augmentation_sets"):
         create_objective("multi-view", views=("clean", "tda")).loss(small("nf"), batch, given)

@@ -112,7 +112,7 @@ def test_a_share_of_the_clean_images_is_trained_on(
     assert set(losses.correct) == ({"clean", "adversarial"} if kept else {"adversarial"})
 
 
-def test_the_loss_on_a_share_is_the_mean_over_the_images_that_are_left(
+def test_the_loss_on_a_share_is_the_mean_over_the_images_trained_on(
     small: Make, batch: Batch, given: Adversary, adversarial: Tensor
 ) -> None:
     model = small("nf")
@@ -126,7 +126,7 @@ def test_the_loss_on_a_share_is_the_mean_over_the_images_that_are_left(
     assert loss.item() == pytest.approx(expected.item())
 
 
-def test_which_clean_images_are_left_changes_from_step_to_step_and_is_fixed_by_the_seed(
+def test_which_clean_images_are_trained_on_depends_on_the_seed_of_the_step(
     small: Make, batch: Batch, given: Adversary
 ) -> None:
     objective = create_objective("sat", clean_share=0.5)
@@ -148,7 +148,7 @@ def test_the_best_checkpoint_is_chosen_by_what_the_loss_weighs() -> None:
         assert create_objective(name).robust_weight == 1
 
 
-def test_right_answers_are_counted_exactly(small: Make, batch: Batch, given: Adversary, adversarial: Tensor) -> None:
+def test_correct_predictions_are_counted(small: Make, batch: Batch, given: Adversary, adversarial: Tensor) -> None:
     model = small("nf")
     correct = create_objective("sat").loss(model, batch, given).correct
     assert int(correct["clean"]) == int((model(batch.images).argmax(1) == batch.labels).sum())

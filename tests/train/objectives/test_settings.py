@@ -46,7 +46,7 @@ MAKES_ITS_OWN_ATTACK = ("trades", "fat", "trades-fat", "fast", "free")
         ("multi-view", {"views": ("clean", "clean")}, r"views: \['clean', 'clean'\]: .* each once"),
     ],
 )  # fmt: skip
-def test_a_setting_that_makes_no_sense_is_refused(name: str, settings: dict[str, Any], sentence: str) -> None:
+def test_a_setting_out_of_range_is_one_sentence(name: str, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         create_objective(name, **settings)
     assert "\n" not in str(caught.value)
@@ -61,7 +61,7 @@ def test_a_setting_that_makes_no_sense_is_refused(name: str, settings: dict[str,
         ({"keep": "best"}, r"has no attack\.keep best: set it to last"),
     ],
 )
-def test_attack_settings_that_would_be_passed_over_are_refused(
+def test_attack_settings_that_would_be_ignored_are_refused(
     name: str, settings: dict[str, Any], sentence: str, small: Callable[..., Classifier]
 ) -> None:
     with pytest.raises(UserError, match=rf"objective '{name}' .*{sentence}"):
@@ -70,7 +70,7 @@ def test_attack_settings_that_would_be_passed_over_are_refused(
 
 @pytest.mark.parametrize("settings", [{"steps": 10}, {"eot": 2}])
 @pytest.mark.parametrize("name", ["fast", "free"])
-def test_one_step_is_all_that_fast_and_free_take(
+def test_fast_and_free_take_one_step_only(
     name: str, settings: dict[str, Any], small: Callable[..., Classifier]
 ) -> None:
     (setting,) = settings
@@ -79,7 +79,7 @@ def test_one_step_is_all_that_fast_and_free_take(
 
 
 @pytest.mark.parametrize("name", list_objectives())
-def test_what_fits_is_accepted(name: str, small: Callable[..., Classifier]) -> None:
+def test_a_matching_model_and_attack_are_accepted(name: str, small: Callable[..., Classifier]) -> None:
     spec = AttackSpec(name="pgd", steps=1, restarts=1, keep="last")
     create_objective(name).check(small("mbn" if name == "mbnat" else "bn"), spec)
     if name not in MAKES_ITS_OWN_ATTACK:
@@ -92,7 +92,7 @@ def test_mixture_batch_norm_is_the_only_normaliser_for_mbnat(small: Callable[...
 
 
 @pytest.mark.parametrize("name", sorted(set(list_objectives()) - {"mbnat", "alp"}))
-def test_mixture_batch_norm_is_for_objectives_that_know_its_branches(
+def test_mixture_batch_norm_is_for_objectives_that_train_its_branches(
     name: str, small: Callable[..., Classifier]
 ) -> None:
     with pytest.raises(UserError, match=rf"objective '{name}' cannot train mixture batch norm: use .* mbnat or alp"):

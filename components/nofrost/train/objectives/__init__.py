@@ -1,4 +1,4 @@
-"""Training losses by name, one family a file. To add one: a class as in docs/architecture.md, its file imported here."""
+"""Training losses by name, one family a file. docs/architecture.md says how to add one; its file is imported here."""
 
 # ruff: noqa: F401  importing an objective registers it
 import nofrost.train.objectives.friendly

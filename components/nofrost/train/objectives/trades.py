@@ -39,11 +39,11 @@ class DivergenceAscent(Ascent):
         return ball.project(ball.centre + _START * noise.normal(ball.centre.shape[1:], ball.centre.dtype))
 
     @torch.no_grad()
-    def goals(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    def targets(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         return model(images)
 
-    def loss(self, logits: Tensor, goals: Tensor) -> Tensor:
-        return divergence(goals, logits)
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return divergence(targets, logits)
 
 
 @register("trades")
