@@ -80,7 +80,7 @@ def _changes(phase: Mapping[str, Any], scale: Mapping[str, Any], largest: Mappin
 
 
 def _shrunk(length: Any, ratio: float) -> Any:
-    """Return a length in epochs times `ratio`; in a list every epoch, in points (epoch, share of the peak) the first."""
+    """Return a length in epochs times `ratio`; in a list every epoch, in points (epoch, share of peak) the first."""
     if isinstance(length, list | tuple):
         return [[_shrunk(x[0], ratio), *x[1:]] if isinstance(x, list | tuple) else _shrunk(x, ratio) for x in length]
     return round(length * ratio, 3) if _is_number(length) else length
