@@ -168,7 +168,7 @@ class Protocol(Result):
 
 
 class EvaluationRecord(Record):
-    """``record.json`` of an evaluation of all images of a `split`."""
+    """``record.json`` of an evaluation, or of a transfer, on all images of a `split`."""
 
     split: str
     protocol: Protocol
