@@ -90,7 +90,7 @@ class Recipe(PhaseSpec, Heading):
     """How one model is trained.
 
     `phases` follow one another on the same model. In a file each states its changes to the keys of the recipe, which
-    are the phase's defaults; here each is whole. Without phases the recipe is the only one.
+    are the phase's defaults; here each has all of its keys. Without phases the recipe is the only one.
     """
 
     selection: SelectionSpec = SelectionSpec()
@@ -98,7 +98,7 @@ class Recipe(PhaseSpec, Heading):
 
     @model_validator(mode="before")
     @classmethod
-    def _phases_are_whole(cls, values: Any) -> Any:
+    def _complete_phases(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or not isinstance(values.get("phases"), Mapping):
             return values
         defaults = {
@@ -125,7 +125,7 @@ class Recipe(PhaseSpec, Heading):
 
     @field_serializer("phases")
     def _as_changes(self, phases: dict[str, PhaseSpec]) -> dict[str, Any]:
-        """Write each phase as it stands in a file, so that a key of the recipe can be changed for all phases."""
+        """Write each phase as in a file, as its changes, so that a key of the recipe can be changed for all phases."""
         defaults = PhaseSpec.model_construct(**{key: getattr(self, key) for key in PHASE_KEYS}).as_json()
         return {name: difference(defaults, phase.as_json()) for name, phase in phases.items()}
 
@@ -136,7 +136,7 @@ class Recipe(PhaseSpec, Heading):
         return {name: self.model_copy(update={**dict(phase), "phases": {}}) for name, phase in self.phases.items()}
 
     def spelled_out(self) -> dict[str, Any]:
-        """Return the JSON form with each phase whole, not as its changes; read again, it trains the same."""
+        """Return the JSON form with all keys of each phase, not its changes; read again, it trains the same."""
         values = self.as_json()
         for name, phase in self.phases.items():
             # The changes add what the phase leaves empty although the recipe does not.

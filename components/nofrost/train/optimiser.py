@@ -47,7 +47,7 @@ def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
     """Return SGD over the parameters that require gradients, grouped by role.
 
     Weights decay; gains and biases only where the recipe says so. Single numbers (Fixup's) have groups of their own,
-    whose `lr_scale` is the recipe's `scalar_lr`. Each group bears its `name` and `lr_scale`; see :func:`set_lr`.
+    whose `lr_scale` is the recipe's `scalar_lr`. Each group has its `name` and `lr_scale`; see :func:`set_lr`.
     """
     decays = {
         "weights": spec.weight_decay,

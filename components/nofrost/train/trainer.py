@@ -46,6 +46,7 @@ from nofrost.train.setup import Phase
 SAVE_INTERVAL_S = 300.0
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
+# Names the file of the saved tensors; written after them, so that it never names half a file.
 POINTER = "state.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -98,8 +99,8 @@ class Trainer:
         """The model with the average of its weights; None without an average, and before its first epoch."""
         if not self._average or self._average.n_averaged == 0:
             return None
-        model: Classifier = self._average.module  # type: ignore[assignment]  # a copy of ours
-        return model
+        average: Classifier = self._average.module  # type: ignore[assignment]  # a copy of the model
+        return average
 
     @property
     def result(self) -> Classifier:
@@ -198,22 +199,25 @@ class Trainer:
             Over the updates of the step, the sum of the losses (``loss``) and of the correct predictions by view.
 
         Raises:
-            UserError: an attack met a loss that is not finite.
+            NotFiniteError: an attack met a loss that is not finite.
         """
         phase, state, spec = self.phase, self.state, self.phase.recipe.optimiser
         position, steps_done = (state.epochs, state.step), state.epoch * phase.images.steps + state.step
+        # Dropout and the like draw from torch's own generator: what they draw is a function of seed, step and rank.
         torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
         epochs_done = steps_done / phase.images.steps
         adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done)
         sums: dict[str, Tensor] = {}
         images: Counter[str] = Counter()
         updates = 0
-        recorded = steps_done <= phase.recorded_step
+        # Every step up to the recorded one, so that a training that ends before it has a record too.
+        traced = steps_done <= phase.recorded_step
         with (
-            trace_step(self.model) if recorded else nullcontext() as trace,
+            trace_step(self.model) if traced else nullcontext() as trace,
             precision(self.model, DTYPES[phase.recipe.precision]),
         ):
             for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, self._memory):
+                # Free needs the gradient of its perturbation: the objective yields, and continues after this update.
                 self._scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
                 self.group.average_gradients(self.model.parameters())
                 self._scaler.unscale_(self._optimiser)
@@ -276,7 +280,8 @@ class Trainer:
                 self._optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device)
         if self._average and (average := _section(tensors, "average")):
             self._average.module.load_state_dict(average)
-            self._average.n_averaged.fill_(1)  # of which only zero or not is asked
+            # Only whether it is zero matters: the first update copies the weights.
+            self._average.n_averaged.fill_(1)
         for name, tensor in _section(tensors, "memory").items():
             self._memory[name] = tensor.chunk(self.group.size)[self.group.rank].to(self.device, copy=True)
         if scaler := _section(tensors, "scaler"):
