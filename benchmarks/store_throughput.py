@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS = ROOT / "components"
 SERVER = ROOT / "tests" / "servers" / "s3.py"
 BLOCK = 1 << 20
-FORGET_S = 6  # ext4 makes files slowly so long after others were deleted
+# For so long after files are deleted, ext4 creates others slowly.
+PAUSE_S = 6
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Took:
-    """Seconds that a command took: on the clock, and of processors."""
+class Seconds:
+    """What a command took: on the clock, and of processors."""
 
     clock: float
     processor: float
 
 
-Contestant = Callable[[Path, Path, str], tuple[Took, Took]]
+Contestant = Callable[[Path, Path, str], tuple[Seconds, Seconds]]
 
 
 def make_files(folder: Path, count: int, size: int) -> None:
@@ -78,18 +79,18 @@ def make_files(folder: Path, count: int, size: int) -> None:
                 file.write(block[: size - begin])
 
 
-def timed(*command: str, cwd: Path, env: dict[str, str] | None = None) -> Took:
-    """Run a command and return what it took. What was written before is on the disk when it begins."""
+def timed(*command: str, cwd: Path, env: dict[str, str] | None = None) -> Seconds:
+    """Time a command. What was written before is on the disk when it begins."""
     os.sync()
-    begin, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=cwd, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    clock, now = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Took(clock, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime)
+    clock, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Seconds(clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def dvc(place: Path, data: Path, url: str) -> tuple[Took, Took]:
-    """Return what was taken by `dvc push` and, in another workspace, `dvc pull`."""
-    for workspace in (place / "pushed", place / "pulled"):
+def dvc(folder: Path, data: Path, url: str) -> tuple[Seconds, Seconds]:
+    """Time `dvc push` and, in another workspace, `dvc pull`."""
+    for workspace in (folder / "pushed", folder / "pulled"):
         workspace.mkdir(parents=True)
         for command in (
             ("init", "--no-scm"),
@@ -98,24 +99,24 @@ def dvc(place: Path, data: Path, url: str) -> tuple[Took, Took]:
             ("config", "core.analytics", "false"),
         ):
             subprocess.run(("dvc", *command), cwd=workspace, check=True, stdout=subprocess.DEVNULL)
-    shutil.copytree(data, place / "pushed" / "data")
-    subprocess.run(("dvc", "add", "--quiet", "data"), cwd=place / "pushed", check=True)
-    shutil.copy(place / "pushed" / "data.dvc", place / "pulled")
-    pushed = timed("dvc", "push", cwd=place / "pushed")
-    return pushed, timed("dvc", "pull", cwd=place / "pulled")
+    shutil.copytree(data, folder / "pushed" / "data")
+    subprocess.run(("dvc", "add", "--quiet", "data"), cwd=folder / "pushed", check=True)
+    shutil.copy(folder / "pushed" / "data.dvc", folder / "pulled")
+    pushed = timed("dvc", "push", cwd=folder / "pushed")
+    return pushed, timed("dvc", "pull", cwd=folder / "pulled")
 
 
-def nofrost(components: Path, place: Path, data: Path, url: str) -> tuple[Took, Took]:
-    """Return what was taken by `nofrost store push` and, to another place, `nofrost store pull`."""
+def nofrost(components: Path, folder: Path, data: Path, url: str) -> tuple[Seconds, Seconds]:
+    """Time `nofrost store push` and, in another workspace, `nofrost store pull`."""
     environment = os.environ | {"PYTHONPATH": str(components)}
-    for workspace in (place / "pushed", place / "pulled"):
+    for workspace in (folder / "pushed", folder / "pulled"):
         workspace.mkdir(parents=True)
-    shutil.copytree(data, place / "pushed" / "data")
+    shutil.copytree(data, folder / "pushed" / "data")
     push = ("nofrost", "store", "push", "data", "--store", url)
-    pushed = timed(*push, cwd=place / "pushed", env=environment)
-    again = subprocess.run(push, cwd=place / "pushed", env=environment, check=True, capture_output=True, text=True)
+    pushed = timed(*push, cwd=folder / "pushed", env=environment)
+    again = subprocess.run(push, cwd=folder / "pushed", env=environment, check=True, capture_output=True, text=True)
     pull = ("nofrost", "store", "pull", again.stdout.strip(), "--store", url)
-    return pushed, timed(*pull, cwd=place / "pulled", env=environment)
+    return pushed, timed(*pull, cwd=folder / "pulled", env=environment)
 
 
 def empty(url: str) -> None:
@@ -129,26 +130,26 @@ def empty(url: str) -> None:
 
 
 def compare(name: str, data: Path, turns: int, contestants: Mapping[str, Contestant]) -> list[Row]:
-    """Let all take turns, each of them first in its turn."""
-    results: list[dict[str, tuple[Took, Took]]] = []
+    """Let all contestants take turns, each of them first in its turn."""
+    results: list[dict[str, tuple[Seconds, Seconds]]] = []
     for turn in range(turns):
         order = sorted(contestants)[turn % len(contestants) :] + sorted(contestants)[: turn % len(contestants)]
         times = {}
         for contestant in order:
             url = f"{os.environ['NOFROST_TEST_S3']}/{uuid.uuid4().hex}"
-            place = data.parent / contestant
-            times[contestant] = contestants[contestant](place, data, url)
-            subprocess.run(("diff", "--recursive", "--brief", data, place / "pulled" / "data"), check=True)
-            shutil.rmtree(place)
+            folder = data.parent / contestant
+            times[contestant] = contestants[contestant](folder, data, url)
+            subprocess.run(("diff", "--recursive", "--brief", data, folder / "pulled" / "data"), check=True)
+            shutil.rmtree(folder)
             empty(url)
-            time.sleep(FORGET_S)
+            time.sleep(PAUSE_S)
         results.append(times)
     others = [other for other in contestants if other != "ours"]
     tasks = enumerate(("push", "pull"))
     return [row(f"{task} {name}", other, results, position) for position, task in tasks for other in others]
 
 
-def row(task: str, other: str, results: Sequence[dict[str, tuple[Took, Took]]], position: int) -> Row:
+def row(task: str, other: str, results: Sequence[dict[str, tuple[Seconds, Seconds]]], position: int) -> Row:
     pairs = [(times["ours"][position], times[other][position]) for times in results]
     numbers = []
     for part in ("clock", "processor"):
@@ -190,10 +191,10 @@ def main() -> None:
     print(f"{'task':<26}{'beside':<8}" + f"{'ours':>9}{'theirs':>9}{'ratio':>9}" * 2)
     rows = []
     for name, (count, size) in kinds.items():
-        with tempfile.TemporaryDirectory(prefix="throughput-") as place:
-            os.environ["DVC_SITE_CACHE_DIR"] = str(Path(place, "site"))
-            make_files(Path(place, "data"), count, size)
-            rows += compare(name, Path(place, "data"), arguments.turns, contestants)
+        with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
+            os.environ["DVC_SITE_CACHE_DIR"] = str(Path(folder, "site"))
+            make_files(Path(folder, "data"), count, size)
+            rows += compare(name, Path(folder, "data"), arguments.turns, contestants)
     if arguments.json:
         conditions = {
             "server": "Ceph RGW on loopback, one disk in memory",

@@ -10,18 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import nofrost
 from nofrost import stage
 from nofrost.errors import StoppedError, UserError
-from nofrost.files import atomic_file, read_json, write_json
-from nofrost.stage import disk_error, record, stage_output
+from nofrost.files import atomic_file, write_json
+from nofrost.stage import disk_error, stage_output
 
 OTHER_SYSTEM = not hasattr(os, "geteuid") or sys.platform != "linux"
 
@@ -519,19 +517,3 @@ def test_a_fingerprint_that_is_not_json_is_refused_before_any_work(tmp_path: Pat
         with pytest.raises((ValueError, TypeError)), stage_output(tmp_path / "out", fingerprint={"x": wrong}):
             pytest.fail("the block must not start")
     assert names(tmp_path) == []
-
-
-def test_the_record_says_how_an_output_was_made_but_not_where(tmp_path: Path) -> None:
-    written = record(
-        "train", config={"a": 1}, inputs={"dataset": "f00"}, seeds={"seed": 3}, libraries=("numpy", "torch")
-    )
-    assert written == {
-        "stage": "train",
-        "nofrost": nofrost.__version__,
-        "config": {"a": 1},
-        "inputs": {"dataset": "f00"},
-        "seeds": {"seed": 3},
-        "libraries": {"numpy": version("numpy"), "torch": version("torch")},
-    }
-    write_json(tmp_path / "record.json", written)
-    assert read_json(tmp_path / "record.json") == written

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,31 +89,6 @@ def disk_error(error: OSError, out: Path) -> Exception:
     if not names:
         is_about_out = error.errno in _WRITE_ONLY
     return cannot_write(error, out) if is_about_out else error
-
-
-def record(
-    stage: str, *, config: Any, inputs: Mapping[str, str], seeds: Mapping[str, int], libraries: tuple[str, ...]
-) -> dict[str, Any]:
-    """Return the content of ``out/record.json``: how an output was made.
-
-    It contains nothing that differs between two machines doing the same work (no time, host name or absolute path), so
-    that equal work gives equal bytes and DVC and Kubeflow agree on its content address.
-
-    Args:
-        stage: name of the stage.
-        config: the configuration, as JSON values.
-        inputs: name of each input and its checksum.
-        seeds: name of each seed.
-        libraries: distributions whose versions affect the result.
-    """
-    return {
-        "stage": stage,
-        "nofrost": version("nofrost"),
-        "config": config,
-        "inputs": dict(inputs),
-        "seeds": dict(seeds),
-        "libraries": {name: version(name) for name in libraries},
-    }
 
 
 def _belongs_to(path: Path, out: Path) -> bool:

@@ -125,7 +125,7 @@ def test_weights_that_belong_nowhere_are_refused(saved: Path) -> None:
         load_network(saved)
 
 
-def test_threads_are_given_back_after_an_error() -> None:
+def test_the_number_of_threads_is_restored_after_an_error() -> None:
     before = torch.get_num_threads()
 
     def fail() -> None:

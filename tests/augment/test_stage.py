@@ -53,26 +53,26 @@ def test_a_wrong_method_or_setting_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("method", list_methods())
 def test_a_set_holds_one_changed_image_for_each_training_image(augmented: Path, digits: Path, method: str) -> None:
-    made = read_augmentation_set(augmented, method, dataset=checksum(digits))
+    images = read_augmentation_set(augmented, method, dataset=checksum(digits))
     originals = read_split(digits, "train").images
-    assert (made.shape, made.dtype) == (originals.shape, np.uint8)
-    changed = (made != originals).any(axis=(1, 2, 3))
+    assert (images.shape, images.dtype) == (originals.shape, np.uint8)
+    changed = (images != originals).any(axis=(1, 2, 3))
     assert changed.mean() > 0.95
 
 
 @pytest.mark.parametrize("method", list_methods())
 def test_row_i_is_made_of_image_i(augmented: Path, digits: Path, method: str) -> None:
     """Of all originals, most images resemble their own one most."""
-    made = read_augmentation_set(augmented, method, dataset=checksum(digits)).reshape(96, -1).astype(float)
+    images = read_augmentation_set(augmented, method, dataset=checksum(digits)).reshape(96, -1).astype(float)
     originals = read_split(digits, "train").images.reshape(96, -1).astype(float)
-    correlations = np.corrcoef(made, originals)[:96, 96:]
+    correlations = np.corrcoef(images, originals)[:96, 96:]
     assert (correlations.argmax(axis=1) == np.arange(96)).mean() > 0.6
 
 
 @pytest.mark.parametrize("method", list_methods())
 def test_no_image_is_empty(augmented: Path, digits: Path, method: str) -> None:
-    made = read_augmentation_set(augmented, method, dataset=checksum(digits))
-    assert (np.ptp(made, axis=(1, 2, 3)) > 8).all()
+    images = read_augmentation_set(augmented, method, dataset=checksum(digits))
+    assert (np.ptp(images, axis=(1, 2, 3)) > 8).all()
 
 
 def test_the_metrics_are_those_of_the_images(augmented: Path, digits: Path) -> None:
@@ -80,8 +80,8 @@ def test_the_metrics_are_those_of_the_images(augmented: Path, digits: Path) -> N
     assert metrics["images"] == 96
     originals = read_split(digits, "train").images.reshape(96, -1)
     for method in list_methods():
-        made = read_augmentation_set(augmented, method, dataset=checksum(digits)).reshape(96, -1)
-        expected = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(made, originals, strict=True)])
+        images = read_augmentation_set(augmented, method, dataset=checksum(digits)).reshape(96, -1)
+        expected = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(images, originals, strict=True)])
         assert metrics[method]["mean_correlation"] == pytest.approx(expected, abs=0.005)  # before rounding to levels
     unchanged = read_augmentation_set(augmented, "deepaugment", dataset=checksum(digits)).reshape(96, -1) == originals
     assert metrics["deepaugment"]["unchanged_images"] == unchanged.all(axis=1).sum()
@@ -153,18 +153,18 @@ def test_colour_images_are_augmented_in_colour(make_dataset: Callable[..., Path]
     colour = make_dataset(tmp_path / "colour", count=48, channels=3)
     run(colour, spec(), tmp_path / "out")
     for method in list_methods():
-        made = read_augmentation_set(tmp_path / "out", method, dataset=checksum(colour))
-        assert made.shape == (48, 8, 8, 3)
-        assert (made[..., 0] != made[..., 1]).any()
+        images = read_augmentation_set(tmp_path / "out", method, dataset=checksum(colour))
+        assert images.shape == (48, 8, 8, 3)
+        assert (images[..., 0] != images[..., 1]).any()
 
 
-def test_a_network_that_diverges_says_what_to_change(digits: Path, tmp_path: Path) -> None:
+def test_a_network_that_diverges_is_an_error_that_names_the_learning_rate(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"diverged: lower augmentation\.deepaugment\.lr"):
         run(digits, spec(deepaugment={"lr": 1e30, "epochs": 2, "width": 4}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_that_learnt_nothing_is_not_passed_off_as_augmentation(digits: Path, tmp_path: Path) -> None:
+def test_a_network_that_learnt_nothing_is_an_error(digits: Path, tmp_path: Path) -> None:
     barely_trained = {"width": 1, "epochs": 1, "batch_size": 96, "lr": 1e-9}
     with pytest.raises(UserError, match=r"could not change \d+ of 96 images usefully.*epochs"):
         run(digits, spec(methods=["deepaugment"], deepaugment=barely_trained), tmp_path / "out")

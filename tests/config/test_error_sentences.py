@@ -201,7 +201,7 @@ def test_the_override_that_is_wrong_is_named_among_many_and_a_fault_of_the_file_
         ("suite", load_suite, "..", None),
     ],
 )
-def test_an_unknown_name_gets_the_closest_and_what_tells_all_known_ones(
+def test_an_unknown_name_is_answered_with_the_closest_and_how_to_list_all(
     kind: str, load: Callable[[str], Any], name: str, close: str | None
 ) -> None:
     message = complaint(lambda: load(name))
@@ -213,7 +213,7 @@ def test_an_unknown_name_gets_the_closest_and_what_tells_all_known_ones(
     assert ".yaml" in message, "it says how an own file is named"
 
 
-def test_an_empty_registry_is_told_as_such() -> None:
+def test_an_empty_registry_is_reported_as_such() -> None:
     assert str(unknown("recipe", "sat", [])) == "unknown recipe 'sat': known are none"
 
 
@@ -285,7 +285,7 @@ def test_a_file_without_permission_is_named_with_the_reason(tmp_path: Path) -> N
         ("''", ("unknown recipe ''",)),
     ],
 )
-def test_a_base_that_is_none_is_told_with_the_file_that_names_it(
+def test_an_invalid_base_is_reported_with_the_file_that_names_it(
     base: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     path = file(tmp_path, f"base: {base}\n")
@@ -325,7 +325,7 @@ def test_an_unknown_key_is_reported_under_the_file_it_stands_in(tmp_path: Path) 
         assert message.startswith(f"{base}: unknown key 'schedul': did you mean 'schedule'?")
 
 
-def test_what_is_missing_is_named_with_its_whole_key(tmp_path: Path) -> None:
+def test_a_missing_key_is_named_in_full(tmp_path: Path) -> None:
     assert "key citation is missing: add it" in complaint(lambda: load_recipe(file(tmp_path, "title: T\n")))
     path = file(tmp_path, "name: s\ntitle: S\ndataset: {}\nrecipes: {a: {title: T}}\nsuites: {}\n")
     assert f"{path}: key recipes.a.citation is missing: add it" == complaint(lambda: load_study(path))
@@ -351,7 +351,7 @@ def test_what_is_missing_is_named_with_its_whole_key(tmp_path: Path) -> None:
         ("{model: {base: sat, model: {archh: x}}}", ("'recipes.model.model.archh'", "did you mean 'arch'?")),
     ],
 )
-def test_recipes_of_the_wrong_kind_are_told_with_the_study(
+def test_recipes_of_the_wrong_type_are_reported_with_the_study(
     recipes: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     suites = "suites: {adversarial: adversarial-quick, ood: ood-quick}"
@@ -372,7 +372,7 @@ def test_recipes_of_the_wrong_kind_are_told_with_the_study(
         ("scale: {schedul: {epochs: 3}}", ("unknown key 'recipes.sat.schedul'", "did you mean 'schedule'?")),
     ],
 )
-def test_other_parts_of_the_wrong_kind_are_told_with_the_study(
+def test_other_keys_of_the_wrong_type_are_reported_with_the_study(
     text: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     both = "" if text.startswith("suites") else "\nsuites: {adversarial: adversarial-quick, ood: ood-quick}"

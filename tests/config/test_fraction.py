@@ -114,7 +114,7 @@ def test_a_fraction_object_of_python_is_taken_as_it_is() -> None:
         ({"eps": 8}, "not a fraction"),
     ],
 )
-def test_what_is_no_budget_is_refused_in_one_sentence(wrong: Any, words: str) -> None:
+def test_an_invalid_budget_is_refused_in_one_sentence(wrong: Any, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Ball(eps=wrong)
     message = caught.value.errors()[0]["msg"]

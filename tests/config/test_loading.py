@@ -43,7 +43,9 @@ def paths(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 @settings(deadline=None)
 @given(mappings, mappings)
-def test_what_lies_on_top_wins_and_the_rest_shows_through(base: dict[str, Any], top: dict[str, Any]) -> None:
+def test_merging_prefers_the_upper_mapping_and_keeps_the_rest_of_the_lower(
+    base: dict[str, Any], top: dict[str, Any]
+) -> None:
     merged = merge(base, top)
     for path in paths(top):
         value = leaf(top, path)
@@ -120,7 +122,7 @@ def test_a_shipped_name_may_come_as_a_path_object() -> None:
     assert load_recipe(Path("sat")) == load_recipe("sat")
 
 
-def test_a_base_may_leave_out_what_the_file_on_top_brings(tmp_path: Path) -> None:
+def test_a_base_may_leave_out_keys_that_the_file_on_top_has(tmp_path: Path) -> None:
     write(tmp_path / "half.yaml", "schedule: {epochs: 2}\n")
     top = write(tmp_path / "top.yaml", "base: half.yaml\ntitle: T\ncitation: 'wang2022'\nobjective: {name: st}\n")
     assert load_recipe(top).schedule.epochs == 2
@@ -170,7 +172,7 @@ def test_every_listed_recipe_is_run_with_seed_0_when_nothing_is_said(tmp_path: P
     assert (runs.recipe, runs.seed) == (("st", "sat"), (0,))
 
 
-def test_scale_lies_over_the_base_and_under_the_studys_own_keys(tmp_path: Path) -> None:
+def test_scale_overrides_the_base_and_yields_to_the_keys_of_the_study(tmp_path: Path) -> None:
     recipes = load_study(study(tmp_path, "{sat: sat, long: {base: sat, schedule: {epochs: 9}}}")).recipes
     assert {name: recipe.schedule.epochs for name, recipe in recipes.items()} == {"sat": 2, "long": 9}
     assert {recipe.threat.eps.text for recipe in recipes.values()} == {"1/255"}

@@ -27,7 +27,7 @@ def test_true_means_the_defaults_and_false_or_null_nothing() -> None:
         assert getattr(spec(**{name: None}), name) is False
 
 
-def test_what_was_read_is_written_as_it_was() -> None:
+def test_a_property_is_written_as_it_was_read() -> None:
     given = spec(decision_margin=True, boundary_thickness={"eps": "8/255", "step_size": "1/255"}, batch_norm=True)
     assert given.as_json()["boundary_thickness"]["eps"] == "8/255"
     assert PropertiesSpec.model_validate(given.as_json()) == given

@@ -1,4 +1,4 @@
-"""Manifests of datasets and augmentation sets: what is written is read, what is not one is told."""
+"""Manifests of datasets and augmentation sets: what is written is read, a damaged one is refused."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_set_of_another_dataset_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in message
 
 
-def test_an_unknown_method_names_the_sets_there_are(tmp_path: Path) -> None:
+def test_an_unknown_method_lists_the_sets_of_the_folder(tmp_path: Path) -> None:
     message = complaint(lambda: read_augmentation_set(augmentation(tmp_path), "tdaa", dataset="d1"))
     assert "did you mean 'tda'?" in message
 
@@ -132,7 +132,7 @@ def test_a_set_that_holds_no_images_is_refused(array: Any, tmp_path: Path) -> No
     assert "holds no images" in complaint(lambda: read_augmentation_set(tmp_path, "tda", dataset="d1"))
 
 
-def test_a_missing_set_is_told_with_its_file(tmp_path: Path) -> None:
+def test_a_missing_set_is_reported_with_its_file(tmp_path: Path) -> None:
     (augmentation(tmp_path) / "tda" / "images.npy").unlink()
     assert "images.npy is missing" in complaint(lambda: read_augmentation_set(tmp_path, "tda", dataset="d1"))
 
@@ -144,6 +144,6 @@ def test_a_folder_without_sets_says_how_to_make_them(read: Callable[[Path], Any]
     assert "nofrost augment" in complaint(lambda: read(tmp_path))
 
 
-def test_an_unknown_key_in_the_manifest_of_sets_is_told(tmp_path: Path) -> None:
+def test_an_unknown_key_in_the_manifest_of_sets_is_an_error(tmp_path: Path) -> None:
     change(augmentation(tmp_path) / "manifest.json", sha265={})
     assert "did you mean 'sha256'?" in complaint(lambda: augmentation_checksum(tmp_path))

@@ -1,4 +1,4 @@
-"""Splits come back from disk as they were written, and damage is told, not trained on."""
+"""Splits come back from disk as they were written, and damage is an error."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_one_changed_bit_is_found_when_asked_to_verify(tmp_path: Path, file: str
         read_split(dataset, "test", verify=True)
 
 
-def test_an_unknown_split_names_those_there_are(dataset: Path) -> None:
+def test_an_unknown_split_lists_the_known_ones(dataset: Path) -> None:
     with pytest.raises(UserError, match=r"unknown split of .*dataset 'tests': did you mean 'test'"):
         read_split(dataset, "tests")
 

@@ -36,7 +36,7 @@ def test_a_saved_model_comes_back_in_evaluation_mode(model: Classifier, checkpoi
         assert torch.equal(loaded(IMAGES), model.eval()(IMAGES))
 
 
-def test_the_json_beside_a_checkpoint_says_what_it_holds(checkpoint: Path) -> None:
+def test_the_json_beside_a_checkpoint_describes_it(checkpoint: Path) -> None:
     content = json.loads(checkpoint.with_suffix(".json").read_text())
     assert content["signature"]["classes"] == ["a", "b", "c"]
     assert content["about"] == {"epoch": 3}

@@ -60,7 +60,7 @@ def test_the_input_normaliser_is_inside_the_model() -> None:
     assert torch.equal(model(images), model.network((images - 0.2) / 0.1))
 
 
-def test_every_own_architecture_is_listed_before_those_of_timm() -> None:
+def test_our_architectures_are_listed_before_those_of_timm() -> None:
     names = list_models()
     assert {"resnet8", "cifar-resnet18", "wrn-28-10", "linear"} <= set(names[: len(own_names())])
     assert len(names) == len(set(names)) > 1000

@@ -115,7 +115,7 @@ def test_a_layer_mixes_linearly_in_the_weight(model: Classifier) -> None:
 
 
 @pytest.mark.parametrize("value", INFERENCES)
-def test_the_gradient_of_a_mixture_is_that_of_what_it_answers(model: Classifier, value: Mixture) -> None:
+def test_the_gradient_of_a_mixture_is_that_of_its_logits(model: Classifier, value: Mixture) -> None:
     direction = torch.randn(IMAGES.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     images = IMAGES.clone().requires_grad_()
     with branch(model, value):

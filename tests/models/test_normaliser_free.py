@@ -45,7 +45,7 @@ def test_the_gain_scales_a_filter_and_the_size_of_its_weights_does_not() -> None
 
 
 @pytest.mark.parametrize(("inputs", "stride"), [(4, 1), (4, 2), (2, 1)])
-def test_a_block_adds_its_scaled_branch_to_what_came_in_or_to_a_projection(inputs: int, stride: int) -> None:
+def test_a_block_adds_its_scaled_branch_to_its_input_or_to_a_projection(inputs: int, stride: int) -> None:
     torch.manual_seed(0)
     block = NFBlock(inputs, 4, stride, 0.0, beta=1.5, alpha=0.2).double()
     features = torch.randn(2, inputs, 8, 8, dtype=torch.float64)

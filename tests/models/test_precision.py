@@ -67,9 +67,9 @@ def test_a_step_of_half_a_pixel_stays_one_which_images_in_half_precision_could_n
     model = small("nf")
     attack = create_attack("fgsm", norm="linf", eps=HALF_A_PIXEL)
     with precision(model, torch.bfloat16):
-        found = attack(model, IMAGES, LABELS)
-    assert found.dtype == torch.float32
-    moved = (found - IMAGES).abs()
+        adversarial = attack(model, IMAGES, LABELS)
+    assert adversarial.dtype == torch.float32
+    moved = (adversarial - IMAGES).abs()
     torch.testing.assert_close(moved[moved > 0], torch.full_like(moved[moved > 0], HALF_A_PIXEL), rtol=1e-3, atol=0)
     assert (moved > 0).float().mean() > 0.99
     bright = IMAGES[IMAGES > 0.5].bfloat16()

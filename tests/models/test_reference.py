@@ -1,4 +1,4 @@
-"""A model that a function makes is found by name or by file; what goes wrong is told in one sentence."""
+"""A model that a function returns is loaded by module or file; any fault is one sentence."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_function_is_called_with_the_settings() -> None:
         ),
     ],
 )
-def test_what_cannot_be_loaded_is_told_in_one_sentence(text: str, message: str) -> None:
+def test_a_reference_that_cannot_be_loaded_is_refused_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         Reference(text).load()
     assert "\n" not in str(caught.value)

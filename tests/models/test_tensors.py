@@ -31,16 +31,16 @@ def test_tensors_of_any_layout_and_kind_come_back(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
     tensors = {"images": images, "row": images.detach()[0, :, 1], "count": torch.tensor(7), "none": torch.empty(0, 3)}
     write_tensors(tmp_path / "some.safetensors", tensors)
-    found = load_file(tmp_path / "some.safetensors")
-    assert found.keys() == tensors.keys()
+    loaded = load_file(tmp_path / "some.safetensors")
+    assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():
-        assert torch.equal(found[name], tensor)
-        assert found[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor)
+        assert loaded[name].dtype == tensor.dtype
     assert load((tmp_path / "some.safetensors").read_bytes()).keys() == tensors.keys()
     assert [path.name for path in tmp_path.iterdir()] == ["some.safetensors"]
 
 
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path) -> None:
     file = tmp_path / "some.safetensors"
     write_tensors(file, {"one": torch.ones(1)})
     shared = torch.ones(4)

@@ -168,7 +168,7 @@ def test_a_pickle_is_refused_unread_with_how_to_convert_it(name: str, tmp_path: 
         (lambda folder: [file.unlink() for file in folder.iterdir()] and folder.rmdir(), "is missing: name a .safet"),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_sentence(
+def test_unreadable_weights_are_refused_in_one_sentence(
     checkpoint: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     spoil(checkpoint)

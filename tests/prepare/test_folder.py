@@ -56,7 +56,7 @@ def test_other_files_and_hidden_files_are_left_out(class_folders: Path) -> None:
 
 
 @pytest.mark.parametrize("test_folder", ["test", "val"])
-def test_train_and_test_folders_are_an_own_split(tmp_path: Path, paint: Paint, test_folder: str) -> None:
+def test_folders_train_and_test_are_a_split_of_the_source(tmp_path: Path, paint: Paint, test_folder: str) -> None:
     for name in ("cat", "dog"):
         for number in range(3):
             paint(tmp_path / "train" / name / f"{number}.png")
@@ -74,7 +74,7 @@ def test_a_class_may_be_called_train(tmp_path: Path, paint: Paint) -> None:
     assert opened(tmp_path).classes == ("car", "train")
 
 
-def test_own_splits_must_hold_the_same_classes(tmp_path: Path, paint: Paint) -> None:
+def test_splits_of_the_source_must_have_the_same_classes(tmp_path: Path, paint: Paint) -> None:
     for folder in ("train/cat", "train/dog", "test/cat"):
         paint(tmp_path / folder / "0.png")
     with pytest.raises(UserError, match=r"class folder 'dog' is in .*train but not in .*test"):

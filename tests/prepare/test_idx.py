@@ -49,14 +49,14 @@ def test_four_dimensions_hold_colour_images(tmp_path: Path) -> None:
     assert opened(tmp_path).train.shape == (5, 4, 3)
 
 
-def test_without_test_files_there_is_no_own_test_split(tmp_path: Path) -> None:
+def test_without_test_files_the_source_has_no_test_split(tmp_path: Path) -> None:
     write(tmp_path)
     for file in tmp_path.glob("t10k-*"):
         file.unlink()
     assert opened(tmp_path).test is None
 
 
-def test_a_file_beside_its_own_archive_is_no_conflict(tmp_path: Path) -> None:
+def test_a_file_beside_its_archive_is_no_conflict(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, suffix=".gz")
     assert all(not name.endswith(".gz") for name in opened(tmp_path).checksums)
@@ -103,7 +103,7 @@ def test_a_cut_off_file_is_named(tmp_path: Path, suffix: str, keep: float) -> No
         (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "is cut off"),
     ],
 )
-def test_a_file_that_does_not_hold_what_it_says_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_contradicts_its_header_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "some-file").write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_idx(tmp_path / "some-file")

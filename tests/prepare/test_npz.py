@@ -42,7 +42,7 @@ def test_arrays_become_a_dataset(tmp_path: Path, as_folder: bool) -> None:
     np.testing.assert_array_equal(train.images, IMAGES[train.indices])
 
 
-def test_the_keys_of_keras_bring_their_own_test_split(tmp_path: Path) -> None:
+def test_the_keys_of_keras_have_a_test_split(tmp_path: Path) -> None:
     file = saved(tmp_path, x_train=IMAGES, y_train=LABELS[:, None], x_test=IMAGES[:3], y_test=LABELS[:3, None])
     source = opened(file)
     assert source.classes == ("0", "1", "2")

@@ -50,7 +50,7 @@ def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
 
 
 @needs("imagenette-mini")
-def test_photographs_keep_their_own_test_split(tmp_path: Path) -> None:
+def test_photographs_keep_the_test_split_of_the_source(tmp_path: Path) -> None:
     metrics = run(DatasetSpec(source="folder", path=str(DATA / "imagenette-mini"), image_size=48), tmp_path / "out")
     assert (metrics.train_images, metrics.selection_images, metrics.test_images) == (450, 50, 500)
     assert metrics.channels == 3

@@ -53,7 +53,9 @@ def test_another_seed_makes_another_split(labelled: Callable[..., SourceData]) -
 
 
 @pytest.mark.parametrize("limit", [None, 30])
-def test_an_own_test_split_does_not_depend_on_the_seed(labelled: Callable[..., SourceData], limit: int | None) -> None:
+def test_the_test_split_of_a_source_does_not_depend_on_the_seed(
+    labelled: Callable[..., SourceData], limit: int | None
+) -> None:
     source = labelled(interleaved([40, 40]), interleaved([12, 8]))
     first, other = (split_rows(source, DatasetSpec(seed=seed, limit=limit)) for seed in (0, 1))
     assert rows_of(first)["test"] == rows_of(other)["test"]
@@ -94,7 +96,7 @@ def test_a_smaller_limit_keeps_a_subset_of_a_larger_one(
     assert kept[0] <= kept[1]
 
 
-def test_a_limit_is_shared_between_own_splits_in_proportion(labelled: Callable[..., SourceData]) -> None:
+def test_a_limit_is_shared_between_splits_of_the_source_in_proportion(labelled: Callable[..., SourceData]) -> None:
     splits = split_rows(labelled(interleaved([50, 50]), interleaved([10, 10])), DatasetSpec(limit=60))
     sizes = {name: len(rows) for name, (_, rows) in splits.items()}
     assert sizes["test"] == 10

@@ -142,7 +142,7 @@ def test_the_record_names_checksums_seed_and_libraries(digits: Path) -> None:
 
 @pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])
 @pytest.mark.parametrize("state", ["does not exist", "holds no"])
-def test_a_path_without_the_source_says_what_is_expected(tmp_path: Path, source: Any, state: str) -> None:
+def test_a_path_without_the_source_is_refused_with_what_is_expected(tmp_path: Path, source: Any, state: str) -> None:
     path = tmp_path / "source"
     if state == "holds no":
         path.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import nofrost
 from nofrost import results
 from nofrost.errors import UserError
 from nofrost.results import (
@@ -18,6 +20,7 @@ from nofrost.results import (
     CorruptionAccuracy,
     Epoch,
     Proportion,
+    Record,
     Result,
     SeverityPoint,
     StepsPoint,
@@ -110,3 +113,19 @@ def test_no_key_has_a_default_but_those_of_layers_that_lack_a_value() -> None:
     assert len(schemas) > 30
     optional = [(s.__name__, name) for s in schemas for name, f in s.model_fields.items() if not f.is_required()]
     assert optional == []
+
+
+def test_a_record_says_how_an_output_was_made_but_not_where(tmp_path: Path) -> None:
+    record = Record.of(
+        "train", config={"a": 1}, inputs={"dataset": "f00"}, seeds={"seed": 3}, libraries=("numpy", "torch")
+    )
+    assert record.as_json() == {
+        "stage": "train",
+        "nofrost": nofrost.__version__,
+        "config": {"a": 1},
+        "inputs": {"dataset": "f00"},
+        "seeds": {"seed": 3},
+        "libraries": {"numpy": version("numpy"), "torch": version("torch")},
+    }
+    write_result(tmp_path / "record.json", record)
+    assert read_result(Record, tmp_path / "record.json") == record

@@ -167,7 +167,7 @@ def test_contrast_draws_each_channel_to_its_own_mean(severity: int, side: int, f
 
 @pytest.mark.parametrize("name", ["pixelate", "gaussian_blur", "defocus_blur", "contrast", "jpeg_compression"])
 @pytest.mark.parametrize("side", [16, 96])
-def test_a_constant_image_survives_what_only_moves_or_averages_pixels(name: str, side: int) -> None:
+def test_corruptions_that_move_or_average_pixels_keep_a_constant_image(name: str, side: int) -> None:
     images = constant(128 / 255, side)
     assert torch.allclose(run(images, name, 5), images, atol=1 / 255)
 
@@ -182,9 +182,9 @@ def test_pixelate_agrees_with_pillow(side: int, severity: int) -> None:
     expected = np.stack(
         [np.asarray(Image.fromarray(each).resize((small, small), box).resize((side, side), box)) for each in pixels]
     )
-    found = (run(images, "pixelate", severity) * 255).round().permute(0, 2, 3, 1).numpy()
-    assert np.abs(found - expected).max() <= 1  # Pillow's weights are fixed-point numbers
-    assert np.abs(found - expected).mean() < 0.01
+    pixelated = (run(images, "pixelate", severity) * 255).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(pixelated - expected).max() <= 1  # Pillow's weights are fixed-point numbers
+    assert np.abs(pixelated - expected).mean() < 0.01
 
 
 @pytest.mark.parametrize(("side", "quality"), [(32, 40), (96, 7)])
@@ -254,7 +254,9 @@ def test_an_empty_batch_stays_empty() -> None:
         ("contrast", 3, 4, "1 or 3 channels, got 4"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_sentence(name: str, severity: int, channels: int, message: str) -> None:
+def test_an_impossible_corruption_is_refused_in_one_sentence(
+    name: str, severity: int, channels: int, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         check_corruption(name, severity, channels=channels)
     with pytest.raises(UserError, match=message):

@@ -137,7 +137,7 @@ def test_grey_images_change_only_in_brightness_and_contrast() -> None:
     assert not torch.equal(jittered, images)
 
 
-def test_only_chosen_images_are_jittered_each_in_its_own_way() -> None:
+def test_only_images_of_the_mask_are_jittered_each_with_its_own_draw() -> None:
     images = drawn(1, 3, 8, 8).repeat(32, 1, 1, 1)
     chosen = torch.arange(32) % 2 == 0
     jittered = jitter_colours(images, chosen, generator())

@@ -1,4 +1,4 @@
-"""Select the configuration of one stage: from a study when one is named, otherwise a shipped file or one of the user."""
+"""Select the configuration of one stage: from a study when one is named, otherwise from a file of its own."""
 
 from __future__ import annotations
 

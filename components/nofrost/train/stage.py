@@ -16,7 +16,7 @@ from nofrost.files import write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.processes import ProcessGroup
 from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
-from nofrost.stage import record, stage_output
+from nofrost.stage import stage_output
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
@@ -78,12 +78,16 @@ def run(
                 trainer.fit(f"train {name}, seed {seed}", folder)
             metrics = _metrics(trainer, name)
             if group.is_rank_zero:
-                libraries = ("torch", "torchvision", "timm", "numpy")
-                about = record(
-                    "train", config=recipe.as_json(), inputs=inputs, seeds={"seed": seed}, libraries=libraries
+                record = TrainRecord.of(
+                    "train",
+                    config=recipe.as_json(),
+                    inputs=inputs,
+                    seeds={"seed": seed},
+                    libraries=("torch", "torchvision", "timm", "numpy"),
+                    device=trainer.device.type,
+                    steps=trainer.state.steps,
                 )
-                run_record = TrainRecord(**about, device=trainer.device.type, steps=trainer.state.steps)
-                _write(folder, trainer, metrics, run_record)
+                _write(folder, trainer, metrics, record)
             return metrics
 
 
@@ -144,7 +148,7 @@ def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
     )
 
 
-def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, run_record: TrainRecord) -> None:
+def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainRecord) -> None:
     """Write the output; a kill between any two lines leaves what a further call completes."""
     state = trainer.state
     save_checkpoint(folder / "last.safetensors", trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
@@ -160,5 +164,5 @@ def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, run_record: Tr
     write_result(folder / "timing.json", timing)
     write_result(folder / "curves.json", state.curves)
     write_text(folder / "curves.csv", as_csv(state.curves))
-    write_result(folder / "record.json", run_record)
+    write_result(folder / "record.json", record)
     remove_state(folder)

@@ -24,15 +24,15 @@ def summary(arch: str, normaliser: str = "bn", num_classes: int = 10) -> Summary
     ],
 )
 def test_batch_norms_and_the_rest_have_the_counts_of_zeise2025(arch: str, of_normalisers: int, rest: int) -> None:
-    found = summary(arch)
-    assert (found.of_normalisers, found.parameters - found.of_normalisers) == (of_normalisers, rest)
+    counts = summary(arch)
+    assert (counts.of_normalisers, counts.parameters - counts.of_normalisers) == (of_normalisers, rest)
 
 
 @pytest.mark.parametrize(("place", "trained"), [(0, 9_472), (-1, 8_576)])
 def test_all_batch_norms_but_the_first_or_last_have_the_counts_of_zeise2025(place: int, trained: int) -> None:
-    found = summary("cifar-resnet18")
-    norms = [layer for layer in found.layers if layer.normalises]
-    assert found.of_normalisers - norms[place].parameters == trained
+    counts = summary("cifar-resnet18")
+    norms = [layer for layer in counts.layers if layer.normalises]
+    assert counts.of_normalisers - norms[place].parameters == trained
 
 
 def test_the_cifar_resnet18_has_the_41_layers_of_table_7_of_zeise2025() -> None:

@@ -23,8 +23,8 @@ def test_parameters_are_as_many_as_the_table_says(
 ) -> None:
     with torch.device("meta"):
         model = create_model(arch, normaliser=normaliser, num_classes=int(classes), image_size=32)
-    found = summarise(model.network)
-    assert (f"{found.parameters:,}", f"{found.of_normalisers:,}") == (every, of_normalisers)
+    summary = summarise(model.network)
+    assert (f"{summary.parameters:,}", f"{summary.of_normalisers:,}") == (every, of_normalisers)
 
 
 def test_every_family_and_normaliser_is_described() -> None:

@@ -120,7 +120,9 @@ def test_a_family_without_dropout_refuses_it(arch: str, option: str) -> None:
         ("resnett50", {}, "did you mean .*'resnet50'"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_one_sentence(arch: str, settings: dict[str, object], message: str) -> None:
+def test_an_impossible_combination_is_refused_in_one_sentence(
+    arch: str, settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
         create_model(arch, **{"num_classes": 10, "image_size": 32, **settings})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
@@ -131,7 +133,7 @@ def test_a_listed_name_belongs_to_one_family(name: str) -> None:
     assert [family.title for family in families() if name in family] == [find_family(name).title]  # type: ignore[union-attr]
 
 
-def test_our_own_networks_do_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_of_our_own_are_built_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)  # so that importing it fails
     assert "resnet638" in own_names()
     for arch in ("resnet8", "cifar-resnet18-w8", "cifar-vgg8-w8", "wrn-10-1", "bagnet9-w8", "mlp-2-64", "linear"):
