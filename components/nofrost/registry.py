@@ -15,7 +15,7 @@ import pydantic
 from pydantic import ConfigDict, ValidationError
 
 from nofrost.config.base import NamedSettings, Schema, named_settings
-from nofrost.config.validation import sentence
+from nofrost.config.validation import sentence, with_override
 from nofrost.errors import UserError, unknown
 
 T = TypeVar("T")
@@ -123,7 +123,8 @@ class Registry(Generic[T]):
             if isinstance(error.__cause__, ValidationError):
                 owner, hidden = self.get(spec.name), tuple(self.elsewhere)
                 raise UserError(sentence(error.__cause__, owner, origin, overrides, key, hidden)) from None
-            raise UserError(": ".join(filter(None, (origin, ".".join(key), str(error))))) from None
+            location = ".".join((*key, "name"))
+            raise UserError(f"{with_override(origin, location, overrides)}: {location}: {error}") from None
 
     def get(self, name: str) -> type[T]:
         """Return the class called `name`.

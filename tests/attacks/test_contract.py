@@ -1,4 +1,4 @@
-"""What every attack promises, whatever it does inside: one table of attacks and norms."""
+"""What every attack promises, on images of every size and dtype."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nofrost.attacks import Attack, attack_settings, create_attack, list_attacks
 from nofrost.attacks.base import register
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
+from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 Quick = Callable[..., Attack]
@@ -184,3 +185,53 @@ def test_a_saturated_model_is_attacked_as_well_as_a_mild_one(
     mild, harsh = attack(natural_model, images, labels), attack(confident, images, labels)
     assert accuracy(natural_model, harsh, labels) <= accuracy(natural_model, mild, labels) + 0.1
     assert accuracy(natural_model, harsh, labels) < 1
+
+
+FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
+
+
+def check_inside_ball_and_box(adversarial: Tensor, images: Tensor, norm: str) -> None:
+    change = (adversarial.double() - images.double()).flatten(1)
+    size = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
+    assert size.max() <= BUDGET[norm] + 1e-6
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    assert not torch.equal(adversarial, images)
+
+
+@every_attack
+@pytest.mark.parametrize(
+    ("classes", "channels", "height", "width"),
+    [(2, 1, 8, 8), (3, 3, 5, 9), (4, 1, 6, 6), (10, 4, 7, 7), (1000, 3, 8, 8)],
+)
+def test_any_number_of_classes_and_any_size_works(
+    name: str, norm: str, classes: int, channels: int, height: int, width: int, quick: Quick
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(5, channels, height, width, generator=generator)
+    weight = torch.randn(classes, images[0].numel(), generator=generator)
+
+    def model(images: Tensor) -> Tensor:
+        return images.flatten(1) @ weight.T.to(images.dtype)
+
+    labels = model(images).argmax(1)
+    fewest = FEWEST_CLASSES.get(name, 2)
+    if classes < fewest:
+        with pytest.raises(UserError, match=f"^the model has {classes} classes, but .* needs at least {fewest}: "):
+            quick(name, norm)(model, images, labels)
+        return
+    adversarial = quick(name, norm)(model, images, labels)
+    check_inside_ball_and_box(adversarial, images, norm)
+
+
+@every_attack
+def test_large_images_work(name: str, norm: str, quick: Quick) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 224, 224, generator=generator)
+    weight = torch.randn(5, 3, 32, 32, generator=generator)
+
+    def model(images: Tensor) -> Tensor:
+        return nn.functional.conv2d(images, weight, stride=32).relu().mean((2, 3))
+
+    settings = {"queries": 20} if "queries" in attack_settings(name) else {}
+    check_inside_ball_and_box(quick(name, norm, **settings)(model, images, model(images).argmax(1)), images, norm)

@@ -1,4 +1,4 @@
-"""FAB and its targeted version: distances that are known, what comes back, and how much work they do."""
+"""FAB: smallest perturbations, beside closed forms and the authors' code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
@@ -243,18 +244,18 @@ def test_distances_leave_the_model_as_it_was_and_take_any_float(
 @pytest.mark.parametrize(
     ("name", "setting", "value", "message"),
     [
-        ("fab", "steps", 0, "steps is 0: it must be a whole number of at least 1"),
-        ("fab", "restarts", 0, "restarts is 0: "),
-        ("fab-t", "targets", 0, "targets is 0: "),
-        ("fab-t", "alpha_max", 1.1, "alpha_max is 1.1: it must be a number from 0 to 1"),
-        ("fab", "overshoot", 0.9, "overshoot is 0.9: it must be a number of at least 1"),
-        ("fab", "overshoot", math.nan, "overshoot is nan: "),
-        ("fab", "backward_step", -0.1, "backward_step is -0.1: "),
-        ("fab", "targets", 3, "unknown setting of attack 'fab' 'targets'"),
+        ("fab", "steps", 0, "steps: input should be greater than 0"),
+        ("fab", "restarts", 0, "restarts: input"),
+        ("fab-t", "targets", 0, "targets: input"),
+        ("fab-t", "alpha_max", 1.1, "alpha_max: input should be less than or equal to 1"),
+        ("fab", "overshoot", 0.9, "overshoot: input should be greater than or equal to 1"),
+        ("fab", "overshoot", math.nan, "overshoot: input should be a finite number"),
+        ("fab", "backward_step", -0.1, "backward_step: input"),
+        ("fab", "targets", 3, "unknown setting 'targets'"),
     ],
 )
 def test_a_setting_out_of_range_is_one_sentence(name: str, setting: str, value: Any, message: str) -> None:
-    with pytest.raises(UserError, match=f"^{message}"):
+    with pytest.raises(UserError, match=f"^attack '{name}': {message}"):
         create_attack(name, eps=0.1, **{setting: value})
 
 
@@ -266,3 +267,67 @@ def test_a_model_without_gradient_or_with_nan_is_refused(name: str, images: Tens
         fab(name, eps=0.01)(lambda points: model(points.detach()), images, labels)
     with pytest.raises(UserError, match="NaN or infinite logits"):
         fab(name).distances(lambda points: model(points) * torch.nan, images, labels)
+
+
+STEPS = 15
+# A budget that leaves about half of the digits right
+CASES = [("natural", "linf", 0.1), ("natural", "l2", 0.4), ("robust", "linf", 0.2), ("robust", "l2", 0.8)]
+each_case = pytest.mark.parametrize(("kind", "norm", "eps"), CASES)
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, kind: str) -> nn.Module:
+    found: nn.Module = request.getfixturevalue(f"{kind}_model")
+    return found
+
+
+@pytest.fixture
+def right(model: nn.Module, digits: tuple[Batch, Batch]) -> Batch:
+    """60 test digits, less those that `model` gets wrong: torchattacks leaves them alone."""
+    images, labels = (part[:60] for part in digits[1])
+    rows = correct(model, images, labels)
+    return images[rows], labels[rows]
+
+
+def correct(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(images)
+    return logits.argmax(1) == labels
+
+
+def peer(model: nn.Module, norm: str, eps: float, multi_targeted: bool) -> torchattacks.FAB:
+    return torchattacks.FAB(
+        model, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, steps=STEPS, multi_targeted=multi_targeted
+    )
+
+
+@each_case
+def test_the_distances_are_as_small_and_the_accuracy_as_low_at_every_budget(
+    norm: str, eps: float, model: nn.Module, right: Batch
+) -> None:
+    attack = create_attack("fab", norm=norm, eps=eps, steps=STEPS)
+    assert isinstance(attack, FastAdaptiveBoundary)
+    ours = attack.distances(model, *right)
+    farthest = {"linf": 1.0, "l2": 8.0}[norm]
+    theirs = length(peer(model, norm, farthest, multi_targeted=False)(*right) - right[0], norm)
+    assert ours.median() <= theirs.median()
+    assert (ours <= theirs * 1.02).double().mean() > 0.98
+    for budget in (0.5 * eps, 0.75 * eps, eps, 1.25 * eps, 1.5 * eps):
+        survive = (ours > budget).double().mean()
+        assert survive <= (theirs > budget).double().mean() + 0.005
+    assert 0.2 < (ours > eps).double().mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "multi_targeted", "kind", "norm", "eps"),
+    [("fab", False, *case) for case in CASES] + [("fab-t", True, *case) for case in CASES[1:3]],
+)
+def test_within_a_budget_as_many_images_are_fooled(
+    name: str, multi_targeted: bool, norm: str, eps: float, model: nn.Module, right: Batch
+) -> None:
+    images, labels = right
+    ours = create_attack(name, norm=norm, eps=eps, steps=STEPS)(model, images, labels)
+    theirs = peer(model, norm, eps, multi_targeted)(images, labels)
+    survivors = correct(model, ours, labels).double().mean()
+    assert survivors <= correct(model, theirs, labels).double().mean() + 0.005
+    assert 0.2 < survivors < 0.8

@@ -1,4 +1,4 @@
-"""What attacks maximise: cross-entropy on a scale that does not saturate, margins, and ratios of logits."""
+"""The losses that attacks maximise, and the classes that targeted attacks aim at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nofrost.attacks.losses import dlr, error_log_odds, margin, targeted_dlr, targeted_margin
+from nofrost.attacks.losses import dlr, error_log_odds, likeliest_wrong, margin, targeted_dlr, targeted_margin
 from nofrost.errors import UserError
 
 LOGITS = torch.tensor([[3.0, 1.0, 2.0, -1.0], [0.0, 5.0, 4.0, 3.0]], dtype=torch.float64)
@@ -148,3 +148,21 @@ def test_too_few_classes_for_a_ratio_are_refused() -> None:
         dlr(torch.zeros(1, 2), torch.tensor([0]))
     with pytest.raises(UserError, match=r"^the model has 3 classes, but the loss targeted DLR needs at least 4"):
         targeted_dlr(torch.zeros(1, 3), pairs([0], [1]))
+
+
+INF = torch.inf
+
+
+def test_they_come_by_falling_logit_without_the_label() -> None:
+    logits = torch.tensor([[4.0, 1.0, 3.0, 2.0], [0.0, 1.0, 2.0, 3.0]])
+    assert likeliest_wrong(logits, torch.tensor([0, 1]), 2).tolist() == [[2, 3], [3, 2]]
+
+
+def test_there_are_at_most_all_wrong_classes() -> None:
+    assert likeliest_wrong(torch.tensor([[4.0, 1.0, 3.0]]), torch.tensor([2]), 9).tolist() == [[0, 1]]
+    assert likeliest_wrong(torch.tensor([[4.0, 1.0]]), torch.tensor([0]), 9).tolist() == [[1]]
+
+
+def test_neither_ties_nor_classes_ruled_out_bring_the_label_in() -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [-INF, 1.0, -INF, -INF]])
+    assert likeliest_wrong(logits, torch.tensor([2, 2]), 3).tolist() == [[0, 1, 3], [1, 0, 3]]

@@ -160,7 +160,7 @@ def test_an_own_suite_stands_on_a_shipped_one_and_reads_back_as_it_was(tmp_path:
         ("attacks: {square: {queries: yes}}", r"attacks\.square\.queries: input should be a valid integer, got True"),
         ("attacks: {mim: {decay: .nan}}", r"attacks\.mim\.decay: input should be a finite number, got nan"),
         ("attacks: {pgd: {step_size: 1/0}}", r"attacks\.pgd\.step_size: '1/0' divides by zero"),
-        ("attacks: {mine: {name: pdg}}", r"attacks\.mine: unknown attack 'pdg': did you mean 'pgd'\?"),
+        ("attacks: {mine: {name: pdg}}", r"attacks\.mine\.name: unknown attack 'pdg': did you mean 'pgd'\?"),
         ("attacks: {pgd: {eps: 1/255}}", r"attacks\.pgd: eps is not set for one attack: set threat\.eps instead"),
         ("steps_curve: {attack: fgsm}", r"suite: steps_curve: attack 'fgsm': unknown setting 'steps'"),
         ("attacks: {autoattack: {version: fast}}", r"attacks\.autoattack\.version: .*'rand', got 'fast'"),

@@ -59,11 +59,7 @@ def _sentence(
 ) -> str:
     inside = tuple(part for part in first["loc"] if part != "[key]")
     location = ".".join(map(str, (*key, *inside)))
-    for text in reversed(overrides):
-        changed = text.partition("=")[0].strip()
-        if location and (f"{location}.".startswith(f"{changed}.") or changed.startswith(f"{location}.")):
-            origin = f"{origin} with --set {_short(text)}"
-            break
+    origin = with_override(origin, location, overrides)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = [name for name in _fields_at(inside[:-1], schema) if name not in hidden]
         what = "key" if key or not is_dataclass(schema) else "setting"
@@ -81,6 +77,15 @@ def _sentence(
         close = difflib.get_close_matches(str(first["input"]), allowed, n=1)
         fault += f": did you mean {close[0]!r}?" if close else ""
     return where + fault
+
+
+def with_override(origin: str, location: str, overrides: Sequence[str]) -> str:
+    """Return `origin` with the last override that set the key `location`, something above it or something inside it."""
+    for text in reversed(overrides):
+        changed = text.partition("=")[0].strip()
+        if location and (f"{location}.".startswith(f"{changed}.") or changed.startswith(f"{location}.")):
+            return f"{origin} with --set {_short(text)}"
+    return origin
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:

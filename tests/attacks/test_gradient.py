@@ -1,4 +1,4 @@
-"""BIM, PGD and targeted PGD: step sizes, what is kept, restarts, and how much work they do."""
+"""Gradient steps of fixed length: BIM, MIM, PGD, CW-linf, and PGD towards a random class."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.gradient import ProjectedGradient
+from nofrost.attacks.gradient import CwLinf, ProjectedGradient
 from nofrost.attacks.losses import error_log_odds
+from nofrost.attacks.norms import LinfBall
+from nofrost.attacks.random import Noise
+from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -182,3 +186,157 @@ def test_of_two_classes_the_target_is_the_other() -> None:
     images, labels = torch.full((8, 1, 2, 2), 0.5), torch.arange(8) % 2
     found = create_attack("pgd-targeted", eps=0.2, steps=20)(model, images, labels)
     assert torch.equal(model(found).argmax(1), 1 - labels)
+
+
+def loop(model: nn.Module, images: Tensor, labels: Tensor, norm: str, eps: float, step: float, decay: float) -> Tensor:
+    """Algorithm 1 of Dong et al. with cross-entropy, ten steps."""
+    points, total = images, torch.zeros_like(images)
+    for _ in range(10):
+        points = points.detach().requires_grad_()
+        loss = nn.functional.cross_entropy(model(points), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, points)
+        total = decay * total + gradient / gradient.flatten(1).norm(p=1, dim=1)[:, None, None, None]
+        if norm == "linf":
+            points = torch.clamp(points + step * total.sign(), images - eps, images + eps)
+        else:
+            points = points + step * total / total.flatten(1).norm(dim=1)[:, None, None, None]
+            change = points.clamp(0, 1) - images
+            points = images + change * (eps / change.flatten(1).norm(dim=1)).clamp(max=1)[:, None, None, None]
+        points = points.clamp(0, 1)
+    return points.detach()
+
+
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+@pytest.mark.parametrize(("norm", "eps", "step"), [("linf", 0.1, 0.02), ("l2", 0.6, 0.1)])
+def test_the_last_point_is_that_of_the_algorithm(
+    norm: str, eps: float, step: float, decay: float, smooth_model: nn.Module, smooth_batch: Batch
+) -> None:
+    settings: dict[str, Any] = {"norm": norm, "eps": eps, "step_size": step, "steps": 10, "keep": "last"}
+    found = create_attack("mim", decay=decay, **settings)(smooth_model, *smooth_batch)
+    expected = loop(smooth_model, *smooth_batch, norm, eps, step, decay)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_without_momentum_it_is_bim(smooth_model: nn.Module, smooth_batch: Batch) -> None:
+    settings: dict[str, Any] = {"eps": 0.1, "steps": 6, "keep": "last"}
+    plain = create_attack("bim", **settings)(smooth_model, *smooth_batch)
+    assert torch.equal(create_attack("mim", decay=0, **settings)(smooth_model, *smooth_batch), plain)
+    assert not torch.equal(create_attack("mim", **settings)(smooth_model, *smooth_batch), plain)
+
+
+def test_letting_images_go_early_fools_the_same(natural_model: nn.Module, digits: tuple[Batch, Batch]) -> None:
+    """Each image keeps its own momentum when others leave."""
+    images, labels = digits[1]
+    right = []
+    for early_stop in (True, False):
+        found = create_attack("mim", eps=0.1, steps=15, early_stop=early_stop)(natural_model, images, labels)
+        with torch.no_grad():
+            right.append(natural_model(found).argmax(1) == labels)
+    assert 0.3 < right[0].double().mean() < 0.7
+    assert (right[0] != right[1]).sum() <= 1  # the rounding of a convolution depends on the size of the batch
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e20])
+def test_neither_vanishing_nor_huge_gradients_lose_the_momentum(
+    scale: float, smooth_model: nn.Module, smooth_batch: Batch
+) -> None:
+    images, labels = smooth_batch[0].float(), smooth_batch[1]
+    model = smooth_model.float()
+    attack = create_attack("mim", eps=0.1, steps=6, keep="last")
+    scaled = attack(lambda points: model(points) * scale, images, labels)
+    # the loss is another, so only both ends can be compared: every pixel moved as far
+    assert (scaled - images).abs().amax((1, 2, 3)).min() > 0.09
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_it_is_as_strong_as_torchattacks(
+    keep: str, request: pytest.FixtureRequest, digits: tuple[Batch, Batch]
+) -> None:
+    images, labels = digits[1][0][:200], digits[1][1][:200]
+    for name, eps in (("natural_model", 0.1), ("robust_model", 0.2)):
+        model = request.getfixturevalue(name)
+        ours = create_attack("mim", eps=eps, steps=20, step_size=eps / 20, keep=keep)(model, images, labels)
+        theirs = torchattacks.MIFGSM(model, eps=eps, alpha=eps / 20, steps=20, decay=1.0)(images, labels)
+        with torch.no_grad():
+            left, survived = (model(each).argmax(1) == labels for each in (ours, theirs))
+        assert 0.05 < left.double().mean() < 0.95
+        assert left.double().mean() <= survived.double().mean() + 0.005
+        if keep == "last":
+            assert ((ours - theirs).abs().amax((1, 2, 3)) < 1e-5).double().mean() > 0.9
+
+
+def test_the_loss_is_minus_the_hinge_of_the_papers_up_to_a_constant() -> None:
+    logits = torch.tensor([[60.0, 0.0, 5.0], [0.0, 60.0, 5.0], [0.0, 1.0, 15.0]], requires_grad=True)
+    attack = create_attack("cw-linf", eps=0.1, confidence=20)
+    assert isinstance(attack, CwLinf)
+    loss = attack.loss(logits, torch.tensor([0, 0, 0]))
+    hinge = torch.tensor([55.0, -60.0, -15.0]) + 20
+    torch.testing.assert_close(loss.detach() - 20, -hinge.clamp(min=0))
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    # and none once the lead is longer
+    assert gradient.tolist() == [[-1, 0, 1], [0, 0, 0], [-1, 0, 1]]
+
+
+def test_the_last_point_is_that_of_plain_iteration_of_cw_linf(smooth_model: nn.Module, smooth_batch: Batch) -> None:
+    images, labels = smooth_batch
+    noise = Noise.of(0, torch.arange(len(images))).stream(0)
+    points = LinfBall(images, 0.1).random_inside(noise)
+    for _ in range(8):
+        points = points.detach().requires_grad_()
+        logits = smooth_model(points)
+        own = logits.gather(1, labels[:, None])[:, 0]
+        other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+        hinge = (own - other + 50).clamp(min=0).sum()
+        points = points - 0.02 * torch.autograd.grad(hinge, points)[0].sign()
+        points = torch.clamp(points, images - 0.1, images + 0.1).clamp(0, 1)
+    settings: dict[str, Any] = {"eps": 0.1, "steps": 8, "step_size": 0.02, "keep": "last"}
+    torch.testing.assert_close(create_attack("cw-linf", **settings)(smooth_model, images, labels), points.detach())
+
+
+IMAGES = torch.rand(500, 3, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+LABELS = torch.arange(500) % 4
+
+
+def started_clean(model: nn.Module, seed: int = 0, rows: slice = slice(None), **settings: float) -> Tensor:
+    """Return which images' attack began at the image itself: [N] bool, from steps too small to matter."""
+    attack = create_attack("pgd-targeted", eps=0.2, steps=1, step_size=1e-9, keep="last", seed=seed, **settings)
+    found = attack(model, IMAGES[rows], LABELS[rows], indices=torch.arange(500)[rows])
+    return (found - IMAGES[rows]).abs().amax((1, 2, 3)) < 1e-8
+
+
+@pytest.mark.parametrize(("chance", "least", "most"), [(0, 0, 0), (0.2, 80, 120), (1, 500, 500)])
+def test_so_many_images_are_attacked_from_themselves(
+    chance: float, least: int, most: int, smooth_model: nn.Module
+) -> None:
+    assert least <= int(started_clean(smooth_model, clean_start=chance).sum()) <= most
+
+
+def test_by_default_every_start_is_random(smooth_model: nn.Module) -> None:
+    assert not started_clean(smooth_model).any()
+
+
+def test_the_chance_belongs_to_the_image_and_the_seed(smooth_model: nn.Module) -> None:
+    whole = started_clean(smooth_model, clean_start=0.5)
+    assert torch.equal(started_clean(smooth_model, rows=slice(100, 150), clean_start=0.5), whole[100:150])
+    assert not torch.equal(started_clean(smooth_model, seed=1, clean_start=0.5), whole)
+
+
+def test_the_other_starts_and_the_targets_are_as_without(smooth_model: nn.Module) -> None:
+    settings = {"eps": 0.2, "steps": 3, "keep": "last"}
+    clean = started_clean(smooth_model, clean_start=0.5)
+    some, none = (
+        create_attack("pgd-targeted", clean_start=chance, **settings)(smooth_model, IMAGES, LABELS)
+        for chance in (0.5, 0.0)
+    )
+    assert torch.equal(some[~clean], none[~clean])
+
+
+@pytest.mark.parametrize("chance", [-0.1, 1.1, True])
+def test_a_chance_is_from_0_to_1(chance: float) -> None:
+    with pytest.raises(UserError, match=r"clean_start: input should be .*, got"):
+        create_attack("pgd-targeted", eps=0.2, clean_start=chance)
+
+
+def test_other_attacks_have_no_clean_start() -> None:
+    with pytest.raises(UserError, match="attack 'pgd': unknown setting 'clean_start'"):
+        create_attack("pgd", eps=0.2, clean_start=0.2)

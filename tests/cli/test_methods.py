@@ -1,0 +1,67 @@
+"""Settings of attacks and objectives in a file: a mistake is one sentence, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nofrost.cli import cli
+from nofrost.errors import UserError
+
+# What is set, and what the sentence names: the place, what is wrong there, what is allowed
+RECIPE = [
+    ("attack.stepz=3", "unknown key 'attack.stepz': did you mean 'steps'? allowed here are early_stop, eot, keep"),
+    ("attack.deep.key=1", "unknown key 'attack.deep'"),
+    ("attack.name=pdg", "attack.name: unknown attack 'pdg': did you mean 'pgd'?"),
+    ("attack.steps=0", "attack.steps: input should be greater than 0, got 0"),
+    ("attack.steps=on", "attack.steps: input should be a valid integer, got True"),
+    ("attack.step_size=1/0", "attack.step_size: '1/0' divides by zero"),
+    ("selection.attack.stepsize=1/255", "unknown key 'selection.attack.stepsize': did you mean 'step_size'?"),
+    ("objective.beta=1", "unknown key 'objective.beta'"),
+    ("objective.adversarial_weight=1.5", "objective.adversarial_weight: "),
+    ("objective.name=satt", "objective.name: unknown objective 'satt': did you mean 'sat'?"),
+    ("phases={two: {attack: {keep: first}}}", "phases.two.attack.keep: input should be 'best' or 'last'"),
+]
+STUDY = [
+    ("recipes.sat.attack.stepz=3", "unknown key 'recipes.sat.attack.stepz': did you mean 'steps'?"),
+    ("suites.adversarial.attacks.pgd-20.step=3", "unknown key 'suites.adversarial.attacks.pgd-20.step'"),
+    ("suites.adversarial.budget_curve.attack.rho=2", "suites.adversarial.budget_curve.attack.rho: input should be"),
+]
+
+
+def refusal(*arguments: str) -> str:
+    with pytest.raises(UserError) as caught:
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("override", "words"), RECIPE)
+def test_a_recipe_with_a_wrong_setting_is_not_shown(override: str, words: str) -> None:
+    message = refusal("recipes", "show", "sat", "--set", override)
+    assert message.startswith(f"sat with --set {override!r}: ")
+    assert words in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("override", "words"), STUDY)
+@pytest.mark.parametrize("command", ["show", "select"])
+def test_a_study_with_a_wrong_setting_is_neither_shown_nor_selected(
+    command: str, override: str, words: str, tmp_path: Path
+) -> None:
+    out = ("--out", str(tmp_path / "params.yaml")) if command == "select" else ()
+    message = refusal("study", command, "digits", "--set", override, *out)
+    assert message.startswith(f"digits with --set {override!r}: ")
+    assert words in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: sat\nattack: {name: square, query: 10}\n")
+    message = refusal("recipes", "show", str(path))
+    assert message == (
+        f"{path}: unknown key 'attack.query': did you mean 'queries'? "
+        "allowed here are initial_share, queries, rescale_schedule, restarts"
+    )
