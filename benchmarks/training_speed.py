@@ -4,7 +4,7 @@ Three sides take the same step on the same images, in turn; given are medians of
 
 - ours: the objective `pgdat`, as `nofrost train` runs it;
 - plain: the loop of the papers' code: the attack calls `loss.backward()`, so that it also computes a gradient of every
-  weight that nobody asks for, in full precision and torch's default memory layout;
+  weight that is not needed, in full precision and torch's default memory layout;
 - floor: eleven forward passes, each with the gradient of its input, and nothing else; in evaluation mode, with frozen
   weights and channels last.
 

@@ -1,7 +1,7 @@
 """What five objectives reach on CIFAR-10 with a small budget: `python benchmarks/training_table.py`.
 
-The study is cifar10_small.yaml; every run is made by the stages of the package. A run that is finished is not made
-again, and a run that was stopped goes on where it was.
+The study is cifar10_small.yaml; the stages of the package make every run. A finished run is not repeated, and a run
+that was stopped continues.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def prepared(study: Study, data: Path, folder: Path) -> Path:
-    """Return the dataset's folder; made if it is not there."""
+    """Return the dataset's folder, after making it where it is missing."""
     source("cifar10", data, folder)  # unpacks it
     dataset = folder / study.name / "dataset"
     if not dataset.exists():
@@ -40,7 +40,7 @@ def measured(study: Study, name: str, dataset: Path, folder: Path) -> Row:
     if not (run / "evaluate").exists():
         evaluate.run(dataset, run / "train", study.suites.adversarial, run / "evaluate")
     trained, timing = read_json(run / "train" / "metrics.json"), read_json(run / "train" / "timing.json")
-    found = read_json(run / "evaluate" / "metrics.json")
+    evaluated = read_json(run / "evaluate" / "metrics.json")
     return {
         "recipe": name,
         "citation": recipe.citation,
@@ -49,7 +49,7 @@ def measured(study: Study, name: str, dataset: Path, folder: Path) -> Row:
         "seconds": timing["seconds"],
         "device": timing["device"],
         "training_images": trained["training_images"],
-        "accuracy": {name: found["accuracy"][name] for name in ("clean", *study.suites.adversarial.attacks)},
+        "accuracy": {name: evaluated["accuracy"][name] for name in ("clean", *study.suites.adversarial.attacks)},
     }
 
 
@@ -67,7 +67,7 @@ def markdown(study: Study, rows: list[Row]) -> str:
         f"{rows[0]['training_images']:,} training images, {study.recipes['st'].schedule.epochs} epochs, one seed; the "
         f"best epoch on 1,000 selection images. Test: {rows[0]['accuracy']['clean']['total']:,} images, linf "
         f"{study.suites.adversarial.threat.eps}, Wilson 95 % intervals. Seconds are wall time "
-        "with selection, beside other work: compare none.",
+        "with selection, beside other work: do not compare them.",
         "",
         f"| {' | '.join(head)} |",
         "|---" * len(head) + "|",
@@ -81,8 +81,8 @@ def markdown(study: Study, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(found: Row) -> str:
-    return f"{100 * found['accuracy']:.1f} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+def _cell(accuracy: Row) -> str:
+    return f"{100 * accuracy['accuracy']:.1f} ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})"
 
 
 def main() -> None:

@@ -186,12 +186,12 @@ LEARNT_AGAIN = {
 
 
 def value(recipe: Recipe, key: str) -> Any:
-    found: Any = recipe
-    for part in key.split("."):
-        found = getattr(found, part)
+    current: Any = recipe
+    for name in key.split("."):
+        current = getattr(current, name)
     if key.endswith(("attack.step_size", "threat.eps")):
-        return PixelFraction(str(found)).value
-    return found
+        return PixelFraction(str(current)).value
+    return current
 
 
 def test_every_shipped_recipe_is_compared_with_its_paper() -> None:

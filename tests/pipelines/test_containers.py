@@ -73,8 +73,8 @@ def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_rep
     assert call("dvc", "status", "prepare", "augment", cwd=project).stdout.strip().endswith("up to date.")
 
 
-def test_a_task_that_must_fail_fails_the_run(project: Path, store: str) -> None:
-    """kfp's own Docker runner can take it for a success."""
+def test_a_failed_task_fails_the_run(project: Path, store: str) -> None:
+    """kfp's own Docker runner can mistake it for a success."""
     wrong = ("--set", "recipes.st.objective.name=no-such", "--set", "runs.recipe=[st]")
     ended = in_containers(project, store, *wrong, check=False)
     assert ended.returncode == 1
@@ -82,7 +82,7 @@ def test_a_task_that_must_fail_fails_the_run(project: Path, store: str) -> None:
     assert "finish: done" in ended.stdout
 
 
-def test_nothing_of_a_run_is_left_among_the_containers(project: Path) -> None:
+def test_a_run_leaves_no_containers(project: Path) -> None:
     import docker
 
     client = docker.from_env()

@@ -1,4 +1,4 @@
-"""The compiled pipeline: its graph is that of dvc.yaml, it compiles to the same bytes, and walks into no known trap."""
+"""The compiled pipeline: its graph is that of dvc.yaml, it compiles to the same bytes, and avoids known bugs of kfp."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "nofrost.yaml"
-NOTES = {"plan", "plan-runs", "plan-shards", "write-candidate", "finish"}  # tasks of the pipeline that are no stage
-ATTRIBUTES_OF_KFP = {"name", "full_name", "task_name", "pattern"}  # as keys of loop items they give something else
-Task = tuple[str, ...]  # the way to a task from the root, dag by dag
+NOTES = {"plan", "plan-runs", "plan-shards", "write-candidate", "finish"}  # tasks of the pipeline that are not stages
+ATTRIBUTES_OF_KFP = {"name", "full_name", "task_name", "pattern"}  # as keys of loop items they do not return the item
+Task = tuple[str, ...]  # the path to a task from the root, dag by dag
 
 
 @pytest.fixture(scope="module")
@@ -35,30 +35,30 @@ def compile_to(path: Path, *arguments: str, hash_seed: str = "0") -> Path:
 
 
 class Graph:
-    """The tasks of a compiled pipeline, and from which tasks each takes something."""
+    """The tasks of a compiled pipeline, and the tasks whose outputs each one reads."""
 
     def __init__(self, package: Path) -> None:
         self.spec, self.platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
         self.components = self.spec["components"]
 
-    def dag(self, way: Task) -> dict[str, Any]:
-        """The dag that `way` leads to; () is the root."""
+    def dag(self, path: Task) -> dict[str, Any]:
+        """The dag at a path; () is the root."""
         dag: dict[str, Any] = self.spec["root"]["dag"]
-        for name in way:
+        for name in path:
             dag = self.component(dag["tasks"][name])["dag"]
         return dag
 
     def component(self, task: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self.components[task["componentRef"]["name"]]
-        return found
+        component: dict[str, Any] = self.components[task["componentRef"]["name"]]
+        return component
 
-    def tasks(self, way: Task = ()) -> Iterator[Task]:
-        """Every task that runs something."""
-        for name, task in self.dag(way)["tasks"].items():
+    def tasks(self, path: Task = ()) -> Iterator[Task]:
+        """Every task that runs a container."""
+        for name, task in self.dag(path)["tasks"].items():
             if "dag" in self.component(task):
-                yield from self.tasks((*way, name))
+                yield from self.tasks((*path, name))
             else:
-                yield (*way, name)
+                yield (*path, name)
 
     def spec_of(self, task: Task) -> dict[str, Any]:
         spec: dict[str, Any] = self.dag(task[:-1])["tasks"][task[-1]]
@@ -66,30 +66,30 @@ class Graph:
 
     def stage(self, task: Task) -> str:
         """The stage that a task belongs to: shards, merging and the same on another node are one stage."""
-        own = re.sub(r"(-\d+)?$", "", self.label(task).removeprefix("exec-"))
-        return next((name for name in task[:-1] if name.startswith("evaluate-")), own)
+        name = re.sub(r"(-\d+)?$", "", self.label(task).removeprefix("exec-"))
+        return next((dag for dag in task[:-1] if dag.startswith("evaluate-")), name)
 
     def label(self, task: Task) -> str:
-        """The name under which the package describes the container of a task."""
+        """The name of the executor of a task."""
         label: str = self.component(self.spec_of(task))["executorLabel"]
         return label
 
     def sources(self, task: Task) -> set[Task]:
-        """The tasks whose outputs this one is given, through all the dags in between."""
+        """The tasks whose outputs this one reads, through all the dags in between."""
         values = self.spec_of(task).get("inputs", {}).get("parameters", {}).values()
         return {source for value in values for source in self._producers(task[:-1], value)}
 
-    def _producers(self, way: Task, value: dict[str, Any]) -> Iterator[Task]:
+    def _producers(self, path: Task, value: dict[str, Any]) -> Iterator[Task]:
         if "taskOutputParameter" in value:
             output = value["taskOutputParameter"]
-            yield from self._inside((*way, output["producerTask"]), output["outputParameterKey"])
-        elif "componentInputParameter" in value and way:
-            given = self.spec_of(way)["inputs"]["parameters"].get(value["componentInputParameter"])
-            if given is not None:  # a loop's item comes from its items
-                yield from self._producers(way[:-1], given)
-            else:
-                items = self.spec_of(way)["parameterIterator"]["items"]["inputParameter"]
-                yield from self._producers(way[:-1], self.spec_of(way)["inputs"]["parameters"][items])
+            yield from self._inside((*path, output["producerTask"]), output["outputParameterKey"])
+        elif "componentInputParameter" in value and path:
+            argument = self.spec_of(path)["inputs"]["parameters"].get(value["componentInputParameter"])
+            if argument is not None:
+                yield from self._producers(path[:-1], argument)
+            else:  # the item of a loop comes from its items
+                items = self.spec_of(path)["parameterIterator"]["items"]["inputParameter"]
+                yield from self._producers(path[:-1], self.spec_of(path)["inputs"]["parameters"][items])
 
     def _inside(self, task: Task, output: str) -> Iterator[Task]:
         component = self.component(self.spec_of(task))
@@ -100,8 +100,8 @@ class Graph:
         alternatives = parameter.get("valueFromOneof", {}).get("parameterSelectors") or [
             parameter["valueFromParameter"]
         ]
-        for chosen in alternatives:
-            yield from self._inside((*task, chosen["producerSubtask"]), chosen["outputParameterKey"])
+        for each in alternatives:
+            yield from self._inside((*task, each["producerSubtask"]), each["outputParameterKey"])
 
     def parameter(self, task: Task, name: str) -> str | None:
         """The parameter of the pipeline that input `name` of a task comes from; None when it comes from elsewhere."""
@@ -113,12 +113,12 @@ class Graph:
             return self.parameter(task, placeholder[1])
         if "componentInputParameter" not in value:
             return None
-        given: str = value["componentInputParameter"]
-        return given if len(task) == 1 else self.parameter(task[:-1], given)
+        outer: str = value["componentInputParameter"]
+        return outer if len(task) == 1 else self.parameter(task[:-1], outer)
 
 
 def edges_of_dvc() -> set[tuple[str, str]]:
-    """Which stage of dvc.yaml takes an output of which, read from its paths."""
+    """Pairs of stages of dvc.yaml of which the second reads an output of the first."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     outs = {name: out for name, stage in stages.items() for out in stage["outs"]}
     return {
@@ -143,7 +143,7 @@ def test_every_stage_of_dvc_is_a_task_and_every_task_a_stage_or_a_note(compiled:
     assert {graph.stage(task) for task in graph.tasks()} == set(stages) | NOTES
 
 
-def test_the_golden_file_shows_what_changed(compiled: Path) -> None:
+def test_the_compiled_pipeline_is_the_golden_file(compiled: Path) -> None:
     message = "the compiled pipeline changed: `python -m pipelines compile --out tests/pipelines/golden/nofrost.yaml`"
     assert compiled.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), message
 
@@ -160,7 +160,7 @@ def test_no_key_of_a_loop_item_is_an_attribute_of_kfp(compiled: Path) -> None:
 
 
 def test_loop_items_hold_text_only() -> None:
-    """Kubeflow makes floating-point numbers of integers in them."""
+    """Kubeflow turns integers in them into floats."""
     from nofrost import tasks
 
     items = tasks.plan_runs("digits")
@@ -170,8 +170,8 @@ def test_loop_items_hold_text_only() -> None:
     assert all(isinstance(shard, str) for shard in tasks.plan_shards(3))
 
 
-def test_loops_are_given_nothing_by_a_task_beside_them(compiled: Path) -> None:
-    """kfp.local puts the loop's item in the place of every such value, and says nothing."""
+def test_loops_have_no_input_from_a_task_in_the_same_dag(compiled: Path) -> None:
+    """kfp.local silently replaces every such input by the item of the loop."""
     graph = Graph(compiled)
     dags = [graph.spec["root"]["dag"], *(each["dag"] for each in graph.components.values() if "dag" in each)]
     loops = [task for dag in dags for task in dag["tasks"].values() if "parameterIterator" in task]
@@ -181,7 +181,7 @@ def test_loops_are_given_nothing_by_a_task_beside_them(compiled: Path) -> None:
 
 
 def test_conditions_compare_truth_values_only(compiled: Path) -> None:
-    """A comparison of text that kfp.local cannot read is false to it, and the run goes on."""
+    """kfp.local takes a comparison of text that it cannot parse for false, and continues."""
     graph = Graph(compiled)
     dags = [each["dag"] for each in graph.components.values() if "dag" in each]
     policies = [task.get("triggerPolicy", {}) for dag in dags for task in dag["tasks"].values()]
@@ -195,8 +195,8 @@ def test_conditions_compare_truth_values_only(compiled: Path) -> None:
                 assert parameter["parameterType"] == "BOOLEAN"
 
 
-def test_what_is_cached_by_is_content_configuration_and_image(compiled: Path) -> None:
-    """No task takes an artifact, whose place Kubeflow would compare; every one is given its image as a parameter."""
+def test_the_cache_key_is_content_configuration_and_image(compiled: Path) -> None:
+    """No task has an artifact as input, whose URI Kubeflow would compare; every one has its image as a parameter."""
     graph = Graph(compiled)
     for task in graph.tasks():
         spec = graph.spec_of(task)
@@ -208,7 +208,7 @@ def test_what_is_cached_by_is_content_configuration_and_image(compiled: Path) ->
         assert "cacheKey" not in spec.get("cachingOptions", {}), "one key for all turns of a loop"
 
 
-def test_the_run_id_reaches_no_cached_task(compiled: Path) -> None:
+def test_no_cached_task_has_the_run_id(compiled: Path) -> None:
     graph = Graph(compiled)
     told = {graph.stage(task) for task in graph.tasks() if "job_uuid" in str(graph.spec_of(task))}
     assert told == {"write-candidate", "finish"}
@@ -235,7 +235,7 @@ def test_the_number_of_gpus_is_the_parameter_of_the_pipeline(compiled: Path) -> 
     assert counts == ["gpus"] * 5
 
 
-def test_a_gpu_is_asked_for_on_the_gpu_branch_only(compiled: Path) -> None:
+def test_only_the_gpu_branch_requests_gpus(compiled: Path) -> None:
     graph = Graph(compiled)
     executors = graph.spec["deploymentSpec"]["executors"]
     kubernetes = graph.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -250,7 +250,7 @@ def test_a_gpu_is_asked_for_on_the_gpu_branch_only(compiled: Path) -> None:
     assert asked == {"train", "evaluate-adversarial", "evaluate-ood"}
 
 
-def test_every_task_has_limits_retries_credentials_and_a_place_to_write(compiled: Path) -> None:
+def test_every_task_has_limits_retries_credentials_and_a_writable_folder(compiled: Path) -> None:
     graph = Graph(compiled)
     executors = graph.spec["deploymentSpec"]["executors"]
     kubernetes = graph.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -269,7 +269,7 @@ def test_every_task_has_limits_retries_credentials_and_a_place_to_write(compiled
         assert pod["securityContext"]["runAsNonRoot"]
 
 
-def test_a_cluster_file_says_where_pods_run_and_with_what(tmp_path: Path) -> None:
+def test_the_settings_of_a_cluster_file_are_applied(tmp_path: Path) -> None:
     described = {
         "resources": {"train": {"cpu": "16", "memory": "64Gi"}},
         "gpu": {"node_selector": {"gpu": "h100"}},
@@ -298,7 +298,7 @@ def test_a_cluster_file_says_where_pods_run_and_with_what(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("resources: {trian: {cpu: '1'}}", "resources.trian"),
         ("resources: {train: {cpu: lots}}", "resources.train.cpu"),
@@ -308,14 +308,14 @@ def test_a_cluster_file_says_where_pods_run_and_with_what(tmp_path: Path) -> Non
         ("a: [", "is not valid YAML"),
     ],
 )
-def test_a_wrong_cluster_file_is_told_in_one_sentence(text: str, told: str, tmp_path: Path) -> None:
+def test_a_wrong_cluster_file_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
     from nofrost.errors import UserError
     from pipelines.cluster import load_cluster
 
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(UserError) as error:
         load_cluster(tmp_path / "cluster.yaml")
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

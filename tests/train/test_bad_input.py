@@ -1,4 +1,4 @@
-"""What cannot be trained: one sentence with the remedy, exit code 2, no traceback, and nothing lost that was there."""
+"""What cannot be trained: one sentence that says what to do, exit code 2, no traceback, and earlier results stay."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """An earlier training's output, where the next one is to write."""
+    """The output of an earlier training, which the next one would replace."""
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "record.json").write_text(json.dumps({"stage": "train"}))
@@ -54,10 +54,10 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def said(
+def refusal(
     digits: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Return a function that trains by the command line, which must refuse, and gives back the one sentence it said."""
+    """Return a function that runs `nofrost train`, which must fail, and returns its error."""
 
     def train(recipe: str, *overrides: str) -> str:
         monkeypatch.setattr(sys, "argv", ["nofrost", *arguments(recipe, digits, out, *overrides)])
@@ -100,24 +100,24 @@ def said(
     ids=lambda value: " ".join(value) if isinstance(value, tuple) and "=" in value[0] else None,
 )
 def test_what_cannot_be_trained_is_refused(
-    recipe: str, overrides: tuple[str, ...], words: tuple[str, ...], said: Callable[..., str]
+    recipe: str, overrides: tuple[str, ...], words: tuple[str, ...], refusal: Callable[..., str]
 ) -> None:
-    sentence = said(recipe, *overrides)
+    sentence = refusal(recipe, *overrides)
     for each in words:
         assert each in sentence
 
 
-def test_weights_of_another_shape_are_refused_with_both_shapes(said: Callable[..., str], tmp_path: Path) -> None:
+def test_weights_of_another_shape_are_refused_with_both_shapes(refusal: Callable[..., str], tmp_path: Path) -> None:
     other = create_model("resnet8", normaliser="bn", num_classes=7, image_size=16, channels=1)
     save_checkpoint(tmp_path / "other.safetensors", other, {})
-    sentence = said("st", f"model.weights={tmp_path / 'other.safetensors'}")
+    sentence = refusal("st", f"model.weights={tmp_path / 'other.safetensors'}")
     for words in ("other.safetensors", "7", "10", "new_head"):
         assert words in sentence
 
 
-def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(said: Callable[..., str], out: Path) -> None:
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(refusal: Callable[..., str], out: Path) -> None:
     later = "phases={good: {}, lost: {optimiser: {lr: 1000000000000.0}}}"
-    sentence = said("st", later)
+    sentence = refusal("st", later)
     assert "the loss became" in sentence
     assert "lower optimiser.lr" in sentence
     kept = out.with_name("out.partial") / "best-00001.safetensors"

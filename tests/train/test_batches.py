@@ -105,10 +105,10 @@ def test_a_set_is_row_aligned_and_every_view_has_its_own_crop_and_flip() -> None
 
 @pytest.mark.parametrize("size", [4, 9])
 def test_images_are_resized_with_antialiasing_to_smaller_and_to_larger_ones(size: int) -> None:
-    made = images(ViewSpec(image_size=size))
-    assert made.image_size == (size, size)
-    assert made.batch_pixels == 8 * size * size
-    for batch in made.epoch(0, 0, 0):
+    training_images = images(ViewSpec(image_size=size))
+    assert training_images.image_size == (size, size)
+    assert training_images.batch_pixels == 8 * size * size
+    for batch in training_images.epoch(0, 0, 0):
         stored = to_tensor(PIXELS[rows_of(batch)])
         expected = F.interpolate(stored, (size, size), mode="bilinear", antialias=True)
         torch.testing.assert_close(batch.images, expected)
@@ -138,7 +138,7 @@ def test_only_this_processs_rows_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("changes", "message"),
     [
         ({"batch_size": 64}, r"schedule\.batch_size 64 is larger than the 50 training images: lower it"),
         (
@@ -153,7 +153,7 @@ def test_only_this_processs_rows_are_read() -> None:
         ({"augmented_views": ()}, r"has deepaugment, tda, which the objective does not train on"),
     ],
 )
-def test_settings_that_do_not_fit_the_images_are_refused(given: dict[str, object], told: str) -> None:
+def test_settings_that_do_not_fit_the_images_are_refused(changes: dict[str, object], message: str) -> None:
     whole = {"split": SPLIT, "augmented": SETS, "augmented_views": ("augmented",), "views": PLAIN, "batch_size": 8}
-    with pytest.raises(UserError, match=told):
-        TrainingImages(**{**whole, **given})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=message):
+        TrainingImages(**{**whole, **changes})  # type: ignore[arg-type]

@@ -32,10 +32,10 @@ def test_excluded_parameters_are_not_clipped(
 ) -> None:
     model = create_model(arch, normaliser=normaliser, **SMALL)
     head = {id(parameter) for parameter in model.network.get_classifier().parameters()}
-    found = {id(parameter) for parameter in clipped_parameters(model, exclude)}
+    clipped_ids = {id(parameter) for parameter in clipped_parameters(model, exclude)}
     for name, parameter in model.named_parameters():
         allowed = roles(model)[name] in clipped and (id(parameter) not in head or "head" in clipped)
-        assert (id(parameter) in found) == allowed, name
+        assert (id(parameter) in clipped_ids) == allowed, name
 
 
 def test_frozen_parameters_are_left_out() -> None:
@@ -48,7 +48,7 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def unit_by_unit(weight: Tensor, gradient: Tensor, factor: float, eps: float) -> Tensor:
-    """The rule as it is written in the paper, one unit at a time."""
+    """The rule of the paper, one unit at a time."""
     clipped = gradient.clone()
     for unit in range(len(weight)):
         size = max(float(weight[unit].norm()), eps)

@@ -1,4 +1,4 @@
-"""Processes that share every batch train the model that one process trains; batch norms see the parts."""
+"""Processes that share every batch train the model of one process; batch norms see the rows of their process."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def two(*arguments: str | Path, cwd: Path | None = None) -> Iterator[list[subpro
 
 def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Return exit code, output and errors of each process."""
-    said = [process.communicate(timeout=240) for process in processes]
-    return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    return [(process.returncode, *texts) for process, texts in zip(processes, outputs, strict=True)]
 
 
 def tensors(out: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -92,7 +92,7 @@ def read(path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left, and beside it in ``one`` what one process makes of the recipes without statistics."""
+    """The outputs of two processes, and in ``one`` those of one process for the recipes without statistics."""
     folder = tmp_path_factory.mktemp("shared")
     (folder / "recipes").mkdir()
     for name, changes in RECIPES.items():
@@ -157,11 +157,11 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
 def wait_for(state: Path, processes: list[subprocess.Popen[str]], but: str = "") -> str:
     """Wait until the training has saved another state than `but`, and return it."""
     deadline = time.monotonic() + 200
-    while not state.is_file() or (said := state.read_text()) == but:
+    while not state.is_file() or (content := state.read_text()) == but:
         assert time.monotonic() < deadline
         assert [process.poll() for process in processes] == [None, None], "too quick for us: train longer"
         time.sleep(0.01)
-    return said
+    return content
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""docs/training.md says of objectives, parts and settings what the code does."""
+"""docs/training.md agrees with the code about objectives, partial training and settings."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_batch_norms_are_updated_as_often_as_the_table_says(name: str) -> None:
     with trace_step(model) as trace:
         for losses in objective.updates(model, batch, Adversary(AttackSpec(steps=2), "linf", 0.1, 0), {}):
             losses.loss.backward()  # type: ignore[no-untyped-call]
-    said = table("## Objectives")[f"`{name}`"][2]
-    assert set(trace.batch_norm_updates.values()) == {int(said.split()[0].strip(",;"))}
-    assert ("each branch" in said.split(";")[0]) == (name == "mbnat")
+    documented = table("## Objectives")[f"`{name}`"][2]
+    assert set(trace.batch_norm_updates.values()) == {int(documented.split()[0].strip(",;"))}
+    assert ("each branch" in documented.split(";")[0]) == (name == "mbnat")
 
 
 def test_every_value_of_trainable_is_explained() -> None:

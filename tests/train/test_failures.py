@@ -1,4 +1,4 @@
-"""A loss that is no number and a memory that does not suffice end in one sentence that says what to do."""
+"""A loss that is not finite, and lack of memory, end in one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_any_finite_loss_passes(loss: float) -> None:
 )
 def test_every_out_of_memory_error_names_the_batch_size(error: Exception) -> None:
     with (
-        pytest.raises(UserError, match=r"a training step on 256 images: lower schedule\.batch_size") as told,
+        pytest.raises(UserError, match=r"a training step on 256 images: lower schedule\.batch_size") as error_info,
         oom_message(256),
     ):
         raise error
-    assert told.value.__cause__ is None
-    assert "\n" not in str(told.value)
+    assert error_info.value.__cause__ is None
+    assert "\n" not in str(error_info.value)
 
 
 def test_an_allocation_that_fails_is_one_sentence() -> None:

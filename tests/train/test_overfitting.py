@@ -1,4 +1,4 @@
-"""Catastrophic and robust overfitting are found where they are, and nowhere else."""
+"""Catastrophic and robust overfitting are reported where they occur, and nowhere else."""
 
 from __future__ import annotations
 
@@ -33,20 +33,24 @@ FAST = curve([0.30, 0.40, 0.02, 0.01], [0.30, 0.41, 0.75, 0.9])  # the course of
 
 
 def test_a_collapse_is_reported_with_its_epoch_and_accuracies() -> None:
-    found = diagnose(FAST, 1000)
-    assert found.catastrophic == CatastrophicOverfitting(
+    diagnosis = diagnose(FAST, 1000)
+    assert diagnosis.catastrophic == CatastrophicOverfitting(
         epoch=3, before=0.40, after=0.02, train_before=0.41, train_after=0.75
     )
-    assert found.robust is None  # one name for one thing
+    assert diagnosis.robust is None  # it is reported once
 
 
 def test_a_model_of_little_robustness_collapses_by_its_share() -> None:
     """Measured: `fast-cifar` with eps 16/255 on 9,000 images of CIFAR-10 (docs/training.md)."""
     attacked = [0.055, 0.119, 0.055, 0.087, 0.082, 0.021, 0, 0, 0, 0, 0.001, 0.002]
     trained = [0.094, 0.179, 0.204, 0.235, 0.292, 0.298, 0.465, 0.604, 0.624, 0.640, 0.566, 0.432]
-    found = diagnose(curve(attacked, trained), 1000)
-    assert found.robust is None
-    assert (found.catastrophic.epoch, found.catastrophic.before, found.catastrophic.after) == (3, 0.119, 0.055)
+    diagnosis = diagnose(curve(attacked, trained), 1000)
+    assert diagnosis.robust is None
+    assert (diagnosis.catastrophic.epoch, diagnosis.catastrophic.before, diagnosis.catastrophic.after) == (
+        3,
+        0.119,
+        0.055,
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,9 +81,9 @@ def test_epochs_without_a_measurement_are_skipped() -> None:
 
 def test_a_slow_fall_is_robust_overfitting_with_the_intervals_of_both_ends() -> None:
     rows = curve([0.40, 0.52, 0.48, 0.45, 0.44], [0.45, 0.6, 0.75, 0.85, 0.9])  # of Rice et al. 2020
-    found = diagnose(rows, 1000)
-    robust = found.robust
-    assert found.catastrophic is None
+    diagnosis = diagnose(rows, 1000)
+    robust = diagnosis.robust
+    assert diagnosis.catastrophic is None
     assert (robust.epoch, robust.train_best, robust.train_last) == (2, 0.6, 0.9)
     assert (robust.best.low, robust.best.high) == wilson_interval(520, 1000)
     assert (robust.last.correct, robust.last.total) == (440, 1000)
@@ -103,12 +107,12 @@ def test_other_curves_are_not_robust_overfitting(rows: list[Epoch], images: int)
 @given(measurements, st.integers(1, 10_000))
 def test_what_is_reported_agrees_with_the_curves(measured: list[tuple[Share, Share]], images: int) -> None:
     rows = curve([attacked for attacked, _ in measured], [trained for _, trained in measured])
-    found = diagnose(rows, images)
-    if catastrophic := found.catastrophic:
+    diagnosis = diagnose(rows, images)
+    if catastrophic := diagnosis.catastrophic:
         assert catastrophic.before - catastrophic.after > min(FALL, LOSS * catastrophic.before)
         assert catastrophic.train_before - catastrophic.train_after <= NOISE
         assert rows[catastrophic.epoch - 1].selection_attacked == catastrophic.after
-    if robust := found.robust:
+    if robust := diagnosis.robust:
         assert catastrophic is None
         assert robust.best.low > robust.last.high
         assert robust.best.accuracy == pytest.approx(max(a for a, _ in measured if a is not None), abs=1 / images)

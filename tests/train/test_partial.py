@@ -1,4 +1,4 @@
-"""Partial training: what moves, what stays, what starts anew."""
+"""Partial training: what moves, what stays, what is reset."""
 
 from __future__ import annotations
 

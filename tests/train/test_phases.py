@@ -1,4 +1,4 @@
-"""Phases follow one another on one model: what each trains, starts anew, sees and leaves."""
+"""Phases follow one another on one model: what each trains, resets, sees and saves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
 
 
 def trained(digits: Path, out: Path, **changes: Any) -> TrainMetrics:
-    """What the metrics of a tiny training say."""
+    """Return the metrics of a tiny training."""
     return train.run(digits, None, Recipe.model_validate({**TINY, **changes}), "tiny", 0, out)
 
 

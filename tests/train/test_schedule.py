@@ -1,4 +1,4 @@
-"""The course of learning rate, budget and batch statistics."""
+"""The schedule of learning rate, budget and batch statistics."""
 
 from __future__ import annotations
 

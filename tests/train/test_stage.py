@@ -145,8 +145,8 @@ def test_kills_at_any_moment_change_no_bit_of_the_result(digits: Path, tmp_path:
     train.run(digits, None, recipe, "sat", 0, tmp_path / "undisturbed")
     moments = json.dumps([*MOMENTS, "never"])
     command = [sys.executable, "-c", KILLED, moments, str(tmp_path / "recipe.yaml"), str(digits), str(tmp_path / "out")]
-    said = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    ends = [json.loads(line) for line in said.splitlines()]
+    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    ends = [json.loads(line) for line in output.splitlines()]
     assert ends == [*([moment, -signal.SIGKILL, False] for moment in MOMENTS), ["never", 0, True]]
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "undisturbed")
 
@@ -161,9 +161,9 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tm
         while not state.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command continues from there" in said
+    assert "the same command continues from there" in output
     assert json.loads(state.read_text())["state"]["epoch"] < 40
     assert not (tmp_path / "out").exists()
 

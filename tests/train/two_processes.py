@@ -1,4 +1,4 @@
-"""What test_distributed.py lets two processes do together: python two_processes.py FOLDER DATASET
+"""What two processes do together in test_distributed.py: python two_processes.py FOLDER DATASET
 
 Each case of CASES that holds leaves an empty file FOLDER/NAME.RANK, any other a traceback in it. Then every recipe in
 FOLDER/recipes is trained to FOLDER/two/NAME.
@@ -33,7 +33,7 @@ def case(function: Callable[[ProcessGroup], None]) -> Callable[[ProcessGroup], N
 
 
 def of_rank(rank: int, *shape: int) -> Tensor:
-    """What the process of this rank is given; all can look at all."""
+    """The input of the process of this rank, which every process can compute."""
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(rank))
 
 
@@ -100,7 +100,7 @@ def totals_are_exact(world: ProcessGroup) -> None:
     assert torch.equal(totals["counts"], torch.tensor([2**41 + 1, 6]))
     assert totals["counts"].dtype == torch.int64
     assert float(totals["loss"]) == 2.0
-    assert torch.equal(counts, torch.tensor([2**40 + world.rank, 3])), "what was given is left alone"
+    assert torch.equal(counts, torch.tensor([2**40 + world.rank, 3])), "the input is unchanged"
     assert world.total({}) == {}
 
 
@@ -125,7 +125,7 @@ def an_error_of_one_is_the_error_of_all(world: ProcessGroup) -> None:
 
 @case
 def a_step_of_mixture_batch_norm_has_the_mean_of_the_gradients_of_the_parts(world: ProcessGroup) -> None:
-    """Batch statistics are those of each part; joint batching, so that one pass holds both kinds of images."""
+    """Batch statistics are those of each process's rows; joint batching, so that one pass holds both views."""
     torch.manual_seed(0)
     model = create_model(
         "resnet8", normaliser="mbn", num_classes=4, image_size=(8, 8), channels=1, mean=(0.5,), std=(0.5,)
@@ -159,12 +159,12 @@ def a_step_of_mixture_batch_norm_has_the_mean_of_the_gradients_of_the_parts(worl
 def main(folder: Path, dataset: Path) -> None:
     with process_group() as world:
         for check in CASES:
-            said = folder / f"{check.__name__}.{world.rank}"
+            result = folder / f"{check.__name__}.{world.rank}"
             try:
                 check(world)
-                said.touch()
+                result.touch()
             except Exception:
-                said.write_text(traceback.format_exc())
+                result.write_text(traceback.format_exc())
         for path in sorted((folder / "recipes").glob("*.yaml")):
             train.run(dataset, None, load_recipe(path), path.stem, 0, folder / "two" / path.stem)
 

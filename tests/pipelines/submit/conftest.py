@@ -76,7 +76,7 @@ class KfpDouble(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def fault(self, request: str, *answers: Any) -> None:
-        """Answer requests that match `request` ("GET .*/runs/.*") with these, one each, before all is well again.
+        """Answer requests that match `request` ("GET .*/runs/.*") with these, one each, then normally again.
 
         An answer is "drop" (the connection), "page" (HTML), "login" (a redirect), (status, body), or a function that is
         called before the ordinary answer.
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
     server: KfpDouble
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self.handle_request()
@@ -267,7 +267,7 @@ def kfp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KfpDouble]:
 
 @pytest.fixture
 def api(kfp: KfpDouble) -> Any:
-    """A client of the double, which has not asked for anything yet."""
+    """A client of the double that has not sent a request yet."""
     from pipelines.submit import Api, Endpoint
 
     return Api(Endpoint(kfp.url))

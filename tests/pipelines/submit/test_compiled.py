@@ -18,7 +18,7 @@ from pipelines.submit.compiled import read_compiled
 GOLDEN = Path(__file__).parents[1] / "golden" / "nofrost.yaml"
 
 
-def test_the_compiled_pipeline_of_this_project_is_one() -> None:
+def test_the_compiled_pipeline_of_this_project_is_read() -> None:
     compiled = read_compiled(GOLDEN)
     assert compiled.name == "nofrost"
     assert compiled.required <= set(compiled.parameters)
@@ -34,7 +34,7 @@ def test_the_version_is_the_content(package: Path, tmp_path: Path) -> None:
     assert re.fullmatch("sha256-[0-9a-f]{12}", versions[0])
 
 
-def test_values_of_the_types_that_the_pipeline_names_are_taken(package: Path) -> None:
+def test_values_of_the_right_types_are_accepted(package: Path) -> None:
     compiled = read_compiled(package)
     compiled.check({"study": "digits"})
     compiled.check({"study": "", "epochs": 3, "rate": 2, "augment": False, "recipes": ["st"], "limits": {"a": 1}})
@@ -80,7 +80,7 @@ def test_wrong_arguments_are_refused_before_the_api_is_contacted(
         ("code.yaml", b"!!python/object/apply:os.getcwd []", "is not a compiled pipeline"),
     ],
 )
-def test_what_is_no_compiled_pipeline_is_refused_before_the_api_is_contacted(
+def test_other_files_are_refused_before_the_api_is_contacted(
     kfp: Any, api: Any, start: Callable[..., Any], tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Where the API is, who we are, and whose namespace it is."""
+"""Address, credentials and namespace of the API."""
 
 from __future__ import annotations
 
@@ -32,14 +32,12 @@ def test_the_option_comes_before_the_environment(kfp: Any, start: Start, monkeyp
     assert start(Api(Endpoint(kfp.url))).run_id == "run-1"
 
 
-def test_links_lead_to_the_pages_where_these_are_elsewhere(
-    api: Any, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_links_use_the_address_of_the_web_pages(api: Any, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", "https://kubeflow.example.org/pipeline/")
     assert start(api).url == "https://kubeflow.example.org/pipeline/#/runs/details/run-1"
 
 
-def test_without_any_address_one_is_asked_for(
+def test_without_any_address_the_error_asks_for_one(
     kfp: Any, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kube_config = pytest.importorskip("kubernetes.config.kube_config")
@@ -120,7 +118,7 @@ def test_a_token_is_sent_with_every_request_and_shown_nowhere(
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("token", [None, "old-secret"])
-def test_refused_credentials_are_named_at_once_and_not_shown(
+def test_refused_credentials_are_an_error_at_once_and_not_shown(
     kfp: Any,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,

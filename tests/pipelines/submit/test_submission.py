@@ -1,4 +1,4 @@
-"""What a submission leaves on the server, also when it is not the only one or was stopped."""
+"""What a submission creates on the server, also when there are others or it was interrupted."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_changed_pipeline_is_a_version_beside_the_old_one(kfp: Any, api: Any, 
     assert used == [version["pipeline_version_id"] for version in kfp.versions]
 
 
-def test_what_somebody_else_makes_meanwhile_is_used(kfp: Any, api: Any, start: Start, package: Path) -> None:
+def test_what_somebody_else_creates_meanwhile_is_used(kfp: Any, api: Any, start: Start, package: Path) -> None:
     version = read_compiled(package).version
 
     def make_pipeline() -> None:
@@ -77,7 +77,7 @@ def test_what_somebody_else_makes_meanwhile_is_used(kfp: Any, api: Any, start: S
     assert (kfp.count(UPLOAD), kfp.uploads, len(kfp.pipelines), len(kfp.versions), len(kfp.runs)) == (1, [], 1, 1, 1)
 
 
-def test_a_server_that_says_500_to_a_version_that_exists_is_understood(kfp: Any, api: Any, start: Start) -> None:
+def test_the_answer_500_for_a_version_that_exists_is_understood(kfp: Any, api: Any, start: Start) -> None:
     start(api)
     kfp.fault("GET .*/versions", (200, {}))
     kfp.fault(UPLOAD, (500, {"error_message": "Internal error: The name already exist."}))
@@ -97,7 +97,7 @@ def test_a_name_that_is_taken_and_not_shown_is_an_error(kfp: Any, api: Any, star
         start(api)
 
 
-def test_a_submission_that_was_stopped_after_the_pipeline_goes_on(kfp: Any, api: Any, start: Start) -> None:
+def test_a_submission_that_was_interrupted_is_completed_by_the_next(kfp: Any, api: Any, start: Start) -> None:
     kfp.fault(UPLOAD, "drop")
     with pytest.raises(ApiError, match="cannot be reached"):
         start(api)

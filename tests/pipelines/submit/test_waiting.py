@@ -1,4 +1,4 @@
-"""Waiting for a run: its tasks as they change, its own end, and times without an answer."""
+"""Waiting for a run: its tasks as they change, its outcome, and outages of the API."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_waiting_survives_a_server_that_is_down_for_a_while(
 
 
 class Clock:
-    """A clock that goes on only while somebody sleeps."""
+    """A clock that advances only in `sleep`."""
 
     now = 0.0
 
@@ -202,7 +202,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that waiting goes by."""
+    """The clock of the module under test."""
     clock = Clock()
     monkeypatch.setattr("pipelines.submit.waiting.time", clock)
     return clock

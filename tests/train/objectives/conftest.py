@@ -46,21 +46,21 @@ def batch() -> Batch:
 
 @pytest.fixture(scope="session")
 def adversarial(batch: Batch) -> Tensor:
-    """Images near those of the batch that stand for adversarial ones."""
+    """Images near those of the batch, in place of adversarial ones."""
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(batch.images.shape, generator=generator, dtype=torch.float64)
     return (batch.images + 0.1 * noise).clamp(0, 1)
 
 
 @pytest.fixture
-def given(adversarial: Tensor) -> Adversary:
+def fixed(adversarial: Tensor) -> Adversary:
     """An adversary whose images are those of `adversarial`, whatever the attack."""
 
-    class Given(Adversary):
+    class Fixed(Adversary):
         def craft(self, model: nn.Module, batch: Batch, attack: Attack | None = None) -> Tensor:
             return adversarial
 
-    return Given(AttackSpec(name="pgd", steps=2, keep="last"), "linf", 0.1, 0)
+    return Fixed(AttackSpec(name="pgd", steps=2, keep="last"), "linf", 0.1, 0)
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ def test_tau_of_all_steps_is_pgd_to_the_bit(
 ) -> None:
     model, images = small("bn").to(dtype), right.images.to(dtype)
     pgd = create_attack("pgd", keep="last", **threat)(model, images, right.labels, indices=right.indices)
-    found = Ascent(tau=tau, **threat)(model, images, right.labels, indices=right.indices)
-    assert torch.equal(found, pgd)
+    adversarial = Ascent(tau=tau, **threat)(model, images, right.labels, indices=right.indices)
+    assert torch.equal(adversarial, pgd)
 
 
 @pytest.mark.parametrize("threat", [LINF, L2])
@@ -58,9 +58,9 @@ def test_with_tau_zero_images_misclassified_at_the_start_are_not_attacked(
     with torch.no_grad():
         wrong = model(start).argmax(1) != right.labels
     assert 0 < wrong.sum() < 12
-    found = Ascent(tau=0, **threat)(model, right.images, right.labels, indices=right.indices)
-    torch.testing.assert_close(found[wrong], start[wrong], atol=1e-10, rtol=0)
-    moved = (found - start).abs().amax((1, 2, 3))
+    adversarial = Ascent(tau=0, **threat)(model, right.images, right.labels, indices=right.indices)
+    torch.testing.assert_close(adversarial[wrong], start[wrong], atol=1e-10, rtol=0)
+    moved = (adversarial - start).abs().amax((1, 2, 3))
     assert (moved[~wrong] > 1e-3).all()
 
 
@@ -68,12 +68,12 @@ def test_each_image_stops_where_it_would_alone(small: Make, right: Batch) -> Non
     """So a result depends on no other image of the batch, nor on the process that holds it."""
     model = small("bn")
     attack = Ascent(tau=1, step_noise=0.01, **LINF)
-    found = attack(model, right.images, right.labels, indices=right.indices)
+    adversarial = attack(model, right.images, right.labels, indices=right.indices)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     shuffled = attack(model, right.images[order], right.labels[order], indices=right.indices[order])
-    torch.testing.assert_close(shuffled, found[order], atol=1e-9, rtol=0)
+    torch.testing.assert_close(shuffled, adversarial[order], atol=1e-9, rtol=0)
     alone = attack(model, right.images[3:4], right.labels[3:4], indices=right.indices[3:4])
-    torch.testing.assert_close(alone, found[3:4], atol=1e-9, rtol=0)
+    torch.testing.assert_close(alone, adversarial[3:4], atol=1e-9, rtol=0)
 
 
 def test_finished_images_cost_nothing(small: Make, right: Batch) -> None:
@@ -122,10 +122,10 @@ def test_trades_starts_beside_the_clean_image_and_climbs_the_divergence(
     images = right.images * 0.5 + 0.25
     start = DivergenceAscent(**{**threat, **NO_STEP})(model, images, right.labels, indices=right.indices)
     assert (start - images).std().item() == pytest.approx(0.001, rel=0.05)
-    found = DivergenceAscent(**threat)(model, images, right.labels, indices=right.indices)
+    adversarial = DivergenceAscent(**threat)(model, images, right.labels, indices=right.indices)
     with torch.no_grad():
         clean = model(images)
-        before, after = (divergence(clean, model(points)) for points in (start, found))
+        before, after = (divergence(clean, model(points)) for points in (start, adversarial))
     assert (after > before).all()
 
 
@@ -173,14 +173,14 @@ def test_trades_is_finite_on_a_model_with_extreme_logits(small: Make, right: Bat
 def test_tau_grows_at_the_milestones(name: str, small: Make, right: Batch) -> None:
     spec = AttackSpec(name="pgd", steps=4, keep="last")
 
-    def found(epochs_done: float, **settings: Any) -> float:
+    def adversarial_loss(epochs_done: float, **settings: Any) -> float:
         adversary = Adversary(spec, "linf", 0.1, 3, epochs_done)
         return create_objective(name, **settings).loss(small("bn"), right, adversary).loss.item()
 
     growing = {"tau": 0, "tau_milestones": (50, 90)}
-    constant = [found(0, tau=tau) for tau in (0, 1, 2)]
+    constant = [adversarial_loss(0, tau=tau) for tau in (0, 1, 2)]
     assert len(set(constant)) == 3
-    assert [found(epoch, **growing) for epoch in (0, 49.9, 50, 89.9, 90, 119)] == [
+    assert [adversarial_loss(epoch, **growing) for epoch in (0, 49.9, 50, 89.9, 90, 119)] == [
         constant[tau] for tau in (0, 0, 1, 1, 2, 2)
     ]
 

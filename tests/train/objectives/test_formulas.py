@@ -157,9 +157,9 @@ def test_a_step_against_an_attack_of_many(
     assert_same(model, reference)
 
 
-@pytest.mark.parametrize(("given", "length"), [(None, 1.25 * EPS), ("0.03", 0.03)])
+@pytest.mark.parametrize(("step_size", "length"), [(None, 1.25 * EPS), ("0.03", 0.03)])
 def test_a_step_of_fast(
-    given: str | None,
+    step_size: str | None,
     length: float,
     small: Callable[..., Classifier],
     batch: Batch,
@@ -168,7 +168,7 @@ def test_a_step_of_fast(
     """Made in training mode: statistics of the batch in the attack too, and running ones that move twice."""
     model = small("bn")
     reference = copy.deepcopy(model)
-    spec = AttackSpec(name="pgd", steps=1, step_size=PixelFraction(given) if given else None)
+    spec = AttackSpec(name="pgd", steps=1, step_size=PixelFraction(step_size) if step_size else None)
     (losses,) = descend(model, Adversary(spec, "linf", EPS, SEED), "fast")
     expected = fast(reference, batch, length)
     descended(reference, expected)
@@ -176,9 +176,9 @@ def test_a_step_of_fast(
     assert_same(model, reference)
 
 
-@pytest.mark.parametrize(("given", "length"), [(None, EPS), ("0.02", 0.02)])
+@pytest.mark.parametrize(("step_size", "length"), [(None, EPS), ("0.02", 0.02)])
 def test_two_batches_of_free(
-    given: str | None,
+    step_size: str | None,
     length: float,
     small: Callable[..., Classifier],
     batch: Batch,
@@ -187,7 +187,7 @@ def test_two_batches_of_free(
     """Weights and noise move by the gradients of one pass; the second batch begins with the noise of the first."""
     model = small("bn")
     reference = copy.deepcopy(model)
-    spec = AttackSpec(name="pgd", step_size=PixelFraction(given) if given else None)
+    spec = AttackSpec(name="pgd", step_size=PixelFraction(step_size) if step_size else None)
     second = Batch(batch.images.flip(0), batch.labels.flip(0), batch.indices.flip(0))
     memory: dict[str, Tensor] = {}
     noise = torch.zeros_like(batch.images)
@@ -214,13 +214,13 @@ def test_a_step_of_alp(
     small: Callable[..., Classifier],
     batch: Batch,
     adversarial: Tensor,
-    given: Adversary,
+    fixed: Adversary,
     descend: Callable[..., list[Losses]],
 ) -> None:
-    """With mixture batch norm each kind has its branch, and joint batches are as good as separate ones."""
+    """With mixture batch norm each view has its branch, and joint and separate batches are equal."""
     model = small(normaliser)
     reference = copy.deepcopy(model)
-    (losses,) = descend(model, given, "alp", batching=batching, pairing_weight=0.7)
+    (losses,) = descend(model, fixed, "alp", batching=batching, pairing_weight=0.7)
     if normaliser == "bn" and batching == "joint":
         clean, attacked = reference(torch.cat([batch.images, adversarial])).chunk(2)
     else:

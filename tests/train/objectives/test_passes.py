@@ -1,4 +1,4 @@
-"""What a step of each objective leaves behind: batch statistics, modules' modes, gradients."""
+"""The side effects of a step of each objective: batch statistics, modules' modes, gradients."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_every_objective_is_counted_above() -> None:
 def test_a_batch_norm_held_in_evaluation_mode_stays_there(
     name: str, small: Make, descend: Callable[..., list[Losses]]
 ) -> None:
-    """As in the last epochs with running statistics (xie2020 §4.3), or where a part is not trained."""
+    """As in the last epochs with running statistics (xie2020 §4.3), or where a layer is not trained."""
     model = small("mbn" if name == "mbnat" else "bn")
     frozen = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     frozen.eval()

@@ -1,4 +1,4 @@
-"""Settings that make no sense, and models and attacks that an objective cannot use: one sentence each."""
+"""Settings out of range, and models and attacks that an objective cannot use: one sentence each."""
 
 from __future__ import annotations
 

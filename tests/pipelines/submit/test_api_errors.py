@@ -1,4 +1,4 @@
-"""What can be wrong with the server is said at once, in one sentence that names the address, with nothing beside it."""
+"""An error of the server is raised at once, as one sentence that names the address."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_after_a_lost_answer_the_error_says_that_the_run_may_go_on(
 
 @pytest.fixture
 def tls(kfp: Any, tmp_path: Path) -> Path:
-    """Give the double a certificate for localhost that nobody knows, and return it."""
+    """Give the double a self-signed certificate for localhost, and return it."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

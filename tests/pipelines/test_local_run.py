@@ -1,4 +1,4 @@
-"""The pipeline on this machine: its numbers are those of `dvc repro`, and it ends with the truth."""
+"""The pipeline on this machine: its numbers are those of `dvc repro`, and its outcome is that of its tasks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 class TestARun:
-    """In order: each test goes on from what the one before left."""
+    """In order: each test continues from the state that the one before left."""
 
     def test_it_gives_the_metrics_and_outputs_of_dvc_repro(self, project: Path) -> None:
         ended = pipeline(project, "--shards", "2", "--json")
@@ -84,7 +84,7 @@ class TestARun:
         assert len(evaluated) == 4
         assert all(ours[path] == theirs[path] for path in evaluated), "checkpoints or attacks differ"
 
-    def test_run_again_it_takes_everything_from_the_cache_but_its_own_notes(self, project: Path) -> None:
+    def test_run_again_all_but_the_notes_come_from_the_cache(self, project: Path) -> None:
         ended = pipeline(project, "--shards", "2")
         executed = {line.split(":")[0].strip() for line in ended.stdout.splitlines() if line.startswith("  ")}
         assert {name.removesuffix(" ...") for name in executed} <= {"report", "write-candidate", "finish"}
