@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nofrost.cli import cli
+from nofrost.config import load_papers
 from nofrost.errors import UserError
 from nofrost.results import Proportion
 
@@ -80,3 +81,13 @@ def test_a_mistake_is_one_sentence(evaluation: Path, options: list[str], words: 
     error = run(evaluation, *options).exception
     assert isinstance(error, UserError)
     assert words in str(error)
+
+
+def test_a_paper_fills_in_name_authors_link_and_venue(evaluation: Path) -> None:
+    arguments = ["card", str(evaluation), "--paper", "xie2020", "--venue", "arXiv"]
+    card = json.loads(CliRunner().invoke(cli, arguments, catch_exceptions=False).output)
+    assert (card["authors"], card["venue"]) == ("Cihang Xie, Alan Yuille", "arXiv")
+    assert card["name"] == load_papers()["xie2020"].title
+    assert card["link"] == load_papers()["xie2020"].link
+    with pytest.raises(UserError, match="unknown paper 'xie'"):
+        CliRunner().invoke(cli, ["card", str(evaluation), "--paper", "xie"], catch_exceptions=False)

@@ -220,8 +220,9 @@ def _interval(proportion: Proportion) -> str:
 
 @click.command()
 @click.argument("evaluation", type=PATH, metavar="EVALUATION_FOLDER")
-@click.option("--name", required=True, help="Title of the paper or name of the model.")
-@click.option("--authors", required=True, help="Who made the model, such as 'A. One, B. Two'.")
+@click.option("--paper", metavar="KEY", help="A paper of `nofrost papers`; fills in name, authors, link and venue.")
+@click.option("--name", help="Title of the paper or name of the model.  [required without --paper]")
+@click.option("--authors", help="Who made the model, such as 'A. One, B. Two'.  [required without --paper]")
 @click.option("--link", help="Where the paper or the code is.")
 @click.option("--venue", help="Where it was published, such as 'ICML 2022'.")
 @click.option("--dataset", help="The dataset as RobustBench calls it, such as cifar10.")
@@ -230,18 +231,28 @@ def _interval(proportion: Proportion) -> str:
 @click.option("--number-forward-passes", type=int, help="Passes that one prediction takes; default: 1.")
 @click.option("--reported", type=float, metavar="PERCENT", help="The robust accuracy that the paper prints.")
 @click.option("--out", type=PATH, help="File to write; default: print.")
-def card(evaluation: Path, out: Path | None, **fields: Any) -> None:
+def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) -> None:
     """Print an evaluation as a model card of RobustBench.
 
     EVALUATION_FOLDER is an output of `nofrost evaluate`; intervals and alarms stand beside its accuracy. autoattack_acc
     is filled only when AutoAttack's version standard was run with its own settings on all images.
 
-    Example: nofrost card runs/mine/attacked --name NoFrost --authors 'H. Wang et al.' --out card.json
+    Example: nofrost card runs/mine/attacked --paper wang2022 --dataset cifar10 --out card.json
     """
+    from nofrost.config import find_paper
     from nofrost.evaluate.card import card_of_folder
     from nofrost.files import explain_write_errors, write_json
 
-    model_card = card_of_folder(evaluation, {key: value for key, value in fields.items() if value is not None})
+    fields: dict[str, Any] = {}
+    if paper is not None:
+        about = find_paper(paper)
+        fields = {"name": about.title, "authors": ", ".join(about.authors), "link": about.link}
+        fields["venue"] = f"{about.venue} {about.year}"
+    fields |= {key: value for key, value in options.items() if value is not None}
+    for key in ("name", "authors"):
+        if key not in fields:
+            raise click.UsageError(f"Missing option '--{key}', or '--paper' of which it is taken.")
+    model_card = card_of_folder(evaluation, fields)
     if out is None:
         emit(model_card, "", as_json=True)
         return

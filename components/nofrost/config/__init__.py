@@ -14,7 +14,7 @@ from nofrost.config.loading import (
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
-from nofrost.config.papers import Paper, cite, load_papers, paper_of, recipes_of
+from nofrost.config.papers import Paper, cite, find_paper, load_papers, paper_of, recipes_of
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
@@ -40,6 +40,7 @@ __all__ = [
     "augmentation_of",
     "cite",
     "dataset_of",
+    "find_paper",
     "load_papers",
     "load_recipe",
     "load_schema",

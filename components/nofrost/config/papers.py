@@ -39,6 +39,18 @@ def load_papers() -> dict[str, Paper]:
     return TypeAdapter(dict[str, Paper]).validate_python(parse(read_text(path, "list of papers"), str(path)))
 
 
+def find_paper(key: str) -> Paper:
+    """Return the paper of this key.
+
+    Raises:
+        UserError: there is none.
+    """
+    papers = load_papers()
+    if key not in papers:
+        raise unknown("paper", key, papers)
+    return papers[key]
+
+
 def cite(citation: str) -> str:
     """Return a citation with authors and year in place of keys: "wang2022 §4.1" becomes "Wang et al. 2022 §4.1"."""
     papers = load_papers()
@@ -57,7 +69,7 @@ def recipes_of(paper: str | None = None) -> list[str]:
     Raises:
         UserError: there is no such paper.
     """
-    if paper is not None and paper not in load_papers():
-        raise unknown("paper", paper, load_papers())
+    if paper is not None:
+        find_paper(paper)
     names = shipped_names("recipe")
     return names if paper is None else [name for name in names if paper_of(load_recipe(name).citation) == paper]

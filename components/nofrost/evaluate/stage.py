@@ -63,7 +63,7 @@ def run(
 def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path], out: Path) -> Metrics:
     """Write to the folder `out` what :func:`run` would have without shards, byte for byte.
 
-    Only examples and the alarms that ask the model itself are computed here, so it takes a device of the same kind.
+    Only examples and the alarms that probe the model itself are computed here, so it takes a device of the same kind.
 
     Args:
         dataset, model, suite: those of the shards.

@@ -1,4 +1,4 @@
-"""From measurements to alarms: which numbers each check of :mod:`nofrost.evaluate.alarms` is given."""
+"""From measurements to alarms: the numbers that each check of :mod:`nofrost.evaluate.alarms` gets."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def not_converged(plan: SuitePlan, flags: Mapping[str, Flags], steps: Mapping[in
 
 
 def _suite_runs(plan: SuitePlan, flags: Mapping[str, Flags]) -> list[AttackRun]:
-    """Return what each attack of the suite left, in the suite's order."""
+    """Return the flags of each attack of the suite with its traits, in the suite's order."""
     of_condition = {condition: flags[name] for name, condition in plan.attacks.items()}
     return [
         _run(name, condition, flags[name], None if condition.after is None else of_condition[condition.after])

@@ -1,4 +1,4 @@
-"""What an adversarial suite asks to be measured: its attacks and the points of its two curves."""
+"""The plan of an adversarial suite: its attacks, the points of its two curves, and the list of measurements."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class SuiteMeasurements:
-    """What a suite measures of each image, by its place in the result; one measurement may stand in several places.
+    """What a suite measures of each image, by its place in the result; one measurement may have several places.
 
     Args:
         clean: the predictions on clean images.
@@ -126,7 +126,7 @@ class SuitePlan:
 
 
 def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequence[str] = ()) -> SuitePlan:
-    """Return what the suite asks for, after checking that every attack of it can be created.
+    """Return the plan of a suite, after checking that every attack of it can be created.
 
     Args:
         origin: the suite's file, for the error.

@@ -22,8 +22,8 @@ class AttackRun:
         attack: the attack's name.
         steps: 1 for an attack without steps.
         right: [N] whether each image is still right.
-        start: in a cascade, [N] whether the attacks before it had left the image right; `right` is then cumulative
-            and says nothing about this attack alone. None for an attack that was run on all right images.
+        start: in a cascade, [N] whether the image was still right after the attacks before it; `right` is then
+            cumulative and says nothing about this attack alone. None for an attack that was run on all right images.
         passes: forward passes that each of its gradients is averaged over.
         crosses: whether its steps together are long enough to cross the ball; an attack with shorter ones finds less,
             on an honest model too.
@@ -55,7 +55,7 @@ def exceeds(more: Flags, fewer: Flags, by: float, p_value: float) -> bool:
 
 
 def left(run: AttackRun) -> str:
-    """Return what an attack left, in words."""
+    """Return how many images are still right after an attack, in words."""
     return f"{run.label} leaves {count(run.right)} right"
 
 

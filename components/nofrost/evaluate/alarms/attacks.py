@@ -1,7 +1,7 @@
 """Signs that the attacks of a suite give of each other: which must not find less than which.
 
-Only attacks that were let loose on the same images are compared. In a cascade that is none but the first, so that a
-cascade is judged by what a black-box attack still finds at its end, as AutoAttack does.
+Only attacks that were run on the same images are compared. In a cascade that is the first attack alone, so a cascade is
+judged by what a black-box attack still finds at its end, as AutoAttack does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PGD_GAP = 0.03  # accuracy by which PGD may lie above APGD at comparable steps: 
 START_GAP = 0.03  # accuracy by which an attack without a random start may lie above PGD with as many steps
 LOSS_GAP = 0.05  # accuracy by which the cross-entropy may lie above a margin loss; 1 to 3 points without masking
 BLACK_BOX_FLAG = 0.002  # accuracy that Square may take at the end of a cascade (AutoAttack, checks.py)
-BLACK_BOX_FAILURE = 0.05  # accuracy that no converged gradient attack would have left to a black-box one
+BLACK_BOX_FAILURE = 0.05  # accuracy that a black-box attack cannot take after a converged gradient attack
 MANY_STEPS = 5  # steps from which an iterative attack, with its random start, should beat one step of full length
 
 
@@ -57,7 +57,7 @@ def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
     """PGD far above APGD-CE at comparable steps has not converged; None without such a pair.
 
     Where its steps are too short to cross the ball, as those of wang2022 are, that is no sign of the model: its number
-    bears a badge (:func:`unconverged_pgd`), and the alarm passes.
+    has a badge (:func:`unconverged_pgd`), and the alarm passes.
     """
     name = "pgd-agrees-with-apgd"
     pairs = _pgd_beside_apgd(runs)
@@ -103,8 +103,8 @@ def margin_agrees_with_cross_entropy(runs: Sequence[AttackRun]) -> Alarm | None:
 def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
     """An attack without gradients must not find clearly more than the best with them; None without both kinds.
 
-    At the end of a cascade it is AutoAttack's own flag: Square took more than 0.2 % of all images from what the attacks
-    with gradients had left.
+    At the end of a cascade it is AutoAttack's own flag: Square broke more than 0.2 % of all images after the attacks
+    with gradients.
 
     Args:
         runs: in the order of the suite.
@@ -126,13 +126,13 @@ def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
 
 
 def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | None:
-    taken: list[tuple[AttackRun, Flags]] = []
-    for place, run in enumerate(runs):
-        if _is_black_box(run) and run.start is not None and any(map(_is_white_box, runs[:place])):
-            taken.append((run, run.start))
-    if not taken:
+    black_box: list[tuple[AttackRun, Flags]] = []
+    for position, run in enumerate(runs):
+        if _is_black_box(run) and run.start is not None and any(map(_is_white_box, runs[:position])):
+            black_box.append((run, run.start))
+    if not black_box:
         return None
-    run, start = max(taken, key=lambda each: int(each[1].sum()) - _remaining(each[0]))
+    run, start = max(black_box, key=lambda each: int(each[1].sum()) - _remaining(each[0]))
     reason = f"after the attacks before it left {count(start)} right, {left(run)}"
     if exceeds(start, run.right, BLACK_BOX_FAILURE, CLEAR):
         return alarm(name, "fail", f"{reason}: attacks with gradients missed what one without found")
@@ -198,7 +198,7 @@ def _pairs(
 def _pgd_beside_apgd(runs: Sequence[AttackRun]) -> list[tuple[AttackRun, AttackRun]]:
     """Return each run of PGD with the APGD-CE of the nearest number of steps, at most a factor of two apart."""
     alone = _alone(runs)
-    found = []
+    pairs = []
     for pgd in (run for run in alone if run.attack == "pgd"):
         comparable = [
             run
@@ -206,8 +206,8 @@ def _pgd_beside_apgd(runs: Sequence[AttackRun]) -> list[tuple[AttackRun, AttackR
             if run.attack == "apgd-ce" and run.steps <= 2 * pgd.steps and pgd.steps <= 2 * run.steps
         ]
         if comparable:
-            found.append((pgd, min(comparable, key=lambda run: abs(run.steps - pgd.steps))))
-    return found
+            pairs.append((pgd, min(comparable, key=lambda run: abs(run.steps - pgd.steps))))
+    return pairs
 
 
 def _widest_gap(name: str, pairs: Sequence[tuple[AttackRun, AttackRun]], gap: float, advice: str) -> Alarm | None:

@@ -22,7 +22,7 @@ def unbounded_attack_reaches_zero(right: Flags) -> Alarm:
     if remaining.correct == 0:
         return alarm(name, "pass", reason)
     if remaining.interval[0] > UNBOUNDED_LEFT:
-        return alarm(name, "fail", f"{reason}, which must be none: the attack cannot see its way")
+        return alarm(name, "fail", f"{reason}, which must be none: the attack is misled")
     return alarm(name, "warn", f"{reason}, which should be none: the attack is weak on a few images")
 
 

@@ -34,7 +34,7 @@ def gradients_exist() -> Alarm:
     """The outputs do not depend on the images by differentiable steps: no attack with gradients could run."""
     reason = (
         "the outputs have no gradient with respect to the images (detach, no_grad or rounding in the forward pass): "
-        "attacks that need one count as having found nothing"
+        "attacks that need one count as unsuccessful"
     )
     return alarm("gradients-not-zero", "fail", reason)
 
@@ -49,7 +49,7 @@ def gradients_match_differences(disagree: int, astray: int, probed: int) -> Alar
         disagree: images on which a tiny step raises the margin loss by less than half, or more than one and a half
             times, what the gradient says.
         astray: images on which a step of a quarter of the budget along the gradient's sign does not raise it at all.
-        probed: images asked about.
+        probed: images that were probed.
     """
     if probed == 0:
         return None
@@ -110,9 +110,9 @@ def forward_is_static(optimises: bool) -> Alarm:
     """A defence that computes gradients in its forward pass changes with every input: attacks must see through it."""
     name = "forward-is-static"
     if optimises:
-        reason = "the forward pass computes gradients of its own (a defence that optimises at test time)"
-        return alarm(name, "warn", f"{reason}: standard attacks do not see through it, use one made for this model")
-    return alarm(name, "pass", "the forward pass computes no gradients of its own")
+        reason = "the forward pass computes gradients (a defence that optimises at test time)"
+        return alarm(name, "warn", f"{reason}: standard attacks do not account for it: use one made for this model")
+    return alarm(name, "pass", "the forward pass computes no gradients")
 
 
 def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
@@ -122,7 +122,7 @@ def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
     name = "classes-suffice"
     if classes < CLASSES_FOR_DLR:
         reason = f"the model has {classes} classes, fewer than the {CLASSES_FOR_DLR} of the targeted DLR loss"
-        return alarm(name, "warn", f"{reason}: the plain margin took its place, so this is not quite AutoAttack")
+        return alarm(name, "warn", f"{reason}: the plain margin was used instead, so this is not quite AutoAttack")
     return alarm(name, "pass", f"the model has {classes} classes")
 
 

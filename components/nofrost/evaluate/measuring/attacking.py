@@ -136,7 +136,7 @@ class EvaluatedModel:
         try:
             adversarial = condition.create()(self.network, images, labels, indices=indices)
         except NoGradientError:
-            # Counts as having found nothing: attacks without gradients go on, and the alarm gradients-not-zero fails.
+            # The attack counts as unsuccessful; those without gradients go on, and the alarm gradients-not-zero fails.
             return images
         except UserError as error:
             raise UserError(f"suite: {condition.key}: {error}") from None

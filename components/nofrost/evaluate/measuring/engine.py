@@ -158,7 +158,7 @@ class Halving:
     Args:
         device: where the work is done.
         title: the work in words, for the error.
-        reduced: is told every new size.
+        reduced: is called with every new size.
     """
 
     def __init__(self, device: torch.device, title: str, reduced: Callable[[int], None]) -> None:

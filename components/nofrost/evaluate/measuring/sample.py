@@ -111,8 +111,8 @@ def _integers(what: str, values: object, count: int) -> NDArray[np.int64]:
         tensor = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"{what} must be {count} integers, got a {type(values).__name__}") from None
-    whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-    if tensor.shape != (count,) or not whole:
+    are_integers = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    if tensor.shape != (count,) or not are_integers:
         raise UserError(f"{what} must be {count} integers, one for each image, got {tensor.dtype} {list(tensor.shape)}")
     numbers: NDArray[np.int64] = tensor.detach().to("cpu", torch.int64).numpy()
     return numbers

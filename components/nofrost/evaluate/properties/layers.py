@@ -32,7 +32,7 @@ class MiniBatch:
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """Norms of all weights, what all batch norms hold, and statistics of mini-batches; what was not asked for is empty.
+    """Norms of all weights, what all batch norms hold, and statistics of mini-batches; what was not measured is empty.
 
     Everything is in the model's order.
     """
