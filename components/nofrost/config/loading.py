@@ -14,33 +14,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, merge
-from nofrost.config.reading import (
-    SUITES,
-    is_path,
-    on_its_base,
-    parse,
-    parse_value,
-    read,
-    read_text,
-    shipped_names,
-)
+from nofrost.config.reading import SUITES, is_path, on_its_base, parse, parse_value, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
-
-__all__ = [
-    "load_recipe",
-    "load_schema",
-    "load_study",
-    "load_suite",
-    "merge",
-    "parse_study",
-    "shipped_names",
-    "study_as_yaml",
-]
 
 S = TypeVar("S", bound=Schema)
 
