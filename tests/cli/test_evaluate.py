@@ -127,7 +127,7 @@ def test_shards_of_such_a_model_are_merged_and_another_model_is_refused(evaluate
         (("--model", "foreign:linear", "--shard", "one"), "shard 'one' is not of the form index/count"),
         (("--model", "foreign:linear", "--suite", "adversarial-quik"), "did you mean 'adversarial-quick'"),
         (("--model", "foreign:linear", "--set", "atacks={}"), "did you mean 'attacks'"),
-        (("--model", "foreign:linear", "--set", "attacks.x.name=pdg"), "suite.yaml: attacks.x: unknown attack 'pdg'"),
+        (("--model", "foreign:linear", "--set", "attacks.x.name=pdg"), "attacks.x.name: unknown attack 'pdg'"),
         (("--model", "foreign:linear", "--set", "threat.eps=-1"), "-1"),
         (("--model", "foreign:linear", "--set", "threat.eps=3"), "eps"),
         (("--model", "foreign:linear", "--set", "batch_size=0"), "batch_size"),

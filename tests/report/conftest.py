@@ -308,6 +308,7 @@ def _protocol(title: str, threat: Threat, samples: int) -> Protocol:
         data_sha256="d" * 64,
         seeds={"suite": 0},
         batch_size=256,
+        reduced_batch_sizes={},
         dtype="float32",
         tf32=False,
         autocast=False,

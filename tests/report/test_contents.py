@@ -200,11 +200,13 @@ def test_a_protocol_setting_that_all_runs_share_is_listed_once(make_tree: Any) -
     tree = make_tree("runs.recipe=[st, sat]", "suites.ood.corruptions=[contrast]")
 
     def elsewhere(record: dict[str, Any]) -> dict[str, Any]:
-        return {**record, "protocol": {**record["protocol"], "devices": ["Another processor"]}}
+        change = {"devices": ["Another processor"], "reduced_batch_sizes": {"clean": 32}}
+        return {**record, "protocol": {**record["protocol"], **change}}
 
     tree.change("sat/seed-0/evaluate-adversarial/record.json", elsewhere)
     rows = table_headed(page(tree.report(augmentation=False)), "protocol")
     assert rows["numbers"] == ["float32, TF32 off, autocast off"]
+    assert rows["batch size"] == ["256 (st/seed-0); 256, reduced because memory ran out to 32 for clean (sat/seed-0)"]
     assert rows["devices"] == ["A processor (st/seed-0); Another processor (sat/seed-0)"]
     assert rows["images"] == ["360 (indices 000000000000)"]
 

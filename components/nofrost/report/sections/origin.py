@@ -12,12 +12,20 @@ from nofrost.report.runs import Collected
 from nofrost.report.sections.overview import CHECKSUM
 from nofrost.results import Protocol
 
+
+def _batch_size(protocol: Protocol) -> str:
+    reduced = [f"{size} for {measurement}" for measurement, size in protocol.reduced_batch_sizes.items()]
+    if not reduced:
+        return str(protocol.batch_size)
+    return f"{protocol.batch_size}, reduced because memory ran out to {text.listed(reduced)}"
+
+
 _PROTOCOL_ROWS: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
     ("suite", lambda protocol: f"{protocol.suite} (SHA-256 {text.short(protocol.suite_sha256)})"),
     ("images", lambda protocol: f"{text.count(protocol.samples)} (indices {text.short(protocol.indices_sha256)})"),
     ("dataset", lambda protocol: f"SHA-256 {text.short(protocol.data_sha256)}"),
     ("seeds", lambda protocol: ", ".join(f"{name} {seed}" for name, seed in protocol.seeds.items())),
-    ("batch size", lambda protocol: str(protocol.batch_size)),
+    ("batch size", _batch_size),
     (
         "numbers",
         lambda protocol: f"{protocol.dtype}, TF32 {_on(protocol.tf32)}, autocast {_on(protocol.autocast)}",
