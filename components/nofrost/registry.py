@@ -32,8 +32,8 @@ def configurable(cls: Class) -> Class:
     Raises:
         UserError: from the constructor, for a setting that is unknown, missing or out of its range.
     """
-    made: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
-    validate = made.__init__
+    settings_class: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
+    validate = settings_class.__init__
 
     @functools.wraps(validate)
     def __init__(self: Any, **settings: Any) -> None:  # noqa: N807  it takes the place of the constructor
@@ -42,8 +42,8 @@ def configurable(cls: Class) -> Class:
         except ValidationError as error:
             raise UserError(sentence(error, type(self), _title(type(self)))) from error
 
-    made.__init__ = __init__
-    return cast(Class, made)
+    settings_class.__init__ = __init__
+    return cast(Class, settings_class)
 
 
 def _title(cls: type[Any]) -> str:
@@ -52,7 +52,7 @@ def _title(cls: type[Any]) -> str:
 
 @dataclass
 class Registry(Generic[T]):
-    """The classes of one kind, each made by `configurable`.
+    """The classes of one kind, each settings_class by `configurable`.
 
     Args:
         kind: what they are called in errors, such as ``attack``.
@@ -111,7 +111,7 @@ class Registry(Generic[T]):
         Args:
             origin: the file that `spec` comes from.
             key: where it stands there.
-            overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+            overrides: texts `key=value` on top of the file; the one that settings_class the fault is named too.
 
         Raises:
             UserError: it would not; the sentence names file, key and the settings that there are.

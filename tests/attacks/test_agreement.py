@@ -159,8 +159,8 @@ def test_pgd_in_the_euclidean_norm_is_as_strong(case: Case) -> None:
         ours.append(survivors(model, attack(model, images, labels), labels))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            found = torchattacks.PGDL2(model, eps=4 * eps, alpha=eps, steps=10)(images, labels)
-        theirs.append(survivors(model, found, labels))
+            result = torchattacks.PGDL2(model, eps=4 * eps, alpha=eps, steps=10)(images, labels)
+        theirs.append(survivors(model, result, labels))
     assert_as_strong(torch.cat(ours), torch.cat(theirs))
 
 

@@ -65,14 +65,14 @@ def test_the_result_is_the_best_point_that_was_visited(smooth_model: nn.Module, 
     images, labels = smooth_batch
     for norm, eps in (("linf", 0.1), ("l2", 0.5)):
         model = Recording(smooth_model)
-        found = create_attack("apgd-ce", norm=norm, eps=eps, steps=20, early_stop=False)(model, images, labels)
+        result = create_attack("apgd-ce", norm=norm, eps=eps, steps=20, early_stop=False)(model, images, labels)
         visited = torch.stack(model.points)
         logits = smooth_model(visited.flatten(0, 1)).unflatten(0, visited.shape[:2])
         loss = torch.stack([error_log_odds(each, labels) for each in logits])
         fooled = logits.argmax(2) != labels
         assert 0 < fooled.any(0).sum() < 24  # both kinds of image occur
         best = torch.where(fooled == fooled.any(0), loss, -torch.inf).argmax(0)
-        torch.testing.assert_close(found, visited[best, torch.arange(24)])
+        torch.testing.assert_close(result, visited[best, torch.arange(24)])
 
 
 def test_stopping_early_fools_the_same_images_with_less_work(
@@ -92,9 +92,9 @@ def test_more_steps_and_restarts_are_stronger(robust_model: nn.Module, digits: t
     images, labels = digits[1]
 
     def right(**settings: int) -> int:
-        found = create_attack("apgd-ce", eps=0.2, **settings)(robust_model, images, labels)
+        result = create_attack("apgd-ce", eps=0.2, **settings)(robust_model, images, labels)
         with torch.no_grad():
-            return int((robust_model(found).argmax(1) == labels).sum())
+            return int((robust_model(result).argmax(1) == labels).sum())
 
     assert right(steps=1) > right(steps=5) > right(steps=50)
     assert right(steps=5) > right(steps=5, restarts=4)
@@ -177,11 +177,11 @@ def test_on_few_classes_the_margin_stands_in_for_the_ratio(kind: type[Apgd], cla
         return points.flatten(1) @ weight.T
 
     labels = model(images).argmax(1)
-    found = kind(eps=0.05, steps=30, early_stop=False)(model, images, labels)
+    result = kind(eps=0.05, steps=30, early_stop=False)(model, images, labels)
     # the largest margin within the ball: of each class by itself, in closed form
     ways = weight[None] - weight[labels][:, None]
     best = (ways @ images.flatten(1)[:, :, None])[:, :, 0] + 0.05 * ways.abs().sum(2)
     best = best.scatter(1, labels[:, None], -torch.inf).amax(1)
-    logits = model(found)
+    logits = model(result)
     margin = logits.scatter(1, labels[:, None], -torch.inf).amax(1) - logits.gather(1, labels[:, None])[:, 0]
     torch.testing.assert_close(margin, best, rtol=1e-3, atol=1e-3)

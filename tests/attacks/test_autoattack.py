@@ -24,12 +24,12 @@ def members(name: str, classes: int = 10, **settings: Any) -> list[tuple[str, di
     attack = create_attack(name, eps=0.1, **settings)
     assert isinstance(attack, Cascade)
     shown = ("steps", "restarts", "targets", "queries", "eot")
-    found = []
+    result = []
     for member in attack.members(classes):
         assert (member.norm, member.eps, member.seed) == (attack.norm, attack.eps, attack.seed)
         values = {setting: getattr(member, setting) for setting in shown if hasattr(member, setting)}
-        found.append((type(member).__name__, {key: value for key, value in values.items() if value != 1}))
-    return found
+        result.append((type(member).__name__, {key: value for key, value in values.items() if value != 1}))
+    return result
 
 
 STANDARD = [

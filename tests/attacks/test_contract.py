@@ -162,11 +162,11 @@ def test_the_result_for_an_image_does_not_depend_on_batch_or_order(
 ) -> None:
     images, labels = smooth_batch
     attack = quick(name, norm, eps={"linf": 0.2, "l2": 1.0}[norm])
-    whole = attack(smooth_model, images, labels)
+    full = attack(smooth_model, images, labels)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
     for rows in order.split(sizes):
         torch.testing.assert_close(
-            attack(smooth_model, images[rows], labels[rows], indices=rows), whole[rows], rtol=0, atol=1e-9
+            attack(smooth_model, images[rows], labels[rows], indices=rows), full[rows], rtol=0, atol=1e-9
         )
 
 

@@ -45,14 +45,14 @@ class Linear(nn.Module):
 
     def boundaries(self, images: Tensor, labels: Tensor, norm: str) -> Tensor:
         """Return the exact distance to the boundary with each class, inside the box, [N, C]; 0 for the own."""
-        found = []
+        result = []
         for other in range(len(self.weight)):
             normal = (self.weight[other] - self.weight[labels]).view_as(images)
             rise = -(normal * images).flatten(1).sum(1)
             change = Hyperplanes(normal, norm).step(images, rise)
             met = ((normal * change).flatten(1).sum(1) - rise).abs() < 1e-9
-            found.append(torch.where(met, length(change, norm), torch.inf))
-        return torch.stack(found, 1)
+            result.append(torch.where(met, length(change, norm), torch.inf))
+        return torch.stack(result, 1)
 
 
 class Scaled(nn.Module):
@@ -81,10 +81,10 @@ def test_on_a_linear_model_the_distance_is_that_to_the_nearest_boundary(
     others = model.boundaries(images, labels, norm).scatter(1, labels[:, None], torch.inf)
     # as many images as can be: FAB cannot see the box when it picks a class, and then may go to the second nearest
     share = 1.0 if name == "fab-t" or classes == 2 else 0.8
-    found = fab(name, norm=norm, steps=40).distances(model, images, labels)
+    result = fab(name, norm=norm, steps=40).distances(model, images, labels)
     nearest = others.amin(1)
-    assert (found >= nearest * (1 - 1e-9)).all()
-    assert (found <= nearest * NEAR[norm]).double().mean() >= share
+    assert (result >= nearest * (1 - 1e-9)).all()
+    assert (result <= nearest * NEAR[norm]).double().mean() >= share
 
 
 @each_norm
@@ -94,9 +94,9 @@ def test_the_targets_are_the_likeliest_wrong_classes(norm: str, images: Tensor) 
     labels = logits.argmax(1)
     second = logits.argsort(1, descending=True)[:, 1:2]
     to_second = model.boundaries(images, labels, norm).gather(1, second).squeeze(1)
-    found = fab("fab-t", norm=norm, steps=40, targets=1).distances(model, images, labels)
-    assert (found <= to_second * NEAR[norm]).all()
-    assert (found > fab("fab-t", norm=norm, steps=40).distances(model, images, labels) * 1.01).any()
+    result = fab("fab-t", norm=norm, steps=40, targets=1).distances(model, images, labels)
+    assert (result <= to_second * NEAR[norm]).all()
+    assert (result > fab("fab-t", norm=norm, steps=40).distances(model, images, labels) * 1.01).any()
 
 
 @each_norm
@@ -207,15 +207,15 @@ def test_distances_depend_neither_on_budget_nor_on_batch(
 ) -> None:
     images, labels = smooth_batch
     attack = fab(name, norm="l2", eps=0.5, restarts=2)
-    whole = attack.distances(smooth_model, images, labels)
+    full = attack.distances(smooth_model, images, labels)
     rows = torch.tensor([17, 2, 9])
     part = attack.distances(smooth_model, images[rows], labels[rows], indices=rows)
-    torch.testing.assert_close(part, whole[rows], rtol=1e-9, atol=0)
+    torch.testing.assert_close(part, full[rows], rtol=1e-9, atol=0)
     once, other = (fab(name, norm="l2", eps=eps).distances(smooth_model, images, labels) for eps in (0.5, 0.01))
     assert torch.equal(once, other)
     # the final search may be luckier by a hair from what a first run found
-    assert (whole <= once * 1.001).all()
-    assert (whole < once * 0.999).any()
+    assert (full <= once * 1.001).all()
+    assert (full < once * 0.999).any()
 
 
 @each_name
@@ -233,11 +233,11 @@ def test_distances_leave_the_model_as_it_was_and_take_any_float(
     attack, model = fab(name, steps=2), copy.deepcopy(natural_model)
     modules = list(model.children())
     modules[1].train()
-    found = attack.distances(model, batch[0].half(), batch[1])
+    result = attack.distances(model, batch[0].half(), batch[1])
     assert [module.training for module in modules] == [False, True, *[False] * 6]
-    assert found.dtype == torch.float32
+    assert result.dtype == torch.float32
     # sixteenths are exact in half precision
-    torch.testing.assert_close(found, attack.distances(natural_model, *batch))
+    torch.testing.assert_close(result, attack.distances(natural_model, *batch))
     assert attack.distances(natural_model, batch[0][:0], batch[1][:0]).shape == (0,)
 
 
@@ -277,8 +277,8 @@ each_case = pytest.mark.parametrize(("kind", "norm", "eps"), CASES)
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest, kind: str) -> nn.Module:
-    found: nn.Module = request.getfixturevalue(f"{kind}_model")
-    return found
+    result: nn.Module = request.getfixturevalue(f"{kind}_model")
+    return result
 
 
 @pytest.fixture

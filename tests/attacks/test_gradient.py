@@ -96,8 +96,8 @@ def test_the_last_point_is_that_of_plain_iteration(smooth_model: nn.Module, smoo
         loss = nn.functional.cross_entropy(smooth_model(points), labels, reduction="sum")
         points = points + 0.03 * torch.autograd.grad(loss, points)[0].sign()
         points = torch.clamp(points, images - 0.2, images + 0.2).clamp(0, 1)
-    found = create_attack("bim", eps=0.2, steps=12, step_size=0.03, keep="last")(smooth_model, images, labels)
-    torch.testing.assert_close(found, points.detach())
+    result = create_attack("bim", eps=0.2, steps=12, step_size=0.03, keep="last")(smooth_model, images, labels)
+    torch.testing.assert_close(result, points.detach())
 
 
 @pytest.mark.parametrize("name", ["bim", "pgd", "pgd-targeted"])
@@ -167,9 +167,9 @@ def test_targets_are_every_wrong_class_alike(natural_model: nn.Module, digits: t
     """With the whole pixel range every image reaches its target; so the predictions show the targets."""
     images, labels = digits[1]
     settings: dict[str, Any] = {"eps": 1, "steps": 30, "step_size": 0.1, "keep": "last"}
-    found = create_attack("pgd-targeted", **settings)(natural_model, images, labels)
+    result = create_attack("pgd-targeted", **settings)(natural_model, images, labels)
     with torch.no_grad():
-        offsets = (natural_model(found).argmax(1) - labels) % 10
+        offsets = (natural_model(result).argmax(1) - labels) % 10
     counts = torch.bincount(offsets, minlength=10)
     assert counts[0] == 0
     assert (counts[1:] > 400 / 9 * 0.6).all()
@@ -184,8 +184,8 @@ def test_of_two_classes_the_target_is_the_other() -> None:
         return torch.stack([-score, score], 1)
 
     images, labels = torch.full((8, 1, 2, 2), 0.5), torch.arange(8) % 2
-    found = create_attack("pgd-targeted", eps=0.2, steps=20)(model, images, labels)
-    assert torch.equal(model(found).argmax(1), 1 - labels)
+    result = create_attack("pgd-targeted", eps=0.2, steps=20)(model, images, labels)
+    assert torch.equal(model(result).argmax(1), 1 - labels)
 
 
 def loop(model: nn.Module, images: Tensor, labels: Tensor, norm: str, eps: float, step: float, decay: float) -> Tensor:
@@ -212,9 +212,9 @@ def test_the_last_point_is_that_of_the_algorithm(
     norm: str, eps: float, step: float, decay: float, smooth_model: nn.Module, smooth_batch: Batch
 ) -> None:
     settings: dict[str, Any] = {"norm": norm, "eps": eps, "step_size": step, "steps": 10, "keep": "last"}
-    found = create_attack("mim", decay=decay, **settings)(smooth_model, *smooth_batch)
+    result = create_attack("mim", decay=decay, **settings)(smooth_model, *smooth_batch)
     expected = loop(smooth_model, *smooth_batch, norm, eps, step, decay)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
 
 def test_without_momentum_it_is_bim(smooth_model: nn.Module, smooth_batch: Batch) -> None:
@@ -229,9 +229,9 @@ def test_letting_images_go_early_fools_the_same(natural_model: nn.Module, digits
     images, labels = digits[1]
     right = []
     for early_stop in (True, False):
-        found = create_attack("mim", eps=0.1, steps=15, early_stop=early_stop)(natural_model, images, labels)
+        result = create_attack("mim", eps=0.1, steps=15, early_stop=early_stop)(natural_model, images, labels)
         with torch.no_grad():
-            right.append(natural_model(found).argmax(1) == labels)
+            right.append(natural_model(result).argmax(1) == labels)
     assert 0.3 < right[0].double().mean() < 0.7
     assert (right[0] != right[1]).sum() <= 1  # the rounding of a convolution depends on the size of the batch
 
@@ -300,8 +300,8 @@ LABELS = torch.arange(500) % 4
 def started_clean(model: nn.Module, seed: int = 0, rows: slice = slice(None), **settings: float) -> Tensor:
     """Return which images' attack began at the image itself: [N] bool, from steps too small to matter."""
     attack = create_attack("pgd-targeted", eps=0.2, steps=1, step_size=1e-9, keep="last", seed=seed, **settings)
-    found = attack(model, IMAGES[rows], LABELS[rows], indices=torch.arange(500)[rows])
-    return (found - IMAGES[rows]).abs().amax((1, 2, 3)) < 1e-8
+    result = attack(model, IMAGES[rows], LABELS[rows], indices=torch.arange(500)[rows])
+    return (result - IMAGES[rows]).abs().amax((1, 2, 3)) < 1e-8
 
 
 @pytest.mark.parametrize(("chance", "least", "most"), [(0, 0, 0), (0.2, 80, 120), (1, 500, 500)])

@@ -180,9 +180,9 @@ def test_the_callers_torch_modes_change_nothing(
     with surrounding():
         images, labels = batch[0].clone(), batch[1].clone()
         modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
-        found = attack(natural_model, images, labels)
+        result = attack(natural_model, images, labels)
         assert modes == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
-    assert torch.equal(found, expected)
+    assert torch.equal(result, expected)
 
 
 each_attack_name = pytest.mark.parametrize("name", list_attacks())
@@ -302,11 +302,11 @@ def test_passes_multiply_the_calls_and_change_nothing_for_a_model_without_chance
         logits: Tensor = smooth_model(images)
         return logits
 
-    found = []
+    result = []
     for eot in (1, 3):
         calls.append(0)
-        found.append(create_attack(name, eot=eot, **settings)(model, *smooth_batch))
-    torch.testing.assert_close(found[0], found[1])
+        result.append(create_attack(name, eot=eot, **settings)(model, *smooth_batch))
+    torch.testing.assert_close(result[0], result[1])
     assert calls[1] == 3 * calls[0]
 
 
@@ -322,8 +322,8 @@ def test_more_passes_fool_a_noisy_model_more_often(
     settings: dict[str, Any] = {"eps": 0.1} | ({} if name == "fgsm" else {"steps": 8})
     right = []
     for eot in (1, 12):
-        found = create_attack(name, eot=eot, **settings)(noisy, images, labels)
+        result = create_attack(name, eot=eot, **settings)(noisy, images, labels)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
-            right.append(sum((noisy(found).argmax(1) == labels).double().mean().item() for _ in range(20)) / 20)
+            right.append(sum((noisy(result).argmax(1) == labels).double().mean().item() for _ in range(20)) / 20)
     assert right[1] < right[0] - 0.02

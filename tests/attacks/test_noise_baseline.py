@@ -26,18 +26,18 @@ def change(**settings: Any) -> Tensor:
 
 
 def test_in_the_euclidean_norm_the_noise_is_as_long_as_the_budget() -> None:
-    found = change(norm="l2", eps=2.0)
-    lengths = found.flatten(1).norm(dim=1)
+    result = change(norm="l2", eps=2.0)
+    lengths = result.flatten(1).norm(dim=1)
     assert lengths.max() <= 2 + 1e-6
     assert 0.96 * 2 < lengths.mean() < 2  # the longer half of the draws is cut to 2
-    assert found.std().item() == pytest.approx(2 / 768**0.5, rel=0.03)
+    assert result.std().item() == pytest.approx(2 / 768**0.5, rel=0.03)
 
 
 def test_in_the_maximum_norm_the_budget_is_two_deviations() -> None:
-    found = change(eps=0.1)
-    assert (found.abs() > 0.1 - 1e-6).double().mean().item() == pytest.approx(0.0455, abs=0.005)
-    assert (found.abs() < 0.05).double().mean().item() == pytest.approx(0.6827, abs=0.01)
-    assert abs(found.mean().item()) < 1e-3
+    result = change(eps=0.1)
+    assert (result.abs() > 0.1 - 1e-6).double().mean().item() == pytest.approx(0.0455, abs=0.005)
+    assert (result.abs() < 0.05).double().mean().item() == pytest.approx(0.6827, abs=0.01)
+    assert abs(result.mean().item()) < 1e-3
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -46,9 +46,9 @@ def test_a_deviation_of_ones_own_is_taken_as_it_is(norm: str) -> None:
 
 
 def test_wide_noise_is_cut_by_the_box_alone_where_the_ball_is_the_box() -> None:
-    found = change(eps=1, sigma=1) + 0.5
-    assert (found == 0).double().mean().item() == pytest.approx(0.3085, abs=0.01)  # a normal is below -1/2 so often
-    assert (found == 1).double().mean().item() == pytest.approx(0.3085, abs=0.01)
+    result = change(eps=1, sigma=1) + 0.5
+    assert (result == 0).double().mean().item() == pytest.approx(0.3085, abs=0.01)  # a normal is below -1/2 so often
+    assert (result == 1).double().mean().item() == pytest.approx(0.3085, abs=0.01)
 
 
 def test_of_several_draws_the_worst_is_kept(natural_model: nn.Module, digits: tuple[Batch, Batch]) -> None:

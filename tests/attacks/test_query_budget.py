@@ -52,10 +52,10 @@ def test_no_image_is_asked_about_more_often_than_allowed(
     attack = create_attack(name, norm=norm, eps=BUDGET[norm], queries=queries)
     counts = queries_of_each(attack, natural_model, images, labels)
     assert max(counts) == queries
-    whole = Asked(natural_model)
-    attack(whole, images, labels)
-    assert len(whole.batches) == queries
-    assert whole.images() == sum(counts)
+    full = Asked(natural_model)
+    attack(full, images, labels)
+    assert len(full.batches) == queries
+    assert full.images() == sum(counts)
 
 
 def test_the_images_of_a_batch_are_counted_one_by_one(smooth_model: nn.Module, smooth_batch: Batch) -> None:

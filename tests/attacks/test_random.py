@@ -96,8 +96,8 @@ def test_the_numbers_are_those_of_splitmix64_for_ever(seed: int, index: int) -> 
     key = splitmix64(splitmix64(seed + golden) + index * golden)
     stream = splitmix64(key + 3 * 0xD1342543DE82EF95)
     expected = [splitmix64(stream + (place + 1) * golden) for place in range(6)]
-    found = Noise.of(seed, torch.tensor([index])).stream(2)
-    assert [bits % 2**64 for bits in found._bits((6,))[0].tolist()] == expected
+    result = Noise.of(seed, torch.tensor([index])).stream(2)
+    assert [bits % 2**64 for bits in result._bits((6,))[0].tolist()] == expected
     uniform = [(2 * (bits >> 40) + 1 - 2**24) / 2**24 for bits in expected]
-    assert found.uniform((2, 3))[0].flatten().tolist() == uniform
-    assert found.integers((6,), 1000)[0].tolist() == [(bits >> 33) * 1000 >> 31 for bits in expected]
+    assert result.uniform((2, 3))[0].flatten().tolist() == uniform
+    assert result.integers((6,), 1000)[0].tolist() == [(bits >> 33) * 1000 >> 31 for bits in expected]

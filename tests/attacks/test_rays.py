@@ -95,20 +95,20 @@ def test_it_finds_the_distances_of_a_slow_version_query_for_query(
 ) -> None:
     images, labels = smooth_batch[0][:6], smooth_batch[1][:6].clone()
     labels[0] = (labels[0] + 1) % 3
-    found = Rays(eps=0, queries=queries).boundary_distances(smooth_model, images, labels)
+    result = Rays(eps=0, queries=queries).boundary_distances(smooth_model, images, labels)
     slow = torch.tensor(slow_distances(smooth_model, images, labels, queries), dtype=torch.float64)
-    torch.testing.assert_close(found, slow, rtol=0, atol=1e-9)
-    assert found[0] == 0
-    assert (found[1:] > 0).all()
+    torch.testing.assert_close(result, slow, rtol=0, atol=1e-9)
+    assert result[0] == 0
+    assert (result[1:] > 0).all()
 
 
 def test_it_finds_the_distances_of_a_slow_version_on_a_trained_net(natural_model: nn.Module, batch: Batch) -> None:
     images, labels = batch[0][:6], natural_model(batch[0][:6]).argmax(1)
-    found = Rays(eps=0, queries=150).boundary_distances(natural_model, images, labels)
+    result = Rays(eps=0, queries=150).boundary_distances(natural_model, images, labels)
     slow = torch.tensor(slow_distances(natural_model, images, labels, 150))
     # the last bits of a convolution depend on the batch, and a decision on them
-    assert ((found - slow).abs() < 1e-6).sum() >= 5
-    assert abs(float(found.mean() - slow.mean())) < 0.01
+    assert ((result - slow).abs() < 1e-6).sum() >= 5
+    assert abs(float(result.mean() - slow.mean())) < 0.01
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -126,9 +126,9 @@ def test_the_distance_to_a_plane_is_the_margin_over_the_sum_of_its_weights(shape
         return torch.stack([height, -height], 1)
 
     exact = ((images - 0.5).flatten(1) @ normal + offset).abs() / normal.abs().sum()
-    found = Rays(eps=0, queries=1000).boundary_distances(model, images, model(images).argmax(1))
-    assert (found >= exact - 1e-12).all()
-    assert (found <= exact + 2 * 1e-3 / math.sqrt(pixels)).all()
+    result = Rays(eps=0, queries=1000).boundary_distances(model, images, model(images).argmax(1))
+    assert (result >= exact - 1e-12).all()
+    assert (result <= exact + 2 * 1e-3 / math.sqrt(pixels)).all()
 
 
 def test_as_an_attack_it_returns_a_misclassified_image_wherever_the_boundary_is_within_the_budget(
@@ -159,11 +159,11 @@ def test_more_queries_never_find_the_boundary_farther_away(natural_model: nn.Mod
 
 def test_distances_depend_neither_on_budget_nor_on_batch(smooth_model: nn.Module, smooth_batch: Batch) -> None:
     images, labels = smooth_batch
-    whole = Rays(eps=0, queries=80).boundary_distances(smooth_model, images, labels)
-    assert torch.equal(Rays(eps=0.5, queries=80).boundary_distances(smooth_model, images, labels), whole)
+    full = Rays(eps=0, queries=80).boundary_distances(smooth_model, images, labels)
+    assert torch.equal(Rays(eps=0.5, queries=80).boundary_distances(smooth_model, images, labels), full)
     for rows in (torch.arange(5), torch.arange(5, 24).flip(0)):
         part = Rays(eps=0, queries=80).boundary_distances(smooth_model, images[rows], labels[rows], indices=rows)
-        torch.testing.assert_close(part, whole[rows], rtol=0, atol=1e-9)
+        torch.testing.assert_close(part, full[rows], rtol=0, atol=1e-9)
 
 
 def test_pixels_at_the_end_of_the_range_count_with_what_they_moved() -> None:
@@ -174,8 +174,8 @@ def test_pixels_at_the_end_of_the_range_count_with_what_they_moved() -> None:
         mean = images.mean((1, 2, 3))
         return torch.stack([0.8 - mean, mean - 0.8], 1)
 
-    found = Rays(eps=0, queries=500).boundary_distances(model, image, torch.tensor([0]))
-    assert found.item() == pytest.approx(0.2, abs=2e-3)
+    result = Rays(eps=0, queries=500).boundary_distances(model, image, torch.tensor([0]))
+    assert result.item() == pytest.approx(0.2, abs=2e-3)
 
 
 def test_where_no_image_is_misclassified_the_distance_is_infinite() -> None:
@@ -184,8 +184,8 @@ def test_where_no_image_is_misclassified_the_distance_is_infinite() -> None:
 
     images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 0, 1])
-    found = Rays(eps=0.1, queries=60).boundary_distances(constant, images, labels)
-    assert found.tolist() == [math.inf, math.inf, 0]
+    result = Rays(eps=0.1, queries=60).boundary_distances(constant, images, labels)
+    assert result.tolist() == [math.inf, math.inf, 0]
     adversarial = create_attack("rays", eps=0.1, queries=60)(constant, images, labels)
     assert torch.equal(adversarial[2], images[2])
 
@@ -211,7 +211,7 @@ def test_distances_leave_the_model_as_it_was_and_refuse_bad_input(natural_model:
 
 
 def test_adbd_is_the_mean_of_the_known_distances_and_says_of_how_many() -> None:
-    found = AverageBoundaryDistance.of(torch.tensor([0.0, 0.1, 0.2, math.inf]))
-    assert found.average == pytest.approx(0.1)
-    assert (found.images, found.misclassified, found.unreached) == (4, 1, 1)
+    result = AverageBoundaryDistance.of(torch.tensor([0.0, 0.1, 0.2, math.inf]))
+    assert result.average == pytest.approx(0.1)
+    assert (result.images, result.misclassified, result.unreached) == (4, 1, 1)
     assert math.isnan(AverageBoundaryDistance.of(torch.tensor([math.inf])).average)

@@ -65,3 +65,14 @@ def test_a_file_with_a_wrong_setting_is_named(tmp_path: Path) -> None:
         f"{path}: unknown key 'attack.query': did you mean 'queries'? "
         "allowed here are initial_share, queries, rescale_schedule, restarts"
     )
+
+
+def test_a_wrong_setting_stops_a_training_and_an_evaluation_before_they_read_data(tmp_path: Path) -> None:
+    folders = ("--dataset", str(tmp_path / "dataset"), "--out", str(tmp_path / "out"))
+    message = refusal("train", "--recipe", "sat", "--set", "attack.stepz=3", *folders)
+    assert message.startswith("sat with --set 'attack.stepz=3': unknown key 'attack.stepz': did you mean 'steps'?")
+    arguments = ("evaluate", "--suite", "adversarial-quick", "--checkpoint", "none")
+    message = refusal(*arguments, "--set", "attacks.pgd-20.stepz=3", *folders)
+    assert message.startswith(
+        "adversarial-quick with --set 'attacks.pgd-20.stepz=3': unknown key 'attacks.pgd-20.stepz'"
+    )

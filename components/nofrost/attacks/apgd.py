@@ -143,9 +143,9 @@ class _Climb:
     def arrive(self, loss: Tensor, gradient: Tensor) -> None:
         """Record the loss and gradient at the new points."""
         better = loss > self.best_loss
-        chosen = per_image(better)
-        self.best_points = torch.where(chosen, self.points, self.best_points)
-        self.best_gradient = torch.where(chosen, gradient, self.best_gradient)
+        mask = per_image(better)
+        self.best_points = torch.where(mask, self.points, self.best_points)
+        self.best_gradient = torch.where(mask, gradient, self.best_gradient)
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.rises = self.rises + (loss > self.loss)
         self.loss, self.gradient = loss, gradient
@@ -154,10 +154,10 @@ class _Climb:
         """Halve the step and go back to the best point: after few rises, or no new best with a step not just halved."""
         stuck = ~self.halved & (self.best_at_check >= self.best_loss)
         self.halved = (self.rises <= least_rises) | stuck
-        chosen = per_image(self.halved)
+        mask = per_image(self.halved)
         self.step = torch.where(self.halved, self.step / 2, self.step)
-        self.points = torch.where(chosen, self.best_points, self.points)
-        self.gradient = torch.where(chosen, self.best_gradient, self.gradient)
+        self.points = torch.where(mask, self.best_points, self.points)
+        self.gradient = torch.where(mask, self.best_gradient, self.gradient)
         self.best_at_check = self.best_loss
         self.rises = torch.zeros_like(self.rises)
 

@@ -135,16 +135,16 @@ class FastAdaptiveBoundary(Attack):
                 clean, points, labels, targets = clean[active], points[active], labels[active], targets[active]
         return search.result()
 
-    def _final_search(self, model: CheckedModel, clean: Tensor, found: Best, labels: Tensor, enough: float) -> Best:
+    def _final_search(self, model: CheckedModel, clean: Tensor, best: Best, labels: Tensor, enough: float) -> Best:
         """Move the points towards the clean images, by the secant rule on the margin along the line.
 
         It aims a little beyond where the margin is zero: a point on the boundary itself is misclassified by chance.
         """
-        rows = (~found.fooled & found.loss.isfinite()).nonzero().squeeze(1)
+        rows = (~best.fooled & best.loss.isfinite()).nonzero().squeeze(1)
         if len(rows) == 0:
-            return found
-        clean, labels, best = clean[rows], labels[rows], found[rows]
-        right, wrong = clean, best.points
+            return best
+        clean, labels, moved = clean[rows], labels[rows], best[rows]
+        right, wrong = clean, moved.points
         below, _ = model.loss(right, labels, margin)
         above, _ = model.loss(wrong, labels, margin)
         for _ in range(_FINAL_STEPS):
@@ -152,12 +152,12 @@ class FastAdaptiveBoundary(Attack):
             between = torch.lerp(right, wrong, per_image(share))
             value, beyond = model.loss(between, labels, margin)
             rated = self._rated(clean, between, beyond, enough)
-            best.improve(rated.points, rated.loss, rated.fooled)
+            moved.improve(rated.points, rated.loss, rated.fooled)
             right = torch.where(per_image(beyond), right, between)
             wrong = torch.where(per_image(beyond), between, wrong)
             below, above = torch.where(beyond, below, value), torch.where(beyond, value, above)
-        found[rows] = best
-        return found
+        best[rows] = moved
+        return best
 
     def _step(self, clean: Tensor, points: Tensor, lead: Tensor, normal: Tensor) -> Tensor:
         planes = Hyperplanes(normal, self.norm)

@@ -29,9 +29,9 @@ def error_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         [N], positive where the label has a probability under one half.
     """
-    chosen = labels[:, None]
-    others = logits.scatter(1, chosen, -torch.inf).logsumexp(1)
-    return others - logits.gather(1, chosen).squeeze(1)
+    column = labels[:, None]
+    others = logits.scatter(1, column, -torch.inf).logsumexp(1)
+    return others - logits.gather(1, column).squeeze(1)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
         logits: [N, C], C at least 2.
         labels: [N] int64 in [0, C).
     """
-    chosen = labels[:, None]
-    return logits.scatter(1, chosen, -torch.inf).amax(1) - logits.gather(1, chosen).squeeze(1)
+    column = labels[:, None]
+    return logits.scatter(1, column, -torch.inf).amax(1) - logits.gather(1, column).squeeze(1)
 
 
 def targeted_margin(logits: Tensor, pairs: Tensor) -> Tensor:

@@ -189,7 +189,7 @@ class _Rays:
     def _block_size(self) -> Tensor:
         return (self.clean.shape[1] + (1 << self.level) - 1) >> self.level
 
-    def _next_block(self, chosen: Tensor) -> None:
+    def _next_block(self, mask: Tensor) -> None:
         pixels = self.clean.shape[1]
         block = self.block + 1
         # where flipping all signs led nowhere, the second turn flips none: the authors' code never tries these signs
@@ -197,17 +197,17 @@ class _Rays:
         last = (block * self._block_size() >= pixels) & ~unflipped
         # no further than blocks of one pixel
         level = torch.where(last, (self.level + 1).clamp(max=(pixels - 1).bit_length()), self.level)
-        self.level = torch.where(chosen, level, self.level)
-        self.block = torch.where(chosen, block.masked_fill(last, 0), self.block)
+        self.level = torch.where(mask, level, self.level)
+        self.block = torch.where(mask, block.masked_fill(last, 0), self.block)
 
-    def _flip(self, signs: Tensor, chosen: Tensor) -> None:
-        """Flip the block in `signs` [N, pixels], in place, for images that are `chosen` ([N] bool)."""
-        rows = chosen.nonzero()
+    def _flip(self, signs: Tensor, mask: Tensor) -> None:
+        """Flip the block in `signs` [N, pixels], in place, for images that are `mask` ([N] bool)."""
+        rows = mask.nonzero()
         if len(rows) == 0:
             return
         size = self._block_size()[rows]
         first = self.block[rows] * size
         last = (first + size).clamp(max=signs.shape[1])
         pixels = first + torch.arange(int(size.max()), device=signs.device)
-        places = (rows * signs.shape[1] + pixels)[pixels < last]
-        signs.view(-1)[places] *= -1
+        positions = (rows * signs.shape[1] + pixels)[pixels < last]
+        signs.view(-1)[positions] *= -1

@@ -23,9 +23,9 @@ _AIM = 1 - 1e-6
 
 @dataclass(frozen=True)
 class _Change:
-    """New pixels for a window of each image, and those they replace: [N, C, side, side], at `places` [N, pixels]."""
+    """New pixels for a window of each image, and those they replace: [N, C, side, side], at `positions` [N, pixels]."""
 
-    places: Tensor
+    positions: Tensor
     before: Tensor
     after: Tensor
 
@@ -73,18 +73,18 @@ class Walk(ABC):
         """Change windows of that `side` in every image, by random `draws` ([N, ...] int64)."""
         self._changes = self._plan(side, draws)
         for change in self._changes:
-            self._write(change.places, change.after)
+            self._write(change.positions, change.after)
 
     def settle(self, accepted: Tensor) -> None:
         """Undo the last step in the images that are not `accepted` ([N] bool)."""
         for change in self._changes:
-            self._write(change.places, torch.where(per_image(accepted), change.after, change.before))
+            self._write(change.positions, torch.where(per_image(accepted), change.after, change.before))
 
     def _corner(self, side: int, draws: Tensor) -> Tensor:
         """Return the top and left of a window that is uniform among those inside the image, [N, 2], from such draws."""
         return (draws * (self._room - side + 1)) >> DRAW_BITS
 
-    def _places(self, side: int, corner: Tensor) -> Tensor:
+    def _positions(self, side: int, corner: Tensor) -> Tensor:
         """Return where the pixels of windows are in flattened images, [N, C * side * side]."""
         if side not in self._offsets:
             self._offsets[side] = self._offsets_of(side)
@@ -96,11 +96,11 @@ class Walk(ABC):
         pixels = torch.arange(channels * height * width, device=self._clean.device).view(channels, height, width)
         return pixels[:, :side, :side].flatten()
 
-    def _read(self, images: Tensor, places: Tensor, side: int) -> Tensor:
-        return images.flatten(1).gather(1, places).view(images.shape[0], -1, side, side)
+    def _read(self, images: Tensor, positions: Tensor, side: int) -> Tensor:
+        return images.flatten(1).gather(1, positions).view(images.shape[0], -1, side, side)
 
-    def _write(self, places: Tensor, pixels: Tensor) -> None:
-        self.points.view(self.points.shape[0], -1).scatter_(1, places, pixels.flatten(1))
+    def _write(self, positions: Tensor, pixels: Tensor) -> None:
+        self.points.view(self.points.shape[0], -1).scatter_(1, positions, pixels.flatten(1))
 
 
 class LinfWalk(Walk):
@@ -126,12 +126,12 @@ class LinfWalk(Walk):
         return min(max(round(math.sqrt(share * height * width)), 1), height, width)
 
     def _plan(self, side: int, draws: Tensor) -> list[_Change]:
-        places = self._places(side, self._corner(side, draws[:, :2]))
-        clean, before = self._read(self._clean, places, side), self._read(self.points, places, side)
+        positions = self._positions(side, self._corner(side, draws[:, :2]))
+        clean, before = self._read(self._clean, positions, side), self._read(self.points, positions, side)
         shift = self._eps * _signs(draws[:, 2:], clean.dtype)
         after = (clean + shift).clamp_(0, 1)
         idle = per_image((after == before).flatten(1).all(1))
-        return [_Change(places, before, torch.where(idle, (clean - shift).clamp_(0, 1), after))]
+        return [_Change(positions, before, torch.where(idle, (clean - shift).clamp_(0, 1), after))]
 
 
 class L2Walk(Walk):
@@ -175,7 +175,7 @@ class L2Walk(Walk):
 
     def _plan(self, side: int, draws: Tensor) -> list[_Change]:
         corner, other = self._corner(side, draws[:, :2]), self._corner(side, draws[:, 2:4])
-        fed, emptied = self._places(side, corner), self._places(side, other)
+        fed, emptied = self._positions(side, corner), self._positions(side, other)
         clean, before = self._read(self._clean, fed, side), self._read(self.points, fed, side)
         bare, taken = self._read(self._clean, emptied, side), self._read(self.points, emptied, side)
         change = before - clean

@@ -112,6 +112,7 @@ def train(
 
     with only_rank_zero_reports() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)
+        stage.check_methods(recipe, f"{study_name}: recipes.{recipe_name}" if study_name else recipe_name, overrides)
         with pretrained(recipe, out, store_url) as weights:
             metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights)
     if not is_rank_zero:

@@ -37,7 +37,7 @@ class AttackSpec(NamedSettings):
     @model_validator(mode="before")
     @classmethod
     def _threat_and_seed_are_stated_once(cls, values: Any) -> Any:
-        for key, place in _ELSEWHERE.items():
+        for key, location in _ELSEWHERE.items():
             if isinstance(values, dict) and key in values:
-                raise ValueError(f"{key} is not set for one attack: set {place} instead")
+                raise ValueError(f"{key} is not set for one attack: set {location} instead")
         return values

@@ -46,10 +46,6 @@ class Schema(BaseModel):
         """Return the configuration as JSON values, with fractions as they were written."""
         return self.model_dump(mode="json")
 
-    def parts(self) -> Iterator[tuple[str, Any]]:
-        """Yield each key with its value."""
-        return ((key, getattr(self, key)) for key in type(self).model_fields)
-
 
 class NamedSettings(Schema):
     """A name and the settings of what is called so; which settings there are is stated there, beside the code.
@@ -93,8 +89,9 @@ def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tup
     if isinstance(config, NamedSettings):
         yield key, config
     elif isinstance(config, Schema | Mapping):
-        for name, part in config.parts() if isinstance(config, Schema) else config.items():
-            yield from named_settings(part, (*key, str(name)))
+        # iterating over a pydantic model yields pairs of key and value
+        for name, value in config.items() if isinstance(config, Mapping) else config:
+            yield from named_settings(value, (*key, str(name)))
 
 
 class OmitEmpty(Schema):

@@ -38,7 +38,8 @@ FILES = {
     "evaluate-adversarial": ("metrics.json", "record.json", "flags.npz", "examples.npz"),
     "evaluate-ood": ("metrics.json", "examples.npz"),
 }
-LAYER_ARRAYS = "evaluate-adversarial/properties.npz"  # only where the suite asks for properties of the layers
+# There only where the suite asks for properties of the layers.
+LAYER_ARRAYS = "evaluate-adversarial/properties.npz"
 _EVALUATE = "nofrost evaluate --study STUDY --suite {suite} --dataset DATASET --checkpoint {folder}/train"
 COMMANDS = {
     "train": "nofrost train --study STUDY --recipe {recipe} --seed {seed} --dataset DATASET",

@@ -48,7 +48,8 @@ def to_html(document: Document) -> str:
     return environment.get_template("report.html.j2").render(document=document)
 
 
-LONGEST_GROUP = 16  # characters
+# Characters. A longer header of several columns would make the table too wide for a terminal; the caption has it then.
+LONGEST_GROUP = 16
 
 
 def to_markdown(document: Document) -> str:

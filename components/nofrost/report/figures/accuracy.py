@@ -12,7 +12,8 @@ from nofrost.report.figures.style import MUTED, PAGE, figure, percent_axis, seri
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CURVE_WIDTH, CURVE_HEIGHT = 320, 230  # points
+# In points.
+CURVE_WIDTH, CURVE_HEIGHT = 320, 230
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
                 capsize=0,
                 zorder=3,
             )
+        # The axis starts at the multiple of 5 % below the lowest interval.
         lowest = min(clean.low for _, clean, _ in points)
         axes.set_xlim(max(-1, 5 * int(20 * lowest) - 5), 100.5)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HISTOGRAM_BINS = 28
-GAIN_BINS = 41  # odd: one bin lies around zero
-TAIL = 0.01  # share of all values at which a long tail is cut
+# An odd number, so that one bin lies around zero.
+GAIN_BINS = 41
+# The proportion of all values that is cut off at each end of the axis where they form a long tail.
+TAIL = 0.01
 MARKERS = {"clean": ("s", "D"), "adversarial": ("x", "+")}
 
 Values = NDArray[np.float64]
@@ -38,6 +40,7 @@ def property_histogram(name: str, values: Sequence[tuple[int, Values]], *, logar
         for look, finite, total in groups:
             counts, _ = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)
             axes.stairs(100 * counts / total, edges, color=look.colour, linestyle=look.linestyle, linewidth=1.2)
+        # The median as the recipe's marker on the axis, on top of all lines.
         for look, finite, _ in groups:
             if len(finite):
                 middle = float(np.clip(np.median(finite), edges[0], edges[-1]))
@@ -61,6 +64,7 @@ def _decades(axes: Axes) -> None:
 
 
 def _edges(values: Values, logarithmic: bool) -> Values:
+    # A logarithmic axis has no place for zeros; without any value the axis is that of a single 1.
     shown = values[values > 0] if logarithmic else values
     if not len(shown):
         shown = np.ones(1)
@@ -68,6 +72,7 @@ def _edges(values: Values, logarithmic: bool) -> Values:
     least, largest = float(shown.min()), float(shown.max())
     if logarithmic:
         return np.geomspace(low, high if high > low else 2 * low, HISTOGRAM_BINS + 1)
+    # An end is cut only where the values beyond it reach further than the others lie apart.
     spread = high - low
     low, high = (least if low - least < spread else low), (largest if largest - high < spread else high)
     return np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-N_COLOURS = 8  # --series-0 to --series-7 in style.css
+# The colours --series-0 to --series-7 of style.css.
+N_COLOURS = 8
+# Placeholder colours: matplotlib cannot draw in CSS variables. No drawing has them by chance.
 INK, MUTED, RULE, PAGE = "#010101", "#020202", "#030303", "#050505"
 _SERIES = tuple(f"#0404{number:02x}" for number in range(N_COLOURS))
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAGE: "var(--page)"} | {

@@ -19,7 +19,8 @@ from nofrost.report.cells import ICONS
 from nofrost.report.document import Block, Paragraph, Picture, Pictures, Section
 from nofrost.report.runs import Collected, RecipeRuns
 
-LARGEST_SIDE = 160  # pixels; larger images are shown smaller, or a report on ImageNet would weigh tens of megabytes
+# In pixels. Larger images are shown smaller, or a report on ImageNet would take tens of megabytes.
+LARGEST_SIDE = 160
 
 
 def data_uri(image: NDArray[Any]) -> str:

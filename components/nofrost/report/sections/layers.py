@@ -14,8 +14,9 @@ from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragrap
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import WeightNorms
 
-FIFTEENTH = 15  # the layer of wang2022 Fig. 1
-CHANNELS = 20  # of xie2020 Fig. 5 and 6
+# The layer that wang2022 Fig. 1 shows, and as many channels as xie2020 Fig. 5 and 6 show.
+FIFTEENTH = 15
+CHANNELS = 20
 NEAR_ZERO = 0.01
 
 Values = NDArray[np.float32]

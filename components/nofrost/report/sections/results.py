@@ -8,7 +8,8 @@ from nofrost.report.compare import ALPHA, Estimate, Pair, best_recipe, compare, 
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
 
-THROUGH = "through-"  # prefix of conditions whose images were made against one branch and shown to the mixture
+# The prefix of conditions whose images were made against one branch and shown to the mixture.
+THROUGH = "through-"
 _PAIR_COLUMNS = (
     Column("pair", text=True),
     Column("seed"),
