@@ -101,20 +101,20 @@ def test_every_recipe_names_a_model_that_can_be_built_at_full_size() -> None:
 def expected(recipe: Recipe) -> dict[str, Any]:
     """Return what one step of a recipe without phases does, from the definition of its objective."""
     spec, size = recipe.objective, recipe.schedule.batch_size
-    kinds = {
+    views = {
         "st": ["clean"],
         "pgdat": ["adversarial"],
         "fat": ["adversarial"],
         "fast": ["adversarial"],
         "free": ["adversarial"],
-        "multi-view": list(spec.views or ()),
+        "multi-view": list(spec.setting("views") or ()),
     }.get(spec.name, ["clean", "adversarial"])
-    images = dict.fromkeys(kinds, size)
-    if spec.clean_share is not None:
-        images["clean"] = round(spec.clean_share * size)
-    images = {kind: count for kind, count in images.items() if count}
-    joint = spec.batching == "joint"
-    replays = spec.replays or 1
+    images = dict.fromkeys(views, size)
+    if (clean_share := spec.setting("clean_share")) is not None:
+        images["clean"] = round(clean_share * size)
+    images = {view: count for view, count in images.items() if count}
+    joint = spec.setting("batching") == "joint"
+    replays = spec.setting("replays") or 1
     passes = replays * (1 if joint else len(images))
     moves = passes + (spec.name == "fast")
     if recipe.schedule.running_statistics_epochs == recipe.schedule.epochs:
@@ -122,7 +122,7 @@ def expected(recipe: Recipe) -> dict[str, Any]:
     of_branches = {"clean": moves if joint else 1, "adversarial": moves if joint else 1} if moves else {}
     updates = {"bn": {"bn": moves}, "mbn": of_branches or {"clean": 0, "adversarial": 0}}
     return {
-        "images": {kind: replays * count for kind, count in images.items()},
+        "images": {view: replays * count for view, count in images.items()},
         "forward_train": passes + (spec.name == "fast"),
         "batch_norm_updates": updates.get(recipe.model.normaliser, {}),
         "updates": replays,
@@ -133,7 +133,7 @@ def expected(recipe: Recipe) -> dict[str, Any]:
 
 def passes_of_attack(recipe: Recipe) -> tuple[range, int]:
     """Return how many passes in evaluation mode an attack takes, and how many of them without a gradient."""
-    name, steps = recipe.objective.name, recipe.attack.steps or 0
+    name, steps = recipe.objective.name, recipe.attack.setting("steps") or 0
     if name in IN_TRAINING_MODE or "adversarial" not in expected(recipe)["images"]:
         return range(1), 0
     # TRADES first asks for the clean prediction, targeted PGD for the number of classes
@@ -161,7 +161,7 @@ def test_every_recipe_takes_two_steps_and_records_what_a_step_does(
         assert {key: did[key] for key in expected(own)} == expected(own)
         attack = own.attack if "adversarial" in did["images"] else None
         assert (did["attack"] and did["attack"]["name"]) == (attack and attack.name)
-        assert (did["attack"] and did["attack"]["steps"]) == (attack and attack.steps)
+        assert (did["attack"] and did["attack"]["steps"]) == (attack and attack.setting("steps"))
         passes, without_gradient = passes_of_attack(own)
         assert did["forward_eval"] in passes
         assert did["backward"] == did["forward_train"] + did["forward_eval"] - without_gradient
