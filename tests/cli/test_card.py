@@ -77,7 +77,7 @@ def test_the_card_is_written_and_its_accuracy_printed(evaluation: Path) -> None:
         (["--out", "/proc/nofrost/card.json"], "cannot write /proc/nofrost/card.json"),
     ],
 )
-def test_a_mistake_is_one_sentence(evaluation: Path, options: list[str], words: str) -> None:
+def test_a_mistake_is_one_message(evaluation: Path, options: list[str], words: str) -> None:
     error = run(evaluation, *options).exception
     assert isinstance(error, UserError)
     assert words in str(error)

@@ -133,7 +133,7 @@ def test_shards_of_such_a_model_are_merged_and_another_model_is_refused(evaluate
         (("--model", "foreign:linear", "--set", "batch_size=0"), "batch_size"),
     ],
 )
-def test_wrong_input_gets_one_sentence_and_leaves_earlier_results_alone(
+def test_invalid_input_is_one_message_and_keeps_earlier_results(
     evaluate: Evaluate, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())

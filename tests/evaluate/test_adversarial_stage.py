@@ -91,7 +91,7 @@ def test_each_branch_of_a_mixture_is_measured_with_model_and_attacker_on_that_br
     assert len({tuple(each.values()) for each in expected.values()}) == 3, "the three must differ to prove anything"
 
 
-def test_the_deployed_mixture_is_also_asked_about_what_is_made_through_each_branch(
+def test_the_deployed_mixture_also_classifies_images_made_through_each_branch(
     dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(attacks={"fgsm": {}, "pgd": {"steps": 3}}, branch_attacks=["fgsm", "pgd"])
@@ -205,7 +205,7 @@ def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
-def test_conditions_of_another_suite_are_not_taken_over(
+def test_measurements_of_another_suite_are_not_reused(
     dataset: Path,
     mixture_checkpoint: Path,
     make_suite: MakeSuite,
@@ -225,7 +225,7 @@ def test_conditions_of_another_suite_are_not_taken_over(
 
 
 def test_an_unknown_attack_is_refused_before_any_input_is_read(make_suite: MakeSuite, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"suite: attacks\.x: unknown attack 'pdg'"):
+    with pytest.raises(UserError, match=r"suite: attacks\.x\.name: unknown attack 'pdg'"):
         run(tmp_path / "no", tmp_path / "no", make_suite(attacks={"x": {"name": "pdg"}}), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -109,7 +109,7 @@ def test_the_batch_size_is_the_same_for_every_suite_that_does_not_set_one(
     assert smaller.protocol.batch_size == 5
 
 
-def test_a_shard_on_a_smaller_device_is_merged_and_said_to_be_reduced(
+def test_a_shard_measured_in_reduced_batches_is_merged_and_recorded(
     dataset: Path,
     plain_checkpoint: Path,
     make_ood_suite: MakeSuite,

@@ -57,7 +57,7 @@ def test_a_card_has_the_fields_of_robustbench_with_accuracies_in_percent(standar
     json.dumps(card, allow_nan=False)
 
 
-def test_what_is_not_said_is_null(standard: RobustnessResult) -> None:
+def test_fields_that_are_not_given_are_null(standard: RobustnessResult) -> None:
     card = standard.card(**ABOUT)
     assert [card[key] for key in ("link", "venue", "dataset", "architecture", "reported")] == [None] * 5
     assert card["additional_data"] is False
@@ -132,7 +132,7 @@ def test_a_failure_or_a_flag_of_autoattack_makes_a_card_unreliable(
         ({**ABOUT, "number_forward_passes": 0}, "number_forward_passes"),
     ],
 )
-def test_a_wrong_field_is_told_in_one_sentence(standard: RobustnessResult, about: dict[str, Any], words: str) -> None:
+def test_a_wrong_field_is_an_error(standard: RobustnessResult, about: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         standard.card(**about)
 

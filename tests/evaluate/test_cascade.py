@@ -1,4 +1,4 @@
-"""A cascade: every attack is let loose only on what those before it left right, as in AutoAttack."""
+"""A cascade: every attack is run only on images still right after those before it, as in AutoAttack."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_shard_that_earlier_processes_finished_is_not_measured_again(
 
 
 @pytest.mark.slow
-def test_wrong_input_of_two_processes_is_told_once_and_fails_both(
+def test_invalid_input_of_two_processes_is_reported_once_and_fails_both(
     dataset: Path, suite_file: Path, tmp_path: Path
 ) -> None:
     done = torchrun(
@@ -122,7 +122,7 @@ with ProcessGroup.joined() as ours:
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_by_itself_says_so_and_the_others_fail_with_it() -> None:
+def test_a_process_that_fails_alone_reports_its_error_and_the_others_fail_too() -> None:
     port = free_port()
     processes = [start(MEMBER, rank, 2, port) for rank in range(2)]
     ended = [process.communicate(timeout=120) for process in processes]

@@ -81,7 +81,7 @@ def test_merged_shards_are_the_ood_evaluation_of_all_images_byte_for_byte(
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
 
 
-def test_shards_give_the_model_the_very_batches_that_the_whole_gives_it(
+def test_shards_run_the_same_batches_as_the_whole(
     dataset: Path, model: Model, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = make_suite(batch_size=7)
@@ -115,7 +115,7 @@ def test_merging_measures_nothing_again(
     merge_shards(dataset, model("mbn"), suite, shards, tmp_path / "merged")
 
 
-def test_a_shard_says_what_it_is_and_claims_no_accuracy(
+def test_a_shard_records_what_it_is_and_no_accuracy(
     dataset: Path, model: Model, make_suite: MakeSuite, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     for suite in (make_suite(batch_size=16), make_ood_suite(batch_size=16)):
@@ -259,7 +259,7 @@ def test_an_evaluation_of_all_images_is_no_shard(
         merge(dataset, model("bn"), suite, [tmp_path / "whole"], tmp_path / "out")
 
 
-def test_a_killed_shard_goes_on_from_its_own_conditions_and_from_no_others(
+def test_a_killed_shard_resumes_from_its_own_measurements_only(
     dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, started: Any
 ) -> None:
     suite = make_ood_suite(max_images=20, batch_size=4)

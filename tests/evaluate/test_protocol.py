@@ -23,7 +23,7 @@ def protocol(model: nn.Module, digits: Digits, suite: Any, **arguments: Any) -> 
     return evaluate_robustness(model, *digits, suite, **arguments).protocol.as_json()
 
 
-def test_a_result_says_what_makes_it_comparable(
+def test_a_result_records_what_makes_it_comparable(
     robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     suite = make_suite(max_images=8, batch_size=8, seed=3)

@@ -213,7 +213,7 @@ def test_a_suite_without_curves_has_none_and_no_alarm_about_them(
     assert not {"steps-converged", "unbounded-attack-reaches-zero"} & set(statuses(result))
 
 
-def test_the_model_is_left_as_it_was_found_also_after_an_error(test_digits: Digits, make_suite: MakeSuite) -> None:
+def test_the_model_is_restored_also_after_an_error(test_digits: Digits, make_suite: MakeSuite) -> None:
     images, labels = test_digits
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(), nn.Linear(64, 10))
     model.train()
@@ -238,7 +238,7 @@ def test_evaluation_works_where_gradients_are_switched_off(
     assert inside.metrics == plain.metrics
 
 
-def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
+def test_a_killed_evaluation_resumes_and_gives_the_same_result(
     standard_model: nn.Module,
     test_digits: Digits,
     make_suite: MakeSuite,
@@ -260,7 +260,7 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_gives_the_same_result(
 
 
 @pytest.mark.parametrize("what", ["weights", "images", "labels", "indices", "suite", "form"])
-def test_saved_conditions_of_other_work_are_not_taken_over(
+def test_cached_measurements_of_other_work_are_not_reused(
     standard_model: nn.Module,
     robust_model: nn.Module,
     test_digits: Digits,
@@ -353,7 +353,7 @@ def test_what_a_single_step_leaves_of_large_budgets_is_a_warning_about_the_curve
     assert "give the budget curve an iterative attack" in alarm.reason
 
 
-def test_a_batch_that_the_device_cannot_hold_is_told_with_the_remedy(
+def test_a_batch_that_does_not_fit_into_memory_is_an_error_with_the_remedy(
     test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     class Hungry(nn.Module):
@@ -403,7 +403,7 @@ def test_progress_is_shown_on_demand_attack_by_attack(
     ]
 
 
-def test_in_a_cascade_an_attack_sees_only_what_those_before_it_left(
+def test_in_a_cascade_an_attack_sees_only_images_still_right_before_it(
     standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []

@@ -81,7 +81,7 @@ IMAGES, LABELS = torch.zeros(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64)
         (IMAGES, LABELS, LABELS[:2], "indices must be 3 integers"),
     ],
 )
-def test_what_is_no_set_of_labelled_images_is_refused_in_one_sentence(
+def test_invalid_images_or_labels_are_refused(
     images: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor | None, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):

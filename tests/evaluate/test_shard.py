@@ -34,7 +34,7 @@ def test_a_shard_is_written_as_it_is_read(text: str) -> None:
         ("9" * 5000 + "/3", "is not of the form"),
     ],
 )
-def test_what_is_no_shard_is_refused_in_one_sentence(text: str, message: str) -> None:
+def test_an_invalid_shard_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError) as refused:
         Shard.parse(text)
     assert message in str(refused.value)

@@ -65,7 +65,7 @@ def test_the_table_names_every_shipped_suite_of_attacks() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_suite_asks_for_what_its_file_says(name: str) -> None:
+def test_a_shipped_suite_plans_what_its_file_says(name: str) -> None:
     threat, attacks, steps, budgets, total = SHIPPED[name]
     suite, plan = suite_of(name), plan_of(name)
     assert f"{suite.threat.norm} {suite.threat.eps}" == threat
@@ -101,7 +101,7 @@ def test_a_cascade_tells_attacks_apart_by_what_came_before(make_suite: Any) -> N
     assert alone.attacks["first"] == plan.attacks["first"]
 
 
-def test_branches_of_a_cascade_run_one_of_their_own(make_suite: Any) -> None:
+def test_branches_of_a_cascade_run_a_separate_cascade(make_suite: Any) -> None:
     attacks = {name: {"name": name} for name in ("fgsm", "pgd", "bim")}
     plan = make_plan(make_suite(attacks=attacks, cascade=True, branch_attacks=["bim", "fgsm"]))
     assert list(plan.branch_attacks) == ["fgsm", "bim"]
@@ -127,7 +127,7 @@ attacks: {mine: {name: pgd, steps: 200}}
 """
 
 
-def test_an_own_suite_stands_on_a_shipped_one_and_reads_back_as_it_was(tmp_path: Path) -> None:
+def test_a_user_suite_extends_a_shipped_one_and_round_trips_through_json(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(OWN + "cascade: true\nbatch_size: 64\n", encoding="utf-8")
     suite = suite_of(path)
@@ -166,7 +166,7 @@ def test_an_own_suite_stands_on_a_shipped_one_and_reads_back_as_it_was(tmp_path:
         ("attacks: {autoattack: {version: fast}}", r"attacks\.autoattack\.version: .*'rand', got 'fast'"),
     ],
 )
-def test_a_fault_of_an_own_suite_is_one_sentence(line: str, message: str, tmp_path: Path) -> None:
+def test_an_error_in_a_user_suite_names_file_and_key(line: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     text = "\n".join(each for each in OWN.splitlines() if each.split(":")[0] != line.split(":")[0])
     path.write_text(f"{text}\n{line}\n", encoding="utf-8")

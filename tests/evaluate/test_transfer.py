@@ -34,9 +34,7 @@ def two(standard_model: nn.Module, robust_model: nn.Module) -> dict[str, nn.Modu
     return {"standard": standard_model, "robust": robust_model}
 
 
-def test_the_flags_are_the_answers_to_what_was_made_against_each_source(
-    two: dict[str, nn.Module], test_digits: Digits
-) -> None:
+def test_flags_are_those_of_images_made_against_each_source(two: dict[str, nn.Module], test_digits: Digits) -> None:
     images, labels = test_digits
     result = transfer(two, images, labels, pgd(), batch_size=50)
     assert result.names == ("standard", "robust")
@@ -88,7 +86,7 @@ def test_a_mixture_is_attacked_as_deployed_and_through_each_branch(
     assert result.flags[1, 2].tolist() == right.tolist(), "asked of the other branch"
 
 
-def test_models_and_their_modes_are_left_as_they_were(two: dict[str, nn.Module], test_digits: Digits) -> None:
+def test_models_and_their_modes_are_restored(two: dict[str, nn.Module], test_digits: Digits) -> None:
     for model in two.values():
         model.train()
     transfer(two, *test_digits, pgd())
@@ -101,7 +99,7 @@ class Killed(BaseException):
     pass
 
 
-def test_a_killed_call_goes_on_from_its_last_batch(
+def test_a_killed_call_resumes_from_its_last_batch(
     two: dict[str, nn.Module], test_digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = transfer(two, *test_digits, pgd(), batch_size=30)
@@ -162,7 +160,7 @@ def test_there_is_no_limit_to_the_number_of_models(robust_model: nn.Module, test
     assert (result.flags == result.flags[0, 0]).all()
 
 
-def test_the_stage_writes_what_it_returns_and_lets_no_attack_stop_early(
+def test_the_stage_writes_what_it_returns_and_no_attack_stops_early(
     dataset: Path, plain_checkpoint: Path, mixture_checkpoint: Path, tmp_path: Path
 ) -> None:
     threat = Threat(eps=PixelFraction(str(EPS)))
@@ -223,7 +221,7 @@ def test_the_command_prints_a_table_or_json(command: Callable[..., tuple[int, st
         (("--model", "a=nowhere"), "nowhere"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_leaves_nothing(
+def test_wrong_usage_is_one_message_and_writes_nothing(
     command: Callable[..., tuple[int, str]], arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     code, text = command(*arguments)

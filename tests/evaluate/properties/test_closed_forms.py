@@ -226,7 +226,7 @@ def test_a_property_of_an_image_does_not_depend_on_the_others(
 
 
 @pytest.mark.parametrize("measure", PROPERTIES.values(), ids=PROPERTIES)
-def test_a_model_in_training_is_asked_in_evaluation_mode_and_left_as_it_was(measure: Measure, grey: Grey) -> None:
+def test_a_model_in_training_mode_is_measured_in_evaluation_mode_and_restored(measure: Measure, grey: Grey) -> None:
     torch.manual_seed(0)
     layers = [nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(24, 3)]
     model = nn.Sequential(*layers).double().train()

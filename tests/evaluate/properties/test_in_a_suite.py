@@ -151,7 +151,7 @@ def test_a_stage_without_layer_properties_writes_no_file_of_them(
     assert not (tmp_path / "out" / "properties.npz").exists()
 
 
-def test_a_killed_measurement_goes_on_where_it_was(
+def test_a_killed_measurement_resumes(
     robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, tmp_path: Path
 ) -> None:
     suite = make_suite(attacks=FGSM, properties={"decision_margin": True, "gradient_norm": True}, batch_size=30)

@@ -131,7 +131,7 @@ def test_a_mixture_is_measured_in_the_branch_that_the_images_pass(images: Tensor
     assert not torch.allclose(by_branch["clean"][second][1], by_branch["adversarial"][second][1])
 
 
-def test_what_is_kept_of_the_layers_says_which_value_is_whose() -> None:
+def test_arrays_of_layers_are_named_by_layer_and_value() -> None:
     model = make("mbn")
     model.network.bn1.clean.weight.data[:4] = 0.001
     statistics = layer_statistics(model)
