@@ -73,14 +73,14 @@ class Square(Attack):
         walk = WALKS[self.norm].begin(images, self.eps, noise.stream(0))
         # not a copy: the walk updates its points in place and reverts rejected steps
         best = Best(walk.points, *model.loss(walk.points, labels, margin))
-        active_images = _ActiveImages(best)
+        batch_best = _BatchBest(best)
         for query in range(1, self.queries):
             block, position = divmod(query - 1, _BLOCK)
             if position == 0:
                 draws = noise.stream(block + 1).integers((_BLOCK, walk.draws(images.shape[1])), 1 << DRAW_BITS)
-            if (active := active_images.narrow(best)) is not None:
+            if (active := batch_best.narrow(best)) is not None:
                 if len(active) == 0:
-                    return active_images.all_best
+                    return batch_best.all_best
                 labels, noise, draws, walk = labels[active], noise[active], draws[active], walk[active]
                 best = Best(walk.points, best.loss[active], best.fooled[active])
             share = window_share(query, self.queries, self.initial_share, self.rescale_schedule)
@@ -89,10 +89,10 @@ class Square(Attack):
             accepted = ~best.fooled & (fooled | (loss > best.loss))
             walk.settle(accepted)
             best.loss, best.fooled = torch.where(accepted, loss, best.loss), best.fooled | fooled
-        return active_images.result(best)
+        return batch_best.result(best)
 
 
-class _ActiveImages:
+class _BatchBest:
     """The best points of all images, while the search continues on those that are not finished.
 
     Args:
