@@ -78,5 +78,5 @@ def test_no_further_draw_is_made_for_an_image_that_is_misclassified() -> None:
 
 @pytest.mark.parametrize(("setting", "value"), [("sigma", 0), ("sigma", "-1/255"), ("sigma", "wide"), ("draws", 0)])
 def test_a_setting_out_of_range_is_one_sentence(setting: str, value: Any) -> None:
-    with pytest.raises(UserError, match=f"^{setting}"):
+    with pytest.raises(UserError, match=f"^attack 'awgn': {setting}: "):
         create_attack("awgn", eps=0.1, **{setting: value})

@@ -225,7 +225,7 @@ def test_measurements_of_another_suite_are_not_reused(
 
 
 def test_an_unknown_attack_is_refused_before_any_input_is_read(make_suite: MakeSuite, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"suite: attacks\.x: unknown attack 'pdg'"):
+    with pytest.raises(UserError, match=r"suite: attacks\.x\.name: unknown attack 'pdg'"):
         run(tmp_path / "no", tmp_path / "no", make_suite(attacks={"x": {"name": "pdg"}}), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -87,10 +87,10 @@ def test_another_attack_steps_budget_norm_or_seed_is_another_condition(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"attacks": {"x": {"name": "pdg"}}}, r"suite: attacks\.x: unknown attack 'pdg': did you mean 'pgd'"),
+        ({"attacks": {"x": {"name": "pdg"}}}, r"suite: attacks\.x\.name: unknown attack 'pdg': did you mean 'pgd'"),
         ({"attacks": {"x": {"name": "fgsm", "steps": 3}}}, r"suite: unknown key 'attacks\.x\.steps'"),
-        ({"steps_curve": {"attack": "apgd", "steps": [1]}}, r"suite: steps_curve\.attack: unknown attack 'apgd'"),
-        ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite: budget_curve\.attack: unknown attack 'nope'"),
+        ({"steps_curve": {"attack": "apgd", "steps": [1]}}, r"suite: steps_curve\.attack\.name: unknown attack 'apgd'"),
+        ({"budget_curve": {"attack": {"name": "nope"}}}, r"suite: budget_curve\.attack\.name: unknown attack 'nope'"),
         ({"attacks": {"clean": {"name": "fgsm"}}}, r"suite: attacks\.clean: the name is that of a result"),
         ({"attacks": {"worst-case": {"name": "fgsm"}}}, "choose another"),
     ],

@@ -111,16 +111,19 @@ def test_collectives_of_two_processes(name: str, done: Path) -> None:
         assert (done / f"{name}.{rank}").read_text() == ""
 
 
-@pytest.mark.parametrize("name", WITHOUT_STATISTICS)
-def test_two_processes_train_the_model_of_one(name: str, done: Path) -> None:
+# Sums of gradients in another order differ in the last bits. Free feeds each perturbation into the next, so there they
+# grow, and by how much depends on the processor: to 1e-5 on one of those seen. Trained weights moved by 1e-3 to 1e-2.
+@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4)])
+def test_two_processes_train_the_model_of_one(name: str, tolerance: float, done: Path) -> None:
     one, two = done / "one" / name, done / "two" / name
     ours, theirs = tensors(two), tensors(one)
     assert ours.keys() == theirs.keys()
     for key, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[key], atol=2e-6, rtol=1e-5, msg=key)
+        torch.testing.assert_close(tensor, theirs[key], atol=tolerance, rtol=1e-5, msg=key)
     assert read(two / "metrics.json")["selection"] == read(one / "metrics.json")["selection"]
     for our_row, their_row in zip(read(two / "curves.json"), read(one / "curves.json"), strict=True):
-        close = {key: pytest.approx(value, rel=1e-5) for key, value in their_row.items() if isinstance(value, float)}
+        floats = {key: value for key, value in their_row.items() if isinstance(value, float)}
+        close = {key: pytest.approx(value, rel=5 * tolerance) for key, value in floats.items()}
         assert our_row == {**their_row, **close}
 
 
