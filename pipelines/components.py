@@ -84,7 +84,14 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
 
 
 @component
-def evaluate(suite: str, dataset: str, checkpoint: str, shards: list[str], store: str, gpus: int) -> str:
+def evaluate(
+    suite: str,
+    dataset: str,
+    checkpoint: str,
+    shards: list[str],
+    store: str,
+    gpus: int,
+) -> str:
     from nofrost import tasks
 
     return tasks.evaluate(suite, dataset, checkpoint, shards, store, gpus)
