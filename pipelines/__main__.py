@@ -1,4 +1,4 @@
-"""`python -m pipelines compile|run|submit`. Thin; what is heavy is imported inside the commands."""
+"""The command line `python -m pipelines compile|run|submit`; commands import what is slow to load when called."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run_(
     from nofrost.store import default_store
     from pipelines.local_run import run
 
-    finished = run(
+    result = run(
         _load_study(study_name, overrides),
         store=store_url or default_store(),
         folder=out,
@@ -88,10 +88,10 @@ def run_(
         quiet=as_json,
         **options,
     )
-    report = finished.report / "report.html"
-    hint = f"`nofrost promote show {finished.run}` shows what `nofrost promote` would change"
-    text = f"run {finished.run}: {hint}\nthe report: file://{report}"
-    emit({"run": finished.run, "report": str(report)}, text, as_json)
+    report = result.report / "report.html"
+    hint = f"`nofrost promote show {result.run}` shows what `nofrost promote` would change"
+    text = f"run {result.run}: {hint}\nthe report: file://{report}"
+    emit({"run": result.run, "report": str(report)}, text, as_json)
 
 
 @pipelines.command("submit")
@@ -156,12 +156,12 @@ def submit_(
         cluster=cluster,
         caching=cache,
     )
-    started = submit_study(request, **options)
-    emit(asdict(started), f"run {started.run_id}: {started.url}", as_json)
+    run = submit_study(request, **options)
+    emit(asdict(run), f"run {run.run_id}: {run.url}", as_json)
 
 
 def _load_study(name: str | None, overrides: tuple[str, ...]) -> Study:
-    """Return a study, by default the active one, after checking each part of it."""
+    """Return a study (by default the active one) after checking its recipes, suites and dataset."""
     from nofrost.config import load_study
     from nofrost.tasks import check_study
 

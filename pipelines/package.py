@@ -1,4 +1,4 @@
-"""What a run needs before it starts: the compiled pipeline, and the source data of its study in the store."""
+"""Preparation of a run: compile the pipeline, and push the source data of the study to the store."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def write_package(out: Path, cluster: Path | None, *, caching: bool = True) -> N
     """
     pipeline = make_pipeline(load_cluster(cluster), caching=caching)
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "package.yaml"
-        compiler.Compiler().compile(pipeline, str(written))
-        text = canonical(written.read_text(encoding="utf-8"))
+        path = Path(folder) / "package.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        text = canonical(path.read_text(encoding="utf-8"))
     with explain_write_errors(out):
         write_text(out, text)
 
@@ -66,7 +66,7 @@ def canonical(text: str) -> str:
 
 
 def _in_order(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[str]:
-    """Return the names of the components below `component`, each above what is below it."""
+    """Yield the names of the components that `component` contains, parents before their children."""
     for _, task in sorted(component.get("dag", {}).get("tasks", {}).items()):
         name = task["componentRef"]["name"]
         yield name

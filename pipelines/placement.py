@@ -59,8 +59,8 @@ def on_gpu(task: PipelineTask, gpus: int, cluster: Cluster) -> PipelineTask:
 def _on(task: PipelineTask, placement: Placement) -> None:
     for key, value in placement.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
-    for one in placement.tolerations:
-        kubernetes.add_toleration(task, key=one.key, operator=one.operator, value=one.value, effect=one.effect)
+    for toleration in placement.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump())
 
 
 def _with_credentials(task: PipelineTask, cluster: Cluster) -> None:

@@ -70,7 +70,7 @@ class Api:
             return _Client(host=endpoint.address(), ssl_ca_cert=endpoint.authority(), **endpoint.credentials())
 
     def connect(self) -> None:
-        """Check that there is a KFP API that accepts the credentials, unless that is done."""
+        """Check that there is a KFP API that accepts the credentials, unless that was checked before."""
         _ = self._client
 
     @cached_property

@@ -46,7 +46,7 @@ def explained(address: str, action: str) -> Iterator[None]:
 
 
 def not_kfp(address: str) -> ApiError:
-    """Return the error for an address where something else than a KFP API answers."""
+    """Return the error for an address where something other than a KFP API answers."""
     return ApiError(
         f"{address} answers, but is not a KFP API: give the address of the API, or of Kubeflow, with --host"
     )

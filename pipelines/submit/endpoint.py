@@ -87,7 +87,7 @@ class Endpoint:
             token_file.read()
             return {"credentials": token_file}
         token = _first_set(TOKEN_VARIABLE)
-        return {"existing_token": _checked(token, TOKEN_VARIABLE)} if token else {}
+        return {"existing_token": _valid_token(token, TOKEN_VARIABLE)} if token else {}
 
     def authority(self) -> str | None:
         """Return the path of the authority's certificate.
@@ -113,7 +113,7 @@ class TokenFile:
     def read(self) -> str:
         """Return the token; raise UserError if there is none."""
         try:
-            return _checked(self.path.read_text(encoding="utf-8"), str(self.path))
+            return _valid_token(self.path.read_text(encoding="utf-8"), str(self.path))
         except (OSError, UnicodeDecodeError):
             raise UserError(f"token file {self.path} cannot be read: give a text file with a token") from None
 
@@ -126,11 +126,11 @@ class TokenFile:
             raise ApiError(str(error), transient=True) from None
 
 
-def _checked(token: str, source: str) -> str:
+def _valid_token(token: str, origin: str) -> str:
     token = token.strip()
     # Python's HTTP client shows a header with other characters in its error message.
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError(f"{source} has no bearer token: one line of ASCII characters without spaces is needed")
+        raise UserError(f"{origin} has no bearer token: one line of ASCII characters without spaces is needed")
     return token
 
 

@@ -1,4 +1,4 @@
-"""Waiting for a run. Its outcome is what the API reports of the run; a lost connection is not an outcome."""
+"""Wait for a run. Only what the API reports of the run decides its outcome: a lost connection does not end it."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def _poll(run_id: str, api: Api, timeout: float, poll: float) -> Iterator[Any]:
 
 
 def has_ended(run: Any) -> bool:
-    """Return whether a run has ended. One in a state that is unknown here has if it has a time of its end."""
+    """Return whether a run has ended. A run in a state that is unknown here has ended if it has an end time."""
     if run.state in ACTIVE:
         return False
-    # A run that has not finished may have the Unix epoch as the time of its end.
+    # A run that has not finished may have the Unix epoch as its end time.
     finished = run.finished_at is not None and run.finished_at.year > 1970
     return run.state in {"SUCCEEDED", *UNSUCCESSFUL} or finished
 

@@ -128,7 +128,7 @@ def test_a_checkpoint_is_shown_with_its_signature_and_layers(tmp_path: Path) -> 
         (["resnet8", "--normaliser", "batch"], "normaliser: input should be 'bn', 'mbn'"),
         (
             ["best.safetensors", "--classes", "3"],
-            "is a checkpoint, which has settings of its own: leave out num_classes",
+            "is a checkpoint, whose settings are fixed: leave out num_classes",
         ),
     ],
 )

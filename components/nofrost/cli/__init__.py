@@ -1,7 +1,7 @@
-"""`nofrost COMMAND ...`: one command for each stage, and a few that look after studies, models and stored data.
+"""The command line, `nofrost COMMAND ...`: one command for each stage, others for studies, models and stored data.
 
-Thin: a command reads the configuration and calls the part that does the work. Everything heavy is imported inside the
-commands, so that `--help` answers at once.
+A command only reads the configuration and calls the package. It imports what is slow to load when it is called, so that
+`--help` answers at once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from nofrost.errors import ReportedError
 
 
 def main(command: click.Command | None = None) -> None:
-    """Run a command line, that of `nofrost` unless another is given.
+    """Run `command` (by default `nofrost`) with the arguments of the process.
 
-    Exit codes: 0 done; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
+    Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
     try:
         (command or cli)(standalone_mode=False)
@@ -35,14 +35,14 @@ def main(command: click.Command | None = None) -> None:
     except ReportedError as error:
         error.exit()
     except BrokenPipeError:
-        # Standard output was closed, as by `| head`: end quietly. Python's own complaint at exit goes to stderr.
+        # Standard output was closed, as by `| head`: exit quietly. Python would print an error to stderr at exit.
         sys.stderr.close()
         sys.exit(1)
 
 
 SECTIONS = {
-    "Stages, in their order": (prepare, augment, train, evaluate, report),
-    "What they can be given": (study, recipes, papers, models, attacks),
+    "Stages, in order": (prepare, augment, train, evaluate, report),
+    "Studies, recipes and methods": (study, recipes, papers, models, attacks),
     "Models and measurements": (transfer, card),
     "Storage and pipeline": (store, promote, task),
 }

@@ -1,4 +1,4 @@
-"""`nofrost evaluate|transfer|card`: measuring a model, and what is made of a measurement."""
+"""`nofrost evaluate|transfer|card`: evaluate a model, transfer attacks between models, write a model card."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ if TYPE_CHECKING:
 @click.option(
     "--shard",
     metavar="INDEX/COUNT",
-    help="Measure only a shard of the test images, to be merged: 0/3 is every third batch (the suite's batch_size).",
+    help="Measure one shard of the test images, for --merge: 0/3 is every third batch (of the suite's batch_size).",
 )
 @click.option(
     "--merge",
     type=PATH,
     multiple=True,
     metavar="SHARD",
-    help="Output folder of a shard. Given for every shard, it writes what one evaluation of all images would have.",
+    help="Output folder of a shard; repeat for every shard. Writes the result of an evaluation of all images.",
 )
 @click.option("--out", type=PATH, required=True, help="Folder to write metrics and per-image flags to.")
 def evaluate(
@@ -94,12 +94,12 @@ def evaluate(
         suite = suite_of(study_name, suite_name, overrides)
         check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
         model = _model(checkpoint, function, settings)
-        part = None if shard is None else stage.Shard.parse(shard)
+        parsed_shard = None if shard is None else stage.Shard.parse(shard)
         metrics: AdversarialMetrics | OodMetrics | ShardMetrics
         if merge:
             metrics = stage.merge(dataset, model, suite, merge, out)
         else:
-            metrics = stage.run(dataset, model, suite, out, part)
+            metrics = stage.run(dataset, model, suite, out, parsed_shard)
     if is_rank_zero:
         emit(metrics, f"{out}: {_summary(metrics)}", as_json)
 
@@ -150,7 +150,7 @@ def _summary(metrics: AdversarialMetrics | OodMetrics | ShardMetrics) -> str:
 )
 @click.option("--eps", default="8/255", show_default=True, help="Budget in pixels of [0, 1].")
 @seed_option
-@click.option("--max-images", type=click.IntRange(min=1), help="Take so many, evenly spaced; default: all.")
+@click.option("--max-images", type=click.IntRange(min=1), help="Use this many images, evenly spaced; default: all.")
 @click.option("--out", type=PATH, required=True, help="Folder to write metrics and per-image flags to.")
 @json_option
 def transfer(
@@ -193,7 +193,7 @@ def _models(texts: tuple[str, ...]) -> dict[str, Any]:
         if not (name and equals and location) or "/" in name:
             raise UserError(f"--model {text!r} is not of the form NAME=PATH: write such as sat=runs/sat/seed-0/train")
         if name in models:
-            raise UserError(f"--model {name} is given twice: give each model a name of its own")
+            raise UserError(f"--model {name} is used twice: give each model its own name")
         is_function = ":" in location and not Path(location).exists()
         models[name] = Reference(location) if is_function else Path(location)
     return models
@@ -201,7 +201,7 @@ def _models(texts: tuple[str, ...]) -> dict[str, Any]:
 
 def _transfer_table(metrics: TransferMetrics) -> str:
     rows = {"clean": metrics.clean, **{f"against {name}": metrics.accuracy[name] for name in metrics.models}}
-    # All columns of models are equally wide, and their cells are aligned on the right.
+    # The columns of all models have the same width, and their cells are right-aligned.
     width = max(len("100.0 % (100.0-100.0)"), *map(len, metrics.models))
     lines = [("", *(name.rjust(width) for name in metrics.models))]
     for row, by_model in rows.items():
@@ -251,7 +251,7 @@ def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) 
     fields |= {key: value for key, value in options.items() if value is not None}
     for key in ("name", "authors"):
         if key not in fields:
-            raise click.UsageError(f"Missing option '--{key}', or '--paper' of which it is taken.")
+            raise click.UsageError(f"Missing option '--{key}', or '--paper', which fills it in.")
     model_card = card_of_folder(evaluation, fields)
     if out is None:
         emit(model_card, "", as_json=True)

@@ -1,4 +1,4 @@
-"""`nofrost models|attacks`: what can be trained and attacked with, and what a checkpoint contains."""
+"""`nofrost models|attacks`: list architectures and attacks, and show what a model or checkpoint contains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def settings_table(settings: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a line for each name with its settings and their defaults."""
-    return aligned([(name, ", ".join(f"{key}={value}" for key, value in of.items())) for name, of in settings.items()])
+    rows = {name: ", ".join(f"{key}={value}" for key, value in defaults.items()) for name, defaults in settings.items()}
+    return aligned(list(rows.items()))
 
 
 @click.group()
@@ -52,8 +53,8 @@ def models_list(pattern: str | None, as_json: bool) -> None:
     from nofrost.models.architectures import TIMM, families
 
     if pattern is None:
-        listed = {family.title: family.as_json() for family in (*families(), TIMM)}
-        emit(listed, "\n\n".join(f"{title}\n{_indented(about)}" for title, about in listed.items()), as_json)
+        by_title = {family.title: family.as_json() for family in (*families(), TIMM)}
+        emit(by_title, "\n\n".join(f"{title}\n{_indented(about)}" for title, about in by_title.items()), as_json)
         return
     names = list_models(pattern)
     if not names:
@@ -76,14 +77,14 @@ def _indented(about: dict[str, Any]) -> str:
 def models_show(name: str, as_json: bool, **options: Any) -> None:
     """Print what a model contains: its parameters, those of its normalisers, and its layers by the names recipes use.
 
-    PATH is the output folder of a training or a .safetensors file; for an ARCH no weights are made.
+    PATH is the output folder of a training or a .safetensors file. For an ARCH, no weights are created.
     """
     from nofrost.models import load_model, summarise
 
     settings = {key: value for key, value in options.items() if value is not None}
     is_path = Path(name).exists() or "/" in name or name.endswith(".safetensors")
     if is_path and settings:
-        raise UserError(f"{name} is a checkpoint, which has settings of its own: leave out {', '.join(settings)}")
+        raise UserError(f"{name} is a checkpoint, whose settings are fixed: leave out {', '.join(settings)}")
     model = load_model(name) if is_path else _without_weights(name, settings)
     summary = summarise(model.network)
     counts = {
@@ -120,8 +121,8 @@ def _without_weights(arch: str, settings: dict[str, Any]) -> Classifier:
 def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
     """Print weight norms and batch norm statistics of the checkpoint at PATH, layer by layer.
 
-    Of a batch norm: smallest, middle and largest running mean and variance, gain and shift, and the proportion of gains
-    and shifts within 0.01 of zero. Of a mixture, both branches.
+    For each batch norm: minimum, median and maximum of running mean, running variance, gain and shift, and the share of
+    gains and shifts within 0.01 of zero. A mixture batch norm has a line for each branch.
     """
     from nofrost.data.arrays import write_arrays
     from nofrost.evaluate.properties import layer_statistics
@@ -174,8 +175,8 @@ def models_signal(
 ) -> None:
     """Print mean and variance after each block of a new network on normal input (signal propagation).
 
-    The mean is squared and then averaged over channels: it stays near 0 unless a mean shift builds up. Expected is the
-    variance that the blocks of our own normaliser-free networks are built for.
+    The mean is squared and then averaged over channels: it stays near 0 unless a mean shift builds up. The expected
+    variance is the one that the blocks of our own normaliser-free networks are designed for.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What the commands share: options, and how a result is printed."""
+"""Options and output that the commands share."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def open_store(url: str | None) -> Store:
 
 
 def emit(value: Any, text: str, as_json: bool) -> None:
-    """Print `value` as JSON, or the text that says the same to people; an empty text prints nothing.
+    """Print `value` as JSON, or `text`, which says the same to people; an empty text prints nothing.
 
     Args:
-        value: JSON values, or a configuration or result, which has them as its ``as_json()``.
-        text: without a newline at its end.
+        value: JSON values, or objects with a method ``as_json()``, such as a configuration or a result.
+        text: without a trailing newline.
         as_json: whether --json was given.
     """
     if as_json:
@@ -73,7 +73,7 @@ def emit(value: Any, text: str, as_json: bool) -> None:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return a line for each row, with columns as wide as their widest cell; rows are of equal length."""
+    """Return a line for each row, each column as wide as its widest cell; all rows have the same number of cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -81,7 +81,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 @contextmanager
 def only_rank_zero_reports() -> Iterator[bool]:
     """Yield whether this is rank 0 among the processes that torchrun started, which alone prints results and errors."""
-    # nofrost.processes knows the rank too, but loads torch, and usage errors must come at once.
+    # nofrost.processes knows the rank too, but imports torch, which would delay usage errors by seconds.
     is_rank_zero = os.environ.get("RANK", "0") == "0"
     try:
         yield is_rank_zero

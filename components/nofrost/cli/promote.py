@@ -1,4 +1,4 @@
-"""`nofrost promote`: the runs that can be promoted to dvc.lock, how one differs from it, and promoting it."""
+"""`nofrost promote`: list the runs that can be promoted to dvc.lock, show what would change, and promote one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _PromoteGroup(click.Group):
-    """A group in which anything but the name of a command is a run to promote: `nofrost promote RUN`."""
+    """A group that takes any word that is not a command as the run to promote: `nofrost promote RUN`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, *ctx.help_option_names):
@@ -69,8 +69,8 @@ def promote_list(store_url: str | None, as_json: bool) -> None:
 def promote_show(run: str, store_url: str | None, as_json: bool) -> None:
     """Print how dvc.lock in the current folder changes when RUN is promoted. Nothing is written.
 
-    For each stage that dvc.lock knows: outputs, dependencies, parameters and command, before and after; for a new one
-    its outputs (--json has everything). Then the reasons against promoting it here.
+    For each stage that is in dvc.lock: outputs, dependencies, parameters and command, before and after. For a new
+    stage: its outputs (--json has everything). Then the reasons why RUN cannot be promoted here, if there are any.
     """
     from nofrost.promotion import plan_promotion
 
@@ -92,8 +92,8 @@ def promote_show(run: str, store_url: str | None, as_json: bool) -> None:
 def promote_run(run: str, store_url: str | None, yes: bool, params: bool, force: bool) -> None:
     """Merge RUN into dvc.lock in the current folder, stage by stage, after showing the difference.
 
-    Afterwards `dvc pull` brings the outputs of RUN, and `dvc status` reports no change of its stages. Stages that RUN
-    did not make stay as they are.
+    Afterwards `dvc pull` downloads the outputs of RUN, and `dvc status` reports its stages as unchanged. Stages that
+    RUN did not run stay as they are.
 
     Example: nofrost promote nofrost-digits-x7k2p && git diff dvc.lock && dvc pull
     """
@@ -106,7 +106,7 @@ def promote_run(run: str, store_url: str | None, yes: bool, params: bool, force:
     promotion.check(params=params, force=force)
     if not yes:
         if not sys.stdin.isatty():
-            raise UserError("dvc.lock is not written without asking, and there is no terminal to ask on: give --yes")
+            raise UserError("there is no terminal to ask on before writing dvc.lock: give --yes")
         click.confirm("Write this to dvc.lock?", abort=True)
     promotion.write(params=params, force=force)
     stages = len({change.stage for change in promotion.changes})
@@ -141,7 +141,7 @@ def _format_difference(promotion: Promotion) -> str:
     lines = ["run {run} of study {study}, finished {finished}, nofrost {nofrost}, image {image}".format(**summary)]
     for stage, group in groupby(promotion.changes, key=lambda change: change.stage):
         changes = list(group)
-        # Of a new stage the outputs suffice: all else in its entry is new as well.
+        # For a new stage, list the outputs only: everything else in its entry is new, too.
         is_new = any(change.kind == "cmd" and change.before is None for change in changes)
         lines.append(f"{stage} (new)" if is_new else stage)
         lines += _format_changes([change for change in changes if change.kind == "out" or not is_new])
@@ -159,7 +159,7 @@ def _format_changes(changes: Sequence[Change]) -> list[str]:
 
 
 def _format(change: Change, value: str | None) -> str:
-    """Return a value in few words: of a ref the first digits, the size and the number of files."""
+    """Return a value in short form; for a ref, its first digits, size and number of files."""
     from nofrost.store import Ref
 
     if value is None:

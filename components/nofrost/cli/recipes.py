@@ -1,4 +1,4 @@
-"""`nofrost recipes|study|papers`: what can be run, and the papers that it comes from."""
+"""`nofrost recipes|study|papers`: list, show and compare what can be trained, and the papers behind it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COLUMNS = ("recipe", "model", "objective", "threat", "schedule", "citation")
 def papers(as_json: bool) -> None:
     """Print the papers whose methods are here.
 
-    Of each: key, authors, title, venue, year, link, and what it shows. Recipes and suites go by these keys: `nofrost
-    recipes list --paper wang2022`.
+    For each: key, authors, title, venue, year, link and summary. Citations of recipes and suites begin with the key, so
+    that `nofrost recipes list --paper wang2022` lists the recipes of a paper.
     """
     from nofrost.config import load_papers
 
@@ -34,8 +34,8 @@ def papers(as_json: bool) -> None:
         lines = [", ".join(paper.authors), paper.title, f"{paper.venue} {paper.year}, {paper.link}"]
         lines += wrap(paper.summary, 96)
         entries.append(f"{key}: {paper.reference}\n" + indent("\n".join(lines), "    "))
-    listed = [{"key": key, "reference": paper.reference, **paper.as_json()} for key, paper in load_papers().items()]
-    emit(listed, "\n\n".join(entries), as_json)
+    values = [{"key": key, "reference": paper.reference, **paper.as_json()} for key, paper in load_papers().items()]
+    emit(values, "\n\n".join(entries), as_json)
 
 
 @click.group()
@@ -59,12 +59,12 @@ def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: b
     from nofrost.config import cite
 
     rows = list(_rows(paper))
-    printed = [COLUMNS, *((*row, cite(citation)) for *row, citation in rows)]
+    table = [COLUMNS, *((*row, cite(citation)) for *row, citation in rows)]
     if markdown:
-        heading, *body = (f"| {' | '.join(row)} |" for row in printed)
+        heading, *body = (f"| {' | '.join(row)} |" for row in table)
         text = "\n".join([heading, f"|{' --- |' * len(COLUMNS)}", *body])
     else:
-        text = aligned(printed)
+        text = aligned(table)
     emit([dict(zip(COLUMNS, row, strict=True)) for row in rows], text, as_json)
 
 
@@ -79,8 +79,8 @@ def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
 
 
 def _objectives(recipe: Recipe) -> str:
-    phases = recipe.in_phases().values()
-    names = (p.objective.name if p.trainable == "all" else f"{p.objective.name} ({p.trainable})" for p in phases)
+    trainings = [(phase.objective.name, phase.trainable) for phase in recipe.in_phases().values()]
+    names = [name if trainable == "all" else f"{name} ({trainable})" for name, trainable in trainings]
     return ", then ".join(dict.fromkeys(names))
 
 
@@ -122,9 +122,9 @@ def recipes_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.argument("second", metavar="NAME|PATH")
 @json_option
 def recipes_diff(first: str, second: str, as_json: bool) -> None:
-    """Print the keys in which two recipes (shipped, or YAML files) differ, with the value of each.
+    """Print the keys in which two recipes (shipped, or YAML files) differ, with both values.
 
-    As JSON: by key the two values, null where one has none.
+    As JSON: the two values by key, null where a recipe does not have the key.
     """
     from nofrost.config import load_recipe
 
@@ -180,11 +180,7 @@ def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from nofrost.tasks import check_study
 
     loaded = check_study(load_study(name, overrides), name, overrides)
-    emit(
-        loaded,
-        f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(),
-        as_json,
-    )
+    emit(loaded, f"# Recipes of {_references(loaded) or 'no paper'}.\n{study_as_yaml(loaded)}".rstrip(), as_json)
 
 
 @study.command("select")
@@ -195,7 +191,7 @@ def study_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
 def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path) -> None:
     """Make NAME (shipped, or a YAML file) the active study: write it, spelled out, to params.yaml.
 
-    The file's earlier content is replaced; it is what DVC tracks, key by key. Then `dvc repro` runs what changed.
+    The file is overwritten. DVC tracks it key by key, so that `dvc repro` then runs only what changed.
     """
     from nofrost.config import load_study, study_as_yaml
     from nofrost.files import explain_write_errors, write_text

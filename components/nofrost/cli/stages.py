@@ -1,4 +1,4 @@
-"""`nofrost prepare|augment|train|report`: one command for each stage; `evaluate` has a file of its own."""
+"""`nofrost prepare|augment|train|report`: one command for each stage; `evaluate` is in its own file."""
 
 from __future__ import annotations
 
@@ -23,22 +23,19 @@ from nofrost.cli.options import (
 @stage_options
 @click.option("--source", help="Such as digits, cifar10, folder, npz or idx; short for --set source=...")
 @click.option("--path", help="Archive, file or folder of the source; short for --set path=...")
-@click.option("--image-size", type=int, help="Resize to squares of so many pixels; short for --set image_size=...")
-@click.option("--limit", type=int, help="Keep so many images, balanced over classes; short for --set limit=...")
+@click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
+@click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
 @click.option("--out", type=PATH, required=True, help="Folder to write the dataset to.")
 def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, out: Path, **shortcuts: Any) -> None:
-    """Turn images from a source into a dataset.
-
-    It has train, selection and test splits and a manifest.
+    """Turn images from a source into a dataset with train, selection and test splits and a manifest.
 
     Example: nofrost prepare --source folder --path photos --image-size 64 --out data/dataset
     """
     from nofrost import prepare as stage
     from nofrost.config import dataset_of
 
-    given = {key: value for key, value in shortcuts.items() if value is not None}
-    short = tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
-    overrides = (*overrides, *short)
+    values = {key: value for key, value in shortcuts.items() if value is not None}
+    overrides += tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     origin = study_name or "the default dataset"
     config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)
     metrics = stage.run(config, out)
@@ -53,9 +50,7 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
 @dataset_option
 @click.option("--out", type=PATH, required=True, help="Folder to write the augmentation sets to.")
 def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, dataset: Path, out: Path) -> None:
-    """Make augmentation sets of the training images offline.
-
-    The methods are DeepAugment and texture-debiased augmentation.
+    """Make augmentation sets of the training images offline (DeepAugment, texture-debiased augmentation).
 
     Example: nofrost augment --dataset data/dataset --set methods=[tda] --out data/augmentation
     """
@@ -96,15 +91,16 @@ def train(
 ) -> None:
     """Train one recipe with one seed.
 
-    Killed and started again, it continues where it was.
+    A training that was killed continues from its last save when the same command is run again.
 
     Example: nofrost train --study digits --recipe nofrost --set schedule.epochs=20 --dataset data/dataset --out mine
 
-    On pre-trained weights: --set model.weights=PATH, or the ref that `nofrost store push` printed; --store says where a
-    ref is pulled from.
+    From pre-trained weights: --set model.weights=PATH, or the ref that `nofrost store push` printed. A ref is pulled
+    from --store.
 
-    Over the GPUs of one machine: torchrun --nproc-per-node 2 -m nofrost train ... with the same options. They share
-    every batch, so that the model is the same but for rounding and for batch norms, which see a part of each batch.
+    On the GPUs of one machine: torchrun --nproc-per-node 2 -m nofrost train ... with the same options. The processes
+    share every batch, so that the model is the same except for rounding and for batch norms, which normalise by the
+    images of one process.
     """
     from nofrost import train as stage
     from nofrost.config import recipe_of
@@ -140,9 +136,7 @@ def report(
     runs: Path,
     out: Path,
 ) -> None:
-    """Write a report on all runs of a study.
-
-    It is report.html (one file that works offline), report.md and metrics.json.
+    """Write a report on all runs of a study: report.html (one file that works offline), report.md and metrics.json.
 
     Example: nofrost report --study params.yaml --dataset data/dataset --runs runs --out report
     """

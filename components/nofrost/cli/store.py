@@ -1,4 +1,4 @@
-"""`nofrost store|task`: data by its content address in the store that DVC uses too, and tasks that work on it."""
+"""`nofrost store|task`: push, pull and verify data by its content address, and run tasks of the pipeline on it."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def store_push(paths: tuple[Path, ...], store_url: str | None, as_json: bool) ->
 @store_option
 @json_option
 def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -> None:
-    """Make each PATH the content of its REF, whole and verified or not at all.
+    """Download the content of each REF to its PATH, complete and verified, or not at all.
 
-    Interrupted and started again, it does not fetch again what has arrived. A PATH that contains something else is left
-    alone, unless that is an output of a stage.
+    An interrupted pull, when repeated, keeps what was downloaded. A PATH with other content is refused, unless that
+    content is an output of a stage, which is replaced.
 
     Example: nofrost store pull data/dataset@0123456789abcdef0123456789abcdef.dir
     """
@@ -66,7 +66,7 @@ def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -
 @store_option
 @json_option
 def store_ls(ref: str | None, store_url: str | None, as_json: bool) -> None:
-    """Print md5 and path of each file of REF; without REF, the names of what pipeline runs left."""
+    """Print md5 and path of each file of REF; without REF, the names of what pipeline runs wrote beside the data."""
     from nofrost.store import Ref, files_of
 
     opened = open_store(store_url)
@@ -102,7 +102,7 @@ def _path_and_ref(text: str) -> tuple[Path, Ref]:
 
     path, _, ref = text.rpartition("@")
     if not path:
-        raise UserError(f"{text!r} names no path: write PATH@REF, as `nofrost store push` prints it")
+        raise UserError(f"{text!r} has no path: write PATH@REF, as `nofrost store push` prints it")
     return Path(path), Ref.parse(ref)
 
 
@@ -110,8 +110,8 @@ def _path_and_ref(text: str) -> tuple[Path, Ref]:
 def task() -> None:
     """Run a task of the pipeline, as its containers do.
 
-    It pulls its inputs by ref, runs the stage and pushes the output. Containers call this; the stages themselves, which
-    work on folders, are `nofrost train` and the like.
+    A task pulls its inputs by ref, runs a stage and pushes the output. To run a stage on local folders, use `nofrost
+    train` and the like.
     """
 
 
@@ -142,7 +142,8 @@ def task_train(
 ) -> None:
     """Train one run and write its output (PATH@REF) to a file.
 
-    Stopped and started again with the same options, here or elsewhere, it continues from the last save in the store.
+    When it is stopped and the same command is run again, here or elsewhere, it continues from the last save in the
+    store.
     """
     from nofrost import tasks
     from nofrost.files import write_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import get_args
 
 from nofrost.report import text
@@ -48,17 +48,17 @@ def proportion_cell(accuracy: Proportion, decimals: int, doubt: str = "") -> Cel
 
 
 def doubt(runs: Iterable[Run], condition: str) -> str:
-    """Return the warning beside an accuracy of these runs, empty unless more attack steps would lower one of them."""
+    """Return the warning beside an accuracy of these runs; empty unless more attack steps would lower one of them."""
     return NOT_CONVERGED if any(condition in run.adversarial.not_converged for run in runs) else ""
 
 
-def over_seeds(recipe: RecipeRuns, accuracy: Callable[[Run], Proportion]) -> Estimate:
-    """Return the estimate of a recipe from an accuracy of each of its runs."""
-    return estimate([accuracy(run) for run in recipe.runs])
+def accuracy(recipe: RecipeRuns, condition: str) -> Estimate:
+    """Return the estimate of a recipe's accuracy under a condition of its adversarial evaluations."""
+    return estimate([run.adversarial.accuracy[condition] for run in recipe.runs])
 
 
 def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
-    """Return a badge with the worst status and how many alarms have which."""
+    """Return a badge with the worst status and the number of alarms of each status."""
     counts = dict.fromkeys(reversed(get_args(Status)), 0)
     for alarm in alarms:
         counts[alarm.status] += 1
@@ -77,14 +77,15 @@ def legend(collected: Collected) -> list[tuple[str, int]]:
 def basis(collected: Collected) -> str:
     """Return the sentence that says on what the accuracies of a table or figure were measured."""
     samples = sorted({run.adversarial.samples for run in collected.runs})
+    images = f"{' or '.join(map(text.count, samples))} test images of {collected.manifest.name}"
+    return f"Accuracy in % on {images}; {spread(collected)}."
+
+
+def spread(collected: Collected, interval: str = "95 % Wilson interval over images") -> str:
+    """Return the seeds, and what the spread of a value is: `interval` with one seed, a deviation with several."""
     seeds = collected.study.runs.seed
-    spread = (
-        "95 % Wilson interval over images"
-        if len(seeds) == 1
-        else f"mean ± sample standard deviation over n = {len(seeds)} trainings"
-    )
-    of = f"{' or '.join(map(text.count, samples))} test images of {collected.manifest.name}"
-    return f"Accuracy in % on {of}; {text.seeds(seeds)}; {spread}."
+    deviation = f"mean ± sample standard deviation over n = {len(seeds)} trainings"
+    return f"{text.seeds(seeds)}; {interval if len(seeds) == 1 else deviation}"
 
 
 def threat(collected: Collected) -> str:

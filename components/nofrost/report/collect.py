@@ -1,4 +1,4 @@
-"""Reading a study's runs: every file is checked against the study before a number of it is shown."""
+"""Read the runs of a study, and check every file against the study."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FILES = {
     "evaluate-adversarial": ("metrics.json", "record.json", "flags.npz", "examples.npz"),
     "evaluate-ood": ("metrics.json", "examples.npz"),
 }
-# There only where the suite asks for properties of the layers.
+# Exists only where the suite asks for properties of the layers.
 LAYER_ARRAYS = "evaluate-adversarial/properties.npz"
 _EVALUATE = "nofrost evaluate --study STUDY --suite {suite} --dataset DATASET --checkpoint {folder}/train"
 COMMANDS = {
@@ -97,14 +97,14 @@ def _require_files(folder: Path, recipe: str, seed: int) -> None:
         for name in names:
             path = folder / stage / name
             if not path.is_file():
-                _refuse_shard(path.parent)
+                _check_not_a_shard(path.parent)
                 missing = path if path.parent.is_dir() else path.parent
                 command = COMMANDS[stage].format(recipe=recipe, seed=seed, folder=folder)
                 remedy = f"make it with `{command} --out {folder / stage}`, or all runs with `dvc repro`"
                 raise UserError(f"{missing} is missing: {remedy}")
 
 
-def _refuse_shard(folder: Path) -> None:
+def _check_not_a_shard(folder: Path) -> None:
     path = folder / "metrics.json"
     metrics = read_json(path) if path.is_file() else None
     if isinstance(metrics, dict) and "shard" in metrics:
@@ -179,7 +179,7 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class RunProperties:
-    """What was measured of one run beside its accuracy; empty where the suite did not ask for it.
+    """The properties of one run, measured in addition to its accuracy; empty where the suite did not ask for them.
 
     Args:
         summaries: by property.
@@ -204,7 +204,7 @@ def read_properties(run: Run) -> RunProperties:
     metrics = run.adversarial
     arrays = read_arrays(folder / "flags.npz") if metrics.properties else {}
     values = {
-        name: _checked(arrays.get(f"properties/{name}"), summary, f"{folder / 'flags.npz'}: properties/{name}")
+        name: _property_values(arrays.get(f"properties/{name}"), summary, f"{folder / 'flags.npz'}: properties/{name}")
         for name, summary in metrics.properties.items()
     }
     path = folder / "properties.npz"
@@ -212,7 +212,7 @@ def read_properties(run: Run) -> RunProperties:
     return RunProperties(metrics.properties, values, metrics.weight_norms, _batch_norms(layers))
 
 
-def _checked(values: NDArray[Any] | None, summary: PropertySummary, origin: str) -> NDArray[np.float64]:
+def _property_values(values: NDArray[Any] | None, summary: PropertySummary, origin: str) -> NDArray[np.float64]:
     if values is not None and values.dtype == np.float64 and values.shape == (summary.total,):
         finite = values[np.isfinite(values)]
         mean = float(finite.mean()) if len(finite) else None
@@ -223,9 +223,9 @@ def _checked(values: NDArray[Any] | None, summary: PropertySummary, origin: str)
 
 def _batch_norms(arrays: dict[str, NDArray[Any]]) -> dict[str, list[BatchNorm]]:
     norms: dict[str, dict[str, BatchNorm]] = {}
-    for branch, layer, value, values in _named("batch_norm", arrays):
+    for branch, layer, value, values in _split_names("batch_norm", arrays):
         norms.setdefault(branch, {}).setdefault(layer, BatchNorm(layer, {}, {})).state[value] = values
-    for batch, layer, value, values in _named("mini_batches", arrays):
+    for batch, layer, value, values in _split_names("mini_batches", arrays):
         # A mini-batch of clean images passes the clean branch of a mixture, or a batch norm without branches.
         for branch in ("all", batch.partition("-")[0]):
             if layer in norms.get(branch, {}):
@@ -233,8 +233,8 @@ def _batch_norms(arrays: dict[str, NDArray[Any]]) -> dict[str, list[BatchNorm]]:
     return {branch: list(by_layer.values()) for branch, by_layer in norms.items()}
 
 
-def _named(prefix: str, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str, str, NDArray[Any]]]:
-    """Yield group, layer, value and array of everything called PREFIX/GROUP/LAYER/VALUE."""
+def _split_names(prefix: str, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, str, str, NDArray[Any]]]:
+    """Yield group, layer, value and array of each array that is called PREFIX/GROUP/LAYER/VALUE."""
     for name, values in arrays.items():
         if name.startswith(f"{prefix}/"):
             _, group, path = name.split("/", 2)

@@ -40,15 +40,12 @@ def to_html(document: Document) -> str:
     )
     style = (files("nofrost.report") / "templates" / "style.css").read_text(encoding="utf-8")
     environment.globals.update(
-        icons=ICONS,
-        style=Markup(style),
-        swatch=lambda position: Markup(figures.swatch(position)),
-        drawing=Markup,
+        icons=ICONS, style=Markup(style), swatch=lambda position: Markup(figures.swatch(position)), drawing=Markup
     )
     return environment.get_template("report.html.j2").render(document=document)
 
 
-# Characters. A longer header of several columns would make the table too wide for a terminal; the caption has it then.
+# In characters. A longer group header would make its columns too wide for a terminal: the caption states it instead.
 LONGEST_GROUP = 16
 
 
@@ -95,14 +92,15 @@ def _table(table: Table) -> Iterator[str]:
     header = [escape(_with_group(column)) for column in table.columns]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
     widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
-    left = [column.text for column in table.columns]
+    is_text = [column.text for column in table.columns]
     rule = [
-        f":{'-' * (width - 1)}" if text else f"{'-' * (width - 1)}:" for width, text in zip(widths, left, strict=True)
+        f":{'-' * (width - 1)}" if text else f"{'-' * (width - 1)}:"
+        for width, text in zip(widths, is_text, strict=True)
     ]
     if table.title:
         yield f"### {escape(table.title)}"
     yield f"**{table.number}.** {escape(' '.join([table.caption, *_long_groups(table)]))}"
-    yield "\n".join(_line(cells, widths, left) for cells in (header, rule, *rows))
+    yield "\n".join(_line(cells, widths, is_text) for cells in (header, rule, *rows))
 
 
 def _with_group(column: Column) -> str:
@@ -111,17 +109,15 @@ def _with_group(column: Column) -> str:
 
 
 def _long_groups(table: Table) -> Iterator[str]:
-    """Yield in words the headers above the headers that would make a column too wide."""
+    """Yield, as sentences for the caption, the group headers that would make a column too wide."""
     for group in dict.fromkeys(column.group for column in table.columns if len(column.group) > LONGEST_GROUP):
         titles = [column.title for column in table.columns if column.group == group]
         yield f"{listed(titles)}: {group}."
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:
-    padded = [
-        cell.ljust(width) if text else cell.rjust(width) for cell, width, text in zip(cells, widths, left, strict=True)
-    ]
-    return f"| {' | '.join(padded)} |"
+def _line(cells: Sequence[str], widths: Sequence[int], is_text: Sequence[bool]) -> str:
+    columns = zip(cells, widths, is_text, strict=True)
+    return f"| {' | '.join(cell.ljust(width) if text else cell.rjust(width) for cell, width, text in columns)} |"
 
 
 def _cell(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""What the report knows of a study: its runs, recipe by recipe."""
+"""The data of the report: a study and its runs, grouped by recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage report: everything a study measured, as one page to read and as numbers for other programs."""
+"""The report stage: everything that a study measured, as one page and as numbers for other programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH_COLUMNS = tuple(Epoch.model_fields)
 
 
 def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out: Path) -> dict[str, Any]:
-    """Make the report of a study in the folder `out`.
+    """Write the report of a study to the folder `out`.
 
     ``report.html`` is one file that needs no network; ``report.md`` holds the same tables; ``metrics.json`` the
     accuracies for ``dvc metrics``; ``plots/*.csv`` the curves for ``dvc plots``; ``record.json`` how it was made.
@@ -79,7 +79,7 @@ def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
 def write_plots(folder: Path, collected: Collected) -> None:
     """Write ``curves.csv``, ``steps.csv``, ``budget.csv`` and ``corruptions.csv`` into `folder`.
 
-    The files are there also when a study measured no such curve; they then hold the header only.
+    A file is written even if the study did not measure its curve; it then contains only the header.
     """
     runs = list(collected.runs)
     curves = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 PROTOCOLS = {
-    "quick": "a short set of attacks of this project's own choosing; such numbers stand beside no published ones",
-    "paper": "the attacks and settings as the paper printed them; such numbers stand beside that paper's only",
-    "standard": "AutoAttack as its authors define it; such numbers stand beside RobustBench's",
+    "quick": "a short set of attacks chosen for this project; the numbers are not comparable with published ones",
+    "paper": "the attacks and settings as the paper printed them; the numbers are comparable with that paper's only",
+    "standard": "AutoAttack as its authors define it; the numbers are comparable with RobustBench's",
 }
 UPPER_BOUND = (
     "Every accuracy under attack is an upper bound: it counts the images that these attacks did not break, and a "

@@ -26,16 +26,13 @@ class Line:
 
 
 def draw_lines(axes: Axes, lines: Sequence[Line], markersize: float = 5.5) -> None:
-    """Draw each line with its intervals, the lines moved a little sideways from each other."""
+    """Draw each line with its intervals, shifted a little sideways so that they do not overlap."""
     for index, line in enumerate(lines):
         look = series(line.position)
-        values = [100 * estimate.value for estimate in line.y]
-        below = [100 * max(0.0, estimate.value - estimate.low) for estimate in line.y]
-        above = [100 * max(0.0, estimate.high - estimate.value) for estimate in line.y]
         axes.errorbar(
             line.x,
-            values,
-            yerr=[below, above],
+            [100 * estimate.value for estimate in line.y],
+            yerr=_error_bars(line.y),
             color=look.colour,
             linestyle=look.linestyle,
             marker=look.marker,
@@ -49,7 +46,7 @@ def draw_lines(axes: Axes, lines: Sequence[Line], markersize: float = 5.5) -> No
 
 
 def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
-    """Return the drawing of one point for each recipe: (position in the study, clean, worst case)."""
+    """Draw one point for each recipe, given as (position in the study, clean, worst case); return the SVG."""
     from matplotlib.ticker import MaxNLocator
 
     with figure("tradeoff", 320, 250) as (drawing, (axes,)):
@@ -58,8 +55,8 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
             axes.errorbar(
                 [100 * clean.value],
                 [100 * robust.value],
-                xerr=_arms(clean),
-                yerr=_arms(robust),
+                xerr=_error_bars([clean]),
+                yerr=_error_bars([robust]),
                 color=look.colour,
                 marker=look.marker,
                 markersize=7,
@@ -79,15 +76,14 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
         return to_svg(drawing)
 
 
-def _arms(estimate: Estimate) -> list[list[float]]:
-    return [
-        [100 * max(0.0, estimate.value - estimate.low)],
-        [100 * max(0.0, estimate.high - estimate.value)],
-    ]
+def _error_bars(estimates: Sequence[Estimate]) -> list[list[float]]:
+    """Return the lengths of the error bars in percentage points: those below the values, then those above."""
+    below = [100 * max(0.0, estimate.value - estimate.low) for estimate in estimates]
+    return [below, [100 * max(0.0, estimate.high - estimate.value) for estimate in estimates]]
 
 
 def steps_curve(lines: Sequence[Line]) -> str:
-    """Return the drawing of accuracy against attack steps on a logarithmic axis; `x` of the lines are steps."""
+    """Draw accuracy against attack steps (the `x` of the lines) on a logarithmic axis; return the SVG."""
     with figure("steps", CURVE_WIDTH, CURVE_HEIGHT) as (drawing, (axes,)):
         draw_lines(axes, lines)
         percent_axis(axes)
@@ -97,7 +93,7 @@ def steps_curve(lines: Sequence[Line]) -> str:
 
 
 def budget_curve(lines: Sequence[Line], threat: float, in_levels: bool) -> str:
-    """Return the drawing of accuracy against the size of the ball on a logarithmic axis.
+    """Draw accuracy against the size of the ball on a logarithmic axis; return the SVG.
 
     Args:
         lines: their `x` are sizes as shares of the pixel range.
@@ -116,7 +112,7 @@ def budget_curve(lines: Sequence[Line], threat: float, in_levels: bool) -> str:
 
 
 def _logarithmic(axes: Axes, ticks: list[float], label: Callable[[float], str]) -> None:
-    """Scale the x axis by the logarithm (linear between zero and the smallest tick) with ticks where points are."""
+    """Make the x axis logarithmic (linear between zero and the smallest tick), with ticks at the points."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     positive = [tick for tick in ticks if tick > 0] or [1.0]
@@ -134,7 +130,7 @@ def _logarithmic(axes: Axes, ticks: list[float], label: Callable[[float], str]) 
 
 
 def _apart(ticks: list[float], ratio: float) -> list[float]:
-    """Return the ticks without those that would stand closer than a twentieth of the axis to the one before."""
+    """Return the ticks without those that would be closer than a twentieth of the axis to the one before."""
     kept: list[float] = []
     for tick in ticks:
         if not kept or kept[-1] <= 0 or tick / kept[-1] >= ratio**0.05:
@@ -143,7 +139,7 @@ def _apart(ticks: list[float], ratio: float) -> list[float]:
 
 
 def severity_panels(corruptions: Mapping[str, Sequence[Line]]) -> list[str]:
-    """Return one drawing for each corruption; `x` of the lines are severities."""
+    """Return one SVG for each corruption; the `x` of its lines are severities."""
     drawings = []
     for index, lines in enumerate(corruptions.values()):
         name = f"severity-{index}"

@@ -1,4 +1,4 @@
-"""Drawings of what a model is like: properties of images (wang2022 Fig. 6), and what its batch norms hold.
+"""Drawings of the properties of a model: those of each image (wang2022 Fig. 6), and those of its batch norms.
 
 Gains and shifts are drawn as in zeise2025 Fig. 2, statistics of channels as in wang2022 Fig. 1 and xie2020 Fig. 5, 6.
 """
@@ -29,10 +29,10 @@ Channels = NDArray[np.float32]
 
 
 def property_histogram(name: str, values: Sequence[tuple[int, Values]], *, logarithmic: bool) -> str:
-    """Return the drawing of the distributions of one property, given as (position of the recipe, [N] values).
+    """Draw the distributions of one property, given as (position of the recipe, [N] values); return the SVG.
 
-    Each is the share of images by value, with the median as the recipe's marker on the axis. Values beyond an end of
-    the axis that was cut count in the bin there; infinite ones are in none.
+    A line shows the share of images by value, and the recipe's marker on the axis shows the median. Values beyond the
+    ends of the axis count in the outermost bins; infinite ones are in no bin.
     """
     groups = [(series(position), group[np.isfinite(group)], len(group)) for position, group in values]
     edges = _edges(np.concatenate([finite for _, finite, _ in groups]), logarithmic)
@@ -64,7 +64,7 @@ def _decades(axes: Axes) -> None:
 
 
 def _edges(values: Values, logarithmic: bool) -> Values:
-    # A logarithmic axis has no place for zeros; without any value the axis is that of a single 1.
+    # A logarithmic axis cannot show zeros; without any value, the axis is that of a single 1.
     shown = values[values > 0] if logarithmic else values
     if not len(shown):
         shown = np.ones(1)
@@ -72,16 +72,16 @@ def _edges(values: Values, logarithmic: bool) -> Values:
     least, largest = float(shown.min()), float(shown.max())
     if logarithmic:
         return np.geomspace(low, high if high > low else 2 * low, HISTOGRAM_BINS + 1)
-    # An end is cut only where the values beyond it reach further than the others lie apart.
+    # Cut an end of the axis only where the values beyond it span more than all values between the cuts.
     spread = high - low
     low, high = (least if low - least < spread else low), (largest if largest - high < spread else high)
     return np.linspace(low, high if high > low else low + 1, HISTOGRAM_BINS + 1)
 
 
 def gain_and_shift_panels(panels: Sequence[tuple[int, Channels, Channels]]) -> list[str]:
-    """Return one drawing for each panel, given as (position of the recipe, all γ, all β): γ above, β below.
+    """Return one SVG for each panel, given as (position of the recipe, all γ, all β): γ above, β below.
 
-    All share their axis, which has a bin around zero.
+    All panels have the same value axis, with a bin centred on zero.
     """
     reach = 1.05 * max([float(np.abs(values).max()) for _, *both in panels for values in both if len(values)] or [1.0])
     edges = np.linspace(-reach, reach, GAIN_BINS + 1)
@@ -102,7 +102,7 @@ def gain_and_shift_panels(panels: Sequence[tuple[int, Channels, Channels]]) -> l
 
 
 def statistics_scatter(name: str, groups: Sequence[tuple[int, bool, Channels, Channels]]) -> str:
-    """Return the drawing of one point per channel: running mean across, running variance up.
+    """Draw one point per channel, running mean against running variance; return the SVG.
 
     Args:
         name: unique in the page.
@@ -128,9 +128,9 @@ def statistics_scatter(name: str, groups: Sequence[tuple[int, bool, Channels, Ch
 
 
 def channel_panel(name: str, position: int, sources: Mapping[str, tuple[Channels, Channels]]) -> str:
-    """Return the drawing of mean (above) and variance (below) of some channels from several sources.
+    """Draw mean (above) and variance (below) of some channels from several sources; return the SVG.
 
-    The first source is a line with filled markers. Those after it are open squares and diamonds, or crosses where their
+    The first source is a line with filled markers. The others are open squares and diamonds, or crosses where their
     name begins with ``adversarial``.
 
     Args:

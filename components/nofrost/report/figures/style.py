@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The colours --series-0 to --series-7 of style.css.
 N_COLOURS = 8
-# Placeholder colours: matplotlib cannot draw in CSS variables. No drawing has them by chance.
+# Placeholders for CSS variables, which matplotlib cannot draw in; no drawing uses these colours for anything else.
 INK, MUTED, RULE, PAGE = "#010101", "#020202", "#030303", "#050505"
 _SERIES = tuple(f"#0404{number:02x}" for number in range(N_COLOURS))
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", PAGE: "var(--page)"} | {
@@ -48,7 +48,7 @@ class Series:
 
 def series(position: int) -> Series:
     """Return the style of the recipe at `position`."""
-    # 8 colours, 9 markers and 5 dashes share no factor: the combination repeats after 360 recipes only.
+    # 8 colours, 9 markers and 5 dashes are pairwise coprime: combinations repeat only after 360 recipes.
     return Series(
         colour=_SERIES[position % N_COLOURS],
         marker=_MARKERS[position % len(_MARKERS)],

@@ -39,7 +39,7 @@ def alarms(collected: Collected) -> Section | None:
 
 
 def _table(collected: Collected) -> Table:
-    """Return the status of each check by recipe; of several seeds the worst."""
+    """Return the status of each check by recipe, the worst over the seeds."""
     pairs = [(recipe, alarm) for recipe in collected.recipes for run in recipe.runs for alarm in run.adversarial.alarms]
     names = list(dict.fromkeys(alarm.name for _, alarm in pairs))
     rows = [
@@ -58,10 +58,10 @@ def _table(collected: Collected) -> Table:
         *(Column(recipe.name, text=True) for recipe in collected.recipes),
         Column("flag of AutoAttack", text=True),
     ]
-    several = " Of several seeds the worst is shown." if len(collected.study.runs.seed) > 1 else ""
+    several = " With several seeds the worst is shown." if len(collected.study.runs.seed) > 1 else ""
     caption = (
-        f"Every check of the adversarial evaluations of {collected.manifest.name}; the reasons stand below. Where a "
-        "cell is empty, the suite measured nothing that the check could look at. The last column names the flag that "
+        f"Every check of the adversarial evaluations of {collected.manifest.name}; the reasons are given below. An "
+        "empty cell means that the suite did not measure what the check needs. The last column names the flag that "
         f"AutoAttack's own code raises for the same sign.{several}"
     )
     return Table(caption, columns, rows)
@@ -75,7 +75,7 @@ def _worst(alarms: list[Alarm]) -> Cell:
 
 
 def over_seeds(recipe: RecipeRuns, alarms: Callable[[Run], Sequence[Alarm]]) -> list[Alarm]:
-    """Return the alarms of all runs; one that several seeds share stands there once and names them."""
+    """Return the alarms of all runs; an alarm that several seeds share is listed once and names them."""
     if len(recipe.runs) == 1:
         return list(alarms(recipe.runs[0]))
     seeds: dict[Alarm, list[int]] = {}

@@ -17,8 +17,7 @@ def tradeoff(collected: Collected) -> Section:
     decimals = cells.digits(collected)
     points, words = [], []
     for recipe in collected.recipes:
-        clean = cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[CLEAN])
-        robust = cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[WORST_CASE])
+        clean, robust = (cells.accuracy(recipe, condition) for condition in (CLEAN, WORST_CASE))
         points.append((recipe.position, clean, robust))
         words.append(
             f"{recipe.name} {text.with_sign(clean.value, decimals)} clean and "

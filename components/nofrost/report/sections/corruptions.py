@@ -22,16 +22,9 @@ def corruptions(collected: Collected) -> Section:
 
 
 def _basis(collected: Collected) -> str:
-    images = text.plural(min(run.ood.samples for run in collected.runs), "test image")
-    of = f"{images} of {collected.manifest.name}, each corrupted at every severity"
-    return f"Accuracy in % on {of}; {_spread(collected)}."
-
-
-def _spread(collected: Collected) -> str:
-    seeds = collected.study.runs.seed
-    if len(seeds) == 1:
-        return f"{text.seeds(seeds)}; 95 % Wilson interval over images"
-    return f"{text.seeds(seeds)}; mean ± sample standard deviation over n = {len(seeds)} trainings"
+    count = text.plural(min(run.ood.samples for run in collected.runs), "test image")
+    images = f"{count} of {collected.manifest.name}, each corrupted at every severity"
+    return f"Accuracy in % on {images}; {cells.spread(collected)}."
 
 
 def _means(collected: Collected) -> Table:

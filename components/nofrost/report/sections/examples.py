@@ -1,4 +1,4 @@
-"""Images to look at: what an attack does, and what the augmentation sets hold."""
+"""Example images: before and after an attack, and from the augmentation sets."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LARGEST_SIDE = 160
 def data_uri(image: NDArray[Any]) -> str:
     """Return an image [H, W, C], uint8 or floats in [0, 1], as the data URI of a PNG.
 
-    One channel is shown as grey levels, three as RGB; of any other number the first channel is shown. Of images larger
-    than `LARGEST_SIDE` every n-th pixel is shown, which keeps the look of a perturbation.
+    One channel is shown as grey levels, three as RGB; otherwise only the first channel is shown. An image larger than
+    `LARGEST_SIDE` is reduced to every n-th pixel, which keeps the look of a perturbation.
     """
     from PIL import Image
 
@@ -67,7 +67,7 @@ def examples(collected: Collected) -> Section | None:
     factor = min(magnification(arrays["adversarial"] - arrays["images"]) for _, arrays in kept)
     introduction = Paragraph(
         f"Test images before and after the attack, and the perturbation between them, magnified {factor} times around "
-        f"mid grey. Under each image stands what the model answers: {ICONS['pass']} right, {ICONS['fail']} wrong. "
+        f"mid grey. Below each image is the answer of the model: {ICONS['pass']} right, {ICONS['fail']} wrong. "
         "Pixels are not smoothed."
     )
     blocks: list[Block] = [introduction]
@@ -90,8 +90,7 @@ def _pictures(collected: Collected, recipe: RecipeRuns, arrays: Arrays, factor: 
         pictures = []
         for image, prediction, label in zip(images, predictions, labels, strict=True):
             answer = _class(collected, prediction)
-            right = "pass" if answer == label else "fail"
-            note = f"{answer} {ICONS['pass'] if right == 'pass' else ICONS['fail']}"
+            note = f"{answer} {ICONS['pass' if answer == label else 'fail']}"
             pictures.append(Picture(data_uri(image), f"{what} image of class {label}, answered {answer}", [note]))
         return pictures
 

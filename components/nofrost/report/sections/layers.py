@@ -129,8 +129,8 @@ def _channels(batch_norms: Sequence[tuple[RecipeRuns, Branches]]) -> Iterator[Fi
     if batch_panels:
         yield Figure(
             "Mean (above) and variance (below) of channels drawn alike: running statistics on the line, mini-batches "
-            "of clean test images as open squares and diamonds, of adversarial ones as crosses. Where they part, the "
-            "model normalises test images by the statistics of others.",
+            "of clean test images as open squares and diamonds, of adversarial ones as crosses. Where they differ, the "
+            "model normalises test images by statistics that are not theirs.",
             batch_panels,
         )
 

@@ -26,10 +26,7 @@ _PROTOCOL_ROWS: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
     ("dataset", lambda protocol: f"SHA-256 {text.short(protocol.data_sha256)}"),
     ("seeds", lambda protocol: ", ".join(f"{name} {seed}" for name, seed in protocol.seeds.items())),
     ("batch size", _batch_size),
-    (
-        "numbers",
-        lambda protocol: f"{protocol.dtype}, TF32 {_on(protocol.tf32)}, autocast {_on(protocol.autocast)}",
-    ),
+    ("numbers", lambda protocol: f"{protocol.dtype}, TF32 {_on(protocol.tf32)}, autocast {_on(protocol.autocast)}"),
     ("algorithms", lambda protocol: "deterministic" if protocol.deterministic else "chosen by timing"),
     ("devices", lambda protocol: ", ".join(protocol.devices)),
     ("versions", lambda protocol: ", ".join(f"{name} {number}" for name, number in protocol.versions.items())),

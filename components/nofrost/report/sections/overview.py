@@ -1,10 +1,10 @@
-"""The head of the report: the main conclusions, what the data can show, and what was run on what."""
+"""The head of the report: the main conclusions, the limits of the data, and the facts of the study."""
 
 from __future__ import annotations
 
 from nofrost.config import cite
 from nofrost.report import cells, text
-from nofrost.report.compare import Estimate, best_recipe
+from nofrost.report.compare import best_recipe
 from nofrost.report.document import Facts, KeyPoints, Paragraph, Section
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
 from nofrost.report.sections.training import has_overfitted
@@ -49,7 +49,7 @@ def _split(name: str) -> str:
 
 
 def _provenance(provenance: dict[str, str]) -> str:
-    """Return where the images came from; checksums of the source stand in the report's record."""
+    """Return where the images came from; the checksums of the source are in the section Record."""
     known = {key: value for key, value in provenance.items() if not value.startswith(CHECKSUM)}
     return "; ".join(value if key == "origin" else f"{key}: {value}" for key, value in known.items()) or "not stated"
 
@@ -87,27 +87,21 @@ def _key_points(collected: Collected) -> list[str]:
 def _leader(collected: Collected, condition: str, where: str) -> str:
     decimals = cells.digits(collected)
 
-    def measured(recipe: RecipeRuns) -> Estimate:
-        return cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[condition])
-
     def accuracy(recipe: RecipeRuns) -> str:
         doubt = cells.doubt(recipe.runs, condition)
-        return text.with_sign(measured(recipe).value, decimals) + (f" ({doubt})" if doubt else "")
+        return text.with_sign(cells.accuracy(recipe, condition).value, decimals) + (f" ({doubt})" if doubt else "")
 
-    def words(recipe: RecipeRuns) -> str:
-        return f"{recipe.name} is right on {accuracy(recipe)}"
-
-    ranked = sorted(collected.recipes, key=lambda recipe: -measured(recipe).value)
+    ranked = sorted(collected.recipes, key=lambda recipe: -cells.accuracy(recipe, condition).value)
+    first = f"{where}, {ranked[0].name} is right on {accuracy(ranked[0])}"
     if len(ranked) == 1:
-        return f"{where}, {words(ranked[0])}."
-    second = f"next is {ranked[1].name} with {accuracy(ranked[1])}"
+        return f"{first}."
     if not collected.same_images:
         verdict = "the recipes were attacked on different images, so no test compares them"
     elif best_recipe(collected, condition) == ranked[0].name:
         verdict = "the paired test separates it from every other recipe"
     else:
         verdict = "the paired test does not separate it from every other recipe"
-    return f"{where}, {words(ranked[0])}, {second}; {verdict}."
+    return f"{first}, next is {ranked[1].name} with {accuracy(ranked[1])}; {verdict}."
 
 
 def _limits(collected: Collected) -> list[str]:

@@ -118,13 +118,8 @@ def _left_out(recipes: Measured, names: Sequence[str]) -> str:
 
 
 def _basis(collected: Collected, first: RunProperties, names: Sequence[str]) -> str:
-    seeds = collected.study.runs.seed
-    spread = (
-        "95 % Student interval of the mean over images"
-        if len(seeds) == 1
-        else f"mean ± sample standard deviation over n = {len(seeds)} trainings"
-    )
-    return f"Means over {_images(collected, first, names)}; {text.seeds(seeds)}; {spread}."
+    spread = cells.spread(collected, "95 % Student interval of the mean over images")
+    return f"Means over {_images(collected, first, names)}; {spread}."
 
 
 def _images(collected: Collected, first: RunProperties, names: Sequence[str]) -> str:

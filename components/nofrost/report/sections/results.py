@@ -59,7 +59,7 @@ def _by_recipe(collected: Collected) -> Table:
             cells.recipe_cell(recipe, titled=True),
             *(
                 cells.estimate_cell(
-                    _measured(recipe, condition),
+                    cells.accuracy(recipe, condition),
                     decimals,
                     best[condition] == recipe.name,
                     cells.doubt(recipe.runs, condition),
@@ -92,10 +92,6 @@ def _explanation(collected: Collected) -> str:
     return " ".join(sentences)
 
 
-def _measured(recipe: RecipeRuns, condition: str) -> Estimate:
-    return cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[condition])
-
-
 def ood_mean(recipe: RecipeRuns) -> Estimate:
     """Return the mean accuracy over all corruptions of a recipe."""
     return estimate_mean([run.ood for run in recipe.runs])
@@ -115,9 +111,7 @@ def _by_run(collected: Collected) -> Table:
         for recipe in collected.recipes
         for run in recipe.runs
     ]
-    caption = (
-        "Accuracy in % of every run, the images that were right of all that were tried, and the 95 % Wilson interval."
-    )
+    caption = "Accuracy in % of every run, the number of images that were right of all, and the 95 % Wilson interval."
     columns = [Column("run", text=True), *_columns(collected)]
     return Table(caption, columns, rows, summary="Every run with exact counts")
 
@@ -133,9 +127,9 @@ def branches(collected: Collected) -> Section | None:
     columns = [Column("recipe and branch", text=True), *(Column(collected.title(name)) for name in conditions)]
     table = Table(cells.basis(collected), columns, rows)
     introduction = Paragraph(
-        "A mixture batch normalisation keeps statistics of clean and of adversarial images apart. At test time it is "
-        "not known which of the two an image is: the mixture is deployed, and all other tables show it. Each row was "
-        "attacked separately."
+        "A mixture batch normalisation keeps separate statistics for clean and for adversarial images. At test time "
+        "it is not known which of the two an image is, so the mixture is deployed, and all other tables show it. Each "
+        "row was attacked separately."
         + (" The attacks of a branch are a cascade of their own." if collected.cumulative else "")
     )
     blocks: list[Block] = [introduction, table, *_through_branches(collected, mixtures)]
@@ -149,11 +143,13 @@ def _through_branches(collected: Collected, mixtures: list[RecipeRuns]) -> list[
     if not conditions:
         return []
     decimals = cells.digits(collected)
-
-    def measure(recipe: RecipeRuns, name: str) -> Cell:
-        return cells.estimate_cell(cells.over_seeds(recipe, lambda run: run.adversarial.accuracy[name]), decimals)
-
-    rows = [[cells.recipe_cell(recipe), *(measure(recipe, name) for name in conditions)] for recipe in mixtures]
+    rows = [
+        [
+            cells.recipe_cell(recipe),
+            *(cells.estimate_cell(cells.accuracy(recipe, name), decimals) for name in conditions),
+        ]
+        for recipe in mixtures
+    ]
     columns = [
         Column("recipe", text=True),
         *(Column(name.removeprefix(THROUGH).replace("-", " ")) for name in conditions),
@@ -200,7 +196,7 @@ def pairs(collected: Collected) -> Section:
         blocks = [
             Paragraph(
                 "A paired test needs the same test images for all recipes, and these runs were attacked on different "
-                f"ones: {different}. Evaluate them again with one suite to have this table."
+                f"ones: {different}. Evaluate them again with one suite to get this table."
             )
         ]
     else:

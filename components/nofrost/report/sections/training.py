@@ -1,4 +1,4 @@
-"""How the trainings went: curves, overfitting, what a step did, and what they cost."""
+"""Training: curves, overfitting, what a step did, and the cost."""
 
 from __future__ import annotations
 
@@ -114,8 +114,9 @@ def overfitting(collected: Collected) -> list[Block]:
     introduction = Paragraph(
         "Adversarial training overfits in two ways. Catastrophic: within an epoch or two a model learns to defeat its "
         "own adversary and loses its robustness against others (Wong et al. 2020). Robust: attacked accuracy on new "
-        "images passes its best and then falls, while it rises on the training images (Rice et al. 2020); it is found "
-        "here where the 95 % intervals of the best and the last do not meet, which leaves small losses unseen."
+        "images passes its best and then falls, while it rises on the training images (Rice et al. 2020). It is "
+        "reported only where the 95 % intervals of the best and the last value do not overlap, so small losses go "
+        "unnoticed."
     )
     return [introduction, Alarms(cards)]
 
@@ -135,22 +136,22 @@ def _overfitting_alarms(run: Run) -> Iterator[Alarm]:
         yield Alarm(name="trained-to-the-end", status="warn", reason=reason)
 
 
-def _catastrophic(fall: CatastrophicOverfitting | None, kept: int) -> Alarm:
+def _catastrophic(fall: CatastrophicOverfitting | None, best_epoch: int) -> Alarm:
     name = "no-catastrophic-overfitting"
     if fall is None:
-        reason = "attacked accuracy never collapsed while accuracy on the training adversary kept or rose"
+        reason = "attacked accuracy never collapsed while accuracy on the training adversary held or rose"
         return Alarm(name=name, status="pass", reason=reason)
     reason = (
         f"in epoch {fall.epoch} attacked accuracy on the selection split fell from {text.with_sign(fall.before)} to "
         f"{text.with_sign(fall.after)}, while accuracy on the training adversary went from "
         f"{text.with_sign(fall.train_before)} to {text.with_sign(fall.train_after)}; the checkpoint that was kept is "
     )
-    if kept < fall.epoch:
-        return Alarm(name=name, status="warn", reason=f"{reason}from epoch {kept}, before the fall")
-    return Alarm(name=name, status="fail", reason=f"{reason}from epoch {kept}, after the fall")
+    if best_epoch < fall.epoch:
+        return Alarm(name=name, status="warn", reason=f"{reason}from epoch {best_epoch}, before the fall")
+    return Alarm(name=name, status="fail", reason=f"{reason}from epoch {best_epoch}, after the fall")
 
 
-def _robust(loss: RobustOverfitting | None, kept: int) -> Alarm:
+def _robust(loss: RobustOverfitting | None, best_epoch: int) -> Alarm:
     name = "no-robust-overfitting"
     if loss is None:
         reason = "attacked accuracy did not end clearly below its best, or accuracy on the training images fell as much"
@@ -162,7 +163,7 @@ def _robust(loss: RobustOverfitting | None, kept: int) -> Alarm:
         f"attacked accuracy on {text.count(loss.best.total)} images of the selection split fell from {best} in epoch "
         f"{loss.epoch} to {last} at the end, while accuracy on the training adversary went from "
         f"{text.with_sign(loss.train_best)} to {text.with_sign(loss.train_last)}; the checkpoint that was kept is "
-        f"from epoch {kept}"
+        f"from epoch {best_epoch}"
     )
     return Alarm(name=name, status="warn", reason=reason)
 
@@ -182,9 +183,9 @@ def _steps(collected: Collected) -> Table:
         Column("trained parameters"),
     ]
     caption = (
-        "What the first step of each training did, and of each of its phases, counted while it ran: images behind the "
-        "losses by view, passes of the model forward and backward with those of the attack, how often the running "
-        "statistics of batch norms moved (by branch where there are two), and how often the weights did."
+        "What the first step of each training, or of each of its phases, did, counted while it ran: images in the loss "
+        "by view, forward and backward passes of the model with those of the attack, and how often the running "
+        "statistics of batch norms (by branch where there are two) and the weights were updated."
     )
     return Table(caption, columns, rows, title="What a step did")
 
@@ -208,7 +209,7 @@ def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
 
 
 def _head(recipe: RecipeRuns, phase: str, settings: Recipe) -> Cell:
-    """Return the header of a row: below the recipe its phase, and what differs from float32 and plain weights."""
+    """Return the header of a row: the recipe, below it its phase, a precision other than float32, and averaging."""
     precision = "" if settings.precision == "float32" else settings.precision
     averaging = settings.optimiser.averaging
     averaged = f"weights averaged, decay {averaging.decay:g}" if averaging else ""
