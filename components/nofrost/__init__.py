@@ -1,4 +1,4 @@
-"""NoFrost: train image classifiers that withstand adversarial and natural shifts, attack them, report what survived.
+"""NoFrost: train image classifiers to be robust, attack them, and report their accuracy under attack.
 
 Everything named in ``__all__`` is imported on first use, so that ``import nofrost`` is instant.
 """

@@ -1,4 +1,4 @@
-"""The errors that end a command with one sentence and an exit code instead of a traceback."""
+"""Errors that end a command with a message of one sentence and an exit code instead of a traceback."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunFailedError(ReportedError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
-    """Return the error for a name that is not in a registry: it suggests the closest match and lists all names."""
+    """Return the error for an unknown name: its message suggests the closest match and lists all names."""
     names = sorted(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -1,4 +1,4 @@
-"""Read and write files and folders so that a kill leaves the old content or the new one, never half of it."""
+"""Read and write files and folders atomically: a killed process leaves the old content or the new one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def atomic_path(path: Path, *, mode: int = 0o644, sync: bool = True) -> Iterator
     try:
         yield temporary
         if sync:
-            # Opened again, as a library may have replaced the file.
+            # Opened again, since the block may have replaced the file.
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.chmod(mode)
@@ -57,8 +57,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 def replace_folder(source: Path, target: Path) -> None:
     """Rename the folder (or file) `source` to `target`, and delete what `target` was.
 
-    A kill leaves the old content or the new one whole, at worst under the name ``<target>.earlier``, which
-    :func:`restore_folder` puts right.
+    A killed process leaves the old or the new content complete, at worst under the name ``<target>.earlier``, which
+    :func:`restore_folder` undoes.
     """
     restore_folder(target)
     earlier = _earlier(target)
@@ -69,13 +69,13 @@ def replace_folder(source: Path, target: Path) -> None:
     except BaseException:
         restore_folder(target)
         raise
-    # The new content is whole. What cannot be deleted of the old one is deleted by the next call.
+    # The new content is in place. Remains of the old one that cannot be deleted now are deleted by the next call.
     with suppress(OSError):
         remove(earlier)
 
 
 def restore_folder(target: Path) -> None:
-    """Undo what a kill inside :func:`replace_folder` left: the old content moved away, or not yet deleted."""
+    """Finish or undo a :func:`replace_folder` whose process was killed: old content moved away, or not yet deleted."""
     earlier = _earlier(target)
     if earlier.exists() and not target.exists():
         earlier.rename(target)
@@ -108,7 +108,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's error into a UserError, around code that only writes `path`."""
+    """Turn errors of the operating system into a UserError; for code that writes `path` and nothing else."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The processes of one stage, as torchrun starts them: who this one is, and what all of them do together."""
+"""The group of processes that torchrun starts for one stage: rank, size, and collective operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUCKET_BYTES = 16 * 2**20
 
 
 class SharedError(UserError):
-    """A user's error that every process raises."""
+    """A UserError that every process of the group raises."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class ProcessGroup:
         self.any(False)
 
     def agree(self, make: Callable[[], T]) -> T:
-        """Return what `make` returns, once it has succeeded in every process.
+        """Return this process's `make()` once it has succeeded in every process.
 
         Raises:
-            SharedError: it failed in one of several; every process raises the same sentence.
+            SharedError: it failed in one of several; every process raises the same message.
         """
         if self.size == 1:
             return make()
@@ -95,10 +95,10 @@ class ProcessGroup:
         messages: list[str | None] = [None] * self.size
         with self.collective():
             distributed.all_gather_object(messages, message)
-        for each in messages:
-            if each is not None:
-                raise SharedError(each)
-        return value  # type: ignore[return-value]  # nobody failed, so `make` returned
+        for text in messages:
+            if text is not None:
+                raise SharedError(text)
+        return value  # type: ignore[return-value]  # no process failed, so `make` returned a value
 
     def broadcast(self, value: T) -> T:
         """Return the value that rank 0 passes, in every process."""
@@ -121,19 +121,18 @@ class ProcessGroup:
         reached = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.uint8)
         self._reduce(reached, distributed.ReduceOp.MAX)
         gradients = []
-        for parameter, by_any in zip(trained, reached.tolist(), strict=True):
-            if by_any:
+        for parameter, has_gradient in zip(trained, reached.tolist(), strict=True):
+            if has_gradient:
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 gradients.append(parameter.grad)
         self._average(gradients)
 
     @torch.no_grad()
     def average_buffers(self, model: nn.Module) -> None:
-        """Make each floating-point buffer (batch statistics) the mean over the processes, and each integer buffer (a
-        count of batches) that of rank 0.
+        """Average floating-point buffers (batch statistics) over the processes; copy integer buffers from rank 0.
 
-        Called once a step, so that all processes attack the same model, and a saved state does not depend on when it is
-        saved.
+        To be called once a step: then all processes attack the same model, and a saved state does not depend on when it
+        is saved. Integer buffers count batches.
         """
         if self.size == 1:
             return
@@ -150,7 +149,7 @@ class ProcessGroup:
             torch._foreach_copy_(bucket, _unflatten(flat, bucket))
 
     def total(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the sum over the processes of each value, formed in float64, so that counts are exact.
+        """Return the sum over the processes of each value, computed in float64 so that counts are exact.
 
         Args:
             values: with the same keys and shapes in every process, all on one device.
@@ -165,7 +164,7 @@ class ProcessGroup:
 
     @contextmanager
     def collective(self) -> Iterator[None]:
-        """Turn a lost peer into one error, around what needs every process."""
+        """Turn the loss of a peer into a RunFailedError; for code that needs every process."""
         try:
             yield
         except RuntimeError as error:
@@ -173,7 +172,7 @@ class ProcessGroup:
 
     @contextmanager
     def report_local_error(self) -> Iterator[None]:
-        """Print a user's error of this process alone, as the command line prints only those of rank 0."""
+        """Print a UserError that only this process raises, as the command line prints only those of rank 0."""
         try:
             yield
         except UserError as error:

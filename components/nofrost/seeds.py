@@ -1,4 +1,4 @@
-"""Seeds derived from what they are for, so that no state of a random generator has to be saved or handed on."""
+"""Seeds derived from their purpose, so that no state of a random generator has to be saved or passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage contract: an output folder that appears whole or not at all, and a record of how it was made.
+"""The stage contract: an output folder that is written completely or not at all, with a record of how.
 
 A stage is a function ``run(inputs, config, out) -> metrics``. It does its work inside :func:`stage_output`.
 """
@@ -30,8 +30,8 @@ RECORD = "record.json"
 # A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
 _WRITE_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _PERMISSION = (errno.EACCES, errno.EPERM)
-# In the path to an output these are a user's mistakes. Inside the partial folder, which is the stage's own, they are
-# bugs.
+# In the path of an output these are mistakes of the user; inside the partial folder, which only the stage writes, they
+# are bugs.
 _PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 # numpy reports a full disk as a plain OSError with this text and no error number.
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
@@ -74,10 +74,9 @@ def stage_output(out: Path, *, fingerprint: Mapping[str, Any], resumable: bool =
 
 
 def disk_error(error: OSError, out: Path) -> Exception:
-    """Return a UserError for a disk's refusal to write `out`, or `error` itself when it is anything else.
+    """Return a UserError if `error` means that `out` cannot be written, otherwise `error` itself.
 
-    An error that names a file is about `out` only when the file belongs to it: an input that must not be read, or is
-    missing, is another matter.
+    An error that names a file counts only if the file belongs to `out`, and not if it is, say, an unreadable input.
     """
     if error.errno is None and _SHORT_WRITE.search(str(error)):
         return cannot_write(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), out)
@@ -99,12 +98,12 @@ def _belongs_to(path: Path, out: Path) -> bool:
 
 
 def _real(path: Path) -> Path:
-    # Unlike `resolve`, no error for links in a circle.
+    # Unlike `resolve`, this does not raise an error for circular links.
     return Path(os.path.realpath(path))
 
 
 def _replaceable(out: Path) -> Path:
-    """Return the folder that `out` is or links to, if replacing it deletes nothing but an output of a stage."""
+    """Return the folder that `out` is or links to, after checking that it holds nothing but an output of a stage."""
     target = _real(out) if out.is_symlink() or out.name in ("", "..") else out
     if not target.name:
         raise UserError(f"cannot write {out}: it is the root of the file system: choose a folder inside it")
@@ -127,7 +126,7 @@ def _open_partial(partial: Path, fingerprint: dict[str, Any], resumable: bool) -
     if not resumable or not _same_fingerprint(partial / FINGERPRINT, fingerprint):
         remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    # Temporary files that a kill inside `atomic_file` left are no part of the output.
+    # Temporary files of a process that was killed in `atomic_file` do not belong to the output.
     for unfinished in partial.rglob(".*.tmp"):
         unfinished.unlink()
     write_json(partial / FINGERPRINT, fingerprint)

@@ -16,7 +16,7 @@ LINE_INTERVAL_S = 15.0
 
 
 class Progress(Protocol):
-    """What work reports to: `advance` by a number of units, with a short `note` such as the current loss."""
+    """The interface by which work reports its progress, with a short `note` such as the current loss."""
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count `units` more as done."""
@@ -30,7 +30,7 @@ def progress(title: str, total: int, done: int = 0, *, least_s: float = 0.0) -> 
     end, unless the work took less than `least_s` seconds.
     """
     if sys.stderr.isatty():
-        # Only here, so that a command without a bar starts without tqdm.
+        # Imported here, so that commands without a bar start faster.
         from tqdm import tqdm
 
         with tqdm(total=total, initial=done, desc=title, file=sys.stderr, dynamic_ncols=True) as bar:
@@ -68,7 +68,7 @@ class _Lines:
         now = time.monotonic()
         if now - self.printed >= LINE_INTERVAL_S:
             self.printed = now
-            # What an earlier run did says nothing about the speed of this one.
+            # The units of an earlier run do not count for the speed of this one.
             rate = (self.done - self.initial) / (now - self.started)
             remaining = f", {max(0, self.total - self.done) / rate:.0f} s left" if rate else ""
             self._print(f"{self.done}/{self.total}{remaining}")

@@ -144,7 +144,7 @@ def test_the_ratio_is_blind_where_the_label_is_third() -> None:
 
 
 def test_too_few_classes_for_a_ratio_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^the model has 2 classes, but the loss DLR needs at least 3: take apgd-ce"):
+    with pytest.raises(UserError, match=r"^the model has 2 classes, but the loss DLR needs at least 3: use apgd-ce"):
         dlr(torch.zeros(1, 2), torch.tensor([0]))
     with pytest.raises(UserError, match=r"^the model has 3 classes, but the loss targeted DLR needs at least 4"):
         targeted_dlr(torch.zeros(1, 3), pairs([0], [1]))

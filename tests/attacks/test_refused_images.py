@@ -68,5 +68,5 @@ def test_a_model_that_changes_its_images_is_named() -> None:
     def model(images: Tensor) -> Tensor:
         return images.sub_(0.5).flatten(1)
 
-    with pytest.raises(UserError, match="the model changes the images that it is given: write its normalisation"):
+    with pytest.raises(UserError, match="the model changes its input images in place: write its normalisation"):
         create_attack("square", eps=0.1, queries=3)(model, IMAGES, LABELS)

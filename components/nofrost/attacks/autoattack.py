@@ -1,4 +1,4 @@
-"""Cascades: several attacks one after the other, each run on what those before it left right; AutoAttack is one."""
+"""Cascades, such as AutoAttack: attacks in sequence, each run only on images that all before it left correct."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SHARED = ("norm", "eps", "seed")
 
 @configurable
 class Cascade(Attack):
-    """Several attacks one after the other, as AutoAttack runs its own (Croce & Hein 2020, section 4).
+    """Attacks in sequence, as in AutoAttack (Croce & Hein 2020, section 4).
 
-    An image that is wrong when clean, or that a member has fooled, is not attacked further. An image that no member
-    fooled comes back as the point at which the model is least sure of the label. A member draws the random numbers
-    that it draws when it is called alone: so an image is fooled exactly if a member fools it by itself. If the model
-    has no gradient, the members that need one are skipped, unless all do.
+    An image that is misclassified when clean, or that a member has fooled, is not attacked further. For an image that
+    no member fooled, the point is returned at which the model is least sure of the label. A member draws the same
+    random numbers as when it is called alone, so an image is fooled if and only if some member alone fools it. If the
+    model has no gradient, members that need one are skipped, unless all do.
     """
 
     @abstractmethod
     def members(self, classes: int) -> Iterator[Attack]:
-        """Return the attacks in their order, for a model of so many classes; norm, eps and seed are those of this."""
+        """Return the attacks in order, for a model of `classes` classes, with this cascade's norm, eps and seed."""
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         best = Best(images.clone(), *model.loss(images, labels, error_log_odds))
@@ -61,10 +61,10 @@ class Cascade(Attack):
 
 @configurable
 class WorstCase(Cascade):
-    """The worst case over given attacks; :meth:`of` makes it.
+    """The worst case over a list of attacks; create it with :meth:`of`.
 
     Args:
-        attacks: at least one, all with this norm, eps and seed. Strong and cheap ones first saves time.
+        attacks: at least one, all with this norm, eps and seed. It saves time to put strong and cheap ones first.
 
     Raises:
         UserError: there is none, or one has another norm, eps or seed.
@@ -97,7 +97,7 @@ class WorstCase(Cascade):
         return iter(self.attacks)
 
 
-# Attacks in their order, with the settings that are not those of AutoAttack as a whole
+# Attacks in order, with settings that differ between them
 _VERSIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "standard": (("apgd-ce", {}), ("apgd-t", {}), ("fab-t", {}), ("square", {})),
     "plus": (
@@ -110,7 +110,7 @@ _VERSIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     ),
     "rand": (("apgd-ce", {"eot": 20}), ("apgd-dlr", {"eot": 20})),
 }
-# Which of AutoAttack's own settings each member gets
+# Settings of AutoAttack that each member takes over
 _PASSED_ON = {
     "apgd-ce": ("steps",),
     "apgd-dlr": ("steps",),
@@ -126,7 +126,7 @@ _PASSED_ON = {
 class AutoAttack(Cascade):
     """The worst case over the attacks of AutoAttack (Croce & Hein 2020, section 5; versions and order of its code).
 
-    With other steps, queries or targets than its own it is no longer AutoAttack, and must not be called so in a report.
+    With steps, queries or targets other than the defaults it must not be reported as AutoAttack.
     The difference-of-logits ratio needs 3 classes, the targeted one 4: on models with fewer the plain margin replaces
     it, where AutoAttack's code would fail.
 

@@ -26,7 +26,7 @@ Followed = Literal["cross-entropy", "margin", "dlr"]
 
 @configurable
 class Attack(ABC):
-    """A search, near each image, for one that a model gets wrong. It has no state: two calls give the same result.
+    """A search near each image for one that a model misclassifies. It has no state: equal calls give equal results.
 
     Args:
         norm: ``linf`` or ``l2``, how the size of a perturbation is measured.
@@ -35,11 +35,11 @@ class Attack(ABC):
         seed: fixes every random choice, from 0 to 2^63 - 1.
 
     Attributes:
-        norms: those that it can search in.
-        access: what it asks of a model: its ``gradient`` (a white-box attack), its ``outputs`` alone (a black-box one),
-            or ``both``, as a cascade of attacks does.
+        norms: the norms that it supports.
+        access: what it uses of a model: its ``gradient`` (a white-box attack), its ``outputs`` alone (a black-box one),
+            or ``both``, as some cascades of attacks do.
         follows: the loss whose gradient it climbs.
-        targeted: whether it aims at wrong classes of its choice.
+        targeted: whether it aims at particular wrong classes.
         random_start: whether it starts from a random point and not from the clean image.
         min_classes: fewest classes for which its loss is defined; with fewer a plainer loss replaces it.
         cross_entropy_twin: the attack that is the same search on the cross-entropy.
@@ -51,7 +51,7 @@ class Attack(ABC):
     name: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
-    # Traits that alarms and cards ask for. An attack that does not state its access and loss is compared with no other,
+    # Traits that alarms and cards use. An attack that does not declare its access and loss is compared with no other,
     # so that a new one cannot be judged wrongly
     access: ClassVar[Access | None] = None
     follows: ClassVar[Followed | None] = None
@@ -81,8 +81,8 @@ class Attack(ABC):
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, indices: Tensor | None = None) -> Tensor:
         """Return the adversarial images, in the shape, dtype and device of `images`, inside the ball and in [0, 1].
 
-        The search runs in float32 (float64 for such images), with the model in eval mode and autocast off. The model is
-        left exactly as found, module by module, and so are torch's modes and random generators.
+        The search runs in float32 (float64 for such images), with the model in eval mode and autocast off. Afterwards
+        the mode of each module, torch's modes and its random generators are restored.
 
         Args:
             model: maps images to logits [N, C]; its input normaliser is inside. A module or any callable. A model in
@@ -102,7 +102,7 @@ class Attack(ABC):
             clean = to_search_dtype(images)
             if len(images) == 0 or self.eps == 0:
                 return clean.to(images.dtype)
-            # labels are copied, as a tensor made in inference mode is of no use to autograd
+            # labels are copied, as autograd cannot use a tensor that was created in inference mode
             points = self.run(checked, clean, labels.clone(), Noise.of_images(self.seed, images, indices))
             return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(points.detach()))
 
@@ -111,7 +111,7 @@ class Attack(ABC):
         return int(getattr(self, "eot", 1))
 
     def crosses_the_ball(self) -> bool:
-        """Return whether its steps are long enough, together, to reach every point of the ball."""
+        """Return whether its steps together are long enough to reach every point of the ball."""
         return True
 
     @abstractmethod
@@ -122,7 +122,7 @@ class Attack(ABC):
             model: in eval mode; its output is checked.
             images: [N, C, H, W] float32 or float64; not to be changed in place.
             labels: [N] int64.
-            noise: the random numbers of each image; the only source of randomness that an attack may use.
+            noise: the random numbers of each image; an attack may use no other source of randomness.
         """
 
     def ball(self, images: Tensor) -> Ball:
@@ -146,7 +146,7 @@ def _rounded_towards(centre: Tensor, points: Tensor) -> Tensor:
     return (rounded.view(torch.int16) + steps).view(centre.dtype)
 
 
-# Recipes and suites state threat and seed beside an attack, not in it; its own settings are checked with a budget of 0
+# Recipes and suites state threat and seed beside an attack. Its other settings are checked with a budget of 0
 ATTACKS: Registry[Attack] = Registry("attack", elsewhere={"norm": None, "eps": 0.0, "seed": None})
 register = ATTACKS.register
 list_attacks = ATTACKS.names
@@ -174,14 +174,14 @@ def create_attack(
 
 
 def check_attacks(config: Schema, origin: str, overrides: Sequence[str] = ()) -> None:
-    """Check the name and settings of every attack in a configuration, wherever it stands there.
+    """Check the name and settings of every attack in a configuration, at any depth.
 
     Args:
         config: such as a suite.
         origin: its file, for the error.
-        overrides: texts `key=value` on top of the file; the one that caused the error is named too.
+        overrides: texts `key=value` on top of the file; the message names the one at fault.
 
     Raises:
-        UserError: one is wrong; the sentence names file, key and the settings that the attack has.
+        UserError: one is wrong; the message names the file, the key and the attack's settings.
     """
     check_settings(config, {AttackSpec: ATTACKS}, origin, overrides)

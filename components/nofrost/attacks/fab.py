@@ -22,7 +22,7 @@ from nofrost.attacks.search import Best, Search
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
-# The ball's projection leaves points alone that are this far inside, so that the judged point is the returned one
+# The ball's projection does not move points this far inside it, so the point that was judged is the one returned
 _INSIDE = 2e-7
 # Steps of the search on the line to the clean image, and how far beyond the boundary it aims, as a share of the line
 _FINAL_STEPS = 3
@@ -42,16 +42,16 @@ class FastAdaptiveBoundary(Attack):
     whichever is less. At the end comes the paper's final search on the line to the clean image, which AutoAttack's code
     leaves out. Only differences of logits count: scaling the logits changes nothing.
 
-    Called as an attack it stops on an image at the first misclassified point within `eps`: robust accuracy needs no
-    more. Other images come back as the nearest misclassified point, moved into the ball, or unchanged. The smallest
-    perturbations are those of `distances`, which searches to the end.
+    Called as an attack it stops on an image at the first misclassified point within `eps`, which is all that robust
+    accuracy needs. Other images come back as the nearest misclassified point, projected into the ball, or unchanged.
+    For the smallest perturbations use `distances`, which searches to the end.
 
     Args:
         steps: how many gradient steps, at least 1.
         restarts: how many runs, at least 1; all but the first from a random start.
         alpha_max: the largest share of the step from the clean image, in [0, 1].
-        overshoot: how many times as long a step is as the way to the boundary, at least 1; the paper's eta.
-        backward_step: the share of its perturbation that a misclassified point goes on with, in [0, 1]; its beta.
+        overshoot: length of a step as a multiple of the distance to the boundary, at least 1; the paper's eta.
+        backward_step: the share of its perturbation that a misclassified point keeps, in [0, 1]; the paper's beta.
     """
 
     access: ClassVar[Access] = "gradient"
@@ -65,11 +65,11 @@ class FastAdaptiveBoundary(Attack):
 
     @abstractmethod
     def target_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return which classes each run of a restart is about, [N, runs] int64, from the clean images' logits."""
+        """Return the class that each run of a restart aims at, [N, runs] int64, from the clean images' logits."""
 
     @abstractmethod
     def linearise(self, model: CheckedModel, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return by how much another class' logit is above the label's, [N], and its gradient [N, C, H, W]."""
+        """Return the lead of another class' logit over the label's, [N], and its gradient [N, C, H, W]."""
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         return self._nearest(model, images, labels, noise, enough=max(self.eps - _INSIDE, 0.0)).points
@@ -93,12 +93,12 @@ class FastAdaptiveBoundary(Attack):
     def _nearest(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, enough: float) -> Best:
         """Return the nearest misclassified points, their loss being the negative distance.
 
-        Fooled are those no farther than `enough`; on them no more work is spent.
+        Images with one no farther than `enough` count as fooled and are not searched further.
         """
         with torch.no_grad():
             logits = model(images)
         targets = self.target_classes(logits, labels)
-        best = self._rated(images, images.clone(), logits.argmax(1) != labels, enough)
+        best = self._rate(images, images.clone(), logits.argmax(1) != labels, enough)
         for run in range(self.restarts * targets.shape[1]):
             restart, aim = divmod(run, targets.shape[1])
             rows = (~best.fooled).nonzero().squeeze(1)
@@ -106,12 +106,12 @@ class FastAdaptiveBoundary(Attack):
                 break
             clean, best_of_rows = images[rows], best[rows]
             start = self._random_start(clean, -best_of_rows.loss, noise[rows].stream(run)) if restart else clean
-            again = self._walk(model, clean, start, labels[rows], targets[rows, aim], enough)
-            best_of_rows.improve(again.points, again.loss, again.fooled)
+            walk_best = self._walk(model, clean, start, labels[rows], targets[rows, aim], enough)
+            best_of_rows.improve(walk_best.points, walk_best.loss, walk_best.fooled)
             best[rows] = best_of_rows
         return self._final_search(model, images, best, labels, enough)
 
-    def _rated(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:
+    def _rate(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:
         distance = length(points - clean, self.norm)
         return Best(points, torch.where(wrong, -distance, -torch.inf), wrong & (distance <= enough))
 
@@ -126,7 +126,7 @@ class FastAdaptiveBoundary(Attack):
         for _ in range(self.steps):
             points = self._step(clean, points, *self.linearise(model, points, labels, targets))
             _, wrong = model.loss(points, labels, margin)
-            rated = self._rated(clean, points, wrong, enough)
+            rated = self._rate(clean, points, wrong, enough)
             search.record(rated.points, rated.loss, rated.fooled)
             points = torch.where(per_image(wrong), torch.lerp(clean, points, self.backward_step), points)
             if (active := search.narrow()) is not None:
@@ -151,7 +151,7 @@ class FastAdaptiveBoundary(Attack):
             share = _BEYOND + (1 - _BEYOND) * (below / (below - above)).nan_to_num(0.5)
             between = torch.lerp(right, wrong, per_image(share))
             value, beyond = model.loss(between, labels, margin)
-            rated = self._rated(clean, between, beyond, enough)
+            rated = self._rate(clean, between, beyond, enough)
             moved.improve(rated.points, rated.loss, rated.fooled)
             right = torch.where(per_image(beyond), right, between)
             wrong = torch.where(per_image(beyond), between, wrong)
@@ -164,8 +164,8 @@ class FastAdaptiveBoundary(Attack):
         onward = planes.step(points, -lead)
         lead_at_clean = lead + (normal * (clean - points)).flatten(1).sum(1)
         from_clean = planes.step(clean, -lead_at_clean)
-        ways = length(onward, self.norm), length(from_clean, self.norm)
-        share = per_image((ways[0] / (ways[0] + ways[1]).clamp(min=1e-12)).clamp(max=self.alpha_max))
+        lengths = length(onward, self.norm), length(from_clean, self.norm)
+        share = per_image((lengths[0] / (lengths[0] + lengths[1]).clamp(min=1e-12)).clamp(max=self.alpha_max))
         onward = onward.mul_(self.overshoot).add_(points)
         from_clean = from_clean.mul_(self.overshoot).add_(clean)
         return torch.lerp(onward, from_clean, share).clamp_(0, 1)
@@ -174,9 +174,9 @@ class FastAdaptiveBoundary(Attack):
 @register("fab")
 @configurable
 class Fab(FastAdaptiveBoundary):
-    """FAB towards the nearest of all classes, as far as their linearised boundaries tell (Croce & Hein 2020).
+    """FAB towards the class whose linearised boundary is nearest (Croce & Hein 2020).
 
-    A step takes C - 1 backward passes for C classes: for hundreds of classes take `fab-t`, as AutoAttack does.
+    A step takes C - 1 backward passes for C classes: for hundreds of classes use `fab-t`, as AutoAttack does.
     """
 
     def target_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -232,11 +232,11 @@ def distance_to_plane(normal: Tensor, rise: Tensor, norm: str) -> Tensor:
 
 
 class Hyperplanes:
-    """One direction per image, across which planes lie.
+    """Parallel hyperplanes for each image, all with one normal.
 
     Args:
         normal: [N, C, H, W].
-        norm: ``linf`` or ``l2``, in which steps are to be short.
+        norm: ``linf`` or ``l2``, by which the length of a step is measured.
     """
 
     def __init__(self, normal: Tensor, norm: str) -> None:
@@ -253,19 +253,18 @@ class Hyperplanes:
     def step(self, points: Tensor, rise: Tensor) -> Tensor:
         """Return the smallest `change` with ``<normal, change> = rise`` and ``points + change`` in [0, 1].
 
-        Where the plane misses the box, the change leads to the corner nearest to the plane. Pixels that do not count in
-        the plane stay as they are, so where the normal is zero all do.
-
-        Every pixel moves at its pace (1 for ``linf``, its weight for ``l2``) until it meets the box, all for the same
-        time. What that gains is concave and piecewise linear in time, so Newton's method reaches `rise` from below in
-        finitely many steps, of which each divides the product of gap and slope by four or more.
+        Where the plane misses the box, the change leads to the corner nearest to the plane. Pixels with zero weight in
+        the normal do not change.
 
         Args:
             points: [N, C, H, W] in [0, 1].
             rise: [N], of either sign; an infinite one asks for the corner.
         """
+        # Every pixel moves at its pace (1 for linf, its weight for l2) until it reaches the box, all for the same time.
+        # The rise is a concave, piecewise linear function of time, so Newton's method reaches it from below in finitely
+        # many steps, each of which divides the product of gap and slope by four or more
         sign = self._sign * torch.where(rise < 0, -1.0, 1.0)[:, None].to(points.dtype)
-        # 1 - x uphill and x downhill, without masks, which are slow on processors
+        # 1 - x uphill and x downhill, without masks, which are slow on CPUs
         room = sign.add(1).div_(2).addcmul_(sign, points.flatten(1), value=-1)
         time = _time(self._slope, self._size * room, rise.abs() / self._scale)[:, None]
         moved = torch.minimum(time if self._linf else time * self._size, room)

@@ -11,7 +11,7 @@ from nofrost.attacks.random import Noise
 from nofrost.errors import UserError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From logits [N, C] and the classes it is about (int64, N rows) to what an attack maximises, [N]."""
+"""A function of logits [N, C] and classes (int64, N rows) that an attack maximises, [N]."""
 
 
 def error_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
@@ -20,7 +20,8 @@ def error_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     Cross-entropy (without label smoothing) is softplus of this, a rising function. So both have the same maxima, the
     same ranking and, up to a positive factor per image, the same gradient; attacks use only ranking and direction. But
     in float32 cross-entropy is exactly zero from a margin of about 17 between logits, its gradient from about 104,
-    which makes a model look robust that is only confident (gradient masking). This form is as good at any margin.
+    which makes a model look robust that is only confident (gradient masking). This form keeps its precision at any
+    margin.
 
     Args:
         logits: [N, C], C at least 2.
@@ -92,7 +93,7 @@ def _largest(logits: Tensor, count: int, loss: str) -> Tensor:
     if logits.shape[1] < count:
         raise UserError(
             f"the model has {logits.shape[1]} classes, but the loss {loss} needs at least {count}: "
-            "take apgd-ce, or autoattack, which has a margin in its place"
+            "use apgd-ce, or autoattack, which uses a margin instead"
         )
     return logits.topk(count, dim=1).values
 
@@ -100,7 +101,7 @@ def _largest(logits: Tensor, count: int, loss: str) -> Tensor:
 def _ratio(lead: Tensor, spread: Tensor) -> Tensor:
     """Return `lead` / `spread`, also where logits are tied, or of any size, or -inf (classes that are ruled out)."""
     lead = lead.nan_to_num()
-    # with too few classes left for a spread, the lead alone
+    # with too few finite logits for a spread, use the lead alone
     spread = torch.where(spread.isfinite(), spread, 1.0)
     # both in units of the larger, so that the paper's 1e-12 is small beside logits of every size
     unit = torch.maximum(lead.abs(), spread).detach()

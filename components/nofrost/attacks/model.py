@@ -1,7 +1,7 @@
-"""The attacked model as attacks see it: batch and output are checked, and model and torch are left as they were.
+"""The interface between attacks and the attacked model: checks of batch and output, losses and gradients.
 
-`attack_session` checks the batch, puts the model in eval mode and yields a `CheckedModel`, which returns losses and
-gradients. Measurements that are no attack but need the same care (properties, probes) use it too.
+`attack_session` checks the batch, puts the model in eval mode and yields a `CheckedModel`; at the end it restores the
+state of the model and of torch. Other measurements that need the same care (properties, probes) use it too.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Model = nn.Module | Callable[[Tensor], Tensor]
 """What can be attacked: maps images [N, C, H, W] in [0, 1] to logits [N, classes], with its input normaliser inside."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# A round trip through an input normaliser leaves pixels this far outside the box
+# A round trip through an input normaliser can put pixels this far outside [0, 1]
 _PIXEL_TOLERANCE = 1e-6
 # "noFrost" in ASCII. It is mixed into the seed of torch's generators, because the caller may evaluate the model with
 # the bare seed and must not meet the same draws
 _SEED_MASK = 0x6E6F46726F7374
-# What modules raise for images of a shape or dtype that they do not take
+# Exceptions of modules for images of a wrong shape or dtype
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 _NO_GRADIENT = (
     "the model's logits have no gradient with respect to the images: "
@@ -38,7 +38,7 @@ _NO_GRADIENT = (
 
 
 class NoGradientError(UserError):
-    """The model's output does not depend on the images by differentiable steps: no gradient can be followed."""
+    """The model's output has no gradient with respect to the images."""
 
 
 class NotFiniteError(UserError):
@@ -49,18 +49,18 @@ class NotFiniteError(UserError):
 def attack_session(
     model: Model, images: Tensor, labels: Tensor | None = None, indices: Tensor | None = None, *, seed: int = 0
 ) -> Iterator[CheckedModel]:
-    """Yield the model for questions about a batch; afterwards model and torch are as they were before.
+    """Yield the checked model for work on one batch; restore the state of the model and of torch at the end.
 
     Args:
-        model: maps images to logits [N, C], its input normaliser inside. DistributedDataParallel around it is removed.
+        model: maps images to logits [N, C], its input normaliser inside. A wrapper DistributedDataParallel is removed.
         images: floats [N, C, H, W] in [0, 1].
         labels: int64 [N], the true classes, where they are needed.
-        indices: int64 [N], the images' positions in their dataset; only checked.
-        seed: of torch's own generators inside, for models that draw random numbers.
+        indices: int64 [N], the images' positions in their dataset; checked but not used.
+        seed: of torch's generators inside the block, for models that draw random numbers.
 
     Raises:
-        UserError: the batch has the wrong form or range, a label is no class of the model, or, at the end, the model
-            returned NaN or +infinity.
+        UserError: the batch has the wrong form or range, a label is not a class of the model, or, at the end, the model
+            has returned NaN or +infinity.
     """
     classes = torch.zeros(len(images), dtype=torch.int64, device=images.device) if labels is None else labels
     check_batch(images, classes, indices)
@@ -71,16 +71,16 @@ def attack_session(
 
 
 def to_search_dtype(images: Tensor) -> Tensor:
-    """Return clean `images` as a search begins with them: in float32, or float64 if they are, and exactly in [0, 1]."""
+    """Return clean `images` in the form in which a search starts: float32 (float64 is kept), clipped to [0, 1]."""
     return images.detach().to(torch.promote_types(images.dtype, torch.float32)).clamp(0, 1)
 
 
 @contextmanager
 def attack_mode(model: Model) -> Iterator[None]:
-    """Put every module of `model` in eval mode and its parameters out of reach of gradients; undo both at the end.
+    """Put every module of `model` in eval mode and freeze its parameters; undo both at the end.
 
     Each module gets its own mode back, also after an exception: a batch norm that was frozen in eval mode inside a
-    model in train mode stays frozen. A callable that is no module is left alone.
+    model in train mode stays frozen. A callable that is not a module is not changed.
     """
     if not isinstance(model, nn.Module):
         yield
@@ -106,7 +106,7 @@ def isolated_torch(device: torch.device, seed: int) -> Iterator[None]:
     """
     generators = [torch.default_generator]
     if device.type == "cuda":
-        # an index is missing only where no tensor lives yet
+        # a device has no index only if no tensor has been created on it
         generators.append(torch.cuda.default_generators[device.index or 0])
     states = [generator.get_state() for generator in generators]
     try:
@@ -128,14 +128,14 @@ def without_wrapper(model: Model) -> Model:
 
 
 class CheckedModel:
-    """Calls a model for an attack, in the dtype of its parameters, and refuses output that would invalidate the attack.
+    """A model called in the dtype of its parameters, with errors for output that would invalidate an attack.
 
     Every output and gradient is tested for NaN, but only `check_finite` waits for the result, so that a step on an
     accelerator need not.
 
     Args:
         model: maps images to logits.
-        labels: [N] int64, the labels that are going to be used; checked against the number of classes.
+        labels: [N] int64, all labels that will be used; checked against the number of classes.
     """
 
     def __init__(self, model: Model, labels: Tensor) -> None:
@@ -158,7 +158,7 @@ class CheckedModel:
         output = self._output(inputs)
         if before is not None and inputs._version != before:
             raise UserError(
-                "the model changes the images that it is given: write its normalisation without in-place operations "
+                "the model changes its input images in place: write its normalisation without in-place operations "
                 "such as sub_ and div_"
             )
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
@@ -175,7 +175,7 @@ class CheckedModel:
         return output.to(points.dtype)
 
     def classes(self, points: Tensor) -> int:
-        """Return the number of classes; if it is not known yet, the model is called with one of `points`."""
+        """Return the number of classes; on first use the model is called with one of `points`."""
         if self._classes is None:
             with torch.no_grad():
                 self(points[:1])
@@ -186,7 +186,7 @@ class CheckedModel:
     def loss(
         self, points: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None, passes: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """Return what `loss_and_grad` does but for the gradient: the cheaper half of its work."""
+        """Return the loss [N] and the misclassified flags [N] of `loss_and_grad`, without the cost of the gradient."""
 
         def one_pass() -> tuple[Tensor, ...]:
             logits = self(points)
@@ -198,18 +198,18 @@ class CheckedModel:
     def loss_and_grad(
         self, points: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None, passes: int = 1
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return of each of `points` the loss [N], whether it is misclassified ([N] bool), and the loss' gradient.
+        """Return the loss of each point [N], whether it is misclassified ([N] bool), and the gradient of the loss.
 
         Args:
             points: [N, C, H, W].
             labels: [N] int64, the true classes.
             loss: what the attack maximises.
-            targets: N rows, what `loss` compares the logits with, where that is not the true classes.
-            passes: how many passes to take the mean of, for a model that answers at random: of the loss, of its
-                gradient, and of the logits that decide whether a point is misclassified.
+            targets: N rows, what `loss` compares the logits with; the true classes by default.
+            passes: number of passes over which loss, gradient, and the logits that decide whether a point is
+                misclassified are averaged, for a model with random outputs.
 
         Raises:
-            NoGradientError: the output does not depend on the images by differentiable steps.
+            NoGradientError: the output has no gradient with respect to the images.
         """
         points = points.detach().requires_grad_()
 
@@ -222,19 +222,20 @@ class CheckedModel:
         return values, logits.argmax(1) != labels, gradient
 
     def margins(self, points: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield for each wrong class by how much its logit exceeds the label's, [N], and the gradient [N, C, H, W].
+        """Yield, for each wrong class, the lead of its logit over the label's, [N], and its gradient [N, C, H, W].
 
-        One forward and C - 1 backwards; an image meets its wrong classes in the order label + 1, label + 2, ... mod C.
+        One forward and C - 1 backward passes. The classes of an image come in the order label + 1, label + 2, ... mod
+        C.
 
         Raises:
-            NoGradientError: as `loss_and_grad`.
+            NoGradientError: as in `loss_and_grad`.
         """
         points = points.detach().requires_grad_()
         logits = self(points)
         classes = logits.shape[1]
-        for further in range(1, classes):
-            values = targeted_margin(logits, torch.stack([labels, (labels + further) % classes], 1))
-            yield values.detach(), self._gradient(values, points, again=further < classes - 1)
+        for offset in range(1, classes):
+            values = targeted_margin(logits, torch.stack([labels, (labels + offset) % classes], 1))
+            yield values.detach(), self._gradient(values, points, retain_graph=offset < classes - 1)
 
     def check_finite(self) -> None:
         """Raise NotFiniteError if any output so far was NaN or +inf, or any gradient not finite."""
@@ -243,15 +244,15 @@ class CheckedModel:
         if not self._finite_gradient:
             raise NotFiniteError("the gradient of the model is NaN or infinite: check its layers for sqrt(0) or 0/0")
 
-    def _gradient(self, values: Tensor, points: Tensor, again: bool = False) -> Tensor:
-        """Return the gradient of `values` [N] for `points`; with `again` more gradients of the same pass can follow."""
+    def _gradient(self, values: Tensor, points: Tensor, retain_graph: bool = False) -> Tensor:
+        """Return the gradient of `values` [N] for `points`; `retain_graph` allows further ones of the same pass."""
         if not values.requires_grad:
             raise NoGradientError(_NO_GRADIENT)
-        # summed, not averaged: an image's gradient must not depend on how many others there are
-        (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=again, allow_unused=True)
+        # summed, not averaged: an image's gradient must not depend on the size of the batch
+        (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=retain_graph, allow_unused=True)
         if gradient is None:
             raise NoGradientError(_NO_GRADIENT)
-        # the sign of NaN is 0: it would pass for an image that no step makes worse
+        # checked, as the sign of NaN is 0: the attack would silently stand still and the image count as robust
         self._finite_gradient &= gradient.sum().isfinite()
         return gradient
 
@@ -285,15 +286,15 @@ def _parameter_dtype(model: Model) -> torch.dtype | None:
 
 
 def _mean(draw: Callable[[], tuple[Tensor, ...]], passes: int) -> tuple[Tensor, ...]:
-    """Return the mean of several draws of some tensors."""
+    """Return the mean over `passes` calls of `draw`, tensor by tensor."""
     total = draw()
     for _ in range(passes - 1):
-        total = tuple(before + more for before, more in zip(total, draw(), strict=True))
-    return total if passes == 1 else tuple(each / passes for each in total)
+        total = tuple(summed + tensor for summed, tensor in zip(total, draw(), strict=True))
+    return total if passes == 1 else tuple(tensor / passes for tensor in total)
 
 
 def check_batch(images: Tensor, labels: Tensor, indices: Tensor | None) -> None:
-    """Check the form of a batch; labels are checked against the classes once the model has been called.
+    """Check the form of a batch. `CheckedModel` checks the labels against the number of classes.
 
     Raises:
         UserError: images are not floats [N, C, H, W] in [0, 1]; labels or indices are not int64 [N] on their device.
@@ -311,7 +312,7 @@ def check_budget(norm: str, eps: float, images: Tensor) -> None:
     """Check that the radius `eps` is not longer than the diagonal of the pixel box of `images` [N, C, H, W].
 
     Raises:
-        UserError: it is.
+        UserError: it is longer.
     """
     diagonal = math.sqrt(images.shape[1:].numel())
     if norm == "l2" and eps > diagonal * (1 + _PIXEL_TOLERANCE):
@@ -342,7 +343,7 @@ def _check_pixels(images: Tensor) -> None:
 
 
 def _form_of(value: object) -> str:
-    """Return in words what `value` is: of a tensor its dtype and shape."""
+    """Describe `value` for a message: a tensor by dtype and shape, anything else by its type."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"

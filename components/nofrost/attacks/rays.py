@@ -1,4 +1,4 @@
-"""RayS: a search for the signs along which the decision boundary is nearest, by decisions alone (Chen & Gu 2020)."""
+"""RayS: search for the signs along which the decision boundary is nearest, from decisions alone (Chen & Gu 2020)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nofrost.attacks.norms import per_image
 from nofrost.attacks.random import Noise
 from nofrost.registry import configurable
 
-# Where the bisection of the authors' code stops: a Euclidean length
+# Euclidean length at which the bisection of the authors' code stops
 _TOLERANCE = 1e-3
 
 
@@ -98,7 +98,7 @@ def search_boundary(
 ) -> tuple[Tensor, Tensor]:
     """Return how far the decision boundary is along the best direction, and that direction.
 
-    At this very distance the model was seen to be wrong.
+    The model was observed to be wrong at exactly this distance.
 
     Args:
         model: only its decisions count.
@@ -129,10 +129,10 @@ def search_boundary(
 
 @dataclass
 class _Rays:
-    """Where the search of each image stands; every field has one entry per image.
+    """State of the search; every field has one entry per image.
 
-    Each turn flips one block of the best signs. If the image is misclassified that way at the best distance too, the
-    boundary on the way there is found by bisection, and the flip stays. After the last block all are cut in half.
+    Each turn flips one block of the best signs. If the image is then still misclassified at the best distance, the
+    boundary is located by bisection and the flip is kept. After the last block all blocks are halved.
     """
 
     clean: Tensor  # [N, pixels]
@@ -167,13 +167,13 @@ class _Rays:
         return reached, signs
 
     def aim(self) -> tuple[Tensor, Tensor]:
-        """Return the images to ask the model about, [N, pixels], and their distance, [N]."""
+        """Return the images to query next, [N, pixels], and their distance, [N]."""
         # at a distance of 1 every pixel has arrived at 0 or 1
         distance = torch.where(self.bisecting, (self.low + self.high) / 2, self.distance.clamp(max=1))
         return torch.addcmul(self.clean, distance[:, None], self.signs).clamp_(0, 1), distance
 
     def learn(self, misclassified: Tensor, distance: Tensor) -> None:
-        """Record the model's answers ([N] bool) about images at this distance."""
+        """Update the state with the model's decisions ([N] bool) on images at this distance."""
         starts = misclassified & ~self.bisecting
         self.high = torch.where(misclassified, distance, self.high)
         self.low = torch.where(starts, 0, torch.where(misclassified, self.low, distance))
@@ -192,16 +192,16 @@ class _Rays:
     def _next_block(self, mask: Tensor) -> None:
         pixels = self.clean.shape[1]
         block = self.block + 1
-        # where flipping all signs led nowhere, the second turn flips none: the authors' code never tries these signs
+        # if flipping all signs did not fool the model, the second turn flips none; the authors' code never tries that
         unflipped = (self.level == 0) & (block == 1) & self.distance.isinf()
         last = (block * self._block_size() >= pixels) & ~unflipped
-        # no further than blocks of one pixel
+        # blocks have at least one pixel
         level = torch.where(last, (self.level + 1).clamp(max=(pixels - 1).bit_length()), self.level)
         self.level = torch.where(mask, level, self.level)
         self.block = torch.where(mask, block.masked_fill(last, 0), self.block)
 
     def _flip(self, signs: Tensor, mask: Tensor) -> None:
-        """Flip the block in `signs` [N, pixels], in place, for images that are `mask` ([N] bool)."""
+        """Flip the block in `signs` [N, pixels], in place, for images in `mask` ([N] bool)."""
         rows = mask.nonzero()
         if len(rows) == 0:
             return

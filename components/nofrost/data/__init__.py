@@ -1,4 +1,4 @@
-"""What a dataset is on disk and in memory."""
+"""Datasets and augmentation sets on disk and in memory."""
 
 from nofrost.data.augmentation_set import (
     AugmentationManifest,

@@ -16,14 +16,14 @@ from nofrost.files import atomic_file
 
 
 def write_array(path: Path, batches: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Write batches of rows as one .npy file of `shape` and `dtype`, without holding all of them.
+    """Write batches of rows as one .npy file of `shape` and `dtype`, with one batch in memory at a time.
 
     Raises:
         ValueError: the batches do not add up to `shape`, or are of another type.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
-    # Written plainly, front to back: on a full disk a memory map would end the process (SIGBUS) without a message.
+    # Not through a memory map: on a full disk that would end the process (SIGBUS) without a message.
     with path.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -46,12 +46,12 @@ def read_array(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
+        raise UserError(f"{path} is missing: run the stage that wrote it again") from None
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
     # numpy parses the header as Python
     except (ValueError, SyntaxError, TokenError) as error:
-        raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
+        raise UserError(f"{path} is damaged ({error}): run the stage that wrote it again") from None
     return array
 
 
@@ -72,6 +72,6 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: make it again with the stage that wrote it") from None
+        raise UserError(f"{path} is missing: run the stage that wrote it again") from None
     except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): make it again with the stage that wrote it") from None
+        raise UserError(f"{path} is damaged ({error}): run the stage that wrote it again") from None

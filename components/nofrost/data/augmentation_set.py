@@ -38,7 +38,7 @@ def read_augmentation_manifest(folder: Path) -> AugmentationManifest:
     """Return the manifest of the augmentation sets in `folder`.
 
     Raises:
-        UserError: there are none, or the manifest is not one.
+        UserError: there are none, or the manifest is not valid.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -60,7 +60,7 @@ def read_augmentation_set(folder: Path, method: str, *, dataset: str) -> NDArray
         dataset: checksum of the dataset that is trained on.
 
     Raises:
-        UserError: the set is not there, is damaged, or was made from another dataset.
+        UserError: the set is missing, is damaged, or was made from another dataset.
     """
     manifest = read_augmentation_manifest(folder)
     if method not in manifest.sha256:
@@ -78,6 +78,6 @@ def read_augmentation_set(folder: Path, method: str, *, dataset: str) -> NDArray
 
 
 def augmentation_checksum(folder: Path) -> str:
-    """Return one SHA-256 for all sets of the folder: that of the manifest, which holds those of all files."""
+    """Return one SHA-256 for all sets of the folder: that of the manifest, which lists those of all files."""
     read_augmentation_manifest(folder)
     return sha256_file(folder / MANIFEST)

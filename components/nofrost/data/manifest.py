@@ -1,4 +1,4 @@
-"""The manifest of a dataset: what it holds, where it came from, and the checksums that prove it."""
+"""The manifest of a dataset: its contents, provenance and checksums."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_manifest(dataset: Path) -> Manifest:
     """Return the manifest of the dataset in the folder `dataset`.
 
     Raises:
-        UserError: the folder holds no dataset, or a manifest that is not one.
+        UserError: the folder holds no dataset, or its manifest is not valid.
     """
     path = dataset / MANIFEST
     if not path.is_file():
@@ -65,6 +65,6 @@ def write_manifest(dataset: Path, manifest: Manifest) -> None:
 
 
 def checksum(dataset: Path) -> str:
-    """Return one SHA-256 for the whole dataset: that of its manifest, which holds those of all files."""
+    """Return one SHA-256 for the whole dataset: that of its manifest, which lists those of all files."""
     read_manifest(dataset)
     return sha256_file(dataset / MANIFEST)

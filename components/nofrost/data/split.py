@@ -44,7 +44,7 @@ def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     """Return uint8 images [N, H, W, C] as a float32 tensor [N, C, H, W] in [0, 1]."""
     import torch
 
-    # torch does not take read-only memory
+    # torch does not accept read-only memory
     pixels = torch.from_numpy(np.require(images, requirements=("C", "W")))
     return pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
@@ -58,10 +58,10 @@ def from_tensor(images: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def write_images(path: Path, batches: Iterable[NDArray[np.uint8]], shape: tuple[int, int, int, int]) -> None:
-    """Write batches of uint8 images [n, H, W, C] as one array file of `shape`, without holding all of them.
+    """Write batches of uint8 images [n, H, W, C] as one array file of `shape`, with one batch in memory.
 
     Raises:
-        ValueError: the batches do not add up to `shape`, or hold something else than uint8.
+        ValueError: the batches do not add up to `shape`, or are not uint8.
     """
     write_array(path, batches, shape, np.dtype(np.uint8))
 
@@ -77,7 +77,7 @@ def write_split(
     """Write a split into `folder` and return its manifest.
 
     Args:
-        folder: is created if missing.
+        folder: created if missing.
         batches: uint8 images [n, H, W, C], in the order of `labels`.
         image_shape: (H, W, C).
         labels: int64 [N] in [0, n_classes).
@@ -108,7 +108,7 @@ def read_split(dataset: Path, name: str, *, verify: bool = False) -> Split:
         verify: also compare the checksums of all files with the manifest (reads everything once).
 
     Raises:
-        UserError: there is no such split, or its files are damaged or not those of the manifest.
+        UserError: there is no such split, or its files are damaged or do not match the manifest.
     """
     manifest = read_manifest(dataset)
     if name not in manifest.splits:

@@ -1,4 +1,4 @@
-"""Stage prepare: one of the named sources becomes one dataset with a manifest."""
+"""Stage prepare: turn a source of images into a dataset with a manifest."""
 
 from nofrost.prepare.sources import list_sources, resolve_source
 from nofrost.prepare.stage import run

@@ -1,4 +1,4 @@
-"""Pixels on their way into a dataset: resizing, float images, and the statistics of all training pixels."""
+"""Pixels of a dataset: resizing, conversion of float images, and statistics of the training pixels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def batch_length(shape: tuple[int, int, int]) -> int:
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    """Return the image with its shorter side resized to `size` pixels (bicubic, antialiased), then cropped centrally
-    to a square."""
+    """Return the central square of the image with its shorter side resized to `size` pixels (bicubic, antialiased)."""
     if image.size == (size, size):
         return image
     width, height = image.size
@@ -46,14 +45,14 @@ def to_levels(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class PixelStatistics:
-    """Mean and standard deviation of all pixels of a channel, from exact counts of the 256 levels: the result does
-    not depend on the order or the size of batches."""
+    """Mean and standard deviation of the pixels of each channel, independent of the order and size of the batches."""
 
     def __init__(self, channels: int) -> None:
+        # exact counts of the 256 levels
         self.counts = np.zeros((channels, 256), dtype=np.int64)
 
     def watch(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-        """Yield the batches uint8 [n, H, W, C] as they come, and count their levels."""
+        """Yield the batches uint8 [n, H, W, C] unchanged, and count their levels."""
         for batch in batches:
             for channel, counts in enumerate(self.counts):
                 counts += np.bincount(batch[..., channel].ravel(), minlength=256)

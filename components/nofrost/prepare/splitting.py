@@ -1,7 +1,7 @@
-"""Which images of a source go into which split: stratified, seeded, nothing of the test split in the other two.
+"""Assign the images of a source to splits: stratified by class, seeded, disjoint.
 
-Every class is shuffled once; all choices are prefixes of that order, so a smaller `limit` keeps a subset of what a
-larger one keeps.
+Every class is shuffled once and all selections are prefixes of that order, so a smaller `limit` selects a subset of
+what a larger one selects.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from nofrost.prepare.sources import Part, SourceData
 Integers = NDArray[np.int64]
 SplitRows = dict[str, tuple[Part, Integers]]
 
-# Which images of a source's own test split a `limit` keeps does not depend on the seed: two splits of the training
-# images are compared on the same test images.
+# The images that `limit` keeps of a source's own test split do not depend on the seed, so that two splits of the
+# training images are compared on the same test images.
 _OWN_TEST_SEED = 0
 
 
@@ -60,7 +60,7 @@ def split_rows(source: SourceData, config: DatasetSpec) -> SplitRows:
 
 
 def _ranks(labels: Integers, seed: int) -> Integers:
-    """Return for every image its place in the seeded order of its class: 0 for the first of each class."""
+    """Return the rank of every image in the seeded order of its class, from 0."""
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))
     starts = np.searchsorted(labels[order], labels[order])
     ranks = np.empty(len(labels), dtype=np.int64)
@@ -95,17 +95,19 @@ def _share(counts: Integers, share: float, reserve: int) -> Integers:
 
 
 def _balanced(counts: Integers, limit: int | None) -> Integers:
-    """Return how many of each class are kept: `limit` in all, no class more than one above another unless the
-    other's images are used up. Grows with `limit` in every class."""
+    """Return how many images of each class to keep, `limit` in all and as evenly as the counts allow.
+
+    The number of every class grows with `limit`.
+    """
     if limit is None or limit >= counts.sum():
         return counts
     low, high = 0, int(counts.max())  # the largest level that all classes can be filled to lies in [low, high)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if np.minimum(counts, middle).sum() <= limit else (low, middle)
-    kept = np.minimum(counts, low)
-    kept[np.flatnonzero(counts > low)[: limit - kept.sum()]] += 1
-    return kept
+    quota = np.minimum(counts, low)
+    quota[np.flatnonzero(counts > low)[: limit - quota.sum()]] += 1
+    return quota
 
 
 def _shared_limit(limit: int | None, n_train: int, n_test: int, n_classes: int) -> tuple[int | None, int | None]:

@@ -1,4 +1,4 @@
-"""The stage itself: open the source, choose the images of each split, write them with manifest, metrics and record."""
+"""The stage prepare: open the source, assign images to splits, write them with manifest, metrics and record."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nofrost.telemetry import Progress, progress
 
 
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
-    """Make the dataset of `config` in the folder `out` and return what ``out/metrics.json`` says of it.
+    """Make the dataset of `config` in the folder `out` and return the content of ``out/metrics.json``.
 
     Rows of every split are sorted by their position in the source. `mean` and `std` of the manifest are those of all
-    training pixels, exact, in float64. The path of the source is recorded nowhere: equal content makes equal bytes.
+    training pixels, exact, in float64. The path of the source is not recorded, so equal content gives equal bytes.
 
     Raises:
         UserError: the source is missing, damaged, or too small to be split.
@@ -34,7 +34,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         source = resolve_source(config)
         data = open_source(source)
         rows = split_rows(data, source)
-        # where the source lies is no part of the result, its content is
+        # the result depends on the content of the source, not on its path
         settings = {key: value for key, value in source.as_json().items() if key != "path"}
         with stage_output(out, fingerprint={"config": settings, "source": dict(data.checksums)}) as folder:
             manifest = _write(data, rows, settings, folder)

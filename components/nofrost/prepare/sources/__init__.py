@@ -1,4 +1,4 @@
-"""The sources of images by name. A source says what it holds and reads the images of given rows, batch by batch."""
+"""The sources of images by name. A source describes its content and reads the images of rows, batch by batch."""
 
 from __future__ import annotations
 

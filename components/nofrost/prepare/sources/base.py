@@ -1,4 +1,4 @@
-"""What a source of images is, and the registry of all of them."""
+"""Base classes of the sources of images, and their registry."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ UNKNOWN_LICENCE = "not stated; ask the owner of the images"
 
 @dataclass(frozen=True)
 class Part:
-    """Images of a source that belong together: all of them, or one of the source's own splits.
+    """A set of images in a source: all of them, or one of the source's own splits.
 
     Attributes:
         labels: int64 [N], a class index for each image, in the source's own order.
         shape: (H, W, C) of the images that are read.
-        read: from rows int64 [n] (ascending) to their images, as batches uint8 [m, H, W, C] in that order.
+        read: a function of rows int64 [n] (ascending) that yields their images in batches uint8 [m, H, W, C].
     """
 
     labels: NDArray[np.int64]
@@ -58,7 +58,7 @@ class Source(DatasetSpec):
 
     Attributes:
         needs_path: whether it reads a file or folder at `path`.
-        libraries: distributions that decide the pixels; the record of the dataset names their versions.
+        libraries: packages that affect the pixels; the record of the dataset states their versions.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -83,15 +83,15 @@ list_sources = SOURCES.names
 def resolve_source(
     config: DatasetSpec, origin: str = "dataset", key: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> Source:
-    """Return the source that `config` names, which checks the configuration and its own options.
+    """Return the source that `config` names, with all of its options checked.
 
     Args:
         origin: the file that `config` comes from, for the error.
         key: the key that leads to it there.
-        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+        overrides: texts `key=value` on top of the file; the message names the one at fault.
 
     Raises:
-        UserError: there is no such source, or an option is unknown or of a wrong value; the sentence names file, key
+        UserError: there is no such source, or an option is unknown or of a wrong value; the message names file, key
             and what is allowed.
     """
     names: Any = Literal[tuple(SOURCES.classes)]
@@ -103,6 +103,6 @@ def resolve_source(
 
 
 def missing(path: Path, expected: str) -> UserError:
-    """Return the error for a path at which there is nothing, or not what was expected."""
+    """Return the error for a path that does not exist or does not hold what was expected."""
     state = "holds no such thing" if path.exists() else "does not exist"
     return UserError(f"dataset.path {path} {state}: expected there is {expected}")

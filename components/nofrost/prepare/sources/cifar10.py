@@ -1,7 +1,7 @@
 """CIFAR-10 in its published Python layout: the archive, or the folder it unpacks to.
 
-The batches are pickles. They are read only when their MD5 is that of the published file, and even then by an
-unpickler that knows three harmless names and refuses every other.
+The batches are pickles. They are read only if their MD5 is that of the published file, and even then by an
+unpickler that allows three harmless names and refuses all others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILE = "test_batch"
 META_FILE = "batches.meta"
-MD5 = {  # of the published files; torchvision.datasets.CIFAR10 knows the same
+MD5 = {  # of the published files, as in torchvision.datasets.CIFAR10
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
     "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
@@ -90,7 +90,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    """Read the members that are wanted into memory; nothing is written to disk, so no member can leave a folder."""
+    """Read the batches into memory; nothing is written to disk, so no member can be written outside a folder."""
     contents = {}
     with tarfile.open(path) as archive:
         for member in archive:
@@ -102,7 +102,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Makes arrays and nothing else: every other name in a pickle is refused, not looked up."""
+    """An unpickler of NumPy arrays only: it refuses every other name in a pickle without importing it."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -114,7 +114,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def restricted_loads(content: bytes) -> Any:
-    """Return what a published batch holds, written by Python 2 (text as latin-1).
+    """Return the content of a published batch, which was written by Python 2 (text as latin-1).
 
     Raises:
         UserError: the pickle names anything but NumPy arrays.

@@ -1,4 +1,4 @@
-"""Photographs in class folders, decoded as they are read: turned upright, without transparency, in 8 bits."""
+"""Photographs in class folders, decoded when they are read: upright, without transparency, in 8 bits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"))
 _ORIENTATION = 0x0112
-_LYING = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 T = TypeVar("T")
 TEST_FOLDERS = ("test", "val")
 
@@ -49,14 +49,15 @@ class Folder(Source):
     """Photographs in class folders: root/<class>/..., or root/train/<class>/... and root/test (or val)/<class>/..."""
 
     def open(self) -> SourceData:
-        """Return the images of the class folders in `path`, in the order of their sorted paths; they are decoded only
-        when they are read, by a few threads.
+        """Return the images of the class folders in `path`, in the order of their sorted paths.
 
+        They are decoded when they are read, by a few threads.
         Files whose name begins with a dot or does not end like an image are left out. All images are grey, or all are
         read as colour. Without `image_size` they must have one size.
 
         Raises:
-            UserError: there are no class folders, one is empty, or an image is damaged or of another size; names it.
+            UserError: there are no class folders, one is empty, or an image is damaged or of another size; the message
+                names it.
         """
         path = Path(self.path)
         if not path.is_dir():
@@ -134,7 +135,7 @@ def _cannot_list(error: OSError) -> NoReturn:
 
 def _checksum(listings: list[_Listing]) -> str:
     """Return the SHA-256 of all relative paths and file sizes."""
-    # not of the content, which would be read twice
+    # not of the content, which would then be read twice
     digest = hashlib.sha256()
     for listing in listings:
         for file, path in zip(listing.files, listing.paths(), strict=True):
@@ -147,7 +148,7 @@ def _checksum(listings: list[_Listing]) -> str:
 
 
 def _shape(listings: list[_Listing], image_size: int | None) -> tuple[int, int, int]:
-    """Return the (H, W, C) that all images get; reads the headers of as many files as that takes."""
+    """Return the (H, W, C) of all images; reads no more headers than needed."""
     paths = chain.from_iterable(listing.paths() for listing in listings)
     headers = in_order(lambda path: (path, read_header(path)), paths)
     if image_size is not None:
@@ -172,14 +173,14 @@ def _check_size(path: Path, size: tuple[int, int], expected: tuple[int, int]) ->
 
 
 def _part(listing: _Listing, shape: tuple[int, int, int], image_size: int | None) -> Part:
-    def decoded(row: np.int64) -> NDArray[np.uint8]:
+    def decode_row(row: np.int64) -> NDArray[np.uint8]:
         path = Path(listing.root, listing.files[row])
         image = decode(path, shape[2], image_size)
         _check_size(path, image.shape[:2], shape[:2])
         return image
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        images = in_order(decoded, rows)
+        images = in_order(decode_row, rows)
         while group := list(islice(images, batch_length(shape))):
             yield np.stack(group)
 
@@ -187,9 +188,9 @@ def _part(listing: _Listing, shape: tuple[int, int, int], image_size: int | None
 
 
 def in_order(function: Callable[..., T], items: Iterable[object]) -> Iterator[T]:
-    """Yield function(item) for each item in turn, worked on by a few threads that never run far ahead.
+    """Yield function(item) for each item in order, computed by a few threads that never run far ahead.
 
-    An exception of `function` is raised in its turn; what has not begun is then dropped.
+    An exception of `function` is raised at its item; items that have not been started are then dropped.
     """
     threads = min(8, os.cpu_count() or 1)
     remaining = iter(items)
@@ -215,7 +216,7 @@ class Header:
 def refusing_giant_images() -> Iterator[None]:
     """Turn Pillow's warning of an image with suspiciously many pixels into an error, in all threads.
 
-    To be entered in the main thread, around all reading: warning filters belong to the whole process.
+    Enter it in the main thread, around all reading, as warning filters apply to the whole process.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -231,7 +232,7 @@ def read_header(path: Path) -> Header:
     with _opened(path) as image:
         # Pillow decodes a whole PNG to look for EXIF data after the pixels; decode() still turns such an image.
         orientation = 1 if image.format == "PNG" and "exif" not in image.info else image.getexif().get(_ORIENTATION, 1)
-        if orientation not in _LYING:
+        if orientation not in _TRANSPOSED:
             return Header((image.height, image.width), image.mode in _GREY_MODES)
     # Pillow gives the upright size of some formats before decoding and of others after it: decode, opened afresh.
     with _opened(path) as image:
@@ -240,8 +241,11 @@ def read_header(path: Path) -> Header:
 
 
 def decode(path: Path, channels: int, image_size: int | None) -> NDArray[np.uint8]:
-    """Return the pixels uint8 [H, W, C]: turned upright by EXIF, transparency laid on white, `channels` 1 or 3,
-    resized and cropped to a square of `image_size` when that is set.
+    """Return the pixels uint8 [H, W, C]: upright by EXIF, transparency on white.
+
+    Args:
+        channels: 1 for grey or 3 for colour.
+        image_size: side in pixels of the square to which the image is resized and cropped; None keeps its size.
 
     Raises:
         UserError: the file cannot be read, is cut off, or is not an image of 8 or 16 bits.
@@ -267,7 +271,7 @@ def _in_8_bits(image: Image.Image, kind: str | None, path: Path) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image. What Pillow raises, of many kinds for damaged files, becomes a sentence that names the file."""
+    """Open an image; turn the many errors that Pillow raises for damaged files into a UserError that names the file."""
     try:
         # Opened as a stream: given a path, Pillow maps uncompressed files into memory and scrambles rotated TIFFs.
         with path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:

@@ -1,4 +1,4 @@
-"""Sources that are arrays in memory: the digits of scikit-learn, .npz files, and IDX files such as MNIST's."""
+"""Sources that are read into memory: the digits of scikit-learn, .npz files, and IDX files such as MNIST's."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def check_images(images: NDArray[Any], origin: str) -> None:
     """Check that `images` are uint8 or float in [0, 1], [N, H, W] or [N, H, W, C] with 1 or 3 channels.
 
     Raises:
-        UserError: they are not; the sentence begins with `origin`.
+        UserError: they are not; the message begins with `origin`.
     """
     shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
     if not shaped or 0 in images.shape:
@@ -160,11 +160,11 @@ def check_labels(labels: NDArray[Any], n_images: int, n_classes: int | None, ori
     """Return the labels as int64 [N]; [N, 1] is accepted, as some published arrays are.
 
     Args:
-        n_classes: number of classes; None when the labels themselves tell it (every class has an image, so a label
-            can then not reach the number of images).
+        n_classes: number of classes; None to derive it from the labels (every class has an image, so that a label is
+            then less than the number of images).
 
     Raises:
-        UserError: they are not integers, not one for each image, or out of range; the sentence names the first row.
+        UserError: they are not integers, not one for each image, or out of range; the message names the first row.
     """
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.shape != (n_images,):
@@ -181,8 +181,8 @@ def check_labels(labels: NDArray[Any], n_images: int, n_classes: int | None, ori
 
 
 def numbered_classes(*labels: NDArray[np.int64] | None) -> tuple[str, ...]:
-    """Return "0", "1", ... up to the largest label."""
-    return tuple(map(str, range(1 + max(int(part.max()) for part in labels if part is not None))))
+    """Return the class names "0", "1", ... up to the largest label."""
+    return tuple(map(str, range(1 + max(int(array.max()) for array in labels if array is not None))))
 
 
 def _find_npz(path: Path) -> Path:
@@ -199,7 +199,7 @@ def _find_npz(path: Path) -> Path:
 def _load_npz(file: Path) -> dict[str, NDArray[Any]]:
     known = {"classes"}.union(*_NPZ_KEYS)
     try:
-        # opened here, as numpy leaves files open that turn out to be damaged
+        # opened here, as numpy does not close a file that is damaged
         with file.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -238,7 +238,7 @@ def _find_idx(path: Path) -> dict[str, Path]:
         if match is None or not file.is_file():
             continue
         role = f"{'train' if match[1] == 'train' else 'test'}-{match[2]}"
-        # a file beside its own archive is no conflict
+        # a file and its own .gz do not conflict
         if role in files and file.name != files[role].name + ".gz":
             raise UserError(f"{path} holds {files[role].name} and {file.name}: keep the one that is meant")
         files.setdefault(role, file)
@@ -261,8 +261,9 @@ def _idx_pair(images_file: Path, labels_file: Path) -> tuple[NDArray[np.uint8], 
 
 
 def read_idx(file: Path) -> NDArray[np.uint8]:
-    """Return the array of an IDX file: two zero bytes, the type, the number of dimensions, the sizes (big-endian
-    32-bit), then the values.
+    """Return the array of an IDX file.
+
+    The file has two zero bytes, the type, the number of dimensions, the sizes (big-endian, 32 bits), then the values.
 
     Raises:
         UserError: the file is cut off, longer than its header says, or not IDX.
@@ -287,7 +288,7 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
 
 def _read_bytes(stream: IO[bytes] | gzip.GzipFile, length: int, file: Path) -> bytearray:
     content = bytearray()
-    # in pieces, so that a header with a wrong size cannot claim memory that the file does not fill
+    # in pieces, so that a wrong size in a header does not allocate more memory than the file has content
     while len(content) < length:
         piece = stream.read(min(_CHUNK_BYTES, length - len(content)))
         if not piece:
