@@ -1,4 +1,4 @@
-"""What an augmentation method is, the registry of all of them, and what they share."""
+"""The base class of augmentation methods, their registry, and what they share."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _BATCH_PIXELS = 1 << 20
 
 
 class Method(Schema):
-    """A method and its settings, which stand under its name in a study's ``augmentation``.
+    """A method and its settings, which a study has under the method's name in ``augmentation``.
 
     Attributes:
-        name: what it is registered as.
-        provenance: the paper that it is from and how it differs; the manifest of the sets names it.
+        name: the name under which it is registered.
+        provenance: its paper and how it differs from that, for the manifest of the sets.
     """
 
     name: ClassVar[str]
@@ -44,7 +44,7 @@ class Method(Schema):
         raise NotImplementedError
 
     def files(self) -> dict[str, Path]:
-        """Return the files that settings name, by setting: their content is part of the result, not where they lie."""
+        """Return the files that settings name, by setting. The result depends on their content, not on their path."""
         return {}
 
 
@@ -60,15 +60,15 @@ class _Complete(AugmentationSpec):
 def resolve_methods(
     config: AugmentationSpec, origin: str = "augmentation", key: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> dict[str, Method]:
-    """Return every method with the settings that `config` has for it, checked, and its own defaults.
+    """Return every method with its settings in `config`, checked, and its defaults for the rest.
 
     Args:
         origin: the file that `config` comes from, for the error.
         key: the key that leads to it there.
-        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+        overrides: texts `key=value` on top of the file; the message names the one at fault.
 
     Raises:
-        UserError: there is no such method or setting, or a value is wrong; the sentence names file, key and what is
+        UserError: there is no such method or setting, or a value is wrong; the message names file, key and what is
             allowed.
     """
     classes = METHODS.classes
@@ -99,19 +99,18 @@ def batches(count: int, height: int, width: int) -> list[slice]:
 
 
 def correlation(images: Tensor, others: Tensor) -> Tensor:
-    """Return the correlation of brightness over the pixels of each pair, [N]; 0 where an image is constant or not
-    finite. Images are float [N, C, H, W]."""
-    pairs = []
-    for each in (images, others):
-        brightness = each.mean(dim=1).flatten(1)
-        pairs.append(brightness - brightness.mean(dim=1, keepdim=True))
-    first, second = pairs
+    """Return the correlation of brightness of each pair of images (float [N, C, H, W]) over its pixels, [N].
+
+    It is 0 where an image is constant or not finite.
+    """
+    brightness = (batch.mean(dim=1).flatten(1) for batch in (images, others))
+    first, second = (values - values.mean(dim=1, keepdim=True) for values in brightness)
     norms = first.norm(dim=1) * second.norm(dim=1)
     return torch.where(norms > 1e-6, (first * second).sum(dim=1) / norms, 0.0).nan_to_num(0.0, 0.0, 0.0)
 
 
 def reported(title: str, batches: Iterable[NDArray[np.uint8]], total: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the batches as they come and show the progress over `total` images."""
+    """Yield the batches unchanged and show the progress over `total` images."""
     with progress(title, total=total) as bar:
         for batch in batches:
             yield batch

@@ -1,4 +1,4 @@
-"""The stage itself: every method makes its set, then manifest, metrics and record are written."""
+"""The stage augment: every method writes its set, then manifest, metrics and record are written."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
     methods = resolve_methods(config)
     identity = checksum(dataset)
     train = read_split(dataset, "train")
-    used = {name: methods[name] for name in config.methods}
+    selected = {name: methods[name] for name in config.methods}
     settings, inputs = spell_out(config, methods), {"dataset": identity}
     for name, method in methods.items():
         for setting, path in method.files().items():
-            # The result depends on what the file holds, not on where it lies.
+            # The result depends on the content of the file and not on its path.
             settings[name][setting] = path.name
-            if name in used:
+            if name in selected:
                 inputs[f"{name} {setting}"] = _file_checksum(method, setting, path)
     with stage_output(out, fingerprint={"config": settings, "inputs": inputs}) as folder:
-        measured = {name: method.make(train, config.seed, folder / name) for name, method in used.items()}
+        measured = {name: method.make(train, config.seed, folder / name) for name, method in selected.items()}
         metrics = AugmentationMetrics(images=len(train), **measured)
         manifest = AugmentationManifest(
             dataset=identity,
             count=len(train),
-            sha256={name: sha256_file(folder / name / "images.npy") for name in used},
-            provenance={name: method.provenance for name, method in used.items()},
+            sha256={name: sha256_file(folder / name / "images.npy") for name in selected},
+            provenance={name: method.provenance for name, method in selected.items()},
             config=settings,
         )
         write_augmentation_manifest(folder, manifest)

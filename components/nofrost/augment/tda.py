@@ -24,7 +24,7 @@ class TextureDebiased(Method):
     Attributes:
         horizontal_flip: mirrors images at random; leave it off where a mirrored image is another class (digits,
             letters).
-        noise, blur: those of the paper, which are off in that code.
+        noise, blur: whether to add those of the paper, which are off in that code.
     """
 
     horizontal_flip: bool = True

@@ -1,4 +1,4 @@
-"""What a run of the pipeline leaves for dvc.lock, and how a person with a checkout merges it.
+"""Promotion: a run of the pipeline writes a candidate for dvc.lock, and a person with a checkout merges it.
 
 A pod has neither git nor DVC: it writes a candidate to the store (:func:`write_candidate`). In a checkout,
 :func:`plan_promotion` shows how the candidate differs from dvc.lock, and :meth:`Promotion.write` merges it.

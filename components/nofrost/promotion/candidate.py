@@ -1,4 +1,4 @@
-"""The candidate that a run leaves in the store: only what the run alone knows; dvc.yaml supplies the rest."""
+"""The candidate that a run writes to the store. It has only what the run alone knows; dvc.yaml supplies the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nofrost.store import Output, Ref, Store
 from nofrost.store.base import object_name
 from nofrost.store.tree import Entry, address, as_object, entries_of
 
-# The folder in the store keeps the name it had from the start, so that runs of earlier versions can be promoted.
+# The folder in the store has its old name, so that runs of earlier versions can be promoted.
 _FOLDER = "nofrost/locks"
 _SCHEMA = 1
 _PACKAGE_IN_CHECKOUT = "components/nofrost"
@@ -44,7 +44,7 @@ _Ref = Annotated[Ref, BeforeValidator(_ref), PlainSerializer(str, return_type=st
 
 
 class Candidate(Schema):
-    """What a run knows of the stages that it ran.
+    """Results of a run: its study, code and outputs.
 
     Attributes:
         run: id of the run.
@@ -123,9 +123,11 @@ def read_candidate(run: str, store: Store) -> Candidate:
     values = _values(store.get(_name(run)), where)
     schema = values.pop("schema", None)
     if schema != _SCHEMA:
-        by = f"nofrost {values['nofrost']}" if isinstance(values.get("nofrost"), str) else "another version of nofrost"
+        writer = (
+            f"nofrost {values['nofrost']}" if isinstance(values.get("nofrost"), str) else "another version of nofrost"
+        )
         raise UserError(
-            f"{where} has schema {schema!r}, and this version reads {_SCHEMA}: promote it with {by}, which wrote it"
+            f"{where} has schema {schema!r}, and this version reads {_SCHEMA}: promote it with {writer}, which wrote it"
         )
     try:
         candidate = Candidate.model_validate(values)
@@ -180,11 +182,11 @@ def folder_ref(folder: Path) -> Ref:
 
 @dataclass(frozen=True)
 class Contents:
-    """The content of every path that is known from a run.
+    """The refs of all outputs and inputs of a run.
 
     Attributes:
         outs: the outputs of the run.
-        inputs: what no stage makes: folders of code and the source of the dataset.
+        inputs: content that no stage writes: folders of code and the source of the dataset.
         files: the files of each output that is a folder.
     """
 
@@ -216,7 +218,7 @@ def contents_of(candidate: Candidate, inputs: Mapping[str, Ref], store: Store) -
     """Return the contents of a run, after checking that the store still has every object of its outputs.
 
     Args:
-        inputs: what no stage makes, by path.
+        inputs: content that no stage writes, by path.
 
     Raises:
         UserError: an object is missing, or a folder's list of files is altered.
@@ -238,5 +240,5 @@ def _require(run: str, md5s_by_path: Mapping[str, Iterable[str]], store: Store) 
         if missing:
             raise UserError(
                 f"{store.url} no longer has all of {path} of run {run} ({missing[0]} is missing), so `dvc pull` "
-                "could not bring it: give the store of the run with --store, or run the pipeline again"
+                "would fail: name the store of the run with --store, or run the pipeline again"
             )

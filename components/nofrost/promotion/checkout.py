@@ -41,7 +41,7 @@ logging.getLogger("dvc").setLevel(logging.WARNING)
 
 @dataclass(frozen=True)
 class Draft:
-    """Entries of dvc.lock for the stages of a run, without the content of whatever is not in the checkout.
+    """Entries of dvc.lock for the stages of a run; the md5 of what is not in the checkout is missing.
 
     Attributes:
         entries: by stage.
@@ -56,10 +56,10 @@ class Draft:
         return {path: _ref(item) for _, path, item in self.items if "md5" in item}
 
     def fill(self, contents: Contents, run: str) -> Mapping[str, LockEntry]:
-        """Enter the content of every output and dependency, and return the entries.
+        """Fill in the content of every output and dependency, and return the entries.
 
         Raises:
-            UserError: nothing is known of the content of one.
+            UserError: the content of one is unknown.
         """
         for stage, path, item in self.items:
             ref = contents.ref(path)
@@ -78,7 +78,7 @@ class Draft:
 def draft_entries(
     project: Path, study: Mapping[str, Any], outs: Collection[str], inputs: Collection[str], run: str
 ) -> Draft:
-    """Let DVC write the entries of the stages that make `outs` with a study.
+    """Let DVC write the entries of the stages that write `outs` for a study.
 
     Args:
         outs: paths of outputs in the checkout.
@@ -183,7 +183,7 @@ def described_ref(project: Path, path: str) -> Ref | None:
 
 
 def params_here(project: Path, keys: Collection[str] | None = None) -> dict[str, Any]:
-    """Return the values of params.yaml under dotted keys, or all of it; nothing when there is no such file."""
+    """Return the values of params.yaml under dotted keys, or all of them; empty when there is no such file."""
     path = project / PARAMS
     if (keys is not None and not keys) or not path.is_file():
         return {}
@@ -238,7 +238,7 @@ def merge(text: str, entries: Mapping[str, LockEntry]) -> str:
 
 @contextmanager
 def locked(project: Path) -> Iterator[None]:
-    """Hold DVC's lock of the checkout in the block.
+    """Hold DVC's lock of the checkout inside the block.
 
     Raises:
         UserError: DVC is running there.

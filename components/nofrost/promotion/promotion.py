@@ -1,4 +1,4 @@
-"""Promoting a run to dvc.lock: first the difference, then the writing."""
+"""Promote a run to dvc.lock: compute the difference, then write it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Change:
         kind: "out", "dep", "param" or "cmd".
         name: path of the output or dependency, or dotted key of the parameter.
         before: the ref; of parameters and commands the value as JSON; None when there was none.
-        after: the same of the run; None when the run has none.
+        after: the same for the run; None when the run has none.
     """
 
     stage: str
@@ -46,9 +46,9 @@ class Promotion:
     """What promoting a run changes, and what differs between the run and the checkout.
 
     Attributes:
-        candidate: what the run left.
+        candidate: of the run.
         project: the checkout.
-        changes: what differs in dvc.lock; empty when it has the run already.
+        changes: differences in dvc.lock; empty when it already has the run.
         differing_params: key, value here and value of the run (as JSON) where params.yaml is not the study of the run.
         differing_inputs: code and source data whose content here is not that of the run: DVC would run their stages
             again.
@@ -64,7 +64,7 @@ class Promotion:
     lock_after: str
 
     def write(self, *, params: bool = False, force: bool = False) -> None:
-        """Merge the run into dvc.lock. A kill at any moment leaves the old file or the new one.
+        """Merge the run into dvc.lock, atomically.
 
         Args:
             params: also write the study of the run to params.yaml.
@@ -169,7 +169,7 @@ def _differing_inputs(
 ) -> tuple[str, ...]:
     """Return the inputs of the promoted stages whose content here is not that of the run.
 
-    Source data that is not here at all does not count: it has yet to be fetched.
+    Source data that is missing here does not count, as it can be fetched later.
     """
     used = {item["path"] for entry in entries.values() for item in entry.get("deps", ())} & set(inputs)
     absent = {path for path in source if path not in here}
@@ -217,7 +217,7 @@ def _flatten(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def _facts(entry: LockEntry) -> dict[tuple[str, str], Any]:
-    """Return what the entry of a stage says, by kind and name as in :class:`Change`."""
+    """Return the contents of a stage's entry by kind and name, as in :class:`Change`."""
     facts: dict[tuple[str, str], Any] = {}
     for kind in ("out", "dep"):
         facts |= {(kind, str(item.get("path"))): _content(item) for item in entry.get(f"{kind}s", ())}

@@ -1,4 +1,4 @@
-"""Content by its address, in the layout of DVC's cache: in a local folder or on S3."""
+"""A content-addressed store in the layout of DVC's cache, in a local folder or on S3."""
 
 from nofrost.store.base import MissingError, Store
 from nofrost.store.pull import files_of, pull, verify

@@ -1,4 +1,4 @@
-"""What every store can do."""
+"""The interface of all stores, and what they share."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from nofrost.store.ref import is_relative_posix
 
 # The prefix of the names of all content, in DVC's layout.
 OBJECTS = "files/md5/"
-# Bytes of an object that are held in memory while it is read.
+# Bytes of an object that are in memory while it is read.
 CHUNK = 1 << 20
 
 
 class Store(Protocol):
-    """Content by its address in DVC's layout, and small named objects beside it.
+    """A store of content by its address, in DVC's layout, and of small named objects.
 
     An address (`md5`) is 32 hexadecimal digits, followed by ".dir" for the object that lists a folder. Every method
     raises UserError when the store refuses or cannot be reached; all may be called by several threads at once.
     """
 
     jobs: int
-    """How many threads should use it at once."""
+    """Number of threads that should use it at once."""
 
     @property
     def url(self) -> str:
-        """Where it is: "s3://bucket/prefix" or a folder."""
+        """The location: "s3://bucket/prefix" or a folder."""
 
     def put(self, name: str, content: bytes) -> None:
         """Write a small named object, such as "nofrost/locks/RUN.yaml", whole or not at all."""
@@ -53,7 +53,7 @@ class Store(Protocol):
         """
 
     def read(self, md5: str) -> Iterator[bytes]:
-        """Yield the content of an object in chunks, unverified: the caller has to compare the checksum.
+        """Yield the content of an object in chunks. It is not verified: the caller has to compare the checksum.
 
         Raises:
             MissingError: the store does not hold the object.

@@ -15,13 +15,13 @@ from nofrost.stage import disk_error
 from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
 from nofrost.store.local_file import LocalFile
 
-# As DVC's objects are.
+# The mode of objects in DVC's cache.
 _READ_ONLY = 0o444
 _UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.tmp")
 
 
 class LocalStore:
-    """Content by its address in a folder, which is created when something is pushed."""
+    """A store in a folder, which is created when something is pushed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

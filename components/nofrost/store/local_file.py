@@ -13,7 +13,7 @@ from nofrost.errors import UserError
 from nofrost.store.threads import for_each
 from nofrost.telemetry import progress
 
-# What DVC leaves out, at any depth.
+# Names that DVC leaves out of a folder, at any depth.
 _IGNORED_FOLDERS = frozenset((".git", ".hg"))
 _IGNORED_FILES = frozenset((".git",))
 _REFUSED = {".dvc": "a DVC project inside of data, which DVC leaves out", ".dvcignore": "DVC's rules inside of data"}
@@ -38,7 +38,7 @@ class LocalFile:
         """Hash a file.
 
         Raises:
-            UserError: it is a device, a socket or a pipe: reading it might never end.
+            UserError: it is a device, a socket or a pipe, which might be endless.
             OSError: it cannot be read.
         """
         status = path.stat()
@@ -53,7 +53,7 @@ class LocalFile:
         return self.status.st_size
 
     def check_unchanged(self) -> None:
-        """Compare the file's status with that from before it was hashed.
+        """Check that the file's status is that from before it was hashed.
 
         Raises:
             UserError: the file was written to.
@@ -63,12 +63,12 @@ class LocalFile:
             raise self.changed()
 
     def changed(self) -> UserError:
-        """Return the error for a file that was written to since it was hashed."""
+        """Return the error for a file that has changed since it was hashed."""
         return UserError(f"{self.path} changed while it was pushed: push it again when nothing writes to it")
 
 
 def files_below(folder: Path) -> Mapping[str, LocalFile]:
-    """Hash the files below `folder`; return them by their paths in it.
+    """Hash the files below `folder` and return them by their relative paths.
 
     A link to a file counts as the file. Folders without a file are left out, and so is what git or Mercurial keeps.
 
@@ -90,16 +90,16 @@ def files_below(folder: Path) -> Mapping[str, LocalFile]:
 def _paths_below(folder: Path) -> list[str]:
     paths = []
     for parent, folders, names in os.walk(folder, onerror=_raise):
-        here = Path(parent)
+        path = Path(parent)
         for name in (*folders, *names):
             if name in _REFUSED:
-                raise _refused(here / name, _REFUSED[name], "move it away")
-        # os.walk goes down into those that remain in its list.
+                raise _refused(path / name, _REFUSED[name], "move it away")
+        # os.walk descends only into those that remain in its list.
         folders[:] = [name for name in folders if name not in _IGNORED_FOLDERS]
         for name in folders:
-            if (here / name).is_symlink():
-                raise _refused(here / name, "a link to a folder, which DVC leaves out", "put the folder itself there")
-        below = here.relative_to(folder).as_posix()
+            if (path / name).is_symlink():
+                raise _refused(path / name, "a link to a folder, which DVC leaves out", "put the folder itself there")
+        below = path.relative_to(folder).as_posix()
         paths += [name if below == "." else f"{below}/{name}" for name in names if name not in _IGNORED_FILES]
     return paths
 

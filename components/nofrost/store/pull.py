@@ -1,4 +1,4 @@
-"""From a ref to a file or folder, whole and verified or not at all."""
+"""Pull the content of a ref to a file or folder: complete and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from nofrost.store.threads import for_each
 from nofrost.store.tree import Entry, address, as_object, entries_of
 from nofrost.telemetry import progress
 
-# An object that arrives altered is downloaded once more: the network may be to blame.
+# An object that arrives altered is downloaded once more, as the network may be the cause.
 _DOWNLOADS = 2
-# How many of the objects that are missing or altered `verify` names.
+# Number of missing or altered objects that a message of `verify` names.
 _NAMED = 3
 
 
 def pull(ref: Ref, path: Path, store: Store) -> None:
-    """Make `path` the content of `ref`, whole and verified, or leave it as it is.
+    """Replace `path` by the content of `ref`, complete and verified, or leave it unchanged.
 
-    Files are downloaded to a folder beside `path` that replaces it when it is complete; after a kill, the next call
-    keeps those that are intact. Equal content at `path` is left alone, an output of a stage is replaced.
+    Files are downloaded to a folder beside `path`, which replaces it when it is complete. If the process is killed, the
+    next call keeps the intact files. Equal content at `path` is kept; other outputs of a stage are replaced.
 
     Raises:
         UserError: an object is missing or altered, `path` holds something else, or the store or the disk refuses.
@@ -88,27 +88,27 @@ def verify(ref: Ref, store: Store) -> None:
     with progress(f"verifying {ref.md5}", total=len(md5s)) as bar:
         for_each(check, md5s, jobs=store.jobs, done=lambda _: bar.advance())
     if faults:
-        named = ", ".join(sorted(faults)[:_NAMED]) + (", ..." if len(faults) > _NAMED else "")
+        examples = ", ".join(sorted(faults)[:_NAMED]) + (", ..." if len(faults) > _NAMED else "")
         raise UserError(
-            f"{store.url} does not hold {ref.md5}: of {len(md5s)} objects {len(faults)} are wrong ({named}): "
+            f"{store.url} does not hold {ref.md5}: of {len(md5s)} objects {len(faults)} are wrong ({examples}): "
             "delete those that are altered, then push the content again"
         )
 
 
 def _holds(path: Path, ref: Ref) -> bool:
-    """Whether the file or folder at `path` has the content of `ref`."""
+    """Return whether the file or folder at `path` has the content of `ref`."""
     try:
         if ref.is_dir and path.is_dir():
             entries = [Entry(relpath, file.md5) for relpath, file in files_below(path).items()]
             return address(as_object(entries)) == ref.md5
         return path.is_file() and LocalFile.of(path).md5 == ref.md5
     except UserError:
-        # It contains something that no ref can stand for.
+        # It contains something that cannot be pushed, so it is not the content of any ref.
         return False
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to replace anything but an output of a stage or an empty folder.
+    """Check that `path` is missing, an output of a stage, or an empty folder.
 
     Raises:
         UserError: something else is there.
@@ -119,7 +119,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def _complete(content: Path, files: Mapping[str, str], title: str, store: Store) -> None:
-    """Download what the folder `content` lacks of `files`."""
+    """Download the files that the folder `content` lacks."""
     intact = _keep_intact(content, files)
     for folder in {content, *((content / relpath).parent for relpath in files)}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _complete(content: Path, files: Mapping[str, str], title: str, store: Store)
 
 
 def _keep_intact(content: Path, files: Mapping[str, str]) -> set[str]:
-    """Return the files that an earlier call downloaded, and delete what is not wanted or not intact."""
+    """Return the intact files that an earlier call downloaded, and delete all others."""
     intact = set()
     for folder, _, names in os.walk(content, topdown=False):
         for name in names:
@@ -156,7 +156,7 @@ def _keep_intact(content: Path, files: Mapping[str, str]) -> set[str]:
 
 
 def _download(md5: str, path: Path, store: Store) -> None:
-    """Write an object to a new file. After an error part of it may remain; the next call compares its checksum."""
+    """Write an object to a new file. An error may leave an incomplete file, which the next call detects."""
     with path.open("xb") as file:
         for _ in range(_DOWNLOADS):
             digest = hashlib.md5(usedforsecurity=False)
@@ -172,13 +172,13 @@ def _download(md5: str, path: Path, store: Store) -> None:
 
 @contextmanager
 def _locked(partial: Path) -> Iterator[Path]:
-    """Hold the partial folder alone: another process that pulls to the same path waits until this one is done."""
+    """Lock the partial folder: another process that pulls to the same path waits until this one has finished."""
     while True:
         partial.mkdir(parents=True, exist_ok=True)
         handle = os.open(partial, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            # The process that held the lock may have deleted the folder: then try again with a new one.
+            # The process that held the lock before may have deleted the folder: then create it again.
             if os.fstat(handle).st_nlink:
                 with _removed_if_empty(partial):
                     yield partial

@@ -1,4 +1,4 @@
-"""From a file or folder to a ref."""
+"""Push a file or folder to a store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nofrost.telemetry import progress
 
 
 def push(path: Path, store: Store) -> Ref:
-    """Send a file or folder to the store and return its ref; what the store holds already is not sent again.
+    """Send a file or folder to the store and return its ref; content that the store already holds is not sent again.
 
-    The object that lists a folder's files is sent last: where it is, all of them are.
+    The object that lists a folder's files is sent last, so a store that holds it also holds all of the files.
 
     Raises:
         UserError: `path` is missing, cannot be pushed or changes meanwhile, or the store refuses.
@@ -47,11 +47,11 @@ def _push_folder(folder: Path, store: Store) -> Ref:
 
 
 def _send(files: Collection[LocalFile], store: Store, title: str) -> None:
-    """Send those files that the store does not hold, or not in their size."""
+    """Send the files that the store does not hold with the same size."""
     by_address = {file.md5: file for file in files}
     sizes = store.sizes(by_address)
-    absent = [file for file in by_address.values() if sizes.get(file.md5) != file.size]
-    # Few files leave jobs free, which then share in each large file.
-    jobs = max(1, store.jobs // max(1, len(absent)))
-    with progress(f"pushing {title}", total=len(by_address), done=len(by_address) - len(absent)) as bar:
-        for_each(lambda file: store.put_file(file, jobs), absent, jobs=store.jobs, done=lambda _: bar.advance())
+    missing = [file for file in by_address.values() if sizes.get(file.md5) != file.size]
+    # With fewer files than jobs, several jobs send the parts of one large file.
+    jobs = max(1, store.jobs // max(1, len(missing)))
+    with progress(f"pushing {title}", total=len(by_address), done=len(by_address) - len(missing)) as bar:
+        for_each(lambda file: store.put_file(file, jobs), missing, jobs=store.jobs, done=lambda _: bar.advance())

@@ -1,4 +1,4 @@
-"""Names of content: its address, and its path in a workspace."""
+"""Refs, which are content addresses, and outputs, which are refs with a path in a workspace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ref:
 
     @classmethod
     def parse(cls, text: str) -> Ref:
-        """Return the ref that `text` spells: md5[:size[:nfiles]].
+        """Return the ref in `text`, of the form md5[:size[:nfiles]].
 
         Raises:
             UserError: it is not a ref.
@@ -68,7 +68,7 @@ class Output:
 
     @classmethod
     def parse(cls, text: str) -> Output:
-        """Return the output that `text` spells: PATH@REF.
+        """Return the output in `text`, of the form PATH@REF.
 
         Raises:
             UserError: it is not an output.
@@ -80,6 +80,6 @@ class Output:
 
 
 def is_relative_posix(path: str) -> bool:
-    """Whether `path` is relative, in its simplest form, and stays below the folder it is relative to."""
+    """Return whether `path` is relative, normalised, and stays inside the folder that it is relative to."""
     parts = PurePosixPath(path).parts
     return bool(parts) and "/".join(parts) == path and ".." not in parts and parts[0] != "/" and "\0" not in path

@@ -1,4 +1,4 @@
-"""Choose a store: by its URL, by the environment, or by DVC's default remote."""
+"""Open a store by its URL, which the environment or DVC's default remote may supply."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SETTINGS = {"endpointurl": "endpoint", "region": "region", "profile": "profile"
 def open_store(url: str) -> Store:
     """Return the store at `url`: "s3://bucket/prefix", a folder, or "file:///folder".
 
-    Endpoint, region and profile of an S3 store are those of DVC's default remote when that is the same bucket, else
-    those that boto3 finds. Nothing is sent yet.
+    Endpoint, region and profile of an S3 store are those of DVC's default remote if that is the same bucket, otherwise
+    those that boto3 finds. No request is sent yet.
 
     Raises:
         UserError: `url` is none of these, or what S3 needs is not installed.
@@ -37,7 +37,7 @@ def open_store(url: str) -> Store:
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return LocalStore(Path(unquote(parts.path)))
     if not url or "://" in url:
-        raise UserError(f"{url!r} is not a store: give s3://BUCKET/PREFIX or a folder")
+        raise UserError(f"{url!r} is not a store: write s3://BUCKET/PREFIX or a folder")
     return LocalStore(Path(url))
 
 
@@ -69,20 +69,20 @@ def _open_s3(bucket: str, prefix: str) -> Store:
 
 
 def _default_remote(folder: Path) -> Mapping[str, str]:
-    """Return the settings of DVC's default remote; its folder, if it is one, absolute. Empty where there is none.
+    """Return the settings of DVC's default remote, with the path of a local one made absolute; empty without a remote.
 
-    DVC resolves a relative folder against the one of the file that names it: .dvc.
+    DVC resolves a relative path against the folder of the file that states it: .dvc.
     """
-    # Links are not followed: what they lead to is not the workspace.
-    here = Path(os.path.abspath(folder))  # noqa: PTH100
-    folders = (parent / ".dvc" for parent in (here, *here.parents))
+    # Links are not followed: their target is not the workspace.
+    workspace = Path(os.path.abspath(folder))  # noqa: PTH100
+    folders = (parent / ".dvc" for parent in (workspace, *workspace.parents))
     home = next((folder for folder in folders if (folder / "config").is_file()), None)
     if home is None:
         return {}
     config = ConfigParser(interpolation=None, strict=False)
     for path in (home / "config", home / "config.local"):
         try:
-            # To this parser an indented line continues the one before; DVC indents freely.
+            # For this parser an indented line continues the one before, but DVC indents settings.
             config.read_string("\n".join(line.strip() for line in path.read_text(encoding="utf-8").splitlines()))
         except FileNotFoundError:
             continue

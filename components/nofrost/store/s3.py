@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, on AWS or on another server that speaks S3."""
+"""A store in an S3 bucket, on AWS or an S3-compatible server."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from nofrost.store.s3_client import ClientFactory
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
 
-# A larger file, in bytes, is sent in parts.
+# Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
-# Of one object, set by S3.
+# S3's limit for one object.
 _MAX_PARTS = 10_000
-# The most names that S3 lists on one page.
+# S3's limit of names on one page of a list.
 _PAGE = 1000
-# So many HEAD requests, sent in parallel, take about as long as one page of a list.
+# Number of parallel HEAD requests that take about as long as one page of a list.
 _HEADS_PER_PAGE = 50
-# Passing faults that obstore takes for final: the body arrived too slowly or altered.
+# Transient errors that obstore does not retry: the body arrived too slowly or altered.
 _TRANSIENT = frozenset(("RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch"))
 
 
 class S3Store:
-    """Content by its address below "s3://bucket/prefix".
+    """A store below "s3://bucket/prefix".
 
     A process that has used it must not be forked: the child would wait for threads of obstore that it does not have.
     New processes (subprocess, "spawn") are safe.
@@ -40,7 +40,7 @@ class S3Store:
     Args:
         bucket: its name.
         prefix: of the names of all objects, without "/" at its ends.
-        endpoint, region, profile: from DVC's configuration; None for what boto3 finds by itself.
+        endpoint, region, profile: from DVC's configuration; None for the values that boto3 finds.
     """
 
     jobs = 16
@@ -73,7 +73,7 @@ class S3Store:
             return bytes(obstore.get(client, self._key(checked_name(name))).bytes())
 
     def names(self, prefix: str) -> list[str]:
-        # A prefix is a folder to obstore, but any beginning of a name to S3 and to this method.
+        # For obstore a prefix is a folder; for S3 and this method it is any beginning of a name.
         folder, skip = self._key(prefix.rpartition("/")[0]), len(self._key(""))
         with self._errors() as client:
             names = (item["path"][skip:] for page in obstore.list(client, folder) for item in page)
@@ -112,7 +112,7 @@ class S3Store:
                 yield bytes(chunk)
 
     def _put(self, name: str, put: Callable[[Client, str], object]) -> None:
-        """Write an object by `put(client, key)`, which is called again after a passing fault."""
+        """Write an object by `put(client, key)`, which is called again after a transient error."""
         with self._errors(name) as client:
             for attempts_left in reversed(range(self._attempts)):
                 try:
@@ -123,22 +123,22 @@ class S3Store:
                         raise
 
     def _list_sizes(self, keys: list[str], client: Client) -> tuple[dict[str, int], list[str]]:
-        """Look the sorted `keys` up in the list of all objects, as long as that pays.
+        """Look up the sorted `keys` in the list of all objects, as long as that is faster than HEAD requests.
 
-        One page of the list answers for up to a thousand objects; but where the bucket holds far more than is asked
-        for, the list takes longer than a HEAD request for each.
+        One page of the list covers up to a thousand objects; but if the bucket holds far more than `keys`, the list
+        takes longer than a HEAD request for each key.
 
         Returns:
-            The sizes of those that the store holds, and the keys that the list did not come to.
+            The sizes of the keys that the store holds, and the keys that the list did not reach.
         """
         sizes: dict[str, int] = {}
         if len(keys) < _HEADS_PER_PAGE // 2:
             return sizes, keys
-        wanted, unlisted = set(keys), keys
+        requested, unlisted = set(keys), keys
         # The offset sorts just before the first key. An empty page stands for the end of the list.
         pages = obstore.list(client, self._key(OBJECTS[:-1]), offset=keys[0][:-1], chunk_size=_PAGE)
         for page in islice(chain(pages, [[]]), 1 + len(keys) // _HEADS_PER_PAGE):
-            sizes.update((item["path"], item["size"]) for item in page if item["path"] in wanted)
+            sizes.update((item["path"], item["size"]) for item in page if item["path"] in requested)
             last = page[-1]["path"] if len(page) == _PAGE else keys[-1]
             unlisted = [key for key in unlisted if key > last]
             if not unlisted:
@@ -161,11 +161,11 @@ class S3Store:
 
     @contextmanager
     def _errors(self, what: str = "its list") -> Iterator[Client]:
-        """Yield the client, and turn what S3, boto3 and obstore raise into a UserError about `what`."""
+        """Yield the client, and turn errors of S3, boto3 and obstore into a UserError about `what`."""
         try:
             yield self._connect()
         except (ClientError, BotoCoreError, BaseError, FileNotFoundError) as error:
-            # A local file that is missing is another matter.
+            # A missing local file is not an error of S3.
             if isinstance(error, FileNotFoundError) and not is_of_obstore(error):
                 raise
             if code_of(error) in ("NoSuchKey", "404"):
@@ -177,7 +177,7 @@ def _parts(file: LocalFile, size: int) -> Iterator[bytes]:
     """Yield a file in parts of `size` bytes.
 
     Raises:
-        UserError: after the last part, so before S3 makes an object of them: the file was written to.
+        UserError: the file has changed. This is raised after the last part, and so before S3 creates the object.
     """
     with file.path.open("rb") as stream:
         while part := stream.read(size):

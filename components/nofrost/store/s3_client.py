@@ -22,10 +22,10 @@ from obstore.store import S3Store
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
-# Unless AWS_MAX_ATTEMPTS or the profile says otherwise.
+# Default for AWS_MAX_ATTEMPTS and the profile's setting.
 _ATTEMPTS = 5
 _CONNECT_TIMEOUT_S = 10
-# Of silence. obstore also counts while it sends the body of a request: a part of 8 MiB needs 70 KB/s.
+# Without any data. obstore also counts the time in which it sends a body, so a part of 8 MiB needs 70 KB/s.
 _READ_TIMEOUT_S = 120
 _MAX_BACKOFF_S = 20.0
 # A request is signed once for all its attempts, and S3 accepts a signature for 15 minutes.
@@ -37,14 +37,14 @@ _UNLIMITED = timedelta(days=365)
 
 
 class ClientFactory:
-    """Where and as whom S3 is used, as boto3 finds it; nothing is sent yet.
+    """Endpoint and credentials of S3 as boto3 finds them; creates clients. No request is sent yet.
 
     Args:
-        endpoint, region, profile: from DVC's configuration; None for what boto3 finds by itself.
+        endpoint, region, profile: from DVC's configuration; None for the values that boto3 finds.
 
     Attributes:
         endpoint: URL of the server.
-        attempts: how often a request is sent before its error is raised.
+        attempts: number of times that a request is sent before its error is raised.
 
     Raises:
         BotoCoreError, ValueError: the configuration is wrong.
@@ -63,10 +63,10 @@ class ClientFactory:
         self.endpoint: str = self._client.meta.endpoint_url
 
     def connect(self, bucket: str, prefix: str) -> S3Store:
-        """Ask the server for a first answer, about what begins with `prefix`, and return a client of the bucket.
+        """Send a first request, a list of names that begin with `prefix`, and return a client of the bucket.
 
-        boto3 sends the first request, as its errors tell a wrong secret from a missing bucket, and as it follows a
-        redirect to the bucket's own region, which obstore does not.
+        The first request goes through boto3, whose errors distinguish a wrong secret from a missing bucket, and which
+        follows a redirect to the bucket's region, unlike obstore.
 
         Raises:
             ClientError, BotoCoreError: the server refuses, cannot be reached, or there are no credentials.
@@ -101,7 +101,7 @@ class ClientFactory:
         )
 
     def _options(self, url: str) -> ClientConfig:
-        """Return what obstore does not find by itself. It reads the proxies from the environment, as boto3 does."""
+        """Return the options that obstore does not find by itself. Like boto3 it finds proxies in the environment."""
         options: ClientConfig = {
             "allow_http": url.startswith("http:"),
             "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),

@@ -1,4 +1,4 @@
-"""S3's errors as messages for users, without anything secret."""
+"""Errors of S3 as messages for users, without secrets."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _STATUS = re.compile(r"status code: ([0-9]{3})")
 
 
 def code_of(error: Exception) -> str:
-    """Return S3's code in an error of boto3 or obstore, or the HTTP status where that is all; "" without an answer.
+    """Return S3's code in an error of boto3 or obstore, or else the HTTP status; "" if the server did not answer.
 
-    obstore raises Python's FileNotFoundError for a missing object and for a missing bucket alike: the code tells.
+    obstore raises FileNotFoundError both for a missing object and for a missing bucket; only the code differs.
     """
     if isinstance(error, boto.ClientError):
         return str(error.response.get("Error", {}).get("Code", "no code"))
@@ -57,7 +57,7 @@ def code_of(error: Exception) -> str:
 
 
 def is_of_obstore(error: Exception) -> bool:
-    """Whether obstore raised this error. Its FileNotFoundError has no number, unlike the operating system's."""
+    """Return whether obstore raised this error: its FileNotFoundError has no errno, unlike the operating system's."""
     return isinstance(error, BaseError) or (isinstance(error, FileNotFoundError) and error.errno is None)
 
 
@@ -74,7 +74,7 @@ def user_error(error: Exception, url: str, endpoint: str) -> UserError:
 
 
 def without_login(url: str) -> str:
-    """Return scheme, host and port of `url`: what may be printed of it."""
+    """Return scheme, host and port of `url`, which are safe to print."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 

@@ -1,4 +1,4 @@
-"""The same work for many items, in threads."""
+"""Call a function for many items in threads."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
-# How long threads may take to end their current item after an error. Then they are abandoned.
+# Seconds to wait after an error for threads to finish their current items.
 _JOIN_TIMEOUT_S = 2.0
 
 
 def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, done: Callable[[T], object]) -> None:
-    """Call `work` for each item in `jobs` threads, and `done` in this thread for each that is finished.
+    """Call `work` for each item in `jobs` threads, and `done` in this thread for each item that is finished.
 
-    The first error ends the work and is raised. So does a KeyboardInterrupt in this thread, or a SIGTERM that raises.
+    The first error stops the threads and is raised, and so is a KeyboardInterrupt or a SIGTERM that raises here.
     """
     queue: SimpleQueue[T] = SimpleQueue()
     for item in items:
         queue.put(item)
-    ended: SimpleQueue[tuple[T, BaseException | None]] = SimpleQueue()
+    results: SimpleQueue[tuple[T, BaseException | None]] = SimpleQueue()
     stop = threading.Event()
 
     def run() -> None:
@@ -31,19 +31,18 @@ def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, do
                 return
             try:
                 work(item)
+                results.put((item, None))
             except BaseException as error:
-                ended.put((item, error))
-            else:
-                ended.put((item, None))
+                results.put((item, error))
 
-    # Daemons, unlike the threads of concurrent.futures: a process waits for those at its end, for minutes if a server
-    # does not answer, and neither Ctrl-C nor the SIGTERM of a pod would end it.
+    # Daemon threads, and not concurrent.futures: at its end a process waits for the threads of an executor, for minutes
+    # if a server does not answer, and neither Ctrl-C nor the SIGTERM of a pod would end it.
     threads = [threading.Thread(target=run, name="store", daemon=True) for _ in range(min(jobs, len(items)))]
     for thread in threads:
         thread.start()
     try:
         for _ in items:
-            item, error = ended.get()
+            item, error = results.get()
             if error is not None:
                 raise error
             done(item)

@@ -1,4 +1,4 @@
-"""The object that lists a folder's files, as DVC writes it."""
+"""The object that stands for a folder: a list of its files, as DVC writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from nofrost.errors import UserError
 from nofrost.store.ref import is_relative_posix
 
-# DVC lists none of these, at any depth. Pulled, they would change what git and DVC do.
+# Names that DVC never lists, at any depth. If pulled, they would change how git and DVC behave.
 _NEVER_LISTED = frozenset((".dvc", ".git"))
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -42,7 +42,7 @@ def address(content: bytes) -> str:
 
 
 def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
-    """Return what a folder's object lists.
+    """Return the files that a folder's object lists.
 
     Args:
         content: the object.

@@ -1,9 +1,9 @@
-"""Tasks: a stage between refs. A task pulls its inputs by ref, runs the stage and pushes the output by content.
+"""Tasks: a task pulls the inputs of a stage by their refs, runs the stage and pushes its output.
 
 The components of the pipeline and the training container call these. Configuration comes as JSON or YAML text,
 folders as :class:`nofrost.store.Output` text (``data/dataset@<md5>.dir:<size>:<files>``), so that Kubeflow's cache
-compares content: refs, configuration and image. A task ends like the command line does: one sentence and exit code 2
-for wrong input, 143 when it was stopped after saving.
+compares content: refs, configuration and image. A task ends like a command: with a message and exit code 2 for
+wrong input, 143 when it was stopped after saving.
 """
 
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, finish, prepare, report, train, write_candidate

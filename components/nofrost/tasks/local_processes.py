@@ -1,4 +1,4 @@
-"""The processes of a task on this machine: how one ends, and how several are started."""
+"""Processes of a task on this machine: exit codes, and the start of several processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ R = TypeVar("R")
 
 
 def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
-    """Make `task` end its process with one sentence and the exit code of its error; a bug stays a traceback.
+    """Make `task` end the process with the message and exit code of a ReportedError; other errors keep their traceback.
 
-    The function itself, which raises, is its ``__wrapped__``.
+    The original function, which raises, is ``__wrapped__``.
     """
 
     @functools.wraps(task)
@@ -35,12 +35,12 @@ def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
 def launch(arguments: Sequence[str], count: int) -> None:
     """Run `nofrost ARGUMENTS` in `count` processes as torchrun would, and wait for all.
 
-    torchrun itself ends with exit code 1 whatever happened; here the code is that of the first process that failed.
+    torchrun itself always ends with exit code 1; here the code is that of the first process that failed.
 
     Raises:
-        StoppedError: SIGTERM came; it was passed on, and the processes have saved and ended.
-        SystemExit: a process failed, after saying why; the others were stopped. The code is its exit code, or 128 and
-            the number of the signal that ended it.
+        StoppedError: SIGTERM arrived and was forwarded; the processes have saved their state and ended.
+        SystemExit: a process failed and printed its error; the others were stopped. The code is its exit code,
+            or 128 and the number of the signal that ended it.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

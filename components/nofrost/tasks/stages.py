@@ -1,4 +1,4 @@
-"""One task for each stage, and the two that end a run. The paths in the workspace are those of dvc.yaml."""
+"""A task for each stage, and two that end a run. Paths in the workspace are those of dvc.yaml."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare(spec: str, source: str, store: str) -> str:
 
     Args:
         spec: the study's dataset, as JSON.
-        source: ref of the source data at the study's ``dataset.path``; empty for data that come with a package.
+        source: ref of the source data at the study's ``dataset.path``; empty for a source that needs no path.
         store: URL of the store.
 
     Returns:
@@ -60,7 +60,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
 
 @exit_on_error
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
-    """Train one run; `recipe` is the recipe as JSON. Stopped and tried again, it resumes from its last save.
+    """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
 
     Args:
         gpus: GPUs that must be available. 0 uses one if there is one; several share every batch, with a process each.
@@ -101,17 +101,17 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
     config = _parse_suite(suite)
     require_gpus(gpus)
     with workspace(store) as work:
-        parsed = Shard.parse(shard)
+        shard_spec = Shard.parse(shard)
         data, model = work.pull(dataset), work.pull(checkpoint)
-        path = f"{_evaluation_path(work, model, config)}.shard-{parsed.index}-of-{parsed.count}"
+        path = f"{_evaluation_path(work, model, config)}.shard-{shard_spec.index}-of-{shard_spec.count}"
         with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint, shard], work.store):
-            run(data, model, config, work.folder / path, shard=parsed)
+            run(data, model, config, work.folder / path, shard=shard_spec)
         return work.push(path)
 
 
 @exit_on_error
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
-    """Merge the shards of an evaluation into the same result as without shards; `gpus` as for the shards.
+    """Merge the shards of an evaluation; the result is the same as without shards. `gpus` as for the shards.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
@@ -178,7 +178,7 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
 
 @exit_on_error
 def finish(run: str, state: str, error: str, store: str) -> str:
-    """Note in the store how the run ended, whether it succeeded or not, and return the note's name.
+    """Record in the store how the run ended, also if it failed, and return the name of the record.
 
     Args:
         state: in Kubeflow's words: SUCCEEDED, FAILED or CANCELLED.
@@ -186,8 +186,8 @@ def finish(run: str, state: str, error: str, store: str) -> str:
     """
     name = f"nofrost/runs/{run}.json"
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    note = {"run": run, "state": state, "error": error, "ended": ended}
-    open_store(store).put(name, (json.dumps(note, indent=2) + "\n").encode())
+    record = {"run": run, "state": state, "error": error, "ended": ended}
+    open_store(store).put(name, (json.dumps(record, indent=2) + "\n").encode())
     print(f"run {run}: {state}" + (f": {error}" if error else ""))
     return name
 

@@ -1,4 +1,4 @@
-"""The plan of a study: the part of its configuration that each stage depends on, and the items of the loops."""
+"""The plan of a study: the configuration of each stage, and the items of the pipeline's loops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nofrost.train import check_methods
 
 
 class StudyPlan(NamedTuple):
-    """The configuration of each stage as JSON text, so that a stage runs again only when its own changes."""
+    """The configuration of each stage as JSON, so that a stage runs again only if its own part changes."""
 
     dataset: str
     augmentation: str
@@ -27,7 +27,7 @@ class StudyPlan(NamedTuple):
 
 @exit_on_error
 def plan(study: str, gpus: int, nodes: int) -> StudyPlan:
-    """Check the study and split it into what each stage depends on.
+    """Check the study and split it into the configurations of the stages.
 
     Args:
         study: name of a shipped study, or a study spelled out as YAML.
@@ -90,17 +90,17 @@ def plan_shards(shards: int) -> list[str]:
 
 
 def check_study(study: Study, origin: str | None = None, overrides: Sequence[str] = ()) -> Study:
-    """Return the study with the settings of its augmentation methods spelled out, once each part has been checked.
+    """Check each part of a study and return it with the settings of its augmentation methods spelled out.
 
-    The configuration alone does not know the settings of sources, augmentation methods, attacks and objectives: their
-    owners do.
+    The schema alone does not know the settings of sources, augmentation methods, attacks and objectives; their
+    classes do.
 
     Args:
         origin: its file, for the error; None for its name.
-        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+        overrides: texts `key=value` on top of the file; the message names the one at fault.
 
     Raises:
-        UserError: a name, setting or value is wrong; the sentence names file, key and what is allowed.
+        UserError: a name, setting or value is wrong; the message names file, key and what is allowed.
     """
     origin = origin or study.name
     resolve_source(study.dataset, origin, ("dataset",), overrides)
@@ -111,7 +111,7 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
 
 
 def parse_or_load_study(text: str) -> Study:
-    """Return the study that `text` names or spells out as YAML.
+    """Return the study whose name or YAML is `text`.
 
     Raises:
         UserError: there is no such study, or a key or value is wrong.

@@ -1,4 +1,4 @@
-"""The folder that a task works in, and what it exchanges with the store: inputs, outputs, checkpoints, weights."""
+"""The working folder of a task, and its exchange with the store: inputs, outputs, checkpoints, weights."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Workspace:
         Raises:
             UserError: the text is not an output, or the store does not have all of it.
         """
-        parsed = Output.parse(output)
-        path = self.folder / parsed.path
-        pull(parsed.ref, path, self.store)
+        source = Output.parse(output)
+        path = self.folder / source.path
+        pull(source.ref, path, self.store)
         return path
 
     def push(self, path: str) -> str:
@@ -44,7 +44,7 @@ class Workspace:
 
 @contextmanager
 def workspace(store: str) -> Iterator[Workspace]:
-    """Yield an empty workspace in the folder for temporary files (TMPDIR), which is deleted at the end.
+    """Yield an empty workspace in the folder for temporary files (TMPDIR) and delete it at the end.
 
     Args:
         store: URL of the store, such as ``s3://bucket/prefix``.
@@ -83,13 +83,13 @@ def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) ->
 
 
 class _Checkpoint:
-    """A partial output and its copy in the store, under a name that says what it depends on."""
+    """A partial output and its copy in the store, whose name is derived from what the output depends on."""
 
     def __init__(self, partial: Path, name: str, store: Store) -> None:
         self._partial, self._name, self._store = partial, name, store
 
     def restore(self) -> None:
-        # There is nothing to restore on the first try, or when a garbage collection of the store took it.
+        # Expected errors: this is the first try, or a garbage collection of the store has deleted the copy.
         with suppress(UserError):
             pull(Ref.parse(self._store.get(self._name).decode()), self._partial, self._store)
 
@@ -98,7 +98,7 @@ class _Checkpoint:
             self.save()
 
     def save(self) -> None:
-        """Push a consistent copy of the partial output: one during whose making no file changed."""
+        """Push a copy of the partial output, unless a file changed while it was copied."""
         copy = self._partial.with_name(f"{self._partial.name}.kept")
         # Expected errors: there is no partial output yet, a file vanished while it was copied, no connection.
         with suppress(OSError, UserError):

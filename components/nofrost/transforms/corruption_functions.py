@@ -26,7 +26,7 @@ from scipy import ndimage
 
 Images = NDArray[np.float32]
 Generators = list[np.random.Generator]
-_TRUNCATE = 4.0  # standard deviations after which a Gaussian kernel ends (scikit-image's value)
+_TRUNCATE = 4.0  # standard deviations at which a Gaussian kernel is cut off (scikit-image's value)
 
 
 def image_generators(seed: int, name: str, severity: int, indices: NDArray[np.int64]) -> Generators:
@@ -123,7 +123,7 @@ def pixelate(images: Images, scale: float) -> Images:
 def _box_matrices(size: int, small: int) -> tuple[Images, Images]:
     """Return the matrices [small, size] and [size, small] of Pillow's BOX filter along one axis.
 
-    The filter is linear in the pixels of a line, so what it does to the lines of the unit matrix says all.
+    The filter is linear in the pixels of a line, so its matrix is its result on the unit matrix.
     """
     return _box_matrix(size, small), _box_matrix(small, size)
 

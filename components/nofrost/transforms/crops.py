@@ -1,6 +1,6 @@
 """Crops and horizontal flips of a batch, with one draw for each image.
 
-Draws and images are apart, so that processes that share a batch can draw for all of it and change their own part.
+Drawing and applying are separate, so that processes that share a batch can draw for all images and transform theirs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def padded_crop(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
     rows = tops[:, None] + torch.arange(height, device=images.device)
     columns = lefts[:, None] + torch.arange(width, device=images.device)
     padded = F.pad(images, (padding,) * 4)
-    picked = torch.arange(n, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[picked, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    index = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
 def flips(n: int, generator: torch.Generator) -> Tensor:
@@ -38,7 +38,7 @@ def flips(n: int, generator: torch.Generator) -> Tensor:
 
 
 def flip(images: Tensor, mask: Tensor) -> Tensor:
-    """Mirror those images [N, C, H, W] left to right of the `mask` (bool [N])."""
+    """Mirror the images [N, C, H, W] in `mask` (bool [N]) left to right."""
     return torch.where(mask.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
@@ -68,7 +68,7 @@ def _sizes(n: int, area: tuple[float, float], generator: torch.Generator) -> tup
 def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the box of each image, resized to `size`: bilinear, antialiased where that makes it smaller.
 
-    Images do not depend on one another, bit for bit: a part of a batch gives that part of the whole.
+    The result of an image does not depend on the rest of the batch, bit for bit.
 
     Args:
         images: float [N, C, H, W], on any device.

@@ -58,8 +58,7 @@ def texture_debiased(
 
 
 def crop_and_mirror(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
-    """Return a random crop of each image, resized (bilinear) to the size of the image; mirrored with probability 1/2
-    when `mirror` is set."""
+    """Return a random crop of each image at the image's size (bilinear); `mirror` flips it with probability 1/2."""
     n = len(images)
     height, width = images.shape[2:]
     images = resized_crop(images, crop_boxes(n, CROP_AREA, generator), (height, width))
@@ -67,8 +66,10 @@ def crop_and_mirror(images: Tensor, mirror: bool, generator: torch.Generator) ->
 
 
 def jitter_colours(images: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the images with those of the `mask` (bool [N], CPU) jittered in brightness, contrast, saturation and hue,
-    in an order drawn for each image; grey images (C = 1) in brightness and contrast only."""
+    """Return the images with those in `mask` (bool [N], CPU) jittered in brightness, contrast, saturation and hue.
+
+    The order is drawn for each image. Grey images (C = 1) are jittered in brightness and contrast only.
+    """
     steps: list[tuple[Callable[[Tensor, Tensor], Tensor], tuple[float, float]]]
     steps = [(adjust_brightness, BRIGHTNESS), (adjust_contrast, CONTRAST)]
     if images.shape[1] == 3:

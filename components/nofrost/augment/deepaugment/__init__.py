@@ -1,1 +1,1 @@
-"""DeepAugment (Hendrycks et al. 2021): images from an image-to-image network whose insides are distorted at random."""
+"""DeepAugment (Hendrycks et al. 2021): outputs of an image-to-image network with random distortions."""

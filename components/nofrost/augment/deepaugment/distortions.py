@@ -1,7 +1,7 @@
-"""Small changes of weights and activations, of a known kind and random place and size, and a pass that applies them.
+"""Random distortions of a network's weights and activations, and a convolution that applies them.
 
 A distortion takes values [N, F, ...], for each of N images F filters (weights) or F channels (activations), and a
-strength in (0, 1] for each image. It returns changed values of the same shape. It never mixes images.
+strength in (0, 1] for each image. It returns values of the same shape and never mixes images.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KINDS_OF_WEIGHT_DISTORTION = 3  # an image gets so many of the list, as in the authors' code
+# Number of distortions in the list that an image gets, as in the authors' code
+KINDS_OF_WEIGHT_DISTORTION = 3
 KINDS_OF_ACTIVATION_DISTORTION = 1
 LAYER_PROBABILITY = 0.5
 
 
 class Chance:
-    """Draws on the CPU. Values go to `device`; choices of images stay on the CPU, where the program branches."""
+    """Random numbers drawn on the CPU. Values are moved to `device`; choices of images stay there."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -81,8 +82,8 @@ def exchange(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
 
 def blend(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
     """Mix every filter with another of the same layer, up to half and half."""
-    part = _like(0.5 * strength[:, None] * chance.uniform(*values.shape[:2]), values)
-    return torch.lerp(values, _shuffled(values, chance), part)
+    amount = _like(0.5 * strength[:, None] * chance.uniform(*values.shape[:2]), values)
+    return torch.lerp(values, _shuffled(values, chance), amount)
 
 
 def mirror(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
@@ -104,19 +105,19 @@ def shift(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
 def soften(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
     """Pull every kernel towards its mean, or push it away from it, by up to 60 %."""
     mean = values.mean(dim=(-2, -1), keepdim=True).expand_as(values)
-    part = 0.6 * strength[:, None] * (2 * chance.uniform(*values.shape[:2]) - 1)
-    return torch.lerp(values, mean, _like(part, values))
+    amount = 0.6 * strength[:, None] * (2 * chance.uniform(*values.shape[:2]) - 1)
+    return torch.lerp(values, mean, _like(amount, values))
 
 
 def flatten_sizes(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
     """Pull all weights of every filter towards one size, keeping signs, by up to 60 %."""
     size = values.abs().flatten(2).mean(dim=2)
-    part = 0.6 * strength[:, None] * chance.uniform(*values.shape[:2])
-    return torch.lerp(values, values.sign() * _like(size, values), _like(part, values))
+    amount = 0.6 * strength[:, None] * chance.uniform(*values.shape[:2])
+    return torch.lerp(values, values.sign() * _like(size, values), _like(amount, values))
 
 
 def prune(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
-    """Set the weights of every filter to zero that are smaller than up to 60 % of its mean size."""
+    """Set weights to zero that are smaller than a share, of up to 60 %, of their filter's mean size."""
     size = values.abs().flatten(2).mean(dim=2)
     bound = 0.6 * strength[:, None] * chance.uniform(*values.shape[:2]) * size
     return torch.where(values.abs() < _like(bound, values), 0.0, values)
@@ -129,10 +130,10 @@ def blur(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
 
 
 def saturate(values: Tensor, strength: Tensor, chance: Chance) -> Tensor:
-    """Press the values of every channel together where they are far from zero, by up to 60 %."""
+    """Compress the large values of every channel, by up to 60 %."""
     deviation = _like(values.flatten(2).std(dim=2, correction=0) + 1e-6, values)
-    part = _like(0.6 * strength[:, None] * chance.uniform(*values.shape[:2]), values)
-    return torch.lerp(values, deviation * torch.tanh(values / deviation), part)
+    amount = _like(0.6 * strength[:, None] * chance.uniform(*values.shape[:2]), values)
+    return torch.lerp(values, deviation * torch.tanh(values / deviation), amount)
 
 
 WEIGHT_DISTORTIONS: tuple[Distortion, ...] = (
@@ -178,14 +179,14 @@ def _like(factors: Tensor, values: Tensor) -> Tensor:
 
 
 class DistortedConvolution:
-    """Applies layers to a batch as if each image had a network to itself.
+    """Applies layers to a batch as if each image had its own copy of the network, distorted at random.
 
-    Every image gets a few kinds of distortion for the whole pass; in each layer they apply with probability 1/2. The
-    layers themselves stay as they are.
+    Every image gets a few kinds of distortion for all layers; in each layer they apply with probability 1/2. The layers
+    themselves do not change.
 
     Args:
         strength: [N] in [0, 1], on the CPU; 0 distorts nothing.
-        chance: where all randomness comes from.
+        chance: the source of all random numbers.
     """
 
     def __init__(self, strength: Tensor, chance: Chance) -> None:
@@ -209,8 +210,8 @@ class DistortedConvolution:
 
     def _distort(self, values: Tensor, distortions: tuple[Distortion, ...], kinds: Tensor) -> Tensor:
         """Change `values` in place, distortion by distortion, for the images that have it in this layer."""
-        hit = kinds & self.chance.mask(len(kinds), LAYER_PROBABILITY)[:, None]
-        for distortion, mask in zip(distortions, hit.unbind(dim=1), strict=True):
+        active = kinds & self.chance.mask(len(kinds), LAYER_PROBABILITY)[:, None]
+        for distortion, mask in zip(distortions, active.unbind(dim=1), strict=True):
             rows = mask.nonzero()[:, 0]
             if len(rows):
                 indices = rows.to(values.device)

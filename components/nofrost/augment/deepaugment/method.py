@@ -1,7 +1,7 @@
 """Method deepaugment (Hendrycks et al. 2021): outputs of an image-to-image network that is distorted at random.
 
-The network is trained or loaded; then each training image passes it once. Where the result is useless, the image passes
-again under a milder distortion.
+The network is trained or loaded, then applied to each training image. If the output is not usable, the image is passed
+again with a milder distortion.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nofrost.errors import UserError
 from nofrost.models.device import default_device, exact_float32, single_thread_if_small
 from nofrost.seeds import derive_seed
 
-LEVELS = (1.0, 0.5, 0.25)  # of strength; the next one for images that came out useless
+LEVELS = (1.0, 0.5, 0.25)  # of strength; each next one is for images whose output was not usable
 STRENGTH = (0.3, 1.0)
 LEAST_CORRELATION = 0.5  # of brightness with the original
 LEAST_CONTRAST = 0.15  # of the original's
@@ -42,9 +42,9 @@ class DeepAugment(Method):
     """DeepAugment (Hendrycks et al. 2021).
 
     Attributes:
-        weights: a safetensors file of an earlier network; None trains a small one on the dataset.
-        width: channels of the network that is trained.
-        epochs, batch_size, lr: of its training, with Adam.
+        weights: a safetensors file of a network trained before; None trains a small one on the dataset.
+        width: channels of the network to train.
+        epochs, batch_size, lr: of its training with Adam.
     """
 
     weights: str | None = None
@@ -66,8 +66,7 @@ class DeepAugment(Method):
         """Write ``images.npy`` [N, H, W, C] and the network into `folder` and return the metrics.
 
         Raises:
-            UserError: the network of `weights` is damaged or made for other images, or the network leaves most images
-                useless.
+            UserError: the network of `weights` is damaged or made for other images, or most outputs are not usable.
         """
         count, height, width, channels = train.images.shape
         device = default_device()

@@ -1,6 +1,6 @@
-"""The image-to-image network: a convolutional encoder and decoder, how it is trained, and its files.
+"""The image-to-image network: a convolutional encoder and decoder, its training and its files.
 
-It learns to give back its input.
+It is trained to reproduce its input.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Convolve = Callable[[nn.Conv2d, Tensor], Tensor]
 
 
 class NetworkSpec(Schema):
-    """What must be known to build the network; stored beside its weights."""
+    """The settings from which the network is built; stored beside its weights."""
 
     format: Literal[1] = 1
     architecture: Literal["residual-encoder-decoder"] = "residual-encoder-decoder"
@@ -44,12 +44,12 @@ class NetworkSpec(Schema):
 
 
 class ReconstructionNetwork(nn.Module):
-    """Gives back its input, images [N, C, H, W] in [0, 1] of any size.
+    """Reconstructs its input, images [N, C, H, W] in [0, 1] of any size.
 
-    DeepAugment uses a compressive autoencoder and EDSR, a super-resolution network. This one joins what they have in
-    common, at the images' own size: a strided convolution encodes to half the resolution; residual blocks under a
-    long skip (EDSR's body) and sub-pixel upsampling lead back. No skip leads around the features, so whatever is done
-    to them shows in the image.
+    DeepAugment uses a compressive autoencoder and EDSR, a super-resolution network. This one combines what they have in
+    common, at the images' own size: a strided convolution encodes to half the resolution; residual blocks with a
+    long skip (EDSR's body) and sub-pixel upsampling decode. No skip bypasses the features, so every change of them
+    shows in the image.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
