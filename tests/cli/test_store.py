@@ -95,7 +95,7 @@ def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (("push", "nowhere"), "nowhere does not exist: give a file or folder to push"),
-        (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is not a store: give s3://BUCKET/PREFIX"),
+        (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is not a store: write s3://BUCKET/PREFIX"),
         (("pull", "data"), "'data' has no path: write PATH@REF, as `nofrost store push` prints it"),
         (("pull", "data@abc"), "'abc' is not a ref: write 32 hexadecimal digits"),
         (("pull", f"data@{'0' * 32}"), "data was not created by a stage and holds other content: remove it"),

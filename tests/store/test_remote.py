@@ -33,7 +33,7 @@ def test_a_store_knows_its_url(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize("url", ["", "s3://", "s3:///x", "gs://bucket/x", "https://host/x", "file://host/x"])
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(UserError, match=r"is not a store: give s3://BUCKET/PREFIX or a folder"):
+    with pytest.raises(UserError, match=r"is not a store: write s3://BUCKET/PREFIX or a folder"):
         open_store(url)
 
 
