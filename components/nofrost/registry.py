@@ -1,7 +1,7 @@
-"""Classes by name whose fields are their settings: what a recipe or suite chooses by a name and its settings.
+"""Registries: classes that a recipe or suite selects by name, whose fields are their settings.
 
-A setting is stated once, as a field with its type and range, for example ``steps: PositiveInt = 20``. The same field
-checks a call from Python and a file: `Registry.create` and `Registry.check`.
+A setting is declared once, as a field with its type and range, for example ``steps: PositiveInt = 20``. That field
+validates calls from Python (`Registry.create`) and configuration files (`Registry.check`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from nofrost.errors import UserError, unknown
 T = TypeVar("T")
 Class = TypeVar("Class", bound=type[Any])
 
-# Values are not converted: true is no number, 2.0 no whole number, and no number is NaN or infinite
+# Strict: true is not accepted as a number nor 2.0 as an integer, and numbers are finite
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, pydantic.Field))
 def configurable(cls: Class) -> Class:
-    """Make `cls` a frozen dataclass with keyword arguments alone, each checked by the type and range of its field.
+    """Make `cls` a frozen, keyword-only dataclass that validates each argument against its field's type and range.
 
     Raises:
         UserError: from the constructor, for a setting that is unknown, missing or out of its range.
@@ -36,7 +36,7 @@ def configurable(cls: Class) -> Class:
     validate = settings_class.__init__
 
     @functools.wraps(validate)
-    def __init__(self: Any, **settings: Any) -> None:  # noqa: N807  it takes the place of the constructor
+    def __init__(self: Any, **settings: Any) -> None:  # noqa: N807  it replaces the constructor
         try:
             validate(self, **settings)
         except ValidationError as error:
@@ -52,13 +52,13 @@ def _title(cls: type[Any]) -> str:
 
 @dataclass
 class Registry(Generic[T]):
-    """The classes of one kind, each settings_class by `configurable`.
+    """The classes of one kind by name, each declared with `configurable`.
 
     Args:
-        kind: what they are called in errors, such as ``attack``.
-        elsewhere: settings that a file states elsewhere, such as an attack's threat, each with a value to check the
-            others beside, None for its default.
-        classes: those that are known, by name.
+        kind: the word for one of them in error messages, such as ``attack``.
+        elsewhere: settings that a file states elsewhere, such as an attack's threat, each with the value to use while
+            the other settings are checked; None for its default.
+        classes: the registered classes by name.
     """
 
     kind: str
@@ -66,55 +66,55 @@ class Registry(Generic[T]):
     classes: dict[str, type[T]] = field(default_factory=dict)
 
     def register(self, name: str) -> Callable[[Class], Class]:
-        """Make a class known under `name`, which becomes its attribute ``name``."""
+        """Register a class under `name`, which becomes its attribute ``name``."""
 
-        def enter(entered: Class) -> Class:
+        def decorate(cls: Class) -> Class:
             if name in self.classes:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            if "__pydantic_validator__" not in vars(entered):
+            if "__pydantic_validator__" not in vars(cls):
                 raise TypeError(f"the settings of {self.kind} {name!r} are not checked: write @configurable above it")
-            entered.name = name
-            entered.kind = self.kind
-            self.classes[name] = entered
-            return entered
+            cls.name = name
+            cls.kind = self.kind
+            self.classes[name] = cls
+            return cls
 
-        return enter
+        return decorate
 
     def names(self) -> list[str]:
-        """Return the known names, sorted."""
+        """Return the registered names, sorted."""
         return sorted(self.classes)
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Return the settings that have a default, with that default.
+        """Return the default of each setting that has one.
 
         Raises:
             UserError: there is no such name.
         """
         return {
-            each.name: each.default
-            for each in fields(self.get(name))  # type: ignore[arg-type]  # each is a dataclass
-            if each.default is not MISSING
+            setting.name: setting.default
+            for setting in fields(self.get(name))  # type: ignore[arg-type]  # every class is a dataclass
+            if setting.default is not MISSING
         }
 
     def create(self, name: str, **settings: Any) -> T:
-        """Return one of the class called `name`, with these settings.
+        """Return an instance of the class called `name` with these settings.
 
         Raises:
-            UserError: there is no such name or setting (the sentence lists those that there are), or a value is out of
-                its range.
+            UserError: there is no such name or setting (the message lists the valid ones), or a value is out of its
+                range.
         """
         return self.get(name)(**settings)
 
     def check(self, spec: NamedSettings, origin: str, key: Sequence[str], overrides: Sequence[str] = ()) -> None:
-        """Check that `create` would take the name and settings of `spec`.
+        """Check that `create` accepts the name and settings of `spec`.
 
         Args:
             origin: the file that `spec` comes from.
-            key: where it stands there.
-            overrides: texts `key=value` on top of the file; the one that settings_class the fault is named too.
+            key: its location in that file.
+            overrides: texts `key=value` on top of the file; the message names the one at fault.
 
         Raises:
-            UserError: it would not; the sentence names file, key and the settings that there are.
+            UserError: it does not; the message names the file, the key and the valid settings.
         """
         try:
             stand_ins = {name: value for name, value in self.elsewhere.items() if value is not None}
@@ -130,7 +130,7 @@ class Registry(Generic[T]):
         """Return the class called `name`.
 
         Raises:
-            UserError: there is none; the sentence names the closest and all that there are.
+            UserError: there is none; the message suggests the closest name and lists all.
         """
         if name not in self.classes:
             raise unknown(self.kind, name, self.classes)
@@ -138,20 +138,17 @@ class Registry(Generic[T]):
 
 
 def check_settings(
-    config: Schema,
-    registries: Mapping[type[NamedSettings], Registry[Any]],
-    origin: str,
-    overrides: Sequence[str] = (),
+    config: Schema, registries: Mapping[type[NamedSettings], Registry[Any]], origin: str, overrides: Sequence[str] = ()
 ) -> None:
-    """Check the settings of everything that a configuration chooses by name, wherever it stands in there.
+    """Check the settings of everything that a configuration selects by name, at any depth.
 
     Args:
         config: a recipe, suite or study.
-        registries: by the type of the part of the configuration, such as `AttackSpec`; others are passed over.
-        origin, overrides: as of `Registry.check`.
+        registries: by the type of the spec in the configuration, such as `AttackSpec`; other specs are ignored.
+        origin, overrides: as in `Registry.check`.
 
     Raises:
-        UserError: as `Registry.check`.
+        UserError: as in `Registry.check`.
     """
     for key, spec in named_settings(config):
         if type(spec) in registries:

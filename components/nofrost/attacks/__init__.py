@@ -15,12 +15,4 @@ import nofrost.attacks.square
 from nofrost.attacks.autoattack import WorstCase
 from nofrost.attacks.base import Attack, attack_class, attack_settings, check_attacks, create_attack, list_attacks
 
-__all__ = [
-    "Attack",
-    "WorstCase",
-    "attack_class",
-    "attack_settings",
-    "check_attacks",
-    "create_attack",
-    "list_attacks",
-]
+__all__ = ["Attack", "WorstCase", "attack_class", "attack_settings", "check_attacks", "create_attack", "list_attacks"]

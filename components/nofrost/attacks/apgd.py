@@ -17,7 +17,7 @@ from nofrost.attacks.losses import dlr, error_log_odds, likeliest_wrong, margin,
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, in_restarts, in_turn
+from nofrost.attacks.search import Best, Search, in_turn
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
@@ -60,7 +60,7 @@ class Apgd(Attack):
 
     access: ClassVar[Access] = "gradient"
     zero: ClassVar[float] = 0.0
-    """The value of `loss` that stands for a loss of zero."""
+    """The value of `loss` that corresponds to a loss of zero."""
 
     steps: PositiveInt = 100
     restarts: PositiveInt = 1
@@ -73,10 +73,8 @@ class Apgd(Attack):
         """Return what is maximised, [N]."""
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Best:
-            return self._attempt(model, images, labels, noise)
-
-        return in_restarts(attempt, images, labels, noise, self.restarts, self.early_stop)
+        attempts = [partial(self._attempt, model)] * self.restarts
+        return in_turn(attempts, images, labels, noise, self.early_stop)
 
     def _attempt(
         self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, targets: Tensor | None = None
@@ -109,12 +107,12 @@ class Apgd(Attack):
 
 @dataclass
 class _Climb:
-    """Where each image's ascent stands; every field has one entry per image."""
+    """State of the ascent; every field has one entry per image."""
 
     points: Tensor
     previous: Tensor  # points one move earlier
     gradient: Tensor  # at points
-    loss: Tensor  # where the last move arrived
+    loss: Tensor  # at the end of the last move
     best_points: Tensor
     best_gradient: Tensor
     best_loss: Tensor
@@ -151,7 +149,7 @@ class _Climb:
         self.loss, self.gradient = loss, gradient
 
     def check(self, least_rises: float) -> None:
-        """Halve the step and go back to the best point: after few rises, or no new best with a step not just halved."""
+        """Halve the step and go back to the best point: after few rises, or no new best at a step not just halved."""
         stuck = ~self.halved & (self.best_at_check >= self.best_loss)
         self.halved = (self.rises <= least_rises) | stuck
         mask = per_image(self.halved)
@@ -189,7 +187,7 @@ class ApgdDlr(Apgd):
 
 @configurable
 class ApgdMargin(ApgdDlr):
-    """The same on the plain margin: it replaces `ApgdDlr` for models with two classes."""
+    """`ApgdDlr` on the plain margin, for models with two classes."""
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return margin(logits, targets)
@@ -230,7 +228,7 @@ class ApgdT(Apgd):
 
 @configurable
 class ApgdTMargin(ApgdT):
-    """The same on the plain margin to the target: it replaces `ApgdT` for models with fewer than 4 classes."""
+    """`ApgdT` on the plain margin to the target, for models with fewer than 4 classes."""
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return targeted_margin(logits, targets)

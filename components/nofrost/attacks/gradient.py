@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -12,15 +13,14 @@ from torch import Tensor
 from nofrost.attacks.base import Access, Attack, Followed, register
 from nofrost.attacks.losses import error_log_odds, margin, random_wrong
 from nofrost.attacks.model import CheckedModel
-from nofrost.attacks.norms import Ball, per_image
+from nofrost.attacks.norms import Ball, over_peak, per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, in_restarts
+from nofrost.attacks.search import Best, Search, in_turn
 from nofrost.config.base import Share
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
 
-_IMAGE = (1, 2, 3)
-# Streams of random numbers of targeted PGD: of the targets, and of which images start clean. The start takes 0 and 1
+# Noise streams of targeted PGD: for the targets, and for which images start clean. The random start uses 0 and 1
 _TARGETS = 2
 _CLEAN = 3
 
@@ -48,7 +48,7 @@ class Fgsm(Attack):
 
 @configurable
 class ProjectedGradient(Attack):
-    """Gradient ascent inside the ball.
+    """Gradient ascent inside the ball, the base of the attacks in this file.
 
     Args:
         steps: how many gradient steps, at least 1.
@@ -62,7 +62,7 @@ class ProjectedGradient(Attack):
         eot: how many passes to take the mean gradient of, at least 1; more are for models that answer at random.
 
     Attributes:
-        momentum: whether `follow` asks for what the last step followed.
+        momentum: whether `follow` uses what the last step followed.
     """
 
     access: ClassVar[Access] = "gradient"
@@ -106,12 +106,10 @@ class ProjectedGradient(Attack):
         return self.steps * self.length() >= (2 if self.random_start else 1) * self.eps
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Best:
-            return self._attempt(model, images, labels, noise)
-
         if self.keep == "last" and self.attempts() == 1:
             return self._last_point(model, images, labels, noise.stream(0))
-        return in_restarts(attempt, images, labels, noise, self.attempts(), self.early_stop)
+        attempts = [partial(self._attempt, model)] * self.attempts()
+        return in_turn(attempts, images, labels, noise, self.early_stop)
 
     def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         if self.keep == "best":
@@ -127,7 +125,7 @@ class ProjectedGradient(Attack):
         for _ in range(self.steps):
             course = self.follow(model.loss_and_grad(points, labels, self.loss, targets, self.eot)[2], course)
             points = self._step(ball, points, course)
-            # without momentum it is not needed again: the next step's activations get its memory
+            # without momentum it is not needed again: free its memory for the activations of the next step
             if not self.momentum:
                 course = None
         return points
@@ -173,7 +171,7 @@ class Mim(Bim):
     It is wang2022's MIA. The step size is that of the other attacks here; Dong et al. take eps / steps.
 
     Args:
-        decay: what is kept of the running sum at each step, at least 0; 0 is BIM.
+        decay: factor of the running sum at each step, at least 0; 0 is BIM.
     """
 
     momentum: ClassVar[bool] = True
@@ -181,10 +179,8 @@ class Mim(Bim):
     decay: NonNegativeFloat = 1.0
 
     def follow(self, gradient: Tensor, followed: Tensor | None) -> Tensor:
-        # by its largest entry first: the sum of a vanishing gradient would round to zero
-        peak = gradient.abs().amax(_IMAGE, keepdim=True)
-        scaled = gradient / torch.where(peak > 0, peak, 1.0)
-        length = scaled.abs().mean(_IMAGE, keepdim=True)
+        scaled = over_peak(gradient)
+        length = scaled.abs().mean((1, 2, 3), keepdim=True)
         unit = scaled / torch.where(length > 0, length, 1.0)
         return unit if followed is None else torch.add(unit, followed, alpha=self.decay)
 

@@ -12,7 +12,7 @@ from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, in_restarts
+from nofrost.attacks.search import Best, in_turn
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
 
@@ -50,4 +50,4 @@ class Awgn(Attack):
             points = self.ball(images).project(images + self.deviation(images) * grain)
             return Best(points, *model.loss(points, labels, error_log_odds))
 
-        return in_restarts(draw, images, labels, noise, self.draws, early_stop=True)
+        return in_turn([draw] * self.draws, images, labels, noise, early_stop=True)

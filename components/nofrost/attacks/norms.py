@@ -1,6 +1,6 @@
-"""The balls that an attack may search, one class per norm: around the clean images, cut by the pixel box.
+"""The balls that an attack may search, one class per norm: around the clean images, clipped to the pixel box.
 
-A ball knows how to `project` into itself, the steepest `direction` of unit length, and where a random start lies.
+A ball projects points into itself, gives the steepest direction of unit length, and draws random starts.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from nofrost.attacks.random import Noise
+from nofrost.attacks.random import Noise, widest_float
 
 _IMAGE = (1, 2, 3)
-# Rounding pixels moves a length by about 1e-7. So aim this share below the radius, and let that much beyond it pass:
-# then a point that was projected once is not moved again
+# Rounding of pixels changes a length by about 1e-7. So project to slightly less than the radius and tolerate slightly
+# more: then a point that was projected once is not moved again
 _AIM = 1 - 1e-6
 _PASS = 2e-7
 
@@ -23,6 +23,13 @@ _PASS = 2e-7
 def per_image(values: Tensor) -> Tensor:
     """Return [N] `values` as [N, 1, 1, 1], to combine with images."""
     return values[:, None, None, None]
+
+
+def over_peak(gradient: Tensor) -> Tensor:
+    """Return each gradient [N, C, H, W] divided by its largest absolute entry; a zero gradient stays zero."""
+    # before any norm is taken: sums and squares of a vanishing gradient would underflow to zero
+    peak = gradient.abs().amax(_IMAGE, keepdim=True)
+    return gradient / torch.where(peak > 0, peak, 1.0)
 
 
 class Ball(ABC):
@@ -43,7 +50,7 @@ class Ball(ABC):
 
     @abstractmethod
     def project(self, points: Tensor) -> Tensor:
-        """Return [N, C, H, W] `points` inside; those that are inside already come back unchanged."""
+        """Return [N, C, H, W] `points` projected into the ball; those inside it come back unchanged."""
 
     @staticmethod
     @abstractmethod
@@ -52,15 +59,15 @@ class Ball(ABC):
 
     @abstractmethod
     def random_inside(self, noise: Noise) -> Tensor:
-        """Return [N, C, H, W] images all over the ball, cut by the box: where PGD starts.
+        """Return [N, C, H, W] images spread over the ball, clipped to the box: where PGD starts.
 
-        In linf uniform; in l2 uniform in direction and in distance, as a point uniform in an l2 ball of many dimensions
-        would lie at its surface, from where few steps lead less far.
+        In linf they are uniform; in l2 uniform in direction and in distance, since points uniform in an l2 ball of
+        many dimensions lie near its surface, from where few steps lead less far.
         """
 
     @abstractmethod
     def random_boundary(self, noise: Noise) -> Tensor:
-        """Return [N, C, H, W] images on the ball's boundary, cut by the box: where APGD starts."""
+        """Return [N, C, H, W] images on the ball's boundary, clipped to the box: where APGD starts."""
 
     def _shape(self) -> tuple[int, ...]:
         return tuple(self.centre.shape[1:])
@@ -70,7 +77,7 @@ class LinfBall(Ball):
     """Every pixel may change by at most `eps`."""
 
     def project(self, points: Tensor) -> Tensor:
-        # its bounds are made anew: kept, they would take two batches of images beside the model's activations
+        # the bounds are computed at each call: stored, they would take the memory of two more batches of images
         return points.clamp(self.centre - self.eps, self.centre + self.eps).clamp_(0, 1)
 
     @staticmethod
@@ -89,19 +96,17 @@ class L2Ball(Ball):
     """The change of an image has a Euclidean length of at most `eps`."""
 
     def project(self, points: Tensor) -> Tensor:
-        # the box first: what it cuts off is then not missing from the length, and a shorter change leaves it no more
+        # the box first: clipping afterwards would waste part of the length, and a shortened change stays in the box
         points = points.clamp(0, 1)
         change = points - self.centre
         length = _length(change)
-        # an image inside keeps its own bits, which centre + (point - centre) would not promise
+        # a point inside is returned bit for bit, which centre + (point - centre) would not guarantee
         shrunk = self.centre + change * (self.eps * _AIM / length)
         return torch.where(length > self.eps + _PASS, shrunk, points).clamp_(0, 1)
 
     @staticmethod
     def direction(gradient: Tensor) -> Tensor:
-        # by its largest entry first: the squares of a vanishing gradient would underflow to a length of zero
-        peak = gradient.abs().amax(_IMAGE, keepdim=True)
-        scaled = gradient / torch.where(peak > 0, peak, 1.0)
+        scaled = over_peak(gradient)
         return scaled / _length(scaled).clamp(min=1)
 
     def random_inside(self, noise: Noise) -> Tensor:
@@ -117,8 +122,8 @@ class L2Ball(Ball):
 
 def _length(vectors: Tensor) -> Tensor:
     """Return the Euclidean length per image, [N, 1, 1, 1]."""
-    # in float64: summed in float32 an image of 224 x 224 is wrong by 1e-6 of the length. Apple's devices have none.
-    wide = torch.float32 if vectors.device.type == "mps" else torch.float64
+    # in float64: summed in float32 the length of an image of 224 x 224 is wrong by 1e-6 of itself
+    wide = widest_float(vectors.device)
     length: Tensor = torch.linalg.vector_norm(vectors, dim=_IMAGE, keepdim=True, dtype=wide)
     return length.to(vectors.dtype)
 

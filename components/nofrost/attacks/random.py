@@ -1,7 +1,7 @@
 """Random numbers that belong to an image, not to its position in a batch or to the device on which it is attacked.
 
-A number is a hash of (seed, index of the image in its dataset, stream, position), after the generator splitmix64
-(Steele, Lea & Flood 2014). So an attack gives the same result for an image whatever the batch size, the order, the
+A number is a hash of (seed, index of the image in its dataset, stream, position): that of splitmix64 (Steele, Lea &
+Flood 2014). So an attack gives the same result for an image whatever the batch size, the order, the
 sharding or the device, and it never reads or moves torch's global generators.
 """
 
@@ -13,6 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on Apple's GPUs, which have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _signed(number: int) -> int:
@@ -53,7 +58,7 @@ class Noise:
         return Noise(self.keys[rows])
 
     def stream(self, number: int) -> Noise:
-        """Return further noise of the same images, independent of this one and of every other `number`.
+        """Return another noise of the same images, independent of this one and of every other stream.
 
         Args:
             number: from 0 to 2^63 - 1.
@@ -67,9 +72,9 @@ class Noise:
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """Return [N, *shape] standard normal numbers; between devices the last bit may differ."""
-        # float64, so that rounding to `dtype` hides which of its kernels a device used; Apple's devices have none
-        wide = torch.float32 if self.keys.device.type == "mps" else torch.float64
-        return (torch.erfinv(self.uniform(shape, wide)) * math.sqrt(2)).to(dtype)
+        # in float64: rounding to `dtype` then hides small differences between the devices' kernels
+        uniform = self.uniform(shape, widest_float(self.keys.device))
+        return (torch.erfinv(uniform) * math.sqrt(2)).to(dtype)
 
     def integers(self, shape: Sequence[int], high: int) -> Tensor:
         """Return [N, *shape] int64 numbers uniform in [0, high), for `high` from 1 to 2^31."""

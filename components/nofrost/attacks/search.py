@@ -11,8 +11,8 @@ from torch import Tensor
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.random import Noise
 
-# Images that are done leave the batch once they are this share of it: the waste stays below it, copying the others
-# costs little beside a step, and an accelerator need not plan too many batch sizes
+# Finished images are dropped from the batch once they make up this share of it. That bounds the wasted work, keeps the
+# copying of the others cheap beside a step, and gives an accelerator few different batch sizes
 DONE_SHARE = 1 / 50
 
 
@@ -31,7 +31,7 @@ class Best:
     fooled: Tensor
 
     def improve(self, points: Tensor, loss: Tensor, fooled: Tensor, only_unfooled: bool = False) -> None:
-        """Take the points that are better; with `only_unfooled` leave images alone that have a misclassified point."""
+        """Keep the better point of each image; with `only_unfooled` images with a misclassified point keep theirs."""
         better = (fooled & ~self.fooled) | ((fooled == self.fooled) & (loss > self.loss))
         if only_unfooled:
             better &= ~self.fooled
@@ -47,9 +47,9 @@ class Best:
 
 
 class Search:
-    """The best points of one run of an iterative attack, and the images that it still works on.
+    """The best points of one run of an iterative attack, and which images are still active.
 
-    The best point of an image does not depend on when others leave the batch, so neither does any result.
+    The best point of an image does not depend on when others leave the batch, so results do not either.
 
     Args:
         start: [N, C, H, W], where the run begins.
@@ -64,11 +64,11 @@ class Search:
         self._rows = torch.arange(len(start), device=start.device)
 
     def record(self, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        """Record the current point of every image that is still worked on."""
+        """Record the current points of the active images."""
         self._active.improve(points, loss, fooled, only_unfooled=self._early_stop)
 
     def narrow(self) -> Tensor | None:
-        """Return the positions, among the images worked on, of those to go on with; None to go on with all."""
+        """Drop finished images; return the positions of those to keep in the batch, None to keep all."""
         if not self._early_stop:
             return None
         done = int(self._active.fooled.sum())
@@ -97,29 +97,22 @@ Attempt = Callable[[Tensor, Tensor, Noise], Best]
 
 
 def in_turn(attempts: Sequence[Attempt], images: Tensor, labels: Tensor, noise: Noise, early_stop: bool) -> Tensor:
-    """Return the best points [N, C, H, W] of several attempts, each with other noise.
+    """Return the best points [N, C, H, W] over several attempts, each with a noise stream of its own.
 
     Args:
         attempts: at least 1.
         images: [N, C, H, W].
         labels: int64, N rows.
         noise: of the N images.
-        early_stop: spend further attempts only on images without a misclassified point.
+        early_stop: run further attempts only on images without a misclassified point.
     """
     best = attempts[0](images, labels, noise.stream(0))
     for turn, attempt in enumerate(attempts[1:], start=1):
         rows = (~best.fooled | (not early_stop)).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        again = attempt(images[rows], labels[rows], noise[rows].stream(turn))
+        result = attempt(images[rows], labels[rows], noise[rows].stream(turn))
         best_of_rows = best[rows]
-        best_of_rows.improve(again.points, again.loss, again.fooled)
+        best_of_rows.improve(result.points, result.loss, result.fooled)
         best[rows] = best_of_rows
     return best.points
-
-
-def in_restarts(
-    attempt: Attempt, images: Tensor, labels: Tensor, noise: Noise, restarts: int, early_stop: bool
-) -> Tensor:
-    """Return the best points of the same attempt, made `restarts` times; the rest as for `in_turn`."""
-    return in_turn([attempt] * restarts, images, labels, noise, early_stop)

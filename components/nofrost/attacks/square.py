@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import margin
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import DONE_SHARE, Best, in_restarts
+from nofrost.attacks.search import DONE_SHARE, Best, in_turn
 from nofrost.attacks.square_walks import DRAW_BITS, WALKS
 from nofrost.config.base import Share
 from nofrost.registry import configurable
@@ -21,18 +22,18 @@ from nofrost.registry import configurable
 # The windows' share of the pixels is halved after each of these queries; they are meant for 10,000
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _SCHEDULED = 10_000
-# Random numbers are drawn for so many queries at once
+# Number of queries for which random numbers are drawn at once
 _BLOCK = 32
 
 
 def window_share(query: int, queries: int, initial_share: float, rescale: bool) -> float:
-    """Return which share of the pixels a window has at a `query`, counted from 0, the start.
+    """Return the share of the pixels that a window covers at a `query`; query 0 is the start.
 
     Args:
         query: from 1 to `queries` - 1.
-        queries: how many there are.
-        initial_share: that of the first windows.
-        rescale: stretch the schedule for 10,000 queries over `queries`.
+        queries: their number.
+        initial_share: the share of the first windows.
+        rescale: whether the schedule, made for 10,000 queries, is scaled to `queries`.
     """
     scheduled = query * _SCHEDULED // queries if rescale else query
     return float(initial_share / 2 ** bisect_left(_HALVINGS, scheduled))
@@ -65,23 +66,21 @@ class Square(Attack):
     rescale_schedule: bool = False
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(images: Tensor, labels: Tensor, noise: Noise) -> Best:
-            return self._attempt(model, images, labels, noise)
-
-        return in_restarts(attempt, images, labels, noise, self.restarts, early_stop=True)
+        attempts = [partial(self._attempt, model)] * self.restarts
+        return in_turn(attempts, images, labels, noise, early_stop=True)
 
     def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         walk = WALKS[self.norm].begin(images, self.eps, noise.stream(0))
-        # no copy: the walk changes its points in place, and only keeps steps that are accepted
+        # not a copy: the walk updates its points in place and reverts rejected steps
         best = Best(walk.points, *model.loss(walk.points, labels, margin))
-        survivors = _Survivors(best)
+        batch_best = _BatchBest(best)
         for query in range(1, self.queries):
             block, position = divmod(query - 1, _BLOCK)
             if position == 0:
                 draws = noise.stream(block + 1).integers((_BLOCK, walk.draws(images.shape[1])), 1 << DRAW_BITS)
-            if (active := survivors.narrow(best)) is not None:
+            if (active := batch_best.narrow(best)) is not None:
                 if len(active) == 0:
-                    return survivors.everyone
+                    return batch_best.all_best
                 labels, noise, draws, walk = labels[active], noise[active], draws[active], walk[active]
                 best = Best(walk.points, best.loss[active], best.fooled[active])
             share = window_share(query, self.queries, self.initial_share, self.rescale_schedule)
@@ -90,22 +89,22 @@ class Square(Attack):
             accepted = ~best.fooled & (fooled | (loss > best.loss))
             walk.settle(accepted)
             best.loss, best.fooled = torch.where(accepted, loss, best.loss), best.fooled | fooled
-        return survivors.result(best)
+        return batch_best.result(best)
 
 
-class _Survivors:
-    """The best points of all images, while the search goes on with those that are not done.
+class _BatchBest:
+    """The best points of all images, while the search continues on those that are not finished.
 
     Args:
-        best: of all images; later changes of it are seen until some images leave.
+        best: of all images; shared with the caller until the first images are dropped.
     """
 
     def __init__(self, best: Best) -> None:
-        self.everyone = best
+        self.all_best = best
         self._rows = torch.arange(len(best.loss), device=best.loss.device)
 
     def narrow(self, best: Best) -> Tensor | None:
-        """Return the positions of those to go on with, among those worked on; None to go on with all of them."""
+        """Drop finished images; return the positions of those to keep in the batch, None to keep all."""
         done = int(best.fooled.sum())
         if done < max(1, DONE_SHARE * len(best.fooled)):
             return None
@@ -115,7 +114,7 @@ class _Survivors:
         return active
 
     def result(self, best: Best) -> Best:
-        """Return the best points of all images, `best` being those of the images worked on."""
-        if best is not self.everyone:
-            self.everyone[self._rows] = best
-        return self.everyone
+        """Return the best points of all images; `best` holds those of the active ones."""
+        if best is not self.all_best:
+            self.all_best[self._rows] = best
+        return self.all_best

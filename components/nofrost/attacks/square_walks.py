@@ -1,4 +1,4 @@
-"""How Square changes images: windows of one sign per channel (linf), or bumps fed by what windows had spent (l2)."""
+"""The moves of Square: windows of one sign per channel (linf), or bumps that take the budget of other windows (l2)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from nofrost.attacks.norms import per_image
-from nofrost.attacks.random import Noise
+from nofrost.attacks.random import Noise, widest_float
 
 DRAW_BITS = 31
-"""The random numbers of a step are whole numbers of so many bits."""
+"""Number of bits of the random integers of a step."""
 
-# So far inside the ball that rounding of pixels does not lead out of it
+# Share of the radius to use, so that rounding of pixels does not lead out of the ball
 _AIM = 1 - 1e-6
 
 
@@ -31,11 +31,11 @@ class _Change:
 
 
 class Walk(ABC):
-    """Where the random search of each image stands. Steps write into windows of `points`; nothing else is copied.
+    """State of the random search of each image. A step writes into windows of `points` and copies nothing else.
 
     Args:
         clean: [N, C, H, W] in [0, 1].
-        points: [N, C, H, W], where the images stand; changed in place.
+        points: [N, C, H, W], the current images; changed in place.
         eps: radius of the ball, more than 0.
     """
 
@@ -50,7 +50,7 @@ class Walk(ABC):
     @classmethod
     @abstractmethod
     def begin(cls, clean: Tensor, eps: float, noise: Noise) -> Self:
-        """Return a walk that stands at a random start."""
+        """Return a walk at a random start."""
 
     def __getitem__(self, rows: Tensor) -> Self:
         """Return the walk of some of the images, between two steps: `rows` is [M] int64."""
@@ -63,14 +63,14 @@ class Walk(ABC):
 
     @abstractmethod
     def side(self, share: float) -> int:
-        """Return the side of a window with about this `share` of the pixels, no longer than those of the image."""
+        """Return the side of a window of about this `share` of the pixels, at most the shorter side of the image."""
 
     @abstractmethod
     def _plan(self, side: int, draws: Tensor) -> list[_Change]:
-        """Return what a step changes, in this order."""
+        """Return the changes of a step, in the order in which they are written."""
 
     def step(self, side: int, draws: Tensor) -> None:
-        """Change windows of that `side` in every image, by random `draws` ([N, ...] int64)."""
+        """Change windows of this `side` in every image according to random `draws` ([N, ...] int64)."""
         self._changes = self._plan(side, draws)
         for change in self._changes:
             self._write(change.positions, change.after)
@@ -81,7 +81,7 @@ class Walk(ABC):
             self._write(change.positions, torch.where(per_image(accepted), change.after, change.before))
 
     def _corner(self, side: int, draws: Tensor) -> Tensor:
-        """Return the top and left of a window that is uniform among those inside the image, [N, 2], from such draws."""
+        """Return top and left, [N, 2], of a window drawn uniformly among those inside the image."""
         return (draws * (self._room - side + 1)) >> DRAW_BITS
 
     def _positions(self, side: int, corner: Tensor) -> Tensor:
@@ -104,10 +104,10 @@ class Walk(ABC):
 
 
 class LinfWalk(Walk):
-    """Every pixel stands at an end of its range, and a step puts a window at one end, channel by channel.
+    """Keep every pixel at an end of its range; a step sets a window to one end, channel by channel.
 
-    Andriushchenko et al. 2020, algorithm 2. A step that would change nothing takes the other ends instead; there the
-    authors' code draws again, and AutoAttack's wastes the query.
+    Andriushchenko et al. 2020, algorithm 2. A step that would change nothing uses the other ends instead, where the
+    authors' code draws again and AutoAttack's wastes the query.
     """
 
     @classmethod
@@ -135,10 +135,10 @@ class LinfWalk(Walk):
 
 
 class L2Walk(Walk):
-    """A step empties a window and gives what it and another had spent, and what is left of the budget, to the other.
+    """Move budget between windows: a step resets one and gives its budget, and what is unspent, to another.
 
-    Andriushchenko et al. 2020, algorithm 3. As there each channel keeps its own, so that nothing changes outside the
-    two windows; AutoAttack's code gives every channel the sum of all and shrinks the whole change to the budget.
+    Andriushchenko et al. 2020, algorithm 3. As there, each channel keeps its budget, so that nothing changes outside
+    the two windows; AutoAttack's code gives every channel the sum of all and shrinks the whole change to the budget.
     """
 
     def __init__(self, clean: Tensor, points: Tensor, eps: float) -> None:
@@ -175,19 +175,19 @@ class L2Walk(Walk):
 
     def _plan(self, side: int, draws: Tensor) -> list[_Change]:
         corner, other = self._corner(side, draws[:, :2]), self._corner(side, draws[:, 2:4])
-        fed, emptied = self._positions(side, corner), self._positions(side, other)
-        clean, before = self._read(self._clean, fed, side), self._read(self.points, fed, side)
-        bare, taken = self._read(self._clean, emptied, side), self._read(self.points, emptied, side)
+        target, source = self._positions(side, corner), self._positions(side, other)
+        clean, before = self._read(self._clean, target, side), self._read(self.points, target, side)
+        source_clean, source_before = self._read(self._clean, source, side), self._read(self.points, source, side)
         change = before - clean
-        energy = _energy(taken - bare) + _energy(change.masked_fill(_shared(side, corner, other), 0))
+        energy = _energy(source_before - source_clean) + _energy(change.masked_fill(_shared(side, corner, other), 0))
         unused = ((self._eps * _AIM) ** 2 - self._spent).clamp(min=0)
         turned = per_image(draws[:, 4] >> (DRAW_BITS - 1)) > 0
         pattern = _signs(draws[:, 5:], clean.dtype) * _turned(bump(side).to(clean), turned) + _unit(change)
         length = (energy + unused[:, None] / clean.shape[1]).sqrt().to(clean)[:, :, None, None]
         after = (clean + length * _unit(pattern)).clamp_(0, 1)
         self._spent_if_accepted = self._spent - energy.sum(1) + _energy(after - clean).sum(1)
-        # written last, so that it wins where the windows overlap
-        return [_Change(emptied, taken, bare), _Change(fed, before, after)]
+        # the target is written last, so that it wins where the windows overlap
+        return [_Change(source, source_before, source_clean), _Change(target, before, after)]
 
 
 WALKS: dict[str, type[Walk]] = {"linf": LinfWalk, "l2": L2Walk}
@@ -203,9 +203,8 @@ def _signs(draws: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _energy(change: Tensor) -> Tensor:
-    """Return the sum of squares per image and channel, [N, C], exact enough to be kept up to date step by step."""
-    wide = torch.float32 if change.device.type == "mps" else torch.float64
-    return change.square().sum((2, 3), dtype=wide)
+    """Return the sum of squares per image and channel, [N, C], in a precision that allows updating it step by step."""
+    return change.square().sum((2, 3), dtype=widest_float(change.device))
 
 
 def _unit(change: Tensor) -> Tensor:
@@ -223,7 +222,7 @@ def _shared(side: int, corner: Tensor, other: Tensor) -> Tensor:
 
 @cache
 def bump(side: int) -> Tensor:
-    """Return two smooth hills of opposite sign, one above the other, [side, side] of unit length.
+    """Return two smooth hills of opposite sign, one above the other: [side, side], of unit length.
 
     Andriushchenko et al. 2020, section 3.4 and figure 3.
     """
@@ -234,7 +233,7 @@ def bump(side: int) -> Tensor:
 
 
 def _hill(height: int, width: int) -> Tensor:
-    """Return [height, width] of unit length: squares of growing size and shrinking height, one upon the other."""
+    """Return [height, width] of unit length: stacked squares, the larger the lower."""
     down, across = torch.arange(height) - height // 2, torch.arange(width) - width // 2
     ring = torch.maximum(down.abs()[:, None], across.abs())
     squares = 1 / torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float64).square()

@@ -2,19 +2,12 @@
 
 from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.fraction import PixelFraction
-from nofrost.config.loading import (
-    load_recipe,
-    load_schema,
-    load_study,
-    load_suite,
-    parse_study,
-    shipped_names,
-    study_as_yaml,
-)
+from nofrost.config.loading import load_recipe, load_schema, load_study, load_suite, parse_study, study_as_yaml
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 from nofrost.config.papers import Paper, cite, find_paper, load_papers, paper_of, recipes_of
+from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study

@@ -27,7 +27,7 @@ class Threat(Schema):
 
 
 class AttackSpec(NamedSettings):
-    """An attack by name with its settings, those of its class in `nofrost.attacks`: `nofrost attacks list` prints them.
+    """An attack by name, with settings of its class in `nofrost.attacks`; `nofrost attacks list` prints them.
 
     Norm, budget and seed are not among them: the threat and the suite or recipe state those.
     """

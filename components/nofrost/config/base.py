@@ -1,4 +1,4 @@
-"""What every part of the configuration shares: unknown keys are errors, values do not change after reading."""
+"""Base classes of the configuration (strict, immutable schemas), and the merging of nested mappings."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schema(BaseModel):
-    """A part of the configuration. Reading one with an unknown key, or a value of the wrong type, is an error.
+    """A part of the configuration. Unknown keys and values of the wrong type are errors.
 
-    Numbers are finite, and true or false is no number: YAML reads ``on`` and ``yes`` as true, which would count as 1.
+    Numbers are finite, and true and false are not numbers: YAML reads ``on`` as true, which would count as 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _a_truth_value_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _booleans_are_not_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError(f"{str(value).lower()} is not a number: write one, such as 1")
         return value
@@ -48,10 +48,10 @@ class Schema(BaseModel):
 
 
 class NamedSettings(Schema):
-    """A name and the settings of what is called so; which settings there are is stated there, beside the code.
+    """The name of a registered class, such as an attack, and settings for it. The class declares which settings exist.
 
-    `Registry.check` (nofrost/registry.py) checks them. A setting of null is left out: its owner's default holds. Lists
-    become tuples, and fractions of the pixel range the text that they were written as.
+    `Registry.check` (nofrost/registry.py) checks them. A setting of null is dropped, so that the default of the class
+    applies. Lists become tuples, and fractions of the pixel range become the text in which they were written.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -60,21 +60,21 @@ class NamedSettings(Schema):
 
     @model_validator(mode="before")
     @classmethod
-    def _settings_as_they_are_written(cls, values: Any) -> Any:
+    def _normalise_settings(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
         return {key: _plain(value) for key, value in values.items() if value is not None or key in cls.model_fields}
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that are given, as keyword arguments of the owner."""
+        """Return the settings that are set, as keyword arguments of the class."""
         return dict(self.model_extra or {})
 
     def with_settings(self, **settings: Any) -> Self:
-        """Return the same name with other `settings`; None takes one away."""
+        """Return a copy with these settings changed or added; None removes one."""
         return type(self).model_validate({"name": self.name, **self.settings(), **settings})
 
     def setting(self, name: str) -> Any:
-        """Return the setting of this name, None where it is not given."""
+        """Return the setting of this name, None if it is not set."""
         return (self.model_extra or {}).get(name)
 
 
@@ -95,7 +95,7 @@ def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 class OmitEmpty(Schema):
-    """A part whose keys are left out of its JSON form where they are null or empty by default."""
+    """A schema whose JSON form omits keys that are null or empty, if that is their default."""
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -119,40 +119,40 @@ def _names_a_folder(name: str) -> str:
     return name
 
 
-# What a name may be that becomes a folder, a graph node, or a part of a dotted key of `--set`.
+# A name that can be a folder, a graph node and a part of a dotted key of `--set`.
 Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 
 def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `values` on top: mappings key by key, everything else replaced.
 
-    A mapping inside that bears another ``name`` than the one below, such as another objective, replaces it: settings of
-    the one mean nothing to the other.
+    A nested mapping with another ``name`` than the one in `base`, such as another objective, replaces it, as the
+    settings of one do not apply to the other.
     """
     merged = dict(base)
     for key, value in values.items():
-        below = merged.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _named_otherwise(below, value):
-            value = merge(below, value)
+        base_value = merged.get(key)
+        if isinstance(base_value, Mapping) and isinstance(value, Mapping) and not _names_differ(base_value, value):
+            value = merge(base_value, value)
         merged[key] = value
     return merged
 
 
 def difference(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `merge` has to put on top of `base` to make it `values`, both JSON forms of one schema.
+    """Return the changes with which ``merge(base, changes)`` is `values`, both JSON forms of one schema.
 
-    What `base` has and `values` leaves out, being empty, is null or an empty list.
+    A key of `base` that `values` omits, as `OmitEmpty` does, becomes null or an empty list.
     """
     changes: dict[str, Any] = {key: [] if isinstance(base[key], list) else None for key in base if key not in values}
     for key, value in values.items():
-        below = base.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _named_otherwise(below, value):
-            if inner := difference(below, value):
-                changes[key] = inner
-        elif key not in base or value != below:
+        base_value = base.get(key)
+        if isinstance(base_value, Mapping) and isinstance(value, Mapping) and not _names_differ(base_value, value):
+            if nested := difference(base_value, value):
+                changes[key] = nested
+        elif key not in base or value != base_value:
             changes[key] = value
     return changes
 
 
-def _named_otherwise(below: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    return "name" in below and "name" in value and below["name"] != value["name"]
+def _names_differ(base: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return "name" in base and "name" in value and base["name"] != value["name"]

@@ -1,7 +1,7 @@
-"""Load recipes, suites and studies: shipped files by name, files of the user by path, `--set key=value` on top.
+"""Load recipes, suites and studies: shipped files by name, the user's by path, with overrides `--set key=value`.
 
-A file may name another with ``base:``; its own keys then replace those of the base, key by key. A study lists
-recipes and suites by name, by path, or spelled out, and ``scale:`` makes all of its recipes smaller (`scaling.py`).
+A file may name another one with ``base:`` and then states only changes to it. A study lists recipes and suites by name,
+by path, or spelled out, and its ``scale:`` makes all of its recipes smaller (`scaling.py`).
 """
 
 from __future__ import annotations
@@ -14,33 +14,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, merge
-from nofrost.config.reading import (
-    SUITES,
-    is_path,
-    on_its_base,
-    parse,
-    parse_value,
-    read,
-    read_text,
-    shipped_names,
-)
+from nofrost.config.reading import SUITES, is_path, on_its_base, parse, parse_value, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
-
-__all__ = [
-    "load_recipe",
-    "load_schema",
-    "load_study",
-    "load_suite",
-    "merge",
-    "parse_study",
-    "shipped_names",
-    "study_as_yaml",
-]
 
 S = TypeVar("S", bound=Schema)
 
@@ -66,7 +46,7 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
 def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`."""
     values = _expand_study(read("study", name), str(name))
-    # a wrong name of a recipe would otherwise add a recipe
+    # otherwise a misspelt name would add a recipe
     for text in overrides:
         section, recipe, *inside = [*text.partition("=")[0].strip().split("."), ""]
         if section == "recipes" and len(inside) > 1 and recipe not in values["recipes"]:
@@ -75,7 +55,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def load_schema(schema: type[S], path: Path) -> S:
-    """Return the YAML file at `path` as a `schema` that is no recipe, suite or study; raises like `load_recipe`."""
+    """Return the YAML file at `path` as another `schema` than recipe, suite or study; raises like `load_recipe`."""
     return validated(schema, parse(read_text(path, "configuration"), str(path)), str(path))
 
 
@@ -99,7 +79,7 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
     recipes = _recipe_entries(values.get("recipes"), origin)
     if not isinstance(scale, dict):
         raise UserError(f"{origin}: scale: {scale!r} is not a mapping: write keys of a recipe, such as schedule: ...")
-    # the base is scaled down; what the study itself says of a recipe stays as it is
+    # only the base is scaled: what the study itself sets in a recipe is kept
     values["recipes"] = {}
     for name, entry in recipes.items():
         changes = dict(entry)
@@ -140,7 +120,10 @@ def _entry(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def overridden(values: dict[str, Any], overrides: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """Return `values` with each text ``key=value`` (dotted key, YAML value) on top, in order; `option` names them.
+    """Return `values` with each override ``key=value`` (dotted key, YAML value) applied in order.
+
+    Args:
+        option: the command line option of the overrides, for the error.
 
     Raises:
         UserError: a text is not of this form, or its value is not YAML.
@@ -149,15 +132,15 @@ def overridden(values: dict[str, Any], overrides: Sequence[str], option: str = "
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise UserError(f"{option} {text!r} is not of the form key=value, such as schedule.epochs=3")
-        nested: Any = parse_value(value, f"{option} {text!r}")
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
-        values = merge(values, nested)
+        change: Any = parse_value(value, f"{option} {text!r}")
+        for name in reversed(key.strip().split(".")):
+            change = {name: change}
+        values = merge(values, change)
     return values
 
 
 def validated(schema: type[S], values: Mapping[str, Any], origin: str, overrides: Sequence[str] = ()) -> S:
-    """Return `values` as a `schema`; `origin` is the file they come from, `overrides` what was put on top of it.
+    """Return `values` as a `schema`; `origin` is their file, and `overrides` were applied to it.
 
     Raises:
         UserError: a key or value is wrong; the sentence names file, key and what is allowed.

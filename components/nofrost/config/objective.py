@@ -6,5 +6,7 @@ from nofrost.config.base import NamedSettings
 
 
 class ObjectiveSpec(NamedSettings):
-    """The training loss by name with its settings, those of its class in `nofrost.train.objectives` (`nofrost recipes
-    list --objectives` prints them)."""
+    """A training loss by name, with settings of its class in `nofrost.train.objectives`.
+
+    `nofrost recipes list --objectives` prints them.
+    """

@@ -1,4 +1,4 @@
-"""Optimiser and schedule: how weights move, and how long."""
+"""Optimiser and schedule of a training: update rule, learning rate, and length."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Excluded = Literal["gains", "biases", "head"]
 
 
 class GradientClipping(Schema):
-    """Adaptive gradient clipping (Brock et al. 2021b). `exclude` is never clipped: at a gain of zero the rule would
-    allow no movement."""
+    """Adaptive gradient clipping (Brock et al. 2021b)."""
 
     factor: float = Field(default=0.01, gt=0)
     eps: float = Field(default=1e-3, gt=0)
+    # never clipped: the rule would not let a gain of zero change
     exclude: tuple[Excluded, ...] = ("gains", "biases", "head")
 
 
@@ -50,7 +50,7 @@ class OptimiserSpec(OmitEmpty):
 
 
 class ScheduleSpec(OmitEmpty):
-    """Length of the training and the course of learning rate and budget; all lengths are in epochs.
+    """Length of the training, and how learning rate and budget change during it; all lengths are in epochs.
 
     After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times
     `decay` at each of `milestones`), `piecewise-linear` through `points` (epoch, share of the peak) or `constant`.
@@ -78,7 +78,7 @@ class ScheduleSpec(OmitEmpty):
         return self
 
     @model_validator(mode="after")
-    def _marks_belong_to_the_shape(self) -> ScheduleSpec:
+    def _milestones_and_points_fit_the_shape(self) -> ScheduleSpec:
         for key, shape in (("milestones", "step"), ("points", "piecewise-linear")):
             marks = getattr(self, key)
             if marks and self.shape != shape:

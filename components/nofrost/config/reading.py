@@ -1,4 +1,4 @@
-"""Read configuration files: shipped ones by name, those of the user by path, each on top of its ``base:``."""
+"""Read configuration files, shipped ones by name and the user's by path, and merge each onto its ``base:``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
-from nofrost.config.validation import fault_of_the_file
+from nofrost.config.validation import error_of_file
 from nofrost.errors import UserError, unknown
 
 Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
@@ -36,21 +36,21 @@ def _shipped_files(kind: Kind) -> dict[str, Path]:
 
 
 def is_path(name: str) -> bool:
-    """Return whether `name` is the path of a file of the user, not the name of a shipped one."""
+    """Return whether `name` is the path of a user's file and not the name of a shipped one."""
     return name.endswith((".yaml", ".yml")) or os.sep in name
 
 
 def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the values of the file of this name or path, on top of its bases.
+    """Return the values of the file of this name or path, merged onto its bases.
 
     Args:
         kind: what the file holds.
         name: a shipped name or a path; inside a file a path is relative to the folder of that file.
-        named_by: the files that led here, the nearest last.
+        named_by: the files whose ``base:`` led to this one, the nearest last.
 
     Raises:
         UserError: there is none, it is not YAML or holds no mapping, has an unknown key or a value of the wrong
-            type, or its bases lead in a circle. A missing key is no error here: another file may have it.
+            type, or its bases form a circle. A missing key is no error here, as another file may supply it.
     """
     if not isinstance(name, str | Path):
         raise UserError(f"{_nearest(named_by)}{name!r} does not name a {kind}: write a name or the path of a YAML file")
@@ -69,7 +69,7 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
 
 
 def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]) -> dict[str, Any]:
-    """Return `values` on top of what its key ``base`` names; without one, `values`."""
+    """Return `values` merged onto the file that its key ``base`` names; without that key, `values` itself."""
     changes = dict(values)
     base = changes.pop("base", None)
     return changes if base is None else merge(read(kind, base, named_by), changes)
@@ -92,7 +92,7 @@ def parse_value(text: str, origin: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise UserError(f"{origin} is not valid YAML: {_fault(error)}") from None
+        raise UserError(f"{origin} is not valid YAML: {_reason(error)}") from None
     # such as a date of month 13, or a thousand brackets
     except (ValueError, RecursionError) as error:
         raise UserError(f"{origin} is not valid YAML: {error}") from None
@@ -113,7 +113,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _fault(error: yaml.YAMLError) -> str:
+def _reason(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}: " if mark else ""
     return where + " ".join((getattr(error, "problem", None) or str(error)).split())
@@ -138,10 +138,10 @@ def _not_shipped(kind: Kind, name: str) -> str:
 
 
 def read_text(path: Path, kind: str, named_by: str = "") -> str:
-    """Return the text of a user's file of this kind; `named_by` is put before an error.
+    """Return the text of a user's file of this kind; `named_by` is the prefix of error messages.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8.
+        UserError: it cannot be read or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -151,7 +151,7 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
 
 
 def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return the study with absolute paths of recipes and suites: a study on top of it may lie in another folder."""
+    """Return the study with its paths of recipes and suites made absolute, as it may be the base of one elsewhere."""
 
     def absolute(entry: Any) -> Any:
         if isinstance(entry, str) and is_path(entry):
@@ -160,14 +160,14 @@ def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:
             return {**entry, "base": absolute(entry["base"])}
         return entry
 
-    anchored = dict(study)
+    result = dict(study)
     for section in ("recipes", "suites"):
         entries = study.get(section)
         if isinstance(entries, dict):
-            anchored[section] = {key: absolute(entry) for key, entry in entries.items()}
+            result[section] = {key: absolute(entry) for key, entry in entries.items()}
         elif isinstance(entries, list):
-            anchored[section] = [absolute(entry) for entry in entries]
-    return anchored
+            result[section] = [absolute(entry) for entry in entries]
+    return result
 
 
 def _check(kind: Kind, values: dict[str, Any], origin: str) -> None:
@@ -179,9 +179,8 @@ def _check(kind: Kind, values: dict[str, Any], origin: str) -> None:
     try:
         TypeAdapter(schema).validate_python(values)
     except ValidationError as error:
-        fault = fault_of_the_file(error, schema, origin)
-        if fault:
-            raise UserError(fault) from None
+        if message := error_of_file(error, schema, origin):
+            raise UserError(message) from None
 
 
 def _identity(origin: str) -> Path | str:

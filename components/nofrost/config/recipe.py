@@ -19,7 +19,7 @@ TRAINABLE = ("all", "bn", "rest", "bn-not-first", "bn-not-last", "two-per-channe
 
 class ViewSpec(OmitEmpty):
     """What is done to training images: resized to `image_size`, cut (`random_resized_crop` is the least share of the
-    area that is kept), cropped with padding, flipped. `augmentation_sets` (by method) are trained on besides."""
+    area that is kept), cropped with padding, flipped. `augmentation_sets` (by method) are further training images."""
 
     image_size: int | None = Field(default=None, ge=4)
     random_resized_crop: float | None = Field(default=None, gt=0, le=1)
@@ -41,9 +41,9 @@ class SelectionSpec(OmitEmpty):
 class PhaseSpec(OmitEmpty):
     """What one phase of a training does to the model: objective, threat, attack, views, optimiser, schedule.
 
-    `trainable` says which parameters move: `all`, the affine ones of batch norms (`bn`), all others (`rest`), all batch
-    norms but the first or the last, two random weights per output channel, or one layer (``layer:conv1``); batch
-    statistics always move (zeise2025 §3). `reset` gives what is trainable, or batch statistics alone, new values.
+    `trainable` says which parameters are trained: `all`, the affine ones of batch norms (`bn`), all others (`rest`),
+    all batch norms but the first or the last, two random weights per output channel, or one layer (``layer:conv1``);
+    batch statistics are always updated (zeise2025 §3). `reset` reinitialises what is trainable, or only these.
     """
 
     objective: ObjectiveSpec
@@ -79,7 +79,7 @@ PHASE_KEYS = tuple(PhaseSpec.model_fields)
 
 
 class Heading(OmitEmpty):
-    """What a recipe trains: a title, the paper that it comes from, and the model."""
+    """Title, citation and model of a recipe."""
 
     title: str
     citation: str

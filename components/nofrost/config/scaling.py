@@ -1,4 +1,4 @@
-"""The scale-down rule: one mapping, a study's ``scale:``, that makes any recipe fit small data."""
+"""The scale-down rule: adapt any recipe to small data by one mapping, a study's ``scale:``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nofrost.config.recipe import PHASE_KEYS
 
 Path = tuple[str, ...]
 
-# Sizes of which phases keep their proportion to the largest phase, and the smallest that they may be.
+# Sizes that keep their proportion among the phases of a recipe, and the least value of each.
 SIZES: dict[Path, int] = {("schedule", "epochs"): 1, ("schedule", "batch_size"): 2, ("views", "image_size"): 4}
 # Lengths in epochs, which shrink with the epochs.
 LENGTHS: tuple[Path, ...] = (
@@ -28,14 +28,14 @@ STEPS = ("attack", "steps")
 
 
 def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe with `scale` on top, and on top of each of its phases, which would otherwise undo it.
+    """Return the recipe with `scale` merged onto it and onto each of its phases, which would otherwise override it.
 
     The largest phase gets the epochs, batch size and image size of `scale`; the others keep their proportion to it.
     Lengths in epochs that `scale` does not set (milestones, points, warm-ups, running statistics, averaging) shrink as
-    the epochs do. The steps of an attack are lowered to those of `scale`, never raised: one step of Fast stays one.
+    the epochs do. An attack's steps are lowered to those of `scale` but never raised: the one step of Fast stays one.
 
-    Both are the mappings of files, not validated: the study may add what a base leaves out. Values that are not numbers
-    are left to the schema, which refuses them.
+    Both are mappings as read from files and not validated, since a study may add what a base omits. Values of
+    the wrong type are left for the schema to reject.
     """
     defaults = {key: value for key, value in recipe.items() if key != "phases"}
     result = merge(recipe, _changes(defaults, scale, {}))
@@ -56,7 +56,7 @@ def _of_phase(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changes(phase: Mapping[str, Any], scale: Mapping[str, Any], largest: Mapping[Path, float]) -> dict[str, Any]:
-    """Return what `scale` changes in one phase with all of its settings.
+    """Return what `scale` changes in one phase, which has all of its settings.
 
     Args:
         largest: the sizes of the largest phase; empty where there are no phases.
@@ -73,16 +73,22 @@ def _changes(phase: Mapping[str, Any], scale: Mapping[str, Any], largest: Mappin
     ratio = _number(_at(changes, ("schedule", "epochs"))) / epochs if epochs else 0
     for path in LENGTHS if ratio else ():
         if (length := _at(phase, path)) and _at(scale, path) is None:
-            shrunk = _shrunk(length, ratio)
-            whole = path == WHOLE_EPOCHS and _is_number(shrunk)
-            changes = _with(changes, path, max(1, round(shrunk)) if whole else shrunk)
+            scaled_length = _scaled_length(length, ratio)
+            if path == WHOLE_EPOCHS and _is_number(scaled_length):
+                scaled_length = max(1, round(scaled_length))
+            changes = _with(changes, path, scaled_length)
     return changes
 
 
-def _shrunk(length: Any, ratio: float) -> Any:
+def _scaled_length(length: Any, ratio: float) -> Any:
     """Return a length in epochs times `ratio`; in a list every epoch, in points (epoch, share of peak) the first."""
     if isinstance(length, list | tuple):
-        return [[_shrunk(x[0], ratio), *x[1:]] if isinstance(x, list | tuple) else _shrunk(x, ratio) for x in length]
+        return [
+            [_scaled_length(item[0], ratio), *item[1:]]
+            if isinstance(item, list | tuple)
+            else _scaled_length(item, ratio)
+            for item in length
+        ]
     return round(length * ratio, 3) if _is_number(length) else length
 
 

@@ -1,4 +1,4 @@
-"""Select the configuration of one stage: from a study when one is named, otherwise from a file of its own."""
+"""Select the configuration of one stage, from a study if there is one and otherwise from a separate file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class DatasetSpec(Schema):
         path: archive, file or folder that it reads.
         image_size: resizes to squares of so many pixels.
         limit: keeps that many images in all, balanced over classes.
-        test_share: share of the images that become the test split, for sources that bring none.
+        test_share: share of the images that become the test split, for sources without one.
         selection_share: of the training images, cut off to choose checkpoints on.
         seed: of the split.
     """
@@ -61,11 +61,11 @@ class Runs(Schema):
     seed: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
-    def _no_run_comes_twice(self) -> Runs:
+    def _runs_are_unique(self) -> Runs:
         for key, values in (("recipe", self.recipe), ("seed", self.seed)):
-            twice = [value for value in values if values.count(value) > 1]
-            if twice:
-                raise ValueError(f"{key} names {twice[0]!r} twice: name each once, every pair is one run")
+            duplicates = [value for value in values if values.count(value) > 1]
+            if duplicates:
+                raise ValueError(f"{key} names {duplicates[0]!r} twice: name each once, every pair is one run")
         return self
 
 

@@ -46,10 +46,10 @@ class BudgetCurveSpec(Schema):
 
 
 class AdversarialSuite(Schema):
-    """Attacks by the name they are reported under, and two curves. `protocol` says what numbers it may stand beside.
+    """Attacks by the name they are reported under, and two curves. `protocol` says which numbers it is comparable with.
 
-    An attack without a `name` is the one it is reported as. In a `cascade` every attack is run only on images that are
-    still right after all attacks before it, as AutoAttack does: its accuracy is that of the worst case so far. A
+    An attack without a `name` is the one that it is reported as. In a `cascade` every attack is run only on the images
+    that all attacks before it left correct, as in AutoAttack: its accuracy is that of the worst case so far. A
     mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means
     all). `properties` are measured beside the attacks; null means none. A `batch_size` that does not fit into memory is
     halved until it does.
@@ -79,7 +79,7 @@ class AdversarialSuite(Schema):
 
     @field_validator("attacks", mode="before")
     @classmethod
-    def _an_attack_is_what_it_is_reported_as(cls, attacks: Any) -> Any:
+    def _attack_names_default_to_their_keys(cls, attacks: Any) -> Any:
         if not isinstance(attacks, Mapping):
             return attacks
         specs = {key: {} if spec is None else spec for key, spec in attacks.items()}

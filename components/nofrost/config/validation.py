@@ -1,4 +1,4 @@
-"""One sentence for a configuration that does not fit its schema."""
+"""Error messages, of one sentence, for configuration that does not fit its schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-_SHOWN = 80  # characters of a wrong value that are shown
+_SHOWN = 80  # most characters of a wrong value in a message
 
 
 def sentence(
@@ -24,24 +24,24 @@ def sentence(
     key: Sequence[str] = (),
     hidden: Collection[str] = (),
 ) -> str:
-    """Return the first fault of `error` as one sentence that names the file, the key and what is allowed.
+    """Return a message about the first error that pydantic found: the file, the key and what is allowed.
 
     Args:
-        error: what pydantic found.
-        schema: the part of the configuration that was read: a model, or a dataclass of settings.
-        origin: the file, or whose settings they are.
-        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
-        key: where that part stands in the file.
-        hidden: fields of a dataclass that the file states elsewhere.
+        error: of pydantic.
+        schema: the model or dataclass that was read.
+        origin: the file, or the owner of the settings.
+        overrides: texts `key=value` on top of the file; the message names the one at fault.
+        key: location of that part in the file.
+        hidden: fields of a dataclass that do not belong there in the file.
     """
     return _sentence(error.errors(include_url=False)[0], schema, origin, overrides, key, hidden)
 
 
-def fault_of_the_file(error: ValidationError, schema: type[BaseModel], origin: str) -> str | None:
-    """Return the sentence for the first unknown key or value of the wrong type, None if there is no such fault.
+def error_of_file(error: ValidationError, schema: type[BaseModel], origin: str) -> str | None:
+    """Return a message about the first unknown key or value of the wrong type; None if there is no such error.
 
-    These are faults of the file whatever is put on top of it; a missing key, or a value that does not go with
-    another, may not be.
+    These are errors of the file itself. A missing key, or a value that conflicts with another, may still be fixed by a
+    file that has this one as its base.
     """
     for fault in error.errors(include_url=False):
         if fault["type"] not in ("missing", "value_error"):
@@ -57,18 +57,18 @@ def _sentence(
     key: Sequence[str] = (),
     hidden: Collection[str] = (),
 ) -> str:
-    inside = tuple(part for part in first["loc"] if part != "[key]")
-    location = ".".join(map(str, (*key, *inside)))
+    keys = tuple(name for name in first["loc"] if name != "[key]")
+    location = ".".join(map(str, (*key, *keys)))
     origin = with_override(origin, location, overrides)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        allowed = [name for name in _fields_at(inside[:-1], schema) if name not in hidden]
+        allowed = [name for name in _fields_at(keys[:-1], schema) if name not in hidden]
         what = "key" if key or not is_dataclass(schema) else "setting"
-        return f"{origin}: unknown {what} {location!r}: {_hint(str(inside[-1]), allowed)}"
+        return f"{origin}: unknown {what} {location!r}: {_hint(str(keys[-1]), allowed)}"
     if first["type"] == "missing":
         return f"{origin}: key {location} is missing: add it"
     where = f"{origin}: {location}: " if location else f"{origin}: "
     if first["type"] == "model_type":
-        return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(inside, schema))}"
+        return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(keys, schema))}"
     if first["type"] == "value_error":
         return where + first["msg"].removeprefix("Value error, ")
     fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
@@ -80,7 +80,7 @@ def _sentence(
 
 
 def with_override(origin: str, location: str, overrides: Sequence[str]) -> str:
-    """Return `origin` with the last override that set the key `location`, something above it or something inside it."""
+    """Return `origin` with the last override of the key `location`, or of a key above or below it."""
     for text in reversed(overrides):
         changed = text.partition("=")[0].strip()
         if location and (f"{location}.".startswith(f"{changed}.") or changed.startswith(f"{location}.")):
@@ -100,21 +100,21 @@ def _short(value: object) -> str:
 
 def _fields_at(location: tuple[int | str, ...], schema: type[Any]) -> list[str]:
     current: Any = schema
-    for part in location:
-        current = _below(current, part)
+    for key in location:
+        current = _annotation_of(current, key)
     current = _without_none(current)
     if not _is_model(current):
         return sorted(field.name for field in fields(current)) if is_dataclass(current) else []
-    # settings of something that is named are known to that alone
+    # the schema does not know the settings of a class that is selected by name
     others = ["and the settings of what is named"] if current.model_config.get("extra") == "allow" else []
     return [*sorted(current.model_fields), *others]
 
 
-def _below(annotation: Any, part: int | str) -> Any:
-    """Return the annotation of the key or position `part` inside a value of this annotation; None if there is none."""
+def _annotation_of(annotation: Any, key: int | str) -> Any:
+    """Return the annotation of a key or position inside a value of this annotation; None if there is none."""
     annotation = _without_none(annotation)
     if _is_model(annotation):
-        field = annotation.model_fields.get(str(part))
+        field = annotation.model_fields.get(str(key))
         return field.annotation if field else None
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is dict:
@@ -124,7 +124,7 @@ def _below(annotation: Any, part: int | str) -> Any:
 
 def _without_none(annotation: Any) -> Any:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next(part for part in typing.get_args(annotation) if part is not type(None))
+        return next(member for member in typing.get_args(annotation) if member is not type(None))
     return annotation
 
 

@@ -1,6 +1,7 @@
 """Weights on disk: checkpoints, tensors in safetensors, and pre-trained weights for a new model.
 
-A checkpoint is its weights in safetensors and everything else in JSON beside them. Loading executes no code of a file.
+A checkpoint is a safetensors file with the weights and a JSON file beside it with everything else. Loading never
+executes code from a file.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write `tensors` to `path` (``*.safetensors``), atomically and, from the CPU, without a copy of them in memory."""
+    """Write `tensors` to `path` (``*.safetensors``), atomically; tensors on the CPU are not copied in memory."""
     with atomic_path(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
 
@@ -59,22 +60,22 @@ def load_model(path: str | Path) -> Classifier:
 
 
 def read_signature(file: Path) -> Signature:
-    """Return the signature in the JSON beside a checkpoint's weights, once their checksum has been verified.
+    """Return the signature in the JSON beside a checkpoint's weights, after verifying their checksum.
 
     Raises:
         UserError: the JSON is missing or is no checkpoint's, or the weights are damaged.
     """
-    beside = file.with_suffix(".json")
-    content = read_json(beside)
+    sidecar = file.with_suffix(".json")
+    content = read_json(sidecar)
     try:
         signature = Signature.model_validate(content["signature"])
         expected = str(content["sha256"])
     except (KeyError, TypeError):
-        raise UserError(f"{beside} is not a checkpoint's JSON: train again, or choose another") from None
+        raise UserError(f"{sidecar} is not a checkpoint's JSON: train again, or choose another") from None
     except ValidationError as error:
-        raise UserError(sentence(error, Signature, str(beside))) from None
+        raise UserError(sentence(error, Signature, str(sidecar))) from None
     if sha256_file(file) != expected:
-        raise UserError(f"{file} is damaged (its checksum is not the one in {beside.name}): copy it or train it again")
+        raise UserError(f"{file} is damaged (its checksum is not the one in {sidecar.name}): copy it or train it again")
     return signature
 
 
@@ -112,13 +113,13 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
     """Give the network inside `model` pre-trained weights, in place.
 
     Weights of plain batch norms go into both branches of a mixture. The input normaliser, mean and standard deviation
-    of the training pixels, stays that of the model. Counts of the batches that a batch norm has seen may be absent.
+    of the training pixels, stays that of the model. Batch norms' counts of batches may be missing in the file.
 
     Args:
         model: of the weights' architecture and, but for a mixture, normaliser.
         source: a ``.safetensors`` file whose names are those of the network's layers (our checkpoints, timm,
             torchvision), or a folder that holds one, such as the output of a training, whose best is taken.
-        new_head: the last layer keeps the values it has, for other classes.
+        new_head: whether the last layer keeps its current values, as for other classes.
 
     Raises:
         UserError: there are no such weights, they are damaged or pickled, or belong to another network; the sentence
@@ -132,10 +133,10 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
         raise UserError(f"arch {model.signature.arch!r} has no last layer that could start anew: leave out new_head")
     if new_head:
         pretrained.update({name: current[name] for name in head})
-    # every value of the network takes that of the file under one of the names that it may have there
+    # look each value up under every name that it may have in the file
     weights, used = {}, set()
     for name, value in current.items():
-        key = next((each for each in _names(name) if each in pretrained), None)
+        key = next((candidate for candidate in _names(name) if candidate in pretrained), None)
         if key is not None:
             used.add(key)
             weights[name] = pretrained[key]
@@ -143,8 +144,8 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
             weights[name] = value
         else:
             raise _misfit(file, signature, model, f"{name!r} of the model is not in the file")
-    if spare := sorted(pretrained.keys() - used):
-        raise _misfit(file, signature, model, f"{spare[0]!r} in the file is not in the model")
+    if unused := sorted(pretrained.keys() - used):
+        raise _misfit(file, signature, model, f"{unused[0]!r} in the file is not in the model")
     for name, value in current.items():
         if value.shape != weights[name].shape:
             shapes = (
@@ -191,8 +192,8 @@ def _of_network(weights: Weights) -> Weights:
 
 
 def _names(name: str) -> list[str]:
-    """Return what a value may be called in a file: its own name, or for a branch of a mixture that of the plain batch
-    norm. timm's with an activation inside becomes the first of two layers in a mixture, hence the ``.0``."""
+    """Return the names that a value may have in a file: its own and, for a mixture's branch, the plain batch norm's."""
+    # a batch norm of timm with a built-in activation becomes the first layer of a Sequential in a mixture, hence ".0"
     plain = re.sub(r"\.(clean|adversarial)(\.\w+)$", r"\2", name)
     return [name, plain, re.sub(r"\.0(\.\w+)$", r"\1", plain)] if plain != name else [name]
 
@@ -204,15 +205,17 @@ def _head(model: Classifier) -> set[str]:
 
 
 def _misfit(file: Path, signature: Signature | None, model: Classifier, difference: str) -> UserError:
-    wanted = model.signature
+    expected = model.signature
     if signature is None:
         remedy = "name weights of that network, or set model.arch and model.normaliser to theirs"
     elif other := [
-        name for name in ("arch", "normaliser", "affine") if getattr(signature, name) != getattr(wanted, name)
+        name for name in ("arch", "normaliser", "affine") if getattr(signature, name) != getattr(expected, name)
     ]:
         settings = (f"model.{name} to {json.dumps(getattr(signature, name))}" for name in other)
         remedy = f"set {' and '.join(settings)}, as it was trained"
     else:
         height, width = signature.image_size
         remedy = f"prepare images as it was trained on, of {signature.channels} channels and {height} x {width} pixels"
-    return UserError(f"{file} does not fit {wanted.arch} with normaliser {wanted.normaliser}: {difference}; {remedy}")
+    return UserError(
+        f"{file} does not fit {expected.arch} with normaliser {expected.normaliser}: {difference}; {remedy}"
+    )

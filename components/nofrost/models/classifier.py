@@ -1,4 +1,4 @@
-"""A classifier as the rest of the project sees it: pixels in [0, 1] go in, logits come out."""
+"""The classifier that the rest of the project uses: a network with its input normaliser, from pixels to logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nofrost.models.mixture import Mixture, Selector, has_mixture
 
 
 class Signature(Architecture):
-    """What a classifier takes and returns, and how to build it again: the JSON beside a checkpoint.
+    """Architecture, input and output of a classifier: all that is needed to build it, as in the JSON of a checkpoint.
 
     Attributes:
         num_classes: length of the logits.
@@ -34,8 +34,8 @@ class Signature(Architecture):
 class Classifier(nn.Module):
     """Input normaliser and network in one module, so that attacks and budgets are always in pixels.
 
-    A mixture-BN network answers with both branches, mixed as the signature says (wang2022 App. A), unless a
-    :func:`~nofrost.models.branch` block names one branch or another mixture.
+    A mixture-BN network combines both branches as the signature says (wang2022 App. A), unless a
+    :func:`~nofrost.models.branch` block sets one branch or another mixture.
 
     Attributes:
         compute_dtype: autocast's type for the network, None for no autocast; see :func:`precision`.

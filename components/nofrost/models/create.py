@@ -18,7 +18,7 @@ from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.mixture import Selector
 from nofrost.models.normalisers import check_maps, replace_batch_norm
 
-# These are other forms of a network, which an architecture has or has not; no layer is exchanged for them.
+# "Normalisers" that are another form of the network, which only some architectures have, and not layers to put in.
 FORMS = {"nf": "normaliser-free", "fixup": "Fixup"}
 
 
@@ -94,8 +94,8 @@ def list_models(pattern: str = "*", *, normaliser: str | None = None) -> list[st
     """Return the names of the architectures that match `pattern`, our own before timm's.
 
     Args:
-        pattern: as a shell matches file names, such as ``"nf_*"`` or ``"*resnet*"``.
-        normaliser: only those that can have this one, such as ``"fixup"``.
+        pattern: a shell pattern, such as ``"nf_*"`` or ``"*resnet*"``.
+        normaliser: list only architectures that support it, such as ``"fixup"``.
 
     Raises:
         UserError: there is no such normaliser.
@@ -124,7 +124,7 @@ def _check(signature: Signature, family: Family) -> None:
 
 def _unavailable(arch: str, normaliser: str, family: Family) -> UserError:
     if normaliser in FORMS:
-        names = [name for each in families() if normaliser in each.normalisers for name in each.names]
+        names = [name for other in families() if normaliser in other.normalisers for name in other.names]
         return UserError(f"arch {arch!r} has no {FORMS[normaliser]} form: choose one of {', '.join(names)}")
     if family.normalisers == ("nf",):
         return UserError(f"arch {arch!r} is normaliser-free and cannot have {normaliser!r}: set normaliser to nf")

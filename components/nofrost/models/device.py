@@ -1,11 +1,11 @@
-"""Where models run: the device and its name, its memory, its number of threads, and exact float32 on it."""
+"""Devices: choice and name, lack of memory, number of threads, and exact float32 arithmetic."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ GRAIN = 32_768  # elements below which torch itself keeps an operation on one th
 
 
 def default_device() -> torch.device:
-    """Return the first GPU, or for a process that torchrun started its own among those of its machine; the CPU where
-    there is no GPU.
+    """Return the first GPU, or the CPU where there is none; each process that torchrun started gets a GPU of its own.
 
     Raises:
         UserError: there are fewer GPUs than processes.
@@ -39,7 +38,7 @@ def usable_device(name: str | torch.device) -> torch.device:
     """Return the device of this name.
 
     Raises:
-        UserError: there is none, or this build of torch cannot use it.
+        UserError: there is no such device, or this build of torch cannot use it.
     """
     try:
         return torch.empty(0, device=name).device
@@ -49,7 +48,7 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 def require_gpus(count: int) -> None:
-    """Check that there are as many GPUs as were asked for, so that nothing trains for days on a CPU unnoticed.
+    """Check that at least `count` GPUs are available, so that nothing trains for days on a CPU unnoticed.
 
     Raises:
         UserError: there are fewer.
@@ -71,7 +70,7 @@ def device_name(device: torch.device) -> str:
 
 
 def hardware_name(device: torch.device) -> str:
-    """Return the name that its maker gave the device; equal for equal machines."""
+    """Return the manufacturer's name of the device; equal for equal machines."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -83,7 +82,7 @@ def hardware_name(device: torch.device) -> str:
 
 
 def model_device(model: nn.Module) -> torch.device:
-    """Return where the first parameter or buffer of the model lives; the CPU when it has none."""
+    """Return the device of the model's first parameter or buffer; the CPU when it has none."""
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
@@ -103,17 +102,17 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` says that memory did not suffice, of an accelerator or of the machine."""
+    """Return whether `error` reports that an accelerator or the machine ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # torch has a class of its own for its allocator on accelerators only
+    # torch raises OutOfMemoryError for accelerators only
     signs = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
 
 
 @contextmanager
 def raise_on_oom(message: str) -> Iterator[None]:
-    """Turn the lack of memory inside the block, of any device, into a UserError with this message."""
+    """Turn an out-of-memory error inside the block, of any device, into a UserError with this message."""
     try:
         yield
     except Exception as error:
@@ -124,7 +123,7 @@ def raise_on_oom(message: str) -> Iterator[None]:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Compute on one thread of the CPU inside the block."""
+    """Use one CPU thread inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -135,19 +134,17 @@ def single_thread() -> Iterator[None]:
 
 @contextmanager
 def single_thread_if_small(device: torch.device, pixels: int, limit: int = GRAIN) -> Iterator[None]:
-    """Compute on one thread inside the block when the work, of so many pixels, is too small to share among several.
+    """Use one CPU thread inside the block if the work, `pixels` in size, is too small to pay for several.
 
     On small batches threads spend more time waiting for one another than they save, most of all on a busy machine
     (measured: 5 to 20 times slower). The rule looks at the work alone, so that equal work has equal bits.
 
     Args:
-        device: where the work is done; the threads of the CPU are left alone when it is another.
-        pixels: of a batch, or of whatever the limit is about.
-        limit: of pixels, from which on threads are worth their while.
+        device: where the work is done; nothing changes unless it is the CPU.
+        pixels: number of pixels to work on, such as those of a batch.
+        limit: number of pixels from which several threads pay off.
     """
-    with ExitStack() as stack:
-        if device.type == "cpu" and pixels < limit:
-            stack.enter_context(single_thread())
+    with single_thread() if device.type == "cpu" and pixels < limit else nullcontext():
         yield
 
 
@@ -169,7 +166,7 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def state_of_float32(device: torch.device) -> dict[str, bool]:
-    """Return the settings that :func:`exact_float32` changes as they are at this moment, read back from torch."""
+    """Return the current values of the settings that :func:`exact_float32` changes, read back from torch."""
     return {
         "tf32": any(getattr(holder, name) not in (False, "ieee") for holder, name, _ in _full_precision()),
         "autocast": torch.is_autocast_enabled(device.type),
@@ -181,7 +178,7 @@ def _full_precision() -> list[tuple[Any, str, Any]]:
     """Return (holder, attribute, value) of the settings that keep float32 products in float32.
 
     torch 2.9 replaced the flags by one setting for each kind of operation, and reading a mixture of both is an error:
-    so all convolutions and recurrences are set alike, and the flags are used only where there is nothing else.
+    so convolutions and recurrences are set one by one, and the flags are used only with older versions.
     """
     backends: Any = torch.backends
     if not hasattr(backends.cuda.matmul, "fp32_precision"):

@@ -1,4 +1,4 @@
-"""What is inside a network: its layers and parameters, and how a signal propagates through its blocks."""
+"""Inspect a network: its layers and parameters, and how a signal propagates through its blocks."""
 
 from __future__ import annotations
 
@@ -54,26 +54,26 @@ class Summary:
 
 
 def summarise(network: nn.Module) -> Summary:
-    """Return what `network` consists of; it may be on the meta device."""
+    """Return the layers and parameters of `network`, which may be on the meta device."""
     layers = []
     for name, module in network.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        if own:
-            shapes = {each: tuple(parameter.shape) for each, parameter in own.items()}
-            count = sum(parameter.numel() for parameter in own.values())
+        parameters = dict(module.named_parameters(recurse=False))
+        if parameters:
+            shapes = {key: tuple(parameter.shape) for key, parameter in parameters.items()}
+            count = sum(parameter.numel() for parameter in parameters.values())
             layers.append(Layer(name, type(module).__name__, isinstance(module, NORMALISER_LAYERS), shapes, count))
     return Summary(tuple(layers))
 
 
 @dataclass(frozen=True)
 class BlockSignal:
-    """The activations that leave a block.
+    """Statistics of the activations at the output of a block.
 
     Args:
         name: of the block in the network.
         squared_mean: mean over channels of the squared mean; it stays near 0 where no mean shift builds up.
         variance: mean over channels of the variance.
-        expected_variance: what the block was built for, None where it does not say.
+        expected_variance: what the block was designed for; None where it does not state one.
     """
 
     name: str
@@ -86,7 +86,7 @@ def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) ->
     """Return the signal behind each block of the network as it stands, on normal input of mean 0 and variance 1.
 
     Batch norms use the statistics of the batch, as in the first step of a training (in a mixture those of the clean
-    branch); dropout and drop path are off. The model stays as it is: a copy is asked.
+    branch); dropout and drop path are off. A copy of the model is run, so the model itself does not change.
 
     In a normaliser-free network each block adds α² to the variance and a transition starts anew from 1 + α², which our
     own blocks declare as `expected_variance`. timm's NF-ResNets start with a gain of zero at the end of each branch, so
@@ -106,11 +106,11 @@ def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) ->
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=like.dtype).to(like.device)
     signals: list[BlockSignal] = []
 
-    def note(name: str, block: nn.Module, inputs: object, output: Tensor) -> None:
+    def record(name: str, block: nn.Module, inputs: object, output: Tensor) -> None:
         signals.append(_signal(name, output, getattr(block, "expected_variance", None)))
 
     for name, block in _blocks(network.network):
-        block.register_forward_hook(partial(note, name))
+        block.register_forward_hook(partial(record, name))
     with torch.no_grad(), branch(network, "clean"):
         network.network(noise)
     return tuple(signals)

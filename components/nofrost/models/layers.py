@@ -1,13 +1,13 @@
-"""Layers that several architectures share, and what kinds of layer there are."""
+"""Layers that several architectures share, and the types that tell kinds of layer apart."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-# Any batch norm: of 1 to 3 dimensions, of timm, synchronised over processes.
+# Any batch norm: of 1 to 3 dimensions, timm's, and those synchronised over processes.
 BatchNorm = nn.modules.batchnorm._BatchNorm
-# Those that another normaliser can take the place of (models/normalisers.py).
+# Batch norms that another normaliser can replace (models/normalisers.py).
 ExchangeableBatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 # Layers whose parameters are gains and shifts of normalised features.
 NORMALISER_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)

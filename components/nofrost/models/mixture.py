@@ -1,8 +1,8 @@
 """Mixture batch norm: one branch for clean and one for adversarial images (xie2020 §4.2; wang2022 §2.2, App. A).
 
-Which branch normalises is never guessed: :func:`branch` names it. Both statistics and affine parameters are separate,
-in training and in evaluation alike. At test time nobody knows whether an image is clean or adversarial, so a deployed
-model answers with a :class:`Mixture` of both.
+The branch is never guessed: :func:`branch` sets it. Each branch has statistics and affine parameters of its own, in
+training and in evaluation. At test time it is unknown whether an image is clean or adversarial, so a deployed model
+answers with a :class:`Mixture` of both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How both branches answer together, the adversarial one with weight γ (wang2022 App. A).
+    """How the two branches are combined, the adversarial one with weight γ (wang2022 App. A).
 
     ``logits``: each branch answers alone and the logits are averaged, (1-γ) z_c + γ z_a. ``all``: one pass, in which
     each mixture layer averages, (1-γ) BN_c(f) + γ BN_a(f). ``random``: two passes side by side, in which a random
@@ -42,8 +42,8 @@ class Mixture:
     Args:
         weight: γ in [0, 1].
         inference: where the branches are averaged.
-        share: of the mixture layers that average under ``random``, in [0, 1].
-        seed: picks these layers; see :meth:`averaging`.
+        share: share of the mixture layers that average under ``random``, in [0, 1].
+        seed: selects these layers; see :meth:`averaging`.
 
     Raises:
         ValueError: a value is out of its range.
@@ -67,10 +67,10 @@ class Mixture:
         return 1 if self.weight in (0, 1) or self.inference == "all" else 2
 
     def averaging(self, layers: int) -> frozenset[int]:
-        """Return which of so many mixture layers average under ``random``: the indices of round(share · layers).
+        """Return the indices of the round(share · layers) mixture layers that average under ``random``.
 
-        A pure function of the number of layers, share and seed, so that a loaded model has the same ones; a larger
-        share has those of a smaller one and more.
+        They depend only on the number of layers, share and seed, so a loaded model has the same ones. A larger share
+        includes those of a smaller one.
         """
         order = sorted(range(layers), key=lambda index: hashlib.sha256(f"{self.seed}:{index}".encode()).digest())
         return frozenset(order[: round(self.share * layers)])
@@ -80,11 +80,11 @@ Branch = Literal["clean", "adversarial"] | Joint | Mixture | float
 
 
 class Selector:
-    """The branch that all mixture layers of one model answer with.
+    """The branch that all mixture layers of one model use, shared by these layers.
 
     Attributes:
         branch: one branch, a joint batch, or the mixture that answers.
-        deployed: the mixture that answers when no :func:`branch` block names another.
+        deployed: the mixture used outside of :func:`branch` blocks.
         averaging: indices of the layers that average under ``random``.
         layers: how many mixture layers there are.
         doubled: whether the current batch is two passes side by side.
@@ -96,7 +96,7 @@ class Selector:
         self.deploy(Mixture(weight))
 
     def deploy(self, mixture: Mixture) -> None:
-        """Let the model answer with `mixture` from now on."""
+        """Make `mixture` the model's default."""
         self.deployed = mixture
         self.choose(mixture)
 
@@ -108,7 +108,7 @@ class Selector:
 
     @contextmanager
     def two_passes(self) -> Iterator[None]:
-        """Say that batches inside the block are two passes side by side, first the clean and then the adversarial."""
+        """Mark batches inside the block as two passes side by side, first the clean and then the adversarial one."""
         try:
             self.doubled = True
             yield
@@ -117,7 +117,7 @@ class Selector:
 
 
 class MixtureBatchNorm(nn.Module):
-    """Two batch norms of one kind, over [N, C], [N, C, L] or [N, C, H, W]; `selector` says which one an image passes.
+    """Two batch norms of one type, over [N, C], [N, C, L] or [N, C, H, W]; `selector` says which one an image uses.
 
     Args:
         clean, adversarial: the two batch norms.
@@ -132,7 +132,7 @@ class MixtureBatchNorm(nn.Module):
         selector.layers += 1
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Normalise the features [N, C, ...] for the current branch; statistics of a branch without images stay."""
+        """Normalise the features [N, C, ...] by the current branch; a branch without images keeps its statistics."""
         match self.selector.branch:
             case "clean" | Mixture(weight=0):
                 return self.clean(features)  # type: ignore[no-any-return]
@@ -153,10 +153,10 @@ class MixtureBatchNorm(nn.Module):
         return self._by_branch(features, len(features) // 2)
 
     def _by_branch(self, features: torch.Tensor, clean: int) -> torch.Tensor:
-        # not slices: their backward is two copies and a sum, that of split one copy
-        parts = torch.split(features, [clean, len(features) - clean])
-        branches = (self.clean, self.adversarial)
-        return torch.cat([branch(part) for branch, part in zip(branches, parts, strict=True) if len(part)])
+        # split, not slices: the backward pass of split is one copy, that of slices two copies and a sum
+        batches = torch.split(features, [clean, len(features) - clean])
+        norms = (self.clean, self.adversarial)
+        return torch.cat([norm(batch) for norm, batch in zip(norms, batches, strict=True) if len(batch)])
 
 
 def has_mixture(model: nn.Module) -> bool:
@@ -166,10 +166,10 @@ def has_mixture(model: nn.Module) -> bool:
 
 @contextmanager
 def branch(model: nn.Module, value: Branch) -> Iterator[None]:
-    """Let the mixture layers of `model` answer with `value` inside the block; a model without any is left alone.
+    """Make the mixture layers of `model` use `value` inside the block; other models are not affected.
 
     Args:
-        model: any module; wrappers (DDP) are looked through.
+        model: any module, also inside a wrapper (DDP).
         value: ``"clean"`` or ``"adversarial"`` for one branch, ``Joint(n)`` for a batch of n clean images followed
             by adversarial ones, a :class:`Mixture` of both, or the weight γ in [0, 1] for the model's own mixture
             with another weight.
@@ -177,8 +177,8 @@ def branch(model: nn.Module, value: Branch) -> Iterator[None]:
     Raises:
         ValueError: `value` is none of these.
     """
-    named = value in ("clean", "adversarial") or isinstance(value, Joint | Mixture)
-    if not named and not (isinstance(value, int | float) and 0 <= value <= 1):
+    is_branch = value in ("clean", "adversarial") or isinstance(value, Joint | Mixture)
+    if not is_branch and not (isinstance(value, int | float) and 0 <= value <= 1):
         raise ValueError(f"branch {value!r}: write 'clean', 'adversarial', Joint(n), Mixture(γ) or a weight in [0, 1]")
     layers = (module for module in model.modules() if isinstance(module, MixtureBatchNorm))
     selectors = list({id(layer.selector): layer.selector for layer in layers}.values())

@@ -1,4 +1,4 @@
-"""Exchange the batch norms of any network for another normaliser, keeping every other weight as it is."""
+"""Replace the batch norms of any network by another normaliser, leaving all other weights unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nofrost.models.mixture import MixtureBatchNorm, Selector
 from nofrost.models.modes import eval_mode
 
 GROUPS = 32  # Wu & He 2018's default; xie2020 does not state its own
-_OF_ONE_IMAGE = nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
+_PER_IMAGE_NORMS = nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d
 
 
 def replace_batch_norm(
@@ -27,27 +27,27 @@ def replace_batch_norm(
 ) -> nn.Module:
     """Replace every ``BatchNorm1d`` and ``BatchNorm2d`` in `network`, in place, and return the network.
 
-    Gain and shift of the batch norms stay where the new layer has them: also a zero gain at the end of a residual
-    branch. timm's batch norms with a built-in activation keep that activation.
+    The new layers take over gain and shift of the batch norms where they have them, including a zero gain at the end of
+    a residual branch. timm's batch norms with a built-in activation keep that activation.
 
     Args:
         network: any module.
         normaliser: ``bn``, ``mbn`` (both branches start as copies), ``gn``, ``in``, ``ln`` (over channels, height and
             width of each image) or ``none``.
         selector: shared by all mixture layers.
-        affine: False takes gain and shift away.
+        affine: False removes gain and shift.
         eps: the constant c in γ (h - μ) / √(σ² + c) + β (galloway2019); None keeps each batch norm's own.
         groups: of ``gn``; their greatest common divisor with the channels where these are no multiple, so that fewer
             channels than groups often make an instance norm.
 
     Raises:
-        UserError: the network has no batch norm, and so the settings would mean nothing.
+        UserError: the network has no batch norm, so the settings would have no effect.
     """
     changed = 0
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, ExchangeableBatchNorm):
-                _set_up(child, affine, eps)
+                _configure(child, affine, eps)
                 if normaliser != "bn":
                     setattr(parent, name, _replacement(child, normaliser, selector, groups))
                 changed += 1
@@ -63,9 +63,9 @@ def replace_batch_norm(
 
 
 def check_maps(network: nn.Module, image_size: tuple[int, int], channels: int) -> None:
-    """Check that no group or instance norm normalises single values, whose result would be zero for any image.
+    """Check that no group or instance norm normalises single values: its output would be zero for every image.
 
-    Runs a network that has such layers once, on one image of zeros, in evaluation mode; nothing of it changes.
+    A network with such layers is run once on an image of zeros, in evaluation mode, and is not changed.
 
     Args:
         network: maps normalised images [N, C, H, W] to logits.
@@ -73,16 +73,16 @@ def check_maps(network: nn.Module, image_size: tuple[int, int], channels: int) -
         channels: C.
 
     Raises:
-        UserError: a layer would, as on a map of 1 x 1 under instance norm.
+        UserError: a layer does, such as an instance norm on a map of 1 x 1.
     """
     names: dict[nn.Module, str] = {
-        module: name for name, module in network.named_modules() if isinstance(module, _OF_ONE_IMAGE)
+        module: name for name, module in network.named_modules() if isinstance(module, _PER_IMAGE_NORMS)
     }
 
     def check(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        of_channels, size = inputs[0].shape[1], tuple(inputs[0].shape[2:])
-        groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else of_channels
-        if of_channels // groups * prod(size) == 1:
+        layer_channels, size = inputs[0].shape[1], tuple(inputs[0].shape[2:])
+        groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else layer_channels
+        if layer_channels // groups * prod(size) == 1:
             kind = "group" if isinstance(layer, nn.GroupNorm) else "instance"
             height, width = image_size
             raise UserError(
@@ -103,7 +103,7 @@ def check_maps(network: nn.Module, image_size: tuple[int, int], channels: int) -
             hook.remove()
 
 
-def _set_up(batch_norm: ExchangeableBatchNorm, affine: bool, eps: float | None) -> None:
+def _configure(batch_norm: ExchangeableBatchNorm, affine: bool, eps: float | None) -> None:
     if eps is not None:
         batch_norm.eps = eps
     if not affine:
@@ -114,8 +114,8 @@ def _set_up(batch_norm: ExchangeableBatchNorm, affine: bool, eps: float | None) 
 def _replacement(batch_norm: ExchangeableBatchNorm, normaliser: str, selector: Selector, groups: int) -> nn.Module:
     layer = _layer(batch_norm, normaliser, selector, groups)
     values = batch_norm.state_dict()
-    for part in (layer.clean, layer.adversarial) if isinstance(layer, MixtureBatchNorm) else (layer,):
-        part.load_state_dict({name: values[name] for name in part.state_dict()})
+    for norm in (layer.clean, layer.adversarial) if isinstance(layer, MixtureBatchNorm) else (layer,):
+        norm.load_state_dict({name: values[name] for name in norm.state_dict()})
     extras = [
         getattr(batch_norm, extra)
         for extra in ("drop", "act")

@@ -1,4 +1,4 @@
-"""Models of other code: a function, named on the command line, that returns a module."""
+"""Models defined in other code: a function, named on the command line, that returns a module."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from nofrost.files import sha256_file
 class Reference:
     """A function that returns a model, written ``package.module:function`` or ``path/to/file.py:function``.
 
-    Modules are looked for in the current folder first. The code is run: name only what you trust.
+    Modules are searched for in the current folder first. The code is run: use only code that you trust.
 
     Args:
-        text: names the function. A module that is an attribute of that name is taken as it is.
-        settings: what the function is called with, by keyword.
+        text: names the function. If the name is that of a `torch.nn.Module` object, that is the model.
+        settings: keyword arguments of the function.
 
     Raises:
-        UserError: the text is of another form.
+        UserError: the text has another form.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Reference:
         module_name, _, name = self.text.rpartition(":")
         if not module_name or not name.isidentifier():
             raise UserError(
-                f"model {self.text!r} is not of the form module:function or file.py:function: write such as nets:resnet"
+                f"model {self.text!r} is not of the form module:function or file.py:function: write nets:resnet, say"
             )
 
     def load(self) -> nn.Module:
@@ -50,7 +50,7 @@ class Reference:
         module_name, _, name = self.text.rpartition(":")
         module = self._module(module_name)
         if not hasattr(module, name):
-            known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+            known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
             raise unknown(f"function of {module_name}", name, known)
         model = getattr(module, name)
         if not isinstance(model, nn.Module):
@@ -77,9 +77,9 @@ class Reference:
             raise UserError(f"model {self.text} cannot be created: it raised {_first_line(error)}") from error
 
     def _module(self, module_name: str) -> ModuleType:
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.insert(0, here)
+        folder = str(Path.cwd())
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
         try:
             return _module_of_file(Path(module_name)) if _is_file(module_name) else importlib.import_module(module_name)
         except UserError:
@@ -88,7 +88,7 @@ class Reference:
             absent = error.name if isinstance(error, ModuleNotFoundError) else None
             if absent and f"{module_name}.".startswith(f"{absent}."):
                 raise UserError(
-                    f"there is no module {absent} in {here} or among the installed ones: choose another, or a file.py"
+                    f"there is no module {absent} in {folder} or among the installed ones: choose another, or a file.py"
                 ) from None
             raise UserError(f"{module_name} cannot be imported: it raised {_first_line(error)}") from error
 
@@ -104,7 +104,7 @@ def _module_of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no file of Python code: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    # where a dataclass looks for the module it is defined in
+    # dataclasses look up their module there
     sys.modules.setdefault(path.stem, module)
     spec.loader.exec_module(module)
     return module

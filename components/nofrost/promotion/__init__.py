@@ -7,12 +7,4 @@ A pod has neither git nor DVC: it writes a candidate to the store (:func:`write_
 from nofrost.promotion.candidate import Candidate, list_candidates, read_candidate, write_candidate
 from nofrost.promotion.promotion import Change, Promotion, plan_promotion
 
-__all__ = [
-    "Candidate",
-    "Change",
-    "Promotion",
-    "list_candidates",
-    "plan_promotion",
-    "read_candidate",
-    "write_candidate",
-]
+__all__ = ["Candidate", "Change", "Promotion", "list_candidates", "plan_promotion", "read_candidate", "write_candidate"]

@@ -27,12 +27,7 @@ NOISE_STD = (0.0, 0.1)
 
 
 def texture_debiased(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    horizontal_flip: bool = True,
-    noise: bool = False,
-    blur: bool = False,
+    images: Tensor, generator: torch.Generator, *, horizontal_flip: bool = True, noise: bool = False, blur: bool = False
 ) -> Tensor:
     """Return texture-debiased versions of the images.
 

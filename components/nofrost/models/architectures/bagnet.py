@@ -20,16 +20,14 @@ STAGES_WITH_3X3 = {9: 2, 17: 3, 33: 4}
 
 
 class BagNet(nn.Module):
-    """Four stages of bottleneck blocks over patches; layers bear the names of a ResNet-50's."""
+    """Four stages of bottleneck blocks over patches; layers are named as in a ResNet-50."""
 
-    def __init__(
-        self, patch: int, width: int, channels: int, num_classes: int, *, dropout: float, drop_path: float
-    ) -> None:
+    def __init__(self, patch: int, width: int, signature: Signature) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.conv1 = nn.Conv2d(signature.channels, width, 1, bias=False)
         self.conv2 = nn.Conv2d(width, width, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        rates = iter(drop_path_rates(drop_path, sum(BLOCKS)))
+        rates = iter(drop_path_rates(signature.drop_path, sum(BLOCKS)))
         stages = []
         inputs = width
         for stage, (count, stride) in enumerate(zip(BLOCKS, STRIDES, strict=True)):
@@ -42,8 +40,8 @@ class BagNet(nn.Module):
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(inputs, num_classes)
+        self.dropout = nn.Dropout(signature.dropout)
+        self.fc = nn.Linear(inputs, signature.num_classes)
         initialise(self)
 
     def get_classifier(self) -> nn.Module:
@@ -80,11 +78,4 @@ def bagnet(signature: Signature, name: re.Match[str]) -> nn.Module:
             f"arch {signature.arch!r} looks at patches of {patch} pixels and these images have {size}: take images of "
             f"{patch} pixels or more (image_size), or bagnet9"
         )
-    return BagNet(
-        patch,
-        int(name["width"] or 64),
-        signature.channels,
-        signature.num_classes,
-        dropout=signature.dropout,
-        drop_path=signature.drop_path,
-    )
+    return BagNet(patch, int(name["width"] or 64), signature)

@@ -1,4 +1,4 @@
-"""Residual blocks: features to features of another number of channels, or of half the size.
+"""Residual blocks, which may change the number of channels and halve the size of the features.
 
 Each takes `inputs` and `outputs` channels, the `stride` of its first convolution that is not 1x1, and the `rate` at
 which its branch is dropped in training.
@@ -11,11 +11,11 @@ from torch import nn
 
 from nofrost.models.layers import ScaledStdConv2d, drop_path
 
-EXPANSION = 4  # outputs of a bottleneck block by channel of its middle convolution
+EXPANSION = 4  # output channels of a bottleneck block for each channel of its middle convolution
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Return a shortcut: a 1x1 convolution with batch norm where the shape changes, else what came in."""
+    """Return a shortcut: a 1x1 convolution with batch norm where the shape changes, otherwise the identity."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -43,7 +43,7 @@ class Bottleneck(nn.Module):
     """1x1, k x k and 1x1 convolutions with batch norm and a shortcut, projected (1x1) where the shape changes.
 
     Args:
-        kernel, padding: of the middle convolution. Where it takes pixels away the shortcut is cut to what is left.
+        kernel, padding: of the middle convolution. Where it removes border pixels, the shortcut is cropped to match.
     """
 
     def __init__(

@@ -17,15 +17,13 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 
 class CifarResNet(nn.Module):
-    """Four stages of `width`, 2, 4 and 8 times that; layers bear the names of zeise2025's Table 7."""
+    """Four stages of `width`, 2, 4 and 8 times `width` channels; layers are named as in zeise2025's Table 7."""
 
-    def __init__(
-        self, depth: int, width: int, channels: int, num_classes: int, *, dropout: float, drop_path: float
-    ) -> None:
+    def __init__(self, depth: int, width: int, signature: Signature) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(signature.channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        rates = iter(drop_path_rates(drop_path, sum(BLOCKS[depth])))
+        rates = iter(drop_path_rates(signature.drop_path, sum(BLOCKS[depth])))
         stages = []
         inputs = width
         for stage, count in enumerate(BLOCKS[depth]):
@@ -37,8 +35,8 @@ class CifarResNet(nn.Module):
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(inputs, num_classes)
+        self.dropout = nn.Dropout(signature.dropout)
+        self.linear = nn.Linear(inputs, signature.num_classes)
         initialise(self)
 
     @property
@@ -67,12 +65,5 @@ class CifarResNet(nn.Module):
 )
 def cifar_resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
     """Build the network; with 10 classes its parameters are those that zeise2025 counts in Tables 1, 2 and 4."""
-    network = CifarResNet(
-        int(name["depth"]),
-        int(name["width"] or 64),
-        signature.channels,
-        signature.num_classes,
-        dropout=signature.dropout,
-        drop_path=signature.drop_path,
-    )
+    network = CifarResNet(int(name["depth"]), int(name["width"] or 64), signature)
     return fix_up(network, network.blocks) if signature.normaliser == "fixup" else network

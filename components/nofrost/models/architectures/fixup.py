@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Shift(nn.Module):
-    """Adds one learnt number, 0 at first."""
+    """Add one learnt number, initially 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class FixupConv2d(nn.Conv2d):
 
 
 class FixupLinear(nn.Linear):
-    """Linear layer of (features + shift) that answers zero at first."""
+    """Linear layer of (features + shift) whose output is initially zero."""
 
     def __init__(self, like: nn.Linear) -> None:
         super().__init__(like.in_features, like.out_features)

@@ -17,8 +17,9 @@ class Mlp(nn.Module):
     With `single` only the first hidden layer has a batch norm.
     """
 
-    def __init__(self, inputs: int, hidden: int, width: int, num_classes: int, *, single: bool, dropout: float) -> None:
+    def __init__(self, hidden: int, width: int, signature: Signature, *, single: bool) -> None:
         super().__init__()
+        inputs = _values(signature)
         layers: list[nn.Module] = []
         for index in range(hidden):
             linear = nn.Linear(inputs, width)
@@ -30,8 +31,8 @@ class Mlp(nn.Module):
             layers.append(nn.ReLU())
             inputs = width
         self.hidden = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(inputs, num_classes)
+        self.dropout = nn.Dropout(signature.dropout)
+        self.fc = nn.Linear(inputs, signature.num_classes)
 
     def get_classifier(self) -> nn.Module:
         """Return the last layer (timm's name for it)."""
@@ -43,7 +44,7 @@ class Mlp(nn.Module):
 
 
 class Linear(nn.Module):
-    """One linear layer over the pixels, each normalised on its own before (galloway2019 §3: BNGD)."""
+    """One linear layer over the pixels, each normalised by itself first (galloway2019 §3: BNGD)."""
 
     def __init__(self, inputs: int, num_classes: int) -> None:
         super().__init__()
@@ -77,16 +78,8 @@ def _values(signature: Signature) -> int:
 )
 def mlp(signature: Signature, name: re.Match[str]) -> nn.Module:
     """Build the network for images of the signature's size."""
-    inputs = _values(signature)
-    width = inputs // 2 if name["width"] == "half" else int(name["width"])
-    return Mlp(
-        inputs,
-        int(name["hidden"]),
-        width,
-        signature.num_classes,
-        single=name["single"] is not None,
-        dropout=signature.dropout,
-    )
+    width = _values(signature) // 2 if name["width"] == "half" else int(name["width"])
+    return Mlp(int(name["hidden"]), width, signature, single=name["single"] is not None)
 
 
 @register(
@@ -99,5 +92,5 @@ def mlp(signature: Signature, name: re.Match[str]) -> nn.Module:
     drop_path=False,
 )
 def linear(signature: Signature, name: re.Match[str]) -> nn.Module:
-    """Build the classifier; its learnt gains, if `affine`, start at random in [0, 1] (galloway2019 Table 1)."""
+    """Build the classifier; its learnt gains, if `affine`, are drawn from [0, 1] at first (galloway2019 Table 1)."""
     return Linear(_values(signature), signature.num_classes)

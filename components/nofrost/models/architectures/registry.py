@@ -13,7 +13,7 @@ from nofrost.models.classifier import Signature
 
 Builder = Callable[[Signature, re.Match[str]], nn.Module]
 
-# What any network with batch norm can have instead (models/normalisers.py).
+# Normalisers that any network with batch norm can be given (models/normalisers.py).
 EXCHANGEABLE = ("bn", "mbn", "gn", "in", "ln", "none")
 # Width of the first stage, for small runs. From 8 on: with fewer channels in memory format channels last, the gradient
 # of a strided 1x1 convolution writes outside its memory on the CPU (oneDNN issue 6035).
@@ -25,16 +25,16 @@ class Family:
     """Architectures that one function builds.
 
     Attributes:
-        title: what the literature calls them.
-        citation: the paper that they are from, and who uses them.
-        names: those that are listed.
-        form: how others of the family are named; empty when there are none.
-        pattern: what the whole of a name must match; `build` gets the match.
-        normalisers: those that the family can have.
-        build: returns the network of a signature, with ``BatchNorm2d`` wherever a normaliser belongs. It takes
-            normalised images [N, C, H, W] to logits [N, num_classes] and has ``get_classifier()``, timm's name for
-            the last layer.
-        dropout, drop_path: whether the family knows these.
+        title: their name in the literature.
+        citation: the paper that introduced them, and those that use them.
+        names: the names to list.
+        form: the pattern of all further names, in words; empty when there are none.
+        pattern: a regular expression that matches every full name; `build` gets the match.
+        normalisers: those that the family supports.
+        build: returns the network of a signature, with ``BatchNorm2d`` wherever a normaliser belongs. The network maps
+            normalised images [N, C, H, W] to logits [N, num_classes] and has timm's ``get_classifier()``, which
+            returns its last layer.
+        dropout, drop_path: whether the family supports them.
     """
 
     title: str
@@ -51,7 +51,7 @@ class Family:
         return self.pattern.fullmatch(arch) is not None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a user may know of the family before choosing."""
+        """Return what helps a user to choose, as JSON values."""
         return {
             "names": list(self.names),
             "others": self.form,
@@ -81,14 +81,14 @@ def register(
     dropout: bool = True,
     drop_path: bool = True,
 ) -> Callable[[Builder], Builder]:
-    """Make the architectures whose names match `pattern` known; the function builds them (see `Family`)."""
+    """Register a function that builds the architectures whose names match `pattern`; see `Family` for the arguments."""
 
-    def enter(build: Builder) -> Builder:
+    def decorate(build: Builder) -> Builder:
         compiled = re.compile(pattern)
         _FAMILIES.append(Family(title, citation, names, form, compiled, normalisers, build, dropout, drop_path))
         return build
 
-    return enter
+    return decorate
 
 
 def families() -> list[Family]:

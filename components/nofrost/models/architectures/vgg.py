@@ -25,12 +25,14 @@ SMALLEST = 32  # pixels: each of the five stages halves the image
 
 
 class Vgg(nn.Module):
-    """Five stages of 3x3 convolutions, each ended by 2x2 max-pooling; `width`, 2, 4, 8 and 8 times that."""
+    """Five stages of 3x3 convolutions and 2x2 max-pooling; `width`, 2, 4, 8 and 8 times `width` channels."""
 
-    def __init__(self, depth: int, width: int, channels: int, num_classes: int, *, bias: bool, dropout: float) -> None:
+    def __init__(self, depth: int, width: int, signature: Signature) -> None:
         super().__init__()
+        # a normaliser after the convolution would remove its bias
+        bias = signature.normaliser == "none"
         layers: list[nn.Module] = []
-        inputs = channels
+        inputs = signature.channels
         for stage, count in enumerate(STAGES[depth]):
             outputs = width * min(2**stage, 8)
             for _ in range(count):
@@ -38,8 +40,8 @@ class Vgg(nn.Module):
                 inputs = outputs
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(inputs, num_classes)
+        self.dropout = nn.Dropout(signature.dropout)
+        self.classifier = nn.Linear(inputs, signature.num_classes)
         initialise(self)
 
     def get_classifier(self) -> nn.Module:
@@ -60,7 +62,7 @@ class Vgg(nn.Module):
     drop_path=False,
 )
 def vgg(signature: Signature, name: re.Match[str]) -> nn.Module:
-    """Build the network; its convolutions have a bias when no normaliser follows that would take it away again.
+    """Build the network; its convolutions have a bias only where no normaliser follows.
 
     Raises:
         UserError: the images are smaller than 32 pixels.
@@ -71,11 +73,4 @@ def vgg(signature: Signature, name: re.Match[str]) -> nn.Module:
             f"arch {signature.arch!r} halves images five times and these have {size} pixels: take images of {SMALLEST} "
             "pixels or more (image_size), or another arch such as resnet20"
         )
-    return Vgg(
-        int(name["depth"]),
-        int(name["width"] or 64),
-        signature.channels,
-        signature.num_classes,
-        bias=signature.normaliser == "none",
-        dropout=signature.dropout,
-    )
+    return Vgg(int(name["depth"]), int(name["width"] or 64), signature)

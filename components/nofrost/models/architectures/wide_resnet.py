@@ -1,4 +1,4 @@
-"""Wide residual networks, pre-activated, with a normaliser or Fixup (Zagoruyko & Komodakis 2016; galloway2019)."""
+"""Wide residual networks with pre-activation, with a normaliser or Fixup (Zagoruyko & Komodakis 2016; galloway2019)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ STEM = 16  # channels before the first stage; the stages have 16, 32 and 64 time
 class WideResNet(nn.Module):
     """`blocks` blocks in each of three stages of 16, 32 and 64 times `width` channels."""
 
-    def __init__(
-        self, blocks: int, width: int, channels: int, num_classes: int, *, dropout: float, drop_path: float
-    ) -> None:
+    def __init__(self, blocks: int, width: int, signature: Signature) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, STEM, 3, 1, 1, bias=False)
-        rates = iter(drop_path_rates(drop_path, 3 * blocks))
+        self.conv1 = nn.Conv2d(signature.channels, STEM, 3, 1, 1, bias=False)
+        rates = iter(drop_path_rates(signature.drop_path, 3 * blocks))
         layers = []
         inputs = STEM
         for stage in range(3):
@@ -36,8 +34,8 @@ class WideResNet(nn.Module):
                 inputs = outputs
         self.stages = nn.Sequential(*layers)
         self.bn = nn.BatchNorm2d(inputs)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(inputs, num_classes)
+        self.dropout = nn.Dropout(signature.dropout)
+        self.fc = nn.Linear(inputs, signature.num_classes)
         initialise(self)
 
     def get_classifier(self) -> nn.Module:
@@ -71,12 +69,5 @@ def wide_resnet(signature: Signature, name: re.Match[str]) -> nn.Module:
             f"arch {signature.arch!r} has a depth that is not 6n + 4: choose such as "
             f"wrn-{6 * near + 4}-{name['width']} or wrn-{6 * near + 10}-{name['width']}"
         )
-    network = WideResNet(
-        blocks,
-        int(name["width"]),
-        signature.channels,
-        signature.num_classes,
-        dropout=signature.dropout,
-        drop_path=signature.drop_path,
-    )
+    network = WideResNet(blocks, int(name["width"]), signature)
     return fix_up(network, list(network.stages)) if signature.normaliser == "fixup" else network
