@@ -210,7 +210,7 @@ class _TransferModel:
 
 
 def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, show_progress: bool) -> TransferResult:
-    """Return the result of :func:`transfer`, going on from what the engine's cache holds of the same work.
+    """Return the result of :func:`transfer`, resuming from the engine's cache.
 
     Raises:
         UserError: a model does not fit the images or labels, or cannot be attacked.

@@ -17,7 +17,7 @@ from nofrost.evaluate.alarms.alarm import (
     alarm,
     count,
     exceeds,
-    left,
+    outcome,
     strongest,
 )
 from nofrost.results import Alarm
@@ -47,10 +47,10 @@ def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
         return None
     best, worst = many[0], many[-1]
     if best.crosses and exceeds(best.right, single.right, NEGLIGIBLE, CLEAR):
-        return alarm(name, "fail", f"{left(best)} but {left(single)}: following the gradient leads astray")
+        return alarm(name, "fail", f"{outcome(best)} but {outcome(single)}: following the gradient leads astray")
     if exceeds(worst.right, single.right, NEGLIGIBLE, CLEAR):
-        return alarm(name, "warn", f"{left(worst)} but {left(single)}: do not rely on {worst.label}")
-    return alarm(name, "pass", f"{left(worst)}, {left(single)}")
+        return alarm(name, "warn", f"{outcome(worst)} but {outcome(single)}: do not rely on {worst.label}")
+    return alarm(name, "pass", f"{outcome(worst)}, {outcome(single)}")
 
 
 def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
@@ -65,7 +65,7 @@ def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
         return None
     # Prefer PGD with steps that are long enough: its gap to APGD says more about the model.
     pgd, apgd = max(pairs, key=lambda pair: (pair[0].crosses, _remaining(pair[0]) - _remaining(pair[1])))
-    reason = f"{left(pgd)}, {left(apgd)}"
+    reason = f"{outcome(pgd)}, {outcome(apgd)}"
     if not exceeds(pgd.right, apgd.right, PGD_GAP, DOUBTFUL):
         return alarm(name, "pass", reason)
     if not pgd.crosses:
@@ -116,7 +116,7 @@ def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
     white = strongest([run for run in runs if _is_white_box(run)])
     if black is None or white is None:
         return None
-    reason = f"{left(white)}, {left(black)}"
+    reason = f"{outcome(white)}, {outcome(black)}"
     strong = white.steps >= MANY_STEPS and white.crosses
     if strong and exceeds(white.right, black.right, BLACK_BOX_FAILURE, CLEAR):
         return alarm(name, "fail", f"{reason}: the gradient leads astray, the model masks it")
@@ -133,7 +133,7 @@ def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | Non
     if not black_box:
         return None
     run, start = max(black_box, key=lambda each: int(each[1].sum()) - _remaining(each[0]))
-    reason = f"after the attacks before it left {count(start)} right, {left(run)}"
+    reason = f"after the attacks before it left {count(start)} right, {outcome(run)}"
     if exceeds(start, run.right, BLACK_BOX_FAILURE, CLEAR):
         return alarm(name, "fail", f"{reason}: attacks with gradients missed what one without found")
     if exceeds(start, run.right, BLACK_BOX_FLAG, DOUBTFUL):
@@ -220,7 +220,7 @@ def _widest_gap(name: str, pairs: Sequence[tuple[AttackRun, AttackRun]], gap: fl
     if not pairs:
         return None
     weak, strong = max(pairs, key=lambda pair: _remaining(pair[0]) - _remaining(pair[1]))
-    reason = f"{left(weak)}, {left(strong)}"
+    reason = f"{outcome(weak)}, {outcome(strong)}"
     if exceeds(weak.right, strong.right, gap, DOUBTFUL):
         return alarm(name, "warn", f"{reason}: {advice}")
     return alarm(name, "pass", reason)
