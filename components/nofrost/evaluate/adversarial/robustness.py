@@ -82,8 +82,8 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     """Check that the model can be evaluated with the suite, before anything is measured.
 
     Raises:
-        UserError: the model does not take such images, does not return logits, does not know all labels, or has no
-            gradient and the suite has no attack without.
+        UserError: the model does not take such images, does not return logits, has fewer classes than the labels, or
+            has no gradient although every attack of the suite needs one.
     """
     model.check(engine.sample)
     check_attackable(engine, model, plan)

@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Engine:
-    """Measures values for each image of a sample. Work inside :meth:`ready`.
+    """Measures values for each image of a sample. Call its methods inside :meth:`ready`.
 
     The values of a batch are in the cache before the next batch begins.
 
@@ -59,7 +59,7 @@ class Engine:
         batch_size: how many images are computed at once. Batches are cut from all N images, so which images share a
             batch does not depend on what was measured before.
         device: where models compute.
-        cache: must belong to this work alone.
+        cache: of this sample, suite and model only.
     """
 
     sample: Sample
