@@ -82,7 +82,7 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def push_source(study: Study, data_ref: str | None, store: Store) -> str:
-    """Return the ref of the study's source data, which pods cannot read from this machine; empty if it reads no files.
+    """Push the study's source data, which pods cannot read from this machine; return their ref, empty without files.
 
     Args:
         data_ref: the ref of data that are in the store already; None pushes the data at ``dataset.path``.

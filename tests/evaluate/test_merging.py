@@ -185,7 +185,7 @@ def test_shards_of_two_divisions_are_refused(
 ) -> None:
     suite = make_ood_suite(max_images=20, batch_size=4)
     other = run_shards(dataset, model("bn"), suite, 2, tmp_path)
-    message = r"0-3 holds shard 0/3 but \S+1-2 shard 1/2: merge shards of one division"
+    message = r"0-3 holds shard 0/3 but \S+1-2 shard 1/2: merge shards of the same count"
     with pytest.raises(UserError, match=message):
         merge(dataset, model("bn"), suite, [shards[0], other[1]], tmp_path / "out")
 

@@ -217,7 +217,7 @@ def test_the_command_prints_a_table_or_json(command: Callable[..., tuple[int, st
         (("--eps", "-1"), "'-1' is negative"),
         (("--eps", "300"), "eps 300 is larger than the whole pixel range"),
         (("--model", "plain"), "--model 'plain' is not of the form NAME=PATH"),
-        (("--model", "a=x", "--model", "a=y"), "--model a is given twice"),
+        (("--model", "a=x", "--model", "a=y"), "--model a is used twice"),
         (("--model", "a=nowhere"), "nowhere"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Evaluating models: attacks, corruptions, and alarms for attacks that were too weak to mean anything."""
+"""Stage evaluate: models under attacks and corruptions, with alarms for attacks that were too weak."""
 
 from nofrost.evaluate.adversarial.result import RobustnessResult
 from nofrost.evaluate.adversarial.robustness import robustness

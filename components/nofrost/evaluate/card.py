@@ -1,4 +1,4 @@
-"""The result of an evaluation as a card in the form of RobustBench, with what such a card lacks beside it."""
+"""Model cards: the result of an evaluation in the fields of RobustBench, and further fields under ``nofrost``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AUTOATTACK_FLAGS = frozenset(
 
 
 class About(Schema):
-    """What a card says of a model that no measurement tells; `reported` is the robust accuracy in the paper, in %."""
+    """The fields of a card that are not measured; `reported` is the robust accuracy in the paper, in %."""
 
     name: str = Field(min_length=1)
     authors: str = Field(min_length=1)

@@ -18,14 +18,7 @@ from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
 from nofrost.processes import ProcessGroup
-from nofrost.results import (
-    AdversarialMetrics,
-    EvaluationRecord,
-    OodMetrics,
-    ShardMetrics,
-    ShardRecord,
-    write_result,
-)
+from nofrost.results import AdversarialMetrics, EvaluationRecord, OodMetrics, ShardMetrics, ShardRecord, write_result
 from nofrost.stage import RECORD, stage_output
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
@@ -46,7 +39,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Evaluation(ABC, Generic[S]):
-    """A suite that a model is measured with on a test split."""
+    """The evaluation of one model with one suite on the test split of a dataset."""
 
     stage: ClassVar[str]
     suite: S
@@ -54,11 +47,11 @@ class Evaluation(ABC, Generic[S]):
 
     @abstractmethod
     def measurements(self) -> list[Measurement]:
-        """Return everything that is measured image by image, each once."""
+        """Return every measurement of the suite once."""
 
     @abstractmethod
     def findings(self, engine: Engine) -> Findings:
-        """Return what all measurements show; called inside ``engine.ready`` once they are in its cache."""
+        """Return the results of all measurements, which are in the engine's cache; call inside ``engine.ready``."""
 
     def check(self) -> None:
         """Check that the model can be evaluated with the suite, before anything is measured.
@@ -76,15 +69,15 @@ class Evaluation(ABC, Generic[S]):
 
     def run(self, out: Path) -> Metrics:
         """Measure all images, write the result to `out` and return its metrics."""
-        return self._run_whole(out, [])
+        return self._run_all_images(out, [])
 
     def merge(self, shards: Sequence[Path], out: Path) -> Metrics:
-        """Write to `out`, byte for byte, what :meth:`run` would have, from what the shards measured.
+        """Write the result of all shards to `out`, byte for byte equal to that of :meth:`run`.
 
         Raises:
             UserError: `shards` are not all the shards of this evaluation, each of them once.
         """
-        return self._run_whole(out, in_order(shards, self._record({})))
+        return self._run_all_images(out, in_order(shards, self._record({})))
 
     def run_shard(self, shard: Shard, out: Path) -> ShardMetrics:
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
@@ -100,10 +93,10 @@ class Evaluation(ABC, Generic[S]):
         return metrics
 
     def run_in_processes(self, processes: ProcessGroup, out: Path) -> Metrics | ShardMetrics:
-        """Let each process measure a shard beside `out`, and the first one merge them; as :meth:`run` otherwise.
+        """Let each process measure one shard in a folder beside `out`, and rank 0 merge them into `out`.
 
         Returns:
-            In the first process the metrics of the whole, in the others those of their shard.
+            In rank 0 the metrics of all images, in other processes those of their shard.
         """
         folder = out.with_name(f"{out.name}.shards")
         shards = [Shard(index, processes.size) for index in range(processes.size)]
@@ -137,7 +130,7 @@ class Evaluation(ABC, Generic[S]):
             indices_sha256=sample.indices_sha256(),
         )
 
-    def _run_whole(self, out: Path, shards: Sequence[Path]) -> Metrics:
+    def _run_all_images(self, out: Path, shards: Sequence[Path]) -> Metrics:
         with stage_output(out, fingerprint=self.inputs.fingerprint(self.suite), resumable=True) as partial:
             engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS)
             measurements = self.measurements()

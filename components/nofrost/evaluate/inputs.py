@@ -1,4 +1,4 @@
-"""What an evaluation reads: the test split of a dataset, and a model."""
+"""Inputs of an evaluation: the test split of a dataset, and a model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TestImages:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is evaluated on what: the test images, the network on the CPU, and checksums of dataset and model."""
+    """The test images, the network (on the CPU), and the checksums of dataset and model."""
 
     images: TestImages
     network: nn.Module
@@ -68,7 +68,7 @@ class Inputs:
         return EvaluatedModel(self.network, self.sample.labels, self.device)
 
     def fingerprint(self, suite: Suite) -> dict[str, Any]:
-        """Return what the numbers depend on; finished batches of another fingerprint are not used."""
+        """Return what the results depend on; finished batches with another fingerprint are not used."""
         return fingerprint(suite.as_json(), self.checksums, self.device)
 
     def record(self, stage: str, suite: Suite, reduced: dict[str, int]) -> EvaluationRecord:
@@ -80,7 +80,7 @@ class Inputs:
         return record(stage, suite.title, suite.as_json(), self.checksums, self.sample, self.device, reduced)
 
     def engine(self, batch_size: int, folder: Path | None, rows: Rows | None = None) -> Engine:
-        """Return an engine for all images, or for some rows of them, that goes on from what `folder` holds."""
+        """Return an engine for all images, or for some of their rows, that resumes from the cache in `folder`."""
         sample = self.sample if rows is None else self.sample.select(rows)
         return Engine(sample, batch_size, self.device, MeasurementCache(folder))
 

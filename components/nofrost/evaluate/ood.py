@@ -1,4 +1,4 @@
-"""The suite of kind ood: a model on corrupted images of the test split (Hendrycks & Dietterich 2019)."""
+"""Evaluation with an ood suite: a model on corrupted test images (Hendrycks & Dietterich 2019)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, Severity
 from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
-Corrupted = tuple[str, int]  # name and severity
+Corruption = tuple[str, int]  # name and severity
 
 
 @dataclass(frozen=True)
 class OodEvaluation(Evaluation[OodSuite]):
-    """What a model gets right on corrupted test images."""
+    """The evaluation of a model on corrupted test images."""
 
     stage = "evaluate-ood"
 
@@ -43,11 +43,11 @@ class OodEvaluation(Evaluation[OodSuite]):
         arrays = _arrays(engine.sample, engine.values(predicted), clean, flags)
         return Findings(_metrics(self.suite, engine.sample, clean, flags), arrays, _examples(engine.sample, self.suite))
 
-    def _corrupted(self) -> dict[Corrupted, Measurement]:
+    def _corrupted(self) -> dict[Corruption, Measurement]:
         model = self.inputs.model
         return {condition: _measurement(model, self.suite, condition) for condition in self._conditions()}
 
-    def _conditions(self) -> list[Corrupted]:
+    def _conditions(self) -> list[Corruption]:
         """Return every corruption at every severity, after checking that each can be made.
 
         Raises:
@@ -63,7 +63,7 @@ class OodEvaluation(Evaluation[OodSuite]):
         return conditions
 
 
-def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corrupted) -> Measurement:
+def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corruption) -> Measurement:
     """Return the measurement of whether the model is right on each corrupted image."""
     name, severity = condition
 
@@ -73,7 +73,7 @@ def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corrupted) -
     return Measurement(f"{name}-{severity}", f"{name} {severity}", right)
 
 
-def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corrupted, Flags]) -> OodMetrics:
+def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corruption, Flags]) -> OodMetrics:
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in flags):
         by_severity = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
@@ -108,7 +108,7 @@ def _mean(flags: list[Flags]) -> dict[str, float]:
 
 
 def _arrays(
-    sample: Sample, predictions: NDArray[np.int64], clean: Flags, flags: dict[Corrupted, Flags]
+    sample: Sample, predictions: NDArray[np.int64], clean: Flags, flags: dict[Corruption, Flags]
 ) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "indices": sample.indices,

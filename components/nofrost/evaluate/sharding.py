@@ -1,4 +1,4 @@
-"""Shards of an evaluation: which images each measures, and merging what all of them measured."""
+"""Shards of an evaluation: which images each measures, and merging their results."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CONDITIONS = "conditions"  # folder of the measurement cache, in the partial out
 class Shard:
     """Shard `index` (from 0) of `count`, written ``0/3``: every `count`-th batch of the images.
 
-    Whole batches are distributed, and not single images, because the last bits of a model's output depend on how many
-    images are in the batch: the kernel that a library picks for a convolution or a matrix product depends on the batch
-    size, and an iterative attack amplifies small differences. In a shard every batch holds the same images as in the
-    evaluation of all images, so each flag is the same on devices of one kind. The price: shards differ in size by up to
-    one batch, and where there are fewer batches than shards the last shards are empty.
+    Shards consist of whole batches, not of single images, because the last bits of a model's output depend on the batch
+    size, by which libraries choose the kernels of convolutions and matrix products, and an iterative attack amplifies
+    small differences. Each batch of a shard holds the same images as in the evaluation of all images, so that each flag
+    is the same on devices of one kind. The drawback: shards differ in size by up to one batch, and with fewer batches
+    than shards the last shards are empty.
 
     Raises:
         UserError: there is no such shard.
@@ -89,14 +89,14 @@ def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
                 raise UserError(f"{other_folder} and {folder} both hold shard {shard}: name every shard once")
             if shard.count != other.count:
                 raise UserError(
-                    f"{other_folder} holds shard {other} but {folder} shard {shard}: merge shards of one division"
+                    f"{other_folder} holds shard {other} but {folder} shard {shard}: merge shards of the same count"
                 )
         by_shard[shard] = folder
     count = next(iter(by_shard)).count
     missing = next((index for index in range(count) if Shard(index, count) not in by_shard), None)
     if missing is not None:
-        named = ", ".join(map(str, folders))
-        raise UserError(f"shard {missing}/{count} is not among {named}: name the folders of all {count} shards")
+        names = ", ".join(map(str, folders))
+        raise UserError(f"shard {missing}/{count} is not among {names}: name the folders of all {count} shards")
     return [by_shard[Shard(index, count)] for index in range(count)]
 
 
@@ -115,7 +115,7 @@ def record_of_all(record: EvaluationRecord, folders: Iterable[Path]) -> Evaluati
 
 
 def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], engine: Engine) -> None:
-    """Put what all shards measured into the cache of `engine`, as if it had been measured there.
+    """Copy the measurements of all shards into the cache of `engine`.
 
     Args:
         folders: of all shards, by index.
@@ -159,7 +159,7 @@ def _shard_of(folder: Path, record: EvaluationRecord) -> Shard:
 
 
 def _difference(there: Any, here: Any, key: str = "", *, ignored: tuple[str, ...]) -> str | None:
-    """Return in words the first value that differs, `ignored` keys aside; None when all others are equal."""
+    """Describe the first value that differs, except under `ignored` keys; None if there is no difference."""
     if not (isinstance(there, dict) and isinstance(here, Mapping)):
         return None if there == here else f"{key} is {there!r} there and {here!r} here"
     names = [name for name in dict.fromkeys((*here, *there)) if name not in ignored]

@@ -44,8 +44,8 @@ def run(
         dataset: output folder of prepare.
         model: output folder of train, whose best checkpoint is evaluated, a checkpoint, or a function that makes it.
         suite: adversarial or ood.
-        shard: measure only these images, for :func:`merge`. Accuracies, alarms and examples are computed there:
-            ``metrics.json`` then says which shard of how many images it is, and ``conditions/`` holds the arrays.
+        shard: measure only these images, for :func:`merge`, which computes accuracies, alarms and examples. The
+            ``metrics.json`` of a shard names the shard and its number of images; ``conditions/`` holds its arrays.
 
     Raises:
         UserError: an input is missing or damaged, they do not fit each other, the suite names an unknown attack or
@@ -56,7 +56,7 @@ def run(
         if processes.size == 1:
             return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
         if shard is not None:
-            raise UserError("--shard is for a single process, torchrun makes shards by itself: use one of the two")
+            raise UserError("--shard is for a single process, and torchrun makes shards by itself: use one of the two")
         return evaluation.run_in_processes(processes, out)
 
 
@@ -97,7 +97,7 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
     plan: SuitePlan
 
     def measurements(self) -> list[Measurement]:
-        return self.plan.measurements(self.inputs.model).every
+        return self.plan.measurements(self.inputs.model).unique
 
     def check_model(self, engine: Engine) -> None:
         check(engine, self.inputs.model, self.plan)

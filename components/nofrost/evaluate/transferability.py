@@ -1,4 +1,4 @@
-"""Images made against one model, classified by others that the attacker has not seen (Papernot et al. 2016)."""
+"""Transfer of attacks: adversarial images of one model, classified by other models (Papernot et al. 2016)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nofrost.statistics import Flags
 
 @dataclass(frozen=True)
 class TransferResult:
-    """What of N images every model still gets right, whichever model they were made against.
+    """Which of N images each model still gets right, by the model that they were made against.
 
     Args:
         metrics: accuracies and the settings of the attack, as ``metrics.json`` of the stage holds them.
@@ -170,8 +170,8 @@ def run_transfer(
 
 
 @dataclass(frozen=True)
-class _Player:
-    """A model as deployed, or one branch of a mixture-BN model: once the source, otherwise a target."""
+class _TransferModel:
+    """A model as deployed, or one branch of a mixture-BN model: the source of some images, and a target for all."""
 
     name: str
     number: int
@@ -185,7 +185,7 @@ class _Player:
             self.model.clean(self.branch), name=self._file("predictions"), title=f"clean images, {self.name}"
         )
 
-    def against(self, targets: Sequence[_Player], attack: Attack) -> Measurement:
+    def against(self, targets: Sequence[_TransferModel], attack: Attack) -> Measurement:
         """Return the measurement of which target [targets] is right on each image made against this model."""
 
         def right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
@@ -205,28 +205,28 @@ class _Player:
             return self.model.classify(images) == labels
 
     def _file(self, measured: str) -> str:
-        # The number, as any text may be the name of a model but not of a file.
+        # Files are named by the number of the model: its name may contain characters that a file name cannot.
         return f"{measured}-{self.number}" + ("" if self.branch is None else f"-{self.branch}-branch")
 
 
 def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, show_progress: bool) -> TransferResult:
-    """Return the result of :func:`transfer`, going on from what the engine's cache holds of the same work.
+    """Return the result of :func:`transfer`, resuming from the engine's cache.
 
     Raises:
         UserError: a model does not fit the images or labels, or cannot be attacked.
     """
-    players = _players(models, engine)
-    sources = [source.against(players, attack) for source in players]
+    members = _transfer_models(models, engine)
+    sources = [source.against(members, attack) for source in members]
     with engine.ready(*models.values()):
-        for player in players:
-            _check(player, engine)
+        for member in members:
+            _check(member, engine)
         engine.run(
-            [*(player.clean for player in players), *sources], f"transfer of {attack.name}" if show_progress else None
+            [*(member.clean for member in members), *sources], f"transfer of {attack.name}" if show_progress else None
         )
-        clean = np.stack([engine.right(player.clean) for player in players])
+        clean = np.stack([engine.right(member.clean) for member in members])
         flags = np.stack([engine.values(source).T for source in sources])
     flags &= clean
-    names = tuple(player.name for player in players)
+    names = tuple(member.name for member in members)
     metrics = TransferMetrics(
         kind="transfer",
         attack={"name": attack.name, **_settings(attack)},
@@ -243,24 +243,24 @@ def _by_target(names: Sequence[str], flags: Iterable[Flags]) -> dict[str, Propor
     return {name: Proportion.of_flags(right) for name, right in zip(names, flags, strict=True)}
 
 
-def _players(models: Mapping[str, nn.Module], engine: Engine) -> list[_Player]:
-    players = []
+def _transfer_models(models: Mapping[str, nn.Module], engine: Engine) -> list[_TransferModel]:
+    members = []
     for number, (name, network) in enumerate(models.items()):
         model = EvaluatedModel(network, engine.sample.labels, engine.device)
-        players.append(_Player(name, number, model, None))
-        players += [_Player(f"{name}-{branch}-branch", number, model, branch) for branch in model.branches]
-    names = [player.name for player in players]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{twice!r} names two models, as a branch has a name too: choose another")
-    return players
+        members.append(_TransferModel(name, number, model, None))
+        members += [_TransferModel(f"{name}-{branch}-branch", number, model, branch) for branch in model.branches]
+    names = [member.name for member in members]
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise UserError(f"{duplicate!r} names two models, as a branch has a name too: choose another")
+    return members
 
 
-def _check(player: _Player, engine: Engine) -> None:
+def _check(member: _TransferModel, engine: Engine) -> None:
     try:
-        player.model.check(engine.sample)
+        member.model.check(engine.sample)
     except UserError as error:
-        raise UserError(f"model {player.name}: {error}") from None
+        raise UserError(f"model {member.name}: {error}") from None
 
 
 def _check_names(models: Mapping[str, object]) -> None:

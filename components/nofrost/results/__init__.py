@@ -1,7 +1,4 @@
-"""What stages write and others read, stated once.
-
-Stages return and write these classes; report, cards and the gate of a promotion read them.
-"""
+"""The typed form of everything that stages write: stages return and write these classes, report and cards read them."""
 
 from nofrost.results.adversarial import (
     AdversarialMetrics,
@@ -21,13 +18,7 @@ from nofrost.results.adversarial import (
 from nofrost.results.common import Proportion, Record, Result, read_result, read_results, write_result
 from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics
 from nofrost.results.ood import CorruptionAccuracy, MeanAccuracy, OodMetrics, SeverityPoint
-from nofrost.results.properties import (
-    BatchNormStatistics,
-    LayerMetrics,
-    LayerNorms,
-    PropertySummary,
-    WeightNorms,
-)
+from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
 from nofrost.results.training import (
     CatastrophicOverfitting,
     Epoch,

@@ -14,8 +14,8 @@ Status = Literal["pass", "warn", "fail"]
 
 
 class Alarm(Result):
-    """One check that an accuracy is no artefact of a weak attack: ``pass``, ``warn`` (the numbers need a second look)
-    or ``fail`` (do not trust them), and why."""
+    """The outcome of one check that an accuracy is not an artefact of a weak attack: ``pass``, ``warn`` (look again) or
+    ``fail`` (do not trust the numbers), and the reason."""
 
     name: str
     status: Status
@@ -23,7 +23,7 @@ class Alarm(Result):
 
 
 class StepsPoint(Proportion):
-    """Accuracy under an attack of so many steps."""
+    """Accuracy under an attack with this number of steps."""
 
     steps: int = Field(ge=0)
 
@@ -135,9 +135,9 @@ class ShardMetrics(Result):
 
 
 class Protocol(Result):
-    """The key ``protocol`` of an evaluation's record: on what and by what the numbers were computed.
+    """The key ``protocol`` of an evaluation's record: the images, settings, devices and versions behind the numbers.
 
-    It holds no time, host name or path, so that equal work on equal machines has equal records.
+    It contains no time, host name or path, so that equal work on equal machines gives equal records.
 
     Args:
         suite_sha256: of the suite's settings.

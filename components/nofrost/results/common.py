@@ -1,4 +1,4 @@
-"""What all results share: reading and writing them, proportions of images, and the record of how they were made."""
+"""The base of all results: reading and writing, proportions of images, and the record of how an output was made."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class Proportion(Result):
         return self
 
     @model_serializer(mode="wrap")
-    def _where_before_what(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A point of a curve starts with its place on the axis (steps, eps, severity), which the subclass adds.
+    def _subclass_keys_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A point of a curve starts with its position on the axis (steps, eps, severity), which the subclass adds.
         values: dict[str, Any] = handler(self)
         return {name: values[name] for name in sorted(values, key=Proportion.model_fields.__contains__)}
 
@@ -135,7 +135,7 @@ class Record(Result):
         libraries: Iterable[str],
         **keys: Any,
     ) -> Self:
-        """Return the record of what was made by this code and the installed `libraries`; a subclass adds `keys`."""
+        """Return the record of an output of this code and the installed `libraries`; a subclass adds `keys`."""
         versions = {name: version(name) for name in libraries}
         return cls(
             stage=stage,

@@ -17,8 +17,8 @@ class MeanAccuracy(Result):
     mean_high: float = Field(ge=0, le=1)
 
     @model_serializer(mode="wrap")
-    def _parts_before_mean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What was averaged stands before the mean.
+    def _mean_last(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The values that were averaged come before the mean.
         values: dict[str, Any] = handler(self)
         return {name: values[name] for name in sorted(values, key=MeanAccuracy.model_fields.__contains__)}
 

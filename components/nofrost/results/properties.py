@@ -1,4 +1,4 @@
-"""What an evaluation measures of a model beside its accuracy: properties of each image and of each layer."""
+"""Properties of a model in the result of an evaluation: of each image and of each layer."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class BatchNormStatistics(OmitEmpty):
 
 
 class LayerMetrics(Result):
-    """What is measured of a model's layers; None and empty where a suite does not ask for it."""
+    """The properties of a model's layers; None and empty where a suite does not ask for them."""
 
     weight_norms: WeightNorms | None
     batch_norm: tuple[BatchNormStatistics, ...]

@@ -1,4 +1,4 @@
-"""What train writes: metrics, curves, timing, and a record of what its steps did."""
+"""Results of the train stage: metrics, curves, timing, and a record of what its steps did."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nofrost.results.common import Proportion, Record, Result
 class Selection(Result):
     """Accuracy on the selection split; `attacked` is None for recipes that are trained on clean images alone.
 
-    The `score` in [0, 1], which decides what checkpoint is kept, averages the two accuracies.
+    The `score` in [0, 1], which selects the best checkpoint, is a weighted average of the two accuracies.
     """
 
     clean: Proportion
@@ -21,7 +21,7 @@ class Selection(Result):
 
 
 class CatastrophicOverfitting(Result):
-    """A fall of attacked selection accuracy after `epoch`, while accuracy on the training adversary kept or rose."""
+    """A fall of attacked selection accuracy after `epoch`, while accuracy on the training adversary held or rose."""
 
     epoch: int
     before: float
@@ -31,7 +31,7 @@ class CatastrophicOverfitting(Result):
 
 
 class RobustOverfitting(Result):
-    """Attacked selection accuracy at its best, after `epoch`, and at the end; and that on the training adversary."""
+    """Attacked selection accuracy at its best (after `epoch`) and at the end, and the same for training accuracy."""
 
     epoch: int
     best: Proportion
@@ -41,14 +41,14 @@ class RobustOverfitting(Result):
 
 
 class Overfitting(Result):
-    """What the curves of a training show of overfitting; None where there is no sign of it."""
+    """The signs of overfitting in the curves of a training; None where there is none."""
 
     catastrophic: CatastrophicOverfitting | None
     robust: RobustOverfitting | None
 
 
 class StoppedEarly(Result):
-    """The epoch after which a guard ended a training that was meant to have `epochs`, and why."""
+    """The epoch after which a guard ended a training that was to have `epochs`, and the reason."""
 
     epoch: int
     epochs: int
@@ -81,8 +81,8 @@ class TrainMetrics(Result):
 class Epoch(Result):
     """An entry of ``train/curves.json``: the mean loss, learning rate and budget of an epoch, and accuracies in [0, 1].
 
-    Accuracies are None for a view of the images that the epoch did not have, and where nothing was measured. An
-    objective that tells augmentation sets apart adds a key ``train_SET`` for each of them.
+    An accuracy is None if the epoch did not use that view of the images, or had no validation. An objective that uses
+    single augmentation sets as views adds a key ``train_SET`` for each of them.
     """
 
     model_config = ConfigDict(extra="allow")

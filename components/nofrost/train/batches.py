@@ -1,4 +1,4 @@
-"""The training batches of an epoch: their order and their views, all a function of (seed, epoch, step)."""
+"""The training batches of an epoch; their order and their views are a function of (seed, epoch, step)."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ ANY_SET = "augmented"
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The training split, its augmentation sets and what is done to images.
+    """The training split, its augmentation sets, and the transforms of their images.
 
     Attributes:
         split: clean images, memory-mapped; only this process's rows of a batch are read.
         augmented: images of each augmentation set by its name, row-aligned with the split.
-        augmented_views: those of a batch: ``augmented`` is one of the sets drawn for each image, any other name is
-            that set.
-        views: what is done to each image, in this order: resized crop, or resize; crop with padding; flip. Each view of
-            an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
-        batch_size: of all processes together, which have equally many rows of it.
+        augmented_views: the augmented views of a batch: the name of a set, or ``augmented`` for a set drawn for each
+            image.
+        views: the transforms of each image, in this order: resized crop, or resize; crop with padding; flip. Each view
+            of an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
+        batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
-            their rows together are the batch of one process, bit for bit.
+            the rows of all processes together equal the batch of a single process, bit for bit.
     """
 
     split: Split
@@ -56,7 +56,7 @@ class TrainingImages:
             per_process = max(1, self.batch_size // self.group.size)
             raise UserError(
                 f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.group.size} processes: set "
-                f"it to a multiple, such as {per_process * self.group.size}, or start another number of processes"
+                f"it to a multiple, such as {per_process * self.group.size}, or change the number of processes"
             )
         self._check_views()
 
@@ -78,7 +78,7 @@ class TrainingImages:
 
     @property
     def steps(self) -> int:
-        """Steps of one epoch; images that do not fill a last batch are left out of this epoch."""
+        """Steps of one epoch; the images that are left after the last full batch are not used in this epoch."""
         return len(self.split) // self.batch_size
 
     @property
@@ -102,10 +102,10 @@ class TrainingImages:
         """Yield this process's rows of each step's batch, on the CPU; the next ones are read meanwhile."""
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(self.split))
         with ThreadPoolExecutor(1, "nofrost-batches") as pool:
-            ahead = None
+            upcoming = None
             for step in range(first_step, self.steps):
-                current = ahead or pool.submit(self._batch, order, seed, epoch, step)
-                ahead = pool.submit(self._batch, order, seed, epoch, step + 1) if step + 1 < self.steps else None
+                current = upcoming or pool.submit(self._batch, order, seed, epoch, step)
+                upcoming = pool.submit(self._batch, order, seed, epoch, step + 1) if step + 1 < self.steps else None
                 yield current.result()
 
     @property
@@ -126,12 +126,12 @@ class TrainingImages:
     def _augmented(self, view: str, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         if view != ANY_SET:
             return to_tensor(self.augmented[view][rows])
-        drawn = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
-        choice = drawn[self._rank_rows].numpy()
-        picked = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)
+        set_numbers = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
+        rank_numbers = set_numbers[self._rank_rows].numpy()
+        mixed = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)
         for number, images in enumerate(self.augmented.values()):
-            picked[choice == number] = images[rows[choice == number]]
-        return to_tensor(picked)
+            mixed[rank_numbers == number] = images[rows[rank_numbers == number]]
+        return to_tensor(mixed)
 
     def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
         views, n, rows = self.views, self.batch_size, self._rank_rows

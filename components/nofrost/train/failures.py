@@ -1,4 +1,4 @@
-"""What ends a training before its time: a request to stop, a loss that is not finite, lack of memory."""
+"""Reasons for ending a training early: a request to stop, a loss that is not finite, lack of memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nofrost.models.device import raise_on_oom
 
 @contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM sets inside the block; it is never set outside the main thread, which alone receives
-    signals."""
+    """Yield an event that is set when the process receives SIGTERM inside the block."""
     stop = threading.Event()
+    # Only the main thread can handle signals: elsewhere the event is never set.
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -41,21 +41,21 @@ def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
     """
     if math.isfinite(loss):
         return
-    kept = f"the best checkpoint until then is {checkpoint}" if checkpoint else "there is no checkpoint of it yet"
+    best = f"the best checkpoint until then is {checkpoint}" if checkpoint else "there is no checkpoint of it yet"
     raise UserError(
         f"the loss became {loss} in epoch {epoch}: lower optimiser.lr, lengthen schedule.lr_warmup_epochs, or set "
-        f"optimiser.adaptive_clipping; {kept}"
+        f"optimiser.adaptive_clipping; {best}"
     )
 
 
 def oom_message(batch_size: int) -> AbstractContextManager[None]:
-    """Turn an out-of-memory error inside the block, of the CPU or an accelerator, into one sentence.
+    """Turn an out-of-memory error of the CPU or an accelerator inside the block into a UserError.
 
     Args:
         batch_size: images that each process holds at once.
 
     Raises:
-        UserError: memory did not suffice.
+        UserError: there was not enough memory.
     """
     return raise_on_oom(
         f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "

@@ -1,4 +1,4 @@
-"""How weights move: SGD with weight decay by role, gradient scaling, adaptive clipping, and the weight average."""
+"""Weight updates: SGD with weight decay by role, gradient scaling, adaptive clipping and weight averaging."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYERS = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
-    """Return what each parameter is for, by its name.
+    """Return the role of each parameter by its name.
 
     ``biases``: shifts of normalisers, biases of layers, Fixup's scalar biases. ``gains``: scales of normalisers, gains
     of standardised convolutions ([C, 1, 1, 1]: a rule on the number of dimensions would miss them), Fixup's scales.
@@ -46,8 +46,9 @@ def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
 def create_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.SGD:
     """Return SGD over the parameters that require gradients, grouped by role.
 
-    Weights decay; gains and biases only where the recipe says so. Single numbers (Fixup's) have groups of their own,
-    whose `lr_scale` is the recipe's `scalar_lr`. Each group has its `name` and `lr_scale`; see :func:`set_lr`.
+    Weight decay applies to weights, and to gains and biases only where the recipe says so. Scalar parameters (Fixup's)
+    have separate groups, whose `lr_scale` is the recipe's `scalar_lr`. Each group has a `name` and an `lr_scale`; see
+    :func:`set_lr`.
     """
     decays = {
         "weights": spec.weight_decay,
@@ -75,7 +76,7 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
 
 
 def describe(optimiser: torch.optim.Optimizer) -> dict[str, ParameterGroup]:
-    """Return, by the name of its group, how many parameters it moves, with which weight decay and share of the rate."""
+    """Return size, weight decay and scale of the learning rate of each parameter group, by its name."""
     return {
         group["name"]: ParameterGroup(
             parameters=sum(parameter.numel() for parameter in group["params"]),
@@ -87,11 +88,11 @@ def describe(optimiser: torch.optim.Optimizer) -> dict[str, ParameterGroup]:
 
 
 def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """Return what keeps small gradients from vanishing in float16; for other precisions it does nothing.
+    """Return the loss scaling that keeps small gradients from vanishing in float16; disabled for other precisions.
 
-    For each update: ``scaler.scale(loss).backward()``, then (over all processes) the mean of the gradients,
-    ``scaler.unscale_(optimiser)``, clipping, ``scaler.step(optimiser)``, which leaves out an update whose gradients
-    overflowed, and ``scaler.update()``. Its ``state_dict()`` belongs to the saved state.
+    For each update: ``scaler.scale(loss).backward()``, then the mean of the gradients over all processes,
+    ``scaler.unscale_(optimiser)``, clipping, ``scaler.step(optimiser)``, which skips an update whose gradients
+    overflowed, and ``scaler.update()``. Its ``state_dict()`` is part of the saved state.
 
     Raises:
         UserError: float16 on a device that is not a CUDA GPU.
@@ -104,7 +105,7 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
 def clipped_parameters(
     model: Classifier, exclude: Collection[Excluded] = ("gains", "biases", "head")
 ) -> list[nn.Parameter]:
-    """Return the parameters that train and are not excluded: ``gains``, ``biases`` or the ``head`` (last layer)."""
+    """Return the trainable parameters without those excluded: ``gains``, ``biases`` or the ``head`` (last layer)."""
     role_of = roles(model)
     head = model.network.get_classifier().parameters() if "head" in exclude else ()  # type: ignore[operator]
     excluded = {id(parameter) for parameter in head}
@@ -122,11 +123,11 @@ def clip_adaptively(parameters: Iterable[nn.Parameter], factor: float, eps: floa
     A unit is a filter of a convolution, a row of a matrix, one gain of a standardised convolution, or a whole vector
     (scales and shifts of a normaliser, biases of a layer). Parameters without a gradient are left out.
     """
-    clipped = [parameter for parameter in parameters if parameter.grad is not None]
-    if not clipped:
+    pairs = [(parameter.detach(), parameter.grad) for parameter in parameters if parameter.grad is not None]
+    if not pairs:
         return
-    gradients = [parameter.grad for parameter in clipped if parameter.grad is not None]
-    limits = [_unit_norms(parameter.detach()) for parameter in clipped]
+    gradients = [gradient for _, gradient in pairs]
+    limits = [_unit_norms(parameter) for parameter, _ in pairs]
     torch._foreach_clamp_min_(limits, eps)
     torch._foreach_mul_(limits, factor)
     # A gradient of zero makes a limit infinite, which the clamp turns into 1.
@@ -148,14 +149,14 @@ def average_weights(model: nn.Module, decay: float) -> AveragedModel:
     """Return a copy of the model whose ``update_parameters(model)`` averages weights exponentially.
 
     average ← decay · average + (1 - decay) · weights; the first update copies. The statistics of batch norms are
-    averaged alike, as they belong to the weights under which they were measured.
+    averaged in the same way, because they belong to the weights with which they were measured.
     """
 
     def update(averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, current, 1 - decay)
         else:
-            # Counts of batches are those of the model: torch's own EMA would round an average of whole numbers.
+            # Copy the counts of batches: torch's own EMA would round the average of integers.
             torch._foreach_copy_(averages, current)
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

@@ -1,4 +1,4 @@
-"""Two ways in which adversarial training overfits, seen in the curves of a training.
+"""Detection of the two kinds of overfitting of adversarial training in the curves of a training.
 
 Catastrophic: within an epoch or two the model learns to defeat its own weak adversary and loses its robustness against
 a stronger one (Fast AT; Wong et al. 2020 §5.4). Robust: attacked accuracy on held-out images passes its best and falls
@@ -12,16 +12,16 @@ from itertools import pairwise
 
 from nofrost.results import CatastrophicOverfitting, Epoch, Overfitting, Proportion, RobustOverfitting, StoppedEarly
 
-# A fall of attacked accuracy between two measurements by more than this; Wong et al. 2020 end the training there.
+# Attacked accuracy collapses if it falls between two measurements by more than this (Wong et al. 2020 stop there) ...
 FALL = 0.2
-# Or by more than this share of it, as a model of little robustness cannot fall as far.
+# ... or by more than this share of its value, because a model of low robustness cannot fall by so much.
 LOSS = 0.5
-# The largest fall of accuracy on the training adversary that still counts as keeping it.
+# Accuracy on the training adversary counts as held if it falls by no more than this.
 NOISE = 0.05
 
 
 def collapsed(curves: Sequence[Epoch], guard: float | None) -> bool:
-    """Return whether the last measurement of attacked accuracy lies more than `guard` below the one before it.
+    """Return whether the last measurement of attacked accuracy is more than `guard` below the one before it.
 
     Args:
         curves: the epochs so far. Measurements of different phases are not compared.
@@ -45,7 +45,7 @@ def stopped_early(curves: Sequence[Epoch], guard: float | None, epochs: int) -> 
 
 
 def diagnose(curves: Sequence[Epoch], images: int) -> Overfitting:
-    """Return what the curves of a whole training show of overfitting.
+    """Return the signs of overfitting in the curves of a complete training.
 
     Args:
         curves: its epochs.
@@ -56,50 +56,46 @@ def diagnose(curves: Sequence[Epoch], images: int) -> Overfitting:
 
 
 def _catastrophic(curves: Sequence[Epoch], images: int) -> CatastrophicOverfitting | None:
-    """Return the first clear fall, by more than `FALL` or by more than `LOSS` of what was there, during which accuracy
-    on the training adversary kept or rose."""
+    """Return the first significant collapse of attacked accuracy while accuracy on the training adversary held or
+    rose."""
     for before, after in pairwise(_measured(curves)):
-        trained = _trained(before, after)
-        kept = trained is not None and trained[0] - trained[1] <= NOISE
-        deep = _fall(before, after) > min(FALL, LOSS * _attacked(before))
-        if trained and kept and deep and _is_clear(before, after, images):
+        train = _train_accuracies(before, after)
+        collapse = _fall(before, after) > min(FALL, LOSS * _attacked(before))
+        if train and train[0] - train[1] <= NOISE and collapse and _is_significant(before, after, images):
             return CatastrophicOverfitting(
                 epoch=after.epoch,
                 before=_attacked(before),
                 after=_attacked(after),
-                train_before=trained[0],
-                train_after=trained[1],
+                train_before=train[0],
+                train_after=train[1],
             )
     return None
 
 
 def _robust(curves: Sequence[Epoch], images: int) -> RobustOverfitting | None:
-    """Return best and last attacked accuracy of the last phase if they clearly differ, and the training images did not
-    lose as much."""
+    """Return best and last attacked accuracy of the last phase if they differ significantly and accuracy on the
+    training adversary fell by less."""
     rows = _measured(curves)
     if not rows:
         return None
     rows = [row for row in rows if row.phase == rows[-1].phase]
     best, last = max(rows, key=_attacked), rows[-1]
-    trained = _trained(best, last)
-    if trained is None or trained[0] - trained[1] >= _fall(best, last) or not _is_clear(best, last, images):
+    train = _train_accuracies(best, last)
+    if train is None or train[0] - train[1] >= _fall(best, last) or not _is_significant(best, last, images):
         return None
     return RobustOverfitting(
         epoch=best.epoch,
         best=_proportion(best, images),
         last=_proportion(last, images),
-        train_best=trained[0],
-        train_last=trained[1],
+        train_best=train[0],
+        train_last=train[1],
     )
 
 
-def _is_clear(high: Epoch, low: Epoch, images: int) -> bool:
-    """Return whether two measurements on so many images differ by more than chance: their Wilson intervals are
-    disjoint.
-
-    That is conservative, as both are measured on the same images and a paired test would see smaller differences; but
-    the best of many epochs also looks better than it is.
-    """
+def _is_significant(high: Epoch, low: Epoch, images: int) -> bool:
+    """Return whether the Wilson intervals of two measurements on this number of images are disjoint."""
+    # This is conservative: a paired test on the same images would detect smaller differences. On the other hand, the
+    # best of many epochs looks better than it is.
     return _proportion(high, images).low > _proportion(low, images).high
 
 
@@ -121,7 +117,7 @@ def _fall(before: Epoch, after: Epoch) -> float:
     return _attacked(before) - _attacked(after) if before.phase == after.phase else 0.0
 
 
-def _trained(before: Epoch, after: Epoch) -> tuple[float, float] | None:
-    """Return the accuracies on the training adversary, None where an epoch had none."""
+def _train_accuracies(before: Epoch, after: Epoch) -> tuple[float, float] | None:
+    """Return both accuracies on the training adversary, None if one of the epochs had none."""
     first, second = before.train_adversarial, after.train_adversarial
     return None if first is None or second is None else (first, second)

@@ -1,4 +1,4 @@
-"""Which parameters are trained, and which are reset (partial training of zeise2025 §3.2)."""
+"""Partial training (zeise2025 §3.2): which parameters are trained, and which are reset."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PER_CHANNEL = 2
 
 @dataclass(frozen=True)
 class Partial:
-    """The trainable part of a model. The rest has no gradients, so that neither momentum nor weight decay moves it.
+    """The trainable part of a model. The rest has no gradients, so that neither momentum nor weight decay changes it.
 
     Attributes:
-        trained: how many parameters move.
-        entries: by the name of a parameter that is trained in part, which of its entries move (booleans of its shape).
-        fixed: by the same names, the values of the others.
+        trained: number of trainable parameters.
+        entries: by the name of a partly trainable parameter, its trainable entries (booleans of its shape).
+        fixed: by the same names, the values to which :meth:`keep` restores the other entries.
     """
 
     trained: int
@@ -35,28 +35,29 @@ class Partial:
 
     @classmethod
     def of(cls, model: Classifier, trainable: str, reset: Reset, seed: int) -> Partial:
-        """Choose what is trained in `model`, let that alone require gradients, and reset it.
+        """Select the trainable parameters of `model`, let only these require gradients, and reset them.
 
-        The optimiser is created afterwards. To continue from a saved state, load that into the model first and call
-        this with the same `trainable` and `seed`, and ``none`` as `reset`.
+        Create the optimiser afterwards. To continue from a saved state, load that into the model first, then call this
+        with the same `trainable` and `seed`, and ``none`` as `reset`.
 
         Args:
             model: on the device on which it is trained; changed in place.
             trainable: ``all``; ``bn`` (scales and shifts of batch norms; a mixture is one, with both branches);
                 ``rest`` (all but these); ``bn-not-first``; ``bn-not-last`` (in the order of the model's layers);
                 ``two-per-channel`` (random weights of convolutions); ``layer:NAME`` (a layer or block of the network).
-            reset: ``all`` gives what is trained the values of a newly built network, but batch norms scale 1, shift 0
-                and empty statistics; ``statistics`` empties those of every batch norm.
+            reset: ``all`` gives trainable parameters the values of a newly built network, and trainable batch norms
+                scale 1, shift 0 and reset statistics; ``statistics`` resets the statistics of every batch norm.
             seed: of the new values and of the choice in ``two-per-channel``.
 
         Raises:
-            UserError: nothing in this model is trainable, or can be reset, under these names.
+            UserError: the model has no such parameters, or nothing to reset.
         """
         names = _trainable_names(model, trainable)
         parameters = dict(model.named_parameters())
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in names)
-            # With a gradient of an earlier phase, momentum and weight decay would move a parameter that is now fixed.
+            # With a gradient from an earlier phase, momentum and weight decay would change a parameter that is now
+            # fixed.
             parameter.grad = None
         generator = torch.Generator().manual_seed(seed)
         names_in_part = names if trainable == "two-per-channel" else []
@@ -71,15 +72,15 @@ class Partial:
 
     @torch.no_grad()
     def keep(self, model: nn.Module) -> None:
-        """Restore the entries that are fixed; to be called after each step of the optimiser."""
-        for name, moves in self.entries.items():
+        """Restore the fixed entries; call this after each step of the optimiser."""
+        for name, is_trainable in self.entries.items():
             parameter = model.get_parameter(name)
-            parameter.copy_(torch.where(moves, parameter, self.fixed[name]))
+            parameter.copy_(torch.where(is_trainable, parameter, self.fixed[name]))
 
 
 def training_mode(model: nn.Module, running_statistics: bool = False) -> None:
-    """Put `model` into training mode. With `running_statistics`, batch norms normalise by these and no longer move
-    them, while their scales and shifts are still trained (xie2020 §4.3)."""
+    """Put `model` into training mode. With `running_statistics`, batch norms use their running statistics and do not
+    update them, while their scales and shifts are still trained (xie2020 §4.3)."""
     model.train()
     if running_statistics:
         for norm in _batch_norm_modules(model):
@@ -127,10 +128,10 @@ def _title(model: Classifier) -> str:
 
 
 def _batch_norms(model: nn.Module) -> dict[str, list[str]]:
-    """Return the names of parameters of each batch norm, in the order of layers; of a mixture, of both branches."""
+    """Return the parameter names of each batch norm in the order of layers; a mixture has those of both branches."""
     norms: dict[str, list[str]] = {}
     for prefix, module in model.named_modules():
-        # The branches of a mixture are inside it, and come after it.
+        # The branches of a mixture are submodules of it: skip them.
         if isinstance(module, BatchNorm | MixtureBatchNorm) and prefix.rpartition(".")[0] not in norms:
             norms[prefix] = [f"{prefix}.{name}" for name, _ in module.named_parameters()]
     return norms
@@ -167,7 +168,7 @@ def _reset_parameters(model: Classifier, names: Collection[str], entries: Mappin
             value = new.get_parameter(name).to(parameter)
             parameter.copy_(torch.where(entries[name], value, parameter) if name in entries else value)
     for prefix, names_of_norm in norms.items():
-        # A batch norm without scale and shift is reset with the whole model.
+        # A batch norm without scale and shift is reset only together with the whole model.
         whole_model = len(names) == len(list(model.parameters()))
         if set(names_of_norm) <= set(names) and (names_of_norm or whole_model):
             for norm in _batch_norm_modules(model.get_submodule(prefix)):

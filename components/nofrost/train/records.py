@@ -1,4 +1,4 @@
-"""What a training keeps of itself: its state, what one step did, and a row of its curves for each epoch."""
+"""The state of a training, the rows of its curves, and the trace of a step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIEWS = ("clean", "augmented", "adversarial")  # each has a column in every row 
 
 
 class State(BaseModel):
-    """Where a training stands.
+    """The progress of a training, as it is saved.
 
     Attributes:
         phase: its number, from 0.
@@ -61,10 +61,10 @@ def mean_loss(state: State, phase: Phase, processes: int) -> float:
 
 
 def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | None) -> Epoch:
-    """Return the row of the epoch whose steps are done; `measured` is None where nothing was measured.
+    """Return the row of the epoch whose steps are done; `measured` is None if it had no validation.
 
-    Training accuracies are over all images of a view as the steps met them; None for one of `VIEWS` that no step had.
-    Views from a single augmentation set have a column of their own where the objective asks for them.
+    Training accuracies are over all images of a view, measured at the time of each step; None for one of `VIEWS` that
+    the objective does not use. A single augmentation set that the objective uses as a view has its own column.
     """
     attacked, views = measured.attacked if measured else None, phase.objective.augmented_views
     return Epoch(
@@ -80,7 +80,7 @@ def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | 
 
 
 def as_csv(curves: Sequence[Epoch]) -> str:
-    """Return the rows as CSV with a header; a column that a row does not have is empty there."""
+    """Return the rows as CSV with a header; the cells of columns that a row does not have are empty."""
     text, rows = io.StringIO(), [row.as_json() for row in curves]
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
@@ -95,7 +95,7 @@ def _accuracy(state: State, phase: Phase, view: str) -> float | None:
 
 @dataclass
 class StepTrace:
-    """Passes of a model and updates of its batch statistics, those of the attack included; see :func:`trace_step`.
+    """Counts of model passes and of updates of batch statistics, including those of the attack.
 
     Attributes:
         forward_train, forward_eval: forward passes in training and in evaluation mode.
@@ -123,7 +123,7 @@ class StepTrace:
 
 @contextmanager
 def trace_step(model: nn.Module) -> Iterator[StepTrace]:
-    """Yield the trace of the step inside the block, complete after it; the step computes the same with and without."""
+    """Yield the trace of the step in the block, complete after the block; it does not change what the step computes."""
     trace, before = StepTrace(), _batches_tracked(model)
     hook = model.register_forward_hook(trace.count)
     try:

@@ -1,4 +1,4 @@
-"""The course of a training: learning rate, budget and batch statistics as functions of the epochs done."""
+"""The schedule of a training: learning rate, budget and batch statistics as functions of the epochs done."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from nofrost.config import ScheduleSpec
 def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float:
     """Return the learning rate of the next step as a share of the peak.
 
-    With ``per: step`` the shape is read in the middle of each step; with ``per: epoch`` at the beginning of each epoch,
-    as torch's schedulers are. The warm-up is read in the middle of either, so that nothing is lost to a rate of zero.
+    With ``per: step`` the shape is evaluated in the middle of each step; with ``per: epoch`` at the beginning of each
+    epoch, like torch's schedulers. The warm-up is evaluated in the middle of the step or epoch, so that no step has a
+    rate of zero.
 
     Args:
         spec: the recipe's schedule.
         epochs_done: at the beginning of the step, such as 2.5 halfway through the third epoch.
-        step: length of a step in epochs; without it, the share at that very moment.
+        step: length of a step in epochs; 0 returns the share at exactly `epochs_done`.
     """
     by_epoch = spec.per == "epoch"
     begin = float(math.floor(epochs_done)) if by_epoch else epochs_done
@@ -28,8 +29,8 @@ def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float
     epoch = begin if by_epoch else middle
     match spec.shape:
         case "cosine":
-            rest = spec.epochs - spec.lr_warmup_epochs
-            return 0.5 * (1 + math.cos(math.pi * (epoch - spec.lr_warmup_epochs) / rest)) if rest else 1.0
+            duration = spec.epochs - spec.lr_warmup_epochs
+            return 0.5 * (1 + math.cos(math.pi * (epoch - spec.lr_warmup_epochs) / duration)) if duration else 1.0
         case "step":
             return float(spec.decay ** bisect_right(spec.milestones, epoch))
         case "piecewise-linear":
@@ -39,7 +40,7 @@ def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float
 
 
 def threat_share(spec: ScheduleSpec, epochs_done: float) -> float:
-    """Return the training budget after so many epochs as a share of the recipe's: a linear rise, then constant."""
+    """Return the training budget at `epochs_done` as a share of the recipe's: a linear rise, then constant."""
     return min(1.0, epochs_done / spec.threat_warmup_epochs) if spec.threat_warmup_epochs else 1.0
 
 

@@ -1,4 +1,4 @@
-"""Clean and attacked accuracy on the selection split, which chooses the best checkpoint; never on the test set."""
+"""Validation: clean and attacked accuracy on the selection split, by which the best checkpoint is chosen."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from nofrost.results import Proportion, Selection
 def select(
     model: Classifier, split: Split, recipe: Recipe, robust_weight: float, batch_size: int, group: ProcessGroup
 ) -> Selection:
-    """Return clean and attacked accuracy of `model` in evaluation mode and float32. A mixture-BN model answers as
-    deployed.
+    """Return clean and attacked accuracy of `model` (a mixture as it is deployed) in evaluation mode and float32.
 
-    The score averages the two with the λ of the objective as `robust_weight`, so that the best checkpoint is best at
-    what the recipe trains for; without it nothing is attacked. Each process of `group` measures every n-th image,
-    `batch_size` at once; all return the same.
+    The score averages the two with the weight `robust_weight` (λ of the objective) for attacked accuracy, so that the
+    best checkpoint is the best at what the recipe trains for; with weight 0 there is no attack. Each process of `group`
+    measures every n-th image, `batch_size` at once; all return the same.
     """
     spec = recipe.selection.attack
     attack = create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
@@ -33,7 +32,7 @@ def select(
         images, labels, indices = (tensor.to(device) for tensor in split.batch(rows))
         correct = _correct(model, images, labels)
         counts["clean"] += correct.sum()
-        # Only images that are classified correctly can be lost to the attack.
+        # An image that is wrong when clean counts as wrong under attack: attack only the others.
         if robust_weight > 0 and bool(correct.any()):
             adversarial = attack(model, images[correct], labels[correct], indices=indices[correct])
             counts["attacked"] += _correct(model, adversarial, labels[correct]).sum()

@@ -1,4 +1,4 @@
-"""From a recipe to what is trained: inputs, phases and a new model, all checked before any training."""
+"""Setup of a training from its recipe: inputs, phases and a new model, all checked before the first step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nofrost.train.schedule import lr_share, threat_share
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase of a training does: its name, recipe, images and objective."""
+    """The frozen description of one phase of a training: name, recipe, images and objective."""
 
     name: str
     recipe: Recipe
@@ -60,7 +60,7 @@ class Phase:
         return Adversary(self.recipe.attack, self.recipe.threat.norm, self.eps(epochs_done), seed, epochs_done)
 
     def attack(self) -> dict[str, Any]:
-        """Return the attack with all of its settings, as JSON values; those that are None follow from the others."""
+        """Return the attack with all of its settings as JSON values; a None is derived from the other settings."""
         spec = self.recipe.attack
         settings = {**attack_settings(spec.name), **spec.as_json(), **(self.objective.fixed_settings or {})}
         settings.pop("seed")

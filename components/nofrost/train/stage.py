@@ -1,9 +1,9 @@
-"""The train stage: inputs, fingerprint and output folder around the trainer."""
+"""The train stage: reads inputs, runs the trainer and writes the output folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,9 @@ def run(
         RunFailedError: another process of the training has ended.
     """
     weights = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
-    with process_group() as group, _random_numbers_restored(), oom_message(recipe.schedule.batch_size):
+    with process_group() as group, _preserve_rng(), oom_message(recipe.schedule.batch_size):
 
-        def prepared() -> tuple[dict[str, str], Trainer]:
+        def set_up() -> tuple[dict[str, str], Trainer]:
             inputs = input_checksums(recipe, dataset, augmentation, weights)
             phases = phases_of(recipe, name, dataset, augmentation, group)
             model = new_model(recipe, dataset, weights, seed)
@@ -71,7 +71,7 @@ def run(
             selection = read_split(dataset, "selection", verify=True)
             return inputs, Trainer(model, phases, seed, selection, group)
 
-        inputs, trainer = group.agree(prepared)
+        inputs, trainer = group.agree(set_up)
         fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
         with _output(out, fingerprint, group) as folder:
             with group.report_local_error():
@@ -109,16 +109,14 @@ def process_group() -> Iterator[ProcessGroup]:
         yield group
 
 
-@contextmanager
-def _random_numbers_restored() -> Iterator[None]:
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        yield
+def _preserve_rng() -> AbstractContextManager[None]:
+    """Return a context that restores torch's random number generators at its end."""
+    return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else [])
 
 
 @contextmanager
 def _output(out: Path, fingerprint: Mapping[str, Any], group: ProcessGroup) -> Iterator[Path]:
-    """Yield the output folder that rank 0 makes, in all processes: the others read there."""
+    """Yield, in all processes, the output folder that rank 0 creates."""
     with ExitStack() as stack:
         output = stage_output(out, fingerprint=fingerprint, resumable=True)
         folder = group.broadcast(group.agree(lambda: stack.enter_context(output) if group.is_rank_zero else None))
@@ -149,7 +147,7 @@ def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
 
 
 def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainRecord) -> None:
-    """Write the output; a kill between any two lines leaves what a further call completes."""
+    """Write the output; if the process is killed between any two lines, another call completes it."""
     state = trainer.state
     save_checkpoint(folder / "last.safetensors", trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
     for suffix in ("safetensors", "json"):

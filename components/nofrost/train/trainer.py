@@ -1,4 +1,4 @@
-"""The trainer: phases, epochs, steps, validation, and the state that a kill must not lose."""
+"""The trainer: phases, epochs, steps, validation, and saving and loading the state."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Trainer:
         group: the processes that train together; rank 0 alone writes files and prints.
 
     Attributes:
-        state: where the training stands.
-        partial: what of the model the current phase trains.
-        folder: of the saved state and the checkpoints, once :meth:`fit` was called.
+        state: the progress of the training.
+        partial: the part of the model that the current phase trains.
+        folder: of the saved state and the checkpoints; set by :meth:`fit`.
     """
 
     folder: Path
@@ -130,7 +130,7 @@ class Trainer:
                         try:
                             self.train_epoch(bar, stop)
                         except NotFiniteError:
-                            # An attack met it before the loss did, and does not know which settings to change.
+                            # The attack noticed it before the loss did, but does not know which settings to change.
                             self._check_finite(math.nan)
                 if state.phase + 1 == len(self.phases) or self.stopped_early():
                     return
@@ -138,7 +138,7 @@ class Trainer:
                 self.start_phase()
 
     def start_phase(self, *, resumed: bool = False) -> None:
-        """Create what belongs to the current phase alone; a `resumed` phase does not reset parameters again."""
+        """Create the optimiser and the other state of the current phase; if `resumed`, do not reset parameters."""
         recipe, spec = self.phase.recipe, self.phase.recipe.optimiser
         reset = "none" if resumed else recipe.reset
         seed = derive_seed(self.seed, "partial", self.phase.name)
@@ -203,21 +203,21 @@ class Trainer:
         """
         phase, state, spec = self.phase, self.state, self.phase.recipe.optimiser
         position, steps_done = (state.epochs, state.step), state.epoch * phase.images.steps + state.step
-        # Dropout and the like draw from torch's own generator: what they draw is a function of seed, step and rank.
+        # Dropout and the like use torch's global generator: seed it, so that they depend on seed, step and rank alone.
         torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
         epochs_done = steps_done / phase.images.steps
         adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done)
         sums: dict[str, Tensor] = {}
         images: Counter[str] = Counter()
         updates = 0
-        # Every step up to the recorded one, so that a training that ends before it has a record too.
+        # Trace every step up to the recorded one, so that a training that ends earlier has a record too.
         traced = steps_done <= phase.recorded_step
         with (
             trace_step(self.model) if traced else nullcontext() as trace,
             precision(self.model, DTYPES[phase.recipe.precision]),
         ):
             for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, self._memory):
-                # Free needs the gradient of its perturbation: the objective yields, and continues after this update.
+                # The objective Free continues after this update, with the gradient that this pass leaves on its noise.
                 self._scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
                 self.group.average_gradients(self.model.parameters())
                 self._scaler.unscale_(self._optimiser)
@@ -226,7 +226,7 @@ class Trainer:
                 set_lr(self._optimiser, phase.lr(epochs_done))
                 self._scaler.step(self._optimiser)
                 self._scaler.update()
-                # Free the gradients here, and not before the next backward pass: the next attack needs their memory.
+                # Release the gradients now, not before the next backward pass: the next attack needs their memory.
                 self._optimiser.zero_grad()
                 self.partial.keep(self.model)
                 self.group.average_buffers(self.model)
@@ -252,8 +252,8 @@ class Trainer:
         now = time.monotonic()
         self.state.seconds += now - since
         if self.group.is_rank_zero:
-            # First the new tensors, then the pointer to them, and only then delete the files before: a kill between
-            # any two of these leaves a state that can be loaded.
+            # Write the new tensors, then the pointer to them, and only then delete the previous files: if the process
+            # is killed in between, the state can still be loaded.
             file = f"state-{self.state.epochs:05d}-{self.state.step:07d}.safetensors"
             write_tensors(self.folder / file, tensors)
             write_json(self.folder / POINTER, {"file": file, "state": self.state.model_dump(mode="json")})
@@ -280,7 +280,7 @@ class Trainer:
                 self._optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device)
         if self._average and (average := _section(tensors, "average")):
             self._average.module.load_state_dict(average)
-            # Only whether it is zero matters: the first update copies the weights.
+            # Any count but zero: at zero, the next update would copy the weights instead of averaging them.
             self._average.n_averaged.fill_(1)
         for name, tensor in _section(tensors, "memory").items():
             self._memory[name] = tensor.chunk(self.group.size)[self.group.rank].to(self.device, copy=True)
@@ -289,14 +289,14 @@ class Trainer:
         return True
 
     def _state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors that a kill must not lose, equal in all processes, each of which has to call this."""
-        moved = self._optimiser.state
+        """Return all tensors of the state, equal in all processes; every process has to call this."""
+        optimiser_state = self._optimiser.state
         sections = {
             "model": self.model.state_dict(),
             "momentum": {
-                name: moved[parameter]["momentum_buffer"]
+                name: optimiser_state[parameter]["momentum_buffer"]
                 for name, parameter in self.model.named_parameters()
-                if moved.get(parameter, {}).get("momentum_buffer") is not None
+                if optimiser_state.get(parameter, {}).get("momentum_buffer") is not None
             },
             "average": self.ema_weights.state_dict() if self.ema_weights else {},
             "memory": self._memory_of_all(),
@@ -326,7 +326,7 @@ class Trainer:
         return measured.score >= self.state.best["score"] and not collapsed(self.state.curves, guard)
 
     def _add_up(self, sums: Mapping[str, Tensor]) -> None:
-        """Store the sums of all processes in the state, which must not be saved if they or the model are NaN."""
+        """Add up the sums of all processes in the state, and raise if they or the model are not finite."""
         self.state.sums = {name: float(value) for name, value in self.group.total(sums).items()}
         self.group.agree(lambda: self._check_finite(mean_loss(self.state, self.phase, self.group.size)))
 
@@ -358,6 +358,6 @@ def remove_state(folder: Path) -> None:
 
 
 def _section(tensors: Mapping[str, Tensor], section: str) -> dict[str, Tensor]:
-    """Return the saved tensors of one section, such as ``model``, by their own names."""
+    """Return the saved tensors of one section, such as ``model``, by their names without the section."""
     prefix = f"{section}."
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -195,7 +195,7 @@ def test_an_attack_that_there_is_not_is_refused_before_anything_is_measured(
 
     model = nn.Module()
     model.forward = never
-    with pytest.raises(UserError, match=rf"properties\.{place}\.attack: unknown attack 'pgd-20'"):
+    with pytest.raises(UserError, match=rf"properties\.{place}\.attack\.name: unknown attack 'pgd-20'"):
         evaluate_robustness(model, *test_digits, suite)
 
 

@@ -1,1 +1,1 @@
-"""An adversarial suite: its plan, what it measures, and the alarms that the numbers and the model raise."""
+"""Evaluation with an adversarial suite: plan, measurements, result, and alarms about the numbers and the model."""

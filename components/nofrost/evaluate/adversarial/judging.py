@@ -1,4 +1,4 @@
-"""From measurements to alarms: the numbers that each check of :mod:`nofrost.evaluate.alarms` gets."""
+"""Alarms of an evaluation: run each check of :mod:`nofrost.evaluate.alarms` on the measurements that it needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nofrost.results import Alarm
 from nofrost.statistics import Flags
 
 BUDGET_SHARE = 1 / 4  # of the threat's budget: the step over which a gradient must lead uphill
-LONGEST_STEP = 1 / 32  # of the pixel range; an l2 budget is no size of a step in every pixel
+LONGEST_STEP = 1 / 32  # of the pixel range; an l2 budget can be larger than any sensible step in every pixel
 
 
 def check_attackable(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
@@ -28,11 +28,11 @@ def check_attackable(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> 
     Raises:
         UserError: every attack of the suite needs a gradient, and the model has none.
     """
-    on_gradients = [each for each in plan.attacks.values() if _needs_gradient(each)]
-    if len(on_gradients) == len(plan.attacks) and not probes.has_gradient(engine, model):
+    gradient_attacks = [condition for condition in plan.attacks.values() if _needs_gradient(condition)]
+    if len(gradient_attacks) == len(plan.attacks) and not probes.has_gradient(engine, model):
         raise UserError(
-            f"suite: {on_gradients[0].key}: the model's outputs have no gradient with respect to the images: remove "
-            "detach, no_grad or rounding from its forward, or add an attack without gradients, such as square"
+            f"suite: {gradient_attacks[0].key}: the model's outputs have no gradient with respect to the images: "
+            "remove detach, no_grad or rounding from its forward, or add an attack without gradients, such as square"
         )
 
 
@@ -70,10 +70,10 @@ def judge(
 
 
 def not_converged(plan: SuitePlan, flags: Mapping[str, Flags], steps: Mapping[int, Flags]) -> tuple[str, ...]:
-    """Return the attacks of the suite, and the worst case, whose number more or longer attack steps would lower.
+    """Return the conditions (attacks of the suite, ``worst-case``) whose accuracy more attack steps would lower.
 
-    It is known of the attack that the steps curve is about (equal in all settings but the steps), of PGD beside
-    APGD-CE, and of the worst case where that curve comes as low. A number that is cumulative is not judged.
+    This can be decided for the attack of the steps curve (equal in all settings but the steps), for PGD by comparison
+    with APGD-CE, and for the worst case if the curve comes as low. Cumulative accuracies are not judged.
     """
     suite_runs = _suite_runs(plan, flags)
     labels = {run.label for run in alarms.unconverged_pgd([*suite_runs, *_curve_runs(plan, steps)])}

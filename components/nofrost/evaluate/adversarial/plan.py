@@ -1,4 +1,4 @@
-"""The plan of an adversarial suite: its attacks, the points of its two curves, and the list of measurements."""
+"""The plan of an adversarial suite: its attacks, the points of its two curves, and its measurements."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class SuiteMeasurements:
-    """What a suite measures of each image, by its place in the result; one measurement may have several places.
+    """The measurements of a suite by their role in the result; one measurement may have several roles.
 
     Args:
         clean: the predictions on clean images.
         attacks: by the name of the attack.
-        through: by the branch of a mixture-BN model and the attack: the deployed mixture on images made through it.
+        through: by branch of a mixture-BN model and attack: the deployed mixture on images made against that branch.
         steps: the steps curve, by growing steps.
         budgets: the budget curve, by growing budget.
         branches: by the branch of a mixture-BN model and the condition, ``clean`` among them.
@@ -66,8 +66,8 @@ class SuiteMeasurements:
     properties: dict[str, Measurement]
 
     @property
-    def every(self) -> list[Measurement]:
-        """Every measurement once, each after those that it needs."""
+    def unique(self) -> list[Measurement]:
+        """Every measurement once, each after those that it depends on."""
         ordered = (
             self.clean,
             *self.attacks.values(),
@@ -84,8 +84,8 @@ class SuiteMeasurements:
 class SuitePlan:
     """All conditions of a suite: attacks by name, points of the steps curve by steps, points of the budget curve.
 
-    `branch_attacks` are those that a mixture-BN model is also measured with branch by branch; in a cascade they are a
-    cascade by themselves.
+    `branch_attacks` are the attacks that are also run on each branch of a mixture-BN model; in a suite with a cascade
+    they form a cascade of their own.
     """
 
     suite: AdversarialSuite
@@ -200,7 +200,7 @@ def _by_size(multiples: Iterable[PixelFraction]) -> list[PixelFraction]:
 
 
 def budget_text(threat: Threat, multiple: PixelFraction) -> str:
-    """Return the budget `multiple` x eps as people write it: 3/2 of 8/255 is 12/255, not 4/85; 2 of 0.25 is 0.5."""
+    """Return `multiple` times eps in the usual notation: 3/2 of 8/255 is 12/255, not 4/85; 2 of 0.25 is 0.5."""
     numerator, slash, denominator = threat.eps.text.partition("/")
     scaled = multiple.value * Fraction(numerator)
     if not slash:

@@ -1,4 +1,4 @@
-"""Probes of the model itself, apart from any attack: are its gradients and outputs fit for attacking?"""
+"""Probes of the model without an attack: do its gradients and outputs allow attacks to work?"""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.sample import Rows, batches, spaced_rows
 
 PROBED_IMAGES = 256
-PROBED_AT_ONCE = 32  # few enough for a memory that held a batch under attack
-FINE_STEP = 1e-4  # in pixels of [0, 1]: so short that a network with kinks is nearly straight along it
-VISIBLE = 1e-4  # change of the margin, as a share of the largest logit, that float32 shows after a deep network
+PROBED_AT_ONCE = 32  # needs no more memory than a batch under attack
+FINE_STEP = 1e-4  # in pixels of [0, 1]: so short that a piecewise linear network is nearly linear along it
+VISIBLE = 1e-4  # change of the margin, as a share of the largest logit, that float32 can resolve in a deep network
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """What the gradients of `probed` images are worth.
+    """Counts, among `probed` images, of those whose gradients are of no use to an attack.
 
     Args:
-        zero: images on which the gradient of the cross-entropy is zero in every pixel, or NaN. In float32 it vanishes
-            exactly when the right class leads by 104 or more; rounding and other steps without a slope make it vanish
-            everywhere.
-        saturated: images on which the cross-entropy itself is zero, as it is when the right class leads by 17 or more.
-        disagree: images on which the margin rises by less than half, or more than one and a half times, what its
-            gradient says of a step of 1e-4 along the gradient's sign.
-        astray: images on which it does not rise at all over the longer step.
+        zero: images on which the gradient of the cross-entropy is zero or NaN in every pixel. In float32 it becomes
+            exactly zero when the right class leads by 104 or more; rounding and other operations without a slope make
+            it zero everywhere.
+        saturated: images on which the cross-entropy itself is zero: the right class leads by 17 or more.
+        disagree: images on which a step of 1e-4 along the gradient's sign raises the margin loss by less than half, or
+            more than one and a half times, of what the gradient predicts.
+        astray: images on which the longer step does not raise the margin loss at all.
     """
 
     probed: int
@@ -50,20 +50,20 @@ def probed(rows: Rows) -> Rows:
 
 def has_gradient(engine: Engine, model: EvaluatedModel) -> bool:
     """Return whether the outputs depend on the images by differentiable steps, tested on one image."""
-    images, labels = next(_parts(engine, spaced_rows(len(engine.sample), 1)))
+    images, labels = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
     return _gradient(model, images, labels, margin) is not None
 
 
 def gradients(engine: Engine, model: EvaluatedModel, rows: Rows, step: float) -> Gradients:
-    """Return what the gradients of these images are worth.
+    """Return how many of these images have gradients that are of no use to an attack.
 
     Args:
         rows: images that the model gets right. Where the gradient of the margin is zero, or predicts less than float32
-            can show, it cannot disagree with a difference or lead astray.
+            can resolve, an image counts neither as disagreeing nor as astray.
         step: the longer of the two steps, in pixels of [0, 1].
     """
     counts = torch.zeros(4, dtype=torch.int64)
-    for images, labels in _parts(engine, rows):
+    for images, labels in _batches(engine, rows):
         slope = _gradient(model, images, labels, _cross_entropy)
         zero = torch.ones_like(labels, dtype=torch.bool) if slope is None else _is_useless(slope)
         with torch.no_grad():
@@ -76,7 +76,7 @@ def gradients(engine: Engine, model: EvaluatedModel, rows: Rows, step: float) ->
 @torch.no_grad()
 def looks_like_probabilities(engine: Engine, model: EvaluatedModel, rows: Rows) -> bool:
     """Return whether the outputs are non-negative and sum to 1 on every one of these images: a softmax is inside."""
-    for images, _ in _parts(engine, rows):
+    for images, _ in _batches(engine, rows):
         outputs = model.logits(images).double()
         if bool((outputs < 0).any()) or not torch.allclose(outputs.sum(1), outputs.new_ones(()), atol=1e-4):
             return False
@@ -86,7 +86,7 @@ def looks_like_probabilities(engine: Engine, model: EvaluatedModel, rows: Rows) 
 @torch.no_grad()
 def answers_at_random(engine: Engine, model: EvaluatedModel, rows: Rows) -> bool:
     """Return whether two passes over the same images differ by more than the rounding of float32."""
-    for images, _ in _parts(engine, rows):
+    for images, _ in _batches(engine, rows):
         first, second = model.logits(images), model.logits(images)
         if not torch.allclose(first, second, rtol=1e-4, atol=1e-5, equal_nan=True):
             return True
@@ -96,7 +96,7 @@ def answers_at_random(engine: Engine, model: EvaluatedModel, rows: Rows) -> bool
 @torch.no_grad()
 def optimises_in_forward(engine: Engine, model: EvaluatedModel) -> bool:
     """Return whether the forward pass switches gradients on where the caller has switched them off."""
-    images, _ = next(_parts(engine, spaced_rows(len(engine.sample), 1)))
+    images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
     watch = _GradientWatch()
     with watch:
         model.logits(images)
@@ -106,7 +106,7 @@ def optimises_in_forward(engine: Engine, model: EvaluatedModel) -> bool:
 @torch.no_grad()
 def classes(engine: Engine, model: EvaluatedModel) -> int:
     """Return the number of classes that the model knows."""
-    images, _ = next(_parts(engine, spaced_rows(len(engine.sample), 1)))
+    images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
     return int(model.logits(images).shape[1])
 
 
@@ -122,18 +122,19 @@ class _GradientWatch(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _parts(engine: Engine, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(engine: Engine, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
     for part in batches(rows, min(PROBED_AT_ONCE, engine.batch_size)):
         images, labels, _ = engine.sample.batch(part, engine.device)
         yield images, labels
 
 
 def _differences(model: EvaluatedModel, images: Tensor, labels: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Return on which images a tiny step belies the gradient of the margin, and on which a longer one is in vain."""
+    """Return on which images [n] a tiny step disagrees with the gradient of the margin, and on which a longer step does
+    not raise the margin."""
     slope = _gradient(model, images, labels, margin)
     if slope is None:
-        none = torch.zeros_like(labels, dtype=torch.bool)
-        return none, none
+        no_image = torch.zeros_like(labels, dtype=torch.bool)
+        return no_image, no_image
     expected, rise, visible = _change(model, images, labels, slope, FINE_STEP)
     disagree = visible & ((rise - expected).abs() > expected / 2)
     _, rise, visible = _change(model, images, labels, slope, step)
@@ -144,8 +145,8 @@ def _differences(model: EvaluatedModel, images: Tensor, labels: Tensor, step: fl
 def _change(
     model: EvaluatedModel, images: Tensor, labels: Tensor, slope: Tensor, step: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return by how much the margin should rise from one side of each image to the other along the sign of `slope`, by
-    how much it does, and whether float32 can show so much, [n] each. Both sides lie in [0, 1]."""
+    """Return the predicted and the actual rise of the margin between two points on either side of each image along the
+    sign of `slope`, and whether float32 can resolve the prediction, [n] each. Both points are in [0, 1]."""
     uphill = step * slope.nan_to_num().sign()
     low, high = (images - uphill).clamp(0, 1), (images + uphill).clamp(0, 1)
     before, after = model.logits(low).double(), model.logits(high).double()

@@ -1,4 +1,4 @@
-"""The result of an adversarial suite: flags for each image, and the metrics that they give."""
+"""The result of an adversarial evaluation: flags for each image, and the metrics computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nofrost.statistics import Flags
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """What was measured on N images.
+    """The measurements on N images.
 
     Args:
         metrics: accuracies, curves, alarms and properties, as ``metrics.json`` of the stage holds them.

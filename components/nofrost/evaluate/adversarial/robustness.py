@@ -25,15 +25,7 @@ from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import sample_of_tensors
 from nofrost.evaluate.properties.suite import measured_layers, summaries
 from nofrost.models.device import model_device, usable_device
-from nofrost.results import (
-    AdversarialMetrics,
-    Alarm,
-    AttackUse,
-    BudgetCurve,
-    Proportion,
-    StepsCurve,
-    StepsPoint,
-)
+from nofrost.results import AdversarialMetrics, Alarm, AttackUse, BudgetCurve, Proportion, StepsCurve, StepsPoint
 from nofrost.statistics import Flags
 
 
@@ -48,7 +40,7 @@ def robustness(
     checkpoint_dir: str | Path | None = None,
     show_progress: bool = False,
 ) -> RobustnessResult:
-    """Attack a model with every attack of a suite and report what survived.
+    """Attack a model with every attack of a suite, and return accuracies, curves and alarms.
 
     Runs in float32 with TF32 and autocast off and every module in evaluation mode; torch's settings and the model are
     left as they were. The images stay where they are; batches go to the device. One process measures everything.
@@ -62,8 +54,8 @@ def robustness(
         indices: N integers that name the images; they pick the attacks' random numbers. Default: 0 to N - 1.
         device: where to compute; default: where the model is.
         checkpoint_dir: folder that keeps every finished batch, so that a killed evaluation, called again with the same
-            model, images and suite, goes on from there with the same result. For modules only; two with equal weights
-            and equal ``repr`` are taken for the same.
+            model, images and suite, continues from there with the same result. For modules only; two modules with equal
+            weights and equal ``repr`` count as the same.
         show_progress: whether to show on standard error how far each attack is, and the time left.
 
     Raises:
@@ -82,7 +74,7 @@ def robustness(
     evaluated = EvaluatedModel(module, sample.labels, target)
     with engine.ready(module):
         check(engine, evaluated, plan)
-        engine.run(plan.measurements(evaluated).every, "evaluate-adversarial" if show_progress else None)
+        engine.run(plan.measurements(evaluated).unique, "evaluate-adversarial" if show_progress else None)
         return result_of(engine, evaluated, plan, data)
 
 
@@ -90,8 +82,8 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     """Check that the model can be evaluated with the suite, before anything is measured.
 
     Raises:
-        UserError: the model does not take such images, does not return logits, does not know all labels, or has no
-            gradient and the suite has no attack without.
+        UserError: the model does not take such images, does not return logits, has fewer classes than the labels, or
+            has no gradient although every attack of the suite needs one.
     """
     model.check(engine.sample)
     check_attackable(engine, model, plan)
@@ -147,12 +139,7 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha25
     return RobustnessResult(
         metrics=metrics,
         protocol=protocol(
-            suite.title,
-            suite.as_json(),
-            engine.sample,
-            engine.device,
-            data_sha256,
-            engine.cache.reduced_batch_sizes,
+            suite.title, suite.as_json(), engine.sample, engine.device, data_sha256, engine.cache.reduced_batch_sizes
         ),
         sample=engine.sample,
         predictions=engine.values(measured.clean),
@@ -166,8 +153,8 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha25
 
 
 def strongest_attack(suite: AdversarialSuite, flags: Mapping[str, Flags]) -> str:
-    """Return the attack of the suite that breaks the most images; the first of equals. In a cascade the first attacks
-    see the most images."""
+    """Return the attack of the suite that breaks the most images, the first one of a tie; in a cascade, each attack is
+    counted on the images that it was run on."""
     broken, before = {}, flags["clean"]
     for name in suite.attacks:
         broken[name] = int((before & ~flags[name]).sum())
@@ -215,7 +202,7 @@ def _module(model: Model, checkpoint_dir: str | Path | None) -> nn.Module:
         raise UserError(f"a model is a module or a callable that maps images to logits, got a {type(model).__name__}")
     if checkpoint_dir is not None:
         raise UserError(
-            "checkpoint_dir is for modules, as nothing tells two other callables apart: leave it out, or put the "
+            "checkpoint_dir is for modules, because other callables cannot be told apart: leave it out, or put the "
             "callable into a torch.nn.Module"
         )
     return _FromCallable(model)

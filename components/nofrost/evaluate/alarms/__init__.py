@@ -1,10 +1,9 @@
 """Signs that an attack was too weak to mean anything, from the measured numbers alone.
 
-A low number of successful attacks has two explanations: a robust model, or an attack that was misled
-(gradient masking: Athalye et al. 2018; Carlini et al. 2019, "On evaluating adversarial robustness"). Each function
-looks for one sign of the second, and gives its reason in words and numbers. All comparisons are paired, on the same
-images, by the exact McNemar test, so that a few images changing sides raise nothing. What was not measured has no
-alarm.
+If few attacks succeed, either the model is robust or the attacks were misled (gradient masking: Athalye et al. 2018;
+Carlini et al. 2019, "On evaluating adversarial robustness"). Each function looks for one sign of the latter, and states
+its reason with numbers. All comparisons are paired, on the same images, by the exact McNemar test, so that a few images
+that change sides raise no alarm. There is no alarm for what was not measured.
 """
 
 from nofrost.evaluate.alarms.alarm import AttackRun

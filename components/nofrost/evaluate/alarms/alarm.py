@@ -54,7 +54,7 @@ def exceeds(more: Flags, fewer: Flags, by: float, p_value: float) -> bool:
     return bool(test["difference"] > by and test["p_value"] < p_value)
 
 
-def left(run: AttackRun) -> str:
+def outcome(run: AttackRun) -> str:
     """Return how many images are still right after an attack, in words."""
     return f"{run.label} leaves {count(run.right)} right"
 

@@ -1,7 +1,7 @@
-"""Signs that the attacks of a suite give of each other: which must not find less than which.
+"""Alarms that compare the attacks of a suite: a strong attack must not find less than a weak one.
 
-Only attacks that were run on the same images are compared. In a cascade that is the first attack alone, so a cascade is
-judged by what a black-box attack still finds at its end, as AutoAttack does.
+Only attacks that were run on the same images are compared. In a cascade only the first attack was run on all of them,
+so a cascade is judged by what a black-box attack still finds at its end, as AutoAttack does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nofrost.evaluate.alarms.alarm import (
     alarm,
     count,
     exceeds,
-    left,
+    outcome,
     strongest,
 )
 from nofrost.results import Alarm
@@ -34,12 +34,12 @@ MANY_STEPS = 5  # steps from which an iterative attack, with its random start, s
 def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
     """Many small steps must find at least what one large step finds; None when the suite has no such pair.
 
-    When even the best iterative attack finds less, the gradient misleads whoever follows it: the model masks it. When
-    only some do, those attacks are weak. Steps too short to cross the ball are weak on any model, so that they count
-    only where there are no others.
+    If even the best iterative attack finds less, the gradient is misleading: the model masks it. If only some find
+    less, those attacks are weak. Attacks whose steps are too short to cross the ball are weak on any model, and are
+    considered only if there are no others.
     """
     name = "iterative-beats-single-step"
-    comparable = [run for run in _alone(runs) if _climbs_cross_entropy(run)]
+    comparable = [run for run in _independent(runs) if _climbs_cross_entropy(run)]
     single = strongest([run for run in comparable if run.steps == 1])
     iterative = [run for run in comparable if run.steps >= MANY_STEPS]
     many = sorted([run for run in iterative if run.crosses] or iterative, key=_remaining)
@@ -47,10 +47,10 @@ def iterative_beats_single_step(runs: Sequence[AttackRun]) -> Alarm | None:
         return None
     best, worst = many[0], many[-1]
     if best.crosses and exceeds(best.right, single.right, NEGLIGIBLE, CLEAR):
-        return alarm(name, "fail", f"{left(best)} but {left(single)}: following the gradient leads astray")
+        return alarm(name, "fail", f"{outcome(best)} but {outcome(single)}: following the gradient leads astray")
     if exceeds(worst.right, single.right, NEGLIGIBLE, CLEAR):
-        return alarm(name, "warn", f"{left(worst)} but {left(single)}: do not rely on {worst.label}")
-    return alarm(name, "pass", f"{left(worst)}, {left(single)}")
+        return alarm(name, "warn", f"{outcome(worst)} but {outcome(single)}: do not rely on {worst.label}")
+    return alarm(name, "pass", f"{outcome(worst)}, {outcome(single)}")
 
 
 def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
@@ -63,9 +63,9 @@ def pgd_agrees_with_apgd(runs: Sequence[AttackRun]) -> Alarm | None:
     pairs = _pgd_beside_apgd(runs)
     if not pairs:
         return None
-    # PGD with long steps first: what it leaves above APGD tells more
+    # Prefer PGD with steps that are long enough: its gap to APGD says more about the model.
     pgd, apgd = max(pairs, key=lambda pair: (pair[0].crosses, _remaining(pair[0]) - _remaining(pair[1])))
-    reason = f"{left(pgd)}, {left(apgd)}"
+    reason = f"{outcome(pgd)}, {outcome(apgd)}"
     if not exceeds(pgd.right, apgd.right, PGD_GAP, DOUBTFUL):
         return alarm(name, "pass", reason)
     if not pgd.crosses:
@@ -116,7 +116,7 @@ def white_box_beats_black_box(runs: Sequence[AttackRun]) -> Alarm | None:
     white = strongest([run for run in runs if _is_white_box(run)])
     if black is None or white is None:
         return None
-    reason = f"{left(white)}, {left(black)}"
+    reason = f"{outcome(white)}, {outcome(black)}"
     strong = white.steps >= MANY_STEPS and white.crosses
     if strong and exceeds(white.right, black.right, BLACK_BOX_FAILURE, CLEAR):
         return alarm(name, "fail", f"{reason}: the gradient leads astray, the model masks it")
@@ -133,7 +133,7 @@ def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | Non
     if not black_box:
         return None
     run, start = max(black_box, key=lambda each: int(each[1].sum()) - _remaining(each[0]))
-    reason = f"after the attacks before it left {count(start)} right, {left(run)}"
+    reason = f"after the attacks before it left {count(start)} right, {outcome(run)}"
     if exceeds(start, run.right, BLACK_BOX_FAILURE, CLEAR):
         return alarm(name, "fail", f"{reason}: attacks with gradients missed what one without found")
     if exceeds(start, run.right, BLACK_BOX_FLAG, DOUBTFUL):
@@ -142,7 +142,7 @@ def _black_box_in_a_cascade(name: str, runs: Sequence[AttackRun]) -> Alarm | Non
 
 
 def robust_accuracy_is_plausible(clean: Flags, worst: Flags) -> Alarm:
-    """Note the two ends at which the comparison of attacks says nothing."""
+    """Report the cases in which comparing attacks says nothing: no image is right, or no attack changed one."""
     name = "robust-accuracy-is-plausible"
     if not clean.any():
         return alarm(name, "warn", "no image is right even before an attack: there is nothing to measure")
@@ -155,8 +155,8 @@ def robust_accuracy_is_plausible(clean: Flags, worst: Flags) -> Alarm:
     return alarm(name, "pass", f"{count(worst)} withstand all attacks, of {int(clean.sum())} right when clean")
 
 
-def _alone(runs: Sequence[AttackRun]) -> list[AttackRun]:
-    """Return the runs whose flags are of one attack alone."""
+def _independent(runs: Sequence[AttackRun]) -> list[AttackRun]:
+    """Return the runs whose flags do not depend on other attacks of a cascade."""
     return [run for run in runs if run.start is None]
 
 
@@ -190,19 +190,24 @@ def _remaining(run: AttackRun) -> int:
 def _pairs(
     runs: Sequence[AttackRun], related: Callable[[AttackRun, AttackRun], bool]
 ) -> list[tuple[AttackRun, AttackRun]]:
-    """Return every two runs with equal steps of which the first stands in this relation to the second."""
-    alone = _alone(runs)
-    return [(one, two) for one in alone for two in alone if one.steps == two.steps and related(one, two)]
+    """Return all pairs of runs with equal steps for which ``related(first, second)`` is true."""
+    independent = _independent(runs)
+    return [
+        (first, second)
+        for first in independent
+        for second in independent
+        if first.steps == second.steps and related(first, second)
+    ]
 
 
 def _pgd_beside_apgd(runs: Sequence[AttackRun]) -> list[tuple[AttackRun, AttackRun]]:
     """Return each run of PGD with the APGD-CE of the nearest number of steps, at most a factor of two apart."""
-    alone = _alone(runs)
+    independent = _independent(runs)
     pairs = []
-    for pgd in (run for run in alone if run.attack == "pgd"):
+    for pgd in (run for run in independent if run.attack == "pgd"):
         comparable = [
             run
-            for run in alone
+            for run in independent
             if run.attack == "apgd-ce" and run.steps <= 2 * pgd.steps and pgd.steps <= 2 * run.steps
         ]
         if comparable:
@@ -211,11 +216,11 @@ def _pgd_beside_apgd(runs: Sequence[AttackRun]) -> list[tuple[AttackRun, AttackR
 
 
 def _widest_gap(name: str, pairs: Sequence[tuple[AttackRun, AttackRun]], gap: float, advice: str) -> Alarm | None:
-    """Warn when, in the pair furthest apart, the first attack surely leaves more than the second by more than `gap`."""
+    """Warn if, in the pair furthest apart, the first attack leaves significantly more right, by over `gap`."""
     if not pairs:
         return None
     weak, strong = max(pairs, key=lambda pair: _remaining(pair[0]) - _remaining(pair[1]))
-    reason = f"{left(weak)}, {left(strong)}"
+    reason = f"{outcome(weak)}, {outcome(strong)}"
     if exceeds(weak.right, strong.right, gap, DOUBTFUL):
         return alarm(name, "warn", f"{reason}: {advice}")
     return alarm(name, "pass", reason)

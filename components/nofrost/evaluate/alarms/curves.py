@@ -1,4 +1,4 @@
-"""Signs that the two curves give: accuracy against the steps of an attack and against the size of the ball."""
+"""Alarms about the two curves: accuracy against attack steps, and accuracy against the size of the ball."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def steps_converged(points: Sequence[StepsPoint]) -> Alarm:
 
 
 def is_converged(point: StepsPoint, curve: Sequence[StepsPoint]) -> bool:
-    """Return whether more steps would leave the number of an attack much as it is.
+    """Return whether more steps would hardly change the accuracy under an attack.
 
     Args:
         point: the attack's steps and flags.
@@ -78,7 +78,8 @@ def is_converged(point: StepsPoint, curve: Sequence[StepsPoint]) -> bool:
 
 
 def worst_case_is_converged(worst: Flags, curve: Sequence[StepsPoint]) -> bool:
-    """Return whether the worst case of a suite lies clearly below a curve that still falls, and no point below it.
+    """Return whether the worst case of a suite is converged: the curve does not come below it, and has either converged
+    or is still significantly above it.
 
     Args:
         worst: [N] whether right under every attack of the suite.

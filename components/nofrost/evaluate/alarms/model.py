@@ -1,4 +1,4 @@
-"""Signs that the model itself gives, apart from any attack: are its gradients and outputs fit for attacking?
+"""Alarms about the model itself, without an attack: do its gradients and outputs allow attacks to work?
 
 AutoAttack flags the same properties (its flags_doc.md): randomness, a softmax at the output, zero gradients, a
 defence that optimises at test time, and fewer than four classes.
@@ -40,10 +40,10 @@ def gradients_exist() -> Alarm:
 
 
 def gradients_match_differences(disagree: int, astray: int, probed: int) -> Alarm | None:
-    """A gradient must foretell what a small step along it does; None when no image was probed.
+    """A gradient must predict the effect of a small step along it; None when no image was probed.
 
-    Outputs that move in jumps (quantised activations) and gradients that are a stand-in for the true one (Athalye et
-    al. 2018) do not. A stand-in that leads uphill all the same, as a straight-through estimate does, is a warning.
+    It does not if outputs change in jumps (quantised activations) or if the gradient replaces the true one (Athalye et
+    al. 2018). A replacement that still leads uphill, such as a straight-through estimate, is only a warning.
 
     Args:
         disagree: images on which a tiny step raises the margin loss by less than half, or more than one and a half

@@ -1,4 +1,4 @@
-"""What is measured of a model: what it predicts, and on which images it is still right after an attack."""
+"""Measurements of a model: its predictions on clean images, and whether it is still right after an attack."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
 
 @dataclass(frozen=True)
 class Condition:
-    """One attack at one budget. Two that are equal in all but their key are one measurement, wherever they stand.
+    """One attack at one budget. Conditions that are equal in all but their key are the same measurement.
 
     Args:
         key: where the suite names it, for error messages.
@@ -74,9 +74,9 @@ class Condition:
 
 
 class EvaluatedModel:
-    """A model that is evaluated: its answers are checked, and it says what can be measured of it.
+    """The model under evaluation: checks its outputs, and defines the measurements on it.
 
-    An image that the model gets wrong when clean is wrong under every attack and is not attacked.
+    An image that is misclassified when clean counts as wrong under every attack and is not attacked.
 
     Args:
         network: maps images to logits [N, K].
@@ -196,12 +196,12 @@ class EvaluatedModel:
 
 
 def through(branch: Branch) -> str:
-    """Return the condition under which results name what attackers achieve who see one branch alone."""
+    """Return the name of the condition in which the attacker sees one branch only."""
     return f"through-{branch}-branch"
 
 
 def check_inside(adversarial: Tensor, images: Tensor, condition: Condition) -> None:
-    """Check that an attack kept to its threat, without which its result means nothing.
+    """Check that adversarial images are inside the threat and the pixel range.
 
     Raises:
         RuntimeError: it left the ball or [0, 1] by more than rounding, or returned NaN.

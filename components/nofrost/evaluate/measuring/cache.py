@@ -1,8 +1,8 @@
-"""Measured values on disk: one ``.npy`` file for each finished measurement, one ``.npz`` for each finished batch.
+"""Cache of measured values: one ``.npy`` file for each finished measurement, one ``.npz`` for each finished batch.
 
-Files of numpy, and no database, because checkpoint folders often lie on network disks, where file locks are unreliable.
-A file appears whole or not at all (it is written under another name and renamed), so a process may be killed at any
-moment, and two processes that do the same work at once only write the same files twice.
+The cache is not a database, because checkpoint folders are often on network disks, where file locks are unreliable.
+Files are written under another name and renamed, so that a process may be killed at any moment, and two processes that
+do the same work at the same time only write equal files twice.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class MeasurementCache:
         """
         if name not in self._arrays:
             self._arrays[name] = np.array(read_array(self._path(name)))
-            # batches are still there when a kill came between writing the array and deleting them
+            # A kill between writing the array and deleting its batches leaves the batches.
             self._delete_batches(name)
         return self._arrays[name]
 
@@ -79,18 +79,18 @@ class MeasurementCache:
                 same_rows = np.array_equal(arrays["rows"], rows)
                 values: NDArray[Any] = arrays["values"]
         except Exception:
-            # A damaged file raises whatever its bytes happen to mean. The zip format has a CRC-32 of each array.
+            # A damaged file can raise nearly any exception. Damaged arrays do not match the CRC-32 of the zip format.
             return None
         same_form = values.dtype == like.dtype and values.shape == (len(rows), *like.shape[1:])
         return values if same_rows and same_form else None
 
     @property
     def reduced_batch_sizes(self) -> dict[str, int]:
-        """The smallest batch by measurement, for those whose batches did not fit into memory, in this run or before."""
+        """By measurement, the smallest batch size that was needed for lack of memory, in this run or an earlier one."""
         return dict(sorted({**self._reduced, **read_reduced(self._folder)}.items()))
 
     def note_reduced(self, name: str, size: int) -> None:
-        """Keep that batches of a measurement were reduced to `size` images, also for a run that goes on from here."""
+        """Record that the batches of a measurement were reduced to `size` images, also for a run that resumes this."""
         self._reduced = {**self.reduced_batch_sizes, name: size}
         if self._folder is not None:
             write_json(self._folder / self.REDUCED, self._reduced)

@@ -1,4 +1,4 @@
-"""Measuring a list of values for each image, batch by batch, so that a kill repeats at most the batch it was in."""
+"""The engine that measures values for each image batch by batch; after a kill, at most one batch is repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nofrost.models.modes import eval_mode
 from nofrost.statistics import Flags
 from nofrost.telemetry import Progress, progress
 
-MIN_SECONDS = 1.0  # a measurement that took less is not worth a line of its own
+MIN_SECONDS = 1.0  # shorter measurements print no line in logs
 
 Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From images [n, C, H, W], labels [n] and indices [n], all on the device, to values [n, ...]."""
@@ -31,7 +31,7 @@ class Measurement:
     """A value that is measured for each image.
 
     Args:
-        name: what the values are kept under; a file name. Measurements with equal names are the same.
+        name: key in the cache and file name. Measurements with equal names are the same.
         title: what is measured, in words.
         compute: measures a batch.
         dtype: of the values. Booleans say whether the model is right; int64 are the classes that it predicts.
@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Engine:
-    """Measures values for each image of a sample. Work inside :meth:`ready`.
+    """Measures values for each image of a sample. Call its methods inside :meth:`ready`.
 
     The values of a batch are in the cache before the next batch begins.
 
@@ -59,7 +59,7 @@ class Engine:
         batch_size: how many images are computed at once. Batches are cut from all N images, so which images share a
             batch does not depend on what was measured before.
         device: where models compute.
-        cache: must belong to this work alone.
+        cache: of this sample, suite and model only.
     """
 
     sample: Sample
@@ -99,7 +99,7 @@ class Engine:
             self.values(measurement, heading)
 
     def values(self, measurement: Measurement, heading: str | None = None) -> NDArray[Any]:
-        """Return the values [N, ...] of a measurement, from the cache where an earlier call or run left them there.
+        """Return the values [N, ...] of a measurement, from the cache if it was measured before.
 
         Raises:
             UserError: memory does not hold a single image.
@@ -151,9 +151,9 @@ class Engine:
 
 
 class Halving:
-    """Computes batches whole and, from the first one on that memory does not hold, in parts of half the size.
+    """Computes batches; after one that does not fit into memory, computes it and all later ones in smaller parts.
 
-    The last bits of values that were computed in parts may differ from those of whole batches.
+    The size of the parts is halved until they fit. Values that are computed in parts may differ in the last bits.
 
     Args:
         device: where the work is done.
@@ -183,8 +183,8 @@ class Halving:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-            # After the except block, and not in it: there the error's traceback still holds the tensors of the frames
-            # that it came through, and their memory is not free yet.
+            # Not inside the except block: there the traceback still references the tensors of its frames, so that
+            # their memory is not free yet.
             self._halve(min(size, len(rows)))
 
     def _halve(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Everything that makes a number comparable: on which images, by which attacks, computed how and by what."""
+"""The protocol of an evaluation, which makes numbers comparable: images, attacks, precision, devices, versions."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def sample_of_tensors(
         form = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
         raise UserError(f"images must be a float tensor [N, C, H, W] with N at least 1, got {form}")
     low, high = (float(end) for end in images.detach().aminmax())
-    # written so that NaN is refused too
+    # Not `low < 0 or high > 1`: a NaN must be refused too.
     if not (low >= 0 and high <= 1):
         raise UserError(f"images must lie in [0, 1], got values from {low:g} to {high:g}: scale them, such as by 1/255")
     checked_labels = _integers("labels", labels, len(images))

@@ -1,4 +1,4 @@
-"""Properties that the answers and gradients at an image tell: decision margin, smoothness, size of the gradient."""
+"""Properties of a model's outputs and gradients at each image: decision margin, smoothness, gradient norm."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def gradient_norm(model: Model, images: Tensor, labels: Tensor, norm: str) -> Te
     with attack_session(model, images, labels) as checked:
         log_odds, _, gradient = checked.loss_and_grad(images, labels, error_log_odds)
     # Cross-entropy is softplus of these log-odds. Its own gradient would be exactly zero for confident answers.
-    slope = wide(log_odds).sigmoid()
-    norms: Tensor = slope * vector_norm(wide(gradient).flatten(1), ord=ORDERS[norm], dim=1)
+    slope = to_float64(log_odds).sigmoid()
+    norms: Tensor = slope * vector_norm(to_float64(gradient).flatten(1), ord=ORDERS[norm], dim=1)
     return norms
 
 
@@ -86,9 +86,9 @@ def log_probabilities(logits: Tensor) -> Tensor:
     A probability of float32 is exactly 1 from a margin of about 17 between logits, which would make its distance to 1,
     and a divergence, vanish.
     """
-    return wide(logits).log_softmax(1)
+    return to_float64(logits).log_softmax(1)
 
 
-def wide(values: Tensor) -> Tensor:
+def to_float64(values: Tensor) -> Tensor:
     """Return `values` in float64, or in float32 on Apple's devices, which have none."""
     return values.to(torch.float32 if values.device.type == "mps" else torch.float64)

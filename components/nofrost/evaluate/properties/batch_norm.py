@@ -1,4 +1,4 @@
-"""Running statistics and affine parameters of batch norms, and the statistics of a batch of images there.
+"""Running statistics and affine parameters of batch norms, and the statistics of a batch of images at their inputs.
 
 wang2022 Fig. 1 and xie2020 Fig. 5 and 6 show them.
 """
@@ -68,16 +68,16 @@ def batch_statistics(model: nn.Module, images: Tensor) -> dict[str, tuple[Tensor
 def _by_batch(model: nn.Module, statistics: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
     """Let every batch norm use the statistics of the batch, and record them in `statistics`."""
     layers = list(_layers(model))
-    kept = [layer.track_running_stats for _, _, layer in layers]
+    track_flags = [layer.track_running_stats for _, _, layer in layers]
 
-    def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), dim=1)
             statistics[name] = mean.cpu(), variance.cpu()
 
-        return note
+        return record
 
-    hooks = [layer.register_forward_pre_hook(noting(name)) for name, _, layer in layers]
+    hooks = [layer.register_forward_pre_hook(hook_of(name)) for name, _, layer in layers]
     try:
         for _, _, layer in layers:
             layer.training, layer.track_running_stats = True, False
@@ -85,8 +85,8 @@ def _by_batch(model: nn.Module, statistics: dict[str, tuple[Tensor, Tensor]]) ->
     finally:
         for hook in hooks:
             hook.remove()
-        for (_, _, layer), tracked in zip(layers, kept, strict=True):
-            layer.training, layer.track_running_stats = False, tracked
+        for (_, _, layer), track in zip(layers, track_flags, strict=True):
+            layer.training, layer.track_running_stats = False, track
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, Branch, BatchNorm]]:

@@ -1,8 +1,6 @@
-"""Where the decision boundary lies: boundary thickness, and the distance that an attack without gradients finds."""
+"""Properties of the decision boundary: its thickness, and the distance to it that a black-box attack finds."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +10,13 @@ from nofrost import models
 from nofrost.attacks.gradient import Pgd
 from nofrost.attacks.losses import error_log_odds, random_wrong
 from nofrost.attacks.model import CheckedModel, Model, attack_session, without_wrapper
-from nofrost.attacks.norms import L2Ball
+from nofrost.attacks.norms import Ball, L2Ball
 from nofrost.attacks.random import Noise
 from nofrost.attacks.rays import Rays
 from nofrost.config.attack import Threat
 from nofrost.config.properties import BoundaryThickness
 from nofrost.errors import UserError
-from nofrost.evaluate.properties.answers import log_probabilities, wide
+from nofrost.evaluate.properties.answers import log_probabilities, to_float64
 
 
 def boundary_distance(model: Model, images: Tensor, labels: Tensor, *, queries: int = 10_000) -> Tensor:
@@ -36,7 +34,7 @@ def boundary_distance(model: Model, images: Tensor, labels: Tensor, *, queries: 
     Raises:
         UserError: images, labels or the model's answers are not as described.
     """
-    return wide(Rays(eps=1.0, queries=queries).boundary_distances(model, images, labels))
+    return to_float64(Rays(eps=1.0, queries=queries).boundary_distances(model, images, labels))
 
 
 def boundary_thickness(
@@ -80,7 +78,7 @@ def boundary_thickness(
         targets = random_wrong(labels, checked.classes(images), Noise.of(seed, indices))
         ends = _ends(checked, images, targets, spec, scale, threat)
         share = _share_between(checked, images, ends, targets, spec)
-    return share * wide(normalised_length(ends - images, scale))
+    return share * to_float64(normalised_length(ends - images, scale))
 
 
 def model_std(model: Model) -> Tensor:
@@ -92,8 +90,8 @@ def model_std(model: Model) -> Tensor:
     network = without_wrapper(model)
     if not isinstance(network, models.Classifier):
         raise UserError(
-            "boundary thickness in the normalised space needs what the model divides pixels by, and only models of "
-            "this package tell it: give std, or write space: pixel"
+            "boundary thickness in the normalised space needs the standard deviation that the model divides pixels by, "
+            "which only models of this package have: give std, or write space: pixel"
         )
     return network.std.flatten()
 
@@ -131,21 +129,13 @@ def _share_between(
         probabilities = log_probabilities(model(torch.lerp(ends, images, position))).exp()
         lead = (probabilities.gather(1, first) - probabilities.gather(1, second)).squeeze(1)
         inside += (spec.alpha < lead) & (lead < spec.beta)
-    return wide(inside) / spec.points
-
-
-class SearchRegion(Protocol):
-    """Where the search may go, such as the balls of ``nofrost.attacks.norms``."""
-
-    def project(self, points: Tensor) -> Tensor:
-        """Return [N, C, H, W] `points` inside the ball and the pixel box."""
-
-    def direction(self, gradient: Tensor) -> Tensor:
-        """Return the move of unit length that rises most along `gradient`."""
+    return to_float64(inside) / spec.points
 
 
 class NormalisedL2Ball:
     """All images in [0, 1] that differ from `centre` by a Euclidean length of at most `eps` after division by `std`.
+
+    Has the methods of a :class:`nofrost.attacks.norms.Ball` that :func:`search_towards` needs.
 
     Args:
         centre: [N, C, H, W].
@@ -173,12 +163,10 @@ def normalised_length(change: Tensor, std: Tensor) -> Tensor:
 
 
 def search_towards(
-    model: CheckedModel, images: Tensor, targets: Tensor, ball: SearchRegion, step_size: float, steps: int
+    model: CheckedModel, images: Tensor, targets: Tensor, ball: Ball | NormalisedL2Ball, step_size: float, steps: int
 ) -> Tensor:
-    """Return where `steps` steps of `step_size` down the cross-entropy to the classes `targets` [N] lead.
-
-    It begins at the images themselves, as in Yang et al. 2020.
-    """
+    """Return the end points of `steps` steps of `step_size` that descend the cross-entropy of the classes `targets`
+    [N], starting from the images themselves as in Yang et al. 2020."""
     points = images
     for _ in range(steps):
         _, _, gradient = model.loss_and_grad(points, targets, error_log_odds)

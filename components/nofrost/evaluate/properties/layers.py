@@ -1,4 +1,4 @@
-"""What is measured of a model's layers: weight norms and batch norm statistics."""
+"""Properties of a model's layers: weight norms and batch norm statistics."""
 
 from __future__ import annotations
 

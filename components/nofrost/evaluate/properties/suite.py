@@ -72,7 +72,7 @@ def measured_layers(engine: Engine, model: EvaluatedModel, suite: AdversarialSui
 
 
 def summaries(properties: Mapping[str, NDArray[np.float64]], suite: AdversarialSuite) -> dict[str, PropertySummary]:
-    """Return the properties of each image in a few numbers, and how they were measured, by name."""
+    """Return the summary of each property of images, with the options of its measurement, by name."""
     summarised = {}
     for name, values in properties.items():
         options = getattr(suite.properties, name, None)
@@ -125,7 +125,7 @@ def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Property
 
 def _thickness(model: nn.Module, suite: AdversarialSuite, spec: BoundaryThickness) -> Property:
     if spec.space == "normalised":
-        # Checked now, and not after hours of attacks.
+        # Check this now, not after hours of attacks.
         try:
             model_std(model)
         except UserError as error:

@@ -25,7 +25,10 @@ def overview(collected: Collected) -> Section:
 def _facts(collected: Collected) -> list[tuple[str, str]]:
     manifest, study = collected.manifest, collected.study
     suite = study.suites.adversarial
-    counts = [f"{text.count(split.count)} {_split(name)}" for name, split in manifest.splits.items()]
+    counts = [
+        f"{text.count(split.count)} {'training' if name == 'train' else name}"
+        for name, split in manifest.splits.items()
+    ]
     samples = sorted({run.adversarial.samples for run in collected.runs})
     height, width = manifest.image_size
     colours = {1: "grey levels", 3: "RGB"}.get(manifest.channels, f"{manifest.channels} channels")
@@ -42,10 +45,6 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
         ("Out of distribution", f"{study.suites.ood.title}: {cite(study.suites.ood.citation)}"),
         ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
     ]
-
-
-def _split(name: str) -> str:
-    return {"train": "training"}.get(name, name)
 
 
 def _provenance(provenance: dict[str, str]) -> str:

@@ -92,8 +92,8 @@ def cost(collected: Collected) -> Section:
     ]
     caption = (
         "One row for each training. Selection: accuracy in % of the kept checkpoint on the selection split with its "
-        "95 % Wilson interval; it is optimistic, as the epoch was selected by it. Time: of the whole training on "
-        "the device named, attacks included."
+        "95 % Wilson interval; it is optimistic, because the epoch was selected by it. Time: of the complete training "
+        "on this device, including attacks."
     )
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 

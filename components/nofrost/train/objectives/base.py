@@ -1,4 +1,4 @@
-"""What an objective is: settings, and from a model and a batch to losses; no optimiser inside. And the known ones."""
+"""The interface of objectives, which turn a model and a batch into losses without an optimiser, and their registry."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        images: clean ones, [N, C, H, W] in [0, 1].
+        images: the clean images, [N, C, H, W] in [0, 1].
         labels: [N] int64.
-        indices: [N] int64, the images' places in their dataset: they pick an attack's random numbers.
+        indices: [N] int64, the index of each image in its dataset, which selects the random numbers of attacks.
         augmented: further views of the same images, by their name in the objective's `augmented_views`.
     """
 
@@ -67,7 +67,7 @@ class Adversary:
     epochs_done: float = 0.0
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings of the attack, those of the threat and the seed among them."""
+        """Return all settings of the attack, including those of the threat and the seed."""
         return {"norm": self.norm, "eps": self.eps, "seed": self.seed, **self.spec.settings()}
 
     def attack(self) -> Attack:
@@ -75,20 +75,20 @@ class Adversary:
         return create_attack(self.spec.name, **self.settings())
 
     def craft(self, model: nn.Module, batch: Batch, attack: Attack | None = None) -> Tensor:
-        """Return adversarial images of the batch, made with the model as it is, in evaluation mode.
+        """Return adversarial images of the batch against the current model in evaluation mode.
 
         Args:
-            attack: in place of the recipe's, for an objective that has its own.
+            attack: replaces the recipe's attack, for an objective that has its own.
         """
         return (attack or self.attack())(model, batch.images, batch.labels, indices=batch.indices)
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What an update descends on, and what it was computed on.
+    """The loss of one update, and counts of the images that it was computed on.
 
     Attributes:
-        loss: a scalar with a graph to every parameter that trains.
+        loss: a scalar with a graph to every trainable parameter.
         images: by view, how many images the loss was computed on.
         correct: by view, how many of them were classified correctly; tensors, so that nothing waits for the device.
     """
@@ -99,7 +99,7 @@ class Losses:
 
     @classmethod
     def of(cls, loss: Tensor, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor] | Tensor) -> Losses:
-        """Return the loss with the counts of the logits [N, K] by view, and labels [N] (by view where these differ)."""
+        """Return the loss with the counts from logits [N, K] by view and labels [N] (by view where they differ)."""
         images, correct = {}, {}
         for view, scores in logits.items():
             expected = labels if isinstance(labels, Tensor) else labels[view]
@@ -110,14 +110,14 @@ class Losses:
 
 @configurable
 class Objective(ABC):
-    """A training loss. Its fields are its settings; it keeps no state.
+    """A training loss. Its fields are its settings; it has no state.
 
     Args:
-        label_smoothing: of the cross-entropy in training, from 0 to below 1; attacks use the plain one.
+        label_smoothing: of the cross-entropy in training, from 0 to below 1; attacks use none.
 
     Attributes:
-        fixed_settings: for an objective that makes its attack itself, with the steps of the recipe's ``pgd``: the
-            settings of the attack that it leaves no choice of. None: it makes the recipe's attack, whichever it is.
+        fixed_settings: for an objective that has its own attack and takes only steps and step size from the recipe's
+            ``pgd``: the settings of ``pgd`` that its attack fixes. None: it uses the recipe's attack, whichever it is.
 
     Raises:
         UserError: a setting is out of its range.
@@ -131,20 +131,19 @@ class Objective(ABC):
     @property
     @abstractmethod
     def robust_weight(self) -> float:
-        """The share of attacked accuracy in the score that the best checkpoint is chosen by; 0 when nothing is
-        attacked."""
+        """The weight of attacked accuracy in the score that selects the best checkpoint; 0 without an attack."""
 
     @property
     def augmented_views(self) -> tuple[str, ...]:
-        """The augmented views that a batch must bring: ``augmented`` for one of the recipe's augmentation sets drawn
+        """The augmented views that a batch must contain: ``augmented`` for one of the recipe's augmentation sets drawn
         per image, or the name of a set."""
         return ()
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:
-        """Check that this objective can train `model` against `attack`, and ignores none of its settings.
+        """Check that this objective can train `model` and uses every setting of `attack`.
 
         Raises:
-            UserError: it cannot; the sentence says what to change.
+            UserError: it cannot, or does not; the message says what to change.
         """
         if has_mixture(model):
             raise UserError(f"objective {self.name!r} cannot train mixture batch norm: use objective mbnat or alp")
@@ -161,12 +160,12 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
-        """Return the loss of one update, with a graph to every parameter that trains."""
+        """Return the loss of one update, with a graph to every trainable parameter."""
 
     def updates(
         self, model: nn.Module, batch: Batch, adversary: Adversary, memory: dict[str, Tensor]
     ) -> Iterator[Losses]:
-        """Yield the loss of each update on this batch; the caller descends on one before it asks for the next.
+        """Yield the loss of each update on this batch; the caller makes the update before it requests the next loss.
 
         Args:
             memory: tensors carried from batch to batch, which are saved with the training.
@@ -181,12 +180,12 @@ class Objective(ABC):
 def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: Batching) -> dict[str, Tensor]:
     """Return the logits of each view.
 
-    With `batching` ``joint`` all views share one forward pass and so one set of batch statistics (xie2020 §4.2); with
-    ``separate`` each has its own pass (wang2022's code). Mixture batch norms see ``adversarial`` images in their
-    adversarial branch and all others in the clean one, either way.
+    With `batching` ``joint``, all views share one forward pass and therefore one set of batch statistics (xie2020
+    §4.2); with ``separate``, each has its own pass (wang2022's code). In both cases mixture batch norms use their
+    adversarial branch for ``adversarial`` images and the clean one for all others.
 
     Args:
-        images: [N, C, H, W] by view, of which each may have another N; ``adversarial``, if there, comes last.
+        images: [N, C, H, W] by view; N may differ between views, and ``adversarial``, if present, is the last.
     """
     if batching == "separate":
         logits = {}
@@ -209,14 +208,14 @@ create_objective = OBJECTIVES.create
 
 
 def check_methods(config: Schema, origin: str, overrides: Sequence[str] = ()) -> None:
-    """Check the name and settings of every attack and objective in a configuration, wherever it stands there.
+    """Check the name and settings of every attack and objective anywhere in a configuration.
 
     Args:
         config: a recipe, suite or study.
-        origin: its file, for the error.
-        overrides: texts `key=value` on top of the file; the one that made the fault is named too.
+        origin: its file, for the error message.
+        overrides: texts `key=value` on top of the file; the message names the one that is wrong.
 
     Raises:
-        UserError: one is wrong; the sentence names file, key and the settings that the attack or objective has.
+        UserError: one is wrong; the message names file, key and the settings that the attack or objective has.
     """
     check_settings(config, {AttackSpec: ATTACKS, ObjectiveSpec: OBJECTIVES}, origin, overrides)

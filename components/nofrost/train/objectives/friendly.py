@@ -22,18 +22,18 @@ from nofrost.train.objectives.base import Adversary, Batch, Losses, Objective, r
 
 @configurable
 class Ascent(Pgd):
-    """PGD that returns its last points, but stops for an image that was misclassified often enough.
+    """PGD that returns its last points and stops early for images that were misclassified often enough.
 
-    So FAT stops early (Zhang et al. 2020, Algorithm 1). Each step begins with a prediction. An image that is then
-    misclassified for the (tau + 1)-th time stays where it is; so with tau 0 one whose start is misclassified is not
-    attacked. The last step's result is not predicted: from `tau` = `steps` on, and without noise, this is PGD.
+    This is the early stopping of FAT (Zhang et al. 2020, Algorithm 1). Each step begins with a prediction, and an image
+    that is misclassified for the (tau + 1)-th time no longer moves: with tau 0, an image whose start is misclassified
+    is not attacked. There is no prediction after the last step, so that this is PGD for `tau` >= `steps` without noise.
 
-    Like the registered attacks it runs in evaluation mode, restores every module's own mode, needs no gradients of
-    parameters, computes in float32, and takes random numbers that belong to the image.
+    Like the registered attacks it runs in evaluation mode, restores the mode of every module, needs no gradients of
+    parameters, computes in float32, and uses random numbers that depend on the image alone.
 
     Args:
-        tau: after how many misclassifications an image is still attacked, at least 0; None attacks every image to the
-            last step.
+        tau: number of misclassifications after which an image is still attacked, at least 0; None attacks every image
+            to the last step.
         step_noise: ω, deviation in pixels of Gaussian noise that is added to each step.
     """
 
@@ -45,7 +45,7 @@ class Ascent(Pgd):
         active = self._begin(model, images, labels, noise)
         for step in range(self.steps):
             self._advance(model, active, step)
-            # Before its (tau + 1)-th prediction no image is done, and asking would only wait for the accelerator.
+            # No image is finished before its (tau + 1)-th prediction: testing earlier would only wait for the device.
             if self.tau is not None and step >= self.tau and (rows := active.unfinished()) is not None:
                 adversarial[active.rows] = active.points
                 if len(rows) == 0:
@@ -69,7 +69,7 @@ class Ascent(Pgd):
     def _advance(self, model: CheckedModel, active: _ActiveImages, step: int) -> None:
         """Move every point by one step, except those that are finished."""
         _, wrong, gradient = model.loss_and_grad(active.points, active.labels, self.loss, active.targets, self.eot)
-        # Once below 0 it stays there, even should a prediction be rounded otherwise in a smaller batch.
+        # Below 0 the count is frozen, because rounding in a smaller batch might change the prediction.
         active.remaining -= (wrong & (active.remaining >= 0)).long()
         moved = active.points + self.length() * active.ball.direction(gradient)
         if self.step_noise:
@@ -79,16 +79,16 @@ class Ascent(Pgd):
 
 @dataclass
 class _ActiveImages:
-    """The images that are still attacked, M of the batch's N, in its order.
+    """The M images of a batch of N that are still attacked, in the order of the batch.
 
     Attributes:
-        rows: [M] int64, their places in the batch.
+        rows: [M] int64, their rows in the batch.
         ball: around their clean images.
         labels: [M] int64.
-        targets: M rows, what the loss is about.
+        targets: M rows, the second argument of the loss.
         noise: their random numbers.
-        points: [M, C, H, W], where they are.
-        remaining: [M] int64, after how many misclassifications they are still attacked; below 0 when they are finished.
+        points: [M, C, H, W], their current adversarial images.
+        remaining: [M] int64, misclassifications that are left before the attack stops; below 0 for finished images.
     """
 
     rows: Tensor
@@ -103,7 +103,7 @@ class _ActiveImages:
         return _ActiveImages(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def unfinished(self) -> Tensor | None:
-        """Return which of these to continue with, [L] int64; None to continue with all, as too few are finished."""
+        """Return the rows to continue with, [L] int64; None to continue with all, because too few are finished."""
         finished = self.remaining < 0
         if int(finished.sum()) < max(1, len(finished) * DONE_SHARE):
             return None
@@ -112,12 +112,12 @@ class _ActiveImages:
 
 @configurable
 class EarlyStopping(Objective):
-    """What FAT and TRADES-FAT share: after how many misclassifications their attack stops for an image.
+    """Early stopping of the attack, which FAT and TRADES-FAT share.
 
     Args:
-        tau: how many times an image is misclassified on the attack's way and still attacked, at least 0. wang2022 has
-            1; its authors' code notes that their tau is one larger than that of Zhang et al. 2020, which would be 0.
-        tau_milestones: when tau grows by one, in epochs done, increasing: (50, 90) for the 0, 1, 2 of Zhang et al.
+        tau: number of misclassifications after which an image is still attacked, at least 0. wang2022 has 1; its code
+            notes that its tau is one larger than that of Zhang et al. 2020, which would be 0.
+        tau_milestones: finished epochs at which tau grows by one, increasing: (50, 90) for the 0, 1, 2 of Zhang et al.
         step_noise: ω, deviation in pixels of the noise added to each step; 0.001 in the code of FAT.
 
     Raises:
@@ -146,15 +146,12 @@ class EarlyStopping(Objective):
 class FriendlyAdversarialTraining(EarlyStopping):
     """The loss on early-stopped adversarial images alone (Zhang et al. 2020, Algorithm 2; wang2022 §2.1).
 
-    Steps and step size of the attack are the recipe's. Images keep their place in the batch, where the authors' code
-    sorts them by when their attack stops.
+    Steps and step size of the attack are the recipe's. Images keep their order in the batch; the authors' code sorts
+    them by the step at which their attack stops.
     """
 
     fixed_settings: ClassVar[Mapping[str, object]] = {"restarts": 1, "keep": "last"}
-
-    @property
-    def robust_weight(self) -> float:
-        return 1.0
+    robust_weight = 1.0
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         attack = Ascent(**adversary.settings(), **self.stopping(adversary))

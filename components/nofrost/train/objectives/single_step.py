@@ -1,4 +1,4 @@
-"""Adversarial training for the price of few backward passes: fast and free."""
+"""Adversarial training with few backward passes: Fast and Free."""
 
 from __future__ import annotations
 
@@ -25,22 +25,19 @@ _NOISE = "free.noise"
 class FastAdversarialTraining(Objective):
     """The loss on images one gradient step away from a random point of the ball (Wong et al. 2020; wang2022 Table 7).
 
-    The step is `attack.step_size`, or else 1.25 of the budget. It is made with the model in the mode in which it
-    trains, as in the authors' code: batch norms normalise by the batch, and their statistics move twice a step. Too
-    long a step ends in catastrophic overfitting, which `selection.guard` stops.
+    The step size is `attack.step_size`, by default 1.25 times the budget. The model is in training mode, as in the
+    authors' code: batch norms normalise by the batch, and a step updates their statistics twice. Too large a step leads
+    to catastrophic overfitting, at which `selection.guard` stops the training.
     """
 
     fixed_settings: ClassVar[Mapping[str, object]] = {"steps": 1, "restarts": 1, "keep": "last", "eot": 1}
-
-    @property
-    def robust_weight(self) -> float:
-        return 1.0
+    robust_weight = 1.0
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         ball = BALLS[adversary.norm](batch.images, adversary.eps)
         start = ball.random_inside(Noise.of(adversary.seed, batch.indices).stream(0)).requires_grad_()
-        # Cross-entropy itself: where images see each other in a batch norm, a monotone function of it has other
-        # gradients.
+        # Not a monotone function of the cross-entropy, as attacks use: where the images of a batch influence each other
+        # through batch norms, its gradient would differ.
         attacked = F.cross_entropy(model(start), batch.labels, reduction="sum")
         (gradient,) = torch.autograd.grad(attacked, start)
         step = _step_size(adversary, 1.25 * adversary.eps) * ball.direction(gradient)
@@ -51,13 +48,13 @@ class FastAdversarialTraining(Objective):
 @register("free")
 @configurable
 class FreeAdversarialTraining(Objective):
-    """The loss on perturbed images, `replays` updates on each batch, the model in the mode in which it trains
-    (Shafahi et al. 2019): each backward pass moves the weights and the perturbation.
+    """The loss on perturbed images, with `replays` updates on each batch and the model in training mode (Shafahi et al.
+    2019): each backward pass updates the weights and the perturbation.
 
-    The perturbation belongs to the row of the batch: what one batch leaves there the next one begins with, as in the
-    authors' code. It starts at zero, and again when the images' size changes. After each update it takes one step along
-    its gradient, `attack.step_size` or else the whole budget long, which the update's backward pass computes too; so
-    batch statistics move `replays` times on a batch. A recipe has as many times fewer epochs.
+    A row of the batch keeps its perturbation from one batch to the next, as in the authors' code; it is zero at the
+    beginning and whenever the image size changes. After each update it takes one step, of size `attack.step_size` or by
+    default the whole budget, along the gradient that the backward pass of the update has computed anyway. A batch
+    therefore updates batch statistics `replays` times, and recipes have fewer epochs by the same factor.
 
     Args:
         replays: m, at least 1; 4 on ImageNet (wang2022 Table 7), 8 on CIFAR-10.
@@ -69,13 +66,10 @@ class FreeAdversarialTraining(Objective):
     fixed_settings: ClassVar[Mapping[str, object]] = {"steps": 1, "restarts": 1, "keep": "last", "eot": 1}
 
     replays: PositiveInt = 4
-
-    @property
-    def robust_weight(self) -> float:
-        return 1.0
+    robust_weight = 1.0
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
-        """Return the loss on images that are perturbed already."""
+        """Return the loss on images that already are perturbed."""
         logits = model(batch.images)
         return Losses.of(self.cross_entropy(logits, batch.labels), {"adversarial": logits}, batch.labels)
 
@@ -93,12 +87,10 @@ class FreeAdversarialTraining(Objective):
 
 
 def _stepped(noise: Tensor, adversary: Adversary) -> Tensor:
-    """Return `noise` [N, C, H, W] one step along its gradient and inside the budget; only the images are clamped to
-    [0, 1]."""
+    """Return `noise` [N, C, H, W] after one step along its gradient, projected to the budget but not to [0, 1]."""
     if noise.grad is None:
         raise RuntimeError("objective 'free' needs the backward pass of each update before the next")
-    step = _step_size(adversary, adversary.eps) * BALLS[adversary.norm].direction(noise.grad)
-    moved = noise.detach() + step
+    moved = noise.detach() + _step_size(adversary, adversary.eps) * BALLS[adversary.norm].direction(noise.grad)
     if adversary.norm == "linf":
         return moved.clamp(-adversary.eps, adversary.eps)
     return torch.renorm(moved, p=2, dim=0, maxnorm=adversary.eps)

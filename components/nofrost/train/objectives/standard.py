@@ -1,4 +1,4 @@
-"""Cross-entropy on clean and adversarial images: st, pgdat, sat, and sat's forms mbnat and alp."""
+"""Cross-entropy on clean and adversarial images: st, pgdat, sat, and the variants mbnat and alp of sat."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ _CLEAN_ROWS = 1 << 32
 @register("st")
 @configurable
 class StandardTraining(Objective):
-    """Standard training: the loss on the clean images; no attack is made."""
+    """Standard training: the loss on clean images, without an attack."""
 
-    @property
-    def robust_weight(self) -> float:
-        return 0.0
+    robust_weight = 0.0
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         logits = model(batch.images)
@@ -39,11 +37,9 @@ class StandardTraining(Objective):
 @configurable
 class AdversarialTraining(Objective):
     """Adversarial training on adversarial images alone (Madry et al. 2018; zeise2025 All_A; xie2020 100% adv + 0%
-    clean): the loss on what the recipe's attack makes of the images."""
+    clean): the loss on images under the recipe's attack."""
 
-    @property
-    def robust_weight(self) -> float:
-        return 1.0
+    robust_weight = 1.0
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         logits = model(adversary.craft(model, batch))
@@ -59,9 +55,9 @@ class StandardAdversarialTraining(Objective):
         adversarial_weight: λ. At 0 this is standard training and at 1 PGD-AT: the view without weight is then not
             computed.
         batching: ``joint`` or ``separate``: one forward pass for both views, or one each.
-        clean_share: the share of a batch's clean images that is trained on, in whole images, drawn anew at each step
-            (xie2020 §4.1, Fig. 1). The loss is the mean over the images that remain, each with the weight 1 - λ or λ of
-            its view, so that 0 is PGD-AT at any λ.
+        clean_share: the share of a batch's clean images that is trained on, rounded to whole images and drawn again at
+            each step (xie2020 §4.1, Fig. 1). The loss is the mean over the remaining images, each with the weight 1 - λ
+            or λ of its view, so that 0 is PGD-AT for any λ.
 
     Raises:
         UserError: a setting is out of its range, or no image remains to train on.
@@ -92,23 +88,23 @@ class StandardAdversarialTraining(Objective):
         return self.combined(logits_of(model, images, self.batching), labels)
 
     def combined(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Losses:
-        """Return the weighted loss of the logits [N, K] and labels [N] of each view that is there."""
+        """Return the weighted loss of the logits [N, K] and labels [N] of the views."""
         weights = self._weights(len(labels.get("clean", ())), len(labels.get("adversarial", ())))
         losses = [weights[view] * self.cross_entropy(scores, labels[view]) for view, scores in logits.items()]
         return Losses.of(sum(losses[1:], losses[0]), logits, labels)
 
     def _weights(self, clean: float, adversarial: float) -> dict[str, float]:
-        """Return the weight of the mean loss of each view, for so many images of each."""
+        """Return the weight of the mean loss of each view, for this number of images of each."""
         counts = {"clean": (1 - self.adversarial_weight) * clean, "adversarial": self.adversarial_weight * adversarial}
         return {view: count / sum(counts.values()) for view, count in counts.items()}
 
     def _clean_rows(self, batch: Batch, seed: int) -> Tensor | slice:
-        """Return which clean images are trained on, at least one, in the batch's order."""
+        """Return the rows of the clean images that are trained on, at least one, in the order of the batch."""
         if self.clean_share == 1:
             return slice(None)
         count = max(1, round(self.clean_share * len(batch.labels)))
-        lots = Noise.of(seed, batch.indices).stream(_CLEAN_ROWS).integers((), 1 << 31)
-        return lots.argsort(stable=True)[:count].sort().values
+        random_keys = Noise.of(seed, batch.indices).stream(_CLEAN_ROWS).integers((), 1 << 31)
+        return random_keys.argsort(stable=True)[:count].sort().values
 
 
 @register("mbnat")

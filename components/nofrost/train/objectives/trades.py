@@ -1,4 +1,4 @@
-"""TRADES: cross-entropy on clean images, and how far an attack can move the prediction (Zhang et al. 2019)."""
+"""TRADES: cross-entropy on clean images plus the change of the prediction under attack (Zhang et al. 2019)."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class DivergenceAscent(Ascent):
 class Trades(Objective):
     """L(clean) + β KL(p(clean) || p(adversarial)), the mean over images (Zhang et al. 2019, Eq. 5; wang2022 §4.1).
 
-    The divergence has a gradient through both predictions, and the attack climbs it; steps and step size are the
-    recipe's. Here the two views pass the model once each, so that batch statistics move twice a step. The authors' code
-    passes the clean images twice, once for each part of the sum: there they move three times.
+    The gradient of the divergence flows through both predictions. The attack maximises the divergence with the recipe's
+    steps and step size. Each view passes the model once, so that a step updates batch statistics twice; the authors'
+    code passes the clean images twice, once for each term, and so updates them three times.
 
     Args:
         beta: β, at least 0; 1 in wang2022, 6 in the code of Zhang et al. At 0 this is standard training, without
