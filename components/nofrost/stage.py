@@ -49,7 +49,7 @@ def stage_output(out: Path, *, fingerprint: Mapping[str, Any], resumable: bool =
             same fingerprint continues from what was saved there. Without it every run starts with an empty folder.
 
     Raises:
-        UserError: `out` cannot be replaced, or the disk refuses (full, read-only, no permission); the sentence names
+        UserError: `out` cannot be replaced, or the disk refuses (full, read-only, no permission); the message names
             the folder and the remedy.
     """
     with explain_write_errors(out):

@@ -29,7 +29,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe of this name or path.
 
     Raises:
-        UserError: there is none, or a key or value is wrong; the sentence names file, key and what is allowed.
+        UserError: there is none, or a key or value is wrong; the message names file, key and what is allowed.
     """
     return validated(Recipe, overridden(read("recipe", name), overrides), str(name), overrides)
 
@@ -143,7 +143,7 @@ def validated(schema: type[S], values: Mapping[str, Any], origin: str, overrides
     """Return `values` as a `schema`; `origin` is their file, and `overrides` were applied to it.
 
     Raises:
-        UserError: a key or value is wrong; the sentence names file, key and what is allowed.
+        UserError: a key or value is wrong; the message names file, key and what is allowed.
     """
     try:
         return TypeAdapter(schema).validate_python(values)

@@ -122,7 +122,7 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
         new_head: whether the last layer keeps its current values, as for other classes.
 
     Raises:
-        UserError: there are no such weights, they are damaged or pickled, or belong to another network; the sentence
+        UserError: there are no such weights, they are damaged or pickled, or belong to another network; the message
             names the first layer that differs.
     """
     file = weights_file(Path(source))
