@@ -80,7 +80,7 @@ def resolve_methods(
         **{name: (method, method()) for name, method in classes.items()},  # type: ignore[call-overload]
     )
     try:
-        complete = schema.model_validate(config.as_json())
+        complete = schema.model_validate(config.model_dump())
     except ValidationError as error:
         raise UserError(sentence(error, schema, origin, overrides, key)) from None
     return {name: getattr(complete, name) for name in classes}

@@ -71,6 +71,8 @@ def _sentence(
         return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(keys, schema))}"
     if first["type"] == "value_error":
         return where + first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], bool) and first["type"] in ("int_type", "float_type"):
+        return f"{where}{str(first['input']).lower()} is not a number: write one, such as 1"
     fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
     if first["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
 from nofrost.config.model import Architecture
@@ -24,8 +25,8 @@ class Signature(Architecture):
     """
 
     num_classes: int
-    image_size: tuple[int, int]
-    channels: int
+    image_size: tuple[PositiveInt, PositiveInt]
+    channels: PositiveInt
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...] = ()

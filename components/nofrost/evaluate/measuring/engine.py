@@ -67,6 +67,11 @@ class Engine:
     device: torch.device
     cache: MeasurementCache
 
+    @property
+    def reduced_batch_size(self) -> int:
+        """The smallest size that memory has reduced a batch to so far; the batch size where all batches were whole."""
+        return min([self.batch_size, *self.cache.reduced_batch_sizes.values()])
+
     @contextmanager
     def ready(self, *models: nn.Module) -> Iterator[None]:
         """Put torch and the models into the state in which numbers are measured; restore both at the end.

@@ -169,5 +169,5 @@ def _images(engine: Engine, model: EvaluatedModel, suite: AdversarialSuite, rows
     if view == "clean":
         return engine.sample.read(rows)
     condition = property_attacks(suite)["batch_norm"]
-    parts = batches(rows, engine.batch_size)
+    parts = batches(rows, engine.reduced_batch_size)
     return torch.cat([model.adversarial(condition, engine.sample, part) for part in parts])
