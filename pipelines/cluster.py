@@ -1,7 +1,5 @@
 """Settings of a cluster, read from a YAML file: resources, GPUs, tolerations, credentials."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """`python -m pipelines run`: the compiled graph on this machine, task by task as processes or containers."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import sys

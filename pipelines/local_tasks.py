@@ -5,8 +5,6 @@ that are commands (training is one), and its Docker handler can mistake a failed
 remove themselves and reads "not found" as exit code 0.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Preparation of a run: compile the pipeline, and push the source data of the study to the store."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator

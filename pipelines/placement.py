@@ -1,7 +1,5 @@
 """Settings of a task on the cluster: image, resources, nodes, shared memory, credentials, retries."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from kfp import kubernetes

@@ -3,8 +3,6 @@
 Everything named in ``__all__`` is imported on first use, so that ``import nofrost`` is instant.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

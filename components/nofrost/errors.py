@@ -1,7 +1,5 @@
 """Errors that end a command with a message of one sentence and an exit code instead of a traceback."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Read and write files and folders atomically: a killed process leaves the old content or the new one."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

@@ -4,8 +4,6 @@ A setting is declared once, as a field with its type and range, for example ``st
 validates calls from Python (`Registry.create`) and configuration files (`Registry.check`).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields

@@ -1,7 +1,5 @@
 """Seeds derived from their purpose, so that no state of a random generator has to be saved or passed on."""
 
-from __future__ import annotations
-
 import hashlib
 
 

@@ -3,8 +3,6 @@
 A stage is a function ``run(inputs, config, out) -> metrics``. It does its work inside :func:`stage_output`.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Intervals and paired tests for accuracies that are exact counts."""
 
-from __future__ import annotations
-
 import math
 from statistics import NormalDist
 from typing import Any

@@ -1,7 +1,5 @@
 """The KFP API through kfp's own client: the requests of a submission, each with a time limit of a minute."""
 
-from __future__ import annotations
-
 import io
 import json
 import warnings

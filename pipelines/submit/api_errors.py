@@ -1,7 +1,5 @@
 """Errors of the KFP API, each as one sentence with its remedy."""
 
-from __future__ import annotations
-
 import json
 import ssl
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A compiled pipeline in a file: its name, its version, and its arguments."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

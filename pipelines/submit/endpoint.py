@@ -1,7 +1,5 @@
 """Address and credentials of the KFP API: from the options, else from the environment variables that kfp reads."""
 
-from __future__ import annotations
-
 import os
 import ssl
 from dataclasses import dataclass

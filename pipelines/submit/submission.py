@@ -3,8 +3,6 @@
 Equal pipelines are uploaded once, whoever submits them and however often.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """Wait for a run. Only what the API reports of the run decides its outcome: a lost connection does not end it."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

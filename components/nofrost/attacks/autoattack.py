@@ -1,7 +1,5 @@
 """Cascades, such as AutoAttack: attacks in sequence, each run only on images that all before it left correct."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self

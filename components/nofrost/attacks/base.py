@@ -1,7 +1,5 @@
 """What all attacks share: threat, seed, traits, the checks around the search; and the registry of attacks by name."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction

@@ -4,8 +4,6 @@ Its inner problem is the shortest step onto a hyperplane that stays in the pixel
 `Hyperplanes` finds the same solution with Newton's method, in a few passes without a sort.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """Steps of a fixed length along the gradient: FGSM, BIM, MIM, PGD, and PGD on a margin or towards a wrong class."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from functools import partial
 from typing import ClassVar, Literal

@@ -1,7 +1,5 @@
 """What attacks maximise, one number per image from logits; and which wrong classes targeted attacks aim at."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Additive white Gaussian noise: the baseline beside which an attack is judged."""
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar
 

@@ -3,8 +3,6 @@
 A ball projects points into itself, gives the steepest direction of unit length, and draws random starts.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Self
 

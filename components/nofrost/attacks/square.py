@@ -1,7 +1,5 @@
 """Square: a random search that sees only the model's outputs (Andriushchenko et al. 2020)."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from functools import partial
 from typing import ClassVar

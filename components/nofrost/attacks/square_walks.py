@@ -1,7 +1,5 @@
 """The moves of Square: windows of one sign per channel (linf), or bumps that take the budget of other windows (l2)."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

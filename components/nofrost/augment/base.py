@@ -1,7 +1,5 @@
 """The base class of augmentation methods, their registry, and what they share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal

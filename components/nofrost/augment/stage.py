@@ -1,7 +1,5 @@
 """The stage augment: every method writes its set, then manifest, metrics and record are written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from nofrost.augment.base import Method, resolve_methods, spell_out

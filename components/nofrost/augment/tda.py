@@ -1,7 +1,5 @@
 """Method tda: one texture-debiased version of every training image."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A command only reads the configuration and calls the package. It imports what is
 `--help` answers at once.
 """
 
-from __future__ import annotations
-
 import sys
 
 import click

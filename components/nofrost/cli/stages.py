@@ -1,7 +1,5 @@
 """`nofrost prepare|augment|train|report`: one command for each stage; `evaluate` is in its own file."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

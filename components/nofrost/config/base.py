@@ -1,7 +1,5 @@
 """Base classes of the configuration (strict, immutable schemas), and the merging of nested mappings."""
 
-from __future__ import annotations
-
 import re
 import types
 import typing

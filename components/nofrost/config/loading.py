@@ -4,8 +4,6 @@ A file may name another one with ``base:`` and then states only changes to it. A
 by path, or spelled out, and its ``scale:`` makes all of its recipes smaller (`scaling.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Model: architecture, normaliser and where its first weights come from."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

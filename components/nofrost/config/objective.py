@@ -1,7 +1,5 @@
 """Objective: the training loss by name, with its settings."""
 
-from __future__ import annotations
-
 from nofrost.config.base import NamedSettings
 
 

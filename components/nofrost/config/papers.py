@@ -1,7 +1,5 @@
 """The papers whose methods are shipped: ``papers.yaml``, and the form in which their keys are printed."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from importlib.resources import files

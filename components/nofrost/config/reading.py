@@ -1,7 +1,5 @@
 """Read configuration files, shipped ones by name and the user's by path, and merge each onto its ``base:``."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Hashable, Mapping

@@ -1,7 +1,5 @@
 """The scale-down rule: adapt any recipe to small data by one mapping, a study's ``scale:``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

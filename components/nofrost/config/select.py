@@ -1,7 +1,5 @@
 """Select the configuration of one stage, from a study if there is one and otherwise from a separate file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Error messages, of one sentence, for configuration that does not fit its schema."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import types

@@ -1,7 +1,5 @@
 """Arrays on disk, in numpy's .npy and .npz files. Reading executes nothing: pickled arrays are refused."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path

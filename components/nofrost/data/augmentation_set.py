@@ -1,7 +1,5 @@
 """Augmentation sets on disk: for each method one image for every training image, in the same order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 

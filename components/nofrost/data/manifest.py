@@ -1,7 +1,5 @@
 """The manifest of a dataset: its contents, provenance and checksums."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 

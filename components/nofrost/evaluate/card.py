@@ -1,7 +1,5 @@
 """Model cards: the result of an evaluation in the fields of RobustBench, and further fields under ``nofrost``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

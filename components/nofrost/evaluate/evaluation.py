@@ -1,7 +1,5 @@
 """An evaluation as a stage: of all test images, of one shard of them, or merged from all shards."""
 
-from __future__ import annotations
-
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

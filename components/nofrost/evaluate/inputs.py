@@ -1,7 +1,5 @@
 """Inputs of an evaluation: the test split of a dataset, and a model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

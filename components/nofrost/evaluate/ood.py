@@ -1,7 +1,5 @@
 """Evaluation with an ood suite: a model on corrupted test images (Hendrycks & Dietterich 2019)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The stages evaluate-adversarial and evaluate-ood: a trained model against a suite, on the test split."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A checkpoint is a safetensors file with the weights and a JSON file beside it wi
 executes code from a file.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

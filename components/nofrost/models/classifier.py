@@ -1,7 +1,5 @@
 """The classifier that the rest of the project uses: a network with its input normaliser, from pixels to logits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

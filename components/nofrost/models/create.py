@@ -1,7 +1,5 @@
 """Models by name: our own families and every architecture of timm, with a chosen normaliser."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Sequence
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """Devices: choice and name, lack of memory, number of threads, and exact float32 arithmetic."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Inspect a network: its layers and parameters, and how a signal propagates through its blocks."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass

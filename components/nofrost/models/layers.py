@@ -1,7 +1,5 @@
 """Layers that several architectures share, and the types that tell kinds of layer apart."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -5,8 +5,6 @@ training and in evaluation. At test time it is unknown whether an image is clean
 answers with a :class:`Mixture` of both.
 """
 
-from __future__ import annotations
-
 import hashlib
 import typing
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Replace the batch norms of any network by another normaliser, leaving all other weights unchanged."""
 
-from __future__ import annotations
-
 from math import gcd, prod
 
 import torch

@@ -1,7 +1,5 @@
 """Models defined in other code: a function, named on the command line, that returns a module."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

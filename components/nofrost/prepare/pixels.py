@@ -1,7 +1,5 @@
 """Pixels of a dataset: resizing, conversion of float images, and statistics of the training pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ Every class is shuffled once and all selections are prefixes of that order, so a
 what a larger one selects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The stage prepare: open the source, assign images to splits, write them with manifest, metrics and record."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The candidate that a run writes to the store. It has only what the run alone knows; dvc.yaml supplies the rest."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import re

@@ -10,8 +10,6 @@ downloaded first.)
 DVC documents neither ``Repo`` nor its exceptions as an interface: tests/promotion/test_checkout.py pins what is used.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Promote a run to dvc.lock: compute the difference, then write it."""
 
-from __future__ import annotations
-
 import json
 import posixpath
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Cells, legends and phrases that the tables and captions of all sections share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import get_args
 

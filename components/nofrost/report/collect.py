@@ -1,7 +1,5 @@
 """Read the runs of a study, and check every file against the study."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterator

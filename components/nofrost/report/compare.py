@@ -1,7 +1,5 @@
 """The estimate of an accuracy over the runs of a recipe, and the paired test between recipes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

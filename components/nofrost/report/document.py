@@ -1,7 +1,5 @@
 """The document model of the report: sections of blocks, plain text without markup, rendered as HTML and Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """The report as one HTML file (style and drawings inside, no script, nothing to load) and as Markdown."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """The data of the report: a study and its runs, grouped by recipe."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

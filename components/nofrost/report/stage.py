@@ -1,7 +1,5 @@
 """The report stage: everything that a study measured, as one page and as numbers for other programs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

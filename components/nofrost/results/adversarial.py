@@ -1,7 +1,5 @@
 """What evaluate-adversarial writes: accuracies under attacks, curves, alarms, and a record of how they came about."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator

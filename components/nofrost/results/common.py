@@ -1,7 +1,5 @@
 """The base of all results: reading and writing, proportions of images, and the record of how an output was made."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version

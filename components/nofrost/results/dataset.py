@@ -1,7 +1,5 @@
 """What prepare and augment write beside their manifests."""
 
-from __future__ import annotations
-
 from pydantic import ConfigDict
 
 from nofrost.results.common import Result

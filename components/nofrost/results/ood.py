@@ -1,7 +1,5 @@
 """What evaluate-ood writes: accuracies on corrupted images."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer

@@ -1,7 +1,5 @@
 """Properties of a model in the result of an evaluation: of each image and of each layer."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Results of the train stage: metrics, curves, timing, and a record of what its steps did."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 from pydantic import ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator

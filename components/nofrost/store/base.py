@@ -1,7 +1,5 @@
 """The interface of all stores, and what they share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 

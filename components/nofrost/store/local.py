@@ -1,7 +1,5 @@
 """A store in a local folder, such as DVC's local remote."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Pull the content of a ref to a file or folder: complete and verified, or not at all."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Push a file or folder to a store."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

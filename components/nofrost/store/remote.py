@@ -1,7 +1,5 @@
 """Open a store by its URL, which the environment or DVC's default remote may supply."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from configparser import ConfigParser

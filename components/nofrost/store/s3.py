@@ -1,7 +1,5 @@
 """A store in an S3 bucket, on AWS or an S3-compatible server."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Errors of S3 as messages for users, without secrets."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import urlsplit
 

@@ -1,7 +1,5 @@
 """Call a function for many items in threads."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Collection
 from queue import Empty, SimpleQueue

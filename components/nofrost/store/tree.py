@@ -1,7 +1,5 @@
 """The object that stands for a folder: a list of its files, as DVC writes it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Processes of a task on this machine: exit codes, and the start of several processes."""
 
-from __future__ import annotations
-
 import functools
 import os
 import signal

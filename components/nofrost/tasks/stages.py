@@ -1,7 +1,5 @@
 """A task for each stage, and two that end a run. Paths in the workspace are those of dvc.yaml."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The plan of a study: the configuration of each stage, and the items of the pipeline's loops."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import NamedTuple

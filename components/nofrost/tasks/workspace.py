@@ -1,7 +1,5 @@
 """The working folder of a task, and its exchange with the store: inputs, outputs, checkpoints, weights."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The training batches of an epoch; their order and their views are a function of (seed, epoch, step)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Reasons for ending a training early: a request to stop, a loss that is not finite, lack of memory."""
 
-from __future__ import annotations
-
 import math
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Weight updates: SGD with weight decay by role, gradient scaling, adaptive clipping and weight averaging."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 

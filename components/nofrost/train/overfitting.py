@@ -5,8 +5,6 @@ a stronger one (Fast AT; Wong et al. 2020 §5.4). Robust: attacked accuracy on h
 for the rest of the training, while that on the training images still rises (Rice et al. 2020).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """The state of a training, the rows of its curves, and the trace of a step."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterator, Sequence

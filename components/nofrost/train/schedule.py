@@ -1,7 +1,5 @@
 """The schedule of a training: learning rate, budget and batch statistics as functions of the epochs done."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from itertools import pairwise

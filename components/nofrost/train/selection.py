@@ -1,7 +1,5 @@
 """Validation: clean and attacked accuracy on the selection split, by which the best checkpoint is chosen."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

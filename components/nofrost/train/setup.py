@@ -1,7 +1,5 @@
 """Setup of a training from its recipe: inputs, phases and a new model, all checked before the first step."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The train stage: reads inputs, runs the trainer and writes the output folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta

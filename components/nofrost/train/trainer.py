@@ -1,7 +1,5 @@
 """The trainer: phases, epochs, steps, validation, and saving and loading the state."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time

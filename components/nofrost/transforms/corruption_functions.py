@@ -6,8 +6,6 @@ how the images are split into batches. numpy's Philox generator is counter-based
 ten microseconds, and the arithmetic on the images is done for the whole batch.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

@@ -5,8 +5,6 @@ These corruptions are made here from clean images, so numbers on them stand besi
 the published files (whose noise was drawn once, and whose ImageNet images went through one more JPEG).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

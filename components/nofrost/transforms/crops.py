@@ -3,8 +3,6 @@
 Drawing and applying are separate, so that processes that share a batch can draw for all images and transform theirs.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

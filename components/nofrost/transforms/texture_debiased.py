@@ -6,8 +6,6 @@ blur, which that code leaves out; here both are options, with amplitudes of our 
 own random settings.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ A distortion takes values [N, F, ...], for each of N images F filters (weights) 
 strength in (0, 1] for each image. It returns values of the same shape and never mixes images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

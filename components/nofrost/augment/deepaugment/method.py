@@ -4,8 +4,6 @@ The network is trained or loaded, then applied to each training image. If the ou
 again with a milder distortion.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

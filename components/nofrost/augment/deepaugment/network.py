@@ -3,8 +3,6 @@
 It is trained to reproduce its input.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast

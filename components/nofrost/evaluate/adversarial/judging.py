@@ -1,7 +1,5 @@
 """Alarms of an evaluation: run each check of :mod:`nofrost.evaluate.alarms` on the measurements that it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The plan of an adversarial suite: its attacks, the points of its two curves, and its measurements."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Probes of the model without an attack: do its gradients and outputs allow attacks to work?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

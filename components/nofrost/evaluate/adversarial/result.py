@@ -1,7 +1,5 @@
 """The result of an adversarial evaluation: flags for each image, and the metrics computed from them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evaluating a model with an adversarial suite."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """What an alarm is, what it compares, and when a difference between two attacks counts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Only attacks that were run on the same images are compared. In a cascade only th
 so a cascade is judged by what a black-box attack still finds at its end, as AutoAttack does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from nofrost.attacks import attack_class, attack_settings

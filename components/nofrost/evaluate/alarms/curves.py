@@ -1,7 +1,5 @@
 """Alarms about the two curves: accuracy against attack steps, and accuracy against the size of the ball."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from nofrost.evaluate.alarms.alarm import CLEAR, DOUBTFUL, NEGLIGIBLE, alarm, count, exceeds, share

@@ -4,8 +4,6 @@ AutoAttack flags the same properties (its flags_doc.md): randomness, a softmax a
 defence that optimises at test time, and fewer than four classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from nofrost.attacks import attack_class

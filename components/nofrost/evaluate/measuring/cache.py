@@ -5,8 +5,6 @@ Files are written under another name and renamed, so that a process may be kille
 do the same work at the same time only write equal files twice.
 """
 
-from __future__ import annotations
-
 import glob
 import io
 from pathlib import Path

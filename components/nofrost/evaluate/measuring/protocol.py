@@ -1,7 +1,5 @@
 """The protocol of an evaluation, which makes numbers comparable: images, attacks, precision, devices, versions."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

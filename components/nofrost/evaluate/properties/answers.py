@@ -1,7 +1,5 @@
 """Properties of a model's outputs and gradients at each image: decision margin, smoothness, gradient norm."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm

@@ -3,8 +3,6 @@
 wang2022 Fig. 1 and xie2020 Fig. 5 and 6 show them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

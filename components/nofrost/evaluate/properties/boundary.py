@@ -1,7 +1,5 @@
 """Properties of the decision boundary: its thickness, and the distance to it that a black-box attack finds."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm

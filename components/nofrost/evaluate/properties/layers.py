@@ -1,7 +1,5 @@
 """Properties of a model's layers: weight norms and batch norm statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The properties that a suite asks for: of each image, measured batch by batch, and of the model's layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Norms of the weights of each layer, and the angle between two linear decision boundaries."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

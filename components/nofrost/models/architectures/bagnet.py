@@ -1,7 +1,5 @@
 """BagNet: a ResNet-50 that sees patches of 9, 17 or 33 pixels only (Brendel & Bethge 2019; galloway2019)."""
 
-from __future__ import annotations
-
 import re
 
 import torch

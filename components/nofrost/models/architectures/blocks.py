@@ -4,8 +4,6 @@ Each takes `inputs` and `outputs` channels, the `stride` of its first convolutio
 which its branch is dropped in training.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """ResNet-18 to -152 for 32 x 32 images: a 3x3 stem, no pooling before the first stage (zeise2025)."""
 
-from __future__ import annotations
-
 import re
 
 import torch

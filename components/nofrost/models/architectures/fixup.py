@@ -1,7 +1,5 @@
 """Fixup: residual networks that train without normalisers by their initialisation (Zhang et al. 2019; galloway2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Multilayer perceptrons and linear classifiers, with and without batch norm (galloway2019)."""
 
-from __future__ import annotations
-
 import re
 
 import torch

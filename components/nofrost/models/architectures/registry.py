@@ -1,7 +1,5 @@
 """The architectures by name: a family is a pattern of names and the function that builds them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ One body serves the first two. With a normaliser: convolution, norm, ReLU, sum, 
 bias of a standardised convolution take the place of a batch norm's scale and shift.
 """
 
-from __future__ import annotations
-
 import re
 
 import torch

@@ -1,7 +1,5 @@
 """Networks that timm builds: ResNets for ImageNet, deeper ones, normaliser-free ones, and any other."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from typing import Any

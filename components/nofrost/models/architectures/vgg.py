@@ -1,7 +1,5 @@
 """VGG for 32 x 32 images, with and without a normaliser (Simonyan & Zisserman 2015; galloway2019)."""
 
-from __future__ import annotations
-
 import re
 
 import torch

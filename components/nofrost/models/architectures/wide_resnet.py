@@ -1,7 +1,5 @@
 """Wide residual networks with pre-activation, with a normaliser or Fixup (Zagoruyko & Komodakis 2016; galloway2019)."""
 
-from __future__ import annotations
-
 import re
 
 import torch

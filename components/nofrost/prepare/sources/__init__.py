@@ -1,7 +1,5 @@
 """The sources of images by name. A source describes its content and reads the images of rows, batch by batch."""
 
-from __future__ import annotations
-
 import nofrost.prepare.sources.cifar10
 import nofrost.prepare.sources.folder
 

@@ -1,7 +1,5 @@
 """Base classes of the sources of images, and their registry."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

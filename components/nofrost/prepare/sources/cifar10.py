@@ -4,8 +4,6 @@ The batches are pickles. They are read only if their MD5 is that of the publishe
 unpickler that allows three harmless names and refuses all others.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import pickle

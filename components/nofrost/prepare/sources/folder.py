@@ -1,7 +1,5 @@
 """Photographs in class folders, decoded when they are read: upright, without transparency, in 8 bits."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import warnings

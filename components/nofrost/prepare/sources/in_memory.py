@@ -1,7 +1,5 @@
 """Sources that are read into memory: the digits of scikit-learn, .npz files, and IDX files such as MNIST's."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """The sections of the report, in their order."""
 
-from __future__ import annotations
-
 from nofrost.report.document import Document, Section, numbered
 from nofrost.report.runs import Collected
 from nofrost.report.sections.alarms import alarms

@@ -1,7 +1,5 @@
 """The checks that a robust accuracy is not the artefact of a weak attack."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from nofrost.report import text

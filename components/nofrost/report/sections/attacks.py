@@ -1,7 +1,5 @@
 """Clean against robust accuracy, and accuracy against the steps and the budget of an attack."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from nofrost.report import cells, figures, text

@@ -1,7 +1,5 @@
 """Accuracy under natural corruptions of the test images."""
 
-from __future__ import annotations
-
 from nofrost.config import cite
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError

@@ -1,7 +1,5 @@
 """Example images: before and after an attack, and from the augmentation sets."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Layers: statistics and parameters of batch norms (wang2022 Fig. 1; zeise2025 Fig. 2; xie2020 Fig. 5, 6), weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

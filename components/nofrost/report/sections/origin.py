@@ -1,7 +1,5 @@
 """The exact configuration, versions and checksums behind the numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.metadata import version
 

@@ -1,7 +1,5 @@
 """The head of the report: the main conclusions, the limits of the data, and the facts of the study."""
 
-from __future__ import annotations
-
 from nofrost.config import cite
 from nofrost.report import cells, text
 from nofrost.report.compare import best_recipe

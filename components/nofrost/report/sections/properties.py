@@ -1,7 +1,5 @@
 """Properties of the models at each image: margin, thickness, smoothness (wang2022 §4.3), gradients and distance."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The tables of accuracies: recipes, their branches, and the paired comparison of recipes on the same images."""
 
-from __future__ import annotations
-
 from nofrost.config import ModelSpec
 from nofrost.report import cells, text
 from nofrost.report.compare import ALPHA, Estimate, Pair, best_recipe, compare, estimate, estimate_mean

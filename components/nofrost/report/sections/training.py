@@ -1,7 +1,5 @@
 """Training: curves, overfitting, what a step did, and the cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

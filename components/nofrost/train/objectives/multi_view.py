@@ -1,7 +1,5 @@
 """The loss over several views of each image: NoFrost* and the baselines beside it (wang2022 §3.2)."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import field_validator
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Adversarial training with few backward passes: Fast and Free."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar

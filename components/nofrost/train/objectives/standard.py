@@ -1,7 +1,5 @@
 """Cross-entropy on clean and adversarial images: st, pgdat, sat, and the variants mbnat and alp of sat."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Self
 

@@ -1,7 +1,5 @@
 """TRADES: cross-entropy on clean images plus the change of the prediction under attack (Zhang et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar
 
