@@ -154,5 +154,5 @@ def test_the_layout_in_memory_does_not_matter(
 @query_attacks
 def test_queries_must_be_a_whole_number_of_at_least_one(name: str, norm: str) -> None:
     for queries in (0, -1, 2.5, True):
-        with pytest.raises(ValueError, match=rf"queries: input should be .*, got {queries}"):
+        with pytest.raises(ValueError, match=rf"queries: (input should be .*, got {queries}|true is not a number)"):
             create_attack(name, norm=norm, eps=0.1, queries=queries)

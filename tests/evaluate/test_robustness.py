@@ -353,7 +353,7 @@ def test_what_a_single_step_leaves_of_large_budgets_is_a_warning_about_the_curve
     assert "give the budget curve an iterative attack" in alarm.reason
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_an_error_with_the_remedy(
+def test_a_model_that_memory_holds_for_one_image_at_a_time_is_evaluated_so(
     test_digits: Digits, make_suite: MakeSuite
 ) -> None:
     class Hungry(nn.Module):
@@ -362,8 +362,9 @@ def test_a_batch_that_does_not_fit_into_memory_is_an_error_with_the_remedy(
                 raise torch.OutOfMemoryError
             return images.flatten(1)[:, :10]
 
-    with pytest.raises(UserError, match="lower the suite's batch_size"):
-        evaluate_robustness(Hungry(), *test_digits, make_suite())
+    result = evaluate_robustness(Hungry(), *test_digits, make_suite(max_images=6))
+    assert result.accuracy["clean"].total == 6
+    assert set(result.protocol.reduced_batch_sizes.values()) == {1}
 
 
 def test_an_unknown_suite_is_refused(standard_model: nn.Module, test_digits: Digits) -> None:
