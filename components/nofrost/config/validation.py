@@ -15,7 +15,7 @@ _SHOWN = 80  # most characters of a wrong value in a message
 
 
 def sentence(
-    error: ValidationError,
+    error: ValidationError | ErrorDetails,
     schema: type[Any],
     origin: str,
     overrides: Sequence[str] = (),
@@ -25,36 +25,14 @@ def sentence(
     """Return a message about the first error that pydantic found: the file, the key and what is allowed.
 
     Args:
-        error: of pydantic.
+        error: of pydantic; the first of several.
         schema: the model or dataclass that was read.
         origin: the file, or the owner of the settings.
         overrides: texts `key=value` on top of the file; the message names the one at fault.
         key: location of that part in the file.
         hidden: fields of a dataclass that do not belong there in the file.
     """
-    return _sentence(error.errors(include_url=False)[0], schema, origin, overrides, key, hidden)
-
-
-def error_of_file(error: ValidationError, schema: type[BaseModel], origin: str) -> str | None:
-    """Return a message about the first unknown key or value of the wrong type; None if there is no such error.
-
-    These are errors of the file itself. A missing key, or a value that conflicts with another, may still be fixed by a
-    file that has this one as its base.
-    """
-    for fault in error.errors(include_url=False):
-        if fault["type"] not in ("missing", "value_error"):
-            return _sentence(fault, schema, origin)
-    return None
-
-
-def _sentence(
-    first: ErrorDetails,
-    schema: type[Any],
-    origin: str,
-    overrides: Sequence[str] = (),
-    key: Sequence[str] = (),
-    hidden: Collection[str] = (),
-) -> str:
+    first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else error
     keys = tuple(name for name in first["loc"] if name != "[key]")
     location = ".".join(map(str, (*key, *keys)))
     origin = with_override(origin, location, overrides)
@@ -77,6 +55,18 @@ def _sentence(
         close = difflib.get_close_matches(str(first["input"]), allowed, n=1)
         fault += f": did you mean {close[0]!r}?" if close else ""
     return where + fault
+
+
+def error_of_file(error: ValidationError, schema: type[BaseModel], origin: str) -> str | None:
+    """Return a message about the first unknown key or value of the wrong type; None if there is no such error.
+
+    These are errors of the file itself. A missing key, or a value that conflicts with another, may still be fixed by a
+    file that has this one as its base.
+    """
+    for fault in error.errors(include_url=False):
+        if fault["type"] not in ("missing", "value_error"):
+            return sentence(fault, schema, origin)
+    return None
 
 
 def with_override(origin: str, location: str, overrides: Sequence[str]) -> str:
