@@ -96,11 +96,11 @@ class TestARun:
         assert "train st seed 0" in trained[0]
 
     def test_a_task_that_fails_fails_the_run(self, project: Path) -> None:
-        wrong = ("--set", "recipes.st.objective.name=no-such", "--shards", "2")
+        wrong = ("--set", "recipes.st.model.arch=no-such", "--shards", "2")
         ended = pipeline(project, *wrong, check=False)
         assert ended.returncode == 1
         assert ended.stderr.count("\n") == 1
-        assert "train st seed 0 (exit code 2): nofrost: unknown objective 'no-such'" in ended.stderr
+        assert "train st seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
         assert "Traceback" not in ended.stdout + ended.stderr
         assert "finish: done" in ended.stdout, "the exit task runs whatever happened"
         notes = sorted((project.parent / "storage/nofrost/runs").glob("*.json"), key=lambda note: note.stat().st_mtime)
@@ -114,6 +114,7 @@ class TestARun:
         (("--set", "dataset.source=folder", "--set", "dataset.path=nowhere"), "dataset.path nowhere does not exist"),
         (("--data-ref", "xyz"), "'xyz' is not a ref"),
         (("--study", "no-such"), "unknown study 'no-such'"),
+        (("--set", "recipes.st.objective.name=no-such"), "unknown objective 'no-such'"),
         (("--gpus", "2"), "'--gpus'"),
         (("--shards", "0"), "'--shards'"),
         (("--store", "ftp://x/y"), "ftp://x/y"),
