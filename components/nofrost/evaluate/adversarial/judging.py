@@ -20,7 +20,7 @@ BUDGET_SHARE = 1 / 4  # of the threat's budget: the step over which a gradient m
 LONGEST_STEP = 1 / 32  # of the pixel range; an l2 budget can be larger than any sensible step in every pixel
 
 
-def check_attackable(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
+def check_gradients(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     """Check that the suite has an attack for this model: one without gradients, if the model has none.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import nn
 from nofrost.attacks.model import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
-from nofrost.evaluate.adversarial.judging import check_attackable, judge, not_converged
+from nofrost.evaluate.adversarial.judging import check_gradients, judge, not_converged
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
 from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel, model_sha256, through
@@ -84,7 +84,7 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
             has no gradient although every attack of the suite needs one.
     """
     model.check(engine.sample)
-    check_attackable(engine, model, plan)
+    check_gradients(engine, model, plan)
 
 
 def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha256: str) -> RobustnessResult:
