@@ -75,10 +75,10 @@ def test_the_default_study_runs_and_prepare_and_augment_have_the_refs_of_dvc_rep
 
 def test_a_failed_task_fails_the_run(project: Path, store: str) -> None:
     """kfp's own Docker runner can mistake it for a success."""
-    wrong = ("--set", "recipes.st.objective.name=no-such", "--set", "runs.recipe=[st]")
+    wrong = ("--set", "recipes.st.model.arch=no-such", "--set", "runs.recipe=[st]")
     ended = in_containers(project, store, *wrong, check=False)
     assert ended.returncode == 1
-    assert "train st seed 0 (exit code 2): nofrost: unknown objective 'no-such'" in ended.stderr
+    assert "train st seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
     assert "finish: done" in ended.stdout
 
 
