@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from nofrost.config.fraction import PixelFraction
+from nofrost.config.validation import not_a_number
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
@@ -37,7 +38,7 @@ class Schema(BaseModel):
     @classmethod
     def _booleans_are_not_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(f"{str(value).lower()} is not a number: write one, such as 1")
+            raise ValueError(not_a_number(value))
         return value
 
     def as_json(self) -> dict[str, Any]:

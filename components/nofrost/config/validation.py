@@ -48,7 +48,7 @@ def sentence(
     if first["type"] == "value_error":
         return where + first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], bool) and first["type"] in ("int_type", "float_type"):
-        return f"{where}{str(first['input']).lower()} is not a number: write one, such as 1"
+        return where + not_a_number(first["input"])
     fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
     if first["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
@@ -67,6 +67,11 @@ def error_of_file(error: ValidationError, schema: type[BaseModel], origin: str) 
         if fault["type"] not in ("missing", "value_error"):
             return sentence(fault, schema, origin)
     return None
+
+
+def not_a_number(value: bool) -> str:
+    """Return the message about a truth value where a number belongs."""
+    return f"{str(value).lower()} is not a number: write one, such as 1"
 
 
 def with_override(origin: str, location: str, overrides: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,17 @@ class Result(Schema):
     """Something that a stage measured. It is written by :func:`write_result` and read by :func:`read_result`.
 
     A key that is always written has no default, so that a renamed or missing key is an error wherever it is read.
+
+    Attributes:
+        last_keys: the keys that are written after all others.
     """
+
+    last_keys: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: values[name] for name in sorted(values, key=self.last_keys.__contains__)}
 
 
 R = TypeVar("R", bound=Result)
@@ -63,6 +73,9 @@ def _validate(schema: type[R], value: Any, path: Path) -> R:
 class Proportion(Result):
     """`correct` of `total` images, their share `accuracy` in [0, 1], and its 95 % Wilson interval (Wilson 1927)."""
 
+    # A point of a curve starts with its position on the axis (steps, eps, severity), which the subclass adds.
+    last_keys = ("correct", "total", "accuracy", "low", "high")
+
     correct: int = Field(ge=0)
     total: int = Field(ge=1)
     accuracy: float
@@ -92,12 +105,6 @@ class Proportion(Result):
         if not self.low - 1e-9 <= self.accuracy <= self.high + 1e-9:
             raise ValueError(f"accuracy {self.accuracy} is outside {self.low} to {self.high}: evaluate again")
         return self
-
-    @model_serializer(mode="wrap")
-    def _subclass_keys_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A point of a curve starts with its position on the axis (steps, eps, severity), which the subclass adds.
-        values: dict[str, Any] = handler(self)
-        return {name: values[name] for name in sorted(values, key=Proportion.model_fields.__contains__)}
 
 
 class Record(Result):

@@ -1,8 +1,8 @@
 """What evaluate-ood writes: accuracies on corrupted images."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from nofrost.results.common import Proportion, Result
 
@@ -10,15 +10,12 @@ from nofrost.results.common import Proportion, Result
 class MeanAccuracy(Result):
     """A mean accuracy over several corrupted versions of the same images, and its 95 % interval over images."""
 
+    # The values that were averaged come before the mean.
+    last_keys = ("mean_accuracy", "mean_low", "mean_high")
+
     mean_accuracy: float = Field(ge=0, le=1)
     mean_low: float = Field(ge=0, le=1)
     mean_high: float = Field(ge=0, le=1)
-
-    @model_serializer(mode="wrap")
-    def _mean_last(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The values that were averaged come before the mean.
-        values: dict[str, Any] = handler(self)
-        return {name: values[name] for name in sorted(values, key=MeanAccuracy.model_fields.__contains__)}
 
 
 class SeverityPoint(Proportion):

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from pydantic import ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import ConfigDict, model_validator
 
 from nofrost.results.common import Proportion, Record, Result
 
@@ -85,6 +85,8 @@ class Epoch(Result):
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, float | None]
+    # The views of single augmentation sets stand with the other views, also as columns of curves.csv.
+    last_keys = ("selection_clean", "selection_attacked")
 
     epoch: int
     phase: str
@@ -96,13 +98,6 @@ class Epoch(Result):
     train_adversarial: float | None
     selection_clean: float | None
     selection_attacked: float | None
-
-    @model_serializer(mode="wrap")
-    def _views_together(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The views of single augmentation sets stand with the other views, also as columns of curves.csv.
-        values: dict[str, Any] = handler(self)
-        selection = {name: values.pop(name) for name in ("selection_clean", "selection_attacked")}
-        return {**values, **selection}
 
     @model_validator(mode="after")
     def _only_views_are_added(self) -> Self:
