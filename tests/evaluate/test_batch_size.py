@@ -15,7 +15,9 @@ from torch import nn
 from nofrost import models
 from nofrost.errors import UserError
 from nofrost.evaluate import Shard, evaluate_robustness, merge, run
-from nofrost.evaluate.measuring.engine import Halving
+from nofrost.evaluate.measuring.cache import MeasurementCache
+from nofrost.evaluate.measuring.engine import Engine, Halving
+from nofrost.evaluate.measuring.sample import sample_of_tensors
 from nofrost.models.device import out_of_memory
 
 MakeSuite = Callable[..., Any]
@@ -50,18 +52,63 @@ def test_a_batch_that_memory_does_not_hold_is_halved_and_the_numbers_stay(
     suite = make_suite(batch_size=64, max_images=100)
     whole = evaluate_robustness(robust_model, *test_digits, suite)
     assert whole.protocol.reduced_batch_sizes == {}
-    # 40, as the probes for the alarms ask about 32 images at once
-    hungry = Hungry(robust_model, 40, error)
+    hungry = Hungry(robust_model, 20, error)
     halved = evaluate_robustness(hungry, *test_digits, suite, checkpoint_dir=tmp_path)
-    assert {64, 32} <= set(hungry.asked)
+    assert {64, 32, 16} <= set(hungry.asked)
     assert all(np.array_equal(halved.flags[name], flags) for name, flags in whole.flags.items())
     reduced = halved.protocol.reduced_batch_sizes
-    assert reduced["predictions"] == 32
+    assert reduced["predictions"] == 16
     assert len(reduced) == 3
     assert halved.protocol.batch_size == 64
     # The same evaluation again computes nothing, and still says so.
     again = evaluate_robustness(hungry, *test_digits, suite, checkpoint_dir=tmp_path)
     assert again.protocol.reduced_batch_sizes == reduced
+
+
+def test_a_whole_stage_fits_into_a_memory_that_holds_three_images(
+    dataset: Path,
+    plain_checkpoint: Path,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = make_suite(max_images=16, batch_size=4)
+    shards = [tmp_path / "0", tmp_path / "1"]
+    forward = models.Classifier.forward
+    whole = run(dataset, plain_checkpoint, suite, tmp_path / "whole")
+
+    def hungry(self: models.Classifier, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 3:
+            raise torch.OutOfMemoryError
+        return forward(self, images)
+
+    monkeypatch.setattr(models.Classifier, "forward", hungry)
+    assert (
+        run(dataset, plain_checkpoint, suite, tmp_path / "small").as_json()["accuracy"] == whole.as_json()["accuracy"]
+    )
+    for index, shard in enumerate(shards):
+        run(dataset, plain_checkpoint, suite, shard, Shard(index, 2))
+    # The probes and examples of a merge use the batch sizes that the shards came down to.
+    merge(dataset, plain_checkpoint, suite, shards, tmp_path / "merged")
+    for file in ("metrics.json", "examples.npz", "record.json"):
+        assert (tmp_path / "merged" / file).read_bytes() == (tmp_path / "small" / file).read_bytes()
+
+
+def test_the_smallest_batch_size_of_all_runs_is_recorded(tmp_path: Path) -> None:
+    first = MeasurementCache(tmp_path)
+    first.note_reduced("predictions", 16)
+    later = MeasurementCache(tmp_path)
+    later.note_reduced("predictions", 64)
+    assert later.reduced_batch_sizes == MeasurementCache(tmp_path).reduced_batch_sizes == {"predictions": 16}
+
+
+def test_memory_that_runs_out_outside_of_a_measurement_is_an_error_with_the_remedy(
+    robust_model: nn.Module, test_digits: Digits
+) -> None:
+    engine = Engine(sample_of_tensors(*test_digits, None, 8), 4, CPU, MeasurementCache(None))
+    message = "the memory of cpu does not hold 4 images: lower the suite's batch_size"
+    with pytest.raises(UserError, match=message), engine.ready(robust_model):
+        raise torch.OutOfMemoryError
 
 
 def test_a_memory_that_does_not_hold_one_image_is_an_error() -> None:

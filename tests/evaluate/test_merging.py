@@ -233,6 +233,14 @@ def test_shards_of_another_evaluation_are_refused(
             lambda shard: np.save(shard / "conditions/contrast-5.npy", np.ones(5, dtype=np.bool_)),
             r"contrast-5\.npy holds \[5\] values for 8 images: measure this shard again",
         ),
+        (
+            lambda shard: np.save(shard / "conditions/contrast-5.npy", np.ones((8, 3), dtype=np.bool_)),
+            r"contrast-5\.npy holds \[8, 3\] values for 8 images: measure this shard again",
+        ),
+        (
+            lambda shard: np.save(shard / "conditions/contrast-5.npy", np.ones((), dtype=np.bool_)),
+            r"contrast-5\.npy holds \[\] values for 8 images: measure this shard again",
+        ),
     ],
 )
 def test_a_spoiled_shard_is_refused(

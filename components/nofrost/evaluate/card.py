@@ -12,7 +12,7 @@ from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError
 from nofrost.files import read_json
-from nofrost.results import AdversarialMetrics, Alarm, AttackUse, read_result
+from nofrost.results import AdversarialMetrics, Alarm, AttackUse, validate_result
 
 AUTOATTACK = "autoattack"
 # Checks that are AutoAttack's own flags: raised, they make a card unreliable
@@ -111,7 +111,7 @@ def card_of_folder(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
             f"{folder} holds only shard {content['shard']} of an evaluation: merge all shards with "
             "`nofrost evaluate --merge SHARD` first"
         )
-    return make_card(read_result(AdversarialMetrics, path), about)
+    return make_card(validate_result(AdversarialMetrics, content, path), about)
 
 
 def _autoattack(metrics: AdversarialMetrics) -> tuple[str | None, str | None]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
+from nofrost.evaluate.measuring.cache import read_reduced
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
@@ -128,15 +129,19 @@ def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], en
     rows = [shard.rows(len(engine.sample), engine.batch_size) for shard in shards]
     for measurement in measurements:
         if measurement.name not in engine.cache:
-            engine.cache[measurement.name] = _joined(f"{measurement.name}.npy", folders, rows)
+            engine.cache[measurement.name] = _joined(measurement, folders, rows)
+    # What memory did not hold in a shard, it does not hold here either.
+    for folder in folders:
+        for name, size in read_reduced(folder / CONDITIONS).items():
+            engine.cache.note_reduced(name, size)
 
 
-def _joined(file: str, folders: Sequence[Path], rows: Sequence[Rows]) -> NDArray[Any]:
+def _joined(measurement: Measurement, folders: Sequence[Path], rows: Sequence[Rows]) -> NDArray[Any]:
     parts = []
     for folder, shard_rows in zip(folders, rows, strict=True):
-        path = folder / CONDITIONS / file
+        path = folder / CONDITIONS / f"{measurement.name}.npy"
         values = read_array(path)
-        if len(values) != len(shard_rows):
+        if values.shape != (len(shard_rows), *measurement.shape):
             shape = list(values.shape)
             raise UserError(f"{path} holds {shape} values for {len(shard_rows)} images: measure this shard again")
         parts.append(values)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, Suite
@@ -113,14 +114,15 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
         model, sample = self.inputs.model, engine.sample
         rows = spaced_rows(len(sample), EXAMPLES)
         attack = strongest_attack(self.suite, result.flags)
-        adversarial = model.adversarial(self.plan.attacks[attack], sample, rows)
-        classes = model.classify(adversarial.to(engine.device))
+        size = engine.within_memory(EXAMPLES)
+        adversarial = model.adversarial(self.plan.attacks[attack], sample, rows, size)
+        classes = [model.classify(part.to(engine.device)) for part in torch.split(adversarial, size)]
         return {
             "images": channels_last(sample.read(rows)),
             "adversarial": channels_last(adversarial),
             "labels": sample.labels[rows],
             "indices": sample.indices[rows],
             "predictions": result.predictions[rows],
-            "adversarial_predictions": classes.cpu().numpy(),
+            "adversarial_predictions": torch.cat(classes).cpu().numpy(),
             "attack": np.array([attack]),
         }

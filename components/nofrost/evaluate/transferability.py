@@ -218,8 +218,10 @@ def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, sh
     members = _transfer_models(models, engine)
     sources = [source.against(members, attack) for source in members]
     with engine.ready(*models.values()):
+        # The branches of a mixture are the same model.
         for member in members:
-            _check(member, engine)
+            if member.branch is None:
+                _check(member, engine)
         engine.run(
             [*(member.clean for member in members), *sources], f"transfer of {attack.name}" if show_progress else None
         )

@@ -15,7 +15,7 @@ from nofrost.results.adversarial import (
     StepsPoint,
     TransferMetrics,
 )
-from nofrost.results.common import Proportion, Record, Result, read_result, read_results, write_result
+from nofrost.results.common import Proportion, Record, Result, read_result, read_results, validate_result, write_result
 from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics
 from nofrost.results.ood import CorruptionAccuracy, MeanAccuracy, OodMetrics, SeverityPoint
 from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
@@ -76,5 +76,6 @@ __all__ = [
     "WeightNorms",
     "read_result",
     "read_results",
+    "validate_result",
     "write_result",
 ]

@@ -48,7 +48,7 @@ def read_result(schema: type[R], path: Path) -> R:
     Raises:
         UserError: the file is missing or holds something else; the sentence names file and key.
     """
-    return _validate(schema, read_json(path), path)
+    return validate_result(schema, read_json(path), path)
 
 
 def read_results(schema: type[R], path: Path) -> tuple[R, ...]:
@@ -56,10 +56,11 @@ def read_results(schema: type[R], path: Path) -> tuple[R, ...]:
     values = read_json(path)
     if not isinstance(values, list):
         raise UserError(f"{path} is not a list: run the stage that wrote it again")
-    return tuple(_validate(schema, value, path) for value in values)
+    return tuple(validate_result(schema, value, path) for value in values)
 
 
-def _validate(schema: type[R], value: Any, path: Path) -> R:
+def validate_result(schema: type[R], value: Any, path: Path) -> R:
+    """Return the content of the file at `path` as a result; raises like :func:`read_result`."""
     try:
         return schema.model_validate(value)
     except ValidationError as error:

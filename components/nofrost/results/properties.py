@@ -7,7 +7,7 @@ from pydantic import Field
 from nofrost.config.base import OmitEmpty
 from nofrost.results.common import Result
 
-Branch = Literal["clean", "adversarial", "all"]
+BatchNormBranch = Literal["clean", "adversarial", "all"]
 Range = tuple[float, float, float]
 """The least, the median and the largest of some values."""
 
@@ -66,7 +66,7 @@ class BatchNormStatistics(OmitEmpty):
     """
 
     layer: str
-    branch: Branch
+    branch: BatchNormBranch
     mean: Range | None = None
     variance: Range | None = None
     weight: Range | None = None

@@ -7,13 +7,13 @@ from fractions import Fraction
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.attacking import Branch, Condition, EvaluatedModel
+from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, Condition, EvaluatedModel, through
 from nofrost.evaluate.measuring.engine import Measurement
 from nofrost.evaluate.properties.suite import property_attacks, property_measurements
 from nofrost.results import BudgetPoint
 from nofrost.statistics import Flags
 
-RESERVED = ("clean", "worst-case", "through-clean-branch", "through-adversarial-branch")
+RESERVED = ("clean", "worst-case", *map(through, BRANCHES))
 WHOLE_RANGE = Fraction(1)  # the linf budget that reaches every image
 
 

@@ -121,7 +121,7 @@ class _GradientWatch(TorchFunctionMode):
 
 
 def _batches(engine: Engine, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
-    for part in batches(rows, min(PROBED_AT_ONCE, engine.reduced_batch_size)):
+    for part in batches(rows, engine.within_memory(min(PROBED_AT_ONCE, engine.batch_size))):
         images, labels, _ = engine.sample.batch(part, engine.device)
         yield images, labels
 

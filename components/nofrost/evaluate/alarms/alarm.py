@@ -64,6 +64,6 @@ def count(right: Flags) -> str:
 
 def share(right: Flags) -> str:
     """Return how many are right with their interval."""
-    accuracy = Proportion.of_flags(right).accuracy
-    low, high = Proportion.of_flags(right).interval
-    return f"{count(right)} images ({accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"
+    proportion = Proportion.of_flags(right)
+    low, high = proportion.interval
+    return f"{count(right)} images ({proportion.accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%})"

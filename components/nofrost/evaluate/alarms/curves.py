@@ -9,7 +9,7 @@ from nofrost.statistics import Flags
 CONVERGED_WITHIN = 0.01  # accuracy that the last doubling of steps may still take (one point)
 UNBOUNDED_LEFT = 0.01  # accuracy that a gradient attack's coarse steps may leave in the whole pixel range
 
-StepsPoint = tuple[int, Flags]
+StepsFlags = tuple[int, Flags]
 
 
 def unbounded_attack_reaches_zero(right: Flags) -> Alarm:
@@ -38,7 +38,7 @@ def accuracy_falls_with_budget(points: Sequence[tuple[str, Flags]]) -> Alarm:
     return alarm(name, "fail", f"{count(few)} stay right at {small} but {count(many)} at the larger {large}")
 
 
-def steps_converged(points: Sequence[StepsPoint]) -> Alarm:
+def steps_converged(points: Sequence[StepsFlags]) -> Alarm:
     """Doubling the steps once more must change little; otherwise accuracy would fall further with a stronger attack.
 
     Args:
@@ -62,7 +62,7 @@ def steps_converged(points: Sequence[StepsPoint]) -> Alarm:
     return alarm(name, "pass", change)
 
 
-def is_converged(point: StepsPoint, curve: Sequence[StepsPoint]) -> bool:
+def is_converged(point: StepsFlags, curve: Sequence[StepsFlags]) -> bool:
     """Return whether more steps would hardly change the accuracy under an attack.
 
     Args:
@@ -75,7 +75,7 @@ def is_converged(point: StepsPoint, curve: Sequence[StepsPoint]) -> bool:
     return steps_converged(curve).status == "pass" and not _still_falls(right, curve[-1][1])
 
 
-def worst_case_is_converged(worst: Flags, curve: Sequence[StepsPoint]) -> bool:
+def worst_case_is_converged(worst: Flags, curve: Sequence[StepsFlags]) -> bool:
     """Return whether the worst case of a suite is converged: the curve does not come below it, and has either converged
     or is still significantly above it.
 

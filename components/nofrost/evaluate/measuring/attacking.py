@@ -19,7 +19,7 @@ from nofrost.attacks.model import CheckedModel, NoGradientError, without_wrapper
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Compute, Measurement
-from nofrost.evaluate.measuring.sample import Rows, Sample
+from nofrost.evaluate.measuring.sample import Rows, Sample, batches
 
 Branch = Literal["clean", "adversarial"]
 BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
@@ -143,10 +143,11 @@ class EvaluatedModel:
         check_inside(adversarial, images, condition)
         return adversarial
 
-    def adversarial(self, condition: Condition, sample: Sample, rows: Rows) -> Tensor:
+    def adversarial(self, condition: Condition, sample: Sample, rows: Rows, batch_size: int) -> Tensor:
         """Return the adversarial images of rows of the sample, float32 [n, C, H, W] on the CPU, right or wrong when
-        clean."""
-        return self.attack(condition, *sample.batch(rows, self.device)).cpu()
+        clean; `batch_size` are attacked at once."""
+        parts = batches(rows, batch_size)
+        return torch.cat([self.attack(condition, *sample.batch(part, self.device)).cpu() for part in parts])
 
     def on(self, branch: Branch | None) -> AbstractContextManager[None]:
         """Return a context in which a mixture-BN model uses one of its branches; None: as it is deployed."""

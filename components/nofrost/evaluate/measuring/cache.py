@@ -31,7 +31,7 @@ class MeasurementCache:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._arrays: dict[str, NDArray[Any]] = {}
-        self._reduced: dict[str, int] = {}
+        self._reduced = read_reduced(folder)
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays or (self._folder is not None and self._path(name).is_file())
@@ -85,13 +85,13 @@ class MeasurementCache:
     @property
     def reduced_batch_sizes(self) -> dict[str, int]:
         """By measurement, the smallest batch size that was needed for lack of memory, in this run or an earlier one."""
-        return dict(sorted({**self._reduced, **read_reduced(self._folder)}.items()))
+        return dict(sorted(self._reduced.items()))
 
     def note_reduced(self, name: str, size: int) -> None:
         """Record that the batches of a measurement were reduced to `size` images, also for a run that resumes this."""
-        self._reduced = {**self.reduced_batch_sizes, name: size}
+        self._reduced[name] = min(size, self._reduced.get(name, size))
         if self._folder is not None:
-            write_json(self._folder / self.REDUCED, self._reduced)
+            write_json(self._folder / self.REDUCED, self.reduced_batch_sizes)
 
     def _path(self, name: str) -> Path:
         assert self._folder is not None

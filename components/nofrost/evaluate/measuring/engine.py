@@ -67,10 +67,9 @@ class Engine:
     device: torch.device
     cache: MeasurementCache
 
-    @property
-    def reduced_batch_size(self) -> int:
-        """The smallest size that memory has reduced a batch to so far; the batch size where all batches were whole."""
-        return min([self.batch_size, *self.cache.reduced_batch_sizes.values()])
+    def within_memory(self, size: int) -> int:
+        """Return `size`, or the smallest size that memory has reduced a batch to so far if that is less."""
+        return min([size, *self.cache.reduced_batch_sizes.values()])
 
     @contextmanager
     def ready(self, *models: nn.Module) -> Iterator[None]:

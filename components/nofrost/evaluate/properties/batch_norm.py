@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nofrost.attacks.model import attack_session
 from nofrost.models import BatchNorm, MixtureBatchNorm
-from nofrost.results.properties import Branch
+from nofrost.results.properties import BatchNormBranch
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class BatchNormLayer:
     """
 
     name: str
-    branch: Branch
+    branch: BatchNormBranch
     mean: Tensor | None
     variance: Tensor | None
     weight: Tensor | None
@@ -87,7 +87,7 @@ def _by_batch(model: nn.Module, statistics: dict[str, tuple[Tensor, Tensor]]) ->
             layer.training, layer.track_running_stats = False, track
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, Branch, BatchNorm]]:
+def _layers(model: nn.Module) -> Iterator[tuple[str, BatchNormBranch, BatchNorm]]:
     branches: set[nn.Module] = set()
     for name, module in model.named_modules():
         if isinstance(module, MixtureBatchNorm):

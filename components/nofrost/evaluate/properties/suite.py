@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from nofrost.config.properties import BatchNormSpec, BoundaryThickness
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, Condition, EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
-from nofrost.evaluate.measuring.sample import Rows, batches
+from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.properties.answers import ORDERS, decision_margin, gradient_norm, model_smoothness
 from nofrost.evaluate.properties.batch_norm import batch_norm_layers, batch_statistics
 from nofrost.evaluate.properties.boundary import boundary_distance, boundary_thickness, model_std
@@ -167,5 +166,4 @@ def _images(engine: Engine, model: EvaluatedModel, suite: AdversarialSuite, rows
     if view == "clean":
         return engine.sample.read(rows)
     condition = property_attacks(suite)["batch_norm"]
-    parts = batches(rows, engine.reduced_batch_size)
-    return torch.cat([model.adversarial(condition, engine.sample, part) for part in parts])
+    return model.adversarial(condition, engine.sample, rows, engine.within_memory(engine.batch_size))
