@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from nofrost.config import Study, study_as_yaml
 from nofrost.errors import RunFailedError
-from nofrost.store import Output, open_store, pull
+from nofrost.store import Output, Store, open_store, pull
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.local_tasks import Containers, as_containers, as_processes, image_id, s3_environment
@@ -88,7 +88,7 @@ def run(
     }
     with execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
         _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
-    return _finished_run(run_log, folder, store)
+    return _finished_run(run_log, folder, target)
 
 
 def _run_graph(
@@ -110,7 +110,7 @@ def _run_graph(
         raise RunFailedError(f"the run failed in {causes}") from error
 
 
-def _finished_run(run_log: RunLog, folder: Path, store: str) -> FinishedRun:
+def _finished_run(run_log: RunLog, folder: Path, store: Store) -> FinishedRun:
     """Return the run and its report, after checking that its last tasks succeeded."""
     # kfp.local may report success for a failed run. These two tasks are never taken from the cache, so both must have
     # been executed.
@@ -118,7 +118,7 @@ def _finished_run(run_log: RunLog, folder: Path, store: str) -> FinishedRun:
     if candidate is None or finish is None or candidate.exit_code or finish.exit_code:
         raise RunFailedError(f"the run did not complete: see {folder / 'logs'}")
     report = folder / "report"
-    pull(Output.parse(candidate.parameters["report"]).ref, report, open_store(store))
+    pull(Output.parse(candidate.parameters["report"]).ref, report, store)
     return FinishedRun(candidate.parameters["run"], report)
 
 

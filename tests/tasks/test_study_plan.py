@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from nofrost import tasks
 from nofrost.config import load_study, study_as_yaml
 from nofrost.errors import UserError
+from nofrost.promotion import read_candidate
+from nofrost.store import open_store
 
 
 def test_each_stage_gets_only_its_section_of_the_study() -> None:
@@ -117,3 +122,21 @@ def test_owners_check_what_a_study_says_of_them(override: str, words: list[str])
     assert message.startswith("digits")
     assert all(word in message for word in words)
     assert f"--set '{override}'" in message
+
+
+def test_a_candidate_of_a_shipped_study_says_as_much_as_params_yaml(tmp_path: Path) -> None:
+    """Otherwise the run of a study that is named, not spelled out, could not be promoted."""
+    tasks.write_candidate("digits", "", [], "run-1", "image@1", str(tmp_path))
+    candidate = read_candidate("run-1", open_store(str(tmp_path)))
+    assert candidate.study == tasks.check_study(load_study("digits")).as_json()
+    assert candidate.study["augmentation"]["deepaugment"]["width"] > 0
+
+
+def test_tasks_that_compute_nothing_do_not_load_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys\nsys.modules['torch'] = None\nfrom nofrost import tasks\n"
+        "print(tasks.plan_shards(2), len(tasks.plan_runs('digits')), tasks.finish('r', 'FAILED', 'e', sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "['0/2', '1/2'] 4 nofrost/runs/r.json" in done.stdout

@@ -114,7 +114,7 @@ def train(
     clean, attacked = metrics.selection.clean, metrics.selection.attacked
     attacked_text = f", {attacked.accuracy:.1%} attacked" if attacked else ""
     summary = f"best epoch {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
-    emit(metrics.as_json(), f"{out}: {summary}", as_json)
+    emit(metrics, f"{out}: {summary}", as_json)
 
 
 @click.command()

@@ -17,7 +17,7 @@ import nofrost
 from nofrost.config import Study
 from nofrost.config.base import Schema
 from nofrost.errors import UserError
-from nofrost.store import Output, Ref, Store
+from nofrost.store import MissingError, Output, Ref, Store
 from nofrost.store.base import object_name
 from nofrost.store.tree import Entry, address, as_object, entries_of
 
@@ -112,13 +112,17 @@ def read_candidate(run: str, store: Store) -> Candidate:
     Raises:
         UserError: there is none, it is damaged, or another version of nofrost wrote it in another form.
     """
-    runs = list_candidates(store)
-    if run not in runs:
+    try:
+        content = store.get(_name(run))
+    except MissingError:
+        runs = list_candidates(store)
         close = difflib.get_close_matches(run, runs, n=3, cutoff=0.4)
         hint = f"closest are {', '.join(close)}" if close else f"there are {len(runs)} others"
-        raise UserError(f"{store.url} has no candidate of run {run!r}: {hint}; `nofrost promote list` lists all")
+        raise UserError(
+            f"{store.url} has no candidate of run {run!r}: {hint}; `nofrost promote list` lists all"
+        ) from None
     where = f"the candidate {_name(run)} in {store.url}"
-    values = _values(store.get(_name(run)), where)
+    values = _values(content, where)
     schema = values.pop("schema", None)
     if schema != _SCHEMA:
         writer = (

@@ -10,7 +10,7 @@ from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodS
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.local_processes import exit_on_error, launch
-from nofrost.tasks.study_plan import parse_or_load_study
+from nofrost.tasks.study_plan import check_study, parse_or_load_study
 from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
 
 DATASET = "data/dataset"
@@ -144,7 +144,9 @@ def report(
         data, augmented = work.pull(dataset), work.pull(augmentation)
         for output in runs:
             work.pull(output)
-        metrics = run(data, augmented, work.folder / "runs", parse_or_load_study(study), work.folder / "report")
+        metrics = run(
+            data, augmented, work.folder / "runs", check_study(parse_or_load_study(study)), work.folder / "report"
+        )
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
             Path(copy).write_bytes((work.folder / "report" / name).read_bytes())
@@ -166,7 +168,7 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
 
     return promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=parse_or_load_study(study),
+        study=check_study(parse_or_load_study(study)),
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,

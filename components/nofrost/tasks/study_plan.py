@@ -4,13 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nofrost.augment import resolve_methods, spell_out
 from nofrost.config import AugmentationSpec, Study, load_study, parse_study
 from nofrost.errors import UserError
-from nofrost.prepare import resolve_source
 from nofrost.tasks.local_processes import exit_on_error
 from nofrost.tasks.workspace import is_ref
-from nofrost.train import check_methods
 
 
 class StudyPlan(NamedTuple):
@@ -40,9 +37,12 @@ def plan(study: str, gpus: int, nodes: int) -> StudyPlan:
             f"gpus {gpus} and nodes {nodes}: use gpus 0 or 1 and nodes 1 (evaluations get as many GPUs as trainings "
             "and use one), or train on several GPUs of one machine with `nofrost task train --gpus N`"
         )
+    from nofrost.augment import resolve_methods
+
     config = check_study(parse_or_load_study(study))
+    methods = resolve_methods(config.augmentation, config.name, ("augmentation",))
     for name in config.augmentation.methods:
-        for setting in resolve_methods(config.augmentation, config.name, ("augmentation",))[name].files():
+        for setting in methods[name].files():
             raise UserError(
                 f"augmentation.{name}.{setting} is a file of one machine, which containers do not have: omit it"
             )
@@ -100,6 +100,11 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
     Raises:
         UserError: a name, setting or value is wrong; the message names file, key and what is allowed.
     """
+    # Only here: these load torch, which takes seconds that the small tasks of the pipeline do not need.
+    from nofrost.augment import resolve_methods, spell_out
+    from nofrost.prepare import resolve_source
+    from nofrost.train import check_methods
+
     origin = origin or study.name
     resolve_source(study.dataset, origin, ("dataset",), overrides)
     methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
