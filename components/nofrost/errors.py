@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar, NoReturn
 
 
@@ -36,6 +36,10 @@ class RunFailedError(ReportedError):
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Return the error for an unknown name: its message suggests the closest match and lists all names."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return UserError(f"unknown {kind} {str(name)!r}: {hint}known are {', '.join(names) or 'none'}")
+    return UserError(f"unknown {kind} {str(name)!r}: {closest(name, names)}known are {', '.join(names) or 'none'}")
+
+
+def closest(name: object, known: Collection[str]) -> str:
+    """Return ``did you mean 'x'? `` for the closest of `known`, with a space at its end; empty if none is close."""
+    matches = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {matches[0]!r}? " if matches else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def refusal(*arguments: str) -> str:
     with pytest.raises(UserError) as caught:
         CliRunner().invoke(cli, arguments, catch_exceptions=False)
     return str(caught.value)
+
+
+def test_a_number_with_an_exponent_and_no_dot_is_a_number() -> None:
+    """YAML 1.1 reads 1e-1 as text."""
+    numbers = ["--set", "objective.beta=1e-1", "--set", "attack.step_size=1e-3"]
+    shown = CliRunner().invoke(cli, ["recipes", "show", "trades", *numbers, "--json"], catch_exceptions=False)
+    values = json.loads(shown.stdout)
+    assert (values["objective"]["beta"], float(values["attack"]["step_size"])) == (0.1, 0.001)
 
 
 @pytest.mark.parametrize(("override", "words"), RECIPE)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.config import PixelFraction, Recipe, load_recipe, shipped_names
+from nofrost.config import PixelFraction, Recipe, load_papers, load_recipe, paper_of, shipped_names
 
 # wang2022 §4.1 and §2.1
 WANG2022 = {
@@ -227,5 +227,5 @@ def test_fast_grows_its_images_while_its_rate_falls_from_phase_to_phase() -> Non
 
 def test_only_the_recipes_of_wang2022_have_plain_names() -> None:
     for name in shipped_names("recipe"):
-        paper = load_recipe(name).citation.split()[0].rstrip(",:")
-        assert name.startswith(f"{paper}-") or (paper == "wang2022" and not name[:3].isdigit())
+        paper, prefix = paper_of(load_recipe(name).citation), name.split("-")[0]
+        assert prefix == paper or (paper == "wang2022" and prefix not in load_papers())

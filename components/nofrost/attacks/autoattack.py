@@ -8,7 +8,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from nofrost.attacks.apgd import ApgdMargin, ApgdTMargin
-from nofrost.attacks.base import Access, Attack, attack_settings, create_attack, register
+from nofrost.attacks.base import ATTACKS, Access, Attack, attack_settings, create_attack, register
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.model import CheckedModel, NoGradientError
 from nofrost.attacks.random import Noise
@@ -17,7 +17,7 @@ from nofrost.errors import UserError
 from nofrost.registry import configurable
 
 # Settings that all members of a cascade have in common
-SHARED = ("norm", "eps", "seed")
+SHARED = tuple(ATTACKS.elsewhere)
 
 
 @configurable
@@ -49,9 +49,7 @@ class Cascade(Attack):
                 continue
             any_ran = True
             points = self.ball(images[rows]).project(points.detach())
-            best_of_rows = best[rows]
-            best_of_rows.improve(points, *model.loss(points, labels[rows], error_log_odds))
-            best[rows] = best_of_rows
+            best.improve_rows(rows, points, *model.loss(points, labels[rows], error_log_odds))
         if no_gradient is not None and not any_ran:
             raise no_gradient
         return best.points

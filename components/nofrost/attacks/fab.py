@@ -102,11 +102,10 @@ class FastAdaptiveBoundary(Attack):
             rows = (~best.fooled).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            clean, best_of_rows = images[rows], best[rows]
-            start = self._random_start(clean, -best_of_rows.loss, noise[rows].stream(run)) if restart else clean
+            clean = images[rows]
+            start = self._random_start(clean, -best.loss[rows], noise[rows].stream(run)) if restart else clean
             walk_best = self._walk(model, clean, start, labels[rows], targets[rows, aim], enough)
-            best_of_rows.improve(walk_best.points, walk_best.loss, walk_best.fooled)
-            best[rows] = best_of_rows
+            best.improve_rows(rows, walk_best.points, walk_best.loss, walk_best.fooled)
         return self._final_search(model, images, best, labels, enough)
 
     def _rate(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:

@@ -39,6 +39,12 @@ class Best:
         self.loss = torch.where(better, loss, self.loss)
         self.fooled = self.fooled | fooled
 
+    def improve_rows(self, rows: Tensor, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
+        """Keep the better point of each of the images `rows`, which have these points."""
+        best = self[rows]
+        best.improve(points, loss, fooled)
+        self[rows] = best
+
     def __getitem__(self, rows: Tensor) -> Best:
         return Best(self.points[rows], self.loss[rows], self.fooled[rows])
 
@@ -112,7 +118,5 @@ def in_turn(attempts: Sequence[Attempt], images: Tensor, labels: Tensor, noise: 
         if len(rows) == 0:
             break
         result = attempt(images[rows], labels[rows], noise[rows].stream(turn))
-        best_of_rows = best[rows]
-        best_of_rows.improve(result.points, result.loss, result.fooled)
-        best[rows] = best_of_rows
+        best.improve_rows(rows, result.points, result.loss, result.fooled)
     return best.points

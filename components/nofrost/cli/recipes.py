@@ -69,11 +69,15 @@ def recipes_list(paper: str | None, objectives: bool, markdown: bool, as_json: b
 
 
 def _rows(paper: str | None) -> Iterator[tuple[str, ...]]:
-    from nofrost.config import load_papers, load_recipe, recipes_of
+    from nofrost.config import find_paper, load_papers, load_recipe, paper_of, shipped_names
 
-    for key in [paper] if paper else load_papers():
-        for name in recipes_of(key):
-            recipe = load_recipe(name)
+    if paper:
+        find_paper(paper)
+    recipes = {name: load_recipe(name) for name in shipped_names("recipe")}
+    for key in [paper] if paper else [*load_papers(), None]:
+        for name, recipe in recipes.items():
+            if paper_of(recipe.citation) != key:
+                continue
             model = f"{recipe.model.arch} {recipe.model.normaliser}"
             yield name, model, _objectives(recipe), _threat(recipe), _schedule(recipe), recipe.citation
 

@@ -80,6 +80,9 @@ class NamedSettings(Schema):
 def _plain(value: Any) -> Any:
     if isinstance(value, PixelFraction | Fraction):
         return str(value)
+    # YAML 1.1 takes a number such as 1e-3, which has no dot, for text.
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]+[eE][+-]?[0-9]+", value):
+        return float(value)
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 

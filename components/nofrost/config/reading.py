@@ -1,6 +1,5 @@
 """Read configuration files, shipped ones by name and the user's by path, and merge each onto its ``base:``."""
 
-import difflib
 import os
 from collections.abc import Hashable, Mapping
 from functools import cache
@@ -15,7 +14,7 @@ from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.validation import error_of_file
-from nofrost.errors import UserError, unknown
+from nofrost.errors import UserError, closest, unknown
 
 Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
 _FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
@@ -130,8 +129,7 @@ def _not_shipped(kind: Kind, name: str) -> str:
     known = shipped_names(kind)
     if kind != "recipe":
         return str(unknown(kind, name, known))
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = closest(name, known)
     return f"unknown recipe {name!r}: {hint}`nofrost recipes list` prints the {len(known)} that are shipped"
 
 

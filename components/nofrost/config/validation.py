@@ -1,6 +1,5 @@
 """Error messages, of one sentence, for configuration that does not fit its schema."""
 
-import difflib
 import re
 import types
 import typing
@@ -10,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from nofrost.errors import closest
 
 _SHOWN = 80  # most characters of a wrong value in a message
 
@@ -52,8 +53,8 @@ def sentence(
     fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
     if first["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
-        close = difflib.get_close_matches(str(first["input"]), allowed, n=1)
-        fault += f": did you mean {close[0]!r}?" if close else ""
+        hint = closest(first["input"], allowed).rstrip()
+        fault += f": {hint}" if hint else ""
     return where + fault
 
 
@@ -84,8 +85,7 @@ def with_override(origin: str, location: str, overrides: Sequence[str]) -> str:
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:
-    close = difflib.get_close_matches(key, allowed, n=1)
-    return f"{f'did you mean {close[0]!r}? ' if close else ''}allowed here are {', '.join(allowed) or 'none'}"
+    return f"{closest(key, allowed)}allowed here are {', '.join(allowed) or 'none'}"
 
 
 def _short(value: object) -> str:

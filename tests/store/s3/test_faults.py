@@ -93,7 +93,10 @@ def test_content_that_arrives_altered_is_downloaded_again(
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("SlowDown", r"the server is busy, after several attempts: try again later, what was pushed is kept \(SlowDown\)"),
+        (
+            "SlowDown",
+            r"the server is busy, after several attempts: try again later, what was pushed is kept \(SlowDown\)",
+        ),
         ("drop", "the connection was cut: check the endpoint and the network, then run this again"),
         ("AccessDenied", r"access is denied: ask for s3:ListBucket .* \(AccessDenied\)"),
         ("ExpiredToken", r"the session token has expired: get new credentials, then run this again \(ExpiredToken\)"),
