@@ -24,6 +24,9 @@ class SharedError(UserError):
     """A UserError that every process of the group raises."""
 
 
+_PEER_LOST = "another process has failed (its own error says why): start again"
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """The processes of a stage: this one has `rank` (from 0) among `size`. In a group of one, collectives do nothing.
@@ -36,9 +39,7 @@ class ProcessGroup:
 
     rank: int = 0
     size: int = 1
-    peer_lost_message: str = field(
-        default="another process has failed (its own error says why): start again", compare=False
-    )
+    peer_lost_message: str = field(default=_PEER_LOST, compare=False)
 
     @property
     def is_rank_zero(self) -> bool:
@@ -48,7 +49,7 @@ class ProcessGroup:
     @classmethod
     @contextmanager
     def joined(
-        cls, peer_lost_message: str | None = None, *, backend: str = "gloo", timeout: timedelta = timedelta(days=30)
+        cls, peer_lost_message: str = _PEER_LOST, *, backend: str = "gloo", timeout: timedelta = timedelta(days=30)
     ) -> Iterator[ProcessGroup]:
         """Yield the connected group of the processes that torchrun started; a group of one without torchrun.
 
@@ -62,7 +63,7 @@ class ProcessGroup:
         if initialize:
             distributed.init_process_group(backend, rank=rank, world_size=size, timeout=timeout)
         try:
-            yield cls(rank, size, peer_lost_message) if peer_lost_message else cls(rank, size)
+            yield cls(rank, size, peer_lost_message)
         finally:
             if initialize:
                 distributed.destroy_process_group()
@@ -207,11 +208,13 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
     for group in groups.values():
         bucket: list[Tensor] = []
+        size = 0
         for tensor in group:
-            if bucket and tensor.nbytes + sum(other.nbytes for other in bucket) > BUCKET_BYTES:
+            if bucket and size + tensor.nbytes > BUCKET_BYTES:
                 yield bucket
-                bucket = []
+                bucket, size = [], 0
             bucket.append(tensor)
+            size += tensor.nbytes
         yield bucket
 
 

@@ -58,19 +58,19 @@ def test_training_in_one_branch_moves_no_statistics_of_the_other(mixture: Classi
         mixture(IMAGES)
 
 
-def test_the_domain_before_the_block_comes_back_after_an_error(mixture: Classifier) -> None:
+def test_the_branch_before_the_block_comes_back_after_an_error(mixture: Classifier) -> None:
     with pytest.raises(ZeroDivisionError), branch(mixture, "adversarial"):
         raise ZeroDivisionError
     assert mixture.selector.branch == Mixture(0.25)
 
 
-def test_the_domain_comes_back_when_the_network_fails_inside_a_mixture(mixture: Classifier) -> None:
+def test_the_branch_comes_back_when_the_network_fails_inside_a_mixture(mixture: Classifier) -> None:
     with pytest.raises(RuntimeError):
         mixture(torch.rand(2, 3, 16, 16))
     assert mixture.selector.branch == Mixture(0.25)
 
 
-def test_a_copy_of_a_model_has_a_domain_of_its_own(mixture: Classifier) -> None:
+def test_a_copy_of_a_model_has_a_branch_of_its_own(mixture: Classifier) -> None:
     twin = copy.deepcopy(mixture)
     with branch(twin, "adversarial"):
         assert mixture.selector.branch == Mixture(0.25)
@@ -84,7 +84,7 @@ def test_wrapped_models_are_looked_through(mixture: Classifier) -> None:
 
 
 @pytest.mark.parametrize("value", ["neither", -0.1, 1.5, float("nan"), None])
-def test_a_domain_that_is_none_is_refused(mixture: Classifier, value: object) -> None:
+def test_a_branch_that_is_none_is_refused(mixture: Classifier, value: object) -> None:
     with pytest.raises(ValueError, match="branch"), branch(mixture, value):  # type: ignore[arg-type]
         pass
 

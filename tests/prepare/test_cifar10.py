@@ -17,7 +17,7 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import cifar10, open_source
+from nofrost.prepare.sources import cifar10, open_source, resolve_source
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -101,7 +101,7 @@ def test_every_form_is_found_and_gives_the_same_images(published: Path, tmp_path
 def test_an_archive_is_not_unpacked(published: Path, tmp_path: Path) -> None:
     archive = archived(published)
     before = set(tmp_path.rglob("*"))
-    open_source(DatasetSpec(source="cifar10", path=str(archive)))
+    open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archive))))
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -111,20 +111,20 @@ def test_members_that_reach_outside_are_not_followed(published: Path) -> None:
     (published / "data_batch_1").unlink()
     (published / "data_batch_1").symlink_to(secret)
     with pytest.raises(UserError, match="data_batch_1 is missing"):
-        open_source(DatasetSpec(source="cifar10", path=str(archived(published))))
+        open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archived(published)))))
 
 
 def test_a_changed_file_is_refused_by_its_checksum(published: Path) -> None:
     file = published / "data_batch_3"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     with pytest.raises(UserError, match=r"data_batch_3 .* is not the published file \(its MD5 differs\)"):
-        open_source(DatasetSpec(source="cifar10", path=str(published)))
+        open_source(resolve_source(DatasetSpec(source="cifar10", path=str(published))))
 
 
 def test_a_missing_file_is_named(published: Path) -> None:
     (published / "test_batch").unlink()
     with pytest.raises(UserError, match="test_batch is missing"):
-        open_source(DatasetSpec(source="cifar10", path=str(published)))
+        open_source(resolve_source(DatasetSpec(source="cifar10", path=str(published))))
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", None])
@@ -133,7 +133,7 @@ def test_a_cut_off_archive_is_named(published: Path, content: bytes | None) -> N
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(UserError, match=r"cifar-10-python\.tar\.gz cannot be read"):
-        open_source(DatasetSpec(source="cifar10", path=str(archive)))
+        open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archive))))
 
 
 class Attack:
@@ -156,14 +156,14 @@ def test_a_malicious_batch_is_refused_and_not_run(
     (published / "data_batch_1").write_bytes(content)
     monkeypatch.setitem(cifar10.MD5, "data_batch_1", hashlib.md5(content).hexdigest())
     with pytest.raises(UserError, match="it is not a published file"):
-        open_source(DatasetSpec(source="cifar10", path=str(published)))
+        open_source(resolve_source(DatasetSpec(source="cifar10", path=str(published))))
     assert not (tmp_path / "run").exists()
 
 
 def test_an_oversized_member_is_not_read(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cifar10, "_LARGEST_BYTES", 1000)
     with pytest.raises(UserError, match="data_batch_1 is missing"):
-        open_source(DatasetSpec(source="cifar10", path=str(archived(published))))
+        open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archived(published)))))
 
 
 def test_a_member_that_is_no_file_is_skipped(published: Path) -> None:
@@ -176,4 +176,4 @@ def test_a_member_that_is_no_file_is_skipped(published: Path) -> None:
         new.addfile(pipe)
         for member, content in members:
             new.addfile(member, io.BytesIO(content))
-    assert len(open_source(DatasetSpec(source="cifar10", path=str(archive))).train.labels) == 100
+    assert len(open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archive)))).train.labels) == 100

@@ -14,14 +14,14 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import SourceData, open_source
+from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.sources.folder import in_order
 
 Paint = Callable[..., Path]
 
 
 def opened(path: Path, image_size: int | None = None) -> SourceData:
-    return open_source(DatasetSpec(source="folder", path=str(path), image_size=image_size))
+    return open_source(resolve_source(DatasetSpec(source="folder", path=str(path), image_size=image_size)))
 
 
 def images_of(source: SourceData) -> np.ndarray:

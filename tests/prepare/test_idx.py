@@ -11,7 +11,7 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import SourceData, open_source
+from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.sources.in_memory import read_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4), dtype=np.uint8)
@@ -31,7 +31,7 @@ def write(folder: Path, images: np.ndarray = IMAGES, suffix: str = "", dot: str 
 
 
 def opened(path: Path) -> SourceData:
-    return open_source(DatasetSpec(source="idx", path=str(path)))
+    return open_source(resolve_source(DatasetSpec(source="idx", path=str(path))))
 
 
 @pytest.mark.parametrize(("suffix", "dot", "prefix"), [("", "-", ""), (".gz", "-", ""), (".gz", ".", "emnist-")])

@@ -11,7 +11,7 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import SourceData, open_source
+from nofrost.prepare.sources import SourceData, open_source, resolve_source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -23,7 +23,7 @@ def saved(path: Path, **arrays: Any) -> Path:
 
 
 def opened(path: Path) -> SourceData:
-    return open_source(DatasetSpec(source="npz", path=str(path)))
+    return open_source(resolve_source(DatasetSpec(source="npz", path=str(path))))
 
 
 def images_of(source: SourceData) -> np.ndarray:

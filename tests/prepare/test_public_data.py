@@ -13,7 +13,7 @@ import pytest
 from nofrost.config import DatasetSpec
 from nofrost.prepare import run
 from nofrost.prepare.pixels import PixelStatistics
-from nofrost.prepare.sources import open_source
+from nofrost.prepare.sources import open_source, resolve_source
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -25,7 +25,7 @@ def needs(name: str) -> pytest.MarkDecorator:
 @needs("cifar10/unpack.py")
 def test_cifar10_has_its_published_counts_and_statistics(tmp_path: Path) -> None:
     subprocess.run([sys.executable, DATA / "cifar10" / "unpack.py", tmp_path], check=True, capture_output=True)
-    source = open_source(DatasetSpec(source="cifar10", path=str(tmp_path)))
+    source = open_source(resolve_source(DatasetSpec(source="cifar10", path=str(tmp_path))))
     assert source.test is not None
     assert np.bincount(source.train.labels).tolist() == [5000] * 10
     assert np.bincount(source.test.labels).tolist() == [1000] * 10

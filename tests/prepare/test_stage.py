@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, read_manifest, read_split
 from nofrost.errors import UserError
-from nofrost.prepare import run
+from nofrost.prepare import list_sources, run
 
 FolderBytes = Callable[[Path], dict[str, str]]
 
@@ -23,6 +23,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("prepared") / "digits"
     run(DatasetSpec(), out)
     return out
+
+
+def test_every_source_is_known_by_its_name() -> None:
+    assert list_sources() == ["cifar10", "digits", "folder", "idx", "npz"]
 
 
 @pytest.mark.parametrize(

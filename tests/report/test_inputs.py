@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nofrost.errors import UserError
-from nofrost.report.collect import collect
+from nofrost.report.collect import FILES, collect
 
 
 @pytest.mark.parametrize(
@@ -200,18 +200,14 @@ def test_accuracies_that_were_not_measured_leave_gaps_in_the_curves(tree: Any) -
         assert next(csv.DictReader(rows))["train_clean"] == ""
 
 
-FILES = [
-    f"{stage}/{name}.json"
-    for stage, names in {
-        "train": ("metrics", "curves", "timing", "record"),
-        "evaluate-adversarial": ("metrics", "record"),
-        "evaluate-ood": ("metrics",),
-    }.items()
-    for name in names
-]
+RESULTS = [f"{stage}/{name}" for stage, names in FILES.items() for name in names if name.endswith(".json")]
 
 
-@pytest.mark.parametrize("file", FILES)
+def test_seven_results_of_a_run_are_read() -> None:
+    assert len(RESULTS) == 7
+
+
+@pytest.mark.parametrize("file", RESULTS)
 def test_a_renamed_key_of_a_result_is_an_error_that_names_file_and_key(tree: Any, file: str) -> None:
     path = tree.runs / "st" / "seed-0" / file
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -62,6 +64,30 @@ def test_the_average_begins_at_its_epoch_and_the_model_keeps_its_own_weights(
         averaged = trainer.result.state_dict()
         equal = all(torch.equal(averaged[name], own[name]) for name in own)
         assert equal == (number <= first), "a copy at first"
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3])
+def test_an_average_that_was_saved_continues_with_the_same_bits(
+    stopped_after: int, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    """Saved before the average begins, and after."""
+    options = {"averaging": {"decay": 0.5, "start_epoch": 0.25}}
+    undisturbed, stopped = (make_trainer({"name": "st"}, optimiser=options) for _ in range(2))
+    assert undisturbed.phase.images.steps * 0.25 > 1
+    for number, batch in enumerate(undisturbed.phase.images.epoch(0, 0, 0), start=1):
+        undisturbed.train_step(batch)
+        stopped.train_step(batch)
+        undisturbed.state.step = stopped.state.step = number
+        if number == stopped_after:
+            assert (stopped.ema_weights is None) == (stopped_after == 1)
+            stopped.folder = tmp_path
+            stopped.save(0.0)
+            stopped = make_trainer({"name": "st"}, optimiser=options)
+            stopped.folder = tmp_path
+            assert stopped.load()
+    own, resumed = undisturbed.result.state_dict(), stopped.result.state_dict()
+    assert stopped.ema_weights is not None
+    assert all(torch.equal(own[name], resumed[name]) for name in own)
 
 
 def test_weights_that_do_not_move_average_to_themselves_exactly() -> None:

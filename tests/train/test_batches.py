@@ -148,7 +148,10 @@ def test_only_this_processs_rows_are_read() -> None:
         ({"batch_size": 2, "group": ProcessGroup(0, 4)}, r"batch_size 2 cannot be shared .* such as 4"),
         ({"augmented_views": ("tda",), "augmented": {}}, r"trains on 'tda' images .* has none: name tda there"),
         ({"augmented_views": ("augmented",), "augmented": {}}, r"'augmented' images .* has none: name a set there"),
-        ({"augmented_views": ("tad",)}, r"'tad' images .* has deepaugment, tda: name tad there"),
+        (
+            {"augmented_views": ("tad",)},
+            r"'tad' images .* has deepaugment, tda: name tad there, .* \(did you mean 'tda'\?\)",
+        ),
         ({"augmented_views": ("tda",)}, r"has deepaugment, which the objective does not train on: leave it out"),
         ({"augmented_views": ()}, r"has deepaugment, tda, which the objective does not train on"),
     ],

@@ -102,8 +102,11 @@ def test_a_trace_changes_no_bit_and_leaves_no_hook(name: str, normaliser: str, m
     weights = []
     for traced in (True, False):
         trainer = make_trainer({"name": name}, normaliser, **(ONE_STEP if name == "free" else {}))
+        batch = first_batch(trainer)
+        trainer.state.step = 1  # past the step that the trainer traces by itself
         with trace_step(trainer.model) if traced else nullcontext():
-            trainer.train_step(first_batch(trainer))
+            trainer.train_step(batch)
+        assert not trainer.state.steps
         assert not trainer.model._forward_hooks
         weights.append(trainer.model.state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])

@@ -8,7 +8,7 @@ from nofrost.data import AugmentationManifest, checksum, read_split, write_augme
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.results import AugmentationMetrics, Record, write_result
-from nofrost.stage import stage_output
+from nofrost.stage import RECORD, stage_output
 
 
 def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetrics:
@@ -48,7 +48,7 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
         write_result(folder / "metrics.json", metrics)
         seeds = {"augmentation": config.seed}
         record = Record.of("augment", config=settings, inputs=inputs, seeds=seeds, libraries=("numpy", "torch"))
-        write_result(folder / "record.json", record)
+        write_result(folder / RECORD, record)
     return metrics
 
 

@@ -106,9 +106,9 @@ def _without_weights(arch: str, settings: dict[str, Any]) -> Classifier:
     import torch
 
     from nofrost.models import create_model
-    from nofrost.models.architectures import TIMM, find_family
+    from nofrost.models.architectures import family_of
 
-    normaliser = (find_family(arch) or TIMM).normalisers[0]
+    normaliser = family_of(arch).normalisers[0]
     settings = {"normaliser": normaliser, "num_classes": 10, "image_size": 32, "channels": 3, **settings}
     with torch.device("meta"):
         return create_model(arch, **settings)

@@ -11,7 +11,7 @@ from torch import nn
 from nofrost.config.model import Normaliser
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
-from nofrost.models.architectures import TIMM, Family, families, find_family, own_names
+from nofrost.models.architectures import Family, families, family_of, own_names
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.mixture import Selector
 from nofrost.models.normalisers import check_maps, replace_batch_norm
@@ -67,7 +67,7 @@ def create_model(
 
 def build(signature: Signature) -> Classifier:
     """Return a new classifier of this signature, with random weights; raises like :func:`create_model`."""
-    family = find_family(signature.arch) or TIMM
+    family = family_of(signature.arch)
     _check(signature, family)
     selector = Selector(signature.mixture_weight)
     network = family.network(signature)
@@ -103,7 +103,7 @@ def list_models(pattern: str = "*", *, normaliser: str | None = None) -> list[st
     if normaliser is not None and normaliser not in get_args(Normaliser):
         raise unknown("normaliser", normaliser, get_args(Normaliser))
     names = fnmatch.filter(dict.fromkeys([*own_names(), *timm.list_models()]), pattern)
-    return [name for name in names if normaliser is None or normaliser in (find_family(name) or TIMM).normalisers]
+    return [name for name in names if normaliser is None or normaliser in family_of(name).normalisers]
 
 
 def _check(signature: Signature, family: Family) -> None:

@@ -15,7 +15,7 @@ from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.sources.folder import refusing_giant_images
 from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
-from nofrost.stage import stage_output
+from nofrost.stage import RECORD, stage_output
 from nofrost.telemetry import Progress, progress
 
 
@@ -43,7 +43,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
             record = Record.of(
                 "prepare", config=settings, inputs=data.checksums, seeds=seeds, libraries=source.libraries
             )
-            write_result(folder / "record.json", record)
+            write_result(folder / RECORD, record)
     return metrics
 
 

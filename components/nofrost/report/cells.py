@@ -1,13 +1,12 @@
 """Cells, legends and phrases that the tables and captions of all sections share."""
 
 from collections.abc import Iterable
-from typing import get_args
 
 from nofrost.report import text
 from nofrost.report.compare import Estimate, estimate
 from nofrost.report.document import Cell
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.results import Alarm, Proportion, Status
+from nofrost.results import SEVERITIES, Alarm, Proportion, Status
 
 ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
 NOT_CONVERGED = "not converged"
@@ -57,7 +56,7 @@ def accuracy(recipe: RecipeRuns, condition: str) -> Estimate:
 
 def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
     """Return a badge with the worst status and the number of alarms of each status."""
-    counts = dict.fromkeys(reversed(get_args(Status)), 0)
+    counts = dict.fromkeys(SEVERITIES, 0)
     for alarm in alarms:
         counts[alarm.status] += 1
     raised = [f"{number} {status}" for status, number in counts.items() if number and status != "pass"]

@@ -26,14 +26,14 @@ from nofrost.results import (
     Timing,
     TrainMetrics,
     TrainRecord,
-    WeightNorms,
     read_result,
     read_results,
 )
+from nofrost.stage import RECORD
 
 FILES = {
-    "train": ("metrics.json", "curves.json", "timing.json", "record.json"),
-    "evaluate-adversarial": ("metrics.json", "record.json", "flags.npz", "examples.npz"),
+    "train": ("metrics.json", "curves.json", "timing.json", RECORD),
+    "evaluate-adversarial": ("metrics.json", RECORD, "flags.npz", "examples.npz"),
     "evaluate-ood": ("metrics.json", "examples.npz"),
 }
 # Exists only where the suite asks for properties of the layers.
@@ -80,9 +80,9 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:
         train=read_result(TrainMetrics, folder / "train" / "metrics.json"),
         curves=read_results(Epoch, folder / "train" / "curves.json"),
         timing=read_result(Timing, folder / "train" / "timing.json"),
-        record=read_result(TrainRecord, folder / "train" / "record.json"),
+        record=read_result(TrainRecord, folder / "train" / RECORD),
         adversarial=adversarial,
-        protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / "record.json").protocol,
+        protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / RECORD).protocol,
         ood=read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json"),
         flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", adversarial),
     )
@@ -175,39 +175,28 @@ class BatchNorm:
     mini_batches: dict[str, dict[str, NDArray[np.float32]]]
 
 
-@dataclass(frozen=True)
-class RunProperties:
-    """The properties of one run, measured in addition to its accuracy; empty where the suite did not ask for them.
-
-    Args:
-        summaries: by property.
-        values: by property, [N].
-        weight_norms: of the layers.
-        batch_norms: by branch, the batch norms in the model's order.
-    """
-
-    summaries: dict[str, PropertySummary]
-    values: dict[str, NDArray[np.float64]]
-    weight_norms: WeightNorms | None
-    batch_norms: dict[str, list[BatchNorm]]
-
-
-def read_properties(run: Run) -> RunProperties:
-    """Return the properties of a run.
+def read_property_values(run: Run) -> dict[str, NDArray[np.float64]]:
+    """Return the values [N] of each property of a run; empty where the suite did not ask for any.
 
     Raises:
         UserError: a file is damaged, or its values are not those of the summary.
     """
-    folder = run.folder / "evaluate-adversarial"
-    metrics = run.adversarial
-    arrays = read_arrays(folder / "flags.npz") if metrics.properties else {}
-    values = {
-        name: _property_values(arrays.get(f"properties/{name}"), summary, f"{folder / 'flags.npz'}: properties/{name}")
-        for name, summary in metrics.properties.items()
+    path, summaries = run.folder / "evaluate-adversarial" / "flags.npz", run.adversarial.properties
+    arrays = read_arrays(path) if summaries else {}
+    return {
+        name: _property_values(arrays.get(f"properties/{name}"), summary, f"{path}: properties/{name}")
+        for name, summary in summaries.items()
     }
-    path = folder / "properties.npz"
-    layers = read_arrays(path) if path.is_file() else {}
-    return RunProperties(metrics.properties, values, metrics.weight_norms, _batch_norms(layers))
+
+
+def read_batch_norms(run: Run) -> dict[str, list[BatchNorm]]:
+    """Return by branch the batch norms of a run in the model's order; empty where the suite did not ask for them.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run.folder / LAYER_ARRAYS
+    return _batch_norms(read_arrays(path) if path.is_file() else {})
 
 
 def _property_values(values: NDArray[Any] | None, summary: PropertySummary, origin: str) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from nofrost.report.document import (
     Table,
 )
 from nofrost.report.text import listed
+from nofrost.results import SEVERITIES
 
 
 def to_html(document: Document) -> str:
@@ -130,5 +131,5 @@ def _alarms(alarms: Alarms) -> Iterator[str]:
         yield f"### {escape(card.title)}"
         yield "\n".join(
             f"- {ICONS[alarm.status]} **{alarm.status}** {escape(alarm.name)}: {escape(alarm.reason)}"
-            for alarm in (*card.of("fail"), *card.of("warn"), *card.of("pass"))
+            for alarm in sorted(card.alarms, key=lambda alarm: SEVERITIES.index(alarm.status))
         )

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Collected, Run
 from nofrost.report.sections import build
 from nofrost.results import Epoch, Record, write_result
-from nofrost.stage import stage_output
+from nofrost.stage import RECORD, stage_output
 from nofrost.telemetry import progress
 
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pillow", "scipy")
@@ -55,7 +54,7 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
             write_json(folder / "metrics.json", numbers)
             bar.advance(note="numbers")
         record = Record.of("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
-        write_result(folder / "record.json", record)
+        write_result(folder / RECORD, record)
     return numbers
 
 
@@ -113,9 +112,5 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_empty_when_unknown(value) for value in row] for row in rows)
+    writer.writerows(rows)
     write_text(path, buffer.getvalue())
-
-
-def _empty_when_unknown(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value

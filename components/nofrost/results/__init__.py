@@ -1,6 +1,7 @@
 """The typed form of everything that stages write: stages return and write these classes, report and cards read them."""
 
 from nofrost.results.adversarial import (
+    SEVERITIES,
     AdversarialMetrics,
     Alarm,
     AttackUse,
@@ -35,6 +36,7 @@ from nofrost.results.training import (
 )
 
 __all__ = [
+    "SEVERITIES",
     "AdversarialMetrics",
     "Alarm",
     "AttackUse",

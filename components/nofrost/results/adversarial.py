@@ -9,6 +9,8 @@ from nofrost.results.common import Proportion, Record, Result
 from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
 
 Status = Literal["pass", "warn", "fail"]
+SEVERITIES: tuple[Status, ...] = ("fail", "warn", "pass")
+"""The statuses of alarms, the worst first."""
 
 
 class Alarm(Result):

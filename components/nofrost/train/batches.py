@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
-from nofrost.errors import UserError
+from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.objectives import Batch
@@ -62,9 +62,11 @@ class TrainingImages:
         sets = ", ".join(self.augmented) or "none"
         for view in self.augmented_views:
             if not self.augmented or (view != ANY_SET and view not in self.augmented):
+                hint = closest(view, ("clean", "adversarial", ANY_SET, *self.augmented)).rstrip()
                 raise UserError(
                     f"the objective trains on {view!r} images and views.augmentation_sets has {sets}: name "
                     f"{'a set' if view == ANY_SET else view} there, or choose another objective or other views"
+                    f"{f' ({hint})' if hint and view != ANY_SET else ''}"
                 )
         used = self.augmented if ANY_SET in self.augmented_views else self.augmented_views
         unused = [name for name in self.augmented if name not in used]

@@ -14,7 +14,7 @@ from nofrost.files import write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.processes import ProcessGroup
 from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
-from nofrost.stage import stage_output
+from nofrost.stage import RECORD, stage_output
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
@@ -160,5 +160,5 @@ def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainR
     write_result(folder / "timing.json", timing)
     write_result(folder / "curves.json", state.curves)
     write_text(folder / "curves.csv", as_csv(state.curves))
-    write_result(folder / "record.json", record)
+    write_result(folder / RECORD, record)
     remove_state(folder)

@@ -142,7 +142,6 @@ class Trainer:
         seed = derive_seed(self.seed, "partial", self.phase.name)
         self.partial = Partial.of(self.model, recipe.trainable, reset, seed)
         self._average = average_weights(self.model, spec.averaging.decay) if spec.averaging else None
-        self._average_from = spec.averaging.start_epoch if spec.averaging else 0.0
         self._optimiser = create_optimiser(self.model, spec)
         self._scaler = gradient_scaler(recipe.precision, self.device)
         clipping = spec.adaptive_clipping
@@ -228,7 +227,8 @@ class Trainer:
                 self._optimiser.zero_grad()
                 self.partial.keep(self.model)
                 self.group.average_buffers(self.model)
-                if self._average and epochs_done + 1 / phase.images.steps >= self._average_from:
+                averaging = spec.averaging
+                if self._average and averaging and epochs_done + 1 / phase.images.steps >= averaging.start_epoch:
                     self._average.update_parameters(self.model)
                 updates += 1
                 images.update(losses.images)

@@ -11,7 +11,7 @@ from torch import nn
 
 from nofrost.errors import UserError
 from nofrost.models import Classifier, create_model, load_model, save_checkpoint
-from nofrost.models.architectures import TIMM, families, find_family, own_names
+from nofrost.models.architectures import families, family_of, find_family, own_names
 
 # Small members of every family with the size of their images; timm's families have others than those that are listed.
 SMALL = {
@@ -27,7 +27,7 @@ SMALL = {
     "test_resnet": 64,
     "test_nfnet": 64,
 }
-CASES = [(arch, normaliser) for arch in SMALL for normaliser in (find_family(arch) or TIMM).normalisers]
+CASES = [(arch, normaliser) for arch in SMALL for normaliser in family_of(arch).normalisers]
 
 
 def build(arch: str, normaliser: str, **options: object) -> Classifier:
@@ -62,7 +62,7 @@ def test_a_checkpoint_of_any_architecture_comes_back(arch: str, normaliser: str,
         assert torch.equal(loaded(images), model.eval()(images))
 
 
-@pytest.mark.parametrize("arch", [arch for arch in SMALL if (find_family(arch) or TIMM).drop_path])
+@pytest.mark.parametrize("arch", [arch for arch in SMALL if family_of(arch).drop_path])
 def test_drop_path_grows_with_depth_up_to_its_rate(arch: str) -> None:
     model = build(arch, "nf" if arch == "test_nfnet" else "bn", drop_path=0.4)
     rates = [module.drop_prob for module in model.modules() if type(module).__name__ == "DropPath" and module.drop_prob]
@@ -70,7 +70,7 @@ def test_drop_path_grows_with_depth_up_to_its_rate(arch: str) -> None:
     assert rates[-1] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("arch", [arch for arch in SMALL if (find_family(arch) or TIMM).dropout])
+@pytest.mark.parametrize("arch", [arch for arch in SMALL if family_of(arch).dropout])
 def test_dropout_makes_answers_random_in_training_alone(arch: str) -> None:
     model = build(arch, "nf" if arch == "test_nfnet" else "none", dropout=0.5)
     last = model.network.get_classifier()  # type: ignore[operator]

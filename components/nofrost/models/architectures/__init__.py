@@ -13,4 +13,9 @@ import nofrost.models.architectures.wide_resnet
 from nofrost.models.architectures.registry import Family, families, find_family, own_names
 from nofrost.models.architectures.timm_models import TIMM
 
-__all__ = ["TIMM", "Family", "families", "find_family", "own_names"]
+__all__ = ["TIMM", "Family", "families", "family_of", "find_family", "own_names"]
+
+
+def family_of(arch: str) -> Family:
+    """Return the family that an architecture belongs to: one of ours, or else timm's."""
+    return find_family(arch) or TIMM

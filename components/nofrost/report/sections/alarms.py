@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from nofrost.report import text
 from nofrost.report.document import AlarmCard, Alarms, Cell, Column, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.results import Alarm
+from nofrost.results import SEVERITIES, Alarm
 
 # The flags that AutoAttack raises about its own results, by the names of our checks
 AUTOATTACK_FLAGS = {
@@ -16,7 +16,6 @@ AUTOATTACK_FLAGS = {
     "outputs-are-logits": "softmax",
     "white-box-beats-black-box": "Square",
 }
-_BY_SEVERITY = ("fail", "warn", "pass")
 
 
 def alarms(collected: Collected) -> Section | None:
@@ -68,7 +67,7 @@ def _table(collected: Collected) -> Table:
 def _worst(alarms: list[Alarm]) -> Cell:
     if not alarms:
         return Cell("")
-    worst = min(alarms, key=lambda alarm: _BY_SEVERITY.index(alarm.status))
+    worst = min(alarms, key=lambda alarm: SEVERITIES.index(alarm.status))
     return Cell(worst.status, hint=worst.reason, status=worst.status)
 
 

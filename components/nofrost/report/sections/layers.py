@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import cite
 from nofrost.report import cells, figures, text
-from nofrost.report.collect import BatchNorm, read_properties
+from nofrost.report.collect import BatchNorm, read_batch_norms
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import WeightNorms
@@ -23,9 +23,14 @@ Branches = dict[str, list[BatchNorm]]
 
 def layers(collected: Collected) -> Section | None:
     """Return the figures of the batch norms and the table of weight norms of every recipe's first run, or None."""
-    first = [(recipe, read_properties(recipe.runs[0])) for recipe in collected.recipes]
-    batch_norms = [(recipe, measured.batch_norms) for recipe, measured in first if measured.batch_norms]
-    weight_norms = [(recipe, measured.weight_norms) for recipe, measured in first if measured.weight_norms is not None]
+    # Of all seeds, so that a damaged file is an error, although only those of the first are shown.
+    read = [(recipe, [read_batch_norms(run) for run in recipe.runs]) for recipe in collected.recipes]
+    batch_norms = [(recipe, first) for recipe, (first, *_) in read if first]
+    weight_norms = [
+        (recipe, norms)
+        for recipe in collected.recipes
+        if (norms := recipe.runs[0].adversarial.weight_norms) is not None
+    ]
     blocks: list[Block] = []
     if batch_norms:
         blocks += [_introduction(), _gains_and_shifts(batch_norms), _statistics(batch_norms)]

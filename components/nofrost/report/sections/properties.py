@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nofrost.report import cells, figures, text
-from nofrost.report.collect import RunProperties, read_properties
+from nofrost.report.collect import read_property_values
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import PropertySummary
@@ -40,13 +41,12 @@ _PROPERTIES = {
     ),
 }
 
-Measured = Sequence[tuple[RecipeRuns, list[RunProperties]]]
-
 
 def properties(collected: Collected) -> Section | None:
     """Return table and histograms of the properties of each image, or None when none was measured."""
-    recipes = [(recipe, [read_properties(run) for run in recipe.runs]) for recipe in collected.recipes]
-    names = [name for name in _PROPERTIES if all(name in run.summaries for _, runs in recipes for run in runs)]
+    recipes = collected.recipes
+    values = [(recipe, [read_property_values(run) for run in recipe.runs]) for recipe in recipes]
+    names = [name for name in _PROPERTIES if all(name in each for _, runs in values for each in runs)]
     if not names:
         return None
     introduction = Paragraph(
@@ -54,27 +54,29 @@ def properties(collected: Collected) -> Section | None:
         "the boundary, a thick boundary, an answer that changes little. An arrow says which way is better. None of "
         "these numbers proves robustness: a model that masks its gradients looks smooth to an attack that follows them."
     )
-    first = recipes[0][1][0]
-    blocks: list[Block] = [introduction, _table(collected, recipes, names)]
-    panels = [Panel(_PROPERTIES[name].axis, _drawing(recipes, name), _in_words(recipes, name)) for name in names]
+    blocks: list[Block] = [introduction, _table(collected, names)]
+    panels = [Panel(_PROPERTIES[name].axis, _drawing(values, name), _in_words(recipes, name)) for name in names]
     caption = (
         "Share of test images by value; gradients on a logarithmic axis. The marker on the axis is the median. Where a "
         f"long tail is cut, what lies beyond counts in the bin at the cut.{_left_out(recipes, names)} "
-        f"{_images(collected, first, names)}; {text.seeds(collected.study.runs.seed)}."
+        f"{_images(collected, names)}; {text.seeds(collected.study.runs.seed)}."
     )
     blocks.append(Figure(caption, panels, cells.legend(collected)))
     return Section("properties", "Model properties", "Properties", blocks)
 
 
-def _table(collected: Collected, recipes: Measured, names: Sequence[str]) -> Table:
+def _table(collected: Collected, names: Sequence[str]) -> Table:
     rows = [
-        [cells.recipe_cell(recipe), *(_cell([run.summaries[name] for run in runs]) for name in names)]
-        for recipe, runs in recipes
+        [cells.recipe_cell(recipe), *(_cell(_summaries(recipe, name)) for name in names)]
+        for recipe in collected.recipes
     ]
-    first = recipes[0][1][0]
-    meanings = [_how(name, first.summaries[name].options, collected) for name in names]
-    caption = f"{'. '.join(filter(None, meanings))}. {_basis(collected, first, names)}"
+    meanings = [_how(name, _summaries(collected.recipes[0], name)[0].options, collected) for name in names]
+    caption = f"{'. '.join(filter(None, meanings))}. {_basis(collected, names)}"
     return Table(caption, [Column("recipe", text=True), *(Column(_PROPERTIES[name].column) for name in names)], rows)
+
+
+def _summaries(recipe: RecipeRuns, name: str) -> list[PropertySummary]:
+    return [run.adversarial.properties[name] for run in recipe.runs]
 
 
 def _cell(summaries: Sequence[PropertySummary]) -> Cell:
@@ -93,35 +95,37 @@ def _cell(summaries: Sequence[PropertySummary]) -> Cell:
     return Cell(_number(mean), f"{_number(summary.low)} to {_number(summary.high)}", hint=hint)
 
 
-def _drawing(recipes: Measured, name: str) -> str:
-    values = [(recipe.position, np.concatenate([run.values[name] for run in runs])) for recipe, runs in recipes]
-    return figures.property_histogram(name, values, logarithmic=name.startswith("gradient"))
+def _drawing(values: Sequence[tuple[RecipeRuns, list[dict[str, NDArray[np.float64]]]]], name: str) -> str:
+    drawn = [(recipe.position, np.concatenate([each[name] for each in runs])) for recipe, runs in values]
+    return figures.property_histogram(name, drawn, logarithmic=name.startswith("gradient"))
 
 
-def _in_words(recipes: Measured, name: str) -> str:
+def _in_words(recipes: Sequence[RecipeRuns], name: str) -> str:
     means = [
-        f"{recipe.name} {_number(float(np.mean([run.summaries[name].mean or 0 for run in runs])))}"
-        for recipe, runs in recipes
+        f"{recipe.name} {_number(float(np.mean([summary.mean or 0 for summary in _summaries(recipe, name)])))}"
+        for recipe in recipes
     ]
     return f"Histograms of the {name.replace('_', ' ')}; means: {'; '.join(means)}. The table above holds the numbers."
 
 
-def _left_out(recipes: Measured, names: Sequence[str]) -> str:
+def _left_out(recipes: Sequence[RecipeRuns], names: Sequence[str]) -> str:
     counts = [
         f"{text.count(total)} of {recipe.name}"
-        for recipe, runs in recipes
-        if (total := sum(run.summaries[name].infinite for run in runs for name in names))
+        for recipe in recipes
+        if (total := sum(summary.infinite for name in names for summary in _summaries(recipe, name)))
     ]
     return f" Infinite values are left out: {text.listed(counts)}." if counts else ""
 
 
-def _basis(collected: Collected, first: RunProperties, names: Sequence[str]) -> str:
+def _basis(collected: Collected, names: Sequence[str]) -> str:
     spread = cells.spread(collected, "95 % Student interval of the mean over images")
-    return f"Means over {_images(collected, first, names)}; {spread}."
+    return f"Means over {_images(collected, names)}; {spread}."
 
 
-def _images(collected: Collected, first: RunProperties, names: Sequence[str]) -> str:
-    return f"{text.plural(first.summaries[names[0]].total, 'test image')} of {collected.manifest.name}"
+def _images(collected: Collected, names: Sequence[str]) -> str:
+    return (
+        f"{text.plural(_summaries(collected.recipes[0], names[0])[0].total, 'test image')} of {collected.manifest.name}"
+    )
 
 
 def _how(name: str, options: Mapping[str, Any], collected: Collected) -> str:

@@ -82,7 +82,9 @@ class StandardAdversarialTraining(Objective):
             rows = self._clean_rows(batch, adversary.seed)
             images["clean"], labels["clean"] = batch.images[rows], batch.labels[rows]
         if self.adversarial_weight > 0:
-            images["adversarial"], labels["adversarial"] = adversary.craft(model, batch), batch.labels
+            # The attack sees the adversarial branch of a mixture; other models have no branches.
+            with branch(model, "adversarial"):
+                images["adversarial"], labels["adversarial"] = adversary.craft(model, batch), batch.labels
         return self.combined(logits_of(model, images, self.batching), labels)
 
     def combined(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Losses:
@@ -131,10 +133,6 @@ class MixtureAdversarialTraining(StandardAdversarialTraining):
         if not has_mixture(model):
             raise UserError("objective 'mbnat' needs mixture batch norm: set model.normaliser to mbn")
 
-    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
-        with branch(model, "adversarial"):
-            return super().loss(model, batch, adversary)
-
 
 @register("alp")
 @configurable
@@ -169,10 +167,6 @@ class AdversarialLogitPairing(StandardAdversarialTraining):
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:
         """Accept any model: with and without mixture batch norm."""
-
-    def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
-        with branch(model, "adversarial"):
-            return super().loss(model, batch, adversary)
 
     def combined(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Losses:
         losses = super().combined(logits, labels)
