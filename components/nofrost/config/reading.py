@@ -15,6 +15,7 @@ from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.validation import error_of_file
 from nofrost.errors import UserError, closest, unknown
+from nofrost.limits import regular_file
 
 Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
 _FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
@@ -137,8 +138,9 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
     """Return the text of a user's file of this kind; `named_by` is the prefix of error messages.
 
     Raises:
-        UserError: it cannot be read or is not UTF-8.
+        UserError: it cannot be read, is no regular file or is not UTF-8.
     """
+    regular_file(path)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
