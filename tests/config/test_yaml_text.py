@@ -144,7 +144,7 @@ def test_only_regular_files_of_a_sensible_size_are_read(kind: str, tmp_path: Pat
     elif kind == "large":
         with path.open("wb") as file:
             file.truncate(2**40)
-    with pytest.raises(UserError, match=rf"cannot read the recipe file {path} \(It "):
+    with pytest.raises(UserError, match=rf"{path}.*(not a regular file|more than [\d,]+ bytes)"):
         read_text(path, "recipe")
 
 

@@ -1,7 +1,6 @@
 """Read configuration files, shipped ones by name and the user's by path, and merge each onto its ``base:``."""
 
 import os
-import stat
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -16,6 +15,7 @@ from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.validation import error_of_file
 from nofrost.config.yaml_text import MOST_CHARACTERS, parse
 from nofrost.errors import UserError, closest, shortened, unknown
+from nofrost.limits import regular_file
 
 Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
 _FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
@@ -101,12 +101,10 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
     """Return the text of a user's file of this kind; `named_by` is the prefix of error messages.
 
     Raises:
-        UserError: it cannot be read or is not UTF-8.
+        UserError: it cannot be read, is no regular file or is not UTF-8.
     """
+    regular_file(path)
     try:
-        # a device has no end, and a pipe without a writer keeps its reader waiting
-        if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-            raise OSError(0, "It is no regular file")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
