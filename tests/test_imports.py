@@ -42,7 +42,8 @@ LEVELS = {
     "files": 1,
     "processes": 1,
     "seeds": 1,
-    "errors": 0,
+    "limits": 0,
+    "errors": -1,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")
 

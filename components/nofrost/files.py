@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another place"),
@@ -126,6 +127,7 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: the file is missing, cannot be read or is not JSON (NaN and infinity are not).
     """
+    regular_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
@@ -138,7 +140,7 @@ def read_json(path: Path) -> Any:
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of the file's content in hexadecimal."""
-    with path.open("rb") as file:
+    with regular_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
