@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nofrost.errors import UserError
 from nofrost.files import atomic_file
+from nofrost.limits import regular_file
 
 
 def write_array(path: Path, batches: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -41,6 +42,7 @@ def read_array(path: Path) -> NDArray[Any]:
     Raises:
         UserError: the file is missing, cut off or not an array.
     """
+    regular_file(path)
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
@@ -66,6 +68,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         UserError: the file is missing, cut off or not a set of arrays.
     """
+    regular_file(path)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

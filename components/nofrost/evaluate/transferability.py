@@ -20,7 +20,7 @@ from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
-from nofrost.evaluate.inputs import ModelSource, fingerprint, read_images, read_model, record
+from nofrost.evaluate.inputs import ModelSource, fingerprint, path_of, read_images, read_model, record
 from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
@@ -158,7 +158,14 @@ def run_transfer(
         "batch_size": batch_size,
     }
     device = default_device()
-    with stage_output(out, fingerprint=fingerprint(config, checksums, device), resumable=True) as partial:
+    output = stage_output(
+        out,
+        stage="transfer",
+        inputs=[dataset, *map(path_of, models.values())],
+        fingerprint=fingerprint(config, checksums, device),
+        resumable=True,
+    )
+    with output as partial:
         engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
         result = _measure(networks, created, engine, show_progress=True)
         write_arrays(partial / "flags.npz", result.arrays())

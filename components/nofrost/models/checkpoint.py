@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError
 from nofrost.files import atomic_path, read_json, sha256_file, write_json
+from nofrost.limits import regular_file
 from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import build
 
@@ -102,7 +103,7 @@ def read_weights(file: Path) -> Weights:
         UserError: the file cannot be read as safetensors.
     """
     try:
-        return load_file(file)
+        return load_file(regular_file(file))
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{file} cannot be read as safetensors ({error}): copy it or train it again") from None
 

@@ -21,6 +21,7 @@ from nofrost.config.validation import sentence
 from nofrost.data import to_tensor
 from nofrost.errors import UserError
 from nofrost.files import read_json, write_json
+from nofrost.limits import regular_file
 from nofrost.models import write_tensors
 from nofrost.models.device import single_thread
 from nofrost.seeds import derive_seed
@@ -148,6 +149,7 @@ def load_network(path: Path) -> ReconstructionNetwork:
     Raises:
         UserError: a file is missing or damaged, or the weights are not those of the architecture beside them.
     """
+    regular_file(path)
     try:
         weights = load(path.read_bytes())
     except OSError as error:
