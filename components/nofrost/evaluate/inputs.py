@@ -16,13 +16,14 @@ from nofrost import models
 from nofrost.config import Suite
 from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.attacking import EvaluatedModel, model_sha256
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_split
 from nofrost.files import sha256_file
 from nofrost.models.checkpoint import BEST
+from nofrost.models.contents import model_sha256
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.results import EvaluationRecord

@@ -20,12 +20,13 @@ from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
 from nofrost.evaluate.inputs import ModelSource, fingerprint, path_of, read_images, read_model, record
-from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel, model_sha256
+from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.models import default_device
+from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
 from nofrost.results import Proportion, TransferMetrics, write_result
 from nofrost.stage import RECORD, UNFINISHED, stage_output
