@@ -43,3 +43,9 @@ def closest(name: object, known: Collection[str]) -> str:
     """Return ``did you mean 'x'? `` for the closest of `known`, with a space at its end; empty if none is close."""
     matches = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {matches[0]!r}? " if matches else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what another library says of an error, at most 200 characters; else its type."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(" .:") if lines else type(error).__name__

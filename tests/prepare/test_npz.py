@@ -66,7 +66,7 @@ def test_floats_between_0_and_1_are_rounded_to_levels(tmp_path: Path, dtype: Any
     ("arrays", "message"),
     [
         ({"images": IMAGES}, "holds the arrays images: it needs images and labels"),
-        ({"pictures": IMAGES, "labels": LABELS}, "holds the arrays labels: it needs"),
+        ({"pictures": IMAGES, "labels": LABELS}, "holds the arrays labels, pictures: it needs"),
         ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "only one of test_images and test_labels"),
         ({"images": IMAGES[0, 0], "labels": LABELS}, r"images has shape \(4, 3\): images must be"),
         ({"images": IMAGES[..., :2], "labels": LABELS}, r"shape \(12, 5, 4, 2\): .* 1 or 3 channels"),

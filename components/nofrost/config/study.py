@@ -32,9 +32,9 @@ class DatasetSpec(Schema):
     source: str = "digits"
     path: str = "data/source"
     image_size: int | None = Field(default=None, ge=4, le=1024)
-    limit: int | None = Field(default=None, ge=1)
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    selection_share: float = Field(default=0.1, gt=0, lt=1)
+    limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    test_share: float = Field(default=0.2, ge=0.0001, le=0.9999)
+    selection_share: float = Field(default=0.1, ge=0.0001, le=0.9999)
     seed: int = Field(default=0, ge=0)
 
 
