@@ -1,7 +1,10 @@
 """Errors that end a command with a message of one sentence and an exit code instead of a traceback."""
 
 import difflib
+import re
+import reprlib
 import sys
+import textwrap
 from collections.abc import Collection, Iterable
 from typing import ClassVar, NoReturn
 
@@ -33,19 +36,45 @@ class RunFailedError(ReportedError):
     """A run of the pipeline, or another process of this one's group, failed. The message names it and its error."""
 
 
+class _Shortened(reprlib.Repr):
+    """The form of a value in a message, made from no more of the value than is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 4, 77, 77
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 20
+
+    def repr_str(self, text: str, level: int) -> str:
+        return repr(text) if len(text) <= self.maxstring else f"{text[: self.maxstring - 3]!r}..."
+
+    def repr_int(self, number: int, level: int) -> str:
+        # Python refuses to write numbers of more than 4,300 digits
+        return repr(number) if number.bit_length() < 1000 else f"a number of {number.bit_length()} bits"
+
+
+def shortened(value: object) -> str:
+    """Return the value in the form that messages show, at most 80 characters; a large one is cut before it is read."""
+    text = _Shortened().repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Return the error for an unknown name: its message suggests the closest match and lists all names."""
     names = sorted(known)
-    return UserError(f"unknown {kind} {str(name)!r}: {closest(name, names)}known are {', '.join(names) or 'none'}")
+    return UserError(
+        f"unknown {kind} {shortened(str(name))}: {closest(name, names)}known are {', '.join(names) or 'none'}"
+    )
 
 
 def closest(name: object, known: Collection[str]) -> str:
     """Return ``did you mean 'x'? `` for the closest of `known`, with a space at its end; empty if none is close."""
-    matches = difflib.get_close_matches(str(name), known, n=1)
+    # the comparison takes time in the square of the length
+    matches = difflib.get_close_matches(str(name)[:200], known, n=1)
     return f"did you mean {matches[0]!r}? " if matches else ""
 
 
-def reason_of(error: BaseException) -> str:
-    """Return the first line of what another library says of an error, at most 200 characters; else its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(" .:") if lines else type(error).__name__
+def reason(error: BaseException) -> str:
+    """Return the kind and the first clause of an error that is not ours, such as torch's, in one short line."""
+    clause = re.split(r"\n|\. ", str(error).strip(), maxsplit=1)[0]
+    clause = textwrap.shorten(clause, 200, placeholder=" ...")
+    return f"{type(error).__name__}: {clause}" if clause else type(error).__name__

@@ -10,9 +10,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Generic, TypeVar, cast, dataclass_transform
 
 import pydantic
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from nofrost.config.base import NamedSettings, Schema, named_settings
+from nofrost.config.base import NamedSettings, Schema, named_settings, truth_value, usable
 from nofrost.config.validation import sentence, with_override
 from nofrost.errors import UserError, unknown
 
@@ -30,6 +30,7 @@ def configurable(cls: Class) -> Class:
     Raises:
         UserError: from the constructor, for a setting that is unknown, missing or out of its range.
     """
+    cls._usable = field_validator("*", mode="before")(_usable)
     settings_class: Any = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
     validate = settings_class.__init__
 
@@ -42,6 +43,12 @@ def configurable(cls: Class) -> Class:
 
     settings_class.__init__ = __init__
     return cast(Class, settings_class)
+
+
+def _usable(cls: type[Any], value: Any, info: ValidationInfo) -> Any:
+    name = str(info.field_name)
+    is_truth_value = cls.__dataclass_fields__[name].type in (bool, "bool")
+    return truth_value(value) if is_truth_value else usable(value, name)
 
 
 def _title(cls: type[Any]) -> str:

@@ -41,7 +41,7 @@ RECIPE_OVERRIDES = [
     ("threat.norm=l1", "threat.norm", "'linf'", "'l2'", "got 'l1'"),
     ("threat.eps=8/0", "threat.eps", "divides by zero", "8/255"),
     ("threat.eps=-1", "threat.eps", "negative"),
-    ("threat.eps=on", "threat.eps", "True is not a fraction"),
+    ("threat.eps=on", "threat.eps", "'on' is not a fraction"),
     ("threat.eps=2", "threat", "larger than the whole pixel range", "at most 1"),
     ("threat.eps=", "threat.eps", "None is not a fraction"),
     ("threat=3", "threat: 3 is not a mapping", "its keys are eps, norm"),
@@ -49,12 +49,18 @@ RECIPE_OVERRIDES = [
     ("schedule.epochs=0", "schedule.epochs", "greater than or equal to 1", "got 0"),
     ("schedule.epochs=1.5", "schedule.epochs", "integer", "got 1.5"),
     ("schedule.epochs=many", "schedule.epochs", "integer", "got 'many'"),
-    ("schedule.epochs=on", "schedule.epochs", "true is not a number"),
-    ("optimiser.lr=yes", "optimiser.lr", "true is not a number"),
+    ("schedule.epochs=true", "schedule.epochs", "true is not a number"),
+    ("schedule.epochs=on", "schedule.epochs", "integer", "got 'on'"),
+    ("optimiser.lr=False", "optimiser.lr", "false is not a number"),
+    ("schedule.milestones=[3, true]", "schedule.milestones", "true is not a number"),
+    ("schedule.points=[[0, true]]", "schedule.points", "true is not a number"),
+    ("optimiser.lr=1e26", "optimiser.lr", "1e+26 is too large", "at most 10,000,000"),
+    ("schedule.epochs=10000001", "schedule.epochs", "10000001 is too large"),
+    ("threat={norm: l2, eps: 1e7}", "threat.eps", "more than any distance of images"),
     ("optimiser.lr=.inf", "optimiser.lr", "finite", "got inf"),
     ("optimiser.weight_decay=.nan", "optimiser.weight_decay", "finite", "got nan"),
     ("title.x=3", "title", "string", "got {'x': 3}"),
-    ("title=2024", "title", "string", "got 2024"),
+    ("title=2024", "title", "string", "got 2024: write it in quotes"),
     ("views.augmentation_sets=tda", "views.augmentation_sets", "tuple", "got 'tda'"),
     ("optimiser={nesterov: true, momentum: 0}", "optimiser", "nesterov needs a momentum above 0"),
     ("trainable=bnn", "trainable: 'bnn' is none of", "two-per-channel", "layer:conv1"),
@@ -73,7 +79,6 @@ RECIPE_OVERRIDES = [
     ("phases={a b: {}}", "phases.a b: 'a b' cannot be a name"),
     ("a..b=1", "unknown key 'a'", "allowed here are"),
     ("threat.=1", "unknown key 'threat.'", "allowed here are eps, norm"),
-    ("threat={1: 2}", "threat", "string", "1"),
 ]
 
 
@@ -172,7 +177,7 @@ def test_an_override_that_is_no_assignment_shows_the_form(override: str) -> None
     assert "key=value" in message
 
 
-@pytest.mark.parametrize("value", ["[1", "{a: ", "2024-13-45", "'", "!!python/name:os.system", "*nothing", "\x07"])
+@pytest.mark.parametrize("value", ["[1", "{a: ", "'", "*nothing", "\x07"])
 def test_an_override_whose_value_is_no_yaml_says_so(value: str) -> None:
     message = complaint(lambda: load_recipe("sat", [f"title={value}"]))
     assert f"--set {f'title={value}'!r}" in message
@@ -228,13 +233,13 @@ def test_an_empty_registry_is_reported_as_such() -> None:
         ("a: [1\nb: 2\n", ("not valid YAML", "line 2")),
         ("a: b: c\n", ("not valid YAML", "line 1")),
         ("a: 1\n\tb: 2\n", ("not valid YAML", "line 2")),
-        ("a: 1\nb: 2\na: 3\n", ("not valid YAML", "line 3", "'a' comes twice")),
-        ("a: {x: 1, x: 2}\n", ("not valid YAML", "line 1", "'x' comes twice")),
+        ("a: 1\nb: 2\na: 3\n", ("line 3", "'a' comes twice")),
+        ("a: {x: 1, x: 2}\n", ("line 1", "'x' comes twice")),
         ("a: 1\n---\nb: 2\n", ("not valid YAML", "document")),
-        ("a: 2024-02-31\n", ("not valid YAML", "day is out of range")),
-        ("a: " + "1" * 5000, ("not valid YAML",)),
-        ("a: " + "[" * 500, ("not valid YAML",)),
-        ("a: !!python/object/apply:os.getcwd []\n", ("not valid YAML", "python/object/apply:os.getcwd")),
+        ("a: 2024-02-31\n", ("line 1", "a date", "quotes")),
+        ("a: " + "1" * 5000, ("line 1", "too large")),
+        ("a: " + "[" * 500, ("line 1", "more than 40 levels")),
+        ("a: !!python/object/apply:os.getcwd []\n", ("line 1", "python/object/apply:os.getcwd")),
         (b"a: \xff\xfe\n", ("not UTF-8",)),
         (b"a: \x00\n", ("not valid YAML",)),
     ],

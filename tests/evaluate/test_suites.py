@@ -157,7 +157,7 @@ def test_a_user_suite_extends_a_shipped_one_and_round_trips_through_json(tmp_pat
             r"mine\.yaml: unknown key 'attacks\.square\.query': did you mean 'queries'\? "
             r"allowed here are initial_share, queries, rescale_schedule, restarts$",
         ),
-        ("attacks: {square: {queries: yes}}", r"attacks\.square\.queries: true is not a number"),
+        ("attacks: {square: {queries: true}}", r"attacks\.square\.queries: true is not a number"),
         ("attacks: {mim: {decay: .nan}}", r"attacks\.mim\.decay: input should be a finite number, got nan"),
         ("attacks: {pgd: {step_size: 1/0}}", r"attacks\.pgd\.step_size: '1/0' divides by zero"),
         ("attacks: {mine: {name: pdg}}", r"attacks\.mine\.name: unknown attack 'pdg': did you mean 'pgd'\?"),

@@ -59,12 +59,14 @@ def test_other_files_and_hidden_files_are_left_out(class_folders: Path) -> None:
 def test_folders_train_and_test_are_a_split_of_the_source(tmp_path: Path, paint: Paint, test_folder: str) -> None:
     for name in ("cat", "dog"):
         for number in range(3):
-            paint(tmp_path / "train" / name / f"{number}.png")
-        paint(tmp_path / test_folder / name / "t.png")
-    run(DatasetSpec(source="folder", path=str(tmp_path)), tmp_path / "out")
+            paint(tmp_path / "in" / "train" / name / f"{number}.png")
+        paint(tmp_path / "in" / test_folder / name / "t.png")
+    run(DatasetSpec(source="folder", path=str(tmp_path / "in")), tmp_path / "out")
     test = read_split(tmp_path / "out", "test")
     assert test.indices.tolist() == [0, 1]
-    np.testing.assert_array_equal(test.images[1], np.asarray(Image.open(tmp_path / test_folder / "dog" / "t.png")))
+    np.testing.assert_array_equal(
+        test.images[1], np.asarray(Image.open(tmp_path / "in" / test_folder / "dog" / "t.png"))
+    )
     assert f"test split {test_folder}" in read_manifest(tmp_path / "out").provenance["origin"]
 
 
@@ -141,7 +143,7 @@ def test_a_cut_off_image_is_named_and_no_output_is_left(class_folders: Path, tmp
     with pytest.raises(UserError, match=rf"{damaged} cannot be decoded \(.+\): remove it"):
         run(DatasetSpec(source="folder", path=str(class_folders)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out.partial").exists()
+    assert not (tmp_path / ".out.nofrost-partial").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])

@@ -36,8 +36,9 @@ def opened(path: Path) -> SourceData:
 
 @pytest.mark.parametrize(("suffix", "dot", "prefix"), [("", "-", ""), (".gz", "-", ""), (".gz", ".", "emnist-")])
 def test_files_as_published_become_a_dataset(tmp_path: Path, suffix: str, dot: str, prefix: str) -> None:
-    write(tmp_path, suffix=suffix, dot=dot, prefix=prefix)
-    run(DatasetSpec(source="idx", path=str(tmp_path)), tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in", suffix=suffix, dot=dot, prefix=prefix)
+    run(DatasetSpec(source="idx", path=str(tmp_path / "in")), tmp_path / "out")
     train, test = read_split(tmp_path / "out", "train"), read_split(tmp_path / "out", "test")
     np.testing.assert_array_equal(train.images[..., 0], IMAGES[train.indices])
     np.testing.assert_array_equal(train.labels, LABELS[train.indices])

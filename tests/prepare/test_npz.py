@@ -32,8 +32,9 @@ def images_of(source: SourceData) -> np.ndarray:
 
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_arrays_become_a_dataset(tmp_path: Path, as_folder: bool) -> None:
-    file = saved(tmp_path, images=IMAGES, labels=LABELS, classes=["x", "y", "z"])
-    run(DatasetSpec(source="npz", path=str(tmp_path if as_folder else file)), tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    file = saved(tmp_path / "in", images=IMAGES, labels=LABELS, classes=["x", "y", "z"])
+    run(DatasetSpec(source="npz", path=str(tmp_path / "in" if as_folder else file)), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert (manifest.name, manifest.classes, manifest.image_size, manifest.channels) == (
         "data", ("x", "y", "z"), (5, 4), 3,

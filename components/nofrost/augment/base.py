@@ -11,7 +11,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor
 
 from nofrost.config import AugmentationSpec
-from nofrost.config.base import Schema
+from nofrost.config.base import Settings
 from nofrost.config.validation import sentence
 from nofrost.data import Split
 from nofrost.errors import UserError
@@ -22,7 +22,7 @@ SMALL_PIXELS = 64 * 64  # of an image; smaller ones are worked on in one thread
 _BATCH_PIXELS = 1 << 20
 
 
-class Method(Schema):
+class Method(Settings):
     """A method and its settings, which a study has under the method's name in ``augmentation``.
 
     Attributes:

@@ -110,15 +110,13 @@ def _schedule(recipe: Recipe) -> str:
 @json_option
 def recipes_show(name: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print a recipe (shipped, or a YAML file) with everything spelled out, each of its phases too."""
-    import yaml
-
-    from nofrost.config import load_recipe
+    from nofrost.config import as_yaml, load_recipe
     from nofrost.train import check_methods
 
     recipe = load_recipe(name, overrides)
     check_methods(recipe, name, overrides)
     values = recipe.spelled_out()
-    emit(values, yaml.safe_dump(values, sort_keys=False, width=110, allow_unicode=True).rstrip(), as_json)
+    emit(values, as_yaml(values).rstrip(), as_json)
 
 
 @recipes.command("diff")

@@ -12,6 +12,7 @@ from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
+from nofrost.config.yaml_text import as_yaml
 
 __all__ = [
     "AdversarialSuite",
@@ -30,6 +31,7 @@ __all__ = [
     "Suite",
     "Threat",
     "ViewSpec",
+    "as_yaml",
     "augmentation_of",
     "cite",
     "dataset_of",

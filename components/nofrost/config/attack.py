@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from nofrost.config.base import NamedSettings, Schema
+from nofrost.config.base import NamedSettings, Settings
 from nofrost.config.fraction import PixelFraction
 
 # Settings of every attack that a configuration states elsewhere
 _ELSEWHERE = {"norm": "threat.norm", "eps": "threat.eps", "seed": "seed"}
 
 
-class Threat(Schema):
+class Threat(Settings):
     """Norm and budget of the perturbations that a model is trained against or attacked with."""
 
     norm: Literal["linf", "l2"] = "linf"

@@ -3,9 +3,9 @@
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,15 +21,25 @@ from pydantic import (
 
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.validation import not_a_number
+from nofrost.errors import shortened
+
+T = TypeVar("T")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
 
-class Schema(BaseModel):
-    """A part of the configuration. Unknown keys and values of the wrong type are errors.
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A seed: what torch and numpy take."""
 
-    Numbers are finite, and true and false are not numbers: YAML reads ``on`` as true, which would count as 1.
+MOST = 10_000_000  # of any other number of a setting
+_TRUTH_VALUES = {**dict.fromkeys(("yes", "on"), True), **dict.fromkeys(("no", "off"), False)}
+
+
+class Schema(BaseModel):
+    """A part of the configuration or of a result. Unknown keys and values of the wrong type are errors.
+
+    Numbers are finite, and true and false are not numbers, although Python counts them as 1 and 0.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -37,8 +47,9 @@ class Schema(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _booleans_are_not_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(not_a_number(value))
+        for each in _leaves(value) if _is_numeric(cls.model_fields[str(info.field_name)].annotation) else ():
+            if isinstance(each, bool):
+                raise ValueError(not_a_number(each))
         return value
 
     def as_json(self) -> dict[str, Any]:
@@ -46,7 +57,51 @@ class Schema(BaseModel):
         return self.model_dump(mode="json")
 
 
-class NamedSettings(Schema):
+class Settings(Schema):
+    """A part of the configuration: numbers have the size of settings, which nothing else is sure to limit."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_of_a_usable_size(cls, value: Any, info: ValidationInfo) -> Any:
+        return usable(value, str(info.field_name))
+
+
+def usable(value: Any, name: str) -> Any:
+    """Return the value of a setting called `name`.
+
+    Raises:
+        ValueError: it is, or contains in a list, a number that is too large for a setting.
+    """
+    for each in _leaves(value) if name != "seed" else ():
+        if isinstance(each, int | float) and MOST < abs(each) < float("inf"):
+            raise ValueError(f"{shortened(each)} is too large: write at most {MOST:,}")
+    return value
+
+
+def first_duplicate(values: Iterable[T]) -> T | None:
+    """Return the first value that came before; None if there is none."""
+    before: set[T] = set()
+    for value in values:
+        if value in before:
+            return value
+        before.add(value)
+    return None
+
+
+def truth_value(value: Any) -> Any:
+    """Return true or false for the words that YAML 1.1 has for them (yes, no, on, off), and other values unchanged."""
+    return _TRUTH_VALUES.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+class NamedSettings(Settings):
     """The name of a registered class, such as an attack, and settings for it. The class declares which settings exist.
 
     `Registry.check` (nofrost/registry.py) checks them. A setting of null is dropped, so that the default of the class
@@ -80,7 +135,7 @@ class NamedSettings(Schema):
 def _plain(value: Any) -> Any:
     if isinstance(value, PixelFraction | Fraction):
         return str(value)
-    # YAML 1.1 takes a number such as 1e-3, which has no dot, for text.
+    # A number such as 1e-3, which has no dot, is text to YAML 1.1, by which a study may have been written.
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]+[eE][+-]?[0-9]+", value):
         return float(value)
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
@@ -109,15 +164,16 @@ class OmitEmpty(Schema):
         }
 
 
-def _is_number(annotation: Any) -> bool:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return any(map(_is_number, typing.get_args(annotation)))
+def _is_numeric(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, Annotated):
+        return any(map(_is_numeric, typing.get_args(annotation)))
     return annotation in (int, float)
 
 
 def _names_a_folder(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise ValueError(f"{name!r} cannot be a name: use letters, digits, - and _, such as sat-2")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{,99}", name):
+        rule = "use at most 100 letters, digits, - and _, such as sat-2"
+        raise ValueError(f"{shortened(name)} cannot be a name: {rule}")
     return name
 
 

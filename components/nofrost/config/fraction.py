@@ -9,8 +9,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from nofrost.errors import shortened
+
 # Exact powers of ten of this size take minutes to compute, and no budget needs them.
 _FAR_EXPONENT = re.compile(r"[eE][+-]?[\d_]{4,}")
+
+
+_LONGEST = 100  # characters; nor does a budget need so many digits
+_MOST = 1_000_000  # images of a million pixels lie at most 1,732 apart
+_EXAMPLE = "write one such as 8/255"
 
 
 class PixelFraction:
@@ -28,15 +35,19 @@ class PixelFraction:
     def __init__(self, text: str | float | Fraction) -> None:
         self.text = re.sub(r"\s*/\s*", "/", str(text).strip())
         try:
-            if _FAR_EXPONENT.search(self.text):
+            if len(self.text) > _LONGEST or _FAR_EXPONENT.search(self.text):
                 raise ValueError
             self.value = Fraction(self.text)
+            if self.value > _MOST:
+                raise OverflowError
         except ZeroDivisionError:
-            raise ValueError(f"{self.text!r} divides by zero: write a fraction such as 8/255") from None
+            raise ValueError(f"{shortened(self.text)} divides by zero: write a fraction such as 8/255") from None
+        except OverflowError:
+            raise ValueError(f"{shortened(self.text)} is more than any distance of images: {_EXAMPLE}") from None
         except ValueError:
-            raise ValueError(f"{self.text!r} is not a fraction: write one such as 8/255 or 0.03") from None
+            raise ValueError(f"{shortened(self.text)} is not a fraction: write one such as 8/255 or 0.03") from None
         if self.value < 0:
-            raise ValueError(f"{self.text!r} is negative: a budget or step is at least 0, such as 8/255")
+            raise ValueError(f"{shortened(self.text)} is negative: a budget or step is at least 0, such as 8/255")
 
     def __float__(self) -> float:
         return float(self.value)
@@ -64,20 +75,17 @@ class PixelFraction:
         if isinstance(value, PixelFraction):
             return value
         if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
-            raise ValueError(f"{value!r} is not a fraction: write one such as 8/255 or 0.03")
+            raise ValueError(f"{shortened(value)} is not a fraction: write one such as 8/255 or 0.03")
         return cls(value)
 
 
 def _as_pixels(value: object) -> float:
     # most budgets in training are floats: they need no exact fraction on the way
-    if isinstance(value, float) and 0 < value < float("inf"):
+    if isinstance(value, float) and 0 < value <= _MOST:
         return float(value)
     if value is None or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a fraction: write one such as 8/255 or 0.03")
-    try:
-        return float(value if isinstance(value, PixelFraction) else PixelFraction(str(value)))
-    except OverflowError:
-        raise ValueError(f"{value} is too large for a fraction of the pixel range: write one such as 8/255") from None
+        raise ValueError(f"{shortened(value)} is not a fraction: write one such as 8/255 or 0.03")
+    return float(value if isinstance(value, PixelFraction) else PixelFraction(str(value)))
 
 
 def _is_a_step(value: float) -> float:

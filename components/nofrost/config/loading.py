@@ -8,19 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from nofrost.config.base import Schema, merge
-from nofrost.config.reading import SUITES, is_path, on_its_base, parse, parse_value, read, read_text
+from nofrost.config.base import Schema, first_duplicate, merge
+from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
-from nofrost.errors import UserError, unknown
+from nofrost.config.yaml_text import as_yaml, parse, parse_value
+from nofrost.errors import UserError, shortened, unknown
 
 S = TypeVar("S", bound=Schema)
+_MOST_RECIPES = 300
+_MOST_LEVELS = 20
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -37,7 +39,7 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
     values = overridden(read("suite", name), overrides)
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in SUITES:
-        raise UserError(f"{name}: kind is {kind!r}: write kind: adversarial or kind: ood")
+        raise UserError(f"{name}: kind is {shortened(kind)}: write kind: adversarial or kind: ood")
     return validated(SUITES[kind], values, str(name), overrides)
 
 
@@ -48,7 +50,7 @@ def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
     for text in overrides:
         section, recipe, *inside = [*text.partition("=")[0].strip().split("."), ""]
         if section == "recipes" and len(inside) > 1 and recipe not in values["recipes"]:
-            raise unknown(f"recipe in --set {text!r}:", recipe, values["recipes"])
+            raise unknown(f"recipe in --set {shortened(text)}:", recipe, values["recipes"])
     return validated(Study, overridden(values, overrides), str(name), overrides)
 
 
@@ -64,10 +66,9 @@ def parse_study(text: str) -> Study:
 
 def study_as_yaml(study: Study) -> str:
     """Return the study with everything spelled out, as `params.yaml` holds it."""
-    text = yaml.safe_dump(study.as_json(), sort_keys=False, width=110, allow_unicode=True)
     return (
         "# The active study: `nofrost study select NAME` wrote it. Edit it, or try values with "
-        "`dvc exp run -S key=value`.\n" + text
+        "`dvc exp run -S key=value`.\n" + as_yaml(study.as_json())
     )
 
 
@@ -76,7 +77,8 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
     scale = values.pop("scale", {})
     recipes = _recipe_entries(values.get("recipes"), origin)
     if not isinstance(scale, dict):
-        raise UserError(f"{origin}: scale: {scale!r} is not a mapping: write keys of a recipe, such as schedule: ...")
+        where = f"{origin}: scale: {shortened(scale)}"
+        raise UserError(f"{where} is not a mapping: write keys of a recipe, such as schedule: ...")
     # only the base is scaled: what the study itself sets in a recipe is kept
     values["recipes"] = {}
     for name, entry in recipes.items():
@@ -97,14 +99,16 @@ def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:
     """Return the recipes of a study by name, each with its keys and its ``base``."""
     if isinstance(recipes, list) and all(isinstance(name, str) for name in recipes):
         names = [Path(name).stem if is_path(name) else name for name in recipes]
-        duplicates = [name for name in names if names.count(name) > 1]
-        if duplicates:
-            raise UserError(f"{origin}: recipes lists {duplicates[0]!r} twice: name each once, or map names to recipes")
+        if (twice := first_duplicate(names)) is not None:
+            twice = shortened(twice)
+            raise UserError(f"{origin}: recipes lists {twice} twice: name each once, or map names to recipes")
         recipes = dict(zip(names, recipes, strict=True))
     if not isinstance(recipes, dict) or not recipes:
         raise UserError(f"{origin}: key recipes must list names of recipes, such as [st, sat], or map names to recipes")
+    if len(recipes) > _MOST_RECIPES:
+        raise UserError(f"{origin}: recipes names {len(recipes):,} recipes: name at most {_MOST_RECIPES} in one study")
     return {
-        str(name): _entry(str(name) if recipe in (None, {}) else recipe, f"{origin}: recipes.{name}")
+        name: _entry(name if recipe in (None, {}) else recipe, f"{origin}: recipes.{name}")
         for name, recipe in recipes.items()
     }
 
@@ -113,7 +117,7 @@ def _entry(value: Any, where: str) -> Mapping[str, Any]:
     if isinstance(value, str):
         return {"base": value}
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: {value!r} is not a name, a path or a mapping: write one of them")
+        raise UserError(f"{where}: {shortened(value)} is not a name, a path or a mapping: write one of them")
     return value
 
 
@@ -129,8 +133,12 @@ def overridden(values: dict[str, Any], overrides: Sequence[str], option: str = "
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"{option} {text!r} is not of the form key=value, such as schedule.epochs=3")
-        change: Any = parse_value(value, f"{option} {text!r}")
+            raise UserError(f"{option} {shortened(text)} is not of the form key=value, such as schedule.epochs=3")
+        if key.count(".") > _MOST_LEVELS:
+            raise UserError(
+                f"{option} {shortened(text)} names more than {_MOST_LEVELS} levels: no setting lies so deep"
+            )
+        change: Any = parse_value(value, f"{option} {shortened(text)}")
         for name in reversed(key.strip().split(".")):
             change = {name: change}
         values = merge(values, change)

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from nofrost.config.base import OmitEmpty, Schema
+from nofrost.config.base import OmitEmpty, Settings
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
 MixtureInference = Literal["logits", "all", "random"]
 
 
-class Architecture(Schema):
+class Architecture(Settings):
     """An architecture and its settings, which a recipe, a checkpoint and `create_model` share.
 
     Attributes:

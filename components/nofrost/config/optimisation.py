@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from nofrost.config.base import OmitEmpty, Schema
+from nofrost.config.base import OmitEmpty, Settings
 
 Excluded = Literal["gains", "biases", "head"]
 
 
-class GradientClipping(Schema):
+class GradientClipping(Settings):
     """Adaptive gradient clipping (Brock et al. 2021b)."""
 
     factor: float = Field(default=0.01, gt=0)
@@ -21,14 +21,14 @@ class GradientClipping(Schema):
     exclude: tuple[Excluded, ...] = ("gains", "biases", "head")
 
 
-class Averaging(Schema):
+class Averaging(Settings):
     """Exponential moving average of the weights, which is then what is selected and saved as best."""
 
     decay: float = Field(default=0.999, gt=0, lt=1)
     start_epoch: float = Field(default=0.0, ge=0)
 
 
-class OptimiserSpec(OmitEmpty):
+class OptimiserSpec(OmitEmpty, Settings):
     """SGD. Weight decay is for weights; `decay_gains` and `decay_biases` extend it to scales and shifts of normalisers
     and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1)."""
 
@@ -49,7 +49,7 @@ class OptimiserSpec(OmitEmpty):
         return self
 
 
-class ScheduleSpec(OmitEmpty):
+class ScheduleSpec(OmitEmpty, Settings):
     """Length of the training, and how learning rate and budget change during it; all lengths are in epochs.
 
     After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times

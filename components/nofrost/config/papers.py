@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 
 from nofrost.config.base import Schema
 from nofrost.config.loading import load_recipe
-from nofrost.config.reading import parse, read_text, shipped_names
+from nofrost.config.reading import read_text, shipped_names
+from nofrost.config.yaml_text import parse
 from nofrost.errors import unknown
 
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from nofrost.config.attack import AttackSpec
-from nofrost.config.base import Schema
+from nofrost.config.base import Settings, truth_value
 from nofrost.config.fraction import PixelFraction
 
 
-class BoundaryThickness(Schema):
+class BoundaryThickness(Settings):
     """How far level sets of the decision function lie apart towards an adversarial image.
 
     Yang et al. 2020 define it, wang2022 §4.3 measures it.
@@ -33,7 +33,7 @@ class BoundaryThickness(Schema):
     steps: int = Field(default=20, ge=1)
     alpha: float = Field(default=0.0, ge=-1, le=1)
     beta: float = Field(default=0.75, ge=-1, le=1)
-    points: int = Field(default=128, ge=2)
+    points: int = Field(default=128, ge=2, le=10_000)
 
     @model_validator(mode="after")
     def _the_level_sets_enclose_something(self) -> BoundaryThickness:
@@ -46,19 +46,19 @@ class BoundaryThickness(Schema):
         return self
 
 
-class ModelSmoothness(Schema):
+class ModelSmoothness(Settings):
     """Divergence between the answers to an image and to what `attack` makes of it within the suite's threat."""
 
     attack: AttackSpec = AttackSpec(name="pgd", steps=20, keep="last")
 
 
-class BoundaryDistance(Schema):
+class BoundaryDistance(Settings):
     """Distance to the nearest decision boundary that RayS finds with so many `queries` (Chen & Gu 2020)."""
 
     queries: int = Field(default=10_000, ge=1)
 
 
-class BatchNormSpec(Schema):
+class BatchNormSpec(Settings):
     """Running statistics and affine parameters of every batch norm, and the statistics that `mini_batches` of
     `batch_size` test images have there: clean, and after `attack` within the suite's threat (null: clean alone)."""
 
@@ -68,6 +68,7 @@ class BatchNormSpec(Schema):
 
 
 def _true_means_defaults(value: Any) -> Any:
+    value = truth_value(value)
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
@@ -79,7 +80,7 @@ _Options = BeforeValidator(_true_means_defaults)
 _Switch = Annotated[bool, BeforeValidator(_null_means_no)]
 
 
-class PropertiesSpec(Schema):
+class PropertiesSpec(Settings):
     """Which properties are measured, on the suite's images: true for one with its defaults, a mapping for one with
     options; false or null for none. Weight norms and batch norm statistics are of the model, all others of each image.
     """

@@ -1,24 +1,26 @@
 """Read configuration files, shipped ones by name and the user's by path, and merge each onto its ``base:``."""
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, merge
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.config.validation import error_of_file
-from nofrost.errors import UserError, closest, unknown
+from nofrost.config.yaml_text import MOST_CHARACTERS, parse
+from nofrost.errors import UserError, closest, shortened, unknown
 from nofrost.limits import regular_file
 
 Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
 _FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
+_MOST_BASES = 20
+_MOST_BYTES = 2 * MOST_CHARACTERS
 SUITES: dict[str, type[AdversarialSuite] | type[OodSuite]] = {"adversarial": AdversarialSuite, "ood": OodSuite}
 
 
@@ -51,13 +53,18 @@ def read(kind: Kind, name: object, named_by: tuple[str, ...] = ()) -> dict[str, 
             type, or its bases form a circle. A missing key is no error here, as another file may supply it.
     """
     if not isinstance(name, str | Path):
-        raise UserError(f"{_nearest(named_by)}{name!r} does not name a {kind}: write a name or the path of a YAML file")
+        where = f"{_nearest(named_by)}{shortened(name)}"
+        raise UserError(f"{where} does not name a {kind}: write a name or the path of a YAML file")
     origin = str(name)
     if is_path(origin) and named_by:
         origin = os.path.normpath(Path(named_by[-1]).parent / origin)
     text = _text(kind, origin, named_by)
     if _identity(origin) in map(_identity, named_by):
         raise UserError(f"base: leads in a circle, {' -> '.join((*named_by, origin))}: take one of them out")
+    if len(named_by) > _MOST_BASES:
+        raise UserError(
+            f"{named_by[0]}: more than {_MOST_BASES} files follow one another by base:, {origin} last: join some"
+        )
     values = parse(text, origin)
     if kind == "study" and is_path(origin):
         values = _with_absolute_paths(values, origin)
@@ -71,50 +78,6 @@ def on_its_base(kind: Kind, values: Mapping[str, Any], named_by: tuple[str, ...]
     changes = dict(values)
     base = changes.pop("base", None)
     return changes if base is None else merge(read(kind, base, named_by), changes)
-
-
-def parse(text: str, origin: str) -> dict[str, Any]:
-    """Return the mapping that the YAML `text` holds; `origin` is its file.
-
-    Raises:
-        UserError: it is not YAML, names a key twice, or holds something else.
-    """
-    values = parse_value(text, origin)
-    if not isinstance(values, dict):
-        raise UserError(f"{origin} holds no keys: write a mapping such as `title: ...`")
-    return values
-
-
-def parse_value(text: str, origin: str) -> Any:
-    """Return what the YAML `text` holds; raises like :func:`parse`."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{origin} is not valid YAML: {_reason(error)}") from None
-    # such as a date of month 13, or a thousand brackets
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{origin} is not valid YAML: {error}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that refuses duplicate keys, of which YAML keeps the last without a warning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"key {key.value!r} comes twice: keep one", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _reason(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f"line {mark.line + 1}: " if mark else ""
-    return where + " ".join((getattr(error, "problem", None) or str(error)).split())
 
 
 def _text(kind: Kind, origin: str, named_by: tuple[str, ...]) -> str:
@@ -131,7 +94,7 @@ def _not_shipped(kind: Kind, name: str) -> str:
     if kind != "recipe":
         return str(unknown(kind, name, known))
     hint = closest(name, known)
-    return f"unknown recipe {name!r}: {hint}`nofrost recipes list` prints the {len(known)} that are shipped"
+    return f"unknown recipe {shortened(name)}: {hint}`nofrost recipes list` prints the {len(known)} that are shipped"
 
 
 def read_text(path: Path, kind: str, named_by: str = "") -> str:
@@ -142,7 +105,11 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
     """
     regular_file(path)
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise OSError(0, f"It has more than {_MOST_BYTES:,} bytes")
+        return content.decode("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"{named_by}cannot read the {kind} file {path} ({reason}): check the path") from None

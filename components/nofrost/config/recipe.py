@@ -9,15 +9,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Name, OmitEmpty, Schema, difference, merge
+from nofrost.config.base import Name, OmitEmpty, Schema, Settings, difference, merge
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
+from nofrost.errors import shortened
 
 TRAINABLE = ("all", "bn", "rest", "bn-not-first", "bn-not-last", "two-per-channel")
 
 
-class ViewSpec(OmitEmpty):
+class ViewSpec(OmitEmpty, Settings):
     """What is done to training images: resized to `image_size`, cut (`random_resized_crop` is the least share of the
     area that is kept), cropped with padding, flipped. `augmentation_sets` (by method) are further training images."""
 
@@ -28,7 +29,7 @@ class ViewSpec(OmitEmpty):
     augmentation_sets: tuple[str, ...] = ()
 
 
-class SelectionSpec(OmitEmpty):
+class SelectionSpec(OmitEmpty, Settings):
     """How the best checkpoint is chosen on the selection split: by clean and attacked accuracy, weighted as the
     objective says. `every_epochs` epochs and after the last. `guard` ends the training when attacked accuracy falls by
     more than this share from one measurement to the next (catastrophic overfitting of Fast, Wong et al. 2020)."""
@@ -38,7 +39,7 @@ class SelectionSpec(OmitEmpty):
     guard: float | None = Field(default=None, gt=0, le=1)
 
 
-class PhaseSpec(OmitEmpty):
+class PhaseSpec(OmitEmpty, Settings):
     """What one phase of a training does to the model: objective, threat, attack, views, optimiser, schedule.
 
     `trainable` says which parameters are trained: `all`, the affine ones of batch norms (`bn`), all others (`rest`),
@@ -60,7 +61,9 @@ class PhaseSpec(OmitEmpty):
     @classmethod
     def _trainable_is_known(cls, value: str) -> str:
         if value not in TRAINABLE and not re.fullmatch(r"layer:[\w.]+", value):
-            raise ValueError(f"{value!r} is none of {', '.join(TRAINABLE)} and layer:NAME, such as layer:conv1")
+            raise ValueError(
+                f"{shortened(value)} is none of {', '.join(TRAINABLE)} and layer:NAME, such as layer:conv1"
+            )
         return value
 
     @model_validator(mode="after")
@@ -78,7 +81,7 @@ class PhaseSpec(OmitEmpty):
 PHASE_KEYS = tuple(PhaseSpec.model_fields)
 
 
-class Heading(OmitEmpty):
+class Heading(OmitEmpty, Settings):
     """Title, citation and model of a recipe."""
 
     title: str

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import ConfigDict, Field, model_validator
 
-from nofrost.config.base import Name, Schema
+from nofrost.config.base import Name, Seed, Settings, first_duplicate
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
-from nofrost.errors import unknown
+from nofrost.errors import shortened, unknown
 
 
-class DatasetSpec(Schema):
+class DatasetSpec(Settings):
     """Where images come from and how they are split, with the source's own options as further keys.
 
     The source checks all of it (nofrost/prepare/sources/).
@@ -33,12 +31,12 @@ class DatasetSpec(Schema):
     path: str = "data/source"
     image_size: int | None = Field(default=None, ge=4, le=1024)
     limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    test_share: float = Field(default=0.2, ge=0.0001, le=0.9999)
-    selection_share: float = Field(default=0.1, ge=0.0001, le=0.9999)
-    seed: int = Field(default=0, ge=0)
+    test_share: float = Field(default=0.2, ge=0.001, le=0.999)
+    selection_share: float = Field(default=0.1, ge=0.001, le=0.999)
+    seed: Seed = 0
 
 
-class AugmentationSpec(Schema):
+class AugmentationSpec(Settings):
     """The augmentation sets made offline from the training images, one image for each original and method.
 
     Settings of a method stand under its name; the method checks them (nofrost/augment/).
@@ -51,32 +49,31 @@ class AugmentationSpec(Schema):
     model_config = ConfigDict(extra="allow")
 
     methods: tuple[str, ...] = ("deepaugment", "tda")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
-class Runs(Schema):
+class Runs(Settings):
     """Which recipes and seeds are trained: every pair is one run."""
 
-    recipe: tuple[str, ...] = Field(min_length=1)
-    seed: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    recipe: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    seed: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=1000)
 
     @model_validator(mode="after")
     def _runs_are_unique(self) -> Runs:
         for key, values in (("recipe", self.recipe), ("seed", self.seed)):
-            duplicates = [value for value in values if values.count(value) > 1]
-            if duplicates:
-                raise ValueError(f"{key} names {duplicates[0]!r} twice: name each once, every pair is one run")
+            if (twice := first_duplicate(values)) is not None:
+                raise ValueError(f"{key} names {shortened(twice)} twice: name each once, every pair is one run")
         return self
 
 
-class Suites(Schema):
+class Suites(Settings):
     """What every run is evaluated on."""
 
     adversarial: AdversarialSuite
     ood: OodSuite
 
 
-class Study(Schema):
+class Study(Settings):
     """Recipes x seeds, the dataset they are trained on and the suites they are evaluated on."""
 
     name: Name

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Name, Schema
+from nofrost.config.base import Name, Seed, Settings
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
 from nofrost.errors import unknown
@@ -17,12 +17,14 @@ from nofrost.errors import unknown
 BATCH_SIZE = 256
 
 
-class StepsCurveSpec(Schema):
+class StepsCurveSpec(Settings):
     """Accuracy against the number of attack steps: shows whether the attack has converged. The `attack` is a name, or
     a name with settings other than the steps."""
 
     attack: AttackSpec = AttackSpec(name="apgd-ce")
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 5, 10, 20, 50, 100), min_length=1)
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1, 2, 5, 10, 20, 50, 100), min_length=1, max_length=1000
+    )
 
     @field_validator("attack", mode="before")
     @classmethod
@@ -37,7 +39,7 @@ class StepsCurveSpec(Schema):
         return attack
 
 
-class BudgetCurveSpec(Schema):
+class BudgetCurveSpec(Settings):
     """Accuracy against the size of the ball; `multiples` of the threat's budget. The whole pixel range (linf 1, at
     which every defence must fall to 0 %) is always added."""
 
@@ -45,7 +47,7 @@ class BudgetCurveSpec(Schema):
     multiples: tuple[PixelFraction, ...] = tuple(map(PixelFraction, ("1/4", "1/2", "1", "3/2", "2")))
 
 
-class AdversarialSuite(Schema):
+class AdversarialSuite(Settings):
     """Attacks by the name they are reported under, and two curves. `protocol` says which numbers it is comparable with.
 
     An attack without a `name` is the one that it is reported as. In a `cascade` every attack is run only on the images
@@ -66,7 +68,7 @@ class AdversarialSuite(Schema):
     steps_curve: StepsCurveSpec | None = None
     budget_curve: BudgetCurveSpec | None = None
     properties: PropertiesSpec | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: int | None = Field(default=None, ge=1)
 
@@ -86,7 +88,7 @@ class AdversarialSuite(Schema):
         return {key: {"name": key, **spec} if isinstance(spec, Mapping) else spec for key, spec in specs.items()}
 
 
-class OodSuite(Schema):
+class OodSuite(Settings):
     """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019)."""
 
     kind: Literal["ood"]
@@ -94,7 +96,7 @@ class OodSuite(Schema):
     citation: str
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: int | None = Field(default=None, ge=1)
 

@@ -10,9 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nofrost.errors import closest
-
-_SHOWN = 80  # most characters of a wrong value in a message
+from nofrost.errors import closest, shortened
 
 
 def sentence(
@@ -35,7 +33,7 @@ def sentence(
     """
     first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else error
     keys = tuple(name for name in first["loc"] if name != "[key]")
-    location = ".".join(map(str, (*key, *keys)))
+    location = ".".join(str(name)[:100] for name in (*key, *keys))
     origin = with_override(origin, location, overrides)
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = [name for name in _fields_at(keys[:-1], schema) if name not in hidden]
@@ -45,12 +43,16 @@ def sentence(
         return f"{origin}: key {location} is missing: add it"
     where = f"{origin}: {location}: " if location else f"{origin}: "
     if first["type"] == "model_type":
-        return f"{where}{_short(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(keys, schema))}"
+        return (
+            f"{where}{shortened(first['input'])} is not a mapping: its keys are {', '.join(_fields_at(keys, schema))}"
+        )
     if first["type"] == "value_error":
         return where + first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], bool) and first["type"] in ("int_type", "float_type"):
         return where + not_a_number(first["input"])
-    fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {_short(first['input'])}"
+    fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {shortened(first['input'])}"
+    if first["type"] == "string_type" and isinstance(first["input"], bool | int | float):
+        fault += ": write it in quotes"
     if first["type"] == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(first["ctx"]["expected"]))
         hint = closest(first["input"], allowed).rstrip()
@@ -80,17 +82,12 @@ def with_override(origin: str, location: str, overrides: Sequence[str]) -> str:
     for text in reversed(overrides):
         changed = text.partition("=")[0].strip()
         if location and (f"{location}.".startswith(f"{changed}.") or changed.startswith(f"{location}.")):
-            return f"{origin} with --set {_short(text)}"
+            return f"{origin} with --set {shortened(text)}"
     return origin
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:
     return f"{closest(key, allowed)}allowed here are {', '.join(allowed) or 'none'}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _fields_at(location: tuple[int | str, ...], schema: type[Any]) -> list[str]:

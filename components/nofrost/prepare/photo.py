@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from nofrost.errors import UserError, reason_of
+from nofrost.errors import UserError, reason
 from nofrost.limits import regular_file
 from nofrost.prepare.pixels import resize_and_crop
 
@@ -158,4 +158,4 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be decoded ({reason_of(error)}): remove it, replace it or save it again")
+    return UserError(f"{path} cannot be decoded ({reason(error)}): remove it, replace it or save it again")

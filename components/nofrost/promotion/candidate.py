@@ -10,12 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, PlainSerializer, ValidationError
 
 import nofrost
 from nofrost.config import Study
 from nofrost.config.base import Schema
+from nofrost.config.yaml_text import as_yaml, parse
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Output, Ref, Store
 from nofrost.store.base import object_name
@@ -95,7 +95,7 @@ def write_candidate(
         code=code_refs(),
         outs=outs,
     )
-    text = yaml.safe_dump({"schema": _SCHEMA, **candidate.as_json()}, sort_keys=False, width=110, allow_unicode=True)
+    text = as_yaml({"schema": _SCHEMA, **candidate.as_json()})
     store.put(_name(run), text.encode())
     return _name(run)
 
@@ -144,12 +144,9 @@ def read_candidate(run: str, store: Store) -> Candidate:
 
 def _values(content: bytes, where: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _damaged(where, f"not YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(values, dict):
-        raise _damaged(where, "not a mapping")
-    return values
+        return parse(content.decode(), "its text")
+    except ValueError as error:
+        raise _damaged(where, str(error)) from None
 
 
 def _damaged(where: str, reason: str) -> UserError:

@@ -8,9 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import yaml
-
-from nofrost.config import parse_study, study_as_yaml
+from nofrost.config import as_yaml, parse_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.files import explain_write_errors, write_text
 from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
@@ -101,7 +99,7 @@ class Promotion:
             )
 
     def _study_text(self) -> str:
-        study = parse_study(yaml.safe_dump(self.candidate.study, sort_keys=False))
+        study = parse_study(as_yaml(self.candidate.study))
         if study.as_json() != self.candidate.study:
             raise UserError(
                 f"the study of run {self.candidate.run} was spelled out by nofrost {self.candidate.nofrost}, which has "

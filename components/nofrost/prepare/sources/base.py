@@ -12,7 +12,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from nofrost.config import DatasetSpec
 from nofrost.config.validation import sentence, with_override
-from nofrost.errors import UserError, reason_of
+from nofrost.errors import UserError, reason
 from nofrost.registry import Registry
 
 UNKNOWN_LICENCE = "not stated; ask the owner of the images"
@@ -136,4 +136,4 @@ def explain_damage(file: Path, otherwise: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise UserError(f"{file} cannot be read ({error.strerror}): check it") from None
-        raise UserError(f"{file} is cut off or {otherwise} ({reason_of(error)}): {remedy}") from None
+        raise UserError(f"{file} is cut off or {otherwise} ({reason(error)}): {remedy}") from None
