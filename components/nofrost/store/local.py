@@ -29,6 +29,9 @@ class LocalStore:
     def url(self) -> str:
         return str(self.folder)
 
+    def container_environment(self) -> dict[str, str]:
+        return {}
+
     def put(self, name: str, content: bytes) -> None:
         path = self.folder / checked_name(name)
         mode = _READ_ONLY if name.startswith(OBJECTS) else None
