@@ -36,7 +36,8 @@ LEVELS = {
     "registry": 3,
     "results": 3,  # what stages write and others read
     "config": 2,
-    "stage": 2,
+    "stage": 3,
+    "lock": 2,
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
@@ -96,7 +97,7 @@ def imports(module: str, *, at_import: bool) -> set[str]:
 
 def test_there_are_modules_to_check() -> None:
     assert {"nofrost", "nofrost.config", "nofrost.errors", "nofrost.stage"} <= set(modules())
-    assert imports("nofrost.stage", at_import=True) == {"nofrost.errors", "nofrost.files"}
+    assert imports("nofrost.stage", at_import=True) == {"nofrost.errors", "nofrost.files", "nofrost.lock"}
     assert "torch" not in imports("nofrost.data.split", at_import=False)
 
 

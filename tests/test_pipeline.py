@@ -92,7 +92,7 @@ class TestTheWholePipeline:
         page = (clone / "report" / "report.html").read_text(encoding="utf-8")
         assert "nofrost" in page
         assert "<svg" in page
-        assert not list(clone.rglob("*.partial"))
+        assert not list(clone.rglob(".*.nofrost-*"))
         assert call("git", "status", "--porcelain", cwd=clone) == "?? dvc.lock\n"
 
     def test_a_second_repro_does_nothing(self, clone: Path) -> None:
@@ -138,7 +138,7 @@ class TestTheWholePipeline:
         with subprocess.Popen(
             command, cwd=clone, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as dvc:
-            victim = wait_for(clone / "runs/nofrost/seed-0/train.partial", moment)
+            victim = wait_for(clone / "runs/nofrost/seed-0/.train.nofrost-partial", moment)
             assert victim is not None or moment == "near the end"
             if victim is not None:
                 os.kill(victim, signal.SIGKILL)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,19 @@ import pytest
 from nofrost import stage
 from nofrost.errors import StoppedError, UserError
 from nofrost.files import atomic_file, write_json
-from nofrost.stage import disk_error, stage_output
+from nofrost.stage import disk_error
 
 OTHER_SYSTEM = not hasattr(os, "geteuid") or sys.platform != "linux"
+
+
+def stage_output(out: Path, **arguments: Any) -> AbstractContextManager[Path]:
+    """The output of a stage without inputs."""
+    return stage.stage_output(out, **{"stage": "test", "inputs": [], **arguments})
+
+
+def record(value: str) -> dict[str, str]:
+    """What a small stage writes into its record."""
+    return {"stage": "test", "nofrost": "1", "value": value}
 
 
 def run(out: Path, value: str = "new", *, seed: int = 0, resumable: bool = False) -> None:
@@ -30,7 +41,7 @@ def run(out: Path, value: str = "new", *, seed: int = 0, resumable: bool = False
         (folder / "a.txt").write_text(value)
         (folder / "sub").mkdir(exist_ok=True)
         (folder / "sub" / "b.txt").write_text(value)
-        write_json(folder / "record.json", {"value": value})
+        write_json(folder / "record.json", record(value))
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -42,7 +53,7 @@ def names(folder: Path) -> list[str]:
 
 
 def whole(value: str) -> dict[str, str]:
-    return {"a.txt": value, "record.json": json.dumps({"value": value}, indent=2) + "\n", "sub/b.txt": value}
+    return {"a.txt": value, "record.json": json.dumps(record(value), indent=2) + "\n", "sub/b.txt": value}
 
 
 def message_of(error: pytest.ExceptionInfo[UserError], out: Path) -> str:
@@ -91,7 +102,7 @@ def test_an_error_leaves_the_earlier_output_untouched_and_is_raised(
         assert content(out) == whole("old")
         raise error
     assert content(out) == whole("old")
-    assert names(tmp_path) == (["out", "out.partial"] if resumable else ["out"])
+    assert names(tmp_path) == ([".out.nofrost-partial", "out"] if resumable else ["out"])
 
 
 def test_a_resumable_stage_continues_from_what_it_saved(tmp_path: Path) -> None:
@@ -127,7 +138,7 @@ def test_saved_work_is_kept_for_the_same_fingerprint_only(
 
 @pytest.mark.parametrize("damage", ["", "{", None])
 def test_saved_work_with_a_damaged_fingerprint_is_discarded(tmp_path: Path, damage: str | None) -> None:
-    partial = tmp_path / "out.partial"
+    partial = tmp_path / ".out.nofrost-partial"
     partial.mkdir()
     (partial / "state").touch()
     if damage is not None:
@@ -137,7 +148,7 @@ def test_saved_work_with_a_damaged_fingerprint_is_discarded(tmp_path: Path, dama
 
 
 def test_a_stage_that_cannot_resume_starts_with_an_empty_folder(tmp_path: Path) -> None:
-    partial = tmp_path / "out.partial"
+    partial = tmp_path / ".out.nofrost-partial"
     partial.mkdir()
     write_json(partial / stage.FINGERPRINT, {"seed": 0})
     (partial / "stale").touch()
@@ -146,12 +157,12 @@ def test_a_stage_that_cannot_resume_starts_with_an_empty_folder(tmp_path: Path) 
 
 
 def test_temporary_files_of_a_killed_run_are_no_part_of_the_output(tmp_path: Path) -> None:
-    partial = tmp_path / "out.partial"
+    partial = tmp_path / ".out.nofrost-partial"
     (partial / "sub").mkdir(parents=True)
     write_json(partial / stage.FINGERPRINT, {"seed": 0})
     for folder in (partial, partial / "sub"):
         with atomic_file(folder / "b.txt"):
-            (half,) = folder.glob(".b.txt.*")
+            (half,) = folder.glob(".b.txt.nofrost-tmp*")
             half.with_suffix(".copy").touch()
         half.with_suffix(".copy").rename(half)
     (partial / "saved").touch()
@@ -179,24 +190,25 @@ class Moment(Path().__class__):
             die()
         return moved
 
-with stage.stage_output(Moment(sys.argv[1]), fingerprint={"seed": 0}, resumable=resumable) as folder:
+arguments = {"stage": "test", "inputs": [], "fingerprint": {"seed": 0}, "resumable": resumable}
+with stage.stage_output(Moment(sys.argv[1]), **arguments) as folder:
     (folder / "a.txt").write_text("new")
     if where == "inside":
         die()
     (folder / "sub").mkdir(exist_ok=True)
     (folder / "sub" / "b.txt").write_text("new")
-    write_json(folder / "record.json", {"value": "new"})
+    write_json(folder / "record.json", {"stage": "test", "nofrost": "1", "value": "new"})
 """
 
 
 @pytest.mark.parametrize(
     ("where", "left"),
     [
-        ("inside", ["out", "out.partial"]),
-        ("before out.earlier", ["out", "out.partial"]),
-        ("after out.earlier", ["out.earlier", "out.partial"]),
-        ("before out", ["out.earlier", "out.partial"]),
-        ("after out", ["out", "out.earlier"]),
+        ("inside", [".out.nofrost-lock", ".out.nofrost-partial", "out"]),
+        ("before .out.nofrost-earlier", [".out.nofrost-lock", ".out.nofrost-partial", "out"]),
+        ("after .out.nofrost-earlier", [".out.nofrost-earlier", ".out.nofrost-lock", ".out.nofrost-partial"]),
+        ("before out", [".out.nofrost-earlier", ".out.nofrost-lock", ".out.nofrost-partial"]),
+        ("after out", [".out.nofrost-earlier", ".out.nofrost-lock", "out"]),
     ],
 )
 @pytest.mark.parametrize("resumable", [False, True])
@@ -211,7 +223,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_output(
     if out.exists():
         assert content(out) == whole("new" if where == "after out" else "old")
     else:
-        assert content(tmp_path / "out.earlier") == whole("old")
+        assert content(tmp_path / ".out.nofrost-earlier") == whole("old")
     with pytest.raises(RuntimeError), stage_output(out, fingerprint={"seed": 0}):  # noqa: PT012
         assert content(out) == whole("new" if where == "after out" else "old"), "the next start brings it back"
         raise RuntimeError
@@ -226,14 +238,14 @@ def test_a_kill_by_another_process_in_the_middle_of_writing_leaves_the_earlier_o
     script = f"""
 from pathlib import Path
 from nofrost.stage import stage_output
-with stage_output(Path({str(out)!r}), fingerprint={{"seed": 0}}, resumable=True) as folder:
+with stage_output(Path({str(out)!r}), stage="test", inputs=[], fingerprint={{"seed": 0}}, resumable=True) as folder:
     with (folder / "a.txt").open("w") as file:
         while True:
             file.write("x" * 1000)
 """
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
-        growing = tmp_path / "out.partial" / "a.txt"
+        growing = tmp_path / ".out.nofrost-partial" / "a.txt"
         limit = time.monotonic() + 20
         while not (growing.exists() and growing.stat().st_size) and time.monotonic() < limit:
             time.sleep(0.005)
@@ -252,7 +264,7 @@ def test_a_failed_rename_restores_the_earlier_output(tmp_path: Path, monkeypatch
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:
-        if self.name == "out.partial":
+        if self.name == ".out.nofrost-partial":
             raise OSError(errno.EIO, "Input/output error", str(self))
         return rename(self, target)
 
@@ -399,7 +411,7 @@ from pathlib import Path
 from nofrost.data import write_images
 from nofrost.stage import stage_output
 try:
-    with stage_output(Path({str(mounted / "out")!r}), fingerprint={{}}) as folder:
+    with stage_output(Path({str(mounted / "out")!r}), stage="test", inputs=[], fingerprint={{}}) as folder:
         write_images(folder / "images.npy", [np.zeros((64, 32, 32, 3), np.uint8)] * 4, (256, 32, 32, 3))
 except ValueError as error:
     print(error)
@@ -414,7 +426,7 @@ def test_a_full_disk_keeps_what_a_resumable_stage_had_saved(mounted: Path) -> No
     with pytest.raises(UserError), stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:  # noqa: PT012
         (folder / "saved").write_text("work")
         big_text(folder)
-    (mounted / "out.partial" / "big.txt").unlink()
+    (mounted / ".out.nofrost-partial" / "big.txt").unlink()
     with stage_output(out, fingerprint={"seed": 0}, resumable=True) as folder:
         assert (folder / "saved").read_text() == "work"
 
@@ -447,7 +459,7 @@ from nofrost.files import write_json
 from nofrost.stage import stage_output
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    with stage_output(Path({str(tmp_path / "out")!r}), fingerprint={{}}) as folder:
+    with stage_output(Path({str(tmp_path / "out")!r}), stage="test", inputs=[], fingerprint={{}}) as folder:
         if {write!r} == "big_text":
             (folder / "big.txt").write_text("x" * 500_000)
         write_json(folder / "big.json", ["x"] * 100_000)
@@ -479,17 +491,18 @@ def test_an_error_about_an_input_is_not_blamed_on_the_output(tmp_path: Path) -> 
         (errno.EROFS, None, True),
         (errno.EACCES, None, False),
         (errno.ENOENT, None, False),
-        (errno.EACCES, "out.partial/a.txt", True),
-        (errno.ENOSPC, "out.partial/deep/a.txt", True),
+        (errno.EACCES, ".out.nofrost-partial/a.txt", True),
+        (errno.ENOSPC, ".out.nofrost-partial/deep/a.txt", True),
         (errno.EACCES, "out", True),
         (errno.EACCES, "out/a.txt", True),
-        (errno.EACCES, ".out.x7.tmp", True),
+        (errno.EACCES, ".out.nofrost-earlier/a.txt", True),
+        (errno.EACCES, ".out.x7.tmp", False),
         (errno.EACCES, ".", True),
         (errno.EACCES, "output/a.txt", False),
-        (errno.EACCES, "out.partially/a.txt", False),
+        (errno.EACCES, "out.partial/a.txt", False),
         (errno.ENOSPC, "input/a.txt", False),
-        (errno.ENOENT, "out.partial/a.txt", False),
-        (None, "out.partial/a.txt", False),
+        (errno.ENOENT, ".out.nofrost-partial/a.txt", False),
+        (None, ".out.nofrost-partial/a.txt", False),
     ],
 )
 @pytest.mark.parametrize("form", [str, os.fsencode])

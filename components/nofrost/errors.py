@@ -1,8 +1,10 @@
 """Errors that end a command with a message of one sentence and an exit code instead of a traceback."""
 
 import difflib
+import re
 import reprlib
 import sys
+import textwrap
 from collections.abc import Collection, Iterable
 from typing import ClassVar, NoReturn
 
@@ -69,3 +71,10 @@ def closest(name: object, known: Collection[str]) -> str:
     # the comparison takes time in the square of the length
     matches = difflib.get_close_matches(str(name)[:200], known, n=1)
     return f"did you mean {matches[0]!r}? " if matches else ""
+
+
+def reason(error: BaseException) -> str:
+    """Return the kind and the first clause of an error that is not ours, such as torch's, in one short line."""
+    clause = re.split(r"\n|\. ", str(error).strip(), maxsplit=1)[0]
+    clause = textwrap.shorten(clause, 200, placeholder=" ...")
+    return f"{type(error).__name__}: {clause}" if clause else type(error).__name__

@@ -1,11 +1,14 @@
 """Read and write files and folders atomically: a killed process leaves the old content or the new one."""
 
 import errno
+import fcntl
 import hashlib
+import itertools
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,36 +17,134 @@ from typing import IO, Any
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
 
+# In the names of files and folders that are ours: NoFrost made them and may delete them.
+MARK = ".nofrost-"
+# What file systems answer that know no locks, such as some network disks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another place"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place that can be written"),
 }
 
 
+class LocksUnknownError(OSError):
+    """The file system knows no locks."""
+
+
+def work_path(target: Path, what: str) -> Path:
+    """Return the path beside `target` of something that belongs to writing it: ``.NAME.nofrost-WHAT``.
+
+    Only paths with this mark are ever deleted or renamed beside an output: all others may be a user's.
+    """
+    return target.with_name(f".{target.name}{MARK}{what}")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path`, and those above it, unless it is there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+
 @contextmanager
-def atomic_path(path: Path, *, mode: int = 0o644, sync: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path, *, mode: int | None = None, sync: bool = True) -> Iterator[Path]:
     """Make an empty temporary file beside `path` that replaces it when the block ends without an error.
+
+    A link stays a link: the file that it names is replaced.
 
     Args:
         path: the file to write; missing folders above it are created.
-        mode: its permissions.
+        mode: its permissions; by default those of the file that is replaced, and those of the process's umask for a
+            new one.
         sync: write it through to the disk first, so that it survives a power cut.
+
+    Raises:
+        UserError: at `path` there is something that is neither a file nor a folder.
+        OSError: the disk refuses, or the file at `path` is protected from writing and no `mode` is given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    make_folder(path.parent)
+    if path.exists():
+        if not (path.is_file() or path.is_dir()):
+            raise UserError(f"cannot write {path}: it is a device, a pipe or a socket: choose another place")
+        if mode is None:
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            mode = stat.S_IMODE(path.stat().st_mode)
+    temporary, descriptor = _temporary_file(path, 0o666 if mode is None else mode | 0o600)
     try:
         yield temporary
         if sync:
             # Opened again, since the block may have replaced the file.
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-        temporary.chmod(mode)
+        temporary.chmod(stat.S_IMODE(os.fstat(descriptor).st_mode) if mode is None else mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
+    """Return a new temporary file for `path`, and a descriptor that locks it.
+
+    Its name is always the same, so that what a killed process left is replaced, unless another process or thread
+    writes the same file at the same time.
+    """
+    for number in itertools.count():
+        temporary = work_path(path, f"tmp{number or ''}")
+        try:
+            with suppress(FileNotFoundError):
+                _remove_unlocked(temporary)
+            with suppress(FileExistsError):
+                descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+                if lock(temporary, descriptor):
+                    return temporary, descriptor
+                os.close(descriptor)
+        except LocksUnknownError:
+            temporary = work_path(path, f"tmp-{secrets.token_hex(4)}")
+            return temporary, os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    raise AssertionError("there is always another number")
+
+
+def _remove_unlocked(temporary: Path) -> None:
+    """Delete a file unless a process holds a lock on it."""
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if lock(temporary, descriptor):
+            temporary.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def lock(path: Path, descriptor: int, *, wait: bool = False) -> bool:
+    """Lock the open file; return whether it worked and the file is still the one at `path`.
+
+    The lock belongs to `descriptor`: it ends with it and its copies in forked children, however they end.
+
+    Raises:
+        LocksUnknownError: the file system knows no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise LocksUnknownError from error
+        raise
+    return is_at(path, descriptor)
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the open file is the one at `path`, and not one that was there."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -56,12 +157,14 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 def replace_folder(source: Path, target: Path) -> None:
     """Rename the folder (or file) `source` to `target`, and delete what `target` was.
 
-    A killed process leaves the old or the new content complete, at worst under the name ``<target>.earlier``, which
-    :func:`restore_folder` undoes.
+    A killed process leaves the old or the new content complete, at worst under another name, which
+    :func:`restore_folder` undoes. To be called in a :func:`nofrost.lock.folder_lock`.
     """
     restore_folder(target)
-    earlier = _earlier(target)
+    earlier = work_path(target, "earlier")
     if target.exists():
+        if source.is_dir() == target.is_dir():
+            source.chmod(stat.S_IMODE(target.stat().st_mode))
         target.rename(earlier)
     try:
         source.rename(target)
@@ -75,7 +178,7 @@ def replace_folder(source: Path, target: Path) -> None:
 
 def restore_folder(target: Path) -> None:
     """Finish or undo a :func:`replace_folder` whose process was killed: old content moved away, or not yet deleted."""
-    earlier = _earlier(target)
+    earlier = work_path(target, "earlier")
     if earlier.exists() and not target.exists():
         earlier.rename(target)
     remove(earlier)
@@ -146,7 +249,3 @@ def sha256_file(path: Path) -> str:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"it contains {constant}, which is not a number")
-
-
-def _earlier(target: Path) -> Path:
-    return target.with_name(target.name + ".earlier")

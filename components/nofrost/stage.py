@@ -7,21 +7,24 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from nofrost.errors import UserError
 from nofrost.files import (
+    MARK,
     cannot_write,
     explain_write_errors,
     read_json,
     remove,
     replace_folder,
     restore_folder,
+    work_path,
     write_json,
 )
+from nofrost.lock import folder_lock
 
 FINGERPRINT = "fingerprint.json"
 RECORD = "record.json"
@@ -36,39 +39,50 @@ _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 
 @contextmanager
-def stage_output(out: Path, *, fingerprint: Mapping[str, Any], resumable: bool = False) -> Iterator[Path]:
-    """Yield a folder beside `out` (``<out>.partial``) that replaces `out` when the block ends without an error.
+def stage_output(
+    out: Path, *, stage: str, inputs: Iterable[Path], fingerprint: Mapping[str, Any], resumable: bool = False
+) -> Iterator[Path]:
+    """Yield a folder beside `out` (``.OUT.nofrost-partial``) that replaces `out` when the block ends without an error.
 
     Args:
-        out: the folder that the stage writes. An earlier output stays untouched until the new one is whole; a folder
-            that contains anything else is refused.
+        out: the folder that the stage writes. An earlier output of this stage stays untouched until the new one is
+            whole; a folder that contains anything else is refused. Nobody else can write it meanwhile.
+        stage: name of the stage, as its record has it.
+        inputs: every file and folder that the stage reads.
         fingerprint: what the output depends on (configuration, input checksums, seed), as JSON values.
         resumable: keep the partial folder when the block fails or the process is killed, so that the next run with the
             same fingerprint continues from what was saved there. Without it every run starts with an empty folder.
 
     Raises:
-        UserError: `out` cannot be replaced, or the disk refuses (full, read-only, no permission); the message names
-            the folder and the remedy.
+        UserError: `out` cannot be replaced, another process writes it, or the disk refuses (full, read-only, no
+            permission); the message names the folder and the remedy.
     """
     with explain_write_errors(out):
-        target = _replaceable(out)
-        partial = _partial(target)
-        restore_folder(target)
-        _open_partial(partial, json.loads(json.dumps(dict(fingerprint), allow_nan=False)), resumable)
-    try:
-        yield partial
-    except BaseException as error:
-        if not resumable:
-            with suppress(OSError):
-                remove(partial)
-        if isinstance(error, OSError) and error.errno not in _PATH:
-            explained = disk_error(error, out)
-            if explained is not error:
-                raise explained from error
-        raise
-    with explain_write_errors(out):
-        (partial / FINGERPRINT).unlink(missing_ok=True)
-        replace_folder(partial, target)
+        target = target_of(out)
+        check_apart(out, target, inputs)
+    with ExitStack() as stack:
+        with explain_write_errors(out):
+            stack.enter_context(folder_lock(target))
+            restore_folder(target)
+            check_replaceable(out, target, stage)
+            partial = work_path(target, "partial")
+            _open_partial(partial, json.loads(json.dumps(dict(fingerprint), allow_nan=False)), resumable)
+        try:
+            yield partial
+        except BaseException as error:
+            if not resumable:
+                with suppress(OSError):
+                    remove(partial)
+            if isinstance(error, OSError) and error.errno not in _PATH:
+                explained = disk_error(error, out)
+                if explained is not error:
+                    raise explained from error
+            raise
+        with explain_write_errors(out):
+            (partial / FINGERPRINT).unlink(missing_ok=True)
+            replace_folder(partial, target)
+            # A pull that was killed may have left this.
+            remove(work_path(target, "pull"))
 
 
 def disk_error(error: OSError, out: Path) -> Exception:
@@ -89,10 +103,10 @@ def disk_error(error: OSError, out: Path) -> Exception:
 
 
 def _belongs_to(path: Path, out: Path) -> bool:
-    """Whether `path` is `out`, its partial folder or temporary file, inside one, or a folder above it."""
+    """Whether `path` is `out` or something that belongs to writing it, inside one, or a folder above it."""
     beside = path.is_relative_to(out.parent) and path.relative_to(out.parent).parts[:1]
     first = beside[0] if beside else ""
-    return out.is_relative_to(path) or first in (out.name, _partial(out).name) or first.startswith(f".{out.name}.")
+    return out.is_relative_to(path) or first == out.name or first.startswith(work_path(out, "").name)
 
 
 def _real(path: Path) -> Path:
@@ -100,32 +114,105 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _replaceable(out: Path) -> Path:
-    """Return the folder that `out` is or links to, after checking that it holds nothing but an output of a stage."""
+def target_of(out: Path) -> Path:
+    """Return the path that `out` is or links to."""
     target = _real(out) if out.is_symlink() or out.name in ("", "..") else out
     if not target.name:
         raise UserError(f"cannot write {out}: it is the root of the file system: choose a folder inside it")
+    return target
+
+
+def check_apart(out: Path, target: Path, inputs: Iterable[Path]) -> None:
+    """Check that writing `target` leaves every input as it is.
+
+    Raises:
+        UserError: `target` is an input, holds one, or lies in one.
+    """
+    here, above = _identity(target), [_identity(folder) for folder in _real(target).parents]
+    for path in inputs:
+        there, above_there = _identity(path), [_identity(folder) for folder in _real(path).parents]
+        if there is None:
+            continue
+        if here == there:
+            relation = f"is {path}" if path != out else "is an input"
+        elif here is not None and here in above_there:
+            relation = f"holds {path}"
+        elif there in above:
+            relation = f"lies in {path}"
+        else:
+            continue
+        raise UserError(f"cannot write {out}: it {relation}, which is read here: choose another folder")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what is equal for two paths of the same file or folder; None where nothing is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def recorded_stage(folder: Path) -> str | None:
+    """Return the stage whose output `folder` is; None where its record says nothing of the kind."""
+    try:
+        record = read_json(folder / RECORD)
+    except UserError:
+        return None
+    is_ours = isinstance(record, dict) and isinstance(record.get("stage"), str) and "nofrost" in record
+    return str(record["stage"]) if is_ours else None
+
+
+def check_replaceable(out: Path, target: Path, stage: str | None) -> None:
+    """Check that `target` is missing, empty, or holds nothing but an output of `stage`, of any stage if that is None.
+
+    Raises:
+        UserError: it is something else.
+    """
+    for folder in _real(target).parents:
+        if (outer := recorded_stage(folder)) is not None:
+            raise UserError(
+                f"cannot write {out}: it lies in {folder}, an output of {outer}, which would lose it when it is made "
+                "again: choose another folder"
+            )
     if not target.exists():
-        return target
+        return
     if not target.is_dir():
-        raise UserError(f"cannot write {out}: it is a file: choose another output folder")
+        raise UserError(f"cannot write {out}: it is a file: choose another folder, or remove it")
     if target.is_mount() or _real(target) == Path.cwd():
         what = "a mount point" if target.is_mount() else "the current folder"
         raise UserError(f"cannot write {out}: it is {what}, which cannot be replaced: choose a folder inside it")
+    if not os.access(target, os.W_OK):
+        raise UserError(f"cannot write {out}: it is protected from writing: allow it, or choose another folder")
     first = next((path.name for path in sorted(target.iterdir())), None)
-    if first is not None and not (target / RECORD).is_file():
+    if first is None:
+        return
+    earlier = recorded_stage(target)
+    if earlier is None:
+        is_damaged = f" (its {RECORD} is damaged)" if (target / RECORD).exists() else ""
         raise UserError(
-            f"cannot write {out}: it contains {first!r} and was not created by a stage: choose another folder"
+            f"cannot write {out}: it contains {first!r} and was not created by a stage{is_damaged}: choose another "
+            "folder, or remove it"
         )
-    return target
+    if stage not in (earlier, None):
+        raise UserError(
+            f"cannot write {out}: it is an output of {earlier}, and {stage} would replace it: choose another folder, "
+            "or remove it"
+        )
+    inner = next((path.parent for path in sorted(target.rglob(RECORD)) if path.parent != target), None)
+    if inner is not None:
+        raise UserError(
+            f"cannot write {out}: it holds another output in {inner.relative_to(target)}: choose another folder, or "
+            "move that one"
+        )
 
 
 def _open_partial(partial: Path, fingerprint: dict[str, Any], resumable: bool) -> None:
     if not resumable or not _same_fingerprint(partial / FINGERPRINT, fingerprint):
         remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    # Temporary files of a process that was killed in `atomic_file` do not belong to the output.
-    for unfinished in partial.rglob(".*.tmp"):
+    # Temporary files of a process that was killed in `atomic_path` do not belong to the output.
+    for unfinished in partial.rglob(f".*{MARK}tmp*"):
         unfinished.unlink()
     write_json(partial / FINGERPRINT, fingerprint)
 
@@ -135,7 +222,3 @@ def _same_fingerprint(path: Path, fingerprint: dict[str, Any]) -> bool:
         return bool(read_json(path) == fingerprint)
     except UserError:
         return False
-
-
-def _partial(out: Path) -> Path:
-    return out.with_name(out.name + ".partial")

@@ -1,4 +1,4 @@
-"""Images of another shape than a model takes are the user's mistake; what else a model raises is not."""
+"""Images of another shape than a model takes, and whatever else its code raises, are told in a sentence."""
 
 from __future__ import annotations
 
@@ -51,17 +51,99 @@ def test_a_lack_of_memory_is_not_taken_for_wrong_images(error: BaseException) ->
     assert caught.value is error
 
 
-def test_what_fails_after_the_first_call_is_no_mistake_of_the_user() -> None:
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("broke. And more\nof it"),
+        KeyError("broke"),
+        EOFError("broke"),
+        SystemExit("broke"),
+        StopIteration(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_model_raises_is_a_sentence(error: BaseException, first: bool) -> None:
     calls: list[int] = []
 
     def model(images: Tensor) -> Tensor:
         calls.append(len(images))
-        if len(calls) > 1:
-            raise RuntimeError("broke")
+        if first or len(calls) > 1:
+            raise error
         return images.flatten(1)
 
-    with pytest.raises(RuntimeError, match=r"^broke$"):
+    remedy = "give it images" if first else "look for a fault in its code"
+    with pytest.raises(
+        UserError, match=rf"^the model failed on .*\({type(error).__name__}\b.*\): .*{remedy}"
+    ) as caught:
         create_attack("pgd", eps=0.1, early_stop=False)(model, IMAGES, LABELS)
+    assert "more" not in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+class NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise NotImplementedError("this one has no backward pass")
+
+
+def test_a_backward_pass_that_fails_is_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"the model's gradient on .* failed \(NotImplementedError: this one has no b"):
+        create_attack("pgd", eps=0.1)(NoBackward.apply, IMAGES, LABELS)
+
+
+def test_a_number_of_classes_that_changes_is_a_sentence() -> None:
+    calls: list[int] = []
+
+    def model(images: Tensor) -> Tensor:
+        calls.append(len(images))
+        return images.flatten(1)[:, : 4 if len(calls) == 1 else 3]
+
+    with pytest.raises(UserError, match="the model returned 4 and then 3 logits an image"):
+        create_attack("pgd", eps=0.1, early_stop=False)(model, IMAGES, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda logits: logits.to(torch.complex64), "complex64 tensor"),
+        (lambda logits: logits.detach().to("meta"), "strided tensor of float32 on meta"),
+        (lambda logits: logits.to_sparse(), "sparse_coo tensor of float32"),
+        (lambda logits: torch.quantize_per_tensor(logits.detach(), 0.1, 0, torch.qint8), "qint8 on cpu"),
+        (lambda logits: torch.nested.nested_tensor(list(logits)), "nested tensor"),
+        (lambda logits: None, "NoneType"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_answers_that_are_no_logits_are_named(answer: Any, words: str) -> None:
+    with pytest.raises(UserError, match=f"the model returned .*{words}.*an attack needs logits") as caught:
+        create_attack("square", eps=0.1, queries=3)(lambda images: answer(images.flatten(1)), IMAGES, LABELS)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float64])
+def test_answers_of_other_types_count_as_logits(dtype: torch.dtype) -> None:
+    def model(images: Tensor) -> Tensor:
+        return (images.flatten(1) * 7).to(dtype)
+
+    assert create_attack("square", eps=0.1, queries=3)(model, IMAGES, LABELS).shape == IMAGES.shape
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (IMAGES.to("meta"), "strided tensor of float32 on meta"),
+        (IMAGES.to_sparse(), "sparse_coo tensor of float32"),
+        (IMAGES.to(torch.complex64), "complex64"),
+    ],
+)
+def test_images_without_plain_values_are_refused(images: Tensor, words: str) -> None:
+    with pytest.raises(UserError, match=f"images are .*{words}.*: an attack needs floats"):
+        create_attack("fgsm", eps=0.1)(nn.Flatten(), images, LABELS)
 
 
 def test_a_model_that_changes_its_images_is_named() -> None:

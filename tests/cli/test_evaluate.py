@@ -12,6 +12,7 @@ import pytest
 
 from nofrost.cli import main
 
+EARLIER = '{"stage": "evaluate-adversarial", "nofrost": "0.1"}'
 CODE = """
 import torch
 from torch import nn
@@ -49,7 +50,7 @@ def evaluate(
     (tmp_path / "text.safetensors").write_text("no weights")
     (tmp_path / "text.json").write_text("{}")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/record.json").write_text("{}")
+    (tmp_path / "out/record.json").write_text(EARLIER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
@@ -142,5 +143,5 @@ def test_invalid_input_is_one_message_and_keeps_earlier_results(
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
     assert "Traceback" not in errors
-    assert (tmp_path / "out/record.json").read_text() == "{}"
+    assert (tmp_path / "out/record.json").read_text() == EARLIER
     assert [name for name in sorted(path.name for path in tmp_path.iterdir()) if name != "__pycache__"] == before

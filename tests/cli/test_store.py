@@ -98,7 +98,7 @@ def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:
         (("push", "data", "--store", "gs://bucket"), "'gs://bucket' is not a store: write s3://BUCKET/PREFIX"),
         (("pull", "data"), "'data' has no path: write PATH@REF, as `nofrost store push` prints it"),
         (("pull", "data@abc"), "'abc' is not a ref: write 32 hexadecimal digits"),
-        (("pull", f"data@{'0' * 32}"), "data was not created by a stage and holds other content: remove it"),
+        (("pull", f"data@{'0' * 32}"), "cannot write data: it contains "),
         (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),
         (("ls", "abc"), "'abc' is not a ref"),
         (("verify", "abc"), "'abc' is not a ref"),

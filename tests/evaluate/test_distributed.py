@@ -68,7 +68,7 @@ def test_two_processes_write_the_bytes_that_one_writes_and_the_first_alone_print
 def test_a_shard_that_earlier_processes_finished_is_not_measured_again(
     dataset: Path, plain_checkpoint: Path, make_suite: MakeSuite, suite_file: Path, tmp_path: Path
 ) -> None:
-    earlier = tmp_path / "two.shards/1-of-2"
+    earlier = tmp_path / ".two.nofrost-shards/1-of-2"
     run(dataset, plain_checkpoint, make_suite(batch_size=8), earlier, Shard(1, 2))
     predictions = np.load(earlier / "conditions/predictions.npy")
     np.save(earlier / "conditions/predictions.npy", (predictions + 1) % 10)  # nobody would measure these

@@ -20,6 +20,7 @@ from nofrost.evaluate.measuring.engine import Engine
 
 MakeSuite = Callable[..., Any]
 Model = Callable[[str], Path]
+EARLIER = '{"stage": "evaluate-ood", "nofrost": "0.1"}'
 CURVES = {
     "steps_curve": {"attack": "apgd-ce", "steps": [1, 2]},
     "budget_curve": {"attack": {"name": "fgsm"}, "multiples": [1]},
@@ -150,11 +151,11 @@ def shards(dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Pat
 def merge(dataset: Path, checkpoint: Path, suite: OodSuite, shards: Sequence[Path], out: Path) -> None:
     """Merge what must not be merged, over an earlier result that must stay."""
     (out / "record.json").parent.mkdir()
-    (out / "record.json").write_text("{}")
+    (out / "record.json").write_text(EARLIER)
     try:
         merge_shards(dataset, checkpoint, suite, shards, out)
     finally:
-        assert contents(out) == {"record.json": b"{}"}
+        assert contents(out) == {"record.json": EARLIER.encode()}
 
 
 @pytest.mark.parametrize(
@@ -282,11 +283,11 @@ def test_a_killed_shard_resumes_from_its_own_measurements_only(
     with pytest.raises(KeyboardInterrupt):
         measured(Shard(1, 3))
     started.limit = 100
-    left = shutil.copytree(tmp_path / "out.partial", tmp_path / "left")
+    left = shutil.copytree(tmp_path / ".out.nofrost-partial", tmp_path / "left")
     assert measured(Shard(1, 3)) == 4 - 3
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
     for other in (Shard(0, 3), Shard(1, 2)):
-        shutil.copytree(left, tmp_path / "out.partial")
+        shutil.copytree(left, tmp_path / ".out.nofrost-partial")
         assert measured(other) == 4
 
 

@@ -141,7 +141,7 @@ def test_a_cut_off_image_is_named_and_no_output_is_left(class_folders: Path, tmp
     with pytest.raises(UserError, match=rf"{damaged} is cut off or not an image: remove or replace it"):
         run(DatasetSpec(source="folder", path=str(class_folders)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out.partial").exists()
+    assert not (tmp_path / ".out.nofrost-partial").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])

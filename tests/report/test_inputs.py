@@ -190,7 +190,7 @@ def test_an_earlier_report_stays_when_the_new_one_fails(tree: Any) -> None:
     with pytest.raises(UserError):
         tree.report()
     assert (folder / "report.html").read_bytes() == before
-    assert not (tree.root / "report.partial").exists()
+    assert not (tree.root / ".report.nofrost-partial").exists()
 
 
 def test_accuracies_that_were_not_measured_leave_gaps_in_the_curves(tree: Any) -> None:

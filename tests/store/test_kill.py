@@ -80,7 +80,7 @@ def test_a_killed_pull_leaves_no_output_and_the_next_one_continues_it(
     store = open_store(url)
     ref = push(many, store)
     target = tmp_path / "target"
-    downloads = tmp_path / "target.pull.partial" / "content"
+    downloads = tmp_path / ".target.nofrost-pull" / "content"
     process = start(PULL.format(ref=str(ref), path=str(target), url=url))
     kill_when(process, lambda: downloads.exists() and files_below(downloads) > FILES // 10)
     assert not target.exists()

@@ -63,14 +63,19 @@ class TestExistingPath:
     def test_an_output_of_a_stage_is_replaced(
         self, store: Store, folder: Path, tmp_path: Path, contents: Contents
     ) -> None:
+        other = push(folder, store)
+        (folder / "record.json").write_text('{"stage": "train", "nofrost": "1"}')
         ref = push(folder, store)
         output = tmp_path / "output"
         (output / "sub").mkdir(parents=True)
-        for name in ("record.json", "fingerprint.json", "sub/old"):
-            (output / name).write_text("old")
+        (output / "record.json").write_text('{"stage": "train", "nofrost": "0"}')
+        (output / "sub/old").write_text("old")
         pull(ref, output, store)
         assert contents(output) == contents(folder)
-        assert not list(tmp_path.glob("output.*"))
+        with pytest.raises(UserError, match="it is an output of train, and what you pull would replace it"):
+            pull(other, output, store)
+        assert contents(output) == contents(folder)
+        assert not list(tmp_path.glob(".output.*"))
 
     def test_an_empty_folder_is_replaced(self, store: Store, folder: Path, tmp_path: Path, contents: Contents) -> None:
         (tmp_path / "output").mkdir()
@@ -91,17 +96,17 @@ class TestExistingPath:
         mine.parent.mkdir(exist_ok=True)
         mine.write_text("mine")
         for ref in (push(folder, store), push(folder / "a", store)):
-            with pytest.raises(UserError, match=r"mine was not created by a stage and holds other content: remove it"):
+            with pytest.raises(UserError, match=r"mine: it (is a file|.* not created by a stage): .*remove it"):
                 pull(ref, target, store)
         assert mine.read_text() == "mine"
-        assert not list(tmp_path.glob("mine?*"))
+        assert not list(tmp_path.glob(".mine*"))
 
 
 def test_downloads_of_a_killed_call_are_verified_and_kept(
     store: Store, folder: Path, tmp_path: Path, read: list[str], contents: Contents
 ) -> None:
     ref = push(folder, store)
-    downloads = tmp_path / "target.pull.partial" / "content"
+    downloads = tmp_path / ".target.nofrost-pull" / "content"
     (downloads / "sub").mkdir(parents=True)
     (downloads / "a").write_bytes((folder / "a").read_bytes())
     (downloads / "larger.bin").write_bytes((folder / "larger.bin").read_bytes()[:-1])
@@ -111,7 +116,7 @@ def test_downloads_of_a_killed_call_are_verified_and_kept(
     (downloads.parent / "incoming" / "half").write_text("x")
     pull(ref, tmp_path / "target", store)
     assert contents(tmp_path / "target") == contents(folder)
-    assert not list(tmp_path.glob("target.*"))
+    assert not list(tmp_path.glob(".target.*"))
     md5s = {name: LocalFile.of(folder / name).md5 for name in contents(folder)}
     assert sorted(read) == sorted({ref.md5, *md5s.values()})  # "a" is kept, its twin is downloaded
 
@@ -150,7 +155,7 @@ def test_a_missing_object_is_reported(store: Store, tmp_path: Path, missing: str
     for use in (lambda: pull(ref, tmp_path / "target", store), lambda: verify(ref, store)):
         with pytest.raises(UserError, match=f"{name}"):
             use()
-    assert not list(tmp_path.glob("target*"))
+    assert not list(tmp_path.glob("*target*"))
 
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of nothing

@@ -16,33 +16,6 @@ from nofrost.store import default_store, open_store
 Dvc = Callable[..., str]
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("s3://bucket", "s3://bucket"),
-        ("s3://bucket/", "s3://bucket"),
-        ("s3://bucket/a/b/", "s3://bucket/a/b"),
-        ("/some/folder", "/some/folder"),
-        ("file:///some/fold%20er", "/some/fold er"),
-        ("folder", "folder"),
-    ],
-)
-def test_a_store_knows_its_url(url: str, shown: str) -> None:
-    assert open_store(url).url == shown
-
-
-@pytest.mark.parametrize("url", ["", "s3://", "s3:///x", "gs://bucket/x", "https://host/x", "file://host/x"])
-def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(UserError, match=r"is not a store: write s3://BUCKET/PREFIX or a folder"):
-        open_store(url)
-
-
-def test_a_login_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UserError, match="contains a login: leave it out") as caught:
-        open_store("s3://AKIAKEY:hunter2@bucket/x")
-    assert "hunter2" not in str(caught.value)
-
-
 def test_without_boto3_an_s3_store_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['boto3'] = sys.modules['botocore'] = None\n"
@@ -65,40 +38,9 @@ def test_without_any_store_the_message_says_how_to_configure_one(tmp_path: Path)
         default_store(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "remote",
-    ["s3://bucket/prefix", "../beside", "inside/store", "/absolute/place", "name with space", "~/at-home"],
-)
-def test_dvcs_default_remote_is_found_where_dvc_finds_it(remote: str, tmp_path: Path, dvc: Dvc) -> None:
-    workspace = tmp_path / "workspace"
-    (workspace / "sub" / "deeper").mkdir(parents=True)
-    dvc("init", "--quiet", "--no-scm", cwd=workspace)
-    dvc("remote", "add", "--quiet", "Other", "s3://other/x", cwd=workspace)
-    dvc("remote", "add", "--quiet", "--default", "Mine", remote, cwd=workspace / "sub")
-    script = "from dvc.repo import Repo; print(Repo().config['remote']['mine']['url'])"
-    done = subprocess.run([sys.executable, "-c", script], cwd=workspace, capture_output=True, text=True, check=True)
-    theirs = done.stdout.strip()
-    for folder in (workspace, workspace / "sub" / "deeper"):
-        assert default_store(folder) == theirs
-
-
-def test_dvcs_local_configuration_takes_precedence(tmp_path: Path, dvc: Dvc) -> None:
-    dvc("init", "--quiet", "--no-scm", cwd=tmp_path)
-    dvc("remote", "add", "--quiet", "--default", "mine", "s3://shared/x", cwd=tmp_path)
-    dvc("remote", "modify", "--local", "mine", "url", "s3://local/x", cwd=tmp_path)
-    assert default_store(tmp_path) == "s3://local/x"
-
-
 def test_this_projects_own_remote_is_beside_its_data() -> None:
     root = Path(__file__).parents[2]
     assert default_store(root) == str(root / ".dvc-storage")
-
-
-def test_an_unreadable_configuration_is_reported(tmp_path: Path) -> None:
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc" / "config").write_text("[core\nremote = x")
-    with pytest.raises(UserError, match=r"config cannot be read as DVC's configuration: fix it, or set NOFROST_STORE"):
-        default_store(tmp_path)
 
 
 def test_endpoint_and_region_of_dvcs_remote_are_used_for_its_bucket(

@@ -23,7 +23,7 @@ MD5 = "0123456789abcdef" * 2
 
 
 def fail_after_writing(out: Path, text: str) -> None:
-    partial = out.with_name(f"{out.name}.partial")
+    partial = out.with_name(f".{out.name}.nofrost-partial")
     partial.mkdir(parents=True)
     (partial / "state").write_text(text)
     raise UserError("stopped here")
@@ -34,7 +34,7 @@ def test_the_partial_output_of_a_failed_try_is_restored_in_another_workspace(tmp
     with pytest.raises(UserError, match="stopped here"), checkpointed_in_store(tmp_path / "one/out", ["config"], store):
         fail_after_writing(tmp_path / "one/out", "half")
     with checkpointed_in_store(tmp_path / "two/out", ["config"], store):
-        assert (tmp_path / "two/out.partial/state").read_text() == "half"
+        assert (tmp_path / "two/.out.nofrost-partial/state").read_text() == "half"
 
 
 def test_a_partial_output_of_another_configuration_is_not_restored(tmp_path: Path) -> None:
@@ -50,14 +50,14 @@ def test_the_partial_output_is_also_saved_at_intervals(tmp_path: Path, monkeypat
     monkeypatch.setattr(workspace, "CHECKPOINT_INTERVAL_S", 0.05)
     store = open_store(str(tmp_path / "store"))
     with checkpointed_in_store(tmp_path / "one/out", ["config"], store):
-        (tmp_path / "one/out.partial").mkdir(parents=True)
-        (tmp_path / "one/out.partial/state").write_text("half")
+        (tmp_path / "one/.out.nofrost-partial").mkdir(parents=True)
+        (tmp_path / "one/.out.nofrost-partial/state").write_text("half")
         deadline = time.monotonic() + 60
         while not store.names("nofrost/unfinished/"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     with checkpointed_in_store(tmp_path / "two/out", ["config"], store):
-        assert (tmp_path / "two/out.partial/state").read_text() == "half"
+        assert (tmp_path / "two/.out.nofrost-partial/state").read_text() == "half"
 
 
 def test_a_partial_output_that_the_store_lost_is_no_error(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_partial_output_that_the_store_lost_is_no_error(tmp_path: Path) -> Non
         if file.is_file():
             file.unlink()
     with checkpointed_in_store(tmp_path / "two/out", ["config"], store):
-        assert not (tmp_path / "two/out.partial").exists()
+        assert not (tmp_path / "two/.out.nofrost-partial").exists()
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun:
     before = set(store.names("nofrost/unfinished/"))
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(one)}, stderr=subprocess.PIPE) as training:
         deadline = time.monotonic() + 120
-        while not list(one.glob("nofrost-*/runs/st/seed-3/train.partial/state.json")):
+        while not list(one.glob("nofrost-*/runs/st/seed-3/.train.nofrost-partial/state.json")):
             assert time.monotonic() < deadline
             assert training.poll() is None, "too quick for us: train longer"
             time.sleep(0.005)

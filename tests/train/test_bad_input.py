@@ -48,7 +48,7 @@ def out(tmp_path: Path) -> Path:
     """The output of an earlier training, which the next one would replace."""
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "record.json").write_text(json.dumps({"stage": "train"}))
+    (folder / "record.json").write_text(json.dumps({"stage": "train", "nofrost": "0.1"}))
     (folder / "best.safetensors").write_bytes(b"weeks of work")
     return folder
 
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(refusal: Call
     sentence = refusal("st", later)
     assert "the loss became" in sentence
     assert "lower optimiser.lr" in sentence
-    kept = out.with_name("out.partial") / "best-00001.safetensors"
+    kept = out.with_name(".out.nofrost-partial") / "best-00001.safetensors"
     assert str(kept) in sentence
     logits = nofrost.load_model(kept)(torch.zeros(2, 1, 16, 16))
     assert bool(logits.isfinite().all())

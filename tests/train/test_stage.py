@@ -40,7 +40,7 @@ def test_every_recipe_of_the_study_trains_and_writes_all_files(name: str, digits
     written = {path.name for path in (tmp_path / "out").iterdir()}
     checkpoints = {f"{which}.{suffix}" for which in ("best", "last") for suffix in ("safetensors", "json")}
     assert written == checkpoints | {"metrics.json", "timing.json", "curves.json", "curves.csv", "record.json"}
-    assert not (tmp_path / "out.partial").exists()
+    assert not (tmp_path / ".out.nofrost-partial").exists()
     assert read_result(TrainMetrics, tmp_path / "out" / "metrics.json") == metrics
     assert (metrics.selection.attacked is None) == (name == "st")
     model = nofrost.load_model(tmp_path / "out")
@@ -156,7 +156,7 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tm
     command = [sys.executable, "-m", "nofrost", "train", "--recipe", str(tmp_path / "recipe.yaml")]
     command += ["--dataset", str(digits), "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        state = tmp_path / "out.partial" / "state.json"
+        state = tmp_path / ".out.nofrost-partial" / "state.json"
         deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -170,9 +170,9 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tm
 
 def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path: Path) -> None:
     recipe = tiny("st", "schedule.epochs=1")
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "fingerprint.json").write_text('{"recipe": "another"}')
-    (tmp_path / "out.partial" / "state.json").write_text("{}")
+    (tmp_path / ".out.nofrost-partial").mkdir()
+    (tmp_path / ".out.nofrost-partial" / "fingerprint.json").write_text('{"recipe": "another"}')
+    (tmp_path / ".out.nofrost-partial" / "state.json").write_text("{}")
     assert train.run(digits, None, recipe, "st", 0, tmp_path / "out").epochs == 1
 
 

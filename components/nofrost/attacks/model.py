@@ -7,16 +7,17 @@ state of the model and of torch. Other measurements that need the same care (pro
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nofrost.attacks.losses import Loss, targeted_margin
-from nofrost.errors import UserError
+from nofrost.errors import ReportedError, UserError, reason
+from nofrost.models.contents import check_contents, is_readable
 from nofrost.models.device import out_of_memory
 from nofrost.models.modes import eval_mode
 
@@ -29,8 +30,6 @@ _PIXEL_TOLERANCE = 1e-6
 # "noFrost" in ASCII. It is mixed into the seed of torch's generators, because the caller may evaluate the model with
 # the bare seed and must not meet the same draws
 _SEED_MASK = 0x6E6F46726F7374
-# Exceptions of modules for images of a wrong shape or dtype
-_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 _NO_GRADIENT = (
     "the model's logits have no gradient with respect to the images: "
     "remove detach, no_grad or rounding from its forward, or use an attack without gradients"
@@ -81,10 +80,14 @@ def attack_mode(model: Model) -> Iterator[None]:
 
     Each module gets its own mode back, also after an exception: a batch norm that was frozen in eval mode inside a
     model in train mode stays frozen. A callable that is not a module is not changed.
+
+    Raises:
+        UserError: a parameter or buffer of the model has no values, or no gradient can pass it.
     """
     if not isinstance(model, nn.Module):
         yield
         return
+    check_contents(model)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with eval_mode(model):
         try:
@@ -155,24 +158,21 @@ class CheckedModel:
         """
         inputs = points.to(self._dtype or points.dtype)
         before = None if inputs.is_inference() else inputs._version
-        output = self._output(inputs)
+        output: Any = self._output(inputs)
         if before is not None and inputs._version != before:
             raise UserError(
                 "the model changes its input images in place: write its normalisation without in-place operations "
                 "such as sub_ and div_"
             )
-        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
-            form = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise UserError(
-                f"the model returned {form} for {len(points)} images: an attack needs logits [N, C] with C at least 2"
-            )
+        self._check_form(output, points)
+        logits: Tensor = output if output.is_floating_point() else output.to(points.dtype)
         # -inf is a class that the model rules out; +inf makes a loss NaN
-        self._finite &= (output.detach() < torch.inf).all()
+        self._finite &= (logits.detach() < torch.inf).all()
         if self._classes is None:
-            self._classes = output.shape[1]
+            self._classes = logits.shape[1]
             self._check_labels(self._classes)
             self.check_finite()
-        return output.to(points.dtype)
+        return logits.to(points.dtype)
 
     def classes(self, points: Tensor) -> int:
         """Return the number of classes; on first use the model is called with one of `points`."""
@@ -249,7 +249,7 @@ class CheckedModel:
         if not values.requires_grad:
             raise NoGradientError(_NO_GRADIENT)
         # summed, not averaged: an image's gradient must not depend on the size of the batch
-        (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=retain_graph, allow_unused=True)
+        gradient = image_gradient(values, points, retain_graph)
         if gradient is None:
             raise NoGradientError(_NO_GRADIENT)
         # checked, as the sign of NaN is 0: the attack would silently stand still and the image count as robust
@@ -257,19 +257,35 @@ class CheckedModel:
         return gradient
 
     def _output(self, points: Tensor) -> object:
-        # only the first call can fail on the form of the images
-        if self._classes is not None:
-            return self._model(points)
         try:
             return self._model(points)
-        except _REFUSALS as error:
-            if isinstance(error, UserError) or out_of_memory(error):
+        # A model is code of others: whatever it raises is told in a sentence, and sys.exit does not end the process
+        except (Exception, SystemExit) as error:
+            if isinstance(error, ReportedError) or out_of_memory(error):
                 raise
-            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            remedy = "give it images of the size, channels and dtype that it takes"
+            if self._classes is not None:
+                remedy = "it took an image before, so look for a fault in its code or its weights"
+            raise UserError(f"the model failed on {_form_of(points)} ({reason(error)}): {remedy}") from error
+
+    def _check_form(self, output: object, points: Tensor) -> None:
+        expected = "an attack needs logits [N, C] with C at least 2"
+        if not isinstance(output, Tensor) or not is_readable(output):
+            form = _form_of(output) if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(f"the model returned {form} for {len(points)} images: {expected}")
+        if output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
+            raise UserError(f"the model returned shape {tuple(output.shape)} for {len(points)} images: {expected}")
+        if output.shape[1] != (self._classes or output.shape[1]):
             raise UserError(
-                f"the model failed on {_form_of(points)} ({reason}): "
-                "give it images of the size, channels and dtype that it takes"
-            ) from error
+                f"the model returned {self._classes} and then {output.shape[1]} logits an image: {expected}, always "
+                "the same C"
+            )
+        if output.is_complex():
+            raise UserError(f"the model returned {_form_of(output)}: {expected}, as real numbers")
+        if output.device != points.device:
+            raise UserError(
+                f"the model returned logits on {output.device} for images on {points.device}: keep it on one device"
+            )
 
     def _check_labels(self, classes: int) -> None:
         low, high = int(self._labels.min()), int(self._labels.max())
@@ -277,6 +293,23 @@ class CheckedModel:
             raise UserError(
                 f"labels run from {low} to {high}, but the model has {classes} classes: they must be 0 to {classes - 1}"
             )
+
+
+def image_gradient(values: Tensor, points: Tensor, retain_graph: bool = False) -> Tensor | None:
+    """Return the gradient of the sum of a model's `values` [N] for its images; None if they do not depend on them.
+
+    Raises:
+        UserError: an operation of the model has no backward pass, or its own one fails.
+    """
+    try:
+        return torch.autograd.grad(values.sum(), points, retain_graph=retain_graph, allow_unused=True)[0]
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ReportedError) or out_of_memory(error):
+            raise
+        raise UserError(
+            f"the model's gradient on {_form_of(points)} failed ({reason(error)}): give each of its operations a "
+            "backward pass, or use an attack without gradients"
+        ) from error
 
 
 def _parameter_dtype(model: Model) -> torch.dtype | None:
@@ -299,7 +332,7 @@ def check_batch(images: Tensor, labels: Tensor, indices: Tensor | None) -> None:
     Raises:
         UserError: images are not floats [N, C, H, W] in [0, 1]; labels or indices are not int64 [N] on their device.
     """
-    if not isinstance(images, Tensor) or images.dtype not in FLOATS or images.ndim != 4:
+    if not isinstance(images, Tensor) or not is_readable(images) or images.dtype not in FLOATS or images.ndim != 4:
         raise UserError(f"images are {_form_of(images)}: an attack needs floats [N, C, H, W] in [0, 1]")
     _check_column("labels", labels, images)
     if indices is not None:
@@ -323,12 +356,13 @@ def check_budget(norm: str, eps: float, images: Tensor) -> None:
 
 
 def _check_column(name: str, column: object, images: Tensor) -> None:
-    if not isinstance(column, Tensor) or column.dtype != torch.int64 or column.ndim != 1:
+    if isinstance(column, Tensor) and column.device != images.device:
+        raise UserError(f"{name} are on {column.device} but images on {images.device}: move them to one device")
+    is_array = isinstance(column, Tensor) and is_readable(column)
+    if not isinstance(column, Tensor) or not is_array or column.dtype != torch.int64 or column.ndim != 1:
         raise UserError(f"{name} are {_form_of(column)}: an attack needs an int64 tensor [N]")
     if len(column) != len(images):
         raise UserError(f"there are {len(images)} images but {len(column)} {name}: give one for each image")
-    if column.device != images.device:
-        raise UserError(f"{name} are on {column.device} but images on {images.device}: move them to one device")
 
 
 def _check_pixels(images: Tensor) -> None:
@@ -344,6 +378,9 @@ def _check_pixels(images: Tensor) -> None:
 
 def _form_of(value: object) -> str:
     """Describe `value` for a message: a tensor by dtype and shape, anything else by its type."""
+    if isinstance(value, Tensor) and not is_readable(value):
+        kind = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+        return f"a {kind} tensor of {str(value.dtype).removeprefix('torch.')} on {value.device}"
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"

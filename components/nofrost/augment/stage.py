@@ -25,7 +25,7 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
     """
     methods = resolve_methods(config)
     identity = checksum(dataset)
-    train = read_split(dataset, "train")
+    train = read_split(dataset, "train", verify=True)
     selected = {name: methods[name] for name in config.methods}
     settings, inputs = spell_out(config, methods), {"dataset": identity}
     for name, method in methods.items():
@@ -34,7 +34,9 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
             settings[name][setting] = path.name
             if name in selected:
                 inputs[f"{name} {setting}"] = _file_checksum(method, setting, path)
-    with stage_output(out, fingerprint={"config": settings, "inputs": inputs}) as folder:
+    files = [path for method in selected.values() for path in method.files().values()]
+    fingerprint = {"config": settings, "inputs": inputs}
+    with stage_output(out, stage="augment", inputs=[dataset, *files], fingerprint=fingerprint) as folder:
         measured = {name: method.make(train, config.seed, folder / name) for name, method in selected.items()}
         metrics = AugmentationMetrics(images=len(train), **measured)
         manifest = AugmentationManifest(

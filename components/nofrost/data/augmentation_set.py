@@ -49,13 +49,14 @@ def read_augmentation_manifest(folder: Path) -> AugmentationManifest:
         raise UserError(sentence(error, AugmentationManifest, str(path))) from None
 
 
-def read_augmentation_set(folder: Path, method: str, *, dataset: str) -> NDArray[np.uint8]:
+def read_augmentation_set(folder: Path, method: str, *, dataset: str, verify: bool = False) -> NDArray[np.uint8]:
     """Return the images uint8 [N, H, W, C] (memory-mapped) that `method` made of the training images.
 
     Args:
         folder: the output of the augment stage.
         method: such as ``"deepaugment"``.
         dataset: checksum of the dataset that is trained on.
+        verify: also compare the checksum of the file with the manifest (reads everything once).
 
     Raises:
         UserError: the set is missing, is damaged, or was made from another dataset.
@@ -65,7 +66,10 @@ def read_augmentation_set(folder: Path, method: str, *, dataset: str) -> NDArray
         raise unknown(f"augmentation set of {folder}", method, manifest.sha256)
     if manifest.dataset != dataset:
         raise UserError(f"{folder} was made from another dataset: run `nofrost augment` on this one")
-    images: NDArray[np.uint8] = read_array(folder / method / "images.npy")
+    file = folder / method / "images.npy"
+    images: NDArray[np.uint8] = read_array(file)
+    if verify and sha256_file(file) != manifest.sha256[method]:
+        raise UserError(f"{file} is damaged (its checksum is not the one in {MANIFEST}): augment again")
     if images.ndim != 4 or images.dtype != np.uint8:
         raise UserError(f"{folder / method / 'images.npy'} holds no images (uint8 [N, H, W, C]): augment again")
     if len(images) != manifest.count:

@@ -3,6 +3,7 @@
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,9 +16,11 @@ from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
+from nofrost.files import work_path
+from nofrost.lock import is_written_in
 from nofrost.processes import ProcessGroup
 from nofrost.results import AdversarialMetrics, EvaluationRecord, OodMetrics, ShardMetrics, ShardRecord, write_result
-from nofrost.stage import RECORD, stage_output
+from nofrost.stage import RECORD, stage_output, target_of
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
 Arrays = dict[str, NDArray[Any]]
@@ -67,7 +70,11 @@ class Evaluation(ABC, Generic[S]):
 
     def run(self, out: Path) -> Metrics:
         """Measure all images, write the result to `out` and return its metrics."""
-        return self._run_all_images(out, [])
+        with self._output(out, self.inputs.fingerprint(self.suite)) as partial:
+            metrics = self._measure_all_images(partial, [])
+        # An earlier run in several processes may have been killed.
+        _remove_shards(_shards_folder(out))
+        return metrics
 
     def merge(self, shards: Sequence[Path], out: Path) -> Metrics:
         """Write the result of all shards to `out`, byte for byte equal to that of :meth:`run`.
@@ -75,12 +82,14 @@ class Evaluation(ABC, Generic[S]):
         Raises:
             UserError: `shards` are not all the shards of this evaluation, each of them once.
         """
-        return self._run_all_images(out, in_order(shards, self._record({})))
+        ordered = in_order(shards, self._record({}))
+        with self._output(out, self.inputs.fingerprint(self.suite), ordered) as partial:
+            return self._measure_all_images(partial, ordered)
 
     def run_shard(self, shard: Shard, out: Path) -> ShardMetrics:
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
         fingerprint = {**self.inputs.fingerprint(self.suite), "shard": str(shard)}
-        with stage_output(out, fingerprint=fingerprint, resumable=True) as partial:
+        with self._output(out, fingerprint) as partial:
             engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, self._rows(shard))
             with engine.ready(self.inputs.network):
                 engine.run(self.measurements(), f"{self.stage} {shard}")
@@ -96,19 +105,29 @@ class Evaluation(ABC, Generic[S]):
         Returns:
             In rank 0 the metrics of all images, in other processes those of their shard.
         """
-        folder = out.with_name(f"{out.name}.shards")
+        folder = _shards_folder(out)
         shards = [Shard(index, processes.size) for index in range(processes.size)]
         outputs = [folder / f"{shard.index}-of-{shard.count}" for shard in shards]
         shard, shard_out = shards[processes.rank], outputs[processes.rank]
-        with processes.report_local_error():
-            finished = is_finished(shard_out, shard, self._record({}))
-            metrics = self._shard_metrics(shard) if finished else self.run_shard(shard, shard_out)
-        processes.barrier()
-        if not processes.is_rank_zero:
-            return metrics
-        merged = self.merge(outputs, out)
-        shutil.rmtree(folder)
+        with ExitStack() as stack:
+            # Rank 0 keeps others from `out` from the start, and each process keeps them from its shard.
+            output = self._output(out, self.inputs.fingerprint(self.suite))
+            partial = processes.agree(lambda: stack.enter_context(output) if processes.is_rank_zero else None)
+            with processes.report_local_error():
+                finished = is_finished(shard_out, shard, self._record({}))
+                metrics = self._shard_metrics(shard) if finished else self.run_shard(shard, shard_out)
+            processes.barrier()
+            if partial is None:
+                return metrics
+            merged = self._measure_all_images(partial, in_order(outputs, self._record({})))
+        _remove_shards(folder)
         return merged
+
+    def _output(
+        self, out: Path, fingerprint: dict[str, Any], shards: Sequence[Path] = ()
+    ) -> AbstractContextManager[Path]:
+        inputs = [*self.inputs.paths, *shards]
+        return stage_output(out, stage=self.stage, inputs=inputs, fingerprint=fingerprint, resumable=True)
 
     def _record(self, reduced: dict[str, int]) -> EvaluationRecord:
         return self.inputs.record(self.stage, self.suite, reduced)
@@ -128,21 +147,31 @@ class Evaluation(ABC, Generic[S]):
             indices_sha256=sample.indices_sha256(),
         )
 
-    def _run_all_images(self, out: Path, shards: Sequence[Path]) -> Metrics:
-        with stage_output(out, fingerprint=self.inputs.fingerprint(self.suite), resumable=True) as partial:
-            engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS)
-            measurements = self.measurements()
-            if shards:
-                load_shards(shards, measurements, engine)
-            with engine.ready(self.inputs.network):
-                engine.run(measurements, self.stage)
-                findings = self.findings(engine)
-            write_arrays(partial / "flags.npz", findings.flags)
-            write_arrays(partial / "examples.npz", findings.examples)
-            if findings.properties:
-                write_arrays(partial / "properties.npz", findings.properties)
-            record = self._record(engine.cache.reduced_batch_sizes)
-            write_result(partial / RECORD, record_of_all(record, shards))
-            write_result(partial / "metrics.json", findings.metrics)
-            shutil.rmtree(partial / CONDITIONS)
+    def _measure_all_images(self, partial: Path, shards: Sequence[Path]) -> Metrics:
+        """Measure what the shards lack, write the result to the partial output and return its metrics."""
+        engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS)
+        measurements = self.measurements()
+        if shards:
+            load_shards(shards, measurements, engine)
+        with engine.ready(self.inputs.network):
+            engine.run(measurements, self.stage)
+            findings = self.findings(engine)
+        write_arrays(partial / "flags.npz", findings.flags)
+        write_arrays(partial / "examples.npz", findings.examples)
+        if findings.properties:
+            write_arrays(partial / "properties.npz", findings.properties)
+        record = self._record(engine.cache.reduced_batch_sizes)
+        write_result(partial / RECORD, record_of_all(record, shards))
+        write_result(partial / "metrics.json", findings.metrics)
+        shutil.rmtree(partial / CONDITIONS)
         return findings.metrics
+
+
+def _shards_folder(out: Path) -> Path:
+    return work_path(target_of(out), "shards")
+
+
+def _remove_shards(folder: Path) -> None:
+    """Delete the shards that processes measured, unless one of an earlier run is still at it."""
+    if folder.is_dir() and not is_written_in(folder):
+        shutil.rmtree(folder)

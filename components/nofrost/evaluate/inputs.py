@@ -1,6 +1,6 @@
 """Inputs of an evaluation: the test split of a dataset, and a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -16,13 +16,14 @@ from nofrost import models
 from nofrost.config import Suite
 from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.attacking import EvaluatedModel, model_sha256
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_split
 from nofrost.files import sha256_file
 from nofrost.models.checkpoint import BEST
+from nofrost.models.contents import model_sha256
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.results import EvaluationRecord
@@ -48,11 +49,12 @@ class TestImages:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The test images, the network (on the CPU), and the checksums of dataset and model."""
+    """The test images, the network (on the CPU), the checksums of dataset and model, and where these are."""
 
     images: TestImages
     network: nn.Module
     checksums: dict[str, str]
+    paths: Sequence[Path]
     device: torch.device = field(default_factory=models.default_device)
 
     @property
@@ -142,7 +144,7 @@ def read_inputs(dataset: Path, model: ModelSource, max_images: int | None) -> In
     """
     images = read_images(dataset, max_images)
     network, checksums = read_model(model, images)
-    return Inputs(images, network, {"dataset": images.checksum, **checksums})
+    return Inputs(images, network, {"dataset": images.checksum, **checksums}, [dataset, path_of(model)])
 
 
 def read_images(dataset: Path, max_images: int | None) -> TestImages:
@@ -170,6 +172,11 @@ def read_model(model: ModelSource, images: TestImages) -> tuple[nn.Module, dict[
     weights = model / BEST if model.is_dir() else model
     classifier = _classifier(model, images)
     return classifier, {file.name: sha256_file(file) for file in (weights, weights.with_suffix(".json"))}
+
+
+def path_of(model: ModelSource) -> Path:
+    """Return the file or folder that a model comes from."""
+    return Path(model.text.rpartition(":")[0]) if isinstance(model, Reference) else model
 
 
 def _classifier(checkpoint: Path, images: TestImages) -> models.Classifier:

@@ -20,13 +20,14 @@ from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
-from nofrost.evaluate.inputs import ModelSource, fingerprint, read_images, read_model, record
-from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel, model_sha256
+from nofrost.evaluate.inputs import ModelSource, fingerprint, path_of, read_images, read_model, record
+from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.models import default_device
+from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
 from nofrost.results import Proportion, TransferMetrics, write_result
 from nofrost.stage import RECORD, stage_output
@@ -157,7 +158,14 @@ def run_transfer(
         "batch_size": batch_size,
     }
     device = default_device()
-    with stage_output(out, fingerprint=fingerprint(config, checksums, device), resumable=True) as partial:
+    output = stage_output(
+        out,
+        stage="transfer",
+        inputs=[dataset, *map(path_of, models.values())],
+        fingerprint=fingerprint(config, checksums, device),
+        resumable=True,
+    )
+    with output as partial:
         engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
         result = _measure(networks, created, engine, show_progress=True)
         write_arrays(partial / "flags.npz", result.arrays())

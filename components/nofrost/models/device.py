@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, reason
 from nofrost.processes import rank_and_world_size
 
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
@@ -39,10 +39,12 @@ def usable_device(name: str | torch.device) -> torch.device:
         UserError: there is no such device, or this build of torch cannot use it.
     """
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"device {str(name)!r} cannot be used ({reason}): choose another, such as cpu") from None
+        tensor = torch.zeros(1, device=name)
+        # Read back: the device meta takes tensors, and keeps no values.
+        tensor.cpu()
+    except Exception as error:
+        raise UserError(f"device {str(name)!r} cannot be used ({reason(error)}): choose another, such as cpu") from None
+    return tensor.device
 
 
 def require_gpus(count: int) -> None:

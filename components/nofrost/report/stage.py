@@ -8,7 +8,7 @@ from typing import Any
 
 from nofrost.config import Study
 from nofrost.files import write_json, write_text
-from nofrost.report.collect import collect
+from nofrost.report.collect import FILES, collect
 from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Collected, Run
 from nofrost.report.sections import build
@@ -42,7 +42,10 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
     """
     collected = collect(dataset, augmentation, runs, study)
     numbers = metrics(collected)
-    with stage_output(out, fingerprint={"study": study.as_json(), "inputs": collected.inputs}) as folder:
+    inputs = [run.folder / stage for run in collected.runs for stage in FILES]
+    inputs += [dataset, *([augmentation] if augmentation else [])]
+    fingerprint = {"study": study.as_json(), "inputs": collected.inputs}
+    with stage_output(out, stage="report", inputs=inputs, fingerprint=fingerprint) as folder:
         with progress("report", total=4) as bar:
             document = build(collected)
             bar.advance(note="figures and tables")

@@ -27,6 +27,17 @@ class Store(Protocol):
     def url(self) -> str:
         """The location: "s3://bucket/prefix" or a folder."""
 
+    def container_environment(self) -> dict[str, str]:
+        """Return the variables by which a container reaches this store as this process does; empty for a folder.
+
+        These are endpoint, region, credentials, certificates and proxies, those of DVC's remote and of a profile
+        included. AWS_CA_BUNDLE is the path of a file on this machine, which the container needs at the same path.
+        The values contain secrets: they must not be printed or stored.
+
+        Raises:
+            UserError: the store has a setting that no variable can express.
+        """
+
     def put(self, name: str, content: bytes) -> None:
         """Write a small named object, such as "nofrost/locks/RUN.yaml", whole or not at all."""
 

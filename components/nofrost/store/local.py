@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import atomic_path, write_bytes
+from nofrost.files import MARK, atomic_path
 from nofrost.stage import disk_error
 from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
 from nofrost.store.local_file import LocalFile
 
 # The mode of objects in DVC's cache.
 _READ_ONLY = 0o444
-_UNFINISHED = re.compile(r"(?:.*/)?\.[^/]*\.tmp")
+_UNFINISHED = re.compile(rf"(?:.*/)?\.[^/]*{re.escape(MARK)}tmp[^/]*")
 
 
 class LocalStore:
@@ -29,12 +29,14 @@ class LocalStore:
     def url(self) -> str:
         return str(self.folder)
 
+    def container_environment(self) -> dict[str, str]:
+        return {}
+
     def put(self, name: str, content: bytes) -> None:
         path = self.folder / checked_name(name)
-        with self._writing():
-            write_bytes(path, content)
-            if name.startswith(OBJECTS):
-                path.chmod(_READ_ONLY)
+        mode = _READ_ONLY if name.startswith(OBJECTS) else None
+        with self._writing(), atomic_path(path, mode=mode) as temporary:
+            temporary.write_bytes(content)
 
     def get(self, name: str) -> bytes:
         with self._reading(name):

@@ -1,7 +1,7 @@
 """Pull the content of a ref to a file or folder: complete and verified, or not at all."""
 
-import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections import defaultdict
@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import cannot_write, replace_folder
-from nofrost.stage import RECORD
+from nofrost.files import cannot_write, remove, replace_folder, restore_folder, work_path
+from nofrost.lock import folder_lock
+from nofrost.stage import RECORD, check_apart, check_replaceable, target_of
 from nofrost.store.base import MissingError, Store
+from nofrost.store.local import LocalStore
 from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
@@ -34,19 +36,26 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
     Raises:
         UserError: an object is missing or altered, `path` holds something else, or the store or the disk refuses.
     """
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
-        if _holds(target, ref):
+        target = target_of(path)
+        if isinstance(store, LocalStore):
+            check_apart(path, target, [store.folder])
+        partial = work_path(target, "pull")
+        # Nothing is written where nothing is to do, so that the place may be read-only.
+        if not partial.exists() and not work_path(target, "earlier").exists() and _holds(target, ref):
             return
-        _check_replaceable(target)
-        files = files_of(ref, store, target.name)
-        with _locked(target.with_name(f"{target.name}.pull.partial")) as partial:
-            # Another process may have pulled the same while this one waited for the lock.
+        # Another process may pull the same, or be a stage that writes there: wait until it has finished.
+        with folder_lock(target, wait=True):
+            restore_folder(target)
             if not _holds(target, ref):
-                content = partial / "content"
-                _complete(content, files, target.name, store)
-                replace_folder(content if ref.is_dir else content / target.name, target)
-            shutil.rmtree(partial)
+                check_replaceable(path, target, None)
+                files = files_of(ref, store, target.name)
+                check_replaceable(path, target, _stage_of(files, store))
+                with _removed_if_empty(partial):
+                    content = partial / "content"
+                    _complete(content, files, target.name, store)
+                    replace_folder(content if ref.is_dir else content / target.name, target)
+            remove(partial)
     except OSError as error:
         raise cannot_write(error, path) from error
 
@@ -105,15 +114,15 @@ def _holds(path: Path, ref: Ref) -> bool:
         return False
 
 
-def _check_replaceable(path: Path) -> None:
-    """Check that `path` is missing, an output of a stage, or an empty folder.
-
-    Raises:
-        UserError: something else is there.
-    """
-    if not os.path.lexists(path) or (path.is_dir() and ((path / RECORD).is_file() or not any(path.iterdir()))):
-        return
-    raise UserError(f"{path} was not created by a stage and holds other content: remove it, or choose another path")
+def _stage_of(files: Mapping[str, str], store: Store) -> str:
+    """Return the name of the stage whose output `files` are."""
+    content = b"".join(store.read(files[RECORD])) if RECORD in files else b"{}"
+    try:
+        record = json.loads(content)
+    except ValueError:
+        record = None
+    stage = record.get("stage") if isinstance(record, dict) else None
+    return str(stage or "what you pull")
 
 
 def _complete(content: Path, files: Mapping[str, str], title: str, store: Store) -> None:
@@ -166,23 +175,6 @@ def _download(md5: str, path: Path, store: Store) -> None:
             file.seek(0)
             file.truncate()
     raise UserError(f"object {md5} in {store.url} is altered or cut off: delete it, then push it again")
-
-
-@contextmanager
-def _locked(partial: Path) -> Iterator[Path]:
-    """Lock the partial folder: another process that pulls to the same path waits until this one has finished."""
-    while True:
-        partial.mkdir(parents=True, exist_ok=True)
-        handle = os.open(partial, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            # The process that held the lock before may have deleted the folder: then create it again.
-            if os.fstat(handle).st_nlink:
-                with _removed_if_empty(partial):
-                    yield partial
-                return
-        finally:
-            os.close(handle)
 
 
 @contextmanager

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
+from typing import Any
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as Client
 
+from nofrost.errors import UserError
 from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
 from nofrost.store.local_file import LocalFile
 from nofrost.store.s3_client import ClientFactory
@@ -38,30 +41,26 @@ class S3Store:
     Args:
         bucket: its name.
         prefix: of the names of all objects, without "/" at its ends.
-        endpoint, region, profile: from DVC's configuration; None for the values that boto3 finds.
+        settings: of DVC's remote, by DVC's keys; what is not there is as boto3 finds it.
     """
 
     jobs = 16
 
-    def __init__(
-        self,
-        bucket: str,
-        prefix: str = "",
-        *,
-        endpoint: str | None = None,
-        region: str | None = None,
-        profile: str | None = None,
-    ) -> None:
+    def __init__(self, bucket: str, prefix: str = "", settings: Mapping[str, Any] | None = None) -> None:
         self.bucket, self.prefix = bucket, prefix
-        self._settings = {"endpoint": endpoint, "region": region, "profile": profile}
+        self._settings = settings or {}
         self._connecting = threading.Lock()
         self._client: Client | None = None
         self._attempts = 1
-        self._endpoint = endpoint or ""
+        self._endpoint = str(self._settings.get("endpointurl") or "")
 
     @property
     def url(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def container_environment(self) -> dict[str, str]:
+        with self._explained():
+            return ClientFactory(self._settings).environment()
 
     def put(self, name: str, content: bytes) -> None:
         self._put(checked_name(name), lambda client, key: obstore.put(client, key, content, use_multipart=False))
@@ -149,10 +148,7 @@ class S3Store:
     def _connect(self) -> Client:
         with self._connecting:
             if self._client is None:
-                try:
-                    factory = ClientFactory(**self._settings)
-                except ValueError as error:
-                    raise user_error(error, self.url, "") from None
+                factory = ClientFactory(self._settings)
                 self._endpoint, self._attempts = factory.endpoint, factory.attempts
                 self._client = factory.connect(self.bucket, self._key(OBJECTS))
             return self._client
@@ -160,15 +156,31 @@ class S3Store:
     @contextmanager
     def _errors(self, what: str = "its list") -> Iterator[Client]:
         """Yield the client, and turn errors of S3, boto3 and obstore into a UserError about `what`."""
+        with self._explained():
+            client = self._connect()
         try:
-            yield self._connect()
+            yield client
         except (ClientError, BotoCoreError, BaseError, FileNotFoundError) as error:
             # A missing local file is not an error of S3.
             if isinstance(error, FileNotFoundError) and not is_of_obstore(error):
                 raise
             if code_of(error) in ("NoSuchKey", "404"):
                 raise MissingError(what, self.url) from None
-            raise user_error(error, self.url, self._endpoint) from None
+            raise user_error(error, self.url, self._endpoint, self.bucket) from None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn errors of the configuration and of the first request into a UserError."""
+        try:
+            yield
+        except UserError:
+            raise
+        except OSError as error:
+            if is_of_obstore(error) or not error.filename:
+                raise user_error(error, self.url, self._endpoint, self.bucket) from None
+            raise UserError(f"cannot read {error.filename} ({error.strerror}): check its permissions") from None
+        except (ClientError, BotoCoreError, ResponseParserError, BaseError, ValueError) as error:
+            raise user_error(error, self.url, self._endpoint, self.bucket) from None
 
 
 def _parts(file: LocalFile, size: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 from obstore.exceptions import BaseError
 
 from nofrost.errors import UserError
@@ -36,6 +37,8 @@ _SAME = {
     "TooManyRequests": "SlowDown",
     "XAmzContentSHA256Mismatch": "BadDigest",
 }
+# What a server answers when the path of a request is not that of a bucket.
+_WRONG_PLACE = frozenset(("NoSuchKey", "404", "NoSuchBucket", "403", "AccessDenied", "405", "MethodNotAllowed"))
 # obstore's errors repeat the server's answer: XML with a code, or a status alone, as to a HEAD request.
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
 _STATUS = re.compile(r"status code: ([0-9]{3})")
@@ -59,16 +62,28 @@ def is_of_obstore(error: Exception) -> bool:
     return isinstance(error, BaseError) or (isinstance(error, FileNotFoundError) and error.errno is None)
 
 
-def user_error(error: Exception, url: str, endpoint: str) -> UserError:
+def user_error(error: Exception, url: str, endpoint: str, bucket: str) -> UserError:
     """Return an error as one sentence.
 
     Args:
         error: of boto3 or obstore, or a ValueError of boto3's about the configuration.
         url: of the store.
         endpoint: URL of the server.
+        bucket: name of the bucket.
     """
     where = f"cannot use {url}" + (f" at {without_login(endpoint)}" if endpoint else "")
+    if code_of(error) in _WRONG_PLACE and _may_contain_bucket(endpoint, bucket):
+        # The bucket follows the endpoint in every request: the server took its name for that of an object.
+        return UserError(
+            f"{where}: the endpoint seems to contain a bucket: leave the bucket (and what follows it) out of "
+            f"AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the remote's endpointurl ({code_of(error)})"
+        )
     return UserError(f"{where}: {_meaning(error)}")
+
+
+def _may_contain_bucket(endpoint: str, bucket: str) -> bool:
+    parts = urlsplit(endpoint)
+    return bool(parts.path.strip("/")) or (parts.hostname or "").startswith(f"{bucket.lower()}.")
 
 
 def without_login(url: str) -> str:
@@ -83,8 +98,23 @@ def _meaning(error: Exception) -> str:
     # obstore describes its other errors as data structures of Rust: only their kinds are of use here.
     text = str(error) if is_of_obstore(error) else ""
     match error:
+        case boto.InvalidRegionError():
+            region = error.kwargs.get("region_name")
+            return f"{region!r} is not a region: correct AWS_DEFAULT_REGION, or the region of the profile or remote"
+        case boto.ConfigParseError():
+            return f"AWS's file {error.kwargs.get('path')} cannot be read: correct it"
+        case ResponseParserError():
+            return "what answers there is not S3: check the endpoint"
+        case boto.TokenRetrievalError() | boto.UnauthorizedSSOTokenError() | boto.SSOTokenLoadError():
+            return "the session of the single sign-on has ended: sign in again with `aws sso login`"
+        case _ if "Invalid header value" in str(error):
+            return "a credential contains a line break: check AWS_ACCESS_KEY_ID, its secret and AWS_SESSION_TOKEN"
+        case ValueError() if "endpoint" in str(error).lower():
+            return (
+                "AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3 (or endpointurl of the remote): it is no URL"
+            )
         case ValueError():
-            return "AWS's configuration is wrong: check AWS_ENDPOINT_URL_S3 and AWS_MAX_ATTEMPTS"
+            return "AWS's configuration is wrong: check its variables, the profile and the remote's settings"
         case boto.ParamValidationError():
             return _MEANINGS["InvalidBucketName"]
         case boto.NoCredentialsError() | boto.PartialCredentialsError():

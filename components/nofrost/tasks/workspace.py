@@ -12,6 +12,8 @@ from pathlib import Path
 
 from nofrost.config import Recipe
 from nofrost.errors import UserError
+from nofrost.files import work_path
+from nofrost.lock import folder_lock
 from nofrost.store import Output, Ref, Store, default_store, open_store, pull, push
 
 CHECKPOINT_INTERVAL_S = 300.0
@@ -55,16 +57,16 @@ def workspace(store: str) -> Iterator[Workspace]:
 def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
     """Keep the partial output of a resumable stage in the store, so that a pod that was killed resumes on another node.
 
-    The partial output (``<out>.partial``) of an earlier try is restored first. That of this try is pushed every five
-    minutes, and at once when the stage fails or is stopped; only what changed is transferred. An error of the store
-    never makes the stage fail: the worst case is work done twice.
+    The partial output (``.OUT.nofrost-partial``) of an earlier try is restored first. That of this try is pushed every
+    five minutes, and at once when the stage fails or is stopped; only what changed is transferred. An error of the
+    store never makes the stage fail: the worst case is work done twice.
 
     Args:
         out: the folder that the stage writes.
         depends_on: what the output depends on, as text; a partial output of another configuration is never restored.
     """
     key = hashlib.sha256(json.dumps([out.name, *depends_on]).encode()).hexdigest()
-    checkpoint = _Checkpoint(out.with_name(f"{out.name}.partial"), f"nofrost/unfinished/{key}", store)
+    checkpoint = _Checkpoint(work_path(out, "partial"), f"nofrost/unfinished/{key}", store)
     checkpoint.restore()
     stop = threading.Event()
     thread = threading.Thread(target=checkpoint.save_until, args=(stop,), daemon=True)
@@ -97,7 +99,7 @@ class _Checkpoint:
 
     def save(self) -> None:
         """Push a copy of the partial output, unless a file changed while it was copied."""
-        copy = self._partial.with_name(f"{self._partial.name}.kept")
+        copy = work_path(self._partial, "kept")
         # Expected errors: there is no partial output yet, a file vanished while it was copied, no connection.
         with suppress(OSError, UserError):
             before = _file_states(self._partial)
@@ -117,8 +119,8 @@ def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
 def pretrained(recipe: Recipe, out: Path, store: str | None) -> Iterator[Path | None]:
     """Yield the path of a recipe's pre-trained weights: a file, or the output folder of a training.
 
-    A ref is pulled to ``<out>.weights``, which is deleted at the end; processes that train together on one machine pull
-    it once. A path is yielded unchanged, and None where the recipe starts from random weights.
+    A ref is pulled to ``.OUT.nofrost-weights``, which is deleted at the end; processes that train together on one
+    machine pull it once. A path is yielded unchanged, and None where the recipe starts from random weights.
 
     Args:
         out: the folder that the training writes.
@@ -131,13 +133,15 @@ def pretrained(recipe: Recipe, out: Path, store: str | None) -> Iterator[Path | 
     if weights is None or not is_ref(weights):
         yield None if weights is None else Path(weights)
         return
-    ref, folder = Ref.parse(weights), out.with_name(f"{out.name}.weights")
+    ref, folder = Ref.parse(weights), work_path(out, "weights")
     path = folder / ("train" if ref.is_dir else "weights.safetensors")
     try:
         pull(ref, path, open_store(store or default_store()))
         yield path
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # Unless another process trains into the same folder, with these weights.
+        with suppress(UserError, OSError), folder_lock(out):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_ref(text: str) -> bool:

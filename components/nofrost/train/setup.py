@@ -92,7 +92,9 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     origin = checksum(dataset)
     augmented: dict[str, NDArray[np.uint8]] = {}
     if augmentation:
-        augmented = {method: read_augmentation_set(augmentation, method, dataset=origin) for method in sets}
+        augmented = {
+            method: read_augmentation_set(augmentation, method, dataset=origin, verify=True) for method in sets
+        }
     split = read_split(dataset, "train", verify=True)
     phases = []
     for phase_name, phase in recipe.in_phases().items():

@@ -1,6 +1,6 @@
 """The train stage: reads inputs, runs the trainer and writes the output folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -71,7 +71,8 @@ def run(
 
         inputs, trainer = group.agree(set_up)
         fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
-        with _output(out, fingerprint, group) as folder:
+        paths = [path for path in (dataset, augmentation, weights) if path]
+        with _output(out, paths, fingerprint, group) as folder:
             with group.report_local_error():
                 trainer.fit(f"train {name}, seed {seed}", folder)
             metrics = _metrics(trainer, name)
@@ -113,10 +114,10 @@ def _preserve_rng() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _output(out: Path, fingerprint: Mapping[str, Any], group: ProcessGroup) -> Iterator[Path]:
-    """Yield, in all processes, the output folder that rank 0 creates."""
+def _output(out: Path, inputs: Sequence[Path], fingerprint: Mapping[str, Any], group: ProcessGroup) -> Iterator[Path]:
+    """Yield, in all processes, the output folder that rank 0 creates and locks; the others only read it."""
     with ExitStack() as stack:
-        output = stage_output(out, fingerprint=fingerprint, resumable=True)
+        output = stage_output(out, stage="train", inputs=inputs, fingerprint=fingerprint, resumable=True)
         folder = group.broadcast(group.agree(lambda: stack.enter_context(output) if group.is_rank_zero else None))
         assert folder is not None
         yield folder

@@ -143,7 +143,7 @@ def test_obstore_uses_the_url_and_region_of_boto3(
         monkeypatch.delenv(name)
     body = SimpleNamespace(stream=lambda: [b"<ListBucketResult/>"])
     monkeypatch.setattr("botocore.httpsession.URLLib3Session.send", lambda *_: AWSResponse(url, 200, {}, body))
-    config = s3_client.ClientFactory(endpoint=None, region=region, profile=None).connect(bucket, "files/md5/").config
+    config = s3_client.ClientFactory({"region": region}).connect(bucket, "files/md5/").config
     assert config == {
         "bucket": bucket,
         "endpoint_url_s3": url,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from nofrost.attacks.losses import Loss, margin
+from nofrost.attacks.model import image_gradient
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.sample import Rows, batches, spaced_rows
@@ -156,8 +157,8 @@ def _change(
 def _gradient(model: EvaluatedModel, images: Tensor, labels: Tensor, loss: Loss) -> Tensor | None:
     """Return the gradient of the loss at each image, or None when the outputs do not depend on the images."""
     points = images.detach().requires_grad_()
-    total = loss(model.logits(points), labels).sum()
-    return torch.autograd.grad(total, points, allow_unused=True)[0] if total.requires_grad else None
+    values = loss(model.logits(points), labels)
+    return image_gradient(values, points) if values.requires_grad else None
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

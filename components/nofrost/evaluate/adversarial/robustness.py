@@ -16,12 +16,13 @@ from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_gradients, judge, not_converged
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
-from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel, model_sha256, through
+from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel, through
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import sample_of_tensors
 from nofrost.evaluate.properties.suite import measured_layers, summaries
+from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
 from nofrost.results import AdversarialMetrics, Alarm, AttackUse, BudgetCurve, Proportion, StepsCurve, StepsPoint
 from nofrost.statistics import Flags

@@ -20,6 +20,7 @@ from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Compute, Measurement
 from nofrost.evaluate.measuring.sample import Rows, Sample, batches
+from nofrost.models.contents import check_contents
 
 Branch = Literal["clean", "adversarial"]
 BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
@@ -82,9 +83,13 @@ class EvaluatedModel:
         network: maps images to logits [N, K].
         labels: int64 [N], the true classes of all images of the evaluation; checked against the number of classes.
         device: where the model computes.
+
+    Raises:
+        UserError: a parameter or buffer of the network has no values, or cannot be attacked.
     """
 
     def __init__(self, network: nn.Module, labels: NDArray[np.int64], device: torch.device) -> None:
+        check_contents(network)
         self.network = network
         self.device = device
         self.branches: tuple[Branch, ...] = BRANCHES if models.has_mixture(network) else ()
@@ -212,13 +217,3 @@ def check_inside(adversarial: Tensor, images: Tensor, condition: Condition) -> N
     inside = (size <= float(condition.eps) * (1 + 1e-5) + 1e-6).all()
     if not bool(inside & (adversarial >= 0).all() & (adversarial <= 1).all()):
         raise RuntimeError(f"attack {condition.attack.name} left its threat ({condition.norm} {condition.eps})")
-
-
-def model_sha256(model: nn.Module) -> str:
-    """Return one SHA-256 of a model's ``repr`` and of everything in its state dictionary."""
-    digest = hashlib.sha256(repr(model).encode())
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, torch.Tensor):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

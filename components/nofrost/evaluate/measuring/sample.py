@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nofrost.attacks.model import FLOATS
 from nofrost.data import Split
 from nofrost.errors import UserError
+from nofrost.models.contents import is_readable
 
 Rows = NDArray[np.int64]
 
@@ -87,8 +89,9 @@ def sample_of_tensors(
     Raises:
         UserError: images are not floats [N, C, H, W] in [0, 1], or labels or indices are not N integers.
     """
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
-        form = f"{images.dtype} {list(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+    is_array = isinstance(images, torch.Tensor) and is_readable(images)
+    if not is_array or images.ndim != 4 or images.dtype not in FLOATS or len(images) == 0:
+        form = f"{images.dtype} {list(images.shape)}" if is_array else _kind(images)
         raise UserError(f"images must be a float tensor [N, C, H, W] with N at least 1, got {form}")
     low, high = (float(end) for end in images.detach().aminmax())
     # Not `low < 0 or high > 1`: a NaN must be refused too.
@@ -109,10 +112,17 @@ def sample_of_tensors(
 def _integers(what: str, values: object, count: int) -> NDArray[np.int64]:
     try:
         tensor = torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise UserError(f"{what} must be {count} integers, got a {type(values).__name__}") from None
+    if not is_readable(tensor):
+        raise UserError(f"{what} must be {count} integers, got {_kind(tensor)}")
     are_integers = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
     if tensor.shape != (count,) or not are_integers:
         raise UserError(f"{what} must be {count} integers, one for each image, got {tensor.dtype} {list(tensor.shape)}")
     numbers: NDArray[np.int64] = tensor.detach().to("cpu", torch.int64).numpy()
     return numbers
+
+
+def _kind(value: object) -> str:
+    kind = type(value).__name__
+    return f"a {kind} with layout {value.layout} on {value.device}" if isinstance(value, torch.Tensor) else kind
