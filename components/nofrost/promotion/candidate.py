@@ -50,7 +50,7 @@ class Candidate(Schema):
         image: the image in which the stages ran.
         study: the study with everything spelled out, as params.yaml has it.
         source: what the dataset was prepared from; None when the study reads no files.
-        code: each folder of the installed package by its path in a checkout, such as components/nofrost/train.
+        code: each folder and file of the installed package by its path in a checkout, such as components/nofrost/train.
         outs: each output by its path in a checkout.
     """
 
@@ -157,13 +157,20 @@ def _name(run: str) -> str:
 
 
 def code_refs() -> dict[str, Ref]:
-    """Return the ref of each folder of the installed package, under the path that it has in a checkout.
+    """Return the ref of each folder and file of the installed package, under the path that it has in a checkout.
 
     DVC gives the same code in a checkout the same refs.
     """
     package = Path(nofrost.__file__).parent
-    folders = sorted(path for path in package.iterdir() if path.is_dir() and path.name != _CACHE)
-    return {f"{_PACKAGE_IN_CHECKOUT}/{folder.name}": folder_ref(folder) for folder in folders}
+    paths = sorted(path for path in package.iterdir() if path.name != _CACHE and path.suffix != ".pyc")
+    return {f"{_PACKAGE_IN_CHECKOUT}/{path.name}": _code_ref(path) for path in paths}
+
+
+def _code_ref(path: Path) -> Ref:
+    if path.is_dir():
+        return folder_ref(path)
+    content = path.read_bytes()
+    return Ref(hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content))
 
 
 def folder_ref(folder: Path) -> Ref:
