@@ -102,6 +102,11 @@ def shortened(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def remark(text: str) -> None:
+    """Print a sentence on standard error that a user should read, though the work goes on."""
+    say(f"nofrost: {text}")
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Return the error for an unknown name: its message suggests the closest match and lists all names."""
     names = sorted(known)

@@ -69,12 +69,8 @@ def explain_read_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise cannot_read(error, path) from error
-
-
-def cannot_read(error: OSError, path: Path) -> UserError:
-    """Return the UserError for an error that came from reading `path`."""
-    return UserError(f"cannot read {path}: {_words(error)}: check the path, its permissions and its disk")
+        remedy = "check the path, its permissions and its disk"
+        raise UserError(f"cannot read {path}: {_words(error)}: {remedy}") from error
 
 
 def as_reported(error: BaseException) -> ReportedError | None:
