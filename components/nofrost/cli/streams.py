@@ -21,7 +21,9 @@ def prepare_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # It writes out what the stream holds, which the disk may refuse.
+            with suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
 
 
 def output_error() -> OSError | None:
