@@ -41,7 +41,9 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
-    "processes": 1,
+    "processes": 2,
+    "heartbeat": 1,
+    "launched": 0,  # without torch
     "seeds": 1,
     "limits": 0,
     "errors": -1,

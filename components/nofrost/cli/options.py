@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nofrost.errors import ReportedError
+from nofrost.errors import ReportedError, RunFailedError
+from nofrost.launched import launched
 
 if TYPE_CHECKING:
     from nofrost.store import Store
@@ -79,13 +79,17 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 @contextmanager
-def only_rank_zero_reports() -> Iterator[bool]:
-    """Yield whether this is rank 0 among the processes that torchrun started, which alone prints results and errors."""
-    # nofrost.processes knows the rank too, but imports torch, which would delay usage errors by seconds.
-    is_rank_zero = os.environ.get("RANK", "0") == "0"
+def as_one_of_several() -> Iterator[bool]:
+    """Yield whether this process prints the result, which of the processes that torchrun started only the first does.
+
+    Of an error that all of them have, the first on each machine speaks; of another process that was lost, everyone.
+    """
+    process = launched()
     try:
-        yield is_rank_zero
+        yield process.prints_results
+    except RunFailedError:
+        raise
     except ReportedError as error:
-        if is_rank_zero:
+        if process.prints_errors:
             raise
         sys.exit(error.exit_code)
