@@ -30,7 +30,7 @@ class DatasetSpec(Settings):
     source: str = "digits"
     path: str = "data/source"
     image_size: int | None = Field(default=None, ge=4, le=1024)
-    limit: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
     test_share: float = Field(default=0.2, ge=0.001, le=0.999)
     selection_share: float = Field(default=0.1, ge=0.001, le=0.999)
     seed: Seed = 0
@@ -50,6 +50,12 @@ class AugmentationSpec(Settings):
 
     methods: tuple[str, ...] = ("deepaugment", "tda")
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _methods_are_named_once(self) -> AugmentationSpec:
+        if (twice := first_duplicate(self.methods)) is not None:
+            raise ValueError(f"methods names {shortened(twice)} twice: name each once")
+        return self
 
 
 class Runs(Settings):
