@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from typing import Any
 
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from nofrost.errors import RunFailedError, UserError, shortened
+from nofrost.errors import RunFailedError, UserError, say, shortened
 from nofrost.launched import Launched
 
 # Time is counted in beats, not by the clock: processes that were all stopped, and continue, have missed nothing.
@@ -85,7 +84,8 @@ def _open_store(process: Launched) -> TCPStore:
 def _late(process: Launched, other: int, waited: int, at: str = "") -> None:
     """Speak about a process that has not come: once, and at the end as an error."""
     if waited == WARNED_AFTER:
-        _say(f"process {process.rank} of {process.size} waits for process {other}, which has not started yet{at}")
+        waiting = f"process {process.rank} of {process.size} waits for process {other}"
+        say(f"nofrost: {waiting}, which has not started yet{at}")
     if waited >= LATE_AFTER:
         raise RunFailedError(
             f"process {other} of {process.size} has not started within {LATE_AFTER * BEAT_S:g} s{at}: look for its "
@@ -170,19 +170,14 @@ class _Watch:
         name = f"process {other} of {self._size}" if other >= 0 else keeper
         silent = f"{name} has given no sign of life for {self._silent[other] * BEAT_S:g} s"
         if self._silent[other] == WARNED_AFTER:
-            _say(f"{silent}: is it stopped, or its machine gone?")
+            say(f"nofrost: {silent}: is it stopped, or its machine gone?")
         elif self._silent[other] >= LOST_AFTER and not (other < 0 and self._can_outlive_store):
             self._end(silent)
 
     def _end(self, reason: str) -> None:
-        _say(f"{reason}: {self._message}")
+        say(f"nofrost: {reason}: {self._message}")
         os._exit(RunFailedError.exit_code)
 
 
 def _torchrun_keeps_store() -> bool:
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-
-
-def _say(line: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # as where standard error is closed
-        print(f"nofrost: {line}", file=sys.stderr, flush=True)

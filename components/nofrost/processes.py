@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import RunFailedError, UserError, say
 from nofrost.heartbeat import meet, watched
 from nofrost.launched import launched
 
@@ -186,7 +185,7 @@ class ProcessGroup:
             yield
         except UserError as error:
             if not self.is_rank_zero and not isinstance(error, SharedError):
-                print(f"nofrost: process {self.rank} of {self.size}: {error}", file=sys.stderr, flush=True)
+                say(f"nofrost: process {self.rank} of {self.size}: {error}")
             raise
 
     def _average(self, tensors: Sequence[Tensor]) -> None:
