@@ -143,7 +143,9 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
     for phase in phases:
         recipe = phase.recipe
         for spec in (recipe.attack, recipe.selection.attack):
-            create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
+            threat = recipe.threat
+            attack = create_attack(spec.name, norm=threat.norm, eps=threat.eps, seed=0, **spec.settings())
+            attack.check_classes(trial.signature.num_classes)
         phase.objective.check(trial, recipe.attack)
         Partial.of(trial, recipe.trainable, recipe.reset, seed=0)
         gradient_scaler(recipe.precision, trial.mean.device)
