@@ -149,8 +149,11 @@ class TestTheWholePipeline:
 
 def wait_for(partial: Path, moment: str) -> int | None:
     """Wait until a training has come so far, and return the process that does it; None if it was too quick for us."""
-    marks = {"in the first epoch": "fingerprint.json", "after the first epoch": "state.json", "near the end": "best.*"}
-    pattern = marks[moment]
+    pattern = {
+        "in the first epoch": "unfinished/fingerprint.json",
+        "after the first epoch": "unfinished/state.json",
+        "near the end": "best.*",
+    }[moment]
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if list(partial.glob(pattern)):

@@ -241,6 +241,27 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}): run the stage that wrote it again") from None
 
 
+def write_checked_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as JSON with its checksum, atomically; for what this program alone reads again."""
+    write_json(path, {"sha256": _sha256_of_json(value), "content": value})
+
+
+def read_checked_json(path: Path) -> Any:
+    """Return what :func:`write_checked_json` wrote.
+
+    Raises:
+        UserError: the file is missing, or was cut off or changed.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("sha256") != _sha256_of_json(content.get("content")):
+        raise UserError(f"{path} is damaged (its checksum is another): delete it")
+    return content["content"]
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of the file's content in hexadecimal."""
     with regular_file(path).open("rb") as file:

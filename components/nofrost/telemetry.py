@@ -42,6 +42,12 @@ def progress(title: str, total: int, done: int = 0, *, least_s: float = 0.0) -> 
     lines.close(least_s)
 
 
+def remark(text: str) -> None:
+    """Print a line of its own on standard error about what is done otherwise than the user may expect."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 @dataclass
 class _Bar:
     bar: tqdm[None]

@@ -56,7 +56,7 @@ def another_architecture(checkpoint: Path) -> None:
 
 def other_classes(checkpoint: Path) -> None:
     content = json.loads(checkpoint.with_suffix(".json").read_text())
-    content["signature"]["num_classes"] = 5
+    content["signature"] |= {"num_classes": 5, "classes": []}
     checkpoint.with_suffix(".json").write_text(json.dumps(content))
 
 

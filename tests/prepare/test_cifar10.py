@@ -132,7 +132,7 @@ def test_a_cut_off_archive_is_named(published: Path, content: bytes | None) -> N
     archive = archived(published)
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(UserError, match=r"cifar-10-python\.tar\.gz cannot be read"):
+    with pytest.raises(UserError, match=r"cifar-10-python\.tar\.gz is cut off or not an archive \(.+\): download"):
         open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archive))))
 
 

@@ -14,8 +14,8 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
+from nofrost.prepare.photo import in_order
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
-from nofrost.prepare.sources.folder import in_order
 
 Paint = Callable[..., Path]
 
@@ -59,12 +59,14 @@ def test_other_files_and_hidden_files_are_left_out(class_folders: Path) -> None:
 def test_folders_train_and_test_are_a_split_of_the_source(tmp_path: Path, paint: Paint, test_folder: str) -> None:
     for name in ("cat", "dog"):
         for number in range(3):
-            paint(tmp_path / "train" / name / f"{number}.png")
-        paint(tmp_path / test_folder / name / "t.png")
-    run(DatasetSpec(source="folder", path=str(tmp_path)), tmp_path / "out")
+            paint(tmp_path / "in" / "train" / name / f"{number}.png")
+        paint(tmp_path / "in" / test_folder / name / "t.png")
+    run(DatasetSpec(source="folder", path=str(tmp_path / "in")), tmp_path / "out")
     test = read_split(tmp_path / "out", "test")
     assert test.indices.tolist() == [0, 1]
-    np.testing.assert_array_equal(test.images[1], np.asarray(Image.open(tmp_path / test_folder / "dog" / "t.png")))
+    np.testing.assert_array_equal(
+        test.images[1], np.asarray(Image.open(tmp_path / "in" / test_folder / "dog" / "t.png"))
+    )
     assert f"test split {test_folder}" in read_manifest(tmp_path / "out").provenance["origin"]
 
 
@@ -138,7 +140,7 @@ def test_a_cut_off_image_is_named_and_no_output_is_left(class_folders: Path, tmp
     damaged = class_folders / "dog" / f"3.{'jpg' if kind == 'JPEG' else kind.lower()}"
     (class_folders / "dog" / "3.png").unlink()
     damaged.write_bytes(whole.getvalue()[: len(whole.getvalue()) * 2 // 3])
-    with pytest.raises(UserError, match=rf"{damaged} is cut off or not an image: remove or replace it"):
+    with pytest.raises(UserError, match=rf"{damaged} cannot be decoded \(.+\): remove it"):
         run(DatasetSpec(source="folder", path=str(class_folders)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / ".out.nofrost-partial").exists()

@@ -12,7 +12,7 @@ from nofrost.data import read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
-from nofrost.prepare.sources.in_memory import read_idx
+from nofrost.prepare.sources.idx import open_idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4), dtype=np.uint8)
 LABELS = (np.arange(12) % 3).astype(np.uint8)
@@ -36,8 +36,9 @@ def opened(path: Path) -> SourceData:
 
 @pytest.mark.parametrize(("suffix", "dot", "prefix"), [("", "-", ""), (".gz", "-", ""), (".gz", ".", "emnist-")])
 def test_files_as_published_become_a_dataset(tmp_path: Path, suffix: str, dot: str, prefix: str) -> None:
-    write(tmp_path, suffix=suffix, dot=dot, prefix=prefix)
-    run(DatasetSpec(source="idx", path=str(tmp_path)), tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in", suffix=suffix, dot=dot, prefix=prefix)
+    run(DatasetSpec(source="idx", path=str(tmp_path / "in")), tmp_path / "out")
     train, test = read_split(tmp_path / "out", "train"), read_split(tmp_path / "out", "test")
     np.testing.assert_array_equal(train.images[..., 0], IMAGES[train.indices])
     np.testing.assert_array_equal(train.labels, LABELS[train.indices])
@@ -106,14 +107,14 @@ def test_a_cut_off_file_is_named(tmp_path: Path, suffix: str, keep: float) -> No
 def test_a_file_that_contradicts_its_header_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "some-file").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        read_idx(tmp_path / "some-file")
+        open_idx(tmp_path / "some-file").whole()
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(0x08, ">u1"), (0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4")])
 def test_whole_numbers_of_every_size_are_read(tmp_path: Path, kind: int, dtype: str) -> None:
     array = np.array([[0, 1, 100], [5, 6, 7]], dtype=dtype)
     (tmp_path / "array").write_bytes(encoded(array, kind))
-    np.testing.assert_array_equal(read_idx(tmp_path / "array"), array)
+    np.testing.assert_array_equal(open_idx(tmp_path / "array").whole(), array)
 
 
 def test_labels_and_images_must_be_equally_many(tmp_path: Path) -> None:

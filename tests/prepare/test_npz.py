@@ -32,8 +32,9 @@ def images_of(source: SourceData) -> np.ndarray:
 
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_arrays_become_a_dataset(tmp_path: Path, as_folder: bool) -> None:
-    file = saved(tmp_path, images=IMAGES, labels=LABELS, classes=["x", "y", "z"])
-    run(DatasetSpec(source="npz", path=str(tmp_path if as_folder else file)), tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    file = saved(tmp_path / "in", images=IMAGES, labels=LABELS, classes=["x", "y", "z"])
+    run(DatasetSpec(source="npz", path=str(tmp_path / "in" if as_folder else file)), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert (manifest.name, manifest.classes, manifest.image_size, manifest.channels) == (
         "data", ("x", "y", "z"), (5, 4), 3,
@@ -66,7 +67,7 @@ def test_floats_between_0_and_1_are_rounded_to_levels(tmp_path: Path, dtype: Any
     ("arrays", "message"),
     [
         ({"images": IMAGES}, "holds the arrays images: it needs images and labels"),
-        ({"pictures": IMAGES, "labels": LABELS}, "holds the arrays labels: it needs"),
+        ({"pictures": IMAGES, "labels": LABELS}, "holds the arrays labels, pictures: it needs"),
         ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "only one of test_images and test_labels"),
         ({"images": IMAGES[0, 0], "labels": LABELS}, r"images has shape \(4, 3\): images must be"),
         ({"images": IMAGES[..., :2], "labels": LABELS}, r"shape \(12, 5, 4, 2\): .* 1 or 3 channels"),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nofrost.errors import UserError
-from nofrost.prepare.sources.folder import decode, read_header, refusing_giant_images
+from nofrost.prepare.photo import decode, read_header, refusing_giant_images
 
 Paint = Callable[..., Path]
 

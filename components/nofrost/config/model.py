@@ -1,12 +1,13 @@
 """Model: architecture, normaliser and where its first weights come from."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from nofrost.config.base import OmitEmpty, Settings
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
+Arch = Annotated[str, Field(min_length=1, max_length=100)]
 MixtureInference = Literal["logits", "all", "random"]
 
 
@@ -28,7 +29,7 @@ class Architecture(Settings):
         mixture_share: share of the layers that mix, for ``random``.
     """
 
-    arch: str
+    arch: Arch
     normaliser: Normaliser
     affine: bool = True
     normaliser_eps: float | None = Field(default=None, gt=0)
@@ -48,7 +49,7 @@ class ModelSpec(Architecture, OmitEmpty):
         new_head: whether the last layer starts anew, for other classes.
     """
 
-    arch: str = "resnet26"
+    arch: Arch = "resnet26"
     normaliser: Normaliser = "bn"
     weights: str | None = None
     new_head: bool = False

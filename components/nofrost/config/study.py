@@ -30,7 +30,7 @@ class DatasetSpec(Settings):
     source: str = "digits"
     path: str = "data/source"
     image_size: int | None = Field(default=None, ge=4, le=1024)
-    limit: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
     test_share: float = Field(default=0.2, ge=0.001, le=0.999)
     selection_share: float = Field(default=0.1, ge=0.001, le=0.999)
     seed: Seed = 0

@@ -22,7 +22,7 @@ from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_split
 from nofrost.files import sha256_file
-from nofrost.models.checkpoint import BEST
+from nofrost.models.checkpoint import checkpoint_file, load_checkpoint, read_signature
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
@@ -169,8 +169,8 @@ def read_model(model: ModelSource, images: TestImages) -> tuple[nn.Module, dict[
     if isinstance(model, Reference):
         network = model.load()
         return network, {"model": model_sha256(network), "code": model.code_sha256()}
-    weights = model / BEST if model.is_dir() else model
-    classifier = _classifier(model, images)
+    weights = checkpoint_file(model)
+    classifier = _classifier(model, weights, images)
     return classifier, {file.name: sha256_file(file) for file in (weights, weights.with_suffix(".json"))}
 
 
@@ -179,9 +179,9 @@ def path_of(model: ModelSource) -> Path:
     return Path(model.text.rpartition(":")[0]) if isinstance(model, Reference) else model
 
 
-def _classifier(checkpoint: Path, images: TestImages) -> models.Classifier:
-    model = models.load_model(checkpoint)
-    dataset, manifest, signature = images.dataset, images.manifest, model.signature
+def _classifier(checkpoint: Path, weights: Path, images: TestImages) -> models.Classifier:
+    signature = read_signature(weights)
+    dataset, manifest = images.dataset, images.manifest
     for what, of_model, of_dataset in (
         ("classes", signature.num_classes, len(manifest.classes)),
         ("channels", signature.channels, manifest.channels),
@@ -196,7 +196,7 @@ def _classifier(checkpoint: Path, images: TestImages) -> models.Classifier:
         raise UserError(
             f"the model in {checkpoint} names other classes than {dataset}: evaluate it on the dataset it was made for"
         )
-    return model
+    return load_checkpoint(weights, signature)
 
 
 def channels_last(images: torch.Tensor) -> NDArray[np.float32]:

@@ -5,26 +5,28 @@ executes code from a file.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import safetensors
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from nofrost.config.validation import sentence
-from nofrost.errors import UserError
+from nofrost.errors import UserError, shortened
 from nofrost.files import atomic_path, read_json, sha256_file, write_json
 from nofrost.limits import regular_file
 from nofrost.models.classifier import Classifier, Signature
-from nofrost.models.create import build
+from nofrost.models.create import Size, build
+from nofrost.models.weights import Stored, check_finite, read_header, read_weights
 
 BEST = "best.safetensors"
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".pickle")
-Weights = dict[str, torch.Tensor]
+T = TypeVar("T")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -40,7 +42,7 @@ def save_checkpoint(path: Path, model: Classifier, about: dict[str, Any]) -> Non
     write_json(path.with_suffix(".json"), content)
 
 
-def load_model(path: str | Path) -> Classifier:
+def load_model(path: str | PathLike[str]) -> Classifier:
     """Return the classifier of a checkpoint, in evaluation mode, on the CPU.
 
     Args:
@@ -50,12 +52,28 @@ def load_model(path: str | Path) -> Classifier:
     Raises:
         UserError: there is no checkpoint, it is damaged, or its weights belong to another architecture.
     """
-    file = Path(path) / BEST if Path(path).is_dir() else Path(path)
-    if not file.is_file():
+    file = checkpoint_file(path)
+    return load_checkpoint(file, read_signature(file))
+
+
+def checkpoint_file(path: str | PathLike[str]) -> Path:
+    """Return the file of weights of a checkpoint that is named by that file or by its folder.
+
+    Raises:
+        UserError: there is no such file, or it is a pickle.
+    """
+    if not isinstance(path, str | PathLike):
+        raise UserError(f"a checkpoint is named by a path, got a {type(path).__name__}: name its .safetensors file")
+    try:
+        file = Path(path) / BEST if Path(path).is_dir() else Path(path)
+        is_file = regular_file(file).is_file()
+    except OSError as error:
+        raise UserError(f"cannot read {shortened(str(path))} ({error.strerror}): name another checkpoint") from None
+    if file.suffix.lower() in PICKLES:
+        raise _pickle(file)
+    if not is_file:
         raise UserError(f"{file} is missing: name a .safetensors checkpoint or the output folder of `nofrost train`")
-    model = build(read_signature(file))
-    load_weights(model, file)
-    return model.eval()
+    return file
 
 
 def read_signature(file: Path) -> Signature:
@@ -73,39 +91,48 @@ def read_signature(file: Path) -> Signature:
         raise UserError(f"{sidecar} is not a checkpoint's JSON: train again, or choose another") from None
     except ValidationError as error:
         raise UserError(sentence(error, Signature, str(sidecar))) from None
-    if sha256_file(file) != expected:
+    try:
+        is_whole = sha256_file(file) == expected
+    except OSError as error:
+        raise UserError(f"cannot read {file} ({error.strerror}): check its permissions") from None
+    if not is_whole:
         raise UserError(f"{file} is damaged (its checksum is not the one in {sidecar.name}): copy it or train it again")
     return signature
+
+
+def load_checkpoint(file: Path, signature: Signature) -> Classifier:
+    """Return the classifier of this signature with the weights in `file`, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: there is no such architecture, the file is no safetensors file, or its weights belong to another
+            architecture; nothing larger than the file is built to find out.
+    """
+    header = read_header(file)
+    # Layers are made and then exchanged, such as those of mixtures: so many weights come and go.
+    tensors, elements = len(header), sum(math.prod(stored.shape) for stored in header.values())
+    limit = Size(4 * tensors + 100, 4 * elements + 1_000_000)
+    model = build(signature, limit, f"{file} belongs to another architecture: arch {signature.arch!r} is larger")
+    load_weights(model, file)
+    return model.eval()
 
 
 def load_weights(model: torch.nn.Module, file: Path) -> None:
     """Load the weights in `file` into `model`, which must have exactly these names and shapes.
 
     Raises:
-        UserError: the file is no safetensors file, or holds the weights of another architecture.
+        UserError: the file is no safetensors file, holds the weights of another architecture, or weights that are NaN
+            or infinite.
     """
-    weights = read_weights(file)
-    expected = model.state_dict()
-    for name in sorted(expected.keys() ^ weights.keys()):
+    header, expected = read_header(file), model.state_dict()
+    for name in sorted(expected.keys() ^ header.keys()):
         holder = "the model" if name in expected else "the file"
-        raise UserError(f"{file} belongs to another architecture: {name} is only in {holder}")
+        raise UserError(f"{file} belongs to another architecture: {shortened(name)} is only in {holder}")
     for name, tensor in expected.items():
-        if tensor.shape != weights[name].shape:
-            shapes = f"{tuple(weights[name].shape)} in the file, {tuple(tensor.shape)} in the model"
-            raise UserError(f"{file} belongs to another architecture: {name} has shape {shapes}")
+        if difference := header[name].difference(Stored.of(tensor)):
+            raise UserError(f"{file} belongs to another architecture: {shortened(name)} {difference}")
+    weights = read_weights(file)
+    check_finite(file, weights, (name for name, _ in model.named_parameters()))
     model.load_state_dict(weights)
-
-
-def read_weights(file: Path) -> Weights:
-    """Return the tensors in a safetensors file by name, on the CPU.
-
-    Raises:
-        UserError: the file cannot be read as safetensors.
-    """
-    try:
-        return load_file(regular_file(file))
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{file} cannot be read as safetensors ({error}): copy it or train it again") from None
 
 
 def load_pretrained(model: Classifier, source: str | Path, new_head: bool = False) -> None:
@@ -126,33 +153,33 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
     """
     file = weights_file(Path(source))
     signature = read_signature(file) if file.with_suffix(".json").is_file() else None
-    pretrained = _of_network(read_weights(file))
+    stored = _of_network(read_header(file))
     current, head = model.network.state_dict(), _head(model)
     if new_head and not head:
         raise UserError(f"arch {model.signature.arch!r} has no last layer that could start anew: leave out new_head")
     if new_head:
-        pretrained.update({name: current[name] for name in head})
+        stored.update({name: Stored.of(current[name]) for name in head})
     # look each value up under every name that it may have in the file
-    weights, used = {}, set()
-    for name, value in current.items():
-        key = next((candidate for candidate in _names(name) if candidate in pretrained), None)
-        if key is not None:
-            used.add(key)
-            weights[name] = pretrained[key]
-        elif name.endswith("num_batches_tracked"):
-            weights[name] = value
-        else:
+    keys: dict[str, str | None] = {}
+    for name in current:
+        keys[name] = next((candidate for candidate in _names(name) if candidate in stored), None)
+        if keys[name] is None and not name.endswith("num_batches_tracked"):
             raise _misfit(file, signature, model, f"{name!r} of the model is not in the file")
-    if unused := sorted(pretrained.keys() - used):
-        raise _misfit(file, signature, model, f"{unused[0]!r} in the file is not in the model")
-    for name, value in current.items():
-        if value.shape != weights[name].shape:
-            shapes = (
-                f"{name!r} has shape {tuple(weights[name].shape)} in the file and {tuple(value.shape)} in the model"
+    if unused := sorted(stored.keys() - keys.values()):
+        raise _misfit(file, signature, model, f"{shortened(unused[0])} in the file is not in the model")
+    for name, key in keys.items():
+        difference = None if key is None else stored[key].difference(Stored.of(current[name]))
+        if difference and name in head:
+            raise UserError(
+                f"{file} is for other classes: {name!r} {difference}; set model.new_head to start that layer anew"
             )
-            if name in head:
-                raise UserError(f"{file} is for other classes: {shapes}; set model.new_head to start that layer anew")
-            raise _misfit(file, signature, model, shapes)
+        if difference:
+            raise _misfit(file, signature, model, f"{name!r} {difference}")
+    values = _of_network(read_weights(file))
+    if new_head:
+        values.update({name: current[name] for name in head})
+    weights = {name: current[name] if key is None else values[key] for name, key in keys.items()}
+    check_finite(file, weights, (name for name, _ in model.network.named_parameters()))
     model.network.load_state_dict(weights)
 
 
@@ -163,12 +190,8 @@ def weights_file(source: Path) -> Path:
         UserError: there is no such file, or it is a pickle.
     """
     if source.suffix.lower() in PICKLES:
-        raise UserError(
-            f"{source} is a pickle, which can run code when it is loaded: convert it once, where you trust it, with "
-            f"safetensors.torch.save_file(torch.load({source.name!r}, weights_only=True), "
-            f"{source.stem + '.safetensors'!r}), and name that file"
-        )
-    if source.is_file():
+        raise _pickle(source)
+    if regular_file(source).is_file():
         return source
     if not source.is_dir():
         raise UserError(f"{source} is missing: name a .safetensors file or the output folder of `nofrost train`")
@@ -183,10 +206,18 @@ def weights_file(source: Path) -> Path:
     return files[0]
 
 
-def _of_network(weights: Weights) -> Weights:
+def _pickle(file: Path) -> UserError:
+    return UserError(
+        f"{file} is a pickle, which can run code when it is loaded: convert it once, where you trust it, with "
+        f"safetensors.torch.save_file(torch.load({file.name!r}, weights_only=True), "
+        f"{file.stem + '.safetensors'!r}), and name that file"
+    )
+
+
+def _of_network(weights: Mapping[str, T]) -> dict[str, T]:
     """Return the weights inside a `Classifier` without their prefix and its input normaliser; others as they are."""
     if not any(name.startswith("network.") for name in weights):
-        return weights
+        return dict(weights)
     return {name.removeprefix("network."): value for name, value in weights.items() if name not in ("mean", "std")}
 
 

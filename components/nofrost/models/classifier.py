@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated, Self
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, model_validator
 from torch import nn
 
 from nofrost.config.model import Architecture
 from nofrost.models.mixture import Mixture, Selector, has_mixture
+
+Side = Annotated[int, Field(ge=1, le=16_384)]
+"""Height or width of an image in pixels."""
 
 
 class Signature(Architecture):
@@ -22,12 +26,22 @@ class Signature(Architecture):
         classes: their names; empty when unnamed.
     """
 
-    num_classes: int
-    image_size: tuple[PositiveInt, PositiveInt]
-    channels: PositiveInt
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    num_classes: Annotated[int, Field(le=1_000_000)]
+    image_size: tuple[Side, Side]
+    channels: Annotated[int, Field(ge=1, le=4096)]
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...]
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...]
     classes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        for name in ("mean", "std"):
+            count = len(getattr(self, name))
+            if count != self.channels:
+                raise ValueError(f"{name} has {count} numbers for {self.channels} channels: give one for each")
+        if self.classes and len(self.classes) != self.num_classes:
+            raise ValueError(f"classes has {len(self.classes)} names for {self.num_classes} classes: give all or none")
+        return self
 
 
 class Classifier(nn.Module):

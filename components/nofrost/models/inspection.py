@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nofrost.models.classifier import Classifier
 from nofrost.models.layers import NORMALISER_LAYERS, ExchangeableBatchNorm
 from nofrost.models.mixture import branch
+from nofrost.models.trial import images_refused
 
 _CONTAINERS = nn.Sequential | nn.ModuleList
 
@@ -95,6 +96,9 @@ def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) ->
         model: its signature gives size and channels of the input.
         images: how many inputs.
         seed: of the inputs.
+
+    Raises:
+        UserError: the network does not take images of its signature's size.
     """
     network = copy.deepcopy(model).eval()
     for module in network.modules():
@@ -109,7 +113,7 @@ def signal_propagation(model: Classifier, *, images: int = 16, seed: int = 0) ->
 
     for name, block in _blocks(network.network):
         block.register_forward_hook(partial(record, name))
-    with torch.no_grad(), branch(network, "clean"):
+    with torch.no_grad(), branch(network, "clean"), images_refused(model.signature):
         network.network(noise)
     return tuple(signals)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BATCH_BYTES = 4_000_000
+_RESIZED_PIXELS = 1 << 24  # at most, of one image before it is cropped
 
 
 def batch_length(shape: tuple[int, int, int]) -> int:
@@ -21,6 +22,12 @@ def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
         return image
     width, height = image.size
     shorter = min(width, height)
+    # of a thin image only the centre is resized: all of it would take gigabytes
+    longest = shorter * (_RESIZED_PIXELS // size**2)
+    if max(width, height) > longest:
+        left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+        image = image.crop((left, top, min(width, left + longest), min(height, top + longest)))
+        width, height = image.size
     target = (round(width * size / shorter), round(height * size / shorter))
     resized = image.resize(target, Image.Resampling.BICUBIC)
     left, top = (resized.width - size) // 2, (resized.height - size) // 2

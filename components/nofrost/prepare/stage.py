@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
 from nofrost.errors import UserError
+from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import PixelStatistics
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
-from nofrost.prepare.sources.folder import refusing_giant_images
 from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
-from nofrost.telemetry import Progress, progress
+from nofrost.telemetry import Progress, progress, remark
 
 
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
@@ -32,6 +32,8 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         source = resolve_source(config)
         data = open_source(source)
         rows = split_rows(data, source)
+        for text in (*data.remarks, *_limit_remark(data, source)):
+            remark(f"prepare: {text}")
         # the result depends on the content of the source, not on its path
         settings = {key: value for key, value in source.as_json().items() if key != "path"}
         inputs = [Path(source.path)] if source.needs_path else []
@@ -47,6 +49,13 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
             )
             write_result(folder / RECORD, record)
     return metrics
+
+
+def _limit_remark(data: SourceData, config: DatasetSpec) -> list[str]:
+    count = sum(len(part.labels) for part in (data.train, data.test) if part is not None)
+    if config.limit is None or config.limit <= count:
+        return []
+    return [f"dataset.limit is {config.limit:,}, the source has {count:,} images: all of them are kept"]
 
 
 def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folder: Path) -> Manifest:

@@ -17,6 +17,7 @@ from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
+from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
@@ -152,18 +153,12 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
         _check_image_size(trial, phase)
 
 
-@torch.no_grad()
 def _check_image_size(model: Classifier, phase: Phase) -> None:
     height, width = phase.images.image_size
     if (height, width) == model.signature.image_size:
-        return
-    try:
-        model(torch.zeros(2, model.signature.channels, height, width, device=model.mean.device))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"arch {model.signature.arch!r} does not take images of {height} x {width} pixels, as views.image_size of "
-            f"phase {phase.name!r} makes them: leave it out, or choose another arch such as resnet20"
-        ) from error
+        check_forward(model)
+    else:
+        check_forward(model, (height, width), f", as views.image_size of phase {phase.name!r} makes them")
 
 
 def _augmentation_sets(recipe: Recipe) -> list[str]:

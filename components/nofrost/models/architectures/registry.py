@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from nofrost.errors import UserError
 from nofrost.models.classifier import Signature
 
 Builder = Callable[[Signature, re.Match[str]], nn.Module]
@@ -59,7 +60,13 @@ class Family:
         }
 
     def network(self, signature: Signature) -> nn.Module:
-        """Return a new network of this signature, whose arch must be in the family."""
+        """Return a new network of this signature, whose arch must be in the family.
+
+        Raises:
+            UserError: there is no such network; the name holds a number that no size of a network is.
+        """
+        if large := re.search("[0-9]{7,}", signature.arch):
+            raise UserError(f"arch {signature.arch!r}: no network has a size of {large[0]}: write a smaller number")
         match = self.pattern.fullmatch(signature.arch)
         assert match is not None
         return self.build(signature, match)

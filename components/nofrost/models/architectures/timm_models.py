@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, reason, shortened
 from nofrost.models.architectures.registry import EXCHANGEABLE, Family, own_names, register
 from nofrost.models.classifier import Signature
 from nofrost.models.device import out_of_memory
@@ -86,10 +86,11 @@ def timm_network(arch: str, signature: Signature) -> nn.Module:
         options["img_size"] = signature.image_size
     try:
         network: nn.Module = timm.create_model(arch, pretrained=False, **options)
-    except (TypeError, AssertionError, RuntimeError) as error:
-        if out_of_memory(error):
+    # timm checks few arguments, and what a network cannot be built with fails in any of its lines
+    except Exception as error:
+        if isinstance(error, UserError) or out_of_memory(error):
             raise
-        raise UserError(f"arch {arch!r} cannot be built with {options}: {error}") from None
+        raise UserError(f"arch {arch!r} cannot be built with {options} ({reason(error)}): choose another") from None
     return network
 
 
@@ -98,7 +99,7 @@ def _unknown(arch: str, timm_names: list[str]) -> UserError:
     close = difflib.get_close_matches(arch, known, n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return UserError(
-        f"unknown arch {arch!r}: {hint}`nofrost models list PATTERN` searches the {len(known)} that are known"
+        f"unknown arch {shortened(arch)}: {hint}`nofrost models list PATTERN` searches the {len(known)} that are known"
     )
 
 
@@ -107,7 +108,7 @@ TIMM = Family(
     citation="Wightman 2019",
     names=(),
     form="any other name of timm; `nofrost models list PATTERN` searches them",
-    pattern=re.compile(".*"),
+    pattern=re.compile(".*", re.DOTALL),
     normalisers=EXCHANGEABLE,
     build=lambda signature, name: timm_network(signature.arch, signature),
     dropout=True,

@@ -2,9 +2,12 @@
 
 import nofrost.prepare.sources.cifar10
 import nofrost.prepare.sources.folder
+import nofrost.prepare.sources.idx
 
 # ruff: noqa: F401  importing a source registers it
 import nofrost.prepare.sources.in_memory
+import nofrost.prepare.sources.npz
+from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source
 
@@ -17,7 +20,13 @@ def open_source(source: Source) -> SourceData:
     Raises:
         UserError: there is nothing at `source.path`, or not what the source expects there.
     """
-    data = source.open()
+    try:
+        data = source.open()
+    except OSError as error:
+        # of a path that the file system does not take, or whose folder cannot be searched
+        raise UserError(f"dataset.path {source.path} cannot be read ({error.strerror}): check it") from None
+    _check_text(data)
+    _check_shares(source, data)
     if len(data.classes) < 2:
         raise UserError(f"dataset.path {source.path} holds one class: a classifier needs at least 2")
     if len(set(data.classes)) < len(data.classes):
@@ -28,3 +37,24 @@ def open_source(source: Source) -> SourceData:
             "(height, width, channels): make them alike; dataset.image_size can only make their sizes equal"
         )
     return data
+
+
+def _check_text(data: SourceData) -> None:
+    """Check that all names are Unicode: a manifest with others could be written, but not shown in a report."""
+    for name in (*data.classes, data.name, data.origin, *data.checksums):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"the name '{name.encode(errors='backslashreplace').decode()}' of a class or file is not UTF-8: rename "
+                "it (a zip file from another system is unpacked rightly with the encoding of that system)"
+            ) from None
+
+
+def _check_shares(source: Source, data: SourceData) -> None:
+    default = DatasetSpec().test_share
+    if data.test is not None and source.test_share != default:
+        raise UserError(
+            f"dataset.test_share is {source.test_share:g}, but the source has a test split of its own: leave "
+            f"test_share at {default:g}"
+        )

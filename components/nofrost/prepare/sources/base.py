@@ -1,6 +1,7 @@
 """Base classes of the sources of images, and their registry."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError, create_model
 
 from nofrost.config import DatasetSpec
-from nofrost.config.validation import sentence
-from nofrost.errors import UserError
+from nofrost.config.validation import sentence, with_override
+from nofrost.errors import UserError, reason
 from nofrost.registry import Registry
 
 UNKNOWN_LICENCE = "not stated; ask the owner of the images"
@@ -40,6 +41,7 @@ class SourceData:
         test: the source's own test split; None when it has none.
         origin: a sentence on where the images come from, without any path.
         checksums: file name and checksum of what was read, such as ``{"digits.npz": "sha256:..."}``.
+        remarks: a sentence for each thing that lies there and is not used, which the user is told.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SourceData:
     origin: str
     licence: str
     checksums: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 class Source(DatasetSpec):
@@ -95,12 +98,42 @@ def resolve_source(
     names: Any = Literal[tuple(SOURCES.classes)]
     schema = SOURCES.classes.get(config.source) or create_model("Dataset", __base__=Source, source=(names, ...))
     try:
-        return schema.model_validate(config.as_json())
+        source = schema.model_validate(config.as_json())
     except ValidationError as error:
         raise UserError(sentence(error, schema, origin, overrides, key)) from None
+    location = ".".join((*key, "path"))
+    is_named = source.path != DatasetSpec().path or any(
+        text.partition("=")[0].strip() == location for text in overrides
+    )
+    if is_named and not source.needs_path:
+        raise UserError(
+            f"{with_override(origin, location, overrides)}: {location}: source {config.source!r} reads no file or "
+            f"folder, got {source.path!r}: name the source of these images (such as folder), or leave path out"
+        )
+    return source
 
 
 def missing(path: Path, expected: str) -> UserError:
     """Return the error for a path that does not exist or does not hold what was expected."""
     state = "holds no such thing" if path.exists() else "does not exist"
     return UserError(f"dataset.path {path} {state}: expected there is {expected}")
+
+
+@contextmanager
+def explain_damage(file: Path, otherwise: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a reader of archives raises into a UserError of one line; for code that reads `file`.
+
+    Args:
+        otherwise: what the file is if it is not cut off, such as "not gzip".
+        remedy: what to do then.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError:
+        raise UserError(f"{file} needs more memory than there is: make it smaller, or use a larger machine") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"{file} cannot be read ({error.strerror}): check it") from None
+        raise UserError(f"{file} is cut off or {otherwise} ({reason(error)}): {remedy}") from None

@@ -4,19 +4,23 @@ The batches are pickles. They are read only if their MD5 is that of the publishe
 unpickler that allows three harmless names and refuses all others.
 """
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import pickle
 import tarfile
-import zlib
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.errors import UserError
-from nofrost.prepare.sources.base import Part, Source, SourceData, missing, register
+from nofrost.limits import regular_file
+from nofrost.prepare.sources.base import Part, Source, SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.in_memory import array_part
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -39,6 +43,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
+_COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
+_LARGEST_ARCHIVE = 400_000_000  # bytes, unpacked; the published one has 186 MB
 _LARGEST_BYTES = 32_000_000  # the published batches have 31 MB: a larger member of an archive is not read
 
 
@@ -76,27 +82,58 @@ class Cifar10(Source):
 
 def _read_files(path: Path) -> dict[str, bytes]:
     candidates = (path, path / FOLDER, path / ARCHIVE)
-    try:
-        for candidate in candidates:
-            if candidate.is_file():
+    for candidate in candidates:
+        with explain_damage(candidate, "not an archive", f"download {ARCHIVE} again"):
+            if regular_file(candidate).is_file():
                 return _read_archive(candidate)
             if (candidate / TRAIN_FILES[0]).is_file():
-                return {name: (candidate / name).read_bytes() for name in MD5 if (candidate / name).is_file()}
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{candidate} cannot be read ({error}): download {ARCHIVE} again") from None
+                return {name: _content(candidate / name) for name in MD5 if (candidate / name).is_file()}
     raise missing(path, f"{ARCHIVE}, its folder {FOLDER}, or a folder with one of them")
+
+
+def _content(file: Path) -> bytes:
+    # a larger file is not the published one, as its MD5 will say
+    with file.open("rb") as stream:
+        return stream.read(_LARGEST_BYTES)
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
     """Read the batches into memory; nothing is written to disk, so no member can be written outside a folder."""
     contents = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
-            name = member.name.rpartition("/")[2]
-            file = archive.extractfile(member) if member.isfile() and member.size <= _LARGEST_BYTES else None
-            if name in MD5 and file is not None:
-                contents[name] = file.read()
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        unpack = next((unpack for magic, unpack in _COMPRESSIONS.items() if start.startswith(magic)), nullcontext)
+        with unpack(file) as stream, tarfile.open(fileobj=cast(Any, _Limited(stream, path)), mode="r:") as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                content = archive.extractfile(member) if member.isfile() and member.size <= _LARGEST_BYTES else None
+                if name in MD5 and content is not None:
+                    contents[name] = content.read()
     return contents
+
+
+class _Limited:
+    """A stream that refuses to be read further than the published archive is long."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self.stream = stream
+        self.path = path
+
+    def _check(self, position: int) -> None:
+        if position > _LARGEST_ARCHIVE:
+            raise UserError(f"{self.path} holds more than the published archive: download {ARCHIVE} again")
+
+    def read(self, size: int) -> bytes:
+        self._check(self.stream.tell() + size)
+        return self.stream.read(size)
+
+    def seek(self, position: int) -> int:
+        self._check(position)
+        return self.stream.seek(position)
+
+    def tell(self) -> int:
+        return self.stream.tell()
 
 
 class _RestrictedUnpickler(pickle.Unpickler):

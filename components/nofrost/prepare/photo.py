@@ -1,0 +1,161 @@
+"""One photograph: its header and its pixels, upright, without transparency, in 8 bits; many are decoded by threads."""
+
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nofrost.errors import UserError, reason
+from nofrost.limits import regular_file
+from nofrost.prepare.pixels import resize_and_crop
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif")
+)
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+_GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"))
+_ORIENTATION = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_LARGE_PIXELS = 1 << 24  # images above are decoded one after another, as each takes hundreds of megabytes
+_ONE_LARGE_IMAGE = threading.Lock()
+_AHEAD_BYTES = 1 << 28  # of decoded images that wait for their turn
+T = TypeVar("T")
+
+
+def images_ahead(image_bytes: int) -> int:
+    """Return how many decoded images of this size may wait for their turn in :func:`in_order`."""
+    return max(1, _AHEAD_BYTES // image_bytes)
+
+
+def in_order(function: Callable[..., T], items: Iterable[object], most_ahead: int | None = None) -> Iterator[T]:
+    """Yield function(item) for each item in order, computed by a few threads that never run far ahead.
+
+    Args:
+        most_ahead: how many results may wait, such as large images; None leaves it to the number of threads.
+
+    An exception of `function` is raised at its item; items that have not been started are then dropped.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    ahead = min(4 * threads, most_ahead or 4 * threads)
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        window: deque[Future[T]] = deque(pool.submit(function, item) for item in islice(remaining, ahead))
+        try:
+            while window:
+                yield window.popleft().result()
+                window.extend(pool.submit(function, item) for item in islice(remaining, 1))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Size (height, width) of the upright image, and whether it is grey."""
+
+    size: tuple[int, int]
+    grey: bool
+
+
+@contextmanager
+def refusing_giant_images() -> Iterator[None]:
+    """Turn Pillow's warning of an image with suspiciously many pixels into an error, in all threads.
+
+    Its other warnings, such as of odd EXIF data, are of no use to the reader of thousands of images. Enter it in the
+    main thread, around all reading, as warning filters apply to the whole process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def read_header(path: Path) -> Header:
+    """Return size and kind of the image without decoding its pixels.
+
+    Raises:
+        UserError: it cannot be read or is not an image.
+    """
+    with _opened(path) as image:
+        # Pillow decodes a whole PNG to look for EXIF data after the pixels; decode() still turns such an image.
+        orientation = 1 if image.format == "PNG" and "exif" not in image.info else image.getexif().get(_ORIENTATION, 1)
+        if orientation not in _TRANSPOSED:
+            return Header((image.height, image.width), image.mode in _GREY_MODES)
+    # Pillow gives the upright size of some formats before decoding and of others after it: decode, opened afresh.
+    with _opened(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        return Header((upright.height, upright.width), image.mode in _GREY_MODES)
+
+
+def decode(path: Path, channels: int, image_size: int | None) -> NDArray[np.uint8]:
+    """Return the pixels uint8 [H, W, C]: upright by EXIF, transparency on white.
+
+    Args:
+        channels: 1 for grey or 3 for colour.
+        image_size: side in pixels of the square to which the image is resized and cropped; None keeps its size.
+
+    Raises:
+        UserError: the file cannot be read, is cut off, or is not an image of 8 or 16 bits.
+    """
+    with _opened(path) as stored, _alone_if_large(stored):
+        image = _in_8_bits(ImageOps.exif_transpose(stored), stored.format, path)
+        if image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = image.convert("L" if channels == 1 else "RGB")
+        if image_size is not None:
+            image = resize_and_crop(image, image_size)
+        return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def _alone_if_large(image: Image.Image) -> AbstractContextManager[object]:
+    return _ONE_LARGE_IMAGE if image.width * image.height > _LARGE_PIXELS else nullcontext()
+
+
+def _in_8_bits(image: Image.Image, kind: str | None, path: Path) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):  # 0 to 65535
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UserError(f"{path} has 32-bit pixels, whose range is unknown: convert it to 8 or 16 bits")
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; turn the many errors that Pillow raises for damaged files into a UserError that names the file."""
+    try:
+        # Opened as a stream: given a path, Pillow maps uncompressed files into memory and scrambles rotated TIFFs.
+        with regular_file(path).open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+            yield image
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UserError(f"{path} has too many pixels for a photograph: remove it or make it smaller") from None
+    except MemoryError:
+        raise UserError(f"{path} needs more memory than there is: remove it or make it smaller") from None
+    except UnidentifiedImageError:
+        kinds = ", ".join(_FORMATS[:-1])
+        raise UserError(
+            f"{path} is cut off or not an image of the kinds that are read ({kinds} or {_FORMATS[-1]}): remove or "
+            "replace it"
+        ) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise UserError(f"{path} cannot be read ({error.strerror}): check it") from None
+        raise _damaged(path, error) from error
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be decoded ({reason(error)}): remove it, replace it or save it again")
