@@ -109,7 +109,7 @@ def test_each_attack_runs_on_few_classes_or_refuses_them_whatever_the_budget(
 def test_autoattack_on_too_few_classes_is_no_autoattack_on_a_card(
     make_suite: MakeSuite, classes: int, eps: str
 ) -> None:
-    suite = make_suite(threat={"eps": eps}, attacks={"autoattack": {}}, max_images=3)
+    suite = make_suite(threat={"eps": eps}, attacks={"autoattack": {}})
     card = evaluate_robustness(*batch(classes), suite).card(name="A model", authors="A. One")
     assert (card["autoattack_acc"] is None) == (classes < 4)
     reason = card["nofrost"]["autoattack_reason"]

@@ -1,10 +1,9 @@
 """Notices on standard error, of evaluations whose results hold no alarms."""
 
-import sys
-
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.errors import remark
 from nofrost.evaluate import alarms
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.batch_effects import batch_effects
@@ -21,4 +20,4 @@ def notice_batch_effects(engine: Engine, model: EvaluatedModel, predicted: Class
     """
     alarm = alarms.answers_ignore_the_batch(batch_effects(engine, model, predicted))
     if alarm is not None and alarm.status != "pass":
-        print(f"nofrost: {name}: {alarm.reason}", file=sys.stderr, flush=True)
+        remark(f"{name}: {alarm.reason}")

@@ -45,15 +45,19 @@ def batch_effects(engine: Engine, model: EvaluatedModel, predicted: NDArray[np.i
     Args:
         predicted: [N], the classes that the model predicted at first, in the batches of the evaluation.
     """
+    # A model of its own, as answers that are NaN here, such as for an image alone, must not end the evaluation.
+    probed = EvaluatedModel(model.network, engine.sample.labels, engine.device)
     count = engine.within_memory(PROBED_IMAGES)
     while True:
         rows = spaced_rows(len(engine.sample), count)
         images, _, _ = engine.sample.batch(rows, engine.device)
         try:
-            return list(_effects(model.logits, images, torch.from_numpy(predicted[rows]).to(engine.device)))
+            return list(_effects(probed.logits, images, torch.from_numpy(predicted[rows]).to(engine.device)))
         except Exception as error:
-            if len(rows) == 1 or not out_of_memory(error):
+            if not out_of_memory(error):
                 raise
+        if len(rows) == 1:
+            return []
         count = len(rows) // 2
 
 

@@ -20,8 +20,8 @@ from nofrost.models.modes import eval_mode
 from nofrost.statistics import Flags
 from nofrost.telemetry import Progress, progress
 
-# Batches whose remaining images are packed anew into full ones, together; a shard has all of them or none. More would
-# gain little, since one in four images is left after few attacks, and would leave less to deal to many shards
+# Batches whose remaining images are packed together into full ones. A shard has all batches of a group or none, so that
+# larger groups would leave fewer to deal; an evaluation of up to four batches is packed as a whole
 GROUP = 4
 MIN_SECONDS = 1.0  # shorter measurements print no line in logs
 
