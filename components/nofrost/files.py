@@ -98,7 +98,7 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
         temporary = work_path(path, f"tmp{number or ''}")
         try:
             with suppress(FileNotFoundError):
-                _remove_unlocked(temporary)
+                remove_unlocked(temporary)
             with suppress(FileExistsError):
                 descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
                 if lock(temporary, descriptor):
@@ -110,12 +110,18 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
     raise AssertionError("there is always another number")
 
 
-def _remove_unlocked(temporary: Path) -> None:
-    """Delete a file unless a process holds a lock on it."""
+def remove_unlocked(temporary: Path, *, pretend: bool = False) -> bool:
+    """Delete a file unless a process holds a lock on it; return whether none does.
+
+    Args:
+        pretend: leave the file.
+    """
     descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if lock(temporary, descriptor):
+        is_free = lock(temporary, descriptor)
+        if is_free and not pretend:
             temporary.unlink()
+        return is_free
     finally:
         os.close(descriptor)
 
