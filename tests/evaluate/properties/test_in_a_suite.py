@@ -157,7 +157,7 @@ def test_a_killed_measurement_resumes(
     suite = make_suite(attacks=FGSM, properties={"decision_margin": True, "gradient_norm": True}, batch_size=30)
     whole = evaluate_robustness(robust_model, *test_digits, suite).properties
 
-    class KilledError(Exception):
+    class KilledError(BaseException):
         pass
 
     class Mortal(nn.Module):
