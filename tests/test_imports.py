@@ -41,6 +41,7 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
+    "stopping": 1,
     "processes": 1,
     "seeds": 1,
     "limits": 0,
@@ -97,7 +98,12 @@ def imports(module: str, *, at_import: bool) -> set[str]:
 
 def test_there_are_modules_to_check() -> None:
     assert {"nofrost", "nofrost.config", "nofrost.errors", "nofrost.stage"} <= set(modules())
-    assert imports("nofrost.stage", at_import=True) == {"nofrost.errors", "nofrost.files", "nofrost.lock"}
+    assert imports("nofrost.stage", at_import=True) == {
+        "nofrost.errors",
+        "nofrost.files",
+        "nofrost.lock",
+        "nofrost.stopping",
+    }
     assert "torch" not in imports("nofrost.data.split", at_import=False)
 
 

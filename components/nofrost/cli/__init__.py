@@ -15,6 +15,7 @@ from nofrost.cli.recipes import papers, recipes, study
 from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
 from nofrost.errors import ReportedError
+from nofrost.stopping import TerminatedError, raised_on_sigterm
 
 
 def main(command: click.Command | None = None) -> None:
@@ -23,7 +24,10 @@ def main(command: click.Command | None = None) -> None:
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
     try:
-        (command or cli)(standalone_mode=False)
+        with raised_on_sigterm():
+            (command or cli)(standalone_mode=False)
+    except TerminatedError as error:
+        error.exit()
     except click.exceptions.Abort:
         click.echo("nofrost: interrupted", err=True)
         sys.exit(130)
