@@ -45,6 +45,7 @@ LEVELS = {
     "processes": 1,
     "seeds": 1,
     "limits": 0,
+    "system_errors": 0,
     "errors": -1,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")
@@ -103,6 +104,7 @@ def test_there_are_modules_to_check() -> None:
         "nofrost.files",
         "nofrost.lock",
         "nofrost.stopping",
+        "nofrost.system_errors",
     }
     assert "torch" not in imports("nofrost.data.split", at_import=False)
 

@@ -8,11 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
 
-EXIT_CODE = 143
+from nofrost.errors import StoppedError, remark
+
 # How long the main thread may stay in a call outside of Python, such as one that waits for another process.
 GRACE_S = 10.0
+_AGAIN = "stopped: run the same command again"
+_CONTINUES = "stopped: the same command continues from what was saved"
 
 
 class TerminatedError(BaseException):
@@ -24,18 +26,17 @@ class TerminatedError(BaseException):
 
     saved = False
 
-    def exit(self) -> NoReturn:
-        """Say that the command was stopped, and end the process."""
-        _say("the same command continues from what was saved" if self.saved else "run the same command again")
-        sys.exit(EXIT_CODE)
-
 
 @contextmanager
-def raised_on_sigterm() -> Iterator[None]:
-    """Raise a TerminatedError in the block when the process receives SIGTERM; for the main thread, which gets signals.
+def stopped_by_sigterm() -> Iterator[None]:
+    """End the block by a TerminatedError when the process receives SIGTERM; for the main thread, which gets signals.
 
     If that thread is in a call outside of Python that does not end, the process ends without it: what is on the disk is
     whole at any moment.
+
+    Raises:
+        StoppedError: at the end of the block, instead of the TerminatedError.
+        SystemExit: the same in a process of torchrun that is not the first, which speaks for all.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -53,6 +54,10 @@ def raised_on_sigterm() -> Iterator[None]:
     threading.Thread(target=_end_if_unnoticed, args=(reader, noticed, stop), daemon=True).start()
     try:
         yield
+    except TerminatedError as error:
+        if not _is_first():
+            sys.exit(StoppedError.exit_code)
+        raise StoppedError(_CONTINUES if error.saved else _AGAIN) from None
     finally:
         signal.set_wakeup_fd(earlier)
         signal.signal(signal.SIGTERM, handler)
@@ -81,14 +86,11 @@ def _end_if_unnoticed(reader: int, noticed: threading.Event, handler: object) ->
             if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
                 continue
             if not noticed.wait(GRACE_S):
-                _say("run the same command again")
-                os._exit(EXIT_CODE)
+                if _is_first():
+                    remark(_AGAIN)
+                os._exit(StoppedError.exit_code)
     os.close(reader)
 
 
-def _say(remedy: str) -> None:
-    # Of the processes that torchrun starts, the first speaks for all.
-    is_first = os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
-    if is_first and sys.stderr is not None:
-        with suppress(OSError):
-            print(f"nofrost: stopped: {remedy}", file=sys.stderr, flush=True)
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
