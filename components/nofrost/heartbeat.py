@@ -16,7 +16,7 @@ from typing import Any
 
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from nofrost.errors import RunFailedError, UserError, say, shortened
+from nofrost.errors import RunFailedError, UserError, remark, shortened
 from nofrost.launched import Launched
 
 # Time is counted in beats, not by the clock: processes that were all stopped, and continue, have missed nothing.
@@ -85,7 +85,7 @@ def _late(process: Launched, other: int, waited: int, at: str = "") -> None:
     """Speak about a process that has not come: once, and at the end as an error."""
     if waited == WARNED_AFTER:
         waiting = f"process {process.rank} of {process.size} waits for process {other}"
-        say(f"nofrost: {waiting}, which has not started yet{at}")
+        remark(f"{waiting}, which has not started yet{at}")
     if waited >= LATE_AFTER:
         raise RunFailedError(
             f"process {other} of {process.size} has not started within {LATE_AFTER * BEAT_S:g} s{at}: look for its "
@@ -170,12 +170,12 @@ class _Watch:
         name = f"process {other} of {self._size}" if other >= 0 else keeper
         silent = f"{name} has given no sign of life for {self._silent[other] * BEAT_S:g} s"
         if self._silent[other] == WARNED_AFTER:
-            say(f"nofrost: {silent}: is it stopped, or its machine gone?")
+            remark(f"{silent}: is it stopped, or its machine gone?")
         elif self._silent[other] >= LOST_AFTER and not (other < 0 and self._can_outlive_store):
             self._end(silent)
 
     def _end(self, reason: str) -> None:
-        say(f"nofrost: {reason}: {self._message}")
+        remark(f"{reason}: {self._message}")
         os._exit(RunFailedError.exit_code)
 
 

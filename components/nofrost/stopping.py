@@ -1,4 +1,6 @@
-"""Stopping a command from outside: SIGTERM ends it in order, and a stage of DVC ends with DVC."""
+"""SIGTERM: a command that is asked to stop cleans up, says one sentence and ends with exit code 143."""
+
+from __future__ import annotations
 
 import ctypes
 import os
@@ -7,40 +9,98 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import ClassVar
 
-_PR_SET_PDEATHSIG = 1  # of Linux
+from nofrost.errors import StoppedError, UserError, remark
+from nofrost.launched import launched
+
+# How long the main thread may stay in a call outside of Python, such as one that waits for another process.
+GRACE_S = 10.0
+# Of Linux: the signal that comes when the parent has ended.
+_PR_SET_PDEATHSIG = 1
+_AGAIN = "stopped: run the same command again"
+_CONTINUES = "stopped: the same command continues from what was saved"
 
 
 class TerminatedError(BaseException):
-    """SIGTERM was received. Like KeyboardInterrupt, so that nobody takes it for an error that can be handled."""
+    """SIGTERM was received. Not an `Exception`, so that code which survives those does not survive this.
 
-    exit_code: ClassVar[int] = 143
+    Attributes:
+        saved: whether the same command continues from what was saved.
+    """
 
-    def __str__(self) -> str:
-        return "stopped (SIGTERM): the same command continues from what was saved, or begins again"
+    saved = False
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Raise TerminatedError in the main thread when SIGTERM comes inside the block, so that nothing is left behind.
+def stopped_by_sigterm() -> Iterator[None]:
+    """End the block by a TerminatedError when the process receives SIGTERM; for the main thread, which gets signals.
 
-    Another SIGTERM ends the process at once. Handlers of other programs stay as they are.
+    If that thread is in a call outside of Python that does not end, the process ends without it: what is on the disk is
+    whole at any moment.
+
+    Raises:
+        StoppedError: at the end of the block, instead of the TerminatedError.
+        SystemExit: the same in a process of torchrun that is not the first, which speaks for all.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    noticed = threading.Event()
+
+    def stop(*_: object) -> None:
+        noticed.set()
+        raise TerminatedError
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    handler = signal.signal(signal.SIGTERM, stop)
+    earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_if_unnoticed, args=(reader, noticed, stop), daemon=True).start()
     try:
         yield
+    except TerminatedError as error:
+        if not _is_first():
+            sys.exit(StoppedError.exit_code)
+        raise StoppedError(_CONTINUES if error.saved else _AGAIN) from None
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(earlier)
+        signal.signal(signal.SIGTERM, handler)
+        # The thread reads the end of the pipe, and ends.
+        os.close(writer)
 
 
-def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise TerminatedError
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """Yield an event that is set when the process receives SIGTERM inside the block, which then ends by itself."""
+    stop = threading.Event()
+    # Only the main thread can handle signals: elsewhere the event is never set.
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    handler = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _end_if_unnoticed(reader: int, noticed: threading.Event, handler: object) -> None:
+    with suppress(OSError):
+        while number := os.read(reader, 1):
+            if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
+                continue
+            if not noticed.wait(GRACE_S):
+                if _is_first():
+                    remark(_AGAIN)
+                os._exit(StoppedError.exit_code)
+    os.close(reader)
+
+
+def _is_first() -> bool:
+    try:
+        return launched().rank == 0
+    except UserError:
+        return True
 
 
 def end_with_dvc() -> None:

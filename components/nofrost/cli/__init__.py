@@ -17,7 +17,7 @@ from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
 from nofrost.errors import say, show
-from nofrost.stopping import TerminatedError, end_with_dvc, terminable
+from nofrost.stopping import end_with_dvc, stopped_by_sigterm
 from nofrost.system_errors import as_reported
 
 
@@ -27,9 +27,7 @@ def main(command: click.Command | None = None) -> None:
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
     prepare_streams()
-    with terminable():
-        code = _exit_code(command or cli)
-    code = finish_streams(code)
+    code = finish_streams(_exit_code(command or cli))
     if code:
         sys.exit(code)
 
@@ -37,12 +35,10 @@ def main(command: click.Command | None = None) -> None:
 def _exit_code(command: click.Command) -> int:
     """Run the command and return the exit code, after printing what went wrong."""
     try:
-        end_with_dvc()
-        command(standalone_mode=False)
+        with stopped_by_sigterm():
+            end_with_dvc()
+            command(standalone_mode=False)
         return 0
-    except TerminatedError as error:
-        say(f"nofrost: {error}")
-        return error.exit_code
     except click.exceptions.Abort:
         say("nofrost: interrupted")
         return 130

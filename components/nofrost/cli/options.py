@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nofrost.errors import ReportedError, RunFailedError, printable, say
+from nofrost.errors import ReportedError, RunFailedError, StoppedError, printable, remark
 from nofrost.launched import launched
 from nofrost.stopping import TerminatedError
 
@@ -102,13 +102,13 @@ def as_one_of_several() -> Iterator[bool]:
         yield process.prints_results
     except RunFailedError:
         raise
-    except TerminatedError as error:
+    except TerminatedError:
         if process.size == 1:
             raise
         # torchrun also stops those that are left when one has failed.
-        name = f"process {process.rank} of {process.size}"
-        say(f"nofrost: {name} was {error}; if nobody asked for that, another process has failed")
-        sys.exit(error.exit_code)
+        rest = "if nobody asked for that, another one has failed: the same command continues from what was saved"
+        remark(f"process {process.rank} of {process.size} was stopped; {rest}")
+        sys.exit(StoppedError.exit_code)
     except ReportedError as error:
         if process.prints_errors:
             raise
