@@ -11,7 +11,11 @@ help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Prepare, train, attack and report the study in params.yaml; ends with the path of the report
-	@dvc repro --quiet || { echo "make run: a stage failed; the sentence above says why"; exit 1; }
+	@# DVC asks for a git repository that does not ignore the project, unless it is told that there is none.
+	@if ! git rev-parse --is-inside-work-tree >/dev/null 2>&1 || git check-ignore --quiet dvc.yaml; then \
+	  grep -qs 'no_scm = true' .dvc/config.local || dvc config --local core.no_scm true; \
+	elif grep -qs 'no_scm = true' .dvc/config.local; then dvc config --local --unset core.no_scm; fi
+	@dvc repro || { echo "make run: it stopped; the line with ERROR above says where and why" >&2; exit 1; }
 	@echo "The report: file://$(CURDIR)/report/report.html"
 
 test: $(VENV)/.dev lint ## Check style and types, run the tests

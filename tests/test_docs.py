@@ -5,13 +5,20 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from nofrost.cli import cli
+from nofrost.config import recipe_of, suite_of
+from nofrost.errors import UserError
+from nofrost.train import check_methods
+from pipelines.__main__ import pipelines
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,27 +60,162 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert heading in anchors, f"{page.name} links to {target}"
 
 
-def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words after `nofrost` of each command in the code of a page."""
-    for block in code(page):
-        for line in block.replace("\\\n", " ").splitlines():
-            for command in re.split(r"&&|;|\||\$\(", line.split("  #")[0]):
-                if re.match(r"\s*(\$ )?nofrost ", command) and "──" not in line:
-                    yield shlex.split(command.replace("$ ", ""), comments=True)[1:]
+# Commands of others, which no test here can ask.
+FOREIGN = {"docker", "export", "git", "kubectl", "pip", "sed", "uv"}
+PLACEHOLDERS = {"RUN": "a-run", "N": "1"}  # of words that are not text
+MANUALS = [*PAGES, ROOT / "docker" / "README.md", ROOT / "benchmarks" / "README.md"]
 
 
-@pages
-def test_commands_and_their_options_exist(page: Path) -> None:
-    for words in commands(page):
-        command: click.Command = cli
-        rest = list(words)
-        while isinstance(command, click.Group) and rest and rest[0] in command.commands:
-            command = command.commands[rest.pop(0)]
-        assert command is not cli, f"{page.name}: nofrost {' '.join(words)}"
-        options = {name for parameter in command.params for name in parameter.opts} | {"--help"}
-        unknown = {word.partition("=")[0] for word in rest if word.startswith("--")} - options
-        if not isinstance(command, click.Group):
-            assert not unknown, f"{page.name}: nofrost {' '.join(words)}"
+def lines_of(page: Path) -> Iterator[str]:
+    """Yield each line of the code of a page that is a command, without what commands print."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+    blocks = [block for language, block in fenced.findall(text) if not language]
+    rest = fenced.sub("", text)
+    blocks += re.findall(r"((?:^    \S.*\n)+)", rest, re.MULTILINE) if page.parent.name == "benchmarks" else []
+    for block in blocks:
+        lines = block.replace("\\\n", " ").splitlines()
+        typed = [line.strip().removeprefix("$ ") for line in lines if line.strip().startswith("$ ")]
+        yield from typed or [line.strip() for line in lines if line.strip() and not re.search(r"[─│└├]", block)]
+
+
+def split(line: str) -> Iterator[list[str]]:
+    """Yield the words of each command in a line, without comments, redirections and variables before it."""
+    lexer = shlex.shlex(re.sub(r"\s#.*", "", line), posix=True, punctuation_chars="&;|<>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    skipped = False
+    for word in [*lexer, ";"]:
+        if set(word) <= set("&;|"):
+            yield words
+            words = []
+        elif set(word) <= set("<>"):
+            skipped = True
+        elif skipped:
+            skipped = False
+        elif words or not re.match(r"[A-Z_]+=", word):
+            words.append(word)
+
+
+def documented() -> Iterator[tuple[str, list[str]]]:
+    """Yield place and words of each command that a reader may type: in code of pages, and in examples of --help."""
+    for page in MANUALS:
+        for line in lines_of(page):
+            yield from ((page.name, words) for words in split(line) if words)
+    for group in (cli, pipelines):
+        for name, command in every(group):
+            for example in re.findall(r"Example: (.*?)(?:\n\n|\Z)", command.help or "", re.DOTALL):
+                yield from ((f"{name} --help", words) for words in split(" ".join(example.split())) if words)
+
+
+def every(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    name = f"{name} {command.name}".strip()
+    yield name, command
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from every(inner, name)
+
+
+COMMANDS = list(documented())
+
+
+def ids(value: object) -> str:
+    return " ".join(value)[:90] if isinstance(value, list) else str(value)
+
+
+def parse(command: click.Command, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let click read a command line with everything that it checks, without running the command."""
+    monkeypatch.setattr(click.Command, "invoke", lambda self, context: None)
+    command.main([PLACEHOLDERS.get(word, word) for word in words], standalone_mode=False)
+
+
+def nofrost_words(words: list[str]) -> list[str] | None:
+    """Return the words after `nofrost`, also as torchrun or a container calls it."""
+    is_ours = words[0] in ("nofrost", "torchrun") or (words[:2] == ["docker", "run"])
+    return words[words.index("nofrost") + 1 :] if is_ours else None
+
+
+@pytest.mark.parametrize(("place", "words"), COMMANDS, ids=ids)
+def test_a_documented_command_has_the_arguments_and_options_that_it_needs(
+    place: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, *rest = words
+    if (ours := nofrost_words(words)) is not None:
+        parse(cli, ours, monkeypatch)
+    elif words[:3] == ["python", "-m", "pipelines"]:
+        parse(pipelines, words[3:], monkeypatch)
+    elif tool.endswith("python"):
+        script = (ROOT / rest[0]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in script for word in rest if word.startswith("--"))
+    elif tool == "dvc":
+        pytest.importorskip("dvc.cli").parse_args(rest)
+    elif tool == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert {word for word in rest if "=" not in word} <= set(targets)
+    else:
+        assert tool.split("/")[-1] in FOREIGN, f"{place}: say in FOREIGN that {tool} is not ours"
+
+
+def test_the_check_of_commands_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(COMMANDS) > 60
+    assert {place for place, _ in COMMANDS} >= {"README.md", "pipeline.md", "cli evaluate --help"}
+    assert list(split("A=1 nofrost x 'a b' > f && make y # z")) == [["nofrost", "x", "a b"], ["make", "y"]]
+    for wrong in ("card", "train --recipe sat", "recipes show", "evaluate --nonsense", "nonsense", "train --seed x"):
+        with pytest.raises(click.UsageError):
+            parse(cli, wrong.split(), monkeypatch)
+
+
+def configuration_of(words: list[str]) -> Callable[[], object] | None:
+    """Return what reads the configuration that a documented training or evaluation names."""
+    options = dict(pairwise(words))
+    overrides = [value for option, value in pairwise(words) if option == "--set"]
+    study = options.get("--study")
+    if words[0] == "train":
+        return lambda: check_methods(recipe_of(study, options["--recipe"], overrides), "", overrides)
+    return (lambda: suite_of(study, options["--suite"], overrides)) if words[0] == "evaluate" else None
+
+
+RUN = ("recipes", "study", "papers", "attacks", "prepare", "card")
+
+
+@pytest.mark.parametrize(("place", "words"), COMMANDS, ids=ids)
+def test_a_documented_command_that_takes_seconds_runs_as_written(
+    place: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = nofrost_words(words)
+    if not ours or "folder" in ours:
+        return
+    if read := configuration_of(ours):
+        read()
+        return
+    if ours[0] not in RUN and (ours[0] != "models" or any("/" in word for word in ours)):
+        return
+    monkeypatch.chdir(tmp_path)
+    if ours[0] == "card":  # only the evaluation is missing
+        with pytest.raises(UserError, match=ours[1]):
+            CliRunner().invoke(cli, ours, catch_exceptions=False)
+        return
+    ours = [str(tmp_path / "out") if word.startswith("/s3") else word for word in ours]
+    assert CliRunner().invoke(cli, ours, catch_exceptions=False).exit_code == 0
+
+
+def spans() -> Iterator[tuple[str, list[str]]]:
+    """Yield place and words of each command that a sentence names, which may leave out arguments."""
+    helps = [(f"{name} --help", command.help or "") for group in (cli, pipelines) for name, command in every(group)]
+    for place, text in [*((page.name, page.read_text(encoding="utf-8")) for page in MANUALS), *helps]:
+        for span in re.findall(r"`((?:nofrost|dvc|make|python -m pipelines) [^`|]*)`", text):
+            yield place, [word for word in span.split() if word != "..."]
+
+
+@pytest.mark.parametrize(("place", "words"), list(spans()), ids=ids)
+def test_a_command_in_a_sentence_exists_with_its_options(
+    place: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "STAGE" in words:
+        return
+    if words[0] == "dvc" and not any(word.startswith("-") for word in words):
+        words = [*words[: 3 if words[1] == "remote" else 2], "--help"]
+    with suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError, SystemExit):
+        test_a_documented_command_has_the_arguments_and_options_that_it_needs(place, words, monkeypatch)
 
 
 @pages

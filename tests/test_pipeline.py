@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -74,6 +76,38 @@ def test_the_graph_is_that_of_the_design(clone: Path) -> None:
     assert edges == DESIGN
     runs = {f"{stage}@{recipe}-0" for stage in ("train", "evaluate-adversarial") for recipe in ("st", "nofrost")}
     assert all(f'"{run}"' in drawn for run in runs)
+
+
+# What these modules do, say or refuse does not change what a stage writes.
+NO_RESULT_DEPENDS_ON = {"__init__.py", "errors.py", "limits.py", "lock.py", "telemetry.py"}
+
+
+def imported(package: Path, part: str) -> set[str]:
+    """Return the folders and files of the package that a part imports, directly or through others."""
+    modules = [*(package / part).rglob("*.py")] if (package / part).is_dir() else [package / f"{part}.py"]
+    names: set[str] = set()
+    for module in modules:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "nofrost":
+                inside = (node.module or "").split(".")[1:2]
+                names |= set(inside) if inside else {alias.name for alias in node.names}
+            elif isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("nofrost.")}
+    return names
+
+
+@pytest.mark.parametrize("stage", sorted({stage for edge in DESIGN for stage in edge}))
+def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
+    package = ROOT / "components" / "nofrost"
+    code, new = set[str](), {stage.partition("-")[0]}
+    while new:
+        code |= new
+        new = {name for part in new for name in imported(package, part)} - code
+    files = {name if (package / name).is_dir() else f"{name}.py" for name in code}
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    named = {dep.removeprefix("components/nofrost/") for dep in deps if dep.startswith("components/nofrost/")}
+    assert named - {"papers.yaml"} == files - NO_RESULT_DEPENDS_ON
+    assert ("papers.yaml" in named) == (stage == "report")
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -149,8 +183,11 @@ class TestTheWholePipeline:
 
 def wait_for(partial: Path, moment: str) -> int | None:
     """Wait until a training has come so far, and return the process that does it; None if it was too quick for us."""
-    marks = {"in the first epoch": "fingerprint.json", "after the first epoch": "state.json", "near the end": "best.*"}
-    pattern = marks[moment]
+    pattern = {
+        "in the first epoch": "unfinished/fingerprint.json",
+        "after the first epoch": "unfinished/state.json",
+        "near the end": "best.*",
+    }[moment]
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if list(partial.glob(pattern)):

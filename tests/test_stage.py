@@ -142,6 +142,7 @@ def test_saved_work_with_a_damaged_fingerprint_is_discarded(tmp_path: Path, dama
     partial.mkdir()
     (partial / "state").touch()
     if damage is not None:
+        (partial / stage.UNFINISHED).mkdir()
         (partial / stage.FINGERPRINT).write_text(damage)
     run(tmp_path / "out", resumable=True)
     assert content(tmp_path / "out") == whole("new")
@@ -149,7 +150,6 @@ def test_saved_work_with_a_damaged_fingerprint_is_discarded(tmp_path: Path, dama
 
 def test_a_stage_that_cannot_resume_starts_with_an_empty_folder(tmp_path: Path) -> None:
     partial = tmp_path / ".out.nofrost-partial"
-    partial.mkdir()
     write_json(partial / stage.FINGERPRINT, {"seed": 0})
     (partial / "stale").touch()
     run(tmp_path / "out")
@@ -204,11 +204,11 @@ with stage.stage_output(Moment(sys.argv[1]), **arguments) as folder:
 @pytest.mark.parametrize(
     ("where", "left"),
     [
-        ("inside", [".out.nofrost-lock", ".out.nofrost-partial", "out"]),
-        ("before .out.nofrost-earlier", [".out.nofrost-lock", ".out.nofrost-partial", "out"]),
-        ("after .out.nofrost-earlier", [".out.nofrost-earlier", ".out.nofrost-lock", ".out.nofrost-partial"]),
-        ("before out", [".out.nofrost-earlier", ".out.nofrost-lock", ".out.nofrost-partial"]),
-        ("after out", [".out.nofrost-earlier", ".out.nofrost-lock", "out"]),
+        ("inside", ["lock", "partial", "out"]),
+        ("before .out.nofrost-earlier", ["lock", "partial", "unfinished", "out"]),
+        ("after .out.nofrost-earlier", ["earlier", "lock", "partial", "unfinished"]),
+        ("before out", ["earlier", "lock", "partial", "unfinished"]),
+        ("after out", ["earlier", "lock", "unfinished", "out"]),
     ],
 )
 @pytest.mark.parametrize("resumable", [False, True])
@@ -219,7 +219,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_output(
     run(out, "old")
     command = [sys.executable, "-c", KILLED, str(out), str(resumable), where]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    assert names(tmp_path) == left
+    assert names(tmp_path) == [name if name == "out" else f".out.nofrost-{name}" for name in left]
     if out.exists():
         assert content(out) == whole("new" if where == "after out" else "old")
     else:

@@ -58,6 +58,12 @@ def shortened(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def remark(text: str) -> None:
+    """Print a sentence on standard error that a user should read, though the work goes on."""
+    if sys.stderr is not None:
+        print(f"nofrost: {text}", file=sys.stderr, flush=True)
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Return the error for an unknown name: its message suggests the closest match and lists all names."""
     names = sorted(known)

@@ -98,7 +98,7 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
         temporary = work_path(path, f"tmp{number or ''}")
         try:
             with suppress(FileNotFoundError):
-                _remove_unlocked(temporary)
+                remove_unlocked(temporary)
             with suppress(FileExistsError):
                 descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
                 if lock(temporary, descriptor):
@@ -110,12 +110,18 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
     raise AssertionError("there is always another number")
 
 
-def _remove_unlocked(temporary: Path) -> None:
-    """Delete a file unless a process holds a lock on it."""
+def remove_unlocked(temporary: Path, *, pretend: bool = False) -> bool:
+    """Delete a file unless a process holds a lock on it; return whether none does.
+
+    Args:
+        pretend: leave the file.
+    """
     descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if lock(temporary, descriptor):
+        is_free = lock(temporary, descriptor)
+        if is_free and not pretend:
             temporary.unlink()
+        return is_free
     finally:
         os.close(descriptor)
 
@@ -239,6 +245,27 @@ def read_json(path: Path) -> Any:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): run the stage that wrote it again") from None
+
+
+def write_checked_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as JSON with its checksum, atomically; for what this program alone reads again."""
+    write_json(path, {"sha256": _sha256_of_json(value), "content": value})
+
+
+def read_checked_json(path: Path) -> Any:
+    """Return what :func:`write_checked_json` wrote.
+
+    Raises:
+        UserError: the file is missing, or was cut off or changed.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("sha256") != _sha256_of_json(content.get("content")):
+        raise UserError(f"{path} is damaged (its checksum is another): delete it")
+    return content["content"]
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, remark
 from nofrost.files import MARK, LocksUnknownError, is_at, lock, make_folder, work_path
 
 # A process writes who it is right after it has taken the lock.
@@ -74,13 +74,12 @@ def _acquire(path: Path, target: Path, wait: bool) -> int:
                 holder = f"{target} is being written by {_holder(descriptor)}"
                 if not wait:
                     raise UserError(f"{holder}: wait for it, or choose another place")
-                print(f"nofrost: {holder}: waiting for it", file=sys.stderr, flush=True)
+                remark(f"{holder}: waiting for it")
                 if lock(path, descriptor, wait=True):
                     _introduce(descriptor)
                     return descriptor
         except LocksUnknownError:
-            warning = f"the disk of {target} knows no locks: let no other process write there meanwhile"
-            print(f"nofrost: {warning}", file=sys.stderr, flush=True)
+            remark(f"the disk of {target} knows no locks: let no other process write there meanwhile")
             return descriptor
         except BaseException:
             os.close(descriptor)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, remark
 from nofrost.files import (
     MARK,
     cannot_write,
@@ -26,7 +26,9 @@ from nofrost.files import (
 )
 from nofrost.lock import folder_lock
 
-FINGERPRINT = "fingerprint.json"
+# The folder inside the partial output for what only an unfinished run needs: it does not become part of the output.
+UNFINISHED = "unfinished"
+FINGERPRINT = f"{UNFINISHED}/fingerprint.json"
 RECORD = "record.json"
 # A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
 _WRITE_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -52,6 +54,7 @@ def stage_output(
         fingerprint: what the output depends on (configuration, input checksums, seed), as JSON values.
         resumable: keep the partial folder when the block fails or the process is killed, so that the next run with the
             same fingerprint continues from what was saved there. Without it every run starts with an empty folder.
+            What is only of use to the next run belongs in the folder :data:`UNFINISHED` inside it.
 
     Raises:
         UserError: `out` cannot be replaced, another process writes it, or the disk refuses (full, read-only, no
@@ -65,7 +68,8 @@ def stage_output(
             stack.enter_context(folder_lock(target))
             restore_folder(target)
             check_replaceable(out, target, stage)
-            partial = work_path(target, "partial")
+            partial, unfinished = work_path(target, "partial"), work_path(target, UNFINISHED)
+            _restore_unfinished(unfinished, partial)
             _open_partial(partial, json.loads(json.dumps(dict(fingerprint), allow_nan=False)), resumable)
         try:
             yield partial
@@ -79,8 +83,10 @@ def stage_output(
                     raise explained from error
             raise
         with explain_write_errors(out):
-            (partial / FINGERPRINT).unlink(missing_ok=True)
+            # Deleted last: until the output is in its place, a kill leaves all that the next run needs.
+            (partial / UNFINISHED).rename(unfinished)
             replace_folder(partial, target)
+            remove(unfinished)
             # A pull that was killed may have left this.
             remove(work_path(target, "pull"))
 
@@ -207,18 +213,30 @@ def check_replaceable(out: Path, target: Path, stage: str | None) -> None:
         )
 
 
+def _restore_unfinished(unfinished: Path, partial: Path) -> None:
+    """Undo the first step of putting an output in its place, whose process was killed; clean up after the last."""
+    if partial.is_dir() and unfinished.is_dir() and not (partial / UNFINISHED).exists():
+        unfinished.rename(partial / UNFINISHED)
+    remove(unfinished)
+
+
 def _open_partial(partial: Path, fingerprint: dict[str, Any], resumable: bool) -> None:
-    if not resumable or not _same_fingerprint(partial / FINGERPRINT, fingerprint):
+    if partial.exists() and not (resumable and _same_fingerprint(partial, fingerprint)):
         remove(partial)
-    partial.mkdir(parents=True, exist_ok=True)
+    (partial / UNFINISHED).mkdir(parents=True, exist_ok=True)
     # Temporary files of a process that was killed in `atomic_path` do not belong to the output.
     for unfinished in partial.rglob(f".*{MARK}tmp*"):
         unfinished.unlink()
     write_json(partial / FINGERPRINT, fingerprint)
 
 
-def _same_fingerprint(path: Path, fingerprint: dict[str, Any]) -> bool:
+def _same_fingerprint(partial: Path, fingerprint: dict[str, Any]) -> bool:
+    """Return whether what is in the partial folder belongs to this work; otherwise say that it is lost."""
     try:
-        return bool(read_json(path) == fingerprint)
+        if read_json(partial / FINGERPRINT) == fingerprint:
+            return True
+        reason = "belongs to another configuration, or to other inputs"
     except UserError:
-        return False
+        reason = "is damaged"
+    remark(f"what an earlier run saved in {partial} {reason}: it is deleted, and the work begins anew")
+    return False

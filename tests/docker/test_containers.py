@@ -59,7 +59,10 @@ def test_a_stopped_training_saves(
     assert prepared.code == 0, prepared.output
     with started(images["train"], *TRAIN, "--set", "schedule.epochs=3000", volumes=volume) as container:
         end = time.monotonic() + STOPPED_LIMIT_S
-        while container.exec_run("test -e /s3/.run.nofrost-partial/state.json").exit_code and time.monotonic() < end:
+        while (
+            container.exec_run("test -e /s3/.run.nofrost-partial/unfinished/state.json").exit_code
+            and time.monotonic() < end
+        ):
             time.sleep(0.2)
         assert container.exec_run("cat /proc/1/comm").output == b"tini\n"
         container.kill("SIGTERM")  # as Kubernetes ends a pod
@@ -67,5 +70,5 @@ def test_a_stopped_training_saves(
         output = container.logs().decode()
     assert stopped == 143, output
     assert "after saving" in output
-    saved = run(images["train"], "cat", "/s3/.run.nofrost-partial/state.json", volumes=volume)
+    saved = run(images["train"], "cat", "/s3/.run.nofrost-partial/unfinished/state.json", volumes=volume)
     assert saved.code == 0

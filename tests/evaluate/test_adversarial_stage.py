@@ -219,7 +219,7 @@ def test_measurements_of_another_suite_are_not_reused(
         patch.setattr("nofrost.evaluate.stage._AdversarialEvaluation._examples", stop)
         with pytest.raises(KeyboardInterrupt):
             run(dataset, mixture_checkpoint, make_suite(max_images=12), tmp_path / "out")
-    assert list((tmp_path / ".out.nofrost-partial/conditions").iterdir())
+    assert list((tmp_path / ".out.nofrost-partial/unfinished/conditions").iterdir())
     run(dataset, mixture_checkpoint, make_suite(max_images=10), tmp_path / "out")
     assert len(np.load(tmp_path / "out/flags.npz")["labels"]) == 10
 

@@ -95,11 +95,14 @@ def test_a_whole_stage_fits_into_a_memory_that_holds_three_images(
 
 
 def test_the_smallest_batch_size_of_all_runs_is_recorded(tmp_path: Path) -> None:
+    rows, values = np.arange(4), np.zeros(4, np.bool_)
     first = MeasurementCache(tmp_path)
     first.note_reduced("predictions", 16)
+    first.write_batch("predictions", 0, rows, values)
     later = MeasurementCache(tmp_path)
     later.note_reduced("predictions", 64)
-    assert later.reduced_batch_sizes == MeasurementCache(tmp_path).reduced_batch_sizes == {"predictions": 16}
+    assert later.read_batch("predictions", 0, rows, values) is not None
+    assert later.reduced_batch_sizes == {"predictions": 16}
 
 
 def test_memory_that_runs_out_outside_of_a_measurement_is_an_error_with_the_remedy(

@@ -70,8 +70,9 @@ def test_a_shard_that_earlier_processes_finished_is_not_measured_again(
 ) -> None:
     earlier = tmp_path / ".two.nofrost-shards/1-of-2"
     run(dataset, plain_checkpoint, make_suite(batch_size=8), earlier, Shard(1, 2))
-    predictions = np.load(earlier / "conditions/predictions.npy")
-    np.save(earlier / "conditions/predictions.npy", (predictions + 1) % 10)  # nobody would measure these
+    file = earlier / "conditions/predictions.npz"
+    predictions = np.load(file)["values"]
+    np.savez(file, values=(predictions + 1) % 10, reduced=0)  # nobody would measure these
     inputs = ("evaluate", "--suite", suite_file, "--dataset", dataset, "--checkpoint", plain_checkpoint)
     done = torchrun(*inputs, "--out", "two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

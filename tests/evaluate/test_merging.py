@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.errors import UserError
@@ -129,7 +130,7 @@ def test_a_shard_records_what_it_is_and_no_accuracy(
         made = json.loads((shards[1] / "record.json").read_text())
         assert (made["shard"], made["config"]) == ("1/5", suite.as_json())
         assert {path.name for path in shards[1].iterdir()} == {"conditions", "metrics.json", "record.json"}
-        lengths = {len(np.load(path)) for path in (shards[1] / "conditions").iterdir()}
+        lengths = {len(np.load(path)["values"]) for path in (shards[1] / "conditions").iterdir()}
         assert lengths == {16}
 
 
@@ -146,6 +147,10 @@ def changed_protocol(shard: Path, **values: Any) -> None:
 def shards(dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path) -> list[Path]:
     """Three shards of an evaluation of 20 images with corruptions."""
     return run_shards(dataset, model("bn"), make_ood_suite(max_images=20, batch_size=4), 3, tmp_path)
+
+
+def save_contrast(shard: Path, values: NDArray[np.bool_]) -> None:
+    np.savez(shard / "conditions/contrast-5.npz", values=values, reduced=0)
 
 
 def merge(dataset: Path, checkpoint: Path, suite: OodSuite, shards: Sequence[Path], out: Path) -> None:
@@ -228,19 +233,19 @@ def test_shards_of_another_evaluation_are_refused(
         (lambda shard: (shard / "record.json").write_text("[]"), "1-3 holds no shard of an evaluation"),
         (lambda shard: (shard / "record.json").unlink(), r"1-3/record\.json is missing"),
         (shutil.rmtree, r"1-3/record\.json is missing"),
-        (lambda shard: (shard / "conditions/contrast-5.npy").unlink(), r"1-3/conditions/contrast-5\.npy is missing"),
-        (lambda shard: (shard / "conditions/contrast-5.npy").write_bytes(b"half"), r"contrast-5\.npy is damaged"),
+        (lambda shard: (shard / "conditions/contrast-5.npz").unlink(), r"1-3/conditions/contrast-5\.npz is missing"),
+        (lambda shard: (shard / "conditions/contrast-5.npz").write_bytes(b"half"), r"contrast-5\.npz is damaged"),
         (
-            lambda shard: np.save(shard / "conditions/contrast-5.npy", np.ones(5, dtype=np.bool_)),
-            r"contrast-5\.npy holds \[5\] values for 8 images: measure this shard again",
+            lambda shard: save_contrast(shard, np.ones(5, dtype=np.bool_)),
+            r"contrast-5\.npz holds \[5\] values for 8 images: measure this shard again",
         ),
         (
-            lambda shard: np.save(shard / "conditions/contrast-5.npy", np.ones((8, 3), dtype=np.bool_)),
-            r"contrast-5\.npy holds \[8, 3\] values for 8 images: measure this shard again",
+            lambda shard: save_contrast(shard, np.ones((8, 3), dtype=np.bool_)),
+            r"contrast-5\.npz holds \[8, 3\] values for 8 images: measure this shard again",
         ),
         (
-            lambda shard: np.save(shard / "conditions/contrast-5.npy", np.ones((), dtype=np.bool_)),
-            r"contrast-5\.npy holds \[\] values for 8 images: measure this shard again",
+            lambda shard: save_contrast(shard, np.ones((), dtype=np.bool_)),
+            r"contrast-5\.npz holds \[\] values for 8 images: measure this shard again",
         ),
     ],
 )

@@ -35,10 +35,12 @@ def refs_here(clone: Path, digits_study: Callable[..., Study]) -> Callable[[], d
     return look
 
 
-def test_code_refs_has_every_folder_of_the_package() -> None:
+def test_code_refs_has_every_folder_and_file_of_the_package() -> None:
     package = Path(nofrost.__file__).parent
-    folders = {path.name for path in package.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert set(code_refs()) == {f"components/nofrost/{folder}" for folder in folders}
+    names = {path.name for path in package.iterdir()} - {"__pycache__"}
+    assert set(code_refs()) == {f"components/nofrost/{name}" for name in names}
+    registry = (package / "registry.py").read_bytes()
+    assert code_refs()["components/nofrost/registry.py"] == Ref(hashlib.md5(registry).hexdigest(), len(registry))
 
 
 def test_dvc_gives_code_in_a_checkout_the_refs_that_a_pod_computes(clone: Path, refs_here: Any) -> None:

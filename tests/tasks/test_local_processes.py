@@ -94,7 +94,7 @@ def test_sigterm_is_passed_on_and_raises_stopped_error(begun: Any, tmp_path: Pat
     command = [sys.executable, "-c", LAUNCH, "2", *options]
     with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as launcher:
         deadline = time.monotonic() + 200
-        while not (tmp_path / ".out.nofrost-partial/state.json").is_file():
+        while not (tmp_path / ".out.nofrost-partial/unfinished/state.json").is_file():
             assert time.monotonic() < deadline
             assert launcher.poll() is None
             time.sleep(0.05)

@@ -83,7 +83,7 @@ def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun:
     before = set(store.names("nofrost/unfinished/"))
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(one)}, stderr=subprocess.PIPE) as training:
         deadline = time.monotonic() + 120
-        while not list(one.glob("nofrost-*/runs/st/seed-3/.train.nofrost-partial/state.json")):
+        while not list(one.glob("nofrost-*/runs/st/seed-3/.train.nofrost-partial/unfinished/state.json")):
             assert time.monotonic() < deadline
             assert training.poll() is None, "too quick for us: train longer"
             time.sleep(0.005)

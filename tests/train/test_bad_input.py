@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(refusal: Call
     sentence = refusal("st", later)
     assert "the loss became" in sentence
     assert "lower optimiser.lr" in sentence
-    kept = out.with_name(".out.nofrost-partial") / "best-00001.safetensors"
+    kept = out.with_name(".out.nofrost-partial") / "unfinished/best-00001.safetensors"
     assert str(kept) in sentence
     logits = nofrost.load_model(kept)(torch.zeros(2, 1, 16, 16))
     assert bool(logits.isfinite().all())

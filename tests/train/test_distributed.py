@@ -169,7 +169,7 @@ def wait_for(state: Path, processes: list[subprocess.Popen[str]], but: str = "")
 
 @pytest.mark.slow
 def test_two_processes_stopped_killed_and_restarted_end_with_the_same_bits(digits: Path, tmp_path: Path) -> None:
-    recipe, state = tmp_path / "recipe.yaml", tmp_path / ".out.nofrost-partial/state.json"
+    recipe, state = tmp_path / "recipe.yaml", tmp_path / ".out.nofrost-partial/unfinished/state.json"
     changes = {"model": {"arch": "resnet8", "normaliser": "mbn"}, "objective": {"name": "mbnat"}}
     recipe.write_text(json.dumps({**TINY, **changes, "schedule": {"epochs": 6, "batch_size": 40}}))
     command = ("-m", "nofrost", "train", "--recipe", recipe, "--dataset", digits, "--out")

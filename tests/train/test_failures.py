@@ -17,7 +17,7 @@ from nofrost.train.failures import check_finite, oom_message
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_names_epoch_remedies_and_checkpoint(loss: float) -> None:
     with pytest.raises(UserError) as error:
-        check_finite(loss, 7, Path(".out.nofrost-partial/best-00005.safetensors"))
+        check_finite(loss, 7, Path(".out.nofrost-partial/unfinished/best-00005.safetensors"))
     for words in (f"became {loss} in epoch 7", "lower optimiser.lr", "adaptive_clipping", "best-00005.safetensors"):
         assert words in str(error.value)
     with pytest.raises(UserError, match="no checkpoint of it yet"):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,7 +67,8 @@ from pathlib import Path
 import torch._dynamo  # which every first optimiser of a process loads, for seconds
 from nofrost import train
 from nofrost.config import load_recipe
-from nofrost.train import stage, trainer
+import nofrost.stage as contract
+from nofrost.train import saving, stage, trainer
 moments, recipe, digits, out = sys.argv[1:]
 
 def kill_on_call(module, name, call, after):
@@ -92,15 +94,16 @@ def start(moment):
     elif moment == "in the first step of the second phase":
         kill_on_call(trainer.Trainer, "train_step", 1, after=True)
     elif moment == "while the state is written":
-        kill_on_call(trainer, "write_json", 1, after=False)
+        kill_on_call(saving, "write_checked_json", 1, after=False)
     elif moment == "after the best checkpoint, before the state":
-        kill_on_call(trainer, "save_checkpoint", 1, after=True)
+        kill_on_call(trainer, "save_best", 1, after=True)
     elif moment == "after the last epoch":
         kill_on_call(stage, "save_checkpoint", 1, after=False)
     elif moment == "while results are written":
         kill_on_call(stage, "write_text", 1, after=True)
     elif moment == "before the folder appears":
-        kill_on_call(stage, "remove_state", 1, after=True)
+        kill_on_call(contract, "replace_folder", 1, after=False)
+        kill_on_call(trainer.Trainer, "train_step", 1, after=False)  # what is finished is not done again
     train.run(Path(digits), None, load_recipe(recipe), "sat", 0, Path(out))
 
 for moment in json.loads(moments):
@@ -156,7 +159,7 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tm
     command = [sys.executable, "-m", "nofrost", "train", "--recipe", str(tmp_path / "recipe.yaml")]
     command += ["--dataset", str(digits), "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        state = tmp_path / ".out.nofrost-partial" / "state.json"
+        state = tmp_path / ".out.nofrost-partial/unfinished/state.json"
         deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -164,16 +167,75 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tm
         _, output = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "the same command continues from there" in output
-    assert json.loads(state.read_text())["state"]["epoch"] < 40
+    assert json.loads(state.read_text())["content"]["state"]["epoch"] < 40
     assert not (tmp_path / "out").exists()
 
 
-def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def saved(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that failed in its last write, with its saved state, beside one that did not."""
+    folder = tmp_path_factory.mktemp("saved")
+    recipe = tiny("st", "schedule.epochs=2")
+    train.run(digits, None, recipe, "st", 0, folder / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nofrost.train.stage.write_result", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(digits, None, recipe, "st", 0, folder / "out")
+    return folder
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("pattern", ["state.json", "state-*.safetensors", "best-*.safetensors", "best-*.json"])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, flip, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b'{"a": [1')]
+)
+def test_a_training_whose_saved_state_is_damaged_begins_anew_and_says_so(
+    saved: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pattern: str, damage: Any
+) -> None:
+    shutil.copytree(saved, tmp_path / "copy")
+    (file,) = (tmp_path / "copy/.out.nofrost-partial/unfinished").glob(pattern)
+    damage(file)
+    capsys.readouterr()
+    train.run(digits, None, tiny("st", "schedule.epochs=2"), "st", 0, tmp_path / "copy/out")
+    said = capsys.readouterr().err
+    if file.name != "state.json" or damage is not Path.unlink:
+        assert "nofrost: what was saved of this training cannot be used" in said
+        assert str(file) in said
+    assert fingerprints(tmp_path / "copy/out") == fingerprints(saved / "whole")
+    assert {path.name for path in (tmp_path / "copy/out").iterdir()} == {
+        path.name for path in (saved / "whole").iterdir()
+    }
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {"whole", "out"}
+
+
+def test_an_intact_saved_state_is_finished_without_a_step(
+    saved: Path, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(saved, tmp_path / "copy")
+    monkeypatch.setattr("nofrost.train.trainer.Trainer.train_step", _interrupt)
+    train.run(digits, None, tiny("st", "schedule.epochs=2"), "st", 0, tmp_path / "copy/out")
+    assert fingerprints(tmp_path / "copy/out") == fingerprints(saved / "whole")
+
+
+def test_a_partial_run_of_another_recipe_is_not_continued(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = tiny("st", "schedule.epochs=1")
-    (tmp_path / ".out.nofrost-partial").mkdir()
-    (tmp_path / ".out.nofrost-partial" / "fingerprint.json").write_text('{"recipe": "another"}')
-    (tmp_path / ".out.nofrost-partial" / "state.json").write_text("{}")
+    unfinished = tmp_path / ".out.nofrost-partial/unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "fingerprint.json").write_text('{"recipe": "another"}')
+    (unfinished / "state.json").write_text("{}")
     assert train.run(digits, None, recipe, "st", 0, tmp_path / "out").epochs == 1
+    assert "belongs to another configuration" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -191,8 +253,8 @@ def test_a_partial_run_of_another_recipe_is_not_continued(digits: Path, tmp_path
         ("sat", ["model.arch=mlp-1-8", "views.image_size=8"], "does not take images of 8 x 8 pixels"),
         ("st", ["selection.guard=0.2"], "selection.guard watches attacked accuracy"),
         ("st", ["schedule.batch_size=1000"], "schedule.batch_size 1000 is larger"),
-        ("st", ["optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),
-        ("sat", ["optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),  # met by the attack
+        ("st", ["optimiser.lr=10000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),
+        ("sat", ["optimiser.lr=10000000", "schedule.lr_warmup_epochs=0"], "lower optimiser.lr"),  # met by the attack
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_sentence(
@@ -209,7 +271,7 @@ def test_a_training_that_fails_keeps_the_earlier_result(digits: Path, tmp_path: 
     train.run(digits, None, tiny("st", "schedule.epochs=1"), "st", 0, out)
     before = fingerprints(out)
     with pytest.raises(UserError):
-        train.run(digits, None, tiny("st", "optimiser.lr=1000000000", "schedule.lr_warmup_epochs=0"), "st", 0, out)
+        train.run(digits, None, tiny("st", "optimiser.lr=10000000", "schedule.lr_warmup_epochs=0"), "st", 0, out)
     assert fingerprints(out) == before
 
 

@@ -20,7 +20,7 @@ from nofrost.files import work_path
 from nofrost.lock import is_written_in
 from nofrost.processes import ProcessGroup
 from nofrost.results import AdversarialMetrics, EvaluationRecord, OodMetrics, ShardMetrics, ShardRecord, write_result
-from nofrost.stage import RECORD, stage_output, target_of
+from nofrost.stage import RECORD, UNFINISHED, stage_output, target_of
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
 Arrays = dict[str, NDArray[Any]]
@@ -114,7 +114,7 @@ class Evaluation(ABC, Generic[S]):
             output = self._output(out, self.inputs.fingerprint(self.suite))
             partial = processes.agree(lambda: stack.enter_context(output) if processes.is_rank_zero else None)
             with processes.report_local_error():
-                finished = is_finished(shard_out, shard, self._record({}))
+                finished = is_finished(shard_out, shard, self._record({}), self.measurements())
                 metrics = self._shard_metrics(shard) if finished else self.run_shard(shard, shard_out)
             processes.barrier()
             if partial is None:
@@ -149,7 +149,7 @@ class Evaluation(ABC, Generic[S]):
 
     def _measure_all_images(self, partial: Path, shards: Sequence[Path]) -> Metrics:
         """Measure what the shards lack, write the result to the partial output and return its metrics."""
-        engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS)
+        engine = self.inputs.engine(self.suite.batch_size, partial / UNFINISHED / CONDITIONS)
         measurements = self.measurements()
         if shards:
             load_shards(shards, measurements, engine)
@@ -163,7 +163,6 @@ class Evaluation(ABC, Generic[S]):
         record = self._record(engine.cache.reduced_batch_sizes)
         write_result(partial / RECORD, record_of_all(record, shards))
         write_result(partial / "metrics.json", findings.metrics)
-        shutil.rmtree(partial / CONDITIONS)
         return findings.metrics
 
 

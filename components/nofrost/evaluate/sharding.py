@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.data.arrays import read_array
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.cache import read_reduced
+from nofrost.evaluate.measuring.cache import MeasurementCache, read_values
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
@@ -101,9 +100,11 @@ def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
     return [by_shard[Shard(index, count)] for index in range(count)]
 
 
-def is_finished(folder: Path, shard: Shard, record: EvaluationRecord) -> bool:
-    """Return whether a folder holds this shard of this evaluation."""
+def is_finished(folder: Path, shard: Shard, record: EvaluationRecord, measurements: Iterable[Measurement]) -> bool:
+    """Return whether a folder holds this shard of this evaluation, undamaged."""
     try:
+        for measurement in measurements:
+            read_values(folder / CONDITIONS / f"{measurement.name}.npz")
         return _shard_of(folder, record) == shard
     except UserError:
         return False
@@ -129,18 +130,21 @@ def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], en
     rows = [shard.rows(len(engine.sample), engine.batch_size) for shard in shards]
     for measurement in measurements:
         if measurement.name not in engine.cache:
-            engine.cache[measurement.name] = _joined(measurement, folders, rows)
-    # What memory did not hold in a shard, it does not hold here either.
-    for folder in folders:
-        for name, size in read_reduced(folder / CONDITIONS).items():
-            engine.cache.note_reduced(name, size)
+            engine.cache[measurement.name] = _joined(measurement, folders, rows, engine.cache)
 
 
-def _joined(measurement: Measurement, folders: Sequence[Path], rows: Sequence[Rows]) -> NDArray[Any]:
+def _joined(
+    measurement: Measurement, folders: Sequence[Path], rows: Sequence[Rows], cache: MeasurementCache
+) -> NDArray[Any]:
     parts = []
     for folder, shard_rows in zip(folders, rows, strict=True):
-        path = folder / CONDITIONS / f"{measurement.name}.npy"
-        values = read_array(path)
+        path = folder / CONDITIONS / f"{measurement.name}.npz"
+        try:
+            values, reduced = read_values(path)
+        except UserError as error:
+            raise UserError(f"{error}: measure this shard again") from None
+        # What memory did not hold in a shard, it does not hold here either.
+        cache.note_reduced(measurement.name, reduced)
         if values.shape != (len(shard_rows), *measurement.shape):
             shape = list(values.shape)
             raise UserError(f"{path} holds {shape} values for {len(shard_rows)} images: measure this shard again")

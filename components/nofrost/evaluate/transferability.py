@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from nofrost.models import default_device
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
 from nofrost.results import Proportion, TransferMetrics, write_result
-from nofrost.stage import RECORD, stage_output
+from nofrost.stage import RECORD, UNFINISHED, stage_output
 from nofrost.statistics import Flags
 
 
@@ -166,14 +165,13 @@ def run_transfer(
         resumable=True,
     )
     with output as partial:
-        engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / CONDITIONS))
+        engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / UNFINISHED / CONDITIONS))
         result = _measure(networks, created, engine, show_progress=True)
         write_arrays(partial / "flags.npz", result.arrays())
         reduced = engine.cache.reduced_batch_sizes
         title = f"Transfer of {attack.name}"
         write_result(partial / RECORD, record("transfer", title, config, checksums, images.sample, device, reduced))
         write_result(partial / "metrics.json", result.metrics)
-        shutil.rmtree(partial / CONDITIONS)
     return result.metrics
 
 

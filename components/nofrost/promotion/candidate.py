@@ -18,8 +18,7 @@ from nofrost.config.base import Schema
 from nofrost.config.yaml_text import as_yaml, parse
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Output, Ref, Store
-from nofrost.store.base import object_name
-from nofrost.store.tree import Entry, address, as_object, entries_of
+from nofrost.store.tree import Entry, address, as_object, read_entries
 
 # The folder in the store has its old name, so that runs of earlier versions can be promoted.
 _FOLDER = "nofrost/locks"
@@ -51,7 +50,7 @@ class Candidate(Schema):
         image: the image in which the stages ran.
         study: the study with everything spelled out, as params.yaml has it.
         source: what the dataset was prepared from; None when the study reads no files.
-        code: each folder of the installed package by its path in a checkout, such as components/nofrost/train.
+        code: each folder and file of the installed package by its path in a checkout, such as components/nofrost/train.
         outs: each output by its path in a checkout.
     """
 
@@ -158,13 +157,20 @@ def _name(run: str) -> str:
 
 
 def code_refs() -> dict[str, Ref]:
-    """Return the ref of each folder of the installed package, under the path that it has in a checkout.
+    """Return the ref of each folder and file of the installed package, under the path that it has in a checkout.
 
     DVC gives the same code in a checkout the same refs.
     """
     package = Path(nofrost.__file__).parent
-    folders = sorted(path for path in package.iterdir() if path.is_dir() and path.name != _CACHE)
-    return {f"{_PACKAGE_IN_CHECKOUT}/{folder.name}": folder_ref(folder) for folder in folders}
+    paths = sorted(path for path in package.iterdir() if path.name != _CACHE and path.suffix != ".pyc")
+    return {f"{_PACKAGE_IN_CHECKOUT}/{path.name}": _code_ref(path) for path in paths}
+
+
+def _code_ref(path: Path) -> Ref:
+    if path.is_dir():
+        return folder_ref(path)
+    content = path.read_bytes()
+    return Ref(hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content))
 
 
 def folder_ref(folder: Path) -> Ref:
@@ -223,11 +229,7 @@ def contents_of(candidate: Candidate, inputs: Mapping[str, Ref], store: Store) -
         UserError: an object is missing, or a folder's list of files is altered.
     """
     _require(candidate.run, {path: [ref.md5] for path, ref in candidate.outs.items()}, store)
-    files = {
-        path: entries_of(store.get(object_name(ref.md5)), ref.md5, store.url)
-        for path, ref in candidate.outs.items()
-        if ref.is_dir
-    }
+    files = {path: read_entries(ref.md5, store) for path, ref in candidate.outs.items() if ref.is_dir}
     _require(candidate.run, {path: [entry.md5 for entry in entries] for path, entries in files.items()}, store)
     return Contents(candidate.outs, inputs, files)
 

@@ -30,6 +30,7 @@ class State(BaseModel):
         curves: a row for each finished epoch of all phases.
         best: epoch, phase, score and measurements of the best checkpoint so far; its weights are in
             ``best-<epoch>.safetensors``.
+        best_files: checksums of the files of that checkpoint, by their names; known to rank 0 alone.
         steps: what one step of each phase did, by the phase's name.
     """
 
@@ -40,6 +41,7 @@ class State(BaseModel):
     sums: dict[str, float] = {}
     curves: list[Epoch] = []
     best: dict[str, Any] = {}
+    best_files: dict[str, str] = {}
     steps: dict[str, StepRecord] = {}
 
     @property

@@ -1,5 +1,6 @@
 """The train stage: reads inputs, runs the trainer and writes the output folder."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
@@ -10,16 +11,16 @@ import torch
 
 from nofrost.config import Recipe
 from nofrost.data import read_split
-from nofrost.files import write_text
+from nofrost.files import atomic_path, write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.processes import ProcessGroup
 from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
-from nofrost.stage import RECORD, stage_output
+from nofrost.stage import RECORD, UNFINISHED, stage_output
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
 from nofrost.train.setup import check_phases, input_checksums, new_model, phases_of
-from nofrost.train.trainer import Trainer, remove_state
+from nofrost.train.trainer import Trainer
 
 PEER_LOST = (
     "another process of this training has failed (its own error says why): start again, and it continues from the last "
@@ -74,7 +75,7 @@ def run(
         paths = [path for path in (dataset, augmentation, weights) if path]
         with _output(out, paths, fingerprint, group) as folder:
             with group.report_local_error():
-                trainer.fit(f"train {name}, seed {seed}", folder)
+                trainer.fit(f"train {name}, seed {seed}", folder / UNFINISHED)
             metrics = _metrics(trainer, name)
             if group.is_rank_zero:
                 record = TrainRecord.of(
@@ -146,14 +147,13 @@ def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
 
 
 def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainRecord) -> None:
-    """Write the output; if the process is killed between any two lines, another call completes it."""
+    """Write the output, for which the saved state stays as it is: after a kill another call writes it again."""
     state = trainer.state
     save_checkpoint(folder / "last.safetensors", trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
     for suffix in ("safetensors", "json"):
-        best = (folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
-        # It has its final name already if an earlier run was killed right here.
-        if best.exists():
-            best.replace(folder / f"best.{suffix}")
+        best = (trainer.folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
+        with atomic_path(folder / f"best.{suffix}") as temporary:
+            shutil.copyfile(best, temporary)
     epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in trainer.phases}
     images = sum(epoch_images[row.phase] for row in state.curves)
     timing = Timing(seconds=state.seconds, images_per_second=images / state.seconds, device=device_name(trainer.device))
@@ -162,4 +162,3 @@ def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainR
     write_result(folder / "curves.json", state.curves)
     write_text(folder / "curves.csv", as_csv(state.curves))
     write_result(folder / RECORD, record)
-    remove_state(folder)

@@ -10,14 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from nofrost.attacks.model import NotFiniteError
 from nofrost.data import Split
 from nofrost.errors import StoppedError
-from nofrost.files import read_json, write_json
-from nofrost.models import Classifier, precision, save_checkpoint, single_thread_if_small, write_tensors
+from nofrost.models import Classifier, precision, single_thread_if_small
 from nofrost.processes import ProcessGroup
 from nofrost.results import Selection, StepRecord, StoppedEarly
 from nofrost.seeds import derive_seed
@@ -36,6 +34,7 @@ from nofrost.train.optimiser import (
 from nofrost.train.overfitting import collapsed, stopped_early
 from nofrost.train.partial import Partial, training_mode
 from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
+from nofrost.train.saving import discard_damaged, load_state, save_best, save_state
 from nofrost.train.schedule import running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
@@ -44,8 +43,6 @@ from nofrost.train.setup import Phase
 SAVE_INTERVAL_S = 300.0
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
-# Names the file of the saved tensors; written after them, so that it never names half a file.
-POINTER = "state.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -185,7 +182,8 @@ class Trainer:
         if measured and self._is_best(measured):
             state.best = {"epoch": state.epochs, "phase": self.phase.name, **measured.as_json()}
             if self.group.is_rank_zero and state.best_checkpoint:
-                save_checkpoint(self.folder / state.best_checkpoint, self.result, {"seed": self.seed, **state.best})
+                about = {"seed": self.seed, **state.best}
+                state.best_files = save_best(self.folder, state.best_checkpoint, self.result, about)
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         self.save(since)
 
@@ -250,26 +248,18 @@ class Trainer:
         now = time.monotonic()
         self.state.seconds += now - since
         if self.group.is_rank_zero:
-            # Write the new tensors, then the pointer to them, and only then delete the previous files: if the process
-            # is killed in between, the state can still be loaded.
-            file = f"state-{self.state.epochs:05d}-{self.state.step:07d}.safetensors"
-            write_tensors(self.folder / file, tensors)
-            write_json(self.folder / POINTER, {"file": file, "state": self.state.model_dump(mode="json")})
-            best = self.state.best_checkpoint
-            keep = {file} | ({best, str(Path(best).with_suffix(".json"))} if best else set())
-            for pattern in ("state-*.safetensors", "best-*"):
-                for path in self.folder.glob(pattern):
-                    if path.name not in keep:
-                        path.unlink()
+            save_state(self.folder, self.state, tensors)
         return now
 
     def load(self) -> bool:
-        """Continue from the state in :attr:`folder`; return whether there was one."""
-        if not (self.folder / POINTER).is_file():
+        """Continue from the state in :attr:`folder`; return whether there was one that is intact."""
+        if self.group.is_rank_zero:
+            discard_damaged(self.folder)
+        self.group.barrier()
+        saved = self.group.agree(lambda: load_state(self.folder))
+        if saved is None:
             return False
-        content = read_json(self.folder / POINTER)
-        self.state = State.model_validate(content["state"])
-        tensors = load_file(self.folder / content["file"])
+        self.state, tensors = saved
         self.model.load_state_dict(_section(tensors, "model"))
         self.start_phase(resumed=True)
         momentum = _section(tensors, "momentum")
@@ -347,12 +337,6 @@ class Trainer:
             world_size=self.group.size,
             images_per_rank=self.phase.images.images_per_rank,
         )
-
-
-def remove_state(folder: Path) -> None:
-    """Delete the saved state of a training that is finished."""
-    for path in [folder / POINTER, *folder.glob("state-*.safetensors")]:
-        path.unlink(missing_ok=True)
 
 
 def _section(tensors: Mapping[str, Tensor], section: str) -> dict[str, Tensor]:
