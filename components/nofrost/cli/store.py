@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
-from nofrost.errors import UserError
+from nofrost.errors import UserError, printable
 
 if TYPE_CHECKING:
     from nofrost.store import Ref
@@ -36,7 +36,7 @@ def store_push(paths: tuple[Path, ...], store_url: str | None, as_json: bool) ->
 
     opened = open_store(store_url)
     refs = {str(path): str(push(path, opened)) for path in paths}
-    emit(refs, "\n".join(f"{path}@{ref}" for path, ref in refs.items()), as_json)
+    emit(refs, "\n".join(printable(f"{path}@{ref}") for path, ref in refs.items()), as_json)
 
 
 @store.command("pull")
@@ -58,7 +58,7 @@ def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -
     for path, ref in pairs:
         pull(ref, path, opened)
     paths = [str(path) for path, _ in pairs]
-    emit(paths, "\n".join(paths), as_json)
+    emit(paths, "\n".join(map(printable, paths)), as_json)
 
 
 @store.command("ls")
@@ -72,13 +72,13 @@ def store_ls(ref: str | None, store_url: str | None, as_json: bool) -> None:
     opened = open_store(store_url)
     if ref is None:
         names = opened.names("nofrost/")
-        emit(names, "\n".join(names), as_json)
+        emit(names, "\n".join(map(printable, names)), as_json)
         return
     parsed = Ref.parse(ref)
     if not opened.sizes([parsed.md5]):
         raise MissingError(f"object {parsed.md5}", opened.url)
     files = files_of(parsed, opened)
-    emit(files, "\n".join(f"{files[path]}  {path}" for path in sorted(files)), as_json)
+    emit(files, "\n".join(printable(f"{files[path]}  {path}") for path in sorted(files)), as_json)
 
 
 @store.command("verify")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from nofrost.errors import UserError
-from nofrost.files import MARK, LocksUnknownError, atomic_path, cannot_write, remove_unlocked
+from nofrost.files import MARK, LocksUnknownError, atomic_path, remove_unlocked
 from nofrost.store.base import (
     MOST_NAMED_BYTES,
     OBJECTS,
@@ -21,6 +21,7 @@ from nofrost.store.base import (
     too_large,
 )
 from nofrost.store.local_file import CHUNK, LocalFile, cannot_read
+from nofrost.system_errors import cannot_write
 
 # The mode of objects in DVC's cache.
 _READ_ONLY = 0o444

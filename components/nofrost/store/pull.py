@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import MARK, cannot_write, remove, replace_folder, restore_folder, work_path
+from nofrost.files import MARK, remove, replace_folder, restore_folder, work_path
 from nofrost.lock import folder_lock
 from nofrost.stage import RECORD, check_apart, check_replaceable, target_of
 from nofrost.store.base import MOST_NAMED_BYTES, Leftover, MissingError, Store
@@ -19,6 +19,7 @@ from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
 from nofrost.store.tree import Entry, address, as_object, read_entries, read_object
+from nofrost.system_errors import cannot_write
 from nofrost.telemetry import progress
 
 # An object that arrives altered is downloaded once more, as the network may be the cause.
