@@ -98,7 +98,7 @@ def refusal(
         ("st", ("phases={later: {model: {arch: resnet8}}}",), ("phases.later.model", "allowed here are")),
         ("nofrost", ("reset=statistics",), ("finds no batch norm",)),
         ("st", ("selection.guard=0.2",), ("selection.guard", "attacked accuracy")),
-        ("st", ("precision=float16",), ("float16", "CUDA GPU", "bfloat16")),
+        ("st", ("precision=float16",), ("float16", "CUDA GPU", "set precision: ")),
         ("sat", ("objective.name=multi-view",), ("views.augmentation_sets",)),
         ("st", ("schedule.batch_size=1000",), ("schedule.batch_size 1000 is larger",)),
         ("st", ("model.weights=nowhere.safetensors",), ("nowhere.safetensors",)),

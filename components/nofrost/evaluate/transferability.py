@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, attack_settings, check_attacks, create_attack
+from nofrost.attacks.model import check_budget
 from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
@@ -24,6 +25,7 @@ from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
+from nofrost.evaluate.notices import notice_batch_effects
 from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.models import default_device
 from nofrost.models.contents import model_sha256
@@ -228,10 +230,13 @@ def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, sh
         # The branches of a mixture are the same model.
         for member in members:
             if member.branch is None:
-                _check(member, engine)
+                _check(member, engine, attack)
         engine.run(
             [*(member.clean for member in members), *sources], f"transfer of {attack.name}" if show_progress else None
         )
+        for member in members:
+            if member.branch is None:
+                notice_batch_effects(engine, member.model, engine.values(member.clean), f"model {member.name}")
         clean = np.stack([engine.right(member.clean) for member in members])
         flags = np.stack([engine.values(source).T for source in sources])
     flags &= clean
@@ -265,9 +270,12 @@ def _transfer_models(models: Mapping[str, nn.Module], engine: Engine) -> list[_T
     return members
 
 
-def _check(member: _TransferModel, engine: Engine) -> None:
+def _check(member: _TransferModel, engine: Engine, attack: Attack) -> None:
     try:
         member.model.check(engine.sample)
+        images, _, _ = engine.sample.batch(np.zeros(1, dtype=np.int64), engine.device)
+        attack.check_classes(member.model.classes(images))
+        check_budget(attack.norm, attack.eps, images)
     except UserError as error:
         raise UserError(f"model {member.name}: {error}") from None
 

@@ -117,7 +117,7 @@ def changed_by_forward(engine: Engine, model: EvaluatedModel) -> str | None:
 def classes(engine: Engine, model: EvaluatedModel) -> int:
     """Return the number of classes that the model knows."""
     images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
-    return int(model.logits(images).shape[1])
+    return model.classes(images)
 
 
 class _GradientWatch(TorchFunctionMode):
