@@ -37,9 +37,11 @@ CONFIGURATION = b"""[core]
     type = "reflink,copy"
 """
 LISTING = json.dumps([{"md5": A, "relpath": path} for path in ("a", "sub/b", "sub/deeper/c", "ü")]).encode()
-TOKENS = (b"", b"\0", b"\n", b"\xff", b"%(", b")s", b"[", b"]", b"{", b"}", b'"', b"'", b",", b"=", b":", b"&a ", b"*a ",
-          b"../", b"/", b"#", b"?", b"s3://", b"null", b"true", b"1e999", b"-1", b"\\ud800", "\u202e".encode(), b"!!python/x ",
-          b"9" * 400, b" " * 50, b"'''", b"<<: ")  # fmt: skip
+TOKENS = (
+    *(b"", b"\0", b"\n", b"\xff", b"%(", b")s", b"[", b"]", b"{", b"}", b'"', b"'", b",", b"=", b":", b"&a ", b"*a "),
+    *(b"../", b"/", b"#", b"?", b"s3://", b"null", b"true", b"1e999", b"-1", b"\\ud800", "\u202e".encode()),
+    *(b"!!python/x ", b"9" * 400, b" " * 50, b"'''", b"<<: "),
+)
 
 
 def mutated(content: bytes, source: random.Random) -> bytes:
