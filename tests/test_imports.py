@@ -41,6 +41,7 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
+    "stopping": 1,
     "processes": 1,
     "seeds": 1,
     "limits": 0,
@@ -102,6 +103,7 @@ def test_there_are_modules_to_check() -> None:
         "nofrost.errors",
         "nofrost.files",
         "nofrost.lock",
+        "nofrost.stopping",
         "nofrost.system_errors",
     }
     assert "torch" not in imports("nofrost.data.split", at_import=False)

@@ -61,6 +61,15 @@ def require_gpus(count: int) -> None:
         )
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether the device has units for bfloat16; one without emulates it, many times slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return True
+    return any("bf16" in name and has_it is True for name, has_it in torch.cpu.get_capabilities().items())
+
+
 def device_name(device: torch.device) -> str:
     """Return the device in words: the GPU's name, or the CPU and its number of threads."""
     if device.type == "cuda":
