@@ -10,11 +10,11 @@ import click
 from nofrost.cli.options import (
     PATH,
     aligned,
+    as_one_of_several,
     check_configuration_apart,
     dataset_option,
     emit,
     json_option,
-    only_rank_zero_reports,
     seed_option,
     stage_options,
 )
@@ -94,7 +94,7 @@ def evaluate(
     from nofrost.attacks import check_attacks
     from nofrost.config import suite_of
 
-    with only_rank_zero_reports() as is_rank_zero:
+    with as_one_of_several() as is_rank_zero:
         suite = suite_of(study_name, suite_name, overrides)
         check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
         model = _model(checkpoint, function, settings)

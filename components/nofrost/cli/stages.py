@@ -8,10 +8,10 @@ import click
 
 from nofrost.cli.options import (
     PATH,
+    as_one_of_several,
     check_configuration_apart,
     dataset_option,
     emit,
-    only_rank_zero_reports,
     seed_option,
     stage_options,
     store_option,
@@ -107,7 +107,7 @@ def train(
     from nofrost.config import recipe_of
     from nofrost.tasks.workspace import pretrained
 
-    with only_rank_zero_reports() as is_rank_zero:
+    with as_one_of_several() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)
         stage.check_methods(recipe, f"{study_name}: recipes.{recipe_name}" if study_name else recipe_name, overrides)
         check_configuration_apart(out, study_name, recipe_name)
