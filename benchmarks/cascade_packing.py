@@ -1,4 +1,4 @@
-"""What it saves to pack the images that a cascade leaves into full batches anew: `python benchmarks/cascade_packing.py`.
+"""What it saves to pack the images that a cascade leaves anew: `python benchmarks/cascade_packing.py`.
 
 Both sides evaluate the same model on the same images with the same suite, in turn: once as it is, and once with each
 attack on what is left of every original batch, as before. Given is the median of the ratios of each turn, packed / as

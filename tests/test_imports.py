@@ -41,8 +41,10 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
+    "processes": 2,
+    "heartbeat": 1,
+    "launched": 0,  # without torch
     "stopping": 1,
-    "processes": 1,
     "seeds": 1,
     "limits": 0,
     "system_errors": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -9,10 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from nofrost.errors import StoppedError, remark
+from nofrost.errors import StoppedError, UserError, remark
+from nofrost.launched import launched
 
 # How long the main thread may stay in a call outside of Python, such as one that waits for another process.
 GRACE_S = 10.0
+# Of Linux: the signal that comes when the parent has ended.
+_PR_SET_PDEATHSIG = 1
 _AGAIN = "stopped: run the same command again"
 _CONTINUES = "stopped: the same command continues from what was saved"
 
@@ -93,4 +97,18 @@ def _end_if_unnoticed(reader: int, noticed: threading.Event, handler: object) ->
 
 
 def _is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+    try:
+        return launched().rank == 0
+    except UserError:
+        return True
+
+
+def end_with_dvc() -> None:
+    """Let SIGTERM come when DVC, which started this process for a stage, ends: DVC leaves its stages running then."""
+    parent = os.getppid()
+    if "DVC_STAGE" not in os.environ or sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)

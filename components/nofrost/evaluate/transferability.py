@@ -103,6 +103,7 @@ def transfer(
     """
     sample = sample_of_tensors(images, labels, indices, None)
     _check_names(models)
+    _check_arguments(models, attack, batch_size)
     target = model_device(next(iter(models.values()))) if device is None else usable_device(device)
     folder = None
     if checkpoint_dir is not None:
@@ -280,8 +281,18 @@ def _check(member: _TransferModel, engine: Engine, attack: Attack) -> None:
 
 
 def _check_names(models: Mapping[str, object]) -> None:
-    if not models:
+    if not isinstance(models, Mapping) or not models:
         raise UserError("there is no model to make images against: give at least one, by its name")
+
+
+def _check_arguments(models: Mapping[str, object], attack: object, batch_size: object) -> None:
+    for name, model in models.items():
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model {name} is a {type(model).__name__}: it must be a torch.nn.Module")
+    if not isinstance(attack, Attack):
+        raise UserError(f"the attack is a {type(attack).__name__}: make one with nofrost.create_attack")
+    if type(batch_size) is not int or batch_size < 1:
+        raise UserError(f"batch_size is {batch_size!r}: it must be a number of images, at least 1")
 
 
 def _settings(attack: Attack) -> dict[str, Any]:

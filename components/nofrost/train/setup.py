@@ -15,11 +15,12 @@ from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
+from nofrost.launched import launched
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
 from nofrost.models.device import computes_bfloat16
 from nofrost.models.trial import check_forward
-from nofrost.processes import ProcessGroup, rank_and_world_size
+from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import Adversary, Objective, check_methods, create_objective
@@ -153,7 +154,7 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
         gradient_scaler(recipe.precision, trial.mean.device)
         _check_image_size(trial, phase)
     in_bfloat16 = any(phase.recipe.precision == "bfloat16" for phase in phases)
-    if in_bfloat16 and not computes_bfloat16(trial.mean.device) and rank_and_world_size()[0] == 0:
+    if in_bfloat16 and not computes_bfloat16(trial.mean.device) and launched().prints_results:
         remark(
             f"precision bfloat16 is emulated here, as this {trial.mean.device.type} has no units for it, which takes "
             "many times as long as float32: set precision: float32"

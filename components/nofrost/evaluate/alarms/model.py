@@ -127,12 +127,20 @@ def answers_ignore_the_batch(effects: Sequence[BatchEffect]) -> Alarm | None:
     return alarm(name, "pass", f"the answers for {max(each.compared for each in effects)} images are the same {wheres}")
 
 
-def forward_is_static(optimises: bool) -> Alarm:
-    """A defence that computes gradients in its forward pass changes with every input: attacks must see through it."""
+def forward_is_static(optimises: bool, changed: str | None = None) -> Alarm:
+    """A defence that computes gradients in its forward pass changes with every input: attacks must see through it.
+
+    Args:
+        optimises: whether the forward pass computes gradients.
+        changed: a parameter or buffer of the model that it changes, so that answers depend on what came before.
+    """
     name = "forward-is-static"
     if optimises:
         reason = "the forward pass computes gradients (a defence that optimises at test time)"
         return alarm(name, "warn", f"{reason}: standard attacks do not account for it: use one made for this model")
+    if changed is not None:
+        reason = f"the forward pass changes the model's own {changed!r}"
+        return alarm(name, "warn", f"{reason}: answers may depend on the images before, and no result can be repeated")
     return alarm(name, "pass", "the forward pass computes no gradients")
 
 
