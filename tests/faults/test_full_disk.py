@@ -189,7 +189,8 @@ def check_sizes(runner: Runner, stage: str, out: Path, sizes: list[int], reason:
             limit(None)
         remove_all(out)
     assert refused >= len(sizes) // 2, "the sizes are too large to show anything"
-    assert kept or stage != "train", "no saved state was kept"
+    # The first save is the largest file: a limit on size refuses it or none.
+    assert kept or stage != "train" or reason == "file too large", "no saved state was kept"
 
 
 def remove_all(out: Path) -> None:

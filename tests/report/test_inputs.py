@@ -224,7 +224,7 @@ def test_a_run_without_a_curve_leaves_its_cells_empty(tree: Any) -> None:
     assert "mbnat" in (tree.report() / "report.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("file", ["train/metrics.json", "evaluate-ood/metrics.json", "evaluate-adversarial/record.json"])
+@pytest.mark.parametrize("file", ["train/metrics.json", "evaluate-ood/metrics.json", "train/record.json"])
 def test_a_number_that_nothing_can_compute_with_is_refused_by_file_and_key(tree: Any, file: str) -> None:
     tree.change(f"st/seed-0/{file}", nested("seed" if "metrics" in file else "seeds.a", 10**400))
     with pytest.raises(UserError, match=rf"{file}: seeds?(\.a)? is a number of 1329 bits, too large"):
