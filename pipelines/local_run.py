@@ -14,7 +14,7 @@ from nofrost.store import Output, Store, open_store, pull
 from nofrost.tasks.ascii_text import to_ascii
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
-from pipelines.local_tasks import Containers, as_containers, as_processes, image_id, s3_environment
+from pipelines.local_tasks import Containers, as_containers, as_processes, image_id
 from pipelines.package import push_source
 from pipelines.run_log import RunLog
 
@@ -73,7 +73,9 @@ def run(
         # Containers started by root run as another user, who must be able to write here.
         root.chmod(0o777)
         folders = () if target.url.startswith("s3://") else (Path(target.url),)
-        containers = Containers(stage_image, train_image, gpus > 0, s3_environment(target), folders)
+        environment = target.container_environment()
+        certificates = environment.get("AWS_CA_BUNDLE")
+        containers = Containers(stage_image, train_image, gpus > 0, environment, folders, certificates)
         execution = as_containers(run_log, containers)
     else:
         stage_image = train_image = f"process@sha256:{_code_digest()}"

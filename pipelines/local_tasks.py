@@ -19,7 +19,6 @@ from typing import Any
 from kfp.local import status
 
 from nofrost.errors import UserError
-from nofrost.store import Store
 from pipelines.run_log import RunLog, Task
 
 CONTAINER_USER = 1000
@@ -58,6 +57,7 @@ class Containers:
         gpus: whether training and evaluation get the GPUs.
         environment: environment variables, S3 credentials among them; never printed.
         folders: folders of this machine that are mounted under the same path, such as a local store.
+        certificates: file of certificates that is mounted under the same path, to be read.
     """
 
     stage_image: str
@@ -65,6 +65,7 @@ class Containers:
     gpus: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folders: tuple[Path, ...] = ()
+    certificates: str | None = None
 
 
 @dataclass
@@ -105,6 +106,9 @@ class ContainerTask:
 
         user = os.getuid() or CONTAINER_USER
         folders = (Path(self.pipeline_root), *self.containers.folders)
+        volumes = {str(folder): {"bind": str(folder), "mode": "rw"} for folder in folders}
+        if certificates := self.containers.certificates:
+            volumes[certificates] = {"bind": certificates, "mode": "ro"}
         wants_gpu = self.containers.gpus and task.name.startswith(ON_GPU)
         return {
             "user": f"{user}:{os.getgid() or CONTAINER_USER}",
@@ -115,7 +119,7 @@ class ContainerTask:
             "network_mode": "host",
             "shm_size": "256m",
             "environment": {**limited_threads(), **self.containers.environment, **(self.env_vars or {})},
-            "volumes": {str(folder): {"bind": str(folder), "mode": "rw"} for folder in folders},
+            "volumes": volumes,
             "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if wants_gpu else None,
         }
 
@@ -173,24 +177,6 @@ def image_id(name: str) -> str:
         ) from None
     finally:
         client.close()
-
-
-def s3_environment(store: Store) -> dict[str, str]:
-    """Return the environment variables for S3 in containers: credentials as boto3 finds them here, region, endpoint."""
-    if not store.url.startswith("s3://"):
-        return {}
-    import boto3
-
-    session = boto3.Session()
-    environment = {"AWS_DEFAULT_REGION": session.region_name}
-    credentials = session.get_credentials()
-    if credentials is not None:
-        frozen = credentials.get_frozen_credentials()
-        environment |= {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
-        environment["AWS_SESSION_TOKEN"] = frozen.token
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        environment[name] = os.environ.get(name)
-    return {name: value for name, value in environment.items() if value}
 
 
 def limited_threads() -> dict[str, str]:
