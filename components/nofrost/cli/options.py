@@ -52,6 +52,17 @@ def stage_options(command: F) -> F:
     return study_option(set_option(json_option(command)))
 
 
+def check_configuration_apart(out: Path, *names: str | None) -> None:
+    """Check that writing `out` leaves the files of the configuration as they are, where `names` are such files.
+
+    Raises:
+        UserError: it would replace one.
+    """
+    from nofrost.stage import check_apart, target_of
+
+    check_apart(out, target_of(out), [Path(name) for name in names if name and Path(name).is_file()])
+
+
 def open_store(url: str | None) -> Store:
     """Return the store that `store_option` names."""
     from nofrost import store
