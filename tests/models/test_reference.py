@@ -200,7 +200,8 @@ def test_modules_of_every_making_are_loaded_for_evaluation(endings: str, name: s
 
 
 @pytest.mark.parametrize(
-    "text", ["..:net", ".own_nets:net", "a b:net", "own_nets.:net", "-:net", "/:net", "a/b:net", "\0:n"]
+    "text",
+    ["..:net", ".own_nets:net", "a b:net", "own_nets.:net", "-:net", "/:net", "a/b:net", "\0:n", "x" * 5000 + ":n"],
 )
 def test_odd_names_of_modules_are_one_sentence(text: str) -> None:
     with pytest.raises(UserError) as caught:

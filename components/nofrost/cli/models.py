@@ -168,7 +168,7 @@ def _batch_norms(metrics: LayerMetrics) -> str:
 @click.option("--image-size", type=click.IntRange(1), default=32, show_default=True, help="Height and width in pixels.")
 @click.option("--channels", type=click.IntRange(1), default=3, show_default=True, help="1 for grey, 3 for colour.")
 @click.option("--images", type=click.IntRange(2), default=16, show_default=True, help="Number of inputs.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and inputs.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of weights and inputs.")
 @json_option
 def models_signal(
     arch: str, normaliser: str, image_size: int, channels: int, images: int, seed: int, as_json: bool
