@@ -8,16 +8,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
-from nofrost.errors import ReportedError, StoppedError
+from nofrost.errors import StoppedError
 from nofrost.stopping import stopped_by_sigterm
+from nofrost.system_errors import as_reported
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
-    """Make `task` end the process with the message and exit code of a ReportedError; other errors keep their traceback.
-    SIGTERM ends it with exit code 143.
+    """Make `task` end the process with the message and exit code of a ReportedError; SIGTERM ends it with 143.
+
+    What the disk or memory refuses is such an error too; others keep their traceback.
     The original function, which raises, is ``__wrapped__``.
     """
 
@@ -26,8 +28,11 @@ def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
         try:
             with stopped_by_sigterm():
                 return task(*args, **kwargs)
-        except ReportedError as error:
-            error.exit()
+        except Exception as error:
+            explained = as_reported(error)
+            if explained is None:
+                raise
+            explained.exit()
 
     return run
 
