@@ -11,9 +11,10 @@ from kfp import compiler
 
 from nofrost.config import Study
 from nofrost.errors import UserError
-from nofrost.files import explain_write_errors, write_text
+from nofrost.files import write_text
 from nofrost.prepare import resolve_source
 from nofrost.store import Ref, Store, push
+from nofrost.system_errors import explain_write_errors
 from pipelines.cluster import load_cluster
 from pipelines.graph import make_pipeline
 

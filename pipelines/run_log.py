@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from kfp.local import status
+
+from nofrost.errors import printable
 
 
 @dataclass
@@ -70,11 +71,11 @@ class RunLog:
 
     Args:
         folder: for the log files.
-        out: stream for the lines that people read; standard output by default.
+        out: stream for the lines that people read; None where it is closed.
     """
 
-    def __init__(self, folder: Path, out: TextIO | None = None) -> None:
-        self._folder, self._out = folder, out or sys.stdout
+    def __init__(self, folder: Path, out: TextIO | None) -> None:
+        self._folder, self._out = folder, out
         self._lock = threading.Lock()
         self._count: Counter[str] = Counter()
         self.tasks: list[Task] = []
@@ -96,8 +97,10 @@ class RunLog:
 
     def say(self, line: str) -> None:
         """Print a line at once."""
-        with self._lock:
-            print(line, file=self._out, flush=True)
+        # A run goes on when nobody can read about it; what standard output holds is tried again at the end.
+        with self._lock, suppress(OSError):
+            if self._out is not None:
+                print(printable(line), file=self._out, flush=True)
 
     def last(self, name: str) -> Task | None:
         """Return the last task of this name that was executed; None if there was none."""

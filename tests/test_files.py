@@ -126,8 +126,8 @@ def test_an_unreadable_file_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, words in (
         (tmp_path / "missing.json", "is missing: run the stage that writes it"),
-        (tmp_path, "Is a directory"),
-        (tmp_path / "file" / "x.json", "Not a directory"),
+        (tmp_path, "is a directory"),
+        (tmp_path / "file" / "x.json", "not a directory"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             read_json(path)

@@ -44,6 +44,7 @@ LEVELS = {
     "processes": 1,
     "seeds": 1,
     "limits": 0,
+    "system_errors": 0,
     "errors": -1,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")
@@ -97,7 +98,12 @@ def imports(module: str, *, at_import: bool) -> set[str]:
 
 def test_there_are_modules_to_check() -> None:
     assert {"nofrost", "nofrost.config", "nofrost.errors", "nofrost.stage"} <= set(modules())
-    assert imports("nofrost.stage", at_import=True) == {"nofrost.errors", "nofrost.files", "nofrost.lock"}
+    assert imports("nofrost.stage", at_import=True) == {
+        "nofrost.errors",
+        "nofrost.files",
+        "nofrost.lock",
+        "nofrost.system_errors",
+    }
     assert "torch" not in imports("nofrost.data.split", at_import=False)
 
 

@@ -6,7 +6,47 @@ import reprlib
 import sys
 import textwrap
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import ClassVar, NoReturn
+
+# Control characters, which a terminal obeys, marks that reorder what stands around them, other kinds of line breaks,
+# and halves of characters (bytes of file names that are not UTF-8), which no stream can encode.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return `text`, which may hold names from outside, so that it is safe to show: ``\x1b`` for an escape character.
+
+    Args:
+        keep: characters to leave as they are, such as the line breaks of a table.
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0] if match[0] in keep else _escaped(match[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def say(line: str) -> bool:
+    """Print a line for people on standard error, at once; return whether it could be written.
+
+    Work never fails because nobody can read about it: standard error may be closed, or a file on a full disk.
+    """
+    # `print` would take standard output instead.
+    if sys.stderr is None:
+        return False
+    try:
+        print(printable(line), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def show(line: str) -> None:
+    """Print the line of an error on standard error; on standard output where that is closed or full."""
+    if not say(line):
+        with suppress(OSError, ValueError):
+            print(printable(line), flush=True)
 
 
 class ReportedError(Exception):
@@ -16,8 +56,12 @@ class ReportedError(Exception):
 
     def exit(self) -> NoReturn:
         """Print the message on standard error and end the process with the exit code of this kind of error."""
-        print(f"nofrost: {self}", file=sys.stderr)
+        self.show()
         sys.exit(self.exit_code)
+
+    def show(self) -> None:
+        """Print the message like :func:`show`."""
+        show(f"nofrost: {self}")
 
 
 class UserError(ReportedError, ValueError):
@@ -60,8 +104,7 @@ def shortened(value: object) -> str:
 
 def remark(text: str) -> None:
     """Print a sentence on standard error that a user should read, though the work goes on."""
-    if sys.stderr is not None:
-        print(f"nofrost: {text}", file=sys.stderr, flush=True)
+    say(f"nofrost: {text}")
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

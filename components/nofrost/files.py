@@ -16,15 +16,12 @@ from typing import IO, Any
 
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
+from nofrost.system_errors import explain_read_errors
 
 # In the names of files and folders that are ours: NoFrost made them and may delete them.
 MARK = ".nofrost-"
 # What file systems answer that know no locks, such as some network disks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-_REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another place"),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place that can be written"),
-}
 
 
 class LocksUnknownError(OSError):
@@ -98,7 +95,7 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
         temporary = work_path(path, f"tmp{number or ''}")
         try:
             with suppress(FileNotFoundError):
-                _remove_unlocked(temporary)
+                remove_unlocked(temporary)
             with suppress(FileExistsError):
                 descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
                 if lock(temporary, descriptor):
@@ -110,12 +107,18 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
     raise AssertionError("there is always another number")
 
 
-def _remove_unlocked(temporary: Path) -> None:
-    """Delete a file unless a process holds a lock on it."""
+def remove_unlocked(temporary: Path, *, pretend: bool = False) -> bool:
+    """Delete a file unless a process holds a lock on it; return whether none does.
+
+    Args:
+        pretend: leave the file.
+    """
     descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if lock(temporary, descriptor):
+        is_free = lock(temporary, descriptor)
+        if is_free and not pretend:
             temporary.unlink()
+        return is_free
     finally:
         os.close(descriptor)
 
@@ -208,22 +211,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-@contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system into a UserError; for code that writes `path` and nothing else."""
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(error, path) from error
-
-
-def cannot_write(error: OSError, path: Path) -> UserError:
-    """Return the UserError for an error that came from writing `path`: the system's reason and a remedy."""
-    reason = str(error.strerror or error)
-    remedy = _REMEDIES.get(error.errno or 0, "choose another place")
-    return UserError(f"cannot write {path}: {reason[:1].lower()}{reason[1:]}: {remedy}")
-
-
 def read_json(path: Path) -> Any:
     """Read JSON from `path`.
 
@@ -232,11 +219,12 @@ def read_json(path: Path) -> Any:
     """
     regular_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        with explain_read_errors(path):
+            return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that writes it, or choose another folder") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): run the stage that wrote it again") from None
 
@@ -264,7 +252,7 @@ def _sha256_of_json(value: Any) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of the file's content in hexadecimal."""
-    with regular_file(path).open("rb") as file:
+    with explain_read_errors(path), regular_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

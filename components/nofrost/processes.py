@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import RunFailedError, UserError, say
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
@@ -178,7 +177,7 @@ class ProcessGroup:
             yield
         except UserError as error:
             if not self.is_rank_zero and not isinstance(error, SharedError):
-                print(f"nofrost: process {self.rank} of {self.size}: {error}", file=sys.stderr, flush=True)
+                say(f"nofrost: process {self.rank} of {self.size}: {error}")
             raise
 
     def _average(self, tensors: Sequence[Tensor]) -> None:

@@ -6,17 +6,14 @@ A stage is a function ``run(inputs, config, out) -> metrics``. It does its work 
 import errno
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nofrost.errors import UserError, remark
+from nofrost.errors import ReportedError, UserError, remark
 from nofrost.files import (
     MARK,
-    cannot_write,
-    explain_write_errors,
     read_json,
     remove,
     replace_folder,
@@ -25,19 +22,16 @@ from nofrost.files import (
     write_json,
 )
 from nofrost.lock import folder_lock
+from nofrost.system_errors import WRITE_ONLY, cannot_write, explain_write_errors, system_error
 
 # The folder inside the partial output for what only an unfinished run needs: it does not become part of the output.
 UNFINISHED = "unfinished"
 FINGERPRINT = f"{UNFINISHED}/fingerprint.json"
 RECORD = "record.json"
-# A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
-_WRITE_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _PERMISSION = (errno.EACCES, errno.EPERM)
 # In the path of an output these are mistakes of the user; inside the partial folder, which only the stage writes, they
 # are bugs.
 _PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-# numpy reports a full disk as a plain OSError with this text and no error number.
-_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 
 @contextmanager
@@ -77,9 +71,10 @@ def stage_output(
             if not resumable:
                 with suppress(OSError):
                     remove(partial)
-            if isinstance(error, OSError) and error.errno not in _PATH:
-                explained = disk_error(error, out)
-                if explained is not error:
+            refusal = None if isinstance(error, ReportedError) else system_error(error)
+            if refusal is not None and refusal.errno not in _PATH:
+                explained = disk_error(refusal, out)
+                if explained is not refusal:
                     raise explained from error
             raise
         with explain_write_errors(out):
@@ -96,15 +91,13 @@ def disk_error(error: OSError, out: Path) -> Exception:
 
     An error that names a file counts only if the file belongs to `out`, and not if it is, say, an unreadable input.
     """
-    if error.errno is None and _SHORT_WRITE.search(str(error)):
-        return cannot_write(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), out)
-    if error.errno not in (*_WRITE_ONLY, *_PERMISSION, *_PATH):
+    if error.errno not in (*WRITE_ONLY, *_PERMISSION, *_PATH, errno.EIO, errno.ENAMETOOLONG):
         return error
     names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     folders = (out.absolute(), _real(out))
     is_about_out = any(_belongs_to(name.absolute(), folder) for name in names for folder in folders)
     if not names:
-        is_about_out = error.errno in _WRITE_ONLY
+        is_about_out = error.errno in WRITE_ONLY
     return cannot_write(error, out) if is_about_out else error
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from nofrost.errors import printable, say
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -26,14 +29,14 @@ class Progress(Protocol):
 def progress(title: str, total: int, done: int = 0, *, least_s: float = 0.0) -> Iterator[Progress]:
     """Show the progress of `total` units of work, of which `done` were finished by an earlier run.
 
-    On a terminal it is a bar with the time left. Elsewhere it is a plain line at most every 15 seconds and one at the
-    end, unless the work took less than `least_s` seconds.
+    On a terminal that can move its cursor it is a bar with the time left. Elsewhere it is a plain line at most every 15
+    seconds and one at the end, unless the work took less than `least_s` seconds.
     """
-    if sys.stderr.isatty():
+    if _moves_the_cursor():
         # Imported here, so that commands without a bar start faster.
         from tqdm import tqdm
 
-        with tqdm(total=total, initial=done, desc=title, file=sys.stderr, dynamic_ncols=True) as bar:
+        with tqdm(total=total, initial=done, desc=printable(title), file=sys.stderr, dynamic_ncols=True) as bar:
             yield _Bar(bar)
         return
     now = time.monotonic()
@@ -42,10 +45,9 @@ def progress(title: str, total: int, done: int = 0, *, least_s: float = 0.0) -> 
     lines.close(least_s)
 
 
-def remark(text: str) -> None:
-    """Print a line of its own on standard error about what is done otherwise than the user may expect."""
-    if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+def _moves_the_cursor() -> bool:
+    """Whether standard error is a terminal on which a line can be written again."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 @dataclass
@@ -54,7 +56,7 @@ class _Bar:
 
     def advance(self, units: int = 1, note: str = "") -> None:
         if note:
-            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.set_postfix_str(printable(note), refresh=False)
         self.bar.update(units)
 
 
@@ -86,4 +88,4 @@ class _Lines:
 
     def _print(self, text: str) -> None:
         note = f" ({self.note})" if self.note else ""
-        print(f"{self.title}: {text}{note}", file=sys.stderr, flush=True)
+        say(f"{self.title}: {text}{note}")

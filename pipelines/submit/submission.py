@@ -4,7 +4,6 @@ Equal pipelines are uploaded once, whoever submits them and however often.
 """
 
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import kfp_server_api as server
 
 import nofrost
 from nofrost.config import Study, study_as_yaml
-from nofrost.errors import UserError
+from nofrost.errors import UserError, say
 from nofrost.store import open_store
 from pipelines.package import push_source, write_package
 from pipelines.submit.api import Api
@@ -154,7 +153,7 @@ def start_run(
         lambda: api.upload_version(pipeline_id, compiled.version, package, f"nofrost {nofrost.__version__}"),
     )
     how = "uploaded" if created else "exists already and is reused"
-    print(f"pipeline {compiled.name}, version {compiled.version}: {how}", file=sys.stderr)
+    say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
     experiment_id, _ = _ensure(lambda: api.find_experiment(experiment), lambda: api.create_experiment(experiment))
     run = server.V2beta1Run(
         experiment_id=experiment_id,

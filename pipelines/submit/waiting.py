@@ -1,13 +1,12 @@
 """Wait for a run. Only what the API reports of the run decides its outcome: a lost connection does not end it."""
 
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from nofrost.errors import RunFailedError
+from nofrost.errors import RunFailedError, say
 from pipelines.submit.api import Api
 from pipelines.submit.api_errors import ApiError
 
@@ -40,12 +39,12 @@ def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 1
         for run in _poll(run_id, api, math.inf if timeout is None else timeout, poll):
             line = f"run {run_id}: {describe(run)}"
             if line != shown:
-                _say(line)
+                say(line)
                 shown = line
             if has_ended(run):
                 break
     except KeyboardInterrupt:
-        _say(f"no longer waiting; run {run_id} goes on: see {api.endpoint.run_url(run_id)}")
+        say(f"no longer waiting; run {run_id} goes on: see {api.endpoint.run_url(run_id)}")
         raise
     if run.state != "SUCCEEDED":
         raise RunFailedError(f"{failure(run)}: see {api.endpoint.run_url(run_id)}")
@@ -66,11 +65,11 @@ def _poll(run_id: str, api: Api, timeout: float, poll: float) -> Iterator[Any]:
                 why = f"no answer about run {run_id} for {NO_ANSWER_TIMEOUT_S:g} s ({error})"
                 raise RunFailedError(f"{why}: see {api.endpoint.run_url(run_id)}") from None
             if not unreachable:
-                _say(f"{error}; trying again, the run goes on")
+                say(f"{error}; trying again, the run goes on")
             unreachable = True
         else:
             if unreachable:
-                _say("the KFP API answers again")
+                say("the KFP API answers again")
             last_answer, unreachable = time.monotonic(), False
             yield run
         remaining = deadline - time.monotonic()
@@ -138,7 +137,3 @@ def _message(run_or_task: Any) -> str:
     """Return the error message of a run or a task, or nothing: many servers leave it out."""
     errors = [run_or_task.error, *(entry.error for entry in reversed(run_or_task.state_history or ()))]
     return next((" ".join(error.message.split()) for error in errors if error and error.message), "")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

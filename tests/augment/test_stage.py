@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nofrost.augment import list_methods, run
+from nofrost.augment import list_methods, resolve_methods, run
 from nofrost.config import AugmentationSpec
 from nofrost.data import checksum, read_augmentation_set, read_split
 from nofrost.errors import UserError
@@ -41,6 +41,7 @@ def augmented(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"tdaa": {}}, ["unknown key 'tdaa'", "did you mean 'tda'?", "deepaugment, methods, seed, tda"]),
         ({"tda": 3}, ["tda: 3 is not a mapping", "blur, horizontal_flip, noise"]),
         ({"deepaugment": {"lr": 0}}, ["deepaugment.lr", "greater than 0", "got 0"]),
+        ({"deepaugment": {"weights": "w", "epochs": 9}}, ["deepaugment", "weights are loaded", "epochs has no effect"]),
     ],
 )
 def test_a_wrong_method_or_setting_is_refused_in_one_sentence(
@@ -49,6 +50,33 @@ def test_a_wrong_method_or_setting_is_refused_in_one_sentence(
     with pytest.raises(UserError) as error:
         run(digits, AugmentationSpec.model_validate(values), tmp_path / "out")
     assert all(word in str(error.value) for word in ("augmentation", *words))
+
+
+def test_settings_of_a_method_that_is_not_named_are_refused_on_the_command_line() -> None:
+    config = AugmentationSpec(methods=("tda",))
+    with pytest.raises(UserError, match=r"deepaugment\.epochs=9.*methods \(tda\) does not name deepaugment"):
+        resolve_methods(config, overrides=["methods=[tda]", "deepaugment.epochs=9"])
+    with pytest.raises(UserError, match="does not name tda"):
+        resolve_methods(
+            AugmentationSpec(methods=()), key=("augmentation",), overrides=["augmentation.tda={blur: true}"]
+        )
+    resolve_methods(config, overrides=["tda.blur=true"])
+
+
+def test_a_method_may_be_named_once() -> None:
+    with pytest.raises(ValueError, match="methods names 'tda' twice"):
+        AugmentationSpec(methods=("tda", "tda"))
+
+
+def test_no_method_and_settings_without_effect_are_said(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(digits, AugmentationSpec.model_validate({"methods": [], "tda": {"blur": True}}), tmp_path / "out")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "augment: augmentation.methods names no method: no sets are made",
+        "augment: the settings of tda are not used, as augmentation.methods does not name it",
+    ]
 
 
 @pytest.mark.parametrize("method", list_methods())

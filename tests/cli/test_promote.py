@@ -84,7 +84,14 @@ def test_a_damaged_candidate_does_not_hide_the_others(project: Path) -> None:
     assert "damaged" in result.stderr
 
 
+def test_a_store_that_is_not_there_is_reported(project: Path) -> None:
+    result = call("list", "--store", "nowhere")
+    assert isinstance(result.exception, UserError)
+    assert "there is no store at nowhere" in str(result.exception)
+
+
 def test_an_empty_store_is_reported(project: Path) -> None:
+    (project.parent / "remote").mkdir(exist_ok=True)
     result = call("list")
     assert result.stdout == ""
     assert "no run has left a candidate in" in result.stderr

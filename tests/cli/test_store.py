@@ -48,6 +48,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+    (tmp_path / "empty").mkdir()
     return Shell(monkeypatch, capsys)
 
 
@@ -100,7 +101,13 @@ def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:
         (("pull", "data@abc"), "'abc' is not a ref: write 32 hexadecimal digits"),
         (("pull", f"data@{'0' * 32}"), "cannot write data: it contains "),
         (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),
+        (("push", "empty"), "empty contains no file"),
+        (("push", "data", "--store", "s3:bkt/x"), "here s3://bkt/x, or './s3:bkt/x' for a folder of that name"),
         (("ls", "abc"), "'abc' is not a ref"),
+        (("ls", "0" * 32), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),
+        (("ls", f"{'0' * 32}.dir"), f"holds no object {'0' * 32}.dir: push it there with `nofrost store push`"),
+        (("ls", "--store", "nowhere"), "there is no store at nowhere: push something there first"),
+        (("gc", "--store", "nowhere"), "there is no store at nowhere: push something there first"),
         (("verify", "abc"), "'abc' is not a ref"),
         (("verify", f"{'0' * 32}.dir"), f"holds no object {'0' * 32}.dir"),
     ],
@@ -123,7 +130,7 @@ def test_a_command_without_its_arguments_says_so(shell: Shell, command: str) -> 
     assert "Missing argument" in ended.err
 
 
-@pytest.mark.parametrize("name", ["push", "pull", "ls", "verify"])
+@pytest.mark.parametrize("name", ["push", "pull", "ls", "verify", "gc"])
 def test_help_explains_every_command(name: str) -> None:
     result = CliRunner().invoke(group, [name, "--help"])
     assert result.exit_code == 0

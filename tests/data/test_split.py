@@ -37,8 +37,10 @@ def make(folder: Path, images: Images, labels: list[int] | None = None, chunk: i
         folder / "test", chunks(images, chunk), images.shape[1:], kinds, np.arange(len(images)) + 100, len(CLASSES)
     )
     manifest = Manifest(
-        name="made", classes=CLASSES, image_size=images.shape[1:3], channels=images.shape[3], mean=(0.5,), std=(0.1,),
-        splits={"test": split}, provenance={"source": "here"}, licence="none", config={"limit": 3},
+        name="made", classes=CLASSES, image_size=images.shape[1:3], channels=images.shape[3],
+        mean=(0.5,) * images.shape[3],
+        std=(0.1,) * images.shape[3], splits={"test": split}, provenance={"source": "here"}, licence="none",
+        config={"limit": 3},
     )  # fmt: skip
     write_manifest(folder, manifest)
     return folder

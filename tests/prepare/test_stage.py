@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, read_manifest, read_split
 from nofrost.errors import UserError
-from nofrost.prepare import list_sources, run
+from nofrost.prepare import list_sources, resolve_source, run
 
 FolderBytes = Callable[[Path], dict[str, str]]
 
@@ -142,6 +142,45 @@ def test_the_record_names_checksums_seed_and_libraries(digits: Path) -> None:
     assert record["seeds"] == {"split": 0}
     assert set(record["libraries"]) == {"numpy", "pillow", "scikit-learn"}
     assert "path" not in record["config"]
+
+
+@pytest.mark.parametrize("overrides", [(), ("path=data/source",)])
+def test_a_path_is_refused_by_a_source_that_reads_none(overrides: tuple[str, ...]) -> None:
+    config = DatasetSpec(path="photos" if not overrides else "data/source")
+    with pytest.raises(UserError, match="source 'digits' reads no file or folder"):
+        resolve_source(config, overrides=overrides)
+    resolve_source(DatasetSpec())
+
+
+def test_a_share_is_refused_by_a_source_with_a_test_split_of_its_own(tmp_path: Path) -> None:
+    images, labels = np.arange(64, dtype=np.uint8).reshape(16, 2, 2), [0, 1] * 8
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, test_images=images, test_labels=labels)
+    config = DatasetSpec(source="npz", path=str(tmp_path / "a.npz"))
+    with pytest.raises(UserError, match=r"dataset\.test_share is 0\.5, but the source has a test split of its own"):
+        run(config.model_copy(update={"test_share": 0.5}), tmp_path / "out")
+    run(config, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "values", [{"limit": 10**22}, {"selection_share": 1e-300}, {"test_share": 1 - 1e-9}, {"source": []}, {"seed": -1}]
+)
+def test_values_without_sense_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values))):
+        DatasetSpec.model_validate(values)
+
+
+def test_a_limit_above_the_number_of_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(DatasetSpec(limit=5000), tmp_path / "out")
+    assert (
+        "prepare: dataset.limit is 5,000, the source has 1,797 images: all of them are kept" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])
+@pytest.mark.parametrize("path", ["x" * 5000, "a\0b"])
+def test_a_path_that_no_file_system_takes_is_refused(tmp_path: Path, source: str, path: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be read|does not exist"):
+        run(DatasetSpec(source=source, path=path), tmp_path / "out")
 
 
 @pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])

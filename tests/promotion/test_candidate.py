@@ -57,7 +57,6 @@ def test_a_retried_run_replaces_its_candidate(leave: Callable[..., str], store: 
 
 
 def test_runs_are_listed_and_nothing_else(leave: Callable[..., str], store: Store) -> None:
-    assert list_candidates(store) == []
     for run in ("b", "a.2", "a-1"):
         leave(run)
     store.put("nofrost/locks/README", b"")
@@ -69,7 +68,7 @@ def test_runs_are_listed_and_nothing_else(leave: Callable[..., str], store: Stor
 def test_an_id_that_could_be_a_path_is_refused(leave: Callable[..., str], store: Store, run: str) -> None:
     with pytest.raises(UserError, match="cannot be the id of a run"):
         leave(run)
-    assert list_candidates(store) == []
+    assert not Path(store.url).exists()
 
 
 def test_two_refs_for_one_path_are_refused(leave: Callable[..., str]) -> None:

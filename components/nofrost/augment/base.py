@@ -14,7 +14,7 @@ from nofrost.config import AugmentationSpec
 from nofrost.config.base import Settings
 from nofrost.config.validation import sentence
 from nofrost.data import Split
-from nofrost.errors import UserError
+from nofrost.errors import UserError, shortened
 from nofrost.registry import Registry
 from nofrost.telemetry import progress
 
@@ -81,7 +81,19 @@ def resolve_methods(
         complete = schema.model_validate(config.model_dump())
     except ValidationError as error:
         raise UserError(sentence(error, schema, origin, overrides, key)) from None
+    for text in overrides:
+        section = text.removeprefix("".join(f"{name}." for name in key)).partition("=")[0].partition(".")[0].strip()
+        if section in classes and section not in complete.methods:
+            raise UserError(
+                f"{origin} with --set {shortened(text)}: methods ({', '.join(complete.methods)}) does not name "
+                f"{section}, so that its settings have no effect: add it there, or leave them out"
+            )
     return {name: getattr(complete, name) for name in classes}
+
+
+def unused_settings(config: AugmentationSpec, methods: dict[str, Method]) -> list[str]:
+    """Return the names of the methods that have settings of their own but are not used."""
+    return [name for name, method in methods.items() if name not in config.methods and method != METHODS.get(name)()]
 
 
 def spell_out(config: AugmentationSpec, methods: dict[str, Method]) -> dict[str, Any]:

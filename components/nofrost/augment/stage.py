@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nofrost.augment.base import Method, resolve_methods, spell_out
+from nofrost.augment.base import Method, resolve_methods, spell_out, unused_settings
 from nofrost.config import AugmentationSpec
 from nofrost.data import AugmentationManifest, checksum, read_split, write_augmentation_manifest
-from nofrost.errors import UserError
+from nofrost.errors import UserError, say
 from nofrost.files import sha256_file
 from nofrost.results import AugmentationMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
@@ -36,6 +36,10 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
                 inputs[f"{name} {setting}"] = _file_checksum(method, setting, path)
     files = [path for method in selected.values() for path in method.files().values()]
     fingerprint = {"config": settings, "inputs": inputs}
+    if not selected:
+        say("augment: augmentation.methods names no method: no sets are made")
+    for name in unused_settings(config, methods):
+        say(f"augment: the settings of {name} are not used, as augmentation.methods does not name it")
     with stage_output(out, stage="augment", inputs=[dataset, *files], fingerprint=fingerprint) as folder:
         measured = {name: method.make(train, config.seed, folder / name) for name, method in selected.items()}
         metrics = AugmentationMetrics(images=len(train), **measured)

@@ -4,6 +4,7 @@ A command only reads the configuration and calls the package. It imports what is
 `--help` answers at once.
 """
 
+import io
 import sys
 
 import click
@@ -14,7 +15,9 @@ from nofrost.cli.promote import promote
 from nofrost.cli.recipes import papers, recipes, study
 from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
-from nofrost.errors import ReportedError
+from nofrost.cli.streams import finish_streams, output_error, prepare_streams
+from nofrost.errors import say, show
+from nofrost.system_errors import as_reported
 
 
 def main(command: click.Command | None = None) -> None:
@@ -22,20 +25,42 @@ def main(command: click.Command | None = None) -> None:
 
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
+    prepare_streams()
+    code = finish_streams(_exit_code(command or cli))
+    if code:
+        sys.exit(code)
+
+
+def _exit_code(command: click.Command) -> int:
+    """Run the command and return the exit code, after printing what went wrong."""
     try:
-        (command or cli)(standalone_mode=False)
+        command(standalone_mode=False)
+        return 0
     except click.exceptions.Abort:
-        click.echo("nofrost: interrupted", err=True)
-        sys.exit(130)
+        say("nofrost: interrupted")
+        return 130
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except ReportedError as error:
-        error.exit()
-    except BrokenPipeError:
-        # Standard output was closed, as by `| head`: exit quietly. Python would print an error to stderr at exit.
-        sys.stderr.close()
-        sys.exit(1)
+        return _show(error)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception as error:
+        # An error of standard output itself is printed at the end.
+        if isinstance(error, OSError) and output_error() is not None:
+            return 0
+        explained = as_reported(error)
+        if explained is None:
+            raise
+        explained.show()
+        return explained.exit_code
+
+
+def _show(error: click.ClickException) -> int:
+    """Print usage and message of wrong usage."""
+    text = io.StringIO()
+    error.show(text)
+    for line in text.getvalue().rstrip("\n").split("\n"):
+        show(line)
+    return error.exit_code
 
 
 SECTIONS = {

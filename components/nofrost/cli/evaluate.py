@@ -241,7 +241,8 @@ def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) 
     """
     from nofrost.config import find_paper
     from nofrost.evaluate.card import card_of_folder
-    from nofrost.files import explain_write_errors, write_json
+    from nofrost.files import write_json
+    from nofrost.system_errors import explain_write_errors
 
     fields: dict[str, Any] = {}
     if paper is not None:

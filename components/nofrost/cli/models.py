@@ -126,8 +126,8 @@ def models_statistics(path: Path, as_json: bool, out: Path | None) -> None:
     """
     from nofrost.data.arrays import write_arrays
     from nofrost.evaluate.properties import layer_statistics
-    from nofrost.files import explain_write_errors
     from nofrost.models import load_model
+    from nofrost.system_errors import explain_write_errors
 
     if out is not None and out.suffix != ".npz":
         raise UserError(f"{out} does not end in .npz: choose a file name such as statistics.npz")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nofrost.errors import ReportedError
+from nofrost.errors import ReportedError, printable
 
 if TYPE_CHECKING:
     from nofrost.store import Store
@@ -67,13 +67,25 @@ def emit(value: Any, text: str, as_json: bool) -> None:
         as_json: whether --json was given.
     """
     if as_json:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=lambda each: each.as_json()))
+        click.echo(_json(value))
     elif text:
-        click.echo(text)
+        click.echo(printable(text, keep="\n\t"))
+
+
+def _json(value: Any) -> str:
+    """Return `value` as JSON, in ASCII where standard output cannot take, or a terminal would obey, a character."""
+    as_json, as_ascii = (
+        json.dumps(value, indent=2, ensure_ascii=ascii_only, default=lambda each: each.as_json())
+        for ascii_only in (False, True)
+    )
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    takes_all = as_json.encode(encoding, errors="replace").decode(encoding) == printable(as_json, keep="\n")
+    return as_json if takes_all else as_ascii
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return a line for each row, each column as wide as its widest cell; all rows have the same number of cells."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

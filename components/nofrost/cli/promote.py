@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nofrost.cli.options import aligned, emit, json_option, open_store, store_option
-from nofrost.errors import UserError
+from nofrost.errors import UserError, printable, say
 
 if TYPE_CHECKING:
     from nofrost.promotion import Candidate, Change, Promotion
@@ -57,9 +57,9 @@ def promote_list(store_url: str | None, as_json: bool) -> None:
     rows = [(each["run"], each["finished"], f"{each['study']}, {each['outputs']} outputs") for each in summaries]
     emit(summaries, aligned(rows), as_json)
     for message in errors:
-        click.echo(f"nofrost: {message}", err=True)
+        say(f"nofrost: {message}")
     if not candidates and not errors:
-        click.echo(f"nofrost: no run has left a candidate in {store.url}", err=True)
+        say(f"nofrost: no run has left a candidate in {store.url}")
 
 
 @promote.command("show")
@@ -80,7 +80,7 @@ def promote_show(run: str, store_url: str | None, as_json: bool) -> None:
     summary = {**_summary(promotion.candidate), "changes": changes, "against": objections}
     emit(summary, _format_difference(promotion), as_json)
     for message in [] if as_json else objections:
-        click.echo(f"nofrost: {message}", err=True)
+        say(f"nofrost: {message}")
 
 
 @promote.command("RUN")
@@ -105,7 +105,7 @@ def promote_run(run: str, store_url: str | None, yes: bool, params: bool, force:
         return
     promotion.check(params=params, force=force)
     if not yes:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise UserError("there is no terminal to ask on before writing dvc.lock: give --yes")
         click.confirm("Write this to dvc.lock?", abort=True)
     promotion.write(params=params, force=force)
@@ -147,7 +147,7 @@ def _format_difference(promotion: Promotion) -> str:
         lines += _format_changes([change for change in changes if change.kind == "out" or not is_new])
     if not promotion.changes:
         lines.append("nothing to promote: dvc.lock already has the outputs of the run")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _format_changes(changes: Sequence[Change]) -> list[str]:

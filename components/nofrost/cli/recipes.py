@@ -196,7 +196,8 @@ def study_select(name: str, overrides: tuple[str, ...], as_json: bool, out: Path
     The file is overwritten. DVC tracks it key by key, so that `dvc repro` then runs only what changed.
     """
     from nofrost.config import load_study, study_as_yaml
-    from nofrost.files import explain_write_errors, write_text
+    from nofrost.files import write_text
+    from nofrost.system_errors import explain_write_errors
     from nofrost.tasks import check_study
 
     loaded = check_study(load_study(name, overrides), name, overrides)

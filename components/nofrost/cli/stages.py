@@ -58,7 +58,7 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     config = augmentation_of(study_name, overrides)
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     metrics = stage.run(dataset, config, out)
-    summary = f"{', '.join(config.methods)} of {metrics.images:,} training images"
+    summary = f"{', '.join(config.methods) or 'no sets'} of {metrics.images:,} training images"
     emit(metrics, f"{out}: {summary}", as_json)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
-from nofrost.errors import UserError
+from nofrost.errors import UserError, printable
 
 if TYPE_CHECKING:
     from nofrost.store import Ref
@@ -36,7 +36,7 @@ def store_push(paths: tuple[Path, ...], store_url: str | None, as_json: bool) ->
 
     opened = open_store(store_url)
     refs = {str(path): str(push(path, opened)) for path in paths}
-    emit(refs, "\n".join(f"{path}@{ref}" for path, ref in refs.items()), as_json)
+    emit(refs, "\n".join(printable(f"{path}@{ref}") for path, ref in refs.items()), as_json)
 
 
 @store.command("pull")
@@ -58,7 +58,7 @@ def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -
     for path, ref in pairs:
         pull(ref, path, opened)
     paths = [str(path) for path, _ in pairs]
-    emit(paths, "\n".join(paths), as_json)
+    emit(paths, "\n".join(map(printable, paths)), as_json)
 
 
 @store.command("ls")
@@ -67,15 +67,18 @@ def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -
 @json_option
 def store_ls(ref: str | None, store_url: str | None, as_json: bool) -> None:
     """Print md5 and path of each file of REF; without REF, the names of what pipeline runs wrote beside the data."""
-    from nofrost.store import Ref, files_of
+    from nofrost.store import MissingError, Ref, files_of
 
     opened = open_store(store_url)
     if ref is None:
         names = opened.names("nofrost/")
-        emit(names, "\n".join(names), as_json)
+        emit(names, "\n".join(map(printable, names)), as_json)
         return
-    files = files_of(Ref.parse(ref), opened)
-    emit(files, "\n".join(f"{files[path]}  {path}" for path in sorted(files)), as_json)
+    parsed = Ref.parse(ref)
+    if not opened.sizes([parsed.md5]):
+        raise MissingError(f"object {parsed.md5}", opened.url)
+    files = files_of(parsed, opened)
+    emit(files, "\n".join(printable(f"{files[path]}  {path}") for path in sorted(files)), as_json)
 
 
 @store.command("verify")
@@ -95,6 +98,46 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
         verify(ref, opened)
     names = [str(ref) for ref in parsed]
     emit(names, "\n".join(f"{name}: whole" for name in names), as_json)
+
+
+@store.command("gc")
+@click.argument("folders", nargs=-1, type=PATH)
+@click.option("--delete", is_flag=True, help="Delete it. Without this, what would be deleted is only printed.")
+@click.option(
+    "--older-than",
+    "hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Age of uploads to S3 from which on nobody continues them.",
+)
+@store_option
+@json_option
+def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: str | None, as_json: bool) -> None:
+    """Print or delete what killed pushes left in the store, and what killed pulls left in FOLDERS.
+
+    That is unfinished files and uploads, never an object: `dvc gc` deletes objects that nothing needs. What a running
+    process still writes is kept. A pull that is run again does all this by itself.
+
+    Example: nofrost store gc --delete . runs
+    """
+    from nofrost.store import sweep_pulls
+
+    leftovers = open_store(store_url).sweep(hours * 3600, delete=delete)
+    leftovers += [leftover for folder in folders for leftover in sweep_pulls(folder, delete=delete)]
+    items = [
+        {"name": each.name, "bytes": each.size, "deleted": delete and each.is_dead, "in_use": not each.is_dead}
+        for each in leftovers
+    ]
+    action = "deleted" if delete else "would delete (give --delete)"
+    lines = [
+        f"{action if each.is_dead else 'kept, may be in use'}: {each.name} ({each.size or 0:,} bytes)"
+        for each in leftovers
+    ]
+    emit(items, "\n".join(lines), as_json)
+    if not leftovers:
+        click.echo("nofrost: nothing is left over", err=True)
 
 
 def _path_and_ref(text: str) -> tuple[Path, Ref]:

@@ -51,6 +51,12 @@ class AugmentationSpec(Settings):
     methods: tuple[str, ...] = ("deepaugment", "tda")
     seed: Seed = 0
 
+    @model_validator(mode="after")
+    def _methods_are_named_once(self) -> AugmentationSpec:
+        if (twice := first_duplicate(self.methods)) is not None:
+            raise ValueError(f"methods names {shortened(twice)} twice: name each once")
+        return self
+
 
 class Runs(Settings):
     """Which recipes and seeds are trained: every pair is one run."""

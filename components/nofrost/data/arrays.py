@@ -1,6 +1,5 @@
 """Arrays on disk, in numpy's .npy and .npz files. Reading executes nothing: pickled arrays are refused."""
 
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tokenize import TokenError
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, reason
 from nofrost.files import atomic_file
-from nofrost.limits import regular_file
+from nofrost.limits import check_expansion, regular_file
 
 
 def write_array(path: Path, batches: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -50,8 +49,8 @@ def read_array(path: Path) -> NDArray[Any]:
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
     # numpy parses the header as Python
-    except (ValueError, SyntaxError, TokenError) as error:
-        raise UserError(f"{path} is damaged ({error}): run the stage that wrote it again") from None
+    except (ValueError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
+        raise UserError(f"{path} is damaged ({reason(error)}): run the stage that wrote it again") from None
     return array
 
 
@@ -71,8 +70,13 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     regular_file(path)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            members = arrays.zip.infolist()
+            check_expansion(sum(member.file_size for member in members), path.stat().st_size, str(path))
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that wrote it again") from None
-    except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): run the stage that wrote it again") from None
+    except UserError:
+        raise
+    # whatever a reader of archives raises: encrypted, of an unknown method, cut off, too large for the memory
+    except Exception as error:
+        raise UserError(f"{path} is damaged ({reason(error)}): run the stage that wrote it again") from None

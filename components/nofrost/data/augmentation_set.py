@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
 from nofrost.data.arrays import read_array
+from nofrost.data.manifest import Count
 from nofrost.errors import UserError, unknown
 from nofrost.files import read_json, sha256_file, write_json
 
@@ -21,7 +22,7 @@ class AugmentationManifest(Schema):
 
     format: Literal[1] = 1
     dataset: str
-    count: int
+    count: Count
     sha256: dict[str, str]
     provenance: dict[str, str]
     config: dict[str, Any]

@@ -1,9 +1,9 @@
 """The manifest of a dataset: its contents, provenance and checksums."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
@@ -14,6 +14,11 @@ MANIFEST = "manifest.json"
 SPLITS = ("train", "selection", "test")
 
 
+# A manifest may come from anywhere, and models are built as large as it says.
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
 class SplitManifest(Schema):
     """One split: its images by class, and the SHA-256 of ``images.npy``, ``labels.npy`` and ``indices.npy``.
 
@@ -21,8 +26,8 @@ class SplitManifest(Schema):
     split of its own, positions in that split).
     """
 
-    count: int
-    class_counts: tuple[int, ...]
+    count: Count
+    class_counts: tuple[Count, ...]
     sha256: dict[str, str]
 
 
@@ -31,15 +36,32 @@ class Manifest(Schema):
 
     format: Literal[1] = 1
     name: str
-    classes: tuple[str, ...]
-    image_size: tuple[int, int]
-    channels: int
+    classes: tuple[str, ...] = Field(min_length=1)
+    image_size: tuple[Pixels, Pixels]
+    channels: int = Field(ge=1, le=64)
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
     splits: dict[str, SplitManifest]
     provenance: dict[str, str]
     licence: str
     config: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _parts_fit_each_other(self) -> Self:
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"{key} has {len(values)} values for {self.channels} channels: prepare the data again")
+        for name, split in self.splits.items():
+            if len(split.class_counts) != len(self.classes) or sum(split.class_counts) != split.count:
+                raise ValueError(
+                    f"splits.{name}.class_counts are not the {split.count} images of {len(self.classes)} classes: "
+                    "prepare the data again"
+                )
+        for text in (self.name, *self.classes):
+            # JSON can hold halves of a character, which no file or terminal takes
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError(f"the name {text!a} is not Unicode: prepare the data again with another name")
+        return self
 
 
 def read_manifest(dataset: Path) -> Manifest:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
-from nofrost.errors import UserError
+from nofrost.errors import UserError, say
 from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import PixelStatistics
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
-from nofrost.telemetry import Progress, progress, remark
+from nofrost.telemetry import Progress, progress
 
 
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
@@ -33,7 +33,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         data = open_source(source)
         rows = split_rows(data, source)
         for text in (*data.remarks, *_limit_remark(data, source)):
-            remark(f"prepare: {text}")
+            say(f"prepare: {text}")
         # the result depends on the content of the source, not on its path
         settings = {key: value for key, value in source.as_json().items() if key != "path"}
         inputs = [Path(source.path)] if source.needs_path else []

@@ -18,8 +18,7 @@ from nofrost.config.base import Schema
 from nofrost.config.yaml_text import as_yaml, parse
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Output, Ref, Store
-from nofrost.store.base import object_name
-from nofrost.store.tree import Entry, address, as_object, entries_of
+from nofrost.store.tree import Entry, address, as_object, read_entries
 
 # The folder in the store has its old name, so that runs of earlier versions can be promoted.
 _FOLDER = "nofrost/locks"
@@ -230,11 +229,7 @@ def contents_of(candidate: Candidate, inputs: Mapping[str, Ref], store: Store) -
         UserError: an object is missing, or a folder's list of files is altered.
     """
     _require(candidate.run, {path: [ref.md5] for path, ref in candidate.outs.items()}, store)
-    files = {
-        path: entries_of(store.get(object_name(ref.md5)), ref.md5, store.url)
-        for path, ref in candidate.outs.items()
-        if ref.is_dir
-    }
+    files = {path: read_entries(ref.md5, store) for path, ref in candidate.outs.items() if ref.is_dir}
     _require(candidate.run, {path: [entry.md5 for entry in entries] for path, entries in files.items()}, store)
     return Contents(candidate.outs, inputs, files)
 

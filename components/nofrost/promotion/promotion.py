@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from nofrost.config import as_yaml, parse_study, study_as_yaml
 from nofrost.errors import UserError
-from nofrost.files import explain_write_errors, write_text
+from nofrost.files import write_text
 from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
 from nofrost.store import Ref, Store
+from nofrost.system_errors import explain_write_errors
 
 K = TypeVar("K")
 LockEntry = Mapping[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs

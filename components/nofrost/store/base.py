@@ -1,6 +1,7 @@
 """The interface of all stores, and what they share."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from nofrost.errors import UserError
@@ -9,8 +10,23 @@ from nofrost.store.ref import is_relative_posix
 
 # The prefix of the names of all content, in DVC's layout.
 OBJECTS = "files/md5/"
-# Bytes of an object that are in memory while it is read.
-CHUNK = 1 << 20
+# No named object, such as a candidate or a stage's record, is larger: what is comes from somebody else.
+MOST_NAMED_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a killed push left in a store.
+
+    Attributes:
+        name: of the unfinished file or upload.
+        size: bytes, if known.
+        is_dead: whether nobody writes it any more.
+    """
+
+    name: str
+    size: int | None
+    is_dead: bool
 
 
 class Store(Protocol):
@@ -46,10 +62,15 @@ class Store(Protocol):
 
         Raises:
             MissingError: there is none of that name.
+            UserError: it is larger than any that this package writes.
         """
 
     def names(self, prefix: str) -> list[str]:
-        """Return the sorted names of all objects that begin with `prefix`."""
+        """Return the sorted names of all objects that begin with `prefix`.
+
+        Raises:
+            UserError: there is no such store.
+        """
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         """Return the size in bytes of each of these objects that the store holds."""
@@ -58,7 +79,7 @@ class Store(Protocol):
         """Write a file under its address, whole or not at all; a large one by up to `jobs` requests at once.
 
         Raises:
-            UserError: the file changed since it was hashed.
+            UserError: the file changed since it was hashed, or cannot be read.
         """
 
     def read(self, md5: str) -> Iterator[bytes]:
@@ -66,6 +87,15 @@ class Store(Protocol):
 
         Raises:
             MissingError: the store does not hold the object.
+        """
+
+    def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
+        """Return what killed pushes left in the store, after deleting those that are dead if `delete` is set.
+
+        Objects are never deleted.
+
+        Args:
+            least_age_s: age from which on something counts as dead where nothing shows whether it is still written.
         """
 
 
@@ -90,3 +120,8 @@ class MissingError(UserError):
 
     def __init__(self, what: str, url: str) -> None:
         super().__init__(f"{url} holds no {what}: push it there with `nofrost store push`, or choose another store")
+
+
+def too_large(what: str, url: str, limit: int) -> UserError:
+    """Return the UserError for content that is larger than any of its kind."""
+    return UserError(f"{what} in {url} has more than {limit:,} bytes: do not use it, and find out what wrote it")

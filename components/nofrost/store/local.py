@@ -2,20 +2,34 @@
 
 import os
 import re
-import shutil
+import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from nofrost.errors import UserError
-from nofrost.files import MARK, atomic_path
-from nofrost.stage import disk_error
-from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
-from nofrost.store.local_file import LocalFile
+from nofrost.files import MARK, LocksUnknownError, atomic_path, remove_unlocked
+from nofrost.store.base import (
+    MOST_NAMED_BYTES,
+    OBJECTS,
+    Leftover,
+    MissingError,
+    checked_name,
+    object_name,
+    too_large,
+)
+from nofrost.store.local_file import CHUNK, LocalFile, cannot_read
+from nofrost.system_errors import cannot_write
 
 # The mode of objects in DVC's cache.
 _READ_ONLY = 0o444
-_UNFINISHED = re.compile(rf"(?:.*/)?\.[^/]*{re.escape(MARK)}tmp[^/]*")
+# Folders of a store in which a killed push or pipeline run leaves unfinished files.
+_WRITTEN = (OBJECTS, "nofrost/")
+# Unfinished files: ours, which are locked as long as they are written, and those of versions before 0.9.
+_UNFINISHED = re.compile(rf"\..+{re.escape(MARK)}tmp.*")
+_UNFINISHED_BEFORE = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
 class LocalStore:
@@ -39,33 +53,63 @@ class LocalStore:
             temporary.write_bytes(content)
 
     def get(self, name: str) -> bytes:
-        with self._reading(name):
-            return (self.folder / checked_name(name)).read_bytes()
+        with self._reading(name), _open_regular(self.folder / checked_name(name)) as file:
+            content = file.read(MOST_NAMED_BYTES + 1)
+        if len(content) > MOST_NAMED_BYTES:
+            raise too_large(name, self.url, MOST_NAMED_BYTES)
+        return content
 
     def names(self, prefix: str) -> list[str]:
+        self._check_present()
         top = self.folder / prefix.rpartition("/")[0]
-        names = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
-        return sorted(name for name in names if name.startswith(prefix) and not _UNFINISHED.fullmatch(name))
+        with self._reading(prefix or "its list"):
+            paths = [Path(parent, name) for parent, _, names in os.walk(top, onerror=_raise) for name in names]
+            names = [path.relative_to(self.folder).as_posix() for path in paths if path.is_file()]
+        return sorted(name for name in names if name.startswith(prefix) and not _is_unfinished(name))
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         sizes = {}
         for md5 in md5s:
             with suppress(FileNotFoundError, NotADirectoryError):
-                sizes[md5] = self._path(md5).stat().st_size
+                status = self._path(md5).stat()
+                # Anything else in the place of an object is none.
+                if stat.S_ISREG(status.st_mode):
+                    sizes[md5] = status.st_size
         return sizes
 
     def put_file(self, file: LocalFile, jobs: int = 1) -> None:
         target = self._path(file.md5)
-        with self._writing(), atomic_path(target, mode=_READ_ONLY, sync=False) as temporary:
-            shutil.copyfile(file.path, temporary)
-            file.check_unchanged()
+        # Errors of reading the file are UserErrors, so that the others are the store's.
+        with (
+            self._writing(),
+            atomic_path(target, mode=_READ_ONLY, sync=False) as temporary,
+            temporary.open("wb") as unfinished,
+        ):
+            for chunk in file.chunks():
+                unfinished.write(chunk)
 
     def read(self, md5: str) -> Iterator[bytes]:
-        with self._reading(f"object {md5}"):
-            file = self._path(md5).open("rb")
-        with file:
+        with self._reading(f"object {md5}"), _open_regular(self._path(md5)) as file:
             while chunk := file.read(CHUNK):
                 yield chunk
+
+    def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
+        self._check_present()
+        leftovers = []
+        for top in _WRITTEN:
+            for parent, _, names in os.walk(self.folder / top):
+                for path in (Path(parent, name) for name in names if _is_unfinished(name)):
+                    with suppress(FileNotFoundError):
+                        status = path.lstat()
+                        is_old = time.time() - status.st_mtime >= least_age_s
+                        with self._writing():
+                            is_dead = _remove_if_dead(path, is_old, delete)
+                        leftovers.append(Leftover(path.relative_to(self.folder).as_posix(), status.st_size, is_dead))
+        return leftovers
+
+    def _check_present(self) -> None:
+        if not self.folder.is_dir():
+            raise UserError(f"there is no store at {self.url}: push something there first, or correct its path")
 
     def _path(self, md5: str) -> Path:
         return self.folder / object_name(md5)
@@ -77,11 +121,40 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             raise MissingError(what, self.url) from None
         except OSError as error:
-            raise UserError(f"cannot read {what} in {self.url} ({error.strerror}): check its permissions") from error
+            raise cannot_read(f"{what} in {self.url}", error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise disk_error(error, self.folder) from error
+            raise cannot_write(error, self.folder) from error
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file. Anything else could be endless, and is refused without waiting for it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} in the store is not a regular file: remove it, then push the content again")
+    return os.fdopen(descriptor, "rb")
+
+
+def _is_unfinished(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return bool(_UNFINISHED.fullmatch(base) or _UNFINISHED_BEFORE.fullmatch(base))
+
+
+def _remove_if_dead(path: Path, is_old: bool, delete: bool) -> bool:
+    """Return whether nobody writes an unfinished file, after deleting it if `delete` is set and nobody does."""
+    if _UNFINISHED.fullmatch(path.name):
+        with suppress(LocksUnknownError, PermissionError):
+            return remove_unlocked(path, pretend=not delete)
+    if is_old and delete:
+        path.unlink()
+    return is_old
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from nofrost.errors import UserError
 from nofrost.store.threads import for_each
 from nofrost.telemetry import progress
 
+# Bytes of a file or object that are in memory while it is read.
+CHUNK = 1 << 20
 # Names that DVC leaves out of a folder, at any depth.
 _IGNORED_FOLDERS = frozenset((".git", ".hg"))
 _IGNORED_FILES = frozenset((".git",))
@@ -51,6 +54,22 @@ class LocalFile:
     def size(self) -> int:
         """Bytes of the content."""
         return self.status.st_size
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        """Yield the content in chunks of `size` bytes.
+
+        Raises:
+            UserError: it cannot be read, or the file has changed since it was hashed, which is only known at the end.
+        """
+        try:
+            with self.path.open("rb") as file:
+                while chunk := file.read(size):
+                    yield chunk
+            self.check_unchanged()
+        except FileNotFoundError:
+            raise self.changed() from None
+        except OSError as error:
+            raise cannot_read(str(self.path), error) from error
 
     def check_unchanged(self) -> None:
         """Check that the file's status is that from before it was hashed.
@@ -110,3 +129,10 @@ def _raise(error: OSError) -> None:
 
 def _refused(path: Path, what: str, remedy: str) -> UserError:
     return UserError(f"{path} is {what}: {remedy}, then push the folder again")
+
+
+def cannot_read(what: str, error: OSError) -> UserError:
+    """Return the UserError for an error of the operating system that came from reading."""
+    reason = str(error.strerror or error)
+    remedy = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else "check the disk and the path"
+    return UserError(f"cannot read {what} ({reason[:1].lower()}{reason[1:]}): {remedy}")

@@ -10,15 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import cannot_write, remove, replace_folder, restore_folder, work_path
+from nofrost.files import MARK, remove, replace_folder, restore_folder, work_path
 from nofrost.lock import folder_lock
 from nofrost.stage import RECORD, check_apart, check_replaceable, target_of
-from nofrost.store.base import MissingError, Store
+from nofrost.store.base import MOST_NAMED_BYTES, Leftover, MissingError, Store
 from nofrost.store.local import LocalStore
 from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
-from nofrost.store.tree import Entry, address, as_object, entries_of
+from nofrost.store.tree import Entry, address, as_object, read_entries, read_object
+from nofrost.system_errors import cannot_write
 from nofrost.telemetry import progress
 
 # An object that arrives altered is downloaded once more, as the network may be the cause.
@@ -60,6 +61,29 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
         raise cannot_write(error, path) from error
 
 
+def sweep_pulls(folder: Path, *, delete: bool) -> list[Leftover]:
+    """Return what killed pulls left in `folder` and below, after deleting it if `delete` is set.
+
+    What a killed pull had moved away is moved back. Pulls that are running are left alone.
+    """
+    leftovers = []
+    for partial in sorted(folder.rglob(f".*{MARK}pull")):
+        target = partial.with_name(partial.name[1 : -len(f"{MARK}pull")])
+        size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        try:
+            with folder_lock(target):
+                if delete:
+                    restore_folder(target)
+                    remove(partial)
+            is_dead = True
+        except UserError:
+            is_dead = False
+        except OSError as error:
+            raise cannot_write(error, partial) from error
+        leftovers.append(Leftover(str(partial), size, is_dead))
+    return leftovers
+
+
 def files_of(ref: Ref, store: Store, name: str = "content") -> Mapping[str, str]:
     """Return the md5 of each file of `ref` by its path; a ref of a file has one, called `name`.
 
@@ -68,8 +92,7 @@ def files_of(ref: Ref, store: Store, name: str = "content") -> Mapping[str, str]
     """
     if not ref.is_dir:
         return {name: ref.md5}
-    entries = entries_of(b"".join(store.read(ref.md5)), ref.md5, store.url)
-    return {entry.relpath: entry.md5 for entry in entries}
+    return {entry.relpath: entry.md5 for entry in read_entries(ref.md5, store)}
 
 
 def verify(ref: Ref, store: Store) -> None:
@@ -116,10 +139,10 @@ def _holds(path: Path, ref: Ref) -> bool:
 
 def _stage_of(files: Mapping[str, str], store: Store) -> str:
     """Return the name of the stage whose output `files` are."""
-    content = b"".join(store.read(files[RECORD])) if RECORD in files else b"{}"
+    content = read_object(files[RECORD], store, MOST_NAMED_BYTES) if RECORD in files else b"{}"
     try:
         record = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     stage = record.get("stage") if isinstance(record, dict) else None
     return str(stage or "what you pull")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.store.base import Store, object_name
-from nofrost.store.local_file import LocalFile, files_below
+from nofrost.store.local_file import LocalFile, cannot_read, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
 from nofrost.store.tree import Entry, address, as_object
@@ -18,14 +18,14 @@ def push(path: Path, store: Store) -> Ref:
     The object that lists a folder's files is sent last, so a store that holds it also holds all of the files.
 
     Raises:
-        UserError: `path` is missing, cannot be pushed or changes meanwhile, or the store refuses.
+        UserError: `path` is missing, without any file, cannot be pushed or changes meanwhile, or the store refuses.
     """
     try:
         return _push_folder(path, store) if path.is_dir() else _push_file(path, store)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or path} does not exist: give a file or folder to push") from None
     except OSError as error:
-        raise UserError(f"cannot read {error.filename or path} ({error.strerror}): check its permissions") from error
+        raise cannot_read(str(error.filename or path), error) from error
 
 
 def _push_file(path: Path, store: Store) -> Ref:
@@ -36,6 +36,8 @@ def _push_file(path: Path, store: Store) -> Ref:
 
 def _push_folder(folder: Path, store: Store) -> Ref:
     files = files_below(folder)
+    if not files:
+        raise UserError(f"{folder} contains no file, and a store keeps nothing else: give a folder with content")
     _send(files.values(), store, folder.name)
     listing = as_object(Entry(relpath, file.md5) for relpath, file in files.items())
     md5 = address(listing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -80,6 +81,10 @@ class Output:
 
 
 def is_relative_posix(path: str) -> bool:
-    """Return whether `path` is relative, normalised, and stays inside the folder that it is relative to."""
+    """Return whether `path` is relative, normalised, inside the folder that it is relative to, and a possible name."""
     parts = PurePosixPath(path).parts
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
     return bool(parts) and "/".join(parts) == path and ".." not in parts and parts[0] != "/" and "\0" not in path

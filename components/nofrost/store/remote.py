@@ -1,13 +1,12 @@
 """Open a store by its URL, which the environment or DVC's default remote may supply."""
 
 import os
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, say
 from nofrost.store.base import Store
 from nofrost.store.dvc_remote import default_remote, dvc_folder
 from nofrost.store.local import LocalStore
@@ -65,7 +64,7 @@ def default_store(folder: Path = Path()) -> str:
 def _settings_of(location: Bucket) -> Mapping[str, Any]:
     """Return the settings of DVC's default remote if it is in this bucket."""
     if dvc_folder(Path()) and not find_spec("dvc"):
-        print("nofrost: DVC is not installed here: the settings of its remotes are not read", file=sys.stderr)
+        say("nofrost: DVC is not installed here: the settings of its remotes are not read")
         return {}
     remote = default_remote(Path())
     if remote is None:

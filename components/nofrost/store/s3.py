@@ -14,8 +14,16 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as Client
 
 from nofrost.errors import UserError
-from nofrost.store.base import CHUNK, OBJECTS, MissingError, checked_name, object_name
-from nofrost.store.local_file import LocalFile
+from nofrost.store.base import (
+    MOST_NAMED_BYTES,
+    OBJECTS,
+    Leftover,
+    MissingError,
+    checked_name,
+    object_name,
+    too_large,
+)
+from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ClientFactory
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
@@ -67,7 +75,10 @@ class S3Store:
 
     def get(self, name: str) -> bytes:
         with self._errors(name) as client:
-            return bytes(obstore.get(client, self._key(checked_name(name))).bytes())
+            result = obstore.get(client, self._key(checked_name(name)))
+            if result.meta["size"] > MOST_NAMED_BYTES:
+                raise too_large(name, self.url, MOST_NAMED_BYTES)
+            return bytes(result.bytes())
 
     def names(self, prefix: str) -> list[str]:
         # For obstore a prefix is a folder; for S3 and this method it is any beginning of a name.
@@ -94,11 +105,12 @@ class S3Store:
             size = max(PART, -(-file.size // _MAX_PARTS))
 
             def put_parts(client: Client, key: str) -> None:
-                obstore.put(client, key, _parts(file, size), chunk_size=size, max_concurrency=jobs, use_multipart=True)
+                # An error of reading the file comes before S3 creates the object.
+                obstore.put(client, key, file.chunks(size), chunk_size=size, max_concurrency=jobs, use_multipart=True)
 
             self._put(name, put_parts)
             return
-        content = file.path.read_bytes()
+        content = b"".join(file.chunks())
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
             raise file.changed()
         self._put(name, lambda client, key: obstore.put(client, key, content, use_multipart=False))
@@ -107,6 +119,13 @@ class S3Store:
         with self._errors(f"object {md5}") as client:
             for chunk in obstore.get(client, self._key(object_name(md5))).stream(CHUNK):
                 yield bytes(chunk)
+
+    def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
+        """Sweep unfinished uploads: of each the time of its last part shows whether somebody may still send more."""
+        with self._explained():
+            factory = ClientFactory(self._settings)
+            self._endpoint = factory.endpoint
+            return factory.sweep_uploads(self.bucket, self._key(""), least_age_s, delete=delete)
 
     def _put(self, name: str, put: Callable[[Client, str], object]) -> None:
         """Write an object by `put(client, key)`, which is called again after a transient error."""
@@ -181,15 +200,3 @@ class S3Store:
             raise UserError(f"cannot read {error.filename} ({error.strerror}): check its permissions") from None
         except (ClientError, BotoCoreError, ResponseParserError, BaseError, ValueError) as error:
             raise user_error(error, self.url, self._endpoint, self.bucket) from None
-
-
-def _parts(file: LocalFile, size: int) -> Iterator[bytes]:
-    """Yield a file in parts of `size` bytes.
-
-    Raises:
-        UserError: the file has changed. This is raised after the last part, and so before S3 creates the object.
-    """
-    with file.path.open("rb") as stream:
-        while part := stream.read(size):
-            yield part
-    file.check_unchanged()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,12 +17,15 @@ import boto3
 from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
 from nofrost.errors import UserError
+from nofrost.store.base import Leftover
+from nofrost.store.s3_errors import code_of
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
@@ -172,6 +175,32 @@ class ClientFactory:
                 },
             },
         )
+
+    def sweep_uploads(self, bucket: str, prefix: str, least_age_s: float, *, delete: bool) -> list[Leftover]:
+        """Return the unfinished uploads below `prefix`, named without it; abort those without a new part for so long.
+
+        Raises:
+            ClientError, BotoCoreError: the server refuses, or cannot be reached.
+        """
+        leftovers = []
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
+            which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+            try:
+                pages = self._client.get_paginator("list_parts").paginate(**which)
+                parts = [part for page in pages for part in page.get("Parts", ())]
+                latest = max(upload["Initiated"], *(part["LastModified"] for part in parts), upload["Initiated"])
+                is_dead = (datetime.now(UTC) - latest).total_seconds() >= least_age_s
+                if is_dead and delete:
+                    self._client.abort_multipart_upload(**which)
+            except ClientError as error:
+                # It has been finished meanwhile.
+                if code_of(error) == "NoSuchUpload":
+                    continue
+                raise
+            size = sum(part["Size"] for part in parts)
+            leftovers.append(Leftover(upload["Key"].removeprefix(prefix), size, is_dead))
+        return leftovers
 
     def _options(self, url: str) -> ClientConfig:
         """Return the options that obstore does not find by itself. Like boto3 it finds proxies in the environment."""

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nofrost.errors import UserError
+from nofrost.store.base import Store, too_large
 from nofrost.store.ref import is_relative_posix
 
 # Names that DVC never lists, at any depth. If pulled, they would change how git and DVC behave.
 _NEVER_LISTED = frozenset((".dvc", ".git"))
+# A list of a million files has about 100 MB.
+_MOST_BYTES = 256 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -39,6 +42,30 @@ def address(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir"
 
 
+def read_entries(md5: str, store: Store) -> list[Entry]:
+    """Return the files of a folder, as the object that lists them in the store says.
+
+    Raises:
+        UserError: it is missing, far larger than any list, altered, or not such a list.
+    """
+    return entries_of(read_object(md5, store, _MOST_BYTES), md5, store.url)
+
+
+def read_object(md5: str, store: Store, limit: int) -> bytes:
+    """Return an object of at most `limit` bytes; it is not verified.
+
+    Raises:
+        UserError: it is missing, or larger.
+    """
+    chunks, size = [], 0
+    for chunk in store.read(md5):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise too_large(f"object {md5}", store.url, limit)
+    return b"".join(chunks)
+
+
 def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
     """Return the files that a folder's object lists.
 
@@ -54,8 +81,10 @@ def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
     if address(content) != md5:
         raise UserError(f"{what} is altered or cut off: delete it, then push the folder again")
     try:
-        entries = [Entry(item["relpath"], item["md5"]) for item in json.loads(content)]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        entries = json.loads(content, object_pairs_hook=_entry)
+        if not isinstance(entries, list) or not all(isinstance(entry, Entry) for entry in entries):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, RecursionError, MemoryError):
         raise UserError(f"{what} is not a list of files as DVC writes it: find out what wrote it") from None
     for entry in entries:
         _check(entry.relpath, entry.md5, what)
@@ -63,6 +92,12 @@ def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
     if len(paths) < len(entries) or any(folder in paths for path in paths for folder in _folders_of(path)):
         raise UserError(f"{what} lists two files at one path: do not use it, and find out what wrote it")
     return entries
+
+
+def _entry(items: list[tuple[str, Any]]) -> Entry:
+    """Return the entry that an object of JSON stands for: at once, so that a wrong one ends the reading."""
+    values = dict(items)
+    return Entry(values["relpath"], values["md5"])
 
 
 def _check(path: Any, md5: Any, what: str) -> None:

@@ -177,7 +177,7 @@ def test_waiting_survives_a_server_that_is_down_for_a_while(
         kfp.socket = socket.create_server(kfp.server_address[:2])
         kfp.serve_forever(poll_interval=0.01)
 
-    monkeypatch.setattr("pipelines.submit.waiting._say", say)
+    monkeypatch.setattr("pipelines.submit.waiting.say", say)
     kfp.story = [{"state": "RUNNING"}]
     thread = threading.Thread(target=restart)
     kfp.fault(SHOW, thread.start)

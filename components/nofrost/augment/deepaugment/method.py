@@ -7,12 +7,12 @@ again with a milder distortion.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from nofrost.augment.base import SMALL_PIXELS, Method, batches, correlation, register, reported
@@ -50,6 +50,16 @@ class DeepAugment(Method):
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=64, ge=1)
     lr: float = Field(default=2e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _weights_are_not_trained(self) -> Self:
+        fields = type(self).model_fields
+        ignored = [
+            name for name in ("width", "epochs", "batch_size", "lr") if getattr(self, name) != fields[name].default
+        ]
+        if self.weights is not None and ignored:
+            raise ValueError(f"weights are loaded and not trained, so that {ignored[0]} has no effect: leave out one")
+        return self
 
     provenance = (
         "Hendrycks et al. 2021 (DeepAugment): outputs of an image-to-image network with distorted weights and "

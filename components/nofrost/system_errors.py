@@ -1,0 +1,109 @@
+"""What the operating system refuses (a full disk, a file that cannot be read, no more memory) as one sentence."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nofrost.errors import ReportedError, UserError, reason
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
+WRITE_ONLY = (*FULL, errno.EFBIG, errno.EROFS)
+_REMEDIES = {
+    **dict.fromkeys(FULL, "free some space, or choose another place"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another place",
+    errno.EIO: "check the disk, or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place that can be written"),
+}
+# numpy reports a full disk as a plain OSError with this text and no error number.
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+# How shutil (for several files) and libraries in Rust, such as safetensors, state the system's error number.
+_NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """Return the operating system's error, with its number, that `error` is or reports; None for all other errors."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    if isinstance(error, OSError) and _SHORT_WRITE.search(str(error)):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if isinstance(error, Exception) and (match := _NUMBER.search(str(error))):
+        number = int(match[1] or match[2])
+        return OSError(number, os.strerror(number))
+    return None
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into a UserError; for code that writes `path` and nothing else."""
+    try:
+        yield
+    except ReportedError:
+        raise
+    except Exception as error:
+        refusal = system_error(error)
+        if refusal is None:
+            raise
+        raise cannot_write(refusal, path) from error
+
+
+def cannot_write(error: OSError, path: Path) -> UserError:
+    """Return the UserError for an error that came from writing `path`: the system's reason and a remedy."""
+    remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+    return UserError(f"cannot write {path}: {_words(error)}: {remedy}")
+
+
+@contextmanager
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into a UserError; for code that reads `path` and nothing else.
+
+    A missing file stays a FileNotFoundError: who reads it knows what makes it.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        remedy = "check the path, its permissions and its disk"
+        raise UserError(f"cannot read {path}: {_words(error)}: {remedy}") from error
+
+
+def as_reported(error: BaseException) -> ReportedError | None:
+    """Return the sentence for an error that no place has explained, though it is not a bug; None for all others.
+
+    These are errors of the operating system, lack of memory, and data that are nested without an end.
+    """
+    if isinstance(error, ReportedError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _torch_lacks_memory(error):
+        remedy = "use fewer or smaller images, smaller batches or a smaller model, or a machine with more memory"
+        return UserError(f"there is not enough memory ({reason(error)}): {remedy}")
+    if isinstance(error, RecursionError):
+        return UserError("something in the input is nested too deeply to be read: check its lists and mappings")
+    refusal = system_error(error)
+    if refusal is None:
+        return None
+    names = [os.fsdecode(name) for name in (refusal.filename, refusal.filename2) if isinstance(name, str | bytes)]
+    if refusal.errno in FULL and not names:
+        return UserError(
+            f"cannot write: {_words(refusal)}: free some space, also in {os.environ.get('TMPDIR', '/tmp')}"
+        )
+    action = "write" if refusal.errno in WRITE_ONLY else "read or write"
+    what = f"{action} {' or '.join(names)}" if names else action
+    remedy = _REMEDIES.get(refusal.errno or 0, "check that it is there and that its permissions allow it")
+    return UserError(f"cannot {what}: {_words(refusal)}: {remedy}")
+
+
+def _torch_lacks_memory(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _words(error: OSError) -> str:
+    words = str(error.strerror or error)
+    # "No space left on device", but "ENOSPC ..." as it is
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
