@@ -11,6 +11,7 @@ from typing import Any, Literal
 from nofrost.config import Study, study_as_yaml
 from nofrost.errors import RunFailedError
 from nofrost.store import Output, Store, open_store, pull
+from nofrost.tasks.ascii_text import to_ascii
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.local_tasks import Containers, as_containers, as_processes, image_id, s3_environment
@@ -78,7 +79,7 @@ def run(
         stage_image = train_image = f"process@sha256:{_code_digest()}"
         execution = as_processes(run_log)
     arguments = {
-        "study": study_as_yaml(study),
+        "study": to_ascii(study_as_yaml(study)),
         "data_ref": source,
         "store": target.url,
         "stage_image": stage_image,

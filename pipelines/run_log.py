@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from kfp.local import status
 
 from nofrost.errors import printable
+from nofrost.tasks.ascii_text import from_ascii
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Task:
         executor = json.loads(words[words.index("--executor_input") + 1])
         parameters = executor.get("inputs", {}).get("parameterValues", {})
         if "suite" in parameters:
-            name = name.replace("evaluate", f"evaluate-{json.loads(parameters['suite'])['kind']}")
+            name = name.replace("evaluate", f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}")
         # A checkpoint is runs/<recipe>/seed-<seed>/train@<ref>.
         folders = str(parameters.get("checkpoint", "")).split("@")[0].split("/")
         label = f"{folders[1]} seed {folders[2].removeprefix('seed-')}" if len(folders) == 4 else ""

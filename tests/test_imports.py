@@ -41,7 +41,10 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
-    "processes": 1,
+    "processes": 2,
+    "heartbeat": 1,
+    "launched": 0,  # without torch
+    "stopping": 1,
     "seeds": 1,
     "limits": 0,
     "system_errors": 0,
@@ -102,6 +105,7 @@ def test_there_are_modules_to_check() -> None:
         "nofrost.errors",
         "nofrost.files",
         "nofrost.lock",
+        "nofrost.stopping",
         "nofrost.system_errors",
     }
     assert "torch" not in imports("nofrost.data.split", at_import=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -335,6 +336,115 @@ def test_an_output_that_is_a_link_is_written_to_its_target(tmp_path: Path) -> No
         assert content(tmp_path / "big" / "real") == whole(value)
     assert names(tmp_path) == ["big", "out"]
     assert names(tmp_path / "big") == ["real"]
+
+
+@pytest.mark.parametrize(
+    ("out", "source", "relation"),
+    [
+        ("data", "data", "is an input"),
+        ("data", "data/train/images.npy", "holds"),
+        ("data", "data/train", "holds"),
+        ("data/train/deep/out", "data", "lies in"),
+        ("data/../data", "data", "is"),
+        ("link", "data", "is"),
+        ("data", "link", "is"),
+        ("link/out", "data", "lies in"),
+    ],
+)
+def test_an_output_that_is_holds_or_lies_in_an_input_is_refused_and_the_input_stays(
+    tmp_path: Path, out: str, source: str, relation: str
+) -> None:
+    run(tmp_path / "data")
+    (tmp_path / "data/train").mkdir()
+    (tmp_path / "data/train/images.npy").write_text("precious")
+    (tmp_path / "link").symlink_to("data")
+    before = content(tmp_path)
+    with pytest.raises(UserError) as caught, stage_output(tmp_path / out, fingerprint={}, inputs=[tmp_path / source]):
+        pytest.fail("the work must not begin")
+    assert f"it {relation}" in message_of(caught, tmp_path / out)
+    assert content(tmp_path) == before
+
+
+def test_an_output_beside_its_inputs_is_written_also_over_an_earlier_one(tmp_path: Path) -> None:
+    run(tmp_path / "runs/data")
+    for name in ("runs/out", "runs/data-2", "runs/dat"):
+        for _ in range(2):
+            inputs = [tmp_path / "runs/data", tmp_path / "missing"]
+            with stage_output(tmp_path / name, fingerprint={}, inputs=inputs) as folder:
+                write_json(folder / "record.json", record("new"))
+    assert content(tmp_path / "runs/data") == whole("new")
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ({"stage": "train", "nofrost": "1"}, "it is an output of train, and test would replace it"),
+        ({"stage": "test"}, "was not created by a stage (its record.json is damaged)"),
+        ([], "was not created by a stage (its record.json is damaged)"),
+        (None, "it contains 'a.txt' and was not created by a stage: "),
+    ],
+)
+def test_the_output_of_another_stage_and_what_is_no_output_are_refused(tmp_path: Path, there: Any, words: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.txt").write_text("precious")
+    if there is not None:
+        write_json(out / "record.json", there)
+    before = content(tmp_path)
+    with pytest.raises(UserError) as caught:
+        run(out)
+    assert words in message_of(caught, out)
+    assert content(tmp_path) == before
+
+
+def test_an_output_inside_another_and_one_that_holds_another_are_refused(tmp_path: Path) -> None:
+    run(tmp_path / "out")
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "out/deep/inner")
+    assert "an output of test, which would lose it" in message_of(caught, tmp_path / "out/deep/inner")
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    shutil.move(tmp_path / "copy", tmp_path / "out/inner")
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "out")
+    assert "it holds another output in inner" in message_of(caught, tmp_path / "out")
+
+
+def test_a_users_folders_of_similar_names_stay(tmp_path: Path) -> None:
+    names = ("out.partial", "out.earlier", "out.shards", ".out.partial", "out.unfinished")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("mine")
+    run(tmp_path / "out", "old")
+    with pytest.raises(KeyError), stage_output(tmp_path / "out", fingerprint={}):
+        raise KeyError
+    run(tmp_path / "out", "new")
+    assert all((tmp_path / name / "file").read_text() == "mine" for name in names)
+    assert len(list(tmp_path.iterdir())) == len(names) + 1
+
+
+def test_a_second_writer_is_refused_while_the_first_works(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with stage_output(out, fingerprint={"seed": 0}) as folder:
+        (folder / "a.txt").write_text("first")
+        with pytest.raises(UserError) as caught:
+            run(out)
+        assert f"out is being written by process {os.getpid()}" in str(caught.value)
+    assert content(out) == {"a.txt": "first"}
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_output_keeps_the_mode_of_the_one_that_it_replaces(tmp_path: Path) -> None:
+    run(tmp_path / "out", "old")
+    (tmp_path / "out").chmod(0o700)
+    run(tmp_path / "out", "new")
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+
+
+def test_saved_work_that_is_discarded_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        with pytest.raises(KeyError), stage_output(tmp_path / "out", fingerprint={"seed": seed}, resumable=True):
+            raise KeyError
+    assert "belongs to another configuration, or to other inputs: it is deleted" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(OTHER_SYSTEM, reason="/proc and /sys are Linux's")

@@ -4,7 +4,6 @@ import difflib
 import re
 import reprlib
 import sys
-import textwrap
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import ClassVar, NoReturn
@@ -128,6 +127,10 @@ def closest(name: object, known: Collection[str]) -> str:
 
 def reason(error: BaseException) -> str:
     """Return the kind and the first clause of an error that is not ours, such as torch's, in one short line."""
-    clause = re.split(r"\n|\. ", str(error).strip(), maxsplit=1)[0]
-    clause = textwrap.shorten(clause, 200, placeholder=" ...")
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    clause = " ".join(re.split(r"\n|\. ", text.strip(), maxsplit=1)[0].split())
+    clause = clause if len(clause) <= 200 else f"{clause[:196]} ..."
     return f"{type(error).__name__}: {clause}" if clause else type(error).__name__

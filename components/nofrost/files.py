@@ -96,14 +96,18 @@ def _temporary_file(path: Path, mode: int) -> tuple[Path, int]:
         try:
             with suppress(FileNotFoundError):
                 remove_unlocked(temporary)
-            with suppress(FileExistsError):
-                descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-                if lock(temporary, descriptor):
-                    return temporary, descriptor
-                os.close(descriptor)
         except LocksUnknownError:
+            # It may be another's. Without locks, names that nobody else chooses keep writers apart.
             temporary = work_path(path, f"tmp-{secrets.token_hex(4)}")
-            return temporary, os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with suppress(FileExistsError):
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                is_ours = lock(temporary, descriptor)
+            except LocksUnknownError:
+                is_ours = True
+            if is_ours:
+                return temporary, descriptor
+            os.close(descriptor)
     raise AssertionError("there is always another number")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from nofrost.errors import RunFailedError, UserError, say
+from nofrost.heartbeat import meet, watched
+from nofrost.launched import launched
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
@@ -57,14 +58,21 @@ class ProcessGroup:
             backend: of torch.distributed.
             timeout: how long a collective waits for the slowest process.
         """
-        rank, size = rank_and_world_size()
-        initialize = size > 1 and not distributed.is_initialized()
-        if initialize:
-            distributed.init_process_group(backend, rank=rank, world_size=size, timeout=timeout)
-        try:
-            yield cls(rank, size, peer_lost_message)
-        finally:
-            if initialize:
+        process = launched()
+        if process.size == 1 or distributed.is_initialized():
+            yield cls(process.rank, process.size, peer_lost_message)
+            return
+        store = meet(process)
+        with watched(store.clone(), process, peer_lost_message):
+            try:
+                distributed.init_process_group(
+                    backend, store=store, rank=process.rank, world_size=process.size, timeout=timeout
+                )
+            except RuntimeError as error:
+                raise RunFailedError(peer_lost_message) from error
+            try:
+                yield cls(process.rank, process.size, peer_lost_message)
+            finally:
                 distributed.destroy_process_group()
 
     def any(self, flag: bool) -> bool:
@@ -190,14 +198,6 @@ class ProcessGroup:
     def _reduce(self, tensor: Tensor, operation: distributed.ReduceOp.RedOpType = distributed.ReduceOp.SUM) -> None:
         with self.collective():
             distributed.all_reduce(tensor, operation)
-
-
-def rank_and_world_size() -> tuple[int, int]:
-    """Return the rank of this process and the number of processes that torchrun started; 0 and 1 without torchrun."""
-    try:
-        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return 0, 1
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

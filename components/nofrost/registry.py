@@ -137,7 +137,7 @@ class Registry(Generic[T]):
         Raises:
             UserError: there is none; the message suggests the closest name and lists all.
         """
-        if name not in self.classes:
+        if not isinstance(name, str) or name not in self.classes:
             raise unknown(self.kind, name, self.classes)
         return self.classes[name]
 

@@ -22,6 +22,7 @@ from nofrost.files import (
     write_json,
 )
 from nofrost.lock import folder_lock
+from nofrost.stopping import TerminatedError, stop_requested
 from nofrost.system_errors import WRITE_ONLY, cannot_write, explain_write_errors, system_error
 
 # The folder inside the partial output for what only an unfinished run needs: it does not become part of the output.
@@ -57,7 +58,7 @@ def stage_output(
     with explain_write_errors(out):
         target = target_of(out)
         check_apart(out, target, inputs)
-    with ExitStack() as stack:
+    with ExitStack() as end, ExitStack() as stack:
         with explain_write_errors(out):
             stack.enter_context(folder_lock(target))
             restore_folder(target)
@@ -71,12 +72,16 @@ def stage_output(
             if not resumable:
                 with suppress(OSError):
                     remove(partial)
+            elif isinstance(error, TerminatedError):
+                error.saved = True
             refusal = None if isinstance(error, ReportedError) else system_error(error)
             if refusal is not None and refusal.errno not in _PATH:
                 explained = disk_error(refusal, out)
                 if explained is not refusal:
                     raise explained from error
             raise
+        # From here on a request to stop comes too late: the result is whole.
+        end.enter_context(stop_requested())
         with explain_write_errors(out):
             # Deleted last: until the output is in its place, a kill leaves all that the next run needs.
             (partial / UNFINISHED).rename(unfinished)

@@ -10,7 +10,8 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import ParameterType, PipelineSpec
 
-from nofrost.errors import UserError, unknown
+from nofrost.errors import UserError, shortened, unknown
+from pipelines.submit.texts import texts_in
 
 COMPILE = "write one with `python -m pipelines compile`"
 SUFFIXES = (".yaml", ".yml")
@@ -67,11 +68,18 @@ def read_compiled(path: Path) -> CompiledPipeline:
     except OSError:
         raise UserError(f"{path} cannot be read: {COMPILE}") from None
     try:
-        spec = json_format.ParseDict(next(yaml.safe_load_all(content)), PipelineSpec())
+        documents = list(yaml.safe_load_all(content))
+        spec = json_format.ParseDict(next(iter(documents)), PipelineSpec())
     except StopIteration:
         raise UserError(f"{path} is empty: {COMPILE}") from None
     except (yaml.YAMLError, UnicodeDecodeError, json_format.ParseError, AttributeError, TypeError):
         raise UserError(f"{path} is not a compiled pipeline: {COMPILE}") from None
+    for text in texts_in(documents):
+        if not text.isascii():
+            raise UserError(
+                f"{path} holds {shortened(text)}, which is not ASCII and which databases of Kubeflow refuse: use ASCII "
+                "alone, in the cluster's settings as well"
+            )
     if not spec.pipeline_info.name or not spec.root.dag.tasks:
         raise UserError(f"{path} is not a compiled pipeline, as it has no name or no tasks: {COMPILE}")
     parameters = spec.root.input_definitions.parameters

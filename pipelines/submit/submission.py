@@ -16,11 +16,13 @@ import nofrost
 from nofrost.config import Study, study_as_yaml
 from nofrost.errors import UserError, say
 from nofrost.store import open_store
+from nofrost.tasks.ascii_text import to_ascii
 from pipelines.package import push_source, write_package
 from pipelines.submit.api import Api
 from pipelines.submit.api_errors import ApiError
 from pipelines.submit.compiled import read_compiled
 from pipelines.submit.endpoint import Endpoint
+from pipelines.submit.texts import LONGEST_ARGUMENT, check_texts
 from pipelines.submit.waiting import wait
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -96,13 +98,21 @@ def submit_study(
         UserError: the request or an option is wrong, or the store or the API cannot be reached.
         RunFailedError: the run did not succeed.
     """
+    run_name = run_name or request.study.name
+    check_texts({"--store": request.store, "--stage-image": request.stage_image, "--train-image": request.train_image})
+    check_texts({"--run-name": run_name, "--experiment": experiment, "--service-account": service_account})
+    check_texts({"--pipeline-root": pipeline_root})
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
+    study = to_ascii(study_as_yaml(request.study))
+    if len(study) > LONGEST_ARGUMENT:
+        raise UserError(f"the study {request.study.name} has {len(study)} characters, and a container takes "
+                        f"{LONGEST_ARGUMENT}: submit fewer recipes at once")  # fmt: skip
     arguments = {
         "store": store.url,
         "stage_image": request.stage_image,
         "train_image": request.train_image,
-        "study": study_as_yaml(request.study),
+        "study": study,
         "data_ref": push_source(request.study, request.data_ref, store),
         "gpus": request.gpus,
         "nodes": request.nodes,
@@ -116,7 +126,7 @@ def submit_study(
             arguments,
             api,
             experiment=experiment,
-            run_name=run_name or request.study.name,
+            run_name=run_name,
             service_account=service_account,
             pipeline_root=pipeline_root,
         )

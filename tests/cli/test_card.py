@@ -69,6 +69,14 @@ def test_the_card_is_written_and_its_accuracy_printed(evaluation: Path) -> None:
     assert "autoattack_acc null, only 100 images were measured" in run(evaluation, "--out", out).output
 
 
+def test_a_card_does_not_replace_what_it_is_made_of(evaluation: Path) -> None:
+    before = (evaluation / "metrics.json").read_bytes()
+    error = run(evaluation, "--out", evaluation / "x/../metrics.json").exception
+    assert isinstance(error, UserError)
+    assert "it is part of the evaluation" in str(error)
+    assert (evaluation / "metrics.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

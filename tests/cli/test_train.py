@@ -67,7 +67,9 @@ def test_weights_by_path_and_by_ref_train_the_same_model(
 
 
 def test_ranks_above_zero_print_nothing(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    launcher = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
     done = train(digits, tmp_path / "out", weights="nowhere.safetensors")
     assert done.exit_code == 2
     assert done.output == ""

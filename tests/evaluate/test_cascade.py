@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from nofrost.attacks import create_attack
 from nofrost.attacks.square import Square
 from nofrost.config import AdversarialSuite
 from nofrost.evaluate import evaluate_robustness
+from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
 
 MakeSuite = Callable[..., AdversarialSuite]
 Digits = tuple[torch.Tensor, torch.Tensor]
@@ -47,6 +50,79 @@ def test_its_flags_are_those_of_the_worst_case_so_far(
         right = right & alone[name]
         assert np.array_equal(flags[name], right)
     assert alone["clean"].sum() > flags["square"].sum() > flags["fgsm"].sum()
+
+
+@pytest.mark.parametrize(("batch_size", "packs"), [(256, 1), (40, 1), (16, 2), (5, 6)])
+def test_images_that_are_left_of_four_batches_are_packed_into_full_ones(
+    robust_model: nn.Module,
+    test_digits: Digits,
+    make_suite: MakeSuite,
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+    packs: int,
+) -> None:
+    attacked: dict[str, list[list[int]]] = {}
+    attack = EvaluatedModel.attack
+
+    def recorded(self: EvaluatedModel, condition: Condition, images: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        attacked.setdefault(condition.attack.name, []).append(rest[1].tolist())
+        return attack(self, condition, images, *rest)
+
+    monkeypatch.setattr(EvaluatedModel, "attack", recorded)
+    flags = evaluate_robustness(
+        robust_model, *test_digits, make_suite(attacks=MEMBERS, cascade=True, batch_size=batch_size)
+    ).flags
+    before = flags["clean"]
+    for number, name in enumerate(MEMBERS):
+        group = batch_size * (4 if number else 1)
+        expected = []
+        for rows in np.split(np.arange(120), range(group, 120, group)):
+            left = rows[before[rows]].tolist()
+            expected += [left[start : start + batch_size] for start in range(0, len(left), batch_size)]
+        assert attacked[name] == expected
+        assert number == 0 or math.ceil(120 / group) == packs
+        before = flags[name]
+
+
+@pytest.mark.parametrize("batch_size", [7, 60])
+def test_the_flags_do_not_depend_on_the_packing(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, batch_size: int
+) -> None:
+    whole = evaluate_robustness(robust_model, *test_digits, make_suite(attacks=MEMBERS, cascade=True))
+    suite = make_suite(attacks=MEMBERS, cascade=True, batch_size=batch_size)
+    packed = evaluate_robustness(robust_model, *test_digits, suite)
+    assert {name: flags.tolist() for name, flags in packed.flags.items()} == {
+        name: flags.tolist() for name, flags in whole.flags.items()
+    }
+
+
+def test_a_killed_cascade_goes_on_with_the_packs_that_it_had(
+    robust_model: nn.Module,
+    test_digits: Digits,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = make_suite(attacks=MEMBERS, cascade=True, batch_size=5)
+    undisturbed = evaluate_robustness(robust_model, *test_digits, suite)
+    attack, calls = EvaluatedModel.attack, [0]
+
+    def killed(self: EvaluatedModel, condition: Condition, *rest: torch.Tensor) -> torch.Tensor:
+        calls[0] += condition.attack.name == "square"
+        if calls[0] == 3:
+            raise KeyboardInterrupt
+        return attack(self, condition, *rest)
+
+    monkeypatch.setattr(EvaluatedModel, "attack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(robust_model, *test_digits, suite, checkpoint_dir=tmp_path)
+    resumed = evaluate_robustness(robust_model, *test_digits, suite, checkpoint_dir=tmp_path)
+    assert {name: flags.tolist() for name, flags in resumed.flags.items()} == {
+        name: flags.tolist() for name, flags in undisturbed.flags.items()
+    }
+    left = undisturbed.flags["fab-t"]
+    packs = sum(math.ceil(left[rows].sum() / 5) for rows in np.split(np.arange(120), range(20, 120, 20)))
+    assert calls[0] == packs + 1
 
 
 def test_an_attack_sees_no_image_that_one_before_it_fooled(

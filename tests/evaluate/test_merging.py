@@ -33,6 +33,11 @@ DIVISIONS = [
     pytest.param(9, {"max_images": 7, "batch_size": 2}, id="more shards than images"),
     pytest.param(1, {"max_images": 10}, id="one shard"),
 ]
+CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 5}, "square": {"queries": 10}}, "cascade": True}
+CASCADES = [
+    pytest.param(3, {**CASCADE, "batch_size": 3}, id="groups of a cascade"),
+    pytest.param(2, {**CASCADE, "batch_size": 59}, id="one group"),
+]
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def run_shards(dataset: Path, checkpoint: Path, suite: AdversarialSuite | OodSui
 
 
 @pytest.mark.parametrize("normaliser", ["bn", "mbn"])
-@pytest.mark.parametrize(("count", "keys"), DIVISIONS)
+@pytest.mark.parametrize(("count", "keys"), [*DIVISIONS, *CASCADES])
 def test_merged_shards_are_the_adversarial_evaluation_of_all_images_byte_for_byte(
     dataset: Path,
     model: Model,
@@ -83,10 +88,16 @@ def test_merged_shards_are_the_ood_evaluation_of_all_images_byte_for_byte(
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("keys", [{"batch_size": 7}, {**CASCADE, "batch_size": 4}], ids=["batches", "groups"])
 def test_shards_run_the_same_batches_as_the_whole(
-    dataset: Path, model: Model, make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path,
+    model: Model,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: dict[str, Any],
 ) -> None:
-    suite = make_suite(batch_size=7)
+    suite = make_suite(**keys)
     attacked: list[tuple[str, tuple[int, ...]]] = []
     original = EvaluatedModel.attack
 

@@ -153,10 +153,16 @@ def test_an_attack_that_leaves_its_threat_is_an_error_and_no_result(
     monkeypatch: pytest.MonkeyPatch,
     change: float,
 ) -> None:
-    def cheat(model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor) -> torch.Tensor:
-        return (x + change).clamp(0, 1)
+    class Cheat:
+        def __call__(
+            self, model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor
+        ) -> torch.Tensor:
+            return (x + change).clamp(0, 1)
 
-    monkeypatch.setattr(attacks, "create_attack", lambda name, **settings: cheat)
+        def check_classes(self, classes: int) -> None:
+            """Take any model."""
+
+    monkeypatch.setattr(attacks, "create_attack", lambda name, **settings: Cheat())
     with pytest.raises(RuntimeError, match="left its threat"):
         evaluate_robustness(standard_model, *test_digits, make_suite())
 

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,9 @@ def checkpoint(model: Classifier, tmp_path: Path) -> Path:
 
 
 def refusal(action: Callable[[], Any]) -> str:
-    """Return the sentence with which an action is refused, soon."""
-    start = time.monotonic()
+    """Return the sentence with which an action is refused."""
     with pytest.raises(UserError) as caught:
         action()
-    assert time.monotonic() - start < 10
     text = str(caught.value)
     assert "\n" not in text
     assert len(text) < 600

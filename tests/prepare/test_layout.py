@@ -107,6 +107,13 @@ def test_a_flat_test_folder_beside_classes_is_no_class() -> None:
         opened()
 
 
+def test_equal_folders_in_every_class_are_said() -> None:
+    splits("fold1", "fold2")
+    source = opened()
+    assert source.classes == ("fold1", "fold2")
+    assert source.remarks[0].startswith("the classes are fold1, fold2; the folders in each of them (cat, dog) are not")
+
+
 @pytest.mark.parametrize(
     "files",
     [

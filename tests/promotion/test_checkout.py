@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import nofrost
-from nofrost.config import Study
+from nofrost.config import Study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.promotion import plan_promotion
 from nofrost.promotion.candidate import code_refs, folder_ref
@@ -79,6 +79,7 @@ def test_source_data_may_be_anywhere(
     md5 = hashlib.md5(b"1").hexdigest()
     here = Ref(md5, 1) if kind == "a file" else folder_ref(tmp_path / "photos")
     study = digits_study(f"dataset.path={path}")
+    (clone / "params.yaml").write_text(study_as_yaml(study), encoding="utf-8")
     same = world.leave(f"same-{kind}".replace(" ", "-"), study=study, source=here)
     promotion = plan_promotion(same, world.store, clone)
     assert promotion.differing_inputs == ()

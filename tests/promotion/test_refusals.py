@@ -15,7 +15,7 @@ import yaml
 from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.promotion import plan_promotion
-from nofrost.store import Output, Ref, open_store, push
+from nofrost.store import Output, open_store, push
 from nofrost.store.base import object_name
 
 
@@ -231,12 +231,3 @@ def test_an_output_inside_another_one_has_no_stage(world: Any, clone: Path) -> N
     inside = Output("data/dataset/images", push(world.repro / "data/dataset/images", world.store))
     with pytest.raises(UserError, match="no stage that makes data/dataset/images"):
         plan_promotion(world.leave("inside", outputs=[*world.outputs, inside]), world.store, clone)
-
-
-def test_a_path_outside_the_checkout_has_no_stage(world: Any, clone: Path) -> None:
-    name = f"nofrost/locks/{world.leave('outside')}.yaml"
-    values = yaml.safe_load(world.store.get(name))
-    values["outs"]["../../etc"] = str(Ref(world.outputs[0].ref.md5))
-    world.store.put(name, yaml.safe_dump(values).encode())
-    with pytest.raises(UserError, match=r"no stage that makes \.\./\.\./etc"):
-        plan_promotion("outside", world.store, clone)

@@ -14,6 +14,7 @@ from nofrost.config import load_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.promotion import read_candidate
 from nofrost.store import open_store
+from nofrost.tasks.ascii_text import from_ascii
 
 
 def test_each_stage_gets_only_its_section_of_the_study() -> None:
@@ -41,7 +42,7 @@ def test_a_run_is_planned_for_every_recipe_and_seed() -> None:
         ("st", "0"),
         ("st", "7"),
     ]
-    assert json.loads(items[0]["recipe"]) == study.recipes["sat"].as_json()
+    assert json.loads(from_ascii(items[0]["recipe"])) == study.recipes["sat"].as_json()
 
 
 def test_changing_one_recipe_changes_its_runs_only() -> None:

@@ -141,8 +141,12 @@ def test_gradients_are_scaled_for_float16_alone(precision: str) -> None:
     assert scaler.state_dict() == {}
 
 
-def test_float16_without_a_gpu_is_refused_in_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"float16 needs a CUDA GPU and this is cpu: set precision: bfloat16"):
+@pytest.mark.parametrize(("units", "usable"), [(True, "bfloat16"), (False, "float32")])
+def test_float16_without_a_gpu_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, units: bool, usable: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": units, "amx_bf16": False, "avx2": True})
+    with pytest.raises(UserError, match=rf"float16 needs a CUDA GPU and this is cpu: set precision: {usable}$"):
         gradient_scaler("float16", torch.device("cpu"))
 
 

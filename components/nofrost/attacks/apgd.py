@@ -179,6 +179,7 @@ class ApgdDlr(Apgd):
 
     follows: ClassVar[Followed] = "dlr"
     min_classes: ClassVar[int] = 3
+    required_classes: ClassVar[int] = 3
     cross_entropy_twin: ClassVar[str] = "apgd-ce"
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -188,6 +189,8 @@ class ApgdDlr(Apgd):
 @configurable
 class ApgdMargin(ApgdDlr):
     """`ApgdDlr` on the plain margin, for models with two classes."""
+
+    required_classes: ClassVar[int] = 2
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return margin(logits, targets)
@@ -208,6 +211,7 @@ class ApgdT(Apgd):
     follows: ClassVar[Followed] = "dlr"
     targeted: ClassVar[bool] = True
     min_classes: ClassVar[int] = 4
+    required_classes: ClassVar[int] = 4
 
     targets: PositiveInt = 9
 
@@ -229,6 +233,8 @@ class ApgdT(Apgd):
 @configurable
 class ApgdTMargin(ApgdT):
     """`ApgdT` on the plain margin to the target, for models with fewer than 4 classes."""
+
+    required_classes: ClassVar[int] = 2
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return targeted_margin(logits, targets)

@@ -89,6 +89,9 @@ class WorstCase(Cascade):
         shared = {setting: getattr(attacks[0], setting) for setting in SHARED} if attacks else {"eps": 0}
         return cls(attacks=attacks, **shared)
 
+    def fewest_classes(self) -> int:
+        return max(attack.fewest_classes() for attack in self.attacks)
+
     def members(self, classes: int) -> Iterator[Attack]:
         return iter(self.attacks)
 

@@ -39,7 +39,9 @@ class Attack(ABC):
         follows: the loss whose gradient it climbs.
         targeted: whether it aims at particular wrong classes.
         random_start: whether it starts from a random point and not from the clean image.
-        min_classes: fewest classes for which its loss is defined; with fewer a plainer loss replaces it.
+        min_classes: fewest classes for which its loss is defined as its authors state it.
+        required_classes: fewest classes that a model must have to be attacked at all. Where they are fewer than
+            `min_classes`, a plainer loss replaces the authors'.
         cross_entropy_twin: the attack that is the same search on the cross-entropy.
 
     Raises:
@@ -56,6 +58,7 @@ class Attack(ABC):
     targeted: ClassVar[bool] = False
     random_start: ClassVar[bool] = True
     min_classes: ClassVar[int] = 2
+    required_classes: ClassVar[int] = 2
     cross_entropy_twin: ClassVar[str | None] = None
 
     norm: str = "linf"
@@ -92,17 +95,37 @@ class Attack(ABC):
 
         Raises:
             UserError: the batch has the wrong form or range, the budget is larger than the images, a label is no class
-                of the model, or the model does not take such images or returns NaN, no logits [N, C], or logits without
-                a gradient.
+                of the model, the model has too few classes for the attack, or it does not take such images or returns
+                NaN, no logits [N, C], or logits without a gradient.
         """
-        with attack_session(model, images, labels, indices, seed=self.seed) as checked:
+        with attack_session(model, images, labels, indices, seed=self.seed, fits=self.check_classes) as checked:
             check_budget(self.norm, self.eps, images)
             clean = to_search_dtype(images)
             if len(images) == 0 or self.eps == 0:
+                # A model with too few classes is refused whatever the budget.
+                if len(images) and self.fewest_classes() > 2:
+                    checked.classes(clean)
                 return clean.to(images.dtype)
             # labels are copied, as autograd cannot use a tensor that was created in inference mode
             points = self.run(checked, clean, labels.clone(), Noise.of_images(self.seed, images, indices))
             return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(points.detach()))
+
+    def fewest_classes(self) -> int:
+        """Return how many classes a model must have to be attacked at all."""
+        return self.required_classes
+
+    @final
+    def check_classes(self, classes: int) -> None:
+        """Check that a model of `classes` classes can be attacked.
+
+        Raises:
+            UserError: it has too few.
+        """
+        if classes < self.fewest_classes():
+            raise UserError(
+                f"the model has {classes} classes, but {self.name} needs at least {self.fewest_classes()}: "
+                "use apgd-ce, or autoattack, which uses a margin instead"
+            )
 
     def averaged_passes(self) -> int:
         """Return how many forward passes each gradient is averaged over."""

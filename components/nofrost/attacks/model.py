@@ -46,7 +46,13 @@ class NotFiniteError(UserError):
 
 @contextmanager
 def attack_session(
-    model: Model, images: Tensor, labels: Tensor | None = None, indices: Tensor | None = None, *, seed: int = 0
+    model: Model,
+    images: Tensor,
+    labels: Tensor | None = None,
+    indices: Tensor | None = None,
+    *,
+    seed: int = 0,
+    fits: Callable[[int], None] | None = None,
 ) -> Iterator[CheckedModel]:
     """Yield the checked model for work on one batch; restore the state of the model and of torch at the end.
 
@@ -56,6 +62,7 @@ def attack_session(
         labels: int64 [N], the true classes, where they are needed.
         indices: int64 [N], the images' positions in their dataset; checked but not used.
         seed: of torch's generators inside the block, for models that draw random numbers.
+        fits: is called with the model's number of classes, once it is known; raises where they are too few.
 
     Raises:
         UserError: the batch has the wrong form or range, a label is not a class of the model, or, at the end, the model
@@ -64,7 +71,7 @@ def attack_session(
     classes = torch.zeros(len(images), dtype=torch.int64, device=images.device) if labels is None else labels
     check_batch(images, classes, indices)
     with isolated_torch(images.device, seed), attack_mode(model):
-        checked = CheckedModel(without_wrapper(model), classes)
+        checked = CheckedModel(without_wrapper(model), classes, fits)
         yield checked
         checked.check_finite()
 
@@ -139,11 +146,13 @@ class CheckedModel:
     Args:
         model: maps images to logits.
         labels: [N] int64, all labels that will be used; checked against the number of classes.
+        fits: is called with the number of classes, once it is known; raises where they are too few.
     """
 
-    def __init__(self, model: Model, labels: Tensor) -> None:
+    def __init__(self, model: Model, labels: Tensor, fits: Callable[[int], None] | None = None) -> None:
         self._model = model
         self._labels = labels
+        self._fits = fits
         self._dtype = _parameter_dtype(model)
         self._classes: int | None = None
         self._finite = torch.ones((), dtype=torch.bool, device=labels.device)
@@ -171,6 +180,8 @@ class CheckedModel:
         if self._classes is None:
             self._classes = logits.shape[1]
             self._check_labels(self._classes)
+            if self._fits is not None:
+                self._fits(self._classes)
             self.check_finite()
         return logits.to(points.dtype)
 

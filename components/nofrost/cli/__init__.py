@@ -17,6 +17,7 @@ from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
 from nofrost.errors import say, show
+from nofrost.stopping import end_with_dvc, stopped_by_sigterm
 from nofrost.system_errors import as_reported
 
 
@@ -34,7 +35,9 @@ def main(command: click.Command | None = None) -> None:
 def _exit_code(command: click.Command) -> int:
     """Run the command and return the exit code, after printing what went wrong."""
     try:
-        command(standalone_mode=False)
+        with stopped_by_sigterm():
+            end_with_dvc()
+            command(standalone_mode=False)
         return 0
     except click.exceptions.Abort:
         say("nofrost: interrupted")

@@ -10,10 +10,11 @@ import click
 from nofrost.cli.options import (
     PATH,
     aligned,
+    as_one_of_several,
+    check_configuration_apart,
     dataset_option,
     emit,
     json_option,
-    only_rank_zero_reports,
     seed_option,
     stage_options,
 )
@@ -21,6 +22,9 @@ from nofrost.errors import UserError
 
 if TYPE_CHECKING:
     from nofrost.results import AdversarialMetrics, OodMetrics, Proportion, ShardMetrics, TransferMetrics
+
+# Files of an evaluation, from which a card is made.
+MEASURED = ("metrics.json", "record.json", "flags.npz", "examples.npz", "properties.npz")
 
 
 @click.command()
@@ -90,11 +94,12 @@ def evaluate(
     from nofrost.attacks import check_attacks
     from nofrost.config import suite_of
 
-    with only_rank_zero_reports() as is_rank_zero:
+    with as_one_of_several() as is_rank_zero:
         suite = suite_of(study_name, suite_name, overrides)
         check_attacks(suite, f"{study_name}: suites.{suite_name}" if study_name else suite_name, overrides)
         model = _model(checkpoint, function, settings)
         parsed_shard = None if shard is None else stage.Shard.parse(shard)
+        check_configuration_apart(out, study_name, suite_name)
         metrics: AdversarialMetrics | OodMetrics | ShardMetrics
         if merge:
             metrics = stage.merge(dataset, model, suite, merge, out)
@@ -259,6 +264,8 @@ def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) 
     if out is None:
         emit(model_card, "", as_json=True)
         return
+    if out.name in MEASURED and out.resolve().parent == evaluation.resolve():
+        raise UserError(f"cannot write {out}: it is part of the evaluation: choose another name, such as card.json")
     with explain_write_errors(out):
         write_json(out, model_card)
     value = model_card["autoattack_acc"] or f"null, {model_card['nofrost']['autoattack_reason']}"

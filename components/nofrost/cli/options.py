@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nofrost.errors import ReportedError, printable
+from nofrost.errors import ReportedError, RunFailedError, StoppedError, printable, remark
+from nofrost.launched import launched
+from nofrost.stopping import TerminatedError
 
 if TYPE_CHECKING:
     from nofrost.store import Store
@@ -49,6 +50,17 @@ store_option = click.option(
 def stage_options(command: F) -> F:
     """Add the options of every stage: --study, --set and --json."""
     return study_option(set_option(json_option(command)))
+
+
+def check_configuration_apart(out: Path, *names: str | None) -> None:
+    """Check that writing `out` leaves the files of the configuration as they are, where `names` are such files.
+
+    Raises:
+        UserError: it would replace one.
+    """
+    from nofrost.stage import check_apart, target_of
+
+    check_apart(out, target_of(out), [Path(name) for name in names if name and Path(name).is_file()])
 
 
 def open_store(url: str | None) -> Store:
@@ -91,13 +103,24 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 @contextmanager
-def only_rank_zero_reports() -> Iterator[bool]:
-    """Yield whether this is rank 0 among the processes that torchrun started, which alone prints results and errors."""
-    # nofrost.processes knows the rank too, but imports torch, which would delay usage errors by seconds.
-    is_rank_zero = os.environ.get("RANK", "0") == "0"
+def as_one_of_several() -> Iterator[bool]:
+    """Yield whether this process prints the result, which of the processes that torchrun started only the first does.
+
+    Of an error that all of them have, the first on each machine speaks; of another process that was lost, everyone.
+    """
+    process = launched()
     try:
-        yield is_rank_zero
+        yield process.prints_results
+    except RunFailedError:
+        raise
+    except TerminatedError:
+        if process.size == 1:
+            raise
+        # torchrun also stops those that are left when one has failed.
+        rest = "if nobody asked for that, another one has failed: the same command continues from what was saved"
+        remark(f"process {process.rank} of {process.size} was stopped; {rest}")
+        sys.exit(StoppedError.exit_code)
     except ReportedError as error:
-        if is_rank_zero:
+        if process.prints_errors:
             raise
         sys.exit(error.exit_code)

@@ -8,9 +8,10 @@ import click
 
 from nofrost.cli.options import (
     PATH,
+    as_one_of_several,
+    check_configuration_apart,
     dataset_option,
     emit,
-    only_rank_zero_reports,
     seed_option,
     stage_options,
     store_option,
@@ -36,6 +37,7 @@ def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, o
     overrides += tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     origin = study_name or "the default dataset"
     config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)
+    check_configuration_apart(out, study_name)
     metrics = stage.run(config, out)
     counts = (
         f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
@@ -57,6 +59,7 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
 
     config = augmentation_of(study_name, overrides)
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
+    check_configuration_apart(out, study_name)
     metrics = stage.run(dataset, config, out)
     summary = f"{', '.join(config.methods) or 'no sets'} of {metrics.images:,} training images"
     emit(metrics, f"{out}: {summary}", as_json)
@@ -104,9 +107,10 @@ def train(
     from nofrost.config import recipe_of
     from nofrost.tasks.workspace import pretrained
 
-    with only_rank_zero_reports() as is_rank_zero:
+    with as_one_of_several() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)
         stage.check_methods(recipe, f"{study_name}: recipes.{recipe_name}" if study_name else recipe_name, overrides)
+        check_configuration_apart(out, study_name, recipe_name)
         with pretrained(recipe, out, store_url) as weights:
             metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights)
     if not is_rank_zero:
@@ -141,5 +145,7 @@ def report(
     from nofrost import report as stage
     from nofrost.config import load_study
 
-    metrics = stage.run(dataset, augmentation, runs, load_study(study_name or "params.yaml", overrides), out)
+    study = load_study(study_name or "params.yaml", overrides)
+    check_configuration_apart(out, study_name or "params.yaml")
+    metrics = stage.run(dataset, augmentation, runs, study, out)
     emit(metrics, f"{out}: open {out / 'report.html'}", as_json)

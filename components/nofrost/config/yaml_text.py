@@ -76,6 +76,23 @@ def parse_value(text: str, origin: str) -> Any:
         raise UserError(f"{origin} is not valid YAML: {_reason(error)}") from None
 
 
+def check_size(text: str, origin: str) -> None:
+    """Check that aliases in the YAML `text` do not make far more of it, before another library reads it.
+
+    Raises:
+        UserError: it has more values or levels than :func:`parse_value` takes, repeated ones included.
+    """
+    if "*" not in text:
+        return
+    try:
+        yaml.compose(text, _Loader)
+    except _RefusedError as error:
+        raise UserError(f"{origin}: {_reason(error)}") from None
+    except (yaml.YAMLError, RecursionError):
+        # The other library says what is wrong in its own words.
+        return
+
+
 def as_yaml(values: Any) -> str:
     """Return `values` (of JSON) as YAML in which all text is text to readers of YAML 1.1 and 1.2."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)

@@ -15,10 +15,11 @@ from nofrost.files import read_json
 from nofrost.results import AdversarialMetrics, Alarm, AttackUse, validate_result
 
 AUTOATTACK = "autoattack"
-# Checks that are AutoAttack's own flags: raised, they make a card unreliable
-AUTOATTACK_FLAGS = frozenset(
+# Checks that make a card unreliable when they are raised: AutoAttack's own flags, and what a batch changes
+FLAGS = frozenset(
     {
         "answers-are-repeatable",
+        "answers-ignore-the-batch",
         "forward-is-static",
         "gradients-not-zero",
         "outputs-are-logits",
@@ -46,7 +47,7 @@ def make_card(metrics: AdversarialMetrics, about: Mapping[str, Any]) -> dict[str
 
     ``autoattack_acc`` is there only when AutoAttack's version standard was measured with its own settings on all
     images; otherwise it is null, and ``nofrost.autoattack_reason`` says why. ``unreliable`` is true when an alarm
-    failed or one of AutoAttack's own flags was raised. Accuracies are percentages with two decimals, as text.
+    failed or one of :data:`FLAGS` was raised. Accuracies are percentages with two decimals, as text.
 
     Args:
         metrics: of an adversarial evaluation.
@@ -116,6 +117,9 @@ def card_of_folder(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _autoattack(metrics: AdversarialMetrics) -> tuple[str | None, str | None]:
     """Return the condition that is standard AutoAttack, or None and why there is none."""
+    few = next((alarm for alarm in metrics.alarms if alarm.name == "classes-suffice" and alarm.status != "pass"), None)
+    if few is not None:
+        return None, few.reason
     if metrics.subset:
         return None, f"only {metrics.samples} images were measured, as the suite's max_images says"
     attacks = metrics.attacks
@@ -145,7 +149,7 @@ def _changed(attack: AttackUse, standard: Mapping[str, Any]) -> str:
 
 
 def _is_unreliable(alarm: Alarm) -> bool:
-    return alarm.status == "fail" or (alarm.status == "warn" and alarm.name in AUTOATTACK_FLAGS)
+    return alarm.status == "fail" or (alarm.status == "warn" and alarm.name in FLAGS)
 
 
 def _percent(share: float) -> str:

@@ -15,7 +15,7 @@ from nofrost.data.arrays import write_arrays
 from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
-from nofrost.evaluate.sharding import CONDITIONS, Shard, in_order, is_finished, load_shards, record_of_all
+from nofrost.evaluate.sharding import CONDITIONS, Shard, images_dealt, in_order, is_finished, load_shards, record_of_all
 from nofrost.files import work_path
 from nofrost.lock import is_written_in
 from nofrost.processes import ProcessGroup
@@ -133,7 +133,7 @@ class Evaluation(ABC, Generic[S]):
         return self.inputs.record(self.stage, self.suite, reduced)
 
     def _rows(self, shard: Shard) -> Rows:
-        return shard.rows(len(self.inputs.sample), self.suite.batch_size)
+        return shard.rows(len(self.inputs.sample), images_dealt(self.measurements(), self.suite.batch_size))
 
     def _shard_metrics(self, shard: Shard) -> ShardMetrics:
         sample = self.inputs.sample.select(self._rows(shard))

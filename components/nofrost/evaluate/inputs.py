@@ -153,6 +153,8 @@ def read_images(dataset: Path, max_images: int | None) -> TestImages:
     Raises:
         UserError: the split is missing, damaged or empty.
     """
+    if max_images is not None and max_images < 1:
+        raise UserError(f"max_images is {max_images}: it must be at least 1")
     manifest = read_manifest(dataset)
     sample = sample_of_split(read_split(dataset, SPLIT, verify=True), max_images)
     if len(sample) == 0:

@@ -14,6 +14,7 @@ from nofrost.evaluate.inputs import channels_last
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample
+from nofrost.evaluate.notices import notice_batch_effects
 from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint
 from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
@@ -38,6 +39,7 @@ class OodEvaluation(Evaluation[OodSuite]):
         predicted = self.inputs.model.clean()
         clean = engine.right(predicted)
         flags = {condition: engine.right(each) for condition, each in self._corrupted().items()}
+        notice_batch_effects(engine, self.inputs.model, engine.values(predicted))
         arrays = _arrays(engine.sample, engine.values(predicted), clean, flags)
         return Findings(_metrics(self.suite, engine.sample, clean, flags), arrays, _examples(engine.sample, self.suite))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.cache import MeasurementCache, read_values
-from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.engine import GROUP, Engine, Measurement
 from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.files import read_json
@@ -25,13 +25,14 @@ CONDITIONS = "conditions"  # folder of the measurement cache, in the partial out
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `index` (from 0) of `count`, written ``0/3``: every `count`-th batch of the images.
+    """Shard `index` (from 0) of `count`, written ``0/3``: every `count`-th batch of the images, or group of batches.
 
     Shards consist of whole batches, not of single images, because the last bits of a model's output depend on the batch
     size, by which libraries choose the kernels of convolutions and matrix products, and an iterative attack amplifies
     small differences. Each batch of a shard holds the same images as in the evaluation of all images, so that each flag
-    is the same on devices of one kind. The drawback: shards differ in size by up to one batch, and with fewer batches
-    than shards the last shards are empty.
+    is the same on devices of one kind; also where the images that are left of a group of batches are packed anew. The
+    drawback: shards differ in size by up to one batch or group, and with fewer of them than shards the last shards are
+    empty.
 
     Raises:
         UserError: there is no such shard.
@@ -64,9 +65,9 @@ class Shard:
             raise UserError(f"shard {text!r} is not of the form index/count: write 0/3 for the first of three")
         return cls(int(match[1]), int(match[2]))
 
-    def rows(self, total: int, batch_size: int) -> Rows:
-        """Return which of `total` rows belong to this shard, when all are cut into batches of `batch_size`."""
-        return np.flatnonzero(np.arange(total) // batch_size % self.count == self.index).astype(np.int64)
+    def rows(self, total: int, dealt: int) -> Rows:
+        """Return which of `total` rows belong to this shard, when `dealt` rows after the other go to each in turn."""
+        return np.flatnonzero(np.arange(total) // dealt % self.count == self.index).astype(np.int64)
 
 
 def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
@@ -116,7 +117,12 @@ def record_of_all(record: EvaluationRecord, folders: Iterable[Path]) -> Evaluati
     return record.model_copy(update={"protocol": of_all_shards(record.protocol, protocols)})
 
 
-def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], engine: Engine) -> None:
+def images_dealt(measurements: Iterable[Measurement], batch_size: int) -> int:
+    """Return how many images, one after the other, belong to one shard: a batch, or a group that is packed anew."""
+    return batch_size * (GROUP if any(measurement.repacked for measurement in measurements) else 1)
+
+
+def load_shards(folders: Sequence[Path], measurements: Sequence[Measurement], engine: Engine) -> None:
     """Copy the measurements of all shards into the cache of `engine`.
 
     Args:
@@ -127,7 +133,8 @@ def load_shards(folders: Sequence[Path], measurements: Iterable[Measurement], en
         UserError: something is missing in a shard, or is not about as many images as the shard has.
     """
     shards = (Shard(index, len(folders)) for index in range(len(folders)))
-    rows = [shard.rows(len(engine.sample), engine.batch_size) for shard in shards]
+    dealt = images_dealt(measurements, engine.batch_size)
+    rows = [shard.rows(len(engine.sample), dealt) for shard in shards]
     for measurement in measurements:
         if measurement.name not in engine.cache:
             engine.cache[measurement.name] = _joined(measurement, folders, rows, engine.cache)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, attack_settings, check_attacks, create_attack
+from nofrost.attacks.model import check_budget
 from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
@@ -24,6 +25,7 @@ from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
+from nofrost.evaluate.notices import notice_batch_effects
 from nofrost.evaluate.sharding import CONDITIONS
 from nofrost.models import default_device
 from nofrost.models.contents import model_sha256
@@ -101,6 +103,7 @@ def transfer(
     """
     sample = sample_of_tensors(images, labels, indices, None)
     _check_names(models)
+    _check_arguments(models, attack, batch_size)
     target = model_device(next(iter(models.values()))) if device is None else usable_device(device)
     folder = None
     if checkpoint_dir is not None:
@@ -227,10 +230,13 @@ def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, sh
         # The branches of a mixture are the same model.
         for member in members:
             if member.branch is None:
-                _check(member, engine)
+                _check(member, engine, attack)
         engine.run(
             [*(member.clean for member in members), *sources], f"transfer of {attack.name}" if show_progress else None
         )
+        for member in members:
+            if member.branch is None:
+                notice_batch_effects(engine, member.model, engine.values(member.clean), f"model {member.name}")
         clean = np.stack([engine.right(member.clean) for member in members])
         flags = np.stack([engine.values(source).T for source in sources])
     flags &= clean
@@ -264,16 +270,29 @@ def _transfer_models(models: Mapping[str, nn.Module], engine: Engine) -> list[_T
     return members
 
 
-def _check(member: _TransferModel, engine: Engine) -> None:
+def _check(member: _TransferModel, engine: Engine, attack: Attack) -> None:
     try:
         member.model.check(engine.sample)
+        images, _, _ = engine.sample.batch(np.zeros(1, dtype=np.int64), engine.device)
+        attack.check_classes(member.model.classes(images))
+        check_budget(attack.norm, attack.eps, images)
     except UserError as error:
         raise UserError(f"model {member.name}: {error}") from None
 
 
 def _check_names(models: Mapping[str, object]) -> None:
-    if not models:
+    if not isinstance(models, Mapping) or not models:
         raise UserError("there is no model to make images against: give at least one, by its name")
+
+
+def _check_arguments(models: Mapping[str, object], attack: object, batch_size: object) -> None:
+    for name, model in models.items():
+        if not isinstance(model, nn.Module):
+            raise UserError(f"model {name} is a {type(model).__name__}: it must be a torch.nn.Module")
+    if not isinstance(attack, Attack):
+        raise UserError(f"the attack is a {type(attack).__name__}: make one with nofrost.create_attack")
+    if type(batch_size) is not int or batch_size < 1:
+        raise UserError(f"batch_size is {batch_size!r}: it must be a number of images, at least 1")
 
 
 def _settings(attack: Attack) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def checkpoint_file(path: str | PathLike[str]) -> Path:
         raise _pickle(file)
     if not is_file:
         raise UserError(f"{file} is missing: name a .safetensors checkpoint or the output folder of `nofrost train`")
+    if file.suffix != ".safetensors":
+        raise UserError(f"{file} is no checkpoint: name its .safetensors file or the output folder of `nofrost train`")
     return file
 
 

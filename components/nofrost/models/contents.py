@@ -54,6 +54,21 @@ def model_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def tensor_checksums(model: nn.Module) -> dict[str, str]:
+    """Return the SHA-256 of every parameter and buffer of a model by its name.
+
+    Raises:
+        UserError: a tensor cannot be read; the message names it.
+    """
+    checksums = {}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        digest = hashlib.sha256()
+        for part in _parts(name, tensor):
+            digest.update(part)
+        checksums[name] = digest.hexdigest()
+    return checksums
+
+
 def _parts(name: str, value: Any) -> Iterator[bytes]:
     """Yield the bytes of a value of a state dictionary; of one that is neither a tensor nor plain values, none."""
     if isinstance(value, Tensor):

@@ -1,6 +1,5 @@
 """Devices: choice and name, lack of memory, number of threads, and exact float32 arithmetic."""
 
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError, reason
-from nofrost.processes import rank_and_world_size
+from nofrost.launched import launched
 
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
 
@@ -24,9 +23,10 @@ def default_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if rank_and_world_size()[1] == 1:
+    process = launched()
+    if process.size == 1:
         return torch.device("cuda")
-    local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    local_rank, count = process.local_rank, torch.cuda.device_count()
     if local_rank >= count:
         raise UserError(f"process {local_rank} of this machine has no GPU of its own: start at most {count}, one each")
     return torch.device("cuda", local_rank)
@@ -59,6 +59,15 @@ def require_gpus(count: int) -> None:
             f"{count} GPUs were asked for and {available} can be seen: run on a node that has them, with an image and "
             "driver for CUDA, or ask for 0"
         )
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Return whether the device has units for bfloat16; one without emulates it, many times slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return True
+    return any("bf16" in name and has_it is True for name, has_it in torch.cpu.get_capabilities().items())
 
 
 def device_name(device: torch.device) -> str:

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from nofrost.errors import UserError, unknown
+from nofrost.errors import UserError, shortened, unknown
 from nofrost.files import sha256_file
 from nofrost.models.foreign import foreign_code
 from nofrost.models.imports import KEPT, Imports
+
+_LONGEST = 4096  # characters of a path
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,10 @@ class Reference:
 
     def __post_init__(self) -> None:
         module_name, _, name = self.text.rpartition(":")
-        if not module_name or not name.isidentifier():
+        if not module_name or not name.isidentifier() or "\0" in self.text or len(self.text) > _LONGEST:
             raise UserError(
-                f"model {self.text!r} is not of the form module:function or file.py:function: write nets:resnet, say"
+                f"model {shortened(self.text)} is not of the form module:function or file.py:function: write "
+                "nets:resnet, say"
             )
 
     def load(self) -> nn.Module:

@@ -27,7 +27,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 _GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"))
 _ORIENTATION = 0x0112
 _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_LARGE_PIXELS = 1 << 24  # images above are decoded one after another, as each takes hundreds of megabytes
+_LARGE_PIXELS = 1 << 23  # images above are decoded one after another, as each takes hundreds of megabytes
 _ONE_LARGE_IMAGE = threading.Lock()
 _AHEAD_BYTES = 1 << 28  # of decoded images that wait for their turn
 T = TypeVar("T")
@@ -108,11 +108,8 @@ def decode(path: Path, channels: int, image_size: int | None) -> NDArray[np.uint
         UserError: the file cannot be read, is cut off, or is not an image of 8 or 16 bits.
     """
     with _opened(path) as stored, _alone_if_large(stored):
-        image = _in_8_bits(ImageOps.exif_transpose(stored), stored.format, path)
-        if image.has_transparency_data:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image.convert("RGBA"))
-        image = image.convert("L" if channels == 1 else "RGB")
+        ImageOps.exif_transpose(stored, in_place=True)
+        image = _on_white(_in_8_bits(stored, stored.format, path), "L" if channels == 1 else "RGB")
         if image_size is not None:
             image = resize_and_crop(image, image_size)
         return np.asarray(image).reshape(image.height, image.width, channels)
@@ -120,6 +117,20 @@ def decode(path: Path, channels: int, image_size: int | None) -> NDArray[np.uint
 
 def _alone_if_large(image: Image.Image) -> AbstractContextManager[object]:
     return _ONE_LARGE_IMAGE if image.width * image.height > _LARGE_PIXELS else nullcontext()
+
+
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    """Return the image in this mode, with white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    flat = Image.new(mode, image.size)
+    # in strips, as several copies of a large image with four channels would take gigabytes
+    rows = max(1, _LARGE_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        flat.paste(Image.alpha_composite(white, strip).convert(mode), (0, top))
+    return flat
 
 
 def _in_8_bits(image: Image.Image, kind: str | None, path: Path) -> Image.Image:

@@ -18,6 +18,7 @@ from nofrost.config.base import Schema
 from nofrost.config.yaml_text import as_yaml, parse
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Output, Ref, Store
+from nofrost.store.ref import is_relative_posix
 from nofrost.store.tree import Entry, address, as_object, read_entries
 
 # The folder in the store has its old name, so that runs of earlier versions can be promoted.
@@ -37,6 +38,13 @@ def _ref(value: object) -> Ref:
     return value if isinstance(value, Ref) else Ref.parse(str(value))
 
 
+def _path(path: str) -> str:
+    if not is_relative_posix(path):
+        raise UserError(f"{path!r} is not a path inside a checkout")
+    return path
+
+
+_Path = Annotated[str, AfterValidator(_path)]
 _Ref = Annotated[Ref, BeforeValidator(_ref), PlainSerializer(str, return_type=str)]
 
 
@@ -60,8 +68,8 @@ class Candidate(Schema):
     image: str
     study: dict[str, Any]
     source: _Ref | None
-    code: dict[str, _Ref]
-    outs: dict[str, _Ref]
+    code: dict[_Path, _Ref]
+    outs: dict[_Path, _Ref]
 
 
 def write_candidate(

@@ -25,9 +25,12 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from nofrost.config.yaml_text import check_size
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 from nofrost.promotion.candidate import Contents
 from nofrost.store import Ref
+from nofrost.store.ref import is_relative_posix
 
 LockEntry = dict[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
 
@@ -78,13 +81,16 @@ def draft_entries(
 ) -> Draft:
     """Let DVC write the entries of the stages that write `outs` for a study.
 
+    A run may come from anywhere: what its study or candidate names is only read inside of the checkout, or where
+    params.yaml of the checkout itself says that the source data are.
+
     Args:
         outs: paths of outputs in the checkout.
         inputs: paths of code and source data, which are looked up in the checkout and hashed every time.
         run: id of the run, for messages.
 
     Raises:
-        UserError: dvc.yaml cannot be resolved for the study, or has no stage for an output.
+        UserError: dvc.yaml cannot be resolved for the study, has no stage for an output, or reads what is elsewhere.
     """
     with _explained(project / DVC_YAML), _scratch(project, study, inputs) as root, Repo(str(root)) as repo:
         stages = _stages(repo)
@@ -94,9 +100,10 @@ def draft_entries(
                 remedy = "promote it in a checkout of the code that ran, or give dvc.yaml such a stage"
                 raise UserError(f"{project / DVC_YAML} has no stage that makes {path}, as run {run} did: {remedy}")
         names = {stage_of[path] for path in outs}
+        _check_places(repo, project, names, run)
         _prepare_commit(root / DVC_YAML, {name.partition("@")[0] for name in names})
         repo.commit(force=True, allow_missing=True)
-        lock = _load((root / DVC_LOCK).read_text(encoding="utf-8")) if names else {"stages": {}}
+        lock = _load((root / DVC_LOCK).read_text(encoding="utf-8"), root / DVC_LOCK) if names else {"stages": {}}
     entries = {name: entry for name, entry in lock["stages"].items() if name in names}
     items = [
         (name, (stages[name].deps | stages[name].outs)[item["path"]], item)
@@ -115,6 +122,37 @@ def stage_names(project: Path, study: Mapping[str, Any]) -> set[str]:
         return set()
 
 
+def _check_places(repo: Any, project: Path, names: Collection[str], run: str) -> None:
+    """Check that these stages only read and write what is in the scratch folder, or the checkout's own source data.
+
+    Raises:
+        UserError: DVC would read something else on this machine.
+    """
+    root = Path(repo.root_dir)
+    # The scratch folder is as deep as the checkout, so that ../photos is still in the temporary folder.
+    depth = len(project.resolve().parts) - 1
+    temporary = root.parents[depth - 1] if depth else root
+    own = _own_source(project)
+    for stage in (stage for stage in repo.index.stages if stage.name in names):
+        for item in (*stage.deps, *stage.outs):
+            if not Path(item.fs_path).is_relative_to(temporary) and os.path.normpath(item.def_path) != own:
+                raise UserError(
+                    f"run {run} names {item.def_path!r}, which is not in {project.absolute()}: promote it in a "
+                    f"checkout whose {PARAMS} names it too"
+                )
+
+
+def _own_source(project: Path) -> str | None:
+    """Return the path of the source data that params.yaml of the checkout names."""
+    path = params_here(project, ["dataset.path"]).get("dataset.path")
+    return os.path.normpath(path) if isinstance(path, str) else None
+
+
+def _is_readable(project: Path, path: str) -> bool:
+    """Return whether a run may have `path` looked up: it is in the checkout, or its params.yaml names it."""
+    return is_relative_posix(os.path.normpath(path)) or os.path.normpath(path) == _own_source(project)
+
+
 @contextmanager
 def _scratch(project: Path, study: Mapping[str, Any], inputs: Collection[str]) -> Iterator[Path]:
     """Yield a temporary DVC project with the dvc.yaml of the checkout, a study, and links to inputs of the checkout."""
@@ -126,14 +164,32 @@ def _scratch(project: Path, study: Mapping[str, Any], inputs: Collection[str]) -
         (root / ".dvc" / "config").write_text(f"[core]\n    no_scm = true\n    site_cache_dir = {root / '.cache'}\n")
         for name in (DVC_YAML, ".dvcignore"):
             if (project / name).is_file():
-                (root / name).write_bytes((project / name).read_bytes())
+                content = (project / name).read_bytes()
+                check_size(content.decode(errors="replace"), str(project / name))
+                (root / name).write_bytes(content)
         (root / PARAMS).write_text(_dump(dict(study)), encoding="utf-8")
-        for path in inputs:
+        # Folders come before what is in them, which needs no link of its own.
+        for path in sorted(inputs, key=lambda path: len(Path(path).parts)):
             link, target = Path(os.path.normpath(root / path)), project / path
-            if not Path(path).is_absolute() and target.exists():
+            if Path(path).is_absolute() or not _is_readable(project, path) or not target.exists():
+                continue
+            if not any(parent.is_symlink() for parent in (link, *link.parents) if parent.is_relative_to(folder)):
+                _check_regular(target)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(target.resolve())
         yield root
+
+
+def _check_regular(path: Path) -> None:
+    """Check that DVC can hash a file or folder without waiting for the end of a pipe or device in it.
+
+    Raises:
+        UserError: there is one.
+    """
+    regular_file(path)
+    for folder, _, names in os.walk(path):
+        for name in names:
+            regular_file(Path(folder, name))
 
 
 @dataclass(frozen=True)
@@ -159,7 +215,7 @@ def _stages(repo: Any) -> dict[str, _Stage]:
 
 def _prepare_commit(dvc_yaml: Path, names: Collection[str]) -> None:
     """Leave only these stages in a dvc.yaml, and keep DVC from looking for an earlier run of them."""
-    values = _load(dvc_yaml.read_text(encoding="utf-8"))
+    values = _load(dvc_yaml.read_text(encoding="utf-8"), dvc_yaml)
     values["stages"] = {name: stage for name, stage in values["stages"].items() if name in names}
     for stage in values["stages"].values():
         # Otherwise DVC's run cache reads the dependencies, and fails on one that is missing.
@@ -170,11 +226,12 @@ def _prepare_commit(dvc_yaml: Path, names: Collection[str]) -> None:
 def described_ref(project: Path, path: str) -> Ref | None:
     """Return the ref that a .dvc file beside `path` gives for it; None when there is no such file."""
     file = project / f"{path}.dvc"
-    if not file.is_file():
+    if not _is_readable(project, path) or not file.is_file():
         return None
     with _explained(file):
+        values = _load(file.read_text(encoding="utf-8"), file)
         try:
-            [out] = _load(file.read_text(encoding="utf-8"))["outs"]
+            [out] = values["outs"]
             return _ref(out)
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{file} does not describe one file or folder: put it back with `git checkout`") from None
@@ -186,7 +243,7 @@ def params_here(project: Path, keys: Collection[str] | None = None) -> dict[str,
     if (keys is not None and not keys) or not path.is_file():
         return {}
     with _explained(path):
-        values = _load(path.read_text(encoding="utf-8"))
+        values = _load(path.read_text(encoding="utf-8"), path)
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a mapping: write a study there with `nofrost study select` or --params")
     return values if keys is None else dict(_lookup(values, keys))
@@ -211,7 +268,7 @@ def read_lock(project: Path) -> tuple[str, dict[str, Any]]:
     """
     path, remedy = project / DVC_LOCK, f"put it back with `git checkout {DVC_LOCK}`"
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = regular_file(path).read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} ({error}): {remedy}") from None
     if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
@@ -219,7 +276,7 @@ def read_lock(project: Path) -> tuple[str, dict[str, Any]]:
     if not text.strip():
         return text, {}
     with _explained(path, remedy):
-        values = _load(text)
+        values = _load(text, path)
     stages = values.get("stages", {}) if isinstance(values, dict) and values.get("schema") == "2.0" else None
     if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
         raise UserError(f"DVC cannot use {path} (not a lock file of schema 2.0): {remedy}")
@@ -228,7 +285,7 @@ def read_lock(project: Path) -> tuple[str, dict[str, Any]]:
 
 def merge(text: str, entries: Mapping[str, LockEntry]) -> str:
     """Return the text of a dvc.lock with these entries in place of those of the same stages, as DVC writes it."""
-    values: dict[str, Any] = _load(text, "rt") if text.strip() else {"schema": "2.0"}
+    values: dict[str, Any] = _load(text, Path(DVC_LOCK), "rt") if text.strip() else {"schema": "2.0"}
     values.setdefault("stages", {})
     values["stages"].update(entries)
     return _dump(values)
@@ -256,8 +313,16 @@ def locked(project: Path) -> Iterator[None]:
 def _explained(path: Path, remedy: str = "fix it, then promote again") -> Iterator[None]:
     try:
         yield
-    except (DvcException, YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"DVC cannot use {path} ({' '.join(str(error).split())}): {remedy}") from None
+    except UserError:
+        raise
+    except OSError as error:
+        name = error.filename or path
+        raise UserError(f"cannot read {name} ({error.strerror}), which DVC needs for {path}: {remedy}") from None
+    # DVC lets errors of many libraries through when a study has a form that dvc.yaml does not expect.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        kind = "" if isinstance(error, DvcException | YAMLError | UnicodeDecodeError) else f"{type(error).__name__}: "
+        raise UserError(f"DVC cannot use {path} ({kind}{reason}): {remedy}") from None
 
 
 def _ref(item: Mapping[str, Any]) -> Ref:
@@ -267,7 +332,8 @@ def _ref(item: Mapping[str, Any]) -> Ref:
 # DVC reads and writes YAML 1.2 with the same library and settings. "rt" keeps comments, which DVC keeps too.
 
 
-def _load(text: str, typ: Literal["safe", "rt"] = "safe") -> Any:
+def _load(text: str, path: Path, typ: Literal["safe", "rt"] = "safe") -> Any:
+    check_size(text, str(path))
     return YAML(typ=typ).load(text)
 
 

@@ -1,6 +1,7 @@
 """Promote a run to dvc.lock: compute the difference, then write it."""
 
 import json
+import math
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
 from nofrost.store import Ref, Store
 from nofrost.system_errors import explain_write_errors
 
+# DVC takes about a millisecond for each run of a study.
+_MOST_RUNS = 5000
 K = TypeVar("K")
 LockEntry = Mapping[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
 
@@ -123,6 +126,7 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     candidate = read_candidate(run, store)
     lock_before, entries_before = checkout.read_lock(project)
     source = _source_path(candidate)
+    _check_runs(candidate)
     draft = checkout.draft_entries(project, candidate.study, candidate.outs, [*candidate.code, *source], run)
     here: dict[str, Ref] = {
         **{path: ref for path in source if (ref := checkout.described_ref(project, path))},
@@ -159,6 +163,19 @@ def _source_path(candidate: Candidate) -> list[str]:
     dataset = candidate.study.get("dataset")
     path = dataset.get("path") if isinstance(dataset, dict) else None
     return [posixpath.normpath(path)] if isinstance(path, str) else []
+
+
+def _check_runs(candidate: Candidate) -> None:
+    """Check that DVC does not have to resolve far more stages than any study has.
+
+    Raises:
+        UserError: the study of the candidate has too many runs.
+    """
+    runs = candidate.study.get("runs")
+    values = runs.values() if isinstance(runs, dict) else ()
+    count = math.prod(len(each) for each in values if isinstance(each, list | dict) and each)
+    if count > _MOST_RUNS:
+        raise UserError(f"the study of run {candidate.run} has {count:,} runs, which no pipeline has: promote another")
 
 
 def _differing_inputs(

@@ -43,7 +43,8 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
             check_apart(path, target, [store.folder])
         partial = work_path(target, "pull")
         # Nothing is written where nothing is to do, so that the place may be read-only.
-        if not partial.exists() and not work_path(target, "earlier").exists() and _holds(target, ref):
+        leftovers = (work_path(target, what) for what in ("pull", "earlier", "lock"))
+        if not any(os.path.lexists(path) for path in leftovers) and _holds(target, ref):
             return
         # Another process may pull the same, or be a stage that writes there: wait until it has finished.
         with folder_lock(target, wait=True):

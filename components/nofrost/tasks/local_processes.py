@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from nofrost.errors import ReportedError, StoppedError
+from nofrost.stopping import stopped_by_sigterm
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,14 +17,15 @@ R = TypeVar("R")
 
 def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
     """Make `task` end the process with the message and exit code of a ReportedError; other errors keep their traceback.
-
+    SIGTERM ends it with exit code 143.
     The original function, which raises, is ``__wrapped__``.
     """
 
     @functools.wraps(task)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return task(*args, **kwargs)
+            with stopped_by_sigterm():
+                return task(*args, **kwargs)
         except ReportedError as error:
             error.exit()
 

@@ -9,6 +9,7 @@ from typing import Any
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
+from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.local_processes import exit_on_error, launch
 from nofrost.tasks.study_plan import check_study, parse_or_load_study
 from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
@@ -31,7 +32,7 @@ def prepare(spec: str, source: str, store: str) -> str:
     """
     from nofrost.prepare import run
 
-    config = parse_part(DatasetSpec, spec, "dataset")
+    config = parse_part(DatasetSpec, from_ascii(spec), "dataset")
     with workspace(store) as work:
         if source:
             path = work.folder / "source" / Path(config.path).name
@@ -50,7 +51,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
     """
     from nofrost.augment import run
 
-    config = parse_part(AugmentationSpec, spec, "augmentation")
+    config = parse_part(AugmentationSpec, from_ascii(spec), "augmentation")
     with workspace(store) as work:
         run(work.pull(dataset), config, work.folder / AUGMENTATION)
         return work.push(AUGMENTATION)
@@ -69,14 +70,14 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
     from nofrost.models import require_gpus
     from nofrost.train import run
 
-    config = parse_part(Recipe, recipe, f"recipes.{recipe_id}")
+    config = parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
     require_gpus(gpus)
     with workspace(store) as work:
         path = run_path(recipe_id, seed, "train")
         data, augmented, out = work.pull(dataset), work.pull(augmentation), work.folder / path
         with checkpointed_in_store(out, [recipe, seed, dataset, augmentation], work.store):
             if gpus > 1:
-                write_text(work.folder / f"{recipe_id}.yaml", recipe)
+                write_text(work.folder / f"{recipe_id}.yaml", from_ascii(recipe))
                 options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
                 options |= {"augmentation": augmented, "store": store, "out": out}
                 launch(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
@@ -212,6 +213,7 @@ def _evaluation_path(work: Workspace, checkpoint: Path, suite: AdversarialSuite 
 
 
 def _parse_suite(text: str) -> AdversarialSuite | OodSuite:
+    text = from_ascii(text)
     kind = json.loads(text)["kind"]
     if kind == "adversarial":
         return parse_part(AdversarialSuite, text, "suites.adversarial")

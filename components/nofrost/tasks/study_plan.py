@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from nofrost.config import AugmentationSpec, Study, load_study, parse_study
+from nofrost.config.base import Schema
 from nofrost.errors import UserError
+from nofrost.tasks.ascii_text import from_ascii, to_ascii
 from nofrost.tasks.local_processes import exit_on_error
 from nofrost.tasks.workspace import is_ref
 
 
 class StudyPlan(NamedTuple):
-    """The configuration of each stage as JSON, so that a stage runs again only if its own part changes."""
+    """The configuration of each stage as JSON in ASCII, so that a stage runs again only if its own part changes."""
 
     dataset: str
     augmentation: str
@@ -53,10 +55,10 @@ def plan(study: str, gpus: int, nodes: int) -> StudyPlan:
                 "with `nofrost store push` and use the ref that it prints"
             )
     return StudyPlan(
-        dataset=json.dumps(config.dataset.as_json()),
-        augmentation=json.dumps(config.augmentation.as_json()),
-        adversarial=json.dumps(config.suites.adversarial.as_json()),
-        ood=json.dumps(config.suites.ood.as_json()),
+        dataset=_as_text(config.dataset),
+        augmentation=_as_text(config.augmentation),
+        adversarial=_as_text(config.suites.adversarial),
+        ood=_as_text(config.suites.ood),
         on_gpu=gpus > 0,
     )
 
@@ -69,7 +71,7 @@ def plan_runs(study: str) -> list[dict[str, str]]:
     """
     config = parse_or_load_study(study)
     return [
-        {"recipe_id": name, "seed": str(seed), "recipe": json.dumps(config.recipes[name].as_json())}
+        {"recipe_id": name, "seed": str(seed), "recipe": _as_text(config.recipes[name])}
         for name in config.runs.recipe
         for seed in config.runs.seed
     ]
@@ -119,4 +121,10 @@ def parse_or_load_study(text: str) -> Study:
     Raises:
         UserError: there is no such study, or a key or value is wrong.
     """
+    text = from_ascii(text)
     return parse_study(text) if "\n" in text or ":" in text else load_study(text)
+
+
+def _as_text(part: Schema) -> str:
+    """Return a part of a study as JSON in ASCII; :func:`from_ascii` comes before it is parsed."""
+    return to_ascii(json.dumps(part.as_json(), ensure_ascii=False))

@@ -1,29 +1,11 @@
-"""Reasons for ending a training early: a request to stop, a loss that is not finite, lack of memory."""
+"""Reasons for ending a training early: a loss that is not finite, lack of memory."""
 
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.models.device import raise_on_oom
-
-
-@contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """Yield an event that is set when the process receives SIGTERM inside the block."""
-    stop = threading.Event()
-    # Only the main thread can handle signals: elsewhere the event is never set.
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    handler = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:

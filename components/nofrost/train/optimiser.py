@@ -11,6 +11,7 @@ from nofrost.config import OptimiserSpec
 from nofrost.config.optimisation import Excluded
 from nofrost.errors import UserError
 from nofrost.models import Classifier
+from nofrost.models.device import computes_bfloat16
 from nofrost.models.layers import NORMALISER_LAYERS
 from nofrost.results import ParameterGroup
 
@@ -96,7 +97,8 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
         UserError: float16 on a device that is not a CUDA GPU.
     """
     if precision == "float16" and device.type != "cuda":
-        raise UserError(f"precision float16 needs a CUDA GPU and this is {device.type}: set precision: bfloat16")
+        usable = "bfloat16" if computes_bfloat16(device) else "float32"
+        raise UserError(f"precision float16 needs a CUDA GPU and this is {device.type}: set precision: {usable}")
     return torch.amp.GradScaler("cuda", enabled=precision == "float16")
 
 

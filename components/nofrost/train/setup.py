@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from nofrost.attacks import attack_settings, create_attack
 from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
-from nofrost.errors import UserError
+from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
+from nofrost.launched import launched
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
+from nofrost.models.device import computes_bfloat16
 from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
@@ -144,11 +146,19 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
     for phase in phases:
         recipe = phase.recipe
         for spec in (recipe.attack, recipe.selection.attack):
-            create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
+            threat = recipe.threat
+            attack = create_attack(spec.name, norm=threat.norm, eps=threat.eps, seed=0, **spec.settings())
+            attack.check_classes(trial.signature.num_classes)
         phase.objective.check(trial, recipe.attack)
         Partial.of(trial, recipe.trainable, recipe.reset, seed=0)
         gradient_scaler(recipe.precision, trial.mean.device)
         _check_image_size(trial, phase)
+    in_bfloat16 = any(phase.recipe.precision == "bfloat16" for phase in phases)
+    if in_bfloat16 and not computes_bfloat16(trial.mean.device) and launched().prints_results:
+        remark(
+            f"precision bfloat16 is emulated here, as this {trial.mean.device.type} has no units for it, which takes "
+            "many times as long as float32: set precision: float32"
+        )
 
 
 def _check_image_size(model: Classifier, phase: Phase) -> None:

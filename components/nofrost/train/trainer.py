@@ -19,8 +19,9 @@ from nofrost.models import Classifier, precision, single_thread_if_small
 from nofrost.processes import ProcessGroup
 from nofrost.results import Selection, StepRecord, StoppedEarly
 from nofrost.seeds import derive_seed
+from nofrost.stopping import stop_requested
 from nofrost.telemetry import Progress, progress
-from nofrost.train.failures import check_finite, oom_message, stop_requested
+from nofrost.train.failures import check_finite, oom_message
 from nofrost.train.objectives import Batch
 from nofrost.train.optimiser import (
     average_weights,

@@ -1,7 +1,8 @@
 """A double of the KFP API on loopback: the v2beta1 paths that a submission uses, with state, over real HTTP.
 
 Status codes and bodies are those of the API server of KFP 2 (pipeline_upload_server.go, grpc-gateway): what is false or
-empty is left out, a name that is taken is 409, and an upload names its version as asked.
+empty is left out, a name that is taken is 409, and an upload names its version as asked. Its database takes ASCII
+alone, a little less than MySQL's latin1 and utf8mb3.
 """
 
 from __future__ import annotations
@@ -129,12 +130,30 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             self.answer(401, "Unauthorized")
             return
+        if not self.asked_text().isascii():
+            self.answer(500, {"error": "Error 1366: Incorrect string value for a column", "code": 13})
+            return
         for pattern, route in ROUTES.items():
             found = re.fullmatch(pattern, request)
             if found:
                 route(self, *map(unquote, found.groups()))
                 return
         self.answer(404, "404 page not found")
+
+    def asked_text(self) -> str:
+        """Return all that the database would store of a request."""
+        text = unquote(self.path)
+        if self.headers.get("Content-Type") == "application/json" and self.body:
+            text += json.dumps(json.loads(self.body), ensure_ascii=False)
+        elif "multipart" in self.headers.get("Content-Type", ""):
+            text += json.dumps(list(yaml.safe_load_all(self.uploaded())), ensure_ascii=False, default=str)
+        return text
+
+    def uploaded(self) -> bytes:
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        (part,) = BytesParser().parsebytes(head + self.body).get_payload()
+        content: bytes = part.get_payload(decode=True)
+        return content
 
     def fail(self, fault: Any) -> None:
         if fault == "drop":
@@ -182,9 +201,7 @@ class Handler(BaseHTTPRequestHandler):
         self.list("pipeline_versions", mine)
 
     def upload_version(self) -> None:
-        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = BytesParser().parsebytes(head + self.body).get_payload()
-        content = part.get_payload(decode=True)
+        content = self.uploaded()
         name, pipeline_id = self.query["name"], self.query["pipelineid"]
         if "pipelineInfo" not in next(yaml.safe_load_all(content)):
             self.upload_error(400, "invalid pipeline spec")

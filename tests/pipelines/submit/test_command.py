@@ -14,6 +14,10 @@ import yaml
 
 pytest.importorskip("kfp")
 
+from nofrost.config import load_study, parse_study
+from nofrost.tasks import check_study
+from nofrost.tasks.ascii_text import from_ascii
+
 ROOT = Path(__file__).parents[3]
 IMAGE = "registry.example/nofrost-{}@sha256:" + "0" * 64
 TOKEN = "token-of-this-test"
@@ -43,7 +47,10 @@ def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
     assert ended.stdout == f"run run-1: {kfp.url}/#/runs/details/run-1\n"
     (run,) = kfp.runs
     given = run["runtime_config"]["parameters"]
-    study = yaml.safe_load(given.pop("study"))
+    sent = given.pop("study")
+    assert "\\" not in sent
+    assert parse_study(from_ascii(sent)) == check_study(load_study("digits", ["runs.recipe=[st]"]))
+    study = yaml.safe_load(sent)
     assert study["runs"]["recipe"] == ["st"]
     assert given == {
         "store": "s3://bucket/nofrost",

@@ -12,6 +12,7 @@ from nofrost.evaluate.adversarial import probes
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan
 from nofrost.evaluate.alarms import AttackRun
 from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
+from nofrost.evaluate.measuring.batch_effects import batch_effects
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.results import Alarm
 from nofrost.statistics import Flags
@@ -145,7 +146,8 @@ def _probe_alarms(
         *_gradient_alarms(engine, model, plan, clean, random),
         alarms.outputs_are_logits(probes.looks_like_probabilities(engine, model, rows)),
         alarms.answers_are_repeatable(random, runs),
-        alarms.forward_is_static(probes.optimises_in_forward(engine, model)),
+        alarms.answers_ignore_the_batch(batch_effects(engine, model, engine.values(model.clean()))),
+        alarms.forward_is_static(probes.optimises_in_forward(engine, model), probes.changed_by_forward(engine, model)),
         alarms.classes_suffice(probes.classes(engine, model), attacks),
     ]
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from torch import Tensor
+
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
@@ -96,6 +98,15 @@ class SuitePlan:
         """Return every condition once."""
         budgets = (point.condition for point in self.budgets)
         return list(dict.fromkeys((*self.attacks.values(), *self.steps.values(), *budgets)))
+
+    def check(self, classes: int, images: Tensor) -> None:
+        """Check that every attack is defined for a model of `classes` classes and for such images, [n, C, H, W].
+
+        Raises:
+            UserError: one is not; the message names its key.
+        """
+        for condition in (*self.conditions(), *self.branch_attacks.values(), *property_attacks(self.suite).values()):
+            condition.check(classes, images)
 
     def measurements(self, model: EvaluatedModel) -> SuiteMeasurements:
         """Return everything that the suite measures of each image.

@@ -14,6 +14,7 @@ from nofrost.attacks.model import image_gradient
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.sample import Rows, batches, spaced_rows
+from nofrost.models.contents import tensor_checksums
 
 PROBED_IMAGES = 256
 PROBED_AT_ONCE = 32  # needs no more memory than a batch under attack
@@ -103,10 +104,20 @@ def optimises_in_forward(engine: Engine, model: EvaluatedModel) -> bool:
 
 
 @torch.no_grad()
+def changed_by_forward(engine: Engine, model: EvaluatedModel) -> str | None:
+    """Return the name of a parameter or buffer that the forward pass changes; None where it changes none."""
+    before = tensor_checksums(model.network)
+    images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
+    model.logits(images)
+    after = tensor_checksums(model.network)
+    return next((name for name, checksum in after.items() if checksum != before.get(name)), None)
+
+
+@torch.no_grad()
 def classes(engine: Engine, model: EvaluatedModel) -> int:
     """Return the number of classes that the model knows."""
     images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
-    return int(model.logits(images).shape[1])
+    return model.classes(images)
 
 
 class _GradientWatch(TorchFunctionMode):

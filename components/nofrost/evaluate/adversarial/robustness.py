@@ -81,10 +81,12 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     """Check that the model can be evaluated with the suite, before anything is measured.
 
     Raises:
-        UserError: the model does not take such images, does not return logits, has fewer classes than the labels, or
-            has no gradient although every attack of the suite needs one.
+        UserError: the model does not take such images, does not return logits, has fewer classes than the labels or
+            than an attack of the suite needs, or has no gradient although every attack needs one.
     """
     model.check(engine.sample)
+    images, _, _ = engine.sample.batch(np.zeros(1, dtype=np.int64), engine.device)
+    plan.check(model.classes(images), images)
     check_gradients(engine, model, plan)
 
 

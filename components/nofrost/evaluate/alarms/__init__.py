@@ -25,6 +25,7 @@ from nofrost.evaluate.alarms.curves import (
 )
 from nofrost.evaluate.alarms.model import (
     answers_are_repeatable,
+    answers_ignore_the_batch,
     classes_suffice,
     cross_entropy_not_saturated,
     forward_is_static,
@@ -38,6 +39,7 @@ __all__ = [
     "AttackRun",
     "accuracy_falls_with_budget",
     "answers_are_repeatable",
+    "answers_ignore_the_batch",
     "classes_suffice",
     "cross_entropy_not_saturated",
     "forward_is_static",

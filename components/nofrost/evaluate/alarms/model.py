@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from nofrost.attacks import attack_class
 from nofrost.evaluate.alarms.alarm import AttackRun, alarm
+from nofrost.evaluate.measuring.batch_effects import BatchEffect
 from nofrost.results import Alarm
 from nofrost.statistics import wilson_interval
 
 ZERO_GRADIENTS_WARN, ZERO_GRADIENTS_FAIL = 0.01, 0.10  # share of images without a gradient
 SATURATED = 0.5  # share of images on which the cross-entropy may be zero: a confident model need not be a masked one
+CHANGED = 0.1  # share of images whose answer rounding in jumps may change with the batch
 STAND_IN, MISLEADING = 0.10, 0.25  # share of images on which gradient and finite difference may disagree
 CLASSES_FOR_DLR = 4  # the targeted DLR loss divides by a difference to the third and fourth logit
 
@@ -104,22 +106,53 @@ def answers_are_repeatable(random: bool, runs: Sequence[AttackRun] = ()) -> Alar
     return alarm(name, "warn", f"{reason}: attacks must average over the randomness (eot, or autoattack version rand)")
 
 
-def forward_is_static(optimises: bool) -> Alarm:
-    """A defence that computes gradients in its forward pass changes with every input: attacks must see through it."""
+def answers_ignore_the_batch(effects: Sequence[BatchEffect]) -> Alarm | None:
+    """An accuracy belongs to the model only if its answer for an image depends on that image alone; None when nothing
+    could be compared.
+
+    Rounding in jumps, as of quantised activations, can enlarge the last bits of a convolution on a few images.
+    """
+    if not effects:
+        return None
+    name = "answers-ignore-the-batch"
+    changed = [effect for effect in effects if effect.changed]
+    counts = ", ".join(f"{effect.where} on {effect.changed} of {effect.compared} images" for effect in changed)
+    if any(effect.changed > CHANGED * effect.compared for effect in changed):
+        reason = f"the answer for an image is another one {counts}: it depends on the batch or on earlier calls"
+        advice = "these accuracies belong to this batch_size and this order of the images, and not to the model"
+        return alarm(name, "fail", f"{reason}, so {advice}")
+    if changed:
+        return alarm(name, "warn", f"the answer for an image is another one {counts}: look at what rounds or adapts")
+    wheres = ", ".join(effect.where for effect in effects)
+    return alarm(name, "pass", f"the answers for {max(each.compared for each in effects)} images are the same {wheres}")
+
+
+def forward_is_static(optimises: bool, changed: str | None = None) -> Alarm:
+    """A defence that computes gradients in its forward pass changes with every input: attacks must see through it.
+
+    Args:
+        optimises: whether the forward pass computes gradients.
+        changed: a parameter or buffer of the model that it changes, so that answers depend on what came before.
+    """
     name = "forward-is-static"
     if optimises:
         reason = "the forward pass computes gradients (a defence that optimises at test time)"
         return alarm(name, "warn", f"{reason}: standard attacks do not account for it: use one made for this model")
+    if changed is not None:
+        reason = f"the forward pass changes the model's own {changed!r}"
+        return alarm(name, "warn", f"{reason}: answers may depend on the images before, and no result can be repeated")
     return alarm(name, "pass", "the forward pass computes no gradients")
 
 
 def classes_suffice(classes: int, attacks: Sequence[str]) -> Alarm | None:
-    """The targeted DLR loss needs four classes; None when no attack of the suite uses it."""
-    if all(attack_class(name).min_classes <= 2 for name in attacks):
+    """The DLR loss needs three classes, the targeted one four; None when no attack of the suite uses them."""
+    if all(attack_class(attack).min_classes <= 2 for attack in attacks):
         return None
     name = "classes-suffice"
-    if classes < CLASSES_FOR_DLR:
-        reason = f"the model has {classes} classes, fewer than the {CLASSES_FOR_DLR} of the targeted DLR loss"
+    needed = max(attack_class(attack).min_classes for attack in attacks)
+    if classes < needed:
+        loss = "targeted DLR loss" if needed == CLASSES_FOR_DLR else "DLR loss"
+        reason = f"the model has {classes} classes, fewer than the {needed} of the {loss}"
         return alarm(name, "warn", f"{reason}: the plain margin was used instead, so this is not quite AutoAttack")
     return alarm(name, "pass", f"the model has {classes} classes")
 

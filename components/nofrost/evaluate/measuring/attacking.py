@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost import attacks, models
-from nofrost.attacks.model import CheckedModel, NoGradientError, without_wrapper
+from nofrost.attacks.model import CheckedModel, NoGradientError, check_budget, without_wrapper
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Compute, Measurement
@@ -54,8 +55,27 @@ class Condition:
             UserError: no attack has this name or setting; the message names the key of the suite.
         """
         settings = self.attack.settings()
-        try:
+        with self.named():
             return attacks.create_attack(self.attack.name, norm=self.norm, eps=self.eps, seed=self.seed, **settings)
+
+    def check(self, classes: int, images: Tensor) -> None:
+        """Check that the attack is defined for a model of `classes` classes and for such images, [n, C, H, W].
+
+        Raises:
+            UserError: there are too few classes, or the budget is larger than an image; the message names the key.
+        """
+        attack = self.create()
+        with self.named():
+            attack.check_classes(classes)
+            check_budget(self.norm, float(self.eps), images)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Let the message of a UserError inside name the key of the suite."""
+        try:
+            yield
+        except NoGradientError:
+            raise
         except UserError as error:
             raise UserError(f"suite: {self.key}: {error}") from None
 
@@ -96,6 +116,10 @@ class EvaluatedModel:
         # Tensors of inference mode cannot be changed outside it.
         with torch.inference_mode(False):
             self._checked = CheckedModel(without_wrapper(network), torch.from_numpy(labels).to(device))
+
+    def classes(self, images: Tensor) -> int:
+        """Return the number of classes that the model knows; on first use it is called with one of the images."""
+        return self._checked.classes(images)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits [n, K] of images on the device.
@@ -138,13 +162,13 @@ class EvaluatedModel:
         Raises:
             UserError: the model cannot be attacked; the message names the key of the suite.
         """
+        attack = condition.create()
         try:
-            adversarial = condition.create()(self.network, images, labels, indices=indices)
+            with condition.named():
+                adversarial = attack(self.network, images, labels, indices=indices)
         except NoGradientError:
             # The attack counts as unsuccessful; those without gradients go on, and the alarm gradients-not-zero fails.
             return images
-        except UserError as error:
-            raise UserError(f"suite: {condition.key}: {error}") from None
         check_inside(adversarial, images, condition)
         return adversarial
 
@@ -181,7 +205,8 @@ class EvaluatedModel:
         name, title = condition.name, condition.title
         if branch is not None:
             name, title = f"{name}-{branch}-branch", f"{title}, {branch} branch"
-        return Measurement(name, title, self._right_after(condition, attacker=branch, target=branch), among=(among,))
+        right_after = self._right_after(condition, attacker=branch, target=branch)
+        return Measurement(name, title, right_after, among=(among,), repacked=condition.after is not None)
 
     def attacked_through(self, condition: Condition, branch: Branch) -> Measurement:
         """Return the measurement of whether a mixture-BN model, as deployed, is still right on images that were made
@@ -189,7 +214,8 @@ class EvaluatedModel:
         among = self.clean() if condition.after is None else self.attacked_through(condition.after, branch)
         name = f"{condition.name}-{through(branch)}"
         title = f"{condition.title}, through the {branch} branch"
-        return Measurement(name, title, self._right_after(condition, attacker=branch, target=None), among=(among,))
+        right_after = self._right_after(condition, attacker=branch, target=None)
+        return Measurement(name, title, right_after, among=(among,), repacked=condition.after is not None)
 
     def _right_after(self, condition: Condition, attacker: Branch | None, target: Branch | None) -> Compute:
         def still_right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ from nofrost.models.modes import eval_mode
 from nofrost.statistics import Flags
 from nofrost.telemetry import Progress, progress
 
+# Batches whose remaining images are packed together into full ones. A shard has all batches of a group or none, so that
+# larger groups would leave fewer to deal; an evaluation of up to four batches is packed as a whole
+GROUP = 4
 MIN_SECONDS = 1.0  # shorter measurements print no line in logs
 
 Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -38,6 +41,7 @@ class Measurement:
         shape: of the value of one image.
         among: only images on which at least one of these measurements is right are computed; the value of the others
             is 0 or false. Empty: all images are computed.
+        repacked: whether these images are packed into full batches anew, as few of a batch may be left; see `GROUP`.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Measurement:
     dtype: DTypeLike = np.bool_
     shape: tuple[int, ...] = ()
     among: tuple[Measurement, ...] = ()
+    repacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ class Engine:
 
     Args:
         sample: N images.
-        batch_size: how many images are computed at once. Batches are cut from all N images, so which images share a
-            batch does not depend on what was measured before.
+        batch_size: how many images are computed at once. Batches are cut from all N images, and what is left of `GROUP`
+            batches is packed again only where the measurement says so, so which images share a batch does not depend
+            on the order of measurements, on a kill or on a shard.
         device: where models compute.
         cache: of this sample, suite and model only.
     """
@@ -124,9 +130,8 @@ class Engine:
         if measurement.among:
             selected = np.logical_or.reduce([self.right(each) for each in measurement.among])
         pending: list[tuple[int, Rows]] = []
-        for number, batch in enumerate(batches(np.arange(total), self.batch_size)):
-            rows = batch[selected[batch]]
-            earlier = self.cache.read_batch(measurement.name, number, rows, values) if len(rows) else values[:0]
+        for number, rows in self._batches(selected, measurement.repacked):
+            earlier = self.cache.read_batch(measurement.name, number, rows, values)
             if earlier is None:
                 pending.append((number, rows))
             else:
@@ -138,6 +143,13 @@ class Engine:
                     self.cache.write_batch(measurement.name, number, rows, computed)
                     values[rows] = computed
         return values
+
+    def _batches(self, selected: Flags, repacked: bool) -> Iterator[tuple[int, Rows]]:
+        """Yield number and rows of each batch of the selected images [N]."""
+        group = GROUP if repacked else 1
+        for first, rows in enumerate(batches(np.arange(len(selected)), group * self.batch_size)):
+            left = rows[selected[rows]]
+            yield from enumerate(batches(left, self.batch_size), start=first * group)
 
     def _computed(
         self, measurement: Measurement, pending: Sequence[tuple[int, Rows]], shown: Progress

@@ -1,5 +1,6 @@
 """Base classes of the sources of images, and their registry."""
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ def explain_damage(file: Path, otherwise: str, remedy: str) -> Iterator[None]:
     except MemoryError:
         raise UserError(f"{file} needs more memory than there is: make it smaller, or use a larger machine") from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        # a wrong offset in the file is a seek with an invalid argument
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise UserError(f"{file} cannot be read ({error.strerror}): check it") from None
         raise UserError(f"{file} is cut off or {otherwise} ({reason(error)}): {remedy}") from None

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 from nofrost.prepare.photo import decode, images_ahead, in_order, read_header
 from nofrost.prepare.pixels import batch_length
 from nofrost.prepare.sources.base import UNKNOWN_LICENCE, Part, Source, SourceData, missing, register
-from nofrost.prepare.sources.layout import Listing, find_layout, folders_in
+from nofrost.prepare.sources.layout import Listing, find_layout, folders_in, same_folders
 from nofrost.telemetry import progress
 
 
@@ -70,8 +70,25 @@ class Folder(Source):
             + (f", test split {layout.test.name}" if layout.test else ""),
             licence=UNKNOWN_LICENCE,
             checksums={"names and sizes of all files": "sha256:" + _checksum(splits)},
-            remarks=(*(_unused(split) for split in layout.unused), *listing.remarks()),
+            remarks=(
+                *_same_folders(layout.train, classes),
+                *(_unused(split) for split in layout.unused),
+                *listing.remarks(),
+            ),
         )
+
+
+def _same_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
+    if len(classes) < 2 or not (folders := same_folders(root, classes)):
+        return []
+    return [
+        f"the classes are {_first(classes)}; the folders in each of them ({_first(folders)}) are not told apart: if "
+        "these are the classes, set dataset.path to a folder that holds them"
+    ]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def _unused(split: Path) -> str:

@@ -153,6 +153,17 @@ class Listing:
         return remarks
 
 
+def same_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
+    """Return the folders that every class has, if they are all that it has: it may be they that are the classes."""
+    common: set[str] = set()
+    for number, name in enumerate(classes):
+        folders = _folders_if_nested(root / name)
+        if len(folders) < 2 or (number and folders != common):
+            return []
+        common = folders
+    return sorted(common)
+
+
 def _refuse_splits_among_classes(root: Path, folders: list[Path]) -> None:
     """Refuse to take a split for a class, which would make a model of "train" against "test"."""
     suspects = [folder for folder in folders if _sounds_like_a_split(folder.name)]

@@ -1,0 +1,114 @@
+"""SIGTERM: a command that is asked to stop cleans up, says one sentence and ends with exit code 143."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from nofrost.errors import StoppedError, UserError, remark
+from nofrost.launched import launched
+
+# How long the main thread may stay in a call outside of Python, such as one that waits for another process.
+GRACE_S = 10.0
+# Of Linux: the signal that comes when the parent has ended.
+_PR_SET_PDEATHSIG = 1
+_AGAIN = "stopped: run the same command again"
+_CONTINUES = "stopped: the same command continues from what was saved"
+
+
+class TerminatedError(BaseException):
+    """SIGTERM was received. Not an `Exception`, so that code which survives those does not survive this.
+
+    Attributes:
+        saved: whether the same command continues from what was saved.
+    """
+
+    saved = False
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """End the block by a TerminatedError when the process receives SIGTERM; for the main thread, which gets signals.
+
+    If that thread is in a call outside of Python that does not end, the process ends without it: what is on the disk is
+    whole at any moment.
+
+    Raises:
+        StoppedError: at the end of the block, instead of the TerminatedError.
+        SystemExit: the same in a process of torchrun that is not the first, which speaks for all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noticed = threading.Event()
+
+    def stop(*_: object) -> None:
+        noticed.set()
+        raise TerminatedError
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    handler = signal.signal(signal.SIGTERM, stop)
+    earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_if_unnoticed, args=(reader, noticed, stop), daemon=True).start()
+    try:
+        yield
+    except TerminatedError as error:
+        if not _is_first():
+            sys.exit(StoppedError.exit_code)
+        raise StoppedError(_CONTINUES if error.saved else _AGAIN) from None
+    finally:
+        signal.set_wakeup_fd(earlier)
+        signal.signal(signal.SIGTERM, handler)
+        # The thread reads the end of the pipe, and ends.
+        os.close(writer)
+
+
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """Yield an event that is set when the process receives SIGTERM inside the block, which then ends by itself."""
+    stop = threading.Event()
+    # Only the main thread can handle signals: elsewhere the event is never set.
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    handler = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _end_if_unnoticed(reader: int, noticed: threading.Event, handler: object) -> None:
+    with suppress(OSError):
+        while number := os.read(reader, 1):
+            if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
+                continue
+            if not noticed.wait(GRACE_S):
+                if _is_first():
+                    remark(_AGAIN)
+                os._exit(StoppedError.exit_code)
+    os.close(reader)
+
+
+def _is_first() -> bool:
+    try:
+        return launched().rank == 0
+    except UserError:
+        return True
+
+
+def end_with_dvc() -> None:
+    """Let SIGTERM come when DVC, which started this process for a stage, ends: DVC leaves its stages running then."""
+    parent = os.getppid()
+    if "DVC_STAGE" not in os.environ or sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,131 @@
+"""A process that is stopped, vanished or never came is named; nobody waits for it for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+MEMBER = """
+import sys, time
+from nofrost import heartbeat, processes
+from nofrost.errors import ReportedError
+
+heartbeat.BEAT_S, heartbeat.WARNED_AFTER, heartbeat.LOST_AFTER, heartbeat.LATE_AFTER = 0.05, 20, 80, 40
+try:
+    with processes.ProcessGroup.joined("start again") as group:
+        group.barrier()
+        print("joined", flush=True)
+        if group.rank == int(sys.argv[1]):
+            sys.stdin.readline()
+        group.barrier()
+    with processes.ProcessGroup.joined("start again") as group:
+        group.barrier()
+except ReportedError as error:
+    error.exit()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def members(*ranks: int, size: int, slow: int, port: int | None = None) -> Iterator[list[subprocess.Popen[str]]]:
+    """Start these ranks; the one called `slow` reads a line before it goes on. All have ended after the block."""
+    shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port or free_port())}
+    with ExitStack() as stack:
+        started = []
+        for rank in ranks:
+            process = subprocess.Popen(
+                [sys.executable, "-c", MEMBER, str(slow)],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "CUDA_VISIBLE_DEVICES": ""},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield started
+
+
+def join(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "joined\n"
+
+
+@pytest.mark.parametrize("stopped", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_stopped_process_is_named_and_not_waited_for_for_ever(stopped: int) -> None:
+    with members(0, 1, size=2, slow=stopped) as processes:
+        join(*processes)
+        other = processes[1 - stopped]
+        processes[stopped].send_signal(signal.SIGSTOP)
+        _, errors = other.communicate(timeout=60)
+        assert other.returncode == 1
+        first, second = (line for line in errors.splitlines() if line.startswith("nofrost: "))
+        assert f"process {stopped} of 2 has given no sign of life" in first
+        assert f"process {stopped} of 2 has given no sign of life" in second
+        assert second.endswith("start again")
+        processes[stopped].send_signal(signal.SIGCONT)
+        processes[stopped].communicate("\n", timeout=60)
+        assert processes[stopped].returncode == 1, "one that comes back finds that the others have gone"
+
+
+@pytest.mark.slow
+def test_processes_that_are_all_stopped_for_long_or_slow_go_on() -> None:
+    with members(0, 1, size=2, slow=1) as processes:
+        join(*processes)
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+        time.sleep(5)
+        _, slow = processes[1].communicate("\n", timeout=60)
+        _, other = processes[0].communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0, 0], other + slow
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_reported_by_those_that_are_left() -> None:
+    for killed in (0, 1):
+        with members(0, 1, size=2, slow=killed) as processes:
+            join(*processes)
+            processes[killed].kill()
+            _, errors = processes[1 - killed].communicate(timeout=60)
+            assert processes[1 - killed].returncode == 1
+            assert errors.splitlines()[-1].startswith("nofrost: ")
+            assert "start again" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_never_comes_is_named(rank: int) -> None:
+    with members(rank, size=2, slow=0) as processes:
+        _, errors = processes[0].communicate(timeout=60)
+    assert processes[0].returncode == 1
+    assert f"process {1 - rank} of 2 has not started" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_a_sentence() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with members(0, size=2, slow=0, port=listener.getsockname()[1]) as processes:
+            _, errors = processes[0].communicate(timeout=60)
+    assert processes[0].returncode == 2
+    assert "MASTER_PORT" in errors.splitlines()[-1]
+    assert "Traceback" not in errors

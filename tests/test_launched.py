@@ -1,0 +1,106 @@
+"""One place decides from the launcher's variables how many processes there are, and which of them speaks."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from nofrost.cli.options import as_one_of_several
+from nofrost.cli.stages import train
+from nofrost.errors import RunFailedError, UserError
+from nofrost.launched import Launched, launched
+
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", **MEETING}
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TWO:
+        monkeypatch.delenv(name, raising=False)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"RANK": "1"},
+        {"RANK": "x"},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "", "WORLD_SIZE": "2"},
+        {"LOCAL_RANK": "3"},
+        {"RANK": "0", "WORLD_SIZE": "1"},
+        {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "x", "MASTER_PORT": "x"},
+        MEETING,
+        {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_LOCALID": "1"},
+        {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMI_RANK": "1", "PMI_SIZE": "2"},
+    ],
+)
+def test_without_both_variables_there_is_one_process_which_speaks(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, variables)
+    assert launched() == Launched(0, 1, 0)
+    with as_one_of_several() as prints:
+        assert prints
+    with pytest.raises(UserError, match="wrong"), as_one_of_several():
+        raise UserError("wrong")
+
+
+def test_torchrun_says_rank_size_and_place_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**TWO, "RANK": "5", "WORLD_SIZE": "8"})
+    assert launched() == Launched(5, 8, 1)
+    monkeypatch.delenv("LOCAL_RANK")
+    assert launched() == Launched(5, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"MASTER_ADDR": ""}, ("process 1 of 2", "MASTER_ADDR is not set")),
+        ({"MASTER_PORT": ""}, ("process 1 of 2", "MASTER_PORT is not set")),
+        ({"MASTER_PORT": "http"}, ("MASTER_PORT", "'http'")),
+        ({"MASTER_PORT": "65536"}, ("MASTER_PORT", "65536")),
+        ({"MASTER_PORT": "0"}, ("MASTER_PORT", "0")),
+        ({"RANK": "-1"}, ("RANK", "'-1'")),
+        ({"RANK": "1.0"}, ("RANK", "'1.0'")),
+        ({"RANK": " 1"}, ("RANK", "' 1'")),
+        ({"RANK": "\u0661"}, ("RANK", "'\u0661'")),
+        ({"RANK": "9" * 5000}, ("RANK", "999")),
+        ({"RANK": "2"}, ("RANK is 2", "WORLD_SIZE is 2")),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, ("RANK is 1", "WORLD_SIZE is 1")),
+        ({"WORLD_SIZE": "two"}, ("WORLD_SIZE", "'two'")),
+        ({"WORLD_SIZE": "0"}, ("WORLD_SIZE is 0",)),
+        ({"LOCAL_RANK": "-1"}, ("LOCAL_RANK", "'-1'")),
+    ],
+)
+def test_what_contradicts_itself_is_a_sentence_in_every_process(
+    changes: dict[str, str], facts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**TWO, **changes})
+    done = CliRunner().invoke(train, ["--recipe", "no-such", "--dataset", "d", "--out", "o"])
+    assert isinstance(done.exception, UserError)
+    for fact in (*facts, "torchrun"):
+        assert fact in str(done.exception)
+    assert len(str(done.exception)) < 400
+
+
+def test_the_first_on_each_machine_speaks_of_errors_and_everyone_of_a_lost_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_all(monkeypatch, TWO)
+    with as_one_of_several() as prints:
+        assert not prints
+    with pytest.raises(SystemExit) as end, as_one_of_several():
+        raise UserError("wrong")
+    assert end.value.code == 2
+    with pytest.raises(RunFailedError, match="lost"), as_one_of_several():
+        raise RunFailedError("lost")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(UserError, match="wrong"), as_one_of_several():
+        raise UserError("wrong")
