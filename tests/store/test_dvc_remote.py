@@ -189,6 +189,17 @@ def test_a_setting_that_cannot_be_followed_is_named(setting: str, of_bucket: boo
     open_store("s3://another/x")
 
 
+def test_settings_of_a_folder_that_are_not_read_are_named(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(project=DEFAULT + remote("/x", "shared = group"))
+    assert default_store() == "/x"
+    assert "the setting 'shared' of DVC's remote 'r' is not read" in capsys.readouterr().err
+    configure(project=DEFAULT + remote("/x", "worktree = true"))
+    with pytest.raises(UserError, match=r"worktree.*cannot do"):
+        default_store()
+
+
 def test_without_dvc_an_s3_store_says_that_its_settings_are_not_read(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
-from nofrost.errors import UserError, printable
+from nofrost.errors import UserError, printable, say
 
 if TYPE_CHECKING:
     from nofrost.store import Ref
@@ -135,9 +135,9 @@ def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: s
         f"{action if each.is_dead else 'kept, may be in use'}: {each.name} ({each.size or 0:,} bytes)"
         for each in leftovers
     ]
-    emit(items, "\n".join(lines), as_json)
+    emit(items, "\n".join(map(printable, lines)), as_json)
     if not leftovers:
-        click.echo("nofrost: nothing is left over", err=True)
+        say("nofrost: nothing is left over")
 
 
 def _path_and_ref(text: str) -> tuple[Path, Ref]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nofrost.errors import UserError, say
 from nofrost.store.base import Store
-from nofrost.store.dvc_remote import default_remote, dvc_folder
+from nofrost.store.dvc_remote import Remote, default_remote, dvc_folder
 from nofrost.store.local import LocalStore
 from nofrost.store.location import Bucket, parse_location
 
@@ -58,6 +58,9 @@ def default_store(folder: Path = Path()) -> str:
     remote = default_remote(folder)
     if remote is None:
         raise UserError(f"no store is configured: set {VARIABLE}, or run `dvc remote add --default NAME URL`")
+    _check_supported(remote, _UNSUPPORTED_PLACE)
+    if remote.settings.get("shared"):
+        say(f"nofrost: the setting 'shared' of DVC's remote {remote.name!r} is not read: folders get your umask")
     return remote.url
 
 
@@ -75,11 +78,14 @@ def _settings_of(location: Bucket) -> Mapping[str, Any]:
         return {}
     if not isinstance(place, Bucket) or place.name != location.name:
         return {}
-    unsupported = _UNSUPPORTED_BUCKET | (_UNSUPPORTED_PLACE if place == location else {})
+    _check_supported(remote, _UNSUPPORTED_BUCKET | (_UNSUPPORTED_PLACE if place == location else {}))
+    return remote.settings
+
+
+def _check_supported(remote: Remote, unsupported: Mapping[str, str]) -> None:
     for key, what in unsupported.items():
         if remote.settings.get(key):
             raise UserError(
                 f"DVC's remote {remote.name!r} {what} ({key}), which `nofrost store` cannot do: use `dvc push` and "
                 "`dvc pull` there, or choose another store"
             )
-    return remote.settings
