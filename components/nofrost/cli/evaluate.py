@@ -244,7 +244,7 @@ def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) 
     EVALUATION_FOLDER is an output of `nofrost evaluate`; intervals and alarms stand beside its accuracy. autoattack_acc
     is filled only when AutoAttack's version standard was run with its own settings on all images.
 
-    Example: nofrost card runs/mine/attacked --paper wang2022 --dataset cifar10 --out card.json
+    Example: nofrost card runs/mine-attacked --paper wang2022 --dataset cifar10 --out card.json
     """
     from nofrost.config import find_paper
     from nofrost.evaluate.card import card_of_folder
