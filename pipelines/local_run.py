@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from nofrost.config import Study, study_as_yaml
 from nofrost.errors import RunFailedError
+from nofrost.lock import folder_lock
 from nofrost.store import Output, Store, open_store, pull
 from nofrost.tasks.ascii_text import to_ascii
+from pipelines.children import Children
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.local_tasks import Containers, as_containers, as_processes, image_id
@@ -58,28 +60,46 @@ def run(
         quiet: print the progress of tasks on standard error, not on standard output.
 
     Raises:
-        UserError: Docker, an image or the store is not available.
+        UserError: Docker, an image or the store is not available, or another run writes to the same folder.
+        StoppedError, KeyboardInterrupt: SIGTERM or SIGINT came; the tasks were asked to save, and have ended.
         RunFailedError: a task failed; the message names it and its last line of output.
     """
     folder = folder.absolute()
     target = open_store(store)
     source = push_source(study, data_ref, target)
+    with folder_lock(folder):
+        return _run_in(folder, study, target, source, runner, images, gpus, shards, caching, quiet)
+
+
+def _run_in(
+    folder: Path,
+    study: Study,
+    target: Store,
+    source: str,
+    runner: Runner,
+    images: tuple[str, str],
+    gpus: int,
+    shards: int,
+    caching: bool,
+    quiet: bool,
+) -> FinishedRun:
     root = folder / "tasks"
     root.mkdir(parents=True, exist_ok=True)
     run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
+    children = Children(run_log.say)
+    credentials = folder / "credentials"
     execution: AbstractContextManager[Any]
     if runner == "docker":
         stage_image, train_image = map(image_id, images)
         # Containers started by root run as another user, who must be able to write here.
         root.chmod(0o777)
-        folders = () if target.url.startswith("s3://") else (Path(target.url),)
-        environment = target.container_environment()
-        certificates = environment.get("AWS_CA_BUNDLE")
-        containers = Containers(stage_image, train_image, gpus > 0, environment, folders, certificates)
-        execution = as_containers(run_log, containers)
+        containers = Containers(stage_image, train_image, gpus > 0, target, credentials)
+        # An error that every task would have is one before the first.
+        containers.environment()
+        execution = as_containers(run_log, children, containers)
     else:
         stage_image = train_image = f"process@sha256:{_code_digest()}"
-        execution = as_processes(run_log)
+        execution = as_processes(run_log, children)
     arguments = {
         "study": to_ascii(study_as_yaml(study)),
         "data_ref": source,
@@ -89,8 +109,15 @@ def run(
         "gpus": gpus,
         "shards": shards,
     }
-    with execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
-        _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+    try:
+        with children, execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
+            _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+    except (RunFailedError, RuntimeError):
+        children.raise_if_stopped()
+        raise
+    finally:
+        credentials.unlink(missing_ok=True)
+    children.raise_if_stopped()
     return _finished_run(run_log, folder, target)
 
 

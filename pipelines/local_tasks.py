@@ -6,11 +6,10 @@ remove themselves and reads "not found" as exit code 0.
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +18,14 @@ from typing import Any
 from kfp.local import status
 
 from nofrost.errors import UserError
+from nofrost.store import Store
+from pipelines.children import Children
 from pipelines.run_log import RunLog, Task
 
 CONTAINER_USER = 1000
 ON_GPU = ("train", "evaluate")  # prefixes of the names of tasks that use GPUs
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+FILE_VARIABLES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE")
 
 
 @dataclass
@@ -30,6 +33,7 @@ class ProcessTask:
     """A task as a process of this Python environment."""
 
     run_log: RunLog
+    children: Children
     image: str
     full_command: list[str]
     pipeline_root: str
@@ -38,13 +42,12 @@ class ProcessTask:
 
     def run(self) -> status.Status:
         """Run the task; its output goes to a log file."""
+        if self.children.stopped:
+            return status.Status.FAILURE
         with self.run_log.task(Task.from_command(self.full_command)) as task, task.log.open("wb") as log:
             environment = {**os.environ, **limited_threads(), **(self.env_vars or {})}
             environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-            completed = subprocess.run(
-                self.full_command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
-            )
-            task.exit_code = completed.returncode
+            task.exit_code = self.children.run(task.title, self.full_command, log, environment)
         return task.status
 
 
@@ -55,17 +58,37 @@ class Containers:
     Attributes:
         stage_image, train_image: image ids.
         gpus: whether training and evaluation get the GPUs.
-        environment: environment variables, S3 credentials among them; never printed.
-        folders: folders of this machine that are mounted under the same path, such as a local store.
-        certificates: file of certificates that is mounted under the same path, to be read.
+        store: which they reach as this machine does: its endpoint, credentials, certificates and proxies.
+        credentials: file for the credentials, which `docker inspect` would show as environment variables.
     """
 
     stage_image: str
     train_image: str
-    gpus: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    folders: tuple[Path, ...] = ()
-    certificates: str | None = None
+    gpus: bool
+    store: Store
+    credentials: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables for the store, after writing its credentials, which may be new ones.
+
+        Raises:
+            UserError: a setting of the store cannot be passed on.
+        """
+        variables = self.store.container_environment()
+        secrets = {name: variables.pop(name) for name in SECRETS if name in variables}
+        if secrets:
+            lines = [f"{name.lower()} = {value}" for name, value in secrets.items()]
+            write_private(self.credentials, "\n".join(["[default]", *lines, ""]))
+            variables["AWS_SHARED_CREDENTIALS_FILE"] = str(self.credentials)
+        return variables
+
+    def mounts(self, environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """Return what of this machine is mounted under the same path: a local store, and files that variables name."""
+        files = [environment[name] for name in FILE_VARIABLES if name in environment]
+        read_only = {path: {"bind": path, "mode": "ro"} for path in files}
+        if self.store.url.startswith("s3://"):
+            return read_only
+        return read_only | {self.store.url: {"bind": self.store.url, "mode": "rw"}}
 
 
 @dataclass
@@ -73,6 +96,7 @@ class ContainerTask:
     """A task as a container: no root user, read-only root file system, no capabilities; the host's network."""
 
     run_log: RunLog
+    children: Children
     containers: Containers
     image: str
     full_command: list[str]
@@ -84,14 +108,17 @@ class ContainerTask:
         """Create, start, follow, wait for and remove the container; its exit code is the task's."""
         import docker
 
+        if self.children.stopped:
+            return status.Status.FAILURE
         client = docker.from_env()
         with self.run_log.task(Task.from_command(self.full_command)) as task, task.log.open("wb") as log:
             container = client.containers.create(self._image(task), self.full_command, **self._settings(task))
             try:
-                container.start()
-                for chunk in container.logs(stream=True, follow=True):
-                    log.write(chunk)
-                task.exit_code = int(container.wait()["StatusCode"])
+                with self.children.container(task.title, str(container.id)):
+                    container.start()
+                    for chunk in container.logs(stream=True, follow=True):
+                        log.write(chunk)
+                    task.exit_code = int(container.wait()["StatusCode"])
             finally:
                 container.remove(force=True)
                 client.close()
@@ -105,10 +132,8 @@ class ContainerTask:
         from docker.types import DeviceRequest
 
         user = os.getuid() or CONTAINER_USER
-        folders = (Path(self.pipeline_root), *self.containers.folders)
-        volumes = {str(folder): {"bind": str(folder), "mode": "rw"} for folder in folders}
-        if certificates := self.containers.certificates:
-            volumes[certificates] = {"bind": certificates, "mode": "ro"}
+        environment = self.containers.environment()
+        root = {self.pipeline_root: {"bind": self.pipeline_root, "mode": "rw"}}
         wants_gpu = self.containers.gpus and task.name.startswith(ON_GPU)
         return {
             "user": f"{user}:{os.getgid() or CONTAINER_USER}",
@@ -118,8 +143,8 @@ class ContainerTask:
             "security_opt": ["no-new-privileges"],
             "network_mode": "host",
             "shm_size": "256m",
-            "environment": {**limited_threads(), **self.containers.environment, **(self.env_vars or {})},
-            "volumes": volumes,
+            "environment": {**limited_threads(), **environment, **(self.env_vars or {})},
+            "volumes": root | self.containers.mounts(environment),
             "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if wants_gpu else None,
         }
 
@@ -136,22 +161,22 @@ def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def as_processes(run_log: RunLog) -> Iterator[Any]:
+def as_processes(run_log: RunLog, children: Children) -> Iterator[Any]:
     """Let kfp.local execute tasks as processes in the block; yield the runner to initialise it with."""
     from kfp import local
     from kfp.local import subprocess_task_handler
 
-    with _replaced(subprocess_task_handler, "SubprocessTaskHandler", partial(ProcessTask, run_log)):
+    with _replaced(subprocess_task_handler, "SubprocessTaskHandler", partial(ProcessTask, run_log, children)):
         yield local.SubprocessRunner(use_venv=False)
 
 
 @contextmanager
-def as_containers(run_log: RunLog, containers: Containers) -> Iterator[Any]:
+def as_containers(run_log: RunLog, children: Children, containers: Containers) -> Iterator[Any]:
     """Let kfp.local execute tasks as containers in the block; yield the runner to initialise it with."""
     from kfp import local
     from kfp.local import docker_task_handler
 
-    with _replaced(docker_task_handler, "DockerTaskHandler", partial(ContainerTask, run_log, containers)):
+    with _replaced(docker_task_handler, "DockerTaskHandler", partial(ContainerTask, run_log, children, containers)):
         yield local.DockerRunner()
 
 
@@ -177,6 +202,15 @@ def image_id(name: str) -> str:
         ) from None
     finally:
         client.close()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only the user of the containers can read."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text, encoding="utf-8")
+    if os.getuid() == 0:
+        os.chown(path, CONTAINER_USER, CONTAINER_USER)
 
 
 def limited_threads() -> dict[str, str]:

@@ -77,7 +77,7 @@ class RunLog:
 
     def __init__(self, folder: Path, out: TextIO | None) -> None:
         self._folder, self._out = folder, out
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the handler of a signal may print as well
         self._count: Counter[str] = Counter()
         self.tasks: list[Task] = []
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""SIGTERM ends every command with a word and 143, and leaves nothing half done; a stage of DVC ends with DVC."""
+"""SIGTERM ends a command by one sentence and exit code 143, wherever it is."""
 
 from __future__ import annotations
 
@@ -6,96 +6,61 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from nofrost.tasks.local_processes import exit_on_error
-
-# A command that writes when it has begun; with "again" it does not end at once.
-COMMAND = """
-import sys, time, click
-from nofrost.cli import main
-
-@click.command()
-def slow():
-    try:
-        print("begun", flush=True)
-        time.sleep(60)
-    finally:
-        print("cleaned up", flush=True)
-        if sys.argv[1:] == ["again"]:
-            time.sleep(60)
-
-command, sys.argv = sys.argv[1:], sys.argv[:1]
-sys.argv += command
-slow.params = [click.Argument(["ignored"], nargs=-1, expose_value=False)]
-main(slow)
-"""
+from nofrost.errors import StoppedError
+from nofrost.stage import stage_output
+from nofrost.stopping import TerminatedError, stop_requested, stopped_by_sigterm
 
 
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_sigterm_is_said_and_ends_a_command_in_order() -> None:
-    with start() as process:
-        assert process.stdout
-        assert process.stdout.readline() == "begun\n"
-        process.terminate()
-        output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output) == (143, "cleaned up\n")
-    assert errors.startswith("nofrost: stopped: ")
-    assert errors.count("\n") == 1
-
-
-def test_sigterm_again_ends_it_at_once() -> None:
-    with start("again") as process:
-        assert process.stdout
-        for line in ("begun\n", "cleaned up\n"):
-            assert process.stdout.readline() == line
-            process.terminate()
-        process.communicate(timeout=30)
-    assert process.returncode == 143
-
-
-def test_a_task_ends_with_143_and_handlers_are_restored(capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_that_survives_every_exception_is_stopped_and_the_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
-
-    @exit_on_error
-    def task() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
-
-    with pytest.raises(SystemExit) as end:
-        task()
-    assert end.value.code == 143
-    assert capsys.readouterr().err.startswith("nofrost: stopped: ")
+    with pytest.raises(StoppedError, match="stopped: run the same command again") as caught, stopped_by_sigterm():  # noqa: PT012
+        try:
+            terminate()
+        except Exception:
+            pytest.fail("it is no Exception")
+    assert caught.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
-def test_a_stage_ends_when_dvc_is_killed(tmp_path: Path) -> None:
-    """DVC leaves the stage that it runs behind, which would go on writing and hold the lock of its output."""
-    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
-    with subprocess.Popen(
-        [sys.executable, "-c", script, COMMAND],
-        env={**os.environ, "DVC_STAGE": "train"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as dvc:
-        assert dvc.stdout
-        assert dvc.stdout.readline() == "begun\n"
-        dvc.kill()
-        # These end once the stage has closed them.
-        output, errors = dvc.communicate(timeout=30)
-    assert output == "cleaned up\n"
-    assert errors.startswith("nofrost: stopped: ")
+@pytest.mark.parametrize("resumable", [True, False])
+def test_the_sentence_says_whether_something_was_saved(tmp_path: Path, resumable: bool) -> None:
+    words = "continues from what was saved" if resumable else "run the same command again"
+    output = stage_output(tmp_path / "out", stage="test", inputs=[], fingerprint={}, resumable=resumable)
+    with pytest.raises(StoppedError, match=words), stopped_by_sigterm(), output as folder:  # noqa: PT012
+        (folder / "file").touch()
+        terminate()
+    assert [path.name for path in tmp_path.iterdir()] == ([".out.nofrost-partial"] if resumable else [])
+
+
+def test_where_work_asks_for_requests_to_stop_nothing_is_raised() -> None:
+    with stopped_by_sigterm():
+        with stop_requested() as stop:
+            terminate()
+            assert stop.is_set()
+        with pytest.raises(TerminatedError):
+            terminate()
+
+
+def test_a_process_that_hangs_outside_of_python_ends_after_a_while() -> None:
+    script = """
+import ctypes, os, signal, threading
+from nofrost import stopping
+stopping.GRACE_S = 0.2
+with stopping.stopped_by_sigterm():
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.CDLL(None).pthread_mutex_lock
+    lock(mutex)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    lock(mutex)  # for ever
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (143, "nofrost: stopped: run the same command again\n")

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 from pipelines.submit.api_errors import ApiError
 
 HOST_VARIABLES = ("KF_PIPELINES_ENDPOINT", "KFP_ENDPOINT")  # of kfp's Python client, of its command line
@@ -111,7 +112,7 @@ class TokenFile:
     def read(self) -> str:
         """Return the token; raise UserError if there is none."""
         try:
-            return _valid_token(self.path.read_text(encoding="utf-8"), str(self.path))
+            return _valid_token(regular_file(self.path).read_text(encoding="utf-8"), str(self.path))
         except (OSError, UnicodeDecodeError):
             raise UserError(f"token file {self.path} cannot be read: give a text file with a token") from None
 

@@ -170,6 +170,29 @@ def test_the_result_for_an_image_does_not_depend_on_batch_or_order(
         )
 
 
+@every_attack
+@pytest.mark.parametrize("seed", range(2))
+def test_an_image_is_broken_or_not_however_the_images_are_packed(
+    name: str, norm: str, seed: int, natural_model: nn.Module, digits: tuple[Batch, Batch], quick: Quick
+) -> None:
+    """As when the images that a cascade leaves are packed anew: other sizes, another order, other images beside."""
+    images, labels = digits[1][0][:60], digits[1][1][:60]
+    attack = quick(name, norm, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(60, generator=generator)
+    packs = order[:30].split([(1, 29), (3, 5, 22)][seed])
+
+    def right(rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            return (
+                natural_model(attack(natural_model, images[rows], labels[rows], indices=rows)).argmax(1) == labels[rows]
+            )
+
+    whole = right(torch.arange(60))
+    for rows in packs:
+        assert right(rows).tolist() == whole[rows].tolist()
+
+
 @every_search
 def test_a_saturated_model_is_attacked_as_well_as_a_mild_one(
     name: str, norm: str, natural_model: nn.Module, batch: Batch, quick: Quick

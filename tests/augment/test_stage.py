@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,16 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no dataset"):
         run(tmp_path, spec(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_dataset_is_refused(digits: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(digits, tmp_path / "copy")
+    file = copy / "train/images.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"train/images\.npy does not match its checksum"):
+        run(copy, AugmentationSpec(methods=("tda",)), tmp_path / "out")
 
 
 def test_weights_that_are_not_there_are_refused(digits: Path, tmp_path: Path) -> None:

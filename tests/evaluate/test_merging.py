@@ -16,8 +16,11 @@ from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.errors import UserError
 from nofrost.evaluate import Shard, run
 from nofrost.evaluate import merge as merge_shards
+from nofrost.evaluate.inputs import read_inputs
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine
+from nofrost.evaluate.ood import OodEvaluation
+from nofrost.evaluate.sharding import is_finished
 
 MakeSuite = Callable[..., Any]
 Model = Callable[[str], Path]
@@ -273,6 +276,19 @@ def test_a_spoiled_shard_is_refused(
     suite = make_ood_suite(max_images=20, batch_size=4)
     with pytest.raises(UserError, match=message):
         merge(dataset, model("bn"), suite, shards, tmp_path / "out")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_a_damaged_shard_does_not_count_as_finished(
+    dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, damage: Callable[[Path], Any]
+) -> None:
+    suite, out = make_ood_suite(max_images=20, batch_size=4), tmp_path / "shard"
+    run(dataset, model("bn"), suite, out, Shard(0, 2))
+    evaluation = OodEvaluation(suite, read_inputs(dataset, model("bn"), suite.max_images))
+    record = evaluation._record({})
+    assert is_finished(out, Shard(0, 2), record, evaluation.measurements())
+    damage(out / "conditions/contrast-5.npz")
+    assert not is_finished(out, Shard(0, 2), record, evaluation.measurements())
 
 
 def test_an_evaluation_of_all_images_is_no_shard(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nofrost.attacks import attack_settings, create_attack, list_attacks
+from nofrost.attacks.square import Square
 from nofrost.config import AdversarialSuite, AttackSpec, load_suite, shipped_names
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
@@ -90,6 +91,19 @@ def test_the_standard_suite_is_autoattack_one_after_the_other() -> None:
     assert members == list(autoattack.members(10))
     before = [condition.after.attack.name if condition.after else None for condition in plan.attacks.values()]
     assert before == [None, "apgd-ce", "apgd-t", "fab-t"]
+
+
+def test_square_shrinks_its_windows_over_a_short_budget_unless_a_paper_prints_otherwise() -> None:
+    rescaled = {}
+    for name in SHIPPED:
+        for attack in (condition.create() for condition in plan_of(name).conditions()):
+            if isinstance(attack, Square):
+                rescaled[name] = (attack.queries, attack.rescale_schedule)
+    assert rescaled == {
+        "adversarial-quick": (200, True),
+        "adversarial-standard": (5000, False),
+        "adversarial-wang2022": (400, False),
+    }
 
 
 def test_a_cascade_tells_attacks_apart_by_what_came_before(make_suite: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-POINTS = os.environ.get("NOFROST_CRASH_POINTS", "12")
+POINTS = os.environ.get("NOFROST_CRASH_POINTS", "8")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if POINTS == "all" else 600)]
 Contents = Callable[[Path], dict[str, bytes]]
 

@@ -186,7 +186,7 @@ def test_functions_of_python_itself_are_not_called(text: str) -> None:
 
 
 def test_a_ctrl_c_while_the_code_runs_is_no_fault_of_the_code(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text("import os, signal\ndef net(): os.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "slow.py").write_text("import signal\ndef net(): signal.raise_signal(signal.SIGINT)\n")
     with pytest.raises(KeyboardInterrupt):
         Reference("slow.py:net").load()
 

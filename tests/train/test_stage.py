@@ -291,6 +291,10 @@ def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Pa
     (row,) = csv.DictReader((tmp_path / "views" / "curves.csv").read_text().splitlines())
     assert 0 <= float(row["train_tda"]) <= 1
     assert row["train_augmented"] == ""
+    flip(tmp_path / "augmentation/tda/images.npy")
+    with pytest.raises(UserError, match=r"tda/images.npy is damaged .*: augment again"):
+        train.run(digits, tmp_path / "augmentation", recipe, "nofrost-star", 0, tmp_path / "again")
+    flip(tmp_path / "augmentation/tda/images.npy")
     other = tmp_path / "other"
     shutil.copytree(digits, other)
     manifest = json.loads((other / "manifest.json").read_text())

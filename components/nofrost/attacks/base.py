@@ -90,8 +90,9 @@ class Attack(ABC):
                 DistributedDataParallel is attacked without that wrapper.
             images: [N, C, H, W] floats in [0, 1].
             labels: [N] int64, the true classes.
-            indices: [N] int64, the images' positions in their dataset. They select the random numbers, so that a result
-                depends neither on batch nor on shard. Default: 0 to N - 1.
+            indices: [N] int64, the images' positions in their dataset. They select the random numbers, so that of a
+                model that answers for each image by itself a result depends neither on batch nor on shard. Default: 0
+                to N - 1.
 
         Raises:
             UserError: the batch has the wrong form or range, the budget is larger than the images, a label is no class

@@ -155,7 +155,9 @@ def _summary(metrics: AdversarialMetrics | OodMetrics | ShardMetrics) -> str:
 )
 @click.option("--eps", default="8/255", show_default=True, help="Budget in pixels of [0, 1].")
 @seed_option
-@click.option("--max-images", type=click.IntRange(min=1), help="Use this many images, evenly spaced; default: all.")
+@click.option(
+    "--max-images", type=click.IntRange(1, 10_000_000), help="Use this many images, evenly spaced; default: all."
+)
 @click.option("--out", type=PATH, required=True, help="Folder to write metrics and per-image flags to.")
 @json_option
 def transfer(
@@ -242,7 +244,7 @@ def card(evaluation: Path, paper: str | None, out: Path | None, **options: Any) 
     EVALUATION_FOLDER is an output of `nofrost evaluate`; intervals and alarms stand beside its accuracy. autoattack_acc
     is filled only when AutoAttack's version standard was run with its own settings on all images.
 
-    Example: nofrost card runs/mine/attacked --paper wang2022 --dataset cifar10 --out card.json
+    Example: nofrost card runs/mine-attacked --paper wang2022 --dataset cifar10 --out card.json
     """
     from nofrost.config import find_paper
     from nofrost.evaluate.card import card_of_folder

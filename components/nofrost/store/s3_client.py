@@ -24,6 +24,7 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 from nofrost.store.base import Leftover
 from nofrost.store.s3_errors import code_of
 
@@ -213,7 +214,7 @@ class ClientFactory:
             "timeout": _UNLIMITED,
         }
         if self._bundle and not options["allow_http"]:
-            options["root_certificate"] = Path(self._bundle).read_bytes()
+            options["root_certificate"] = regular_file(Path(self._bundle)).read_bytes()
         return options
 
     def _configured_attempts(self) -> int:

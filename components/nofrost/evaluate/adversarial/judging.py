@@ -147,7 +147,7 @@ def _probe_alarms(
         alarms.outputs_are_logits(probes.looks_like_probabilities(engine, model, rows)),
         alarms.answers_are_repeatable(random, runs),
         alarms.answers_ignore_the_batch(batch_effects(engine, model, engine.values(model.clean()))),
-        alarms.forward_is_static(probes.optimises_in_forward(engine, model), probes.changed_by_forward(engine, model)),
+        alarms.forward_is_static(*probes.effects_of_forward(engine, model)),
         alarms.classes_suffice(probes.classes(engine, model), attacks),
     ]
 

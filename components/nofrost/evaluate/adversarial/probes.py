@@ -94,23 +94,15 @@ def answers_at_random(engine: Engine, model: EvaluatedModel, rows: Rows) -> bool
 
 
 @torch.no_grad()
-def optimises_in_forward(engine: Engine, model: EvaluatedModel) -> bool:
-    """Return whether the forward pass switches gradients on where the caller has switched them off."""
+def effects_of_forward(engine: Engine, model: EvaluatedModel) -> tuple[bool, str | None]:
+    """Return what a forward pass does besides answering: whether it switches gradients on where the caller has switched
+    them off, and the name of a parameter or buffer that it changes."""
     images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
-    watch = _GradientWatch()
+    before, watch = tensor_checksums(model.network), _GradientWatch()
     with watch:
         model.logits(images)
-    return watch.seen
-
-
-@torch.no_grad()
-def changed_by_forward(engine: Engine, model: EvaluatedModel) -> str | None:
-    """Return the name of a parameter or buffer that the forward pass changes; None where it changes none."""
-    before = tensor_checksums(model.network)
-    images, _ = next(_batches(engine, spaced_rows(len(engine.sample), 1)))
-    model.logits(images)
     after = tensor_checksums(model.network)
-    return next((name for name, checksum in after.items() if checksum != before.get(name)), None)
+    return watch.seen, next((name for name, checksum in after.items() if checksum != before.get(name)), None)
 
 
 @torch.no_grad()

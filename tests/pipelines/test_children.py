@@ -1,0 +1,129 @@
+"""What a local run has started ends with it: on SIGTERM, on Ctrl-C once and twice, and when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines import reaper
+
+ROOT = Path(__file__).parents[2]
+# A task is a shell whose child takes a moment to save after SIGTERM, or does not end before long.
+TASK = """
+import signal, sys, time
+def save(*_):
+    time.sleep(float(sys.argv[1]))
+    open("saved", "w").close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+open("begun", "w").close()
+time.sleep(100)
+"""
+RUN = """
+import os, sys, threading
+from nofrost.errors import ReportedError
+from pipelines.children import Children
+
+children = Children(lambda line: print(line, flush=True))
+command = ["sh", "-c", '"$0" "$@"; exit 5', sys.executable, "-c", sys.argv[1], sys.argv[2]]
+try:
+    with children, open("log", "wb") as log:
+        thread = threading.Thread(target=children.run, args=("train", command, log, os.environ))
+        thread.start()
+        thread.join()
+    children.raise_if_stopped()
+except KeyboardInterrupt:
+    sys.exit(130)
+except ReportedError as error:
+    error.exit()
+"""
+
+
+def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    """Start a run whose task takes so long to save, and wait until the task has begun."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, TASK, str(seconds)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((folder / "begun").exists)
+    return process
+
+
+def wait_until(condition: object, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def lives(folder: Path) -> bool:
+    """Whether a process of the task is left, which has its files in `folder`."""
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if path.resolve() == folder.resolve() and path.parent.name != str(os.getpid()):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_what_it_waits_for_and_lets_it_save(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    with start(tmp_path, 1) as run:
+        run.send_signal(number)
+        output, _ = run.communicate(timeout=30)
+    assert run.returncode == code
+    assert "waiting for train" in output
+    assert (tmp_path / "saved").exists(), "the run waits for more than the shell"
+    assert not lives(tmp_path)
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with start(tmp_path, 50) as run:
+        run.send_signal(signal.SIGINT)
+        assert run.stdout
+        assert "again ends at once" in run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert not (tmp_path / "saved").exists()
+    wait_until(lambda: not lives(tmp_path))
+
+
+def test_tasks_of_a_killed_run_save_and_end(tmp_path: Path) -> None:
+    with start(tmp_path, 0.5) as run:
+        run.kill()
+        # It ends when nothing holds its output any more.
+        run.communicate(timeout=20)
+    wait_until(lambda: not lives(tmp_path))
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ignoring = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
+    )
+    monkeypatch.setattr(reaper, "GRACE_S", 0.3)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with subprocess.Popen(
+        [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True, text=True
+    ) as task:
+        assert task.stdout
+        assert task.stdout.readline() == "1\n"
+        assert reaper.has_living(task.pid)
+        monkeypatch.setattr(sys, "stdin", [f"+ group {task.pid}\n", "+ group 999999\n", "- group 999999\n"])
+        reaper.main()
+        assert task.wait(10) == -signal.SIGKILL
+        assert not reaper.has_living(task.pid)
