@@ -109,17 +109,53 @@ with progress("train[sat, 0]", total=20, done=4) as bar:
 """
 
 
-def under_a_terminal(script: str, **streams: int) -> tuple[int, str, str]:
+@pytest.mark.parametrize("stderr", [None, "full"])
+def test_work_goes_on_where_standard_error_is_closed_or_full(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, stderr: str | None
+) -> None:
+    # Not flushed again when it is closed.
+    stream = stderr and os.fdopen(os.dup(os.open("/dev/full", os.O_WRONLY)), "w", buffering=1)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress("train", total=10) as bar:
+        for _ in range(10):
+            clock.now += 16
+            bar.advance()
+    if stream:
+        with pytest.raises(OSError, match="No space left"):
+            stream.close()
+
+
+def test_names_in_titles_and_notes_do_not_move_the_cursor(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("pull a\x1b[2J\nb", total=1) as bar:
+        bar.advance(note="\ud800")
+    assert capsys.readouterr().err == "pull a\\x1b[2J\\nb: done in 0.0 s (\\ud800)\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+@pytest.mark.parametrize("terminal", ["dumb", ""])
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal: str) -> None:
+    code, printed, shown = under_a_terminal(BAR, TERM=terminal)
+    assert (code, printed) == (0, '{"result": 1}\n')
+    assert re.fullmatch(r"train\[sat, 0\]: done in [\d.]+ s \(loss \[0\.15\] \[/x\]\)\s*", shown)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+@pytest.mark.parametrize("columns", [20, 40])
+def test_a_narrow_terminal_shows_the_bar_within_its_width(columns: int) -> None:
+    code, _, shown = under_a_terminal(BAR, columns=columns)
+    assert code == 0
+    assert max(len(part) for part in re.split(r"[\r\n]", shown)) <= columns
+
+
+def under_a_terminal(script: str, columns: int = 100, **variables: str) -> tuple[int, str, str]:
     """Run `script` with standard error on a terminal and return its exit code, standard output and what was shown."""
     import pty
     import termios
 
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
-    environment = {**os.environ, "TERM": "xterm"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stderr=theirs, stdout=streams.get("stdout", subprocess.PIPE), env=environment
-    )
+    termios.tcsetwinsize(theirs, (24, columns))
+    environment = {**os.environ, "TERM": "xterm", **variables}
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=theirs, stdout=subprocess.PIPE, env=environment)
     os.close(theirs)
     shown = b""
     while True:

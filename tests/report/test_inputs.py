@@ -217,3 +217,28 @@ def test_a_renamed_key_of_a_result_is_an_error_that_names_file_and_key(tree: Any
         path.write_text(json.dumps([renamed] if isinstance(content, list) else renamed), encoding="utf-8")
         with pytest.raises(UserError, match=rf"{file}: (.*unknown key 'renamed'|key {key} is missing)"):
             collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
+
+
+def test_a_run_without_a_curve_leaves_its_cells_empty(tree: Any) -> None:
+    tree.change("mbnat/seed-0/evaluate-adversarial/metrics.json", without("steps_curve", "budget_curve"))
+    assert "mbnat" in (tree.report() / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", ["train/metrics.json", "evaluate-ood/metrics.json", "train/record.json"])
+def test_a_number_that_nothing_can_compute_with_is_refused_by_file_and_key(tree: Any, file: str) -> None:
+    tree.change(f"st/seed-0/{file}", nested("seed" if "metrics" in file else "seeds.a", 10**400))
+    with pytest.raises(UserError, match=rf"{file}: seeds?(\.a)? is a number of 1329 bits, too large"):
+        collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
+
+
+def test_names_from_outside_reach_no_browser_or_terminal_as_control_characters(tree: Any) -> None:
+    file = tree.dataset / "manifest.json"
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    manifest["classes"][0] = "a\x1b[31m\n\u202eb"
+    manifest["provenance"]["origin"] = "half of a \ud800 character"
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    folder = tree.report(augmentation=False)
+    for name in ("report.html", "report.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert r"half of a \ud800 character" in text.replace("\\\\", "\\"), name
+        assert not set("\x1b\u202e") & set(text), name

@@ -47,9 +47,8 @@ def _exit_code(command: click.Command) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except Exception as error:
-        # An error of standard output itself is printed at the end.
-        if isinstance(error, OSError) and output_error() is not None:
-            return 0
+        if isinstance(error, OSError) and (code := output_error(error)) is not None:
+            return code
         explained = as_reported(error)
         if explained is None:
             raise

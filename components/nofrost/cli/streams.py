@@ -3,8 +3,11 @@
 import io
 import os
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
+
+import click
 
 from nofrost.errors import UserError
 from nofrost.system_errors import cannot_write
@@ -21,30 +24,33 @@ def prepare_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # It writes out what the stream holds, which the disk may refuse.
+            with suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
 
 
-def output_error() -> OSError | None:
-    """Return the error for which standard output cannot take what was printed; None if it has taken all."""
+def output_error(error: OSError) -> int | None:
+    """Print that standard output refused what was printed and return the exit code; None where it was another file.
+
+    A reader that has closed the pipe, as `head` does, has what it wants: 1 without a word.
+    """
+    if isinstance(error, BrokenPipeError):
+        return 1
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    # All results and helps are printed by click's function. The stream itself has forgotten what it could not write.
+    if frame.f_code not in (click.echo.__code__, finish_streams.__code__):
+        return None
+    cannot_write(error, Path("standard output")).show()
+    return UserError.exit_code
+
+
+def finish_streams(code: int) -> int:
+    """Write out what the streams hold; return the exit code of the process, which is `code` unless that fails."""
     try:
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
     except OSError as error:
-        return error
-    return None
-
-
-def finish_streams(code: int) -> int:
-    """Return the exit code of the process: `code`, or that of an error of standard output, which is printed.
-
-    A reader that has closed the pipe, as `head` does, has what it wants: 1 without a word.
-    """
-    error = output_error()
-    if isinstance(error, BrokenPipeError):
-        code = code or 1
-    elif error is not None:
-        cannot_write(error, Path("standard output")).show()
-        code = code or UserError.exit_code
+        code = code or output_error(error) or code
     # Python tries again at its end, and would then print an error and exit with 120.
     for stream in (sys.stdout, sys.stderr):
         with suppress(ValueError):  # closed in Python

@@ -7,6 +7,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nofrost.errors import printable
 from nofrost.report import figures
 from nofrost.report.cells import ICONS
 from nofrost.report.document import (
@@ -41,7 +42,12 @@ def to_html(document: Document) -> str:
     environment.globals.update(
         icons=ICONS, style=Markup(style), swatch=lambda position: Markup(figures.swatch(position)), drawing=Markup
     )
-    return environment.get_template("report.html.j2").render(document=document)
+    return _shown(environment.get_template("report.html.j2").render(document=document))
+
+
+def _shown(text: str) -> str:
+    """Return the text with its own line breaks, and names from outside without what a browser or terminal obeys."""
+    return printable(text, keep="\n\t")
 
 
 # In characters. A longer group header would make its columns too wide for a terminal: the caption states it instead.
@@ -57,7 +63,7 @@ def to_markdown(document: Document) -> str:
     for section in document.sections:
         parts.append(f"## {escape(section.title)}")
         parts += [paragraph for block in section.blocks for paragraph in _block(block)]
-    return "\n\n".join(parts) + "\n"
+    return _shown("\n\n".join(parts) + "\n")
 
 
 def escape(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.config import Study
+from nofrost.errors import printable
 from nofrost.files import write_json, write_text
 from nofrost.report.collect import FILES, collect
 from nofrost.report.render import to_html, to_markdown
@@ -116,4 +117,4 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    write_text(path, printable(buffer.getvalue(), keep="\n"))

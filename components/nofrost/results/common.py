@@ -12,7 +12,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
-from nofrost.errors import UserError
+from nofrost.errors import UserError, shortened
 from nofrost.files import read_json, write_json
 from nofrost.statistics import wilson_interval
 
@@ -61,6 +61,7 @@ def read_results(schema: type[R], path: Path) -> tuple[R, ...]:
 
 def validate_result(schema: type[R], value: Any, path: Path) -> R:
     """Return the content of the file at `path` as a result; raises like :func:`read_result`."""
+    _refuse_large_numbers(value, path)
     try:
         return schema.model_validate(value)
     except ValidationError as error:
@@ -71,6 +72,15 @@ def validate_result(schema: type[R], value: Any, path: Path) -> R:
         raise UserError(sentence(error, schema, str(path))) from None
 
 
+def _refuse_large_numbers(value: Any, path: Path, key: str = "") -> None:
+    """Refuse whole numbers that no computation takes: JSON and Python have no largest one."""
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise UserError(f"{path}: {key} is {shortened(value)}, too large: run the stage that wrote it again")
+    if isinstance(value, Mapping | list):
+        for name, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _refuse_large_numbers(inner, path, f"{key}.{name}" if key else str(name))
+
+
 class Proportion(Result):
     """`correct` of `total` images, their share `accuracy` in [0, 1], and its 95 % Wilson interval (Wilson 1927)."""
 
@@ -78,8 +88,8 @@ class Proportion(Result):
     last_keys = ("correct", "total", "accuracy", "low", "high")
 
     correct: int = Field(ge=0)
-    total: int = Field(ge=1)
-    accuracy: float
+    total: int = Field(ge=1, le=10**12)
+    accuracy: float = Field(ge=0, le=1)
     low: float = Field(ge=0, le=1)
     high: float = Field(ge=0, le=1)
 

@@ -70,10 +70,12 @@ def budget(collected: Collected) -> Section | None:
         f"{whole} {cells.basis(collected)}"
     )
     decimals = cells.digits(collected)
-    rows = [
-        [cells.recipe_cell(recipe), *(cells.estimate_cell(value, decimals) for _, value in curves[recipe.name])]
-        for recipe in collected.recipes
-    ]
+    rows = []
+    for recipe in collected.recipes:
+        measured = dict(curves[recipe.name])
+        accuracies = (measured.get(point.value) for point in curve.points)
+        row = [cells.estimate_cell(accuracy, decimals) if accuracy else Cell("") for accuracy in accuracies]
+        rows.append([cells.recipe_cell(recipe), *row])
     columns = [Column("recipe", text=True), *(Column(point.eps, f"{curve.attack} within") for point in curve.points)]
     table = Table(f"The numbers of the figure. {cells.basis(collected)}", columns, rows, summary="The numbers")
     figure = Figure(caption, [panel], cells.legend(collected))

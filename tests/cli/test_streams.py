@@ -1,0 +1,154 @@
+"""Standard output and error that are closed, full or of another encoding: nothing is silent, nothing is a traceback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from nofrost.cli import main
+from nofrost.cli.options import aligned, emit
+from nofrost.errors import UserError, printable
+from nofrost.system_errors import explain_read_errors, explain_write_errors, system_error
+
+ROOT = Path(__file__).parents[2]
+FULL = "nofrost: cannot write standard output: no space left on device"
+
+
+def shell(line: str, **variables: str) -> tuple[int, str, str]:
+    """Run a line of the shell in the project; return exit code, standard output and error."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **variables}
+    end = subprocess.run(["/bin/sh", "-c", line], cwd=ROOT, env=environment, capture_output=True, check=False)
+    return end.returncode, end.stdout.decode("utf-8", "replace"), end.stderr.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "out", "err"),
+    [
+        ("nofrost recipes list > /dev/full", 2, "", FULL),
+        ("nofrost --help > /dev/full", 2, "", FULL),
+        ("python -m nofrost --help > /dev/full", 2, "", FULL),
+        ("python -m pipelines --help > /dev/full", 2, "", FULL),
+        ("nofrost recipes show nosuch 2> /dev/full", 2, "nofrost: unknown recipe 'nosuch'", ""),
+        ("nofrost recipes show nosuch 2>&-", 2, "nofrost: unknown recipe 'nosuch'", ""),
+        ("nofrost recipes show nosuch >&- 2> /dev/full", 2, "", ""),
+        ("nofrost nosuch 2> /dev/full", 2, "Error: No such command 'nosuch'", ""),
+        ("nofrost recipes list 2>&-", 0, "nofrost", ""),
+        ("nofrost recipes list >&-", 0, "", ""),
+        ("nofrost recipes list >&- 2>&- <&-", 0, "", ""),
+        ("nofrost \"$(printf 'a\\033[31mb')\"", 2, "", r"No such command 'a\x1b[31mb'"),
+    ],
+)
+def test_a_stream_that_takes_nothing(line: str, code: int, out: str, err: str) -> None:
+    actual = shell(line)
+    assert actual[0] == code, actual
+    for text, expected in zip(actual[1:], (out, err), strict=True):
+        assert expected in text if expected else not text
+        assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
+def test_an_encoding_that_lacks_characters_gets_substitutes(encoding: str) -> None:
+    code, out, err = shell("nofrost recipes show sat", PYTHONIOENCODING=encoding)
+    assert (code, err) == (0, "")
+    code, out, err = shell("nofrost recipes show sat --json", PYTHONIOENCODING=encoding)
+    assert (code, err) == (0, "")
+    assert json.loads(out) == json.loads(shell("nofrost recipes show sat --json", PYTHONIOENCODING="utf-8")[1])
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (MemoryError("Unable to allocate 8.00 GiB for an array"), "Unable to allocate 8.00 GiB"),
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (OSError(errno.EIO, "Input/output error"), "cannot read or write: input/output error: check the disk"),
+        (OSError(errno.EIO, "Input/output error", "a/b"), "cannot read or write a/b: input/output error"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "file name too long: choose a shorter name"),
+        (OSError(errno.EMFILE, "Too many open files", "a"), "raise the limit on open files"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "no usable temporary"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on device: free some space"),
+        (RuntimeError("Error while serializing: I/O error: Quota (os error 122)"), "quota exceeded"),
+    ],
+)
+def test_what_the_system_refuses_anywhere_is_one_sentence(
+    error: BaseException, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nofrost"])
+    with pytest.raises(SystemExit) as end:
+        main(click.Command("fail", callback=raising(error)))
+    said = capsys.readouterr()
+    assert end.value.code == 2
+    assert said.out == ""
+    assert said.err.startswith("nofrost: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["nofrost"])
+    with pytest.raises(KeyError):
+        main(click.Command("fail", callback=raising(KeyError("bug"))))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError("Error 5000 requested and 1024 written"), errno.ENOSPC),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), errno.ENOSPC),
+        (OSError([("a", "b", "[Errno 122] Disk quota exceeded: 'b'")]), errno.EDQUOT),
+        (OSError(errno.EFBIG, "File too large"), errno.EFBIG),
+        (ValueError("28"), None),
+        (OSError("odd"), None),
+    ],
+)
+def test_the_number_of_the_systems_error_is_read_from_every_librarys_form(error: Exception, code: int | None) -> None:
+    refusal = system_error(error)
+    assert (refusal and refusal.errno) == code
+    if code is not None:
+        with (
+            pytest.raises(UserError, match=f"cannot write out: {os.strerror(code)[1:]}"[:18]),
+            explain_write_errors(Path("out")),
+        ):
+            raise error
+
+
+def test_a_disk_that_fails_while_it_is_read_is_named() -> None:
+    # The memory of this process as a file: reading at zero is an input/output error.
+    path = Path("/proc/self/mem")
+    if not path.exists():
+        pytest.skip("there is no /proc here")
+    with pytest.raises(UserError, match=r"cannot read /proc/self/mem: input/output error"), explain_read_errors(path):
+        path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31m\nb", r"a\x1b[31m\nb"),
+        ("caf\udce9 \u202egpj.exe \x9b \u2028", r"caf\udce9 \u202egpj.exe \x9b \u2028"),
+        ("Grüße, λ, 猫, \N{NO-BREAK SPACE}, 👩‍🔬", "Grüße, λ, 猫, \N{NO-BREAK SPACE}, 👩‍🔬"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped_and_all_languages_are_not(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printable(text) == shown
+    assert aligned([[text, "b"]]) == f"{shown}  b"
+    emit([text], text.replace("\n", " "), as_json=True)
+    assert json.loads(capsys.readouterr().out) == [text]
