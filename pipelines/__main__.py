@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nofrost.config import Study
 
 SHARDS = click.option(
-    "--shards", type=click.IntRange(min=1), default=1, show_default=True, help="Parts of every evaluation."
+    "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts of every evaluation."
 )
 GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
 DATA_REF = click.option(

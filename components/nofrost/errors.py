@@ -13,6 +13,9 @@ from typing import ClassVar, NoReturn
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
+_LONGEST = 1400  # characters of a message: a file from outside may contain anything, also in names
+
+
 def printable(text: str, keep: str = "") -> str:
     r"""Return `text`, which may hold names from outside, so that it is safe to show: ``\x1b`` for an escape character.
 
@@ -60,7 +63,8 @@ class ReportedError(Exception):
 
     def show(self) -> None:
         """Print the message like :func:`show`."""
-        show(f"nofrost: {self}")
+        text = str(self)
+        show(f"nofrost: {text if len(text) <= _LONGEST else f'{text[:900]} ... {text[-300:]}'}")
 
 
 class UserError(ReportedError, ValueError):

@@ -101,7 +101,6 @@ def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:
         (("pull", "data@abc"), "'abc' is not a ref: write 32 hexadecimal digits"),
         (("pull", f"data@{'0' * 32}"), "cannot write data: it contains "),
         (("pull", f"new@{'0' * 32}"), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),
-        (("push", "empty"), "empty contains no file"),
         (("push", "data", "--store", "s3:bkt/x"), "here s3://bkt/x, or './s3:bkt/x' for a folder of that name"),
         (("ls", "abc"), "'abc' is not a ref"),
         (("ls", "0" * 32), f"holds no object {'0' * 32}: push it there with `nofrost store push`"),

@@ -262,3 +262,17 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "bom.yaml"
     path.write_bytes("\ufeffbase: sat\ntitle: Mine\n".encode())
     assert load_recipe(path).title == "Mine"
+
+
+def test_the_earlier_name_of_a_citation_is_still_read(tmp_path: Path) -> None:
+    recipe, suite = tmp_path / "r.yaml", tmp_path / "s.yaml"
+    recipe.write_text("base: sat\ntitle: Mine\nsource: own\n")
+    suite.write_text("kind: ood\ntitle: Mine\nsource: own\ncorruptions: [fog]\n")
+    assert load_recipe(recipe).citation == load_suite(suite).citation == "own"
+    assert load_recipe("sat", ["source=mine"]).citation == "mine"
+    study = tmp_path / "study.yaml"
+    entries = (
+        f"dataset: {{source: digits}}\nrecipes: [{recipe}]\nsuites: {{adversarial: adversarial-quick, ood: {suite}}}\n"
+    )
+    study.write_text(f"name: a\ntitle: A\n{entries}")
+    assert load_study(study).suites.ood.citation == "own"

@@ -26,7 +26,8 @@ PULL = (
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """A folder of many small files and a few larger ones."""
+    """A folder of many small files and a few larger ones, beside the folder of a store."""
+    (tmp_path / "store").mkdir()
     folder = tmp_path / "many"
     for number in range(FILES):
         path = folder / f"{number % 10}" / f"{number}"

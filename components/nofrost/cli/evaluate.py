@@ -155,7 +155,9 @@ def _summary(metrics: AdversarialMetrics | OodMetrics | ShardMetrics) -> str:
 )
 @click.option("--eps", default="8/255", show_default=True, help="Budget in pixels of [0, 1].")
 @seed_option
-@click.option("--max-images", type=click.IntRange(min=1), help="Use this many images, evenly spaced; default: all.")
+@click.option(
+    "--max-images", type=click.IntRange(1, 10_000_000), help="Use this many images, evenly spaced; default: all."
+)
 @click.option("--out", type=PATH, required=True, help="Folder to write metrics and per-image flags to.")
 @json_option
 def transfer(

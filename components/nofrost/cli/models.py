@@ -24,6 +24,9 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]]) -> str:
     return aligned(list(rows.items()))
 
 
+SMALL, LARGE = click.IntRange(1, 10**4), click.IntRange(1, 10**7)
+
+
 @click.group()
 def attacks() -> None:
     """List the attacks that suites and recipes can name."""
@@ -70,9 +73,9 @@ def _indented(about: dict[str, Any]) -> str:
 @models.command("show")
 @click.argument("name", metavar="PATH|ARCH")
 @click.option("--normaliser", help="Of the architecture; default: bn, or nf where it has nothing else.")
-@click.option("--classes", "num_classes", type=int, metavar="N", help="Of the architecture; default: 10.")
-@click.option("--image-size", type=int, metavar="PIXELS", help="Of the architecture; default: 32.")
-@click.option("--channels", type=int, metavar="N", help="Of the architecture; default: 3.")
+@click.option("--classes", "num_classes", type=LARGE, metavar="N", help="Of the architecture; default: 10.")
+@click.option("--image-size", type=SMALL, metavar="PIXELS", help="Of the architecture; default: 32.")
+@click.option("--channels", type=SMALL, metavar="N", help="Of the architecture; default: 3.")
 @json_option
 def models_show(name: str, as_json: bool, **options: Any) -> None:
     """Print what a model contains: its parameters, those of its normalisers, and its layers by the names recipes use.
@@ -165,9 +168,9 @@ def _batch_norms(metrics: LayerMetrics) -> str:
 @models.command("signal")
 @click.option("--arch", required=True, help="Such as resnet20; see `nofrost models list`.")
 @click.option("--normaliser", default="bn", show_default=True, help="Such as bn, gn, nf or none.")
-@click.option("--image-size", type=click.IntRange(1), default=32, show_default=True, help="Height and width in pixels.")
-@click.option("--channels", type=click.IntRange(1), default=3, show_default=True, help="1 for grey, 3 for colour.")
-@click.option("--images", type=click.IntRange(2), default=16, show_default=True, help="Number of inputs.")
+@click.option("--image-size", type=SMALL, default=32, show_default=True, help="Height and width in pixels.")
+@click.option("--channels", type=SMALL, default=3, show_default=True, help="1 for grey, 3 for colour.")
+@click.option("--images", type=click.IntRange(2, 10**6), default=16, show_default=True, help="Number of inputs.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of weights and inputs.")
 @json_option
 def models_signal(

@@ -37,7 +37,7 @@ study_option = click.option(
 )
 dataset_option = click.option("--dataset", type=PATH, required=True, help="Output folder of `nofrost prepare`.")
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of everything random."
 )
 store_option = click.option(
     "--store",

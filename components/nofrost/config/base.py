@@ -101,6 +101,19 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
+class Cited(Settings):
+    """A recipe or a suite: its `citation` says where it comes from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_is_the_citation(cls, values: Any) -> Any:
+        # The name of the key until `source` came to mean that of a dataset alone: files of users still have it. A base
+        # of ours has a citation, so a source beside it is the user's.
+        if isinstance(values, Mapping) and "source" in values:
+            return {key: value for key, value in values.items() if key != "source"} | {"citation": values["source"]}
+        return values
+
+
 class NamedSettings(Settings):
     """The name of a registered class, such as an attack, and settings for it. The class declares which settings exist.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Name, OmitEmpty, Schema, Settings, difference, merge
+from nofrost.config.base import Cited, Name, OmitEmpty, Schema, Settings, difference, merge
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
@@ -81,7 +81,7 @@ class PhaseSpec(OmitEmpty, Settings):
 PHASE_KEYS = tuple(PhaseSpec.model_fields)
 
 
-class Heading(OmitEmpty, Settings):
+class Heading(OmitEmpty, Cited):
     """Title, citation and model of a recipe."""
 
     title: str

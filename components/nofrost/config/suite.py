@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Name, Seed, Settings
+from nofrost.config.base import Cited, Name, Seed, Settings
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
 from nofrost.errors import unknown
@@ -47,7 +47,7 @@ class BudgetCurveSpec(Settings):
     multiples: tuple[PixelFraction, ...] = tuple(map(PixelFraction, ("1/4", "1/2", "1", "3/2", "2")))
 
 
-class AdversarialSuite(Settings):
+class AdversarialSuite(Cited):
     """Attacks by the name they are reported under, and two curves. `protocol` says which numbers it is comparable with.
 
     An attack without a `name` is the one that it is reported as. In a `cascade` every attack is run only on the images
@@ -88,7 +88,7 @@ class AdversarialSuite(Settings):
         return {key: {"name": key, **spec} if isinstance(spec, Mapping) else spec for key, spec in specs.items()}
 
 
-class OodSuite(Settings):
+class OodSuite(Cited):
     """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019)."""
 
     kind: Literal["ood"]

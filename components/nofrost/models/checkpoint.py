@@ -113,7 +113,9 @@ def load_checkpoint(file: Path, signature: Signature) -> Classifier:
     # Layers are made and then exchanged, such as those of mixtures: so many weights come and go.
     tensors, elements = len(header), sum(math.prod(stored.shape) for stored in header.values())
     limit = Size(4 * tensors + 100, 4 * elements + 1_000_000)
-    model = build(signature, limit, f"{file} belongs to another architecture: arch {signature.arch!r} is larger")
+    model = build(
+        signature, limit, f"{file} belongs to another architecture: arch {shortened(signature.arch)} is larger"
+    )
     load_weights(model, file)
     return model.eval()
 
@@ -158,7 +160,9 @@ def load_pretrained(model: Classifier, source: str | Path, new_head: bool = Fals
     stored = _of_network(read_header(file))
     current, head = model.network.state_dict(), _head(model)
     if new_head and not head:
-        raise UserError(f"arch {model.signature.arch!r} has no last layer that could start anew: leave out new_head")
+        raise UserError(
+            f"arch {shortened(model.signature.arch)} has no last layer that could start anew: leave out new_head"
+        )
     if new_head:
         stored.update({name: Stored.of(current[name]) for name in head})
     # look each value up under every name that it may have in the file

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from nofrost.config.base import MOST
 from nofrost.config.model import Normaliser
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
@@ -59,8 +60,8 @@ def create_model(
         "num_classes": num_classes,
         "image_size": (image_size, image_size) if isinstance(image_size, int) else image_size,
         "channels": channels,
-        "mean": (0.5,) * channels if mean is None else tuple(mean),
-        "std": (0.25,) * channels if std is None else tuple(std),
+        "mean": (0.5,) * min(channels, MOST) if mean is None else tuple(mean),
+        "std": (0.25,) * min(channels, MOST) if std is None else tuple(std),
         **settings,
     }
     try:

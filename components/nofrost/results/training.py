@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, model_validator
 
+from nofrost.errors import shortened
 from nofrost.results.common import Proportion, Record, Result
 
 
@@ -103,7 +104,7 @@ class Epoch(Result):
     def _only_views_are_added(self) -> Self:
         for key in self.__pydantic_extra__:
             if not key.startswith("train_"):
-                raise ValueError(f"unknown key {key!r}: allowed here are {', '.join(type(self).model_fields)}")
+                raise ValueError(f"unknown key {shortened(key)}: allowed here are {', '.join(type(self).model_fields)}")
         return self
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, say
 from nofrost.store.base import Store, object_name
 from nofrost.store.local_file import LocalFile, cannot_read, files_below
 from nofrost.store.ref import Ref
@@ -18,7 +18,7 @@ def push(path: Path, store: Store) -> Ref:
     The object that lists a folder's files is sent last, so a store that holds it also holds all of the files.
 
     Raises:
-        UserError: `path` is missing, without any file, cannot be pushed or changes meanwhile, or the store refuses.
+        UserError: `path` is missing, cannot be pushed or changes meanwhile, or the store refuses.
     """
     try:
         return _push_folder(path, store) if path.is_dir() else _push_file(path, store)
@@ -37,7 +37,7 @@ def _push_file(path: Path, store: Store) -> Ref:
 def _push_folder(folder: Path, store: Store) -> Ref:
     files = files_below(folder)
     if not files:
-        raise UserError(f"{folder} contains no file, and a store keeps nothing else: give a folder with content")
+        say(f"nofrost: {folder} contains no file: what is pushed is an empty folder")
     _send(files.values(), store, folder.name)
     listing = as_object(Entry(relpath, file.md5) for relpath, file in files.items())
     md5 = address(listing)

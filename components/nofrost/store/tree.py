@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, shortened
 from nofrost.store.base import Store, too_large
 from nofrost.store.ref import is_relative_posix
 
@@ -102,9 +102,9 @@ def _entry(items: list[tuple[str, Any]]) -> Entry:
 
 def _check(path: Any, md5: Any, what: str) -> None:
     if not isinstance(path, str) or not is_relative_posix(path) or _NEVER_LISTED & set(path.split("/")):
-        raise UserError(f"{what} lists {path!r}, which is not a path inside a folder: do not use it")
+        raise UserError(f"{what} lists {shortened(path)}, which is not a path inside a folder: do not use it")
     if not isinstance(md5, str) or not _MD5.fullmatch(md5):
-        raise UserError(f"{what} lists {path!r} with {md5!r}, which is not an md5: do not use it")
+        raise UserError(f"{what} lists {shortened(path)} with {shortened(md5)}, which is not an md5: do not use it")
 
 
 def _folders_of(path: str) -> list[str]:
