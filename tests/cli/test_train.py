@@ -70,6 +70,6 @@ def test_ranks_above_zero_print_nothing(digits: Path, tmp_path: Path, monkeypatc
     launcher = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     for name, value in launcher.items():
         monkeypatch.setenv(name, value)
-    done = train(digits, tmp_path / "out", weights="nowhere.safetensors")
+    done = train(digits, tmp_path / "out", normaliser="nonsense")
     assert done.exit_code == 2
     assert done.output == ""

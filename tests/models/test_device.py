@@ -50,7 +50,8 @@ def test_a_gpu_is_used_when_there_is_one(monkeypatch: pytest.MonkeyPatch, there:
 
 @pytest.mark.parametrize(("place", "expected"), [("0", "cuda:0"), ("1", "cuda:1")])
 def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, place: str, expected: str) -> None:
-    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": place}.items():
+    launcher = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in launcher.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
