@@ -15,6 +15,7 @@ from nofrost.attacks import Attack, attack_settings, create_attack, list_attacks
 from nofrost.attacks.losses import margin
 from nofrost.attacks.model import CheckedModel, attack_mode, isolated_torch
 from nofrost.errors import UserError
+from nofrost.models import create_model
 
 Batch = tuple[Tensor, Tensor]
 
@@ -182,6 +183,36 @@ def test_the_callers_torch_modes_change_nothing(
         result = attack(natural_model, images, labels)
         assert modes == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
     assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: device-side assert"), RuntimeError("cuDNN error: status")])
+@pytest.mark.parametrize("fail_at", [1, 2])
+def test_an_error_of_the_device_is_not_put_down_to_the_model(error: Exception, fail_at: int, batch: Batch) -> None:
+    calls = iter(range(1, 9))
+
+    def model(images: Tensor) -> Tensor:
+        if next(calls) == fail_at:
+            raise error
+        return images.flatten(1)
+
+    with pytest.raises(RuntimeError) as caught:
+        create_attack("pgd", eps=0.1, steps=3)(model, *batch)
+    assert caught.value is error
+
+
+def test_a_bug_of_our_own_networks_keeps_its_traceback(batch: Batch) -> None:
+    classifier = create_model("resnet8", num_classes=10, image_size=8, channels=1)
+    calls = iter(range(1, 9))
+
+    def fail(*_: object) -> None:
+        if next(calls) == 2:
+            raise RuntimeError("a bug")
+
+    classifier.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
+        create_attack("pgd", eps=0.1, steps=3)(classifier, *batch)
+    with pytest.raises(UserError, match="channels"):
+        create_attack("pgd", eps=0.1, steps=3)(classifier, batch[0].expand(-1, 2, -1, -1), batch[1])
 
 
 each_attack_name = pytest.mark.parametrize("name", list_attacks())

@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nofrost.attacks.losses import Loss, targeted_margin
 from nofrost.errors import ReportedError, UserError, reason
+from nofrost.models.classifier import Classifier
 from nofrost.models.contents import check_contents, is_readable
-from nofrost.models.device import out_of_memory
+from nofrost.models.device import device_failed, out_of_memory
 from nofrost.models.modes import eval_mode
 
 Model = nn.Module | Callable[[Tensor], Tensor]
@@ -260,7 +261,7 @@ class CheckedModel:
         if not values.requires_grad:
             raise NoGradientError(_NO_GRADIENT)
         # summed, not averaged: an image's gradient must not depend on the size of the batch
-        gradient = image_gradient(values, points, retain_graph)
+        gradient = image_gradient(self._model, values, points, retain_graph)
         if gradient is None:
             raise NoGradientError(_NO_GRADIENT)
         # checked, as the sign of NaN is 0: the attack would silently stand still and the image count as robust
@@ -272,7 +273,8 @@ class CheckedModel:
             return self._model(points)
         # A model is code of others: whatever it raises is told in a sentence, and sys.exit does not end the process
         except (Exception, SystemExit) as error:
-            if isinstance(error, ReportedError) or out_of_memory(error):
+            # The network of a checkpoint or training can refuse the form of the first images; later its bugs are ours
+            if _is_not_the_models(error) or (isinstance(self._model, Classifier) and self._classes is not None):
                 raise
             remedy = "give it images of the size, channels and dtype that it takes"
             if self._classes is not None:
@@ -306,21 +308,26 @@ class CheckedModel:
             )
 
 
-def image_gradient(values: Tensor, points: Tensor, retain_graph: bool = False) -> Tensor | None:
-    """Return the gradient of the sum of a model's `values` [N] for its images; None if they do not depend on them.
+def image_gradient(model: Model, values: Tensor, points: Tensor, retain_graph: bool = False) -> Tensor | None:
+    """Return the gradient of the sum of the model's `values` [N] for its images; None if they do not depend on them.
 
     Raises:
-        UserError: an operation of the model has no backward pass, or its own one fails.
+        UserError: an operation of a model of others has no backward pass, or its own one fails.
     """
     try:
         return torch.autograd.grad(values.sum(), points, retain_graph=retain_graph, allow_unused=True)[0]
     except (Exception, SystemExit) as error:
-        if isinstance(error, ReportedError) or out_of_memory(error):
+        if _is_not_the_models(error) or isinstance(model, Classifier):
             raise
         raise UserError(
             f"the model's gradient on {_form_of(points)} failed ({reason(error)}): give each of its operations a "
             "backward pass, or use an attack without gradients"
         ) from error
+
+
+def _is_not_the_models(error: BaseException) -> bool:
+    """Return whether an error that a model raised has its sentence already, or is the machine's and not the model's."""
+    return isinstance(error, ReportedError) or out_of_memory(error) or device_failed(error)
 
 
 def _parameter_dtype(model: Model) -> torch.dtype | None:

@@ -110,6 +110,15 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
             model.to(home)
 
 
+def device_failed(error: BaseException) -> bool:
+    """Return whether `error` reports that an accelerator or its libraries failed, whatever code was running."""
+    # older versions of torch raise a plain RuntimeError
+    if isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return True
+    signs = ("CUDA error", "cuBLAS", "cuDNN error")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether `error` reports that an accelerator or the machine ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

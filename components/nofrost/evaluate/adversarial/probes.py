@@ -161,7 +161,7 @@ def _gradient(model: EvaluatedModel, images: Tensor, labels: Tensor, loss: Loss)
     """Return the gradient of the loss at each image, or None when the outputs do not depend on the images."""
     points = images.detach().requires_grad_()
     values = loss(model.logits(points), labels)
-    return image_gradient(values, points) if values.requires_grad else None
+    return image_gradient(model.network, values, points) if values.requires_grad else None
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
