@@ -130,8 +130,30 @@ def test_a_disk_without_locks_is_said_and_used(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with folder_lock(tmp_path / "out"):
         write_text(tmp_path / "file", "text")
+        assert is_written_in(tmp_path)
+    assert not is_written_in(tmp_path)
     assert "knows no locks: let no other process write there" in capsys.readouterr().err
     assert left(tmp_path) == ["file"]
+
+
+def test_a_lock_that_another_user_left_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, system_open = tmp_path / ".out.nofrost-lock", os.open
+
+    def refuse(name: Path, flags: int, mode: int = 0o777) -> int:
+        if name == path and flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(name))
+        return system_open(name, flags, mode)
+
+    path.write_text("left")
+    monkeypatch.setattr(os, "open", refuse)
+    assert not is_written_in(tmp_path)
+    with folder_lock(tmp_path / "out"):
+        assert is_written_in(tmp_path)
+        with pytest.raises(UserError, match="out is being written by"), folder_lock(tmp_path / "out"):
+            pytest.fail("it is locked")
+    assert left(tmp_path) == []
+    with pytest.raises(PermissionError), folder_lock(tmp_path / "out"):
+        pytest.fail("no lock can be made")
 
 
 def test_an_error_in_the_block_frees_the_lock(tmp_path: Path) -> None:

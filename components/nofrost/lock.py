@@ -39,32 +39,61 @@ def folder_lock(target: Path, *, wait: bool = False) -> Iterator[None]:
     finally:
         # Deleted while it is locked: who waits for it notices, and makes another. A forked child must not delete it.
         if os.getpid() == owner and is_at(path, descriptor):
-            path.unlink(missing_ok=True)
+            # Of another user's file, a folder with the sticky bit forbids it.
+            with suppress(FileNotFoundError, PermissionError):
+                path.unlink()
         os.close(descriptor)
 
 
 def is_written_in(folder: Path) -> bool:
-    """Return whether a process is in a :func:`folder_lock` for something that is directly in `folder`."""
-    return any(_is_held(path) for path in folder.glob(f".*{MARK}lock"))
+    """Return whether a process is in a :func:`folder_lock` for something that is directly in `folder`.
+
+    On a disk that knows no locks, also where one was killed in it.
+    """
+    try:
+        return any(_is_held(path) for path in folder.glob(f".*{MARK}lock"))
+    except LocksUnknownError:
+        return True
+
+
+def is_written(target: Path) -> bool:
+    """Return whether a process is in a :func:`folder_lock` for `target`; nothing is written.
+
+    Raises:
+        LocksUnknownError: one is, or was killed in it: the disk knows no locks.
+    """
+    return _is_held(work_path(target, "lock"))
 
 
 def _is_held(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = _open(path, 0)
     except FileNotFoundError:
         return False
     try:
         return not lock(path, descriptor) and is_at(path, descriptor)
-    except LocksUnknownError:
-        return False
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, flags: int) -> int:
+    """Return the descriptor of a lock; for reading alone where it is another user's, which can be locked all the same.
+
+    Who holds it can then not be written into it.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags | os.O_RDWR, 0o666)
+    except PermissionError:
+        if not os.path.lexists(path):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _acquire(path: Path, target: Path, wait: bool) -> int:
     """Return the descriptor of the file at `path`, locked."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        descriptor = _open(path, os.O_CREAT)
         try:
             if lock(path, descriptor):
                 _introduce(descriptor)
@@ -88,7 +117,7 @@ def _acquire(path: Path, target: Path, wait: bool) -> int:
 
 
 def _introduce(descriptor: int) -> None:
-    """Write into the lock who holds it; on a full disk it is a lock all the same."""
+    """Write into the lock who holds it; on a full disk, or as another user's, it is a lock all the same."""
     program = Path(sys.argv[0]).name.replace("__main__.py", "nofrost")
     content = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join([program, *sys.argv[1:2]])}
     with suppress(OSError):
