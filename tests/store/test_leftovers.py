@@ -176,7 +176,7 @@ def test_gc_deletes_what_killed_pulls_left_in_folders(
     partial = target.with_name(".q.nofrost-pull")
     assert partial.is_dir()
     with folder_lock(target):
-        [busy] = sweep_pulls(tmp_path / "here", delete=True)
+        [busy] = sweep_pulls(tmp_path / "here", 0, delete=True)
     assert not busy.is_dead
     assert partial.is_dir()
     printed = gc("--store", str(tmp_path / "store"), "--delete", str(tmp_path / "here"))
@@ -196,3 +196,32 @@ def test_the_next_pull_takes_over_what_a_killed_one_left(
     assert time.monotonic() - begin < 60
     assert contents(target) == contents(folder)
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_without_locks_gc_keeps_a_pull_that_may_be_running(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    store = open_store(str(tmp_path / "store"))
+    ref = push(folder, store)
+    target = tmp_path / "here" / "q"
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with folder_lock(target):
+        killed_pull(ref, tmp_path / "here" / "other", store, monkeypatch)
+        target.with_name(".other.nofrost-pull").rename(target.with_name(".q.nofrost-pull"))
+        [young] = sweep_pulls(tmp_path / "here", DAY_S, delete=True)
+        [old] = sweep_pulls(tmp_path / "here", 0, delete=False)
+    assert (young.is_dead, old.is_dead) == (False, True)
+    assert target.with_name(".q.nofrost-pull").is_dir()
+
+
+def test_gc_without_delete_writes_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(str(tmp_path / "store"))
+    target = tmp_path / "here" / "q"
+    killed_pull(push(folder, store), target, store, monkeypatch)
+    before = target.parent.stat().st_mtime_ns
+    [dead] = sweep_pulls(tmp_path / "here", 0, delete=False)
+    assert dead.is_dead
+    assert target.parent.stat().st_mtime_ns == before

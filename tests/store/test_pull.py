@@ -57,6 +57,21 @@ def test_equal_content_is_left_alone(store: Store, folder: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
+def test_other_content_is_read_once(
+    store: Store, folder: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, hashed, original = tmp_path / "target", [], LocalFile.of
+    (folder / "record.json").write_text('{"stage": "train", "nofrost": "1"}')
+    pull(push(folder, store), target, store)
+    (folder / "a").write_bytes(b"changed")
+    ref = push(folder, store)
+    monkeypatch.setattr(LocalFile, "of", lambda path: (hashed.append(path), original(path))[1])
+    pull(ref, target, store)
+    assert len([path for path in hashed if path.is_relative_to(target)]) == len(contents(folder))
+    assert contents(target) == contents(folder)
+
+
+@pytest.mark.parametrize("url", ["folder"], indirect=True)
 class TestExistingPath:
     """Content at `path` is replaced if a stage made it, else refused."""
 

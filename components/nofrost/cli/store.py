@@ -110,7 +110,7 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Age of uploads to S3 from which on nobody continues them.",
+    help="Age of uploads to S3, and of files on disks without locks, from which on nobody continues them.",
 )
 @store_option
 @json_option
@@ -125,7 +125,7 @@ def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: s
     from nofrost.store import sweep_pulls
 
     leftovers = open_store(store_url).sweep(hours * 3600, delete=delete)
-    leftovers += [leftover for folder in folders for leftover in sweep_pulls(folder, delete=delete)]
+    leftovers += [leftover for folder in folders for leftover in sweep_pulls(folder, hours * 3600, delete=delete)]
     items = [
         {"name": each.name, "bytes": each.size, "deleted": delete and each.is_dead, "in_use": not each.is_dead}
         for each in leftovers

@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nofrost.errors import UserError
-from nofrost.files import MARK, remove, replace_folder, restore_folder, work_path
-from nofrost.lock import folder_lock
+from nofrost.files import MARK, LocksUnknownError, remove, replace_folder, restore_folder, work_path
+from nofrost.lock import folder_lock, is_written
 from nofrost.stage import RECORD, check_apart, check_replaceable, target_of
 from nofrost.store.base import MOST_NAMED_BYTES, Leftover, MissingError, Store
 from nofrost.store.local import LocalStore
@@ -44,12 +46,14 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
         partial = work_path(target, "pull")
         # Nothing is written where nothing is to do, so that the place may be read-only.
         leftovers = (work_path(target, what) for what in ("pull", "earlier", "lock"))
-        if not any(os.path.lexists(path) for path in leftovers) and _holds(target, ref):
+        is_whole, seen = not any(os.path.lexists(path) for path in leftovers), _identity(target)
+        if is_whole and _holds(target, ref):
             return
         # Another process may pull the same, or be a stage that writes there: wait until it has finished.
         with folder_lock(target, wait=True):
             restore_folder(target)
-            if not _holds(target, ref):
+            # Read a second time only if another process has replaced it.
+            if (is_whole and _identity(target) == seen) or not _holds(target, ref):
                 check_replaceable(path, target, None)
                 files = files_of(ref, store, target.name)
                 check_replaceable(path, target, _stage_of(files, store))
@@ -62,27 +66,45 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
         raise cannot_write(error, path) from error
 
 
-def sweep_pulls(folder: Path, *, delete: bool) -> list[Leftover]:
+def sweep_pulls(folder: Path, least_age_s: float, *, delete: bool) -> list[Leftover]:
     """Return what killed pulls left in `folder` and below, after deleting it if `delete` is set.
 
     What a killed pull had moved away is moved back. Pulls that are running are left alone.
+
+    Args:
+        least_age_s: since the last change, in seconds, from which on a pull counts as killed on a disk without locks.
     """
     leftovers = []
     for partial in sorted(folder.rglob(f".*{MARK}pull")):
         target = partial.with_name(partial.name[1 : -len(f"{MARK}pull")])
-        size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        size, changed = _size_and_time(partial)
         try:
-            with folder_lock(target):
-                if delete:
+            try:
+                is_dead = not is_written(target)
+            except LocksUnknownError:
+                is_dead = time.time() - changed >= least_age_s
+            if is_dead and delete:
+                with folder_lock(target):
                     restore_folder(target)
                     remove(partial)
-            is_dead = True
         except UserError:
             is_dead = False
         except OSError as error:
             raise cannot_write(error, partial) from error
         leftovers.append(Leftover(str(partial), size, is_dead))
     return leftovers
+
+
+def _size_and_time(partial: Path) -> tuple[int, float]:
+    """Return the size of all files in the folder, and when something in it was last changed."""
+    size, changed = 0, 0.0
+    for path in (partial, *partial.rglob("*")):
+        # A running pull moves its files away.
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+            changed = max(changed, status.st_mtime)
+    return size, changed
 
 
 def files_of(ref: Ref, store: Store, name: str = "content") -> Mapping[str, str]:
@@ -136,6 +158,14 @@ def _holds(path: Path, ref: Ref) -> bool:
     except UserError:
         # It contains something that cannot be pushed, so it is not the content of any ref.
         return False
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a file or folder from another that takes its place; None if there is none."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+    return None
 
 
 def _stage_of(files: Mapping[str, str], store: Store) -> str:
