@@ -20,7 +20,9 @@ import nofrost
 from nofrost import train
 from nofrost.config import ObjectiveSpec, Recipe, recipe_of
 from nofrost.errors import UserError
+from nofrost.files import read_checked_json, write_checked_json
 from nofrost.results import TrainMetrics, read_result
+from nofrost.train.saving import discard_damaged
 
 SMALL = ("schedule.epochs=3", "schedule.batch_size=32", "attack.steps=2", "selection.attack.steps=2")
 
@@ -215,6 +217,19 @@ def test_a_training_whose_saved_state_is_damaged_begins_anew_and_says_so(
         path.name for path in (saved / "whole").iterdir()
     }
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {"whole", "out"}
+
+
+def test_a_saved_state_of_another_version_is_discarded(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(saved / ".out.nofrost-partial/unfinished", tmp_path / "copy")
+    pointer = tmp_path / "copy" / "state.json"
+    content = read_checked_json(pointer)
+    content["state"]["curves"] = [{"of": "another version"}]
+    write_checked_json(pointer, content)
+    discard_damaged(tmp_path / "copy")
+    assert "state.json was saved by another version): it begins anew" in capsys.readouterr().err
+    assert not pointer.exists()
 
 
 def test_an_intact_saved_state_is_finished_without_a_step(

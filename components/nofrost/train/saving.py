@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -44,7 +45,8 @@ def discard_damaged(folder: Path) -> None:
     if not (folder / POINTER).exists():
         return
     try:
-        for name, sha256 in _pointer(folder)["files"].items():
+        content, _ = _pointer(folder)
+        for name, sha256 in content["files"].items():
             if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
                 raise UserError(f"{folder / name} is missing or damaged")
     except UserError as error:
@@ -56,12 +58,16 @@ def load_state(folder: Path) -> tuple[State, dict[str, Tensor]] | None:
     """Return what was saved in `folder`, None if nothing was."""
     if not (folder / POINTER).exists():
         return None
-    content = _pointer(folder)
-    return State.model_validate(content["state"]), load_file(folder / content["tensors"])
+    content, state = _pointer(folder)
+    return state, load_file(folder / content["tensors"])
 
 
-def _pointer(folder: Path) -> dict[str, Any]:
+def _pointer(folder: Path) -> tuple[dict[str, Any], State]:
     content = read_checked_json(folder / POINTER)
+    another = UserError(f"{folder / POINTER} was saved by another version")
     if not isinstance(content, dict) or sorted(content) != ["files", "state", "tensors"]:
-        raise UserError(f"{folder / POINTER} was saved by another version")
-    return content
+        raise another
+    try:
+        return content, State.model_validate(content["state"])
+    except ValidationError:
+        raise another from None
