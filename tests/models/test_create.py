@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import get_args
 
 import pytest
@@ -12,6 +13,7 @@ from nofrost.config.model import Normaliser
 from nofrost.errors import UserError
 from nofrost.models import MixtureBatchNorm, create_model, list_models
 from nofrost.models.architectures import own_names
+from nofrost.models.create import Size, _at_most
 
 
 @pytest.mark.parametrize("normaliser", get_args(Normaliser))
@@ -146,3 +148,13 @@ def test_no_copy_of_a_weight_is_kept_for_the_backward_pass(arch: str, normaliser
     with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
         model(torch.rand(2, 3, 32, 32)).sum()
     assert copies == []
+
+
+def test_layers_that_another_thread_makes_are_not_counted() -> None:
+    with _at_most(Size(2, 100), "too large"):
+        thread = threading.Thread(target=lambda: [nn.Linear(2, 2) for _ in range(5)])
+        thread.start()
+        thread.join()
+        nn.Linear(2, 2)
+        with pytest.raises(UserError, match="too large"):
+            nn.Linear(2, 2)

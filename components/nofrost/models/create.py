@@ -1,6 +1,7 @@
 """Models by name: our own families and every architecture of timm, with a chosen normaliser."""
 
 import fnmatch
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,9 +124,13 @@ def build(signature: Signature, limit: Size = LARGEST, too_large: str | None = N
 def _at_most(limit: Size, too_large: str) -> Iterator[None]:
     """Refuse a network inside the block as soon as it is larger, before its other layers take memory and time."""
     tensors = elements = 0
+    thread = threading.get_ident()
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         nonlocal tensors, elements
+        # The hook is of all threads
+        if threading.get_ident() != thread:
+            return
         tensors, elements = tensors + 1, elements + parameter.numel()
         if tensors > limit.tensors or elements > limit.elements:
             raise UserError(
