@@ -58,6 +58,16 @@ def test_parameters_shared_by_modules_are_restored() -> None:
     assert not layer.bias.requires_grad
 
 
+def test_the_contents_of_a_model_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[nn.Module] = []
+    monkeypatch.setattr("nofrost.attacks.model.check_contents", checked.append)
+    model = nn.Linear(2, 2)
+    for each in (model, model, copy.deepcopy(model)):
+        with attack_mode(each):
+            pass
+    assert len(checked) == 2
+
+
 def test_a_plain_callable_needs_no_guard(natural_model: nn.Module, digits: tuple[Batch, Batch]) -> None:
     images, labels = digits[1][0][:8], digits[1][1][:8]
     attack, model = create_attack("pgd", eps=0.1, steps=3), copy.deepcopy(natural_model)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.weak import WeakIdKeyDictionary
 
 from nofrost.attacks.losses import Loss, targeted_margin
 from nofrost.errors import ReportedError, UserError, reason
@@ -31,6 +32,8 @@ _PIXEL_TOLERANCE = 1e-6
 # "noFrost" in ASCII. It is mixed into the seed of torch's generators, because the caller may evaluate the model with
 # the bare seed and must not meet the same draws
 _SEED_MASK = 0x6E6F46726F7374
+# Models whose contents have been checked
+_WITH_CONTENTS = WeakIdKeyDictionary()
 _NO_GRADIENT = (
     "the model's logits have no gradient with respect to the images: "
     "remove detach, no_grad or rounding from its forward, or use an attack without gradients"
@@ -95,7 +98,10 @@ def attack_mode(model: Model) -> Iterator[None]:
     if not isinstance(model, nn.Module):
         yield
         return
-    check_contents(model)
+    # Once only, as it takes longer than a step of an attack on a small model
+    if model not in _WITH_CONTENTS:
+        check_contents(model)
+        _WITH_CONTENTS[model] = True
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with eval_mode(model):
         try:
