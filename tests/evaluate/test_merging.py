@@ -91,6 +91,16 @@ def test_merged_shards_are_the_ood_evaluation_of_all_images_byte_for_byte(
     assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
 
 
+def test_a_shard_that_gets_no_image_says_so(
+    dataset: Path, model: Model, make_ood_suite: MakeSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(3):
+        run(dataset, model("bn"), make_ood_suite(max_images=4, batch_size=2), tmp_path / str(index), Shard(index, 3))
+    said = [line for line in capsys.readouterr().err.splitlines() if "no image" in line]
+    assert len(said) == 1
+    assert "shard 2/3 has no image to measure, as 2 at a time" in said[0]
+
+
 @pytest.mark.parametrize("keys", [{"batch_size": 7}, {**CASCADE, "batch_size": 4}], ids=["batches", "groups"])
 def test_shards_run_the_same_batches_as_the_whole(
     dataset: Path,

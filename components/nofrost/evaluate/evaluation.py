@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import AdversarialSuite, OodSuite
 from nofrost.data.arrays import write_arrays
+from nofrost.errors import remark
 from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
@@ -88,6 +89,12 @@ class Evaluation(ABC, Generic[S]):
 
     def run_shard(self, shard: Shard, out: Path) -> ShardMetrics:
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
+        if not len(self._rows(shard)):
+            dealt = images_dealt(self.measurements(), self.suite.batch_size)
+            remark(
+                f"shard {shard} has no image to measure, as {dealt} at a time belong to one shard: use fewer shards, "
+                "or lower the suite's batch_size"
+            )
         fingerprint = {**self.inputs.fingerprint(self.suite), "shard": str(shard)}
         with self._output(out, fingerprint) as partial:
             engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, self._rows(shard))
