@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,13 +87,11 @@ def emit(value: Any, text: str, as_json: bool) -> None:
 
 def _json(value: Any) -> str:
     """Return `value` as JSON, in ASCII where standard output cannot take, or a terminal would obey, a character."""
-    as_json, as_ascii = (
-        json.dumps(value, indent=2, ensure_ascii=ascii_only, default=lambda each: each.as_json())
-        for ascii_only in (False, True)
-    )
+    dumps = partial(json.dumps, value, indent=2, default=lambda each: each.as_json())
+    as_json = dumps(ensure_ascii=False)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     takes_all = as_json.encode(encoding, errors="replace").decode(encoding) == printable(as_json, keep="\n")
-    return as_json if takes_all else as_ascii
+    return as_json if takes_all else dumps(ensure_ascii=True)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -69,7 +69,7 @@ def tensor_checksums(model: nn.Module) -> dict[str, str]:
     return checksums
 
 
-def _parts(name: str, value: Any) -> Iterator[bytes]:
+def _parts(name: str, value: Any) -> Iterator[bytes | memoryview]:
     """Yield the bytes of a value of a state dictionary; of one that is neither a tensor nor plain values, none."""
     if isinstance(value, Tensor):
         yield from _tensor_parts(name, value)
@@ -83,7 +83,7 @@ def _parts(name: str, value: Any) -> Iterator[bytes]:
         yield f"{name} {value!r}".encode(errors="surrogatepass")
 
 
-def _tensor_parts(name: str, tensor: Tensor) -> Iterator[bytes]:
+def _tensor_parts(name: str, tensor: Tensor) -> Iterator[bytes | memoryview]:
     inner = _inner(tensor)
     if inner is not None:
         yield f"{name} {type(tensor).__name__} {tensor.dtype} {tensor.layout}".encode()
@@ -91,7 +91,7 @@ def _tensor_parts(name: str, tensor: Tensor) -> Iterator[bytes]:
         return
     try:
         plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-        content = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+        content = plain.reshape(-1).view(torch.uint8).numpy().data
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise UserError(
             f"the model's {name!r} ({tensor.dtype}, {tensor.layout}) cannot be read ({reason(error)}): keep it as a "
