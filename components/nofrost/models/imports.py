@@ -31,6 +31,7 @@ class Imports:
         importlib.invalidate_caches()
         self.modules: dict[str, ModuleType] = {}
         self._is_active = False
+        self._loaded: frozenset[str] = frozenset()
         self._folders = tuple(dict.fromkeys(os.path.realpath(folder) for folder in folders))
         self._path: list[str] = [*self._folders, *sys.path]
         loaded = {_top(name) for name in sys.modules} - KEPT
@@ -53,7 +54,10 @@ class Imports:
             return
         hidden = {name: sys.modules.pop(name) for name in self._hidden | set(self.modules) if name in sys.modules}
         sys.modules.update(self.modules)
-        before, path = sys.modules.copy(), list(sys.path)
+        # Copied only where it has changed, as that takes longer than a small model
+        if len(sys.modules) != len(self._loaded):
+            self._loaded = frozenset(sys.modules)
+        before, path = self._loaded, list(sys.path)
         sys.path[:] = self._path
         self._is_active = True
         try:
@@ -66,12 +70,12 @@ class Imports:
             sys.modules.update(hidden)
             sys.path[:] = path
 
-    def _take_over(self, before: Mapping[str, ModuleType], path: Sequence[str]) -> None:
+    def _take_over(self, before: frozenset[str], path: Sequence[str]) -> None:
         """Note what the code has imported, also from folders that it has itself added to the path."""
         self._path = list(sys.path)
         added = {os.path.realpath(folder) for folder in self._path} - {os.path.realpath(folder) for folder in path}
         folders = added | set(self._folders)
-        for name in sys.modules.keys() - before.keys():
+        for name in sys.modules.keys() - before:
             if _folder_of_top(name, sys.modules) in folders:
                 self.modules[name] = sys.modules[name]
 
