@@ -77,7 +77,7 @@ except StoppedError as error:
 def test_cleaning_up_may_take_longer_than_noticing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "GRACE_S", 0.1)
     cleaned = False
-    with pytest.raises(StoppedError), stopped_by_sigterm():
+    with pytest.raises(StoppedError), stopped_by_sigterm():  # noqa: PT012
         try:
             terminate()
         finally:
