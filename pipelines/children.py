@@ -111,13 +111,15 @@ class Children:
         with self._lock:
             is_first, self._signal = not self.stopped, self._signal or number
             titles = ", ".join(sorted(self._tasks.values())) or "the run"
+        self._send(signal.SIGTERM if is_first else signal.SIGKILL)
         if is_first:
             how, again = ("interrupted", "Ctrl-C") if number == signal.SIGINT else ("stopped", "SIGTERM")
-            self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
             timer = threading.Timer(reaper.GRACE_S, self._send, [signal.SIGKILL])
             timer.daemon = True
             timer.start()
-        self._send(signal.SIGTERM if is_first else signal.SIGKILL)
+            # The main thread may have been printing when the signal came, and no stream is printed to twice at once.
+            with suppress(RuntimeError):
+                self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
 
     def _send(self, number: signal.Signals) -> None:
         for kind, identifier in list(self._tasks):

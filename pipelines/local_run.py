@@ -67,8 +67,12 @@ def run(
     folder = folder.absolute()
     target = open_store(store)
     source = push_source(study, data_ref, target)
+    credentials = folder / "credentials"
     with folder_lock(folder):
-        return _run_in(folder, study, target, source, runner, images, gpus, shards, caching, quiet)
+        try:
+            return _run_in(folder, study, target, source, runner, images, gpus, shards, caching, quiet, credentials)
+        finally:
+            credentials.unlink(missing_ok=True)
 
 
 def _run_in(
@@ -82,12 +86,12 @@ def _run_in(
     shards: int,
     caching: bool,
     quiet: bool,
+    credentials: Path,
 ) -> FinishedRun:
     root = folder / "tasks"
     root.mkdir(parents=True, exist_ok=True)
     run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
     children = Children(run_log.say)
-    credentials = folder / "credentials"
     execution: AbstractContextManager[Any]
     if runner == "docker":
         stage_image, train_image = map(image_id, images)
@@ -115,8 +119,6 @@ def _run_in(
     except (RunFailedError, RuntimeError):
         children.raise_if_stopped()
         raise
-    finally:
-        credentials.unlink(missing_ok=True)
     children.raise_if_stopped()
     return _finished_run(run_log, folder, target)
 

@@ -7,9 +7,10 @@ remove themselves and reads "not found" as exit code 0.
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +68,7 @@ class Containers:
     gpus: bool
     store: Store
     credentials: Path
+    _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables for the store, after writing its credentials, which may be new ones.
@@ -74,6 +76,11 @@ class Containers:
         Raises:
             UserError: a setting of the store cannot be passed on.
         """
+        # Two tasks may begin at once, and the later credentials are those to keep.
+        with self._writing:
+            return self._environment()
+
+    def _environment(self) -> dict[str, str]:
         variables = self.store.container_environment()
         secrets = {name: variables.pop(name) for name in SECRETS if name in variables}
         if secrets:
@@ -205,12 +212,18 @@ def image_id(name: str) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only the user of the containers can read."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(text, encoding="utf-8")
-    if os.getuid() == 0:
-        os.chown(path, CONTAINER_USER, CONTAINER_USER)
+    """Write, atomically, a file that only the user of the containers can ever read."""
+    partial = path.with_name(f".{path.name}.partial")
+    # Of a run that was killed.
+    partial.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        if os.getuid() == 0:
+            os.chown(partial, CONTAINER_USER, CONTAINER_USER)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def limited_threads() -> dict[str, str]:

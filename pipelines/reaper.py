@@ -28,6 +28,22 @@ def has_living(group: int) -> bool:
         return False
 
 
+def is_running(identifier: str) -> bool:
+    """Return whether this container is there and has not ended; also where Docker does not say."""
+    import docker
+
+    try:
+        return docker.from_env().containers.get(identifier).status not in ("exited", "dead")
+    except docker.errors.NotFound:
+        return False
+    except docker.errors.DockerException:
+        return True
+
+
+def _lives(kind: str, identifier: str) -> bool:
+    return has_living(int(identifier)) if kind == "group" else is_running(identifier)
+
+
 def send(kind: str, identifier: str, number: signal.Signals) -> None:
     """Send a signal to a task, if it is still there."""
     if kind == "group":
@@ -56,7 +72,7 @@ def main() -> None:
     for task in tasks:
         send(*task, signal.SIGTERM)
     end = time.monotonic() + GRACE_S
-    while time.monotonic() < end and any(kind != "group" or has_living(int(number)) for kind, number in tasks):
+    while time.monotonic() < end and any(_lives(*task) for task in tasks):
         time.sleep(0.2)
     for task in tasks:
         send(*task, signal.SIGKILL)

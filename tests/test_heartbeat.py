@@ -13,6 +13,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from nofrost import heartbeat
+from nofrost.errors import RunFailedError
+from nofrost.launched import Launched
+
 MEMBER = """
 import sys, time
 from nofrost import heartbeat, processes
@@ -129,3 +133,29 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
     assert processes[0].returncode == 2
     assert "MASTER_PORT" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+
+
+def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no such host")
+
+    monkeypatch.setenv("MASTER_ADDR", "nowhere")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setattr(heartbeat, "TCPStore", refuse)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
+    monkeypatch.setattr(heartbeat, "LATE_AFTER", 40)
+    begin = time.monotonic()
+    with pytest.raises(RunFailedError, match=r"process 0 of 2 has not started within 0\.4 s or cannot be reached"):
+        heartbeat.meet(Launched(1, 2, 1))
+    assert time.monotonic() - begin >= 0.3
+    assert capsys.readouterr().err.count("waits for process 0") == 1
+
+
+def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    store = heartbeat.meet(Launched())
+    assert store.timeout.total_seconds() == store.clone().timeout.total_seconds() == 120

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -60,8 +61,9 @@ def _open_store(process: Launched) -> TCPStore:
     keeps = process.rank == 0 and not _torchrun_keeps_store()
     waited = 0
     while True:
+        started = time.monotonic()
         try:
-            return TCPStore(
+            store = TCPStore(
                 host,
                 port,
                 process.size,
@@ -70,6 +72,9 @@ def _open_store(process: Launched) -> TCPStore:
                 wait_for_workers=False,
                 multi_tenant=True,
             )
+            # From here on all have been heard of: who is silent is waited for as long as later.
+            store.set_timeout(timedelta(seconds=LOST_AFTER * BEAT_S))
+            return store
         except (RuntimeError, ValueError, OSError) as error:
             if keeps:
                 reason = shortened(str(error).splitlines()[0])
@@ -77,8 +82,12 @@ def _open_store(process: Launched) -> TCPStore:
                     f"process 0 of {process.size} cannot open port {port} for the others, which MASTER_PORT names "
                     f"({reason}): choose another, or start with torchrun"
                 ) from None
-        waited += WARNED_AFTER
-        _late(process, 0, waited, f" or cannot be reached at {host}:{port}, which MASTER_ADDR and MASTER_PORT name")
+        # Some addresses are refused at once.
+        time.sleep(BEAT_S)
+        beats = round((time.monotonic() - started) / BEAT_S)
+        for _ in range(min(max(beats, 1), WARNED_AFTER)):
+            waited += 1
+            _late(process, 0, waited, f" or cannot be reached at {host}:{port}, which MASTER_ADDR and MASTER_PORT name")
 
 
 def _late(process: Launched, other: int, waited: int, at: str = "") -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,8 +18,12 @@ from nofrost.launched import launched
 GRACE_S = 10.0
 # Of Linux: the signal that comes when the parent has ended.
 _PR_SET_PDEATHSIG = 1
+# How often it is looked whether the error, once raised, still ends the command.
+_LOOK_S = 0.1
 _AGAIN = "stopped: run the same command again"
 _CONTINUES = "stopped: the same command continues from what was saved"
+# The writing ends of the pipes of the blocks of :func:`stopped_by_sigterm` that this process is in.
+_pipes: list[int] = []
 
 
 class TerminatedError(BaseException):
@@ -45,17 +50,25 @@ def stopped_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    noticed = threading.Event()
+    noticed, ended = threading.Event(), threading.Event()
+    errors: weakref.WeakSet[TerminatedError] = weakref.WeakSet()
+
+    def new_error() -> TerminatedError:
+        error = TerminatedError()
+        errors.add(error)
+        noticed.set()
+        return error
 
     def stop(*_: object) -> None:
-        noticed.set()
-        raise TerminatedError
+        # A variable here would keep the error, which has this frame in its traceback.
+        raise new_error()
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     handler = signal.signal(signal.SIGTERM, stop)
     earlier = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_end_if_unnoticed, args=(reader, noticed, stop), daemon=True).start()
+    _pipes.append(writer)
+    threading.Thread(target=_watch, args=(reader, stop, noticed, errors, ended), daemon=True).start()
     try:
         yield
     except TerminatedError as error:
@@ -63,6 +76,8 @@ def stopped_by_sigterm() -> Iterator[None]:
             sys.exit(StoppedError.exit_code)
         raise StoppedError(_CONTINUES if error.saved else _AGAIN) from None
     finally:
+        ended.set()
+        _pipes.remove(writer)
         signal.set_wakeup_fd(earlier)
         signal.signal(signal.SIGTERM, handler)
         # The thread reads the end of the pipe, and ends.
@@ -84,7 +99,14 @@ def stop_requested() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _end_if_unnoticed(reader: int, noticed: threading.Event, handler: object) -> None:
+def _watch(
+    reader: int,
+    handler: object,
+    noticed: threading.Event,
+    errors: weakref.WeakSet[TerminatedError],
+    ended: threading.Event,
+) -> None:
+    """End the process if the main thread does not notice SIGTERM; send it again if the error that it raised is lost."""
     with suppress(OSError):
         while number := os.read(reader, 1):
             if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
@@ -93,7 +115,24 @@ def _end_if_unnoticed(reader: int, noticed: threading.Event, handler: object) ->
                 if _is_first():
                     remark(_AGAIN)
                 os._exit(StoppedError.exit_code)
+            # What cleans up holds the error, however long it takes. Python drops one that a finaliser raises.
+            while errors and not ended.wait(_LOOK_S):
+                pass
+            if not ended.is_set():
+                noticed.clear()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     os.close(reader)
+
+
+def _forget_parent() -> None:
+    """In a forked child, let SIGTERM end only the child: handler and pipe are those of its parent."""
+    if _pipes:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _pipes.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _is_first() -> bool:

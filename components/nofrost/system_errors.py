@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,12 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "choose a shorter name",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place that can be written"),
+    errno.ENOMEM: "use a machine with more memory",
 }
+# What is reported wherever it comes from: a missing file or a refused connection may as well come from a bug.
+_NO_BUGS = tuple(_REMEDIES)
+# How tempfile begins when every folder for temporary files refuses, as a FileNotFoundError.
+_NO_TEMPORARY = "No usable temporary directory"
 # numpy reports a full disk as a plain OSError with this text and no error number.
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 # How shutil (for several files) and libraries in Rust, such as safetensors, state the system's error number.
@@ -76,17 +82,17 @@ def explain_read_errors(path: Path) -> Iterator[None]:
 def as_reported(error: BaseException) -> ReportedError | None:
     """Return the sentence for an error that no place has explained, though it is not a bug; None for all others.
 
-    These are errors of the operating system, lack of memory, and data that are nested without an end.
+    These are a disk, limit or permission that refuses, lack of memory, and JSON and YAML nested without an end.
     """
     if isinstance(error, ReportedError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _torch_lacks_memory(error):
         remedy = "use fewer or smaller images, smaller batches or a smaller model, or a machine with more memory"
         return UserError(f"there is not enough memory ({reason(error)}): {remedy}")
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) and _is_in_parser(error):
         return UserError("something in the input is nested too deeply to be read: check its lists and mappings")
     refusal = system_error(error)
-    if refusal is None:
+    if refusal is None or not (refusal.errno in _NO_BUGS or _NO_TEMPORARY in str(error)):
         return None
     names = [os.fsdecode(name) for name in (refusal.filename, refusal.filename2) if isinstance(name, str | bytes)]
     if refusal.errno in FULL and not names:
@@ -95,12 +101,17 @@ def as_reported(error: BaseException) -> ReportedError | None:
         )
     action = "write" if refusal.errno in WRITE_ONLY else "read or write"
     what = f"{action} {' or '.join(names)}" if names else action
-    remedy = _REMEDIES.get(refusal.errno or 0, "check that it is there and that its permissions allow it")
+    remedy = _REMEDIES.get(refusal.errno or 0, "let TMPDIR name a folder that can be written")
     return UserError(f"cannot {what}: {_words(refusal)}: {remedy}")
 
 
 def _torch_lacks_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _is_in_parser(error: BaseException) -> bool:
+    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(module.partition(".")[0] in ("json", "yaml") for module in modules)
 
 
 def _words(error: OSError) -> str:

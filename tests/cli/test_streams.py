@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from nofrost.cli import main
 from nofrost.cli.options import aligned, emit
 from nofrost.errors import UserError, printable
-from nofrost.system_errors import explain_read_errors, explain_write_errors, system_error
+from nofrost.system_errors import as_reported, explain_read_errors, explain_write_errors, system_error
 
 ROOT = Path(__file__).parents[2]
 FULL = "nofrost: cannot write standard output: no space left on device"
@@ -76,7 +77,6 @@ def raising(error: BaseException) -> Callable[[], None]:
         (MemoryError(), "there is not enough memory"),
         (MemoryError("Unable to allocate 8.00 GiB for an array"), "Unable to allocate 8.00 GiB"),
         (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
-        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
         (OSError(errno.EIO, "Input/output error"), "cannot read or write: input/output error: check the disk"),
         (OSError(errno.EIO, "Input/output error", "a/b"), "cannot read or write a/b: input/output error"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "file name too long: choose a shorter name"),
@@ -100,10 +100,29 @@ def test_what_the_system_refuses_anywhere_is_one_sentence(
     assert said.err.count("\n") == 1
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("bug"),
+        RecursionError("maximum recursion depth exceeded"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "a"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
+        RuntimeError("a library failed: [Errno 2] No such file or directory: 'a'"),
+    ],
+)
+def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["nofrost"])
-    with pytest.raises(KeyError):
-        main(click.Command("fail", callback=raising(KeyError("bug"))))
+    with pytest.raises(type(error)) as caught:
+        main(click.Command("fail", callback=raising(error)))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("parse", [json.loads, yaml.safe_load])
+def test_input_that_is_nested_without_an_end_is_no_bug(parse: Callable[[str], object]) -> None:
+    with pytest.raises(RecursionError) as caught:
+        parse("[" * 100_000)
+    assert "nested too deeply" in str(as_reported(caught.value))
 
 
 @pytest.mark.parametrize(

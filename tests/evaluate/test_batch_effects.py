@@ -105,6 +105,17 @@ def test_an_answer_that_depends_on_the_batch_fails_whatever_the_batch_size(
     assert found.status == "fail", found.reason
 
 
+def test_images_of_one_range_do_not_hide_a_model_that_divides_by_the_range_of_the_batch(
+    standard_model: nn.Module, test_digits: Digits
+) -> None:
+    images, labels = test_digits
+    whole = (images.amax((1, 2, 3)) == 1) & (images.amin((1, 2, 3)) == 0)
+    model = Around(standard_model, lambda around, batch: around.network(batch / batch.amax()))
+    found = alarm_of(model, images[whole], labels[whole])
+    assert found is not None
+    assert found.status == "fail", found.reason
+
+
 @pytest.mark.parametrize("batch_size", [1, 16, 256])
 @pytest.mark.parametrize("what", INDEPENDENT)
 def test_an_answer_that_depends_on_the_image_alone_passes(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nofrost.errors import UserError
+from nofrost.errors import StoppedError, UserError
 from nofrost.models.reference import Reference
+from nofrost.stopping import stopped_by_sigterm
 
 CODE = """
 import torch
@@ -188,6 +189,12 @@ def test_functions_of_python_itself_are_not_called(text: str) -> None:
 def test_a_ctrl_c_while_the_code_runs_is_no_fault_of_the_code(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import signal\ndef net(): signal.raise_signal(signal.SIGINT)\n")
     with pytest.raises(KeyboardInterrupt):
+        Reference("slow.py:net").load()
+
+
+def test_a_request_to_stop_while_the_code_runs_is_no_fault_of_the_code(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import signal\ndef net(): signal.raise_signal(signal.SIGTERM)\n")
+    with pytest.raises(StoppedError), stopped_by_sigterm():
         Reference("slow.py:net").load()
 
 

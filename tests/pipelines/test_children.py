@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from nofrost.errors import StoppedError
 from pipelines import reaper
+from pipelines.children import Children
 
 ROOT = Path(__file__).parents[2]
 # A task is a shell whose child takes a moment to save after SIGTERM, or does not end before long.
@@ -102,6 +106,17 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     wait_until(lambda: not lives(tmp_path))
 
 
+def test_a_signal_that_comes_while_a_line_is_printed_stops_the_tasks(tmp_path: Path) -> None:
+    def say(line: str) -> None:
+        raise RuntimeError("reentrant call")
+
+    with Children(say) as children, (tmp_path / "log").open("wb") as log:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        assert children.run("train", ["sleep", "60"], log, os.environ) == -signal.SIGTERM
+    with pytest.raises(StoppedError):
+        children.raise_if_stopped()
+
+
 def test_tasks_of_a_killed_run_save_and_end(tmp_path: Path) -> None:
     with start(tmp_path, 0.5) as run:
         run.kill()
@@ -127,3 +142,20 @@ def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkey
         reaper.main()
         assert task.wait(10) == -signal.SIGKILL
         assert not reaper.has_living(task.pid)
+
+
+def test_containers_that_have_ended_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = pytest.importorskip("docker")
+    states = iter(["running", "running", "exited"])
+    client = MagicMock()
+    client.containers.get.side_effect = lambda _: MagicMock(status=next(states))
+    monkeypatch.setattr(docker, "from_env", lambda: client)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(reaper, "send", lambda *_: None)
+    monkeypatch.setattr(sys, "stdin", ["+ container c\n"])
+    reaper.main()
+    assert not list(states)
+    client.containers.get.side_effect = docker.errors.NotFound("gone")
+    assert not reaper.is_running("c")
+    client.containers.get.side_effect = docker.errors.DockerException("no answer")
+    assert reaper.is_running("c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("kfp")
 pytest.importorskip("docker")
 
+from pipelines import local_run
 from pipelines.children import Children
 from pipelines.local_tasks import Containers, ContainerTask
 from pipelines.run_log import RunLog, Task
@@ -63,6 +65,38 @@ def test_credentials_are_in_a_private_file_that_boto3_reads(tmp_path: Path, monk
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", path)
     found = boto3.Session().get_credentials().get_frozen_credentials()
     assert (found.access_key, found.secret_key, found.token) == tuple(SECRETS.values())
+
+
+def test_credentials_of_tasks_that_begin_at_once_are_always_whole_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "credentials"
+    containers = Containers("stage", "train", False, S3(**SECRETS), path)  # type: ignore[arg-type]
+    containers.environment()
+    whole = path.read_text()
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(containers.environment) for _ in range(500)]
+        while not all(task.done() for task in tasks):
+            assert path.read_text() == whole
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for task in tasks:
+            task.result()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_credentials_are_left_when_a_run_fails_before_its_first_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        assert (tmp_path / "credentials").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local_run, "open_store", lambda _: S3(**SECRETS))
+    monkeypatch.setattr(local_run, "push_source", lambda *_: "source")
+    monkeypatch.setattr(local_run, "image_id", lambda name: name)
+    monkeypatch.setattr(local_run, "as_containers", fail)
+    study: Any = None
+    with pytest.raises(KeyboardInterrupt):
+        local_run.run(study, runner="docker", store="s3://bucket/x", folder=tmp_path, images=("stage", "train"))
+    assert not (tmp_path / "credentials").exists()
 
 
 def test_a_local_store_is_mounted(tmp_path: Path) -> None:

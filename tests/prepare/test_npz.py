@@ -125,3 +125,10 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         file.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "noise": bytes(range(256))}[damage])
     with pytest.raises(UserError, match=r"data\.npz (is cut off|holds a single array)"):
         opened(file)
+
+
+def test_a_dataset_may_be_written_beside_its_archive_again_and_again(tmp_path: Path) -> None:
+    saved(tmp_path, images=IMAGES, labels=LABELS)
+    for _ in range(2):
+        run(DatasetSpec(source="npz", path=str(tmp_path)), tmp_path / "dataset")
+    assert read_manifest(tmp_path / "dataset").classes == ("0", "1", "2")

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import torch
 
 from nofrost.errors import ReportedError, UserError, reason
+from nofrost.stopping import TerminatedError
 
 
 @contextmanager
@@ -32,13 +33,14 @@ def foreign_code(failure: str, program: str) -> Iterator[None]:
 
     Raises:
         UserError: the code raised anything, or called ``sys.exit``.
+        TerminatedError: SIGTERM was received.
     """
     interruptions: list[int] = []
     with _restored(), redirect_stderr(sys.stderr), redirect_stdout(sys.stderr), _noted(interruptions):
         arguments, sys.argv = sys.argv, [program]
         try:
             yield
-        except ReportedError:
+        except (ReportedError, TerminatedError):
             raise
         except BaseException as error:
             # A person who presses Ctrl-C means us; code that raises the same exception does not.

@@ -36,9 +36,8 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
             say(f"prepare: {text}")
         # the result depends on the content of the source, not on its path
         settings = {key: value for key, value in source.as_json().items() if key != "path"}
-        inputs = [Path(source.path)] if source.needs_path else []
         fingerprint = {"config": settings, "source": dict(data.checksums)}
-        with stage_output(out, stage="prepare", inputs=inputs, fingerprint=fingerprint) as folder:
+        with stage_output(out, stage="prepare", inputs=source.inputs(out), fingerprint=fingerprint) as folder:
             manifest = _write(data, rows, settings, folder)
             metrics = _metrics(manifest)
             write_manifest(folder, manifest)

@@ -49,7 +49,7 @@ def parse_location(url: str) -> Bucket | Path:
     if url.startswith(("file:///", "file://localhost/")):
         return _folder(url)
     if match:
-        raise _refused(url, _right_form(url, match[1].lower(), match[3]))
+        raise _refused(url, _right_form(url, match[1].lower(), match[2], match[3]))
     if not url.startswith(_PLAIN_PATH):
         if not url or "://" in url:
             raise _refused(url, _FORMS)
@@ -91,12 +91,15 @@ def _folder(url: str) -> Path:
     return Path(folder)
 
 
-def _right_form(url: str, scheme: str, rest: str) -> str:
+def _right_form(url: str, scheme: str, slashes: str, rest: str) -> str:
     """Return what to write instead of a URL that begins like a scheme."""
     if scheme in ("s3", "s3a", "s3n"):
         form = f"s3://{rest or 'BUCKET/PREFIX'}"
+    elif scheme == "file" and not slashes:
+        form = rest or "a path"
     elif scheme == "file":
-        form = f"file:///{rest}"
+        # After two slashes comes the name of a machine.
+        form = f"file:///{rest.partition('/')[2] if slashes == '//' else rest}"
     elif len(scheme) == 1:
         form = "a folder with '/' between its parts and without a drive, as this is no Windows"
     else:

@@ -78,8 +78,25 @@ def _effects(model: Callable[[Tensor], Tensor], images: Tensor, predicted: Tenso
     for where, (rows, others) in forms.items():
         changed = _distance(together[rows], others) > rounding[rows]
         yield BatchEffect(where, int(changed.sum()), len(rows))
+    yield from _effects_on_dimmed(model, images)
     lead = together.amax(1) - together.gather(1, predicted[:, None]).squeeze(1)
     yield BatchEffect("at first, in the batches of the evaluation", int((lead > rounding).sum()), len(images))
+
+
+def _effects_on_dimmed(model: Callable[[Tensor], Tensor], images: Tensor) -> Iterator[BatchEffect]:
+    """Compare darker images among themselves with the same beside images of full range.
+
+    Images as they are may all have the same darkest and brightest pixel, and attacked ones not.
+    """
+    factors = torch.linspace(0.5, 0.9, len(images), device=images.device)
+    dimmed = images * factors.view(-1, 1, 1, 1)
+    together, again = _answers(model, dimmed), _answers(model, dimmed)
+    beside = _answers(model, torch.cat([dimmed, images]))
+    if together is None or again is None or beside is None:
+        return
+    rounding = _tolerance(together) + BY_CHANCE * _distance(together, again).max()
+    changed = _distance(together, beside[: len(images)]) > rounding
+    yield BatchEffect("beside brighter images", int(changed.sum()), len(images))
 
 
 def _circumstances(images: Tensor) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:

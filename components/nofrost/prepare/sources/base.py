@@ -68,6 +68,16 @@ class Source(DatasetSpec):
     needs_path: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
 
+    def inputs(self, out: Path) -> list[Path]:
+        """Return the files and folders that nothing may be written to while the source is read.
+
+        An archive in a folder is a file there: a dataset may be written to `out` beside it.
+        """
+        path = Path(self.path)
+        if not self.needs_path:
+            return []
+        return [child for child in path.iterdir() if child.resolve() != out.resolve()] if path.is_dir() else [path]
+
     def open(self) -> SourceData:
         """Return what the source holds, its images resized to `image_size` when that is set.
 

@@ -34,6 +34,10 @@ class _Files:
 class Folder(Source):
     """Photographs in class folders: root/<class>/..., or root/train/<class>/... and root/test (or val)/<class>/..."""
 
+    def inputs(self, out: Path) -> list[Path]:
+        """Return the whole folder, in which a dataset would be a class."""
+        return [Path(self.path)]
+
     def open(self) -> SourceData:
         """Return the images of the class folders in `path`, in the order of their sorted paths.
 

@@ -16,6 +16,8 @@ _ROLES = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "validation"),
 }
+# of macOS in archives, and of Synology's disks, for thumbnails
+_OF_SYSTEMS = ("__MACOSX", "@eaDir")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _ADDED = ("images", "imgs", "split", "data", "set")  # as in "trainset"
 
@@ -72,8 +74,8 @@ def folders_in(root: Path) -> list[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is left out: it begins with a dot, or macOS adds it to archives."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Return whether a file or folder of this name is left out: it begins with a dot, or a system adds it by itself."""
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def is_image(name: str) -> bool:
