@@ -192,21 +192,23 @@ def wait_for(partial: Path, moment: str) -> int | None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if list(partial.glob(pattern)):
-            return training_process()
+            return training_process(partial)
         if moment == "near the end" and (partial.parent / "train" / "best.json").exists():
             return None
         time.sleep(0.005)
     raise AssertionError(f"the training did not come to {pattern}")
 
 
-def training_process() -> int | None:
-    """Return the id of the process that runs `nofrost train --recipe nofrost`."""
+def training_process(partial: Path) -> int | None:
+    """Return the id of the process that runs `nofrost train --recipe nofrost` in the project that holds `partial`."""
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
                 arguments = (process / "cmdline").read_bytes().split(b"\0")
+                folder = (process / "cwd").readlink()
             except OSError:
                 continue
-            if {b"train", b"--recipe", b"nofrost"} <= set(arguments):
+            # Others may train on this machine, too.
+            if {b"train", b"--recipe", b"nofrost"} <= set(arguments) and partial.is_relative_to(folder):
                 return int(process.name)
     return None

@@ -125,12 +125,19 @@ def cifar(path: Path, chance: random.Random) -> None:
     path.write_bytes(mutated(raw, chance) if chance.random() < 0.5 else raw)
 
 
+def private_bytes() -> int:
+    """Return the memory of this process that RLIMIT_DATA limits."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmData:")))
+
+
 def outcome(source: str, path: Path, out: Path, image_size: int | None) -> tuple[int, str]:
     """Return exit code and what a process says that prepares the source: 0 done, 2 refused, 1 anything else."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
+        # Added to what tests before this one have loaded.
+        resource.setrlimit(resource.RLIMIT_DATA, (private_bytes() + (1 << 31),) * 2)
         signal.alarm(10)
         code, text = 0, ""
         try:
