@@ -9,7 +9,8 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from nofrost.attacks.model import CheckedModel, Model, attack_session, check_budget, to_search_dtype
+from nofrost.attacks.batch import check_budget
+from nofrost.attacks.model import CheckedModel, Model, attack_session, to_search_dtype
 from nofrost.attacks.norms import BALLS, Ball
 from nofrost.attacks.random import Noise
 from nofrost.config import AttackSpec, PixelFraction

@@ -1,4 +1,4 @@
-"""The interface between attacks and the attacked model: checks of batch and output, losses and gradients.
+"""The interface between attacks and the attacked model: checks of its output, losses and gradients.
 
 `attack_session` checks the batch, puts the model in eval mode and yields a `CheckedModel`; at the end it restores the
 state of the model and of torch. Other measurements that need the same care (properties, probes) use it too.
@@ -6,7 +6,6 @@ state of the model and of torch. Other measurements that need the same care (pro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.weak import WeakIdKeyDictionary
 
+from nofrost.attacks.batch import FLOATS, check_batch, form_of
 from nofrost.attacks.losses import Loss, targeted_margin
 from nofrost.errors import ReportedError, UserError, reason
 from nofrost.models.classifier import Classifier
@@ -26,9 +26,6 @@ from nofrost.models.modes import eval_mode
 Model = nn.Module | Callable[[Tensor], Tensor]
 """What can be attacked: maps images [N, C, H, W] in [0, 1] to logits [N, classes], with its input normaliser inside."""
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# A round trip through an input normaliser can put pixels this far outside [0, 1]
-_PIXEL_TOLERANCE = 1e-6
 # "noFrost" in ASCII. It is mixed into the seed of torch's generators, because the caller may evaluate the model with
 # the bare seed and must not meet the same draws
 _SEED_MASK = 0x6E6F46726F7374
@@ -285,12 +282,12 @@ class CheckedModel:
             remedy = "give it images of the size, channels and dtype that it takes"
             if self._classes is not None:
                 remedy = "it took an image before, so look for a fault in its code or its weights"
-            raise UserError(f"the model failed on {_form_of(points)} ({reason(error)}): {remedy}") from error
+            raise UserError(f"the model failed on {form_of(points)} ({reason(error)}): {remedy}") from error
 
     def _check_form(self, output: object, points: Tensor) -> None:
         expected = "an attack needs logits [N, C] with C at least 2"
         if not isinstance(output, Tensor) or not is_readable(output):
-            form = _form_of(output) if isinstance(output, Tensor) else type(output).__name__
+            form = form_of(output) if isinstance(output, Tensor) else type(output).__name__
             raise UserError(f"the model returned {form} for {len(points)} images: {expected}")
         if output.ndim != 2 or len(output) != len(points) or output.shape[1] < 2:
             raise UserError(f"the model returned shape {tuple(output.shape)} for {len(points)} images: {expected}")
@@ -300,7 +297,7 @@ class CheckedModel:
                 "the same C"
             )
         if output.is_complex():
-            raise UserError(f"the model returned {_form_of(output)}: {expected}, as real numbers")
+            raise UserError(f"the model returned {form_of(output)}: {expected}, as real numbers")
         if output.device != points.device:
             raise UserError(
                 f"the model returned logits on {output.device} for images on {points.device}: keep it on one device"
@@ -326,7 +323,7 @@ def image_gradient(model: Model, values: Tensor, points: Tensor, retain_graph: b
         if _is_not_the_models(error) or isinstance(model, Classifier):
             raise
         raise UserError(
-            f"the model's gradient on {_form_of(points)} failed ({reason(error)}): give each of its operations a "
+            f"the model's gradient on {form_of(points)} failed ({reason(error)}): give each of its operations a "
             "backward pass, or use an attack without gradients"
         ) from error
 
@@ -348,63 +345,3 @@ def _mean(draw: Callable[[], tuple[Tensor, ...]], passes: int) -> tuple[Tensor, 
     for _ in range(passes - 1):
         total = tuple(summed + tensor for summed, tensor in zip(total, draw(), strict=True))
     return total if passes == 1 else tuple(tensor / passes for tensor in total)
-
-
-def check_batch(images: Tensor, labels: Tensor, indices: Tensor | None) -> None:
-    """Check the form of a batch. `CheckedModel` checks the labels against the number of classes.
-
-    Raises:
-        UserError: images are not floats [N, C, H, W] in [0, 1]; labels or indices are not int64 [N] on their device.
-    """
-    if not isinstance(images, Tensor) or not is_readable(images) or images.dtype not in FLOATS or images.ndim != 4:
-        raise UserError(f"images are {_form_of(images)}: an attack needs floats [N, C, H, W] in [0, 1]")
-    _check_column("labels", labels, images)
-    if indices is not None:
-        _check_column("indices", indices, images)
-    if images.numel():
-        _check_pixels(images)
-
-
-def check_budget(norm: str, eps: float, images: Tensor) -> None:
-    """Check that the radius `eps` is not longer than the diagonal of the pixel box of `images` [N, C, H, W].
-
-    Raises:
-        UserError: it is longer.
-    """
-    diagonal = math.sqrt(images.shape[1:].numel())
-    if norm == "l2" and eps > diagonal * (1 + _PIXEL_TOLERANCE):
-        raise UserError(
-            f"eps is {eps:g}, but no two images of shape {tuple(images.shape[1:])} are further apart than {diagonal:g} "
-            "in the norm l2: write a smaller one, such as 0.5"
-        )
-
-
-def _check_column(name: str, column: object, images: Tensor) -> None:
-    if isinstance(column, Tensor) and column.device != images.device:
-        raise UserError(f"{name} are on {column.device} but images on {images.device}: move them to one device")
-    is_array = isinstance(column, Tensor) and is_readable(column)
-    if not isinstance(column, Tensor) or not is_array or column.dtype != torch.int64 or column.ndim != 1:
-        raise UserError(f"{name} are {_form_of(column)}: an attack needs an int64 tensor [N]")
-    if len(column) != len(images):
-        raise UserError(f"there are {len(images)} images but {len(column)} {name}: give one for each image")
-
-
-def _check_pixels(images: Tensor) -> None:
-    low, high = (float(end) for end in images.detach().aminmax())
-    if low >= -_PIXEL_TOLERANCE and high <= 1 + _PIXEL_TOLERANCE:
-        return
-    if torch.isfinite(images).all():
-        raise UserError(
-            f"images run from {low:g} to {high:g}: an attack needs pixels in [0, 1] and the normaliser inside the model"
-        )
-    raise UserError("images hold NaN or infinite values: an attack needs pixels in [0, 1]")
-
-
-def _form_of(value: object) -> str:
-    """Describe `value` for a message: a tensor by dtype and shape, anything else by its type."""
-    if isinstance(value, Tensor) and not is_readable(value):
-        kind = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
-        return f"a {kind} tensor of {str(value.dtype).removeprefix('torch.')} on {value.device}"
-    if isinstance(value, Tensor):
-        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
-    return f"a {type(value).__name__}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack, attack_settings, check_attacks, create_attack
-from nofrost.attacks.model import check_budget
+from nofrost.attacks.batch import check_budget
 from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays

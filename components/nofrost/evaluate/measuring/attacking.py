@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost import attacks, models
-from nofrost.attacks.model import CheckedModel, NoGradientError, check_budget, without_wrapper
+from nofrost.attacks.batch import check_budget
+from nofrost.attacks.model import CheckedModel, NoGradientError, without_wrapper
 from nofrost.config import AttackSpec
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.engine import Compute, Measurement

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nofrost.attacks.model import FLOATS
+from nofrost.attacks.batch import FLOATS
 from nofrost.data import Split
 from nofrost.errors import UserError
 from nofrost.models.contents import is_readable
