@@ -71,10 +71,7 @@ def _effects(model: Callable[[Tensor], Tensor], images: Tensor, predicted: Tenso
         if len(answers) == len(parts):
             firsts = [each[: len(part)] for part, each in zip(parts, answers, strict=True)]
             forms[where] = torch.cat(parts), torch.cat(firsts)
-    again = _answers(model, images)
-    rounding = _tolerance(together)
-    if again is not None:
-        rounding = rounding + BY_CHANCE * _distance(together, again).max()
+    rounding = _rounding(model, images, together)
     for where, (rows, others) in forms.items():
         changed = _distance(together[rows], others) > rounding[rows]
         yield BatchEffect(where, int(changed.sum()), len(rows))
@@ -90,11 +87,10 @@ def _effects_on_dimmed(model: Callable[[Tensor], Tensor], images: Tensor) -> Ite
     """
     factors = torch.linspace(0.5, 0.9, len(images), device=images.device)
     dimmed = images * factors.view(-1, 1, 1, 1)
-    together, again = _answers(model, dimmed), _answers(model, dimmed)
-    beside = _answers(model, torch.cat([dimmed, images]))
-    if together is None or again is None or beside is None:
+    together, beside = _answers(model, dimmed), _answers(model, torch.cat([dimmed, images]))
+    if together is None or beside is None:
         return
-    rounding = _tolerance(together) + BY_CHANCE * _distance(together, again).max()
+    rounding = _rounding(model, dimmed, together)
     changed = _distance(together, beside[: len(images)]) > rounding
     yield BatchEffect("beside brighter images", int(changed.sum()), len(images))
 
@@ -124,6 +120,13 @@ def _answers(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor | None
             raise
         return None
     return answers.double() if answers.device.type != "mps" else answers.float()
+
+
+def _rounding(model: Callable[[Tensor], Tensor], images: Tensor, answers: Tensor) -> Tensor:
+    """Return by how much the `answers` for each image, [n], may change by rounding, and by chance."""
+    again = _answers(model, images)
+    chance = 0.0 if again is None else BY_CHANCE * _distance(answers, again).max()
+    return _tolerance(answers) + chance
 
 
 def _distance(first: Tensor, second: Tensor) -> Tensor:
