@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,60 +67,43 @@ def run(
     folder = folder.absolute()
     target = open_store(store)
     source = push_source(study, data_ref, target)
-    credentials = folder / "credentials"
-    with folder_lock(folder):
+    with ExitStack() as stack:
+        stack.enter_context(folder_lock(folder))
+        credentials = folder / "credentials"
+        stack.callback(credentials.unlink, missing_ok=True)
+        root = folder / "tasks"
+        root.mkdir(parents=True, exist_ok=True)
+        run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
+        children = Children(run_log.say)
+        execution: AbstractContextManager[Any]
+        if runner == "docker":
+            stage_image, train_image = map(image_id, images)
+            # Containers started by root run as another user, who must be able to write here.
+            root.chmod(0o777)
+            containers = Containers(stage_image, train_image, gpus > 0, target, credentials)
+            # An error that every task would have is one before the first.
+            containers.environment()
+            execution = as_containers(run_log, children, containers)
+        else:
+            stage_image = train_image = f"process@sha256:{_code_digest()}"
+            execution = as_processes(run_log, children)
+        arguments = {
+            "study": to_ascii(study_as_yaml(study)),
+            "data_ref": source,
+            "store": target.url,
+            "stage_image": stage_image,
+            "train_image": train_image,
+            "gpus": gpus,
+            "shards": shards,
+        }
         try:
-            return _run_in(folder, study, target, source, runner, images, gpus, shards, caching, quiet, credentials)
-        finally:
-            credentials.unlink(missing_ok=True)
-
-
-def _run_in(
-    folder: Path,
-    study: Study,
-    target: Store,
-    source: str,
-    runner: Runner,
-    images: tuple[str, str],
-    gpus: int,
-    shards: int,
-    caching: bool,
-    quiet: bool,
-    credentials: Path,
-) -> FinishedRun:
-    root = folder / "tasks"
-    root.mkdir(parents=True, exist_ok=True)
-    run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
-    children = Children(run_log.say)
-    execution: AbstractContextManager[Any]
-    if runner == "docker":
-        stage_image, train_image = map(image_id, images)
-        # Containers started by root run as another user, who must be able to write here.
-        root.chmod(0o777)
-        containers = Containers(stage_image, train_image, gpus > 0, target, credentials)
-        # An error that every task would have is one before the first.
-        containers.environment()
-        execution = as_containers(run_log, children, containers)
-    else:
-        stage_image = train_image = f"process@sha256:{_code_digest()}"
-        execution = as_processes(run_log, children)
-    arguments = {
-        "study": to_ascii(study_as_yaml(study)),
-        "data_ref": source,
-        "store": target.url,
-        "stage_image": stage_image,
-        "train_image": train_image,
-        "gpus": gpus,
-        "shards": shards,
-    }
-    try:
-        with children, execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
-            _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
-    except (RunFailedError, RuntimeError):
+            with children, execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
+                _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+        except (RunFailedError, RuntimeError):
+            children.raise_if_stopped()
+            raise
         children.raise_if_stopped()
-        raise
-    children.raise_if_stopped()
-    return _finished_run(run_log, folder, target)
+        return _finished_run(run_log, folder, target)
 
 
 def _run_graph(

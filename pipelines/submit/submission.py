@@ -99,9 +99,17 @@ def submit_study(
         RunFailedError: the run did not succeed.
     """
     run_name = run_name or request.study.name
-    check_texts({"--store": request.store, "--stage-image": request.stage_image, "--train-image": request.train_image})
-    check_texts({"--run-name": run_name, "--experiment": experiment, "--service-account": service_account})
-    check_texts({"--pipeline-root": pipeline_root})
+    check_texts(
+        {
+            "--store": request.store,
+            "--stage-image": request.stage_image,
+            "--train-image": request.train_image,
+            "--run-name": run_name,
+            "--experiment": experiment,
+            "--service-account": service_account,
+            "--pipeline-root": pipeline_root,
+        }
+    )
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
     study = to_ascii(study_as_yaml(request.study))
