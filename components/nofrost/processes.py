@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from nofrost.errors import RunFailedError, UserError, say
+from nofrost.errors import RunFailedError, UserError, remark
 from nofrost.heartbeat import meet, watched
 from nofrost.launched import launched
 
@@ -185,7 +185,7 @@ class ProcessGroup:
             yield
         except UserError as error:
             if not self.is_rank_zero and not isinstance(error, SharedError):
-                say(f"nofrost: process {self.rank} of {self.size}: {error}")
+                remark(f"process {self.rank} of {self.size}: {error}")
             raise
 
     def _average(self, tensors: Sequence[Tensor]) -> None:

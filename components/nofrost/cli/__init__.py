@@ -16,7 +16,7 @@ from nofrost.cli.recipes import papers, recipes, study
 from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
-from nofrost.errors import say, show
+from nofrost.errors import remark, show
 from nofrost.stopping import end_with_dvc, stopped_by_sigterm
 from nofrost.system_errors import as_reported
 
@@ -40,7 +40,7 @@ def _exit_code(command: click.Command) -> int:
             command(standalone_mode=False)
         return 0
     except click.exceptions.Abort:
-        say("nofrost: interrupted")
+        remark("interrupted")
         return 130
     except click.ClickException as error:
         return _show(error)

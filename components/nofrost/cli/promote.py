@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nofrost.cli.options import aligned, emit, json_option, open_store, store_option
-from nofrost.errors import UserError, printable, say
+from nofrost.errors import UserError, printable, remark
 
 if TYPE_CHECKING:
     from nofrost.promotion import Candidate, Change, Promotion
@@ -57,9 +57,9 @@ def promote_list(store_url: str | None, as_json: bool) -> None:
     rows = [(each["run"], each["finished"], f"{each['study']}, {each['outputs']} outputs") for each in summaries]
     emit(summaries, aligned(rows), as_json)
     for message in errors:
-        say(f"nofrost: {message}")
+        remark(message)
     if not candidates and not errors:
-        say(f"nofrost: no run has left a candidate in {store.url}")
+        remark(f"no run has left a candidate in {store.url}")
 
 
 @promote.command("show")
@@ -80,7 +80,7 @@ def promote_show(run: str, store_url: str | None, as_json: bool) -> None:
     summary = {**_summary(promotion.candidate), "changes": changes, "against": objections}
     emit(summary, _format_difference(promotion), as_json)
     for message in [] if as_json else objections:
-        say(f"nofrost: {message}")
+        remark(message)
 
 
 @promote.command("RUN")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
-from nofrost.errors import UserError, printable, say
+from nofrost.errors import UserError, printable, remark
 
 if TYPE_CHECKING:
     from nofrost.store import Ref
@@ -137,7 +137,7 @@ def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: s
     ]
     emit(items, "\n".join(map(printable, lines)), as_json)
     if not leftovers:
-        say("nofrost: nothing is left over")
+        remark("nothing is left over")
 
 
 def _path_and_ref(text: str) -> tuple[Path, Ref]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from nofrost.errors import UserError, say
+from nofrost.errors import UserError, remark
 from nofrost.store.base import Store, object_name
 from nofrost.store.local_file import LocalFile, cannot_read, files_below
 from nofrost.store.ref import Ref
@@ -37,7 +37,7 @@ def _push_file(path: Path, store: Store) -> Ref:
 def _push_folder(folder: Path, store: Store) -> Ref:
     files = files_below(folder)
     if not files:
-        say(f"nofrost: {folder} contains no file: what is pushed is an empty folder")
+        remark(f"{folder} contains no file: what is pushed is an empty folder")
     _send(files.values(), store, folder.name)
     listing = as_object(Entry(relpath, file.md5) for relpath, file in files.items())
     md5 = address(listing)

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nofrost.errors import UserError, say
+from nofrost.errors import UserError, remark
 from nofrost.store.base import Store
 from nofrost.store.dvc_remote import Remote, default_remote, dvc_folder
 from nofrost.store.local import LocalStore
@@ -60,14 +60,14 @@ def default_store(folder: Path = Path()) -> str:
         raise UserError(f"no store is configured: set {VARIABLE}, or run `dvc remote add --default NAME URL`")
     _check_supported(remote, _UNSUPPORTED_PLACE)
     if remote.settings.get("shared"):
-        say(f"nofrost: the setting 'shared' of DVC's remote {remote.name!r} is not read: folders get your umask")
+        remark(f"the setting 'shared' of DVC's remote {remote.name!r} is not read: folders get your umask")
     return remote.url
 
 
 def _settings_of(location: Bucket) -> Mapping[str, Any]:
     """Return the settings of DVC's default remote if it is in this bucket."""
     if dvc_folder(Path()) and not find_spec("dvc"):
-        say("nofrost: DVC is not installed here: the settings of its remotes are not read")
+        remark("DVC is not installed here: the settings of its remotes are not read")
         return {}
     remote = default_remote(Path())
     if remote is None:

@@ -190,7 +190,7 @@ class ClientFactory:
             try:
                 pages = self._client.get_paginator("list_parts").paginate(**which)
                 parts = [part for page in pages for part in page.get("Parts", ())]
-                latest = max(upload["Initiated"], *(part["LastModified"] for part in parts), upload["Initiated"])
+                latest = max([upload["Initiated"], *(part["LastModified"] for part in parts)])
                 is_dead = (datetime.now(UTC) - latest).total_seconds() >= least_age_s
                 if is_dead and delete:
                     self._client.abort_multipart_upload(**which)
