@@ -15,7 +15,7 @@ import pytest
 
 from nofrost import heartbeat
 from nofrost.errors import RunFailedError
-from nofrost.launched import Launched
+from nofrost.launcher import ProcessRank
 
 MEMBER = """
 import sys, time
@@ -148,7 +148,7 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
     monkeypatch.setattr(heartbeat, "LATE_AFTER", 40)
     begin = time.monotonic()
     with pytest.raises(RunFailedError, match=r"process 0 of 2 has not started within 0\.4 s or cannot be reached"):
-        heartbeat.meet(Launched(1, 2, 1))
+        heartbeat.meet(ProcessRank(1, 2, 1))
     assert time.monotonic() - begin >= 0.3
     assert capsys.readouterr().err.count("waits for process 0") == 1
 
@@ -157,5 +157,5 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
-    store = heartbeat.meet(Launched())
+    store = heartbeat.meet(ProcessRank())
     assert store.timeout.total_seconds() == store.clone().timeout.total_seconds() == 120

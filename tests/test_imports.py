@@ -43,7 +43,7 @@ LEVELS = {
     "files": 1,
     "processes": 2,
     "heartbeat": 1,
-    "launched": 0,  # without torch
+    "launcher": 0,  # without torch
     "stopping": 1,
     "seeds": 1,
     "limits": 0,

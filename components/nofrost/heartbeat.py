@@ -18,7 +18,7 @@ from typing import Any
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from nofrost.errors import RunFailedError, UserError, remark, shortened
-from nofrost.launched import Launched
+from nofrost.launcher import ProcessRank
 
 # Time is counted in beats, not by the clock: processes that were all stopped, and continue, have missed nothing.
 BEAT_S = 1.0
@@ -33,7 +33,7 @@ LATE_AFTER = 600
 _groups = itertools.count()
 
 
-def meet(process: Launched) -> PrefixStore:
+def meet(process: ProcessRank) -> PrefixStore:
     """Return the store of torch.distributed in which the processes of a group find each other, once all have come.
 
     Raises:
@@ -56,7 +56,7 @@ def meet(process: Launched) -> PrefixStore:
     return store
 
 
-def _open_store(process: Launched) -> TCPStore:
+def _open_store(process: ProcessRank) -> TCPStore:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     keeps = process.rank == 0 and not _torchrun_keeps_store()
     waited = 0
@@ -90,7 +90,7 @@ def _open_store(process: Launched) -> TCPStore:
             _late(process, 0, waited, f" or cannot be reached at {host}:{port}, which MASTER_ADDR and MASTER_PORT name")
 
 
-def _late(process: Launched, other: int, waited: int, at: str = "") -> None:
+def _late(process: ProcessRank, other: int, waited: int, at: str = "") -> None:
     """Speak about a process that has not come: once, and at the end as an error."""
     if waited == WARNED_AFTER:
         waiting = f"process {process.rank} of {process.size} waits for process {other}"
@@ -103,7 +103,7 @@ def _late(process: Launched, other: int, waited: int, at: str = "") -> None:
 
 
 @contextmanager
-def watched(store: Any, process: Launched, message: str) -> Iterator[None]:
+def watched(store: Any, process: ProcessRank, message: str) -> Iterator[None]:
     """End this process with a sentence and code 1 if, in the block, another process of the group is lost.
 
     A process is lost when it has given no sign of life for LOST_AFTER beats, although it has not left its block; or
@@ -129,7 +129,7 @@ def watched(store: Any, process: Launched, message: str) -> Iterator[None]:
 class _Watch:
     """The two threads of :func:`watched`: one talks to the store, one looks whether that goes on."""
 
-    def __init__(self, store: Any, process: Launched, message: str) -> None:
+    def __init__(self, store: Any, process: ProcessRank, message: str) -> None:
         self._store, self._rank, self._size, self._message = store, process.rank, process.size, message
         # Torchrun keeps the store on the first machine, and can be stopped there (Ctrl-Z) while its processes go on.
         self._can_outlive_store = _torchrun_keeps_store() and process.rank == process.local_rank

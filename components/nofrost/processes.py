@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 
 from nofrost.errors import RunFailedError, UserError, remark
 from nofrost.heartbeat import meet, watched
-from nofrost.launched import launched
+from nofrost.launcher import process_rank
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
@@ -58,7 +58,7 @@ class ProcessGroup:
             backend: of torch.distributed.
             timeout: how long a collective waits for the slowest process.
         """
-        process = launched()
+        process = process_rank()
         if process.size == 1 or distributed.is_initialized():
             yield cls(process.rank, process.size, peer_lost_message)
             return

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from nofrost.errors import StoppedError, UserError, remark
-from nofrost.launched import launched
+from nofrost.launcher import process_rank
 
 # How long the main thread may stay in a call outside of Python, such as one that waits for another process.
 GRACE_S = 10.0
@@ -137,7 +137,7 @@ os.register_at_fork(after_in_child=_forget_parent)
 
 def _is_first() -> bool:
     try:
-        return launched().rank == 0
+        return process_rank().rank == 0
     except UserError:
         return True
 

@@ -5,26 +5,20 @@ Each line of standard input is a list of runs as JSON. It writes a line of JSON 
 
 from __future__ import annotations
 
-import gc
-import importlib
 import json
 import os
 import resource
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from PIL import Image
-
-from nofrost.cli import main
+from fork import become, load
 
 MEMORY = 2 << 30  # bytes above what this process has
 SECONDS = 10.0
 AT_ONCE = 2
-LOADED = ("prepare", "augment", "train", "evaluate", "evaluate.card", "report", "store", "promotion", "tasks")
 
 
 def private_bytes() -> int:
@@ -40,18 +34,7 @@ def run(arguments: list[str], folder: str) -> NoReturn:
     for number, name in ((0, os.devnull), (1, f"{folder}.stdout"), (2, f"{folder}.stderr")):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
     resource.setrlimit(resource.RLIMIT_DATA, (private_bytes() + MEMORY,) * 2)
-    sys.argv = ["nofrost", *arguments]
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    become(arguments)
 
 
 def serve(runs: list[dict[str, Any]]) -> None:
@@ -80,9 +63,6 @@ def serve(runs: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    for name in LOADED:
-        importlib.import_module(f"nofrost.{name}")
-    Image.init()
-    gc.freeze()
+    load()
     for line in sys.stdin:
         serve(json.loads(line))

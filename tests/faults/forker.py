@@ -19,20 +19,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import matplotlib.pyplot
 import safetensors.torch
-import sklearn.datasets
-import torch._dynamo  # which every first optimiser of a process loads, for seconds
-import torchvision
+from fork import become, load
 
-from nofrost import augment, evaluate, prepare, report, train
-from nofrost.cli import main
 from nofrost.models import checkpoint
 from nofrost.train import trainer
 
-LOADED = (augment, evaluate, matplotlib, prepare, report, sklearn, train, torch, torchvision)
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "open")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -93,34 +87,31 @@ def count_writes(changes: Changes) -> None:
 def run(job: dict[str, Any], errors: Path) -> int:
     """Run a job in a fork and return its process id; what it says and counts is written to `errors`."""
     child = os.fork()
-    if child:
-        return child
+    if child == 0:
+        become_job(job, errors)
+    return child
+
+
+def become_job(job: dict[str, Any], errors: Path) -> NoReturn:
+    """Run the job and end this process as it ends."""
     time.sleep(job.get("delay", 0.0))
     descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 2)
     os.dup2(os.open(f"{errors}.output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-    sys.argv = ["nofrost", *job["arguments"]]
     changes = Changes(job.get("folder", "/nowhere"), job.get("at", 0), job.get("signal", signal.SIGKILL))
     count_writes(changes)
     sys.addaudithook(changes.audit)
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException:
-        import traceback
 
-        traceback.print_exc()
-        code = 1
-    count, changes.at = changes.count, 0
-    Path(f"{errors}.count").write_text(str(count))
-    sys.stdout.flush()
-    os._exit(code)
+    def write_count() -> None:
+        count, changes.at = changes.count, 0
+        Path(f"{errors}.count").write_text(str(count))
+
+    become(job["arguments"], write_count)
 
 
 if __name__ == "__main__":
+    load()
     scratch = Path(sys.argv[1])
     trainer.SAVE_INTERVAL_S = 0.0
     for line in sys.stdin:

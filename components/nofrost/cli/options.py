@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nofrost.errors import ReportedError, RunFailedError, StoppedError, printable, remark
-from nofrost.launched import launched
+from nofrost.launcher import process_rank
 from nofrost.stopping import TerminatedError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def as_one_of_several() -> Iterator[bool]:
 
     Of an error that all of them have, the first on each machine speaks; of another process that was lost, everyone.
     """
-    process = launched()
+    process = process_rank()
     try:
         yield process.prints_results
     except RunFailedError:

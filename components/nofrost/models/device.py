@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError, reason
-from nofrost.launched import launched
+from nofrost.launcher import process_rank
 
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
 
@@ -23,7 +23,7 @@ def default_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    process = launched()
+    process = process_rank()
     if process.size == 1:
         return torch.device("cuda")
     local_rank, count = process.local_rank, torch.cuda.device_count()

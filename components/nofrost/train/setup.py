@@ -15,7 +15,7 @@ from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
-from nofrost.launched import launched
+from nofrost.launcher import process_rank
 from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
 from nofrost.models.device import computes_bfloat16
@@ -154,7 +154,7 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
         gradient_scaler(recipe.precision, trial.mean.device)
         _check_image_size(trial, phase)
     in_bfloat16 = any(phase.recipe.precision == "bfloat16" for phase in phases)
-    if in_bfloat16 and not computes_bfloat16(trial.mean.device) and launched().prints_results:
+    if in_bfloat16 and not computes_bfloat16(trial.mean.device) and process_rank().prints_results:
         remark(
             f"precision bfloat16 is emulated here, as this {trial.mean.device.type} has no units for it, which takes "
             "many times as long as float32: set precision: float32"

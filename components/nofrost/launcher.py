@@ -13,7 +13,7 @@ _REMEDY = "start with torchrun, which sets it, or unset RANK and WORLD_SIZE for 
 
 
 @dataclass(frozen=True)
-class Launched:
+class ProcessRank:
     """This process among those that were started together.
 
     Attributes:
@@ -37,7 +37,7 @@ class Launched:
         return self.local_rank == 0 or self.size == 1
 
 
-def launched() -> Launched:
+def process_rank() -> ProcessRank:
     """Return what RANK, WORLD_SIZE and LOCAL_RANK say; a single process unless the first two are both set.
 
     One of them alone is a leftover of another program. Variables of SLURM and MPI do not count: their batch scripts set
@@ -47,12 +47,12 @@ def launched() -> Launched:
         UserError: they contradict each other, are no numbers, or there is no address to meet at.
     """
     if not (os.environ.get("RANK") and os.environ.get("WORLD_SIZE")):
-        return Launched()
+        return ProcessRank()
     rank, size = _number("RANK"), _number("WORLD_SIZE")
     if rank >= size:
         raise UserError(f"RANK is {rank} and WORLD_SIZE is {size}, but ranks go from 0 to WORLD_SIZE - 1: {_REMEDY}")
     if size == 1:
-        return Launched()
+        return ProcessRank()
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise UserError(f"RANK and WORLD_SIZE say that this is process {rank} of {size}, and {name} is not set, "
@@ -60,7 +60,7 @@ def launched() -> Launched:
     port = _number("MASTER_PORT")
     if not 0 < port < 2**16:
         raise UserError(f"MASTER_PORT is {port}, which is not a port: {_REMEDY}")
-    return Launched(rank, size, _number("LOCAL_RANK") if os.environ.get("LOCAL_RANK") else 0)
+    return ProcessRank(rank, size, _number("LOCAL_RANK") if os.environ.get("LOCAL_RANK") else 0)
 
 
 def _number(name: str) -> int:

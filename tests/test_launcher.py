@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from nofrost.cli.options import as_one_of_several
 from nofrost.cli.stages import train
 from nofrost.errors import RunFailedError, UserError
-from nofrost.launched import Launched, launched
+from nofrost.launcher import ProcessRank, process_rank
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", **MEETING}
@@ -45,7 +45,7 @@ def test_without_both_variables_there_is_one_process_which_speaks(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_all(monkeypatch, variables)
-    assert launched() == Launched(0, 1, 0)
+    assert process_rank() == ProcessRank(0, 1, 0)
     with as_one_of_several() as prints:
         assert prints
     with pytest.raises(UserError, match="wrong"), as_one_of_several():
@@ -54,9 +54,9 @@ def test_without_both_variables_there_is_one_process_which_speaks(
 
 def test_torchrun_says_rank_size_and_place_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {**TWO, "RANK": "5", "WORLD_SIZE": "8"})
-    assert launched() == Launched(5, 8, 1)
+    assert process_rank() == ProcessRank(5, 8, 1)
     monkeypatch.delenv("LOCAL_RANK")
-    assert launched() == Launched(5, 8, 0)
+    assert process_rank() == ProcessRank(5, 8, 0)
 
 
 @pytest.mark.parametrize(
