@@ -62,9 +62,9 @@ def test_a_title_in_another_script_is_sent_as_ascii(kfp: Any) -> None:
 
 
 def test_a_package_with_escapes_is_not_ascii(package: Path) -> None:
-    spec = yaml.safe_load(package.read_text(encoding="utf-8"))
+    spec, platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
     spec["pipelineInfo"]["description"] = "λ"
-    package.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    package.write_text(yaml.safe_dump_all([spec, platform]), encoding="utf-8")
     assert package.read_bytes().isascii()
     with pytest.raises(UserError, match="'λ', which is not ASCII"):
         read_compiled(package)
