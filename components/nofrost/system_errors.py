@@ -13,14 +13,17 @@ from nofrost.errors import ReportedError, UserError, reason
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
 WRITE_ONLY = (*FULL, errno.EFBIG, errno.EROFS)
+_LIMITS = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
+    errno.ENOMEM: "use a machine with more memory",
+}
 _REMEDIES = {
+    **_LIMITS,
     **dict.fromkeys(FULL, "free some space, or choose another place"),
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another place",
     errno.EIO: "check the disk, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place that can be written"),
-    errno.ENOMEM: "use a machine with more memory",
 }
 # What is reported wherever it comes from: a missing file or a refused connection may as well come from a bug.
 _NO_BUGS = tuple(_REMEDIES)
@@ -28,8 +31,8 @@ _NO_BUGS = tuple(_REMEDIES)
 _NO_TEMPORARY = "No usable temporary directory"
 # numpy reports a full disk as a plain OSError with this text and no error number.
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
-# How shutil (for several files) and libraries in Rust, such as safetensors, state the system's error number.
-_NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+# How shutil (for several files), libraries in Rust, such as safetensors, and torch state the system's error number.
+_NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|unable to open file .* \((\d+)\)")
 
 
 def system_error(error: BaseException) -> OSError | None:
@@ -39,7 +42,7 @@ def system_error(error: BaseException) -> OSError | None:
     if isinstance(error, OSError) and _SHORT_WRITE.search(str(error)):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if isinstance(error, Exception) and (match := _NUMBER.search(str(error))):
-        number = int(match[1] or match[2])
+        number = int(next(filter(None, match.groups())))
         return OSError(number, os.strerror(number))
     return None
 
@@ -64,6 +67,17 @@ def cannot_write(error: OSError, path: Path) -> UserError:
     return UserError(f"cannot write {path}: {_words(error)}: {remedy}")
 
 
+def cannot_read(
+    what: object, error: OSError, remedy: str = "check the path, its permissions and its disk"
+) -> UserError:
+    """Return the UserError for an error that came from reading `what`: the system's reason and a remedy.
+
+    Args:
+        remedy: where the reason lies with the file, and not with the limits of this process.
+    """
+    return UserError(f"cannot read {what}: {_words(error)}: {_LIMITS.get(error.errno or 0, remedy)}")
+
+
 @contextmanager
 def explain_read_errors(path: Path) -> Iterator[None]:
     """Turn errors of the operating system into a UserError; for code that reads `path` and nothing else.
@@ -75,8 +89,7 @@ def explain_read_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        remedy = "check the path, its permissions and its disk"
-        raise UserError(f"cannot read {path}: {_words(error)}: {remedy}") from error
+        raise cannot_read(path, error) from error
 
 
 def as_reported(error: BaseException) -> ReportedError | None:

@@ -20,8 +20,8 @@ from nofrost.store.base import (
     object_name,
     too_large,
 )
-from nofrost.store.local_file import CHUNK, LocalFile, cannot_read
-from nofrost.system_errors import cannot_write
+from nofrost.store.local_file import CHUNK, LocalFile
+from nofrost.system_errors import cannot_read, cannot_write
 
 # The mode of objects in DVC's cache.
 _READ_ONLY = 0o444

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.store.threads import for_each
+from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
 
 # Bytes of a file or object that are in memory while it is read.
@@ -129,10 +129,3 @@ def _raise(error: OSError) -> None:
 
 def _refused(path: Path, what: str, remedy: str) -> UserError:
     return UserError(f"{path} is {what}: {remedy}, then push the folder again")
-
-
-def cannot_read(what: str, error: OSError) -> UserError:
-    """Return the UserError for an error of the operating system that came from reading."""
-    reason = str(error.strerror or error)
-    remedy = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else "check the disk and the path"
-    return UserError(f"cannot read {what} ({reason[:1].lower()}{reason[1:]}): {remedy}")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from nofrost.errors import UserError, remark
 from nofrost.store.base import Store, object_name
-from nofrost.store.local_file import LocalFile, cannot_read, files_below
+from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
 from nofrost.store.tree import Entry, address, as_object
+from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
 
 
