@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def make_broken_link(path: Path) -> None:
     [
         ("linked", make_link_to_folder, "is a link to a folder, which DVC leaves out"),
         ("broken", make_broken_link, "does not exist: give a file or folder to push"),
-        ("pipe", os.mkfifo, "is neither file nor folder: remove it"),
+        ("pipe", os.mkfifo, "is a named pipe, not a regular file: remove it"),
         (".dvcignore", Path.touch, "is DVC's rules inside of data"),
         (".dvc", Path.mkdir, "is a DVC project inside of data"),
     ],
@@ -131,7 +132,7 @@ def test_a_missing_path_is_refused(store: Store, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_refused(local_store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").touch(mode=0)
-    with pytest.raises(UserError, match=r"cannot read .*secret \(Permission denied\): check its permissions"):
+    with pytest.raises(UserError, match=r"cannot read .*secret: permission denied: check its permissions"):
         push(tmp_path / "secret", local_store)
 
 
@@ -178,3 +179,37 @@ def test_a_name_cannot_lead_out_of_the_store(store: Store, name: str) -> None:
     for use in (lambda: store.put(name, b""), lambda: store.get(name)):
         with pytest.raises(UserError, match="cannot name an object"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("pushed", "where", "relation"),
+    [
+        ("data", "data/store", "lies in"),
+        ("data", "data/deep/er/store", "lies in"),
+        ("data", "data", "is"),
+        ("data", "link", "is"),
+        ("data", "link/store", "lies in"),
+        ("link", "data/store", "lies in"),
+        ("data/../data", "./data/store", "lies in"),
+        ("data", ".", "holds"),
+        ("data/a", "data", "holds"),
+    ],
+)
+def test_a_store_and_what_is_pushed_must_be_apart(
+    pushed: str, where: str, relation: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.rename(tmp_path / "data")
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=f"which {relation} "):
+        push(Path(pushed), open_store(where if where.startswith(".") else f"./{where}"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("where", ["out", "out/store", "link/store"])
+def test_a_store_in_an_output_of_a_stage_is_refused(where: str, digits: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits, tmp_path / "out")
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(UserError, match=r"it lies in .*out, an output of prepare, which would lose it"):
+        push(folder, open_store(str(tmp_path / where)))

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from nofrost.errors import UserError
 from nofrost.files import MARK, LocksUnknownError, atomic_path, remove_unlocked
+from nofrost.limits import regular_file
 from nofrost.store.base import (
     MOST_NAMED_BYTES,
     OBJECTS,
@@ -20,8 +20,8 @@ from nofrost.store.base import (
     object_name,
     too_large,
 )
-from nofrost.store.local_file import CHUNK, LocalFile, cannot_read
-from nofrost.system_errors import cannot_write
+from nofrost.store.local_file import CHUNK, LocalFile
+from nofrost.system_errors import cannot_read, cannot_write
 
 # The mode of objects in DVC's cache.
 _READ_ONLY = 0o444
@@ -53,7 +53,7 @@ class LocalStore:
             temporary.write_bytes(content)
 
     def get(self, name: str) -> bytes:
-        with self._reading(name), _open_regular(self.folder / checked_name(name)) as file:
+        with self._reading(name), regular_file(self.folder / checked_name(name)).open("rb") as file:
             content = file.read(MOST_NAMED_BYTES + 1)
         if len(content) > MOST_NAMED_BYTES:
             raise too_large(name, self.url, MOST_NAMED_BYTES)
@@ -89,7 +89,7 @@ class LocalStore:
                 unfinished.write(chunk)
 
     def read(self, md5: str) -> Iterator[bytes]:
-        with self._reading(f"object {md5}"), _open_regular(self._path(md5)) as file:
+        with self._reading(f"object {md5}"), regular_file(self._path(md5)).open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
@@ -121,7 +121,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             raise MissingError(what, self.url) from None
         except OSError as error:
-            raise cannot_read(f"{what} in {self.url}", error) from error
+            raise cannot_read(error, f"{what} in {self.url}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -129,15 +129,6 @@ class LocalStore:
             yield
         except OSError as error:
             raise cannot_write(error, self.folder) from error
-
-
-def _open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file. Anything else could be endless, and is refused without waiting for it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UserError(f"{path} in the store is not a regular file: remove it, then push the content again")
-    return os.fdopen(descriptor, "rb")
 
 
 def _is_unfinished(name: str) -> bool:

@@ -27,6 +27,7 @@ from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ClientFactory
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
+from nofrost.system_errors import cannot_read
 
 # Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
@@ -197,6 +198,6 @@ class S3Store:
         except OSError as error:
             if is_of_obstore(error) or not error.filename:
                 raise user_error(error, self.url, self._endpoint, self.bucket) from None
-            raise UserError(f"cannot read {error.filename} ({error.strerror}): check its permissions") from None
+            raise cannot_read(error, error.filename) from None
         except (ClientError, BotoCoreError, ResponseParserError, BaseError, ValueError) as error:
             raise user_error(error, self.url, self._endpoint, self.bucket) from None
