@@ -113,7 +113,7 @@ def become_job(job: dict[str, Any], errors: Path) -> NoReturn:
 if __name__ == "__main__":
     load()
     scratch = Path(sys.argv[1])
-    trainer.SAVE_INTERVAL_S = 0.0
+    trainer.save_interval_s = lambda: 0.0
     for line in sys.stdin:
         jobs = json.loads(line)
         files = [scratch / f"errors-{number}" for number in range(len(jobs))]
