@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nofrost.config import Study, study_as_yaml
+from nofrost.config import Study
 from nofrost.errors import RunFailedError
 from nofrost.lock import folder_lock
 from nofrost.store import Output, Store, open_store, pull
-from nofrost.tasks.ascii_text import to_ascii
 from pipelines.children import Children
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.local_tasks import Containers, as_containers, as_processes, image_id
 from pipelines.package import push_source
+from pipelines.plan import plan_study
 from pipelines.run_log import RunLog
 
 Runner = Literal["process", "docker"]
@@ -67,6 +67,8 @@ def run(
     folder = folder.absolute()
     target = open_store(store)
     source = push_source(study, data_ref, target)
+    cluster = Cluster(retries=Retries(count=0))
+    pipeline = make_pipeline(plan_study(study, gpus, 1), cluster, shards=shards, gpus=gpus, caching=caching)
     with ExitStack() as stack:
         stack.enter_context(folder_lock(folder))
         credentials = folder / "credentials"
@@ -88,17 +90,14 @@ def run(
             stage_image = train_image = f"process@sha256:{_code_digest()}"
             execution = as_processes(run_log, children)
         arguments = {
-            "study": to_ascii(study_as_yaml(study)),
             "data_ref": source,
             "store": target.url,
             "stage_image": stage_image,
             "train_image": train_image,
-            "gpus": gpus,
-            "shards": shards,
         }
         try:
             with children, execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
-                _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+                _run_graph(pipeline, arguments, local_runner, root, folder / "cache", caching, run_log, log)
         except (RunFailedError, RuntimeError):
             children.raise_if_stopped()
             raise
@@ -107,12 +106,18 @@ def run(
 
 
 def _run_graph(
-    arguments: dict[str, Any], runner: Any, root: Path, cache: Path, caching: bool, run_log: RunLog, log: Any
+    pipeline: Any,
+    arguments: dict[str, Any],
+    runner: Any,
+    root: Path,
+    cache: Path,
+    caching: bool,
+    run_log: RunLog,
+    log: Any,
 ) -> None:
     """Let kfp.local run the tasks in the order of the graph; what it prints itself goes to a log."""
     from kfp import local
 
-    pipeline: Any = make_pipeline(Cluster(retries=Retries(count=0)), caching=caching)
     local.init(runner, pipeline_root=str(root), enable_caching=caching, cache_root=str(cache))
     try:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):

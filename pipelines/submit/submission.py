@@ -13,16 +13,18 @@ from typing import Any
 import kfp_server_api as server
 
 import nofrost
-from nofrost.config import Study, study_as_yaml
+from nofrost.config import Study
 from nofrost.errors import UserError, say
 from nofrost.store import open_store
-from nofrost.tasks.ascii_text import to_ascii
+from pipelines.cluster import load_cluster
+from pipelines.graph import make_pipeline
 from pipelines.package import push_source, write_package
+from pipelines.plan import plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.api_errors import ApiError
 from pipelines.submit.compiled import read_compiled
 from pipelines.submit.endpoint import Endpoint
-from pipelines.submit.texts import LONGEST_ARGUMENT, check_texts
+from pipelines.submit.texts import check_texts
 from pipelines.submit.waiting import wait
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -112,23 +114,23 @@ def submit_study(
     )
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
-    study = to_ascii(study_as_yaml(request.study))
-    if len(study) > LONGEST_ARGUMENT:
-        raise UserError(f"the study {request.study.name} has {len(study)} characters, and a container takes "
-                        f"{LONGEST_ARGUMENT}: submit fewer recipes at once")  # fmt: skip
+    pipeline = make_pipeline(
+        plan_study(request.study, request.gpus, request.nodes),
+        load_cluster(request.cluster),
+        shards=request.shards,
+        gpus=request.gpus,
+        nodes=request.nodes,
+        caching=request.caching,
+    )
     arguments = {
         "store": store.url,
         "stage_image": request.stage_image,
         "train_image": request.train_image,
-        "study": study,
         "data_ref": push_source(request.study, request.data_ref, store),
-        "gpus": request.gpus,
-        "nodes": request.nodes,
-        "shards": request.shards,
     }
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "nofrost.yaml"
-        write_package(package, request.cluster, caching=request.caching)
+        write_package(package, pipeline)
         started = start_run(
             package,
             arguments,

@@ -1,7 +1,7 @@
-"""A task for each stage, and two that end a run. Paths in the workspace are those of dvc.yaml."""
+"""A task for each stage, and those that end a run. Paths in the workspace are those of dvc.yaml."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.local_processes import exit_on_error, launch
-from nofrost.tasks.study_plan import check_study, parse_or_load_study
+from nofrost.tasks.study_check import check_study, parse_or_load_study
 from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
 
 DATASET = "data/dataset"
@@ -110,12 +110,17 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
 
 @exit_on_error
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
-    """Merge the shards of an evaluation; the result is the same as without shards. `gpus` as for the shards.
+    """Merge the shards of an evaluation, or without any evaluate all images; the result is the same.
+
+    Args:
+        suite: the suite as JSON.
+        shards: outputs of `evaluate_shard`, all of them or none.
+        gpus: as in `train`.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
     """
-    from nofrost.evaluate import merge
+    from nofrost.evaluate import merge, run
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
@@ -123,7 +128,11 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     with workspace(store) as work:
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = _evaluation_path(work, model, config)
-        merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+        if shards:
+            merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+        else:
+            with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
+                run(data, model, config, work.folder / path)
         return work.push(path)
 
 
@@ -175,6 +184,19 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
         source=Ref.parse(source) if source else None,
         store=open_store(store),
     )
+
+
+@exit_on_error
+def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: str) -> str:
+    """Record the outputs of a run that is a part of a study, for the run that reports on all; return the record's name.
+
+    Args:
+        outputs: ``dataset`` and ``augmentation``, and lists for the runs: ``trained``, ``adversarial`` and ``ood``.
+        run: id of the run.
+    """
+    name = f"nofrost/runs/{run}/outputs.json"
+    open_store(store).put(name, (json.dumps(outputs, indent=2) + "\n").encode())
+    return name
 
 
 @exit_on_error
