@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kfp_server_api as server
-
 import nofrost
 from nofrost.config import Study
 from nofrost.errors import UserError, say
@@ -25,6 +23,7 @@ from pipelines.submit.api_errors import ApiError
 from pipelines.submit.compiled import read_compiled
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.texts import check_texts
+from pipelines.submit.versions import check_version
 from pipelines.submit.waiting import wait
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -162,11 +161,11 @@ def start_run(
     next submission uses what was created.
 
     Raises:
-        UserError: the package or an argument is wrong; nothing was contacted then.
+        UserError: the package holds other characters than ASCII, or the API cannot run it.
         ApiError: the API cannot be reached or refuses.
     """
     compiled = read_compiled(package)
-    compiled.check(arguments)
+    check_version(api.health.version, compiled.needs, api.address)
     pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
     version_id, created = _ensure(
         lambda: api.find_version(pipeline_id, compiled.version),
@@ -174,22 +173,33 @@ def start_run(
     )
     how = "uploaded" if created else "exists already and is reused"
     say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
-    experiment_id, _ = _ensure(lambda: api.find_experiment(experiment), lambda: api.create_experiment(experiment))
-    run = server.V2beta1Run(
-        experiment_id=experiment_id,
-        display_name=run_name,
-        pipeline_version_reference=server.V2beta1PipelineVersionReference(pipeline_id, version_id),
-        runtime_config=server.V2beta1RuntimeConfig(parameters=dict(arguments), pipeline_root=pipeline_root),
-        service_account=service_account,
-    )
+    experiment_id = _experiment(api, experiment)
     try:
-        run_id = api.create_run(run)
+        run_id = api.create_run(
+            experiment_id,
+            run_name,
+            params=dict(arguments),
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            pipeline_root=pipeline_root,
+            service_account=service_account,
+        )
     except ApiError as error:
-        if 0 < error.status < 500:
+        if error.status and not error.transient:
             raise
         page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
         raise ApiError(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
     return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
+
+
+def _experiment(api: Api, name: str) -> str:
+    try:
+        return api.experiment(name)
+    except ApiError as error:
+        # Somebody else may have created it in between.
+        if not error.exists:
+            raise
+        return api.experiment(name)
 
 
 def _ensure(find: Callable[[], str | None], create: Callable[[], str]) -> tuple[str, bool]:

@@ -91,6 +91,8 @@ def test_no_credentials_are_left_when_a_run_fails_before_its_first_task(
 
     monkeypatch.setattr(local_run, "open_store", lambda _: S3(**SECRETS))
     monkeypatch.setattr(local_run, "push_source", lambda *_: "source")
+    monkeypatch.setattr(local_run, "plan_study", lambda *_: None)
+    monkeypatch.setattr(local_run, "make_pipeline", lambda *_, **__: None)
     monkeypatch.setattr(local_run, "image_id", lambda name: name)
     monkeypatch.setattr(local_run, "as_containers", fail)
     study: Any = None

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
+from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.local_processes import exit_on_error, launch
-from nofrost.tasks.study_check import check_study, parse_or_load_study
+from nofrost.tasks.study_check import check_study
 from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
 
 DATASET = "data/dataset"
@@ -143,6 +143,7 @@ def report(
     """Write the report of the study; `runs` are all outputs of its runs.
 
     Args:
+        study: as YAML.
         html, markdown: paths for copies of the report, which Kubeflow shows.
 
     Returns:
@@ -155,7 +156,7 @@ def report(
         for output in runs:
             work.pull(output)
         metrics = run(
-            data, augmented, work.folder / "runs", check_study(parse_or_load_study(study)), work.folder / "report"
+            data, augmented, work.folder / "runs", check_study(parse_study(from_ascii(study))), work.folder / "report"
         )
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
     """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
 
     Args:
-        study: the study that was run.
+        study: the study that was run, as YAML.
         source: ref of the source of the dataset, or empty.
         outputs: all outputs of the run.
         run: id of the run.
@@ -178,7 +179,7 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
 
     return promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=check_study(parse_or_load_study(study)),
+        study=check_study(parse_study(from_ascii(study))),
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,

@@ -1,9 +1,8 @@
-"""A study as a task gets it: by name or spelled out, with each of its parts checked by its owner."""
+"""The check of a study: each of its parts by the classes that own its settings."""
 
 from collections.abc import Sequence
 
-from nofrost.config import AugmentationSpec, Study, load_study, parse_study
-from nofrost.tasks.ascii_text import from_ascii
+from nofrost.config import AugmentationSpec, Study
 
 
 def check_study(study: Study, origin: str | None = None, overrides: Sequence[str] = ()) -> Study:
@@ -30,13 +29,3 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
     check_methods(study, origin, overrides)
     augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))
     return study.model_copy(update={"augmentation": augmentation})
-
-
-def parse_or_load_study(text: str) -> Study:
-    """Return the study whose name or YAML is `text`.
-
-    Raises:
-        UserError: there is no such study, or a key or value is wrong.
-    """
-    text = from_ascii(text)
-    return parse_study(text) if "\n" in text or ":" in text else load_study(text)

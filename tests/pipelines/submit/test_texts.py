@@ -14,6 +14,7 @@ from nofrost.config import load_study
 from nofrost.errors import UserError
 from pipelines.submit import SubmitRequest, submit_study
 from pipelines.submit.compiled import read_compiled
+from pipelines.submit.texts import texts_in
 
 IMAGE = "registry.example/nofrost@sha256:" + "0" * 64
 OPTIONS = ("host", "namespace", "token_file", "ca_cert", "run_name", "service_account", "pipeline_root", "timeout")
@@ -54,17 +55,18 @@ def test_settings_of_the_cluster_that_are_not_ascii_are_refused(kfp: Any, tmp_pa
 
 def test_a_title_in_another_script_is_sent_as_ascii(kfp: Any) -> None:
     submit(kfp, 'title="日本 λ 😀 \\u00e9 {{workflow.name}}"', 'recipes.st.citation="own: Müller"')
-    (run,) = kfp.runs
-    study = run["runtime_config"]["parameters"]["study"]
+    (package,) = kfp.uploads
+    texts = set(texts_in(list(yaml.safe_load_all(package))))
+    (study,) = [text for text in texts if "workflow.name" in text]
     assert study.isascii()
     assert "\\" not in study
     assert "{{" not in study
 
 
 def test_a_package_with_escapes_is_not_ascii(package: Path) -> None:
-    spec = yaml.safe_load(package.read_text(encoding="utf-8"))
+    spec, platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
     spec["pipelineInfo"]["description"] = "λ"
-    package.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    package.write_text(yaml.safe_dump_all([spec, platform]), encoding="utf-8")
     assert package.read_bytes().isascii()
     with pytest.raises(UserError, match="'λ', which is not ASCII"):
         read_compiled(package)
