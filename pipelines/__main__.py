@@ -160,6 +160,14 @@ def run_(
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option(
+    "--resubmit",
+    metavar="N",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
+)
 @store_option
 @DATA_REF
 @GPUS
