@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nofrost.config import Study, study_as_yaml
+from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.store import open_store
-from nofrost.tasks.ascii_text import to_ascii
+from pipelines.cluster import load_cluster
+from pipelines.graph import make_pipeline
 from pipelines.package import push_source, write_package
+from pipelines.plan import plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import read_compiled
 from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.start import StartedRun, start_run
-from pipelines.submit.texts import LONGEST_ARGUMENT, check_texts
+from pipelines.submit.texts import check_texts
 from pipelines.submit.versions import check_version
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -98,24 +100,24 @@ def submit_study(
     )
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
-    study = to_ascii(study_as_yaml(request.study))
-    if len(study) > LONGEST_ARGUMENT:
-        raise UserError(f"the study {request.study.name} has {len(study)} characters, and a container takes "
-                        f"{LONGEST_ARGUMENT}: submit fewer recipes at once")  # fmt: skip
+    pipeline = make_pipeline(
+        plan_study(request.study, request.gpus, request.nodes),
+        load_cluster(request.cluster),
+        shards=request.shards,
+        gpus=request.gpus,
+        nodes=request.nodes,
+        caching=request.caching,
+    )
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "nofrost.yaml"
-        write_package(package, request.cluster, caching=request.caching)
+        write_package(package, pipeline)
         compiled = read_compiled(package)
         check_version(api.health.version, compiled.needs, api.address)
         arguments = {
             "store": store.url,
             "stage_image": request.stage_image,
             "train_image": request.train_image,
-            "study": study,
             "data_ref": push_source(request.study, request.data_ref, store),
-            "gpus": request.gpus,
-            "nodes": request.nodes,
-            "shards": request.shards,
         }
         start = partial(
             start_run,

@@ -12,6 +12,7 @@ pytest.importorskip("kfp")
 
 from nofrost.errors import UserError
 from pipelines.submit.compiled import read_compiled
+from pipelines.submit.texts import texts_in
 
 
 @pytest.mark.parametrize(
@@ -45,8 +46,9 @@ def test_settings_of_the_cluster_that_are_not_ascii_are_refused(kfp: Any, submit
 
 def test_a_title_in_another_script_is_sent_as_ascii(kfp: Any, submit: Any) -> None:
     submit('title="日本 λ 😀 \\u00e9 {{workflow.name}}"', 'recipes.st.citation="own: Müller"')
-    (run,) = kfp.runs
-    study = run["runtime_config"]["parameters"]["study"]
+    (package,) = kfp.uploads
+    texts = set(texts_in(list(yaml.safe_load_all(package))))
+    (study,) = [text for text in texts if "workflow.name" in text]
     assert study.isascii()
     assert "\\" not in study
     assert "{{" not in study

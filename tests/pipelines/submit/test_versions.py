@@ -13,7 +13,7 @@ pytest.importorskip("kfp")
 from nofrost.errors import UserError
 from pipelines.submit import ApiError
 from pipelines.submit.compiled import read_compiled
-from pipelines.submit.versions import check_version
+from pipelines.submit.versions import check_version, needs
 
 FIELDS = ("securityContext", "activeDeadlineSeconds", "resourceTtlOnCompletion")
 
@@ -53,9 +53,9 @@ def test_supported_versions_run_a_pipeline_without_newer_fields(
 def test_a_server_that_is_too_old_is_refused_with_the_settings_at_fault(
     package: Path, version: str, fields: tuple[str, ...], facts: tuple[str, ...]
 ) -> None:
-    needs = read_compiled(with_fields(package, *fields)).needs
+    needed = read_compiled(with_fields(package, *fields)).needs
     with pytest.raises(UserError) as raised:
-        check_version(version, needs, "http://kfp")
+        check_version(version, needed, "http://kfp")
     assert all(fact in str(raised.value) for fact in ("http://kfp", *facts))
 
 
@@ -87,21 +87,24 @@ def test_the_version_is_known_at_the_address_of_the_web_pages(kfp: Any, api: Any
 
 
 @pytest.mark.parametrize(
-    ("text", "fields"),
+    ("settings", "fields"),
     [
-        ("{}", set()),
-        ("deadline_s: 60", {"activeDeadlineSeconds"}),
-        ("kept_s: 60", {"resourceTtlOnCompletion"}),
-        ("{deadline_s: 60, kept_s: 60}", {"activeDeadlineSeconds", "resourceTtlOnCompletion"}),
+        ({}, {"securityContext"}),
+        ({"run_as": None}, set()),
+        ({"run_as": None, "deadline_s": 60}, {"activeDeadlineSeconds"}),
+        ({"run_as": None, "kept_s": 60}, {"resourceTtlOnCompletion"}),
+        ({"deadline_s": 60, "kept_s": 60}, {"securityContext", "activeDeadlineSeconds", "resourceTtlOnCompletion"}),
     ],
 )
-def test_what_a_pipeline_needs_follows_from_what_was_compiled(tmp_path: Path, text: str, fields: set[str]) -> None:
-    from pipelines.package import write_package
+def test_what_a_pipeline_needs_follows_from_what_was_compiled(settings: dict[str, Any], fields: set[str]) -> None:
+    from pipelines.cluster import Cluster
+    from pipelines.graph import make_pipeline
+    from pipelines.package import canonical
+    from pipelines.plan import RunPlan, StudyPlan
 
-    cluster, out = tmp_path / "cluster.yaml", tmp_path / "nofrost.yaml"
-    cluster.write_text(text, encoding="utf-8")
-    write_package(out, cluster)
-    assert read_compiled(out).needs == fields | {"securityContext"}
+    plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
+    _, platform = canonical(make_pipeline(plan, Cluster(**settings)))
+    assert needs(platform) == fields
 
 
 @pytest.mark.parametrize("quote", [' "', '\xa0"'])
