@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli import main
+from nofrost.cli import CommandGroup, main
 from nofrost.cli.options import PATH, emit, stage_options, store_option
 from nofrost.errors import UserError
 
@@ -29,7 +29,7 @@ CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, p
 CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def pipelines() -> None:
     """Compile the pipeline, run it on this machine, or submit it to Kubeflow."""
     if importlib.util.find_spec("kfp") is None:
