@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from pickle import PicklingError
 from types import ModuleType
 from typing import Any, Self
 
@@ -54,7 +53,7 @@ class Imports:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.modules:
-            raise PicklingError(
+            raise TypeError(
                 f"a model whose code is in {self._folders[0]} cannot be pickled, as others would not find its classes: "
                 "load it where it is needed, or save its state_dict()"
             )
