@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nofrost.cli import CommandGroup, main
-from nofrost.cli.options import PATH, aligned, emit, json_option, stage_options, store_option
+from nofrost.cli.options import (
+    PATH,
+    aligned,
+    check_configuration_apart,
+    emit,
+    json_option,
+    set_option,
+    stage_options,
+    store_option,
+    study_option,
+)
 from nofrost.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +31,9 @@ SHARDS = click.option(
     "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts of every evaluation."
 )
 GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
+NODES = click.option(
+    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training."
+)
 DATA_REF = click.option(
     "--data-ref",
     metavar="REF",
@@ -47,14 +60,41 @@ def pipelines() -> None:
 
 
 @pipelines.command("compile")
+@study_option
+@set_option
 @click.option("--out", type=PATH, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
+@GPUS
+@NODES
+@SHARDS
 @CLUSTER
 @CACHE
-def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
-    """Write the pipeline as YAML for Kubeflow's web page and clients. The same input gives the same bytes."""
-    from pipelines.package import write_package
+def compile_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+    cache: bool,
+) -> None:
+    """Write the pipeline of a study as YAML for Kubeflow's web page and clients. The same input gives the same bytes.
 
-    write_package(out, cluster, caching=cache)
+    Images, store and source data are parameters of the pipeline. Example:
+    python -m pipelines compile --study digits --shards 4 --gpus 1 --out digits.yaml
+    """
+    study = _load_study(study_name, overrides)
+    check_configuration_apart(out, study_name, str(cluster) if cluster else None)
+    from pipelines.cluster import load_cluster
+    from pipelines.graph import make_pipeline
+    from pipelines.package import write_package
+    from pipelines.plan import plan_study
+
+    plan = plan_study(study, gpus, nodes)
+    write_package(
+        out,
+        make_pipeline(plan, load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes, caching=cache),
+    )
     click.echo(f"{out}: written")
 
 
@@ -118,12 +158,20 @@ def run_(
 @click.option("--run-name", help="Name of the run. Default: the study's name.")
 @SERVICE_ACCOUNT
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
-@click.option("--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option(
+    "--resubmit",
+    metavar="N",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
+)
 @store_option
 @DATA_REF
 @GPUS
+@NODES
 @SHARDS
 @CLUSTER
 @CACHE

@@ -97,7 +97,7 @@ def test_certificates_and_a_local_store_are_mounted(tmp_path: Path) -> None:
 
 
 def test_no_credentials_are_left_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(arguments: Any, tasks: ContainerTasks, *_: object) -> None:
+    def fail(pipeline: Any, arguments: Any, tasks: ContainerTasks, *_: object) -> None:
         tasks.settings("prepare", [], {})
         assert tasks.credentials == tmp_path / "credentials"
         assert tasks.credentials.exists()
