@@ -6,12 +6,13 @@ A stage is a function ``run(inputs, config, out) -> metrics``. It does its work 
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nofrost.errors import ReportedError, UserError, remark
+from nofrost.errors import ReportedError, UserError, remark, shortened
 from nofrost.files import (
     MARK,
     read_json,
@@ -32,6 +33,25 @@ RECORD = "record.json"
 _OF_A_STORE = "files/md5"  # where DVC and nofrost.store keep objects
 # Inside the partial folder, which only the stage writes, these are bugs.
 _BUGS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+SAVE_INTERVAL = "NOFROST_SAVE_INTERVAL_S"
+# Shorter ones would spend the time on saving, longer ones are a mistake.
+_SAVE_INTERVALS_S = range(60, 24 * 3600 + 1)
+
+
+def save_interval_s() -> float:
+    """Return how many seconds of work a resumable stage may lose: those of NOFROST_SAVE_INTERVAL_S, otherwise 300.
+
+    Raises:
+        UserError: the variable is not a whole number from 60 to 86,400.
+    """
+    text = os.environ.get(SAVE_INTERVAL) or "300"
+    # `int` would take " 1", "1_0" and digits of other scripts as well.
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) not in _SAVE_INTERVALS_S:
+        raise UserError(
+            f"{SAVE_INTERVAL} is {shortened(text)}, which is not a whole number of seconds from 60 to 86400: correct "
+            "it, or unset it for 300"
+        )
+    return float(text)
 
 
 @contextmanager

@@ -112,7 +112,8 @@ def explain_read_errors(path: Path) -> Iterator[None]:
 def as_reported(error: BaseException) -> ReportedError | None:
     """Return the sentence for an error that no place has explained, though it is not a bug; None for all others.
 
-    These are a disk, limit or permission that refuses, lack of memory, and JSON and YAML nested without an end.
+    These are a disk, limit or permission that refuses, lack of memory, a connection that breaks, and JSON and YAML
+    nested without an end.
     """
     if isinstance(error, ReportedError):
         return error
@@ -121,6 +122,8 @@ def as_reported(error: BaseException) -> ReportedError | None:
         return UserError(f"there is not enough memory ({reason(error)}): {remedy}")
     if isinstance(error, RecursionError) and _is_in_parser(error):
         return UserError("something in the input is nested too deeply to be read: check its lists and mappings")
+    if isinstance(error, BrokenPipeError | ConnectionResetError):
+        return ReportedError(f"a connection was closed at its other end ({_words(error)}): start again")
     refusal = system_error(error)
     if refusal is None or not (refusal.errno in _NO_BUGS or _NO_TEMPORARY in str(error)):
         return None

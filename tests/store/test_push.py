@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,10 +174,39 @@ def test_named_objects_are_written_read_and_listed(store: Store) -> None:
         store.get("nofrost/locks/c.yaml")
 
 
+def test_named_objects_are_listed_with_size_and_age_and_deleted(store: Store) -> None:
+    assert store.objects("nofrost/runs/") == {}
+    before = time.time()
+    for name in ("nofrost/runs/a", "nofrost/runs/b", "nofrost/runs.json"):
+        store.put(name, name.encode())
+    objects = store.objects("nofrost/runs/")
+    assert {name: stored.size for name, stored in objects.items()} == {"nofrost/runs/a": 14, "nofrost/runs/b": 14}
+    assert all(abs(stored.changed - before) < 60 for stored in objects.values())
+    store.delete(["nofrost/runs/a", "nofrost/runs/no such"])
+    store.delete([])
+    assert store.names("") == ["nofrost/runs.json", "nofrost/runs/b"]
+
+
+def test_a_store_below_another_holds_its_own_objects(store: Store, folder: Path, tmp_path: Path) -> None:
+    below = store.below("nofrost/unfinished/key")
+    ref = push(folder, below)
+    below.put("save", str(ref).encode())
+    assert below.get("save") == store.get("nofrost/unfinished/key/save") == str(ref).encode()
+    assert not store.names("files/")
+    assert {f"nofrost/unfinished/key/{name}" for name in below.names("")} == set(store.names(""))
+    pull(ref, tmp_path / "back", open_store(f"{store.url}/nofrost/unfinished/key"))
+    assert push(tmp_path / "back", store) == ref
+
+
 @pytest.mark.parametrize("name", ["", "../x", "/etc/x", "a//b", "a/../../x"])
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
 def test_a_name_cannot_lead_out_of_the_store(store: Store, name: str) -> None:
-    for use in (lambda: store.put(name, b""), lambda: store.get(name)):
+    for use in (
+        lambda: store.put(name, b""),
+        lambda: store.get(name),
+        lambda: store.delete([name]),
+        lambda: store.below(name),
+    ):
         with pytest.raises(UserError, match="cannot name an object"):
             use()
 

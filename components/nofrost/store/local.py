@@ -16,6 +16,8 @@ from nofrost.store.base import (
     OBJECTS,
     Leftover,
     MissingError,
+    Store,
+    StoredObject,
     checked_name,
     object_name,
     too_large,
@@ -43,6 +45,9 @@ class LocalStore:
     def url(self) -> str:
         return str(self.folder)
 
+    def below(self, name: str) -> Store:
+        return LocalStore(self.folder / checked_name(name))
+
     def container_environment(self) -> dict[str, str]:
         return {}
 
@@ -61,11 +66,24 @@ class LocalStore:
 
     def names(self, prefix: str) -> list[str]:
         self._check_present()
-        top = self.folder / prefix.rpartition("/")[0]
+        return sorted(self.objects(prefix))
+
+    def objects(self, prefix: str) -> Mapping[str, StoredObject]:
+        objects = {}
         with self._reading(prefix or "its list"):
-            paths = [Path(parent, name) for parent, _, names in os.walk(top, onerror=_raise) for name in names]
-            names = [path.relative_to(self.folder).as_posix() for path in paths if path.is_file()]
-        return sorted(name for name in names if name.startswith(prefix) and not _is_unfinished(name))
+            for parent, _, names in os.walk(self.folder / prefix.rpartition("/")[0], onerror=_raise):
+                for path in (Path(parent, name) for name in names):
+                    name = path.relative_to(self.folder).as_posix()
+                    with suppress(FileNotFoundError):
+                        status = path.stat()
+                        if name.startswith(prefix) and stat.S_ISREG(status.st_mode) and not _is_unfinished(name):
+                            objects[name] = StoredObject(status.st_size, status.st_mtime)
+        return objects
+
+    def delete(self, names: Iterable[str]) -> None:
+        with self._writing():
+            for name in names:
+                (self.folder / checked_name(name)).unlink(missing_ok=True)
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         sizes = {}
