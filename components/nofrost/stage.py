@@ -91,6 +91,18 @@ def stage_output(
             remove(work_path(target, "pull"))
 
 
+def check_output(out: Path, *, stage: str, inputs: Iterable[Path]) -> None:
+    """Check that :func:`stage_output` would write `out`; for a stage that first has long work to do.
+
+    Raises:
+        UserError: it would not.
+    """
+    with explain_write_errors(out):
+        target = target_of(out)
+        check_apart(out, target, inputs)
+        check_replaceable(out, target, stage)
+
+
 def disk_error(error: OSError, out: Path) -> Exception:
     """Return a UserError if `error` means that `out` cannot be written, otherwise `error` itself.
 
@@ -134,9 +146,9 @@ def check_apart(out: Path, target: Path, inputs: Iterable[Path]) -> None:
     """
     here, above = _identity(target), [_identity(folder) for folder in _real(target).parents]
     for path in inputs:
-        there, above_there = _identity(path), [_identity(folder) for folder in _real(path).parents]
-        if there is None:
+        if (there := _identity(path)) is None:
             continue
+        above_there = [_identity(folder) for folder in _real(path).parents]
         if here == there:
             relation = f"is {path}" if path != out else "is an input"
         elif here is not None and here in above_there:
@@ -152,7 +164,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Return what is equal for two paths of the same file or folder; None where nothing is."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
@@ -23,6 +24,7 @@ from nofrost.store.base import (
     object_name,
     too_large,
 )
+from nofrost.store.conditions import Conditions, probe
 from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ClientFactory
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
@@ -126,6 +128,16 @@ class S3Store:
             factory = ClientFactory(self._settings)
             self._endpoint = factory.endpoint
             return factory.sweep_uploads(self.bucket, self._key(""), least_age_s, delete=delete)
+
+    def probe_conditions(self) -> Conditions:
+        """Find out which conditional writes the server obeys, with a small object that is deleted afterwards.
+
+        Raises:
+            UserError: the store refuses or cannot be reached.
+        """
+        name = f"nofrost/probes/{uuid.uuid4().hex}"
+        with self._errors(name) as client:
+            return probe(client, self._key(name))
 
     def _put(self, name: str, put: Callable[[Client, str], object]) -> None:
         """Write an object by `put(client, key)`, which is called again after a transient error."""

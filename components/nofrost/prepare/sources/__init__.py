@@ -28,7 +28,9 @@ def open_source(source: Source) -> SourceData:
     _check_text(data)
     _check_shares(source, data)
     if len(data.classes) < 2:
-        raise UserError(f"dataset.path {source.path} holds one class: a classifier needs at least 2")
+        raise UserError(
+            f"dataset.path {source.path} holds one class ({data.classes[0]}): a classifier needs at least 2"
+        )
     if len(set(data.classes)) < len(data.classes):
         raise UserError(f"dataset.path {source.path} names a class twice: give every class a name of its own")
     if data.test is not None and data.test.shape != data.train.shape:

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -76,7 +76,11 @@ class Source(DatasetSpec):
         path = Path(self.path)
         if not self.needs_path:
             return []
-        return [child for child in path.iterdir() if child.resolve() != out.resolve()] if path.is_dir() else [path]
+        # Who opens it says why it cannot be read.
+        with suppress(OSError):
+            if path.is_dir():
+                return [child for child in path.iterdir() if child.resolve() != out.resolve()]
+        return [path]
 
     def open(self) -> SourceData:
         """Return what the source holds, its images resized to `image_size` when that is set.
