@@ -51,7 +51,7 @@ class Node:
     def status(self) -> Json:
         """Return what Argo notes of it."""
         short, parent = self.name.rpartition(".")[2], self.name.rpartition(".")[0]
-        status = {
+        status: Json = {
             "id": node_id(self.name),
             "name": self.name,
             "displayName": short,
@@ -75,7 +75,7 @@ class Node:
             status["hostNodeName"] = f"ip-10-0-{digits(self.name, 2)}-{digits(short, 2)}.internal"
             status["outputs"] = {"artifacts": [{"name": "main-logs", "s3": {"key": key}}], "exitCode": "0"}
         if self.outputs:
-            status.setdefault("outputs", {})["parameters"] = named(self.outputs)
+            status["outputs"] = {**status.get("outputs", {}), "parameters": named(self.outputs)}
         return status
 
 

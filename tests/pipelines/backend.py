@@ -243,7 +243,7 @@ def triggered(task: Json, inputs: Json) -> bool:
 
 
 def fingerprint(pipeline: str, inputs: Json, outputs: Json, container: Json) -> str:
-    """Return the key of the cache: name of the pipeline, and inputs, outputs, command, arguments and image of a task."""
+    """Return the key of the cache: name of the pipeline; inputs, outputs, command, arguments and image of a task."""
     parts = [pipeline, inputs, outputs, container["image"], container["command"], container.get("args", [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

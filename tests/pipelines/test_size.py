@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
 
 from nofrost.config import load_study
 from nofrost.errors import UserError
-from pipelines.cluster import Cluster
+from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_part_pipeline, make_pipeline
 from pipelines.package import canonical
 from pipelines.plan import StudyPlan, plan_study
@@ -34,9 +34,14 @@ ARGUMENTS = {
 }
 
 
+@cache
+def digits() -> StudyPlan:
+    return plan_study(load_study("digits"), 0, 1)
+
+
 def plan_of(runs: int) -> StudyPlan:
     """The plan of a study with so many runs, up to four recipes with as many seeds as it takes."""
-    plan = plan_study(load_study("digits"), 0, 1)
+    plan = digits()
     recipes = len(plan.runs)
     return replace(
         plan,
@@ -44,8 +49,9 @@ def plan_of(runs: int) -> StudyPlan:
     )
 
 
-def package(runs: int, shards: int, **settings: Any) -> tuple[Any, Any]:
-    return canonical(make_pipeline(plan_of(runs), Cluster(**settings), shards=shards))
+@cache
+def package(runs: int, shards: int, retries: bool = True) -> tuple[Any, Any]:
+    return canonical(make_pipeline(plan_of(runs), Cluster(retries=Retries(count=2 if retries else 0)), shards=shards))
 
 
 def size(runs: int, shards: int, version: str = "2.17") -> WorkflowSize:
@@ -81,9 +87,7 @@ def test_wrapped_nodes_make_the_workflow_larger_and_nothing_else() -> None:
 
 
 def test_retries_are_nodes_of_their_own() -> None:
-    with_retries, without = (
-        Workflow(*package(1, 1, retries={"count": count}), ARGUMENTS, retried=False) for count in (2, 0)
-    )
+    with_retries, without = (Workflow(*package(1, 1, retries), ARGUMENTS, retried=False) for retries in (True, False))
     assert len(with_retries.nodes) - len(without.nodes) == with_retries.tasks
     assert with_retries.pods == without.pods
 
@@ -95,32 +99,32 @@ def test_long_arguments_count_up_to_2_16_only() -> None:
     assert replace(estimated, workflow_bytes=WORKFLOW_LIMIT).fills("2.17.0") == 1 + RESERVE
 
 
-@pytest.mark.parametrize("version", ["2.16", "2.17"])
-def test_as_many_runs_as_are_said_to_fit_do_and_no_more(version: str) -> None:
-    fitting = runs_that_fit(plan_of(5), partial(make_pipeline, cluster=Cluster(), shards=6), ARGUMENTS, version)
-    assert 4 <= fitting <= 20
-    for runs, fits in ((fitting, True), (fitting + 2, False)):
-        assert (size(runs, 6, version).fills(version) <= 1.02) == fits
+def test_as_many_runs_as_are_said_to_fit_do_and_few_more_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 400_000)
+    fitting = runs_that_fit(plan_of(4), partial(make_pipeline, cluster=Cluster()), ARGUMENTS)
+    assert 4 <= fitting <= 8
+    assert size(fitting, 1).fills() <= 1 < size(fitting + 2, 1).fills()
 
 
 def test_a_study_of_one_run_is_measured_as_one_of_many() -> None:
-    make = partial(make_part_pipeline, cluster=Cluster(), shards=2)
-    assert runs_that_fit(plan_of(1), make, ARGUMENTS) == pytest.approx(
-        runs_that_fit(plan_of(4), make, ARGUMENTS), rel=0.2
-    )
+    make = partial(make_part_pipeline, cluster=Cluster())
+    one, four = (runs_that_fit(plan_of(runs), make, ARGUMENTS) for runs in (1, 4))
+    assert one == pytest.approx(four, rel=0.2)
 
 
-def test_a_study_that_is_too_large_is_refused_with_the_number_of_runs_that_fit() -> None:
-    make = partial(make_pipeline, cluster=Cluster(), shards=4)
+def test_a_study_that_is_too_large_is_refused_with_the_number_of_runs_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 450_000)
+    make = partial(make_pipeline, cluster=Cluster())
     with pytest.raises(UserError) as error:
-        check_size(plan_of(24), make, ARGUMENTS, shards=4)
+        check_size(plan_of(40), make, ARGUMENTS, shards=1)
     fitting = re.search(r"at most (\d+) fit", str(error.value))
     assert fitting is not None
     assert "--split" in str(error.value)
-    check_size(plan_of(int(fitting[1])), make, ARGUMENTS, shards=4)
+    check_size(plan_of(int(fitting[1])), make, ARGUMENTS, shards=1)
 
 
-def test_shards_that_are_too_many_for_one_run_are_refused() -> None:
+def test_shards_that_are_too_many_for_one_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 200_000)
     with pytest.raises(UserError, match="fewer shards") as error:
-        check_size(plan_of(1), partial(make_pipeline, cluster=Cluster(), shards=60), ARGUMENTS, shards=60)
+        check_size(plan_of(1), partial(make_pipeline, cluster=Cluster(), shards=8), ARGUMENTS, shards=8)
     assert "--split" not in str(error.value)
