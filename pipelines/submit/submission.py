@@ -18,7 +18,7 @@ from pipelines.submit.compiled import CompiledPipeline
 from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.packages import Packages
-from pipelines.submit.splitting import plan_parts, run_parts
+from pipelines.submit.parts import plan_parts, run_parts
 from pipelines.submit.start import StartedRun, start_run
 from pipelines.submit.texts import check_texts
 from pipelines.submit.versions import check_version, release

@@ -16,7 +16,7 @@ from nofrost.errors import RunFailedError, UserError
 from nofrost.store import Store, open_store
 from pipelines.plan import RunPlan, StudyPlan
 from pipelines.submit import StartedRun
-from pipelines.submit.splitting import parts_of, run_parts
+from pipelines.submit.parts import parts_of, run_parts
 from tests.store.conftest import moto, moto_endpoint  # noqa: F401  (fixtures)
 
 FIVE = ('runs.recipe=["st"]', "runs.seed=[0,1,2,3,4]")
