@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli import main
+from nofrost.cli import CommandGroup, main
 from nofrost.cli.options import (
     PATH,
     aligned,
@@ -52,7 +52,7 @@ SERVICE_ACCOUNT = click.option(
 CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def pipelines() -> None:
     """Compile the pipeline, run it on this machine or on Kubeflow, and look for what that needs."""
     if importlib.util.find_spec("kfp") is None:

@@ -1,23 +1,20 @@
 """Whether the server runs the pipeline that would be compiled for this cluster."""
 
-import tempfile
-from pathlib import Path
-
+from nofrost.config import load_study
 from nofrost.errors import UserError
+from pipelines.cluster import Cluster
 from pipelines.doctor.finding import Finding
-from pipelines.package import write_package
+from pipelines.graph import make_pipeline
+from pipelines.package import canonical
+from pipelines.plan import plan_study
 from pipelines.submit import Api, versions
-from pipelines.submit.compiled import read_compiled
 
 CHECK = "Kubeflow Pipelines"
+ANY_STUDY = "digits"
 
 
-def check_kfp(api: Api, cluster: Path | None) -> Finding:
-    """Connect as a submission does, and compare the server's version with what the pipeline uses.
-
-    Raises:
-        UserError: the file of the cluster is wrong.
-    """
+def check_kfp(api: Api, cluster: Cluster) -> Finding:
+    """Connect as a submission does, and compare the server's version with what the pipeline uses."""
     fields = _needs(cluster)
     try:
         version, namespace = api.health.version, api.namespace
@@ -31,8 +28,7 @@ def check_kfp(api: Api, cluster: Path | None) -> Finding:
     return Finding(CHECK, "ok", f"KFP {version} at {api.address}, {where}")
 
 
-def _needs(cluster: Path | None) -> set[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "nofrost.yaml"
-        write_package(package, cluster)
-        return read_compiled(package).needs
+def _needs(cluster: Cluster) -> set[str]:
+    """Return what every pipeline for this cluster needs, which does not depend on the study."""
+    _, platform = canonical(make_pipeline(plan_study(load_study(ANY_STUDY), 0, 1), cluster))
+    return versions.needs(platform)

@@ -11,8 +11,9 @@ from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.local_processes import exit_on_error, launch
+from nofrost.tasks.saves import checkpointed_in_store
 from nofrost.tasks.study_check import check_study
-from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
+from nofrost.tasks.workspace import Workspace, pretrained, workspace
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
