@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_images_that_are_left_of_four_batches_are_packed_into_full_ones(
     attacked: dict[str, list[list[int]]] = {}
     attack = EvaluatedModel.attack
 
-    def recorded(self: EvaluatedModel, condition: Condition, images: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+    def recorded(self: EvaluatedModel, condition: Condition, images: torch.Tensor, *rest: Any) -> torch.Tensor:
         attacked.setdefault(condition.attack.name, []).append(rest[1].tolist())
         return attack(self, condition, images, *rest)
 
@@ -107,7 +108,7 @@ def test_a_killed_cascade_goes_on_with_the_packs_that_it_had(
     undisturbed = evaluate_robustness(robust_model, *test_digits, suite)
     attack, calls = EvaluatedModel.attack, [0]
 
-    def killed(self: EvaluatedModel, condition: Condition, *rest: torch.Tensor) -> torch.Tensor:
+    def killed(self: EvaluatedModel, condition: Condition, *rest: Any) -> torch.Tensor:
         calls[0] += condition.attack.name == "square"
         if calls[0] == 3:
             raise KeyboardInterrupt

@@ -114,9 +114,9 @@ def test_shards_run_the_same_batches_as_the_whole(
     attacked: list[tuple[str, tuple[int, ...]]] = []
     original = EvaluatedModel.attack
 
-    def spy(self: EvaluatedModel, condition: Any, images: Any, labels: Any, indices: Any) -> Any:
+    def spy(self: EvaluatedModel, condition: Any, images: Any, labels: Any, indices: Any, *rest: Any) -> Any:
         attacked.append((condition.name, tuple(indices.tolist())))
-        return original(self, condition, images, labels, indices)
+        return original(self, condition, images, labels, indices, *rest)
 
     monkeypatch.setattr(EvaluatedModel, "attack", spy)
     run(dataset, model("mbn"), suite, tmp_path / "whole")
