@@ -40,6 +40,11 @@ CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 5}, "square": {"queries"
 CASCADES = [
     pytest.param(3, {**CASCADE, "batch_size": 3}, id="groups of a cascade"),
     pytest.param(2, {**CASCADE, "batch_size": 59}, id="one group"),
+    pytest.param(
+        3,
+        {"attacks": {"autoattack": {"steps": 3, "targets": 2, "queries": 10}}, "batch_size": 3},
+        id="groups of an attack that is a cascade",
+    ),
 ]
 
 

@@ -88,7 +88,7 @@ class Attack(ABC):
         labels: Tensor,
         *,
         indices: Tensor | None = None,
-        batch_size: int | None = None,
+        batch_size: int = 1,
     ) -> Tensor:
         """Return the adversarial images, in the shape, dtype and device of `images`, inside the ball and in [0, 1].
 
@@ -103,16 +103,18 @@ class Attack(ABC):
             indices: [N] int64, the images' positions in their dataset. They select the random numbers, so that of a
                 model that answers for each image by itself a result depends neither on batch nor on shard. Default: 0
                 to N - 1.
-            batch_size: how many images the model may be called with at once, at least N, as attempts at several classes
-                share a batch once few images are left. Default: N.
+            batch_size: how many images attempts at several classes (of APGD-T, FAB-T) may fill a batch with, once few
+                are left. They find the same, up to the last bits of a pixel. Default: one attempt after the other.
 
         Raises:
             UserError: the batch has the wrong form or range, the budget is larger than the images, a label is no class
                 of the model, the model has too few classes for the attack, or it does not take such images or returns
                 NaN, no logits [N, C], or logits without a gradient.
         """
-        fits, room = self.check_classes, batch_size or 0
-        with attack_session(model, images, labels, indices, seed=self.seed, fits=fits, batch_size=room) as checked:
+        session = attack_session(
+            model, images, labels, indices, seed=self.seed, fits=self.check_classes, batch_size=batch_size
+        )
+        with session as checked:
             check_budget(self.norm, self.eps, images)
             clean = to_search_dtype(images)
             if len(images) == 0 or self.eps == 0:

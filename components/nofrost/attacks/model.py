@@ -51,16 +51,13 @@ class CheckedModel:
         model: maps images to logits.
         labels: [N] int64, all labels that will be used; checked against the number of classes.
         fits: is called with the number of classes, once it is known; raises where they are too few.
-        batch_size: how many images the model may be called with at once; at least as many as there are labels.
-
-    Attributes:
-        batch_size: the same.
+        batch_size: how many images attempts at several classes may fill a batch with; 1: run them one after the other.
     """
 
     def __init__(
-        self, model: Model, labels: Tensor, fits: Callable[[int], None] | None = None, batch_size: int = 0
+        self, model: Model, labels: Tensor, fits: Callable[[int], None] | None = None, batch_size: int = 1
     ) -> None:
-        self.batch_size = max(batch_size, len(labels))
+        self.batch_size = batch_size
         self._model = model
         self._labels = labels
         self._fits = fits

@@ -34,7 +34,7 @@ def attack_session(
     *,
     seed: int = 0,
     fits: Callable[[int], None] | None = None,
-    batch_size: int = 0,
+    batch_size: int = 1,
 ) -> Iterator[CheckedModel]:
     """Yield the checked model for work on one batch; restore the state of the model and of torch at the end.
 
@@ -45,7 +45,7 @@ def attack_session(
         indices: int64 [N], the images' positions in their dataset; checked but not used.
         seed: of torch's generators inside the block, for models that draw random numbers.
         fits: is called with the model's number of classes, once it is known; raises where they are too few.
-        batch_size: how many images the model may be called with at once; N where that is more.
+        batch_size: how many images attempts at several classes may fill a batch with; 1: run them one after the other.
 
     Raises:
         UserError: the batch has the wrong form or range, a label is not a class of the model, or, at the end, the model
