@@ -1,16 +1,27 @@
-"""The command line `python -m pipelines compile|run|submit`; commands import what is slow to load when called."""
+"""The command line `python -m pipelines COMMAND ...`; commands import what is slow to load when called."""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli import main
-from nofrost.cli.options import PATH, emit, stage_options, store_option
+from nofrost.cli import CommandGroup, main
+from nofrost.cli.options import (
+    PATH,
+    aligned,
+    check_configuration_apart,
+    emit,
+    json_option,
+    set_option,
+    stage_options,
+    store_option,
+    study_option,
+)
 from nofrost.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,31 +31,70 @@ SHARDS = click.option(
     "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts of every evaluation."
 )
 GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
+NODES = click.option(
+    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training."
+)
 DATA_REF = click.option(
     "--data-ref",
     metavar="REF",
     help="Source data by content. Default: the data at the study's dataset.path, which are pushed.",
 )
 CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, placement and credentials.")
+HOST = click.option(
+    "--host", metavar="URL", help="The KFP API. Default: KF_PIPELINES_ENDPOINT, else the current cluster."
+)
+NAMESPACE = click.option("--namespace", help="Namespace of the user, where one installation serves several.")
+TOKEN_FILE = click.option("--token-file", type=PATH, help="File with a bearer token, read again for every request.")
+CA_CERT = click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
+SERVICE_ACCOUNT = click.option(
+    "--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA)."
+)
 CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def pipelines() -> None:
-    """Compile the pipeline, run it on this machine, or submit it to Kubeflow."""
+    """Compile the pipeline, run it on this machine or on Kubeflow, and look for what that needs."""
     if importlib.util.find_spec("kfp") is None:
         raise UserError("kfp is not installed here: install it with `pip install --editable '.[pipeline,docker]'`")
 
 
 @pipelines.command("compile")
+@study_option
+@set_option
 @click.option("--out", type=PATH, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
+@GPUS
+@NODES
+@SHARDS
 @CLUSTER
 @CACHE
-def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
-    """Write the pipeline as YAML for Kubeflow's web page and clients. The same input gives the same bytes."""
-    from pipelines.package import write_package
+def compile_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+    cache: bool,
+) -> None:
+    """Write the pipeline of a study as YAML for Kubeflow's web page and clients. The same input gives the same bytes.
 
-    write_package(out, cluster, caching=cache)
+    Images, store and source data are parameters of the pipeline. Example:
+    python -m pipelines compile --study digits --shards 4 --gpus 1 --out digits.yaml
+    """
+    study = _load_study(study_name, overrides)
+    check_configuration_apart(out, study_name, str(cluster) if cluster else None)
+    from pipelines.cluster import load_cluster
+    from pipelines.graph import make_pipeline
+    from pipelines.package import write_package
+    from pipelines.plan import plan_study
+
+    plan = plan_study(study, gpus, nodes)
+    write_package(
+        out,
+        make_pipeline(plan, load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes, caching=cache),
+    )
     click.echo(f"{out}: written")
 
 
@@ -98,22 +148,30 @@ def run_(
 @stage_options
 @click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
 @click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
-@click.option("--host", metavar="URL", help="The KFP API. Default: KF_PIPELINES_ENDPOINT, else the current cluster.")
-@click.option("--namespace", help="Namespace of the user, where one installation serves several.")
-@click.option("--token-file", type=PATH, help="File with a bearer token, read again for every request.")
-@click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
+@HOST
+@NAMESPACE
+@TOKEN_FILE
+@CA_CERT
 @click.option(
     "--experiment", default="nofrost", show_default=True, help="Experiment of the run; created if it does not exist."
 )
 @click.option("--run-name", help="Name of the run. Default: the study's name.")
-@click.option("--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA).")
+@SERVICE_ACCOUNT
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
-@click.option("--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option(
+    "--resubmit",
+    metavar="N",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
+)
 @store_option
 @DATA_REF
 @GPUS
+@NODES
 @SHARDS
 @CLUSTER
 @CACHE
@@ -158,6 +216,42 @@ def submit_(
     )
     run = submit_study(request, **options)
     emit(asdict(run), f"run {run.run_id}: {run.url}", as_json)
+
+
+@pipelines.command("doctor")
+@HOST
+@NAMESPACE
+@TOKEN_FILE
+@CA_CERT
+@SERVICE_ACCOUNT
+@click.option("--stage-image", metavar="IMAGE@sha256:...", help="Image of the stages, to look for in its registry.")
+@click.option("--train-image", metavar="IMAGE@sha256:...", help="Image of the training, to look for in its registry.")
+@store_option
+@CLUSTER
+@json_option
+def doctor_(
+    host: str | None,
+    namespace: str | None,
+    token_file: Path | None,
+    ca_cert: Path | None,
+    store_url: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Look for what a submission needs, with a line each: ok, missing, or unknown where it cannot be seen from here.
+
+    Nothing is started. The exit code is 1 if something is missing.
+    """
+    from nofrost.store import default_store
+    from pipelines.doctor import Subject, examine
+    from pipelines.submit import Endpoint
+
+    endpoint = Endpoint(host, namespace, token_file, ca_cert)
+    findings = list(examine(Subject(endpoint, store_url or default_store(), **options)))
+    rows = [(finding.state, finding.check, finding.detail) for finding in findings]
+    emit(findings, aligned(rows), as_json)
+    if any(finding.state == "missing" for finding in findings):
+        sys.exit(1)
 
 
 def _load_study(name: str | None, overrides: tuple[str, ...]) -> Study:

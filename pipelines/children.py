@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import IO, Self
 
 from nofrost.errors import StoppedError
@@ -16,24 +17,25 @@ from pipelines import reaper
 
 
 class Children:
-    """What a run has started. Several threads may use it at once.
+    """What a run has started. One thread uses it, which handlers of signals may interrupt anywhere.
 
     The first SIGINT or SIGTERM asks the tasks to save and end, and says so; the next one ends them at once. No task
-    begins after that.
+    begins after that, but a closing one, which notes how the run ended: only a second signal prevents or ends it.
 
     Args:
         say: prints a line.
+        secrets: files that are deleted when the run has ended, also by `kill -9`.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        # The handler of a signal runs in the main thread, which may be in here already.
-        self._lock = threading.RLock()
+    def __init__(self, say: Callable[[str], None], secrets: Sequence[Path] = ()) -> None:
+        self._say, self._secrets = say, secrets
         self._tasks: dict[tuple[str, str], str] = {}
+        self._closing: set[tuple[str, str]] = set()
         self._signal: int | None = None
+        self._is_hurried = False
 
     def __enter__(self) -> Self:
-        command = [sys.executable, reaper.__file__]
+        command = [sys.executable, reaper.__file__, *map(str, self._secrets)]
         null = subprocess.DEVNULL
         self._reaper = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=null, stderr=null, text=True, start_new_session=True
@@ -53,8 +55,12 @@ class Children:
 
     @property
     def stopped(self) -> bool:
-        """Whether no task may begin any more."""
+        """Whether a signal has come."""
         return self._signal is not None
+
+    def may_begin(self, *, closing: bool = False) -> bool:
+        """Return whether a task may still begin."""
+        return not (self._is_hurried if closing else self.stopped)
 
     def raise_if_stopped(self) -> None:
         """Raise what a signal has asked for: KeyboardInterrupt or StoppedError."""
@@ -63,14 +69,14 @@ class Children:
         if self._signal is not None:
             raise StoppedError("stopped: the same command continues with the tasks that had not finished")
 
-    def run(self, title: str, command: Sequence[str], log: IO[bytes], environment: Mapping[str, str]) -> int:
+    def run(
+        self, title: str, command: Sequence[str], log: IO[bytes], environment: Mapping[str, str], closing: bool = False
+    ) -> int:
         """Run a command in a process group of its own, whose output goes to a log; return its exit code."""
-        with self._lock:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=dict(environment), start_new_session=True
-            )
-            started = self._started("group", str(process.pid), title)
-        with started:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=dict(environment), start_new_session=True
+        )
+        with self._living(title, ("group", str(process.pid)), closing):
             code = process.wait()
             # A shell ends at once, and what it runs may still be saving.
             end = time.monotonic() + (reaper.GRACE_S if self.stopped else 0)
@@ -81,26 +87,25 @@ class Children:
                 time.sleep(0.05)
         return code
 
-    def container(self, title: str, identifier: str) -> AbstractContextManager[None]:
+    def container(self, title: str, identifier: str, closing: bool = False) -> AbstractContextManager[None]:
         """Return a context in which a container that has been created belongs to the run."""
-        with self._lock:
-            return self._started("container", identifier, title)
-
-    def _started(self, kind: str, identifier: str, title: str) -> AbstractContextManager[None]:
-        self._tasks[kind, identifier] = title
-        self._tell(f"+ {kind} {identifier}")
-        if self.stopped:
-            reaper.send(kind, identifier, signal.SIGTERM)
-        return self._until_its_end(kind, identifier)
+        return self._living(title, ("container", identifier), closing)
 
     @contextmanager
-    def _until_its_end(self, kind: str, identifier: str) -> Iterator[None]:
+    def _living(self, title: str, task: tuple[str, str], closing: bool) -> Iterator[None]:
+        self._tasks[task] = title
+        if closing:
+            self._closing.add(task)
+        self._tell(f"+ {' '.join(task)}")
+        # A signal may have come after the task had begun and before it was noted.
+        if not self.may_begin(closing=closing):
+            reaper.send(*task, signal.SIGTERM)
         try:
             yield
         finally:
-            with self._lock:
-                del self._tasks[kind, identifier]
-                self._tell(f"- {kind} {identifier}")
+            del self._tasks[task]
+            self._closing.discard(task)
+            self._tell(f"- {' '.join(task)}")
 
     def _tell(self, line: str) -> None:
         with suppress(OSError):
@@ -108,19 +113,24 @@ class Children:
             print(line, file=self._reaper.stdin, flush=True)
 
     def _stop(self, number: int, _: object) -> None:
-        with self._lock:
-            is_first, self._signal = not self.stopped, self._signal or number
-            titles = ", ".join(sorted(self._tasks.values())) or "the run"
-        self._send(signal.SIGTERM if is_first else signal.SIGKILL)
-        if is_first:
-            how, again = ("interrupted", "Ctrl-C") if number == signal.SIGINT else ("stopped", "SIGTERM")
-            timer = threading.Timer(reaper.GRACE_S, self._send, [signal.SIGKILL])
-            timer.daemon = True
-            timer.start()
-            # The main thread may have been printing when the signal came, and no stream is printed to twice at once.
-            with suppress(RuntimeError):
-                self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
+        if self.stopped:
+            self._is_hurried = True
+            self._send(signal.SIGKILL, list(self._tasks))
+            return
+        self._signal = number
+        self._send_to_others(signal.SIGTERM)
+        timer = threading.Timer(reaper.GRACE_S, self._send_to_others, [signal.SIGKILL])
+        timer.daemon = True
+        timer.start()
+        how, again = ("interrupted", "Ctrl-C") if number == signal.SIGINT else ("stopped", "SIGTERM")
+        titles = ", ".join(sorted(self._tasks.values())) or "the run"
+        # The main thread may have been printing when the signal came, and no stream is printed to twice at once.
+        with suppress(RuntimeError):
+            self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
 
-    def _send(self, number: signal.Signals) -> None:
-        for kind, identifier in list(self._tasks):
+    def _send_to_others(self, number: signal.Signals) -> None:
+        self._send(number, [task for task in list(self._tasks) if task not in self._closing])
+
+    def _send(self, number: signal.Signals, tasks: Sequence[tuple[str, str]]) -> None:
+        for kind, identifier in tasks:
             reaper.send(kind, identifier, number)

@@ -1,23 +1,24 @@
 """`python -m pipelines run`: the compiled graph on this machine, task by task as processes or containers."""
 
-import contextlib
 import hashlib
+import secrets
 import sys
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from nofrost.config import Study, study_as_yaml
+from nofrost.config import Study
 from nofrost.errors import RunFailedError
 from nofrost.lock import folder_lock
 from nofrost.store import Output, Store, open_store, pull
-from nofrost.tasks.ascii_text import to_ascii
 from pipelines.children import Children
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
-from pipelines.local_tasks import Containers, as_containers, as_processes, image_id
+from pipelines.kfp_local import run_pipeline
+from pipelines.local_tasks import ContainerTasks, ProcessTasks, Tasks, image_id
 from pipelines.package import push_source
+from pipelines.plan import plan_study
 from pipelines.run_log import RunLog
 
 Runner = Literal["process", "docker"]
@@ -67,38 +68,34 @@ def run(
     folder = folder.absolute()
     target = open_store(store)
     source = push_source(study, data_ref, target)
-    with ExitStack() as stack:
-        stack.enter_context(folder_lock(folder))
-        credentials = folder / "credentials"
-        stack.callback(credentials.unlink, missing_ok=True)
-        root = folder / "tasks"
+    cluster = Cluster(retries=Retries(count=0))
+    pipeline = make_pipeline(plan_study(study, gpus, 1), cluster, shards=shards, gpus=gpus, caching=caching)
+    with folder_lock(folder):
+        root, credentials = folder / "tasks", folder / "credentials"
         root.mkdir(parents=True, exist_ok=True)
         run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
-        children = Children(run_log.say)
-        execution: AbstractContextManager[Any]
+        stage_image = train_image = f"process@sha256:{_code_digest()}"
         if runner == "docker":
             stage_image, train_image = map(image_id, images)
             # Containers started by root run as another user, who must be able to write here.
             root.chmod(0o777)
-            containers = Containers(stage_image, train_image, gpus > 0, target, credentials)
             # An error that every task would have is one before the first.
-            containers.environment()
-            execution = as_containers(run_log, children, containers)
-        else:
-            stage_image = train_image = f"process@sha256:{_code_digest()}"
-            execution = as_processes(run_log, children)
+            target.container_environment()
+        children = Children(run_log.say, secrets=[credentials])
+        common = (run_log, children, _new_id())
+        tasks: Tasks = ProcessTasks(*common)
+        if runner == "docker":
+            tasks = ContainerTasks(*common, stage_image, train_image, gpus > 0, target, credentials, root)
         arguments = {
-            "study": to_ascii(study_as_yaml(study)),
             "data_ref": source,
             "store": target.url,
             "stage_image": stage_image,
             "train_image": train_image,
-            "gpus": gpus,
-            "shards": shards,
         }
         try:
-            with children, execution as local_runner, (folder / "logs" / "kfp.log").open("w", encoding="utf-8") as log:
-                _run_graph(arguments, local_runner, root, folder / "cache", caching, run_log, log)
+            with children:
+                cache, log = folder / "cache" if caching else None, folder / "logs" / "kfp.log"
+                _run_graph(pipeline, arguments, tasks, root, cache, log)
         except (RunFailedError, RuntimeError):
             children.raise_if_stopped()
             raise
@@ -107,22 +104,22 @@ def run(
 
 
 def _run_graph(
-    arguments: dict[str, Any], runner: Any, root: Path, cache: Path, caching: bool, run_log: RunLog, log: Any
+    pipeline: Any, arguments: dict[str, Any], tasks: Tasks, root: Path, cache: Path | None, log: Path
 ) -> None:
-    """Let kfp.local run the tasks in the order of the graph; what it prints itself goes to a log."""
-    from kfp import local
+    with log.open("w", encoding="utf-8") as file:
+        try:
+            run_pipeline(pipeline, arguments, tasks, run_id=tasks.run_id, root=root, cache=cache, log=file)
+        except RuntimeError as error:
+            failures = tasks.run_log.failures()
+            if not failures:
+                raise
+            causes = "; ".join(f"{task.title} (exit code {task.exit_code}): {task.last_line()}" for task in failures)
+            raise RunFailedError(f"the run failed in {causes}") from error
 
-    pipeline: Any = make_pipeline(Cluster(retries=Retries(count=0)), caching=caching)
-    local.init(runner, pipeline_root=str(root), enable_caching=caching, cache_root=str(cache))
-    try:
-        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            pipeline(**arguments)
-    except RuntimeError as error:
-        failures = run_log.failures()
-        if not failures:
-            raise
-        causes = "; ".join(f"{task.title} (exit code {task.exit_code}): {task.last_line()}" for task in failures)
-        raise RunFailedError(f"the run failed in {causes}") from error
+
+def _new_id() -> str:
+    """Return an id for a run: ids sort by time."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _finished_run(run_log: RunLog, folder: Path, store: Store) -> FinishedRun:

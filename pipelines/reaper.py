@@ -1,13 +1,15 @@
 """A program that ends the tasks of a local run when the run is killed: `kill -9` leaves no time for that.
 
 Its standard input is a pipe from the run, which is closed when the run ends, however it does. A line says that a task
-begins (``+ KIND ID``) or has ended (``- KIND ID``); the kinds are ``group``, of processes, and ``container``.
+begins (``+ KIND ID``) or has ended (``- KIND ID``); the kinds are ``group``, of processes, and ``container``. Its
+arguments are files with secrets, which it deletes at the end.
 """
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,7 +38,7 @@ def is_running(identifier: str) -> bool:
         return docker.from_env().containers.get(identifier).status not in ("exited", "dead")
     except docker.errors.NotFound:
         return False
-    except docker.errors.DockerException:
+    except (docker.errors.DockerException, OSError):
         return True
 
 
@@ -52,7 +54,7 @@ def send(kind: str, identifier: str, number: signal.Signals) -> None:
         return
     import docker
 
-    with suppress(docker.errors.DockerException):
+    with suppress(docker.errors.DockerException, OSError):
         container = docker.from_env().containers.get(identifier)
         if number == signal.SIGKILL:
             container.remove(force=True)
@@ -60,23 +62,27 @@ def send(kind: str, identifier: str, number: signal.Signals) -> None:
             container.kill(signal=number.name)
 
 
-def main() -> None:
-    """Note the tasks, and end those that are left when the pipe is closed."""
+def main(secrets: Sequence[str] = ()) -> None:
+    """Note the tasks, end those that are left when the pipe is closed, and delete the files with secrets."""
     # A Ctrl-C is for the run.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     tasks: set[tuple[str, str]] = set()
-    for line in sys.stdin:
-        sign, kind, identifier = line.split()
-        (tasks.add if sign == "+" else tasks.discard)((kind, identifier))
-    for task in tasks:
-        send(*task, signal.SIGTERM)
-    end = time.monotonic() + GRACE_S
-    while time.monotonic() < end and any(_lives(*task) for task in tasks):
-        time.sleep(0.2)
-    for task in tasks:
-        send(*task, signal.SIGKILL)
+    try:
+        for line in sys.stdin:
+            sign, kind, identifier = line.split()
+            (tasks.add if sign == "+" else tasks.discard)((kind, identifier))
+        for task in tasks:
+            send(*task, signal.SIGTERM)
+        end = time.monotonic() + GRACE_S
+        while time.monotonic() < end and any(_lives(*task) for task in tasks):
+            time.sleep(0.2)
+        for task in tasks:
+            send(*task, signal.SIGKILL)
+    finally:
+        for secret in secrets:
+            Path(secret).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
-
-from kfp.local import status
 
 from nofrost.errors import printable
 from nofrost.tasks.ascii_text import from_ascii
@@ -24,8 +21,10 @@ class Task:
 
     Attributes:
         name: of its component, with dashes.
-        label: what distinguishes it from others of that name, such as "st seed 0".
+        label: what distinguishes it from others of that name, such as "sat, seed 0".
         parameters: its inputs, by name.
+        log: file with its output.
+        exit_code: None while it runs.
     """
 
     name: str
@@ -41,25 +40,21 @@ class Task:
         if "--executor_input" not in words:  # `nofrost task NAME --option value ...`
             name = words[2]
             options = dict(zip(words[3::2], words[4::2], strict=False))
-            return cls(name, f"{options.get('--recipe-id', '')} seed {options.get('--seed', '')}", options)
+            return cls(name, f"{options['--recipe-id']}, seed {options['--seed']}", options)
         name = words[words.index("--function_to_execute") + 1].replace("_", "-")
         executor = json.loads(words[words.index("--executor_input") + 1])
         parameters = executor.get("inputs", {}).get("parameterValues", {})
-        if "suite" in parameters:
-            name = name.replace("evaluate", f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}")
+        if not name.startswith("evaluate"):
+            return cls(name, parameters=parameters)
+        name = f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}"
         # A checkpoint is runs/<recipe>/seed-<seed>/train@<ref>.
-        folders = str(parameters.get("checkpoint", "")).split("@")[0].split("/")
-        label = f"{folders[1]} seed {folders[2].removeprefix('seed-')}" if len(folders) == 4 else ""
-        label += f" shard {parameters['shard']}" if "shard" in parameters else ""
-        return cls(name, label, parameters)
+        _, recipe, seed, *_ = parameters["checkpoint"].split("/")
+        part = parameters.get("shard") or ("merge" if parameters["shards"] else "")
+        return cls(name, ", ".join(filter(None, (recipe, seed.replace("-", " "), part))), parameters)
 
     @property
     def title(self) -> str:
         return f"{self.name} {self.label}".strip()
-
-    @property
-    def status(self) -> status.Status:
-        return status.Status.SUCCESS if self.exit_code == 0 else status.Status.FAILURE
 
     def last_line(self) -> str:
         """Return the last line of the log that is not blank."""
@@ -68,7 +63,7 @@ class Task:
 
 
 class RunLog:
-    """Records the tasks of a local run. Several threads may use it at once.
+    """Records the tasks of a local run.
 
     Args:
         folder: for the log files.
@@ -77,7 +72,6 @@ class RunLog:
 
     def __init__(self, folder: Path, out: TextIO | None) -> None:
         self._folder, self._out = folder, out
-        self._lock = threading.RLock()  # the handler of a signal may print as well
         self._count: Counter[str] = Counter()
         self.tasks: list[Task] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,10 +79,9 @@ class RunLog:
     @contextmanager
     def task(self, task: Task) -> Iterator[Task]:
         """Record a task from its start to its end."""
-        with self._lock:
-            self._count[task.name] += 1
-            task.log = self._folder / f"{task.name}-{self._count[task.name]}.log"
-            self.tasks.append(task)
+        self._count[task.name] += 1
+        task.log = self._folder / f"{task.name}-{self._count[task.name]}.log"
+        self.tasks.append(task)
         self.say(f"  {task.title} ...")
         started = time.monotonic()
         yield task
@@ -99,7 +92,7 @@ class RunLog:
     def say(self, line: str) -> None:
         """Print a line at once."""
         # A run goes on when nobody can read about it; what standard output holds is tried again at the end.
-        with self._lock, suppress(OSError):
+        with suppress(OSError):
             if self._out is not None:
                 print(printable(line), file=self._out, flush=True)
 
@@ -108,6 +101,5 @@ class RunLog:
         return next((task for task in reversed(self.tasks) if task.name == name), None)
 
     def failures(self) -> list[Task]:
-        """Return the tasks that failed and did not succeed when they were tried again."""
-        last = {task.title: task for task in self.tasks}
-        return [task for task in last.values() if task.exit_code != 0]
+        """Return the tasks that failed."""
+        return [task for task in self.tasks if task.exit_code != 0]

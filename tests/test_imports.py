@@ -327,6 +327,7 @@ COMES_WITH = {
     "pydantic_core": "pydantic",
     "botocore": "boto3",
     "kfp_server_api": "kfp",
+    "kubernetes": "kfp",
     "google": "kfp",
     "urllib3": "kfp",
 }

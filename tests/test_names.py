@@ -32,6 +32,7 @@ SHARED_MODULES = {
     "__main__": "of `python -m nofrost` and `python -m pipelines`",
     "base": "the base class of each family of methods, beside them",
     "model": "the settings of a model, and the model as an attack sees it",
+    "plan": "what an evaluation measures, and what the pipeline of a study is compiled with",
     "promotion": "the folder, and the class in it",
     "properties": "their settings, and the folder that measures them",
     "registry": "the class, and where the architectures are registered",

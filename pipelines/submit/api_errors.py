@@ -1,6 +1,7 @@
 """Errors of the KFP API, each as one sentence with its remedy."""
 
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,11 @@ import kfp_server_api
 import urllib3.exceptions as http
 
 from nofrost.errors import UserError
+from pipelines.submit.versions import explanation
 
 LONGEST_REASON = 400
+# Of Go's protojson; it writes a space or a no-break space before the name, to keep others from relying on its text.
+_UNKNOWN_FIELD = re.compile(r"unknown field[\s\xa0]*\\?\"(\w+)")
 
 
 class ApiError(UserError):
@@ -41,6 +45,11 @@ def explained(address: str, action: str) -> Iterator[None]:
         raise _unreachable(address, error) from None
     except UnicodeDecodeError:
         raise not_kfp(address) from None
+    except UserError:
+        raise
+    # of kfp's client itself, such as for two experiments of one name
+    except ValueError as error:
+        raise ApiError(f"the KFP API at {address} cannot be asked {action}: {error}") from None
 
 
 def not_kfp(address: str) -> ApiError:
@@ -75,6 +84,9 @@ def _unreachable(address: str, error: http.HTTPError) -> ApiError:
 def _refused(address: str, action: str, error: Any) -> ApiError:
     status = error.status or 0
     reason = _reason(error)
+    if field := _UNKNOWN_FIELD.search(reason or ""):
+        message = f"the KFP API at {address} refused {action} ({status}): it does not know the field {field[1]}"
+        return ApiError(f"{message}, as {explanation(field[1])}", status=status)
     if status in (401, 403):
         message = f"the KFP API at {address} denies access ({status}): give a valid token with --token-file"
         return ApiError(f"{message}, or ask for permission {action}", status=status)

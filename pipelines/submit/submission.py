@@ -1,29 +1,26 @@
-"""Submitting a study: push its source data, compile and upload the pipeline, start a run, and wait for it.
-
-Equal pipelines are uploaded once, whoever submits them and however often.
-"""
+"""Submitting a study: compile the pipeline, push the study's source data, start a run, and wait for it."""
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import kfp_server_api as server
-
-import nofrost
-from nofrost.config import Study, study_as_yaml
-from nofrost.errors import UserError, say
+from nofrost.config import Study
+from nofrost.errors import UserError
 from nofrost.store import open_store
-from nofrost.tasks.ascii_text import to_ascii
+from pipelines.cluster import load_cluster
+from pipelines.graph import make_pipeline
 from pipelines.package import push_source, write_package
+from pipelines.plan import plan_study
 from pipelines.submit.api import Api
-from pipelines.submit.api_errors import ApiError
 from pipelines.submit.compiled import read_compiled
+from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
-from pipelines.submit.texts import LONGEST_ARGUMENT, check_texts
-from pipelines.submit.waiting import wait
+from pipelines.submit.start import StartedRun, start_run
+from pipelines.submit.texts import check_texts
+from pipelines.submit.versions import check_version
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -62,22 +59,6 @@ class SubmitRequest:
             raise UserError(f"store {self.store} is a folder of this machine, which pods cannot see: give one on S3")
 
 
-@dataclass(frozen=True)
-class StartedRun:
-    """A run that was started.
-
-    Attributes:
-        url: the run's page; only its path where the address of Kubeflow's pages is unknown.
-        version: name of the version of the pipeline, made from its content.
-        created_version: whether this version is new.
-    """
-
-    run_id: str
-    url: str
-    version: str
-    created_version: bool
-
-
 def submit_study(
     request: SubmitRequest,
     *,
@@ -91,13 +72,20 @@ def submit_study(
     pipeline_root: str | None,
     wait_for: bool,
     timeout: float | None,
+    resubmit: int = 0,
 ) -> StartedRun:
     """Start a run; with `wait_for`, return when it has succeeded.
 
+    Args:
+        timeout: of all waiting together, in seconds; None to wait for ever.
+        resubmit: how often a run that failed is started again.
+
     Raises:
-        UserError: the request or an option is wrong, or the store or the API cannot be reached.
+        UserError: the request or an option is wrong, the server is too old, or the store or the API cannot be reached.
         RunFailedError: the run did not succeed.
     """
+    if resubmit and not wait_for:
+        raise UserError("--resubmit starts a run again that failed, which only --wait sees: add --wait")
     run_name = run_name or request.study.name
     check_texts(
         {
@@ -112,25 +100,28 @@ def submit_study(
     )
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
-    study = to_ascii(study_as_yaml(request.study))
-    if len(study) > LONGEST_ARGUMENT:
-        raise UserError(f"the study {request.study.name} has {len(study)} characters, and a container takes "
-                        f"{LONGEST_ARGUMENT}: submit fewer recipes at once")  # fmt: skip
-    arguments = {
-        "store": store.url,
-        "stage_image": request.stage_image,
-        "train_image": request.train_image,
-        "study": study,
-        "data_ref": push_source(request.study, request.data_ref, store),
-        "gpus": request.gpus,
-        "nodes": request.nodes,
-        "shards": request.shards,
-    }
+    pipeline = make_pipeline(
+        plan_study(request.study, request.gpus, request.nodes),
+        load_cluster(request.cluster),
+        shards=request.shards,
+        gpus=request.gpus,
+        nodes=request.nodes,
+        caching=request.caching,
+    )
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "nofrost.yaml"
-        write_package(package, request.cluster, caching=request.caching)
-        started = start_run(
-            package,
+        write_package(package, pipeline)
+        compiled = read_compiled(package)
+        check_version(api.health.version, compiled.needs, api.address)
+        arguments = {
+            "store": store.url,
+            "stage_image": request.stage_image,
+            "train_image": request.train_image,
+            "data_ref": push_source(request.study, request.data_ref, store),
+        }
+        start = partial(
+            start_run,
+            compiled,
             arguments,
             api,
             experiment=experiment,
@@ -138,68 +129,7 @@ def submit_study(
             service_account=service_account,
             pipeline_root=pipeline_root,
         )
-    if wait_for:
-        print(f"run {started.run_id}: {started.url}", flush=True)
-        wait(started.run_id, api, timeout=timeout)
-    return started
-
-
-def start_run(
-    package: Path,
-    arguments: Mapping[str, Any],
-    api: Api,
-    *,
-    experiment: str,
-    run_name: str,
-    service_account: str | None = None,
-    pipeline_root: str | None = None,
-) -> StartedRun:
-    """Start a run of the compiled pipeline in `package`.
-
-    The pipeline, this version of it and the experiment are created if they do not exist. When this is interrupted, the
-    next submission uses what was created.
-
-    Raises:
-        UserError: the package or an argument is wrong; nothing was contacted then.
-        ApiError: the API cannot be reached or refuses.
-    """
-    compiled = read_compiled(package)
-    compiled.check(arguments)
-    pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
-    version_id, created = _ensure(
-        lambda: api.find_version(pipeline_id, compiled.version),
-        lambda: api.upload_version(pipeline_id, compiled.version, package, f"nofrost {nofrost.__version__}"),
-    )
-    how = "uploaded" if created else "exists already and is reused"
-    say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
-    experiment_id, _ = _ensure(lambda: api.find_experiment(experiment), lambda: api.create_experiment(experiment))
-    run = server.V2beta1Run(
-        experiment_id=experiment_id,
-        display_name=run_name,
-        pipeline_version_reference=server.V2beta1PipelineVersionReference(pipeline_id, version_id),
-        runtime_config=server.V2beta1RuntimeConfig(parameters=dict(arguments), pipeline_root=pipeline_root),
-        service_account=service_account,
-    )
-    try:
-        run_id = api.create_run(run)
-    except ApiError as error:
-        if 0 < error.status < 500:
-            raise
-        page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
-        raise ApiError(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
-    return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
-
-
-def _ensure(find: Callable[[], str | None], create: Callable[[], str]) -> tuple[str, bool]:
-    """Return the id that `find` returns, else that of `create`, and whether it was created."""
-    existing = find()
-    if existing:
-        return existing, False
-    try:
-        return create(), True
-    except ApiError as error:
-        # Somebody else may have created it in between.
-        existing = find() if error.exists else None
-        if not existing:
-            raise
-        return existing, False
+        if not wait_for:
+            return start()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return complete(start, api, store, resubmit=resubmit, deadline=deadline)

@@ -90,17 +90,16 @@ def test_as_many_targets_share_a_batch_as_it_holds(model: Exact, images: Tensor)
         assert [size for size, needs_gradient in model.asked if needs_gradient] == sizes
 
 
-def test_no_more_steps_are_spent_on_an_image_that_a_target_before_has_fooled(model: Exact, images: Tensor) -> None:
+def test_hardly_a_step_is_spent_on_targets_of_an_image_that_one_before_has_fooled(model: Exact, images: Tensor) -> None:
     labels = model(images).argmax(1)
-    attack = create_attack("apgd-t", eps=1, steps=20, targets=5)
-    assert (model(attack(model, images, labels)).argmax(1) != labels).all()
-    model.asked.clear()
-    attack(model, images, labels, batch_size=5 * IMAGES)
-    rows = sum(size for size, needs_gradient in model.asked if needs_gradient)
-    model.asked.clear()
-    create_attack("apgd-t", eps=1, steps=20, targets=1)(model, images, labels)
-    first_target = sum(size for size, needs_gradient in model.asked if needs_gradient)
-    assert rows < 5 * first_target
+    attack = create_attack("apgd-t", eps=0.2, steps=20, targets=5)
+    steps = []
+    for batch_size in (1, 5 * IMAGES):
+        model.asked.clear()
+        found = attack(model, images, labels, batch_size=batch_size)
+        steps.append(sum(size for size, needs_gradient in model.asked if needs_gradient))
+        assert (model(found).argmax(1) != labels).sum() > IMAGES * 0.9
+    assert steps[1] < 2 * steps[0]
 
 
 def test_the_members_of_a_cascade_share_the_batch_size(model: Exact, images: Tensor) -> None:

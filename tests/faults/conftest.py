@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,13 +41,14 @@ TIMING = "timing.json"
 
 
 class End(NamedTuple):
-    """How a command ended."""
+    """How a command ended; see forks.py."""
 
+    code: int | None
     seconds: float
-    code: int
-    errors: str
     output: str
-    changes: int | None
+    errors: str
+    changes: int = 0
+    uncounted: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> list[str]:
@@ -59,10 +61,12 @@ Run = Callable[..., list[End]]
 
 @pytest.fixture(scope="session")
 def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Run jobs of forker.py side by side and return how they ended."""
-    script = Path(__file__).with_name("forker.py")
-    command = [sys.executable, str(script), str(tmp_path_factory.mktemp("forker"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    """Run jobs of forks.py side by side and return how they ended."""
+    command = [sys.executable, str(Path(__file__).with_name("forks.py"))]
+    home = str(tmp_path_factory.mktemp("home"))
+    environment = {**os.environ, "HOME": home, "TMPDIR": home, "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         assert process.stdin
         assert process.stdout
         pipes = process.stdin, process.stdout
@@ -70,7 +74,7 @@ def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         def run(*jobs: dict[str, Any]) -> list[End]:
             pipes[0].write(json.dumps(jobs) + "\n")
             pipes[0].flush()
-            return [End(*end) for end in json.loads(pipes[1].readline())]
+            return [End(**end) for end in json.loads(pipes[1].readline())]
 
         yield run
         process.stdin.close()
@@ -114,7 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, side_by_side: Run) -> World:
         if stage == "report":
             for each in ("train", "evaluate-adversarial", "evaluate-ood"):
                 shutil.copytree(whole / each, runs / each)
-        (end,) = side_by_side({"arguments": command(whole / stage), "folder": str(folder)})
+        (end,) = side_by_side({"arguments": command(whole / stage)})
         assert end.code == 0, end.errors
     return World(folder, commands, side_by_side)
 

@@ -31,7 +31,7 @@ def points(changes: int) -> list[int]:
 @pytest.mark.parametrize("earlier", [True, False])
 def test_a_killed_stage(stage: str, earlier: bool, world: Any, content: Contents, tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "work/out"
-    job = {"arguments": world.commands[stage](out), "folder": str(work)}
+    job = {"arguments": world.commands[stage](out), "changes_below": str(work)}
 
     def begin() -> None:
         shutil.rmtree(work, ignore_errors=True)
@@ -43,6 +43,7 @@ def test_a_killed_stage(stage: str, earlier: bool, world: Any, content: Contents
     begin()
     (end,) = world.run(job)
     assert end.code == 0, end.errors
+    assert not end.uncounted, "a kill in the middle of these would not be tried"
     alone = content(work)
     assert {path.removeprefix("out/") for path in alone} == {"out", *content(world.whole(stage))}
     for point in points(end.changes):
@@ -60,24 +61,27 @@ def test_a_killed_stage(stage: str, earlier: bool, world: Any, content: Contents
 @pytest.mark.parametrize("stage", ["prepare", "train"])
 def test_a_killed_push_and_a_killed_pull(stage: str, world: Any, content: Contents, tmp_path: Path) -> None:
     store, out = tmp_path / "store", tmp_path / "work" / "out"
-    push = {"arguments": ["store", "push", str(world.whole(stage)), "--store", str(store)], "folder": str(store)}
+    push = {"arguments": ["store", "push", str(world.whole(stage)), "--store", str(store)], "changes_below": str(store)}
     (end,) = world.run(push)
     assert end.code == 0, end.errors
     alone = content(store)
     for point in points(end.changes):
         shutil.rmtree(store)
-        assert world.run({**push, "at": point})[0].code == -signal.SIGKILL
+        (killed,) = world.run({**push, "at": point})
+        # Threads may meet at a folder that both would make: the number of changes is not always the same.
+        assert killed.code == -signal.SIGKILL or killed.changes < point
         (again,) = world.run(push)
         assert again.code == 0, f"point {point}: {again.errors}"
         assert content(store) == alone, f"point {point} of {end.changes}"
     ref = again.output.strip().rpartition("@")[2]
-    pull = {"arguments": ["store", "pull", f"{out}@{ref}", "--store", str(store)], "folder": str(out.parent)}
+    pull = {"arguments": ["store", "pull", f"{out}@{ref}", "--store", str(store)], "changes_below": str(out.parent)}
     (end,) = world.run(pull)
     assert end.code == 0, end.errors
     assert content(out) == content(world.whole(stage))
     for point in points(end.changes):
         shutil.rmtree(out.parent)
-        assert world.run({**pull, "at": point})[0].code == -signal.SIGKILL
+        (killed,) = world.run({**pull, "at": point})
+        assert killed.code == -signal.SIGKILL or killed.changes < point
         (again,) = world.run(pull)
         assert again.code == 0, f"point {point}: {again.errors}"
         assert content(out) == content(world.whole(stage))

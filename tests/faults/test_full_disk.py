@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,46 +64,35 @@ TIMES = ("timing.json",)
 
 
 class Runner:
-    """Runs commands in a folder; see commands.py."""
+    """Runs commands in a folder."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
-        self.folder, self.process = folder, process
+    def __init__(self, folder: Path, side_by_side: Any) -> None:
+        self.folder, self.side_by_side = folder, side_by_side
 
-    def run(self, command: str, out: Path, largest_file: int | None = None) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+    def run(self, command: str, out: Path, largest_file: int | None = None) -> Any:
         words = [str(out) if word == "OUT" else word for word in command.split()]
-        print(
-            json.dumps({"arguments": words, "folder": str(self.folder), "largest_file": largest_file}),
-            file=self.process.stdin,
-            flush=True,
-        )
-        outcome: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return outcome
+        job = {"arguments": words, "folder": str(self.folder), "largest_file": largest_file}
+        return self.side_by_side(job)[0]
 
     def succeed(self, command: str, out: Path) -> None:
-        outcome = self.run(command, out)
-        assert outcome["code"] == 0, outcome["err"]
+        end = self.run(command, out)
+        assert end.code == 0, end.errors
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+def runner(tmp_path_factory: pytest.TempPathFactory, side_by_side: Any) -> Runner:
     """A folder with a finished study, of which each stage can be run again elsewhere."""
-    script = str(Path(__file__).with_name("commands.py"))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, script], stdin=pipe, stdout=pipe, text=True, env=environment) as process:
-        runner = Runner(tmp_path_factory.mktemp("study"), process)
-        (runner.folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
-        for command, out in (
-            (COMMANDS["prepare"], "data/dataset"),
-            (COMMANDS["augment"], "data/augmentation"),
-            (COMMANDS["train"], f"{RUN}/train"),
-            (COMMANDS["evaluate"], f"{RUN}/evaluate-adversarial"),
-            (COMMANDS["evaluate"].replace("suite adversarial", "suite ood"), f"{RUN}/evaluate-ood"),
-        ):
-            runner.succeed(command, runner.folder / out)
-        yield runner
+    runner = Runner(tmp_path_factory.mktemp("study"), side_by_side)
+    (runner.folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
+    for command, out in (
+        (COMMANDS["prepare"], "data/dataset"),
+        (COMMANDS["augment"], "data/augmentation"),
+        (COMMANDS["train"], f"{RUN}/train"),
+        (COMMANDS["evaluate"], f"{RUN}/evaluate-adversarial"),
+        (COMMANDS["evaluate"].replace("suite adversarial", "suite ood"), f"{RUN}/evaluate-ood"),
+    ):
+        runner.succeed(command, runner.folder / out)
+    return runner
 
 
 class Disk:
@@ -151,15 +138,15 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def check_refusal(outcome: dict[str, Any], out: Path, reason: str) -> None:
+def check_refusal(end: Any, out: Path, reason: str) -> None:
     """Check that there is one sentence that names the output and the reason."""
-    lines = [line for line in outcome["err"].splitlines() if line.startswith("nofrost: ")]
-    assert outcome["code"] == 2, outcome
-    assert "Traceback" not in outcome["err"]
-    assert len(lines) == 1, outcome
-    assert outcome["err"].splitlines()[-1] == lines[0], "the sentence comes last"
+    lines = [line for line in end.errors.splitlines() if line.startswith("nofrost: ")]
+    assert end.code == 2, end
+    assert "Traceback" not in end.errors
+    assert len(lines) == 1, end
+    assert end.errors.splitlines()[-1] == lines[0], "the sentence comes last"
     assert re.search(rf"cannot write .*{re.escape(out.name)}.*: {reason}", lines[0]), lines
-    assert outcome["out"] == ""
+    assert end.output == ""
 
 
 def check_sizes(runner: Runner, stage: str, out: Path, sizes: list[int], reason: str, limit: Any) -> None:
@@ -170,15 +157,15 @@ def check_sizes(runner: Runner, stage: str, out: Path, sizes: list[int], reason:
     remove_all(out)
     refused = kept = 0
     for number, size in enumerate(sizes):
-        outcome = runner.run(command, out, limit(size))
+        end = runner.run(command, out, limit(size))
         has_saved = any((out.parent / f".{out.name}.nofrost-partial").rglob("*.safetensors"))
-        if outcome["code"] != 0:
+        if end.code != 0:
             refused += 1
-            check_refusal(outcome, out, reason)
+            check_refusal(end, out, reason)
             assert stage == "push" or not out.exists()
         limit(None)
         # The next run, with room, goes on with what was saved, and its bits are those of a run without a fault.
-        if has_saved or outcome["code"] == 0 or number % 4 == 0:
+        if has_saved or end.code == 0 or number % 4 == 0:
             kept += has_saved
             runner.succeed(command, out)
             assert contents(out) == whole, size

@@ -19,7 +19,7 @@ RESUMABLE = ("train", "evaluate-adversarial", "evaluate-ood", "transfer")
 @pytest.mark.parametrize("stage", ["prepare", "augment", "report", *RESUMABLE])
 def test_a_stage_that_is_stopped(stage: str, world: Any, content: Contents, tmp_path: Path) -> None:
     work = tmp_path / "work"
-    job = {"arguments": world.commands[stage](work / "out"), "folder": str(work)}
+    job = {"arguments": world.commands[stage](work / "out"), "changes_below": str(work)}
     (end,) = world.run(job)
     changes = end.changes
     for at in sorted({1, 3, changes // 3, changes // 2, changes - 4, changes}):

@@ -30,17 +30,18 @@ open("begun", "w").close()
 time.sleep(100)
 """
 RUN = """
-import os, sys, threading
+import os, sys
+from pathlib import Path
 from nofrost.errors import ReportedError
 from pipelines.children import Children
 
-children = Children(lambda line: print(line, flush=True))
+children = Children(lambda line: print(line, flush=True), secrets=[Path("secret").absolute()])
 command = ["sh", "-c", '"$0" "$@"; exit 5', sys.executable, "-c", sys.argv[1], sys.argv[2]]
 try:
     with children, open("log", "wb") as log:
-        thread = threading.Thread(target=children.run, args=("train", command, log, os.environ))
-        thread.start()
-        thread.join()
+        children.run("train", command, log, os.environ)
+        if children.may_begin(closing=True):
+            children.run("finish", ["sh", "-c", "sleep 1; touch noted"], log, os.environ, closing=True)
     children.raise_if_stopped()
 except KeyboardInterrupt:
     sys.exit(130)
@@ -50,7 +51,8 @@ except ReportedError as error:
 
 
 def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
-    """Start a run whose task takes so long to save, and wait until the task has begun."""
+    """Start a run with a secret, whose task takes so long to save, and wait until the task has begun."""
+    (folder / "secret").write_text("password")
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, TASK, str(seconds)],
         cwd=folder,
@@ -91,6 +93,8 @@ def test_a_stopped_run_says_what_it_waits_for_and_lets_it_save(
     assert run.returncode == code
     assert "waiting for train" in output
     assert (tmp_path / "saved").exists(), "the run waits for more than the shell"
+    assert (tmp_path / "noted").exists(), "the closing task runs"
+    assert not (tmp_path / "secret").exists()
     assert not lives(tmp_path)
 
 
@@ -103,6 +107,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         run.communicate(timeout=20)
     assert run.returncode == 130
     assert not (tmp_path / "saved").exists()
+    assert not (tmp_path / "noted").exists()
     wait_until(lambda: not lives(tmp_path))
 
 
@@ -117,6 +122,17 @@ def test_a_signal_that_comes_while_a_line_is_printed_stops_the_tasks(tmp_path: P
         children.raise_if_stopped()
 
 
+def test_a_second_signal_ends_also_the_closing_task(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with Children(lines.append) as children, (tmp_path / "log").open("wb") as log:
+        for delay in (0.3, 0.6):
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        assert children.run("finish", ["sleep", "60"], log, os.environ, closing=True) == -signal.SIGKILL
+        assert not children.may_begin(closing=True)
+    assert len(lines) == 1
+    assert "waiting for finish" in lines[0]
+
+
 def test_tasks_of_a_killed_run_save_and_end(tmp_path: Path) -> None:
     with start(tmp_path, 0.5) as run:
         run.kill()
@@ -124,6 +140,7 @@ def test_tasks_of_a_killed_run_save_and_end(tmp_path: Path) -> None:
         run.communicate(timeout=20)
     wait_until(lambda: not lives(tmp_path))
     assert (tmp_path / "saved").exists()
+    wait_until(lambda: not (tmp_path / "secret").exists(), 5)
 
 
 def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +156,9 @@ def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkey
         assert task.stdout.readline() == "1\n"
         assert reaper.has_living(task.pid)
         monkeypatch.setattr(sys, "stdin", [f"+ group {task.pid}\n", "+ group 999999\n", "- group 999999\n"])
-        reaper.main()
+        (tmp_path / "secret").touch()
+        reaper.main([str(tmp_path / "secret"), str(tmp_path / "absent")])
+        assert not (tmp_path / "secret").exists()
         assert task.wait(10) == -signal.SIGKILL
         assert not reaper.has_living(task.pid)
 

@@ -1,25 +1,38 @@
-"""Containers of a local run reach the store as the run itself does, and show no secret."""
+"""Tasks of a local run have readable titles; containers reach the store as the run itself does, and show no secret."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 pytest.importorskip("kfp")
 pytest.importorskip("docker")
 
+import docker
+from nofrost.config import load_study
+from nofrost.tasks.ascii_text import to_ascii
 from pipelines import local_run
 from pipelines.children import Children
-from pipelines.local_tasks import Containers, ContainerTask
+from pipelines.local_tasks import ContainerTasks, ProcessTasks
 from pipelines.run_log import RunLog, Task
 
-SECRETS = {"AWS_ACCESS_KEY_ID": "our-key-id", "AWS_SECRET_ACCESS_KEY": "our%secret#", "AWS_SESSION_TOKEN": "our-token"}
-OPEN = {"AWS_ENDPOINT_URL_S3": "http://localhost:9000", "AWS_DEFAULT_REGION": "eu-1", "HTTPS_PROXY": "http://proxy:1"}
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "our-key-id",
+    "AWS_SECRET_ACCESS_KEY": "our%secret#'$x\\",
+    "AWS_SESSION_TOKEN": "a b\n c",
+}
+PROXY = {"HTTPS_PROXY": "http://somebody:our-password@proxy:1"}
+OPEN = {"AWS_ENDPOINT_URL_S3": "http://localhost:9000", "AWS_DEFAULT_REGION": "eu-1"}
+SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
 class S3:
@@ -34,72 +47,116 @@ class S3:
         return dict(self._variables)
 
 
-def settings(store: Any, folder: Path) -> dict[str, Any]:
-    containers = Containers("stage", "train", False, store, folder / "credentials")
+def container_tasks(store: Any, folder: Path) -> ContainerTasks:
     log = RunLog(folder / "logs", None)
-    task = ContainerTask(log, Children(log.say), containers, "image", [], str(folder / "tasks"), None, {"OWN": "1"})
-    made: dict[str, Any] = task._settings(Task("prepare"))
-    return made
+    places = (folder / "credentials", folder / "tasks")
+    return ContainerTasks(log, Children(log.say), "run-1", "stage", "train", False, store, *places)
 
 
-def test_containers_get_what_the_opened_store_has(tmp_path: Path) -> None:
-    bundle = tmp_path / "ca.pem"
-    made = settings(S3(**SECRETS, **OPEN, AWS_CA_BUNDLE=str(bundle)), tmp_path)
-    assert made["environment"].items() >= {**OPEN, "AWS_CA_BUNDLE": str(bundle), "OWN": "1"}.items()
-    assert made["volumes"][str(bundle)] == {"bind": str(bundle), "mode": "ro"}
+def settings(store: Any, folder: Path, command: tuple[str, ...] = ("true",)) -> dict[str, Any]:
+    return container_tasks(store, folder).settings("prepare", command, {"OWN": "1"})
+
+
+def test_containers_get_what_the_opened_store_has_and_docker_shows_none_of_it(tmp_path: Path) -> None:
+    made = settings(S3(**SECRETS, **PROXY, **OPEN), tmp_path, (sys.executable, "-c", SHOW))
+    assert made["environment"] == {"OWN": "1"}
+    assert not made["use_config_proxy"]
+    for value in (*SECRETS.values(), *PROXY.values()):
+        assert value not in str(made)
+    done = subprocess.run(made["command"], env=made["environment"], stdout=subprocess.PIPE, check=True)
+    assert json.loads(done.stdout).items() >= {**SECRETS, **PROXY, **OPEN, "OWN": "1"}.items()
     assert made["volumes"][str(tmp_path / "tasks")]["mode"] == "rw"
     assert made["network_mode"] == "host", "localhost is this machine"
 
 
-def test_credentials_are_in_a_private_file_that_boto3_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    boto3 = pytest.importorskip("boto3")
-    made = settings(S3(**SECRETS, **OPEN), tmp_path)
-    for value in SECRETS.values():
-        assert value not in str(made)
-    path = made["environment"]["AWS_SHARED_CREDENTIALS_FILE"]
-    assert made["volumes"][path] == {"bind": path, "mode": "ro"}
-    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
-    assert f"{Path(path).stat().st_uid}:" in made["user"]
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-    found = boto3.Session().get_credentials().get_frozen_credentials()
-    assert (found.access_key, found.secret_key, found.token) == tuple(SECRETS.values())
-
-
-def test_credentials_of_tasks_that_begin_at_once_are_always_whole_and_private(tmp_path: Path) -> None:
+def test_the_credentials_are_in_a_file_that_only_the_user_of_the_container_reads(tmp_path: Path) -> None:
     path = tmp_path / "credentials"
-    containers = Containers("stage", "train", False, S3(**SECRETS), path)  # type: ignore[arg-type]
-    containers.environment()
-    whole = path.read_text()
-    with ThreadPoolExecutor(4) as pool:
-        tasks = [pool.submit(containers.environment) for _ in range(500)]
-        while not all(task.done() for task in tasks):
-            assert path.read_text() == whole
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        for task in tasks:
-            task.result()
-    assert list(tmp_path.iterdir()) == [path]
+    for _ in range(2):
+        made = settings(S3(**SECRETS), tmp_path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert made["volumes"][str(path)] == {"bind": str(path), "mode": "ro"}
+    assert made["user"].startswith(f"{path.stat().st_uid}:")
 
 
-def test_no_credentials_are_left_when_a_run_fails_before_its_first_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        assert (tmp_path / "credentials").exists()
+def test_a_command_that_fails_in_a_container_keeps_its_exit_code(tmp_path: Path) -> None:
+    for code in (0, 2, 143):
+        made = settings(S3(**SECRETS), tmp_path, ("sh", "-c", f"exit {code}"))
+        assert subprocess.run(made["command"], check=False).returncode == code
+    (tmp_path / "credentials").unlink()
+    assert subprocess.run(made["command"], stderr=subprocess.PIPE, check=False).returncode not in (0, 143)
+
+
+def test_certificates_and_a_local_store_are_mounted(tmp_path: Path) -> None:
+    bundle = str(tmp_path / "ca.pem")
+    assert settings(S3(AWS_CA_BUNDLE=bundle), tmp_path)["volumes"][bundle] == {"bind": bundle, "mode": "ro"}
+    store = S3()
+    store.url = str(tmp_path / "störe")
+    made = settings(store, tmp_path)
+    assert made["volumes"][store.url] == {"bind": store.url, "mode": "rw"}
+    assert made["command"] == ["true"], "there are no credentials to read"
+
+
+def test_no_credentials_are_left_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(pipeline: Any, arguments: Any, tasks: ContainerTasks, *_: object) -> None:
+        tasks.settings("prepare", [], {})
+        assert tasks.credentials == tmp_path / "credentials"
+        assert tasks.credentials.exists()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(local_run, "open_store", lambda _: S3(**SECRETS))
     monkeypatch.setattr(local_run, "push_source", lambda *_: "source")
     monkeypatch.setattr(local_run, "image_id", lambda name: name)
-    monkeypatch.setattr(local_run, "as_containers", fail)
-    study: Any = None
+    monkeypatch.setattr(local_run, "_run_graph", fail)
+    study = load_study("digits", ())
     with pytest.raises(KeyboardInterrupt):
         local_run.run(study, runner="docker", store="s3://bucket/x", folder=tmp_path, images=("stage", "train"))
     assert not (tmp_path / "credentials").exists()
 
 
-def test_a_local_store_is_mounted(tmp_path: Path) -> None:
-    store = S3()
-    store.url = str(tmp_path / "störe")
-    assert settings(store, tmp_path)["volumes"][store.url] == {"bind": store.url, "mode": "rw"}
+def test_an_error_of_docker_fails_the_task_and_is_in_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MagicMock()
+    client.containers.create.return_value.start.side_effect = docker.errors.APIError("no device driver for gpu")
+    monkeypatch.setattr(docker, "from_env", lambda: client)
+    tasks = container_tasks(S3(), tmp_path)
+    with tasks.children:
+        assert not tasks(["nofrost", "task", "train", "--recipe-id", "sat", "--seed", "0"], {})
+    (failure,) = tasks.run_log.failures()
+    assert failure.exit_code == 125
+    assert "no device driver for gpu" in failure.last_line()
+    client.containers.create.return_value.remove.assert_called_once_with(force=True)
+
+
+def test_a_process_has_this_python_first_and_knows_the_run(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, None)
+    tasks = ProcessTasks(log, Children(log.say), "run-1")
+    command = ["sh", "-c", 'exec python -c "$1"', "nofrost", SHOW]
+    with tasks.children:
+        assert tasks([*command, *arguments("prepare", {})], {"OWN": "1"})
+    environment = json.loads(log.tasks[0].last_line())
+    assert environment.items() >= {"NOFROST_RUN_ID": "run-1", "OWN": "1"}.items()
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def arguments(function: str, parameters: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that kfp gives the function of a component."""
+    executor_input = json.dumps({"inputs": {"parameterValues": parameters}})
+    return ["--executor_input", executor_input, "--function_to_execute", function]
+
+
+CHECKPOINT = f"runs/sat/seed-0/train@{'0' * 32}.dir:1:1"
+EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECKPOINT}
+
+
+@pytest.mark.parametrize(
+    ("command", "title"),
+    [
+        (["nofrost", "task", "train", "--recipe-id", "sat", "--seed", "0", "--gpus", "1"], "train sat, seed 0"),
+        (arguments("prepare", {"spec": ""}), "prepare"),
+        (arguments("write_candidate", {}), "write-candidate"),
+        (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0"),
+        (arguments("evaluate", {**EVALUATED, "shards": ["x", "y"]}), "evaluate-ood sat, seed 0, merge"),
+        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, 1/2"),
+    ],
+)
+def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> None:
+    assert Task.from_command(command).title == title

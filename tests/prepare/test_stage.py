@@ -179,7 +179,7 @@ def test_a_limit_above_the_number_of_images_is_said(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b"])
 def test_a_path_that_no_file_system_takes_is_refused(tmp_path: Path, source: str, path: str) -> None:
-    with pytest.raises(UserError, match=r"cannot be read|does not exist"):
+    with pytest.raises(UserError, match=r"cannot read|does not exist"):
         run(DatasetSpec(source=source, path=path), tmp_path / "out")
 
 
@@ -199,3 +199,17 @@ def test_images_without_any_difference_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="every training pixel of channel 0 has the same value"):
         run(DatasetSpec(source="npz", path=str(tmp_path / "flat.npz")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read_or_said(
+    tmp_path: Path, class_folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (class_folders / "stray.png").write_bytes((class_folders / "cat" / "0.png").read_bytes())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note").write_text("x")
+    monkeypatch.setattr("nofrost.prepare.photo.Image.open", None)
+    with pytest.raises(UserError, match="mine: it contains 'note'"):
+        run(DatasetSpec(source="folder", path=str(class_folders)), tmp_path / "mine")
+    with pytest.raises(UserError, match="it lies in"):
+        run(DatasetSpec(source="folder", path=str(class_folders)), class_folders / "out")
+    assert capsys.readouterr().err == ""

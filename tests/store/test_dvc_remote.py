@@ -151,7 +151,7 @@ def test_a_fifo_in_place_of_a_configuration_is_refused(level: str, configure: Co
     configure(project=DEFAULT)
     path = tmp_path / "everywhere" / "config" if level == "everywhere" else tmp_path / "project/.dvc/config.local"
     os.mkfifo(path)
-    with pytest.raises(UserError, match=f"{path} cannot be read as DVC's configuration .it is not a regular file"):
+    with pytest.raises(UserError, match=f"{path} is a .*, not a regular file"):
         default_store()
 
 

@@ -57,8 +57,8 @@ def test_the_average_begins_at_its_epoch_and_the_model_keeps_its_own_weights(
         trainer.train_step(batch)
         raw.train_step(batch)
         trainer.state.step = raw.state.step = number
-        assert (trainer.ema_weights is None) == (number < first)
-        assert trainer.result is (trainer.ema_weights or trainer.model)
+        assert (trainer.phase_state.ema_weights is None) == (number < first)
+        assert trainer.result is (trainer.phase_state.ema_weights or trainer.model)
         own, weights = (each.model.state_dict() for each in (trainer, raw))
         assert all(torch.equal(own[name], weights[name]) for name in own)
         averaged = trainer.result.state_dict()
@@ -79,14 +79,14 @@ def test_an_average_that_was_saved_continues_with_the_same_bits(
         stopped.train_step(batch)
         undisturbed.state.step = stopped.state.step = number
         if number == stopped_after:
-            assert (stopped.ema_weights is None) == (stopped_after == 1)
+            assert (stopped.phase_state.ema_weights is None) == (stopped_after == 1)
             stopped.folder = tmp_path
             stopped.save(0.0)
             stopped = make_trainer({"name": "st"}, optimiser=options)
             stopped.folder = tmp_path
             assert stopped.load()
     own, resumed = undisturbed.result.state_dict(), stopped.result.state_dict()
-    assert stopped.ema_weights is not None
+    assert stopped.phase_state.ema_weights is not None
     assert all(torch.equal(own[name], resumed[name]) for name in own)
 
 

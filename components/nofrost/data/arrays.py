@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nofrost.errors import UserError, reason
 from nofrost.files import atomic_file
 from nofrost.limits import check_expansion, regular_file
+from nofrost.system_errors import cannot_read
 
 
 def write_array(path: Path, batches: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -47,7 +48,7 @@ def read_array(path: Path) -> NDArray[Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that wrote it again") from None
     except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}): check the path and its permissions") from None
+        raise cannot_read(error, path) from None
     # numpy parses the header as Python
     except (ValueError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
         raise UserError(f"{path} is damaged ({reason(error)}): run the stage that wrote it again") from None

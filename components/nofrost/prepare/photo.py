@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nofrost.errors import UserError, reason
 from nofrost.limits import regular_file
 from nofrost.prepare.pixels import resize_and_crop
+from nofrost.system_errors import cannot_read
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif")
@@ -162,7 +163,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from None
     except OSError as error:
         if error.errno is not None:
-            raise UserError(f"{path} cannot be read ({error.strerror}): check it") from None
+            raise cannot_read(error, path) from None
         raise _damaged(path, error) from error
     except Exception as error:
         raise _damaged(path, error) from error

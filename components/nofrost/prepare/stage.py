@@ -15,7 +15,7 @@ from nofrost.prepare.pixels import PixelStatistics
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
-from nofrost.stage import RECORD, stage_output
+from nofrost.stage import RECORD, check_output, stage_output
 from nofrost.telemetry import Progress, progress
 
 
@@ -30,6 +30,8 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
     """
     with refusing_giant_images():
         source = resolve_source(config)
+        # before all images are looked through, which may take long
+        check_output(out, stage="prepare", inputs=source.inputs(out))
         data = open_source(source)
         rows = split_rows(data, source)
         for text in (*data.remarks, *_limit_remark(data, source)):

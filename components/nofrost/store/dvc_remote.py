@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 
 # DVC's own error for such a file would come after minutes or gigabytes: an interpolation can repeat another.
 _MAX_BYTES = 1 << 16
@@ -92,16 +92,14 @@ def _is_readable_file(path: Path) -> bool:
     """Return whether there is a configuration that can be read without harm.
 
     Raises:
-        UserError: it is not a regular file, or far larger than any configuration.
+        UserError: it is a pipe, socket or device, or far larger than any configuration.
         OSError: it cannot be read.
     """
     try:
-        status = path.stat()
+        size = regular_file(path).stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         return False
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} cannot be read as DVC's configuration (it is not a regular file): {_REMEDY}")
-    if status.st_size > _MAX_BYTES or path.read_bytes().count(b"%(") > _MAX_INTERPOLATIONS:
+    if size > _MAX_BYTES or path.read_bytes().count(b"%(") > _MAX_INTERPOLATIONS:
         raise UserError(
             f"{path} cannot be read as DVC's configuration (larger than {_MAX_BYTES:,} bytes, or more than "
             f"{_MAX_INTERPOLATIONS} interpolations): {_REMEDY}"

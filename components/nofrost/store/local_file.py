@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 from nofrost.store.threads import for_each
+from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
 
 # Bytes of a file or object that are in memory while it is read.
@@ -44,9 +44,7 @@ class LocalFile:
             UserError: it is a device, a socket or a pipe, which might be endless.
             OSError: it cannot be read.
         """
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _refused(path, "neither file nor folder", "remove it")
+        status = regular_file(path).stat()
         with path.open("rb") as file:
             return cls(path, hashlib.file_digest(file, "md5").hexdigest(), status)
 
@@ -69,7 +67,7 @@ class LocalFile:
         except FileNotFoundError:
             raise self.changed() from None
         except OSError as error:
-            raise cannot_read(str(self.path), error) from error
+            raise cannot_read(error, self.path) from error
 
     def check_unchanged(self) -> None:
         """Check that the file's status is that from before it was hashed.
@@ -129,10 +127,3 @@ def _raise(error: OSError) -> None:
 
 def _refused(path: Path, what: str, remedy: str) -> UserError:
     return UserError(f"{path} is {what}: {remedy}, then push the folder again")
-
-
-def cannot_read(what: str, error: OSError) -> UserError:
-    """Return the UserError for an error of the operating system that came from reading."""
-    reason = str(error.strerror or error)
-    remedy = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else "check the disk and the path"
-    return UserError(f"cannot read {what} ({reason[:1].lower()}{reason[1:]}): {remedy}")

@@ -1,18 +1,19 @@
-"""A task for each stage, and two that end a run. Paths in the workspace are those of dvc.yaml."""
+"""A task for each stage, and those that end a run. Paths in the workspace are those of dvc.yaml."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
+from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.local_processes import exit_on_error, launch
-from nofrost.tasks.study_plan import check_study, parse_or_load_study
-from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
+from nofrost.tasks.saves import checkpointed_in_store
+from nofrost.tasks.study_check import check_study
+from nofrost.tasks.workspace import Workspace, pretrained, workspace
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
@@ -110,12 +111,17 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
 
 @exit_on_error
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
-    """Merge the shards of an evaluation; the result is the same as without shards. `gpus` as for the shards.
+    """Merge the shards of an evaluation, or without any evaluate all images; the result is the same.
+
+    Args:
+        suite: the suite as JSON.
+        shards: outputs of `evaluate_shard`, all of them or none.
+        gpus: as in `train`.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
     """
-    from nofrost.evaluate import merge
+    from nofrost.evaluate import merge, run
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
@@ -123,7 +129,11 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     with workspace(store) as work:
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = _evaluation_path(work, model, config)
-        merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+        if shards:
+            merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+        else:
+            with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
+                run(data, model, config, work.folder / path)
         return work.push(path)
 
 
@@ -134,6 +144,7 @@ def report(
     """Write the report of the study; `runs` are all outputs of its runs.
 
     Args:
+        study: as YAML.
         html, markdown: paths for copies of the report, which Kubeflow shows.
 
     Returns:
@@ -146,7 +157,7 @@ def report(
         for output in runs:
             work.pull(output)
         metrics = run(
-            data, augmented, work.folder / "runs", check_study(parse_or_load_study(study)), work.folder / "report"
+            data, augmented, work.folder / "runs", check_study(parse_study(from_ascii(study))), work.folder / "report"
         )
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +170,7 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
     """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
 
     Args:
-        study: the study that was run.
+        study: the study that was run, as YAML.
         source: ref of the source of the dataset, or empty.
         outputs: all outputs of the run.
         run: id of the run.
@@ -169,12 +180,25 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
 
     return promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=check_study(parse_or_load_study(study)),
+        study=check_study(parse_study(from_ascii(study))),
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,
         store=open_store(store),
     )
+
+
+@exit_on_error
+def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: str) -> str:
+    """Record the outputs of a run that is a part of a study, for the run that reports on all; return the record's name.
+
+    Args:
+        outputs: ``dataset`` and ``augmentation``, and lists for the runs: ``trained``, ``adversarial`` and ``ood``.
+        run: id of the run.
+    """
+    name = f"nofrost/runs/{run}/outputs.json"
+    open_store(store).put(name, (json.dumps(outputs, indent=2) + "\n").encode())
+    return name
 
 
 @exit_on_error

@@ -130,7 +130,7 @@ def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
         recipe=name,
         seed=trainer.seed,
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
-        trained_parameters=trainer.partial.trained,
+        trained_parameters=trainer.phase_state.partial.trained,
         phases={
             phase: PhaseMetrics(
                 epochs=sum(row.phase == phase for row in state.curves), trained_parameters=step.trained_parameters

@@ -19,29 +19,21 @@ from nofrost.models import Classifier, precision, single_thread_if_small
 from nofrost.processes import ProcessGroup
 from nofrost.results import Selection, StepRecord, StoppedEarly
 from nofrost.seeds import derive_seed
+from nofrost.stage import save_interval_s
 from nofrost.stopping import stop_requested
 from nofrost.telemetry import Progress, progress
 from nofrost.train.failures import check_finite, oom_message
 from nofrost.train.objectives import Batch
-from nofrost.train.optimiser import (
-    average_weights,
-    clip_adaptively,
-    clipped_parameters,
-    create_optimiser,
-    describe,
-    gradient_scaler,
-    set_lr,
-)
+from nofrost.train.optimiser import clip_adaptively, describe, set_lr
 from nofrost.train.overfitting import collapsed, stopped_early
-from nofrost.train.partial import Partial, training_mode
+from nofrost.train.partial import training_mode
+from nofrost.train.phase_state import PhaseState
 from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
 from nofrost.train.saving import discard_damaged, load_state, save_best, save_state
 from nofrost.train.schedule import running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
 
-# Between two saves inside an epoch, in seconds; the end of every epoch is saved as well.
-SAVE_INTERVAL_S = 300.0
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -62,8 +54,12 @@ class Trainer:
 
     Attributes:
         state: the progress of the training.
-        partial: the part of the model that the current phase trains.
+        phase_state: the tensors of the current phase.
+        save_interval_s: seconds between two saves inside an epoch; the end of every epoch is saved as well.
         folder: of the saved state and the checkpoints; set by :meth:`fit`.
+
+    Raises:
+        UserError: the interval of saves (see :func:`nofrost.stage.save_interval_s`) is wrong.
     """
 
     folder: Path
@@ -74,6 +70,7 @@ class Trainer:
         self.model, self.phases, self.seed = model, phases, seed
         self.selection, self.group = selection, group
         self.state = State()
+        self.save_interval_s = save_interval_s()
 
     @property
     def device(self) -> torch.device:
@@ -91,17 +88,9 @@ class Trainer:
         return sum(phase.epochs for phase in self.phases)
 
     @property
-    def ema_weights(self) -> Classifier | None:
-        """The model with the average of its weights; None without an average, and before its first epoch."""
-        if not self._average or self._average.n_averaged == 0:
-            return None
-        average: Classifier = self._average.module  # type: ignore[assignment]  # a copy of the model
-        return average
-
-    @property
     def result(self) -> Classifier:
         """The model that is measured and saved as a checkpoint: with averaged weights where there are some."""
-        return self.ema_weights or self.model
+        return self.phase_state.ema_weights or self.model
 
     def fit(self, title: str, folder: Path) -> None:
         """Train to the end, from the state saved in `folder` if there is one.
@@ -133,18 +122,10 @@ class Trainer:
                 state.phase, state.epoch = state.phase + 1, 0
                 self.start_phase()
 
-    def start_phase(self, *, resumed: bool = False) -> None:
-        """Create the optimiser and the other state of the current phase; if `resumed`, do not reset parameters."""
-        recipe, spec = self.phase.recipe, self.phase.recipe.optimiser
-        reset = "none" if resumed else recipe.reset
+    def start_phase(self, saved: Mapping[str, Tensor] | None = None) -> None:
+        """Create the optimiser and the other tensors of the current phase, or continue with those that were saved."""
         seed = derive_seed(self.seed, "partial", self.phase.name)
-        self.partial = Partial.of(self.model, recipe.trainable, reset, seed)
-        self._average = average_weights(self.model, spec.averaging.decay) if spec.averaging else None
-        self._optimiser = create_optimiser(self.model, spec)
-        self._scaler = gradient_scaler(recipe.precision, self.device)
-        clipping = spec.adaptive_clipping
-        self._clipped = clipped_parameters(self.model, clipping.exclude) if clipping else []
-        self._memory: dict[str, Tensor] = {}
+        self.phase_state = PhaseState(self.model, self.phase.recipe, seed, self.group, saved)
 
     def train_epoch(self, bar: Progress | None = None, stop: threading.Event | None = None) -> None:
         """Train from the current step to the end of the epoch, then validate and save.
@@ -168,7 +149,7 @@ class Trainer:
             if bar:
                 bar.advance(1, f"epoch {number}/{self.epochs}")
             stopped = stop is not None and stop.is_set()
-            if self.group.any(stopped or time.monotonic() - since > SAVE_INTERVAL_S):
+            if self.group.any(stopped or time.monotonic() - since > self.save_interval_s):
                 stopped = self.group.any(stopped)
                 self._add_up(sums)
                 since = self.save(since)
@@ -198,6 +179,7 @@ class Trainer:
             NotFiniteError: an attack met a loss that is not finite.
         """
         phase, state, spec = self.phase, self.state, self.phase.recipe.optimiser
+        tensors = self.phase_state
         position, steps_done = (state.epochs, state.step), state.epoch * phase.images.steps + state.step
         # Dropout and the like use torch's global generator: seed it, so that they depend on seed, step and rank alone.
         torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
@@ -212,23 +194,23 @@ class Trainer:
             trace_step(self.model) if traced else nullcontext() as trace,
             precision(self.model, DTYPES[phase.recipe.precision]),
         ):
-            for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, self._memory):
+            for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, tensors.memory):
                 # The objective Free continues after this update, with the gradient that this pass leaves on its noise.
-                self._scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
+                tensors.scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
                 self.group.average_gradients(self.model.parameters())
-                self._scaler.unscale_(self._optimiser)
+                tensors.scaler.unscale_(tensors.optimiser)
                 if clipping := spec.adaptive_clipping:
-                    clip_adaptively(self._clipped, clipping.factor, clipping.eps)
-                set_lr(self._optimiser, phase.lr(epochs_done))
-                self._scaler.step(self._optimiser)
-                self._scaler.update()
+                    clip_adaptively(tensors.clipped, clipping.factor, clipping.eps)
+                set_lr(tensors.optimiser, phase.lr(epochs_done))
+                tensors.scaler.step(tensors.optimiser)
+                tensors.scaler.update()
                 # Release the gradients now, not before the next backward pass: the next attack needs their memory.
-                self._optimiser.zero_grad()
-                self.partial.keep(self.model)
+                tensors.optimiser.zero_grad()
+                tensors.partial.keep(self.model)
                 self.group.average_buffers(self.model)
                 averaging = spec.averaging
-                if self._average and averaging and epochs_done + 1 / phase.images.steps >= averaging.start_epoch:
-                    self._average.update_parameters(self.model)
+                if tensors.average and averaging and epochs_done + 1 / phase.images.steps >= averaging.start_epoch:
+                    tensors.average.update_parameters(self.model)
                 updates += 1
                 images.update(losses.images)
                 for name, value in (("loss", losses.loss.detach()), *losses.correct.items()):
@@ -245,7 +227,7 @@ class Trainer:
 
     def save(self, since: float) -> float:
         """Save the state, with the seconds from `since` (monotonic time) until now; return now."""
-        tensors = self._state_dict()
+        tensors = self.phase_state.state_dict()
         now = time.monotonic()
         self.state.seconds += now - since
         if self.group.is_rank_zero:
@@ -261,47 +243,8 @@ class Trainer:
         if saved is None:
             return False
         self.state, tensors = saved
-        self.model.load_state_dict(_section(tensors, "model"))
-        self.start_phase(resumed=True)
-        momentum = _section(tensors, "momentum")
-        for name, parameter in self.model.named_parameters():
-            if name in momentum:
-                self._optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device)
-        if self._average and (average := _section(tensors, "average")):
-            self._average.module.load_state_dict(average)
-            # Any count but zero: at zero, the next update would copy the weights instead of averaging them.
-            self._average.n_averaged.fill_(1)
-        for name, tensor in _section(tensors, "memory").items():
-            self._memory[name] = tensor.chunk(self.group.size)[self.group.rank].to(self.device, copy=True)
-        if scaler := _section(tensors, "scaler"):
-            self._scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
+        self.start_phase(tensors)
         return True
-
-    def _state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors of the state, equal in all processes; every process has to call this."""
-        optimiser_state = self._optimiser.state
-        sections = {
-            "model": self.model.state_dict(),
-            "momentum": {
-                name: optimiser_state[parameter]["momentum_buffer"]
-                for name, parameter in self.model.named_parameters()
-                if optimiser_state.get(parameter, {}).get("momentum_buffer") is not None
-            },
-            "average": self.ema_weights.state_dict() if self.ema_weights else {},
-            "memory": self._memory_of_all(),
-            "scaler": {name: torch.tensor(value) for name, value in self._scaler.state_dict().items()},
-        }
-        return {f"{section}.{name}": tensor for section, named in sections.items() for name, tensor in named.items()}
-
-    def _memory_of_all(self) -> dict[str, Tensor]:
-        """Return the objective's memory [rows of the batch, ...] of all processes, in the order of their ranks."""
-        if self.group.size == 1:
-            return self._memory
-        padded = {}
-        for name, memory in self._memory.items():
-            padded[name] = memory.new_zeros(self.group.size, *memory.shape)
-            padded[name][self.group.rank] = memory
-        return {name: memories.flatten(0, 1) for name, memories in self.group.total(padded).items()}
 
     def stopped_early(self) -> StoppedEarly | None:
         """Return why ``selection.guard`` ends the training at the current state; None when it does not."""
@@ -333,14 +276,8 @@ class Trainer:
             attack=self.phase.attack() if "adversarial" in images else None,
             **asdict(trace),
             updates=updates,
-            trained_parameters=self.partial.trained,
-            optimiser=describe(self._optimiser),
+            trained_parameters=self.phase_state.partial.trained,
+            optimiser=describe(self.phase_state.optimiser),
             world_size=self.group.size,
             images_per_rank=self.phase.images.images_per_rank,
         )
-
-
-def _section(tensors: Mapping[str, Tensor], section: str) -> dict[str, Tensor]:
-    """Return the saved tensors of one section, such as ``model``, by their names without the section."""
-    prefix = f"{section}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -22,6 +22,8 @@ import pytest
 import yaml
 
 API = "/apis/v2beta1"
+IMAGE = "registry.example/nofrost@sha256:" + "0" * 64
+OPTIONS = ("host", "namespace", "token_file", "ca_cert", "run_name", "service_account", "pipeline_root", "timeout")
 PAGE = "<!doctype html><title>Log in</title>"
 SPEC = {
     "pipelineInfo": {"name": "nofrost"},
@@ -31,18 +33,10 @@ SPEC = {
     "deploymentSpec": {"executors": {"exec-prepare": {"container": {"image": "stage"}}}},
     "root": {
         "dag": {"tasks": {"prepare": {"componentRef": {"name": "comp-prepare"}, "taskInfo": {"name": "prepare"}}}},
-        "inputDefinitions": {
-            "parameters": {
-                "study": {"parameterType": "STRING"},
-                "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 2.0},
-                "rate": {"parameterType": "NUMBER_DOUBLE", "isOptional": True},
-                "augment": {"parameterType": "BOOLEAN", "defaultValue": True},
-                "recipes": {"parameterType": "LIST", "defaultValue": []},
-                "limits": {"parameterType": "STRUCT", "defaultValue": {}},
-            }
-        },
+        "inputDefinitions": {"parameters": {"store": {"parameterType": "STRING"}}},
     },
 }
+PLATFORM = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-prepare": {}}}}}}
 
 
 class KfpDouble(ThreadingHTTPServer):
@@ -50,6 +44,7 @@ class KfpDouble(ThreadingHTTPServer):
 
     Attributes:
         token: the bearer token that it wants; None for none.
+        version: its tag, such as "2.17.0" or "unknown".
         story: what it answers about a run, one after the other; the last again and again.
         requests: method, path and authorization of all requests.
         runs: the bodies with which runs were started.
@@ -61,6 +56,7 @@ class KfpDouble(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.token: str | None = None
         self.multi_user = False
+        self.version = "2.17.0"
         self.story: list[dict[str, Any]] = [{"state": "SUCCEEDED"}]
         self.requests: list[tuple[str, str, str | None]] = []
         self.pipelines: list[dict[str, Any]] = []
@@ -179,15 +175,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, {"error": message, "code": code, "message": message, "details": []})
 
     def health(self) -> None:
-        self.answer(200, {"multi_user": True} if self.server.multi_user else {})
+        health = {"commit_sha": "0" * 40, "tag_name": self.server.version, "multi_user": self.server.multi_user}
+        self.answer(200, {**health, "pipeline_store": "database"})
 
-    def pipeline_by_name(self, name: str) -> None:
-        wanted = (name, self.query.get("namespace"))
-        for pipeline in self.server.pipelines:
-            if (pipeline["display_name"], pipeline.get("namespace")) == wanted:
-                self.answer(200, pipeline)
-                return
-        self.error(404, f"Failed to get a pipeline: ResourceNotFoundError: Pipeline {name} not found.", 5)
+    def list_pipelines(self) -> None:
+        self.list("pipelines", self.in_namespace(self.server.pipelines))
 
     def create_pipeline(self) -> None:
         asked = json.loads(self.body)
@@ -220,12 +212,18 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.add(self.server.versions, "pipeline_version_id", **values)
 
     def list_experiments(self) -> None:
-        namespace = self.query.get("namespace")
-        mine = [experiment for experiment in self.server.experiments if experiment.get("namespace") == namespace]
-        self.list("experiments", mine)
+        self.list("experiments", self.in_namespace(self.server.experiments))
+
+    def in_namespace(self, things: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the things of the namespace that the query names; none and an empty one are the same."""
+        return [thing for thing in things if (thing.get("namespace") or "") == self.query.get("namespace", "")]
 
     def create_experiment(self) -> None:
-        self.answer(200, self.server.add(self.server.experiments, "experiment_id", **json.loads(self.body)))
+        asked = json.loads(self.body)
+        if any(experiment["display_name"] == asked["display_name"] for experiment in self.server.experiments):
+            self.error(409, f"Already exist error: The name {asked['display_name']} already exist.", 6)
+            return
+        self.answer(200, self.server.add(self.server.experiments, "experiment_id", **asked))
 
     def list(self, key: str, things: list[dict[str, Any]]) -> None:
         (predicate,) = json.loads(self.query["filter"])["predicates"]
@@ -253,7 +251,7 @@ class Handler(BaseHTTPRequestHandler):
 
 ROUTES: dict[str, Callable[..., None]] = {
     f"GET {API}/healthz": Handler.health,
-    f"GET {API}/pipelines/names/([^/]+)": Handler.pipeline_by_name,
+    f"GET {API}/pipelines": Handler.list_pipelines,
     f"POST {API}/pipelines": Handler.create_pipeline,
     f"GET {API}/pipelines/([^/]+)/versions": Handler.list_versions,
     f"POST {API}/pipelines/upload_version": Handler.upload_version,
@@ -292,9 +290,9 @@ def api(kfp: KfpDouble) -> Any:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A compiled pipeline called nofrost, with an argument of each type; study is required."""
+    """A compiled pipeline called nofrost."""
     path = tmp_path / "nofrost.yaml"
-    path.write_text(yaml.safe_dump(SPEC), encoding="utf-8")
+    path.write_text(yaml.safe_dump_all([SPEC, PLATFORM]), encoding="utf-8")
     return path
 
 
@@ -302,9 +300,25 @@ def package(tmp_path: Path) -> Path:
 def start(package: Path) -> Callable[..., Any]:
     """Start a run: start(api), with options of `start_run` on top of the usual ones."""
     from pipelines.submit import start_run
+    from pipelines.submit.compiled import read_compiled
 
-    def start(api: Any, **options: Any) -> Any:
-        usual = {"package": package, "arguments": {"study": "digits"}, "experiment": "robustness", "run_name": "digits"}
-        return start_run(api=api, **{**usual, **options})
+    def start(api: Any, package: Path = package, **options: Any) -> Any:
+        usual = {"arguments": {"store": "s3://b"}, "experiment": "robustness", "run_name": "digits"}
+        return start_run(read_compiled(package), api=api, **{**usual, **options})
 
     return start
+
+
+@pytest.fixture
+def submit(kfp: KfpDouble) -> Callable[..., Any]:
+    """Submit the digits study: submit(*overrides), with fields of `SubmitRequest` and options of `submit_study`."""
+    from nofrost.config import load_study
+    from pipelines.submit import SubmitRequest, submit_study
+
+    def submit(*overrides: str, **options: Any) -> Any:
+        fields = {"store": "s3://bucket/x", "stage_image": IMAGE, "train_image": IMAGE}
+        fields |= {name: options.pop(name) for name in SubmitRequest.__annotations__ if name in options}
+        given = {**dict.fromkeys(OPTIONS), "host": kfp.url, "experiment": "e", "wait_for": False, **options}
+        return submit_study(SubmitRequest(load_study("digits", overrides), **fields), **given)
+
+    return submit

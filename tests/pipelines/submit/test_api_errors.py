@@ -67,7 +67,7 @@ def test_something_else_at_the_address_is_named_at_once(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("request_", ["GET .*/names/nofrost", "POST .*/pipelines", UPLOAD, "POST .*/runs"])
+@pytest.mark.parametrize("request_", ["POST .*/pipelines", UPLOAD, "POST .*/experiments", "POST .*/runs"])
 def test_a_web_page_is_not_taken_for_an_answer(kfp: Any, api: Any, start: Start, request_: str) -> None:
     kfp.fault(request_, "page")
     with pytest.raises(ApiError, match="is not a KFP API"):
@@ -75,12 +75,10 @@ def test_a_web_page_is_not_taken_for_an_answer(kfp: Any, api: Any, start: Start,
     assert not kfp.runs
 
 
-def test_a_rejected_pipeline_is_reported_with_the_message_of_the_api(
-    kfp: Any, api: Any, start: Start, package: Path
-) -> None:
+def test_a_rejected_pipeline_is_reported_with_the_message_of_the_api(kfp: Any, api: Any, start: Start) -> None:
     trace = "invalid pipeline spec: unknown component\ngithub.com/kubeflow/pipelines/backend.New\n\t/go/src/x.go:1"
     kfp.fault(UPLOAD, (400, {"error_message": trace, "error_details": trace}))
-    message = f"refused to accept {package} (400): invalid pipeline spec: unknown component"
+    message = "refused to accept the pipeline (400): invalid pipeline spec: unknown component"
     with pytest.raises(ApiError, match=re.escape(message) + "$"):
         start(api)
     assert not kfp.runs

@@ -21,7 +21,7 @@ Start = Callable[..., Any]
 def test_the_first_submission_creates_pipeline_version_experiment_and_run(
     kfp: Any, api: Any, start: Start, package: Path
 ) -> None:
-    arguments = {"study": "digits", "epochs": 3, "rate": 0.5, "augment": False, "recipes": ["st"], "limits": {"a": 1}}
+    arguments = {"store": "s3://bucket/nofrost", "data_ref": ""}
     done = start(api, arguments=arguments, service_account="runner", pipeline_root="s3://bucket/kfp")
 
     version = read_compiled(package).version
@@ -37,8 +37,7 @@ def test_the_first_submission_creates_pipeline_version_experiment_and_run(
 
 
 def test_the_compiled_pipeline_of_this_project_can_be_submitted(kfp: Any, api: Any, start: Start) -> None:
-    arguments = dict.fromkeys(read_compiled(GOLDEN).required, "x")
-    assert start(api, package=GOLDEN, arguments=arguments).created_version
+    assert start(api, package=GOLDEN).created_version
     assert kfp.uploads == [GOLDEN.read_bytes()]
 
 
@@ -71,10 +70,15 @@ def test_what_somebody_else_creates_meanwhile_is_used(kfp: Any, api: Any, start:
         pipeline_id = kfp.pipelines[0]["pipeline_id"]
         kfp.add(kfp.versions, "pipeline_version_id", pipeline_id=pipeline_id, display_name=version)
 
+    def make_experiment() -> None:
+        kfp.add(kfp.experiments, "experiment_id", display_name="robustness")
+
     kfp.fault("POST .*/pipelines", make_pipeline)
     kfp.fault(UPLOAD, make_version)
+    kfp.fault("POST .*/experiments", make_experiment)
     assert not start(api).created_version
     assert (kfp.count(UPLOAD), kfp.uploads, len(kfp.pipelines), len(kfp.versions), len(kfp.runs)) == (1, [], 1, 1, 1)
+    assert [run["experiment_id"] for run in kfp.runs] == [kfp.experiments[0]["experiment_id"]]
 
 
 def test_the_answer_500_for_a_version_that_exists_is_understood(kfp: Any, api: Any, start: Start) -> None:
@@ -92,7 +96,8 @@ def test_other_versions_are_not_taken_for_ours(kfp: Any, api: Any, start: Start)
 
 
 def test_a_name_that_is_taken_and_not_shown_is_an_error(kfp: Any, api: Any, start: Start) -> None:
-    kfp.fault("POST .*/experiments", (409, {"message": "it already exists", "code": 6}))
+    taken = (409, {"message": "it already exists", "code": 6})
+    kfp.fault("POST .*/experiments", taken, taken)
     with pytest.raises(ApiError, match=r"refused to create an experiment \(409\): it already exists"):
         start(api)
 

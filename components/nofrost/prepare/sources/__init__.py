@@ -10,6 +10,7 @@ import nofrost.prepare.sources.npz
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source
+from nofrost.system_errors import cannot_read
 
 __all__ = ["SOURCES", "Part", "Source", "SourceData", "list_sources", "open_source", "register", "resolve_source"]
 
@@ -24,11 +25,13 @@ def open_source(source: Source) -> SourceData:
         data = source.open()
     except OSError as error:
         # of a path that the file system does not take, or whose folder cannot be searched
-        raise UserError(f"dataset.path {source.path} cannot be read ({error.strerror}): check it") from None
+        raise cannot_read(error, f"dataset.path {source.path}") from None
     _check_text(data)
     _check_shares(source, data)
     if len(data.classes) < 2:
-        raise UserError(f"dataset.path {source.path} holds one class: a classifier needs at least 2")
+        raise UserError(
+            f"dataset.path {source.path} holds one class ({data.classes[0]}): a classifier needs at least 2"
+        )
     if len(set(data.classes)) < len(data.classes):
         raise UserError(f"dataset.path {source.path} names a class twice: give every class a name of its own")
     if data.test is not None and data.test.shape != data.train.shape:

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +15,7 @@ from nofrost.config import DatasetSpec
 from nofrost.config.validation import sentence, with_override
 from nofrost.errors import UserError, reason
 from nofrost.registry import Registry
+from nofrost.system_errors import cannot_read
 
 UNKNOWN_LICENCE = "not stated; ask the owner of the images"
 
@@ -76,7 +77,11 @@ class Source(DatasetSpec):
         path = Path(self.path)
         if not self.needs_path:
             return []
-        return [child for child in path.iterdir() if child.resolve() != out.resolve()] if path.is_dir() else [path]
+        # Who opens it says why it cannot be read.
+        with suppress(OSError):
+            if path.is_dir():
+                return [child for child in path.iterdir() if child.resolve() != out.resolve()]
+        return [path]
 
     def open(self) -> SourceData:
         """Return what the source holds, its images resized to `image_size` when that is set.
@@ -147,5 +152,5 @@ def explain_damage(file: Path, otherwise: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         # a wrong offset in the file is a seek with an invalid argument
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise UserError(f"{file} cannot be read ({error.strerror}): check it") from None
+            raise cannot_read(error, file) from None
         raise UserError(f"{file} is cut off or {otherwise} ({reason(error)}): {remedy}") from None

@@ -2,19 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from nofrost.errors import UserError
 from nofrost.prepare.photo import decode, images_ahead, in_order, read_header
 from nofrost.prepare.pixels import batch_length
 from nofrost.prepare.sources.base import UNKNOWN_LICENCE, Part, Source, SourceData, missing, register
-from nofrost.prepare.sources.layout import Listing, find_layout, folders_in, same_folders
+from nofrost.prepare.sources.folders import folders_in
+from nofrost.prepare.sources.layout import check_same_classes, find_layout
+from nofrost.prepare.sources.listing import Listing
+from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
 
 
@@ -32,7 +36,14 @@ class _Files:
 
 @register("folder")
 class Folder(Source):
-    """Photographs in class folders: root/<class>/..., or root/train/<class>/... and root/test (or val)/<class>/..."""
+    """Photographs in class folders: root/<class>/..., or root/train/<class>/... and root/test (or val)/<class>/...
+
+    Attributes:
+        splits: paths in the root of the training and the test split, or of the first alone, where their names do not
+            say it; an empty list if all folders are classes.
+    """
+
+    splits: tuple[str, ...] | None = Field(default=None, max_length=2)
 
     def inputs(self, out: Path) -> list[Path]:
         """Return the whole folder, in which a dataset would be a class."""
@@ -50,18 +61,20 @@ class Folder(Source):
                 or of another size; the message names it.
         """
         path = Path(self.path)
+        if path.is_file():
+            raise UserError(f"dataset.path {path} is a file: unpack it if it is an archive, and name the folder")
         if not path.is_dir():
             raise missing(path, "a folder of class folders with images")
-        layout = find_layout(path)
+        layout = find_layout(path, self.splits)
         classes = tuple(folder.name for folder in folders_in(layout.train))
         if not classes:
             raise UserError(
                 f"{layout.train} holds no class folders: put the images of each class into a folder of its own"
             )
-        listing = Listing()
+        listing = Listing(layout.is_given)
         splits = [_list(listing, layout.train, classes)]
         if layout.test is not None:
-            _check_same_classes(classes, layout.train, layout.test)
+            check_same_classes(classes, layout, path)
             splits.append(_list(listing, layout.test, classes))
         shape = _shape(splits, self.image_size)
         parts = [_part(split, shape, self.image_size) for split in splits]
@@ -74,39 +87,8 @@ class Folder(Source):
             + (f", test split {layout.test.name}" if layout.test else ""),
             licence=UNKNOWN_LICENCE,
             checksums={"names and sizes of all files": "sha256:" + _checksum(splits)},
-            remarks=(
-                *_same_folders(layout.train, classes),
-                *(_unused(split) for split in layout.unused),
-                *listing.remarks(),
-            ),
+            remarks=(*layout.remarks(), *listing.remarks()),
         )
-
-
-def _same_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
-    if len(classes) < 2 or not (folders := same_folders(root, classes)):
-        return []
-    return [
-        f"the classes are {_first(classes)}; the folders in each of them ({_first(folders)}) are not told apart: if "
-        "these are the classes, set dataset.path to a folder that holds them"
-    ]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-
-
-def _unused(split: Path) -> str:
-    return (
-        f"the split {split.name} is left out, as test is there and the selection split is cut from train: put its "
-        "images into train to use them"
-    )
-
-
-def _check_same_classes(classes: tuple[str, ...], train_root: Path, test_root: Path) -> None:
-    test_classes = {folder.name for folder in folders_in(test_root)}
-    for name in sorted(test_classes.symmetric_difference(classes)):
-        present, absent = (test_root, train_root) if name in test_classes else (train_root, test_root)
-        raise UserError(f"class folder {name!r} is in {present} but not in {absent}: both must hold the same classes")
 
 
 def _list(listing: Listing, root: Path, classes: tuple[str, ...]) -> _Files:
@@ -124,7 +106,7 @@ def _checksum(splits: list[_Files]) -> str:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                raise UserError(f"{path} cannot be read ({error.strerror}): check it") from None
+                raise cannot_read(error, path) from None
             digest.update(os.fsencode(file) + b"\0%d\n" % size)
     return digest.hexdigest()
 

@@ -1,226 +1,289 @@
-"""Which folders below a path are splits and which are classes, and which files in them are images."""
+"""Which folders below a path are splits and which are classes: never a guess without a word."""
 
-import os
+import json
 import re
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NoReturn
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from nofrost.errors import UserError
-from nofrost.prepare.photo import SUFFIXES
+from nofrost.prepare.sources.folders import common_folders, folders_in, has_images, nested_folders, unwrapped
+from nofrost.prepare.sources.split_names import likely_role, role_in, role_of
 
-# names of folders that hold a split, without regard to case
-_ROLES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("test", "testing"), "test"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "validation"),
-}
-# of macOS in archives, and of Synology's disks, for thumbnails
-_OF_SYSTEMS = ("__MACOSX", "@eaDir")
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_ADDED = ("images", "imgs", "split", "data", "set")  # as in "trainset"
+_NAMED = 4  # most folders of a kind in a message
+_PLAIN = re.compile(r"(?!true$|false$|null$)[A-Za-z_][A-Za-z0-9_/.-]*", re.IGNORECASE)  # text to YAML without quotes
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folder whose folders are the classes, that of the source's own test split, and splits that are not used."""
+    """Where the images of a folder lie.
+
+    Attributes:
+        train: the folder whose folders are the classes.
+        test: that of the source's own test split.
+        unused: splits that are left out.
+        empty: folders beside the splits that are left out, as they hold no images.
+        is_given: whether the user has said so, and it was not found by the names.
+    """
 
     train: Path
     test: Path | None = None
     unused: tuple[Path, ...] = ()
+    empty: tuple[Path, ...] = ()
+    is_given: bool = False
+
+    def remarks(self) -> list[str]:
+        """Return a sentence for each folder, or kind of folder, that is not used."""
+        if self.is_given:
+            names = first_names([folder.name for folder in self.unused])
+            return [f"{names} beside the given splits: left out"] if self.unused else []
+        remarks = [
+            f"the split {split.name} is left out, as test is there and the selection split is cut from train: put its "
+            "images into train to use them"
+            for split in self.unused
+        ]
+        if self.empty:
+            names = first_names([folder.name for folder in self.empty])
+            remarks.append(f"{names} beside the splits: left out, no images in there")
+        return remarks
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path, splits: Sequence[str] | None = None) -> Layout:
     """Return which folders of `root` are splits; if none is, `root` itself has the classes.
 
     The splits are train and test, or train and validation where there is no test, under their usual names. A folder
     may be called like a class, such as "train" among vehicles, if it holds its images itself.
 
+    Args:
+        splits: paths in `root` of the training and the test split, or of the training split alone, that are to be
+            taken; if empty, all folders of `root` are classes. None finds out.
+
     Raises:
-        UserError: folders look like splits but do not stand alone, side by side and under these names.
+        UserError: folders look like splits but do not stand alone, side by side and under these names; or one of
+            `splits` is not there.
     """
     folders = folders_in(root)
+    if splits is not None:
+        return _given(root, splits, folders)
     roles: dict[str | None, list[Path]] = {}
     for folder in folders:
-        roles.setdefault(_ROLES.get(folder.name.lower()), []).append(folder)
-    if "train" not in roles or None in roles:
-        _refuse_splits_among_classes(root, folders)
+        roles.setdefault(role_of(folder.name), []).append(folder)
+    empty = [folder for folder in folders if not has_images(folder)] if "train" in roles else []
+    others = set(roles.pop(None, ()))
+    # What holds no images is no class beside "train" if that holds folders, as a split does.
+    are_splits = len(roles) > 1 or any(map(nested_folders, roles.get("train", ())))
+    if "train" not in roles or (others and not (are_splits and others <= set(empty))):
+        _check_classes(root, folders)
         return Layout(root)
-    validation = roles.get("validation", [])
+    full = {role: [folder for folder in found if folder not in empty] or found for role, found in roles.items()}
+    return _by_role(root, full, empty)
+
+
+def _by_role(root: Path, roles: Mapping[str | None, Sequence[Path]], empty: Sequence[Path]) -> Layout:
+    """Return the layout of folders that are called like splits, and are it.
+
+    Args:
+        roles: the folders of each split, those without images only if there are no others.
+        empty: all folders without images.
+
+    Raises:
+        UserError: two have the same role, or what is in them are no classes.
+    """
+    validation = roles.get("validation", ())
     test = roles.get("test") or validation
     for same in (roles["train"], test):
         if len(same) > 1:
-            raise UserError(f"{root} holds both {_names(same)}: keep one of them, or rename the one that is meant")
+            names = " and ".join(folder.name for folder in same)
+            raise UserError(f"{root} holds both {names}: keep one of them, or rename the one that is meant")
+    if test and test[0] in empty:
+        raise UserError(f"{test[0]} holds no images: add some, or remove the folder")
     used = (roles["train"][0], *test)
+    _check_depth(root, used)
     for split in used:
-        _refuse_splits_among_classes(split, folders_in(split))
-    return Layout(used[0], test[0] if test else None, () if test is validation else tuple(validation))
+        _refuse_splits_among(root, split, folders_in(split))
+    unused = () if test is validation else validation
+    return Layout(
+        train=used[0],
+        test=test[0] if test else None,
+        unused=tuple(folder for folder in unused if folder not in empty),
+        empty=tuple(folder for folder in empty if folder not in used),
+    )
 
 
-def folders_in(root: Path) -> list[Path]:
-    """Return the folders in `root`, and links to folders, sorted; hidden ones are left out.
+def check_same_classes(classes: Collection[str], layout: Layout, root: Path) -> None:
+    """Check that the test split of `layout` has the `classes` of its training split.
 
     Raises:
-        UserError: `root` cannot be listed, or holds a link that leads nowhere.
+        UserError: it has others, or none, as images without labels have.
     """
-    try:
-        entries = sorted(entry for entry in root.iterdir() if not is_hidden(entry.name))
-    except OSError as error:
-        _cannot_list(error)
-    for entry in entries:
-        _check_link(entry)
-    return [entry for entry in entries if entry.is_dir()]
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is left out: it begins with a dot, or a system adds it by itself."""
-    return name.startswith(".") or name in _OF_SYSTEMS
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file of this name is taken for an image: it ends like one and is not hidden."""
-    return not is_hidden(name) and Path(name).suffix.lower() in SUFFIXES
-
-
-@dataclass
-class Listing:
-    """Finds the images of classes; one object lists all splits, so that no folder is read twice.
-
-    Attributes:
-        left_out: how many files did not end like an image, by suffix.
-        loose: how many images lay beside the class folders.
-    """
-
-    left_out: Counter[str] = field(default_factory=Counter)
-    loose: int = 0
-    _visited: dict[tuple[int, int], str] = field(default_factory=dict)
-
-    def images(self, root: Path, classes: tuple[str, ...]) -> list[list[str]]:
-        """Return for each class the sorted paths of its images, at any depth, relative to `root`.
-
-        Links to folders are followed, wherever they lead.
-
-        Raises:
-            UserError: a folder cannot be listed, is reached twice (by links), holds splits or links that lead nowhere;
-                or a class has no images.
-        """
-        self.loose += sum(is_image(entry.name) and entry.is_file() for entry in root.iterdir())
-        files = []
-        for name in classes:
-            files.append(sorted(self._below(root / name, root)))
-            if not files[-1]:
-                kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-                raise UserError(f"class folder {root / name} holds no images ({kinds}): add some or remove the folder")
-        return files
-
-    def _below(self, folder: Path, root: Path) -> list[str]:
-        images = []
-        for parent, folders, names in os.walk(folder, onerror=_cannot_list, followlinks=True):
-            self._visit(parent)
-            folders[:] = [name for name in folders if not is_hidden(name)]
-            _refuse_splits_inside(Path(parent), folders)
-            below = Path(parent).relative_to(root).as_posix()
-            for name in names:
-                if is_image(name):
-                    images.append(f"{below}/{name}")
-                elif not is_hidden(name):
-                    _check_link(Path(parent, name))
-                    self.left_out[Path(name).suffix.lower() or "no suffix"] += 1
-        return images
-
-    def _visit(self, folder: str) -> None:
-        status = Path(folder).stat()
-        identity = status.st_dev, status.st_ino
-        if identity in self._visited:
-            raise UserError(
-                f"{folder} is the folder {self._visited[identity]} again, by a link: remove the link, so that no image "
-                "counts twice"
-            )
-        self._visited[identity] = folder
-
-    def remarks(self) -> list[str]:
-        """Return a sentence for each kind of file that is not used."""
-        remarks = []
-        if count := self.left_out.total():
-            kinds = [
-                f"{n:,} {suffix}" for suffix, n in sorted(self.left_out.items(), key=lambda kind: (-kind[1], kind[0]))
-            ]
-            others = [f"{len(kinds) - 8} other kinds"] if len(kinds) > 8 else []
-            files = "1 file is" if count == 1 else f"{count:,} files are"
-            remarks.append(f"{files} left out, not named like an image: {', '.join(kinds[:8] + others)}")
-        if count := self.loose:
-            images = "1 image is" if count == 1 else f"{count:,} images are"
-            remarks.append(f"{images} left out, beside the class folders and not in one")
-        return remarks
-
-
-def same_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
-    """Return the folders that every class has, if they are all that it has: it may be they that are the classes."""
-    common: set[str] = set()
-    for number, name in enumerate(classes):
-        folders = _folders_if_nested(root / name)
-        if len(folders) < 2 or (number and folders != common):
-            return []
-        common = folders
-    return sorted(common)
-
-
-def _refuse_splits_among_classes(root: Path, folders: list[Path]) -> None:
-    """Refuse to take a split for a class, which would make a model of "train" against "test"."""
-    suspects = [folder for folder in folders if _sounds_like_a_split(folder.name)]
-    below = {folder: _folders_if_nested(folder) for folder in (folders if suspects else [])}
-    for folder in suspects:
-        role = _ROLES.get(folder.name.lower())
-        # only "train" is also the name of a class
-        is_split = role is not None and (below[folder] or role != "train")
-        if is_split or any(len(below[folder] & below[other]) > 1 for other in folders if other != folder):
-            others = ", ".join(other.name for other in folders if other.name.lower() not in _ROLES)[:80]
-            beside = f" (beside them are {others})" if others else ""
-            raise UserError(
-                f"{folder} looks like a split and not like a class: name the folders of the splits train and test "
-                f"(or val) and keep them alone in {root}{beside}, or rename the folder if it is a class"
-            )
-
-
-def _folders_if_nested(folder: Path) -> set[str]:
-    """Return the names of the folders in `folder`; none if it holds images itself, as the folder of a class does."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = [entry for entry in entries if not is_hidden(entry.name)]
-            names = {entry.name for entry in visible if entry.is_dir()}
-            return set() if any(is_image(entry.name) and entry.name not in names for entry in visible) else names
-    except OSError as error:
-        _cannot_list(error)
-
-
-def _refuse_splits_inside(folder: Path, names: list[str]) -> None:
-    splits = sorted(name for name in names if name.lower() in _ROLES)
-    if len({_ROLES[name.lower()] for name in splits}) > 1:
+    if layout.test is None:
+        return
+    test_classes = {folder.name for folder in folders_in(layout.test)}
+    if {name.lower() for name in test_classes}.isdisjoint(name.lower() for name in classes):
+        found = f"the folders {first_names(sorted(test_classes))}" if test_classes else "no class folders"
+        labelled = (split for split in layout.unused if {folder.name for folder in folders_in(split)} & set(classes))
+        option = _option([split.relative_to(root).as_posix() for split in (layout.train, *islice(labelled, 1))])
         raise UserError(
-            f"{folder} holds {' and '.join(splits)}, which look like splits, and would be taken for one class: set "
-            "dataset.path to the folder of the splits, in which each of them has a folder for each class"
+            f"{layout.test} holds {found}, but {layout.train} the classes {first_names(sorted(classes))}: images "
+            f"without a class cannot be tested on, so sort them into folders, or leave them out with {option}"
+        )
+    for name in sorted(test_classes.symmetric_difference(classes)):
+        is_in_test = name in test_classes
+        present, absent = (layout.test, layout.train) if is_in_test else (layout.train, layout.test)
+        same = next(
+            (other for other in (classes if is_in_test else test_classes) if other.lower() == name.lower()), None
+        )
+        alike = f" (there is {same!r})" if same else ""
+        raise UserError(
+            f"class folder {name!r} is in {present} but not in {absent}{alike}: both must hold the same classes"
         )
 
 
-def _sounds_like_a_split(name: str) -> bool:
-    if name.lower() in _ROLES:
-        return True
-    for word in map(str.lower, _WORD.findall(name)):
-        stem = next((word.removesuffix(added) for added in _ADDED if word.endswith(added)), word)
-        if stem in _ROLES or word in _ROLES or word == "trainval":
-            return True
-    return False
+def refuse_splits_inside(folder: Path, names: Collection[str]) -> None:
+    """Check that the folders `names` in a class folder, or below one, are not splits.
+
+    Raises:
+        UserError: they are.
+    """
+    splits = sorted(name for name in names if role_of(name))
+    if len({role_of(name) for name in splits}) < 2:
+        return
+    if any(nested_folders(folder / name) for name in splits):
+        remedy = f"set dataset.path to {folder}, if each of them has a folder for each class"
+    else:
+        remedy = f"give each of them a folder for each class, and set dataset.path to {folder}"
+    raise UserError(
+        f"{folder} holds {' and '.join(splits)}, which look like splits, and would be taken for one class: {remedy}"
+    )
 
 
-def _names(folders: list[Path]) -> str:
-    return " and ".join(folder.name for folder in folders)
+def first_names(names: Sequence[str]) -> str:
+    """Return the first of the names, for a message."""
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
-def _check_link(path: Path) -> None:
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path} is a link that leads nowhere: remove or mend it")
+def _given(root: Path, splits: Sequence[str], folders: Sequence[Path]) -> Layout:
+    for split in splits:
+        path = PurePosixPath(split)
+        if path.is_absolute() or ".." in path.parts or not path.parts or not (root / path).is_dir():
+            raise UserError(f"dataset.splits: {split!r} is not a folder in {root}: name one, such as train")
+    used = [root / split for split in splits]
+    if len(used) == 2 and (used[0].is_relative_to(used[1]) or used[1].is_relative_to(used[0])):
+        raise UserError(f"dataset.splits: {splits[0]!r} and {splits[1]!r} are not apart: name two different folders")
+    if not used:
+        return Layout(root, is_given=True)
+    unused = (folder for folder in folders if not any(split.is_relative_to(folder) for split in used))
+    return Layout(used[0], used[1] if used[1:] else None, unused=tuple(unused), is_given=True)
 
 
-def _cannot_list(error: OSError) -> NoReturn:
-    raise UserError(f"{error.filename} cannot be listed ({error.strerror}): check it") from None
+def _check_classes(root: Path, folders: Sequence[Path]) -> None:
+    """Check that the folders of `root` are classes.
+
+    Raises:
+        UserError: they look like splits, hold splits, or hold the folders of the classes.
+    """
+    _refuse_splits_among(root, root, folders)
+    _refuse_splits_in_each(root, folders)
+    if common := common_folders(folders):
+        raise UserError(
+            f"{first_names([folder.name for folder in folders])} in {root} have the same folders "
+            f"({first_names(common)}), as splits have: {_remedy(root, root, folders)}"
+        )
+    if (inner := unwrapped(root)) != root:
+        inside = nested_folders(inner)
+        are_flat = all(map(role_of, inside)) and not any(nested_folders(inner / name) for name in inside)
+        remedy = ", and give each of them a folder for each class" if are_flat else ""
+        raise UserError(
+            f"of the folders in {root} only {inner.relative_to(root)} holds images: set dataset.path to {inner}, whose "
+            f"folders are {first_names(inside)}{remedy}"
+        )
+
+
+def _refuse_splits_among(root: Path, parent: Path, folders: Sequence[Path]) -> None:
+    """Refuse to take a split for a class, which would make a model of "train" against "test".
+
+    Args:
+        root: that of the source.
+        parent: what the folders are in.
+    """
+    suspects = [folder for folder in folders if role_in(folder.name)]
+    full = [folder for folder in folders if has_images(folder)] if suspects else []
+    below = {folder: set(nested_folders(unwrapped(folder))) for folder in full}
+    are_all = set(full) <= set(suspects) and len({role_in(folder.name) for folder in full}) > 1
+    for folder in suspects:
+        role = role_of(folder.name)
+        # Only "train" is also the name of a class.
+        is_split = role is not None and (nested_folders(folder) or role != "train")
+        common = folder in below and any(len(below[folder] & below[other]) > 1 for other in full if other != folder)
+        if is_split or common or are_all:
+            others = [other.name for other in full if other not in (folder, *_likely_splits(full).values())]
+            beside = f" (beside it: {first_names(others)})" if others else ""
+            remedy = _remedy(root, parent, full)
+            raise UserError(f"{folder} looks like a split and not like a class{beside}: {remedy}")
+
+
+def _refuse_splits_in_each(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse classes that have splits in them, the other way round."""
+    inside = [
+        (folder.name, name)
+        for folder in folders
+        for name in nested_folders(folder)
+        if role_of(name) and has_images(folder / name)
+    ]
+    if len({name for name, _ in inside}) > 1 and len({role_of(name) for _, name in inside}) > 1:
+        shown = first_names(["/".join(names) for names in inside])
+        turned = first_names(["/".join(reversed(names)) for names in inside])
+        raise UserError(f"the folders in {root} hold splits ({shown}): put the splits above the classes ({turned})")
+
+
+def _check_depth(root: Path, splits: Sequence[Path]) -> None:
+    """Check that the classes of the training split are not one level further down."""
+    inner = [unwrapped(split) for split in splits]
+    if inner[0] != splits[0]:
+        refuse_splits_inside(inner[0], nested_folders(inner[0]))
+        raise UserError(
+            f"of the folders in {splits[0]} only {inner[0].relative_to(splits[0])} holds images: give "
+            f"{_option([path.relative_to(root).as_posix() for path in inner])} if its folders "
+            f"({first_names(nested_folders(inner[0]))}) are the classes"
+        )
+
+
+def _remedy(root: Path, parent: Path, folders: Sequence[Path]) -> str:
+    """Return what to do with the `folders` in `parent`, some or all of which are splits."""
+    splits = _likely_splits(folders)
+    if "train" in splits:
+        inner = {role: unwrapped(folder) for role, folder in splits.items()}
+        option = _option([folder.relative_to(root).as_posix() for folder in inner.values()])
+        renames = [
+            f"{folder.relative_to(parent).as_posix()} to {role}"
+            for role, folder in inner.items()
+            if folder != splits[role] or not role_of(folder.name)
+        ]
+        change = f"rename {' and '.join(renames)}" if renames else f"keep the splits alone in {parent}"
+    else:
+        option = "--set 'splits=[TRAIN,TEST]' with their names"
+        change = f"keep the splits alone in {parent}, called train and test (or val)"
+    if splits and not any(map(nested_folders, splits.values())):
+        change += ", each with a folder for each class"
+    return f"{change}, or give {option}; if all folders are classes, --set 'splits=[]' (in a study dataset.splits)"
+
+
+def _likely_splits(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return which of the folders hold the training and the test split, as far as it can be known."""
+    likely: dict[str | None, Path] = {}
+    for folder in folders:
+        likely.setdefault(likely_role(folder.name), folder)
+    splits = {"train": likely.get("train"), "test": likely.get("test") or likely.get("validation")}
+    for role, other in (("train", "test"), ("test", "train")):
+        if splits[role] is None and (known := splits[other]) is not None:
+            alike = [folder for folder in folders if folder != known and len(common_folders([known, folder])) > 1]
+            splits[role] = alike[0] if len(alike) == 1 else None
+    return {role: folder for role, folder in splits.items() if folder is not None}
+
+
+def _option(splits: Sequence[str]) -> str:
+    """Return the option of `nofrost prepare` that names these splits."""
+    shown = ",".join(split if _PLAIN.fullmatch(split) else json.dumps(split, ensure_ascii=False) for split in splits)
+    return "--set " + shlex.quote(f"splits=[{shown}]")

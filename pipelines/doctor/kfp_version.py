@@ -1,0 +1,34 @@
+"""Whether the server runs the pipeline that would be compiled for this cluster."""
+
+from nofrost.config import load_study
+from nofrost.errors import UserError
+from pipelines.cluster import Cluster
+from pipelines.doctor.finding import Finding
+from pipelines.graph import make_pipeline
+from pipelines.package import canonical
+from pipelines.plan import plan_study
+from pipelines.submit import Api, versions
+
+CHECK = "Kubeflow Pipelines"
+ANY_STUDY = "digits"
+
+
+def check_kfp(api: Api, cluster: Cluster) -> Finding:
+    """Connect as a submission does, and compare the server's version with what the pipeline uses."""
+    fields = _needs(cluster)
+    try:
+        version, namespace = api.health.version, api.namespace
+    except UserError as error:
+        return Finding(CHECK, "missing", str(error))
+    if why := versions.problem(version, fields):
+        return Finding(CHECK, "missing", f"{api.address}: {why}")
+    if why := versions.doubt(version):
+        return Finding(CHECK, "unknown", f"{api.address}: {why}")
+    where = f"namespace {namespace}" if namespace else "for one user"
+    return Finding(CHECK, "ok", f"KFP {version} at {api.address}, {where}")
+
+
+def _needs(cluster: Cluster) -> set[str]:
+    """Return what every pipeline for this cluster needs, which does not depend on the study."""
+    _, platform = canonical(make_pipeline(plan_study(load_study(ANY_STUDY), 0, 1), cluster))
+    return versions.needs(platform)

@@ -1,0 +1,119 @@
+"""Doubles on loopback: a Kubernetes API, an image registry, and an S3 server that knows no conditions."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def served(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> Iterator[str]:
+    """Serve `answer(request)` (status, headers, body) to every request, and yield the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Log nothing."""
+
+        def do_any(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, headers, body = answer(self)
+            self.send_response(status)
+            for key, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    for method in ("GET", "HEAD", "PUT", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.do_any)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class Kubernetes:
+    """A Kubernetes API.
+
+    Attributes:
+        accounts: annotations of the service accounts, by namespace and name.
+        kinds: plural names of the resources, by API group and version.
+        status: of all answers; 200 for the ordinary ones.
+        tokens: what requests were authorized with.
+    """
+
+    def __init__(self) -> None:
+        self.accounts: dict[tuple[str, str], dict[str, str]] = {("kubeflow", "pipeline-runner"): {}}
+        self.kinds = {
+            ("kubeflow.org", "v1"): ["notebooks", "pytorchjobs"],
+            ("kubeflow.org", "v1beta1"): ["experiments"],
+        }
+        self.status = 200
+        self.tokens: set[str | None] = set()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> Answer:
+        self.tokens.add(request.headers.get("Authorization"))
+        status, body = (self.status, {}) if self.status != 200 else self.found(request.path)
+        return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+    def found(self, path: str) -> tuple[int, Any]:
+        parts = path.strip("/").split("/")
+        match parts:
+            case ["api", "v1", "namespaces", namespace, "serviceaccounts", name]:
+                if (namespace, name) not in self.accounts:
+                    return 404, {"kind": "Status", "reason": "NotFound"}
+                return 200, {"metadata": {"name": name, "annotations": self.accounts[namespace, name]}}
+            case ["apis"]:
+                groups: dict[str, list[dict[str, str]]] = {}
+                for group, version in self.kinds:
+                    groups.setdefault(group, []).append({"groupVersion": f"{group}/{version}", "version": version})
+                return 200, {"groups": [{"name": group, "versions": versions} for group, versions in groups.items()]}
+            case ["apis", group, version]:
+                names = self.kinds[group, version]
+                return 200, {
+                    "groupVersion": f"{group}/{version}",
+                    "resources": [
+                        {"name": name, "kind": name, "namespaced": True, "singularName": "", "verbs": []}
+                        for name in names
+                    ],
+                }
+        return 404, {}
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Neither a pod nor a kubeconfig; return where a kubeconfig would be."""
+    kube_config = pytest.importorskip("kubernetes.config.kube_config")
+    path = tmp_path / "kubeconfig"
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    return path
+
+
+@pytest.fixture
+def kubernetes(no_cluster: Path) -> Iterator[Kubernetes]:
+    """The double, to which the current kubeconfig leads."""
+    double = Kubernetes()
+    with served(double.answer) as url:
+        settings = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+            "clusters": [{"name": "here", "cluster": {"server": url}}],
+            "users": [{"name": "me", "user": {"token": "token-of-the-cluster"}}],
+        }
+        no_cluster.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        yield double

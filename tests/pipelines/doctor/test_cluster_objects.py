@@ -1,0 +1,85 @@
+"""Service account and kinds of jobs, asked of the cluster of the kubeconfig; never an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("kfp")
+pytest.importorskip("kubernetes")
+
+from pipelines.cluster import Cluster, Credentials
+from pipelines.doctor.cluster_objects import check_service_account, check_training_jobs
+
+IRSA = Cluster(credentials=Credentials(secret=None))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "cluster", "state", "fact"),
+    [
+        (None, None, Cluster(), "ok", "pipeline-runner in namespace kubeflow"),
+        ("team-a", None, Cluster(), "ok", "default-editor in namespace team-a"),
+        ("team-a", "runner", Cluster(), "ok", "runner in namespace team-a"),
+        ("team-b", None, Cluster(), "missing", "no default-editor in namespace team-b"),
+        (None, "runner", Cluster(), "missing", "--service-account"),
+        ("team-a", "runner", IRSA, "ok", "runner"),
+        ("team-a", None, IRSA, "unknown", "no annotation eks.amazonaws.com/role-arn"),
+    ],
+)
+def test_the_service_account_of_the_pods_is_looked_for(
+    kubernetes: Any, namespace: str | None, name: str | None, cluster: Cluster, state: str, fact: str
+) -> None:
+    kubernetes.accounts["team-a", "default-editor"] = {}
+    kubernetes.accounts["team-a", "runner"] = {"eks.amazonaws.com/role-arn": "arn"}
+    finding = check_service_account(namespace, name, cluster)
+    assert (finding.state, fact in finding.detail) == (state, True), finding
+    assert kubernetes.tokens == {"Bearer token-of-the-cluster"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "state", "detail"),
+    [
+        ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "ok", "PyTorchJob, no TrainJob"),
+        ({("trainer.kubeflow.org", "v1alpha1"): ["trainjobs"]}, "ok", "no PyTorchJob, TrainJob"),
+        (
+            {("kubeflow.org", "v1beta1"): ["experiments"], ("kubeflow.org", "v1"): ["pytorchjobs"]},
+            "ok",
+            "PyTorchJob, no",
+        ),
+        ({("kubeflow.org", "v1"): ["notebooks"]}, "missing", "no PyTorchJob or TrainJob"),
+        ({("example.org", "v1"): ["pytorchjobs"]}, "missing", "no PyTorchJob or TrainJob"),
+        ({}, "missing", "no PyTorchJob or TrainJob"),
+    ],
+)
+def test_one_kind_of_training_job_is_enough(kubernetes: Any, kinds: Any, state: str, detail: str) -> None:
+    kubernetes.kinds = kinds
+    finding = check_training_jobs()
+    assert (finding.state, detail in finding.detail) == (state, True), finding
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_what_the_cluster_does_not_show_is_unknown(kubernetes: Any, status: int) -> None:
+    kubernetes.status = status
+    findings = [check_service_account(None, None, Cluster()), check_training_jobs()]
+    assert [(finding.state, str(status) in finding.detail) for finding in findings] == [("unknown", True)] * 2
+
+
+@pytest.mark.parametrize("content", [None, "", "[", "{}", "current-context: x", "clusters: 3"])
+def test_without_a_usable_kubeconfig_all_is_unknown(
+    no_cluster: Path, content: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        no_cluster.write_text(content, encoding="utf-8")
+    findings = [check_service_account(None, None, Cluster()), check_training_jobs()]
+    assert [finding.state for finding in findings] == ["unknown"] * 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_cluster_that_does_not_answer_is_unknown(kubernetes: Any, no_cluster: Path) -> None:
+    text = no_cluster.read_text(encoding="utf-8")
+    port = text.partition("127.0.0.1:")[2].split("\n")[0]
+    no_cluster.write_text(text.replace(f"127.0.0.1:{port}", "127.0.0.1:9"), encoding="utf-8")
+    finding = check_training_jobs()
+    assert (finding.state, "http://127.0.0.1:9 cannot be reached" in finding.detail) == ("unknown", True), finding
