@@ -104,7 +104,7 @@ class TestARun:
         assert "Traceback" not in ended.stdout + ended.stderr
         assert "finish: done" in ended.stdout, "the exit task runs whatever happened"
         notes = sorted((project.parent / "storage/nofrost/runs").glob("*.json"), key=lambda note: note.stat().st_mtime)
-        assert json.loads(notes[-1].read_text())["state"] == "FAILED"
+        assert json.loads(notes[-1].read_text())["state"] == "failed"
         assert not (project.parent / "storage/nofrost/locks" / f"{notes[-1].stem}.yaml").exists()
 
 
