@@ -140,4 +140,4 @@ def record_outputs(
 def finish(run: str, store: str, status: dsl.PipelineTaskFinalStatus) -> None:
     from nofrost import tasks
 
-    tasks.finish(run, status.state, status.error_message or "", store)
+    tasks.finish(run, status.state, store)

@@ -100,7 +100,7 @@ class TestARun:
         assert "Traceback" not in ended.stdout + ended.stderr
         assert {"train mbnat, seed 0", "evaluate-ood mbnat, seed 0, merge"} <= set(executed(ended.stdout))
         assert "report" not in executed(ended.stdout)
-        assert note_of_the_last_run(project)["state"] == "FAILED"
+        assert note_of_the_last_run(project)["state"] == "failed"
         # st is the one that ran before, and mbnat was trained although the run failed.
         ended = pipeline(project, *changed)
         assert executed(ended.stdout) == ["report", "write-candidate", "finish"]
@@ -119,7 +119,7 @@ class TestARun:
             assert run.returncode == 143
             assert [line for line in lines if "waiting for train st, seed 0" in line]
             assert executed("\n".join(lines))[-1] == "finish"
-            assert note_of_the_last_run(project)["state"] == "FAILED"
+            assert note_of_the_last_run(project)["state"] == "failed"
         ended = pipeline(project, *changed)
         assert executed(ended.stdout)[0] == "train st, seed 0"
         assert executed(ended.stdout)[-2:] == ["write-candidate", "finish"]
@@ -135,7 +135,7 @@ def note_of_the_last_run(project: Path) -> dict[str, Any]:
     notes = (project.parent / "storage" / "nofrost" / "runs").glob("*.json")
     last = max(notes, key=lambda note: note.stat().st_mtime)
     note: dict[str, Any] = json.loads(last.read_text())
-    assert (project.parent / "storage/nofrost/locks" / f"{last.stem}.yaml").exists() == (note["state"] == "SUCCEEDED")
+    assert (project.parent / "storage/nofrost/locks" / f"{last.stem}.yaml").exists() == (note["state"] == "succeeded")
     return note
 
 
