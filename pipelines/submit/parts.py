@@ -14,7 +14,6 @@ from nofrost.store import MissingError, Store
 from pipelines.plan import StudyPlan
 from pipelines.size import check_size, runs_that_fit
 from pipelines.submit.packages import Packages
-from pipelines.submit.run_notes import FOLDER
 from pipelines.submit.start import StartedRun
 
 COMMON = ("dataset", "augmentation")
@@ -71,7 +70,7 @@ def run_parts(
 
 def _read_outputs(run_id: str, store: Store, runs: int) -> dict[str, Any]:
     """Return what the run of a part with so many recipes and seeds recorded of its outputs."""
-    name = f"{FOLDER}/{run_id}/outputs.json"
+    name = f"nofrost/runs/{run_id}/outputs.json"
     try:
         outputs = json.loads(store.get(name))
         lengths = {key: len(outputs[key]) for key in LISTS}
