@@ -5,14 +5,25 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nofrost.cli import main
-from nofrost.cli.options import PATH, aligned, emit, json_option, stage_options, store_option
-from nofrost.errors import UserError
+from nofrost.cli import CommandGroup, main
+from nofrost.cli.options import (
+    PATH,
+    aligned,
+    check_configuration_apart,
+    emit,
+    json_option,
+    set_option,
+    stage_options,
+    store_option,
+    study_option,
+)
+from nofrost.errors import UserError, remark
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -21,6 +32,9 @@ SHARDS = click.option(
     "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts of every evaluation."
 )
 GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
+NODES = click.option(
+    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training."
+)
 DATA_REF = click.option(
     "--data-ref",
     metavar="REF",
@@ -39,7 +53,7 @@ SERVICE_ACCOUNT = click.option(
 CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def pipelines() -> None:
     """Compile the pipeline, run it on this machine or on Kubeflow, and look for what that needs."""
     if importlib.util.find_spec("kfp") is None:
@@ -47,14 +61,45 @@ def pipelines() -> None:
 
 
 @pipelines.command("compile")
+@study_option
+@set_option
 @click.option("--out", type=PATH, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
+@GPUS
+@NODES
+@SHARDS
 @CLUSTER
 @CACHE
-def compile_(out: Path, cluster: Path | None, cache: bool) -> None:
-    """Write the pipeline as YAML for Kubeflow's web page and clients. The same input gives the same bytes."""
-    from pipelines.package import write_package
+def compile_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    out: Path,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+    cache: bool,
+) -> None:
+    """Write the pipeline of a study as YAML for Kubeflow's web page and clients. The same input gives the same bytes.
 
-    write_package(out, cluster, caching=cache)
+    Images, store and source data are parameters of the pipeline. Example:
+    python -m pipelines compile --study digits --shards 4 --gpus 1 --out digits.yaml
+    """
+    study = _load_study(study_name, overrides)
+    check_configuration_apart(out, study_name, str(cluster) if cluster else None)
+    from pipelines.cluster import load_cluster
+    from pipelines.graph import make_pipeline
+    from pipelines.package import write_package
+    from pipelines.plan import plan_study
+    from pipelines.size import check_size
+
+    plan, settings = plan_study(study, gpus, nodes), load_cluster(cluster)
+    make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
+    write_package(out, make(plan))
+    try:
+        check_size(plan, make, {}, shards=shards)
+    except UserError as error:
+        # The administrator may have allowed more than Argo does by default.
+        remark(str(error))
     click.echo(f"{out}: written")
 
 
@@ -118,12 +163,29 @@ def run_(
 @click.option("--run-name", help="Name of the run. Default: the study's name.")
 @SERVICE_ACCOUNT
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
-@click.option("--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option(
+    "--split",
+    metavar="[N]",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    help="With --wait: a study with more than N recipes and seeds becomes several runs, one after the other, and a "
+    "last one that reports on all. Default for N: as many as one run can have.",
+)
+@click.option(
+    "--resubmit",
+    metavar="N",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
+)
 @store_option
 @DATA_REF
 @GPUS
+@NODES
 @SHARDS
 @CLUSTER
 @CACHE

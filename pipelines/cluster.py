@@ -1,14 +1,22 @@
 """Settings of a cluster, read from a YAML file: resources, GPUs, tolerations, credentials."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nofrost.config import load_schema
 from nofrost.config.base import Schema
 
 Stage = Literal["prepare", "augment", "train", "evaluate", "report"]
+
+
+def _refuse(values: Any, key: str, reason: str) -> Any:
+    """Return the values of a schema, unless one has a key that went."""
+    if isinstance(values, Mapping) and key in values:
+        raise ValueError(f"{key} is no setting any more: {reason}; delete it")
+    return values
 
 
 class Resources(Schema):
@@ -42,12 +50,24 @@ class Gpu(Placement):
 
 
 class Retries(Schema):
-    """Retries of a task. Kubeflow cannot distinguish wrong input (exit code 2) from a lost node."""
+    """Retries of a task. Kubeflow cannot distinguish wrong input (exit code 2) from a lost node.
+
+    Attributes:
+        count: of retries; 0 for none.
+        first_wait: before the first retry; each further one waits `factor` times as long.
+        factor: a whole number, as Argo reads no other.
+        window: since the start of the first try; later there is no retry, and a try that still runs then is ended.
+    """
 
     count: int = Field(default=2, ge=0)
     first_wait: str = Field(default="30s", pattern=r"^[0-9]+[smh]$")
-    factor: float = Field(default=2.0, ge=1)
-    longest_wait: str = Field(default="600s", pattern=r"^[0-9]+[smh]$")
+    factor: int = Field(default=2, ge=1)
+    window: str = Field(default="720h", pattern=r"^[1-9][0-9]*[smh]$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_that_went(cls, values: Any) -> Any:
+        return _refuse(values, "longest_wait", "Kubeflow has none; window limits all tries of a task together")
 
 
 class Credentials(Schema):
@@ -64,9 +84,11 @@ class Cluster(Schema):
     Attributes:
         resources: by stage; ``evaluate`` is for both evaluations.
         shared_memory: size of ``/dev/shm`` in training and evaluation, which counts towards their memory.
-        parallel_runs: runs that are trained and evaluated at the same time; 0 for all.
+        run_as: user and group of the containers. Null for KFP 2.15, which refuses a pipeline that says it; the images
+            themselves run as 1000.
+        save_interval_s: seconds between two saves of a training or an evaluation in the store.
         deadline_s: seconds after which the whole run is stopped; null for no limit.
-        kept_s: seconds that Kubernetes keeps the objects of a finished run; null for ever.
+        kept_s: seconds that Kubernetes keeps the objects of a finished run; null as Kubeflow is set up.
     """
 
     resources: dict[Stage, Resources] = Field(default={})
@@ -75,10 +97,18 @@ class Cluster(Schema):
     shared_memory: str = Field(default="1Gi", pattern=r"^[0-9]+(\.[0-9]+)?[GM]i$")
     retries: Retries = Retries()
     credentials: Credentials = Credentials()
-    parallel_runs: int = Field(default=0, ge=0)
+    run_as: int | None = Field(default=1000, ge=1)
+    save_interval_s: int = Field(default=300, ge=60)
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     deadline_s: int | None = Field(default=None, ge=60)
     kept_s: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_that_went(cls, values: Any) -> Any:
+        return _refuse(
+            values, "parallel_runs", "GPUs, quotas or a queue such as Kueue limit how many runs work at once"
+        )
 
 
 def load_cluster(path: Path | None) -> Cluster:

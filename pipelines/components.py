@@ -5,34 +5,9 @@ annotations, so this file does without `from __future__ import annotations`. The
 training is a command.
 """
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 component = dsl.component(base_image="nofrost-stage", install_kfp_package=False)
-
-
-@component
-def plan(study: str, gpus: int, nodes: int) -> NamedTuple(  # type: ignore[valid-type]
-    "StudyPlan", [("dataset", str), ("augmentation", str), ("adversarial", str), ("ood", str), ("on_gpu", bool)]
-):
-    from nofrost import tasks
-
-    return tasks.plan(study, gpus, nodes)
-
-
-@component
-def plan_runs(study: str) -> list[dict[str, str]]:
-    from nofrost import tasks
-
-    return tasks.plan_runs(study)
-
-
-@component
-def plan_shards(shards: int) -> list[str]:
-    from nofrost import tasks
-
-    return tasks.plan_shards(shards)
 
 
 @component
@@ -58,6 +33,7 @@ def train(
     augmentation: str,
     store: str,
     gpus: int,
+    nodes: int,
     checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(
@@ -110,12 +86,17 @@ def report(
     markdown: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
+    import json
+    from pathlib import Path
+
     from nofrost import tasks
 
     runs = [*trained, *adversarial, *ood]
     output, accuracies = tasks.report(study, dataset, augmentation, runs, store, html.path, markdown.path)
     for name, accuracy in accuracies.items():
         metrics.log_metric(name, accuracy)
+    # kfp.local takes a task from its cache only if each of its artifacts has a file.
+    Path(metrics.path).write_text(json.dumps(accuracies))
     return output
 
 
@@ -140,7 +121,23 @@ def write_candidate(
 
 
 @component
+def record_outputs(
+    dataset: str,
+    augmentation: str,
+    trained: list[str],
+    adversarial: list[str],
+    ood: list[str],
+    run: str,
+    store: str,
+) -> str:
+    from nofrost import tasks
+
+    runs = {"trained": trained, "adversarial": adversarial, "ood": ood}
+    return tasks.record_outputs({"dataset": dataset, "augmentation": augmentation, **runs}, run, store)
+
+
+@component
 def finish(run: str, store: str, status: dsl.PipelineTaskFinalStatus) -> None:
     from nofrost import tasks
 
-    tasks.finish(run, status.state, status.error_message or "", store)
+    tasks.finish(run, status.state, store)

@@ -1,14 +1,18 @@
-"""The graph: the stages of dvc.yaml as a Kubeflow pipeline.
+"""The graph: the stages of dvc.yaml as a Kubeflow pipeline, with all runs of a study written out.
 
 Tasks exchange text: configuration, and outputs by content (``data/dataset@<md5>.dir:...``). No task takes an artifact,
 so Kubeflow's cache compares exactly refs, configuration and image: it is content-addressed. Artifacts are for people:
-the report and its numbers. (No `from __future__ import annotations` here: Kubeflow evaluates the annotations of
-pipelines.)
+the report and its numbers.
+
+There is no loop, condition or collection: Kubeflow's backend handles each of them wrongly somewhere, such as a
+condition whose task was in the cache. (No `from __future__ import annotations` here: Kubeflow evaluates the
+annotations of pipelines.)
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -16,182 +20,214 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from pipelines import components
 from pipelines.cluster import Cluster
-from pipelines.placement import on_gpu, placed
+from pipelines.placement import placed
+from pipelines.plan import StudyPlan
 
+# Of all pipelines: Kubeflow's cache serves a task only within pipelines of one name.
 NAME = "nofrost"
-Placed = Callable[..., PipelineTask]
 
 
-def make_pipeline(cluster: Cluster, *, caching: bool = True) -> BaseComponent:
-    """Return the pipeline for a cluster.
+class RunOutputs(NamedTuple):
+    """The outputs of a run by stage; ``outputs.json`` lists them under these names."""
+
+    trained: str
+    adversarial: str
+    ood: str
+
+
+def make_pipeline(
+    plan: StudyPlan, cluster: Cluster, *, shards: int = 1, gpus: int = 0, nodes: int = 1, caching: bool = True
+) -> BaseComponent:
+    """Return the pipeline of a study.
+
+    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, the ref of the source data.
 
     Args:
         cluster: resources, placement and credentials of the tasks.
+        shards: parts of every evaluation, at least 1.
+        gpus, nodes: GPUs and machines for each training, as the plan was made for; evaluations take as many GPUs.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
     """
-    stage = partial(placed, cluster=cluster, caching=caching)
-    every_run = _runs(cluster, stage)
+    graph = _Graph(plan, cluster, shards, gpus, nodes, caching)
+    one_run = graph.run_pipeline()
 
-    @dsl.pipeline(
-        name=NAME,
-        description="Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.",
-        pipeline_config=dsl.PipelineConfig(
-            ttl_seconds_after_finished=cluster.kept_s, active_deadline_seconds=cluster.deadline_s
-        ),
-    )
-    def nofrost(
-        store: str,
-        stage_image: str,
-        train_image: str,
-        study: str = "digits",
-        data_ref: str = "",
-        gpus: int = 0,
-        nodes: int = 1,
-        shards: int = 2,
-    ) -> None:
-        run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        finish = placed(components.finish(run=run, store=store), None, stage_image, cluster=cluster, caching=False)
-        with dsl.ExitHandler(finish, name="study"):
-            plan = stage(components.plan(study=study, gpus=gpus, nodes=nodes), None, stage_image).outputs
-            items = stage(components.plan_runs(study=study), None, stage_image).output
-            shard_names = stage(components.plan_shards(shards=shards), None, stage_image).output
-            prepared = components.prepare(spec=plan["dataset"], source=data_ref, store=store)
-            dataset = stage(prepared, "prepare", stage_image).output
-            augmented = components.augment(spec=plan["augmentation"], dataset=dataset, store=store)
-            augmentation = stage(augmented, "augment", stage_image).output
-            run_outputs = every_run(
-                items=items,
-                dataset=dataset,
-                augmentation=augmentation,
-                adversarial=plan["adversarial"],
-                ood=plan["ood"],
-                shards=shard_names,
-                store=store,
-                stage_image=stage_image,
-                train_image=train_image,
-                gpus=gpus,
-                on_gpu=plan["on_gpu"],
-            ).outputs
-            outputs = {"dataset": dataset, "augmentation": augmentation, **run_outputs}
-            rendered = components.report(study=study, **outputs, store=store)
-            report = stage(rendered, "report", stage_image).outputs["Output"]
-            candidate = components.write_candidate(
-                study=study, source=data_ref, **outputs, report=report, run=run, image=stage_image, store=store
-            )
-            placed(candidate, None, stage_image, cluster=cluster, caching=False)
+    @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
+    def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "") -> None:
+        with graph.finish_at_the_end(store, stage_image):
+            outputs = graph.outputs(one_run, store, stage_image, train_image, data_ref)
+            graph.report(plan.study, outputs, store, stage_image, data_ref)
 
     return nofrost
 
 
-# Loops are in pipelines of their own, which get all inputs as parameters: in a loop, kfp.local replaces every input
-# that comes from a task outside the loop by the item of the loop.
+def make_part_pipeline(
+    plan: StudyPlan, cluster: Cluster, *, shards: int = 1, gpus: int = 0, nodes: int = 1, caching: bool = True
+) -> BaseComponent:
+    """Return the pipeline of a part of a study's runs, which lists its outputs in ``nofrost/runs/RUN/outputs.json``.
 
-
-class RunOutputs(NamedTuple):
-    """The outputs of all runs, by stage."""
-
-    trained: list[str]
-    adversarial: list[str]
-    ood: list[str]
-
-
-def _runs(cluster: Cluster, stage: Placed) -> BaseComponent:
-    train = _train(cluster, stage)
-    attack = _evaluate("adversarial", cluster, stage)
-    corrupt = _evaluate("ood", cluster, stage)
-
-    @dsl.pipeline(name="runs")
-    def runs(
-        items: list[dict[str, str]],
-        dataset: str,
-        augmentation: str,
-        adversarial: str,
-        ood: str,
-        shards: list[str],
-        store: str,
-        stage_image: str,
-        train_image: str,
-        gpus: int,
-        on_gpu: bool,
-    ) -> RunOutputs:
-        with dsl.ParallelFor(items, name="recipe-and-seed", parallelism=cluster.parallel_runs or None) as item:
-            device = {"store": store, "gpus": gpus, "on_gpu": on_gpu}
-            config = {"recipe": item.recipe, "recipe_id": item.recipe_id, "seed": item.seed}
-            data = {"dataset": dataset, "augmentation": augmentation}
-            trained = train(**config, **data, **device, image=train_image)
-            inputs = {"dataset": dataset, "checkpoint": trained.output, "shards": shards, "image": stage_image}
-            attacked = attack(suite=adversarial, **inputs, **device)
-            corrupted = corrupt(suite=ood, **inputs, **device)
-        return RunOutputs(*(dsl.Collected(task.output) for task in (trained, attacked, corrupted)))
-
-    return runs
-
-
-def _train(cluster: Cluster, stage: Placed) -> BaseComponent:
-    @dsl.pipeline(name="train")
-    def train(
-        recipe: str,
-        recipe_id: str,
-        seed: str,
-        dataset: str,
-        augmentation: str,
-        store: str,
-        image: str,
-        gpus: int,
-        on_gpu: bool,
-    ) -> str:
-        config = {"recipe": recipe, "recipe_id": recipe_id, "seed": seed}
-        inputs = {**config, "dataset": dataset, "augmentation": augmentation, "store": store, "gpus": gpus}
-        return _on_gpu_or_cpu(lambda: stage(components.train(**inputs), "train", image), gpus, on_gpu, cluster)
-
-    return train
-
-
-def _evaluate(kind: str, cluster: Cluster, stage: Placed) -> BaseComponent:
-    """Return the pipeline that evaluates one model with the suite of this kind: all shards, then their merge.
-
-    Merging evaluates a few images again, so it runs on the same device as the shards.
+    Args:
+        plan: of the study with these runs alone.
+        cluster, shards, gpus, nodes, caching: as for :func:`make_pipeline`, with the same parameters.
     """
+    graph = _Graph(plan, cluster, shards, gpus, nodes, caching)
+    one_run = graph.run_pipeline()
 
-    @dsl.pipeline(name="shard")
-    def one_shard(
-        shard: str, suite: str, dataset: str, checkpoint: str, store: str, image: str, gpus: int, on_gpu: bool
-    ) -> str:
-        inputs = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store, "gpus": gpus}
-        evaluated = partial(components.evaluate_shard, shard=shard, **inputs)
-        return _on_gpu_or_cpu(lambda: stage(evaluated(), "evaluate", image), gpus, on_gpu, cluster)
+    @graph.pipeline("Prepare, augment, train some recipes and seeds of a study, attack and corrupt.")
+    def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "") -> None:
+        with graph.finish_at_the_end(store, stage_image):
+            outputs = graph.outputs(one_run, store, stage_image, train_image, data_ref)
+            recorded = components.record_outputs(**outputs, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, store=store)
+            graph.place(recorded, None, stage_image, caching=False)
 
-    @dsl.pipeline(name="merge")
-    def merge(
-        shards: list[str], suite: str, dataset: str, checkpoint: str, store: str, image: str, gpus: int, on_gpu: bool
-    ) -> str:
-        inputs = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store, "gpus": gpus}
-        merged = partial(components.evaluate, shards=shards, **inputs)
-        return _on_gpu_or_cpu(lambda: stage(merged(), "evaluate", image), gpus, on_gpu, cluster)
-
-    @dsl.pipeline(name=f"evaluate-{kind}")
-    def evaluate(
-        shards: list[str], suite: str, dataset: str, checkpoint: str, store: str, image: str, gpus: int, on_gpu: bool
-    ) -> str:
-        inputs = {"suite": suite, "dataset": dataset, "checkpoint": checkpoint, "store": store}
-        device = {"image": image, "gpus": gpus, "on_gpu": on_gpu}
-        with dsl.ParallelFor(shards, name="shards") as shard:
-            shard_output = one_shard(shard=shard, **inputs, **device)
-        output: str = merge(shards=dsl.Collected(shard_output.output), **inputs, **device).output
-        return output
-
-    return evaluate
+    return nofrost
 
 
-def _on_gpu_or_cpu(make: Callable[[], PipelineTask], gpus: int, wanted: bool, cluster: Cluster) -> str:
-    """Make a task for GPU nodes and one for any node, of which one runs, and return the output of that one.
+def make_report_pipeline(
+    plan: StudyPlan, outputs: Mapping[str, Any], cluster: Cluster, *, caching: bool = True
+) -> BaseComponent:
+    """Return the pipeline that reports on a study whose runs were made in parts, and writes its candidate.
 
-    The task must take `gpus` as an input: Kubeflow's compiler does not pass a parameter into a branch that uses it only
-    as the limit of the accelerator.
+    Its parameters are `store`, `stage_image` and `data_ref`.
+
+    Args:
+        plan: of the whole study.
+        outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset` and `augmentation`, lists
+            for `trained`, `adversarial` and `ood`.
     """
-    with dsl.If(wanted == True, name="on-gpu"):  # noqa: E712  (a condition that Kubeflow evaluates)
-        gpu_task = on_gpu(make(), gpus, cluster)
-    with dsl.Else(name="on-cpu"):
-        cpu_task = make()
-    output: str = dsl.OneOf(*(next(iter(task.outputs.values())) for task in (gpu_task, cpu_task)))
-    return output
+    graph = _Graph(plan, cluster, 1, 0, 1, caching)
+
+    @graph.pipeline("Report on a study whose recipes and seeds were trained and evaluated before.")
+    def nofrost(store: str, stage_image: str, data_ref: str = "") -> None:
+        with graph.finish_at_the_end(store, stage_image):
+            graph.report(plan.study, outputs, store, stage_image, data_ref)
+
+    return nofrost
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What the parts of a graph are made with. The values that its methods take are parameters of the pipeline."""
+
+    plan: StudyPlan
+    cluster: Cluster
+    shards: int
+    gpus: int
+    nodes: int
+    caching: bool
+
+    def pipeline(self, description: str) -> Callable[..., BaseComponent]:
+        config = dsl.PipelineConfig(
+            ttl_seconds_after_finished=self.cluster.kept_s, active_deadline_seconds=self.cluster.deadline_s
+        )
+        decorator: Callable[..., BaseComponent] = dsl.pipeline(
+            name=NAME, description=description, pipeline_config=config
+        )
+        return decorator
+
+    def place(
+        self, task: PipelineTask, stage: Any, image: str, *, caching: bool | None = None, name: str | None = None
+    ) -> PipelineTask:
+        placed(
+            task,
+            stage,
+            image,
+            cluster=self.cluster,
+            caching=self.caching if caching is None else caching,
+            gpus=self.gpus if stage in ("train", "evaluate") else 0,
+        )
+        return task.set_display_name(name) if name else task
+
+    @contextmanager
+    def finish_at_the_end(self, store: str, image: str) -> Iterator[None]:
+        """Add the tasks of the block, and the task that runs when they have ended, however they ended."""
+        finish = components.finish(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER, store=store)
+        with dsl.ExitHandler(self.place(finish, None, image, caching=False), name="study"):
+            yield
+
+    def outputs(
+        self, one_run: BaseComponent, store: str, stage_image: str, train_image: str, data_ref: str
+    ) -> dict[str, Any]:
+        """Add all tasks up to the evaluations, and return their outputs."""
+        plan = self.plan
+        prepared = components.prepare(spec=plan.dataset, source=data_ref, store=store)
+        dataset = self.place(prepared, "prepare", stage_image).output
+        augmented = components.augment(spec=plan.augmentation, dataset=dataset, store=store)
+        augmentation = self.place(augmented, "augment", stage_image).output
+        runs = []
+        for run in plan.runs:
+            task = one_run(
+                recipe=run.recipe,
+                recipe_id=run.recipe_id,
+                seed=run.seed,
+                dataset=dataset,
+                augmentation=augmentation,
+                store=store,
+                stage_image=stage_image,
+                train_image=train_image,
+            )
+            task.set_caching_options(self.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
+            runs.append(task.outputs)
+        by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
+        return {"dataset": dataset, "augmentation": augmentation, **by_stage}
+
+    def report(self, study: str, outputs: Mapping[str, Any], store: str, image: str, data_ref: str) -> None:
+        """Add the tasks that report on outputs and write the candidate for dvc.lock."""
+        rendered = components.report(study=study, **outputs, store=store)
+        report = self.place(rendered, "report", image).outputs["Output"]
+        candidate = components.write_candidate(
+            study=study,
+            source=data_ref,
+            **outputs,
+            report=report,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            image=image,
+            store=store,
+        )
+        self.place(candidate, None, image, caching=False)
+
+    def run_pipeline(self) -> BaseComponent:
+        """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""
+
+        @dsl.pipeline(name="run")
+        def run(
+            recipe: str,
+            recipe_id: str,
+            seed: str,
+            dataset: str,
+            augmentation: str,
+            store: str,
+            stage_image: str,
+            train_image: str,
+        ) -> RunOutputs:
+            trained = components.train(
+                recipe=recipe,
+                recipe_id=recipe_id,
+                seed=seed,
+                dataset=dataset,
+                augmentation=augmentation,
+                store=store,
+                gpus=self.gpus,
+                nodes=self.nodes,
+            )
+            checkpoint = self.place(trained, "train", train_image).output
+            inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
+            return RunOutputs(
+                trained=checkpoint,
+                adversarial=self._evaluate("adversarial", stage_image, suite=self.plan.adversarial, **inputs),
+                ood=self._evaluate("ood", stage_image, suite=self.plan.ood, **inputs),
+            )
+
+        return run
+
+    def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:
+        """Add the evaluation with the suite of a kind: in one task, or all shards and their merge.
+
+        Merging evaluates a few images again, so it gets the same device as the shards.
+        """
+
+        def add(task: PipelineTask, part: str) -> Any:
+            return self.place(task, "evaluate", image, name=f"evaluate-{kind}{part}").output
+
+        parts: Sequence[str] = [f"{index}/{self.shards}" for index in range(self.shards)] if self.shards > 1 else []
+        shards = [add(components.evaluate_shard(**inputs, shard=part, gpus=self.gpus), f", {part}") for part in parts]
+        return add(components.evaluate(**inputs, shards=shards, gpus=self.gpus), ", merge" if shards else "")

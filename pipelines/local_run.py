@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from nofrost.config import Study, study_as_yaml
+from nofrost.config import Study
 from nofrost.errors import RunFailedError
 from nofrost.lock import folder_lock
 from nofrost.store import Output, Store, open_store, pull
-from nofrost.tasks.ascii_text import to_ascii
 from pipelines.children import Children
 from pipelines.cluster import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.kfp_local import run_pipeline
 from pipelines.local_tasks import ContainerTasks, ProcessTasks, Tasks, image_id
 from pipelines.package import push_source
+from pipelines.plan import plan_study
 from pipelines.run_log import RunLog
 
 Runner = Literal["process", "docker"]
@@ -68,6 +68,8 @@ def run(
     folder = folder.absolute()
     target = open_store(store)
     source = push_source(study, data_ref, target)
+    cluster = Cluster(retries=Retries(count=0))
+    pipeline = make_pipeline(plan_study(study, gpus, 1), cluster, shards=shards, gpus=gpus, caching=caching)
     with folder_lock(folder):
         root, credentials = folder / "tasks", folder / "credentials"
         root.mkdir(parents=True, exist_ok=True)
@@ -85,17 +87,15 @@ def run(
         if runner == "docker":
             tasks = ContainerTasks(*common, stage_image, train_image, gpus > 0, target, credentials, root)
         arguments = {
-            "study": to_ascii(study_as_yaml(study)),
             "data_ref": source,
             "store": target.url,
             "stage_image": stage_image,
             "train_image": train_image,
-            "gpus": gpus,
-            "shards": shards,
         }
         try:
             with children:
-                _run_graph(arguments, tasks, root, folder / "cache" if caching else None, folder / "logs" / "kfp.log")
+                cache, log = folder / "cache" if caching else None, folder / "logs" / "kfp.log"
+                _run_graph(pipeline, arguments, tasks, root, cache, log)
         except (RunFailedError, RuntimeError):
             children.raise_if_stopped()
             raise
@@ -103,8 +103,9 @@ def run(
         return _finished_run(run_log, folder, target)
 
 
-def _run_graph(arguments: dict[str, Any], tasks: Tasks, root: Path, cache: Path | None, log: Path) -> None:
-    pipeline = make_pipeline(Cluster(retries=Retries(count=0)), caching=cache is not None)
+def _run_graph(
+    pipeline: Any, arguments: dict[str, Any], tasks: Tasks, root: Path, cache: Path | None, log: Path
+) -> None:
     with log.open("w", encoding="utf-8") as file:
         try:
             run_pipeline(pipeline, arguments, tasks, run_id=tasks.run_id, root=root, cache=cache, log=file)

@@ -1,4 +1,4 @@
-"""Settings of a task on the cluster: image, resources, nodes, shared memory, credentials, retries."""
+"""Settings of a task on the cluster: image, resources, nodes, shared memory, credentials, environment, retries."""
 
 from typing import Any
 
@@ -7,8 +7,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from pipelines.cluster import Cluster, Placement, Resources
 
-USER = 1000  # of the images
-SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only plan or write notes
+SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes
 DEFAULTS = {
     "prepare": Resources(cpu="2", memory="4Gi"),
     "augment": Resources(cpu="4", memory="8Gi"),
@@ -18,39 +17,46 @@ DEFAULTS = {
 }
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+RUN_ID = "NOFROST_RUN_ID"
+SAVE_INTERVAL = "NOFROST_SAVE_INTERVAL_S"
 
 
-def placed(task: PipelineTask, stage: Any, image: str, *, cluster: Cluster, caching: bool) -> PipelineTask:
+def placed(
+    task: PipelineTask, stage: Any, image: str, *, cluster: Cluster, caching: bool, gpus: int = 0
+) -> PipelineTask:
     """Apply the settings of the cluster to a task, and return it.
 
     Args:
-        stage: the stage whose resources it gets; None for a task that only plans or writes notes.
+        stage: the stage whose resources it gets; None for a task that only writes notes.
         image: a pipeline parameter.
         caching: whether Kubeflow may reuse an earlier output of the same refs, configuration and image.
+        gpus: GPUs of the task, which put it on nodes that have them.
     """
     resources = cluster.resources.get(stage, DEFAULTS[stage]) if stage else SMALL
     task.set_container_image(image)
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
     task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
     task.set_caching_options(caching)
-    if cluster.retries.count:
-        retries = cluster.retries
-        task.set_retry(retries.count, retries.first_wait, retries.factor, retries.longest_wait)
+    retries = cluster.retries
+    if retries.count:
+        task.set_retry(retries.count, retries.first_wait, retries.factor, retries.window)
+    # From the pod's label: as an input of the task it would be a part of the key of the cache.
+    kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
     if stage in ("train", "evaluate"):
+        task.set_env_variable(SAVE_INTERVAL, str(cluster.save_interval_s))
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)
     # The root file system is read-only where the namespace requires it, so temporary files need a volume.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")
     _on(task, cluster.placement)
+    if gpus:
+        # A constant: Kubeflow's backend ignores a number of GPUs that is an integer parameter of the pipeline.
+        task.set_accelerator_type(cluster.gpu.resource).set_accelerator_limit(gpus)
+        _on(task, cluster.gpu)
     _with_credentials(task, cluster)
     kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
-    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
-    return task
-
-
-def on_gpu(task: PipelineTask, gpus: int, cluster: Cluster) -> PipelineTask:
-    """Give a placed task `gpus` GPUs (a pipeline parameter) on nodes that have them."""
-    task.set_accelerator_type(cluster.gpu.resource).set_accelerator_limit(gpus)
-    _on(task, cluster.gpu)
+    user = cluster.run_as
+    if user is not None:
+        kubernetes.set_security_context(task, run_as_user=user, run_as_group=user, run_as_non_root=True)
     return task
 
 

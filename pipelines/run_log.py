@@ -44,13 +44,13 @@ class Task:
         name = words[words.index("--function_to_execute") + 1].replace("_", "-")
         executor = json.loads(words[words.index("--executor_input") + 1])
         parameters = executor.get("inputs", {}).get("parameterValues", {})
-        if "suite" in parameters:
-            name = name.replace("evaluate", f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}")
+        if not name.startswith("evaluate"):
+            return cls(name, parameters=parameters)
+        name = f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}"
         # A checkpoint is runs/<recipe>/seed-<seed>/train@<ref>.
-        folders = str(parameters.get("checkpoint", "")).split("@")[0].split("/")
-        label = f"{folders[1]}, {folders[2].replace('-', ' ')}" if len(folders) == 4 else ""
-        label += f", shard {parameters['shard']}" if "shard" in parameters else ""
-        return cls(name, label, parameters)
+        _, recipe, seed, *_ = parameters["checkpoint"].split("/")
+        part = parameters.get("shard") or ("merge" if parameters["shards"] else "")
+        return cls(name, ", ".join(filter(None, (recipe, seed.replace("-", " "), part))), parameters)
 
     @property
     def title(self) -> str:
@@ -66,7 +66,7 @@ class RunLog:
     """Records the tasks of a local run.
 
     Args:
-        folder: for the log files.
+        folder: for the log files; those of an earlier run are deleted.
         out: stream for the lines that people read; None where it is closed.
     """
 
@@ -75,6 +75,8 @@ class RunLog:
         self._count: Counter[str] = Counter()
         self.tasks: list[Task] = []
         folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.log"):
+            path.unlink()
 
     @contextmanager
     def task(self, task: Task) -> Iterator[Task]:

@@ -6,12 +6,13 @@ A stage is a function ``run(inputs, config, out) -> metrics``. It does its work 
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nofrost.errors import ReportedError, UserError, remark
+from nofrost.errors import ReportedError, UserError, remark, shortened
 from nofrost.files import (
     MARK,
     read_json,
@@ -23,16 +24,34 @@ from nofrost.files import (
 )
 from nofrost.lock import folder_lock
 from nofrost.stopping import TerminatedError, stop_requested
-from nofrost.system_errors import WRITE_ONLY, cannot_write, explain_write_errors, system_error
+from nofrost.system_errors import explain_write_errors, refusal_to_write, system_error
 
 # The folder inside the partial output for what only an unfinished run needs: it does not become part of the output.
 UNFINISHED = "unfinished"
 FINGERPRINT = f"{UNFINISHED}/fingerprint.json"
 RECORD = "record.json"
-_PERMISSION = (errno.EACCES, errno.EPERM)
-# In the path of an output these are mistakes of the user; inside the partial folder, which only the stage writes, they
-# are bugs.
-_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_OF_A_STORE = "files/md5"  # where DVC and nofrost.store keep objects
+# Inside the partial folder, which only the stage writes, these are bugs.
+_BUGS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+SAVE_INTERVAL = "NOFROST_SAVE_INTERVAL_S"
+# Shorter ones would spend the time on saving, longer ones are a mistake.
+_SAVE_INTERVALS_S = range(60, 24 * 3600 + 1)
+
+
+def save_interval_s() -> float:
+    """Return how many seconds of work a resumable stage may lose: those of NOFROST_SAVE_INTERVAL_S, otherwise 300.
+
+    Raises:
+        UserError: the variable is not a whole number from 60 to 86,400.
+    """
+    text = os.environ.get(SAVE_INTERVAL) or "300"
+    # `int` would take " 1", "1_0" and digits of other scripts as well.
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) not in _SAVE_INTERVALS_S:
+        raise UserError(
+            f"{SAVE_INTERVAL} is {shortened(text)}, which is not a whole number of seconds from 60 to 86400: correct "
+            "it, or unset it for 300"
+        )
+    return float(text)
 
 
 @contextmanager
@@ -74,11 +93,8 @@ def stage_output(
                     remove(partial)
             elif isinstance(error, TerminatedError):
                 error.saved = True
-            refusal = None if isinstance(error, ReportedError) else system_error(error)
-            if refusal is not None and refusal.errno not in _PATH:
-                explained = disk_error(refusal, out)
-                if explained is not refusal:
-                    raise explained from error
+            if explained := _explained(error, out):
+                raise explained from error
             raise
         # From here on a request to stop comes too late: the result is whole.
         end.enter_context(stop_requested())
@@ -103,26 +119,11 @@ def check_output(out: Path, *, stage: str, inputs: Iterable[Path]) -> None:
         check_replaceable(out, target, stage)
 
 
-def disk_error(error: OSError, out: Path) -> Exception:
-    """Return a UserError if `error` means that `out` cannot be written, otherwise `error` itself.
-
-    An error that names a file counts only if the file belongs to `out`, and not if it is, say, an unreadable input.
-    """
-    if error.errno not in (*WRITE_ONLY, *_PERMISSION, *_PATH, errno.EIO, errno.ENAMETOOLONG):
-        return error
-    names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    folders = (out.absolute(), _real(out))
-    is_about_out = any(_belongs_to(name.absolute(), folder) for name in names for folder in folders)
-    if not names:
-        is_about_out = error.errno in WRITE_ONLY
-    return cannot_write(error, out) if is_about_out else error
-
-
-def _belongs_to(path: Path, out: Path) -> bool:
-    """Whether `path` is `out` or something that belongs to writing it, inside one, or a folder above it."""
-    beside = path.is_relative_to(out.parent) and path.relative_to(out.parent).parts[:1]
-    first = beside[0] if beside else ""
-    return out.is_relative_to(path) or first == out.name or first.startswith(work_path(out, "").name)
+def _explained(error: BaseException, out: Path) -> UserError | None:
+    refusal = None if isinstance(error, ReportedError) else system_error(error)
+    if refusal is None or refusal.errno in _BUGS:
+        return None
+    return refusal_to_write(refusal, out, work_path(out, "").name)
 
 
 def _real(path: Path) -> Path:
@@ -144,20 +145,25 @@ def check_apart(out: Path, target: Path, inputs: Iterable[Path]) -> None:
     Raises:
         UserError: `target` is an input, holds one, or lies in one.
     """
-    here, above = _identity(target), [_identity(folder) for folder in _real(target).parents]
     for path in inputs:
-        if (there := _identity(path)) is None:
-            continue
-        above_there = [_identity(folder) for folder in _real(path).parents]
-        if here == there:
-            relation = f"is {path}" if path != out else "is an input"
-        elif here is not None and here in above_there:
-            relation = f"holds {path}"
-        elif there in above:
-            relation = f"lies in {path}"
-        else:
-            continue
-        raise UserError(f"cannot write {out}: it {relation}, which is read here: choose another folder")
+        if relation := overlap(target, path):
+            relation = "is an input" if path == out else f"{relation} {path}"
+            raise UserError(f"cannot write {out}: it {relation}, which is read here: choose another folder")
+
+
+def overlap(path: Path, other: Path) -> str | None:
+    """Return whether `path` "is", "holds" or "lies in" `other`, whatever links lead there; None if they are apart.
+
+    `other` has to exist, `path` may be missing.
+    """
+    here, there = _identity(path), _identity(other)
+    if there is None:
+        return None
+    if here == there:
+        return "is"
+    if here is not None and here in map(_identity, _real(other).parents):
+        return "holds"
+    return "lies in" if there in map(_identity, _real(path).parents) else None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -185,12 +191,7 @@ def check_replaceable(out: Path, target: Path, stage: str | None) -> None:
     Raises:
         UserError: it is something else.
     """
-    for folder in _real(target).parents:
-        if (outer := recorded_stage(folder)) is not None:
-            raise UserError(
-                f"cannot write {out}: it lies in {folder}, an output of {outer}, which would lose it when it is made "
-                "again: choose another folder"
-            )
+    check_not_inside(out, target)
     if not target.exists():
         return
     if not target.is_dir():
@@ -215,12 +216,26 @@ def check_replaceable(out: Path, target: Path, stage: str | None) -> None:
             f"cannot write {out}: it is an output of {earlier}, and {stage} would replace it: choose another folder, "
             "or remove it"
         )
-    inner = next((path.parent for path in sorted(target.rglob(RECORD)) if path.parent != target), None)
-    if inner is not None:
-        raise UserError(
-            f"cannot write {out}: it holds another output in {inner.relative_to(target)}: choose another folder, or "
-            "move that one"
-        )
+    outputs = (path.parent for path in sorted(target.rglob(RECORD)) if path.parent != target)
+    stores = (path.parent.parent for path in sorted(target.rglob(_OF_A_STORE)))
+    for what, inner in (("another output", next(outputs, None)), ("a store", next(stores, None))):
+        if inner is not None:
+            place = f"in {inner.relative_to(target)}" if inner != target else "itself"
+            raise UserError(f"cannot write {out}: it holds {what} {place}: choose another folder, or move that one")
+
+
+def check_not_inside(out: Path, target: Path) -> None:
+    """Check that `target`, which is written as `out`, does not lie in an output of a stage.
+
+    Raises:
+        UserError: it does.
+    """
+    for folder in _real(target).parents:
+        if (outer := recorded_stage(folder)) is not None:
+            raise UserError(
+                f"cannot write {out}: it lies in {folder}, an output of {outer}, which would lose it when it is made "
+                "again: choose another folder"
+            )
 
 
 def _restore_unfinished(unfinished: Path, partial: Path) -> None:

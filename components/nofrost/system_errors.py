@@ -13,17 +13,21 @@ from nofrost.errors import ReportedError, UserError, reason
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # A failed write, unlike a failed open, does not name its file: these errors can only come from writing.
 WRITE_ONLY = (*FULL, errno.EFBIG, errno.EROFS)
-_LIMITS = {
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
-    errno.ENOMEM: "use a machine with more memory",
-}
+_PERMISSION = (errno.EACCES, errno.EPERM)
+# In the path of an output these are mistakes of the user.
+_OF_PATHS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _REMEDIES = {
-    **_LIMITS,
     **dict.fromkeys(FULL, "free some space, or choose another place"),
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another place",
     errno.EIO: "check the disk, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a place that can be written"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
+    **dict.fromkeys((errno.EROFS, *_PERMISSION), "choose a place that can be written"),
+    errno.ENOMEM: "use a machine with more memory",
+}
+_READ_REMEDIES = {
+    **dict.fromkeys(_PERMISSION, "check its permissions"),
+    **{number: _REMEDIES[number] for number in (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOMEM)},
 }
 # What is reported wherever it comes from: a missing file or a refused connection may as well come from a bug.
 _NO_BUGS = tuple(_REMEDIES)
@@ -67,15 +71,28 @@ def cannot_write(error: OSError, path: Path) -> UserError:
     return UserError(f"cannot write {path}: {_words(error)}: {remedy}")
 
 
-def cannot_read(
-    what: object, error: OSError, remedy: str = "check the path, its permissions and its disk"
-) -> UserError:
-    """Return the UserError for an error that came from reading `what`: the system's reason and a remedy.
+def refusal_to_write(error: OSError, out: Path, beside: str) -> UserError | None:
+    """Return the UserError if `error` means that the output `out` cannot be written; None if it may mean another thing.
+
+    An error that names a file counts only if the file belongs to `out`, and not if it is, say, an unreadable input.
 
     Args:
-        remedy: where the reason lies with the file, and not with the limits of this process.
+        beside: how the names of files and folders beside `out` begin that belong to writing it.
     """
-    return UserError(f"cannot read {what}: {_words(error)}: {_LIMITS.get(error.errno or 0, remedy)}")
+    if error.errno not in (*WRITE_ONLY, *_PERMISSION, *_OF_PATHS, errno.EIO, errno.ENAMETOOLONG):
+        return None
+    names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    folders = (out.absolute(), Path(os.path.realpath(out)))
+    is_about_out = any(_belongs_to(name.absolute(), folder, beside) for name in names for folder in folders)
+    if not names:
+        is_about_out = error.errno in WRITE_ONLY
+    return cannot_write(error, out) if is_about_out else None
+
+
+def cannot_read(error: OSError, what: Path | str) -> UserError:
+    """Return the UserError for an error that came from reading `what`: the system's reason and a remedy."""
+    remedy = _READ_REMEDIES.get(error.errno or 0, "check the path and its disk")
+    return UserError(f"cannot read {what}: {_words(error)}: {remedy}")
 
 
 @contextmanager
@@ -89,13 +106,14 @@ def explain_read_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise cannot_read(path, error) from error
+        raise cannot_read(error, path) from error
 
 
 def as_reported(error: BaseException) -> ReportedError | None:
     """Return the sentence for an error that no place has explained, though it is not a bug; None for all others.
 
-    These are a disk, limit or permission that refuses, lack of memory, and JSON and YAML nested without an end.
+    These are a disk, limit or permission that refuses, lack of memory, a connection that breaks, and JSON and YAML
+    nested without an end.
     """
     if isinstance(error, ReportedError):
         return error
@@ -104,6 +122,8 @@ def as_reported(error: BaseException) -> ReportedError | None:
         return UserError(f"there is not enough memory ({reason(error)}): {remedy}")
     if isinstance(error, RecursionError) and _is_in_parser(error):
         return UserError("something in the input is nested too deeply to be read: check its lists and mappings")
+    if isinstance(error, BrokenPipeError | ConnectionResetError):
+        return ReportedError(f"a connection was closed at its other end ({_words(error)}): start again")
     refusal = system_error(error)
     if refusal is None or not (refusal.errno in _NO_BUGS or _NO_TEMPORARY in str(error)):
         return None
@@ -116,6 +136,13 @@ def as_reported(error: BaseException) -> ReportedError | None:
     what = f"{action} {' or '.join(names)}" if names else action
     remedy = _REMEDIES.get(refusal.errno or 0, "let TMPDIR name a folder that can be written")
     return UserError(f"cannot {what}: {_words(refusal)}: {remedy}")
+
+
+def _belongs_to(path: Path, out: Path, beside: str) -> bool:
+    """Whether `path` is `out` or something that belongs to writing it, inside one, or a folder above it."""
+    parts = path.is_relative_to(out.parent) and path.relative_to(out.parent).parts[:1]
+    first = parts[0] if parts else ""
+    return out.is_relative_to(path) or first == out.name or first.startswith(beside)
 
 
 def _torch_lacks_memory(error: BaseException) -> bool:

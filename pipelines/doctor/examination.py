@@ -39,7 +39,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
         UserError: the file of the cluster is wrong.
     """
     cluster = load_cluster(subject.cluster)
-    yield check_kfp(Api(subject.endpoint), subject.cluster)
+    yield check_kfp(Api(subject.endpoint), cluster)
     yield check_service_account(subject.endpoint.namespace, subject.service_account, cluster)
     yield check_training_jobs()
     yield from check_store(subject.store)

@@ -1,23 +1,18 @@
 """Whether the server runs the pipeline that would be compiled for this cluster."""
 
-import tempfile
-from pathlib import Path
-
 from nofrost.errors import UserError
+from pipelines.cluster import Cluster
 from pipelines.doctor.finding import Finding
-from pipelines.package import write_package
+from pipelines.graph import make_pipeline
+from pipelines.package import canonical
+from pipelines.plan import RunPlan, StudyPlan
 from pipelines.submit import Api, versions
-from pipelines.submit.compiled import read_compiled
 
 CHECK = "Kubeflow Pipelines"
 
 
-def check_kfp(api: Api, cluster: Path | None) -> Finding:
-    """Connect as a submission does, and compare the server's version with what the pipeline uses.
-
-    Raises:
-        UserError: the file of the cluster is wrong.
-    """
+def check_kfp(api: Api, cluster: Cluster) -> Finding:
+    """Connect as a submission does, and compare the server's version with what the pipeline uses."""
     fields = _needs(cluster)
     try:
         version, namespace = api.health.version, api.namespace
@@ -31,8 +26,8 @@ def check_kfp(api: Api, cluster: Path | None) -> Finding:
     return Finding(CHECK, "ok", f"KFP {version} at {api.address}, {where}")
 
 
-def _needs(cluster: Path | None) -> set[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "nofrost.yaml"
-        write_package(package, cluster)
-        return read_compiled(package).needs
+def _needs(cluster: Cluster) -> set[str]:
+    """Return what every pipeline for this cluster needs, which does not depend on the study."""
+    nothing = StudyPlan("", "", "", "", "", (RunPlan("", "", ""),))
+    _, platform = canonical(make_pipeline(nothing, cluster))
+    return versions.needs(platform)

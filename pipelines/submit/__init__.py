@@ -2,8 +2,21 @@
 
 from pipelines.submit.api import Api
 from pipelines.submit.api_errors import ApiError
+from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
-from pipelines.submit.submission import StartedRun, SubmitRequest, start_run, submit_study
-from pipelines.submit.waiting import wait
+from pipelines.submit.start import StartedRun, start_run
+from pipelines.submit.submission import SubmitRequest, submit_study
+from pipelines.submit.waiting import EndedError, wait
 
-__all__ = ["Api", "ApiError", "Endpoint", "StartedRun", "SubmitRequest", "start_run", "submit_study", "wait"]
+__all__ = [
+    "Api",
+    "ApiError",
+    "EndedError",
+    "Endpoint",
+    "StartedRun",
+    "SubmitRequest",
+    "complete",
+    "start_run",
+    "submit_study",
+    "wait",
+]

@@ -1,28 +1,27 @@
-"""Submitting a study: push its source data, compile and upload the pipeline, start a run, and wait for it.
-
-Equal pipelines are uploaded once, whoever submits them and however often.
-"""
+"""Submitting a study: compile the pipeline, push the study's source data, start a run, and wait for it."""
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import nofrost
-from nofrost.config import Study, study_as_yaml
-from nofrost.errors import UserError, say
+from nofrost.config import Study
+from nofrost.errors import UserError
 from nofrost.store import open_store
-from nofrost.tasks.ascii_text import to_ascii
-from pipelines.package import push_source, write_package
+from pipelines.cluster import load_cluster
+from pipelines.package import push_source
+from pipelines.plan import plan_study
 from pipelines.submit.api import Api
-from pipelines.submit.api_errors import ApiError
-from pipelines.submit.compiled import read_compiled
+from pipelines.submit.compiled import CompiledPipeline
+from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
-from pipelines.submit.texts import LONGEST_ARGUMENT, check_texts
-from pipelines.submit.versions import check_version
-from pipelines.submit.waiting import wait
+from pipelines.submit.packages import Packages
+from pipelines.submit.parts import plan_parts, run_parts
+from pipelines.submit.start import StartedRun, start_run
+from pipelines.submit.texts import check_texts
+from pipelines.submit.versions import check_version, release
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -61,22 +60,6 @@ class SubmitRequest:
             raise UserError(f"store {self.store} is a folder of this machine, which pods cannot see: give one on S3")
 
 
-@dataclass(frozen=True)
-class StartedRun:
-    """A run that was started.
-
-    Attributes:
-        url: the run's page; only its path where the address of Kubeflow's pages is unknown.
-        version: name of the version of the pipeline, made from its content.
-        created_version: whether this version is new.
-    """
-
-    run_id: str
-    url: str
-    version: str
-    created_version: bool
-
-
 def submit_study(
     request: SubmitRequest,
     *,
@@ -90,126 +73,75 @@ def submit_study(
     pipeline_root: str | None,
     wait_for: bool,
     timeout: float | None,
+    resubmit: int = 0,
+    split: int | None = None,
 ) -> StartedRun:
     """Start a run; with `wait_for`, return when it has succeeded.
 
+    Args:
+        timeout: of all waiting together, in seconds; None to wait for ever.
+        resubmit: how often a run that failed is started again.
+        split: most recipes and seeds in one run of the pipeline, where a larger study becomes several, one after the
+            other; 0 for as many as fit, None to refuse a study that does not fit into one.
+
+    Returns:
+        The run that was started; of several the last one, which reports on all.
+
     Raises:
-        UserError: the request or an option is wrong, or the store or the API cannot be reached.
+        UserError: the request or an option is wrong, the study is too large, the server is too old, or the store or the
+            API cannot be reached.
         RunFailedError: the run did not succeed.
     """
+    for option, given in (("--resubmit", resubmit), ("--split", split is not None)):
+        if given and not wait_for:
+            raise UserError(f"{option} acts when a run has ended, which only --wait sees: add --wait")
     run_name = run_name or request.study.name
     check_texts(
         {
             "--store": request.store,
             "--stage-image": request.stage_image,
             "--train-image": request.train_image,
-            "--run-name": run_name,
+            "--run-name": run_name if split is None else f"{run_name}, part 999 of 999",
             "--experiment": experiment,
             "--service-account": service_account,
             "--pipeline-root": pipeline_root,
         }
     )
+    plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
-    study = to_ascii(study_as_yaml(request.study))
-    if len(study) > LONGEST_ARGUMENT:
-        raise UserError(f"the study {request.study.name} has {len(study)} characters, and a container takes "
-                        f"{LONGEST_ARGUMENT}: submit fewer recipes at once")  # fmt: skip
     arguments = {
         "store": store.url,
         "stage_image": request.stage_image,
         "train_image": request.train_image,
-        "study": study,
-        "data_ref": push_source(request.study, request.data_ref, store),
-        "gpus": request.gpus,
-        "nodes": request.nodes,
-        "shards": request.shards,
+        "data_ref": request.data_ref or "",
     }
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "nofrost.yaml"
-        write_package(package, request.cluster, caching=request.caching)
-        started = start_run(
-            package,
-            arguments,
-            api,
-            experiment=experiment,
-            run_name=run_name,
-            service_account=service_account,
-            pipeline_root=pipeline_root,
+        packages = Packages(
+            Path(folder),
+            load_cluster(request.cluster),
+            shards=request.shards,
+            gpus=request.gpus,
+            nodes=request.nodes,
+            caching=request.caching,
         )
-    if wait_for:
-        print(f"run {started.run_id}: {started.url}", flush=True)
-        wait(started.run_id, api, timeout=timeout)
-    return started
+        parts = plan_parts(plan, split, packages, arguments, release(api.health.version))
+        first = packages.study(plan) if len(parts) == 1 else packages.part(parts[0])
+        check_version(api.health.version, first.needs, api.address)
+        arguments["data_ref"] = push_source(request.study, request.data_ref, store)
 
+        def start(package: CompiledPipeline, name: str = run_name) -> StartedRun:
+            options = {"service_account": service_account, "pipeline_root": pipeline_root}
+            return start_run(package, arguments, api, experiment=experiment, run_name=name, **options)
 
-def start_run(
-    package: Path,
-    arguments: Mapping[str, Any],
-    api: Api,
-    *,
-    experiment: str,
-    run_name: str,
-    service_account: str | None = None,
-    pipeline_root: str | None = None,
-) -> StartedRun:
-    """Start a run of the compiled pipeline in `package`.
+        if not wait_for:
+            return start(first)
+        deadline = None if timeout is None else time.monotonic() + timeout
 
-    The pipeline, this version of it and the experiment are created if they do not exist. When this is interrupted, the
-    next submission uses what was created.
+        def bring(package: CompiledPipeline, name: str = run_name) -> StartedRun:
+            return complete(partial(start, package, name), api, store, resubmit=resubmit, deadline=deadline)
 
-    Raises:
-        UserError: the package holds other characters than ASCII, or the API cannot run it.
-        ApiError: the API cannot be reached or refuses.
-    """
-    compiled = read_compiled(package)
-    check_version(api.health.version, compiled.needs, api.address)
-    pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
-    version_id, created = _ensure(
-        lambda: api.find_version(pipeline_id, compiled.version),
-        lambda: api.upload_version(pipeline_id, compiled.version, package, f"nofrost {nofrost.__version__}"),
-    )
-    how = "uploaded" if created else "exists already and is reused"
-    say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
-    experiment_id = _experiment(api, experiment)
-    try:
-        run_id = api.create_run(
-            experiment_id,
-            run_name,
-            params=dict(arguments),
-            pipeline_id=pipeline_id,
-            version_id=version_id,
-            pipeline_root=pipeline_root,
-            service_account=service_account,
-        )
-    except ApiError as error:
-        if error.status and not error.transient:
-            raise
-        page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
-        raise ApiError(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
-    return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
-
-
-def _experiment(api: Api, name: str) -> str:
-    try:
-        return api.experiment(name)
-    except ApiError as error:
-        # Somebody else may have created it in between.
-        if not error.exists:
-            raise
-        return api.experiment(name)
-
-
-def _ensure(find: Callable[[], str | None], create: Callable[[], str]) -> tuple[str, bool]:
-    """Return the id that `find` returns, else that of `create`, and whether it was created."""
-    existing = find()
-    if existing:
-        return existing, False
-    try:
-        return create(), True
-    except ApiError as error:
-        # Somebody else may have created it in between.
-        existing = find() if error.exists else None
-        if not existing:
-            raise
-        return existing, False
+        if len(parts) == 1:
+            return bring(first)
+        outputs = run_parts(parts, lambda part, suffix: bring(packages.part(part), f"{run_name}{suffix}"), store)
+        return bring(packages.report(plan, outputs))

@@ -1,4 +1,7 @@
-"""Wait for a run. Only what the API reports of the run decides its outcome: a lost connection does not end it."""
+"""Wait for a run. Only what the API reports of the run decides its outcome: a lost connection does not end it.
+
+kfp's own `wait_for_run_completion` ends with the first request that fails, and never for a run that was cancelled.
+"""
 
 import math
 import time
@@ -20,6 +23,18 @@ MACHINERY = {"root", "executor"}
 GROUPS = ("iteration-", "for-loop-", "condition-", "exit-handler-", "exit-hook-")
 
 
+class EndedError(RunFailedError):
+    """A run ended without success.
+
+    Attributes:
+        state: in which it ended, such as FAILED or CANCELED.
+    """
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
 def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 10.0) -> None:
     """Wait until the run has succeeded; print its tasks on standard error when they change.
 
@@ -30,7 +45,8 @@ def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 1
         poll: seconds between two requests.
 
     Raises:
-        RunFailedError: the run did not succeed, or the waiting timed out while it goes on.
+        EndedError: the run did not succeed.
+        RunFailedError: the waiting timed out, or the API did not answer for too long, while the run goes on.
         UserError: there is no such run, or it may not be read with these credentials.
     """
     api.connect()
@@ -47,7 +63,7 @@ def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 1
         say(f"no longer waiting; run {run_id} goes on: see {api.endpoint.run_url(run_id)}")
         raise
     if run.state != "SUCCEEDED":
-        raise RunFailedError(f"{failure(run)}: see {api.endpoint.run_url(run_id)}")
+        raise EndedError(f"{failure(run)}: see {api.endpoint.run_url(run_id)}", run.state)
 
 
 def _poll(run_id: str, api: Api, timeout: float, poll: float) -> Iterator[Any]:

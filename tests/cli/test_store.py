@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from nofrost.cli import main
 from nofrost.cli.store import store as group
-from nofrost.store import Ref, open_store
+from nofrost.store import Ref, open_store, pull, push
 
 
 class Ended(NamedTuple):
@@ -79,6 +79,20 @@ def test_ls_prints_the_files_of_a_ref_and_the_candidates_of_runs(shell: Shell, t
     open_store(str(tmp_path / "store")).put("nofrost/locks/run.yaml", b"x")
     assert shell("ls").out == "nofrost/locks/run.yaml\n"
     assert json.loads(shell("ls", "--json").out) == ["nofrost/locks/run.yaml"]
+
+
+def test_gc_deletes_saves_that_a_newer_one_replaced(shell: Shell, tmp_path: Path) -> None:
+    saves = open_store(str(tmp_path / "store/nofrost/unfinished/key"))
+    for text in ("first", "second"):
+        (tmp_path / "data/one").write_text(text)
+        saves.put("save", str(push(tmp_path / "data", saves)).encode())
+    assert shell("ls").out.splitlines() == ["nofrost/unfinished/key/save"]
+    said = json.loads(shell("gc", "--older-than", "0", "--delete", "--json").out)
+    assert len(said) == 2
+    assert all(item["deleted"] and item["name"].startswith("nofrost/unfinished/key/files/md5/") for item in said)
+    pull(Ref.parse(saves.get("save").decode()), tmp_path / "newest", saves)
+    assert (tmp_path / "newest/one").read_text() == "second"
+    assert json.loads(shell("gc", "--older-than", "0", "--json").out) == []
 
 
 def test_verify_reports_damaged_objects(shell: Shell, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import click
 import pytest
 import yaml
 
-from nofrost.cli import main
+from nofrost.cli import CommandGroup, main
 from nofrost.cli.options import aligned, emit
 from nofrost.errors import UserError, printable
 from nofrost.system_errors import as_reported, explain_read_errors, explain_write_errors, system_error
@@ -64,11 +65,47 @@ def test_an_encoding_that_lacks_characters_gets_substitutes(encoding: str) -> No
     assert json.loads(out) == json.loads(shell("nofrost recipes show sat --json", PYTHONIOENCODING="utf-8")[1])
 
 
+def end_of(action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run a command that does this, as the program would; return its exit code."""
+    commands = CommandGroup(commands=[click.Command("act", callback=action)])
+    monkeypatch.setattr(sys, "argv", ["nofrost", "act"])
+    with pytest.raises(SystemExit) as end:
+        main(commands)
+    return end.value.code
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def fail() -> None:
         raise error
 
     return fail
+
+
+def send_to_a_closed_socket() -> None:
+    one, other = socket.socketpair()
+    with one:
+        other.close()
+        one.sendall(b"x")
+
+
+def test_a_connection_that_breaks_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(send_to_a_closed_socket, monkeypatch) == 1
+    assert capsys.readouterr() == ("", "nofrost: a connection was closed at its other end (broken pipe): start again\n")
+
+
+@pytest.mark.parametrize("line", ["nofrost recipes list", "nofrost --help", "nofrost recipes --help"])
+def test_a_reader_that_has_enough_ends_the_command_without_a_word(line: str) -> None:
+    code, out, err = shell(f"{{ {line}; echo $? >&2; }} | true")
+    assert (code, out, err) == (0, "", "1\n")
+
+
+def test_the_end_of_a_file_is_not_taken_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = EOFError("Compressed file ended before the end-of-stream marker was reached")
+    with pytest.raises(EOFError, match="end-of-stream") as caught:
+        end_of(raising(error), monkeypatch)
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(
@@ -89,11 +126,8 @@ def raising(error: BaseException) -> Callable[[], None]:
 def test_what_the_system_refuses_anywhere_is_one_sentence(
     error: BaseException, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["nofrost"])
-    with pytest.raises(SystemExit) as end:
-        main(click.Command("fail", callback=raising(error)))
+    assert end_of(raising(error), monkeypatch) == 2
     said = capsys.readouterr()
-    assert end.value.code == 2
     assert said.out == ""
     assert said.err.startswith("nofrost: ")
     assert words in said.err
@@ -112,9 +146,8 @@ def test_what_the_system_refuses_anywhere_is_one_sentence(
     ],
 )
 def test_a_bug_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["nofrost"])
     with pytest.raises(type(error)) as caught:
-        main(click.Command("fail", callback=raising(error)))
+        end_of(raising(error), monkeypatch)
     assert caught.value is error
 
 

@@ -211,7 +211,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "pickled objects": ("labels", pickled, "is damaged"),
     "a pickle": ("labels", lambda path: path.write_bytes(pickle.dumps([1, 2])), "is damaged"),
     "an archive": ("images", zipped, "is damaged"),
-    "a folder": ("images", a_folder, "Is a directory"),
+    "a folder": ("images", a_folder, "is a directory"),
     "images of another size": ("images", save(pixels(height=5)), "the manifest says uint8 [6, 4, 3, 3]"),
     "fewer images": ("images", save(pixels(5)), "the manifest says uint8 [6, 4, 3, 3]"),
     "images as floats": ("images", save(pixels() / 255), "holds float64 [6, 4, 3, 3]"),

@@ -158,7 +158,7 @@ if __name__ == "__main__":
     importlib.import_module("PIL.Image").init()
     importlib.import_module("torch").set_num_threads(1)
     # Every change to the disk by a training counts: it saves after each step.
-    importlib.import_module("nofrost.train.trainer").SAVE_INTERVAL_S = 0.0
+    importlib.import_module("nofrost.train.trainer").save_interval_s = lambda: 0.0
     # Forks need not copy what the collector would touch.
     gc.collect()
     gc.freeze()

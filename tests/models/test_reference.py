@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -202,6 +204,81 @@ def test_a_request_to_stop_while_the_code_runs_is_no_fault_of_the_code(tmp_path:
     (tmp_path / "slow.py").write_text("import signal\ndef net(): signal.raise_signal(signal.SIGTERM)\n")
     with pytest.raises(StoppedError), stopped_by_sigterm():
         Reference("slow.py:net").load()
+
+
+CALLED = """
+import sys
+from torch import nn
+
+class Base(nn.Module):
+    def forward(self, images):
+        return images.flatten(1)
+
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.raised = None
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, images):
+        print("called")
+        import late
+        if self.raised is not None:
+            raise self.raised
+        assert self.__class__ is Net and isinstance(self, Net) and type(self).__name__ == "Net"
+        return late.SIGN * super(self.__class__, self).forward(images)
+"""
+
+
+@pytest.fixture
+def called(tmp_path: Path) -> torch.nn.Module:
+    """A model that prints and imports a neighbour when it is called."""
+    (tmp_path / "called.py").write_text(CALLED)
+    (tmp_path / "late.py").write_text("SIGN = -1\n")
+    return Reference("called.py:Net").load()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, ValueError])
+def test_whatever_ends_a_forward_pass_leaves_the_process_as_it_was(
+    called: torch.nn.Module, kind: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, path, modules = sys.stdout, list(sys.path), set(sys.modules)
+    called.raised = kind()  # type: ignore[assignment]
+    with pytest.raises(kind):
+        called(torch.ones(2, 1, 2, 2))
+    assert (sys.stdout, sys.path) == (stream, path)
+    assert not (set(sys.modules) - modules) & {"called", "late"}
+    assert capsys.readouterr() == ("", "called\n")
+    called.raised = None  # type: ignore[assignment]
+    assert called(torch.ones(2, 1, 2, 2)).sum() == -8
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_model_imports_and_prints_as_the_model(
+    called: torch.nn.Module, make: Callable[[torch.nn.Module], torch.nn.Module], capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = make(called)
+    assert called(torch.ones(2, 1, 2, 2)).equal(twin(torch.ones(2, 1, 2, 2)))
+    assert capsys.readouterr() == ("", "called\ncalled\n")
+    assert (twin.layer.weight is called.layer.weight) == (make is copy.copy)  # type: ignore[union-attr]
+
+
+def test_a_model_of_installed_code_is_pickled_and_one_of_ones_own_says_why_not(called: torch.nn.Module) -> None:
+    installed = Reference("torchvision.models:squeezenet1_0").load()
+    twin = pickle.loads(pickle.dumps(installed))  # noqa: S301  (our own)
+    images = torch.rand(1, 3, 64, 64)
+    assert type(twin) is type(installed).__mro__[1]
+    assert twin(images).equal(installed(images))
+    with pytest.raises(TypeError, match=r"code is in .* cannot be pickled.*load it .* or save its state_d"):
+        pickle.dumps(called)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["exported", "compiled"])
+def test_modules_of_torchs_compilers_can_be_copied(endings: str, name: str) -> None:
+    model = Reference(f"{endings}:{name}").load()
+    images = torch.rand(5, 1, 2, 2)
+    assert copy.deepcopy(model)(images).equal(model(images))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

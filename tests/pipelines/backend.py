@@ -78,18 +78,19 @@ class Ended:
 
 
 class Backend:
-    """A KFP server with a cache, to which one package is submitted again and again.
+    """A KFP server with a cache, to which a package is submitted again and again.
 
     Args:
         package: a compiled pipeline.
         version: of KFP, of :data:`VERSIONS`.
+        cache: of another package on the same server.
     """
 
-    def __init__(self, package: Path, version: str) -> None:
+    def __init__(self, package: Path, version: str, cache: dict[str, Json] | None = None) -> None:
         self.spec, *rest = yaml.load_all(package.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
         self.kubernetes: Json = rest[0]["platforms"]["kubernetes"] if rest else {}
         self.version = version
-        self.cache: dict[str, Json] = {}
+        self.cache: dict[str, Json] = {} if cache is None else cache
 
     def run(self, arguments: Json, containers: Containers, run: str = "run-1") -> Ended:
         """Start a run and return how it ended.
@@ -193,7 +194,7 @@ class _Run:
         label = component["executorLabel"]
         container = self.backend.spec["deploymentSpec"]["executors"][label]["container"]
         declared = component.get("outputDefinitions", {})
-        key = fingerprint(inputs, declared, container)
+        key = fingerprint(self.backend.spec["pipelineInfo"]["name"], inputs, declared, container)
         caching = bool(task.get("cachingOptions", {}).get("enableCache"))
         execution = self.metadata.create(name, dag, inputs)
         if caching and key in self.backend.cache:
@@ -241,9 +242,9 @@ def triggered(task: Json, inputs: Json) -> bool:
     return bool((inputs[parts[2]] == wanted) != bool(parts[1]))
 
 
-def fingerprint(inputs: Json, outputs: Json, container: Json) -> str:
-    """Return the key of the cache: inputs, outputs, command, arguments and image of a task."""
-    parts = [inputs, outputs, container["image"], container["command"], container.get("args", [])]
+def fingerprint(pipeline: str, inputs: Json, outputs: Json, container: Json) -> str:
+    """Return the key of the cache: name of the pipeline; inputs, outputs, command, arguments and image of a task."""
+    parts = [pipeline, inputs, outputs, container["image"], container["command"], container.get("args", [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,330 +1,304 @@
-"""The compiled pipeline: its graph is that of dvc.yaml, it compiles to the same bytes, and avoids known bugs of kfp."""
+"""The graph of a study: it is that of dvc.yaml, written out, and each task has what it needs and no more."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+pytest.importorskip("kfp")
+
+from pipelines.cluster import Cluster
+from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.package import canonical
+from pipelines.plan import StudyPlan
+from tests.pipelines.package_graph import PackageGraph, Source, plan_of
+
 ROOT = Path(__file__).parents[2]
-GOLDEN = Path(__file__).parent / "golden" / "nofrost.yaml"
-NOTES = {"plan", "plan-runs", "plan-shards", "write-candidate", "finish"}  # tasks of the pipeline that are not stages
-ATTRIBUTES_OF_KFP = {"name", "full_name", "task_name", "pattern"}  # as keys of loop items they do not return the item
-Task = tuple[str, ...]  # the path to a task from the root, dag by dag
+NOTES = {"write-candidate", "record-outputs", "finish"}  # tasks of the pipeline that are not stages
+ON_GPU = {"train", "evaluate", "evaluate-shard"}
+STUDIES = [(1, 1), (4, 1), (3, 2)]
+Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline for the default cluster, compiled by the command."""
-    return compile_to(tmp_path_factory.mktemp("compiled") / "nofrost.yaml")
+def compiled(recipes: int = 1, seeds: int = 1, cluster: Cluster | None = None, **options: Any) -> PackageGraph:
+    return PackageGraph(*canonical(make_pipeline(plan_of(recipes, seeds), cluster or Cluster(), **options)))
 
 
-def compile_to(path: Path, *arguments: str, hash_seed: str = "0") -> Path:
-    command = [sys.executable, "-m", "pipelines", "compile", "--out", str(path), *arguments]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONWARNINGS": "error"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return path
+def part_of_a_study() -> PackageGraph:
+    return PackageGraph(*canonical(make_part_pipeline(plan_of(2), Cluster())))
 
 
-class Graph:
-    """The tasks of a compiled pipeline, and the tasks whose outputs each one reads."""
-
-    def __init__(self, package: Path) -> None:
-        self.spec, self.platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
-        self.components = self.spec["components"]
-
-    def dag(self, path: Task) -> dict[str, Any]:
-        """The dag at a path; () is the root."""
-        dag: dict[str, Any] = self.spec["root"]["dag"]
-        for name in path:
-            dag = self.component(dag["tasks"][name])["dag"]
-        return dag
-
-    def component(self, task: dict[str, Any]) -> dict[str, Any]:
-        component: dict[str, Any] = self.components[task["componentRef"]["name"]]
-        return component
-
-    def tasks(self, path: Task = ()) -> Iterator[Task]:
-        """Every task that runs a container."""
-        for name, task in self.dag(path)["tasks"].items():
-            if "dag" in self.component(task):
-                yield from self.tasks((*path, name))
-            else:
-                yield (*path, name)
-
-    def spec_of(self, task: Task) -> dict[str, Any]:
-        spec: dict[str, Any] = self.dag(task[:-1])["tasks"][task[-1]]
-        return spec
-
-    def stage(self, task: Task) -> str:
-        """The stage that a task belongs to: shards, merging and the same on another node are one stage."""
-        name = re.sub(r"(-\d+)?$", "", self.label(task).removeprefix("exec-"))
-        return next((dag for dag in task[:-1] if dag.startswith("evaluate-")), name)
-
-    def label(self, task: Task) -> str:
-        """The name of the executor of a task."""
-        label: str = self.component(self.spec_of(task))["executorLabel"]
-        return label
-
-    def sources(self, task: Task) -> set[Task]:
-        """The tasks whose outputs this one reads, through all the dags in between."""
-        values = self.spec_of(task).get("inputs", {}).get("parameters", {}).values()
-        return {source for value in values for source in self._producers(task[:-1], value)}
-
-    def _producers(self, path: Task, value: dict[str, Any]) -> Iterator[Task]:
-        if "taskOutputParameter" in value:
-            output = value["taskOutputParameter"]
-            yield from self._inside((*path, output["producerTask"]), output["outputParameterKey"])
-        elif "componentInputParameter" in value and path:
-            argument = self.spec_of(path)["inputs"]["parameters"].get(value["componentInputParameter"])
-            if argument is not None:
-                yield from self._producers(path[:-1], argument)
-            else:  # the item of a loop comes from its items
-                items = self.spec_of(path)["parameterIterator"]["items"]["inputParameter"]
-                yield from self._producers(path[:-1], self.spec_of(path)["inputs"]["parameters"][items])
-
-    def _inside(self, task: Task, output: str) -> Iterator[Task]:
-        component = self.component(self.spec_of(task))
-        if "dag" not in component:
-            yield task
-            return
-        parameter = component["dag"]["outputs"]["parameters"][output]
-        alternatives = parameter.get("valueFromOneof", {}).get("parameterSelectors") or [
-            parameter["valueFromParameter"]
-        ]
-        for each in alternatives:
-            yield from self._inside((*task, each["producerSubtask"]), each["outputParameterKey"])
-
-    def parameter(self, task: Task, name: str) -> str | None:
-        """The parameter of the pipeline that input `name` of a task comes from; None when it comes from elsewhere."""
-        value = self.spec_of(task)["inputs"]["parameters"][name]
-        placeholder = re.fullmatch(
-            r"{{\$\.inputs\.parameters\['(.+)'\]}}", str(value.get("runtimeValue", {}).get("constant", ""))
-        )
-        if placeholder:
-            return self.parameter(task, placeholder[1])
-        if "componentInputParameter" not in value:
-            return None
-        outer: str = value["componentInputParameter"]
-        return outer if len(task) == 1 else self.parameter(task[:-1], outer)
+def report_of_parts() -> PackageGraph:
+    outputs = {"dataset": "d@1", "augmentation": "a@2", "trained": ["t@3"], "adversarial": ["e@4"], "ood": ["e@5"]}
+    return PackageGraph(*canonical(make_report_pipeline(plan_of(), outputs, Cluster())))
 
 
-def edges_of_dvc() -> set[tuple[str, str]]:
-    """Pairs of stages of dvc.yaml of which the second reads an output of the first."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    outs = {name: out for name, stage in stages.items() for out in stage["outs"]}
+def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
+    """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation."""
+    kind = graph.kind(task)
+    if len(task) < 3:
+        return (kind,)
+    if kind.startswith("evaluate"):
+        kind = {"the attacks": "evaluate-adversarial", "the corruptions": "evaluate-ood"}[graph.value(task, "suite")]
+    run = task[:-1]
+    return (kind, graph.value(run, "recipe_id"), graph.value(run, "seed"))
+
+
+def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
+    """Pairs of stages of dvc.yaml, written out for a study, of which the second reads an output of the first."""
+    stages: dict[Instance, tuple[list[str], list[str]]] = {}
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
+        for run in plan.runs if "matrix" in stage else [None]:
+            values = {"item.recipe": run.recipe_id, "item.seed": run.seed} if run else {}
+            paths = [
+                [re.sub(r"\${(item\.\w+)}", lambda match, v=values: v[match[1]], path) for path in stage[key]]
+                for key in ("deps", "outs")
+            ]
+            stages[(name, run.recipe_id, run.seed) if run else (name,)] = (paths[0], paths[1])
     return {
-        (maker, name)
-        for name, stage in stages.items()
-        for dep in stage["deps"]
-        for maker, out in outs.items()
-        if maker != name and (out == dep or out.startswith(f"{dep}/"))
+        (maker, reader)
+        for maker, (_, outs) in stages.items()
+        for reader, (deps, _) in stages.items()
+        if maker != reader and any(out == dep or out.startswith(f"{dep}/") for out in outs for dep in deps)
     }
 
 
-def test_the_graph_is_that_of_dvc_edge_by_edge(compiled: Path) -> None:
-    graph = Graph(compiled)
-    edges = {(graph.stage(source), graph.stage(task)) for task in graph.tasks() for source in graph.sources(task)}
-    between_stages = {(one, other) for one, other in edges if one != other and not {one, other} & NOTES}
-    assert between_stages == edges_of_dvc()
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
+def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards: int) -> None:
+    graph = compiled(recipes, seeds, shards=shards)
+    edges = {
+        (instance(graph, source), instance(graph, task)) for task in graph.tasks() for source in graph.sources(task)
+    }
+    between_stages = {(one, other) for one, other in edges if one != other and not {one[0], other[0]} & NOTES}
+    assert between_stages == edges_of_dvc(plan_of(recipes, seeds))
 
 
-def test_every_stage_of_dvc_is_a_task_and_every_task_a_stage_or_a_note(compiled: Path) -> None:
-    graph = Graph(compiled)
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
+def test_the_tasks_are_one_for_each_stage_shard_merge_and_note(recipes: int, seeds: int, shards: int) -> None:
+    graph = compiled(recipes, seeds, shards=shards)
+    evaluations = 1 if shards == 1 else shards + 1
+    tasks = list(graph.tasks())
+    assert len(tasks) == 5 + recipes * seeds * (1 + 2 * evaluations)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert {graph.stage(task) for task in graph.tasks()} == set(stages) | NOTES
+    assert {instance(graph, task)[0] for task in tasks} == {*stages, "write-candidate", "finish"}
 
 
-def test_the_compiled_pipeline_is_the_golden_file(compiled: Path) -> None:
-    message = "the compiled pipeline changed: `python -m pipelines compile --out tests/pipelines/golden/nofrost.yaml`"
-    assert compiled.read_text(encoding="utf-8") == GOLDEN.read_text(encoding="utf-8"), message
+@pytest.mark.parametrize("shards", [1, 3])
+def test_shards_are_merged_in_their_order_and_one_shard_needs_no_merge(shards: int) -> None:
+    graph = compiled(shards=shards)
+    for kind in ("evaluate-adversarial", "evaluate-ood"):
+        mine = [task for task in graph.tasks() if instance(graph, task)[0] == kind]
+        by_shard = {graph.value(task, "shard"): task for task in mine if graph.kind(task) == "evaluate-shard"}
+        (whole,) = [task for task in mine if graph.kind(task) == "evaluate"]
+        expected = [f"{index}/{shards}" for index in range(shards)] if shards > 1 else []
+        assert sorted(by_shard) == expected
+        assert graph.value(whole, "shards") == [Source(by_shard[shard], "Output") for shard in expected]
 
 
-def test_compiling_again_gives_the_same_bytes(compiled: Path, tmp_path: Path) -> None:
-    for seed in ("7", "11"):
-        assert compile_to(tmp_path / "again.yaml", hash_seed=seed).read_bytes() == compiled.read_bytes()
+def test_the_outputs_of_all_runs_are_listed_by_stage_in_the_order_of_the_study() -> None:
+    graph = compiled(3, 2, shards=2)
+    (report,) = [task for task in graph.tasks() if graph.kind(task) == "report"]
+    for name, stage in (("trained", "train"), ("adversarial", "evaluate-adversarial"), ("ood", "evaluate-ood")):
+        made_by = [instance(graph, source.task) for source in graph.value(report, name)]
+        assert made_by == [(stage, run.recipe_id, run.seed) for run in plan_of(3, 2).runs]
 
 
-def test_no_key_of_a_loop_item_is_an_attribute_of_kfp(compiled: Path) -> None:
-    selectors = re.findall(r'parseJson\(string_value\)\["([^"]+)"\]', compiled.read_text(encoding="utf-8"))
-    assert {"recipe", "recipe_id", "seed"} <= set(selectors)
-    assert not set(selectors) & ATTRIBUTES_OF_KFP
+def test_there_is_no_loop_condition_or_collection() -> None:
+    """Each of them goes wrong on some backend: a branch that comes from the cache, a loop that has a name, ..."""
+    for graph in (compiled(3, 2, shards=2, gpus=1), part_of_a_study(), report_of_parts()):
+        text = str(graph.spec)
+        for word in ("Iterator", "condition", "Selector", "valueFromOneof"):
+            assert word not in text
+        strategies = set(re.findall(r"'strategy': '(\w+)'", text))
+        assert strategies == {"ALL_UPSTREAM_TASKS_COMPLETED"}, "that of finish"
 
 
-def test_loop_items_hold_text_only() -> None:
-    """Kubeflow turns integers in them into floats."""
-    from nofrost import tasks
-
-    items = tasks.plan_runs("digits")
-    assert items
-    assert all(isinstance(value, str) for item in items for value in item.values())
-    assert not {key for item in items for key in item} & ATTRIBUTES_OF_KFP
-    assert all(isinstance(shard, str) for shard in tasks.plan_shards(3))
-
-
-def test_loops_have_no_input_from_a_task_in_the_same_dag(compiled: Path) -> None:
-    """kfp.local silently replaces every such input by the item of the loop."""
-    graph = Graph(compiled)
-    dags = [graph.spec["root"]["dag"], *(each["dag"] for each in graph.components.values() if "dag" in each)]
-    loops = [task for dag in dags for task in dag["tasks"].values() if "parameterIterator" in task]
-    assert len(loops) == 3
-    for loop in loops:
-        assert all("taskOutputParameter" not in value for value in loop["inputs"]["parameters"].values())
+def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
+    graph = compiled(2, 2, shards=2)
+    tasks = graph.spec["components"]["comp-exit-handler"]["dag"]["tasks"]
+    assert {task["taskInfo"]["name"] for name, task in tasks.items() if name.startswith("run")} == {
+        *("st, seed 0", "st, seed 1", "sat, seed 0", "sat, seed 1")
+    }
+    assert {task["taskInfo"]["name"] for task in graph.spec["components"]["comp-run"]["dag"]["tasks"].values()} == {
+        "train",
+        *(f"evaluate-{kind}, {part}" for kind in ("adversarial", "ood") for part in ("0/2", "1/2", "merge")),
+    }
+    unsharded = compiled().spec["components"]["comp-run"]["dag"]["tasks"].values()
+    assert {task["taskInfo"]["name"] for task in unsharded} == {"train", "evaluate-adversarial", "evaluate-ood"}
 
 
-def test_conditions_compare_truth_values_only(compiled: Path) -> None:
-    """kfp.local takes a comparison of text that it cannot parse for false, and continues."""
-    graph = Graph(compiled)
-    dags = [each["dag"] for each in graph.components.values() if "dag" in each]
-    policies = [task.get("triggerPolicy", {}) for dag in dags for task in dag["tasks"].values()]
-    conditions = [policy["condition"] for policy in policies if "condition" in policy]
-    assert conditions
-    assert all("== true" in condition for condition in conditions), conditions
-    tested = {name for condition in conditions for name in re.findall(r"parameter_values\['([^']+)'\]", condition)}
-    for component in graph.components.values():
-        for name, parameter in component.get("inputDefinitions", {}).get("parameters", {}).items():
-            if name in tested:
-                assert parameter["parameterType"] == "BOOLEAN"
+# What tasks are given, and with it the key of Kubeflow's cache: beside these only the command and the image.
+INPUTS = {
+    "prepare": {"spec", "source", "store"},
+    "augment": {"spec", "dataset", "store"},
+    "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus", "nodes"},
+    "evaluate": {"suite", "dataset", "checkpoint", "shards", "store", "gpus"},
+    "evaluate-shard": {"suite", "dataset", "checkpoint", "shard", "store", "gpus"},
+    "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "store"},
+}
 
 
-def test_the_cache_key_is_content_configuration_and_image(compiled: Path) -> None:
-    """No task has an artifact as input, whose URI Kubeflow would compare; every one has its image as a parameter."""
-    graph = Graph(compiled)
+def test_the_cache_key_is_content_configuration_image_and_devices() -> None:
+    graph = compiled(2, shards=2, gpus=1)
     for task in graph.tasks():
-        spec = graph.spec_of(task)
-        assert "artifacts" not in spec.get("inputs", {})
-        named = spec["inputs"]["parameters"]
-        assert any(name.endswith("image") for name in named), task
-        cached = bool(spec.get("cachingOptions", {}).get("enableCache"))
-        assert cached == (graph.stage(task) not in {"write-candidate", "finish"}), task
-        assert "cacheKey" not in spec.get("cachingOptions", {}), "one key for all turns of a loop"
+        kind = graph.kind(task)
+        assert "artifacts" not in graph.task(task)["inputs"], "Kubeflow would compare its URI"
+        assert "cacheKey" not in graph.task(task)["cachingOptions"]
+        assert bool(graph.task(task)["cachingOptions"].get("enableCache")) == (kind not in NOTES)
+        if kind not in NOTES:
+            given = graph.values(task)
+            assert set(given) == INPUTS[kind]
+            assert "job_uuid" not in str(given), "the id of a run is in no cached task"
+        if kind in ON_GPU:
+            assert graph.value(task, "gpus") == 1
+    (train,) = [task for task in graph.tasks() if graph.values(task).get("recipe_id") == "st"]
+    assert graph.values(train) == {
+        "recipe": "recipe of st",
+        "recipe_id": "st",
+        "seed": "0",
+        "dataset": Source(("exit-handler-1", "prepare"), "Output"),
+        "augmentation": Source(("exit-handler-1", "augment"), "Output"),
+        "store": Source((), "store"),
+        "gpus": 1,
+        "nodes": 1,
+    }
 
 
-def test_no_cached_task_has_the_run_id(compiled: Path) -> None:
-    graph = Graph(compiled)
-    told = {graph.stage(task) for task in graph.tasks() if "job_uuid" in str(graph.spec_of(task))}
-    assert told == {"write-candidate", "finish"}
+def test_the_cache_can_be_turned_off() -> None:
+    assert "enableCache" not in str(compiled(caching=False).spec)
 
 
-def test_the_cache_can_be_turned_off(tmp_path: Path) -> None:
-    graph = Graph(compile_to(tmp_path / "uncached.yaml", "--no-cache"))
-    assert not any(graph.spec_of(task).get("cachingOptions", {}).get("enableCache") for task in graph.tasks())
+def test_every_task_learns_the_id_of_its_run_from_its_pod() -> None:
+    for graph in (compiled(gpus=1), part_of_a_study(), report_of_parts()):
+        for task in graph.tasks():
+            (variable,) = graph.pod(task)["fieldPathAsEnv"]
+            assert variable == {"name": "NOFROST_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
 
 
-def test_only_training_runs_in_the_training_image(compiled: Path) -> None:
-    graph = Graph(compiled)
+def test_only_training_runs_in_the_training_image() -> None:
+    graph = compiled(shards=2)
     for task in graph.tasks():
-        assert graph.parameter(task, "base_image") == ("train_image" if graph.stage(task) == "train" else "stage_image")
+        image = "train_image" if graph.kind(task) == "train" else "stage_image"
+        assert graph.value(task, "base_image") == Source((), image)
 
 
-def test_the_number_of_gpus_is_the_parameter_of_the_pipeline(compiled: Path) -> None:
-    graph = Graph(compiled)
-    counts = [
-        graph.parameter(task, "accelerator_count")
-        for task in graph.tasks()
-        if "accelerator_count" in graph.spec_of(task)["inputs"]["parameters"]
-    ]
-    assert counts == ["gpus"] * 5
-
-
-def test_only_the_gpu_branch_requests_gpus(compiled: Path) -> None:
-    graph = Graph(compiled)
-    executors = graph.spec["deploymentSpec"]["executors"]
-    kubernetes = graph.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    asked = set()
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_exactly_trainings_and_evaluations_have_a_limit_of_gpus_in_their_pods(gpus: int) -> None:
+    graph = compiled(2, shards=2, gpus=gpus)
     for task in graph.tasks():
-        label = graph.label(task)
-        if "accelerator" in executors[label]["container"].get("resources", {}):
-            asked.add(graph.stage(task))
-            assert any(taint.get("key") == "nvidia.com/gpu" for taint in kubernetes[label]["tolerations"])
+        accelerator = graph.container(task)["resources"].get("accelerator")
+        tainted = [each["key"] for each in graph.pod(task).get("tolerations", [])]
+        if gpus and graph.kind(task) in ON_GPU:
+            assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1")
+            assert tainted == ["nvidia.com/gpu"]
         else:
-            assert "tolerations" not in kubernetes[label]
-    assert asked == {"train", "evaluate-adversarial", "evaluate-ood"}
+            assert accelerator is None
+            assert not tainted
 
 
-def test_every_task_has_limits_retries_credentials_and_a_writable_folder(compiled: Path) -> None:
-    graph = Graph(compiled)
-    executors = graph.spec["deploymentSpec"]["executors"]
-    kubernetes = graph.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+def test_no_resource_comes_from_a_parameter_that_is_not_text() -> None:
+    """Kubeflow's driver takes the text of such a parameter, which a number has not: no limit is set, and no error."""
+    graph = compiled(gpus=1, shards=2)
     for task in graph.tasks():
-        label = graph.label(task)
-        resources, pod = executors[label]["container"]["resources"], kubernetes[label]
-        assert {"resourceCpuLimit", "resourceMemoryLimit", "resourceCpuRequest", "resourceMemoryRequest"} <= set(
-            resources
-        )
-        assert graph.spec_of(task)["retryPolicy"]["maxRetryCount"] == 2
+        container = graph.container(task)
+        for placeholder in re.findall(r"parameters\['(.+?)'\]", str([container["resources"], container["image"]])):
+            outer = graph.value(task, placeholder)
+            assert graph.spec["root"]["inputDefinitions"]["parameters"][outer.name]["parameterType"] == "STRING"
+
+
+def test_every_task_has_limits_retries_credentials_and_writable_folders() -> None:
+    graph = compiled(gpus=1)
+    for task in graph.tasks():
+        resources, pod = graph.container(task)["resources"], graph.pod(task)
+        needed = {f"resource{what}{bound}" for what in ("Cpu", "Memory") for bound in ("Request", "Limit")}
+        assert needed <= set(resources)
+        assert graph.task(task)["retryPolicy"] == {
+            "maxRetryCount": 2,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": f"{720 * 3600}s",
+        }
         assert pod["secretAsEnv"][0]["optional"]
         assert pod["configMapAsEnv"][0]["optional"]
         mounts = {mount["mountPath"] for mount in pod["emptyDirMounts"]}
-        works = graph.stage(task) in {"train", "evaluate-adversarial", "evaluate-ood"}
-        assert mounts == ({"/tmp", "/dev/shm"} if works else {"/tmp"})
-        assert pod["securityContext"]["runAsNonRoot"]
+        saves = graph.kind(task) in ON_GPU
+        assert mounts == ({"/tmp", "/dev/shm"} if saves else {"/tmp"})
+        variables = graph.container(task).get("env", [])
+        assert variables == ([{"name": "NOFROST_SAVE_INTERVAL_S", "value": "300"}] if saves else [])
+        assert pod["securityContext"] == {"runAsUser": "1000", "runAsGroup": "1000", "runAsNonRoot": True}
 
 
-def test_the_settings_of_a_cluster_file_are_applied(tmp_path: Path) -> None:
-    described = {
-        "resources": {"train": {"cpu": "16", "memory": "64Gi"}},
-        "gpu": {"node_selector": {"gpu": "h100"}},
-        "placement": {"tolerations": [{"key": "batch", "effect": "NoSchedule"}]},
-        "credentials": {"secret": None, "config_map": "endpoint"},
-        "parallel_runs": 3,
-        "deadline_s": 3600,
-        "retries": {"count": 0},
+def test_kfp_2_15_gets_no_security_context() -> None:
+    graph = compiled(cluster=Cluster(run_as=None), gpus=1)
+    assert "securityContext" not in str(graph.platform)
+
+
+def test_the_settings_of_the_cluster_are_applied() -> None:
+    cluster = Cluster.model_validate(
+        {
+            "resources": {"train": {"cpu": "16", "memory": "64Gi"}},
+            "gpu": {"node_selector": {"gpu": "h100"}},
+            "placement": {"tolerations": [{"key": "batch", "effect": "NoSchedule"}]},
+            "credentials": {"secret": None, "config_map": "endpoint"},
+            "deadline_s": 3600,
+            "retries": {"count": 0},
+            "run_as": 7,
+            "save_interval_s": 60,
+        }
+    )
+    graph = compiled(cluster=cluster, gpus=1)
+    (train,) = [task for task in graph.tasks() if graph.kind(task) == "train"]
+    (prepare,) = [task for task in graph.tasks() if graph.kind(task) == "prepare"]
+    assert graph.container(train)["resources"]["resourceMemoryLimit"] == "64Gi"
+    assert graph.container(train)["env"] == [{"name": "NOFROST_SAVE_INTERVAL_S", "value": "60"}]
+    assert graph.pod(train)["nodeSelector"]["labels"] == {"gpu": "h100"}
+    assert "nodeSelector" not in graph.pod(prepare)
+    assert [each["key"] for each in graph.pod(train)["tolerations"]] == ["batch", "nvidia.com/gpu"]
+    for pod in graph.pods.values():
+        assert pod["tolerations"][0]["key"] == "batch"
+        assert pod["securityContext"]["runAsUser"] == "7"
+        assert "secretAsEnv" not in pod
+        assert pod["configMapAsEnv"][0]["configMapName"] == "endpoint"
+    assert "retryPolicy" not in str(graph.spec)
+    assert graph.platform["platforms"]["kubernetes"]["pipelineConfig"]["activeDeadlineSeconds"] == 3600
+
+
+def test_a_part_of_a_study_lists_its_outputs_and_leaves_no_candidate() -> None:
+    graph = part_of_a_study()
+    kinds = [graph.kind(task) for task in graph.tasks()]
+    assert kinds.count("train") == 2
+    assert not {"report", "write-candidate"} & set(kinds)
+    (record,) = [task for task in graph.tasks() if graph.kind(task) == "record-outputs"]
+    values = graph.values(record)
+    assert values["run"] == "{{$.pipeline_job_uuid}}"
+    assert [instance(graph, source.task)[0] for source in values["trained"]] == ["train"] * 2
+    assert {"dataset", "augmentation", "adversarial", "ood", "store", "run", "trained"} == set(values)
+    assert not graph.task(record)["cachingOptions"]
+    assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {
+        *("store", "stage_image", "train_image", "data_ref")
     }
-    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(described))
-    package = compile_to(tmp_path / "out.yaml", "--cluster", str(tmp_path / "cluster.yaml"))
-    graph = Graph(package)
-    pods = graph.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    trained = [graph.label(task) for task in graph.tasks() if graph.stage(task) == "train"]
-    containers = [graph.spec["deploymentSpec"]["executors"][label]["container"]["resources"] for label in trained]
-    assert [resources["resourceMemoryLimit"] for resources in containers] == ["64Gi", "64Gi"]
-    assert ["accelerator" in resources for resources in containers] == [True, False]
-    assert pods[trained[0]]["nodeSelector"]["labels"] == {"gpu": "h100"}
-    assert "nodeSelector" not in pods[trained[1]]
-    assert all(pod["tolerations"][0]["key"] == "batch" for pod in pods.values())
-    assert all("secretAsEnv" not in pod for pod in pods.values())
-    text = package.read_text(encoding="utf-8")
-    assert "parallelismLimit: 3" in text
-    assert "retryPolicy" not in text
-    assert "activeDeadlineSeconds: 3600" in text
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("resources: {trian: {cpu: '1'}}", "resources.trian"),
-        ("resources: {train: {cpu: lots}}", "resources.train.cpu"),
-        ("retry: 3", "unknown key 'retry'"),
-        ("shared_memory: 5", "shared_memory"),
-        ("[1]", "holds no keys"),
-        ("a: [", "is not valid YAML"),
-    ],
-)
-def test_a_wrong_cluster_file_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
-    from nofrost.errors import UserError
-    from pipelines.cluster import load_cluster
-
-    (tmp_path / "cluster.yaml").write_text(text)
-    with pytest.raises(UserError) as error:
-        load_cluster(tmp_path / "cluster.yaml")
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
+def test_the_report_of_parts_has_their_outputs_as_constants() -> None:
+    graph = report_of_parts()
+    assert {graph.kind(task) for task in graph.tasks()} == {"report", "write-candidate", "finish"}
+    for task in graph.tasks():
+        if graph.kind(task) != "finish":
+            values = graph.values(task)
+            assert (values["dataset"], values["augmentation"]) == ("d@1", "a@2")
+            assert (values["trained"], values["adversarial"], values["ood"]) == (["t@3"], ["e@4"], ["e@5"])
+    assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {"store", "stage_image", "data_ref"}
 
 
-def test_nothing_is_compiled_for_a_wrong_cluster_file(tmp_path: Path) -> None:
-    (tmp_path / "cluster.yaml").write_text("retry: 3")
-    command = [sys.executable, "-m", "pipelines", "compile", "--cluster", str(tmp_path / "cluster.yaml")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("nofrost: ")
-    assert "unknown key 'retry'" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not (ROOT / "nofrost.yaml").exists()
+def test_finish_follows_everything_however_it_ended() -> None:
+    for graph in (compiled(2, shards=2), part_of_a_study(), report_of_parts()):
+        assert set(graph.spec["root"]["dag"]["tasks"]) == {"exit-handler-1", "finish"}
+        finish = graph.task(("finish",))
+        assert finish["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+        assert finish["dependentTasks"] == ["exit-handler-1"]

@@ -97,7 +97,7 @@ def test_certificates_and_a_local_store_are_mounted(tmp_path: Path) -> None:
 
 
 def test_no_credentials_are_left_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(arguments: Any, tasks: ContainerTasks, *_: object) -> None:
+    def fail(pipeline: Any, arguments: Any, tasks: ContainerTasks, *_: object) -> None:
         tasks.settings("prepare", [], {})
         assert tasks.credentials == tmp_path / "credentials"
         assert tasks.credentials.exists()
@@ -144,7 +144,7 @@ def arguments(function: str, parameters: Mapping[str, Any]) -> list[str]:
 
 
 CHECKPOINT = f"runs/sat/seed-0/train@{'0' * 32}.dir:1:1"
-SUITE = to_ascii(json.dumps({"kind": "ood"}))
+EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECKPOINT}
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,9 @@ SUITE = to_ascii(json.dumps({"kind": "ood"}))
         (["nofrost", "task", "train", "--recipe-id", "sat", "--seed", "0", "--gpus", "1"], "train sat, seed 0"),
         (arguments("prepare", {"spec": ""}), "prepare"),
         (arguments("write_candidate", {}), "write-candidate"),
-        (arguments("evaluate", {"suite": SUITE, "checkpoint": CHECKPOINT}), "evaluate-ood sat, seed 0"),
-        (
-            arguments("evaluate_shard", {"suite": SUITE, "checkpoint": CHECKPOINT, "shard": "1/2"}),
-            "evaluate-ood-shard sat, seed 0, shard 1/2",
-        ),
+        (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0"),
+        (arguments("evaluate", {**EVALUATED, "shards": ["x", "y"]}), "evaluate-ood sat, seed 0, merge"),
+        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, 1/2"),
     ],
 )
 def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> None:

@@ -155,7 +155,7 @@ def test_a_file_that_is_no_image_is_named(class_folders: Path, content: bytes) -
 
 def test_a_broken_link_is_named(class_folders: Path) -> None:
     (class_folders / "cat" / "9.png").symlink_to("gone.png")
-    with pytest.raises(UserError, match=r"9\.png cannot be read"):
+    with pytest.raises(UserError, match=r"cannot read .*9\.png: "):
         opened(class_folders)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from nofrost.errors import UserError
 from nofrost.files import write_json
-from nofrost.stage import disk_error
+from nofrost.system_errors import refusal_to_write
 from tests.stage.small_stage import content, message_of, names, run, stage_output, whole
 
 OTHER_SYSTEM = not hasattr(os, "geteuid") or sys.platform != "linux"
@@ -140,6 +140,7 @@ def test_a_file_that_grows_too_large_ends_in_one_sentence(tmp_path: Path, write:
 import resource
 from pathlib import Path
 from nofrost.files import write_json
+from nofrost.system_errors import refusal_to_write
 from nofrost.stage import stage_output
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
@@ -194,13 +195,13 @@ def test_an_error_is_about_the_output_only_when_its_file_belongs_to_it(
     tmp_path: Path, code: int | None, file: str | None, blamed: bool, form: Any
 ) -> None:
     error = OSError("odd") if code is None else OSError(code, "words", file and form(tmp_path / file))
-    explained = disk_error(error, tmp_path / "out")
-    assert isinstance(explained, UserError) if blamed else explained is error
+    explained = refusal_to_write(error, tmp_path / "out", ".out.nofrost-")
+    assert isinstance(explained, UserError) if blamed else explained is None
 
 
-def test_an_error_that_names_a_file_descriptor_is_returned_unchanged(tmp_path: Path) -> None:
+def test_an_error_that_names_a_file_descriptor_is_about_no_output(tmp_path: Path) -> None:
     error = OSError(errno.EBADF, "Bad file descriptor", 3)
-    assert disk_error(error, tmp_path) is error
+    assert refusal_to_write(error, tmp_path, ".out.nofrost-") is None
 
 
 def test_a_bug_of_a_stage_stays_a_bug(tmp_path: Path) -> None:

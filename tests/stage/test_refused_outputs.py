@@ -119,3 +119,12 @@ def test_an_output_inside_another_and_one_that_holds_another_are_refused(tmp_pat
     with pytest.raises(UserError) as caught:
         run(tmp_path / "out")
     assert "it holds another output in inner" in message_of(caught, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("store", "place"), [("out/deep/store", "in deep/store"), ("out", "itself")])
+def test_an_output_that_holds_a_store_is_refused(tmp_path: Path, store: str, place: str) -> None:
+    run(tmp_path / "out")
+    (tmp_path / store / "files/md5").mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path / "out")
+    assert f"it holds a store {place}" in message_of(caught, tmp_path / "out")

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from nofrost import stage
-from nofrost.errors import StoppedError
+from nofrost.errors import StoppedError, UserError
 from nofrost.files import atomic_file, write_json
+from nofrost.stage import SAVE_INTERVAL, save_interval_s
 from tests.stage.small_stage import content, names, run, stage_output, whole
 
 
@@ -90,3 +91,23 @@ def test_a_fingerprint_that_is_not_json_is_refused_before_any_work(tmp_path: Pat
         with pytest.raises((ValueError, TypeError)), stage_output(tmp_path / "out", fingerprint={"x": wrong}):
             pytest.fail("the block must not start")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(None, 300), ("", 300), ("60", 60), ("86400", 86400)])
+def test_the_interval_of_saves_is_that_of_the_environment(
+    value: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if value is None:
+        monkeypatch.delenv(SAVE_INTERVAL, raising=False)
+    else:
+        monkeypatch.setenv(SAVE_INTERVAL, value)
+    assert save_interval_s() == seconds
+
+
+@pytest.mark.parametrize("value", ["59", "86401", "1e3", "-300", "5 min", "３００"])
+def test_another_interval_of_saves_is_an_error_that_names_the_variable(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SAVE_INTERVAL, value)
+    with pytest.raises(UserError, match=f"{SAVE_INTERVAL} is .* from 60 to 86400"):
+        save_interval_s()

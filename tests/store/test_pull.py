@@ -265,3 +265,27 @@ def test_a_full_disk_under_the_store_is_reported(small_disk: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"cannot write .*store: no space left on device: free some"):
         push(tmp_path / "large", store)
     assert store.names("") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "relation"),
+    [
+        ("store", "is"),
+        ("store/data", "lies in"),
+        ("store/files/md5/data", "lies in"),
+        ("link/data", "lies in"),
+        ("link", "is"),
+        (".", "holds"),
+    ],
+)
+def test_nothing_is_pulled_onto_or_into_the_store(
+    path: str, relation: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path / "place" / "store"))
+    ref = push(folder, store)
+    monkeypatch.chdir(tmp_path / "place")
+    Path("link").symlink_to("store")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=rf"it {relation} .*store, which is read here"):
+        pull(ref, Path(path), store)
+    assert sorted(tmp_path.rglob("*")) == before

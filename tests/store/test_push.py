@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,7 +106,7 @@ def make_broken_link(path: Path) -> None:
     [
         ("linked", make_link_to_folder, "is a link to a folder, which DVC leaves out"),
         ("broken", make_broken_link, "does not exist: give a file or folder to push"),
-        ("pipe", os.mkfifo, "is neither file nor folder: remove it"),
+        ("pipe", os.mkfifo, "is a named pipe, not a regular file: remove it"),
         (".dvcignore", Path.touch, "is DVC's rules inside of data"),
         (".dvc", Path.mkdir, "is a DVC project inside of data"),
     ],
@@ -131,7 +133,7 @@ def test_a_missing_path_is_refused(store: Store, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_refused(local_store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").touch(mode=0)
-    with pytest.raises(UserError, match=r"cannot read .*secret: permission denied: check .*permissions"):
+    with pytest.raises(UserError, match=r"cannot read .*secret: permission denied: check its permissions"):
         push(tmp_path / "secret", local_store)
 
 
@@ -172,9 +174,72 @@ def test_named_objects_are_written_read_and_listed(store: Store) -> None:
         store.get("nofrost/locks/c.yaml")
 
 
+def test_named_objects_are_listed_with_size_and_age_and_deleted(store: Store) -> None:
+    assert store.objects("nofrost/runs/") == {}
+    before = time.time()
+    for name in ("nofrost/runs/a", "nofrost/runs/b", "nofrost/runs.json"):
+        store.put(name, name.encode())
+    objects = store.objects("nofrost/runs/")
+    assert {name: stored.size for name, stored in objects.items()} == {"nofrost/runs/a": 14, "nofrost/runs/b": 14}
+    assert all(abs(stored.changed - before) < 60 for stored in objects.values())
+    store.delete(["nofrost/runs/a", "nofrost/runs/no such"])
+    store.delete([])
+    assert store.names("") == ["nofrost/runs.json", "nofrost/runs/b"]
+
+
+def test_a_store_below_another_holds_its_own_objects(store: Store, folder: Path, tmp_path: Path) -> None:
+    below = store.below("nofrost/unfinished/key")
+    ref = push(folder, below)
+    below.put("save", str(ref).encode())
+    assert below.get("save") == store.get("nofrost/unfinished/key/save") == str(ref).encode()
+    assert not store.names("files/")
+    assert {f"nofrost/unfinished/key/{name}" for name in below.names("")} == set(store.names(""))
+    pull(ref, tmp_path / "back", open_store(f"{store.url}/nofrost/unfinished/key"))
+    assert push(tmp_path / "back", store) == ref
+
+
 @pytest.mark.parametrize("name", ["", "../x", "/etc/x", "a//b", "a/../../x"])
 @pytest.mark.parametrize("url", ["folder"], indirect=True)
 def test_a_name_cannot_lead_out_of_the_store(store: Store, name: str) -> None:
-    for use in (lambda: store.put(name, b""), lambda: store.get(name)):
+    for use in (
+        lambda: store.put(name, b""),
+        lambda: store.get(name),
+        lambda: store.delete([name]),
+        lambda: store.below(name),
+    ):
         with pytest.raises(UserError, match="cannot name an object"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("pushed", "where", "relation"),
+    [
+        ("data", "data/store", "lies in"),
+        ("data", "data/deep/er/store", "lies in"),
+        ("data", "data", "is"),
+        ("data", "link", "is"),
+        ("data", "link/store", "lies in"),
+        ("link", "data/store", "lies in"),
+        ("data/../data", "./data/store", "lies in"),
+        ("data", ".", "holds"),
+        ("data/a", "data", "holds"),
+    ],
+)
+def test_a_store_and_what_is_pushed_must_be_apart(
+    pushed: str, where: str, relation: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.rename(tmp_path / "data")
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=f"which {relation} "):
+        push(Path(pushed), open_store(where if where.startswith(".") else f"./{where}"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("where", ["out", "out/store", "link/store"])
+def test_a_store_in_an_output_of_a_stage_is_refused(where: str, digits: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits, tmp_path / "out")
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(UserError, match=r"it lies in .*out, an output of prepare, which would lose it"):
+        push(folder, open_store(str(tmp_path / where)))

@@ -44,14 +44,13 @@ def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: An
     merged = {}
     for kind, suite in (("adversarial", study.suites.adversarial), ("ood", study.suites.ood)):
         text = json.dumps(suite.as_json())
-        shards = [
-            tasks.evaluate_shard(text, begun.dataset, checkpoint, shard, begun.store) for shard in tasks.plan_shards(2)
-        ]
+        shards = [tasks.evaluate_shard(text, begun.dataset, checkpoint, shard, begun.store) for shard in ("0/2", "1/2")]
         assert [Output.parse(shard).path for shard in shards] == [
             f"{run}/evaluate-{kind}.shard-{index}-of-2" for index in (0, 1)
         ]
         merged[kind] = tasks.evaluate(text, begun.dataset, checkpoint, shards, begun.store)
         assert Output.parse(merged[kind]).path == f"{run}/evaluate-{kind}"
+        assert tasks.evaluate(text, begun.dataset, checkpoint, [], begun.store) == merged[kind], "in one task"
     page, note = tmp_path / "artifacts" / "page", tmp_path / "artifacts" / "note"
     outputs = [checkpoint, *merged.values()]
     text = study_as_yaml(study)
@@ -89,12 +88,12 @@ def test_wrong_input_ends_a_task_with_one_sentence(
     assert message in line
 
 
-def test_finish_notes_in_the_store_how_the_run_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = tasks.finish("run-1", "FAILED", "task train failed", str(tmp_path))
-    note = json.loads(open_store(str(tmp_path)).get(name))
-    assert {key: note[key] for key in ("run", "state", "error")} == {
-        "run": "run-1",
-        "state": "FAILED",
-        "error": "task train failed",
+def test_outputs_are_recorded_for_the_run_that_reports_on_them(tmp_path: Path) -> None:
+    outputs = {
+        "dataset": "data/dataset@1",
+        "augmentation": "data/augmentation@2",
+        "trained": ["runs/st/seed-0/train@3"],
     }
-    assert capsys.readouterr().out == "run run-1: FAILED: task train failed\n"
+    name = tasks.record_outputs(outputs, "run-1", str(tmp_path))
+    assert name == "nofrost/runs/run-1/outputs.json"
+    assert json.loads(open_store(str(tmp_path)).get(name)) == outputs

@@ -5,11 +5,10 @@ from pathlib import Path
 from nofrost.augment.base import Method, resolve_methods, spell_out, unused_settings
 from nofrost.config import AugmentationSpec
 from nofrost.data import AugmentationManifest, checksum, read_split, write_augmentation_manifest
-from nofrost.errors import say
+from nofrost.errors import UserError, say
 from nofrost.files import sha256_file
 from nofrost.results import AugmentationMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
-from nofrost.system_errors import cannot_read
 
 
 def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetrics:
@@ -63,5 +62,7 @@ def _file_checksum(method: Method, setting: str, path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
-        what = f"augmentation.{method.name}.{setting} {path}"
-        raise cannot_read(what, error, "check the path, or leave the setting out") from None
+        raise UserError(
+            f"augmentation.{method.name}.{setting} {path} cannot be read ({error.strerror}): check the path, or leave "
+            "the setting out"
+        ) from None

@@ -6,6 +6,7 @@ A command only reads the configuration and calls the package. It imports what is
 
 import io
 import sys
+from typing import Any
 
 import click
 
@@ -47,14 +48,17 @@ def _exit_code(command: click.Command) -> int:
         return _show(error)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except _PassedError as passed:
+        uncaught = passed.error
     except Exception as error:
-        if isinstance(error, OSError) and (code := output_error(error)) is not None:
-            return code
-        explained = as_reported(error)
-        if explained is None:
-            raise
-        explained.show()
-        return explained.exit_code
+        uncaught = error
+    if isinstance(uncaught, OSError) and (code := output_error(uncaught)) is not None:
+        return code
+    explained = as_reported(uncaught)
+    if explained is None:
+        raise uncaught
+    explained.show()
+    return explained.exit_code
 
 
 def _show(error: click.ClickException) -> int:
@@ -74,7 +78,30 @@ SECTIONS = {
 }
 
 
-class _Sections(click.Group):
+class _PassedError(Exception):
+    """Carries an error through click."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class CommandGroup(click.Group):
+    """The group of all commands, to be given to :func:`main`.
+
+    Errors reach `main` as they are. Click would end with 1 and without a word when any connection breaks, and take the
+    end of any file for Ctrl-C.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except (OSError, EOFError) as error:
+            raise _PassedError(error) from error
+
+
+class _Sections(CommandGroup):
     """A group whose help lists the commands in sections."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

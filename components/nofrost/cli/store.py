@@ -68,10 +68,12 @@ def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -
 def store_ls(ref: str | None, store_url: str | None, as_json: bool) -> None:
     """Print md5 and path of each file of REF; without REF, the names of what pipeline runs wrote beside the data."""
     from nofrost.store import MissingError, Ref, files_of
+    from nofrost.store.base import OBJECTS
 
     opened = open_store(store_url)
     if ref is None:
-        names = opened.names("nofrost/")
+        # Not the content of saves, which is as many files as there are.
+        names = [name for name in opened.names("nofrost/") if f"/{OBJECTS}" not in name]
         emit(names, "\n".join(map(printable, names)), as_json)
         return
     parsed = Ref.parse(ref)
@@ -110,21 +112,24 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Age of uploads to S3, and of files on disks without locks, from which on nobody continues them.",
+    help="Age of uploads to S3, of saves, and of files on disks without locks, from which on nobody continues them.",
 )
 @store_option
 @json_option
 def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: str | None, as_json: bool) -> None:
-    """Print or delete what killed pushes left in the store, and what killed pulls left in FOLDERS.
+    """Print or delete what killed pushes and earlier saves left in the store, and what killed pulls left in FOLDERS.
 
-    That is unfinished files and uploads, never an object: `dvc gc` deletes objects that nothing needs. What a running
-    process still writes is kept. A pull that is run again does all this by itself.
+    That is unfinished files and uploads, and saves of pipeline tasks that a newer one replaced; the newest is kept
+    until nobody has gone on with it for 30 days. Other objects are left alone: `dvc gc` deletes those that nothing
+    needs. What a running process still writes is kept. A pull that is run again does all this by itself.
 
     Example: nofrost store gc --delete . runs
     """
     from nofrost.store import sweep_pulls
+    from nofrost.tasks.saves import sweep_saves
 
-    leftovers = open_store(store_url).sweep(hours * 3600, delete=delete)
+    opened = open_store(store_url)
+    leftovers = opened.sweep(hours * 3600, delete=delete) + sweep_saves(opened, hours * 3600, delete=delete)
     leftovers += [leftover for folder in folders for leftover in sweep_pulls(folder, hours * 3600, delete=delete)]
     items = [
         {"name": each.name, "bytes": each.size, "deleted": delete and each.is_dead, "in_use": not each.is_dead}

@@ -34,12 +34,12 @@ def output_error(error: OSError) -> int | None:
 
     A reader that has closed the pipe, as `head` does, has what it wants: 1 without a word.
     """
-    if isinstance(error, BrokenPipeError):
-        return 1
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     # All results and helps are printed by click's function. The stream itself has forgotten what it could not write.
     if frame.f_code not in (click.echo.__code__, finish_streams.__code__):
         return None
+    if isinstance(error, BrokenPipeError):
+        return 1
     cannot_write(error, Path("standard output")).show()
     return UserError.exit_code
 

@@ -112,7 +112,7 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
             raise OSError(0, f"It has more than {_MOST_BYTES:,} bytes")
         return content.decode("utf-8")
     except OSError as error:
-        raise UserError(f"{named_by}{cannot_read(f'the {kind} file {path}', error, 'check the path')}") from None
+        raise UserError(f"{named_by}{cannot_read(error, f'the {kind} file {path}')}") from None
     except UnicodeDecodeError:
         reason = "it is not UTF-8 text: check the path"
         raise UserError(f"{named_by}cannot read the {kind} file {path}: {reason}") from None

@@ -48,7 +48,7 @@ def read_array(path: Path) -> NDArray[Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that wrote it again") from None
     except OSError as error:
-        raise cannot_read(path, error) from None
+        raise cannot_read(error, path) from None
     # numpy parses the header as Python
     except (ValueError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
         raise UserError(f"{path} is damaged ({reason(error)}): run the stage that wrote it again") from None

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Self
 
 # This process stands on these modules, and several of them cannot be loaded twice: a neighbour of the same name does
 # not come before them once they are loaded.
@@ -45,6 +46,19 @@ class Imports:
     def holds(self, module: ModuleType) -> bool:
         """Return whether a module is in one of the folders."""
         return _folder_of(getattr(module, "__spec__", None)) in self._folders
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        # A copy of a model runs the same code.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.modules:
+            raise TypeError(
+                f"a model whose code is in {self._folders[0]} cannot be pickled, as others would not find its classes: "
+                "load it where it is needed, or save its state_dict()"
+            )
+        # Nothing that it imports is hidden: elsewhere the model needs no imports of its own.
+        return type(None), ()
 
     @contextmanager
     def active(self) -> Iterator[None]:

@@ -1,17 +1,19 @@
 """Models defined in other code: a function, named on the command line, that returns a module."""
 
+import copyreg
 import hashlib
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
@@ -72,7 +74,7 @@ class Reference:
                     "[0, 1] to logits, or a function that returns one"
                 )
             _evaluation_mode(model)
-        _import_when_called(model, self._imports)
+            _import_when_called(model, self._imports)
         return model
 
     def code_sha256(self) -> str:
@@ -175,21 +177,39 @@ def _evaluation_mode(model: nn.Module) -> None:
 
 
 def _import_when_called(model: nn.Module, imports: Imports) -> None:
-    """Let the model's forward pass import what its code may import, and print to standard error."""
+    """Let calls of the model import what its code may import, and print to standard error.
+
+    By a subclass of its own: a hook after the forward pass would not be called when Ctrl-C interrupts that.
+    """
     if isinstance(model, torch.jit.ScriptModule):
-        # It runs no Python, and takes no hooks.
+        # It runs no Python, and keeps its class.
         return
-    running: list[ExitStack] = []
+    original = type(model)
 
-    def begin(module: nn.Module, inputs: Any) -> None:
-        stack = ExitStack()
-        stack.enter_context(imports.active())
-        stack.enter_context(redirect_stdout(sys.stderr))
-        running.append(stack)
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with imports.active(), redirect_stdout(sys.stderr):
+            return original.__call__(self, *args, **kwargs)
 
-    def end(module: nn.Module, inputs: Any, output: Any) -> None:
-        running.pop().close()
+    def reduce(self: nn.Module, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        parts = original.__reduce_ex__(self, protocol)
+        if isinstance(parts, tuple) and parts[:2] == (copyreg.__newobj__, (type(self),)):  # type: ignore[attr-defined]
+            return (_new, (imports, original), *parts[2:])
+        return parts
 
-    # Functions, not methods: a copy of the model shares them.
-    model.register_forward_pre_hook(begin, prepend=True)
-    model.register_forward_hook(end, always_call=True)
+    members = {
+        **{name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")},
+        "__call__": call,
+        "__reduce_ex__": reduce,
+        # Code that asks a model for its class, as by `super(self.__class__, self)`, gets its own.
+        "__class__": property(lambda _: original),
+    }
+    importing = types.new_class(original.__name__, (original,), exec_body=lambda body: body.update(members))
+    object.__setattr__(model, "__class__", importing)
+
+
+def _new(imports: Imports | None, original: type[nn.Module]) -> nn.Module:
+    """Return a model without attributes, for a copy of one that was loaded."""
+    model = original.__new__(original)
+    if imports is not None:
+        _import_when_called(model, imports)
+    return model

@@ -110,6 +110,6 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _unreadable(file: Path, error: Exception) -> UserError:
     if (refusal := system_error(error)) is not None:
-        return cannot_read(file, refusal)
+        return cannot_read(refusal, file)
     why = str(error) if type(error) is ValueError else reason(error)
     return UserError(f"{file} cannot be read as safetensors ({why}): copy it or train it again")

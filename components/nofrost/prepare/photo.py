@@ -1,6 +1,7 @@
 """One photograph: its header and its pixels, upright, without transparency, in 8 bits; many are decoded by threads."""
 
 import os
+import re
 import threading
 import warnings
 from collections import deque
@@ -19,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nofrost.errors import UserError, reason
 from nofrost.limits import regular_file
 from nofrost.prepare.pixels import resize_and_crop
+from nofrost.system_errors import cannot_read
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".gif")
@@ -162,11 +164,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from None
     except OSError as error:
         if error.errno is not None:
-            raise UserError(f"{path} cannot be read ({error.strerror}): check it") from None
+            raise cannot_read(error, path) from None
         raise _damaged(path, error) from error
     except Exception as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
+    # Pillow reads them, and stops at a limit.
+    if re.search(r"text.chunk", str(error), re.IGNORECASE):
+        return UserError(f"{path} has a text or colour profile that is far too large: save it again without it")
     return UserError(f"{path} cannot be decoded ({reason(error)}): remove it, replace it or save it again")

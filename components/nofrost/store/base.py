@@ -15,11 +15,24 @@ MOST_NAMED_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Leftover:
-    """What a killed push left in a store.
+class StoredObject:
+    """An object of a store.
 
     Attributes:
-        name: of the unfinished file or upload.
+        size: bytes.
+        changed: when it was written, in seconds since 1970.
+    """
+
+    size: int
+    changed: float
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a killed push, or a save that a newer one replaced, left in a store.
+
+    Attributes:
+        name: of the unfinished file or upload, or of the object.
         size: bytes, if known.
         is_dead: whether nobody writes it any more.
     """
@@ -42,6 +55,9 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """The location: "s3://bucket/prefix" or a folder."""
+
+    def below(self, name: str) -> "Store":
+        """Return the store whose objects this one has under their names with `name` and "/" before them."""
 
     def container_environment(self) -> dict[str, str]:
         """Return the variables by which a container reaches this store as this process does; empty for a folder.
@@ -72,6 +88,12 @@ class Store(Protocol):
             UserError: there is no such store.
         """
 
+    def objects(self, prefix: str) -> Mapping[str, StoredObject]:
+        """Return all objects whose names begin with `prefix`, by name; none if there is no such folder."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects by name; a missing one is no error. For what nothing refers to."""
+
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         """Return the size in bytes of each of these objects that the store holds."""
 
@@ -92,7 +114,7 @@ class Store(Protocol):
     def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
         """Return what killed pushes left in the store, after deleting those that are dead if `delete` is set.
 
-        Objects are never deleted.
+        Objects are not deleted.
 
         Args:
             least_age_s: age from which on something counts as dead where nothing shows whether it is still written.
@@ -120,6 +142,10 @@ class MissingError(UserError):
 
     def __init__(self, what: str, url: str) -> None:
         super().__init__(f"{url} holds no {what}: push it there with `nofrost store push`, or choose another store")
+
+
+class AlteredError(UserError):
+    """What a store holds under an address has another checksum."""
 
 
 def too_large(what: str, url: str, limit: int) -> UserError:

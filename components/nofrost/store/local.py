@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from nofrost.errors import UserError
 from nofrost.files import MARK, LocksUnknownError, atomic_path, remove_unlocked
+from nofrost.limits import regular_file
 from nofrost.store.base import (
     MOST_NAMED_BYTES,
     OBJECTS,
     Leftover,
     MissingError,
+    Store,
+    StoredObject,
     checked_name,
     object_name,
     too_large,
@@ -43,6 +45,9 @@ class LocalStore:
     def url(self) -> str:
         return str(self.folder)
 
+    def below(self, name: str) -> Store:
+        return LocalStore(self.folder / checked_name(name))
+
     def container_environment(self) -> dict[str, str]:
         return {}
 
@@ -53,7 +58,7 @@ class LocalStore:
             temporary.write_bytes(content)
 
     def get(self, name: str) -> bytes:
-        with self._reading(name), _open_regular(self.folder / checked_name(name)) as file:
+        with self._reading(name), regular_file(self.folder / checked_name(name)).open("rb") as file:
             content = file.read(MOST_NAMED_BYTES + 1)
         if len(content) > MOST_NAMED_BYTES:
             raise too_large(name, self.url, MOST_NAMED_BYTES)
@@ -61,11 +66,24 @@ class LocalStore:
 
     def names(self, prefix: str) -> list[str]:
         self._check_present()
-        top = self.folder / prefix.rpartition("/")[0]
+        return sorted(self.objects(prefix))
+
+    def objects(self, prefix: str) -> Mapping[str, StoredObject]:
+        objects = {}
         with self._reading(prefix or "its list"):
-            paths = [Path(parent, name) for parent, _, names in os.walk(top, onerror=_raise) for name in names]
-            names = [path.relative_to(self.folder).as_posix() for path in paths if path.is_file()]
-        return sorted(name for name in names if name.startswith(prefix) and not _is_unfinished(name))
+            for parent, _, names in os.walk(self.folder / prefix.rpartition("/")[0], onerror=_raise):
+                for path in (Path(parent, name) for name in names):
+                    name = path.relative_to(self.folder).as_posix()
+                    with suppress(FileNotFoundError):
+                        status = path.stat()
+                        if name.startswith(prefix) and stat.S_ISREG(status.st_mode) and not _is_unfinished(name):
+                            objects[name] = StoredObject(status.st_size, status.st_mtime)
+        return objects
+
+    def delete(self, names: Iterable[str]) -> None:
+        with self._writing():
+            for name in names:
+                (self.folder / checked_name(name)).unlink(missing_ok=True)
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         sizes = {}
@@ -89,7 +107,7 @@ class LocalStore:
                 unfinished.write(chunk)
 
     def read(self, md5: str) -> Iterator[bytes]:
-        with self._reading(f"object {md5}"), _open_regular(self._path(md5)) as file:
+        with self._reading(f"object {md5}"), regular_file(self._path(md5)).open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
@@ -121,7 +139,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             raise MissingError(what, self.url) from None
         except OSError as error:
-            raise cannot_read(f"{what} in {self.url}", error) from error
+            raise cannot_read(error, f"{what} in {self.url}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -129,15 +147,6 @@ class LocalStore:
             yield
         except OSError as error:
             raise cannot_write(error, self.folder) from error
-
-
-def _open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file. Anything else could be endless, and is refused without waiting for it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UserError(f"{path} in the store is not a regular file: remove it, then push the content again")
-    return os.fdopen(descriptor, "rb")
 
 
 def _is_unfinished(name: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
@@ -44,9 +44,7 @@ class LocalFile:
             UserError: it is a device, a socket or a pipe, which might be endless.
             OSError: it cannot be read.
         """
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _refused(path, "neither file nor folder", "remove it")
+        status = regular_file(path).stat()
         with path.open("rb") as file:
             return cls(path, hashlib.file_digest(file, "md5").hexdigest(), status)
 
@@ -69,7 +67,7 @@ class LocalFile:
         except FileNotFoundError:
             raise self.changed() from None
         except OSError as error:
-            raise cannot_read(str(self.path), error) from error
+            raise cannot_read(error, self.path) from error
 
     def check_unchanged(self) -> None:
         """Check that the file's status is that from before it was hashed.

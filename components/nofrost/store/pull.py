@@ -15,7 +15,7 @@ from nofrost.errors import UserError
 from nofrost.files import MARK, LocksUnknownError, remove, replace_folder, restore_folder, work_path
 from nofrost.lock import folder_lock, is_written
 from nofrost.stage import RECORD, check_apart, check_replaceable, target_of
-from nofrost.store.base import MOST_NAMED_BYTES, Leftover, MissingError, Store
+from nofrost.store.base import MOST_NAMED_BYTES, AlteredError, Leftover, MissingError, Store
 from nofrost.store.local import LocalStore
 from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
@@ -228,7 +228,7 @@ def _download(md5: str, path: Path, store: Store) -> None:
                 return
             file.seek(0)
             file.truncate()
-    raise UserError(f"object {md5} in {store.url} is altered or cut off: delete it, then push it again")
+    raise AlteredError(f"object {md5} in {store.url} is altered or cut off: delete it, then push it again")
 
 
 @contextmanager

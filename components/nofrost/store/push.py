@@ -4,7 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from nofrost.errors import UserError, remark
-from nofrost.store.base import Store, object_name
+from nofrost.stage import check_not_inside, overlap
+from nofrost.store.base import OBJECTS, Store, object_name
+from nofrost.store.local import LocalStore
 from nofrost.store.local_file import LocalFile, files_below
 from nofrost.store.ref import Ref
 from nofrost.store.threads import for_each
@@ -19,14 +21,25 @@ def push(path: Path, store: Store) -> Ref:
     The object that lists a folder's files is sent last, so a store that holds it also holds all of the files.
 
     Raises:
-        UserError: `path` is missing, cannot be pushed or changes meanwhile, or the store refuses.
+        UserError: `path` is missing, cannot be pushed or changes meanwhile, the store refuses, or it is a folder that
+            is not apart from `path` or lies in an output of a stage.
     """
+    if isinstance(store, LocalStore):
+        _check_place(path, store.folder)
     try:
         return _push_folder(path, store) if path.is_dir() else _push_file(path, store)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or path} does not exist: give a file or folder to push") from None
     except OSError as error:
-        raise cannot_read(str(error.filename or path), error) from error
+        raise cannot_read(error, str(error.filename or path)) from error
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    """Check that the store in `folder` is not pushed into itself, and not deleted with an output that is made again."""
+    if relation := overlap(folder, path):
+        remedy = "choose a store outside of what is pushed, and push nothing out of a store"
+        raise UserError(f"cannot push {path} to the store {folder}, which {relation} {path}: {remedy}")
+    check_not_inside(folder, folder / OBJECTS)
 
 
 def _push_file(path: Path, store: Store) -> Ref:

@@ -1,5 +1,6 @@
 """A store in an S3 bucket, on AWS or an S3-compatible server."""
 
+import copy
 import hashlib
 import threading
 import uuid
@@ -20,6 +21,8 @@ from nofrost.store.base import (
     OBJECTS,
     Leftover,
     MissingError,
+    Store,
+    StoredObject,
     checked_name,
     object_name,
     too_large,
@@ -29,6 +32,7 @@ from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ClientFactory
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
+from nofrost.system_errors import cannot_read
 
 # Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
@@ -68,6 +72,12 @@ class S3Store:
     def url(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
+    def below(self, name: str) -> Store:
+        # With the same client, which is that of the bucket.
+        store = copy.copy(self)
+        store.prefix = self._key(checked_name(name))
+        return store
+
     def container_environment(self) -> dict[str, str]:
         with self._explained():
             return ClientFactory(self._settings).environment()
@@ -83,11 +93,20 @@ class S3Store:
             return bytes(result.bytes())
 
     def names(self, prefix: str) -> list[str]:
+        return sorted(self.objects(prefix))
+
+    def objects(self, prefix: str) -> Mapping[str, StoredObject]:
         # For obstore a prefix is a folder; for S3 and this method it is any beginning of a name.
         folder, skip = self._key(prefix.rpartition("/")[0]), len(self._key(""))
         with self._errors() as client:
-            names = (item["path"][skip:] for page in obstore.list(client, folder) for item in page)
-            return sorted(name for name in names if name.startswith(prefix))
+            items = [item for page in obstore.list(client, folder) for item in page]
+        objects = {item["path"][skip:]: StoredObject(item["size"], item["last_modified"].timestamp()) for item in items}
+        return {name: stored for name, stored in objects.items() if name.startswith(prefix)}
+
+    def delete(self, names: Iterable[str]) -> None:
+        keys = [self._key(checked_name(name)) for name in names]
+        with self._errors(f"{len(keys)} objects") as client, suppress(FileNotFoundError):
+            obstore.delete(client, keys)
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         keys = {self._key(object_name(md5)): md5 for md5 in md5s}
@@ -209,6 +228,6 @@ class S3Store:
         except OSError as error:
             if is_of_obstore(error) or not error.filename:
                 raise user_error(error, self.url, self._endpoint, self.bucket) from None
-            raise UserError(f"cannot read {error.filename} ({error.strerror}): check its permissions") from None
+            raise cannot_read(error, error.filename) from None
         except (ClientError, BotoCoreError, ResponseParserError, BaseError, ValueError) as error:
             raise user_error(error, self.url, self._endpoint, self.bucket) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nofrost.errors import UserError, shortened
-from nofrost.store.base import Store, too_large
+from nofrost.store.base import AlteredError, Store, too_large
 from nofrost.store.ref import is_relative_posix
 
 # Names that DVC never lists, at any depth. If pulled, they would change how git and DVC behave.
@@ -79,7 +79,7 @@ def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
     """
     what = f"object {md5} in {url}"
     if address(content) != md5:
-        raise UserError(f"{what} is altered or cut off: delete it, then push the folder again")
+        raise AlteredError(f"{what} is altered or cut off: delete it, then push the folder again")
     try:
         entries = json.loads(content, object_pairs_hook=_entry)
         if not isinstance(entries, list) or not all(isinstance(entry, Entry) for entry in entries):

@@ -6,8 +6,9 @@ compares content: refs, configuration and image. A task ends like a command: wit
 wrong input, 143 when it was stopped after saving.
 """
 
-from nofrost.tasks.stages import augment, evaluate, evaluate_shard, finish, prepare, report, train, write_candidate
-from nofrost.tasks.study_plan import check_study, plan, plan_runs, plan_shards
+from nofrost.tasks.run_end import finish, record_outputs
+from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train, write_candidate
+from nofrost.tasks.study_check import check_study
 
 __all__ = [
     "augment",
@@ -15,10 +16,8 @@ __all__ = [
     "evaluate",
     "evaluate_shard",
     "finish",
-    "plan",
-    "plan_runs",
-    "plan_shards",
     "prepare",
+    "record_outputs",
     "report",
     "train",
     "write_candidate",

@@ -1,24 +1,24 @@
-"""A task for each stage, and two that end a run. Paths in the workspace are those of dvc.yaml."""
+"""A task for each stage, and the one that writes a candidate. Paths in the workspace are those of dvc.yaml."""
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part
+from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.local_processes import exit_on_error, launch
-from nofrost.tasks.study_plan import check_study, parse_or_load_study
-from nofrost.tasks.workspace import Workspace, checkpointed_in_store, pretrained, workspace
+from nofrost.tasks.saves import checkpointed_in_store
+from nofrost.tasks.study_check import check_study
+from nofrost.tasks.workspace import Workspace, pretrained, workspace
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "prepare")
 def prepare(spec: str, source: str, store: str) -> str:
     """Make the dataset.
 
@@ -42,7 +42,7 @@ def prepare(spec: str, source: str, store: str) -> str:
         return work.push(DATASET)
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "augment")
 def augment(spec: str, dataset: str, store: str) -> str:
     """Make the augmentation sets of `dataset`; `spec` is the study's augmentation, as JSON.
 
@@ -57,7 +57,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
         return work.push(AUGMENTATION)
 
 
-@exit_on_error
+@exit_on_error(lambda recipe_id, seed, **_: f"train {recipe_id}, seed {seed}")
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
     """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
 
@@ -87,7 +87,13 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
         return work.push(path)
 
 
-@exit_on_error
+def _evaluation_label(suite: str, checkpoint: str, shard: str = "", **others: object) -> str:
+    _, recipe_id, seed, _ = Output.parse(checkpoint).path.split("/")
+    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {recipe_id}, {seed.replace('-', ' ')}"
+    return f"{name}, shard {shard}" if shard else name
+
+
+@exit_on_error(_evaluation_label)
 def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
@@ -108,14 +114,19 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
         return work.push(path)
 
 
-@exit_on_error
+@exit_on_error(_evaluation_label)
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
-    """Merge the shards of an evaluation; the result is the same as without shards. `gpus` as for the shards.
+    """Merge the shards of an evaluation, or without any evaluate all images; the result is the same.
+
+    Args:
+        suite: the suite as JSON.
+        shards: outputs of `evaluate_shard`, all of them or none.
+        gpus: as in `train`.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
     """
-    from nofrost.evaluate import merge
+    from nofrost.evaluate import merge, run
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
@@ -123,17 +134,22 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     with workspace(store) as work:
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = _evaluation_path(work, model, config)
-        merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+        if shards:
+            merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+        else:
+            with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
+                run(data, model, config, work.folder / path)
         return work.push(path)
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "report")
 def report(
     study: str, dataset: str, augmentation: str, runs: Sequence[str], store: str, html: str, markdown: str
 ) -> tuple[str, dict[str, float]]:
     """Write the report of the study; `runs` are all outputs of its runs.
 
     Args:
+        study: as YAML.
         html, markdown: paths for copies of the report, which Kubeflow shows.
 
     Returns:
@@ -146,7 +162,7 @@ def report(
         for output in runs:
             work.pull(output)
         metrics = run(
-            data, augmented, work.folder / "runs", check_study(parse_or_load_study(study)), work.folder / "report"
+            data, augmented, work.folder / "runs", check_study(parse_study(from_ascii(study))), work.folder / "report"
         )
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
@@ -154,12 +170,12 @@ def report(
         return work.push("report"), _accuracies(metrics)
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "write-candidate")
 def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
     """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
 
     Args:
-        study: the study that was run.
+        study: the study that was run, as YAML.
         source: ref of the source of the dataset, or empty.
         outputs: all outputs of the run.
         run: id of the run.
@@ -169,28 +185,12 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
 
     return promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=check_study(parse_or_load_study(study)),
+        study=check_study(parse_study(from_ascii(study))),
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,
         store=open_store(store),
     )
-
-
-@exit_on_error
-def finish(run: str, state: str, error: str, store: str) -> str:
-    """Record in the store how the run ended, also if it failed, and return the name of the record.
-
-    Args:
-        state: in Kubeflow's words: SUCCEEDED, FAILED or CANCELLED.
-        error: the message of the task that failed, or empty.
-    """
-    name = f"nofrost/runs/{run}.json"
-    ended = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"run": run, "state": state, "error": error, "ended": ended}
-    open_store(store).put(name, (json.dumps(record, indent=2) + "\n").encode())
-    print(f"run {run}: {state}" + (f": {error}" if error else ""))
-    return name
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:

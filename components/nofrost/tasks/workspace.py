@@ -1,11 +1,8 @@
-"""The working folder of a task, and its exchange with the store: inputs, outputs, checkpoints, weights."""
+"""The working folder of a task, and its exchange with the store: inputs, outputs, pre-trained weights."""
 
-import hashlib
-import json
 import shutil
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +12,6 @@ from nofrost.errors import UserError
 from nofrost.files import work_path
 from nofrost.lock import folder_lock
 from nofrost.store import Output, Ref, Store, default_store, open_store, pull, push
-
-CHECKPOINT_INTERVAL_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -51,68 +46,6 @@ def workspace(store: str) -> Iterator[Workspace]:
     """
     with tempfile.TemporaryDirectory(prefix="nofrost-") as folder:
         yield Workspace(Path(folder), open_store(store))
-
-
-@contextmanager
-def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
-    """Keep the partial output of a resumable stage in the store, so that a pod that was killed resumes on another node.
-
-    The partial output (``.OUT.nofrost-partial``) of an earlier try is restored first. That of this try is pushed every
-    five minutes, and at once when the stage fails or is stopped; only what changed is transferred. An error of the
-    store never makes the stage fail: the worst case is work done twice.
-
-    Args:
-        out: the folder that the stage writes.
-        depends_on: what the output depends on, as text; a partial output of another configuration is never restored.
-    """
-    key = hashlib.sha256(json.dumps([out.name, *depends_on]).encode()).hexdigest()
-    checkpoint = _Checkpoint(work_path(out, "partial"), f"nofrost/unfinished/{key}", store)
-    checkpoint.restore()
-    stop = threading.Event()
-    thread = threading.Thread(target=checkpoint.save_until, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield
-    except BaseException:
-        stop.set()
-        thread.join()
-        checkpoint.save()
-        raise
-    stop.set()
-    thread.join()
-
-
-class _Checkpoint:
-    """A partial output and its copy in the store, whose name is derived from what the output depends on."""
-
-    def __init__(self, partial: Path, name: str, store: Store) -> None:
-        self._partial, self._name, self._store = partial, name, store
-
-    def restore(self) -> None:
-        # Expected errors: this is the first try, or a garbage collection of the store has deleted the copy.
-        with suppress(UserError):
-            pull(Ref.parse(self._store.get(self._name).decode()), self._partial, self._store)
-
-    def save_until(self, stop: threading.Event) -> None:
-        while not stop.wait(CHECKPOINT_INTERVAL_S):
-            self.save()
-
-    def save(self) -> None:
-        """Push a copy of the partial output, unless a file changed while it was copied."""
-        copy = work_path(self._partial, "kept")
-        # Expected errors: there is no partial output yet, a file vanished while it was copied, no connection.
-        with suppress(OSError, UserError):
-            before = _file_states(self._partial)
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(self._partial, copy)
-            if _file_states(self._partial) == before:
-                self._store.put(self._name, str(push(copy, self._store)).encode())
-        shutil.rmtree(copy, ignore_errors=True)
-
-
-def _file_states(folder: Path) -> dict[str, tuple[int, int]]:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
 @contextmanager

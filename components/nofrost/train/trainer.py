@@ -19,6 +19,7 @@ from nofrost.models import Classifier, precision, single_thread_if_small
 from nofrost.processes import ProcessGroup
 from nofrost.results import Selection, StepRecord, StoppedEarly
 from nofrost.seeds import derive_seed
+from nofrost.stage import save_interval_s
 from nofrost.stopping import stop_requested
 from nofrost.telemetry import Progress, progress
 from nofrost.train.failures import check_finite, oom_message
@@ -33,8 +34,6 @@ from nofrost.train.schedule import running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
 
-# Between two saves inside an epoch, in seconds; the end of every epoch is saved as well.
-SAVE_INTERVAL_S = 300.0
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,7 +55,11 @@ class Trainer:
     Attributes:
         state: the progress of the training.
         phase_state: the tensors of the current phase.
+        save_interval_s: seconds between two saves inside an epoch; the end of every epoch is saved as well.
         folder: of the saved state and the checkpoints; set by :meth:`fit`.
+
+    Raises:
+        UserError: the interval of saves (see :func:`nofrost.stage.save_interval_s`) is wrong.
     """
 
     folder: Path
@@ -67,6 +70,7 @@ class Trainer:
         self.model, self.phases, self.seed = model, phases, seed
         self.selection, self.group = selection, group
         self.state = State()
+        self.save_interval_s = save_interval_s()
 
     @property
     def device(self) -> torch.device:
@@ -145,7 +149,7 @@ class Trainer:
             if bar:
                 bar.advance(1, f"epoch {number}/{self.epochs}")
             stopped = stop is not None and stop.is_set()
-            if self.group.any(stopped or time.monotonic() - since > SAVE_INTERVAL_S):
+            if self.group.any(stopped or time.monotonic() - since > self.save_interval_s):
                 stopped = self.group.any(stopped)
                 self._add_up(sums)
                 since = self.save(since)

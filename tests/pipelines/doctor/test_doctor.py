@@ -49,6 +49,8 @@ def test_nothing_that_is_away_ends_the_examination(no_cluster: Path, tmp_path: P
     ("version", "text", "state", "fact"),
     [
         ("2.16.0", "deadline_s: 60", "missing", "deadline_s needs 2.17"),
+        ("2.15.0", "{}", "missing", "run_as needs 2.16"),
+        ("2.15.0", "run_as: null", "ok", "KFP 2.15.0"),
         ("2.17.0", "deadline_s: 60", "ok", "KFP 2.17.0"),
         ("2.14.0", "{}", "missing", "2.14.0 is not supported"),
         ("unknown", "{}", "unknown", "'unknown'"),

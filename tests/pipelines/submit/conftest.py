@@ -22,6 +22,8 @@ import pytest
 import yaml
 
 API = "/apis/v2beta1"
+IMAGE = "registry.example/nofrost@sha256:" + "0" * 64
+OPTIONS = ("host", "namespace", "token_file", "ca_cert", "run_name", "service_account", "pipeline_root", "timeout")
 PAGE = "<!doctype html><title>Log in</title>"
 SPEC = {
     "pipelineInfo": {"name": "nofrost"},
@@ -298,9 +300,25 @@ def package(tmp_path: Path) -> Path:
 def start(package: Path) -> Callable[..., Any]:
     """Start a run: start(api), with options of `start_run` on top of the usual ones."""
     from pipelines.submit import start_run
+    from pipelines.submit.compiled import read_compiled
 
-    def start(api: Any, **options: Any) -> Any:
-        usual = {"package": package, "arguments": {"store": "s3://b"}, "experiment": "robustness", "run_name": "digits"}
-        return start_run(api=api, **{**usual, **options})
+    def start(api: Any, package: Path = package, **options: Any) -> Any:
+        usual = {"arguments": {"store": "s3://b"}, "experiment": "robustness", "run_name": "digits"}
+        return start_run(read_compiled(package), api=api, **{**usual, **options})
 
     return start
+
+
+@pytest.fixture
+def submit(kfp: KfpDouble) -> Callable[..., Any]:
+    """Submit the digits study: submit(*overrides), with fields of `SubmitRequest` and options of `submit_study`."""
+    from nofrost.config import load_study
+    from pipelines.submit import SubmitRequest, submit_study
+
+    def submit(*overrides: str, **options: Any) -> Any:
+        fields = {"store": "s3://bucket/x", "stage_image": IMAGE, "train_image": IMAGE}
+        fields |= {name: options.pop(name) for name in SubmitRequest.__annotations__ if name in options}
+        given = {**dict.fromkeys(OPTIONS), "host": kfp.url, "experiment": "e", "wait_for": False, **options}
+        return submit_study(SubmitRequest(load_study("digits", overrides), **fields), **given)
+
+    return submit

@@ -46,21 +46,18 @@ def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == f"run run-1: {kfp.url}/#/runs/details/run-1\n"
     (run,) = kfp.runs
-    given = run["runtime_config"]["parameters"]
-    sent = given.pop("study")
-    assert "\\" not in sent
-    assert parse_study(from_ascii(sent)) == check_study(load_study("digits", ["runs.recipe=[st]"]))
-    study = yaml.safe_load(sent)
-    assert study["runs"]["recipe"] == ["st"]
-    assert given == {
+    assert run["runtime_config"]["parameters"] == {
         "store": "s3://bucket/nofrost",
         "stage_image": IMAGE.format("stage"),
         "train_image": IMAGE.format("train"),
         "data_ref": "",
-        "gpus": 1,
-        "nodes": 1,
-        "shards": 4,
     }
+    (package,) = kfp.uploads
+    spec, _ = yaml.safe_load_all(package)
+    tasks = spec["components"]["comp-exit-handler"]["dag"]["tasks"]
+    assert tasks["run"]["taskInfo"]["name"] == "st, seed 0"
+    study = tasks["report"]["inputs"]["parameters"]["study"]["runtimeValue"]["constant"]
+    assert parse_study(from_ascii(study)) == check_study(load_study("digits", ["runs.recipe=[st]"]))
     assert (run["display_name"], run["service_account"]) == ("digits", "runner")
     assert TOKEN not in ended.stdout + ended.stderr
 
@@ -79,6 +76,15 @@ def test_the_exit_code_with_wait_is_that_of_the_run(kfp: Any) -> None:
     assert ended.returncode == 1
     assert "failed" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_failed_run_of_a_study_that_may_be_split_is_started_again(kfp: Any) -> None:
+    kfp.story = [{"state": "FAILED"}, {"state": "SUCCEEDED"}]
+    ended = command(kfp, "--wait", "--split", resubmit="1")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == f"run run-2: {kfp.url}/#/runs/details/run-2\n"
+    assert f"run run-1: {kfp.url}/#/runs/details/run-1\n" in ended.stderr
 
 
 @pytest.mark.slow

@@ -10,19 +10,9 @@ import yaml
 
 pytest.importorskip("kfp")
 
-from nofrost.config import load_study
 from nofrost.errors import UserError
-from pipelines.submit import SubmitRequest, submit_study
 from pipelines.submit.compiled import read_compiled
-
-IMAGE = "registry.example/nofrost@sha256:" + "0" * 64
-OPTIONS = ("host", "namespace", "token_file", "ca_cert", "run_name", "service_account", "pipeline_root", "timeout")
-
-
-def submit(kfp: Any, *overrides: str, store: str = "s3://bucket/x", cluster: Path | None = None, **options: Any) -> Any:
-    request = SubmitRequest(load_study("digits", overrides), store, IMAGE, IMAGE, cluster=cluster)
-    usual = {**dict.fromkeys(OPTIONS), "host": kfp.url, "experiment": "e", "wait_for": False}
-    return submit_study(request, **{**usual, **options})
+from pipelines.submit.texts import texts_in
 
 
 @pytest.mark.parametrize(
@@ -38,24 +28,27 @@ def submit(kfp: Any, *overrides: str, store: str = "s3://bucket/x", cluster: Pat
         ({"store": "s3://bucket/störe"}, "--store 's3://bucket/störe'"),
     ],
 )
-def test_an_option_that_is_not_ascii_or_too_long_is_refused(changes: dict[str, str], fact: str, kfp: Any) -> None:
+def test_an_option_that_is_not_ascii_or_too_long_is_refused(
+    changes: dict[str, str], fact: str, kfp: Any, submit: Any
+) -> None:
     with pytest.raises(UserError, match=fact):
-        submit(kfp, **changes)
+        submit(**changes)
     assert not kfp.requests
 
 
-def test_settings_of_the_cluster_that_are_not_ascii_are_refused(kfp: Any, tmp_path: Path) -> None:
+def test_settings_of_the_cluster_that_are_not_ascii_are_refused(kfp: Any, submit: Any, tmp_path: Path) -> None:
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text("placement: {node_selector: {zone: λ}}", encoding="utf-8")
     with pytest.raises(UserError, match="'λ', which is not ASCII"):
-        submit(kfp, cluster=cluster)
-    assert not kfp.requests
+        submit(cluster=cluster)
+    assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
 
 
-def test_a_title_in_another_script_is_sent_as_ascii(kfp: Any) -> None:
-    submit(kfp, 'title="日本 λ 😀 \\u00e9 {{workflow.name}}"', 'recipes.st.citation="own: Müller"')
-    (run,) = kfp.runs
-    study = run["runtime_config"]["parameters"]["study"]
+def test_a_title_in_another_script_is_sent_as_ascii(kfp: Any, submit: Any) -> None:
+    submit('title="日本 λ 😀 \\u00e9 {{workflow.name}}"', 'recipes.st.citation="own: Müller"')
+    (package,) = kfp.uploads
+    texts = set(texts_in(list(yaml.safe_load_all(package))))
+    (study,) = [text for text in texts if "workflow.name" in text]
     assert study.isascii()
     assert "\\" not in study
     assert "{{" not in study

@@ -13,6 +13,7 @@ pytest.importorskip("kfp")
 from nofrost.errors import UserError
 from pipelines.submit import ApiError
 from pipelines.submit.compiled import read_compiled
+from pipelines.submit.versions import check_version, needs
 
 FIELDS = ("securityContext", "activeDeadlineSeconds", "resourceTtlOnCompletion")
 
@@ -32,12 +33,10 @@ def with_fields(package: Path, *fields: str) -> Path:
 
 @pytest.mark.parametrize("version", ["2.15.0", "v2.15.2", "2.16.1", "2.17.0", "2.17.0-rc.1"])
 def test_supported_versions_run_a_pipeline_without_newer_fields(
-    kfp: Any, api: Any, start: Any, version: str, capsys: pytest.CaptureFixture[str]
+    package: Path, version: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kfp.version = version
-    start(api)
-    assert len(kfp.runs) == 1
-    assert "KFP" not in capsys.readouterr().err
+    check_version(version, read_compiled(package).needs, "http://kfp")
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -51,15 +50,20 @@ def test_supported_versions_run_a_pipeline_without_newer_fields(
         ("2.15.0", FIELDS, ("run_as needs 2.16", "deadline_s needs 2.17", "kept_s needs 2.17")),
     ],
 )
-def test_a_server_that_is_too_old_is_refused_before_anything_is_created(
-    kfp: Any, api: Any, start: Any, package: Path, version: str, fields: tuple[str, ...], facts: tuple[str, ...]
+def test_a_server_that_is_too_old_is_refused_with_the_settings_at_fault(
+    package: Path, version: str, fields: tuple[str, ...], facts: tuple[str, ...]
 ) -> None:
-    kfp.version = version
+    needed = read_compiled(with_fields(package, *fields)).needs
     with pytest.raises(UserError) as raised:
-        start(api, package=with_fields(package, *fields))
-    assert all(fact in str(raised.value) for fact in (kfp.url, *facts))
-    assert [*kfp.pipelines, *kfp.experiments, *kfp.uploads] == []
-    assert {method for method, _, _ in kfp.requests} == {"GET"}
+        check_version(version, needed, "http://kfp")
+    assert all(fact in str(raised.value) for fact in ("http://kfp", *facts))
+
+
+def test_nothing_is_sent_to_a_server_that_is_too_old(kfp: Any, submit: Any) -> None:
+    kfp.version = "2.14.0"
+    with pytest.raises(UserError, match=f"{kfp.url}: KFP 2.14.0 is not supported"):
+        submit('dataset.source="folder"', 'dataset.path="no-such-folder"')
+    assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
 
 
 @pytest.mark.parametrize(
@@ -67,10 +71,10 @@ def test_a_server_that_is_too_old_is_refused_before_anything_is_created(
     [("unknown", "it reports 'unknown'"), ("", "it reports ''"), ("master", "'master'"), ("2.18.0", "2.18.0 is newer")],
 )
 def test_a_version_that_is_not_known_is_a_remark(
-    kfp: Any, api: Any, start: Any, package: Path, version: str, fact: str, capsys: pytest.CaptureFixture[str]
+    kfp: Any, submit: Any, version: str, fact: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.version = version
-    start(api, package=with_fields(package, *FIELDS))
+    submit()
     assert len(kfp.runs) == 1
     remark, *_ = capsys.readouterr().err.splitlines()
     assert fact in remark
@@ -83,21 +87,24 @@ def test_the_version_is_known_at_the_address_of_the_web_pages(kfp: Any, api: Any
 
 
 @pytest.mark.parametrize(
-    ("text", "fields"),
+    ("settings", "fields"),
     [
-        ("{}", set()),
-        ("deadline_s: 60", {"activeDeadlineSeconds"}),
-        ("kept_s: 60", {"resourceTtlOnCompletion"}),
-        ("{deadline_s: 60, kept_s: 60}", {"activeDeadlineSeconds", "resourceTtlOnCompletion"}),
+        ({}, {"securityContext"}),
+        ({"run_as": None}, set()),
+        ({"run_as": None, "deadline_s": 60}, {"activeDeadlineSeconds"}),
+        ({"run_as": None, "kept_s": 60}, {"resourceTtlOnCompletion"}),
+        ({"deadline_s": 60, "kept_s": 60}, {"securityContext", "activeDeadlineSeconds", "resourceTtlOnCompletion"}),
     ],
 )
-def test_what_a_pipeline_needs_follows_from_what_was_compiled(tmp_path: Path, text: str, fields: set[str]) -> None:
-    from pipelines.package import write_package
+def test_what_a_pipeline_needs_follows_from_what_was_compiled(settings: dict[str, Any], fields: set[str]) -> None:
+    from pipelines.cluster import Cluster
+    from pipelines.graph import make_pipeline
+    from pipelines.package import canonical
+    from pipelines.plan import RunPlan, StudyPlan
 
-    cluster, out = tmp_path / "cluster.yaml", tmp_path / "nofrost.yaml"
-    cluster.write_text(text, encoding="utf-8")
-    write_package(out, cluster)
-    assert read_compiled(out).needs == fields | {"securityContext"}
+    plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
+    _, platform = canonical(make_pipeline(plan, Cluster(**settings)))
+    assert needs(platform) == fields
 
 
 @pytest.mark.parametrize("quote", [' "', '\xa0"'])

@@ -154,7 +154,7 @@ def load_network(path: Path) -> ReconstructionNetwork:
     try:
         weights = load(path.read_bytes())
     except OSError as error:
-        raise cannot_read(f"the weights {path}", error) from None
+        raise cannot_read(error, f"the weights {path}") from None
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is cut off or not a safetensors file ({error}): choose another") from None
     sidecar = path.with_suffix(".json")

@@ -10,6 +10,7 @@ import nofrost.prepare.sources.npz
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source
+from nofrost.system_errors import cannot_read
 
 __all__ = ["SOURCES", "Part", "Source", "SourceData", "list_sources", "open_source", "register", "resolve_source"]
 
@@ -24,7 +25,7 @@ def open_source(source: Source) -> SourceData:
         data = source.open()
     except OSError as error:
         # of a path that the file system does not take, or whose folder cannot be searched
-        raise UserError(f"dataset.path {source.path} cannot be read ({error.strerror}): check it") from None
+        raise cannot_read(error, f"dataset.path {source.path}") from None
     _check_text(data)
     _check_shares(source, data)
     if len(data.classes) < 2:

@@ -15,6 +15,7 @@ from nofrost.config import DatasetSpec
 from nofrost.config.validation import sentence, with_override
 from nofrost.errors import UserError, reason
 from nofrost.registry import Registry
+from nofrost.system_errors import cannot_read
 
 UNKNOWN_LICENCE = "not stated; ask the owner of the images"
 
@@ -151,5 +152,5 @@ def explain_damage(file: Path, otherwise: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         # a wrong offset in the file is a seek with an invalid argument
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise UserError(f"{file} cannot be read ({error.strerror}): check it") from None
+            raise cannot_read(error, file) from None
         raise UserError(f"{file} is cut off or {otherwise} ({reason(error)}): {remedy}") from None

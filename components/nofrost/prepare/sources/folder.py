@@ -18,6 +18,7 @@ from nofrost.prepare.sources.base import UNKNOWN_LICENCE, Part, Source, SourceDa
 from nofrost.prepare.sources.folders import folders_in
 from nofrost.prepare.sources.layout import check_same_classes, find_layout
 from nofrost.prepare.sources.listing import Listing
+from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
 
 
@@ -105,7 +106,7 @@ def _checksum(splits: list[_Files]) -> str:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                raise UserError(f"{path} cannot be read ({error.strerror}): check it") from None
+                raise cannot_read(error, path) from None
             digest.update(os.fsencode(file) + b"\0%d\n" % size)
     return digest.hexdigest()
 

@@ -1,0 +1,31 @@
+"""The check of a study: each of its parts by the classes that own its settings."""
+
+from collections.abc import Sequence
+
+from nofrost.config import AugmentationSpec, Study
+
+
+def check_study(study: Study, origin: str | None = None, overrides: Sequence[str] = ()) -> Study:
+    """Check each part of a study and return it with the settings of its augmentation methods spelled out.
+
+    The schema alone does not know the settings of sources, augmentation methods, attacks and objectives; their
+    classes do.
+
+    Args:
+        origin: its file, for the error; None for its name.
+        overrides: texts `key=value` on top of the file; the message names the one at fault.
+
+    Raises:
+        UserError: a name, setting or value is wrong; the message names file, key and what is allowed.
+    """
+    # Only here: these load torch, which takes seconds that the small tasks of the pipeline do not need.
+    from nofrost.augment import resolve_methods, spell_out
+    from nofrost.prepare import resolve_source
+    from nofrost.train import check_methods
+
+    origin = origin or study.name
+    resolve_source(study.dataset, origin, ("dataset",), overrides)
+    methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
+    check_methods(study, origin, overrides)
+    augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))
+    return study.model_copy(update={"augmentation": augmentation})

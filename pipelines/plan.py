@@ -1,0 +1,88 @@
+"""The plan of a study: its runs, and the configuration of each stage, which the graph is compiled with."""
+
+import json
+from dataclasses import dataclass
+
+from nofrost.config import Study, study_as_yaml
+from nofrost.config.base import Schema
+from nofrost.errors import UserError
+from nofrost.tasks import check_study
+from nofrost.tasks.ascii_text import to_ascii
+from nofrost.tasks.workspace import is_ref
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One recipe with one seed; `recipe` is the recipe as JSON."""
+
+    recipe_id: str
+    seed: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study as text in ASCII: each stage gets only its own part, and runs again only if that part changes.
+
+    Attributes:
+        study: all of it, as YAML.
+        dataset, augmentation, adversarial, ood: its parts, as JSON.
+    """
+
+    study: str
+    dataset: str
+    augmentation: str
+    adversarial: str
+    ood: str
+    runs: tuple[RunPlan, ...]
+
+
+def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
+    """Check a study and return its plan.
+
+    Args:
+        gpus: GPUs for each training, 0 or 1; evaluations take the same.
+        nodes: machines for each training, 1.
+
+    Raises:
+        UserError: the study is wrong or needs a file of this machine, or training cannot use so many GPUs or nodes.
+    """
+    if gpus not in (0, 1) or nodes != 1:
+        raise UserError(
+            f"gpus {gpus} and nodes {nodes}: use gpus 0 or 1 and nodes 1 (evaluations get as many GPUs as trainings "
+            "and use one), or train on several GPUs of one machine with `nofrost task train --gpus N`"
+        )
+    study = check_study(study)
+    _check_files(study)
+    recipes = {name: _as_text(study.recipes[name]) for name in study.runs.recipe}
+    return StudyPlan(
+        study=to_ascii(study_as_yaml(study)),
+        dataset=_as_text(study.dataset),
+        augmentation=_as_text(study.augmentation),
+        adversarial=_as_text(study.suites.adversarial),
+        ood=_as_text(study.suites.ood),
+        runs=tuple(RunPlan(name, str(seed), recipes[name]) for name in study.runs.recipe for seed in study.runs.seed),
+    )
+
+
+def _check_files(study: Study) -> None:
+    """Raise UserError if a task would need a file of this machine, other than the source data."""
+    from nofrost.augment import resolve_methods
+
+    methods = resolve_methods(study.augmentation, study.name, ("augmentation",))
+    for name in study.augmentation.methods:
+        for setting in methods[name].files():
+            raise UserError(
+                f"augmentation.{name}.{setting} is a file of one machine, which containers do not have: omit it"
+            )
+    for name, recipe in study.recipes.items():
+        if recipe.model.weights is not None and not is_ref(recipe.model.weights):
+            raise UserError(
+                f"recipes.{name}.model.weights is a file of one machine, which containers do not have: store it "
+                "with `nofrost store push` and use the ref that it prints"
+            )
+
+
+def _as_text(part: Schema) -> str:
+    """Return a part of a study as JSON in ASCII; :func:`from_ascii` comes before it is parsed."""
+    return to_ascii(json.dumps(part.as_json(), ensure_ascii=False))

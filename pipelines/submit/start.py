@@ -1,0 +1,96 @@
+"""Start a run of a compiled pipeline. Equal pipelines are uploaded once, whoever submits them and however often."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import nofrost
+from nofrost.errors import say
+from pipelines.submit.api import Api
+from pipelines.submit.api_errors import ApiError
+from pipelines.submit.compiled import CompiledPipeline
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run that was started.
+
+    Attributes:
+        url: the run's page; only its path where the address of Kubeflow's pages is unknown.
+        version: name of the version of the pipeline, made from its content.
+        created_version: whether this version is new.
+    """
+
+    run_id: str
+    url: str
+    version: str
+    created_version: bool
+
+
+def start_run(
+    compiled: CompiledPipeline,
+    arguments: Mapping[str, str],
+    api: Api,
+    *,
+    experiment: str,
+    run_name: str,
+    service_account: str | None = None,
+    pipeline_root: str | None = None,
+) -> StartedRun:
+    """Start a run of a compiled pipeline with those of `arguments` that are parameters of it.
+
+    The pipeline, this version of it and the experiment are created if they do not exist. When this is interrupted, the
+    next submission uses what was created.
+
+    Raises:
+        UserError: the namespace is missing, or there is none there.
+        ApiError: the API cannot be reached or refuses.
+    """
+    pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
+    version_id, created = _ensure(
+        lambda: api.find_version(pipeline_id, compiled.version),
+        lambda: api.upload_version(pipeline_id, compiled.version, compiled.path, f"nofrost {nofrost.__version__}"),
+    )
+    how = "uploaded" if created else "exists already and is reused"
+    say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
+    experiment_id = _experiment(api, experiment)
+    try:
+        run_id = api.create_run(
+            experiment_id,
+            run_name,
+            params={name: arguments[name] for name in compiled.parameters},
+            pipeline_id=pipeline_id,
+            version_id=version_id,
+            pipeline_root=pipeline_root,
+            service_account=service_account,
+        )
+    except ApiError as error:
+        if error.status and not error.transient:
+            raise
+        page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
+        raise ApiError(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
+    return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
+
+
+def _experiment(api: Api, name: str) -> str:
+    try:
+        return api.experiment(name)
+    except ApiError as error:
+        # Somebody else may have created it in between.
+        if not error.exists:
+            raise
+        return api.experiment(name)
+
+
+def _ensure(find: Callable[[], str | None], create: Callable[[], str]) -> tuple[str, bool]:
+    """Return the id that `find` returns, else that of `create`, and whether it was created."""
+    existing = find()
+    if existing:
+        return existing, False
+    try:
+        return create(), True
+    except ApiError as error:
+        # Somebody else may have created it in between.
+        existing = find() if error.exists else None
+        if not existing:
+            raise
+        return existing, False

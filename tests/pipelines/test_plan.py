@@ -1,0 +1,88 @@
+"""The plan of a study: what each stage depends on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nofrost.config import DatasetSpec, Recipe, Study, load_study, parse_part, parse_study
+from nofrost.errors import UserError
+from nofrost.tasks import check_study
+from nofrost.tasks.ascii_text import from_ascii
+from pipelines.plan import StudyPlan, plan_study
+
+
+def planned(*overrides: str, gpus: int = 0, nodes: int = 1) -> StudyPlan:
+    return plan_study(load_study("digits", overrides), gpus, nodes)
+
+
+def test_each_stage_gets_only_its_section_of_the_study() -> None:
+    study, plan = load_study("digits"), planned()
+    assert json.loads(plan.dataset) == study.dataset.as_json()
+    assert json.loads(plan.augmentation) == check_study(study).augmentation.as_json()
+    assert json.loads(plan.augmentation)["deepaugment"]["epochs"] == 4
+    assert json.loads(plan.adversarial) == study.suites.adversarial.as_json()
+    assert json.loads(plan.ood) == study.suites.ood.as_json()
+    assert parse_study(from_ascii(plan.study)) == check_study(study), "what `nofrost promote` writes to params.yaml"
+
+
+def test_a_run_is_planned_for_every_recipe_and_seed() -> None:
+    plan = planned("runs.recipe=[sat, st]", "runs.seed=[0, 7]")
+    assert [(run.recipe_id, run.seed) for run in plan.runs] == [("sat", "0"), ("sat", "7"), ("st", "0"), ("st", "7")]
+    assert json.loads(from_ascii(plan.runs[0].recipe)) == load_study("digits").recipes["sat"].as_json()
+
+
+def test_changing_one_recipe_changes_its_runs_only() -> None:
+    before, after = planned(), planned("recipes.sat.optimiser.lr=0.3")
+    assert {one.recipe_id for one, other in zip(before.runs, after.runs, strict=True) if one != other} == {"sat"}
+    for part in ("dataset", "augmentation", "adversarial", "ood"):
+        assert getattr(before, part) == getattr(after, part)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "devices", "message"),
+    [
+        ([], {"gpus": 2}, "use gpus 0 or 1 and nodes 1"),
+        ([], {"gpus": 1, "nodes": 2}, "use gpus 0 or 1 and nodes 1"),
+        (["augmentation.deepaugment.weights=a.safetensors"], {}, "augmentation.deepaugment.weights is a file of one"),
+        (["recipes.sat.model.weights=runs/mine"], {}, "recipes.sat.model.weights is a file of one machine"),
+        (["recipes.sat.objective.name=no-such"], {}, "unknown objective 'no-such'"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_one_sentence(
+    overrides: list[str], devices: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        planned(*overrides, **devices)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_by_ref_can_be_planned() -> None:
+    ref = "0123456789abcdef" * 2 + ".dir:10:2"
+    plan = planned(f"recipes.sat.model.weights={ref}")
+    assert ref in next(run.recipe for run in plan.runs if run.recipe_id == "sat")
+
+
+def with_texts(text: str) -> Study:
+    study = load_study("digits", ["runs.recipe=[st]"])
+    recipe = study.recipes["st"].model_copy(update={"title": text, "citation": text})
+    dataset = DatasetSpec.model_validate({**study.dataset.as_json(), "source": "folder", "path": text or "x"})
+    texts = {"title": text, "note": text, "dataset": dataset}
+    return study.model_copy(update={**texts, "recipes": {"st": recipe}})
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Co", "Cn")), max_size=30))
+def test_a_study_in_any_script_is_ascii_and_comes_out_equal(text: str) -> None:
+    study = with_texts(text)
+    plan = plan_study(study, 0, 1)
+    (run,) = plan.runs
+    sent = (plan.study, plan.dataset, plan.augmentation, plan.adversarial, plan.ood, run.recipe)
+    assert all(each.isascii() and "\\" not in each for each in sent)
+    assert parse_study(from_ascii(plan.study)) == check_study(study)
+    assert parse_part(DatasetSpec, from_ascii(plan.dataset), "dataset") == study.dataset
+    assert parse_part(Recipe, from_ascii(run.recipe), "recipe") == study.recipes["st"]

@@ -1,0 +1,130 @@
+"""The estimated size of a workflow: what it counts, how it grows, and which studies it refuses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import pytest
+
+from nofrost.config import load_study
+from nofrost.errors import UserError
+from pipelines.cluster import Cluster, Retries
+from pipelines.graph import make_part_pipeline, make_pipeline
+from pipelines.package import canonical
+from pipelines.plan import StudyPlan, plan_study
+from pipelines.size import (
+    ARGUMENT_LIMIT,
+    RESERVE,
+    WORKFLOW_LIMIT,
+    WorkflowSize,
+    check_size,
+    estimate_size,
+    runs_that_fit,
+)
+from pipelines.workflow import Workflow
+
+ARGUMENTS = {
+    "store": "s3://bucket/nofrost",
+    "stage_image": f"registry.example.com/nofrost-stage@sha256:{'1' * 64}",
+    "train_image": f"registry.example.com/nofrost-train@sha256:{'2' * 64}",
+    "data_ref": "",
+}
+
+
+@cache
+def digits() -> StudyPlan:
+    return plan_study(load_study("digits"), 0, 1)
+
+
+def plan_of(runs: int) -> StudyPlan:
+    """The plan of a study with so many runs, up to four recipes with as many seeds as it takes."""
+    plan = digits()
+    recipes = len(plan.runs)
+    return replace(
+        plan,
+        runs=tuple(replace(plan.runs[index % recipes], seed=str(index // recipes)) for index in range(runs)),
+    )
+
+
+@cache
+def package(runs: int, shards: int, retries: bool = True) -> tuple[Any, Any]:
+    return canonical(make_pipeline(plan_of(runs), Cluster(retries=Retries(count=2 if retries else 0)), shards=shards))
+
+
+def size(runs: int, shards: int, version: str = "2.17") -> WorkflowSize:
+    return estimate_size(*package(runs, shards), ARGUMENTS, version)
+
+
+@pytest.mark.parametrize(("runs", "shards"), [(1, 1), (4, 1), (3, 2)])
+def test_pods_are_one_for_each_task_and_a_driver_for_each_task_and_nested_pipeline(runs: int, shards: int) -> None:
+    evaluations = 2 * (1 if shards == 1 else shards + 1)
+    tasks = runs * (1 + evaluations) + len(("prepare", "augment", "report", "write-candidate", "finish"))
+    drivers = tasks + runs + len(("root", "exit handler"))
+    estimated = size(runs, shards)
+    assert (estimated.tasks, estimated.pods) == (tasks, tasks + drivers)
+
+
+def test_the_estimate_is_near_an_independent_one() -> None:
+    """12 runs in 4 shards: 549 kB up to KFP 2.16 and 895 kB from 2.17 on, 30 % more or less, of a graph like this."""
+    documents = package(12, 4)
+    assert estimate_size(*documents, ARGUMENTS, "2.15.2").workflow_bytes == pytest.approx(549_000, rel=0.3)
+    assert estimate_size(*documents, ARGUMENTS, "2.17.1").workflow_bytes == pytest.approx(895_000, rel=0.3)
+
+
+def test_a_task_takes_as_much_in_the_status_as_was_seen_of_a_real_one() -> None:
+    """kubeflow/pipelines#13738: 56 tasks in 1.95 MiB before compression, without wrapped nodes."""
+    workflow = Workflow(*package(4, 2), ARGUMENTS, retried=False)
+    assert len(workflow.status_text()) / workflow.tasks == pytest.approx(1.95 * 1024 * 1024 / 56, rel=0.3)
+
+
+def test_wrapped_nodes_make_the_workflow_larger_and_nothing_else() -> None:
+    old, new = size(2, 2, "2.16"), size(2, 2, "2.17")
+    assert old.workflow_bytes < new.workflow_bytes
+    assert replace(old, workflow_bytes=0) == replace(new, workflow_bytes=0)
+
+
+def test_retries_are_nodes_of_their_own() -> None:
+    with_retries, without = (Workflow(*package(1, 1, retries), ARGUMENTS, retried=False) for retries in (True, False))
+    assert len(with_retries.nodes) - len(without.nodes) == with_retries.tasks
+    assert with_retries.pods == without.pods
+
+
+def test_long_arguments_count_up_to_2_16_only() -> None:
+    estimated = WorkflowSize(1, 2, 1, workflow_bytes=1, argument_bytes=2 * ARGUMENT_LIMIT)
+    assert estimated.fills("2.16.1") == 2
+    assert estimated.fills("2.17.0") < 0.01
+    assert replace(estimated, workflow_bytes=WORKFLOW_LIMIT).fills("2.17.0") == 1 + RESERVE
+
+
+def test_as_many_runs_as_are_said_to_fit_do_and_few_more_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 400_000)
+    fitting = runs_that_fit(plan_of(4), partial(make_pipeline, cluster=Cluster()), ARGUMENTS)
+    assert 4 <= fitting <= 8
+    assert size(fitting, 1).fills() <= 1 < size(fitting + 2, 1).fills()
+
+
+def test_a_study_of_one_run_is_measured_as_one_of_many() -> None:
+    make = partial(make_part_pipeline, cluster=Cluster())
+    one, four = (runs_that_fit(plan_of(runs), make, ARGUMENTS) for runs in (1, 4))
+    assert one == pytest.approx(four, rel=0.2)
+
+
+def test_a_study_that_is_too_large_is_refused_with_the_number_of_runs_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 450_000)
+    make = partial(make_pipeline, cluster=Cluster())
+    with pytest.raises(UserError) as error:
+        check_size(plan_of(40), make, ARGUMENTS, shards=1)
+    fitting = re.search(r"at most (\d+) fit", str(error.value))
+    assert fitting is not None
+    assert "--split" in str(error.value)
+    check_size(plan_of(int(fitting[1])), make, ARGUMENTS, shards=1)
+
+
+def test_shards_that_are_too_many_for_one_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 200_000)
+    with pytest.raises(UserError, match="fewer shards") as error:
+        check_size(plan_of(1), partial(make_pipeline, cluster=Cluster(), shards=8), ARGUMENTS, shards=8)
+    assert "--split" not in str(error.value)
