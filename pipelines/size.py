@@ -57,6 +57,14 @@ class WorkflowSize:
     workflow_bytes: int
     argument_bytes: int
 
+    def __str__(self) -> str:
+        package, workflow = self.package_bytes / 1000, self.workflow_bytes / 1000
+        share = f"{self.workflow_bytes / WORKFLOW_LIMIT:.0%} of what Argo allows"
+        return (
+            f"{self.tasks} tasks, {self.pods} pods with the drivers; a package of {package:.0f} kB; a workflow of "
+            f"about {workflow:.0f} kB, {share}"
+        )
+
     def fills(self, version: str = VERSION) -> float:
         """Return the share of its limits that it takes with the reserve, of the one that it comes closest to."""
         share = self.workflow_bytes * (1 + RESERVE) / WORKFLOW_LIMIT
