@@ -204,6 +204,15 @@ def run_(
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
 @click.option(
+    "--split",
+    metavar="[N]",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    help="With --wait: a study with more than N recipes and seeds becomes several runs, one after the other, and a "
+    "last one that reports on all. Default for N: as many as one run can have.",
+)
+@click.option(
     "--resubmit",
     metavar="N",
     type=click.IntRange(0, 100),

@@ -12,7 +12,8 @@ import torchattacks
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
-from nofrost.attacks.fab import FastAdaptiveBoundary, Hyperplanes, length
+from nofrost.attacks.fab import FastAdaptiveBoundary
+from nofrost.attacks.hyperplanes import Hyperplanes, length
 from nofrost.errors import UserError
 
 Batch = tuple[Tensor, Tensor]

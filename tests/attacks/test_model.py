@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nofrost.attacks import Attack, attack_settings, create_attack, list_attacks
 from nofrost.attacks.losses import margin
-from nofrost.attacks.model import CheckedModel, attack_mode, isolated_torch
+from nofrost.attacks.model import CheckedModel
+from nofrost.attacks.session import attack_mode, isolated_torch
 from nofrost.errors import UserError
 from nofrost.models import create_model
 
@@ -60,7 +61,7 @@ def test_parameters_shared_by_modules_are_restored() -> None:
 
 def test_the_contents_of_a_model_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[nn.Module] = []
-    monkeypatch.setattr("nofrost.attacks.model.check_contents", checked.append)
+    monkeypatch.setattr("nofrost.attacks.session.check_contents", checked.append)
     model = nn.Linear(2, 2)
     for each in (model, model, copy.deepcopy(model)):
         with attack_mode(each):

@@ -35,9 +35,13 @@ class Around(nn.Module):
     def __init__(self, network: nn.Module, change: Callable[[Around, Tensor], Tensor]) -> None:
         super().__init__()
         self.network, self.change, self.calls = network, change, 0
+        self.memory = 0.3
+        self.generator = torch.Generator().manual_seed(0)
+        self.largest = 0
 
     def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
+        self.largest = max(self.largest, len(images))
         return self.change(self, images)
 
 
@@ -65,11 +69,41 @@ DEPENDENT: dict[str, Callable[[Around, Tensor], Tensor]] = {
     "preprocessing by the batch": normalised_by_batch,
     "dynamic quantisation": quantised_by_batch,
     "size of the batch": lambda model, images: model.network(images) * (1 + len(images) / 100),
-    "large batches only": lambda model, images: model.network(images if len(images) < 50 else images.flip(3)),
+    "larger batches only": lambda model, images: model.network(images if len(images) < 16 else images.flip(3)),
     "single images only": lambda model, images: model.network(images if len(images) > 1 else images.flip(3)),
     "neighbour": lambda model, images: model.network(0.9 * images + 0.1 * images.roll(1, 0)),
     "first of the batch": first_of_batch_differs,
     "brightest of the batch": lambda model, images: model.network(images * images.mean((1, 2, 3)).amax()),
+}
+
+
+def remembered(momentum: float, least: int = 1) -> Callable[[Around, Tensor], Tensor]:
+    """Subtract a running mean of the images of batches of at least `least`, which is no buffer of the model."""
+
+    def change(model: Around, images: Tensor) -> Tensor:
+        mean = model.memory
+        if len(images) >= least:
+            model.memory = mean + momentum * (float(images.mean()) - mean)
+        return model.network(images - model.memory + 0.3)  # type: ignore[no-any-return]
+
+    return change
+
+
+def by_turns(period: int) -> Callable[[Around, Tensor], Tensor]:
+    return lambda model, images: model.network(images.flip(3) if model.calls % period == 0 else images)
+
+
+def with_own_noise(model: Around, images: Tensor) -> Tensor:
+    noise = torch.randn(images.shape, generator=model.generator)
+    return model.network(images + 0.1 * noise)  # type: ignore[no-any-return]
+
+
+# Of these the state changes from call to call
+REMEMBERING: dict[str, Callable[[Around, Tensor], Tensor]] = {
+    **{f"by turns of {period}": by_turns(period) for period in (2, 3, 5)},
+    **{f"running mean, {momentum}": remembered(momentum) for momentum in (0.01, 0.1, 0.5)},
+    "running mean of larger batches": remembered(0.1, least=16),
+    "the batch before": remembered(1.0),
 }
 INDEPENDENT: dict[str, Callable[[Around, Tensor], Tensor]] = {
     "as it is": lambda model, images: model.network(images),
@@ -78,6 +112,8 @@ INDEPENDENT: dict[str, Callable[[Around, Tensor], Tensor]] = {
     "one class ruled out": lambda model, images: model.network(images).index_fill(1, torch.tensor([9]), -torch.inf),
     "hardly any logits": lambda model, images: 1e-20 * model.network(images),
     "noise": lambda model, images: model.network(images + 0.1 * torch.randn_like(images)),
+    "noise of its own generator": with_own_noise,
+    "a coin for each batch": lambda model, images: model.network(images.flip(3) if torch.rand(()) < 0.5 else images),
     "statistics of each image": lambda model, images: model.network(images - images.mean((2, 3), keepdim=True) + 0.3),
 }
 
@@ -103,6 +139,40 @@ def test_an_answer_that_depends_on_the_batch_fails_whatever_the_batch_size(
     found = alarm_of(Around(standard_model, DEPENDENT[what]), *test_digits, batch_size)
     assert found is not None
     assert found.status == "fail", found.reason
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 48, 256])
+@pytest.mark.parametrize("what", REMEMBERING)
+def test_an_answer_that_depends_on_earlier_calls_fails_whatever_the_batch_size(
+    standard_model: nn.Module, test_digits: Digits, what: str, batch_size: int
+) -> None:
+    found = alarm_of(Around(standard_model, REMEMBERING[what]), *test_digits, batch_size)
+    assert found is not None
+    assert found.status == "fail", found.reason
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "status"), [(1, "pass"), (16, "pass"), (49, "pass"), (50, "fail"), (256, "fail")]
+)
+def test_what_only_large_batches_show_matters_where_the_evaluation_has_such(
+    standard_model: nn.Module, test_digits: Digits, batch_size: int, status: str
+) -> None:
+    def change(model: Around, images: Tensor) -> Tensor:
+        logits: Tensor = model.network(images)
+        return logits if len(images) < 50 else 1.1 * logits  # the classes stay the same
+
+    found = alarm_of(Around(standard_model, change), *test_digits, batch_size)
+    assert found is not None
+    assert found.status == status, found.reason
+
+
+@pytest.mark.parametrize(("batch_size", "largest"), [(1, 16), (16, 16), (40, 40), (256, 120)])
+def test_no_batch_is_larger_than_a_small_one_or_than_those_of_the_evaluation(
+    standard_model: nn.Module, test_digits: Digits, batch_size: int, largest: int
+) -> None:
+    model = Around(standard_model, INDEPENDENT["as it is"])
+    alarm_of(model, *test_digits, batch_size)
+    assert model.largest == largest
 
 
 def test_images_of_one_range_do_not_hide_a_model_that_divides_by_the_range_of_the_batch(
@@ -183,11 +253,11 @@ def test_a_batch_that_memory_does_not_hold_is_compared_in_smaller_ones(
     standard_model: nn.Module, test_digits: Digits
 ) -> None:
     def small(model: Around, images: Tensor) -> Tensor:
-        if len(images) > 16:
+        if len(images) > 8:
             raise torch.OutOfMemoryError
         return DEPENDENT["batch statistics"](model, images)
 
-    found = alarm_of(Around(standard_model, small), *test_digits)
+    found = alarm_of(Around(standard_model, small), *test_digits, batch_size=8)
     assert found is not None
     assert found.status == "fail"
 

@@ -115,24 +115,25 @@ def test_memory_that_runs_out_outside_of_a_measurement_is_an_error_with_the_reme
 
 
 def test_a_memory_that_does_not_hold_one_image_is_an_error() -> None:
-    def values(rows: Any) -> Any:
+    def values(rows: Any, batch_size: int) -> Any:
         raise torch.OutOfMemoryError
 
     with pytest.raises(UserError, match=r"memory of cpu does not hold a single image under pgd, linf 0\.1: free"):
-        Halving(CPU, "pgd, linf 0.1", lambda size: None).compute(values, np.arange(8))
+        Halving(CPU, "pgd, linf 0.1", 8, lambda size: None).compute(values, np.arange(8))
 
 
 def test_batches_stay_small_once_memory_ran_out_and_other_errors_are_raised() -> None:
     asked: list[int] = []
     reduced: list[int] = []
 
-    def values(rows: Any) -> Any:
+    def values(rows: Any, batch_size: int) -> Any:
+        assert len(rows) <= batch_size == [10, *reduced][-1]
         asked.append(len(rows))
         if len(rows) > 3:
             raise torch.OutOfMemoryError
         return rows * 2
 
-    halving = Halving(CPU, "this test", reduced.append)
+    halving = Halving(CPU, "this test", 10, reduced.append)
     assert halving.note == ""
     for start in (0, 10):
         doubled = list(range(2 * start, 2 * start + 20, 2))
@@ -141,7 +142,7 @@ def test_batches_stay_small_once_memory_ran_out_and_other_errors_are_raised() ->
     assert reduced == [5, 2]
     assert halving.note == "batch size reduced to 2 (out of memory)"
 
-    def broken(rows: Any) -> Any:
+    def broken(rows: Any, batch_size: int) -> Any:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):

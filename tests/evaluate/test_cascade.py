@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_images_that_are_left_of_four_batches_are_packed_into_full_ones(
     attacked: dict[str, list[list[int]]] = {}
     attack = EvaluatedModel.attack
 
-    def recorded(self: EvaluatedModel, condition: Condition, images: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+    def recorded(self: EvaluatedModel, condition: Condition, images: torch.Tensor, *rest: Any) -> torch.Tensor:
         attacked.setdefault(condition.attack.name, []).append(rest[1].tolist())
         return attack(self, condition, images, *rest)
 
@@ -82,6 +83,67 @@ def test_images_that_are_left_of_four_batches_are_packed_into_full_ones(
         assert attacked[name] == expected
         assert number == 0 or math.ceil(120 / group) == packs
         before = flags[name]
+
+
+AUTOATTACK = {"autoattack": {"steps": 5, "targets": 2, "queries": 30}}
+
+
+def test_autoattack_as_one_attack_of_a_suite_is_packed_as_a_cascade_of_its_members(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked: list[list[int]] = []
+    attack = EvaluatedModel.attack
+
+    def recorded(self: EvaluatedModel, condition: Condition, images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        attacked.append(rest[1].tolist())
+        return attack(self, condition, images, *rest)
+
+    monkeypatch.setattr(EvaluatedModel, "attack", recorded)
+    spelled_out = evaluate_robustness(
+        robust_model, *test_digits, make_suite(attacks=MEMBERS, cascade=True, batch_size=16)
+    )
+    of_cascade = attacked.copy()
+    attacked.clear()
+    entry = evaluate_robustness(robust_model, *test_digits, make_suite(attacks=AUTOATTACK, batch_size=16))
+    assert attacked == of_cascade
+    assert list(entry.flags) == ["clean", "autoattack", "worst-case"]
+    assert entry.flags["autoattack"].tolist() == spelled_out.flags["square"].tolist()
+    assert not entry.metrics.attacks["autoattack"].cumulative
+
+
+def test_autoattack_comes_after_the_attacks_before_it_in_a_cascade(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
+) -> None:
+    alone = evaluate_robustness(robust_model, *test_digits, make_suite(attacks={"fgsm": {}, **AUTOATTACK})).flags
+    suite = make_suite(attacks={"fgsm": {}, **AUTOATTACK}, cascade=True)
+    flags = evaluate_robustness(robust_model, *test_digits, suite).flags
+    assert flags["autoattack"].tolist() == (alone["fgsm"] & alone["autoattack"]).tolist()
+
+
+def test_targets_of_few_images_share_a_batch_of_the_suite_and_fewer_where_memory_ends(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
+) -> None:
+    sizes: list[int] = []
+
+    class Watched(nn.Module):
+        limit = 1000
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            if images.requires_grad and len(images) > self.limit:
+                raise torch.OutOfMemoryError
+            return robust_model(images)  # type: ignore[no-any-return]
+
+    suite = make_suite(attacks={"apgd-t": {"steps": 5, "targets": 9}}, max_images=20, batch_size=64)
+    model = Watched()
+    whole = evaluate_robustness(model, *test_digits, suite)
+    assert max(sizes) > 20
+    assert max(sizes) <= 64
+    sizes.clear()
+    model.limit = 30
+    reduced = evaluate_robustness(model, *test_digits, suite)
+    assert reduced.flags["apgd-t"].tolist() == whole.flags["apgd-t"].tolist()
+    assert list(reduced.protocol.reduced_batch_sizes.values()) == [16]
 
 
 @pytest.mark.parametrize("batch_size", [7, 60])
@@ -107,7 +169,7 @@ def test_a_killed_cascade_goes_on_with_the_packs_that_it_had(
     undisturbed = evaluate_robustness(robust_model, *test_digits, suite)
     attack, calls = EvaluatedModel.attack, [0]
 
-    def killed(self: EvaluatedModel, condition: Condition, *rest: torch.Tensor) -> torch.Tensor:
+    def killed(self: EvaluatedModel, condition: Condition, *rest: Any) -> torch.Tensor:
         calls[0] += condition.attack.name == "square"
         if calls[0] == 3:
             raise KeyboardInterrupt

@@ -40,6 +40,11 @@ CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 5}, "square": {"queries"
 CASCADES = [
     pytest.param(3, {**CASCADE, "batch_size": 3}, id="groups of a cascade"),
     pytest.param(2, {**CASCADE, "batch_size": 59}, id="one group"),
+    pytest.param(
+        3,
+        {"attacks": {"autoattack": {"steps": 3, "targets": 2, "queries": 10}}, "batch_size": 3},
+        id="groups of an attack that is a cascade",
+    ),
 ]
 
 
@@ -114,9 +119,9 @@ def test_shards_run_the_same_batches_as_the_whole(
     attacked: list[tuple[str, tuple[int, ...]]] = []
     original = EvaluatedModel.attack
 
-    def spy(self: EvaluatedModel, condition: Any, images: Any, labels: Any, indices: Any) -> Any:
+    def spy(self: EvaluatedModel, condition: Any, images: Any, labels: Any, indices: Any, *rest: Any) -> Any:
         attacked.append((condition.name, tuple(indices.tolist())))
-        return original(self, condition, images, labels, indices)
+        return original(self, condition, images, labels, indices, *rest)
 
     monkeypatch.setattr(EvaluatedModel, "attack", spy)
     run(dataset, model("mbn"), suite, tmp_path / "whole")

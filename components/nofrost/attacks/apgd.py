@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -17,7 +16,7 @@ from nofrost.attacks.losses import dlr, error_log_odds, likeliest_wrong, margin,
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, in_turn
+from nofrost.attacks.search import Best, Search, Turn, in_turn
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
@@ -73,16 +72,18 @@ class Apgd(Attack):
         """Return what is maximised, [N]."""
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        attempts = [partial(self._attempt, model)] * self.restarts
-        return in_turn(attempts, images, labels, noise, self.early_stop)
+        def attempt(turn: Turn) -> Best:
+            own = turn.of(labels)
+            return self._attempt(model, turn.of(images), own, own, turn.noise(noise))
+
+        return in_turn(attempt, self.restarts, images, early_stop=self.early_stop).points
 
     def _attempt(
-        self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, targets: Tensor | None = None
+        self, model: CheckedModel, images: Tensor, labels: Tensor, targets: Tensor, noise: Noise, attempts: int = 1
     ) -> Best:
         ball = self.ball(images)
-        targets = labels if targets is None else targets
         start = ball.random_boundary(noise)
-        search = Search(start, self.early_stop)
+        search = Search(start, self.early_stop, attempts)
         loss, fooled, gradient = model.loss_and_grad(start, labels, self.loss, targets, self.eot)
         search.record(start, loss, fooled)
         climb = _Climb.begin(start, loss, gradient, step=2 * self.eps, before=self.zero)
@@ -221,13 +222,15 @@ class ApgdT(Apgd):
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         with torch.no_grad():
             targets = likeliest_wrong(model(images), labels, self.targets)
-        columns = [column for column in range(1, 1 + targets.shape[1]) for _ in range(self.restarts)]
-        attempts = [partial(self._towards, model, column) for column in columns]
-        return in_turn(attempts, images, torch.cat([labels[:, None], targets], 1), noise, self.early_stop)
+        aims = targets.repeat_interleave(self.restarts, dim=1)
 
-    def _towards(self, model: CheckedModel, column: int, images: Tensor, classes: Tensor, noise: Noise) -> Best:
-        """Aim at the classes in one column of `classes` [N, 1 + targets]; the first column holds the labels."""
-        return self._attempt(model, images, classes[:, 0], noise, targets=classes[:, [0, column]])
+        def attempt(turn: Turn) -> Best:
+            own = turn.of(labels)
+            pairs = torch.stack([own, turn.column(aims)], 1)
+            return self._attempt(model, turn.of(images), own, pairs, turn.noise(noise), turn.count)
+
+        count, at_once = aims.shape[1], model.batch_size
+        return in_turn(attempt, count, images, early_stop=self.early_stop, at_once=at_once).points
 
 
 @configurable

@@ -1,7 +1,7 @@
 """Cascades, such as AutoAttack: attacks in sequence, each run only on images that all before it left correct."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
@@ -31,7 +31,7 @@ class Cascade(Attack):
     """
 
     @abstractmethod
-    def members(self, classes: int) -> Iterator[Attack]:
+    def members(self, classes: int) -> Sequence[Attack]:
         """Return the attacks in order, for a model of `classes` classes, with this cascade's norm, eps and seed."""
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
@@ -92,8 +92,8 @@ class WorstCase(Cascade):
     def fewest_classes(self) -> int:
         return max(attack.fewest_classes() for attack in self.attacks)
 
-    def members(self, classes: int) -> Iterator[Attack]:
-        return iter(self.attacks)
+    def members(self, classes: int) -> Sequence[Attack]:
+        return self.attacks
 
 
 # Attacks in order, with settings that differ between them
@@ -149,10 +149,12 @@ class AutoAttack(Cascade):
     def averaged_passes(self) -> int:
         return max(int(settings.get("eot", 1)) for _, settings in _VERSIONS[self.version])
 
-    def members(self, classes: int) -> Iterator[Attack]:
-        for name, settings in _VERSIONS[self.version]:
-            passed_on = {setting: getattr(self, setting) for setting in _PASSED_ON[name]}
-            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, **settings, **passed_on)
+    def members(self, classes: int) -> Sequence[Attack]:
+        shared = {setting: getattr(self, setting) for setting in SHARED}
+        return [
+            create_member(name, classes, **shared, **settings, **{key: getattr(self, key) for key in _PASSED_ON[name]})
+            for name, settings in _VERSIONS[self.version]
+        ]
 
 
 def create_member(name: str, classes: int, **settings: Any) -> Attack:
@@ -190,6 +192,6 @@ class AutoAttackPaper(Cascade):
 
     steps: PositiveInt = 20
 
-    def members(self, classes: int) -> Iterator[Attack]:
-        for name in ("apgd-ce", "apgd-dlr"):
-            yield create_member(name, classes, norm=self.norm, eps=self.eps, seed=self.seed, steps=self.steps)
+    def members(self, classes: int) -> Sequence[Attack]:
+        shared = {setting: getattr(self, setting) for setting in (*SHARED, "steps")}
+        return [create_member(name, classes, **shared) for name in ("apgd-ce", "apgd-dlr")]

@@ -10,9 +10,10 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from nofrost.attacks.batch import check_budget
-from nofrost.attacks.model import CheckedModel, Model, attack_session, to_search_dtype
+from nofrost.attacks.model import CheckedModel, Model
 from nofrost.attacks.norms import BALLS, Ball
 from nofrost.attacks.random import Noise
+from nofrost.attacks.session import attack_session, to_search_dtype
 from nofrost.config import AttackSpec, PixelFraction
 from nofrost.config.base import Schema
 from nofrost.config.fraction import Pixels
@@ -80,7 +81,15 @@ class Attack(ABC):
         return self
 
     @final
-    def __call__(self, model: Model, images: Tensor, labels: Tensor, *, indices: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        indices: Tensor | None = None,
+        batch_size: int = 1,
+    ) -> Tensor:
         """Return the adversarial images, in the shape, dtype and device of `images`, inside the ball and in [0, 1].
 
         The search runs in float32 (float64 for such images), with the model in eval mode and autocast off. Afterwards
@@ -94,13 +103,18 @@ class Attack(ABC):
             indices: [N] int64, the images' positions in their dataset. They select the random numbers, so that of a
                 model that answers for each image by itself a result depends neither on batch nor on shard. Default: 0
                 to N - 1.
+            batch_size: how many images attempts at several classes (of APGD-T, FAB-T) may fill a batch with, once few
+                are left. They find the same, up to the last bits of a pixel. Default: one attempt after the other.
 
         Raises:
             UserError: the batch has the wrong form or range, the budget is larger than the images, a label is no class
                 of the model, the model has too few classes for the attack, or it does not take such images or returns
                 NaN, no logits [N, C], or logits without a gradient.
         """
-        with attack_session(model, images, labels, indices, seed=self.seed, fits=self.check_classes) as checked:
+        session = attack_session(
+            model, images, labels, indices, seed=self.seed, fits=self.check_classes, batch_size=batch_size
+        )
+        with session as checked:
             check_budget(self.norm, self.eps, images)
             clean = to_search_dtype(images)
             if len(images) == 0 or self.eps == 0:
@@ -136,6 +150,11 @@ class Attack(ABC):
     def crosses_the_ball(self) -> bool:
         """Return whether its steps together are long enough to reach every point of the ball."""
         return True
+
+    def members(self, classes: int) -> Sequence["Attack"]:
+        """Return the attacks that are run in turn on a model of `classes` classes, each on images that all before it
+        left correct: those of a cascade, otherwise the attack itself."""
+        return (self,)
 
     @abstractmethod
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:

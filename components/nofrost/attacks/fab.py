@@ -1,10 +1,10 @@
 """FAB: steps to the linearised decision boundary, kept near the clean image (Croce & Hein 2020).
 
-Its inner problem is the shortest step onto a hyperplane that stays in the pixel box. The paper sorts the pixels for it;
-`Hyperplanes` finds the same solution with Newton's method, in a few passes without a sort.
+Its inner problem is the shortest step onto a hyperplane that stays in the pixel box: `Hyperplanes`.
 """
 
 from abc import abstractmethod
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,11 +12,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from nofrost.attacks.base import Access, Attack, register
+from nofrost.attacks.hyperplanes import Hyperplanes, distance_to_plane, length
 from nofrost.attacks.losses import likeliest_wrong, margin, targeted_margin
-from nofrost.attacks.model import CheckedModel, Model, attack_session, to_search_dtype
+from nofrost.attacks.model import CheckedModel, Model
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search
+from nofrost.attacks.search import Best, Search, Turn, in_turn
+from nofrost.attacks.session import attack_session, to_search_dtype
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
@@ -25,9 +27,6 @@ _INSIDE = 2e-7
 # Steps of the search on the line to the clean image, and how far beyond the boundary it aims, as a share of the line
 _FINAL_STEPS = 3
 _BEYOND = 0.05
-
-_ORDERS = {"linf": torch.inf, "l2": 2.0}
-_DUAL_ORDERS = {"linf": 1.0, "l2": 2.0}
 
 
 @configurable
@@ -97,15 +96,18 @@ class FastAdaptiveBoundary(Attack):
             logits = model(images)
         targets = self.target_classes(logits, labels)
         best = self._rate(images, images.clone(), logits.argmax(1) != labels, enough)
-        for run in range(self.restarts * targets.shape[1]):
-            restart, aim = divmod(run, targets.shape[1])
-            rows = (~best.fooled).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            clean = images[rows]
-            start = self._random_start(clean, -best.loss[rows], noise[rows].stream(run)) if restart else clean
-            walk_best = self._walk(model, clean, start, labels[rows], targets[rows, aim], enough)
-            best.improve_rows(rows, walk_best.points, walk_best.loss, walk_best.fooled)
+        aims = targets.shape[1]
+
+        def attempt(restart: int, turn: Turn) -> Best:
+            start = clean = turn.of(images)
+            if restart:
+                start = self._random_start(clean, -turn.of(best.loss), turn.noise(noise, restart * aims))
+            return self._walk(model, clean, start, turn.of(labels), turn.column(targets), enough, turn.count)
+
+        for restart in range(self.restarts):
+            # A random start depends on what all runs before it have found, so that these do not share a batch
+            at_once = 1 if restart else model.batch_size
+            in_turn(partial(attempt, restart), aims, images, early_stop=True, at_once=at_once, best=best)
         return self._final_search(model, images, best, labels, enough)
 
     def _rate(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:
@@ -117,9 +119,16 @@ class FastAdaptiveBoundary(Attack):
         return torch.lerp(clean, self.ball(clean).random_boundary(noise), per_image(share))
 
     def _walk(
-        self, model: CheckedModel, clean: Tensor, points: Tensor, labels: Tensor, targets: Tensor, enough: float
+        self,
+        model: CheckedModel,
+        clean: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        targets: Tensor,
+        enough: float,
+        attempts: int,
     ) -> Best:
-        search = Search(clean, early_stop=True)
+        search = Search(clean, early_stop=True, attempts=attempts)
         for _ in range(self.steps):
             points = self._step(clean, points, *self.linearise(model, points, labels, targets))
             _, wrong = model.loss(points, labels, margin)
@@ -214,76 +223,3 @@ class FabT(FastAdaptiveBoundary):
     def linearise(self, model: CheckedModel, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         margin, _, normal = model.loss_and_grad(points, labels, targeted_margin, torch.stack([labels, targets], 1))
         return margin, normal
-
-
-def length(change: Tensor, norm: str) -> Tensor:
-    """Return the `norm` (``linf`` or ``l2``) of each change [N, C, H, W], [N]."""
-    lengths: Tensor = torch.linalg.vector_norm(change.flatten(1), ord=_ORDERS[norm], dim=1)
-    return lengths
-
-
-def distance_to_plane(normal: Tensor, rise: Tensor, norm: str) -> Tensor:
-    """Return how long the step of `Hyperplanes` would be without the box, [N]: infinite where the normal is zero."""
-    dual = torch.linalg.vector_norm(normal.flatten(1), ord=_DUAL_ORDERS[norm], dim=1)
-    return torch.where(dual > 0, rise.abs() / dual, torch.inf)
-
-
-class Hyperplanes:
-    """Parallel hyperplanes for each image, all with one normal.
-
-    Args:
-        normal: [N, C, H, W].
-        norm: ``linf`` or ``l2``, by which the length of a step is measured.
-    """
-
-    def __init__(self, normal: Tensor, norm: str) -> None:
-        weight = normal.flatten(1)
-        self._sign = weight.sign()
-        self._size = weight.abs()
-        # the largest weight becomes 1, so that no square of a vanishing gradient underflows
-        largest = self._size.amax(1)
-        self._scale = torch.where(largest > 0, largest, 1.0)
-        self._size /= self._scale[:, None]
-        self._linf = norm == "linf"
-        self._slope = self._size if self._linf else self._size.square()
-
-    def step(self, points: Tensor, rise: Tensor) -> Tensor:
-        """Return the smallest `change` with ``<normal, change> = rise`` and ``points + change`` in [0, 1].
-
-        Where the plane misses the box, the change leads to the corner nearest to the plane. Pixels with zero weight in
-        the normal do not change.
-
-        Args:
-            points: [N, C, H, W] in [0, 1].
-            rise: [N], of either sign; an infinite one asks for the corner.
-        """
-        # Every pixel moves at its pace (1 for linf, its weight for l2) until it reaches the box, all for the same time.
-        # The rise is a concave, piecewise linear function of time, so Newton's method reaches it from below in finitely
-        # many steps, each of which divides the product of gap and slope by four or more
-        sign = self._sign * torch.where(rise < 0, -1.0, 1.0)[:, None].to(points.dtype)
-        # 1 - x uphill and x downhill, without masks, which are slow on CPUs
-        room = sign.add(1).div_(2).addcmul_(sign, points.flatten(1), value=-1)
-        time = _time(self._slope, self._size * room, rise.abs() / self._scale)[:, None]
-        moved = torch.minimum(time if self._linf else time * self._size, room)
-        return moved.mul_(sign).view_as(points)
-
-
-def _time(slope: Tensor, most: Tensor, rise: Tensor) -> Tensor:
-    """Return the least t [N] at which the sum over pixels of min(t `slope`, `most`) is `rise`; very long where never.
-
-    Args:
-        slope: [N, D], at least 0.
-        most: [N, D], at least 0.
-        rise: [N], at least 0.
-    """
-    number = torch.finfo(slope.dtype)
-    time, pace, missing = torch.zeros_like(rise), slope.sum(1), rise
-    while True:
-        # at most the largest number, not infinite: times zero it must be zero
-        later = torch.where(pace > 0, time + missing / pace, number.max).clamp(max=number.max)
-        if not (later > time * (1 + 4 * number.eps)).any():
-            return time
-        time = later.maximum(time)
-        reach = time[:, None] * slope
-        missing = rise - torch.minimum(reach, most).sum(1)
-        pace = torch.sub(most, reach, out=reach).relu_().sign_().mul_(slope).sum(1)

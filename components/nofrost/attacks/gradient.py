@@ -1,7 +1,6 @@
 """Steps of a fixed length along the gradient: FGSM, BIM, MIM, PGD, and PGD on a margin or towards a wrong class."""
 
 from abc import abstractmethod
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +12,7 @@ from nofrost.attacks.losses import error_log_odds, margin, random_wrong
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, over_peak, per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, in_turn
+from nofrost.attacks.search import Best, Search, Turn, in_turn
 from nofrost.config.base import Share
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
@@ -106,8 +105,11 @@ class ProjectedGradient(Attack):
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         if self.keep == "last" and self.attempts() == 1:
             return self._last_point(model, images, labels, noise.stream(0))
-        attempts = [partial(self._attempt, model)] * self.attempts()
-        return in_turn(attempts, images, labels, noise, self.early_stop)
+
+        def attempt(turn: Turn) -> Best:
+            return self._attempt(model, turn.of(images), turn.of(labels), turn.noise(noise))
+
+        return in_turn(attempt, self.attempts(), images, early_stop=self.early_stop).points
 
     def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         if self.keep == "best":

@@ -1,36 +1,24 @@
-"""The interface between attacks and the attacked model: checks of its output, losses and gradients.
-
-`attack_session` checks the batch, puts the model in eval mode and yields a `CheckedModel`; at the end it restores the
-state of the model and of torch. Other measurements that need the same care (properties, probes) use it too.
-"""
+"""The model as attacks see it: its logits, losses and gradients, with checks of whatever it returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.weak import WeakIdKeyDictionary
 
-from nofrost.attacks.batch import FLOATS, check_batch, form_of
+from nofrost.attacks.batch import FLOATS, form_of
 from nofrost.attacks.losses import Loss, targeted_margin
 from nofrost.errors import ReportedError, UserError, reason
 from nofrost.models.classifier import Classifier
-from nofrost.models.contents import check_contents, is_readable
+from nofrost.models.contents import is_readable
 from nofrost.models.device import device_failed, out_of_memory
-from nofrost.models.modes import eval_mode
 
 Model = nn.Module | Callable[[Tensor], Tensor]
 """What can be attacked: maps images [N, C, H, W] in [0, 1] to logits [N, classes], with its input normaliser inside."""
 
-# "noFrost" in ASCII. It is mixed into the seed of torch's generators, because the caller may evaluate the model with
-# the bare seed and must not meet the same draws
-_SEED_MASK = 0x6E6F46726F7374
-# Models whose contents have been checked
-_WITH_CONTENTS = WeakIdKeyDictionary()
 _NO_GRADIENT = (
     "the model's logits have no gradient with respect to the images: "
     "remove detach, no_grad or rounding from its forward, or use an attack without gradients"
@@ -43,94 +31,6 @@ class NoGradientError(UserError):
 
 class NotFiniteError(UserError):
     """The model's logits or their gradient are NaN or infinite, as those of a model whose training diverged."""
-
-
-@contextmanager
-def attack_session(
-    model: Model,
-    images: Tensor,
-    labels: Tensor | None = None,
-    indices: Tensor | None = None,
-    *,
-    seed: int = 0,
-    fits: Callable[[int], None] | None = None,
-) -> Iterator[CheckedModel]:
-    """Yield the checked model for work on one batch; restore the state of the model and of torch at the end.
-
-    Args:
-        model: maps images to logits [N, C], its input normaliser inside. A wrapper DistributedDataParallel is removed.
-        images: floats [N, C, H, W] in [0, 1].
-        labels: int64 [N], the true classes, where they are needed.
-        indices: int64 [N], the images' positions in their dataset; checked but not used.
-        seed: of torch's generators inside the block, for models that draw random numbers.
-        fits: is called with the model's number of classes, once it is known; raises where they are too few.
-
-    Raises:
-        UserError: the batch has the wrong form or range, a label is not a class of the model, or, at the end, the model
-            has returned NaN or +infinity.
-    """
-    classes = torch.zeros(len(images), dtype=torch.int64, device=images.device) if labels is None else labels
-    check_batch(images, classes, indices)
-    with isolated_torch(images.device, seed), attack_mode(model):
-        checked = CheckedModel(without_wrapper(model), classes, fits)
-        yield checked
-        checked.check_finite()
-
-
-def to_search_dtype(images: Tensor) -> Tensor:
-    """Return clean `images` in the form in which a search starts: float32 (float64 is kept), clipped to [0, 1]."""
-    return images.detach().to(torch.promote_types(images.dtype, torch.float32)).clamp(0, 1)
-
-
-@contextmanager
-def attack_mode(model: Model) -> Iterator[None]:
-    """Put every module of `model` in eval mode and freeze its parameters; undo both at the end.
-
-    Each module gets its own mode back, also after an exception: a batch norm that was frozen in eval mode inside a
-    model in train mode stays frozen. A callable that is not a module is not changed.
-
-    Raises:
-        UserError: a parameter or buffer of the model has no values, or no gradient can pass it.
-    """
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    # Once only, as it takes longer than a step of an attack on a small model
-    if model not in _WITH_CONTENTS:
-        check_contents(model)
-        _WITH_CONTENTS[model] = True
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with eval_mode(model):
-        try:
-            for parameter in trainable:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for parameter in trainable:
-                parameter.requires_grad_(True)
-
-
-@contextmanager
-def isolated_torch(device: torch.device, seed: int) -> Iterator[None]:
-    """Run the block with gradients, in full precision and with its own random numbers, whatever the caller has set.
-
-    Autocast is off: in half precision the gradient of a confident model vanishes much sooner and small steps round
-    away, which makes a model look more robust than it is. The generators of the CPU and of `device` start from `seed`,
-    for models that draw random numbers, and are restored afterwards.
-    """
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        # a device has no index only if no tensor has been created on it
-        generators.append(torch.cuda.default_generators[device.index or 0])
-    states = [generator.get_state() for generator in generators]
-    try:
-        for generator in generators:
-            generator.manual_seed(seed ^ _SEED_MASK)
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
 
 
 def without_wrapper(model: Model) -> Model:
@@ -151,9 +51,13 @@ class CheckedModel:
         model: maps images to logits.
         labels: [N] int64, all labels that will be used; checked against the number of classes.
         fits: is called with the number of classes, once it is known; raises where they are too few.
+        batch_size: how many images attempts at several classes may fill a batch with; 1: run them one after the other.
     """
 
-    def __init__(self, model: Model, labels: Tensor, fits: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, model: Model, labels: Tensor, fits: Callable[[int], None] | None = None, batch_size: int = 1
+    ) -> None:
+        self.batch_size = batch_size
         self._model = model
         self._labels = labels
         self._fits = fits

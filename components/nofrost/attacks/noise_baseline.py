@@ -10,7 +10,7 @@ from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, in_turn
+from nofrost.attacks.search import Best, Turn, in_turn
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
 
@@ -43,9 +43,10 @@ class Awgn(Attack):
         return self.eps / 2 if self.norm == "linf" else self.eps / math.sqrt(images[0].numel())
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def draw(images: Tensor, labels: Tensor, noise: Noise) -> Best:
-            grain = noise.normal(images.shape[1:], images.dtype)
-            points = self.ball(images).project(images + self.deviation(images) * grain)
-            return Best(points, *model.loss(points, labels, error_log_odds))
+        def draw(turn: Turn) -> Best:
+            own = turn.of(images)
+            grain = turn.noise(noise).normal(own.shape[1:], own.dtype)
+            points = self.ball(own).project(own + self.deviation(own) * grain)
+            return Best(points, *model.loss(points, turn.of(labels), error_log_odds))
 
-        return in_turn([draw] * self.draws, images, labels, noise, early_stop=True)
+        return in_turn(draw, self.draws, images, early_stop=True).points

@@ -53,6 +53,11 @@ class Noise:
         """Return the noise of a batch of `images` [N, ...]; without `indices` they count from 0."""
         return cls.of(seed, torch.arange(len(images), device=images.device) if indices is None else indices)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Noise]) -> Noise:
+        """Return the noise of the images of all parts, in order."""
+        return parts[0] if len(parts) == 1 else cls(torch.cat([part.keys for part in parts]))
+
     def __getitem__(self, rows: Tensor) -> Noise:
         """Return the noise of some of the images: `rows` is [M] int64 or [N] bool."""
         return Noise(self.keys[rows])

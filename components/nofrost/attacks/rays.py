@@ -10,9 +10,10 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from nofrost.attacks.base import Access, Attack, register
-from nofrost.attacks.model import CheckedModel, Model, attack_session, to_search_dtype
+from nofrost.attacks.model import CheckedModel, Model
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.random import Noise
+from nofrost.attacks.session import attack_session, to_search_dtype
 from nofrost.registry import configurable
 
 # Euclidean length at which the bisection of the authors' code stops

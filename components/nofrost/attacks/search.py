@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +39,17 @@ class Best:
         self.loss = torch.where(better, loss, self.loss)
         self.fooled = self.fooled | fooled
 
-    def improve_rows(self, rows: Tensor, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        """Keep the better point of each of the images `rows`, which have these points."""
+    def improve_rows(
+        self, rows: Tensor, points: Tensor, loss: Tensor, fooled: Tensor, only_unfooled: bool = False
+    ) -> None:
+        """Keep the better point of each of the images `rows`, which have these points; otherwise as `improve`."""
         best = self[rows]
-        best.improve(points, loss, fooled)
+        best.improve(points, loss, fooled, only_unfooled)
         self[rows] = best
+
+    def split(self, count: int) -> Iterator[Best]:
+        """Yield `count` parts of equal length, in order."""
+        return map(Best, self.points.chunk(count), self.loss.chunk(count), self.fooled.chunk(count))
 
     def __getitem__(self, rows: Tensor) -> Best:
         return Best(self.points[rows], self.loss[rows], self.fooled[rows])
@@ -60,14 +66,18 @@ class Search:
     Args:
         start: [N, C, H, W], where the run begins.
         early_stop: stop on an image as soon as it has a misclassified point.
+        attempts: how many attempts on the same images are side by side, see `Turn`. With `early_stop` an attempt stops
+            on an image also when one before it has a misclassified point, which is the one that counts.
     """
 
-    def __init__(self, start: Tensor, early_stop: bool) -> None:
+    def __init__(self, start: Tensor, early_stop: bool, attempts: int = 1) -> None:
         loss = start.new_full(start.shape[:1], -torch.inf)
         self._active = Best(start, loss, torch.zeros_like(loss, dtype=torch.bool))
         self._early_stop = early_stop
+        self._attempts = attempts
         self._all: Best | None = None
         self._rows = torch.arange(len(start), device=start.device)
+        self._total = len(start)
 
     def record(self, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
         """Record the current points of the active images."""
@@ -77,11 +87,10 @@ class Search:
         """Drop finished images; return the positions of those to keep in the batch, None to keep all."""
         if not self._early_stop:
             return None
-        done = int(self._active.fooled.sum())
-        total = len(self._rows)
-        if done < max(1, total * DONE_SHARE):
+        done = self._done()
+        if int(done.sum()) < max(1, len(self._rows) * DONE_SHARE):
             return None
-        active = (~self._active.fooled).nonzero().squeeze(1)
+        active = (~done).nonzero().squeeze(1)
         self._store()
         self._rows, self._active = self._rows[active], self._active[active]
         return active
@@ -89,6 +98,14 @@ class Search:
     def result(self) -> Best:
         """Return the best points of all images."""
         return self._store()
+
+    def _done(self) -> Tensor:
+        if self._attempts == 1:
+            return self._active.fooled
+        fooled = self._active.fooled.new_zeros(self._total) if self._all is None else self._all.fooled.clone()
+        fooled[self._rows] = self._active.fooled
+        first_ones = fooled.view(self._attempts, -1).cumsum(0) > 0
+        return first_ones.flatten()[self._rows]
 
     def _store(self) -> Best:
         if self._all is None:
@@ -98,25 +115,69 @@ class Search:
         return self._all
 
 
-Attempt = Callable[[Tensor, Tensor, Noise], Best]
-"""One run of an attack: from images [N, C, H, W], labels (int64, N rows) and noise to its best points."""
-
-
-def in_turn(attempts: Sequence[Attempt], images: Tensor, labels: Tensor, noise: Noise, early_stop: bool) -> Tensor:
-    """Return the best points [N, C, H, W] over several attempts, each with a noise stream of its own.
+@dataclass(frozen=True)
+class Turn:
+    """Attempts `first`, `first` + 1, ... on some images, side by side in one batch: all images of one, then of another.
 
     Args:
-        attempts: at least 1.
-        images: [N, C, H, W].
-        labels: int64, N rows.
-        noise: of the N images.
-        early_stop: run further attempts only on images without a misclassified point.
+        rows: [n] int64, the images, in order.
+        first: the number of the first of these attempts.
+        count: how many attempts these are.
     """
-    best = attempts[0](images, labels, noise.stream(0))
-    for turn, attempt in enumerate(attempts[1:], start=1):
-        rows = (~best.fooled | (not early_stop)).nonzero().squeeze(1)
+
+    rows: Tensor
+    first: int
+    count: int
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return the entries of a tensor [N, ...] that belong to these images, [count * n, ...]."""
+        chosen = tensor if len(self.rows) == len(tensor) else tensor[self.rows]
+        return chosen if self.count == 1 else chosen.repeat(self.count, *[1] * (tensor.ndim - 1))
+
+    def column(self, table: Tensor) -> Tensor:
+        """Return the entries of a table [N, attempts] that belong to these images and attempts, [count * n]."""
+        return table[self.rows, self.first : self.first + self.count].T.flatten()
+
+    def noise(self, noise: Noise, offset: int = 0) -> Noise:
+        """Return the noise of these images, each attempt with the stream of its number plus `offset`."""
+        streams = range(offset + self.first, offset + self.first + self.count)
+        return Noise.joined([noise[self.rows].stream(number) for number in streams])
+
+
+Attempt = Callable[[Turn], Best]
+"""Runs an attack for a turn: [count * n] best points."""
+
+
+def in_turn(
+    attempt: Attempt, count: int, images: Tensor, *, early_stop: bool, at_once: int = 1, best: Best | None = None
+) -> Best:
+    """Return the best points over several attempts, to which an image is the same whatever is beside it in the batch.
+
+    Attempts on few images share a batch. The result is that of one after the other, as what an attempt finds on an
+    image that one before it has fooled is dropped.
+
+    Args:
+        attempt: runs one attempt or more; each is to have random numbers of its own.
+        count: of attempts, at least 1.
+        images: [N, C, H, W].
+        early_stop: run further attempts only on images without a misclassified point.
+        at_once: how many images a batch may hold at most; one attempt at a time where that is fewer than 2 N.
+        best: the best points [N] before, which are changed in place. Default: the first attempt gives the first ones.
+    """
+    number = 0
+    while number < count:
+        if best is None:
+            rows = torch.arange(len(images), device=images.device)
+        else:
+            rows = (~best.fooled | (not early_stop)).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        result = attempt(images[rows], labels[rows], noise[rows].stream(turn))
-        best.improve_rows(rows, result.points, result.loss, result.fooled)
-    return best.points
+        turn = Turn(rows, number, min(count - number, max(1, at_once // len(rows))))
+        for found in attempt(turn).split(turn.count):
+            if best is None:
+                best = found
+            else:
+                best.improve_rows(rows, found.points, found.loss, found.fooled, only_unfooled=early_stop)
+        number += turn.count
+    assert best is not None
+    return best

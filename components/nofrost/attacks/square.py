@@ -1,7 +1,6 @@
 """Square: a random search that sees only the model's outputs (Andriushchenko et al. 2020)."""
 
 from bisect import bisect_left
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import margin
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import DONE_SHARE, Best, in_turn
+from nofrost.attacks.search import DONE_SHARE, Best, Turn, in_turn
 from nofrost.attacks.square_walks import DRAW_BITS, WALKS
 from nofrost.config.base import Share
 from nofrost.registry import configurable
@@ -64,8 +63,10 @@ class Square(Attack):
     rescale_schedule: bool = False
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        attempts = [partial(self._attempt, model)] * self.restarts
-        return in_turn(attempts, images, labels, noise, early_stop=True)
+        def attempt(turn: Turn) -> Best:
+            return self._attempt(model, turn.of(images), turn.of(labels), turn.noise(noise))
+
+        return in_turn(attempt, self.restarts, images, early_stop=True).points
 
     def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         walk = WALKS[self.norm].begin(images, self.eps, noise.stream(0))

@@ -67,7 +67,7 @@ def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corruption) 
     """Return the measurement of whether the model is right on each corrupted image."""
     name, severity = condition
 
-    def right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+    def right(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
         return model.classify(corrupt(images, name, severity, seed=suite.seed, indices=indices)) == labels
 
     return Measurement(f"{name}-{severity}", f"{name} {severity}", right)

@@ -197,10 +197,10 @@ class _TransferModel:
     def against(self, targets: Sequence[_TransferModel], attack: Attack) -> Measurement:
         """Return the measurement of which target [targets] is right on each image made against this model."""
 
-        def right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        def right(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
             with self.model.on(self.branch):
                 try:
-                    adversarial = attack(self.model.network, images, labels, indices=indices)
+                    adversarial = attack(self.model.network, images, labels, indices=indices, batch_size=batch_size)
                 except UserError as error:
                     raise UserError(f"model {self.name}: {error}") from None
             return torch.stack([target.is_right(adversarial, labels) for target in targets], dim=1)

@@ -77,7 +77,7 @@ class SuiteMeasurements:
             *_of_branches(self.branches),
             *self.properties.values(),
         )
-        return list({measurement.name: measurement for measurement in ordered}.values())
+        return list({each.name: each for measurement in ordered for each in measurement.in_order()}.values())
 
 
 @dataclass(frozen=True)

@@ -157,16 +157,30 @@ class EvaluatedModel:
         self._checked.check_finite()
         return classes
 
-    def attack(self, condition: Condition, images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+    def attack(
+        self,
+        condition: Condition,
+        images: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        batch_size: int,
+        member: int | None = None,
+    ) -> Tensor:
         """Return the adversarial images [n, C, H, W]; the images themselves where the model has no gradient.
+
+        Args:
+            batch_size: how many images the model may be called with at once, at least n.
+            member: run this member of the attack alone, as a number from 0; None: all of them.
 
         Raises:
             UserError: the model cannot be attacked; the message names the key of the suite.
         """
         attack = condition.create()
+        if member is not None:
+            attack = attack.members(self.classes(images))[member]
         try:
             with condition.named():
-                adversarial = attack(self.network, images, labels, indices=indices)
+                adversarial = attack(self.network, images, labels, indices=indices, batch_size=batch_size)
         except NoGradientError:
             # The attack counts as unsuccessful; those without gradients go on, and the alarm gradients-not-zero fails.
             return images
@@ -177,7 +191,7 @@ class EvaluatedModel:
         """Return the adversarial images of rows of the sample, float32 [n, C, H, W] on the CPU, right or wrong when
         clean; `batch_size` are attacked at once."""
         parts = batches(rows, batch_size)
-        return torch.cat([self.attack(condition, *sample.batch(part, self.device)).cpu() for part in parts])
+        return torch.cat([self.attack(condition, *sample.batch(part, self.device), batch_size).cpu() for part in parts])
 
     def on(self, branch: Branch | None) -> AbstractContextManager[None]:
         """Return a context in which a mixture-BN model uses one of its branches; None: as it is deployed."""
@@ -186,7 +200,7 @@ class EvaluatedModel:
     def clean(self, branch: Branch | None = None) -> Measurement:
         """Return the measurement of the classes that the model predicts on clean images."""
 
-        def predict(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+        def predict(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
             with self.on(branch):
                 return self.classify(images)
 
@@ -196,18 +210,29 @@ class EvaluatedModel:
     def attacked(self, condition: Condition, branch: Branch | None = None) -> Measurement:
         """Return the measurement of whether the model is still right after an attack.
 
-        In a cascade (``condition.after``) that is: after this attack and all those before it.
+        In a cascade (``condition.after``) that is: after this attack and all those before it. An attack that is itself
+        a cascade, such as AutoAttack, is one measurement for each of its members.
 
         Args:
             condition: the attack and its budget.
             branch: of a mixture-BN model; model and attacker both use it.
         """
-        among = self.clean(branch) if condition.after is None else self.attacked(condition.after, branch)
+        measured = self.clean(branch) if condition.after is None else self.attacked(condition.after, branch)
         name, title = condition.name, condition.title
         if branch is not None:
             name, title = f"{name}-{branch}-branch", f"{title}, {branch} branch"
-        right_after = self._right_after(condition, attacker=branch, target=branch)
-        return Measurement(name, title, right_after, among=(among,), repacked=condition.after is not None)
+        attack = condition.create()
+        members = attack.members(attack.min_classes)
+        for number, member in enumerate(members):
+            is_last = number == len(members) - 1
+            measured = Measurement(
+                name if is_last else f"{name}-{number}-{member.name}",
+                title if len(members) == 1 else f"{title}, {member.name}",
+                self._right_after(condition, attacker=branch, target=branch, member=number),
+                among=(measured,),
+                repacked=condition.after is not None or number > 0,
+            )
+        return measured
 
     def attacked_through(self, condition: Condition, branch: Branch) -> Measurement:
         """Return the measurement of whether a mixture-BN model, as deployed, is still right on images that were made
@@ -215,13 +240,16 @@ class EvaluatedModel:
         among = self.clean() if condition.after is None else self.attacked_through(condition.after, branch)
         name = f"{condition.name}-{through(branch)}"
         title = f"{condition.title}, through the {branch} branch"
+        # A cascade as a whole: its later members leave alone what fools the branch, whether it fools the mixture or not
         right_after = self._right_after(condition, attacker=branch, target=None)
         return Measurement(name, title, right_after, among=(among,), repacked=condition.after is not None)
 
-    def _right_after(self, condition: Condition, attacker: Branch | None, target: Branch | None) -> Compute:
-        def still_right(images: Tensor, labels: Tensor, indices: Tensor) -> Tensor:
+    def _right_after(
+        self, condition: Condition, attacker: Branch | None, target: Branch | None, member: int | None = None
+    ) -> Compute:
+        def still_right(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
             with self.on(attacker):
-                adversarial = self.attack(condition, images, labels, indices)
+                adversarial = self.attack(condition, images, labels, indices, batch_size, member)
             with self.on(target):
                 return self.classify(adversarial) == labels
 

@@ -2,33 +2,45 @@
 
 Batch norms without running statistics, adaptation at test time, preprocessing by the statistics of a batch and dynamic
 quantisation do that. Then a number belongs to one batch size and one order of the images.
+
+Small batches of one size are compared, whatever the batch size of the evaluation, so that the verdict does not depend
+on that and a device that holds few images holds them. One comparison is as large as a batch of the evaluation: what
+only large batches show matters where there are such. Random numbers are fixed, so that a model that draws them from
+torch's generators gets the same ones in every evaluation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nofrost.attacks.session import isolated_torch
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine
-from nofrost.evaluate.measuring.sample import spaced_rows
+from nofrost.evaluate.measuring.sample import Rows, spaced_rows
 from nofrost.models.device import out_of_memory
 
 PROBED_IMAGES = 32
 PROBED_ALONE = 8
+PROBED_AT_ONCE = 8  # and twice as many in a larger batch
+REPEATS = 6  # a model that answers by turns shows up to so many different answers; one that adapts has time to do so
 # Changes of logits that are put down to rounding: as a share of their spread over the classes, and of the largest. The
 # kernels that libraries choose by batch size move the logits of deep networks by up to about 1e-5 of their spread
 SPREAD, LARGEST = 2e-4, 5e-6
-# A model that draws random numbers changes its answers anyway: by so many times what two passes over one batch do
+# A model that draws random numbers changes its answers anyway: by so many times what other draws do
 BY_CHANCE = 4.0
+
+Ask = Callable[..., Tensor | None]
+"""From images [n, C, H, W] and optionally a ``seed`` to logits [n, K]; None if the model refuses such a batch."""
 
 
 @dataclass(frozen=True)
 class BatchEffect:
-    """`changed` of `compared` images got another answer than in a batch of probed images; `where`, in words."""
+    """`changed` of `compared` images got another answer than in a small batch of probed images; `where`, in words."""
 
     where: str
     changed: int
@@ -37,96 +49,163 @@ class BatchEffect:
 
 @torch.no_grad()
 def batch_effects(engine: Engine, model: EvaluatedModel, predicted: NDArray[np.int64]) -> list[BatchEffect]:
-    """Compare the answers for up to 32 images in one batch with those alone, in another order and beside other images.
+    """Compare the answers for up to 32 images in small batches with those alone, in another order, beside other images,
+    when asked again, and in the batches of the evaluation.
 
-    A comparison that the model refuses, as one does that takes batches of one size only, is left out. Call inside
-    ``engine.ready``.
+    No batch is larger than 16 images or, where that is more, a batch of the evaluation. A comparison that the model
+    refuses, as one does that takes batches of one size only, is left out. Call inside ``engine.ready``.
 
     Args:
         predicted: [N], the classes that the model predicted at first, in the batches of the evaluation.
     """
     # A model of its own, as answers that are NaN here, such as for an image alone, must not end the evaluation.
     probed = EvaluatedModel(model.network, engine.sample.labels, engine.device)
-    count = engine.within_memory(PROBED_IMAGES)
+
+    def ask(images: Tensor, seed: int = 0) -> Tensor | None:
+        return _answers(probed.logits, images, seed)
+
+    rows = spaced_rows(len(engine.sample), PROBED_IMAGES)
+    first_classes = torch.from_numpy(predicted[rows]).to(engine.device)
+    images, _, _ = engine.sample.batch(rows, engine.device)
+    crowd = _crowd(engine, rows)
+    size = engine.within_memory(PROBED_AT_ONCE)
     while True:
-        rows = spaced_rows(len(engine.sample), count)
-        images, _, _ = engine.sample.batch(rows, engine.device)
         try:
-            return list(_effects(probed.logits, images, torch.from_numpy(predicted[rows]).to(engine.device)))
+            return list(_effects(ask, images, first_classes, crowd, size))
         except Exception as error:
             if not out_of_memory(error):
                 raise
-        if len(rows) == 1:
+        if crowd is None and size == 1:
             return []
-        count = len(rows) // 2
+        crowd, size = None, size if crowd is not None else size // 2
 
 
-def _effects(model: Callable[[Tensor], Tensor], images: Tensor, predicted: Tensor) -> Iterator[BatchEffect]:
-    together = _answers(model, images)
+def _crowd(engine: Engine, rows: Rows) -> Tensor | None:
+    """Return a batch as large as those of the evaluation that begins with the probed `rows`; None if it is no larger
+    than those that are compared anyway."""
+    others = np.setdiff1d(np.arange(len(engine.sample)), rows)
+    crowd = np.concatenate([rows, others])[: engine.within_memory(engine.batch_size)]
+    return engine.sample.batch(crowd, engine.device)[0] if len(crowd) > 2 * PROBED_AT_ONCE else None
+
+
+def _effects(ask: Ask, images: Tensor, predicted: Tensor, crowd: Tensor | None, size: int) -> Iterator[BatchEffect]:
+    together = _joined(ask, torch.split(images, size))
     if together is None:
         return
-    forms: dict[str, tuple[Tensor, Tensor]] = {}
-    for where, parts, batches in _circumstances(images):
-        answers = [each for each in (_answers(model, batch) for batch in batches) if each is not None]
-        if len(answers) == len(parts):
-            firsts = [each[: len(part)] for part, each in zip(parts, answers, strict=True)]
-            forms[where] = torch.cat(parts), torch.cat(firsts)
-    rounding = _rounding(model, images, together)
-    for where, (rows, others) in forms.items():
-        changed = _distance(together[rows], others) > rounding[rows]
-        yield BatchEffect(where, int(changed.sum()), len(rows))
-    yield from _effects_on_dimmed(model, images)
+    history = _History.of(ask, images[: 2 * size])
+    rounding = _tolerance(together) + history.chance
+    for where, parts, batches in _circumstances(images, size):
+        others = _joined(ask, batches, [len(part) for part in parts])
+        if others is not None:
+            compared = torch.cat(parts)
+            yield _effect(where, together[compared], others, rounding[compared])
+    if (dimmed := _effect_on_dimmed(ask, images, size, history.chance)) is not None:
+        yield dimmed
+    if crowd is not None and (beside := ask(crowd)) is not None:
+        count = min(len(crowd), len(images))
+        where = f"in a batch of {len(crowd)}, as in the evaluation"
+        yield _effect(where, together[:count], beside[:count], rounding[:count])
+    if history.changed is not None:
+        yield BatchEffect("when asked again", int(history.changed.sum()), len(history.changed))
     lead = together.amax(1) - together.gather(1, predicted[:, None]).squeeze(1)
     yield BatchEffect("at first, in the batches of the evaluation", int((lead > rounding).sum()), len(images))
 
 
-def _effects_on_dimmed(model: Callable[[Tensor], Tensor], images: Tensor) -> Iterator[BatchEffect]:
+@dataclass(frozen=True)
+class _History:
+    """What happens to the answers for one batch when it is asked for again.
+
+    Args:
+        changed: [n], whether the answer for an image changes though all random numbers are the same, by turns or after
+            other images; None if the model refuses the batch.
+        chance: by how much other random numbers may change a logit.
+    """
+
+    changed: Tensor | None
+    chance: float
+
+    @classmethod
+    def of(cls, ask: Ask, images: Tensor) -> "_History":
+        again = [ask(images) for _ in range(REPEATS)]
+        drawn = [ask(images, seed=seed) for seed in range(1, 1 + REPEATS)]
+        # Much brighter or darker ones, for a model that remembers the mean of what it has seen
+        strangers = images / 4 + (0.75 if images.mean() < 0.5 else 0.0)
+        for _ in range(REPEATS):
+            ask(strangers)
+        again.append(ask(images))
+        answers, drawn_answers = ([each for each in some if each is not None] for some in (again, drawn))
+        if len(answers) < len(again) or len(drawn_answers) < len(drawn):
+            return cls(None, 0.0)
+        # Random numbers that are the model's own cannot be fixed: they change every answer by about as much, where a
+        # model with a memory gives one twice, or moves towards one
+        own = min(float(_distance(one, other).max()) for one, other in combinations(answers[:REPEATS], 2))
+        moved = torch.stack([_distance(answers[0], each) for each in answers]).amax(0)
+        chance = max(float(_distance(answers[0], each).max()) for each in drawn_answers)
+        return cls(moved > _tolerance(answers[0]) + BY_CHANCE * own, BY_CHANCE * chance)
+
+
+def _effect(where: str, answers: Tensor, others: Tensor, rounding: Tensor) -> BatchEffect:
+    return BatchEffect(where, int((_distance(answers, others) > rounding).sum()), len(answers))
+
+
+def _effect_on_dimmed(ask: Ask, images: Tensor, size: int, chance: float) -> BatchEffect | None:
     """Compare darker images among themselves with the same beside images of full range.
 
     Images as they are may all have the same darkest and brightest pixel, and attacked ones not.
     """
     factors = torch.linspace(0.5, 0.9, len(images), device=images.device)
-    dimmed = images * factors.view(-1, 1, 1, 1)
-    together, beside = _answers(model, dimmed), _answers(model, torch.cat([dimmed, images]))
+    dimmed = torch.split(images * factors.view(-1, 1, 1, 1), size)
+    together = _joined(ask, dimmed)
+    sizes = [len(part) for part in dimmed]
+    beside = _joined(ask, [torch.cat(pair) for pair in zip(dimmed, torch.split(images, size), strict=True)], sizes)
     if together is None or beside is None:
-        return
-    rounding = _rounding(model, dimmed, together)
-    changed = _distance(together, beside[: len(images)]) > rounding
-    yield BatchEffect("beside brighter images", int(changed.sum()), len(images))
+        return None
+    return _effect("beside brighter images", together, beside, _tolerance(together) + chance)
 
 
-def _circumstances(images: Tensor) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
-    """Yield where the images are seen, in words; batches; and which images are the first of each batch."""
+def _circumstances(images: Tensor, size: int) -> Iterator[tuple[str, tuple[Tensor, ...], list[Tensor]]]:
+    """Yield where the images are seen, in words; which images are the first of each batch; and the batches."""
     rows = torch.arange(len(images), device=images.device)
     strangers = 1 - images
     alone = torch.split(torch.from_numpy(spaced_rows(len(images), PROBED_ALONE)).to(rows), 1)
-    yield "alone", list(alone), [images[row] for row in alone]
-    if len(images) > 1:
-        yield "in another order", [rows.flip(0)], [images.flip(0)]
-        halves = torch.tensor_split(rows, 2)
-        others = [strangers[half] for half in halves[::-1]]
-        batches = [torch.cat([images[half], other]) for half, other in zip(halves, others, strict=True)]
-        yield "beside other images", list(halves), batches
-    yield "in a larger batch", [rows], [torch.cat([images, strangers])]
+    yield "alone", alone, [images[row] for row in alone]
+    if len(images) > 1 and size > 1:
+        order = torch.split(rows.flip(0), size)
+        yield "in another order", order, [images[part] for part in order]
+        halves = torch.split(rows, size // 2)
+        others = [strangers[half] for half in (*halves[1:], halves[0])]
+        yield (
+            "beside other images",
+            halves,
+            [torch.cat([images[half], other]) for half, other in zip(halves, others, strict=True)],
+        )
+    parts = torch.split(rows, size)
+    yield "in a larger batch", parts, [torch.cat([images[part], strangers[part]]) for part in parts]
 
 
-def _answers(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor | None:
+def _joined(ask: Ask, batches: Sequence[Tensor], firsts: Sequence[int] | None = None) -> Tensor | None:
+    """Return the answers for all batches, of each for its first images alone where `firsts` says how many; None if the
+    model refuses one."""
+    answers = []
+    for number, batch in enumerate(batches):
+        answer = ask(batch)
+        if answer is None:
+            return None
+        answers.append(answer if firsts is None else answer[: firsts[number]])
+    return torch.cat(answers)
+
+
+def _answers(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor | None:
     """Return the logits, in double precision where there is one, or None if the model refuses such a batch."""
     try:
-        answers = model(images)
+        with isolated_torch(images.device, seed), torch.no_grad():
+            answers = model(images)
     except Exception as error:
         # The code of a model may refuse a batch by any exception.
         if out_of_memory(error):
             raise
         return None
     return answers.double() if answers.device.type != "mps" else answers.float()
-
-
-def _rounding(model: Callable[[Tensor], Tensor], images: Tensor, answers: Tensor) -> Tensor:
-    """Return by how much the `answers` for each image, [n], may change by rounding, and by chance."""
-    again = _answers(model, images)
-    chance = 0.0 if again is None else BY_CHANCE * _distance(answers, again).max()
-    return _tolerance(answers) + chance
 
 
 def _distance(first: Tensor, second: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ from nofrost.telemetry import Progress, progress
 GROUP = 4
 MIN_SECONDS = 1.0  # shorter measurements print no line in logs
 
-Compute = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From images [n, C, H, W], labels [n] and indices [n], all on the device, to values [n, ...]."""
+Compute = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""From images [n, C, H, W], labels [n] and indices [n], all on the device, to values [n, ...]. The last argument is how
+many images the model may be called with at once, at least n."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Measurement:
     shape: tuple[int, ...] = ()
     among: tuple[Measurement, ...] = ()
     repacked: bool = False
+
+    def in_order(self) -> Iterator[Measurement]:
+        """Yield every measurement that this one depends on, each after those that it depends on, and this one."""
+        for measurement in self.among:
+            yield from measurement.in_order()
+        yield self
 
 
 @dataclass(frozen=True)
@@ -155,10 +162,15 @@ class Engine:
         self, measurement: Measurement, pending: Sequence[tuple[int, Rows]], shown: Progress
     ) -> Iterator[tuple[int, Rows, NDArray[Any]]]:
         """Yield number, rows and values of each pending batch."""
-        halving = Halving(self.device, measurement.title, lambda size: self.cache.note_reduced(measurement.name, size))
+        halving = Halving(
+            self.device,
+            measurement.title,
+            self.batch_size,
+            lambda size: self.cache.note_reduced(measurement.name, size),
+        )
 
-        def values_of(rows: Rows) -> NDArray[Any]:
-            computed = measurement.compute(*self.sample.batch(rows, self.device))
+        def values_of(rows: Rows, batch_size: int) -> NDArray[Any]:
+            computed = measurement.compute(*self.sample.batch(rows, self.device), batch_size)
             return computed.detach().cpu().numpy().astype(measurement.dtype, copy=False)
 
         for number, rows in pending:
@@ -167,49 +179,53 @@ class Engine:
 
 
 class Halving:
-    """Computes batches; after one that does not fit into memory, computes it and all later ones in smaller parts.
+    """Computes batches; after one that does not fit into memory, computes it and all later ones with fewer at once.
 
-    The size of the parts is halved until they fit. Values that are computed in parts may differ in the last bits.
+    The batch size is halved until it fits. Values that are computed in parts may differ in the last bits.
 
     Args:
         device: where the work is done.
         title: the work in words, for the error.
+        batch_size: how many images are computed at once at first.
         reduced: is called with every new size.
     """
 
-    def __init__(self, device: torch.device, title: str, reduced: Callable[[int], None]) -> None:
+    def __init__(self, device: torch.device, title: str, batch_size: int, reduced: Callable[[int], None]) -> None:
         self._device, self._title, self._reduced = device, title, reduced
-        self._size: int | None = None
+        self._whole = self._size = batch_size
 
     @property
     def note(self) -> str:
         """The reduced size in words; empty while batches are whole."""
-        return "" if self._size is None else f"batch size reduced to {self._size} (out of memory)"
+        return "" if self._size == self._whole else f"batch size reduced to {self._size} (out of memory)"
 
-    def compute(self, values_of: Callable[[Rows], NDArray[Any]], rows: Rows) -> NDArray[Any]:
+    def compute(self, values_of: Callable[[Rows, int], NDArray[Any]], rows: Rows) -> NDArray[Any]:
         """Return the values of these rows, at least one.
+
+        Args:
+            values_of: computes rows, at most as many as its second argument, the number of images at once. It may use
+                that whole number for fewer rows, so that this is what is halved.
 
         Raises:
             UserError: memory does not hold a single image.
         """
         while True:
-            size = self._size or len(rows)
             try:
-                return np.concatenate([values_of(part) for part in batches(rows, size)])
+                return np.concatenate([values_of(part, self._size) for part in batches(rows, self._size)])
             except Exception as error:
                 if not out_of_memory(error):
                     raise
             # Not inside the except block: there the traceback still references the tensors of its frames, so that
             # their memory is not free yet.
-            self._halve(min(size, len(rows)))
+            self._halve()
 
-    def _halve(self, size: int) -> None:
-        if size == 1:
+    def _halve(self) -> None:
+        if self._size == 1:
             raise UserError(
                 f"the memory of {self._device} does not hold a single image under {self._title}: "
                 "free some of it, or use a device with more"
             )
-        self._size = size // 2
+        self._size //= 2
         self._reduced(self._size)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from nofrost.attacks.losses import error_log_odds
-from nofrost.attacks.model import Model, attack_session
+from nofrost.attacks.model import Model
+from nofrost.attacks.session import attack_session
 
 ORDERS = {"l1": 1, "l2": 2}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nofrost.attacks.model import attack_session
+from nofrost.attacks.session import attack_session
 from nofrost.models import BatchNorm, MixtureBatchNorm
 from nofrost.results.properties import BatchNormBranch
 

@@ -7,10 +7,11 @@ from torch.linalg import vector_norm
 from nofrost import models
 from nofrost.attacks.gradient import Pgd
 from nofrost.attacks.losses import error_log_odds, random_wrong
-from nofrost.attacks.model import CheckedModel, Model, attack_session, without_wrapper
+from nofrost.attacks.model import CheckedModel, Model, without_wrapper
 from nofrost.attacks.norms import Ball, L2Ball
 from nofrost.attacks.random import Noise
 from nofrost.attacks.rays import Rays
+from nofrost.attacks.session import attack_session
 from nofrost.config.attack import Threat
 from nofrost.config.properties import BoundaryThickness
 from nofrost.errors import UserError

@@ -1,6 +1,6 @@
 """The properties that a suite asks for: of each image, measured batch by batch, and of the model's layers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from nofrost.config.base import Schema
 from nofrost.config.properties import BatchNormSpec, BoundaryThickness
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, Condition, EvaluatedModel
-from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.measuring.engine import Compute, Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.properties.answers import ORDERS, decision_margin, gradient_norm, model_smoothness
 from nofrost.evaluate.properties.batch_norm import batch_norm_layers, batch_statistics
@@ -24,9 +24,6 @@ from nofrost.results import PropertySummary
 from nofrost.statistics import mean_interval
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-Property = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From images [n, C, H, W], labels [n] and indices [n] to the values [n]."""
 
 
 def property_attacks(suite: AdversarialSuite) -> dict[str, Condition]:
@@ -99,13 +96,13 @@ def summary(values: NDArray[np.float64], options: Mapping[str, Any] | None = Non
     )
 
 
-def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Property]:
+def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Compute]:
     spec = suite.properties
     if spec is None:
         return {}
-    by_name: dict[str, Property] = {}
+    by_name: dict[str, Compute] = {}
     if spec.decision_margin:
-        by_name["decision_margin"] = lambda images, labels, _: decision_margin(model, images, labels)
+        by_name["decision_margin"] = lambda images, labels, *_: decision_margin(model, images, labels)
     if spec.boundary_thickness is not None:
         by_name["boundary_thickness"] = _thickness(model, suite, spec.boundary_thickness)
     if spec.model_smoothness is not None:
@@ -114,32 +111,32 @@ def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Property
         for norm in ORDERS:
             by_name[f"gradient_norm_{norm}"] = _gradient_norm(model, norm)
     if (distance := spec.boundary_distance) is not None:
-        by_name["boundary_distance"] = lambda images, labels, _: boundary_distance(
+        by_name["boundary_distance"] = lambda images, labels, *_: boundary_distance(
             model, images, labels, queries=distance.queries
         )
     return by_name
 
 
-def _thickness(model: nn.Module, suite: AdversarialSuite, spec: BoundaryThickness) -> Property:
+def _thickness(model: nn.Module, suite: AdversarialSuite, spec: BoundaryThickness) -> Compute:
     if spec.space == "normalised":
         # Check this now, not after hours of attacks.
         try:
             model_std(model)
         except UserError as error:
             raise UserError(f"suite: properties.boundary_thickness: {error}") from None
-    return lambda images, labels, indices: boundary_thickness(
+    return lambda images, labels, indices, _: boundary_thickness(
         model, images, labels, spec=spec, threat=suite.threat, indices=indices, seed=suite.seed
     )
 
 
-def _smoothness(model: nn.Module, attack: Attack) -> Property:
-    return lambda images, labels, indices: model_smoothness(
-        model, images, attack(model, images, labels, indices=indices)
+def _smoothness(model: nn.Module, attack: Attack) -> Compute:
+    return lambda images, labels, indices, batch_size: model_smoothness(
+        model, images, attack(model, images, labels, indices=indices, batch_size=batch_size)
     )
 
 
-def _gradient_norm(model: nn.Module, norm: str) -> Property:
-    return lambda images, labels, _: gradient_norm(model, images, labels, norm)
+def _gradient_norm(model: nn.Module, norm: str) -> Compute:
+    return lambda images, labels, *_: gradient_norm(model, images, labels, norm)
 
 
 def _mini_batches(

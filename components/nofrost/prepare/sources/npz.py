@@ -31,7 +31,11 @@ from nofrost.prepare.sources.streamed import (
 )
 
 # images and labels of the training part, then those of the test part
-_KEYS = (("images", "labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test"))
+_KEYS = (
+    ("images", "labels", "test_images", "test_labels"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+)
 _NAMES_SHOWN = 12
 _HEADER_BYTES = 1 << 14  # more than numpy reads of one
 _KIND = "not a .npz file of plain arrays", "save it again with numpy.savez"
@@ -39,7 +43,7 @@ _KIND = "not a .npz file of plain arrays", "save it again with numpy.savez"
 
 @register("npz")
 class Npz(Source):
-    """Arrays in a .npz file: `images` and `labels`, or the `x_train`, `y_train`, `x_test`, `y_test` of Keras."""
+    """Arrays in a .npz file: `images` and `labels`, or as Keras (`x_train`) or MedMNIST (`train_images`) call them."""
 
     def open(self) -> SourceData:
         """Return the arrays of the file `path`, or of the only .npz file in the folder `path`, read row by row.
@@ -56,8 +60,8 @@ class Npz(Source):
         keys = next((keys for keys in _KEYS if keys[0] in names), None)
         if keys is None or keys[1] not in names:
             raise UserError(
-                f"{file} holds the arrays {_listed(names) or 'none'}: it needs images and labels "
-                "(or x_train and y_train)"
+                f"{file} holds the arrays {_listed(names) or 'none'}: it needs images and labels (or x_train and "
+                "y_train, or train_images and train_labels)"
             )
         if (keys[2] in names) != (keys[3] in names):
             raise UserError(f"{file} holds only one of {keys[2]} and {keys[3]}: give both or none")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from nofrost.attacks.fab import Hyperplanes, distance_to_plane, length
+from nofrost.attacks.hyperplanes import Hyperplanes, distance_to_plane, length
 
 every_norm = pytest.mark.parametrize("norm", ["linf", "l2"])
 NORMS = ["linf", "l2"]
