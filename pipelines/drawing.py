@@ -138,7 +138,7 @@ def as_mermaid(picture: Picture) -> str:
 def _mermaid(picture: Picture, prefix: str, indent: str) -> Iterator[str]:
     names = [f"{prefix}{index}" if prefix else f"n{index}" for index in range(len(picture.boxes))]
     for name, box in zip(names, picture.boxes, strict=True):
-        label = box.name.replace('"', "#quot;")
+        label = box.name.replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
         if box.inside is None:
             note = f"<br/><small>{box.note}</small>" if box.note else ""
             yield f'{indent}{name}{"[[" if box.copies > 1 else "["}"{label}{note}"{"]]" if box.copies > 1 else "]"}'
