@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from nofrost.cli.options import (
     store_option,
     study_option,
 )
-from nofrost.errors import UserError
+from nofrost.errors import UserError, remark
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -89,12 +90,16 @@ def compile_(
     from pipelines.graph import make_pipeline
     from pipelines.package import write_package
     from pipelines.plan import plan_study
+    from pipelines.size import check_size
 
-    plan = plan_study(study, gpus, nodes)
-    write_package(
-        out,
-        make_pipeline(plan, load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes, caching=cache),
-    )
+    plan, settings = plan_study(study, gpus, nodes), load_cluster(cluster)
+    make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
+    write_package(out, make(plan))
+    try:
+        check_size(plan, make, {}, shards=shards)
+    except UserError as error:
+        # The administrator may have allowed more than Argo does by default.
+        remark(str(error))
     click.echo(f"{out}: written")
 
 
