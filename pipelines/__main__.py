@@ -126,7 +126,7 @@ def graph_(
     """
     study = _load_study(study_name, overrides)
     from pipelines.cluster import load_cluster
-    from pipelines.drawing import as_mermaid, draw, picture_of
+    from pipelines.drawing import as_mermaid, draw, drawing_of
     from pipelines.graph import make_pipeline
     from pipelines.package import canonical
     from pipelines.plan import plan_study
@@ -138,7 +138,7 @@ def graph_(
     spec, platform = canonical(pipeline)
     size = estimate_size(spec, platform, {})
     if out is None:
-        mermaid = as_mermaid(picture_of(spec))
+        mermaid = as_mermaid(drawing_of(spec))
         emit({**asdict(size), "mermaid": mermaid}, f"%% {size}\n{mermaid}".rstrip("\n"), as_json)
     else:
         check_configuration_apart(out, study_name, str(cluster) if cluster else None)

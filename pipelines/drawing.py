@@ -1,6 +1,6 @@
 """A drawing of the graph in a compiled package: boxes and arrows, as text for Mermaid or as an SVG file.
 
-The picture is read from the package itself, so it shows what a cluster would run. Shards of one evaluation are one box,
+The drawing is read from the package itself, so it shows what a cluster would run. Shards of one evaluation are one box,
 and of many runs only the first are drawn.
 """
 
@@ -38,11 +38,11 @@ class Box:
     kind: str
     note: str = ""
     copies: int = 1
-    inside: Picture | None = None
+    inside: Drawing | None = None
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """Boxes, and arrows between them by their numbers; no arrow where a longer way leads."""
 
     boxes: tuple[Box, ...]
@@ -57,9 +57,9 @@ class Picture:
         return depths
 
 
-def picture_of(spec: Json) -> Picture:
-    """Return the picture of a compiled pipeline, whose specification is the first document of its package."""
-    return _Reader(spec).picture(spec["root"])
+def drawing_of(spec: Json) -> Drawing:
+    """Return the drawing of a compiled pipeline, whose specification is the first document of its package."""
+    return _Reader(spec).drawing(spec["root"])
 
 
 def draw(spec: Json, out: Path) -> None:
@@ -74,17 +74,17 @@ def draw(spec: Json, out: Path) -> None:
     if out.suffix not in formats:
         raise UserError(f"--out {out}: the name must end with .svg, or with .mmd for Mermaid")
     with explain_write_errors(out):
-        write_text(out, formats[out.suffix](picture_of(spec)))
+        write_text(out, formats[out.suffix](drawing_of(spec)))
 
 
 class _Reader:
-    """Reads pictures of the nested pipelines of a package."""
+    """Reads drawings of the nested pipelines of a package."""
 
     def __init__(self, spec: Json) -> None:
         self._components: Json = spec["components"]
         self._executors: Json = spec["deploymentSpec"]["executors"]
 
-    def picture(self, component: Json) -> Picture:
+    def drawing(self, component: Json) -> Drawing:
         tasks: Json = dict(sorted(component["dag"]["tasks"].items(), key=lambda item: _number(item[0])))
         groups: dict[str, list[str]] = {}
         for key, task in tasks.items():
@@ -98,7 +98,7 @@ class _Reader:
             for task in tasks.values()
             for other in task.get("dependentTasks", ())
         }
-        return _from_first_to_last(Picture(boxes, tuple(_reduced({pair for pair in arrows if pair[0] != pair[1]}))))
+        return _from_first_to_last(Drawing(boxes, tuple(_reduced({pair for pair in arrows if pair[0] != pair[1]}))))
 
     def _fold_many(self, groups: list[list[Json]]) -> list[tuple[Box, list[Json]]]:
         """Return a box for each group of tasks; runs beyond the first share one."""
@@ -116,7 +116,7 @@ class _Reader:
         name = PART.sub("", task["taskInfo"]["name"])
         kind = re.sub(r"(-\d+)+$", "", task["componentRef"]["name"].removeprefix("comp-"))
         if "dag" in component:
-            return Box(name, kind, inside=self.picture(component))
+            return Box(name, kind, inside=self.drawing(component))
         notes = [f"{len(tasks) - 1} shards, merged"] if len(tasks) > 1 else []
         container = self._executors[component["executorLabel"]]["container"]
         gpus = container.get("resources", {}).get("accelerator", {}).get("resourceCount")
@@ -130,14 +130,14 @@ class _Reader:
         return component
 
 
-def as_mermaid(picture: Picture) -> str:
-    """Return a picture as a Mermaid flowchart."""
-    return "\n".join(["flowchart LR", *_mermaid(picture, "", "  ")]) + "\n"
+def as_mermaid(drawing: Drawing) -> str:
+    """Return a drawing as a Mermaid flowchart."""
+    return "\n".join(["flowchart LR", *_mermaid(drawing, "", "  ")]) + "\n"
 
 
-def _mermaid(picture: Picture, prefix: str, indent: str) -> Iterator[str]:
-    names = [f"{prefix}{index}" if prefix else f"n{index}" for index in range(len(picture.boxes))]
-    for name, box in zip(names, picture.boxes, strict=True):
+def _mermaid(drawing: Drawing, prefix: str, indent: str) -> Iterator[str]:
+    names = [f"{prefix}{index}" if prefix else f"n{index}" for index in range(len(drawing.boxes))]
+    for name, box in zip(names, drawing.boxes, strict=True):
         label = box.name.replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
         if box.inside is None:
             note = f"<br/><small>{box.note}</small>" if box.note else ""
@@ -147,17 +147,17 @@ def _mermaid(picture: Picture, prefix: str, indent: str) -> Iterator[str]:
             yield f"{indent}  direction LR"
             yield from _mermaid(box.inside, f"{name}_", indent + "  ")
             yield f"{indent}end"
-    for source, target in picture.arrows:
+    for source, target in drawing.arrows:
         yield f"{indent}{names[source]} --> {names[target]}"
 
 
-def _from_first_to_last(picture: Picture) -> Picture:
-    """Return a picture whose boxes are in an order in which they can run."""
-    depths = picture.depths()
+def _from_first_to_last(drawing: Drawing) -> Drawing:
+    """Return a drawing whose boxes are in an order in which they can run."""
+    depths = drawing.depths()
     order = sorted(range(len(depths)), key=lambda index: depths[index])
     places = {old: new for new, old in enumerate(order)}
-    arrows = sorted((places[source], places[target]) for source, target in picture.arrows)
-    return Picture(tuple(picture.boxes[index] for index in order), tuple(arrows))
+    arrows = sorted((places[source], places[target]) for source, target in drawing.arrows)
+    return Drawing(tuple(drawing.boxes[index] for index in order), tuple(arrows))
 
 
 def _reduced(arrows: set[tuple[int, int]]) -> set[tuple[int, int]]:

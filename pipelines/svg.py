@@ -1,6 +1,6 @@
 """Drawings as SVG: boxes in columns from left to right, readable on a white and on a dark page.
 
-All text stands in filled boxes, and lines are of a middle grey, because the page behind the picture is not known.
+All text stands in filled boxes, and lines are of a middle grey, because the page behind the drawing is not known.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html import escape
 
-from pipelines.drawing import Box, Picture
+from pipelines.drawing import Box, Drawing
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
 LINE = "#8b949e"
@@ -27,7 +27,7 @@ HEIGHT, MARGIN, GAP, COLUMN_GAP, TITLE = 44.0, 14.0, 12.0, 30.0, 26.0
 
 @dataclass(frozen=True)
 class Area:
-    """Where a box is, in pixels from the corner of the picture around it; arrows join it at the height `axis`."""
+    """Where a box is, in pixels from the corner of the drawing around it; arrows join it at the height `axis`."""
 
     width: float
     height: float
@@ -36,27 +36,27 @@ class Area:
     y: float = 0.0
 
 
-def as_svg(picture: Picture) -> str:
-    """Return a picture as an SVG file."""
-    size, areas = layout(picture)
+def as_svg(drawing: Drawing) -> str:
+    """Return a drawing as an SVG file."""
+    size, areas = layout(drawing)
     width, height = size.width + 2, size.height + 2
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="-1 -1 {width:.0f} {height:.0f}" font-family="{FONT}" font-size="14" text-anchor="middle">',
         f'<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         f'<path d="M0 0 8 4 0 8z" fill="{LINE}"/></marker></defs>',
-        *_drawn(picture, areas, 0, 0),
+        *_drawn(drawing, areas, 0, 0),
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
 
 
-def layout(picture: Picture) -> tuple[Area, list[Area]]:
-    """Return the size of a picture, and where its boxes are: each in the column after all those that point to it."""
+def layout(drawing: Drawing) -> tuple[Area, list[Area]]:
+    """Return the size of a drawing, and where its boxes are: each in the column after all those that point to it."""
     columns: dict[int, list[int]] = {}
-    for index, depth in enumerate(picture.depths()):
+    for index, depth in enumerate(drawing.depths()):
         columns.setdefault(depth, []).append(index)
-    areas = [_size(box) for box in picture.boxes]
+    areas = [_size(box) for box in drawing.boxes]
     heights = {depth: sum(areas[index].height + GAP for index in column) - GAP for depth, column in columns.items()}
     tallest = max(columns, key=lambda depth: heights[depth])
     height, x = heights[tallest], 0.0
@@ -80,9 +80,9 @@ def _size(box: Box) -> Area:
     return Area(max(inside.width, title) + 2 * MARGIN, top + inside.height + MARGIN, top + inside.axis)
 
 
-def _drawn(picture: Picture, areas: list[Area], x: float, y: float) -> Iterator[str]:
-    """Yield the elements of a picture whose corner is at (x, y)."""
-    for source, target in picture.arrows:
+def _drawn(drawing: Drawing, areas: list[Area], x: float, y: float) -> Iterator[str]:
+    """Yield the elements of a drawing whose corner is at (x, y)."""
+    for source, target in drawing.arrows:
         start, end = areas[source], areas[target]
         x1, y1 = x + start.x + start.width, y + start.y + start.axis
         x2, y2 = x + end.x, y + end.y + end.axis
@@ -91,7 +91,7 @@ def _drawn(picture: Picture, areas: list[Area], x: float, y: float) -> Iterator[
             f'<path d="M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2 - 1:.1f} {y2:.1f}" '
             f'fill="none" stroke="{LINE}" stroke-width="1.5" marker-end="url(#head)"/>'
         )
-    for box, area in zip(picture.boxes, areas, strict=True):
+    for box, area in zip(drawing.boxes, areas, strict=True):
         yield from _box(box, area, x + area.x, y + area.y)
 
 

@@ -17,7 +17,7 @@ import pytest
 from nofrost.config import load_study
 from nofrost.errors import UserError
 from pipelines.cluster import Cluster
-from pipelines.drawing import Picture, as_mermaid, draw, picture_of
+from pipelines.drawing import Drawing, as_mermaid, draw, drawing_of
 from pipelines.graph import make_pipeline
 from pipelines.package import canonical
 from pipelines.plan import RunPlan, plan_study
@@ -37,22 +37,22 @@ def spec_of(runs: int = 4, shards: int = 1, gpus: int = 0, name: str | None = No
     return canonical(pipeline)[0]
 
 
-def names(picture: Picture) -> list[str]:
-    return [box.name for box in picture.boxes]
+def names(drawing: Drawing) -> list[str]:
+    return [box.name for box in drawing.boxes]
 
 
-def study_in(picture: Picture) -> Picture:
-    inside = picture.boxes[0].inside
+def study_in(drawing: Drawing) -> Drawing:
+    inside = drawing.boxes[0].inside
     assert inside is not None
     return inside
 
 
-def named_arrows(picture: Picture) -> set[tuple[str, str]]:
-    return {(picture.boxes[source].name, picture.boxes[target].name) for source, target in picture.arrows}
+def named_arrows(drawing: Drawing) -> set[tuple[str, str]]:
+    return {(drawing.boxes[source].name, drawing.boxes[target].name) for source, target in drawing.arrows}
 
 
 def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> None:
-    whole = picture_of(spec_of())
+    whole = drawing_of(spec_of())
     assert (names(whole), named_arrows(whole)) == (["study", "finish"], {("study", "finish")})
     assert whole.boxes[1].note == "always runs"
     study, runs = study_in(whole), ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0"]
@@ -67,7 +67,7 @@ def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> N
 
 
 def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
-    run = study_in(picture_of(spec_of(shards=3, gpus=1))).boxes[2].inside
+    run = study_in(drawing_of(spec_of(shards=3, gpus=1))).boxes[2].inside
     assert run is not None
     notes = {box.name: (box.note, box.copies > 1) for box in run.boxes}
     assert notes == {
@@ -78,7 +78,7 @@ def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
 
 
 def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
-    study = study_in(picture_of(spec_of(runs=11)))
+    study = study_in(drawing_of(spec_of(runs=11)))
     assert names(study)[2:7] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
     assert {("augment", "7 more runs"), ("7 more runs", "report")} <= named_arrows(study)
     assert len(study.boxes) == 2 + 5 + 2
@@ -86,13 +86,13 @@ def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"shards": 4, "gpus": 1}, {"runs": 11}, {"runs": 1}])
 def test_the_svg_is_well_formed_and_no_box_covers_another(settings: dict[str, int]) -> None:
-    picture = picture_of(spec_of(**settings))
-    tree = ElementTree.fromstring(as_svg(picture))
+    drawing = drawing_of(spec_of(**settings))
+    tree = ElementTree.fromstring(as_svg(drawing))
     texts = [element.text for element in tree.iter(f"{SVG}text")]
     assert {"prepare", "train", "evaluate-ood", "report", "finish"} <= set(texts)
     assert "{http://www.w3.org/1999/xlink}href" not in {name for each in tree.iter() for name in each.attrib}
 
-    def check(inner: Picture) -> None:
+    def check(inner: Drawing) -> None:
         size, areas = layout(inner)
         for index, area in enumerate(areas):
             assert 0 <= area.x <= area.x + area.width <= size.width + 0.01
@@ -106,11 +106,11 @@ def test_the_svg_is_well_formed_and_no_box_covers_another(settings: dict[str, in
             if box.inside is not None:
                 check(box.inside)
 
-    check(picture)
+    check(drawing)
 
 
 def test_every_name_of_mermaid_is_declared_before_an_arrow_uses_it() -> None:
-    text = as_mermaid(picture_of(spec_of(runs=11, shards=2)))
+    text = as_mermaid(drawing_of(spec_of(runs=11, shards=2)))
     lines = text.splitlines()
     assert lines[0] == "flowchart LR"
     declared = [match[1] for line in lines if (match := re.match(r"\s*(?:subgraph )?(n[\d_]+)\[", line))]
@@ -122,10 +122,10 @@ def test_every_name_of_mermaid_is_declared_before_an_arrow_uses_it() -> None:
 
 
 def test_names_of_recipes_cannot_break_a_drawing() -> None:
-    picture = picture_of(spec_of(runs=1, name='a<b> & "c"'))
-    texts = [element.text for element in ElementTree.fromstring(as_svg(picture)).iter(f"{SVG}text")]
+    drawing = drawing_of(spec_of(runs=1, name='a<b> & "c"'))
+    texts = [element.text for element in ElementTree.fromstring(as_svg(drawing)).iter(f"{SVG}text")]
     assert 'a<b> & "c", seed 0' in texts
-    assert '["a#lt;b#gt; & #quot;c#quot;, seed 0"]' in as_mermaid(picture)
+    assert '["a#lt;b#gt; & #quot;c#quot;, seed 0"]' in as_mermaid(drawing)
 
 
 def test_the_drawing_of_the_readme_is_current(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_the_command_prints_mermaid_and_the_size(tmp_path: Path) -> None:
 
     size, mermaid = graph().split("\n", 1)
     assert size.startswith("%% 17 tasks, 40 pods")
-    assert mermaid == as_mermaid(picture_of(spec_of()))
+    assert mermaid == as_mermaid(drawing_of(spec_of()))
     printed = json.loads(graph("--shards", "2", "--out", str(tmp_path / "graph.mmd"), "--json"))
     assert (printed["tasks"], printed["pods"], printed["out"]) == (33, 72, str(tmp_path / "graph.mmd"))
     assert 0 < printed["package_bytes"] < printed["workflow_bytes"]
-    assert (tmp_path / "graph.mmd").read_text(encoding="utf-8") == as_mermaid(picture_of(spec_of(shards=2)))
+    assert (tmp_path / "graph.mmd").read_text(encoding="utf-8") == as_mermaid(drawing_of(spec_of(shards=2)))
