@@ -94,7 +94,7 @@ def submit_study(
     """
     for option, given in (("--resubmit", resubmit), ("--split", split is not None)):
         if given and not wait_for:
-            raise UserError(f"{option} goes on when a run has ended, which only --wait sees: add --wait")
+            raise UserError(f"{option} acts when a run has ended, which only --wait sees: add --wait")
     run_name = run_name or request.study.name
     check_texts(
         {
