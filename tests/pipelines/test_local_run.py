@@ -107,7 +107,7 @@ class TestARun:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_a_run_that_is_stopped_or_killed_goes_on(self, number: signal.Signals, project: Path) -> None:
-        changed = ("--set", f"dataset.limit={200 + number}", "--set", "runs.recipe=[st]")
+        changed = ("--set", f"recipes.st.optimiser.weight_decay=0.00{number}", "--set", "runs.recipe=[st]")
         with subprocess.Popen(
             (*RUN, *changed), cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
         ) as run:
