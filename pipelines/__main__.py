@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from nofrost.cli.options import (
     store_option,
     study_option,
 )
-from nofrost.errors import UserError
+from nofrost.errors import UserError, remark
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -89,13 +90,60 @@ def compile_(
     from pipelines.graph import make_pipeline
     from pipelines.package import write_package
     from pipelines.plan import plan_study
+    from pipelines.size import check_size
 
-    plan = plan_study(study, gpus, nodes)
-    write_package(
-        out,
-        make_pipeline(plan, load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes, caching=cache),
-    )
+    plan, settings = plan_study(study, gpus, nodes), load_cluster(cluster)
+    make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
+    write_package(out, make(plan))
+    try:
+        check_size(plan, make, {}, shards=shards)
+    except UserError as error:
+        # The administrator may have allowed more than Argo does by default.
+        remark(str(error))
     click.echo(f"{out}: written")
+
+
+@pipelines.command("graph")
+@stage_options
+@click.option("--out", type=PATH, help="File to draw, FILE.svg or FILE.mmd. Default: Mermaid on standard output.")
+@GPUS
+@NODES
+@SHARDS
+@CLUSTER
+def graph_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+) -> None:
+    """Draw the graph of a study as a cluster would run it, and print how large its workflow becomes.
+
+    Example: python -m pipelines graph --study digits --shards 4 --out graph.svg
+    """
+    study = _load_study(study_name, overrides)
+    from pipelines.cluster import load_cluster
+    from pipelines.drawing import as_mermaid, draw, drawing_of
+    from pipelines.graph import make_pipeline
+    from pipelines.package import canonical
+    from pipelines.plan import plan_study
+    from pipelines.size import estimate_size
+
+    pipeline = make_pipeline(
+        plan_study(study, gpus, nodes), load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes
+    )
+    spec, platform = canonical(pipeline)
+    size = estimate_size(spec, platform, {})
+    if out is None:
+        mermaid = as_mermaid(drawing_of(spec))
+        emit({**asdict(size), "mermaid": mermaid}, f"%% {size}\n{mermaid}".rstrip("\n"), as_json)
+    else:
+        check_configuration_apart(out, study_name, str(cluster) if cluster else None)
+        draw(spec, out)
+        emit({**asdict(size), "out": str(out)}, f"{out}: written\n{size}", as_json)
 
 
 @pipelines.command("run")

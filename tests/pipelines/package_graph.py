@@ -1,15 +1,26 @@
-"""The graph of a compiled package: its tasks, what each is given, and the tasks whose outputs each one reads."""
+"""Plans of studies to compile, and the graph of a compiled package: what each task is given, and by which others."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.plan import RunPlan, StudyPlan
+
 Json = dict[str, Any]
 Path = tuple[str, ...]
+RECIPES = ("st", "sat", "mbnat", "nofrost")
 PLACEHOLDER = re.compile(r"{{\$\.inputs\.parameters\['([^']+)'\]}}")
+
+
+def plan_of(recipes: int = 1, seeds: int = 1) -> StudyPlan:
+    """A plan whose texts stand for the real ones."""
+    pairs = itertools.product(RECIPES[:recipes], range(seeds))
+    runs = tuple(RunPlan(name, str(seed), f"recipe of {name}") for name, seed in pairs)
+    return StudyPlan("the study", "the dataset", "the augmentation", "the attacks", "the corruptions", runs)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,14 @@ pytest.importorskip("kfp")
 from pipelines.cluster import Cluster
 from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
-from pipelines.plan import RunPlan, StudyPlan
-from tests.pipelines.package_graph import PackageGraph, Source
+from pipelines.plan import StudyPlan
+from tests.pipelines.package_graph import PackageGraph, Source, plan_of
 
 ROOT = Path(__file__).parents[2]
 NOTES = {"write-candidate", "record-outputs", "finish"}  # tasks of the pipeline that are not stages
 ON_GPU = {"train", "evaluate", "evaluate-shard"}
 STUDIES = [(1, 1), (4, 1), (3, 2)]
-RECIPES = ("st", "sat", "mbnat", "nofrost")
 Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
-
-
-def plan_of(recipes: int = 1, seeds: int = 1) -> StudyPlan:
-    """A plan whose texts stand for the real ones."""
-    pairs = itertools.product(RECIPES[:recipes], range(seeds))
-    runs = tuple(RunPlan(name, str(seed), f"recipe of {name}") for name, seed in pairs)
-    return StudyPlan("the study", "the dataset", "the augmentation", "the attacks", "the corruptions", runs)
 
 
 def compiled(recipes: int = 1, seeds: int = 1, cluster: Cluster | None = None, **options: Any) -> PackageGraph:
