@@ -35,7 +35,7 @@ def complete(
         RunFailedError: the last run did not succeed, or the waiting timed out while it goes on.
         UserError: it could not be started, or may not be read.
     """
-    left = resubmit
+    resubmitted = 0
     while True:
         run = start()
         say(f"run {run.run_id}: {run.url}")
@@ -44,10 +44,10 @@ def complete(
             return run
         except EndedError as error:
             why_not = _reason_to_stop(error, _shown_errors(run.run_id, store))
-            if not left or why_not:
+            if resubmitted == resubmit or why_not:
                 raise RunFailedError(f"{error}{why_not if resubmit else ''}") from None
-            left -= 1
-            say(f"{error}; it is started again, and may be {left} more times")
+            resubmitted += 1
+            say(f"{error}; it is started again ({resubmitted} of {resubmit})")
 
 
 def _shown_errors(run_id: str, store: Store) -> list[RecordedError]:

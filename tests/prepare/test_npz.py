@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,17 @@ def test_floats_between_0_and_1_are_rounded_to_levels(tmp_path: Path, dtype: Any
 def test_wrong_arrays_are_refused_with_the_reason(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         opened(saved(tmp_path, **arrays))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["images.npy", "images"])
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path, second: str) -> None:
+    file = saved(tmp_path, images=IMAGES, labels=LABELS)
+    np.save(tmp_path / "other.npy", 255 - IMAGES)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.write(tmp_path / "other.npy", second)
+    with pytest.raises(UserError, match="holds two arrays called images: keep the one that is meant"):
+        opened(file)
 
 
 def test_two_archives_in_a_folder_are_ambiguous(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_failed_run_is_started_again_with_the_same_pipeline(
     shown = capsys.readouterr().err
     assert [f"run run-{number}: {kfp.url}" in shown for number in (1, 2, 3)] == [True] * 3
     assert "run run-1 failed" in shown
-    assert "may be 1 more times" in shown
+    assert "it is started again (2 of 2)" in shown
 
 
 @pytest.mark.parametrize("resubmit", [0, 1, 2])
@@ -127,12 +127,13 @@ def test_a_store_that_cannot_be_read_from_here_does_not_end_the_waiting(
     kfp: Any, api: Api, start: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED, SUCCEEDED]
-    for name in ("ENDPOINT_URL_S3", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
-        monkeypatch.setenv(f"AWS_{name}", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
+        monkeypatch.setenv(f"AWS_{name}", "testing")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     away = open_store("s3://bucket/away")
     assert complete(lambda: start(api), api, away, resubmit=1).run_id == "run-2"
-    assert "cannot be read" in capsys.readouterr().err
+    assert "http://127.0.0.1:9: it cannot be reached" in capsys.readouterr().err
 
 
 def test_the_time_limit_is_of_all_runs_together(kfp: Any, bring: Complete) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from nofrost.config.base import first_duplicate
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.limits import check_expansion, regular_file
@@ -103,7 +104,10 @@ def _names(file: Path) -> list[str]:
         if stream.read(6) == b"\x93NUMPY":
             raise UserError(f"{file} holds a single array: save images and labels together with numpy.savez")
         with zipfile.ZipFile(stream) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    if (twice := first_duplicate(names)) is not None:
+        raise UserError(f"{file} holds two arrays called {_listed([twice])}: keep the one that is meant")
+    return names
 
 
 def _listed(names: list[str]) -> str:
@@ -147,6 +151,8 @@ def _read_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
     if version not in readers:
         raise ValueError(f"version {version} of the .npy format is not for plain arrays")
     shape, is_fortran, dtype = readers[version](content)
-    if dtype.hasobject or dtype.kind == "V" or not all(size >= 0 for size in shape):
+    if dtype.hasobject or dtype.kind == "V":
         raise ValueError("it holds Python objects or records")
+    if min(shape, default=0) < 0:
+        raise ValueError("a size in its header is negative")
     return shape, is_fortran and len(shape) > 1, dtype
