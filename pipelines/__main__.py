@@ -24,34 +24,10 @@ from nofrost.cli.options import (
     study_option,
 )
 from nofrost.errors import UserError, remark
+from pipelines import shared_options as shared
 
 if TYPE_CHECKING:
     from nofrost.config import Study
-
-# More than 64 of a single run would outgrow what Argo can store of a workflow.
-SHARDS = click.option(
-    "--shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Parts of every evaluation."
-)
-GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
-NODES = click.option(
-    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training."
-)
-DATA_REF = click.option(
-    "--data-ref",
-    metavar="REF",
-    help="Source data by content. Default: the data at the study's dataset.path, which are pushed.",
-)
-CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, placement and credentials.")
-HOST = click.option(
-    "--host", metavar="URL", help="The KFP API. Default: KF_PIPELINES_ENDPOINT, else the current cluster."
-)
-NAMESPACE = click.option("--namespace", help="Namespace of the user, where one installation serves several.")
-TOKEN_FILE = click.option("--token-file", type=PATH, help="File with a bearer token, read again for every request.")
-CA_CERT = click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
-SERVICE_ACCOUNT = click.option(
-    "--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA)."
-)
-CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -65,11 +41,11 @@ def pipelines() -> None:
 @study_option
 @set_option
 @click.option("--out", type=PATH, default=Path("nofrost.yaml"), show_default=True, help="File to write.")
-@GPUS
-@NODES
-@SHARDS
-@CLUSTER
-@CACHE
+@shared.GPUS
+@shared.NODES
+@shared.SHARDS
+@shared.CLUSTER
+@shared.CACHE
 def compile_(
     study_name: str | None,
     overrides: tuple[str, ...],
@@ -107,10 +83,10 @@ def compile_(
 @pipelines.command("graph")
 @stage_options
 @click.option("--out", type=PATH, help="File to draw, FILE.svg or FILE.mmd. Default: Mermaid on standard output.")
-@GPUS
-@NODES
-@SHARDS
-@CLUSTER
+@shared.GPUS
+@shared.NODES
+@shared.SHARDS
+@shared.CLUSTER
 def graph_(
     study_name: str | None,
     overrides: tuple[str, ...],
@@ -156,10 +132,10 @@ def graph_(
     "--out", type=PATH, default=Path(".kfp"), show_default=True, help="Folder for logs, artifacts, cache and report."
 )
 @store_option
-@DATA_REF
-@GPUS
-@SHARDS
-@CACHE
+@shared.DATA_REF
+@shared.GPUS
+@shared.SHARDS
+@shared.CACHE
 def run_(
     study_name: str | None,
     overrides: tuple[str, ...],
@@ -197,15 +173,12 @@ def run_(
 @stage_options
 @click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
 @click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
-@HOST
-@NAMESPACE
-@TOKEN_FILE
-@CA_CERT
+@shared.endpoint_options
 @click.option(
     "--experiment", default="nofrost", show_default=True, help="Experiment of the run; created if it does not exist."
 )
 @click.option("--run-name", help="Name of the run. Default: the study's name.")
-@SERVICE_ACCOUNT
+@shared.SERVICE_ACCOUNT
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
@@ -227,12 +200,12 @@ def run_(
     help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
 )
 @store_option
-@DATA_REF
-@GPUS
-@NODES
-@SHARDS
-@CLUSTER
-@CACHE
+@shared.DATA_REF
+@shared.GPUS
+@shared.NODES
+@shared.SHARDS
+@shared.CLUSTER
+@shared.CACHE
 def submit_(
     study_name: str | None,
     overrides: tuple[str, ...],
@@ -277,15 +250,12 @@ def submit_(
 
 
 @pipelines.command("doctor")
-@HOST
-@NAMESPACE
-@TOKEN_FILE
-@CA_CERT
-@SERVICE_ACCOUNT
+@shared.endpoint_options
+@shared.SERVICE_ACCOUNT
 @click.option("--stage-image", metavar="IMAGE@sha256:...", help="Image of the stages, to look for in its registry.")
 @click.option("--train-image", metavar="IMAGE@sha256:...", help="Image of the training, to look for in its registry.")
 @store_option
-@CLUSTER
+@shared.CLUSTER
 @json_option
 def doctor_(
     host: str | None,
