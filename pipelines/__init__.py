@@ -1,1 +1,1 @@
-"""How the stages are wired on Kubeflow: `python -m pipelines compile|run|submit`."""
+"""How the stages are wired on Kubeflow; `python -m pipelines --help` lists the commands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from nofrost.cli.options import (
     store_option,
     study_option,
 )
-from nofrost.errors import UserError
+from nofrost.errors import UserError, remark
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -89,12 +90,16 @@ def compile_(
     from pipelines.graph import make_pipeline
     from pipelines.package import write_package
     from pipelines.plan import plan_study
+    from pipelines.size import check_size
 
-    plan = plan_study(study, gpus, nodes)
-    write_package(
-        out,
-        make_pipeline(plan, load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes, caching=cache),
-    )
+    plan, settings = plan_study(study, gpus, nodes), load_cluster(cluster)
+    make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
+    write_package(out, make(plan))
+    try:
+        check_size(plan, make, {}, shards=shards)
+    except UserError as error:
+        # The administrator may have allowed more than Argo does by default.
+        remark(str(error))
     click.echo(f"{out}: written")
 
 
@@ -160,6 +165,15 @@ def run_(
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option(
+    "--split",
+    metavar="[N]",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    help="With --wait: a study with more than N recipes and seeds becomes several runs, one after the other, and a "
+    "last one that reports on all. Default for N: as many as one run can have.",
+)
 @click.option(
     "--resubmit",
     metavar="N",

@@ -88,7 +88,7 @@ class Cluster(Schema):
             themselves run as 1000.
         save_interval_s: seconds between two saves of a training or an evaluation in the store.
         deadline_s: seconds after which the whole run is stopped; null for no limit.
-        kept_s: seconds that Kubernetes keeps the objects of a finished run; null for ever.
+        kept_s: seconds that Kubernetes keeps the objects of a finished run; null as Kubeflow is set up.
     """
 
     resources: dict[Stage, Resources] = Field(default={})

@@ -21,11 +21,10 @@ from kfp.dsl.pipeline_task import PipelineTask
 from pipelines import components
 from pipelines.cluster import Cluster
 from pipelines.placement import placed
-from pipelines.plan import RunPlan, StudyPlan
+from pipelines.plan import StudyPlan
 
 # Of all pipelines: Kubeflow's cache serves a task only within pipelines of one name.
 NAME = "nofrost"
-KINDS = ("adversarial", "ood")
 
 
 class RunOutputs(NamedTuple):
@@ -162,13 +161,12 @@ class _Graph:
                 seed=run.seed,
                 dataset=dataset,
                 augmentation=augmentation,
-                adversarial=plan.adversarial,
-                ood=plan.ood,
                 store=store,
                 stage_image=stage_image,
                 train_image=train_image,
             )
-            runs.append(task.set_display_name(_title(run)).outputs)
+            task.set_caching_options(self.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
+            runs.append(task.outputs)
         by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
         return {"dataset": dataset, "augmentation": augmentation, **by_stage}
 
@@ -188,7 +186,7 @@ class _Graph:
         self.place(candidate, None, image, caching=False)
 
     def run_pipeline(self) -> BaseComponent:
-        """Return the pipeline of one recipe and seed."""
+        """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""
 
         @dsl.pipeline(name="run")
         def run(
@@ -197,8 +195,6 @@ class _Graph:
             seed: str,
             dataset: str,
             augmentation: str,
-            adversarial: str,
-            ood: str,
             store: str,
             stage_image: str,
             train_image: str,
@@ -214,11 +210,12 @@ class _Graph:
                 nodes=self.nodes,
             )
             checkpoint = self.place(trained, "train", train_image).output
-            evaluated = [
-                self._evaluate(kind, stage_image, suite=suite, dataset=dataset, checkpoint=checkpoint, store=store)
-                for kind, suite in zip(KINDS, (adversarial, ood), strict=True)
-            ]
-            return RunOutputs(checkpoint, *evaluated)
+            inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
+            return RunOutputs(
+                trained=checkpoint,
+                adversarial=self._evaluate("adversarial", stage_image, suite=self.plan.adversarial, **inputs),
+                ood=self._evaluate("ood", stage_image, suite=self.plan.ood, **inputs),
+            )
 
         return run
 
@@ -234,7 +231,3 @@ class _Graph:
         parts: Sequence[str] = [f"{index}/{self.shards}" for index in range(self.shards)] if self.shards > 1 else []
         shards = [add(components.evaluate_shard(**inputs, shard=part, gpus=self.gpus), f", {part}") for part in parts]
         return add(components.evaluate(**inputs, shards=shards, gpus=self.gpus), ", merge" if shards else "")
-
-
-def _title(run: RunPlan) -> str:
-    return f"{run.recipe_id}, seed {run.seed}"

@@ -25,7 +25,7 @@ def write_package(out: Path, pipeline: BaseComponent) -> None:
     """
     # The emitter in C takes a tenth of the time.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump_all(canonical(pipeline), Dumper=dumper, sort_keys=True)
+    text = yaml.dump_all(canonical(pipeline), Dumper=dumper, sort_keys=True, width=120)
     with explain_write_errors(out):
         write_text(out, text)
 

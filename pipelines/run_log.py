@@ -66,7 +66,7 @@ class RunLog:
     """Records the tasks of a local run.
 
     Args:
-        folder: for the log files.
+        folder: for the log files; those of an earlier run are deleted.
         out: stream for the lines that people read; None where it is closed.
     """
 
@@ -75,6 +75,8 @@ class RunLog:
         self._count: Counter[str] = Counter()
         self.tasks: list[Task] = []
         folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.log"):
+            path.unlink()
 
     @contextmanager
     def task(self, task: Task) -> Iterator[Task]:

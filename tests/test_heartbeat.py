@@ -141,7 +141,7 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no such host")
 
-    monkeypatch.setenv("MASTER_ADDR", "nowhere")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "1")
     monkeypatch.setattr(heartbeat, "TCPStore", refuse)
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
@@ -151,6 +151,39 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
         heartbeat.meet(ProcessRank(1, 2, 1))
     assert time.monotonic() - begin >= 0.3
     assert capsys.readouterr().err.count("waits for process 0") == 1
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70])
+def test_a_name_that_does_not_resolve_is_soon_said(
+    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", host)
+    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.02)
+    monkeypatch.setattr(heartbeat, "LATE_AFTER", 20)
+    with pytest.raises(
+        RunFailedError, match=rf"{host}.*MASTER_ADDR.* has not resolved within 0\.4 s \(\w+: .*correct it"
+    ):
+        heartbeat.meet(ProcessRank(0, 2, 0))
+    said = capsys.readouterr().err
+    assert f"process 0 of 2 waits: the name '{host}'" in said
+    assert said.count("\n") == 1
+
+
+def test_a_name_that_resolves_later_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([socket.gaierror(-2, "Name or service not known")] * 10)
+
+    def look_up(*_: object) -> None:
+        for error in answers:
+            raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.02)
+    heartbeat._await_name(ProcessRank(1, 2, 0), "worker-0")
+    assert not list(answers)
+    assert "'worker-0'" in capsys.readouterr().err
 
 
 def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pytest.MonkeyPatch) -> None:

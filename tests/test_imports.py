@@ -26,6 +26,7 @@ LEVELS = {
     "__main__": 10,
     "cli": 9,
     "tasks": 8,  # a stage between refs: what a container of the pipeline runs
+    "cluster": 7,  # jobs on Kubernetes
     "promotion": 7,  # a run's candidate, and bringing it into dvc.lock
     "store": 6,  # content by its address, local or on S3: no stage knows it
     **dict.fromkeys(STAGES, 5),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from nofrost.errors import RunFailedError, UserError, remark, shortened
+from nofrost.errors import RunFailedError, UserError, reason, remark, shortened
 from nofrost.launcher import ProcessRank
 
 # Time is counted in beats, not by the clock: processes that were all stopped, and continue, have missed nothing.
@@ -27,6 +28,8 @@ WARNED_AFTER = 20
 LOST_AFTER = 120
 # Starting up takes longer: machines get their images and load torch at different speeds.
 LATE_AFTER = 600
+# A name that does not resolve is soon said: it is rather wrong than late.
+UNRESOLVED_AFTER = 3
 
 
 # Numbers the groups of this process, which all processes join in the same order.
@@ -37,9 +40,10 @@ def meet(process: ProcessRank) -> PrefixStore:
     """Return the store of torch.distributed in which the processes of a group find each other, once all have come.
 
     Raises:
-        RunFailedError: a process has not come; the message names it.
+        RunFailedError: a process has not come, or the name of the machine to meet at has not resolved.
         UserError: process 0 cannot open the store.
     """
+    _await_name(process, os.environ["MASTER_ADDR"])
     tcp = _open_store(process)
     # torchrun keeps one store for all groups and all its attempts, whose keys must differ.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -54,6 +58,32 @@ def meet(process: ProcessRank) -> PrefixStore:
             waited += 1
             _late(process, other, waited)
     return store
+
+
+def _await_name(process: ProcessRank, host: str) -> None:
+    """Wait until a name resolves: names of pods do so some time after their start."""
+    resolved, reasons = threading.Event(), ["no answer"]
+
+    def look_up() -> None:
+        for _ in range(LATE_AFTER):
+            try:
+                socket.getaddrinfo(host, None)
+                resolved.set()
+                return
+            except (OSError, UnicodeError) as error:
+                reasons[0] = reason(error)
+            time.sleep(BEAT_S)
+
+    # A look-up can take long, and nothing interrupts it.
+    threading.Thread(target=look_up, daemon=True).start()
+    if resolved.wait(UNRESOLVED_AFTER * BEAT_S):
+        return
+    name = f"the name {shortened(host)}, which MASTER_ADDR gives,"
+    remark(f"process {process.rank} of {process.size} waits: {name} does not resolve ({reasons[0]})")
+    if not resolved.wait(LATE_AFTER * BEAT_S):
+        raise RunFailedError(
+            f"{name} has not resolved within {LATE_AFTER * BEAT_S:g} s ({reasons[0]}): correct it, and start all again"
+        )
 
 
 def _open_store(process: ProcessRank) -> TCPStore:
@@ -77,10 +107,10 @@ def _open_store(process: ProcessRank) -> TCPStore:
             return store
         except (RuntimeError, ValueError, OSError) as error:
             if keeps:
-                reason = shortened(str(error).splitlines()[0])
                 raise UserError(
-                    f"process 0 of {process.size} cannot open port {port} for the others, which MASTER_PORT names "
-                    f"({reason}): choose another, or start with torchrun"
+                    f"process 0 of {process.size} cannot open port {port} for the others, or not reach itself there at "
+                    f"{host}, as MASTER_PORT and MASTER_ADDR say ({shortened(str(error).splitlines()[0])}): choose "
+                    "another port, correct the address, or start with torchrun"
                 ) from None
         # Some addresses are refused at once.
         time.sleep(BEAT_S)

@@ -3,9 +3,13 @@
 Everything that depends on them asks here, so that no two parts of a command disagree. Without torch, for `cli`.
 """
 
+import json
 import os
 import re
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from nofrost.errors import UserError, shortened
 
@@ -69,3 +73,10 @@ def _number(name: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise UserError(f"{name} is {shortened(text)}, which is not a number of processes or of a port: {_REMEDY}")
     return int(text)
+
+
+def tell_torchrun(error: str) -> None:
+    """Write the error that ends this process where the torchrun that started it reads it; nothing without one."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": error, "timestamp": int(time.time())}), encoding="utf-8")

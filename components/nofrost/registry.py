@@ -48,7 +48,10 @@ def configurable(cls: Class) -> Class:
 def _usable(cls: type[Any], value: Any, info: ValidationInfo) -> Any:
     name = str(info.field_name)
     is_truth_value = cls.__dataclass_fields__[name].type in (bool, "bool")
-    return truth_value(value) if is_truth_value else usable(value, name)
+    if is_truth_value:
+        return truth_value(value)
+    # Its type limits it.
+    return value if name == "seed" else usable(value)
 
 
 def _title(cls: type[Any]) -> str:

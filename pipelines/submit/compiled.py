@@ -30,6 +30,11 @@ class CompiledPipeline:
     platform: dict[str, Any]
 
     @property
+    def parameters(self) -> list[str]:
+        """The names of its parameters."""
+        return list(self.spec["root"].get("inputDefinitions", {}).get("parameters", {}))
+
+    @property
     def needs(self) -> set[str]:
         """The fields that not every server knows."""
         return needs(self.platform)

@@ -1,12 +1,14 @@
 """Bring a run to its end: wait for it, and start it again if it failed."""
 
+import json
 import time
 from collections.abc import Callable
+from typing import Any
 
-from nofrost.errors import RunFailedError, UserError, say
-from nofrost.store import Store
+from nofrost.errors import RunFailedError, UserError, remark, say
+from nofrost.store import MissingError, Store
+from nofrost.tasks.task_errors import RecordedError, errors_of
 from pipelines.submit.api import Api
-from pipelines.submit.run_notes import TaskError, errors_of_tasks, note_of_finish
 from pipelines.submit.start import StartedRun
 from pipelines.submit.waiting import EndedError, wait
 
@@ -33,7 +35,7 @@ def complete(
         RunFailedError: the last run did not succeed, or the waiting timed out while it goes on.
         UserError: it could not be started, or may not be read.
     """
-    left = resubmit
+    resubmitted = 0
     while True:
         run = start()
         say(f"run {run.run_id}: {run.url}")
@@ -42,23 +44,44 @@ def complete(
             return run
         except EndedError as error:
             why_not = _reason_to_stop(error, _shown_errors(run.run_id, store))
-            if not left or why_not:
+            if resubmitted == resubmit or why_not:
                 raise RunFailedError(f"{error}{why_not if resubmit else ''}") from None
-            left -= 1
-            say(f"{error}; it is started again, and may be {left} more times")
+            resubmitted += 1
+            say(f"{error}; it is started again ({resubmitted} of {resubmit})")
 
 
-def _shown_errors(run_id: str, store: Store) -> list[TaskError]:
-    """Print what a run left in the store about its end, and return the errors of its tasks."""
-    errors = errors_of_tasks(run_id, store)
-    for error in errors:
-        say(f"run {run_id}: task {error.task} ended with {error.exit_code}: {error.message}")
-    if note := note_of_finish(run_id, store):
-        say(f"run {run_id}: finish recorded {note}")
+def _shown_errors(run_id: str, store: Store) -> list[RecordedError]:
+    """Print what a run left in the store about its end, of which Kubeflow knows nothing; return the errors of tasks."""
+    try:
+        errors = errors_of(run_id, store)
+        note = _note_of_finish(run_id, store)
+    except UserError as error:
+        remark(f"what run {run_id} wrote to the store about its end cannot be read: {error}")
+        return []
+    for each in errors:
+        say(f"run {run_id}: {each.task} ended with {each.exit_code}: {each.message}")
+    # The note repeats the errors of tasks.
+    why = f": {note['error']}" if note.get("error") and not errors else ""
+    if note.get("state"):
+        say(f"run {run_id}: finish recorded {note['state']}{why}")
     return errors
 
 
-def _reason_to_stop(ended: EndedError, errors: list[TaskError]) -> str:
+def _note_of_finish(run_id: str, store: Store) -> dict[str, Any]:
+    """Return how `finish` says that the run ended; empty if it did not run."""
+    try:
+        note = json.loads(store.get(f"nofrost/runs/{run_id}.json"))
+    except MissingError:
+        return {}
+    except UserError:
+        raise
+    # of JSON or of UTF-8
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _reason_to_stop(ended: EndedError, errors: list[RecordedError]) -> str:
     """Return why a run is not started again, as the end of a sentence; empty if it is."""
     if ended.state != "FAILED":
         return "; it is not started again, as it did not fail by itself"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import nofrost
 from nofrost.errors import say
@@ -29,7 +28,7 @@ class StartedRun:
 
 def start_run(
     compiled: CompiledPipeline,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, str],
     api: Api,
     *,
     experiment: str,
@@ -37,7 +36,7 @@ def start_run(
     service_account: str | None = None,
     pipeline_root: str | None = None,
 ) -> StartedRun:
-    """Start a run of a compiled pipeline.
+    """Start a run of a compiled pipeline with those of `arguments` that are parameters of it.
 
     The pipeline, this version of it and the experiment are created if they do not exist. When this is interrupted, the
     next submission uses what was created.
@@ -58,7 +57,7 @@ def start_run(
         run_id = api.create_run(
             experiment_id,
             run_name,
-            params=dict(arguments),
+            params={name: arguments[name] for name in compiled.parameters},
             pipeline_id=pipeline_id,
             version_id=version_id,
             pipeline_root=pipeline_root,

@@ -11,16 +11,17 @@ from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.store import open_store
 from pipelines.cluster import load_cluster
-from pipelines.graph import make_pipeline
-from pipelines.package import push_source, write_package
+from pipelines.package import push_source
 from pipelines.plan import plan_study
 from pipelines.submit.api import Api
-from pipelines.submit.compiled import read_compiled
+from pipelines.submit.compiled import CompiledPipeline
 from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
+from pipelines.submit.packages import Packages
+from pipelines.submit.parts import plan_parts, run_parts
 from pipelines.submit.start import StartedRun, start_run
 from pipelines.submit.texts import check_texts
-from pipelines.submit.versions import check_version
+from pipelines.submit.versions import check_version, release
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -73,63 +74,74 @@ def submit_study(
     wait_for: bool,
     timeout: float | None,
     resubmit: int = 0,
+    split: int | None = None,
 ) -> StartedRun:
     """Start a run; with `wait_for`, return when it has succeeded.
 
     Args:
         timeout: of all waiting together, in seconds; None to wait for ever.
         resubmit: how often a run that failed is started again.
+        split: most recipes and seeds in one run of the pipeline, where a larger study becomes several, one after the
+            other; 0 for as many as fit, None to refuse a study that does not fit into one.
+
+    Returns:
+        The run that was started; of several the last one, which reports on all.
 
     Raises:
-        UserError: the request or an option is wrong, the server is too old, or the store or the API cannot be reached.
+        UserError: the request or an option is wrong, the study is too large, the server is too old, or the store or the
+            API cannot be reached.
         RunFailedError: the run did not succeed.
     """
-    if resubmit and not wait_for:
-        raise UserError("--resubmit starts a run again that failed, which only --wait sees: add --wait")
+    for option, given in (("--resubmit", resubmit), ("--split", split is not None)):
+        if given and not wait_for:
+            raise UserError(f"{option} acts when a run has ended, which only --wait sees: add --wait")
     run_name = run_name or request.study.name
     check_texts(
         {
             "--store": request.store,
             "--stage-image": request.stage_image,
             "--train-image": request.train_image,
-            "--run-name": run_name,
+            "--run-name": run_name if split is None else f"{run_name}, part 999 of 999",
             "--experiment": experiment,
             "--service-account": service_account,
             "--pipeline-root": pipeline_root,
         }
     )
+    plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
-    pipeline = make_pipeline(
-        plan_study(request.study, request.gpus, request.nodes),
-        load_cluster(request.cluster),
-        shards=request.shards,
-        gpus=request.gpus,
-        nodes=request.nodes,
-        caching=request.caching,
-    )
+    arguments = {
+        "store": store.url,
+        "stage_image": request.stage_image,
+        "train_image": request.train_image,
+        "data_ref": request.data_ref or "",
+    }
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "nofrost.yaml"
-        write_package(package, pipeline)
-        compiled = read_compiled(package)
-        check_version(api.health.version, compiled.needs, api.address)
-        arguments = {
-            "store": store.url,
-            "stage_image": request.stage_image,
-            "train_image": request.train_image,
-            "data_ref": push_source(request.study, request.data_ref, store),
-        }
-        start = partial(
-            start_run,
-            compiled,
-            arguments,
-            api,
-            experiment=experiment,
-            run_name=run_name,
-            service_account=service_account,
-            pipeline_root=pipeline_root,
+        packages = Packages(
+            Path(folder),
+            load_cluster(request.cluster),
+            shards=request.shards,
+            gpus=request.gpus,
+            nodes=request.nodes,
+            caching=request.caching,
         )
+        parts = plan_parts(plan, split, packages, arguments, release(api.health.version))
+        first = packages.study(plan) if len(parts) == 1 else packages.part(parts[0])
+        check_version(api.health.version, first.needs, api.address)
+        arguments["data_ref"] = push_source(request.study, request.data_ref, store)
+
+        def start(package: CompiledPipeline, name: str = run_name) -> StartedRun:
+            options = {"service_account": service_account, "pipeline_root": pipeline_root}
+            return start_run(package, arguments, api, experiment=experiment, run_name=name, **options)
+
         if not wait_for:
-            return start()
+            return start(first)
         deadline = None if timeout is None else time.monotonic() + timeout
-        return complete(start, api, store, resubmit=resubmit, deadline=deadline)
+
+        def bring(package: CompiledPipeline, name: str = run_name) -> StartedRun:
+            return complete(partial(start, package, name), api, store, resubmit=resubmit, deadline=deadline)
+
+        if len(parts) == 1:
+            return bring(first)
+        outputs = run_parts(parts, lambda part, suffix: bring(packages.part(part), f"{run_name}{suffix}"), store)
+        return bring(packages.report(plan, outputs))

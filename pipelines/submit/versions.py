@@ -104,6 +104,11 @@ def explanation(field: str) -> str:
     return f"this KFP is older than {shown(feature.since)}: set {feature.setting}: null in the file of --cluster"
 
 
+def release(text: str) -> str:
+    """Return major and minor version of a server, such as "2.15"; of one that is not known, the newest supported."""
+    return shown(parse(text) or NEWEST)
+
+
 def supported() -> str:
     return f"{shown(OLDEST)} to {shown(NEWEST)}"
 

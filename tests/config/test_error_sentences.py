@@ -56,6 +56,7 @@ RECIPE_OVERRIDES = [
     ("schedule.points=[[0, true]]", "schedule.points", "true is not a number"),
     ("optimiser.lr=1e26", "optimiser.lr", "1e+26 is too large", "at most 10,000,000"),
     ("schedule.epochs=10000001", "schedule.epochs", "10000001 is too large"),
+    ("optimiser.momentum=-20000000", "optimiser.momentum", "-20000000 is too large"),
     ("threat={norm: l2, eps: 1e7}", "threat.eps", "more than any distance of images"),
     ("optimiser.lr=.inf", "optimiser.lr", "finite", "got inf"),
     ("optimiser.weight_decay=.nan", "optimiser.weight_decay", "finite", "got nan"),

@@ -5,15 +5,25 @@ Run by `make test-containers`, which builds the images and starts the server.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
+
+pytest.importorskip("kfp")
+
+from nofrost.store import open_store
+from pipelines.children import Children
+from pipelines.local_tasks import ContainerTasks
+from pipelines.run_log import RunLog
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("NOFROST_STAGE_IMAGE", "NOFROST_TRAIN_IMAGE", "NOFROST_TEST_S3")
@@ -78,8 +88,37 @@ def test_a_failed_task_fails_the_run(project: Path, store: str) -> None:
     wrong = ("--set", "recipes.st.model.arch=no-such", "--set", "runs.recipe=[st]")
     ended = in_containers(project, store, *wrong, check=False)
     assert ended.returncode == 1
-    assert "train st seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
+    assert "train st, seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
     assert "finish: done" in ended.stdout
+
+
+def test_docker_shows_nothing_of_how_a_task_reaches_the_store(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import docker
+
+    monkeypatch.setenv("https_proxy", "http://somebody:password-of-this-test@127.0.0.1:1")
+    opened = open_store(store)
+    (tmp_path / "tasks").mkdir()
+    run_log = RunLog(tmp_path / "logs", None)
+    image = os.environ["NOFROST_STAGE_IMAGE"]
+    children = Children(run_log.say, secrets=[tmp_path / "credentials"])
+    places = (tmp_path / "credentials", tmp_path / "tasks")
+    tasks = ContainerTasks(run_log, children, "run-1", image, image, False, opened, *places)
+    script = ["sh", "-c", "env; sleep 5", "--executor_input", "{}", "--function_to_execute", "prepare"]
+    client = docker.from_env()
+    with children, ThreadPoolExecutor(1) as pool, contextlib.closing(client):
+        task = pool.submit(tasks, script, {})
+        while not (running := client.containers.list(filters={"ancestor": image})):
+            assert not task.done()
+            time.sleep(0.1)
+        shown = json.dumps(running[0].attrs)
+        assert task.result()
+    for name, value in opened.container_environment().items():
+        assert f"{name}={value}" in run_log.tasks[0].log.read_text()
+        assert name not in shown
+        # The file of certificates is mounted under its path.
+        assert name == "AWS_CA_BUNDLE" or len(value) < 8 or value not in shown
 
 
 def test_a_run_leaves_no_containers(project: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,24 +28,25 @@ SMALL = (
 )
 
 
-def call(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command with this Python's programs first on the path; tasks share the processors."""
+def environment() -> dict[str, str]:
+    """Variables by which this Python's programs come first on the path; tasks share the processors."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {
-        **os.environ,
-        "PATH": path,
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("NOFROST_STORE", None)
-    ended = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    variables = {name: value for name, value in os.environ.items() if name != "NOFROST_STORE"}
+    python_path = f"{ROOT}{os.pathsep}{ROOT / 'components'}"
+    return {**variables, "PATH": path, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
+
+
+def call(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    ended = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
     assert ended.returncode == 0 or not check, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
     return ended
 
 
+RUN = (sys.executable, "-m", "pipelines", "run", "--out", "kfp")
+
+
 def pipeline(project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "pipelines", "run", "--out", "kfp", *arguments)
-    return call(*command, cwd=project, check=check)
+    return call(*RUN, *arguments, cwd=project, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -84,28 +87,56 @@ class TestARun:
         assert len(evaluated) == 4
         assert all(ours[path] == theirs[path] for path in evaluated), "checkpoints or attacks differ"
 
-    def test_run_again_all_but_the_notes_come_from_the_cache(self, project: Path) -> None:
+    def test_run_again_it_only_notes_what_there_is(self, project: Path) -> None:
         ended = pipeline(project, "--shards", "2")
-        executed = {line.split(":")[0].strip() for line in ended.stdout.splitlines() if line.startswith("  ")}
-        assert {name.removesuffix(" ...") for name in executed} <= {"report", "write-candidate", "finish"}
+        assert executed(ended.stdout) == ["write-candidate", "finish"]
 
-    def test_a_changed_recipe_trains_that_one_again(self, project: Path) -> None:
-        ended = pipeline(project, "--shards", "2", "--set", "recipes.st.optimiser.weight_decay=0.0004")
-        trained = [line for line in ended.stdout.splitlines() if line.startswith("  train") and "done" in line]
-        assert len(trained) == 1
-        assert "train st seed 0" in trained[0]
-
-    def test_a_task_that_fails_fails_the_run(self, project: Path) -> None:
-        wrong = ("--set", "recipes.st.model.arch=no-such", "--shards", "2")
-        ended = pipeline(project, *wrong, check=False)
+    def test_a_task_that_fails_fails_the_run_and_what_others_made_is_kept(self, project: Path) -> None:
+        changed = ("--shards", "2", "--set", "recipes.mbnat.optimiser.weight_decay=0.0004")
+        ended = pipeline(project, *changed, "--set", "recipes.st.model.arch=no-such", check=False)
         assert ended.returncode == 1
         assert ended.stderr.count("\n") == 1
-        assert "train st seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
+        assert "train st, seed 0 (exit code 2): nofrost: unknown arch 'no-such'" in ended.stderr
         assert "Traceback" not in ended.stdout + ended.stderr
-        assert "finish: done" in ended.stdout, "the exit task runs whatever happened"
-        notes = sorted((project.parent / "storage/nofrost/runs").glob("*.json"), key=lambda note: note.stat().st_mtime)
-        assert json.loads(notes[-1].read_text())["state"] == "FAILED"
-        assert not (project.parent / "storage/nofrost/locks" / f"{notes[-1].stem}.yaml").exists()
+        assert {"train mbnat, seed 0", "evaluate-ood mbnat, seed 0, merge"} <= set(executed(ended.stdout))
+        assert "report" not in executed(ended.stdout)
+        assert note_of_the_last_run(project)["state"] == "failed"
+        # st is the one that ran before, and mbnat was trained although the run failed.
+        ended = pipeline(project, *changed)
+        assert executed(ended.stdout) == ["report", "write-candidate", "finish"]
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_a_run_that_is_stopped_or_killed_goes_on(self, number: signal.Signals, project: Path) -> None:
+        changed = ("--set", f"dataset.limit={200 + number}", "--set", "runs.recipe=[st]")
+        with subprocess.Popen(
+            (*RUN, *changed), cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as run:
+            assert run.stdout
+            lines = list(iter(run.stdout.readline, "  train st, seed 0 ...\n"))
+            run.send_signal(number)
+            lines += run.communicate(timeout=300)[0].splitlines()
+        if number == signal.SIGTERM:
+            assert run.returncode == 143
+            assert [line for line in lines if "waiting for train st, seed 0" in line]
+            assert executed("\n".join(lines))[-1] == "finish"
+            assert note_of_the_last_run(project)["state"] == "failed"
+        ended = pipeline(project, *changed)
+        assert executed(ended.stdout)[0] == "train st, seed 0"
+        assert executed(ended.stdout)[-2:] == ["write-candidate", "finish"]
+
+
+def executed(output: str) -> list[str]:
+    """The tasks that a run says to have executed, in their order."""
+    return [line.strip().removesuffix(" ...") for line in output.splitlines() if line.endswith(" ...")]
+
+
+def note_of_the_last_run(project: Path) -> dict[str, Any]:
+    """What `finish` has written; a run that failed has no candidate."""
+    notes = (project.parent / "storage" / "nofrost" / "runs").glob("*.json")
+    last = max(notes, key=lambda note: note.stat().st_mtime)
+    note: dict[str, Any] = json.loads(last.read_text())
+    assert (project.parent / "storage/nofrost/locks" / f"{last.stem}.yaml").exists() == (note["state"] == "succeeded")
+    return note
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import SourceData, open_source, resolve_source
+from nofrost.prepare.sources import SourceData, open_source, resolve_source, streamed
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
@@ -52,6 +53,42 @@ def test_the_keys_of_keras_have_a_test_split(tmp_path: Path) -> None:
     assert source.test.labels.tolist() == [0, 1, 2]
 
 
+def test_the_keys_of_medmnist_have_a_test_split(tmp_path: Path) -> None:
+    parts = {"train": (IMAGES, LABELS), "val": (IMAGES[:3], LABELS[:3]), "test": (IMAGES[6:], LABELS[6:])}
+    arrays = {f"{part}_images": images for part, (images, _) in parts.items()}
+    arrays |= {f"{part}_labels": labels[:, None].astype(np.uint8) for part, (_, labels) in parts.items()}
+    source = opened(saved(tmp_path, **arrays))
+    assert source.train.labels.tolist() == LABELS.tolist()
+    assert source.test is not None
+    assert source.test.labels.tolist() == LABELS[6:].tolist()
+    assert source.remarks == ("the arrays val_images, val_labels of data.npz are left out",)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("shape", [(12, 5, 4), (12, 5, 4, 3), (12, 1, 1)])
+@pytest.mark.parametrize("rows_in_memory", [1, 5, 100])
+def test_arrays_in_fortrans_order_are_read_row_by_row(
+    tmp_path: Path, compressed: bool, shape: tuple[int, ...], rows_in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(1).random(shape)
+    row_bytes = images.nbytes // 12
+    monkeypatch.setattr(streamed, "_FORTRAN_BYTES", rows_in_memory * row_bytes)
+    monkeypatch.setattr(streamed, "_BATCH_BYTES", 200)
+    save = np.savez_compressed if compressed else np.savez
+    save(tmp_path / "data.npz", images=np.asfortranarray(images), labels=np.asfortranarray(LABELS[:, None]))
+    source = opened(tmp_path / "data.npz")
+    expected = np.rint(images * 255).reshape(12, *shape[1:3], -1)
+    np.testing.assert_array_equal(images_of(source), expected)
+    rows = np.array([0, 4, 5, 11])
+    np.testing.assert_array_equal(np.concatenate(list(source.train.read(rows))), expected[rows])
+
+
+def test_arrays_in_fortrans_order_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "_FORTRAN_BYTES", 10)
+    with pytest.raises(UserError, match=r"images is in Fortran's order, of which at most 640 bytes can be read"):
+        opened(saved(tmp_path, images=np.asfortranarray(IMAGES), labels=LABELS))
+
+
 def test_images_without_a_channel_axis_are_grey(tmp_path: Path) -> None:
     source = opened(saved(tmp_path, images=IMAGES[..., 0], labels=LABELS))
     np.testing.assert_array_equal(images_of(source), IMAGES[..., :1])
@@ -88,6 +125,17 @@ def test_floats_between_0_and_1_are_rounded_to_levels(tmp_path: Path, dtype: Any
 def test_wrong_arrays_are_refused_with_the_reason(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         opened(saved(tmp_path, **arrays))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["images.npy", "images"])
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path, second: str) -> None:
+    file = saved(tmp_path, images=IMAGES, labels=LABELS)
+    np.save(tmp_path / "other.npy", 255 - IMAGES)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.write(tmp_path / "other.npy", second)
+    with pytest.raises(UserError, match="holds two arrays called images: keep the one that is meant"):
+        opened(file)
 
 
 def test_two_archives_in_a_folder_are_ambiguous(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from nofrost.config import Study
 from nofrost.errors import UserError
-from nofrost.promotion import checkout, plan_promotion, read_candidate
+from nofrost.promotion import dvc_files, plan_promotion, read_candidate
 from nofrost.store import Ref
 
 Change = Callable[[dict[str, Any]], Any]
@@ -171,4 +171,4 @@ def test_files_of_dvc_that_would_fill_memory_are_refused(
 def test_a_lock_file_that_is_a_pipe_is_refused(world: Any, clone: Path) -> None:
     os.mkfifo(clone / "dvc.lock")
     with pytest.raises(UserError, match=r"dvc\.lock is a named pipe"):
-        checkout.read_lock(clone)
+        dvc_files.read_lock(clone)

@@ -15,6 +15,7 @@ from nofrost.errors import UserError
 from nofrost.store import default_store, open_store, push
 from nofrost.store.base import object_name
 from nofrost.store.dvc_remote import default_remote
+from nofrost.store.s3 import S3Store
 
 Dvc = Callable[..., str]
 Configure = Callable[..., None]
@@ -239,3 +240,70 @@ def test_credentials_of_every_kind_that_dvc_push_uses(
     store = open_store(default_store())
     ref = push(tmp_path / "file", store)
     assert store.names("files/") == [object_name(ref.md5)]
+
+
+MANY = """
+[core]
+    remote = main
+['remote "main"']
+    url = s3://bucket/main
+    region = main
+['remote "other"']
+    url = s3://bucket/other
+    region = other
+['remote "inner"']
+    url = s3://bucket/other/inner
+    region = inner
+['remote "elsewhere"']
+    url = s3://away/x/
+    region = elsewhere
+['remote "twin"']
+    url = s3://away/x
+    region = twin
+['remote "alias"']
+    url = remote://missing/x
+['remote "folder"']
+    url = ../folder
+['remote "again"']
+    url = s3://same/x
+    region = same
+['remote "equal"']
+    url = s3://same/x
+    region = same
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("s3://bucket/main", "main"),
+        ("s3://bucket/main/deep", "main"),
+        ("s3://bucket/any", "main"),
+        ("s3://bucket", "main"),
+        ("s3://bucket/other", "other"),
+        ("s3://bucket/other/", "other"),
+        ("s3://bucket/other/deep", "other"),
+        ("s3://bucket/others", "main"),
+        ("s3://bucket/other/inner/x", "inner"),
+        ("s3://away/y", None),
+        ("s3://same/x", "same"),
+        ("s3://unknown/other", None),
+    ],
+)
+def test_a_store_has_the_settings_of_the_remote_that_it_belongs_to(
+    url: str, region: str | None, configure: Configure
+) -> None:
+    configure(project=MANY)
+    store = open_store(url)
+    assert isinstance(store, S3Store)
+    assert store._settings.get("region") == region
+
+
+def test_a_url_of_two_remotes_with_other_settings_is_refused_unless_one_is_the_default(configure: Configure) -> None:
+    configure(project=MANY)
+    with pytest.raises(UserError, match="remotes 'elsewhere' and 'twin' have the same URL, s3://away/x"):
+        open_store("s3://away/x")
+    configure(project=MANY.replace("remote = main", "remote = twin"))
+    store = open_store("s3://away/x")
+    assert isinstance(store, S3Store)
+    assert store._settings["region"] == "twin"

@@ -18,7 +18,7 @@ import pytest
 from nofrost import tasks
 from nofrost.errors import StoppedError, UserError
 from nofrost.store import Output, open_store, pull
-from nofrost.tasks.local_processes import exit_on_error, launch
+from nofrost.tasks.local_processes import FailedProcessError, exit_on_error, launch
 
 LAUNCH = "import sys; from nofrost.tasks.local_processes import launch; launch(sys.argv[2:], int(sys.argv[1]))"
 
@@ -27,23 +27,23 @@ LAUNCH = "import sys; from nofrost.tasks.local_processes import launch; launch(s
 def test_exit_on_error_prints_one_sentence_and_exits_with_the_code_of_the_error(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    @exit_on_error
-    def task() -> None:
+    @exit_on_error(lambda **_: "task")
+    def task(store: str) -> None:
         raise error
 
     with pytest.raises(SystemExit) as end:
-        task()
+        task("no store")
     assert end.value.code == code
     assert capsys.readouterr().err == f"nofrost: {error}\n"
 
 
 def test_exit_on_error_lets_a_bug_raise() -> None:
-    @exit_on_error
-    def task() -> None:
+    @exit_on_error(lambda **_: "task")
+    def task(store: str) -> None:
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        task()
+        task("no store")
 
 
 @pytest.fixture
@@ -78,9 +78,10 @@ def test_a_training_on_several_gpus_pushes_what_its_processes_made(
 def test_the_exit_code_is_that_of_the_process_that_failed_first(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(FailedProcessError) as end:
         launch(["train", "--recipe=sta", "--dataset=d", f"--out={tmp_path / 'out'}"], 2)
     assert end.value.code == 2
+    assert end.value.message.startswith("unknown recipe 'sta'")
     assert capfd.readouterr().err.count("nofrost: unknown recipe 'sta'") == 1
 
 

@@ -88,17 +88,6 @@ def test_wrong_input_ends_a_task_with_one_sentence(
     assert message in line
 
 
-def test_finish_notes_in_the_store_how_the_run_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = tasks.finish("run-1", "FAILED", "task train failed", str(tmp_path))
-    note = json.loads(open_store(str(tmp_path)).get(name))
-    assert {key: note[key] for key in ("run", "state", "error")} == {
-        "run": "run-1",
-        "state": "FAILED",
-        "error": "task train failed",
-    }
-    assert capsys.readouterr().out == "run run-1: FAILED: task train failed\n"
-
-
 def test_outputs_are_recorded_for_the_run_that_reports_on_them(tmp_path: Path) -> None:
     outputs = {
         "dataset": "data/dataset@1",

@@ -38,7 +38,7 @@ def test_owners_check_what_a_study_says_of_them(override: str, words: list[str])
 def test_tasks_that_compute_nothing_do_not_load_torch(tmp_path: Path) -> None:
     script = (
         "import sys\nsys.modules['torch'] = None\nfrom nofrost import tasks\n"
-        "print(tasks.record_outputs({}, 'r', sys.argv[1]), tasks.finish('r', 'FAILED', 'e', sys.argv[1]))"
+        "print(tasks.record_outputs({}, 'r', sys.argv[1]), tasks.finish('r', 'FAILED', sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

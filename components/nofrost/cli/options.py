@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nofrost.errors import ReportedError, RunFailedError, StoppedError, printable, remark
-from nofrost.launcher import process_rank
+from nofrost.errors import ReportedError, RunFailedError, StoppedError, printable, reason, remark
+from nofrost.launcher import process_rank, tell_torchrun
 from nofrost.stopping import TerminatedError
+from nofrost.system_errors import as_reported
 
 if TYPE_CHECKING:
     from nofrost.store import Store
@@ -119,7 +120,9 @@ def as_one_of_several() -> Iterator[bool]:
         rest = "if nobody asked for that, another one has failed: the same command continues from what was saved"
         remark(f"process {process.rank} of {process.size} was stopped; {rest}")
         sys.exit(StoppedError.exit_code)
-    except ReportedError as error:
-        if process.prints_errors:
+    except Exception as error:
+        explained = as_reported(error)
+        tell_torchrun(str(explained) if explained else reason(error))
+        if process.prints_errors or not isinstance(error, ReportedError):
             raise
         sys.exit(error.exit_code)

@@ -32,6 +32,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """A seed: what torch and numpy take."""
 
+ImageCount = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
+"""A number of images; of those that there are, so that it takes no memory."""
+
+
 MOST = 10_000_000  # of any other number of a setting
 _TRUTH_VALUES = {**dict.fromkeys(("yes", "on"), True), **dict.fromkeys(("no", "off"), False)}
 
@@ -58,21 +62,22 @@ class Schema(BaseModel):
 
 
 class Settings(Schema):
-    """A part of the configuration: numbers have the size of settings, which nothing else is sure to limit."""
+    """A part of the configuration: numbers without an upper limit of their own have the size of settings."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_of_a_usable_size(cls, value: Any, info: ValidationInfo) -> Any:
-        return usable(value, str(info.field_name))
+        field = cls.model_fields[str(info.field_name)]
+        return value if _has_limit(field.annotation, field.metadata) else usable(value)
 
 
-def usable(value: Any, name: str) -> Any:
-    """Return the value of a setting called `name`.
+def usable(value: Any) -> Any:
+    """Return the value of a setting that has no upper limit of its own.
 
     Raises:
         ValueError: it is, or contains in a list, a number that is too large for a setting.
     """
-    for each in _leaves(value) if name != "seed" else ():
+    for each in _leaves(value):
         if isinstance(each, int | float) and MOST < abs(each) < float("inf"):
             raise ValueError(f"{shortened(each)} is too large: write at most {MOST:,}")
     return value
@@ -181,6 +186,16 @@ def _is_numeric(annotation: Any) -> bool:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, Annotated):
         return any(map(_is_numeric, typing.get_args(annotation)))
     return annotation in (int, float)
+
+
+def _has_limit(annotation: Any, metadata: Iterable[Any] = ()) -> bool:
+    """Return whether the type of a field, or of what it contains, says how large a number may be."""
+    if any(getattr(each, "le", None) is not None for each in metadata):
+        return True
+    if typing.get_origin(annotation) is Annotated:
+        metadata = (each for field in annotation.__metadata__ for each in getattr(field, "metadata", ()))
+        return _has_limit(annotation.__origin__, metadata)
+    return any(map(_has_limit, typing.get_args(annotation)))
 
 
 def _names_a_folder(name: str) -> str:

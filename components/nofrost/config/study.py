@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field, model_validator
 
-from nofrost.config.base import Name, Seed, Settings, first_duplicate
+from nofrost.config.base import ImageCount, Name, Seed, Settings, first_duplicate
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.errors import shortened, unknown
@@ -30,7 +30,7 @@ class DatasetSpec(Settings):
     source: str = "digits"
     path: str = "data/source"
     image_size: int | None = Field(default=None, ge=4, le=1024)
-    limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    limit: ImageCount | None = None
     test_share: float = Field(default=0.2, ge=0.001, le=0.999)
     selection_share: float = Field(default=0.1, ge=0.001, le=0.999)
     seed: Seed = 0

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Cited, Name, Seed, Settings
+from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
 from nofrost.errors import unknown
@@ -70,7 +70,7 @@ class AdversarialSuite(Cited):
     properties: PropertiesSpec | None = None
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
-    max_images: int | None = Field(default=None, ge=1)
+    max_images: ImageCount | None = None
 
     @model_validator(mode="after")
     def _branch_attacks_are_attacks_of_the_suite(self) -> AdversarialSuite:
@@ -98,7 +98,7 @@ class OodSuite(Cited):
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
-    max_images: int | None = Field(default=None, ge=1)
+    max_images: ImageCount | None = None
 
 
 Suite = AdversarialSuite | OodSuite

@@ -125,6 +125,7 @@ class _Loader(yaml.SafeLoader):
         if self._levels > _MOST_LEVELS:
             raise _fault(f"more than {_MOST_LEVELS} levels inside one another: take some out", event)
         self._check_tag(event)
+        self._check_anchor(event)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._levels -= 1
         if anchor := getattr(event, "anchor", None):
@@ -143,6 +144,11 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, ScalarEvent | CollectionStartEvent) and tag not in (None, allowed[type(event)]):
             raise _fault(f"the tag {tag} is not for configurations: delete it", event)
 
+    def _check_anchor(self, event: Event) -> None:
+        anchor = getattr(event, "anchor", None)
+        if anchor in self.anchors and not isinstance(event, AliasEvent):
+            raise _fault(f"the anchor &{anchor} comes twice: give each a name of its own", event)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys: set[str] = set()
         for key, _ in node.value:
@@ -153,6 +159,13 @@ class _Loader(yaml.SafeLoader):
                 raise _fault(f"key {shortened(key.value)} comes twice: keep one", key)
             keys.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, value in node.value:
+            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            if key.tag == _MERGE and not all(isinstance(part, yaml.MappingNode) for part in parts):
+                raise _fault("the key << stands for the keys of a mapping: write one after it, such as *name", key)
+        super().flatten_mapping(node)
 
 
 class _RefusedError(yaml.MarkedYAMLError):
@@ -260,4 +273,7 @@ def _reason(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}: " if mark else ""
     reason = " ".join((getattr(error, "problem", None) or str(error)).split())
+    # Half of a sentence, whose other half says what was expected.
+    if reason.startswith("but ") and (context := getattr(error, "context", None)):
+        reason = f"{context}, {reason}"
     return where + (reason if len(reason) <= _SHOWN else f"{reason[: _SHOWN - 3]}...")

@@ -1,6 +1,7 @@
 """One photograph: its header and its pixels, upright, without transparency, in 8 bits; many are decoded by threads."""
 
 import os
+import re
 import threading
 import warnings
 from collections import deque
@@ -170,4 +171,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
+    # Pillow reads them, and stops at a limit.
+    if re.search(r"text.chunk", str(error), re.IGNORECASE):
+        return UserError(f"{path} has a text or colour profile that is far too large: save it again without it")
     return UserError(f"{path} cannot be decoded ({reason(error)}): remove it, replace it or save it again")

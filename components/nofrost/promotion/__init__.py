@@ -4,7 +4,16 @@ A pod has neither git nor DVC: it writes a candidate to the store (:func:`write_
 :func:`plan_promotion` shows how the candidate differs from dvc.lock, and :meth:`Promotion.write` merges it.
 """
 
-from nofrost.promotion.candidate import Candidate, list_candidates, read_candidate, write_candidate
+from nofrost.promotion.candidate import Candidate, candidate_name, list_candidates, read_candidate, write_candidate
 from nofrost.promotion.promotion import Change, Promotion, plan_promotion
 
-__all__ = ["Candidate", "Change", "Promotion", "list_candidates", "plan_promotion", "read_candidate", "write_candidate"]
+__all__ = [
+    "Candidate",
+    "Change",
+    "Promotion",
+    "candidate_name",
+    "list_candidates",
+    "plan_promotion",
+    "read_candidate",
+    "write_candidate",
+]

@@ -103,8 +103,8 @@ def write_candidate(
         outs=outs,
     )
     text = as_yaml({"schema": _SCHEMA, **candidate.as_json()})
-    store.put(_name(run), text.encode())
-    return _name(run)
+    store.put(candidate_name(run), text.encode())
+    return candidate_name(run)
 
 
 def list_candidates(store: Store) -> list[str]:
@@ -120,7 +120,7 @@ def read_candidate(run: str, store: Store) -> Candidate:
         UserError: there is none, it is damaged, or another version of nofrost wrote it in another form.
     """
     try:
-        content = store.get(_name(run))
+        content = store.get(candidate_name(run))
     except MissingError:
         runs = list_candidates(store)
         close = difflib.get_close_matches(run, runs, n=3, cutoff=0.4)
@@ -128,7 +128,7 @@ def read_candidate(run: str, store: Store) -> Candidate:
         raise UserError(
             f"{store.url} has no candidate of run {run!r}: {hint}; `nofrost promote list` lists all"
         ) from None
-    where = f"the candidate {_name(run)} in {store.url}"
+    where = f"the candidate {candidate_name(run)} in {store.url}"
     values = _values(content, where)
     schema = values.pop("schema", None)
     if schema != _SCHEMA:
@@ -160,7 +160,8 @@ def _damaged(where: str, reason: str) -> UserError:
     return UserError(f"{where} is damaged ({reason}): promote another run, or run the pipeline again")
 
 
-def _name(run: str) -> str:
+def candidate_name(run: str) -> str:
+    """Return the name that the candidate of a run has in the store."""
     return f"{_FOLDER}/{run}.yaml"
 
 

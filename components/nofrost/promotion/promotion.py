@@ -76,9 +76,9 @@ class Promotion:
         """
         self.check(params=params, force=force)
         study = self._study_text() if params else None
-        checkout = _checkout()
+        checkout, files = _dvc_modules()
         with checkout.locked(self.project):
-            if checkout.read_lock(self.project)[0] != self.lock_before:
+            if files.read_lock(self.project)[0] != self.lock_before:
                 raise UserError(f"{self.project / 'dvc.lock'} has changed meanwhile: promote the run again")
             for name, text in (("params.yaml", study), ("dvc.lock", self.lock_after)):
                 if text is not None:
@@ -122,14 +122,14 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     if not (project / "dvc.yaml").is_file() or not (project / ".dvc").is_dir():
         missing = "dvc.yaml" if (project / ".dvc").is_dir() else ".dvc folder"
         raise UserError(f"{project.absolute()} has no {missing}: promote in the top folder of a checkout")
-    checkout = _checkout()
+    checkout, files = _dvc_modules()
     candidate = read_candidate(run, store)
-    lock_before, entries_before = checkout.read_lock(project)
+    lock_before, entries_before = files.read_lock(project)
     source = _source_path(candidate)
     _check_runs(candidate)
     draft = checkout.draft_entries(project, candidate.study, candidate.outs, [*candidate.code, *source], run)
     here: dict[str, Ref] = {
-        **{path: ref for path in source if (ref := checkout.described_ref(project, path))},
+        **{path: ref for path in source if (ref := files.described_ref(project, path))},
         **draft.refs_here(),
     }
     inputs = {**{path: here[path] for path in source if path in here}, **candidate.code}
@@ -141,22 +141,22 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
         candidate=candidate,
         project=project,
         changes=changes,
-        differing_params=_differing_params(checkout, project, candidate.study, entries),
+        differing_params=_differing_params(project, candidate.study, entries),
         differing_inputs=_differing_inputs(entries, inputs, here, source),
         lock_before=lock_before,
-        lock_after=checkout.merge(lock_before, entries) if changes else lock_before,
+        lock_after=files.merge(lock_before, entries) if changes else lock_before,
     )
 
 
-def _checkout() -> ModuleType:
-    """Return the module that loads DVC, which a pod does not have."""
+def _dvc_modules() -> tuple[ModuleType, ModuleType]:
+    """Return the modules that load DVC and its YAML, which a pod does not have."""
     try:
-        from nofrost.promotion import checkout
+        from nofrost.promotion import checkout, dvc_files
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("dvc", "ruamel"):
             raise
         raise UserError("DVC is not installed here: install it with `pip install 'nofrost[dvc]'`") from None
-    return checkout
+    return checkout, dvc_files
 
 
 def _source_path(candidate: Candidate) -> list[str]:
@@ -191,16 +191,17 @@ def _differing_inputs(
 
 
 def _differing_params(
-    checkout: ModuleType, project: Path, study: Mapping[str, Any], entries: Mapping[str, LockEntry]
+    project: Path, study: Mapping[str, Any], entries: Mapping[str, LockEntry]
 ) -> tuple[tuple[str, str, str], ...]:
     """Return where params.yaml differs from the study of the run in what the promoted stages depend on."""
+    checkout, files = _dvc_modules()
     used: dict[str, Any] = {}
     for entry in entries.values():
         used |= entry.get("params", {}).get("params.yaml", {})
-    differences = list(_differences(_flatten(checkout.params_here(project, sorted(used))), _flatten(used)))
+    differences = list(_differences(_flatten(files.params_here(project, sorted(used))), _flatten(used)))
     if not differences:
         # Equal parameters are not enough: dvc.yaml may lack a stage for the study here, such as that of another recipe.
-        params = checkout.params_here(project)
+        params = files.params_here(project)
         if not set(entries) <= checkout.stage_names(project, params):
             differences = list(_differences(_flatten(params), _flatten(study)))
     return tuple((key, here or "nothing", there or "nothing") for key, here, there in sorted(differences))

@@ -1,9 +1,10 @@
-"""DVC's default remote, read by DVC itself from its configuration at all levels."""
+"""The remotes of DVC, read by DVC itself from its configuration at all levels."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ class Remote:
         name: in DVC's configuration.
         url: with any remote:// resolved, and the path of a folder made absolute.
         settings: everything else that DVC knows of it, by DVC's keys and with DVC's types.
+        is_default: whether `dvc push` uses it unless told otherwise.
     """
 
     name: str
     url: str
     settings: Mapping[str, Any] = field(repr=False)
+    is_default: bool
 
 
 def default_remote(folder: Path) -> Remote | None:
@@ -38,13 +41,33 @@ def default_remote(folder: Path) -> Remote | None:
     Raises:
         UserError: DVC is not installed, or cannot use its configuration.
     """
+    return next((remote for remote in remotes(folder) if remote.is_default), None)
+
+
+def remotes(folder: Path) -> list[Remote]:
+    """Return the remotes of the DVC project that `folder` is in, by name; none without a project.
+
+    Those that DVC cannot use are left out, except for the default one.
+
+    Raises:
+        UserError: as :func:`default_remote`.
+    """
     home = dvc_folder(folder)
     if home is None:
-        return None
+        return []
+    config = _configuration(home)
+    default = config["core"].get("remote")
+    found = []
+    for name in sorted({*config["remote"], *([default] if default else [])}):
+        with nullcontext() if name == default else suppress(UserError):
+            found.append(_remote(config, name, home, name == default))
+    return found
+
+
+def _configuration(home: Path) -> Any:
+    """Return DVC's configuration of the project whose folder .dvc is `home`."""
     try:
         from dvc.config import Config
-        from dvc.config_schema import SCHEMA
-        from dvc.fs import get_fs_config
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "dvc":
             raise
@@ -53,27 +76,37 @@ def default_remote(folder: Path) -> Remote | None:
             "set NOFROST_STORE"
         ) from None
     where = home
-    # The errors of DVC, ConfigObj and voluptuous have no class in common, and DVC lets some of each through.
     try:
         for where in (*(Path(Config.get_dir(level), "config") for level in ("system", "global")),
                       home / "config", home / "config.local"):  # fmt: skip
             if _is_readable_file(where):
                 Config.load_file(str(where))
         where = home
-        config = Config(str(home))
-        name = config["core"].get("remote")
-        if not name:
-            return None
-        settings = dict(SCHEMA["remote"][str](get_fs_config(config, name=name)))
+        return Config(str(home))
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{where} cannot be read as DVC's configuration ({_reason(error)}): {_REMEDY}") from None
+        raise _unusable(where, error) from None
+
+
+def _remote(config: Any, name: str, home: Path, is_default: bool) -> Remote:
+    from dvc.config_schema import SCHEMA
+    from dvc.fs import get_fs_config
+
+    try:
+        settings = dict(SCHEMA["remote"][str](get_fs_config(config, name=name)))
+    except Exception as error:
+        raise _unusable(home, error) from None
     url = str(settings.pop("url"))
     if url.lower().startswith("file:"):
         raise UserError(f"DVC takes the URL of its remote {name!r}, {url!r}, for the name of a folder: write its path "
                         "without file://, or set NOFROST_STORE")  # fmt: skip
-    return Remote(name, url, settings)
+    return Remote(name, url, settings, is_default)
+
+
+def _unusable(where: Path, error: Exception) -> UserError:
+    # The errors of DVC, ConfigObj and voluptuous have no class in common, and DVC lets some of each through.
+    return UserError(f"{where} cannot be read as DVC's configuration ({_reason(error)}): {_REMEDY}")
 
 
 def dvc_folder(folder: Path) -> Path | None:

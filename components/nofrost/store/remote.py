@@ -8,7 +8,7 @@ from typing import Any
 
 from nofrost.errors import UserError, remark
 from nofrost.store.base import Store
-from nofrost.store.dvc_remote import Remote, default_remote, dvc_folder
+from nofrost.store.dvc_remote import Remote, default_remote, dvc_folder, remotes
 from nofrost.store.local import LocalStore
 from nofrost.store.location import Bucket, parse_location
 
@@ -27,8 +27,9 @@ _UNSUPPORTED_BUCKET = {
 def open_store(url: str) -> Store:
     """Return the store at `url`: "s3://bucket/prefix", a folder, or "file:///folder".
 
-    An S3 store has the settings of DVC's default remote (endpoint, credentials, region, timeouts, ...) if that is in
-    the same bucket; what it does not set is as boto3 finds it. No request is sent yet.
+    An S3 store has the settings (endpoint, credentials, region, timeouts, ...) of the remote of DVC whose URL is
+    `url` or lies above it, or those of the default remote if that is in the same bucket; what it does not set is as
+    boto3 finds it. No request is sent yet.
 
     Raises:
         UserError: `url` is none of these, DVC's remote has a setting that this package cannot follow, or what S3 needs
@@ -65,21 +66,50 @@ def default_store(folder: Path = Path()) -> str:
 
 
 def _settings_of(location: Bucket) -> Mapping[str, Any]:
-    """Return the settings of DVC's default remote if it is in this bucket."""
+    """Return the settings of the remote of DVC that this place belongs to; none if it belongs to no remote.
+
+    That is the remote whose URL is this place or the nearest one above it, otherwise the default one if it is in the
+    same bucket.
+
+    Raises:
+        UserError: it belongs to several, and their settings differ; or they cannot be followed.
+    """
     if dvc_folder(Path()) and not find_spec("dvc"):
         remark("DVC is not installed here: the settings of its remotes are not read")
         return {}
-    remote = default_remote(Path())
-    if remote is None:
+    ranks = [(rank, remote) for remote in remotes(Path()) if (rank := _nearness(remote, location)) is not None]
+    if not ranks:
         return {}
+    nearest = max(rank for rank, _ in ranks)
+    candidates = sorted((remote for rank, remote in ranks if rank == nearest), key=lambda each: not each.is_default)
+    first, *others = candidates
+    if not first.is_default and any(other.settings != first.settings for other in others):
+        names = " and ".join(repr(remote.name) for remote in candidates[:2])
+        raise UserError(
+            f"DVC's remotes {names} have the same URL, {first.url}, and other settings: make one of them the default "
+            "one (`dvc remote default NAME`), or remove one"
+        )
+    is_there = _bucket_of(first) == location
+    _check_supported(first, _UNSUPPORTED_BUCKET | (_UNSUPPORTED_PLACE if is_there else {}))
+    return first.settings
+
+
+def _nearness(remote: Remote, location: Bucket) -> int | None:
+    """Return how near above a place a remote is: larger is nearer; None if the place does not belong to it."""
+    place = _bucket_of(remote)
+    if place is None or place.name != location.name:
+        return None
+    if not place.prefix or f"{location.prefix}/".startswith(f"{place.prefix}/"):
+        return 1 + len(place.prefix)
+    return 0 if remote.is_default else None
+
+
+def _bucket_of(remote: Remote) -> Bucket | None:
     try:
         place = parse_location(remote.url)
     except UserError:
-        return {}
-    if not isinstance(place, Bucket) or place.name != location.name:
-        return {}
-    _check_supported(remote, _UNSUPPORTED_BUCKET | (_UNSUPPORTED_PLACE if place == location else {}))
-    return remote.settings
+        return None
+    return place if isinstance(place, Bucket) else None
 
 
 def _check_supported(remote: Remote, unsupported: Mapping[str, str]) -> None:

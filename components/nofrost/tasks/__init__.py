@@ -6,17 +6,8 @@ compares content: refs, configuration and image. A task ends like a command: wit
 wrong input, 143 when it was stopped after saving.
 """
 
-from nofrost.tasks.stages import (
-    augment,
-    evaluate,
-    evaluate_shard,
-    finish,
-    prepare,
-    record_outputs,
-    report,
-    train,
-    write_candidate,
-)
+from nofrost.tasks.run_end import finish, record_outputs
+from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train, write_candidate
 from nofrost.tasks.study_check import check_study
 
 __all__ = [

@@ -1,40 +1,81 @@
 """Processes of a task on this machine: exit codes, and the start of several processes."""
 
 import functools
+import inspect
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
-from nofrost.errors import StoppedError
+from nofrost.errors import StoppedError, reason
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.system_errors import as_reported
+from nofrost.tasks.task_errors import clear_error, record_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def exit_on_error(task: Callable[P, R]) -> Callable[P, R]:
-    """Make `task` end the process with the message and exit code of a ReportedError; SIGTERM ends it with 143.
+class FailedProcessError(SystemExit):
+    """Ends a task with the exit code of one of its processes, which has printed its error.
 
-    What the disk or memory refuses is such an error too; others keep their traceback.
-    The original function, which raises, is ``__wrapped__``.
+    Attributes:
+        message: that error.
     """
 
-    @functools.wraps(task)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            with stopped_by_sigterm():
-                return task(*args, **kwargs)
-        except Exception as error:
-            explained = as_reported(error)
-            if explained is None:
-                raise
-            explained.exit()
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code)
+        self.message = message
 
-    return run
+
+def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a task end the process with the message and exit code of a ReportedError; SIGTERM ends it with 143.
+
+    What the disk or memory refuses is such an error too; others keep their traceback. The error is recorded in the
+    store that the task's argument `store` names (:mod:`nofrost.tasks.task_errors`), and deleted there by a later try
+    that succeeds. The original function, which raises, is ``__wrapped__``.
+
+    Args:
+        label: returns the name of the task in words, such as "train sat, seed 0", from its arguments, by their names.
+    """
+
+    def decorate(task: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(task)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            arguments = inspect.signature(task).bind(*args, **kwargs).arguments
+            name, store = _label(label, arguments, task.__name__), str(arguments["store"])
+            try:
+                with stopped_by_sigterm():
+                    output = task(*args, **kwargs)
+            except FailedProcessError as error:
+                record_error(name, int(error.code or 0), error.message, store)
+                raise
+            except Exception as error:
+                explained = as_reported(error)
+                if explained is None:
+                    record_error(name, 1, reason(error), store)
+                    raise
+                # First of all: recording it may take a while, or be ended by a kill.
+                explained.show()
+                record_error(name, explained.exit_code, str(explained), store)
+                sys.exit(explained.exit_code)
+            clear_error(name, store)
+            return output
+
+        return run
+
+    return decorate
+
+
+def _label(label: Callable[..., str], arguments: Mapping[str, Any], fallback: str) -> str:
+    # The arguments may be what is wrong.
+    try:
+        return label(**arguments)
+    except Exception:
+        return fallback.replace("_", "-")
 
 
 def launch(arguments: Sequence[str], count: int) -> None:
@@ -44,8 +85,8 @@ def launch(arguments: Sequence[str], count: int) -> None:
 
     Raises:
         StoppedError: SIGTERM arrived and was forwarded; the processes have saved their state and ended.
-        SystemExit: a process failed and printed its error; the others were stopped. The code is its exit code,
-            or 128 and the number of the signal that ended it.
+        FailedProcessError: a process failed and printed its error; the others were stopped. The code is its exit
+            code, or 128 and the number of the signal that ended it.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -69,7 +110,11 @@ def launch(arguments: Sequence[str], count: int) -> None:
         except SignalException as error:
             raise StoppedError("stopped after saving: the same command resumes from there") from error
         except ChildFailedError as error:
-            code = error.get_first_failure()[1].exitcode
-            sys.exit(code if code > 0 else 128 - code)
+            failure = error.get_first_failure()[1]
+            code = failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+            # Of a process that left no word (`nofrost.launcher.tell_torchrun`), torch has one for a signal only.
+            has_message = failure.exitcode < 0 or Path(failure.error_file).is_file()
+            message = failure.message if has_message else f"a process ended with exit code {code}: see the log"
+            raise FailedProcessError(code, message) from None
         finally:
             signal.signal(signal.SIGTERM, handler)

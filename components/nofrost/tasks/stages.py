@@ -1,8 +1,7 @@
-"""A task for each stage, and those that end a run. Paths in the workspace are those of dvc.yaml."""
+"""A task for each stage, and the one that writes a candidate. Paths in the workspace are those of dvc.yaml."""
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "prepare")
 def prepare(spec: str, source: str, store: str) -> str:
     """Make the dataset.
 
@@ -43,7 +42,7 @@ def prepare(spec: str, source: str, store: str) -> str:
         return work.push(DATASET)
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "augment")
 def augment(spec: str, dataset: str, store: str) -> str:
     """Make the augmentation sets of `dataset`; `spec` is the study's augmentation, as JSON.
 
@@ -58,7 +57,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
         return work.push(AUGMENTATION)
 
 
-@exit_on_error
+@exit_on_error(lambda recipe_id, seed, **_: f"train {recipe_id}, seed {seed}")
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
     """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
 
@@ -88,7 +87,13 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
         return work.push(path)
 
 
-@exit_on_error
+def _evaluation_label(suite: str, checkpoint: str, shard: str = "", **others: object) -> str:
+    _, recipe_id, seed, _ = Output.parse(checkpoint).path.split("/")
+    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {recipe_id}, {seed.replace('-', ' ')}"
+    return f"{name}, shard {shard}" if shard else name
+
+
+@exit_on_error(_evaluation_label)
 def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
@@ -109,7 +114,7 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
         return work.push(path)
 
 
-@exit_on_error
+@exit_on_error(_evaluation_label)
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
     """Merge the shards of an evaluation, or without any evaluate all images; the result is the same.
 
@@ -137,7 +142,7 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
         return work.push(path)
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "report")
 def report(
     study: str, dataset: str, augmentation: str, runs: Sequence[str], store: str, html: str, markdown: str
 ) -> tuple[str, dict[str, float]]:
@@ -165,7 +170,7 @@ def report(
         return work.push("report"), _accuracies(metrics)
 
 
-@exit_on_error
+@exit_on_error(lambda **_: "write-candidate")
 def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
     """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
 
@@ -186,35 +191,6 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
         source=Ref.parse(source) if source else None,
         store=open_store(store),
     )
-
-
-@exit_on_error
-def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: str) -> str:
-    """Record the outputs of a run that is a part of a study, for the run that reports on all; return the record's name.
-
-    Args:
-        outputs: ``dataset`` and ``augmentation``, and lists for the runs: ``trained``, ``adversarial`` and ``ood``.
-        run: id of the run.
-    """
-    name = f"nofrost/runs/{run}/outputs.json"
-    open_store(store).put(name, (json.dumps(outputs, indent=2) + "\n").encode())
-    return name
-
-
-@exit_on_error
-def finish(run: str, state: str, error: str, store: str) -> str:
-    """Record in the store how the run ended, also if it failed, and return the name of the record.
-
-    Args:
-        state: in Kubeflow's words: SUCCEEDED, FAILED or CANCELLED.
-        error: the message of the task that failed, or empty.
-    """
-    name = f"nofrost/runs/{run}.json"
-    ended = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"run": run, "state": state, "error": error, "ended": ended}
-    open_store(store).put(name, (json.dumps(record, indent=2) + "\n").encode())
-    print(f"run {run}: {state}" + (f": {error}" if error else ""))
-    return name
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:

@@ -79,6 +79,15 @@ def test_the_exit_code_with_wait_is_that_of_the_run(kfp: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_failed_run_of_a_study_that_may_be_split_is_started_again(kfp: Any) -> None:
+    kfp.story = [{"state": "FAILED"}, {"state": "SUCCEEDED"}]
+    ended = command(kfp, "--wait", "--split", resubmit="1")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == f"run run-2: {kfp.url}/#/runs/details/run-2\n"
+    assert f"run run-1: {kfp.url}/#/runs/details/run-1\n" in ended.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

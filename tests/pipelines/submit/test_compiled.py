@@ -9,15 +9,20 @@ import pytest
 
 pytest.importorskip("kfp")
 
+from pipelines.cluster import Cluster
+from pipelines.graph import make_pipeline
+from pipelines.package import write_package
+from pipelines.plan import RunPlan, StudyPlan
 from pipelines.submit.compiled import read_compiled
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "nofrost.yaml"
 
-
-def test_the_compiled_pipeline_of_this_project_is_read() -> None:
-    compiled = read_compiled(GOLDEN)
+def test_the_compiled_pipeline_of_this_project_is_read(tmp_path: Path) -> None:
+    plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
+    write_package(tmp_path / "nofrost.yaml", make_pipeline(plan, Cluster()))
+    compiled = read_compiled(tmp_path / "nofrost.yaml")
     assert compiled.name == "nofrost"
     assert compiled.needs == {"securityContext"}
+    assert set(compiled.parameters) == {"store", "stage_image", "train_image", "data_ref"}
 
 
 def test_the_version_is_the_content(package: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_failed_run_is_started_again_with_the_same_pipeline(
     shown = capsys.readouterr().err
     assert [f"run run-{number}: {kfp.url}" in shown for number in (1, 2, 3)] == [True] * 3
     assert "run run-1 failed" in shown
-    assert "may be 1 more times" in shown
+    assert "it is started again (2 of 2)" in shown
 
 
 @pytest.mark.parametrize("resubmit", [0, 1, 2])
@@ -84,8 +84,8 @@ def test_wrong_input_is_not_tried_again(
         bring(resubmit=5)
     assert len(kfp.runs) == 1
     shown = capsys.readouterr().err
-    assert "run run-1: task train ended with 2: recipes.sat.attack.steps: 0 is too small\n" in shown
-    assert "run run-1: task evaluate ended with 1: lost\n" in shown
+    assert "run run-1: train ended with 2: recipes.sat.attack.steps: 0 is too small\n" in shown
+    assert "run run-1: evaluate ended with 1: lost\n" in shown
 
 
 def test_the_errors_of_other_runs_are_not_taken_for_ours(kfp: Any, bring: Complete, store: Store) -> None:
@@ -99,10 +99,17 @@ def test_what_finish_recorded_is_shown(
     kfp: Any, bring: Complete, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED]
-    store.put("nofrost/runs/run-1.json", b'{"run": "run-1", "state": "FAILED", "error": "train failed"}')
+    store.put("nofrost/runs/run-1.json", b'{"run": "run-1", "state": "failed", "error": "without a word"}')
     with pytest.raises(RunFailedError):
         bring()
-    assert "run run-1: finish recorded FAILED: train failed\n" in capsys.readouterr().err
+    assert "run run-1: finish recorded failed: without a word\n" in capsys.readouterr().err
+    store.put("nofrost/runs/run-2.json", b'{"run": "run-2", "state": "failed", "error": "train ended with 1: lost"}')
+    wrote(store, "run-2", "train", 1, "lost")
+    with pytest.raises(RunFailedError):
+        bring()
+    shown = capsys.readouterr().err
+    assert shown.count("lost") == 1, "the note of finish repeats the errors"
+    assert "run run-2: finish recorded failed\n" in shown
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[]", b"3", b"{}", b'{"task": "t", "exit_code": "x"}', b"\xff"])
@@ -113,16 +120,20 @@ def test_other_content_in_the_store_does_not_end_the_waiting(
     store.put("nofrost/runs/run-1/errors/train.json", content)
     store.put("nofrost/runs/run-1.json", content)
     assert bring(resubmit=1).run_id == "run-2"
-    assert "nofrost/runs/run-1/errors/train.json in the store is no error of a task" in capsys.readouterr().err
+    assert "nofrost/runs/run-1/errors/train.json in" in capsys.readouterr().err
 
 
 def test_a_store_that_cannot_be_read_from_here_does_not_end_the_waiting(
-    kfp: Any, api: Api, start: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kfp: Any, api: Api, start: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED, SUCCEEDED]
-    away = open_store(str(tmp_path / "no-such-store"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
+        monkeypatch.setenv(f"AWS_{name}", "testing")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    away = open_store("s3://bucket/away")
     assert complete(lambda: start(api), api, away, resubmit=1).run_id == "run-2"
-    assert "cannot be read" in capsys.readouterr().err
+    assert "http://127.0.0.1:9: it cannot be reached" in capsys.readouterr().err
 
 
 def test_the_time_limit_is_of_all_runs_together(kfp: Any, bring: Complete) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from nofrost.config.base import first_duplicate
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.limits import check_expansion, regular_file
@@ -31,7 +32,11 @@ from nofrost.prepare.sources.streamed import (
 )
 
 # images and labels of the training part, then those of the test part
-_KEYS = (("images", "labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test"))
+_KEYS = (
+    ("images", "labels", "test_images", "test_labels"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+)
 _NAMES_SHOWN = 12
 _HEADER_BYTES = 1 << 14  # more than numpy reads of one
 _KIND = "not a .npz file of plain arrays", "save it again with numpy.savez"
@@ -39,7 +44,7 @@ _KIND = "not a .npz file of plain arrays", "save it again with numpy.savez"
 
 @register("npz")
 class Npz(Source):
-    """Arrays in a .npz file: `images` and `labels`, or the `x_train`, `y_train`, `x_test`, `y_test` of Keras."""
+    """Arrays in a .npz file: `images` and `labels`, or as Keras (`x_train`) or MedMNIST (`train_images`) call them."""
 
     def open(self) -> SourceData:
         """Return the arrays of the file `path`, or of the only .npz file in the folder `path`, read row by row.
@@ -56,8 +61,8 @@ class Npz(Source):
         keys = next((keys for keys in _KEYS if keys[0] in names), None)
         if keys is None or keys[1] not in names:
             raise UserError(
-                f"{file} holds the arrays {_listed(names) or 'none'}: it needs images and labels "
-                "(or x_train and y_train)"
+                f"{file} holds the arrays {_listed(names) or 'none'}: it needs images and labels (or x_train and "
+                "y_train, or train_images and train_labels)"
             )
         if (keys[2] in names) != (keys[3] in names):
             raise UserError(f"{file} holds only one of {keys[2]} and {keys[3]}: give both or none")
@@ -99,7 +104,10 @@ def _names(file: Path) -> list[str]:
         if stream.read(6) == b"\x93NUMPY":
             raise UserError(f"{file} holds a single array: save images and labels together with numpy.savez")
         with zipfile.ZipFile(stream) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    if (twice := first_duplicate(names)) is not None:
+        raise UserError(f"{file} holds two arrays called {_listed([twice])}: keep the one that is meant")
+    return names
 
 
 def _listed(names: list[str]) -> str:
@@ -143,6 +151,8 @@ def _read_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
     if version not in readers:
         raise ValueError(f"version {version} of the .npy format is not for plain arrays")
     shape, is_fortran, dtype = readers[version](content)
-    if dtype.hasobject or dtype.kind == "V" or not all(size >= 0 for size in shape):
+    if dtype.hasobject or dtype.kind == "V":
         raise ValueError("it holds Python objects or records")
+    if min(shape, default=0) < 0:
+        raise ValueError("a size in its header is negative")
     return shape, is_fortran and len(shape) > 1, dtype

@@ -14,6 +14,8 @@ from nofrost.prepare.pixels import batch_length, resize_batch, to_levels
 from nofrost.prepare.sources.base import Part
 
 _BATCH_BYTES = 1 << 22
+_FORTRAN_BYTES = 1 << 28  # of rows in memory, if their order makes it necessary to read all of the file for them
+_FORTRAN_PASSES = 64
 _IMAGE_BYTES = 1 << 28  # of one image; that of 89 million pixels, the largest photograph, has as many
 _IMAGES = 20_000_000  # of one part: labels and the order of the split are in memory
 _TEXT_BYTES = 1 << 26  # of the names of classes
@@ -28,7 +30,7 @@ class StreamedArray:
         shape, dtype: as its header states them.
         open: a context manager of its values, as bytes in the order of the file; reading raises a UserError if the
             file is damaged.
-        is_fortran: whether the values are in Fortran's order, in which no row lies together: it is read as a whole.
+        is_fortran: whether the values are in Fortran's order, in which no row lies together.
     """
 
     origin: str
@@ -47,17 +49,17 @@ class StreamedArray:
 
     def whole(self) -> NDArray[Any]:
         """Return the array, read into memory."""
-        with self.open() as stream:
-            values = self._read(stream, self.shape[::-1] if self.is_fortran else self.shape)
-            self._check_end(stream)
-        return values.T if self.is_fortran else values
+        return np.concatenate(list(self.batches()))
 
     def batches(self) -> Iterator[NDArray[Any]]:
         """Yield consecutive rows, and read to the end of the file, which compares its checksum."""
+        step = self._rows_of(_BATCH_BYTES)
         if self.is_fortran:
-            yield self.whole()
+            for first in range(0, len(self), self._rows_of(_FORTRAN_BYTES)):
+                block = self._fortran_rows(first)
+                for start in range(0, len(block), step):
+                    yield np.ascontiguousarray(block[start : start + step])
             return
-        step = max(1, _BATCH_BYTES // max(1, self.nbytes // len(self)))
         with self.open() as stream:
             for start in range(0, len(self), step):
                 yield self._read(stream, (min(step, len(self) - start), *self.shape[1:]))
@@ -73,6 +75,28 @@ class StreamedArray:
             if last == len(rows):
                 return
             start += len(batch)
+
+    def _rows_of(self, size: int) -> int:
+        """Return how many rows have so many bytes."""
+        return max(1, size // max(1, self.nbytes // len(self)))
+
+    def _fortran_rows(self, first: int) -> NDArray[Any]:
+        """Return the rows from the `first` on that fit into memory, for which all of the file has to be read."""
+        if self.nbytes > _FORTRAN_PASSES * _FORTRAN_BYTES:
+            raise UserError(
+                f"{self.origin} is in Fortran's order, of which at most {_FORTRAN_PASSES * _FORTRAN_BYTES:,} bytes can "
+                "be read row by row: save it again as numpy.ascontiguousarray(...)"
+            )
+        count, planes = min(len(self) - first, self._rows_of(_FORTRAN_BYTES)), math.prod(self.shape[1:])
+        rows = np.empty((planes, count), self.dtype)
+        # the same value of all rows lies together
+        step = max(1, _BATCH_BYTES // (len(self) * self.dtype.itemsize))
+        with self.open() as stream:
+            for start in range(0, planes, step):
+                stop = min(start + step, planes)
+                rows[start:stop] = self._read(stream, (stop - start, len(self)))[:, first : first + count]
+            self._check_end(stream)
+        return rows.reshape(*self.shape[:0:-1], count).T
 
     def _read(self, stream: IO[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
         content, length = bytearray(), math.prod(shape) * self.dtype.itemsize

@@ -1,0 +1,107 @@
+"""The jobs that belong to a run of the pipeline, by their label: deleted when the run has ended, however it ended.
+
+Cancelling a run stops its pods alone, so a job that a task has started would go on.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nofrost.errors import reason
+
+if TYPE_CHECKING:
+    from kubernetes.client import CustomObjectsApi
+
+LABEL = "nofrost/run"
+# Group, version and plural of the jobs of Kubeflow's training operator and of its trainer.
+_KINDS = (("kubeflow.org", "v1", "pytorchjobs"), ("trainer.kubeflow.org", "v1alpha1", "trainjobs"))
+# What a label can hold: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+# Of a pod.
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
+# To connect, and between two pieces of an answer.
+_TIMEOUTS_S = (5, 20)
+
+
+def delete_run_jobs(run: str) -> list[str]:
+    """Delete the PyTorchJobs and TrainJobs of a run in this pod's namespace; nothing outside a cluster.
+
+    Kubernetes deletes their pods afterwards. A kind of job that the cluster does not know is no error.
+
+    Args:
+        run: id of the run, which the label ``nofrost/run`` of its jobs names.
+
+    Returns:
+        A sentence for each kind of which jobs may be left: which, why, and how to delete them.
+    """
+    # Nothing can have such a label.
+    if not _LABEL_VALUE.fullmatch(run):
+        return []
+    try:
+        namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return []
+    try:
+        api = _connect()
+    except Exception as error:
+        return [_left("pytorchjobs,trainjobs", run, namespace, f"this pod cannot use Kubernetes ({reason(error)})")]
+    sentences = []
+    for group, version, plural in _KINDS:
+        problem = _delete(api, {"group": group, "version": version, "namespace": namespace, "plural": plural}, run)
+        if problem:
+            sentences.append(_left(f"{plural}.{group}", run, namespace, problem))
+    return sentences
+
+
+def _connect() -> CustomObjectsApi:
+    """Return a client with the service account of this pod."""
+    from kubernetes import client, config
+    from urllib3 import Retry
+
+    configuration = client.Configuration()
+    config.load_incluster_config(client_configuration=configuration)
+    configuration.retries = Retry(
+        _ATTEMPTS - 1,
+        backoff_factor=_FIRST_WAIT_S,
+        status_forcelist=(429, 500, 502, 503, 504),
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
+    return client.CustomObjectsApi(client.ApiClient(configuration))
+
+
+def _delete(api: CustomObjectsApi, kind: dict[str, str], run: str) -> str:
+    """Delete the jobs of one kind; return what prevents that, "" if nothing does."""
+    from kubernetes.client import ApiException
+
+    def call(method: Any, **arguments: str) -> Any:
+        try:
+            return method(**kind, **arguments, _request_timeout=_TIMEOUTS_S)
+        except ApiException as error:
+            # The cluster does not know this kind of job, or the job has ended meanwhile.
+            if error.status == 404:
+                return {}
+            raise
+
+    try:
+        jobs = call(api.list_namespaced_custom_object, label_selector=f"{LABEL}={run}").get("items", ())
+        for job in jobs:
+            name = job["metadata"]["name"]
+            call(api.delete_namespaced_custom_object, name=name, propagation_policy="Background")
+    except ApiException as error:
+        denied = "the service account may not list or delete them" if error.status == 403 else "Kubernetes refuses"
+        return f"{denied} ({error.status} {error.reason})"
+    except Exception as error:
+        # No answer, for which urllib3 has many errors, or one that is not Kubernetes's.
+        return f"Kubernetes does not answer ({reason(error)})"
+    return ""
+
+
+def _left(kinds: str, run: str, namespace: str, problem: str) -> str:
+    return (
+        f"{kinds} of run {run} may be left: {problem}: run kubectl delete {kinds} --namespace {namespace} "
+        f"--selector {LABEL}={run}"
+    )

@@ -1,0 +1,110 @@
+"""The errors that ended tasks of a run, in the store: pods and their logs may be gone before anybody looks.
+
+Each is a small object ``nofrost/runs/RUN/errors/TASK.json`` with the keys of :class:`RecordedError`.
+"""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from nofrost.errors import remark
+from nofrost.store import Store, open_store
+
+# Set by the pipeline in every pod of a run; without it there is no run that an error belongs to.
+RUN_ID = "NOFROST_RUN_ID"
+# A store that does not answer delays the end of a task that failed by no more.
+_PATIENCE_S = 20.0
+_LONGEST = 2000
+_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+_SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+# Shorter values, such as "1", are no secrets, and stand in every other text.
+_LEAST_SECRET = 8
+
+
+@dataclass(frozen=True)
+class RecordedError:
+    """How a task ended.
+
+    Attributes:
+        task: in words, such as "train sat, seed 0".
+        exit_code: of its process; see :mod:`nofrost.errors`.
+        message: a sentence, or of a bug the type and the message of the exception.
+        time: in UTC, in the form of ISO 8601.
+    """
+
+    task: str
+    exit_code: int
+    message: str
+    time: str
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return the keys and values of its object in the store."""
+        return asdict(self)
+
+
+def record_error(task: str, exit_code: int, message: str, store: str) -> None:
+    """Write the error of a task of the run that NOFROST_RUN_ID names; nothing without it.
+
+    Secrets are left out. A store that refuses or does not answer is no error: the task has one already.
+    """
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended)
+    content = (json.dumps(error.as_json(), indent=2) + "\n").encode()
+    _in_time(lambda name: open_store(store).put(name, content), task)
+
+
+def clear_error(task: str, store: str) -> None:
+    """Delete what an earlier try of a task, which now has succeeded, has recorded."""
+    _in_time(lambda name: open_store(store).delete([name]), task)
+
+
+def errors_of(run: str, store: Store) -> list[RecordedError]:
+    """Return the errors of the tasks of a run, the first that ended first."""
+    errors = []
+    for name in store.objects(_folder(run)):
+        content = store.get(name)
+        try:
+            errors.append(RecordedError(**json.loads(content)))
+        except (ValueError, TypeError):
+            remark(f"{name} in {store.url} is no error of a task, and is left out")
+    return sorted(errors, key=lambda error: error.time)
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` without logins in URLs and without the values of secret variables of the environment."""
+    text = _LOGIN.sub("***@", text)
+    for name, value in os.environ.items():
+        if _SECRET_NAMES.search(name) and len(value) >= _LEAST_SECRET:
+            text = text.replace(value, "***")
+    return text
+
+
+def _in_time(use: Callable[[str], object], task: str) -> None:
+    """Call `use` with the name of the record of a task, without an error, and no longer than a failed task may wait."""
+    run = os.environ.get(RUN_ID)
+    if not run:
+        return
+
+    def call() -> None:
+        # Whatever a store can raise: the end of the task is decided already.
+        with suppress(Exception):
+            use(_folder(run) + _file_name(task))
+
+    thread = threading.Thread(target=call, name="error", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+
+
+def _folder(run: str) -> str:
+    return f"nofrost/runs/{run}/errors/"
+
+
+def _file_name(task: str) -> str:
+    words = task.replace(", ", "-").replace(" ", "-").replace("/", "-of-")
+    return f"{quote(words, safe='=')}.json"

@@ -1,0 +1,304 @@
+"""The graph of a study: it is that of dvc.yaml, written out, and each task has what it needs and no more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("kfp")
+
+from pipelines.cluster import Cluster
+from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.package import canonical
+from pipelines.plan import StudyPlan
+from tests.pipelines.package_graph import PackageGraph, Source, plan_of
+
+ROOT = Path(__file__).parents[2]
+NOTES = {"write-candidate", "record-outputs", "finish"}  # tasks of the pipeline that are not stages
+ON_GPU = {"train", "evaluate", "evaluate-shard"}
+STUDIES = [(1, 1), (4, 1), (3, 2)]
+Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
+
+
+def compiled(recipes: int = 1, seeds: int = 1, cluster: Cluster | None = None, **options: Any) -> PackageGraph:
+    return PackageGraph(*canonical(make_pipeline(plan_of(recipes, seeds), cluster or Cluster(), **options)))
+
+
+def part_of_a_study() -> PackageGraph:
+    return PackageGraph(*canonical(make_part_pipeline(plan_of(2), Cluster())))
+
+
+def report_of_parts() -> PackageGraph:
+    outputs = {"dataset": "d@1", "augmentation": "a@2", "trained": ["t@3"], "adversarial": ["e@4"], "ood": ["e@5"]}
+    return PackageGraph(*canonical(make_report_pipeline(plan_of(), outputs, Cluster())))
+
+
+def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
+    """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation."""
+    kind = graph.kind(task)
+    if len(task) < 3:
+        return (kind,)
+    if kind.startswith("evaluate"):
+        kind = {"the attacks": "evaluate-adversarial", "the corruptions": "evaluate-ood"}[graph.value(task, "suite")]
+    run = task[:-1]
+    return (kind, graph.value(run, "recipe_id"), graph.value(run, "seed"))
+
+
+def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
+    """Pairs of stages of dvc.yaml, written out for a study, of which the second reads an output of the first."""
+    stages: dict[Instance, tuple[list[str], list[str]]] = {}
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items():
+        for run in plan.runs if "matrix" in stage else [None]:
+            values = {"item.recipe": run.recipe_id, "item.seed": run.seed} if run else {}
+            paths = [
+                [re.sub(r"\${(item\.\w+)}", lambda match, v=values: v[match[1]], path) for path in stage[key]]
+                for key in ("deps", "outs")
+            ]
+            stages[(name, run.recipe_id, run.seed) if run else (name,)] = (paths[0], paths[1])
+    return {
+        (maker, reader)
+        for maker, (_, outs) in stages.items()
+        for reader, (deps, _) in stages.items()
+        if maker != reader and any(out == dep or out.startswith(f"{dep}/") for out in outs for dep in deps)
+    }
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
+def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards: int) -> None:
+    graph = compiled(recipes, seeds, shards=shards)
+    edges = {
+        (instance(graph, source), instance(graph, task)) for task in graph.tasks() for source in graph.sources(task)
+    }
+    between_stages = {(one, other) for one, other in edges if one != other and not {one[0], other[0]} & NOTES}
+    assert between_stages == edges_of_dvc(plan_of(recipes, seeds))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
+def test_the_tasks_are_one_for_each_stage_shard_merge_and_note(recipes: int, seeds: int, shards: int) -> None:
+    graph = compiled(recipes, seeds, shards=shards)
+    evaluations = 1 if shards == 1 else shards + 1
+    tasks = list(graph.tasks())
+    assert len(tasks) == 5 + recipes * seeds * (1 + 2 * evaluations)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert {instance(graph, task)[0] for task in tasks} == {*stages, "write-candidate", "finish"}
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_shards_are_merged_in_their_order_and_one_shard_needs_no_merge(shards: int) -> None:
+    graph = compiled(shards=shards)
+    for kind in ("evaluate-adversarial", "evaluate-ood"):
+        mine = [task for task in graph.tasks() if instance(graph, task)[0] == kind]
+        by_shard = {graph.value(task, "shard"): task for task in mine if graph.kind(task) == "evaluate-shard"}
+        (whole,) = [task for task in mine if graph.kind(task) == "evaluate"]
+        expected = [f"{index}/{shards}" for index in range(shards)] if shards > 1 else []
+        assert sorted(by_shard) == expected
+        assert graph.value(whole, "shards") == [Source(by_shard[shard], "Output") for shard in expected]
+
+
+def test_the_outputs_of_all_runs_are_listed_by_stage_in_the_order_of_the_study() -> None:
+    graph = compiled(3, 2, shards=2)
+    (report,) = [task for task in graph.tasks() if graph.kind(task) == "report"]
+    for name, stage in (("trained", "train"), ("adversarial", "evaluate-adversarial"), ("ood", "evaluate-ood")):
+        made_by = [instance(graph, source.task) for source in graph.value(report, name)]
+        assert made_by == [(stage, run.recipe_id, run.seed) for run in plan_of(3, 2).runs]
+
+
+def test_there_is_no_loop_condition_or_collection() -> None:
+    """Each of them goes wrong on some backend: a branch that comes from the cache, a loop that has a name, ..."""
+    for graph in (compiled(3, 2, shards=2, gpus=1), part_of_a_study(), report_of_parts()):
+        text = str(graph.spec)
+        for word in ("Iterator", "condition", "Selector", "valueFromOneof"):
+            assert word not in text
+        strategies = set(re.findall(r"'strategy': '(\w+)'", text))
+        assert strategies == {"ALL_UPSTREAM_TASKS_COMPLETED"}, "that of finish"
+
+
+def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
+    graph = compiled(2, 2, shards=2)
+    tasks = graph.spec["components"]["comp-exit-handler"]["dag"]["tasks"]
+    assert {task["taskInfo"]["name"] for name, task in tasks.items() if name.startswith("run")} == {
+        *("st, seed 0", "st, seed 1", "sat, seed 0", "sat, seed 1")
+    }
+    assert {task["taskInfo"]["name"] for task in graph.spec["components"]["comp-run"]["dag"]["tasks"].values()} == {
+        "train",
+        *(f"evaluate-{kind}, {part}" for kind in ("adversarial", "ood") for part in ("0/2", "1/2", "merge")),
+    }
+    unsharded = compiled().spec["components"]["comp-run"]["dag"]["tasks"].values()
+    assert {task["taskInfo"]["name"] for task in unsharded} == {"train", "evaluate-adversarial", "evaluate-ood"}
+
+
+# What tasks are given, and with it the key of Kubeflow's cache: beside these only the command and the image.
+INPUTS = {
+    "prepare": {"spec", "source", "store"},
+    "augment": {"spec", "dataset", "store"},
+    "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus", "nodes"},
+    "evaluate": {"suite", "dataset", "checkpoint", "shards", "store", "gpus"},
+    "evaluate-shard": {"suite", "dataset", "checkpoint", "shard", "store", "gpus"},
+    "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "store"},
+}
+
+
+def test_the_cache_key_is_content_configuration_image_and_devices() -> None:
+    graph = compiled(2, shards=2, gpus=1)
+    for task in graph.tasks():
+        kind = graph.kind(task)
+        assert "artifacts" not in graph.task(task)["inputs"], "Kubeflow would compare its URI"
+        assert "cacheKey" not in graph.task(task)["cachingOptions"]
+        assert bool(graph.task(task)["cachingOptions"].get("enableCache")) == (kind not in NOTES)
+        if kind not in NOTES:
+            given = graph.values(task)
+            assert set(given) == INPUTS[kind]
+            assert "job_uuid" not in str(given), "the id of a run is in no cached task"
+        if kind in ON_GPU:
+            assert graph.value(task, "gpus") == 1
+    (train,) = [task for task in graph.tasks() if graph.values(task).get("recipe_id") == "st"]
+    assert graph.values(train) == {
+        "recipe": "recipe of st",
+        "recipe_id": "st",
+        "seed": "0",
+        "dataset": Source(("exit-handler-1", "prepare"), "Output"),
+        "augmentation": Source(("exit-handler-1", "augment"), "Output"),
+        "store": Source((), "store"),
+        "gpus": 1,
+        "nodes": 1,
+    }
+
+
+def test_the_cache_can_be_turned_off() -> None:
+    assert "enableCache" not in str(compiled(caching=False).spec)
+
+
+def test_every_task_learns_the_id_of_its_run_from_its_pod() -> None:
+    for graph in (compiled(gpus=1), part_of_a_study(), report_of_parts()):
+        for task in graph.tasks():
+            (variable,) = graph.pod(task)["fieldPathAsEnv"]
+            assert variable == {"name": "NOFROST_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
+
+
+def test_only_training_runs_in_the_training_image() -> None:
+    graph = compiled(shards=2)
+    for task in graph.tasks():
+        image = "train_image" if graph.kind(task) == "train" else "stage_image"
+        assert graph.value(task, "base_image") == Source((), image)
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_exactly_trainings_and_evaluations_have_a_limit_of_gpus_in_their_pods(gpus: int) -> None:
+    graph = compiled(2, shards=2, gpus=gpus)
+    for task in graph.tasks():
+        accelerator = graph.container(task)["resources"].get("accelerator")
+        tainted = [each["key"] for each in graph.pod(task).get("tolerations", [])]
+        if gpus and graph.kind(task) in ON_GPU:
+            assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1")
+            assert tainted == ["nvidia.com/gpu"]
+        else:
+            assert accelerator is None
+            assert not tainted
+
+
+def test_no_resource_comes_from_a_parameter_that_is_not_text() -> None:
+    """Kubeflow's driver takes the text of such a parameter, which a number has not: no limit is set, and no error."""
+    graph = compiled(gpus=1, shards=2)
+    for task in graph.tasks():
+        container = graph.container(task)
+        for placeholder in re.findall(r"parameters\['(.+?)'\]", str([container["resources"], container["image"]])):
+            outer = graph.value(task, placeholder)
+            assert graph.spec["root"]["inputDefinitions"]["parameters"][outer.name]["parameterType"] == "STRING"
+
+
+def test_every_task_has_limits_retries_credentials_and_writable_folders() -> None:
+    graph = compiled(gpus=1)
+    for task in graph.tasks():
+        resources, pod = graph.container(task)["resources"], graph.pod(task)
+        needed = {f"resource{what}{bound}" for what in ("Cpu", "Memory") for bound in ("Request", "Limit")}
+        assert needed <= set(resources)
+        assert graph.task(task)["retryPolicy"] == {
+            "maxRetryCount": 2,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": f"{720 * 3600}s",
+        }
+        assert pod["secretAsEnv"][0]["optional"]
+        assert pod["configMapAsEnv"][0]["optional"]
+        mounts = {mount["mountPath"] for mount in pod["emptyDirMounts"]}
+        saves = graph.kind(task) in ON_GPU
+        assert mounts == ({"/tmp", "/dev/shm"} if saves else {"/tmp"})
+        variables = graph.container(task).get("env", [])
+        assert variables == ([{"name": "NOFROST_SAVE_INTERVAL_S", "value": "300"}] if saves else [])
+        assert pod["securityContext"] == {"runAsUser": "1000", "runAsGroup": "1000", "runAsNonRoot": True}
+
+
+def test_kfp_2_15_gets_no_security_context() -> None:
+    graph = compiled(cluster=Cluster(run_as=None), gpus=1)
+    assert "securityContext" not in str(graph.platform)
+
+
+def test_the_settings_of_the_cluster_are_applied() -> None:
+    cluster = Cluster.model_validate(
+        {
+            "resources": {"train": {"cpu": "16", "memory": "64Gi"}},
+            "gpu": {"node_selector": {"gpu": "h100"}},
+            "placement": {"tolerations": [{"key": "batch", "effect": "NoSchedule"}]},
+            "credentials": {"secret": None, "config_map": "endpoint"},
+            "deadline_s": 3600,
+            "retries": {"count": 0},
+            "run_as": 7,
+            "save_interval_s": 60,
+        }
+    )
+    graph = compiled(cluster=cluster, gpus=1)
+    (train,) = [task for task in graph.tasks() if graph.kind(task) == "train"]
+    (prepare,) = [task for task in graph.tasks() if graph.kind(task) == "prepare"]
+    assert graph.container(train)["resources"]["resourceMemoryLimit"] == "64Gi"
+    assert graph.container(train)["env"] == [{"name": "NOFROST_SAVE_INTERVAL_S", "value": "60"}]
+    assert graph.pod(train)["nodeSelector"]["labels"] == {"gpu": "h100"}
+    assert "nodeSelector" not in graph.pod(prepare)
+    assert [each["key"] for each in graph.pod(train)["tolerations"]] == ["batch", "nvidia.com/gpu"]
+    for pod in graph.pods.values():
+        assert pod["tolerations"][0]["key"] == "batch"
+        assert pod["securityContext"]["runAsUser"] == "7"
+        assert "secretAsEnv" not in pod
+        assert pod["configMapAsEnv"][0]["configMapName"] == "endpoint"
+    assert "retryPolicy" not in str(graph.spec)
+    assert graph.platform["platforms"]["kubernetes"]["pipelineConfig"]["activeDeadlineSeconds"] == 3600
+
+
+def test_a_part_of_a_study_lists_its_outputs_and_leaves_no_candidate() -> None:
+    graph = part_of_a_study()
+    kinds = [graph.kind(task) for task in graph.tasks()]
+    assert kinds.count("train") == 2
+    assert not {"report", "write-candidate"} & set(kinds)
+    (record,) = [task for task in graph.tasks() if graph.kind(task) == "record-outputs"]
+    values = graph.values(record)
+    assert values["run"] == "{{$.pipeline_job_uuid}}"
+    assert [instance(graph, source.task)[0] for source in values["trained"]] == ["train"] * 2
+    assert {"dataset", "augmentation", "adversarial", "ood", "store", "run", "trained"} == set(values)
+    assert not graph.task(record)["cachingOptions"]
+    assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {
+        *("store", "stage_image", "train_image", "data_ref")
+    }
+
+
+def test_the_report_of_parts_has_their_outputs_as_constants() -> None:
+    graph = report_of_parts()
+    assert {graph.kind(task) for task in graph.tasks()} == {"report", "write-candidate", "finish"}
+    for task in graph.tasks():
+        if graph.kind(task) != "finish":
+            values = graph.values(task)
+            assert (values["dataset"], values["augmentation"]) == ("d@1", "a@2")
+            assert (values["trained"], values["adversarial"], values["ood"]) == (["t@3"], ["e@4"], ["e@5"])
+    assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {"store", "stage_image", "data_ref"}
+
+
+def test_finish_follows_everything_however_it_ended() -> None:
+    for graph in (compiled(2, shards=2), part_of_a_study(), report_of_parts()):
+        assert set(graph.spec["root"]["dag"]["tasks"]) == {"exit-handler-1", "finish"}
+        finish = graph.task(("finish",))
+        assert finish["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+        assert finish["dependentTasks"] == ["exit-handler-1"]

@@ -1,0 +1,146 @@
+"""The error that ends a task is in the store, without secrets, and is never hidden by an error of the store."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nofrost import tasks
+from nofrost.errors import StoppedError, UserError
+from nofrost.store import open_store
+from nofrost.store.local import LocalStore
+from nofrost.tasks import task_errors
+from nofrost.tasks.local_processes import FailedProcessError, exit_on_error
+from nofrost.tasks.task_errors import errors_of, without_secrets
+
+LABEL = exit_on_error(lambda seed, **_: f"train sat, seed {seed}")
+NAME = "nofrost/runs/run-1/errors/train-sat-seed-0.json"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
+
+
+def failing(error: BaseException) -> Callable[[str, str], None]:
+    @LABEL
+    def task(seed: str, store: str) -> None:
+        raise error
+
+    return task
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UserError("recipes.sat: unknown key"), 2, "recipes.sat: unknown key"),
+        (StoppedError("stopped after saving"), 143, "stopped after saving"),
+        (KeyError("a bug"), 1, "KeyError: 'a bug'"),
+        (FailedProcessError(137, "Signal 9 (SIGKILL) received by PID 7"), 137, "Signal 9 (SIGKILL) received by PID 7"),
+    ],
+)
+def test_the_error_of_a_task_is_in_the_store(error: BaseException, code: int, message: str, tmp_path: Path) -> None:
+    with pytest.raises((SystemExit, KeyError)) as end:
+        failing(error)("0", str(tmp_path))
+    assert code == (end.value.code if isinstance(end.value, SystemExit) else 1)
+    record = json.loads(open_store(str(tmp_path)).get(NAME))
+    assert datetime.fromisoformat(record.pop("time")).tzinfo
+    assert record == {"task": "train sat, seed 0", "exit_code": code, "message": message}
+
+
+def test_a_later_try_that_succeeds_deletes_it(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        failing(UserError("the network"))("0", str(tmp_path))
+    with pytest.raises(SystemExit):
+        failing(UserError("of another task"))("1", str(tmp_path))
+    task = LABEL(lambda seed, store: "output")
+    assert task("0", str(tmp_path)) == "output"
+    assert [error.task for error in errors_of("run-1", open_store(str(tmp_path)))] == ["train sat, seed 1"]
+
+
+def test_nothing_is_recorded_outside_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOFROST_RUN_ID")
+    with pytest.raises(SystemExit):
+        failing(UserError("wrong"))("0", str(tmp_path))
+    assert LABEL(lambda seed, store: "output")("0", str(tmp_path)) == "output"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("store", ["ftp://x/y", "s3://bucket", "/dev/null/store"])
+def test_a_store_that_cannot_be_used_does_not_hide_the_error(
+    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(SystemExit) as end:
+        failing(UserError("wrong"))("0", store)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "nofrost: wrong\n"
+    with pytest.raises(KeyError, match="a bug"):
+        failing(KeyError("a bug"))("0", store)
+    assert LABEL(lambda seed, store: "output")("0", store) == "output"
+
+
+def test_a_store_that_does_not_answer_delays_the_end_by_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown, proceed = [], threading.Event()
+
+    def hang(self: LocalStore, name: str, content: bytes) -> None:
+        shown.append(capsys.readouterr().err)
+        proceed.wait(60)
+
+    monkeypatch.setattr(task_errors, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(LocalStore, "put", hang)
+    begun = time.monotonic()
+    with pytest.raises(SystemExit):
+        failing(UserError("wrong"))("0", str(tmp_path))
+    assert time.monotonic() - begun < 30
+    assert shown == ["nofrost: wrong\n"], "the message is printed before the store is asked"
+    proceed.set()
+
+
+def test_no_secret_is_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    monkeypatch.setenv("SHORT_KEY", "1")
+    text = "KeyError: {'AWS_SECRET_ACCESS_KEY': 'wJalrXUtnFEMI/K7MDENG', 'x': 'hf_0123456789', 'y': 10}"
+    assert without_secrets(text) == "KeyError: {'AWS_SECRET_ACCESS_KEY': '***', 'x': '***', 'y': 10}"
+    login = "cannot use http://user:p%40ss@host:9000/x and s3://key:secret@bucket"
+    assert without_secrets(login) == "cannot use http://***@host:9000/x and s3://***@bucket"
+    assert without_secrets("mail a@b, see https://example.org/@x") == "mail a@b, see https://example.org/@x"
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "label"),
+    [
+        (tasks.prepare, {"spec": "{", "source": ""}, "prepare"),
+        (tasks.train, {"recipe": "{", "recipe_id": "sat", "seed": "3", "dataset": "d", "augmentation": "a"},
+         "train sat, seed 3"),
+        (tasks.evaluate_shard, {"suite": '{"kind": "ood"}', "dataset": "d", "shard": "0/4"},
+         "evaluate-ood sat, seed 3, shard 0/4"),
+        (tasks.evaluate, {"suite": '{"kind": "adversarial"}', "dataset": "d", "shards": []},
+         "evaluate-adversarial sat, seed 3"),
+        (tasks.evaluate, {"suite": "{", "dataset": "d", "shards": []}, "evaluate"),
+        (tasks.report, {"study": "{", "dataset": "d", "augmentation": "a", "runs": [], "html": "h", "markdown": "m"},
+         "report"),
+        (tasks.write_candidate, {"study": "{", "source": "", "outputs": [], "run": "r", "image": "i"},
+         "write-candidate"),
+    ],
+)  # fmt: skip
+def test_tasks_have_names_that_people_read(
+    task: Callable[..., Any], arguments: dict[str, Any], label: str, tmp_path: Path
+) -> None:
+    if task in (tasks.evaluate, tasks.evaluate_shard):
+        arguments = {**arguments, "checkpoint": f"runs/sat/seed-3/train@{'0' * 32}.dir"}
+    with pytest.raises((SystemExit, ValueError)):
+        task(**arguments, store=str(tmp_path / "store"))
+    (error,) = errors_of("run-1", open_store(str(tmp_path / "store")))
+    assert error.task == label
