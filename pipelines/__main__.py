@@ -103,6 +103,49 @@ def compile_(
     click.echo(f"{out}: written")
 
 
+@pipelines.command("graph")
+@stage_options
+@click.option("--out", type=PATH, help="File to draw, FILE.svg or FILE.mmd. Default: Mermaid on standard output.")
+@GPUS
+@NODES
+@SHARDS
+@CLUSTER
+def graph_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+) -> None:
+    """Draw the graph of a study as a cluster would run it, and print how large its workflow becomes.
+
+    Example: python -m pipelines graph --study digits --shards 4 --out graph.svg
+    """
+    study = _load_study(study_name, overrides)
+    from pipelines.cluster import load_cluster
+    from pipelines.drawing import as_mermaid, draw, drawing_of
+    from pipelines.graph import make_pipeline
+    from pipelines.package import canonical
+    from pipelines.plan import plan_study
+    from pipelines.size import estimate_size
+
+    pipeline = make_pipeline(
+        plan_study(study, gpus, nodes), load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes
+    )
+    spec, platform = canonical(pipeline)
+    size = estimate_size(spec, platform, {})
+    if out is None:
+        mermaid = as_mermaid(drawing_of(spec))
+        emit({**asdict(size), "mermaid": mermaid}, f"%% {size}\n{mermaid}".rstrip("\n"), as_json)
+    else:
+        check_configuration_apart(out, study_name, str(cluster) if cluster else None)
+        draw(spec, out)
+        emit({**asdict(size), "out": str(out)}, f"{out}: written\n{size}", as_json)
+
+
 @pipelines.command("run")
 @stage_options
 @click.option("--runner", type=click.Choice(["process", "docker"]), default="process", show_default=True)

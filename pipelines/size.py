@@ -3,8 +3,9 @@
 Argo keeps a workflow in one Kubernetes object: its specification as JSON, and the statuses of its nodes as gzip in
 base64 (`workflow/packer/packer.go`). When both together grow beyond 1 MiB the workflow fails in the middle of the run.
 The estimate writes such a specification and such statuses (:mod:`pipelines.workflow`) and compresses them. Beside an
-independent estimate of the same graphs (12 to 36 runs in 4 shards) it is 5 to 8 % higher for KFP up to 2.16 and 11 to
-16 % lower for 2.17. Neither was measured on a cluster, so a study must fit with a reserve of a quarter.
+independent estimate of graphs like these (12 and 24 runs in 4 shards, 36 in one) it is 4 to 11 % higher for KFP up to
+2.16 and 5 to 10 % lower for 2.17. Neither was measured on a cluster, and each may be wrong by 30 %. So a study must fit
+with a reserve of a fifth.
 
 Up to KFP 2.16 the text of a component is also an argument of its driver, which Linux limits to 128 KiB; the nested
 pipelines with all runs are the longest.
@@ -34,7 +35,7 @@ MakePipeline = Callable[[StudyPlan], "BaseComponent"]
 VERSION = "2.17"  # whose workflows are the largest
 WORKFLOW_LIMIT = 1024 * 1024
 ARGUMENT_LIMIT = 128 * 1024
-RESERVE = 0.25
+RESERVE = 0.2
 # Runs of the packages that the size of a run is taken from: two of few runs, as compiling takes seconds for many.
 FEW, MORE = 1, 3
 
@@ -56,6 +57,14 @@ class WorkflowSize:
     package_bytes: int
     workflow_bytes: int
     argument_bytes: int
+
+    def __str__(self) -> str:
+        package, workflow = self.package_bytes / 1000, self.workflow_bytes / 1000
+        share = f"{self.workflow_bytes / WORKFLOW_LIMIT:.0%} of what Argo allows"
+        return (
+            f"{self.tasks} tasks, {self.pods} pods with the drivers; a package of {package:.0f} kB; a workflow of "
+            f"about {workflow:.0f} kB, {share}"
+        )
 
     def fills(self, version: str = VERSION) -> float:
         """Return the share of its limits that it takes with the reserve, of the one that it comes closest to."""

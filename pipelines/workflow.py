@@ -223,8 +223,8 @@ class Workflow:
 
 
 def text(value: Any) -> str:
-    """Return JSON as short as Go's."""
-    return json.dumps(value, separators=(",", ":"))
+    """Return JSON as short as that of KFP, and with its keys in order."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def named(values: dict[str, str]) -> list[Json]:

@@ -73,6 +73,12 @@ class UserError(ReportedError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
+class UnavailableError(UserError):
+    """A server is busy or cannot be reached: not a mistake, so that the same may succeed later."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class StoppedError(ReportedError):
     """The stage was asked to stop (SIGTERM), saved its state and can be started again."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,3 +129,15 @@ def test_shards_that_are_too_many_for_one_run_are_refused(monkeypatch: pytest.Mo
     with pytest.raises(UserError, match="fewer shards") as error:
         check_size(plan_of(1), partial(make_pipeline, cluster=Cluster(), shards=8), ARGUMENTS, shards=8)
     assert "--split" not in str(error.value)
+
+
+def test_the_table_of_the_documentation_is_current() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) runs, (\d+) shards? \|(.+)\|$", page, flags=re.MULTILINE)
+    assert [(int(runs), int(shards)) for runs, shards, _ in rows] == [(4, 1), (12, 4), (24, 4), (36, 1)]
+    for runs, shards, cells in rows:
+        tasks, pods, *kilobytes = (int(re.sub(r"\D", "", cell)) for cell in cells.split("|"))
+        old, new = (size(int(runs), int(shards), version) for version in ("2.16", "2.17"))
+        assert (new.tasks, new.pods) == (tasks, pods)
+        sizes = [each / 1000 for each in (new.package_bytes, old.workflow_bytes, new.workflow_bytes)]
+        assert sizes == pytest.approx(kilobytes, rel=0.05)

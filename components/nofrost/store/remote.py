@@ -24,12 +24,16 @@ _UNSUPPORTED_BUCKET = {
 }
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, patient: bool = False) -> Store:
     """Return the store at `url`: "s3://bucket/prefix", a folder, or "file:///folder".
 
     An S3 store has the settings (endpoint, credentials, region, timeouts, ...) of the remote of DVC whose URL is
     `url` or lies above it, or those of the default remote if that is in the same bucket; what it does not set is as
     boto3 finds it. No request is sent yet.
+
+    Args:
+        patient: repeat requests to a server that is busy or cannot be reached for minutes, not for seconds: for work
+            that nobody watches.
 
     Raises:
         UserError: `url` is none of these, DVC's remote has a setting that this package cannot follow, or what S3 needs
@@ -42,7 +46,7 @@ def open_store(url: str) -> Store:
         from nofrost.store.s3 import S3Store
     except ImportError as error:
         raise UserError(f"a store on S3 needs more ({error}): run pip install 'nofrost[store]'") from None
-    return S3Store(location.name, location.prefix, _settings_of(location))
+    return S3Store(location.name, location.prefix, _settings_of(location), patient=patient)
 
 
 def default_store(folder: Path = Path()) -> str:

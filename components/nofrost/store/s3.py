@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ from nofrost.store.base import (
 )
 from nofrost.store.conditions import Conditions, probe
 from nofrost.store.local_file import CHUNK, LocalFile
-from nofrost.store.s3_client import ClientFactory
+from nofrost.store.s3_client import ATTEMPTS, PATIENT_ATTEMPTS, ClientFactory, backoff_s
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_read
@@ -56,13 +57,16 @@ class S3Store:
         bucket: its name.
         prefix: of the names of all objects, without "/" at its ends.
         settings: of DVC's remote, by DVC's keys; what is not there is as boto3 finds it.
+        patient: whether to repeat a request that fails for minutes, rather than for seconds.
     """
 
     jobs = 16
 
-    def __init__(self, bucket: str, prefix: str = "", settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, bucket: str, prefix: str = "", settings: Mapping[str, Any] | None = None, *, patient: bool = False
+    ) -> None:
         self.bucket, self.prefix = bucket, prefix
-        self._settings = settings or {}
+        self._settings, self._patient = settings or {}, patient
         self._connecting = threading.Lock()
         self._client: Client | None = None
         self._attempts = 1
@@ -106,7 +110,8 @@ class S3Store:
     def delete(self, names: Iterable[str]) -> None:
         keys = [self._key(checked_name(name)) for name in names]
         with self._errors(f"{len(keys)} objects") as client, suppress(FileNotFoundError):
-            obstore.delete(client, keys)
+            # obstore does not repeat this request when the connection is cut, as it does with all others: it is a POST.
+            self._repeat(lambda: obstore.delete(client, keys), lambda error: "kind: Interrupted" in str(error))
 
     def sizes(self, md5s: Iterable[str]) -> Mapping[str, int]:
         keys = {self._key(object_name(md5)): md5 for md5 in md5s}
@@ -161,13 +166,17 @@ class S3Store:
     def _put(self, name: str, put: Callable[[Client, str], object]) -> None:
         """Write an object by `put(client, key)`, which is called again after a transient error."""
         with self._errors(name) as client:
-            for attempts_left in reversed(range(self._attempts)):
-                try:
-                    put(client, self._key(name))
-                    return
-                except BaseError as error:
-                    if not attempts_left or code_of(error) not in _TRANSIENT:
-                        raise
+            self._repeat(lambda: put(client, self._key(name)), lambda error: code_of(error) in _TRANSIENT)
+
+    def _repeat(self, send: Callable[[], object], is_transient: Callable[[BaseError], bool]) -> None:
+        for attempt in range(1, self._attempts + 1):
+            try:
+                send()
+                return
+            except BaseError as error:
+                if attempt == self._attempts or not is_transient(error):
+                    raise
+            time.sleep(backoff_s(attempt))
 
     def _list_sizes(self, keys: list[str], client: Client) -> tuple[dict[str, int], list[str]]:
         """Look up the sorted `keys` in the list of all objects, as long as that is faster than HEAD requests.
@@ -198,7 +207,7 @@ class S3Store:
     def _connect(self) -> Client:
         with self._connecting:
             if self._client is None:
-                factory = ClientFactory(self._settings)
+                factory = ClientFactory(self._settings, PATIENT_ATTEMPTS if self._patient else ATTEMPTS)
                 self._endpoint, self._attempts = factory.endpoint, factory.attempts
                 self._client = factory.connect(self.bucket, self._key(OBJECTS))
             return self._client

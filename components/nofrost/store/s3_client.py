@@ -31,12 +31,13 @@ from nofrost.store.s3_errors import code_of
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
 
-# Default for AWS_MAX_ATTEMPTS and the profile's setting.
-_ATTEMPTS = 5
+# How often a request is sent for a person who waits, about 5 s long, and for a task that nobody watches and that loses
+# its node if it fails, about 2 minutes. AWS_MAX_ATTEMPTS and the profile's setting take precedence.
+ATTEMPTS, PATIENT_ATTEMPTS = 5, 12
 _CONNECT_TIMEOUT_S = 10
 # Without any data. obstore also counts the time in which it sends a body, so a part of 8 MiB needs 70 KB/s.
 _READ_TIMEOUT_S = 120
-_MAX_BACKOFF_S = 20.0
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 20.0
 # A request is signed once for all its attempts, and S3 accepts a signature for 15 minutes.
 _RETRY_TIMEOUT = timedelta(minutes=5)
 # obstore asks again when less than 5 minutes are left, so once a minute. botocore answers from memory, and renews the
@@ -52,11 +53,17 @@ _AWS_HOST = re.compile(r"^https://[^/]*\.amazonaws\.com(\.cn)?$")
 _PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
 
 
+def backoff_s(attempt: int) -> float:
+    """Return how long to wait after an attempt, counted from 1, that failed."""
+    return min(_FIRST_BACKOFF_S * 2.0 ** (attempt - 1), _MAX_BACKOFF_S)
+
+
 class ClientFactory:
     """Endpoint and credentials of S3 as DVC's remote and boto3 have them; creates clients. No request is sent yet.
 
     Args:
         settings: of DVC's remote, by DVC's keys. What is not there is as boto3 finds it.
+        attempts: number of times that a request is sent, where the configuration does not say that.
 
     Attributes:
         endpoint: URL of the server.
@@ -67,7 +74,7 @@ class ClientFactory:
         UserError: the file of certificates cannot be read.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], attempts: int = ATTEMPTS) -> None:
         self._settings = settings
         self._session = Session(profile=settings.get("profile"))
         for key, name, variable in _AWS_FILES:
@@ -80,7 +87,7 @@ class ClientFactory:
             aws_session_token=settings.get("session_token"),
             botocore_session=self._session,
         )
-        self.attempts = self._configured_attempts()
+        self.attempts = self._configured_attempts() or attempts
         self._bundle = self._certificates()
         self._is_anonymous = bool(settings.get("allow_anonymous_login"))
         self._connect_timeout_s = settings.get("connect_timeout") or _CONNECT_TIMEOUT_S
@@ -170,7 +177,7 @@ class ClientFactory:
                 "max_retries": self.attempts - 1,
                 "retry_timeout": _RETRY_TIMEOUT,
                 "backoff": {
-                    "init_backoff": timedelta(seconds=min(0.5, _MAX_BACKOFF_S)),
+                    "init_backoff": timedelta(seconds=backoff_s(1)),
                     "max_backoff": timedelta(seconds=_MAX_BACKOFF_S),
                     "base": 2,
                 },
@@ -217,16 +224,16 @@ class ClientFactory:
             options["root_certificate"] = regular_file(Path(self._bundle)).read_bytes()
         return options
 
-    def _configured_attempts(self) -> int:
+    def _configured_attempts(self) -> int | None:
         try:
-            attempts = self._session.get_config_variable("max_attempts")
+            attempts: int | None = self._session.get_config_variable("max_attempts")
         except ValueError:
             attempts = 0
         if attempts is not None and attempts < 1:
             raise UserError(
                 "AWS_MAX_ATTEMPTS (or max_attempts of the profile) is no number of attempts: set it to 1 or more"
             )
-        return attempts or _ATTEMPTS
+        return attempts
 
     def _is_unverified(self) -> bool:
         return self._settings.get("ssl_verify") is False

@@ -7,7 +7,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from obstore.exceptions import BaseError
 
-from nofrost.errors import UserError
+from nofrost.errors import UnavailableError, UserError
 
 _MEANINGS = {
     "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY or the profile's secret",
@@ -21,6 +21,7 @@ _MEANINGS = {
     "PermanentRedirect": "the bucket is at another endpoint: set AWS_ENDPOINT_URL_S3 or AWS_DEFAULT_REGION to its own",
     "AuthorizationHeaderMalformed": "the region is wrong: set AWS_DEFAULT_REGION to the bucket's",
     "SlowDown": "the server is busy, after several attempts: try again later, what was pushed is kept",
+    "InternalError": "the server has an error of its own, after several attempts: try again later",
     "BadDigest": "content arrives altered at the server: check the network and any proxy, then run this again",
     "QuotaExceeded": "the quota is used up: free space in the bucket or ask for more",
 }
@@ -35,8 +36,12 @@ _SAME = {
     "ServiceUnavailable": "SlowDown",
     "429": "SlowDown",
     "TooManyRequests": "SlowDown",
+    **dict.fromkeys(("500", "502", "504", "InternalServerError", "BadGateway"), "InternalError"),
     "XAmzContentSHA256Mismatch": "BadDigest",
 }
+# What may be otherwise a while later; so may all problems of the network.
+_PASSING = frozenset(("SlowDown", "InternalError", "RequestTimeout", "BadDigest"))
+_NETWORK_REMEDY = "check the endpoint and the network, then run this again"
 # What a server answers when the path of a request is not that of a bucket.
 _WRONG_PLACE = frozenset(("NoSuchKey", "404", "NoSuchBucket", "403", "AccessDenied", "405", "MethodNotAllowed"))
 # obstore's errors repeat the server's answer: XML with a code, or a status alone, as to a HEAD request.
@@ -78,7 +83,9 @@ def user_error(error: Exception, url: str, endpoint: str, bucket: str) -> UserEr
             f"{where}: the endpoint seems to contain a bucket: leave the bucket (and what follows it) out of "
             f"AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the remote's endpointurl ({code_of(error)})"
         )
-    return UserError(f"{where}: {_meaning(error)}")
+    code, meaning = code_of(error), _meaning(error)
+    is_passing = _SAME.get(code, code) in _PASSING or meaning.endswith(_NETWORK_REMEDY)
+    return (UnavailableError if is_passing else UserError)(f"{where}: {meaning}")
 
 
 def _may_contain_bucket(endpoint: str, bucket: str) -> bool:
@@ -135,4 +142,4 @@ def _meaning(error: Exception) -> str:
             problem = next((kinds[kind] for kind in kinds if kind in text), "the connection was cut")
         case _:
             return f"boto3 refuses ({type(error).__name__}): check AWS's configuration and the URL"
-    return f"{problem}: check the endpoint and the network, then run this again"
+    return f"{problem}: {_NETWORK_REMEDY}"

@@ -20,7 +20,7 @@ def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: 
         outputs: ``dataset`` and ``augmentation``, and lists for the runs: ``trained``, ``adversarial`` and ``ood``.
         run: id of the run.
     """
-    open_store(store).put(_outputs_name(run), (json.dumps(outputs, indent=2) + "\n").encode())
+    open_store(store, patient=True).put(_outputs_name(run), (json.dumps(outputs, indent=2) + "\n").encode())
     return _outputs_name(run)
 
 
@@ -39,7 +39,7 @@ def finish(run: str, state: str, store: str) -> str:
     # First, since it needs no store.
     for sentence in delete_run_jobs(run):
         remark(sentence)
-    opened = open_store(store)
+    opened = open_store(store, patient=True)
     succeeded = any(name in opened.objects(name) for name in (candidate_name(run), _outputs_name(run)))
     errors = [] if succeeded else errors_of(run, opened)
     error = "; ".join(f"{each.task} ended with {each.exit_code}: {each.message}" for each in errors)

@@ -189,7 +189,7 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,
-        store=open_store(store),
+        store=open_store(store, patient=True),
     )
 
 

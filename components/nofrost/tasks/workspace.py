@@ -45,7 +45,7 @@ def workspace(store: str) -> Iterator[Workspace]:
         store: URL of the store, such as ``s3://bucket/prefix``.
     """
     with tempfile.TemporaryDirectory(prefix="nofrost-") as folder:
-        yield Workspace(Path(folder), open_store(store))
+        yield Workspace(Path(folder), open_store(store, patient=True))
 
 
 @contextmanager

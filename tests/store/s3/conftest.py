@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,8 +26,8 @@ class Line:
 
     Attributes:
         fault: called with method and path of each request; returns what happens to it: "" for nothing, "cut" in the
-            middle of the answer, "drop" before it, "alter" a byte of what is sent or answered, "shorten" the answer,
-            "hang", or a code such as "SlowDown".
+            middle of the answer, "drop" before it, "reset" as a router does, "alter" a byte of what is sent or
+            answered, "shorten" the answer, "hang", or a code such as "SlowDown".
         seen: method, path and first byte asked for of each request, in order.
         headers: what the server adds to its answers.
         signers: access key and region that each request was signed with.
@@ -43,7 +45,14 @@ class Line:
 
 
 KEPT = ("etag", "content-range", "last-modified")
-STATUS = {"PermanentRedirect": 301, "SlowDown": 503, "InternalError": 500, "RequestTimeout": 400}
+STATUS = {
+    "PermanentRedirect": 301,
+    "SlowDown": 503,
+    "ServiceUnavailable": 503,
+    "InternalError": 500,
+    "BadGateway": 502,
+    "RequestTimeout": 400,
+}
 
 
 def refusal(code: str) -> bytes:
@@ -69,6 +78,10 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.line.fault(self.command, self.path)
         if fault == "hang":
             self.line.silence.wait(60)
+            fault = "drop"
+        if fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
             fault = "drop"
         if fault == "drop" or (fault == "cut" and self.command != "GET"):
             self.close_connection = True
@@ -105,7 +118,8 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in ({"Content-Length": str(len(content))} | headers).items():
             self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if self.command != "HEAD":
+            self.wfile.write(content[: len(content) // 2] if cut else content)
         self.close_connection = cut
 
     def log_message(self, *_: Any) -> None:

@@ -58,6 +58,75 @@ def test_a_pull_recovers_from(
     assert contents(tmp_path / "back") == contents(folder)
 
 
+REQUESTS: dict[str, Callable[[Store], object]] = {
+    "put": lambda store: store.put("nofrost/runs/a.json", b"content"),
+    "get": lambda store: store.get("nofrost/runs/there.json"),
+    "list": lambda store: store.names("nofrost/"),
+    "size": lambda store: store.sizes(["0" * 32]),
+    "delete": lambda store: store.delete(["nofrost/runs/there.json"]),
+}
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "ServiceUnavailable", "InternalError", "BadGateway", "drop", "reset"])
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_a_request_recovers_from(request_name: str, fault: str, store: Store, line: Any) -> None:
+    store.put("nofrost/runs/there.json", b"content")
+    strikes = iter([fault] * 4)
+    line.fault = lambda method, path: next(strikes, "")
+    REQUESTS[request_name](store)
+    assert next(strikes, None) is None, "all faults have struck"
+    line.fault = lambda method, path: ""
+    assert store.names("nofrost/runs/") == {
+        "put": ["nofrost/runs/a.json", "nofrost/runs/there.json"],
+        "delete": [],
+    }.get(request_name, ["nofrost/runs/there.json"])
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "InternalError", "drop", "reset"])
+def test_the_first_request_recovers_from(fault: str, line: Any, moto: str) -> None:
+    strikes = iter([fault] * 2)
+    line.fault = lambda method, path: next(strikes, "")
+    assert open_store(moto).names("") == []
+    assert next(strikes, None) is None
+
+
+@pytest.mark.parametrize("fault", ["SlowDown", "reset"])
+def test_a_store_that_is_patient_repeats_a_request_more_often_and_not_for_ever(
+    fault: str, line: Any, moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient, other = open_store(moto, patient=True), open_store(moto)
+    patient.put("name", b"content")
+    assert other.get("name") == b"content"
+    for attempts, store in ((12, patient), (5, other)):
+        strikes = iter([fault] * (attempts - 1))
+        line.fault = lambda method, path, strikes=strikes: next(strikes, "")
+        assert store.get("name") == b"content"
+        line.seen.clear()
+        line.fault = lambda method, path: fault
+        with pytest.raises(UserError):
+            store.get("name")
+        assert len(line.seen) == attempts
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    line.fault = lambda method, path: "" if "list-type" in path else fault
+    line.seen.clear()
+    with pytest.raises(UserError):
+        open_store(moto, patient=True).get("name")
+    assert len(line.seen) == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("SlowDown", 1), ("InternalError", 1), ("BadGateway", 1), ("drop", 1), ("AccessDenied", 2), ("NoSuchBucket", 2)],
+)
+def test_only_a_mistake_ends_with_the_exit_code_of_one(fault: str, code: int, store: Store, line: Any) -> None:
+    """A run that failed because of a server may be started again; after a mistake that would be in vain."""
+    store.put("name", b"content")
+    line.fault = lambda method, path: fault
+    with pytest.raises(UserError) as error:
+        store.get("name")
+    assert error.value.exit_code == code
+
+
 def test_a_download_that_is_cut_continues_where_it_was(store: Store, line: Any, tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(os.urandom(3_000_000))

@@ -1,0 +1,156 @@
+"""Drawings of the graph: what is in them, that they are well-formed, and that the README's is current."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from nofrost.config import load_study
+from nofrost.errors import UserError
+from pipelines.cluster import Cluster
+from pipelines.drawing import Drawing, as_mermaid, draw, drawing_of
+from pipelines.graph import make_pipeline
+from pipelines.package import canonical
+from pipelines.plan import RunPlan, plan_study
+from pipelines.svg import as_svg, layout
+
+ROOT = Path(__file__).parents[2]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@cache
+def spec_of(runs: int = 4, shards: int = 1, gpus: int = 0, name: str | None = None) -> Any:
+    plan = plan_study(load_study("digits"), gpus, 1)
+    chosen = [replace(plan.runs[index % 4], seed=str(index // 4)) for index in range(runs)]
+    if name is not None:
+        chosen = [RunPlan(name, run.seed, run.recipe) for run in chosen]
+    pipeline = make_pipeline(replace(plan, runs=tuple(chosen)), Cluster(), shards=shards, gpus=gpus)
+    return canonical(pipeline)[0]
+
+
+def names(drawing: Drawing) -> list[str]:
+    return [box.name for box in drawing.boxes]
+
+
+def study_in(drawing: Drawing) -> Drawing:
+    inside = drawing.boxes[0].inside
+    assert inside is not None
+    return inside
+
+
+def named_arrows(drawing: Drawing) -> set[tuple[str, str]]:
+    return {(drawing.boxes[source].name, drawing.boxes[target].name) for source, target in drawing.arrows}
+
+
+def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> None:
+    whole = drawing_of(spec_of())
+    assert (names(whole), named_arrows(whole)) == (["study", "finish"], {("study", "finish")})
+    assert whole.boxes[1].note == "always runs"
+    study, runs = study_in(whole), ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0"]
+    assert names(study) == ["prepare", "augment", *runs, "report", "write-candidate"]
+    around = {pair for run in runs for pair in (("augment", run), (run, "report"))}
+    assert named_arrows(study) == {("prepare", "augment"), ("report", "write-candidate"), *around}
+    for box in study.boxes[2:6]:
+        assert box.inside is not None
+        evaluations = {"evaluate-adversarial", "evaluate-ood"}
+        assert {*names(box.inside)} == {"train", *evaluations}
+        assert named_arrows(box.inside) == {("train", evaluation) for evaluation in evaluations}
+
+
+def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
+    run = study_in(drawing_of(spec_of(shards=3, gpus=1))).boxes[2].inside
+    assert run is not None
+    notes = {box.name: (box.note, box.copies > 1) for box in run.boxes}
+    assert notes == {
+        "train": ("1 GPU", False),
+        "evaluate-adversarial": ("3 shards, merged, 1 GPU", True),
+        "evaluate-ood": ("3 shards, merged, 1 GPU", True),
+    }
+
+
+def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
+    study = study_in(drawing_of(spec_of(runs=11)))
+    assert names(study)[2:7] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
+    assert {("augment", "7 more runs"), ("7 more runs", "report")} <= named_arrows(study)
+    assert len(study.boxes) == 2 + 5 + 2
+
+
+@pytest.mark.parametrize("settings", [{}, {"shards": 4, "gpus": 1}, {"runs": 11}, {"runs": 1}])
+def test_the_svg_is_well_formed_and_no_box_covers_another(settings: dict[str, int]) -> None:
+    drawing = drawing_of(spec_of(**settings))
+    tree = ElementTree.fromstring(as_svg(drawing))
+    texts = [element.text for element in tree.iter(f"{SVG}text")]
+    assert {"prepare", "train", "evaluate-ood", "report", "finish"} <= set(texts)
+    assert "{http://www.w3.org/1999/xlink}href" not in {name for each in tree.iter() for name in each.attrib}
+
+    def check(inner: Drawing) -> None:
+        size, areas = layout(inner)
+        for index, area in enumerate(areas):
+            assert 0 <= area.x <= area.x + area.width <= size.width + 0.01
+            assert 0 <= area.y <= area.y + area.height <= size.height + 0.01
+            for other in areas[:index]:
+                apart = area.x >= other.x + other.width or area.y >= other.y + other.height
+                assert apart or other.x >= area.x + area.width or other.y >= area.y + area.height
+        for source, target in inner.arrows:
+            assert areas[source].x + areas[source].width < areas[target].x, "arrows lead from left to right"
+        for box in inner.boxes:
+            if box.inside is not None:
+                check(box.inside)
+
+    check(drawing)
+
+
+def test_every_name_of_mermaid_is_declared_before_an_arrow_uses_it() -> None:
+    text = as_mermaid(drawing_of(spec_of(runs=11, shards=2)))
+    lines = text.splitlines()
+    assert lines[0] == "flowchart LR"
+    declared = [match[1] for line in lines if (match := re.match(r"\s*(?:subgraph )?(n[\d_]+)\[", line))]
+    arrows = [match.groups() for line in lines if (match := re.match(r"\s*(\S+) --> (\S+)$", line))]
+    assert len(declared) == len(set(declared))
+    assert {name for arrow in arrows for name in arrow} <= set(declared)
+    assert text.count("subgraph") == text.count("    end\n") + 1
+    assert len(lines) == 1 + len(declared) + len(arrows) + 2 * text.count("subgraph")
+
+
+def test_names_of_recipes_cannot_break_a_drawing() -> None:
+    drawing = drawing_of(spec_of(runs=1, name='a<b> & "c"'))
+    texts = [element.text for element in ElementTree.fromstring(as_svg(drawing)).iter(f"{SVG}text")]
+    assert 'a<b> & "c", seed 0' in texts
+    assert '["a#lt;b#gt; & #quot;c#quot;, seed 0"]' in as_mermaid(drawing)
+
+
+def test_the_drawing_of_the_readme_is_current(tmp_path: Path) -> None:
+    draw(spec_of(shards=4, gpus=1), tmp_path / "graph.svg")
+    message = "the graph changed: `python -m pipelines graph --study digits --shards 4 --gpus 1 --out docs/graph.svg`"
+    assert (tmp_path / "graph.svg").read_bytes() == (ROOT / "docs" / "graph.svg").read_bytes(), message
+    for page, link in (("README.md", "docs/graph.svg"), ("docs/pipeline.md", "graph.svg")):
+        assert f"]({link})" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_another_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\.svg"):
+        draw(spec_of(), tmp_path / "graph.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_prints_mermaid_and_the_size(tmp_path: Path) -> None:
+    def graph(*arguments: str) -> str:
+        command = [sys.executable, "-m", "pipelines", "graph", "--study", "digits", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    size, mermaid = graph().split("\n", 1)
+    assert size.startswith("%% 17 tasks, 40 pods")
+    assert mermaid == as_mermaid(drawing_of(spec_of()))
+    printed = json.loads(graph("--shards", "2", "--out", str(tmp_path / "graph.mmd"), "--json"))
+    assert (printed["tasks"], printed["pods"], printed["out"]) == (33, 72, str(tmp_path / "graph.mmd"))
+    assert 0 < printed["package_bytes"] < printed["workflow_bytes"]
+    assert (tmp_path / "graph.mmd").read_text(encoding="utf-8") == as_mermaid(drawing_of(spec_of(shards=2)))
