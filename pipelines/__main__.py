@@ -28,8 +28,9 @@ from nofrost.errors import UserError, remark
 if TYPE_CHECKING:
     from nofrost.config import Study
 
+# More than 64 of a single run would outgrow what Argo can store of a workflow.
 SHARDS = click.option(
-    "--shards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Parts of every evaluation."
+    "--shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Parts of every evaluation."
 )
 GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
 NODES = click.option(
