@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from nofrost.errors import UserError
-from pipelines.__main__ import pipelines
+from pipelines.cli import pipelines
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
