@@ -155,7 +155,7 @@ EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECK
         (arguments("write_candidate", {}), "write-candidate"),
         (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0"),
         (arguments("evaluate", {**EVALUATED, "shards": ["x", "y"]}), "evaluate-ood sat, seed 0, merge"),
-        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, 1/2"),
+        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, shard 1/2"),
     ],
 )
 def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> None:
