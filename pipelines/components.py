@@ -24,6 +24,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
     return tasks.augment(spec, dataset, store)
 
 
+# `nodes` is no option of the command, but a part of the key of Kubeflow's cache, to which all inputs belong.
 @dsl.container_component
 def train(
     recipe: str,

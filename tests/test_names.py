@@ -31,6 +31,7 @@ SHARED_MODULES = {
     "__init__": "of each package",
     "__main__": "of `python -m nofrost` and `python -m pipelines`",
     "base": "the base class of each family of methods, beside them",
+    "cli": "the commands of `nofrost`, and those of `python -m pipelines`",
     "cluster": "the folder for what asks Kubernetes, and the settings of pods in a package",
     "model": "the settings of a model, and the model as an attack sees it",
     "plan": "what an evaluation measures, and what the pipeline of a study is compiled with",

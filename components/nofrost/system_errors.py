@@ -35,8 +35,8 @@ _NO_BUGS = tuple(_REMEDIES)
 _NO_TEMPORARY = "No usable temporary directory"
 # numpy reports a full disk as a plain OSError with this text and no error number.
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
-# How shutil (for several files) and libraries in Rust, such as safetensors, state the system's error number.
-_NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+# How shutil (for several files), libraries in Rust, such as safetensors, and torch state the system's error number.
+_NUMBER = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)|unable to open file .* \((\d+)\)")
 
 
 def system_error(error: BaseException) -> OSError | None:
@@ -46,7 +46,7 @@ def system_error(error: BaseException) -> OSError | None:
     if isinstance(error, OSError) and _SHORT_WRITE.search(str(error)):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if isinstance(error, Exception) and (match := _NUMBER.search(str(error))):
-        number = int(match[1] or match[2])
+        number = int(next(filter(None, match.groups())))
         return OSError(number, os.strerror(number))
     return None
 

@@ -12,10 +12,12 @@ from nofrost.errors import reason
 from pipelines.cluster import Cluster
 from pipelines.doctor.finding import Finding
 
-TIMEOUT_S = (5, 20)  # to connect, to answer
+# To connect, to answer.
+TIMEOUT_S = (5, 20)
 ACCOUNT, JOBS = "service account", "training jobs"
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-KUBEFLOW = "kubeflow"  # namespace of an installation for one user
+# The namespace of an installation for one user.
+KUBEFLOW = "kubeflow"
 # Kubeflow's own service accounts, in a namespace of a user and in an installation for one.
 USERS_ACCOUNT, COMMON_ACCOUNT = "default-editor", "pipeline-runner"
 IRSA = "eks.amazonaws.com/role-arn"
@@ -40,6 +42,7 @@ def check_service_account(namespace: str | None, name: str | None, cluster: Clus
     what = f"{account} in namespace {place}"
     try:
         with _asked() as api:
+            what = f"{what} of the cluster {api.configuration.host}"
             found = client.CoreV1Api(api).read_namespaced_service_account(account, place, _request_timeout=TIMEOUT_S)
     except _NoAccessError as error:
         return Finding(ACCOUNT, "unknown", f"{what}: {error}")

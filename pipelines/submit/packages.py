@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,6 @@ class Packages:
         return {"shards": self.shards, "gpus": self.gpus, "nodes": self.nodes, "caching": self.caching}
 
     def _compiled(self, pipeline: BaseComponent) -> CompiledPipeline:
-        path = next(path for number in count(1) if not (path := self.folder / f"nofrost-{number}.yaml").exists())
+        path = self.folder / f"nofrost-{len(list(self.folder.iterdir()))}.yaml"
         write_package(path, pipeline)
         return read_compiled(path)

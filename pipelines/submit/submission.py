@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nofrost.config import Study
 from nofrost.errors import UserError
@@ -96,43 +97,41 @@ def submit_study(
         if given and not wait_for:
             raise UserError(f"{option} acts when a run has ended, which only --wait sees: add --wait")
     run_name = run_name or request.study.name
+    options: dict[str, Any] = {
+        "experiment": experiment,
+        "service_account": service_account,
+        "pipeline_root": pipeline_root,
+    }
     check_texts(
         {
             "--store": request.store,
             "--stage-image": request.stage_image,
             "--train-image": request.train_image,
+            # The names of parts are longer.
             "--run-name": run_name if split is None else f"{run_name}, part 999 of 999",
-            "--experiment": experiment,
-            "--service-account": service_account,
-            "--pipeline-root": pipeline_root,
+            **{f"--{name.replace('_', '-')}": text for name, text in options.items()},
         }
     )
     plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
-    arguments = {
-        "store": store.url,
-        "stage_image": request.stage_image,
-        "train_image": request.train_image,
-        "data_ref": request.data_ref or "",
+    images = {"stage_image": request.stage_image, "train_image": request.train_image}
+    arguments = {"store": store.url, **images, "data_ref": request.data_ref or ""}
+    graph: dict[str, Any] = {
+        "shards": request.shards,
+        "gpus": request.gpus,
+        "nodes": request.nodes,
+        "caching": request.caching,
     }
     with tempfile.TemporaryDirectory() as folder:
-        packages = Packages(
-            Path(folder),
-            load_cluster(request.cluster),
-            shards=request.shards,
-            gpus=request.gpus,
-            nodes=request.nodes,
-            caching=request.caching,
-        )
+        packages = Packages(Path(folder), load_cluster(request.cluster), **graph)
         parts = plan_parts(plan, split, packages, arguments, release(api.health.version))
         first = packages.study(plan) if len(parts) == 1 else packages.part(parts[0])
         check_version(api.health.version, first.needs, api.address)
         arguments["data_ref"] = push_source(request.study, request.data_ref, store)
 
         def start(package: CompiledPipeline, name: str = run_name) -> StartedRun:
-            options = {"service_account": service_account, "pipeline_root": pipeline_root}
-            return start_run(package, arguments, api, experiment=experiment, run_name=name, **options)
+            return start_run(package, arguments, api, run_name=name, **options)
 
         if not wait_for:
             return start(first)

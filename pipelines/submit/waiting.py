@@ -4,6 +4,7 @@ kfp's own `wait_for_run_completion` ends with the first request that fails, and 
 """
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ ACTIVE = {None, "RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", 
 UNSUCCESSFUL = {"FAILED": "failed", "CANCELED": "was cancelled", "SKIPPED": "was skipped"}
 NO_ANSWER_TIMEOUT_S = 900.0
 
-# Tasks of Kubeflow itself: drivers, executors, groups and loops.
 DRIVER = "-driver"
-MACHINERY = {"root", "executor"}
-GROUPS = ("iteration-", "for-loop-", "condition-", "exit-handler-", "exit-hook-")
+# Kubeflow's own tasks, and those that only hold others: the nested pipeline of each recipe and seed is called run.
+HOLDERS = re.compile(r"root|executor|run|exit-handler|exit-hook-.*")
+# Kubeflow numbers the tasks of one component: evaluate-shard, evaluate-shard-2.
+NUMBER = re.compile(r"-\d+(?=(-driver)?$)")
 
 
 class EndedError(RunFailedError):
@@ -108,7 +110,7 @@ def describe(run: Any) -> str:
     """Return a run's state, and the names of its tasks by state."""
     by_state: dict[str, Counter[str]] = {}
     for task in _tasks(run):
-        by_state.setdefault(str(task.state).lower(), Counter())[task.display_name] += 1
+        by_state.setdefault(str(task.state).lower(), Counter())[_title(task)] += 1
     groups = [
         f"{state}: {', '.join(name if count == 1 else f'{name} x{count}' for name, count in sorted(names.items()))}"
         for state, names in sorted(by_state.items())
@@ -124,7 +126,7 @@ def failure(run: Any) -> str:
     failed = failed or [task for task in _details(run) if task.state == "FAILED"]
     causes: dict[str, str] = {}
     for task in failed:
-        causes[task.display_name] = causes.get(task.display_name) or _message(task)
+        causes[_title(task)] = causes.get(_title(task)) or _message(task)
     tasks = ", ".join(f"{name} ({message})" if message else name for name, message in causes.items())
     reasons = "; ".join(text for text in (tasks, _message(run)) if text)
     return f"run {run.run_id} {how}" + (f" at {reasons}" if tasks else f" ({reasons})" if reasons else "")
@@ -135,14 +137,18 @@ def _tasks(run: Any) -> list[Any]:
     tasks = []
     for task in _details(run):
         name = task.display_name or ""
-        base = name.removesuffix(DRIVER)
+        base = _title(task).removesuffix(DRIVER)
         workflow = any((child.pod_name or "").startswith(f"{name}-") for child in task.child_tasks or ())
         attempt = "(" in name  # as in executor(0)
-        if not name or workflow or attempt or base in MACHINERY or base.startswith(GROUPS):
+        if not name or workflow or attempt or HOLDERS.fullmatch(base):
             continue
-        if base == name or task.state == "FAILED":
+        if not name.endswith(DRIVER) or task.state == "FAILED":
             tasks.append(task)
     return tasks
+
+
+def _title(task: Any) -> str:
+    return NUMBER.sub("", task.display_name or "")
 
 
 def _details(run: Any) -> list[Any]:

@@ -16,7 +16,8 @@ from nofrost.attacks import create_attack
 from nofrost.attacks.square import Square
 from nofrost.config import AdversarialSuite
 from nofrost.evaluate import evaluate_robustness
-from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
+from nofrost.evaluate.measuring.condition import Condition
 
 MakeSuite = Callable[..., AdversarialSuite]
 Digits = tuple[torch.Tensor, torch.Tensor]

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Changes:
-    """The changes to files below `folder`; before that of number `at`, from 1, the process gets the signal.
+    """The changes to files below `folder`.
+
+    Before that of number `at`, from 1, the process gets the first of the signals; the next one before the next change,
+    such as one of cleaning up.
 
     Attributes:
         count: of the changes until now.
         uncounted: files that were opened for writing in a way whose writes are not counted.
     """
 
-    def __init__(self, folder: str, at: int, signal: int) -> None:
-        self.folder, self.at, self.signal, self.count = folder, at, signal, 0
+    def __init__(self, folder: str, at: int, signals: Sequence[int]) -> None:
+        self.folder, self.at, self.signals, self.count = folder, at, signals, 0
         self.uncounted: list[str] = []
         self.is_opening = False
 
@@ -52,8 +56,9 @@ class Changes:
 
     def change(self) -> None:
         self.count += 1
-        if self.count == self.at:
-            os.kill(os.getpid(), self.signal)
+        number = self.count - self.at
+        if self.at and 0 <= number < len(self.signals):
+            os.kill(os.getpid(), self.signals[number])
 
 
 class CountedFile(io.FileIO):
@@ -75,9 +80,9 @@ class CountedFile(io.FileIO):
         return half + (super().write(memoryview(content)[half:]) or 0)
 
 
-def counted(folder: str, at: int, signal: int) -> Changes:
+def counted(folder: str, at: int, signals: Sequence[int]) -> Changes:
     """Count all changes from now on; what writes in C or in the kernel (tensors, copies) writes as Python does."""
-    changes = CountedFile.changes = Changes(folder, at, signal)
+    changes = CountedFile.changes = Changes(folder, at, signals)
     plain = io.open
 
     def open_counted(file: Any, mode: str = "r", *rest: Any, **named: Any) -> Any:

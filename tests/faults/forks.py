@@ -5,14 +5,17 @@ list of their ends. A job is a dictionary; all but the first key may be left out
 
     arguments: of nofrost
     folder: the current folder of the command
-    environment: variables to set
+    environment: variables to set, or to unset where they are null
+    umask: of the command
     delay: seconds before it begins
-    stop_after_s: seconds after which it receives SIGTERM
+    after_s: pairs of seconds and a signal that it receives then
     limit_s: seconds after which it is killed, with its children; the exit code is null then
     memory: bytes that it may take beside those of what is loaded
     largest_file: bytes that a file may have
+    open_files: number of files that may be open
     changes_below: a folder: changes to the disk below it are counted
-    at, signal: send this signal (by default SIGKILL) to the process itself before its change of this number, from 1
+    at, signals: before its change of number `at`, from 1, the process gets the first signal (by default SIGKILL),
+        before the next change the second, and so on
 
 An end is a dictionary of `code`, `seconds`, `output` and `errors`, and if the command came to its end and counted, of
 `changes`, their number, and `uncounted`, the files whose writes are not among them.
@@ -49,7 +52,7 @@ class Fork:
 
     def __init__(self, job: dict[str, Any]) -> None:
         pipes = [os.pipe() for _ in TEXTS]
-        self.limit_s, self.stop_after_s = (job.get(key, math.inf) for key in ("limit_s", "stop_after_s"))
+        self.limit_s, self.later = job.get("limit_s", math.inf), sorted(job.get("after_s", ()), reverse=True)
         self.begun = time.monotonic()
         self.process = os.fork()
         if self.process == 0:
@@ -63,9 +66,8 @@ class Fork:
     def look(self) -> dict[str, Any] | None:
         """Read what it has printed, and return how it ended; None while it runs."""
         seconds = time.monotonic() - self.begun
-        if seconds > self.stop_after_s:
-            os.kill(self.process, signal.SIGTERM)
-            self.stop_after_s = math.inf
+        while self.later and seconds > self.later[-1][0]:
+            os.kill(self.process, self.later.pop()[1])
         if is_late := seconds > self.limit_s:
             os.killpg(self.process, signal.SIGKILL)
         ended, status = os.waitpid(self.process, 0 if is_late else os.WNOHANG)
@@ -91,17 +93,24 @@ def become(job: dict[str, Any], output: int, errors: int, counts: int) -> NoRetu
         os.dup2(descriptor, number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
     time.sleep(job.get("delay", 0.0))
-    os.environ.update(job.get("environment", {}))
+    for name, value in job.get("environment", {}).items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
     tempfile.tempdir = None
+    os.umask(job.get("umask", 0o022))
+    # Whoever started the tests may have set these aside.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(job.get("folder", "/"))
     if "memory" in job:
         resource.setrlimit(resource.RLIMIT_DATA, (private_bytes() + job["memory"],) * 2)
+    if "open_files" in job:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (job["open_files"],) * 2)
     if job.get("largest_file") is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"],) * 2)
     changes = None
     if "changes_below" in job:
         changes = importlib.import_module("changes").counted(
-            job["changes_below"], job.get("at", 0), job.get("signal", signal.SIGKILL)
+            job["changes_below"], job.get("at", 0), job.get("signals", [signal.SIGKILL])
         )
     code = run(job["arguments"])
     if changes is not None:

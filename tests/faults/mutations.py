@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -83,7 +84,7 @@ def of_values(value: Any, chance: random.Random) -> Any:
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         paths = list(places(value))
         if not paths or chance.random() < 0.02:
-            return chance.choice(VALUES)
+            return copy.deepcopy(chance.choice(VALUES))
         *path, key = chance.choice(paths)
         owner = value
         for part in path:
@@ -100,7 +101,7 @@ def of_values(value: Any, chance: random.Random) -> Any:
             case 4 if isinstance(owner[key], int | float):
                 owner[key] = chance.choice((-owner[key], owner[key] * 10**9, owner[key] + 1, str(owner[key])))
             case _:
-                owner[key] = chance.choice(VALUES)
+                owner[key] = copy.deepcopy(chance.choice(VALUES))
     return value
 
 

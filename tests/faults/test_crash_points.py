@@ -48,7 +48,7 @@ def test_a_killed_stage(stage: str, earlier: bool, world: Any, content: Contents
     assert {path.removeprefix("out/") for path in alone} == {"out", *content(world.whole(stage))}
     for point in points(end.changes):
         begin()
-        (killed,) = world.run({**job, "at": point, "signal": signal.SIGKILL})
+        (killed,) = world.run({**job, "at": point})
         assert killed.code == -signal.SIGKILL, f"point {point}: {killed.errors}"
         if earlier and out.exists():
             before = (out / "metrics.json").read_text()

@@ -10,6 +10,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     dataset, train = folder / "dataset", folder / settings.TRAIN
     of_study = ["--study", folder / "params.yaml"]
     nofrost("prepare", *of_study, "--out", dataset)
+    nofrost("augment", *of_study, "--dataset", dataset, "--out", folder / "augmentation")
     nofrost("train", *of_study, "--recipe", "st", "--dataset", dataset, "--out", train)
     for name, suite in (("adversarial", study.suites.adversarial), ("ood", study.suites.ood)):
         out = train.with_name(f"evaluate-{name}")
@@ -112,7 +114,7 @@ def test_a_changed_input_gives_a_result_or_one_sentence(
         folder.mkdir()
         arguments = kind(world, folder, random.Random(f"{SEED} {kind.__name__} {number}"))
         job = {"folder": str(folder), "arguments": list(map(str, arguments))}
-        runs.append({**job, "memory": MEMORY, "stop_after_s": STOPPED_AFTER, "limit_s": SECONDS})
+        runs.append({**job, "memory": MEMORY, "after_s": [(STOPPED_AFTER, signal.SIGTERM)], "limit_s": SECONDS})
         before[str(folder)] = contents(folder)
     untouched = contents(world)
     ends = [

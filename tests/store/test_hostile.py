@@ -230,3 +230,47 @@ def test_a_list_that_expands_in_memory_ends_in_a_sentence(tmp_path: Path) -> Non
     )
     assert done.returncode == 2, done.stderr
     assert "is not a list of files as DVC writes it" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["a/" * 1990 + "a", "/".join(["a"] * 100_000), "b" * 5000])
+def test_a_path_that_no_disk_takes_is_refused_at_once(path: str, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    ref = planted(listing(*(f"{number}/{path}" for number in range(20))), store)
+    with pytest.raises(UserError, match="which is not a path inside a folder"):
+        pull(ref, tmp_path / "q", store)
+    assert not (tmp_path / "q").exists()
+
+
+@pytest.mark.parametrize(("levels", "works"), [(499, True), (500, False)])
+def test_folders_that_cannot_be_pulled_are_not_pushed(levels: int, works: bool, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    deep = tmp_path / "data" / "/".join(["a"] * levels)
+    deep.mkdir(parents=True)
+    (deep / "x").write_bytes(b"a")
+    if not works:
+        with pytest.raises(UserError, match="more than 500 folders deep"):
+            push(tmp_path / "data", store)
+        return
+    pull(push(tmp_path / "data", store), tmp_path / "q", store)
+    assert (tmp_path / "q" / deep.relative_to(tmp_path / "data") / "x").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize(
+    ("paths", "clash"),
+    [
+        (("a", "a-b", "a/b"), True),
+        (("a/b/c", "a/b!", "a/b"), True),
+        (("a", "ab", "a-/b", "b/a"), False),
+        (("a!", "a!/b", "a"), True),
+    ],
+)
+def test_a_file_that_is_also_a_folder_is_found_wherever_it_sorts(
+    paths: tuple[str, ...], clash: bool, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    ref = planted(listing(*paths), store)
+    if clash:
+        with pytest.raises(UserError, match="lists two files at one path"):
+            files_of(ref, store)
+    else:
+        assert set(files_of(ref, store)) == set(paths)

@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from nofrost import tasks
-from nofrost.store import Output, Ref, Store, open_store, pull
+from nofrost.store import Output, Ref, Store, open_store, pull, push
 from nofrost.tasks.saves import POINTER
 
 WAIT_S = 120
@@ -74,41 +76,54 @@ def newest_save(store: Store, folder: Path) -> Path | None:
     return target
 
 
-def with_its_own_saves(begun: Any, folder: Path) -> str:
-    """Return the URL of another store with the same data and no save."""
-    folder.mkdir()
-    (folder / "files").symlink_to(Path(begun.store) / "files")
-    return str(folder)
+@pytest.fixture(params=["folder", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty store: a folder, and a prefix on a real S3 server; `tests/servers/s3.py` starts one."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    bucket = os.environ.get("NOFROST_TEST_S3")
+    if not bucket:
+        pytest.skip("NOFROST_TEST_S3 names no bucket: run this with `python tests/servers/s3.py -- pytest`")
+    return f"{bucket}/{uuid.uuid4().hex}"
 
 
-def training(begun: Any, folder: Path, seed: int, epochs: int) -> tuple[Task, list[str]]:
-    """Return a training with a store of its own, and its arguments as a function takes them."""
+def copy_to(url: str, begun: Any, *outputs: str) -> Store:
+    """Return the store at `url` with these outputs of another store, and with those that every training needs."""
+    store = open_store(url)
+    for output in (begun.dataset, begun.augmentation, *outputs):
+        with tempfile.TemporaryDirectory() as folder:
+            ref = Output.parse(output).ref
+            pull(ref, Path(folder, "output"), open_store(begun.store))
+            assert push(Path(folder, "output"), store) == ref
+    return store
+
+
+def training(begun: Any, url: str, folder: Path, seed: int, epochs: int) -> tuple[Task, list[str]]:
+    """Return a training, and its arguments as a function takes them."""
     recipe = json.loads(begun.recipe)
     recipe["schedule"]["epochs"] = epochs
     arguments = [json.dumps(recipe), "st", str(seed), begun.dataset, begun.augmentation]
     options = ["recipe", "recipe-id", "seed", "dataset", "augmentation"]
-    store = with_its_own_saves(begun, folder / "store")
-    command = ["-m", "nofrost", "task", "train", "--store", store, "--output-file", str(folder / "output")]
+    command = ["-m", "nofrost", "task", "train", "--store", url, "--output-file", str(folder / "output")]
     for option, value in zip(options, arguments, strict=True):
         command += [f"--{option}", value]
     return Task(command, folder), arguments
 
 
 @pytest.mark.slow
-def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun: Any, tmp_path: Path) -> None:
-    task, arguments = training(begun, tmp_path, 3, 2)
+def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun: Any, url: str, tmp_path: Path) -> None:
+    store, (task, arguments) = copy_to(url, begun), training(begun, url, tmp_path, 3, 2)
     with task.start() as process:
         wait_until(lambda: (partial := task.partial()) and (partial / "unfinished/state.json").is_file(), process)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 143
     assert err.decode().splitlines()[-1].startswith("nofrost: ")
-    store = open_store(str(tmp_path / "store"))
     assert newest_save(store, tmp_path)
     assert not task.output.exists()
     assert not list(tmp_path.glob("try-1/nofrost-*")), "the workspace of the stopped task is deleted"
-    undisturbed = tasks.train(*arguments, with_its_own_saves(begun, tmp_path / "other"))
-    assert weights(task.run(), store, tmp_path / "a") == weights(undisturbed, store, tmp_path / "b")
+    undisturbed = tasks.train(*arguments, begun.store)
+    assert weights(task.run(), store, tmp_path / "a") == weights(undisturbed, open_store(begun.store), tmp_path / "b")
 
 
 def kill_at_a_random_moment(task: Task, first: str) -> float:
@@ -125,9 +140,10 @@ def kill_at_a_random_moment(task: Task, first: str) -> float:
 
 
 @pytest.mark.slow
-def test_a_training_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun: Any, tmp_path: Path) -> None:
-    task, arguments = training(begun, tmp_path, 4, EPOCHS)
-    store = open_store(str(tmp_path / "store"))
+def test_a_training_that_is_killed_loses_seconds_and_ends_with_the_same_bits(
+    begun: Any, url: str, tmp_path: Path
+) -> None:
+    store, (task, arguments) = copy_to(url, begun), training(begun, url, tmp_path, 4, EPOCHS)
     seconds = 0.0
     for _ in range(KILLS):
         kill_at_a_random_moment(task, "state.json")
@@ -138,17 +154,17 @@ def test_a_training_that_is_killed_loses_seconds_and_ends_with_the_same_bits(beg
         seconds = kept
     assert seconds > 0
     output = task.run()
-    undisturbed = tasks.train(*arguments, with_its_own_saves(begun, tmp_path / "other"))
-    assert weights(output, store, tmp_path / "a") == weights(undisturbed, store, tmp_path / "b")
+    undisturbed = tasks.train(*arguments, begun.store)
+    assert weights(output, store, tmp_path / "a") == weights(undisturbed, open_store(begun.store), tmp_path / "b")
 
 
 @pytest.mark.slow
-def test_a_shard_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun: Any, tmp_path: Path) -> None:
+def test_a_shard_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun: Any, url: str, tmp_path: Path) -> None:
     checkpoint = tasks.train(begun.recipe, "st", "5", begun.dataset, begun.augmentation, begun.store)
     suite = begun.study.suites.adversarial.as_json()
     suite["steps_curve"]["steps"] = STEPS
     arguments = [json.dumps(suite), begun.dataset, checkpoint, "0/2"]
-    store = open_store(with_its_own_saves(begun, tmp_path / "store"))
+    store = copy_to(url, begun, checkpoint)
     script = "import pathlib, sys; from nofrost import tasks; "
     script += "pathlib.Path(sys.argv[1]).write_text(tasks.evaluate_shard(*sys.argv[2:]))"
     task = Task(["-c", script, str(tmp_path / "output"), *arguments, store.url], tmp_path)
@@ -163,7 +179,7 @@ def test_a_shard_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun:
         assert measured <= len(kept)
         measured = len(kept)
     assert measured > 0
-    assert task.run() == tasks.evaluate_shard(*arguments, with_its_own_saves(begun, tmp_path / "other"))
+    assert task.run() == tasks.evaluate_shard(*arguments, begun.store)
 
 
 def trained_seconds(partial: Path) -> float:

@@ -71,6 +71,7 @@ def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: An
     [
         ({"dataset": "data/dataset"}, "is not an output"),
         ({"dataset": "data/dataset@" + "0" * 32 + ".dir"}, "0" * 30),
+        ({"dataset": "data/dataset@" + "0" * 32 + ".dir"}, "submit the run with --no-cache"),
         ({"recipe": "{"}, "recipes.st is not valid JSON"),
         ({"recipe": '{"titel": 1}'}, "recipes.st: "),
         ({"gpus": 3}, "3 GPUs were asked for"),

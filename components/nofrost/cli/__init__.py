@@ -40,7 +40,8 @@ def _exit_code(command: click.Command) -> int:
             end_with_dvc()
             command(standalone_mode=False)
         return 0
-    except click.exceptions.Abort:
+    # click turns a KeyboardInterrupt into Abort, but not one that comes before it or while it does so.
+    except (click.exceptions.Abort, KeyboardInterrupt):
         remark("interrupted")
         return 130
     except click.ClickException as error:

@@ -16,6 +16,7 @@ from nofrost.config.validation import error_of_file
 from nofrost.config.yaml_text import MOST_CHARACTERS, parse
 from nofrost.errors import UserError, closest, shortened, unknown
 from nofrost.limits import regular_file
+from nofrost.system_errors import cannot_read
 
 Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
 _FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
@@ -110,9 +111,11 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
         if len(content) > _MOST_BYTES:
             raise OSError(0, f"It has more than {_MOST_BYTES:,} bytes")
         return content.decode("utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"{named_by}cannot read the {kind} file {path} ({reason}): check the path") from None
+    except OSError as error:
+        raise UserError(f"{named_by}{cannot_read(error, f'the {kind} file {path}')}") from None
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8 text: check the path"
+        raise UserError(f"{named_by}cannot read the {kind} file {path}: {reason}") from None
 
 
 def _with_absolute_paths(study: dict[str, Any], origin: str) -> dict[str, Any]:

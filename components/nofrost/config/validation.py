@@ -50,7 +50,9 @@ def sentence(
         return where + first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], bool) and first["type"] in ("int_type", "float_type"):
         return where + not_a_number(first["input"])
-    fault = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {shortened(first['input'])}"
+    # YAML has lists and no tuples.
+    fault = re.sub(r"(?i)\btuple\b", "list", f"{first['msg'][:1].lower()}{first['msg'][1:]}")
+    fault += f", got {shortened(first['input'])}"
     if first["type"] == "string_type" and isinstance(first["input"], bool | int | float):
         fault += ": write it in quotes"
     if first["type"] == "literal_error":

@@ -4,7 +4,8 @@ from nofrost.evaluate.adversarial.result import RobustnessResult
 from nofrost.evaluate.adversarial.robustness import robustness
 from nofrost.evaluate.sharding import Shard
 from nofrost.evaluate.stage import merge, run
-from nofrost.evaluate.transferability import TransferResult, run_transfer, transfer
+from nofrost.evaluate.transfer_stage import run_transfer
+from nofrost.evaluate.transferability import TransferResult, transfer
 from nofrost.results import Alarm
 
 evaluate_robustness = robustness

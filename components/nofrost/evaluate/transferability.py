@@ -14,24 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nofrost.attacks import Attack, attack_settings, check_attacks, create_attack
+from nofrost.attacks import Attack
 from nofrost.attacks.batch import check_budget
-from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
-from nofrost.data.arrays import write_arrays
 from nofrost.errors import UserError
-from nofrost.evaluate.inputs import ModelSource, fingerprint, path_of, read_images, read_model, record
 from nofrost.evaluate.measuring.attacking import Branch, EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.notices import notice_batch_effects
-from nofrost.evaluate.sharding import CONDITIONS
-from nofrost.models import default_device
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
-from nofrost.results import Proportion, TransferMetrics, write_result
-from nofrost.stage import RECORD, UNFINISHED, stage_output
+from nofrost.results import Proportion, TransferMetrics
 from nofrost.statistics import Flags
 
 
@@ -102,7 +96,7 @@ def transfer(
         UserError: there is no model, or models, images, labels or device are not as described.
     """
     sample = sample_of_tensors(images, labels, indices, None)
-    _check_names(models)
+    check_names(models)
     _check_arguments(models, attack, batch_size)
     target = model_device(next(iter(models.values()))) if device is None else usable_device(device)
     folder = None
@@ -111,71 +105,7 @@ def transfer(
         depends_on = json.dumps([repr(attack), sample.sha256(), weights, batch_size])
         folder = Path(checkpoint_dir) / hashlib.sha256(depends_on.encode()).hexdigest()[:16]
     engine = Engine(sample, batch_size, target, MeasurementCache(folder))
-    return _measure(models, attack, engine, show_progress)
-
-
-def run_transfer(
-    dataset: Path,
-    models: Mapping[str, ModelSource],
-    attack: AttackSpec,
-    threat: Threat,
-    out: Path,
-    *,
-    seed: int = 0,
-    max_images: int | None = None,
-    batch_size: int = BATCH_SIZE,
-) -> TransferMetrics:
-    """Run an attack on every model, and let all models classify the result; write their answers to the folder `out`.
-
-    Writes ``metrics.json`` (returned), ``flags.npz`` and ``record.json``. A killed run goes on from its last batch. A
-    gradient attack does not stop at the first point that fools its source, as one further on transfers better.
-
-    Args:
-        dataset: output folder of prepare; its test split is used.
-        models: by name; at least one.
-        max_images: how many images, evenly spaced; default: all.
-        batch_size: how many images at once.
-
-    Raises:
-        UserError: an input is missing or damaged, they do not fit each other, or there is no such attack or setting.
-    """
-    check_attacks(attack, f"attack {attack.name!r}")
-    settings = attack.settings()
-    if "early_stop" in attack_settings(attack.name):
-        settings["early_stop"] = False
-    created = create_attack(attack.name, norm=threat.norm, eps=threat.eps, seed=seed, **settings)
-    _check_names(models)
-    images = read_images(dataset, max_images)
-    networks: dict[str, nn.Module] = {}
-    checksums = {"dataset": images.checksum}
-    for name, source in models.items():
-        networks[name], files = read_model(source, images)
-        checksums |= {f"{name}/{file}": sha256 for file, sha256 in files.items()}
-    config = {
-        "attack": attack.as_json(),
-        "threat": threat.as_json(),
-        "models": list(models),
-        "seed": seed,
-        "max_images": max_images,
-        "batch_size": batch_size,
-    }
-    device = default_device()
-    output = stage_output(
-        out,
-        stage="transfer",
-        inputs=[dataset, *map(path_of, models.values())],
-        fingerprint=fingerprint(config, checksums, device),
-        resumable=True,
-    )
-    with output as partial:
-        engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / UNFINISHED / CONDITIONS))
-        result = _measure(networks, created, engine, show_progress=True)
-        write_arrays(partial / "flags.npz", result.arrays())
-        reduced = engine.cache.reduced_batch_sizes
-        title = f"Transfer of {attack.name}"
-        write_result(partial / RECORD, record("transfer", title, config, checksums, images.sample, device, reduced))
-        write_result(partial / "metrics.json", result.metrics)
-    return result.metrics
+    return measure_transfer(models, attack, engine, show_progress)
 
 
 @dataclass(frozen=True)
@@ -218,7 +148,9 @@ class _TransferModel:
         return f"{measured}-{self.number}" + ("" if self.branch is None else f"-{self.branch}-branch")
 
 
-def _measure(models: Mapping[str, nn.Module], attack: Attack, engine: Engine, show_progress: bool) -> TransferResult:
+def measure_transfer(
+    models: Mapping[str, nn.Module], attack: Attack, engine: Engine, show_progress: bool
+) -> TransferResult:
     """Return the result of :func:`transfer`, resuming from the engine's cache.
 
     Raises:
@@ -280,7 +212,12 @@ def _check(member: _TransferModel, engine: Engine, attack: Attack) -> None:
         raise UserError(f"model {member.name}: {error}") from None
 
 
-def _check_names(models: Mapping[str, object]) -> None:
+def check_names(models: Mapping[str, object]) -> None:
+    """Check that there is at least one model by its name.
+
+    Raises:
+        UserError: there is none.
+    """
     if not isinstance(models, Mapping) or not models:
         raise UserError("there is no model to make images against: give at least one, by its name")
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from nofrost.errors import UserError, reason, shortened
 from nofrost.limits import regular_file
+from nofrost.system_errors import cannot_read, system_error
 
 Weights = dict[str, torch.Tensor]
 _LARGEST_HEADER = 1 << 24  # bytes; 100,000 tensors need 10 MB
@@ -108,5 +109,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:
+    if (refusal := system_error(error)) is not None:
+        return cannot_read(refusal, file)
     why = str(error) if type(error) is ValueError else reason(error)
     return UserError(f"{file} cannot be read as safetensors ({why}): copy it or train it again")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
+from nofrost.store.ref import MOST_LEVELS
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
@@ -117,6 +118,8 @@ def _paths_below(folder: Path) -> list[str]:
             if (path / name).is_symlink():
                 raise _refused(path / name, "a link to a folder, which DVC leaves out", "put the folder itself there")
         below = path.relative_to(folder).as_posix()
+        if names and below.count("/") >= MOST_LEVELS - 1:
+            raise _refused(path, f"more than {MOST_LEVELS} folders deep", "move its files up")
         paths += [name if below == "." else f"{below}/{name}" for name in names if name not in _IGNORED_FILES]
     return paths
 

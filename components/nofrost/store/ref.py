@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 
 from nofrost.errors import UserError
 
+_MOST_CHARACTERS = 4096
+MOST_LEVELS = 500
 _REF = re.compile(r"(?P<md5>[0-9a-f]{32}(?:\.dir)?)(?::(?P<size>[0-9]{1,18})(?::(?P<nfiles>[0-9]{1,18}))?)?")
 
 
@@ -82,6 +84,9 @@ class Output:
 
 def is_relative_posix(path: str) -> bool:
     """Return whether `path` is relative, normalised, inside the folder that it is relative to, and a possible name."""
+    # No system has longer paths, and Python does not make folders that lie deeper.
+    if len(path) > _MOST_CHARACTERS or path.count("/") >= MOST_LEVELS:
+        return False
     parts = PurePosixPath(path).parts
     try:
         os.fsencode(path)

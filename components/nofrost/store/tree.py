@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nofrost.errors import UserError, shortened
@@ -88,8 +89,9 @@ def entries_of(content: bytes, md5: str, url: str) -> list[Entry]:
         raise UserError(f"{what} is not a list of files as DVC writes it: find out what wrote it") from None
     for entry in entries:
         _check(entry.relpath, entry.md5, what)
-    paths = {entry.relpath for entry in entries}
-    if len(paths) < len(entries) or any(folder in paths for path in paths for folder in _folders_of(path)):
+    # So that a folder comes right before what is in it.
+    paths = sorted(entry.relpath.replace("/", "\0") for entry in entries)
+    if any(path == earlier or path.startswith(f"{earlier}\0") for earlier, path in pairwise(paths)):
         raise UserError(f"{what} lists two files at one path: do not use it, and find out what wrote it")
     return entries
 
@@ -105,8 +107,3 @@ def _check(path: Any, md5: Any, what: str) -> None:
         raise UserError(f"{what} lists {shortened(path)}, which is not a path inside a folder: do not use it")
     if not isinstance(md5, str) or not _MD5.fullmatch(md5):
         raise UserError(f"{what} lists {shortened(path)} with {shortened(md5)}, which is not an md5: do not use it")
-
-
-def _folders_of(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

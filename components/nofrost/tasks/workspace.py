@@ -11,7 +11,7 @@ from nofrost.config import Recipe
 from nofrost.errors import UserError
 from nofrost.files import work_path
 from nofrost.lock import folder_lock
-from nofrost.store import Output, Ref, Store, default_store, open_store, pull, push
+from nofrost.store import MissingError, Output, Ref, Store, default_store, open_store, pull, push
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,12 @@ class Workspace:
         """
         source = Output.parse(output)
         path = self.folder / source.path
-        pull(source.ref, path, self.store)
+        try:
+            pull(source.ref, path, self.store)
+        except MissingError as error:
+            # Kubeflow's cache does not know what is deleted from the store.
+            remedy = "if `dvc gc --cloud` has deleted it, submit the run with --no-cache once"
+            raise UserError(f"{error}; {remedy}") from None
         return path
 
     def push(self, path: str) -> str:

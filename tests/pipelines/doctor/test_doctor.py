@@ -119,7 +119,7 @@ def test_a_server_without_conditions_is_found_out(
 
 def doctor(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines", "doctor", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.mark.slow

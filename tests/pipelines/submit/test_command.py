@@ -37,7 +37,7 @@ def command(kfp: Any, *flags: str, **changed: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
 
 

@@ -28,10 +28,11 @@ MACHINERY = (
     ("prepare-driver", "SUCCEEDED"),
     ("executor", "RUNNING"),
     ("executor(0)", "FAILED"),
-    ("for-loop-1", "RUNNING"),
-    ("iteration-iterations(0:0)", "RUNNING"),
-    ("iteration-item-driver", "SUCCEEDED"),
+    ("run", "RUNNING"),
+    ("run-2", "RUNNING"),
+    ("run-2-driver", "SUCCEEDED"),
     ("exit-handler-1", "RUNNING"),
+    ("exit-handler-1-driver", "SUCCEEDED"),
 )
 
 
@@ -63,7 +64,8 @@ def test_tasks_are_shown_as_they_change_and_success_is_that_of_the_run(
     machinery.append(task("nofrost-k8dxc", "RUNNING", pod="nofrost-k8dxc-123"))  # the workflow itself
     first = run_of("RUNNING", *machinery, task("prepare", "RUNNING", pod="nofrost-k8dxc-5"))
     trains = [task("train", "RUNNING"), task("train", "RUNNING")]
-    second = run_of("RUNNING", *machinery, task("prepare", "SUCCEEDED"), *trains)
+    shards = [task("evaluate-shard", "RUNNING"), task("evaluate-shard-2", "RUNNING")]
+    second = run_of("RUNNING", *machinery, task("prepare", "SUCCEEDED"), *trains, *shards)
     third = run_of("RUNNING", *machinery, task("prepare", "SUCCEEDED"), task("report", "BRAND_NEW"))
     last = run_of("SUCCEEDED", task("report", "SUCCEEDED"))
     kfp.story = [{"state": "PENDING"}, first, first, first, second, third, last]
@@ -72,7 +74,7 @@ def test_tasks_are_shown_as_they_change_and_success_is_that_of_the_run(
         "",
         "run run-1: PENDING\n"
         "run run-1: RUNNING; running: prepare\n"
-        "run run-1: RUNNING; running: train x2; succeeded: prepare\n"
+        "run run-1: RUNNING; running: evaluate-shard x2, train x2; succeeded: prepare\n"
         "run run-1: RUNNING; brand_new: report; succeeded: prepare\n"
         "run run-1: SUCCEEDED; succeeded: report\n",
     )
@@ -86,14 +88,15 @@ def test_a_failed_run_is_an_error_that_names_tasks_and_messages(kfp: Any, runnin
         task("prepare", "SUCCEEDED"),
         task("train", "FAILED", "OOMKilled:\n exit code 137"),
         task("train", "FAILED"),
-        task("evaluate-ood-driver", "FAILED"),
+        task("run", "FAILED"),
+        task("evaluate-2-driver", "FAILED"),
         {**task("report", "FAILED"), "state_history": history},
     )
     kfp.story = [{"state": "RUNNING"}, run_of("FAILED", *tasks, error={"message": "child 'train' failed"})]
     with pytest.raises(RunFailedError) as raised:
         waited(running)
     assert str(raised.value) == (
-        "run run-1 failed at train (OOMKilled: exit code 137), evaluate-ood-driver, report (no champion); "
+        "run run-1 failed at train (OOMKilled: exit code 137), evaluate-driver, report (no champion); "
         f"child 'train' failed: see {kfp.url}/#/runs/details/run-1"
     )
 

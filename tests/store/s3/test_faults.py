@@ -138,10 +138,14 @@ def test_a_download_that_is_cut_continues_where_it_was(store: Store, line: Any, 
     assert [asked for method, _, asked in line.seen if method == "GET"] == ["", "bytes=1500000-2999999"]
 
 
-def test_large_files_recover_part_by_part(store: Store, line: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "method"), [("SlowDown", "PUT"), ("reset", "PUT"), ("SlowDown", "POST"), ("reset", "POST")]
+)
+def test_large_files_recover_part_by_part(fault: str, method: str, store: Store, line: Any, tmp_path: Path) -> None:
+    """By POST an upload begins and ends."""
     path = tmp_path / "large"
     path.write_bytes(os.urandom(20 << 20))
-    line.fault = first(1, "SlowDown", "PUT")
+    line.fault = first(1, fault, method)
     ref = push(path, store)
     line.fault = lambda method, path: ""
     verify(ref, store)

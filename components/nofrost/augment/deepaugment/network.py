@@ -25,6 +25,7 @@ from nofrost.limits import regular_file
 from nofrost.models import write_tensors
 from nofrost.models.device import single_thread
 from nofrost.seeds import derive_seed
+from nofrost.system_errors import cannot_read
 from nofrost.telemetry import progress
 
 PATCH = 48  # pixels; the network is convolutional, so patches of this size teach it larger images too
@@ -153,7 +154,7 @@ def load_network(path: Path) -> ReconstructionNetwork:
     try:
         weights = load(path.read_bytes())
     except OSError as error:
-        raise UserError(f"the weights {path} cannot be read ({error.strerror}): check the path") from None
+        raise cannot_read(error, f"the weights {path}") from None
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is cut off or not a safetensors file ({error}): choose another") from None
     sidecar = path.with_suffix(".json")

@@ -11,8 +11,9 @@ from nofrost.evaluate import alarms
 from nofrost.evaluate.adversarial import probes
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan
 from nofrost.evaluate.alarms import AttackRun
-from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel
+from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.batch_effects import batch_effects
+from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.results import Alarm
 from nofrost.statistics import Flags

@@ -9,7 +9,8 @@ from torch import Tensor
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, Condition, EvaluatedModel, through
+from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, EvaluatedModel, through
+from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Measurement
 from nofrost.evaluate.properties.suite import property_attacks, property_measurements
 from nofrost.results import BudgetPoint

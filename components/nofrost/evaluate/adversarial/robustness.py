@@ -16,8 +16,9 @@ from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_gradients, judge, not_converged
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
-from nofrost.evaluate.measuring.attacking import Condition, EvaluatedModel, through
+from nofrost.evaluate.measuring.attacking import EvaluatedModel, through
 from nofrost.evaluate.measuring.cache import MeasurementCache
+from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import sample_of_tensors

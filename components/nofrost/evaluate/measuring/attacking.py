@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from fractions import Fraction
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -15,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nofrost import attacks, models
-from nofrost.attacks.batch import check_budget
+from nofrost import models
 from nofrost.attacks.model import CheckedModel, NoGradientError, without_wrapper
-from nofrost.config import AttackSpec
 from nofrost.errors import UserError
+from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Compute, Measurement
 from nofrost.evaluate.measuring.sample import Rows, Sample, batches
 from nofrost.models.contents import check_contents
@@ -27,72 +21,6 @@ from nofrost.models.contents import check_contents
 Branch = Literal["clean", "adversarial"]
 BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
 """The branches of a mixture-BN model; None stands for the mixture that it is deployed with."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One attack at one budget. Conditions that are equal in all but their key are the same measurement.
-
-    Args:
-        key: where the suite names it, for error messages.
-        attack: name and settings.
-        norm, eps: the threat, `eps` in pixels of [0, 1].
-        seed: of the attack's random choices.
-        after: the attack before it in a cascade: this one is run only on images that are still right after that one.
-            None: on every image that is right when clean.
-    """
-
-    key: str = field(compare=False)
-    attack: AttackSpec
-    norm: str
-    eps: Fraction
-    seed: int
-    after: Condition | None = None
-
-    def create(self) -> attacks.Attack:
-        """Return the attack.
-
-        Raises:
-            UserError: no attack has this name or setting; the message names the key of the suite.
-        """
-        settings = self.attack.settings()
-        with self.named():
-            return attacks.create_attack(self.attack.name, norm=self.norm, eps=self.eps, seed=self.seed, **settings)
-
-    def check(self, classes: int, images: Tensor) -> None:
-        """Check that the attack is defined for a model of `classes` classes and for such images, [n, C, H, W].
-
-        Raises:
-            UserError: there are too few classes, or the budget is larger than an image; the message names the key.
-        """
-        attack = self.create()
-        with self.named():
-            attack.check_classes(classes)
-            check_budget(self.norm, float(self.eps), images)
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Let the message of a UserError inside name the key of the suite."""
-        try:
-            yield
-        except NoGradientError:
-            raise
-        except UserError as error:
-            raise UserError(f"suite: {self.key}: {error}") from None
-
-    @property
-    def name(self) -> str:
-        """A file name that is the same for equal conditions."""
-        settings = {name: str(value) for name, value in self.attack.settings().items()}
-        before = self.after.name if self.after else None
-        identity = json.dumps([self.attack.name, settings, self.norm, str(self.eps), self.seed, before], sort_keys=True)
-        return f"{self.attack.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-    @property
-    def title(self) -> str:
-        """The attack, its settings and its budget in words."""
-        settings = "".join(f", {name} {value}" for name, value in self.attack.settings().items())
-        return f"{self.attack.name}{settings}, {self.norm} {float(self.eps):.4g}"
 
 
 class EvaluatedModel:
@@ -184,7 +112,7 @@ class EvaluatedModel:
         except NoGradientError:
             # The attack counts as unsuccessful; those without gradients go on, and the alarm gradients-not-zero fails.
             return images
-        check_inside(adversarial, images, condition)
+        condition.check_inside(adversarial, images)
         return adversarial
 
     def adversarial(self, condition: Condition, sample: Sample, rows: Rows, batch_size: int) -> Tensor:
@@ -259,16 +187,3 @@ class EvaluatedModel:
 def through(branch: Branch) -> str:
     """Return the name of the condition in which the attacker sees one branch only."""
     return f"through-{branch}-branch"
-
-
-def check_inside(adversarial: Tensor, images: Tensor, condition: Condition) -> None:
-    """Check that adversarial images are inside the threat and the pixel range.
-
-    Raises:
-        RuntimeError: it left the ball or [0, 1] by more than rounding, or returned NaN.
-    """
-    order = torch.inf if condition.norm == "linf" else 2
-    size = torch.linalg.vector_norm((adversarial - images).flatten(1), ord=order, dim=1)
-    inside = (size <= float(condition.eps) * (1 + 1e-5) + 1e-6).all()
-    if not bool(inside & (adversarial >= 0).all() & (adversarial <= 1).all()):
-        raise RuntimeError(f"attack {condition.attack.name} left its threat ({condition.norm} {condition.eps})")

@@ -9,7 +9,7 @@ only large batches show matters where there are such. Random numbers are fixed, 
 torch's generators gets the same ones in every evaluation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -34,9 +34,6 @@ SPREAD, LARGEST = 2e-4, 5e-6
 # A model that draws random numbers changes its answers anyway: by so many times what other draws do
 BY_CHANCE = 4.0
 
-Ask = Callable[..., Tensor | None]
-"""From images [n, C, H, W] and optionally a ``seed`` to logits [n, K]; None if the model refuses such a batch."""
-
 
 @dataclass(frozen=True)
 class BatchEffect:
@@ -59,11 +56,7 @@ def batch_effects(engine: Engine, model: EvaluatedModel, predicted: NDArray[np.i
         predicted: [N], the classes that the model predicted at first, in the batches of the evaluation.
     """
     # A model of its own, as answers that are NaN here, such as for an image alone, must not end the evaluation.
-    probed = EvaluatedModel(model.network, engine.sample.labels, engine.device)
-
-    def ask(images: Tensor, seed: int = 0) -> Tensor | None:
-        return _answers(probed.logits, images, seed)
-
+    probe = _Probe(EvaluatedModel(model.network, engine.sample.labels, engine.device).logits)
     rows = spaced_rows(len(engine.sample), PROBED_IMAGES)
     first_classes = torch.from_numpy(predicted[rows]).to(engine.device)
     images, _, _ = engine.sample.batch(rows, engine.device)
@@ -71,7 +64,7 @@ def batch_effects(engine: Engine, model: EvaluatedModel, predicted: NDArray[np.i
     size = engine.within_memory(PROBED_AT_ONCE)
     while True:
         try:
-            return list(_effects(ask, images, first_classes, crowd, size))
+            return list(_effects(probe, images, first_classes, crowd, size))
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -88,20 +81,49 @@ def _crowd(engine: Engine, rows: Rows) -> Tensor | None:
     return engine.sample.batch(crowd, engine.device)[0] if len(crowd) > 2 * PROBED_AT_ONCE else None
 
 
-def _effects(ask: Ask, images: Tensor, predicted: Tensor, crowd: Tensor | None, size: int) -> Iterator[BatchEffect]:
-    together = _joined(ask, torch.split(images, size))
+@dataclass(frozen=True)
+class _Probe:
+    """A model that is asked for logits; whatever it draws from torch's generators is fixed by a seed."""
+
+    model: Callable[[Tensor], Tensor]
+
+    def answers(self, images: Tensor, seed: int = 0) -> Tensor | None:
+        """Return the logits, in double precision where there is one, or None if the model refuses such a batch."""
+        try:
+            with isolated_torch(images.device, seed), torch.no_grad():
+                answers = self.model(images)
+        except Exception as error:
+            # The code of a model may refuse a batch by any exception.
+            if out_of_memory(error):
+                raise
+            return None
+        return answers.double() if answers.device.type != "mps" else answers.float()
+
+    def joined(self, batches: Iterable[Tensor], firsts: Iterable[Tensor]) -> Tensor | None:
+        """Return the answers for all batches, of each for as many of its first images as `firsts` has; None if the
+        model refuses one."""
+        answers = [(self.answers(batch), len(first)) for batch, first in zip(batches, firsts, strict=True)]
+        kept = [each[:count] for each, count in answers if each is not None]
+        return torch.cat(kept) if len(kept) == len(answers) else None
+
+
+def _effects(
+    probe: _Probe, images: Tensor, predicted: Tensor, crowd: Tensor | None, size: int
+) -> Iterator[BatchEffect]:
+    parts = torch.split(images, size)
+    together = probe.joined(parts, parts)
     if together is None:
         return
-    history = _History.of(ask, images[: 2 * size])
+    history = _History.of(probe, images[: 2 * size])
     rounding = _tolerance(together) + history.chance
-    for where, parts, batches in _circumstances(images, size):
-        others = _joined(ask, batches, [len(part) for part in parts])
+    for where, firsts, batches in _circumstances(images, size):
+        others = probe.joined(batches, firsts)
         if others is not None:
-            compared = torch.cat(parts)
+            compared = torch.cat(firsts)
             yield _effect(where, together[compared], others, rounding[compared])
-    if (dimmed := _effect_on_dimmed(ask, images, size, history.chance)) is not None:
+    if (dimmed := _effect_on_dimmed(probe, images, size, history.chance)) is not None:
         yield dimmed
-    if crowd is not None and (beside := ask(crowd)) is not None:
+    if crowd is not None and (beside := probe.answers(crowd)) is not None:
         count = min(len(crowd), len(images))
         where = f"in a batch of {len(crowd)}, as in the evaluation"
         yield _effect(where, together[:count], beside[:count], rounding[:count])
@@ -125,14 +147,14 @@ class _History:
     chance: float
 
     @classmethod
-    def of(cls, ask: Ask, images: Tensor) -> "_History":
-        again = [ask(images) for _ in range(REPEATS)]
-        drawn = [ask(images, seed=seed) for seed in range(1, 1 + REPEATS)]
+    def of(cls, probe: _Probe, images: Tensor) -> "_History":
+        again = [probe.answers(images) for _ in range(REPEATS)]
+        drawn = [probe.answers(images, seed) for seed in range(1, 1 + REPEATS)]
         # Much brighter or darker ones, for a model that remembers the mean of what it has seen
         strangers = images / 4 + (0.75 if images.mean() < 0.5 else 0.0)
         for _ in range(REPEATS):
-            ask(strangers)
-        again.append(ask(images))
+            probe.answers(strangers)
+        again.append(probe.answers(images))
         answers, drawn_answers = ([each for each in some if each is not None] for some in (again, drawn))
         if len(answers) < len(again) or len(drawn_answers) < len(drawn):
             return cls(None, 0.0)
@@ -148,16 +170,15 @@ def _effect(where: str, answers: Tensor, others: Tensor, rounding: Tensor) -> Ba
     return BatchEffect(where, int((_distance(answers, others) > rounding).sum()), len(answers))
 
 
-def _effect_on_dimmed(ask: Ask, images: Tensor, size: int, chance: float) -> BatchEffect | None:
+def _effect_on_dimmed(probe: _Probe, images: Tensor, size: int, chance: float) -> BatchEffect | None:
     """Compare darker images among themselves with the same beside images of full range.
 
     Images as they are may all have the same darkest and brightest pixel, and attacked ones not.
     """
     factors = torch.linspace(0.5, 0.9, len(images), device=images.device)
-    dimmed = torch.split(images * factors.view(-1, 1, 1, 1), size)
-    together = _joined(ask, dimmed)
-    sizes = [len(part) for part in dimmed]
-    beside = _joined(ask, [torch.cat(pair) for pair in zip(dimmed, torch.split(images, size), strict=True)], sizes)
+    dimmed, bright = torch.split(images * factors.view(-1, 1, 1, 1), size), torch.split(images, size)
+    together = probe.joined(dimmed, dimmed)
+    beside = probe.joined(map(torch.cat, zip(dimmed, bright, strict=True)), dimmed)
     if together is None or beside is None:
         return None
     return _effect("beside brighter images", together, beside, _tolerance(together) + chance)
@@ -181,31 +202,6 @@ def _circumstances(images: Tensor, size: int) -> Iterator[tuple[str, tuple[Tenso
         )
     parts = torch.split(rows, size)
     yield "in a larger batch", parts, [torch.cat([images[part], strangers[part]]) for part in parts]
-
-
-def _joined(ask: Ask, batches: Sequence[Tensor], firsts: Sequence[int] | None = None) -> Tensor | None:
-    """Return the answers for all batches, of each for its first images alone where `firsts` says how many; None if the
-    model refuses one."""
-    answers = []
-    for number, batch in enumerate(batches):
-        answer = ask(batch)
-        if answer is None:
-            return None
-        answers.append(answer if firsts is None else answer[: firsts[number]])
-    return torch.cat(answers)
-
-
-def _answers(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor | None:
-    """Return the logits, in double precision where there is one, or None if the model refuses such a batch."""
-    try:
-        with isolated_torch(images.device, seed), torch.no_grad():
-            answers = model(images)
-    except Exception as error:
-        # The code of a model may refuse a batch by any exception.
-        if out_of_memory(error):
-            raise
-        return None
-    return answers.double() if answers.device.type != "mps" else answers.float()
 
 
 def _distance(first: Tensor, second: Tensor) -> Tensor:

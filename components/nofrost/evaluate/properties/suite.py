@@ -12,7 +12,8 @@ from nofrost.config import AdversarialSuite
 from nofrost.config.base import Schema
 from nofrost.config.properties import BatchNormSpec, BoundaryThickness
 from nofrost.errors import UserError
-from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, Condition, EvaluatedModel
+from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, EvaluatedModel
+from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Compute, Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.properties.answers import ORDERS, decision_margin, gradient_norm, model_smoothness

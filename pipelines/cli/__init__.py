@@ -1,0 +1,21 @@
+"""The commands of `python -m pipelines`; they import what is slow to load when called."""
+
+import importlib.util
+
+import click
+
+from nofrost.cli import CommandGroup
+from nofrost.errors import UserError
+from pipelines.cli.cluster_commands import doctor_, submit_
+from pipelines.cli.local_commands import compile_, graph_, run_
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def pipelines() -> None:
+    """Compile the pipeline, run it on this machine or on Kubeflow, and look for what that needs."""
+    if importlib.util.find_spec("kfp") is None:
+        raise UserError("kfp is not installed here: install it with `pip install --editable '.[pipeline,docker]'`")
+
+
+for _command in (compile_, graph_, run_, submit_, doctor_):
+    pipelines.add_command(_command)

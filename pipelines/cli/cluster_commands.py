@@ -1,0 +1,145 @@
+"""Commands for a cluster: submit a study to Kubeflow, and look for what that needs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nofrost.cli.options import aligned, emit, json_option, stage_options, store_option
+from pipelines.cli.graph_options import (
+    CA_CERT,
+    CACHE,
+    CLUSTER,
+    DATA_REF,
+    GPUS,
+    HOST,
+    NAMESPACE,
+    NODES,
+    SERVICE_ACCOUNT,
+    SHARDS,
+    TOKEN_FILE,
+    load_checked_study,
+)
+
+
+@click.command("submit")
+@stage_options
+@click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
+@click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
+@HOST
+@NAMESPACE
+@TOKEN_FILE
+@CA_CERT
+@click.option(
+    "--experiment", default="nofrost", show_default=True, help="Experiment of the run; created if it does not exist."
+)
+@click.option("--run-name", help="Name of the run. Default: the study's name.")
+@SERVICE_ACCOUNT
+@click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
+@click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option(
+    "--split",
+    metavar="[N]",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    help="With --wait: a study with more than N recipes and seeds becomes several runs, one after the other, and a "
+    "last one that reports on all. Default for N: as many as one run can have.",
+)
+@click.option(
+    "--resubmit",
+    metavar="N",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
+)
+@store_option
+@DATA_REF
+@GPUS
+@NODES
+@SHARDS
+@CLUSTER
+@CACHE
+def submit_(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    store_url: str | None,
+    stage_image: str,
+    train_image: str,
+    data_ref: str | None,
+    gpus: int,
+    nodes: int,
+    shards: int,
+    cluster: Path | None,
+    cache: bool,
+    **options: Any,
+) -> None:
+    """Start a run of a study on Kubeflow, after uploading the pipeline if this version is not there yet.
+
+    Give images by their digest: a tag can move, and Kubeflow's cache would return old results for new code.
+    Source data of the study are pushed to the store first, unless --data-ref is given.
+
+    \b
+    Example: python -m pipelines submit --host http://localhost:8080 --store s3://bucket/nofrost --wait
+             --stage-image registry/nofrost-stage@sha256:... --train-image registry/nofrost-train@sha256:...
+    """
+    from nofrost.store import default_store
+    from pipelines.submit import SubmitRequest, submit_study
+
+    request = SubmitRequest(
+        study=load_checked_study(study_name, overrides),
+        store=store_url or default_store(),
+        stage_image=stage_image,
+        train_image=train_image,
+        data_ref=data_ref,
+        gpus=gpus,
+        nodes=nodes,
+        shards=shards,
+        cluster=cluster,
+        caching=cache,
+    )
+    run = submit_study(request, **options)
+    emit(asdict(run), f"run {run.run_id}: {run.url}", as_json)
+
+
+@click.command("doctor")
+@HOST
+@NAMESPACE
+@TOKEN_FILE
+@CA_CERT
+@SERVICE_ACCOUNT
+@click.option("--stage-image", metavar="IMAGE@sha256:...", help="Image of the stages, to look for in its registry.")
+@click.option("--train-image", metavar="IMAGE@sha256:...", help="Image of the training, to look for in its registry.")
+@store_option
+@CLUSTER
+@json_option
+def doctor_(
+    host: str | None,
+    namespace: str | None,
+    token_file: Path | None,
+    ca_cert: Path | None,
+    store_url: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Look for what a submission needs, with a line each: ok, missing, or unknown where it cannot be seen from here.
+
+    Nothing is started. The exit code is 1 if something is missing.
+    """
+    from nofrost.store import default_store
+    from pipelines.doctor import Subject, examine
+    from pipelines.submit import Endpoint
+
+    endpoint = Endpoint(host, namespace, token_file, ca_cert)
+    findings = list(examine(Subject(endpoint, store_url or default_store(), **options)))
+    rows = [(finding.state, finding.check, finding.detail) for finding in findings]
+    emit(findings, aligned(rows), as_json)
+    if any(finding.state == "missing" for finding in findings):
+        sys.exit(1)
