@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from nofrost.config import load_schema
 from nofrost.config.base import Schema
+from nofrost.stage import SAVE_INTERVALS_S
 
 Stage = Literal["prepare", "augment", "train", "evaluate", "report"]
 
@@ -98,7 +99,7 @@ class Cluster(Schema):
     retries: Retries = Retries()
     credentials: Credentials = Credentials()
     run_as: int | None = Field(default=1000, ge=1)
-    save_interval_s: int = Field(default=300, ge=60)
+    save_interval_s: int = Field(default=300, ge=SAVE_INTERVALS_S.start, lt=SAVE_INTERVALS_S.stop)
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     deadline_s: int | None = Field(default=None, ge=60)
     kept_s: int | None = Field(default=None, ge=0)

@@ -71,21 +71,28 @@ def run(
     cluster = Cluster(retries=Retries(count=0))
     pipeline = make_pipeline(plan_study(study, gpus, 1), cluster, shards=shards, gpus=gpus, caching=caching)
     with folder_lock(folder):
-        root, credentials = folder / "tasks", folder / "credentials"
+        root, run_id = folder / "tasks", _new_id()
         root.mkdir(parents=True, exist_ok=True)
         run_log = RunLog(folder / "logs", sys.stderr if quiet else sys.stdout)
-        stage_image = train_image = f"process@sha256:{_code_digest()}"
+        # Of a machine that went down.
+        for earlier in folder.glob("credentials-*"):
+            earlier.unlink()
+        # Not a name for all runs: the reaper of a killed run deletes its file when the next run may have begun.
+        credentials = folder / f"credentials-{run_id}"
+        children = Children(run_log.say, secrets=[credentials])
+        tasks: Tasks
         if runner == "docker":
             stage_image, train_image = map(image_id, images)
             # Containers started by root run as another user, who must be able to write here.
             root.chmod(0o777)
             # An error that every task would have is one before the first.
             target.container_environment()
-        children = Children(run_log.say, secrets=[credentials])
-        common = (run_log, children, _new_id())
-        tasks: Tasks = ProcessTasks(*common)
-        if runner == "docker":
-            tasks = ContainerTasks(*common, stage_image, train_image, gpus > 0, target, credentials, root)
+            tasks = ContainerTasks(
+                run_log, children, run_id, stage_image, train_image, gpus > 0, target, credentials, root
+            )
+        else:
+            stage_image = train_image = f"process@sha256:{_code_digest()}"
+            tasks = ProcessTasks(run_log, children, run_id)
         arguments = {
             "data_ref": source,
             "store": target.url,

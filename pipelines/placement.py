@@ -5,6 +5,8 @@ from typing import Any
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
+from nofrost.stage import SAVE_INTERVAL
+from nofrost.tasks.task_errors import RUN_ID
 from pipelines.cluster import Cluster, Placement, Resources
 
 SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes
@@ -17,8 +19,6 @@ DEFAULTS = {
 }
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
-RUN_ID = "NOFROST_RUN_ID"
-SAVE_INTERVAL = "NOFROST_SAVE_INTERVAL_S"
 
 
 def placed(

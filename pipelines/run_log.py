@@ -49,7 +49,7 @@ class Task:
         name = f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}"
         # A checkpoint is runs/<recipe>/seed-<seed>/train@<ref>.
         _, recipe, seed, *_ = parameters["checkpoint"].split("/")
-        part = parameters.get("shard") or ("merge" if parameters["shards"] else "")
+        part = f"shard {parameters['shard']}" if "shard" in parameters else "merge" if parameters["shards"] else ""
         return cls(name, ", ".join(filter(None, (recipe, seed.replace("-", " "), part))), parameters)
 
     @property

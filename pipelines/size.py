@@ -36,7 +36,7 @@ VERSION = "2.17"  # whose workflows are the largest
 WORKFLOW_LIMIT = 1024 * 1024
 ARGUMENT_LIMIT = 128 * 1024
 RESERVE = 0.2
-# Runs of the packages that the size of a run is taken from: two of few runs, as compiling takes seconds for many.
+# Runs of the two packages from which the size of a run is taken; compiling many takes seconds.
 FEW, MORE = 1, 3
 
 
@@ -66,10 +66,10 @@ class WorkflowSize:
             f"about {workflow:.0f} kB, {share}"
         )
 
-    def fills(self, version: str = VERSION) -> float:
-        """Return the share of its limits that it takes with the reserve, of the one that it comes closest to."""
-        share = self.workflow_bytes * (1 + RESERVE) / WORKFLOW_LIMIT
-        return share if has_wrapped_nodes(version) else max(share, self.argument_bytes / ARGUMENT_LIMIT)
+    def shares(self, version: str = VERSION) -> dict[str, float]:
+        """Return how much of each limit it takes, that of the workflow without the reserve."""
+        workflow = {"workflow": self.workflow_bytes * (1 + RESERVE) / WORKFLOW_LIMIT}
+        return workflow if is_retried(version) else {**workflow, "argument": self.argument_bytes / ARGUMENT_LIMIT}
 
 
 def estimate_size(spec: Json, platform: Json, arguments: Json, version: str = VERSION) -> WorkflowSize:
@@ -80,7 +80,7 @@ def estimate_size(spec: Json, platform: Json, arguments: Json, version: str = VE
         arguments: parameters of the run.
         version: of KFP. The default manifests of 2.17 wrap every node in another one for its retries.
     """
-    workflow = Workflow(spec, platform, arguments, retried=has_wrapped_nodes(version))
+    workflow = Workflow(spec, platform, arguments, retried=is_retried(version))
     status = base64.b64encode(gzip.compress(workflow.status_text().encode(), compresslevel=6))
     return WorkflowSize(
         tasks=workflow.tasks,
@@ -91,8 +91,8 @@ def estimate_size(spec: Json, platform: Json, arguments: Json, version: str = VE
     )
 
 
-def has_wrapped_nodes(version: str) -> bool:
-    """Return whether the default manifests of a version of KFP retry every node; from then on drivers read files."""
+def is_retried(version: str) -> bool:
+    """Return whether the default manifests of a version of KFP retry every node. Its drivers also read files."""
     return tuple(int(part) for part in version.split(".")[:2]) >= (2, 17)
 
 
@@ -104,16 +104,22 @@ def runs_that_fit(plan: StudyPlan, make: MakePipeline, arguments: Json, version:
         arguments: parameters of the run.
         version: of KFP.
     """
-    # Every run adds about the same. Those with the longest recipes add most; a study of few runs counts them again.
+    # Those with the longest recipes need most; a study of few runs counts them again.
     longest = sorted(plan.runs, key=lambda run: len(run.recipe), reverse=True)
-    runs = tuple(islice(cycle(longest), MORE))
 
-    def share(count: int) -> float:
-        package = canonical(make(replace(plan, runs=runs[:count])))
-        return estimate_size(*package, arguments, version).fills(version)
+    def shares(count: int) -> dict[str, float]:
+        package = canonical(make(replace(plan, runs=tuple(islice(cycle(longest), count)))))
+        return estimate_size(*package, arguments, version).shares(version)
 
-    few = share(FEW)
-    return 0 if few > 1 else FEW + int((1 - few) * (MORE - FEW) / (share(MORE) - few))
+    few = shares(FEW)
+    if max(few.values()) > 1:
+        return 0
+    # Every run adds about the same to the workflow.
+    each = (shares(MORE)["workflow"] - few["workflow"]) / (MORE - FEW)
+    fitting = FEW + int((1 - few["workflow"]) / each)
+    while (largest := max(shares(fitting).values())) > 1:
+        fitting = max(FEW, min(fitting - 1, int(fitting / largest)))
+    return fitting
 
 
 def check_size(plan: StudyPlan, make: MakePipeline, arguments: Json, *, shards: int, version: str = VERSION) -> None:
@@ -129,9 +135,12 @@ def check_size(plan: StudyPlan, make: MakePipeline, arguments: Json, *, shards: 
     fitting = runs_that_fit(plan, make, arguments, version)
     if len(plan.runs) <= fitting:
         return
-    limit = f"the workflow of {len(plan.runs)} runs at --shards {shards} would outgrow the 1 MiB that Argo allows"
+    limit = (
+        f"{len(plan.runs)} runs at --shards {shards} would outgrow one workflow of Argo (1 MiB; up to KFP 2.16 also "
+        "128 KiB for an argument)"
+    )
     if fitting == 0:
-        raise UserError(f"{limit}, and so would that of a single run: use fewer shards")
+        raise UserError(f"{limit}, and so would a single run: use fewer shards")
     raise UserError(
         f"{limit}: at most {fitting} fit; submit with --split, which makes several runs of the pipeline, or use fewer "
         "shards or seeds"

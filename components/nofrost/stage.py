@@ -35,7 +35,7 @@ _OF_A_STORE = "files/md5"  # where DVC and nofrost.store keep objects
 _BUGS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 SAVE_INTERVAL = "NOFROST_SAVE_INTERVAL_S"
 # Shorter ones would spend the time on saving, longer ones are a mistake.
-_SAVE_INTERVALS_S = range(60, 24 * 3600 + 1)
+SAVE_INTERVALS_S = range(60, 24 * 3600 + 1)
 
 
 def save_interval_s() -> float:
@@ -46,7 +46,7 @@ def save_interval_s() -> float:
     """
     text = os.environ.get(SAVE_INTERVAL) or "300"
     # `int` would take " 1", "1_0" and digits of other scripts as well.
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) not in _SAVE_INTERVALS_S:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) not in SAVE_INTERVALS_S:
         raise UserError(
             f"{SAVE_INTERVAL} is {shortened(text)}, which is not a whole number of seconds from 60 to 86400: correct "
             "it, or unset it for 300"

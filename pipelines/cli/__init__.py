@@ -13,7 +13,9 @@ from pipelines.cli.local_commands import compile_, graph_, run_
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def pipelines() -> None:
     """Compile the pipeline, run it on this machine or on Kubeflow, and look for what that needs."""
-    if importlib.util.find_spec("kfp") is None:
+    spec = importlib.util.find_spec("kfp")
+    # A folder of that name has a specification without a file.
+    if spec is None or spec.origin is None:
         raise UserError("kfp is not installed here: install it with `pip install --editable '.[pipeline,docker]'`")
 
 

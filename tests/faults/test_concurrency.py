@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 PAIRS, SEED = int(os.environ.get("NOFROST_PAIRS", "30")), os.environ.get("NOFROST_SEED", "0")
+# What differs from the study in further commands, which write other things.
+OTHER_SETTINGS = {"prepare": "seed=1", "train": "optimiser.lr=0.01", "evaluate-ood": "severities=[2]"}
 Contents = Callable[[Path], dict[str, bytes]]
 
 
@@ -24,15 +26,20 @@ def test_pairs_of_all_stages_at_random_offsets(world: Any, content: Contents, tm
     (pushed,) = world.run({"arguments": ["store", "push", str(world.whole("train")), "--store", str(store)]})
     ref = pushed.output.strip().rpartition("@")[2]
     commands = {**world.commands, "pull": lambda out: ["store", "pull", f"{out}@{ref}", "--store", str(store)]}
-    # A pull of what train wrote gives the same bytes.
-    expected = {stage: content(world.whole("train" if stage == "pull" else stage)) for stage in commands}
-    seconds = {}
+    for stage, setting in OTHER_SETTINGS.items():
+        commands[f"{stage} {setting}"] = lambda out, stage=stage, setting=setting: [
+            *world.commands[stage](out), "--set", setting
+        ]  # fmt: skip
+    expected, seconds = {}, {}
     for stage, command in commands.items():
-        (end,) = world.run({"arguments": command(tmp_path / "timed" / stage)})
+        (end,) = world.run({"arguments": command(tmp_path / "alone" / stage)})
         assert end.code == 0, end.errors
-        seconds[stage] = end.seconds
+        expected[stage], seconds[stage] = content(tmp_path / "alone" / stage), end.seconds
+    assert all(expected[stage] == content(world.whole(stage)) for stage in world.commands)
+    assert len({str(files) for files in expected.values()}) == len(expected) - 1, "a pull of what train wrote is equal"
     choice = random.Random(SEED)
     pairs = [(stage, stage) for stage in commands]
+    pairs += [(stage, f"{stage} {setting}") for stage, setting in OTHER_SETTINGS.items()]
     pairs += [tuple(choice.choices(list(commands), k=2)) for _ in range(PAIRS - len(pairs))]
     refused = 0
     for number, (first, second) in enumerate(pairs):

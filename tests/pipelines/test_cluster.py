@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
         ("shared_memory: 5", "shared_memory"),
         ("run_as: 0", "run_as"),
         ("save_interval_s: 59", "save_interval_s"),
+        ("save_interval_s: 86401", "save_interval_s"),
         ("retries: {factor: 1.5}", "retries.factor"),
         ("retries: {window: 0h}", "retries.window"),
         ("retries: {longest_wait: 600s}", "longest_wait is no setting any more: Kubeflow has none"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import signal
@@ -12,6 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from nofrost.errors import UserError
+from pipelines.cli import pipelines
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -107,7 +112,7 @@ class TestARun:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_a_run_that_is_stopped_or_killed_goes_on(self, number: signal.Signals, project: Path) -> None:
-        changed = ("--set", f"dataset.limit={200 + number}", "--set", "runs.recipe=[st]")
+        changed = ("--set", f"recipes.st.optimiser.weight_decay=0.00{number}", "--set", "runs.recipe=[st]")
         with subprocess.Popen(
             (*RUN, *changed), cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
         ) as run:
@@ -160,3 +165,11 @@ def test_wrong_input_is_one_sentence_before_any_task_runs(
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert " ..." not in ended.stdout
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_without_kfp_its_installation_is_named(folder: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.machinery.ModuleSpec("kfp", None, is_package=True) if folder else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    with pytest.raises(UserError, match=r"kfp is not installed here: .*\.\[pipeline"):
+        pipelines(["graph", "--study", "digits"], standalone_mode=False)

@@ -99,9 +99,11 @@ def test_certificates_and_a_local_store_are_mounted(tmp_path: Path) -> None:
 def test_no_credentials_are_left_when_a_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(pipeline: Any, arguments: Any, tasks: ContainerTasks, *_: object) -> None:
         tasks.settings("prepare", [], {})
-        assert tasks.credentials == tmp_path / "credentials"
-        assert tasks.credentials.exists()
+        assert list(tmp_path.glob("credentials*")) == [tasks.credentials]
+        assert tasks.run_id in tasks.credentials.name
         raise KeyboardInterrupt
+
+    (tmp_path / "credentials-of-an-earlier-run").touch()
 
     monkeypatch.setattr(local_run, "open_store", lambda _: S3(**SECRETS))
     monkeypatch.setattr(local_run, "push_source", lambda *_: "source")
@@ -110,7 +112,7 @@ def test_no_credentials_are_left_when_a_run_fails(tmp_path: Path, monkeypatch: p
     study = load_study("digits", ())
     with pytest.raises(KeyboardInterrupt):
         local_run.run(study, runner="docker", store="s3://bucket/x", folder=tmp_path, images=("stage", "train"))
-    assert not (tmp_path / "credentials").exists()
+    assert not list(tmp_path.glob("credentials*"))
 
 
 def test_an_error_of_docker_fails_the_task_and_is_in_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,7 @@ EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECK
         (arguments("write_candidate", {}), "write-candidate"),
         (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0"),
         (arguments("evaluate", {**EVALUATED, "shards": ["x", "y"]}), "evaluate-ood sat, seed 0, merge"),
-        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, 1/2"),
+        (arguments("evaluate_shard", {**EVALUATED, "shard": "1/2"}), "evaluate-ood sat, seed 0, shard 1/2"),
     ],
 )
 def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> None:

@@ -94,17 +94,26 @@ def test_retries_are_nodes_of_their_own() -> None:
 
 
 def test_long_arguments_count_up_to_2_16_only() -> None:
-    estimated = WorkflowSize(1, 2, 1, workflow_bytes=1, argument_bytes=2 * ARGUMENT_LIMIT)
-    assert estimated.fills("2.16.1") == 2
-    assert estimated.fills("2.17.0") < 0.01
-    assert replace(estimated, workflow_bytes=WORKFLOW_LIMIT).fills("2.17.0") == 1 + RESERVE
+    estimated = WorkflowSize(1, 2, 1, workflow_bytes=WORKFLOW_LIMIT, argument_bytes=2 * ARGUMENT_LIMIT)
+    assert estimated.shares("2.16.1") == {"workflow": 1 + RESERVE, "argument": 2}
+    assert estimated.shares("2.17.0") == {"workflow": 1 + RESERVE}
+
+
+def test_the_argument_of_a_driver_limits_a_study_of_old_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.size.ARGUMENT_LIMIT", 40_000)
+    make = partial(make_pipeline, cluster=Cluster())
+    old, new = (runs_that_fit(plan_of(4), make, ARGUMENTS, version) for version in ("2.16", "2.17"))
+    assert old < new
+    arguments = [size(runs, 1, "2.16").argument_bytes for runs in (old, old + 2)]
+    assert arguments[0] <= 40_000 < arguments[1]
 
 
 def test_as_many_runs_as_are_said_to_fit_do_and_few_more_would(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 400_000)
     fitting = runs_that_fit(plan_of(4), partial(make_pipeline, cluster=Cluster()), ARGUMENTS)
     assert 4 <= fitting <= 8
-    assert size(fitting, 1).fills() <= 1 < size(fitting + 2, 1).fills()
+    fitting_share, larger_share = (size(runs, 1).shares()["workflow"] for runs in (fitting, fitting + 2))
+    assert fitting_share <= 1 < larger_share
 
 
 def test_a_study_of_one_run_is_measured_as_one_of_many() -> None:

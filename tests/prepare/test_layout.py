@@ -176,6 +176,14 @@ def test_folders_without_images_beside_the_splits_are_left_out(names: list[str])
     assert source.remarks == ("Training, annotations, docs, unlabeled beside the splits: left out, no images in there",)
 
 
+@pytest.mark.parametrize(("link", "target"), [("docs/all", "."), ("docs/one", "one"), ("docs/two", "gone")])
+def test_links_in_what_is_left_out_may_lead_in_circles_and_nowhere(link: str, target: str) -> None:
+    splits("train", "test")
+    Path("docs").mkdir()
+    Path(link).symlink_to(target)
+    assert opened().remarks == ("docs beside the splits: left out, no images in there",)
+
+
 def test_a_split_without_images_that_is_not_used_is_left_out() -> None:
     splits("train", "test")
     Path("val").mkdir()

@@ -26,7 +26,7 @@ KILLS = 3
 # What may be lost: far less than the shortest interval of saves (60 s), and more than a busy machine needs.
 LOST_S = 20.0
 # Enough for all kills on a machine that has nothing else to do.
-EPOCHS, STEPS = 200, list(range(40, 160, 2))
+EPOCHS, STEPS = 120, list(range(40, 160, 2))
 
 
 class Task:
@@ -61,7 +61,7 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -
     while not condition():
         assert time.monotonic() < end
         assert process.poll() is None, "the task ended too soon for the test: give it more work"
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 def newest_save(store: Store, folder: Path) -> Path | None:
@@ -126,10 +126,15 @@ def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun:
     assert weights(task.run(), store, tmp_path / "a") == weights(undisturbed, open_store(begun.store), tmp_path / "b")
 
 
-def kill_at_a_random_moment(task: Task, first: str) -> float:
-    """Start a try, kill it up to 2 s after it has made a save, the file `first`; return when, in seconds since 1970."""
+def kill_at_a_random_moment(task: Task, first: str, store: Store, *, is_last: bool) -> float:
+    """Start a try, kill it up to 2 s after it has made a save, the file `first`; return when, in seconds since 1970.
+
+    Earlier ones may be killed before anything is published, and the last one is not.
+    """
     with task.start() as process:
         wait_until(lambda: (partial := task.partial()) and list(partial.rglob(first)), process)
+        if is_last:
+            wait_until(lambda: any(name.endswith(f"/{POINTER}") for name in store.names("nofrost/")), process)
         time.sleep(random.uniform(0, 2))
         assert process.poll() is None, "the task ended too soon for the test: give it more work"
         process.kill()
@@ -145,8 +150,8 @@ def test_a_training_that_is_killed_loses_seconds_and_ends_with_the_same_bits(
 ) -> None:
     store, (task, arguments) = copy_to(url, begun), training(begun, url, tmp_path, 4, EPOCHS)
     seconds = 0.0
-    for _ in range(KILLS):
-        kill_at_a_random_moment(task, "state.json")
+    for number in range(KILLS):
+        kill_at_a_random_moment(task, "state.json", store, is_last=number == KILLS - 1)
         partial, save = task.partial(), newest_save(store, tmp_path)
         assert partial
         made, kept = trained_seconds(partial), trained_seconds(save) if save else 0.0
@@ -169,8 +174,9 @@ def test_a_shard_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun:
     script += "pathlib.Path(sys.argv[1]).write_text(tasks.evaluate_shard(*sys.argv[2:]))"
     task = Task(["-c", script, str(tmp_path / "output"), *arguments, store.url], tmp_path)
     measured = 0
-    for _ in range(KILLS):
-        killed, partial = kill_at_a_random_moment(task, "*.npz"), task.partial()
+    for number in range(KILLS):
+        killed = kill_at_a_random_moment(task, "*.npz", store, is_last=number == KILLS - 1)
+        partial = task.partial()
         assert partial
         save = newest_save(store, tmp_path)
         kept = {path.relative_to(save) for path in save.rglob("*.npz")} if save else set()

@@ -89,6 +89,16 @@ def test_wrong_input_ends_a_task_with_one_sentence(
     assert message in line
 
 
+def test_a_wrong_interval_of_saves_ends_a_task_before_its_work(
+    begun: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NOFROST_SAVE_INTERVAL_S", "5m")
+    with pytest.raises(SystemExit) as end:
+        tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    assert end.value.code == 2
+    assert "NOFROST_SAVE_INTERVAL_S is '5m'" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_outputs_are_recorded_for_the_run_that_reports_on_them(tmp_path: Path) -> None:
     outputs = {
         "dataset": "data/dataset@1",

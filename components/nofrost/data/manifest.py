@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
-from nofrost.errors import UserError
+from nofrost.errors import UserError, unknown
 from nofrost.files import read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
@@ -52,6 +52,8 @@ class Manifest(Schema):
             if len(values) != self.channels:
                 raise ValueError(f"{key} has {len(values)} values for {self.channels} channels: prepare the data again")
         for name, split in self.splits.items():
+            if name not in SPLITS:
+                raise ValueError(f"splits: {unknown('split', name, SPLITS)}")
             if len(split.class_counts) != len(self.classes) or sum(split.class_counts) != split.count:
                 raise ValueError(
                     f"splits.{name}.class_counts are not the {split.count} images of {len(self.classes)} classes: "

@@ -127,7 +127,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
-    status = folder.stat()
+    try:
+        status = folder.stat()
+    except OSError:
+        # It was removed meanwhile, as the folders of processes are.
+        return False
     identity = status.st_dev, status.st_ino
     is_new = identity not in seen
     seen.add(identity)
