@@ -19,9 +19,9 @@ from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
 from pipelines import components
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.placement import placed
-from pipelines.plan import StudyPlan
+from pipelines.study_plan import StudyPlan
 
 # Of all pipelines: Kubeflow's cache serves a task only within pipelines of one name.
 NAME = "nofrost"

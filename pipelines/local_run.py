@@ -13,13 +13,13 @@ from nofrost.errors import RunFailedError
 from nofrost.lock import folder_lock
 from nofrost.store import Output, Store, open_store, pull
 from pipelines.children import Children
-from pipelines.cluster import Cluster, Retries
+from pipelines.cluster_settings import Cluster, Retries
 from pipelines.graph import make_pipeline
 from pipelines.kfp_local import run_pipeline
 from pipelines.local_tasks import ContainerTasks, ProcessTasks, Tasks, image_id
 from pipelines.package import push_source
-from pipelines.plan import plan_study
 from pipelines.run_log import RunLog
+from pipelines.study_plan import plan_study
 
 Runner = Literal["process", "docker"]
 

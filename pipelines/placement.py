@@ -7,7 +7,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from nofrost.stage import SAVE_INTERVAL
 from nofrost.tasks.task_errors import RUN_ID
-from pipelines.cluster import Cluster, Placement, Resources
+from pipelines.cluster_settings import Cluster, Placement, Resources
 
 SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes
 DEFAULTS = {

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from nofrost.cli.options import aligned, emit, json_option, stage_options, store_option
-from pipelines.cli.graph_options import (
+from pipelines.cli.shared_options import (
     CA_CERT,
     CACHE,
     CLUSTER,

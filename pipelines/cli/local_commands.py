@@ -19,7 +19,7 @@ from nofrost.cli.options import (
     study_option,
 )
 from nofrost.errors import UserError, remark
-from pipelines.cli.graph_options import CACHE, CLUSTER, DATA_REF, GPUS, NODES, SHARDS, load_checked_study
+from pipelines.cli.shared_options import CACHE, CLUSTER, DATA_REF, GPUS, NODES, SHARDS, load_checked_study
 
 
 @click.command("compile")
@@ -48,11 +48,11 @@ def compile_(
     """
     study = load_checked_study(study_name, overrides)
     check_configuration_apart(out, study_name, str(cluster) if cluster else None)
-    from pipelines.cluster import load_cluster
+    from pipelines.cluster_settings import load_cluster
     from pipelines.graph import make_pipeline
     from pipelines.package import write_package
-    from pipelines.plan import plan_study
-    from pipelines.size import check_size
+    from pipelines.study_plan import plan_study
+    from pipelines.workflow_size import check_size
 
     plan, settings = plan_study(study, gpus, nodes), load_cluster(cluster)
     make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
@@ -87,12 +87,12 @@ def graph_(
     Example: python -m pipelines graph --study digits --shards 4 --out graph.svg
     """
     study = load_checked_study(study_name, overrides)
-    from pipelines.cluster import load_cluster
+    from pipelines.cluster_settings import load_cluster
     from pipelines.drawing import as_mermaid, draw, drawing_of
     from pipelines.graph import make_pipeline
     from pipelines.package import canonical
-    from pipelines.plan import plan_study
-    from pipelines.size import estimate_size
+    from pipelines.study_plan import plan_study
+    from pipelines.workflow_size import estimate_size
 
     pipeline = make_pipeline(
         plan_study(study, gpus, nodes), load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes

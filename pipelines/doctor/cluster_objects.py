@@ -9,7 +9,7 @@ import urllib3
 from kubernetes import client, config
 
 from nofrost.errors import reason
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.doctor.finding import Finding
 
 # To connect, to answer.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.cluster import load_cluster
+from pipelines.cluster_settings import load_cluster
 from pipelines.doctor.cluster_objects import check_service_account, check_training_jobs
 from pipelines.doctor.conditional_writes import check_store
 from pipelines.doctor.finding import Finding

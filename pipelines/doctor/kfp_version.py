@@ -1,11 +1,11 @@
 """Whether the server runs the pipeline that would be compiled for this cluster."""
 
 from nofrost.errors import UserError
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.doctor.finding import Finding
 from pipelines.graph import make_pipeline
 from pipelines.package import canonical
-from pipelines.plan import RunPlan, StudyPlan
+from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit import Api, versions
 
 CHECK = "Kubeflow Pipelines"

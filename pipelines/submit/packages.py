@@ -7,10 +7,10 @@ from typing import Any
 
 from kfp.dsl.base_component import BaseComponent
 
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import write_package
-from pipelines.plan import StudyPlan
+from pipelines.study_plan import StudyPlan
 from pipelines.submit.compiled import CompiledPipeline, read_compiled
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from nofrost.errors import RunFailedError, UserError
 from nofrost.store import MissingError, Store
-from pipelines.plan import StudyPlan
-from pipelines.size import check_size, runs_that_fit
+from pipelines.study_plan import StudyPlan
 from pipelines.submit.packages import Packages
 from pipelines.submit.start import StartedRun
+from pipelines.workflow_size import check_size, runs_that_fit
 
 COMMON = ("dataset", "augmentation")
 LISTS = ("trained", "adversarial", "ood")

@@ -11,9 +11,9 @@ from typing import Any
 from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.store import open_store
-from pipelines.cluster import load_cluster
+from pipelines.cluster_settings import load_cluster
 from pipelines.package import push_source
-from pipelines.plan import StudyPlan, plan_study
+from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import CompiledPipeline
 from pipelines.submit.completion import check_deadline, complete

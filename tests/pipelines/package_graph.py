@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.plan import RunPlan, StudyPlan
+from pipelines.study_plan import RunPlan, StudyPlan
 
 Json = dict[str, Any]
 Path = tuple[str, ...]

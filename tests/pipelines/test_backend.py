@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from nofrost.config import load_study
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import write_package
-from pipelines.plan import StudyPlan, plan_study
+from pipelines.study_plan import StudyPlan, plan_study
 from tests.pipelines.backend import VERSIONS, Backend, ContainerError, Ended, Pod, RefusedError
 
 SHARDS = 2

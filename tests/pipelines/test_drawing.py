@@ -16,11 +16,11 @@ import pytest
 
 from nofrost.config import load_study
 from nofrost.errors import UserError
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.drawing import Drawing, as_mermaid, draw, drawing_of
 from pipelines.graph import make_pipeline
 from pipelines.package import canonical
-from pipelines.plan import RunPlan, plan_study
+from pipelines.study_plan import RunPlan, plan_study
 from pipelines.svg import as_svg, layout
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ import yaml
 
 pytest.importorskip("kfp")
 
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
-from pipelines.plan import StudyPlan
+from pipelines.study_plan import StudyPlan
 from tests.pipelines.package_graph import PackageGraph, Source, plan_of
 
 ROOT = Path(__file__).parents[2]

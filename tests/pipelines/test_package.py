@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.graph import make_part_pipeline, make_pipeline
 from pipelines.package import canonical
 from tests.pipelines.package_graph import plan_of
@@ -46,7 +46,7 @@ def test_compiling_again_gives_the_same_bytes(tmp_path: Path) -> None:
     """kfp numbers copies in the order of a hash table, which these seeds change."""
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from tests.pipelines.package_graph import plan_of\nfrom pipelines.cluster import Cluster\n"
+        "from tests.pipelines.package_graph import plan_of\nfrom pipelines.cluster_settings import Cluster\n"
         "from pipelines.graph import make_pipeline\nfrom pipelines.package import write_package\n"
         "write_package(Path(sys.argv[1]), make_pipeline(plan_of(3, 2), Cluster(), shards=3, gpus=1))"
     )

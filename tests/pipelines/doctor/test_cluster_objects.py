@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from pipelines.cluster import Cluster, Credentials
+from pipelines.cluster_settings import Cluster, Credentials
 from pipelines.doctor.cluster_objects import check_service_account, check_training_jobs
 
 IRSA = Cluster(credentials=Credentials(secret=None))

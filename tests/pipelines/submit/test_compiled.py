@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("kfp")
 
-from pipelines.cluster import Cluster
+from pipelines.cluster_settings import Cluster
 from pipelines.graph import make_pipeline
 from pipelines.package import write_package
-from pipelines.plan import RunPlan, StudyPlan
+from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit.compiled import read_compiled
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("kfp")
 
 from nofrost.errors import RunFailedError, UserError
 from nofrost.store import Store, open_store
-from pipelines.plan import RunPlan, StudyPlan
+from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit import StartedRun
 from pipelines.submit.parts import parts_of, run_parts
 from tests.store.conftest import moto, moto_endpoint  # noqa: F401  (fixtures)

@@ -13,7 +13,7 @@ from nofrost.config import DatasetSpec, Recipe, Study, load_study, parse_part, p
 from nofrost.errors import UserError
 from nofrost.tasks import check_study
 from nofrost.tasks.ascii_text import from_ascii
-from pipelines.plan import StudyPlan, plan_study
+from pipelines.study_plan import StudyPlan, plan_study
 
 
 def planned(*overrides: str, gpus: int = 0, nodes: int = 1) -> StudyPlan:

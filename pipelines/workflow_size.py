@@ -24,7 +24,7 @@ import yaml
 
 from nofrost.errors import UserError
 from pipelines.package import canonical
-from pipelines.plan import StudyPlan
+from pipelines.study_plan import StudyPlan
 from pipelines.workflow import Workflow
 
 if TYPE_CHECKING:

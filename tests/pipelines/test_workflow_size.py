@@ -12,11 +12,12 @@ import pytest
 
 from nofrost.config import load_study
 from nofrost.errors import UserError
-from pipelines.cluster import Cluster, Retries
+from pipelines.cluster_settings import Cluster, Retries
 from pipelines.graph import make_part_pipeline, make_pipeline
 from pipelines.package import canonical
-from pipelines.plan import StudyPlan, plan_study
-from pipelines.size import (
+from pipelines.study_plan import StudyPlan, plan_study
+from pipelines.workflow import Workflow
+from pipelines.workflow_size import (
     ARGUMENT_LIMIT,
     RESERVE,
     WORKFLOW_LIMIT,
@@ -25,7 +26,6 @@ from pipelines.size import (
     estimate_size,
     runs_that_fit,
 )
-from pipelines.workflow import Workflow
 
 ARGUMENTS = {
     "store": "s3://bucket/nofrost",
@@ -100,7 +100,7 @@ def test_long_arguments_count_up_to_2_16_only() -> None:
 
 
 def test_the_argument_of_a_driver_limits_a_study_of_old_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.size.ARGUMENT_LIMIT", 40_000)
+    monkeypatch.setattr("pipelines.workflow_size.ARGUMENT_LIMIT", 40_000)
     make = partial(make_pipeline, cluster=Cluster())
     old, new = (runs_that_fit(plan_of(4), make, ARGUMENTS, version) for version in ("2.16", "2.17"))
     assert old < new
@@ -109,7 +109,7 @@ def test_the_argument_of_a_driver_limits_a_study_of_old_servers(monkeypatch: pyt
 
 
 def test_as_many_runs_as_are_said_to_fit_do_and_few_more_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 400_000)
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 400_000)
     fitting = runs_that_fit(plan_of(4), partial(make_pipeline, cluster=Cluster()), ARGUMENTS)
     assert 4 <= fitting <= 8
     fitting_share, larger_share = (size(runs, 1).shares()["workflow"] for runs in (fitting, fitting + 2))
@@ -123,7 +123,7 @@ def test_a_study_of_one_run_is_measured_as_one_of_many() -> None:
 
 
 def test_a_study_that_is_too_large_is_refused_with_the_number_of_runs_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 450_000)
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 450_000)
     make = partial(make_pipeline, cluster=Cluster())
     with pytest.raises(UserError) as error:
         check_size(plan_of(40), make, ARGUMENTS, shards=1)
@@ -134,7 +134,7 @@ def test_a_study_that_is_too_large_is_refused_with_the_number_of_runs_that_fit(m
 
 
 def test_shards_that_are_too_many_for_one_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.size.WORKFLOW_LIMIT", 200_000)
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 200_000)
     with pytest.raises(UserError, match="fewer shards") as error:
         check_size(plan_of(1), partial(make_pipeline, cluster=Cluster(), shards=8), ARGUMENTS, shards=8)
     assert "--split" not in str(error.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nofrost.errors import UserError
-from pipelines.cluster import load_cluster
+from pipelines.cluster_settings import load_cluster
 
 ROOT = Path(__file__).parents[2]
 
