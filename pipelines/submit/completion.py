@@ -20,13 +20,14 @@ def complete(
 
     A run that failed is started again: what its tasks finished is in Kubeflow's cache, and what a training or an
     evaluation saved is in the store, so the new one goes on from there. Not if a task ended because of wrong input,
-    which would end it again, nor if somebody cancelled the run.
+    which would end it again, if somebody cancelled the run, or after the deadline.
 
     Args:
         start: starts it, each time with the same pipeline and arguments.
         store: of the run; the errors that its tasks wrote there are printed on standard error.
         resubmit: how often it may be started again.
-        deadline: of all waiting together, by the monotonic clock; None to wait for ever.
+        deadline: of all waiting together, by the monotonic clock; None to wait for ever. The first run is started
+            also after it.
 
     Returns:
         The run that succeeded.
@@ -43,7 +44,7 @@ def complete(
             wait(run.run_id, api, timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             return run
         except EndedError as error:
-            why_not = _reason_to_stop(error, _shown_errors(run.run_id, store))
+            why_not = _reason_to_stop(error, _shown_errors(run.run_id, store), deadline)
             if resubmitted == resubmit or why_not:
                 raise RunFailedError(f"{error}{why_not if resubmit else ''}") from None
             resubmitted += 1
@@ -81,11 +82,23 @@ def _note_of_finish(run_id: str, store: Store) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _reason_to_stop(ended: EndedError, errors: list[RecordedError]) -> str:
+def check_deadline(deadline: float | None, name: str) -> None:
+    """Raise RunFailedError if the time to wait is over, so that the run of this name is not to be started."""
+    if _is_over(deadline):
+        raise RunFailedError(f"{name} is not started, as the time of --timeout is over: submit the same again to go on")
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _reason_to_stop(ended: EndedError, errors: list[RecordedError], deadline: float | None) -> str:
     """Return why a run is not started again, as the end of a sentence; empty if it is."""
     if ended.state != "FAILED":
         return "; it is not started again, as it did not fail by itself"
-    wrong = [error.task for error in errors if error.exit_code == UserError.exit_code]
+    wrong = [error.task for error in errors if error.input_is_wrong]
     if wrong:
         return f"; it is not started again, as the input of {', '.join(wrong)} is wrong: correct it first"
+    if _is_over(deadline):
+        return "; it is not started again, as the time of --timeout is over"
     return ""

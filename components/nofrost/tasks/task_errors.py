@@ -36,25 +36,28 @@ class RecordedError:
         exit_code: of its process; see :mod:`nofrost.errors`.
         message: a sentence, or of a bug the type and the message of the exception.
         time: in UTC, in the form of ISO 8601.
+        input_is_wrong: the same would end the same on every machine. A full disk, for example, is no wrong input,
+            though its exit code is 2.
     """
 
     task: str
     exit_code: int
     message: str
     time: str
+    input_is_wrong: bool
 
     def as_json(self) -> dict[str, str | int]:
         """Return the keys and values of its object in the store."""
         return asdict(self)
 
 
-def record_error(task: str, exit_code: int, message: str, store: str) -> None:
+def record_error(task: str, exit_code: int, message: str, store: str, *, input_is_wrong: bool = False) -> None:
     """Write the error of a task of the run that NOFROST_RUN_ID names; nothing without it.
 
     Secrets are left out. A store that refuses or does not answer is no error: the task has one already.
     """
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended)
+    error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended, input_is_wrong)
     content = (json.dumps(error.as_json(), indent=2) + "\n").encode()
     _in_time(lambda name: open_store(store).put(name, content), task)
 

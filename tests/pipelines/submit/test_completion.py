@@ -34,9 +34,10 @@ def bring(api: Api, start: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -
     return lambda **options: complete(lambda: start(api), api, store, **options)
 
 
-def wrote(store: Store, run: str, task: str, exit_code: int, message: str) -> None:
-    note = {"task": task, "exit_code": exit_code, "message": message, "time": "2026-11-29T10:00:00+00:00"}
-    store.put(f"nofrost/runs/{run}/errors/{task}.json", json.dumps(note).encode())
+def wrote(store: Store, run: str, task: str, exit_code: int, message: str, *, input_is_wrong: bool = False) -> None:
+    error = {"task": task, "exit_code": exit_code, "message": message, "time": "2026-11-29T10:00:00+00:00"}
+    content = json.dumps({**error, "input_is_wrong": input_is_wrong})
+    store.put(f"nofrost/runs/{run}/errors/{task}.json", content.encode())
 
 
 def test_a_run_that_succeeds_is_started_once(kfp: Any, bring: Complete) -> None:
@@ -78,7 +79,7 @@ def test_wrong_input_is_not_tried_again(
     kfp: Any, bring: Complete, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED]
-    wrote(store, "run-1", "train", UserError.exit_code, "recipes.sat.attack.steps: 0 is too small")
+    wrote(store, "run-1", "train", 2, "recipes.sat.attack.steps: 0 is too small", input_is_wrong=True)
     wrote(store, "run-1", "evaluate", 1, "lost")
     with pytest.raises(RunFailedError, match="not started again, as the input of train is wrong"):
         bring(resubmit=5)
@@ -88,10 +89,16 @@ def test_wrong_input_is_not_tried_again(
     assert "run run-1: evaluate ended with 1: lost\n" in shown
 
 
+def test_a_run_that_a_node_ended_is_tried_again(kfp: Any, bring: Complete, store: Store) -> None:
+    kfp.story = [FAILED, SUCCEEDED]
+    wrote(store, "run-1", "train", UserError.exit_code, "cannot write: no space left on device")
+    assert bring(resubmit=1).run_id == "run-2"
+
+
 def test_the_errors_of_other_runs_are_not_taken_for_ours(kfp: Any, bring: Complete, store: Store) -> None:
     kfp.story = [FAILED, SUCCEEDED]
     for run in ("run-2", "run-10", "run-11"):
-        wrote(store, run, "train", UserError.exit_code, "wrong")
+        wrote(store, run, "train", UserError.exit_code, "wrong", input_is_wrong=True)
     assert bring(resubmit=1).run_id == "run-2"
 
 
@@ -138,10 +145,11 @@ def test_a_store_that_cannot_be_read_from_here_does_not_end_the_waiting(
 
 def test_the_time_limit_is_of_all_runs_together(kfp: Any, bring: Complete) -> None:
     kfp.story = [FAILED]
-    with pytest.raises(RunFailedError, match="run run-2 failed"):
+    with pytest.raises(RunFailedError, match=r"run run-1 failed.*not started again, as the time of --timeout is over"):
         bring(resubmit=1, deadline=0.0)
+    assert len(kfp.runs) == 1
     kfp.story = [{"state": "RUNNING"}]
-    with pytest.raises(RunFailedError, match="run run-3 has not ended after 0 s and goes on"):
+    with pytest.raises(RunFailedError, match="run run-2 has not ended after 0 s and goes on"):
         bring(resubmit=1, deadline=0.0)
 
 
