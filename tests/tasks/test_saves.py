@@ -194,6 +194,8 @@ def test_no_torn_save_is_ever_in_the_store(store: Store, tmp_path: Path, monkeyp
 def test_a_kill_before_the_pointer_is_written_leaves_the_save_before(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The kill has to hit the end of the try, not the thread.
+    monkeypatch.setattr(saves, "POLL_S", WAIT_S)
     put = LocalStore.put
 
     def killed(self: LocalStore, name: str, content: bytes) -> None:
@@ -399,6 +401,8 @@ def test_a_save_that_a_twin_replaces_while_it_is_restored_gives_way_to_the_newer
 def test_a_work_that_is_killed_twice_and_then_done_leaves_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The kill has to hit the end of the try, not the thread.
+    monkeypatch.setattr(saves, "POLL_S", WAIT_S)
     put_file = LocalStore.put_file
 
     def killed(self: LocalStore, file: LocalFile, jobs: int = 1) -> None:
