@@ -121,6 +121,26 @@ def test_a_later_try_that_succeeds_deletes_it(tmp_path: Path) -> None:
     assert [error.task for error in errors_of("run-1", open_store(str(tmp_path)))] == ["train sat, seed 1"]
 
 
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b'{"task": "train"}'])
+def test_an_error_that_is_deleted_meanwhile_and_what_is_none_are_left_out(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, get = open_store(str(tmp_path)), LocalStore.get
+    for seed in "01":
+        with pytest.raises(SystemExit):
+            failing(UserError("wrong"))(seed, store.url)
+    store.put("nofrost/runs/run-1/errors/other.json", content)
+    capsys.readouterr()
+
+    def late(self: LocalStore, name: str) -> bytes:
+        store.delete([NAME])
+        return get(self, name)
+
+    monkeypatch.setattr(LocalStore, "get", late)
+    assert [error.task for error in errors_of("run-1", store)] == ["train sat, seed 1"]
+    assert capsys.readouterr().err.count("errors/other.json") == 1
+
+
 def test_nothing_is_recorded_outside_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOFROST_RUN_ID")
     with pytest.raises(SystemExit):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from nofrost.errors import remark
-from nofrost.store import Store, open_store
+from nofrost.store import MissingError, Store, open_store
 
 # Set by the pipeline in every pod of a run; without it there is no run that an error belongs to.
 RUN_ID = "NOFROST_RUN_ID"
@@ -71,11 +71,13 @@ def errors_of(run: str, store: Store) -> list[RecordedError]:
     """Return the errors of the tasks of a run, the first that ended first."""
     errors = []
     for name in store.objects(_folder(run)):
-        content = store.get(name)
-        try:
-            errors.append(RecordedError(**json.loads(content)))
-        except (ValueError, TypeError):
-            remark(f"{name} in {store.url} is no error of a task, and is left out")
+        # A try that succeeds deletes the error of the one before.
+        with suppress(MissingError):
+            content = store.get(name)
+            try:
+                errors.append(RecordedError(**json.loads(content)))
+            except (ValueError, TypeError):
+                remark(f"{name} in {store.url} is no error of a task, and is left out")
     return sorted(errors, key=lambda error: error.time)
 
 
