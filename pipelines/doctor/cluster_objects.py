@@ -40,14 +40,16 @@ def check_service_account(namespace: str | None, name: str | None, cluster: Clus
     try:
         with _asked() as api:
             what = f"{what} of the cluster {api.configuration.host}"
-            found = client.CoreV1Api(api).read_namespaced_service_account(account, place, _request_timeout=TIMEOUT_S)
+            service_account = client.CoreV1Api(api).read_namespaced_service_account(
+                account, place, _request_timeout=TIMEOUT_S
+            )
     except _NoAccessError as error:
         return Finding(ACCOUNT, "unknown", f"{what}: {error}")
     except client.ApiException as error:
         if error.status == 404:
             return Finding(ACCOUNT, "missing", f"there is no {what}: create it, or give another with --service-account")
         return Finding(ACCOUNT, "unknown", f"{what}: the cluster does not show it ({error.status})")
-    if cluster.credentials.secret is None and IRSA not in (found.metadata.annotations or {}):
+    if cluster.credentials.secret is None and IRSA not in (service_account.metadata.annotations or {}):
         return Finding(ACCOUNT, "unknown", f"{what} has no annotation {IRSA}: without a Secret, pods need another way "
                        "to the bucket")  # fmt: skip
     return Finding(ACCOUNT, "ok", what)
@@ -61,15 +63,15 @@ def check_training_jobs() -> Finding:
     kinds = " or ".join(job.kind for job in TRAINING_JOBS)
     try:
         with _asked() as api:
-            found = {job.kind: _has(api, job) for job in TRAINING_JOBS}
+            is_served = {job.kind: _has(api, job) for job in TRAINING_JOBS}
     except _NoAccessError as error:
         return Finding(JOBS, "unknown", f"{kinds}: {error}")
     except client.ApiException as error:
         return Finding(JOBS, "unknown", f"{kinds}: the cluster does not list its kinds ({error.status})")
-    if not any(found.values()):
+    if not any(is_served.values()):
         return Finding(JOBS, "ok", f"no {kinds}: not needed, as every training uses one node")
-    shown = ", ".join(kind if there else f"no {kind}" for kind, there in found.items())
-    return Finding(JOBS, "ok", f"{shown} (one kind is enough)")
+    kinds = ", ".join(kind if there else f"no {kind}" for kind, there in is_served.items())
+    return Finding(JOBS, "ok", f"{kinds} (one kind is enough)")
 
 
 def _has(api: Any, job: TrainingJob) -> bool:
@@ -77,8 +79,8 @@ def _has(api: Any, job: TrainingJob) -> bool:
     groups = client.ApisApi(api).get_api_versions(_request_timeout=TIMEOUT_S).groups
     versions = [version.version for each in groups if each.name == job.group for version in each.versions]
     ask: Callable[..., Any] = client.CustomObjectsApi(api).get_api_resources
-    listed = (ask(job.group, version, _request_timeout=TIMEOUT_S).resources for version in versions)
-    return any(resource.name == job.plural for resources in listed for resource in resources)
+    resources_by_version = (ask(job.group, version, _request_timeout=TIMEOUT_S).resources for version in versions)
+    return any(resource.name == job.plural for resources in resources_by_version for resource in resources)
 
 
 @contextmanager
