@@ -1,12 +1,11 @@
 """Bring a run to its end: wait for it, and start it again if it failed."""
 
-import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 from nofrost.errors import RunFailedError, UserError, remark, say
-from nofrost.store import MissingError, Store
+from nofrost.store import Store
+from nofrost.tasks.run_record import read_record
 from nofrost.tasks.task_errors import RecordedError, errors_of
 from pipelines.submit.api import Api
 from pipelines.submit.start import StartedRun
@@ -55,31 +54,17 @@ def _shown_errors(run_id: str, store: Store) -> list[RecordedError]:
     """Print what a run left in the store about its end, of which Kubeflow knows nothing; return the errors of tasks."""
     try:
         errors = errors_of(run_id, store)
-        note = _note_of_finish(run_id, store)
+        record = read_record(run_id, store)
     except UserError as error:
         remark(f"what run {run_id} wrote to the store about its end cannot be read: {error}")
         return []
     for each in errors:
         say(f"run {run_id}: {each.task} ended with {each.exit_code}: {each.message}")
-    # The note repeats the errors of tasks.
-    why = f": {note['error']}" if note.get("error") and not errors else ""
-    if note.get("state"):
-        say(f"run {run_id}: finish recorded {note['state']}{why}")
+    if record is not None:
+        # The record repeats the errors of tasks.
+        why = f": {record.error}" if record.error and not errors else ""
+        say(f"run {run_id}: finish recorded {record.state}{why}")
     return errors
-
-
-def _note_of_finish(run_id: str, store: Store) -> dict[str, Any]:
-    """Return how `finish` says that the run ended; empty if it did not run."""
-    try:
-        note = json.loads(store.get(f"nofrost/runs/{run_id}.json"))
-    except MissingError:
-        return {}
-    except UserError:
-        raise
-    # of JSON or of UTF-8
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
 
 
 def check_deadline(deadline: float | None, name: str) -> None:

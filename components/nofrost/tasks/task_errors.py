@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from nofrost.errors import remark
 from nofrost.store import MissingError, Store, open_store
+from nofrost.tasks.run_record import errors_prefix
 
 # Set by the pipeline in every pod of a run; without it there is no run that an error belongs to.
 RUN_ID = "NOFROST_RUN_ID"
@@ -70,7 +71,7 @@ def clear_error(task: str, store: str) -> None:
 def errors_of(run: str, store: Store) -> list[RecordedError]:
     """Return the errors of the tasks of a run, the first that ended first."""
     errors = []
-    for name in store.objects(_folder(run)):
+    for name in store.objects(errors_prefix(run)):
         # A try that succeeds deletes the error of the one before.
         with suppress(MissingError):
             content = store.get(name)
@@ -99,15 +100,11 @@ def _in_time(use: Callable[[str], object], task: str) -> None:
     def call() -> None:
         # Whatever a store can raise: the end of the task is decided already.
         with suppress(Exception):
-            use(_folder(run) + _file_name(task))
+            use(errors_prefix(run) + _file_name(task))
 
     thread = threading.Thread(target=call, name="error", daemon=True)
     thread.start()
     thread.join(_PATIENCE_S)
-
-
-def _folder(run: str) -> str:
-    return f"nofrost/runs/{run}/errors/"
 
 
 def _file_name(task: str) -> str:
