@@ -13,7 +13,7 @@ from nofrost.errors import UserError
 from nofrost.store import open_store
 from pipelines.cluster_settings import load_cluster
 from pipelines.package import push_source
-from pipelines.study_plan import plan_study
+from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import CompiledPipeline
 from pipelines.submit.completion import complete
@@ -82,8 +82,8 @@ def submit_study(
     Args:
         timeout: of all waiting together, in seconds; None to wait for ever.
         resubmit: how often a run that failed is started again.
-        split: most recipes and seeds in one run of the pipeline, where a larger study becomes several, one after the
-            other; 0 for as many as fit, None to refuse a study that does not fit into one.
+        split: most runs of the study in one run of the pipeline, where a larger study becomes several, one after
+            the other; 0 for as many as fit, None to refuse a study that does not fit into one.
 
     Returns:
         The run that was started; of several the last one, which reports on all.
@@ -126,7 +126,7 @@ def submit_study(
     with tempfile.TemporaryDirectory() as folder:
         packages = Packages(Path(folder), load_cluster(request.cluster), **graph)
         parts = plan_parts(plan, split, packages, arguments, release(api.health.version))
-        first = packages.study(plan) if len(parts) == 1 else packages.part(parts[0])
+        first = packages.write(packages.compile_study(plan) if len(parts) == 1 else packages.compile_part(parts[0]))
         check_version(api.health.version, first.needs, api.address)
         arguments["data_ref"] = push_source(request.study, request.data_ref, store)
 
@@ -142,5 +142,9 @@ def submit_study(
 
         if len(parts) == 1:
             return bring(first)
-        outputs = run_parts(parts, lambda part, suffix: bring(packages.part(part), f"{run_name}{suffix}"), store)
-        return bring(packages.report(plan, outputs))
+
+        def bring_part(part: StudyPlan, suffix: str) -> StartedRun:
+            return bring(packages.write(packages.compile_part(part)), f"{run_name}{suffix}")
+
+        outputs = run_parts(parts, bring_part, store)
+        return bring(packages.write(packages.compile_report(plan, outputs)))
