@@ -87,7 +87,8 @@ class Cluster(Schema):
         shared_memory: size of ``/dev/shm`` in training and evaluation, which counts towards their memory.
         run_as: user and group of the containers. Null for KFP 2.15, which refuses a pipeline that says it; the images
             themselves run as 1000.
-        save_interval_s: seconds between two saves of a training or an evaluation in the store.
+        save_interval_s: seconds between two saves of a training. An evaluation saves after every batch; what it saves
+            is sent to the store as soon as the pause after the last one, at most a quarter of this, is over.
         deadline_s: seconds after which the whole run is stopped; null for no limit.
         kept_s: seconds that Kubernetes keeps the objects of a finished run; null as Kubeflow is set up.
     """

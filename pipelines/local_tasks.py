@@ -20,7 +20,7 @@ from pipelines.run_log import RunLog, Task
 CONTAINER_USER = 1000
 ON_GPU = ("train", "evaluate")  # prefixes of the names of tasks that use GPUs
 DOCKER_FAILED = 125  # exit code of `docker run` for its own errors
-CLOSING = "finish"  # notes how the run ended, also of one that was stopped
+CLOSING = "finish"  # records how the run ended, also of one that was stopped
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ _READ_REMEDIES = {
     **dict.fromkeys(_PERMISSION, "check its permissions"),
     **{number: _REMEDIES[number] for number in (errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ENOMEM)},
 }
+# What another machine, or the same one later, may not refuse.
+_OF_MACHINE = (*FULL, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # What is reported wherever it comes from: a missing file or a refused connection may as well come from a bug.
 _NO_BUGS = tuple(_REMEDIES)
 # How tempfile begins when every folder for temporary files refuses, as a FileNotFoundError.
@@ -117,7 +119,7 @@ def as_reported(error: BaseException) -> ReportedError | None:
     """
     if isinstance(error, ReportedError):
         return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _torch_lacks_memory(error):
+    if _lacks_memory(error):
         remedy = "use fewer or smaller images, smaller batches or a smaller model, or a machine with more memory"
         return UserError(f"there is not enough memory ({reason(error)}): {remedy}")
     if isinstance(error, RecursionError) and _is_in_parser(error):
@@ -138,6 +140,25 @@ def as_reported(error: BaseException) -> ReportedError | None:
     return UserError(f"cannot {what}: {_words(refusal)}: {remedy}")
 
 
+def comes_from_machine(error: BaseException) -> bool:
+    """Return whether a disk, a limit on open files or the memory of this machine is to blame for an error.
+
+    A sentence of ours about lack of memory that names the setting to change is no such error.
+    """
+    if _lacks_memory(error):
+        return True
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        refusal = system_error(cause)
+        if refusal is not None and (refusal.errno in _OF_MACHINE or _NO_TEMPORARY in str(refusal)):
+            return True
+        seen.append(cause)
+        # The context is there, too, of an error that is raised "from None".
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _belongs_to(path: Path, out: Path, beside: str) -> bool:
     """Whether `path` is `out` or something that belongs to writing it, inside one, or a folder above it."""
     parts = path.is_relative_to(out.parent) and path.relative_to(out.parent).parts[:1]
@@ -145,8 +166,9 @@ def _belongs_to(path: Path, out: Path, beside: str) -> bool:
     return out.is_relative_to(path) or first == out.name or first.startswith(beside)
 
 
-def _torch_lacks_memory(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+def _lacks_memory(error: BaseException) -> bool:
+    torch_on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or torch_on_cpu
 
 
 def _is_in_parser(error: BaseException) -> bool:

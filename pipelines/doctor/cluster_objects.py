@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import urllib3
 from kubernetes import client, config
 
+from nofrost.cluster import TRAINING_JOBS, TrainingJob, pod_namespace
 from nofrost.errors import reason
 from pipelines.cluster_settings import Cluster
 from pipelines.doctor.finding import Finding
@@ -15,14 +15,11 @@ from pipelines.doctor.finding import Finding
 # To connect, to answer.
 TIMEOUT_S = (5, 20)
 ACCOUNT, JOBS = "service account", "training jobs"
-POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 # The namespace of an installation for one user.
 KUBEFLOW = "kubeflow"
 # Kubeflow's own service accounts, in a namespace of a user and in an installation for one.
 USERS_ACCOUNT, COMMON_ACCOUNT = "default-editor", "pipeline-runner"
 IRSA = "eks.amazonaws.com/role-arn"
-# API group and plural name; a cluster has one or the other, as Kubeflow replaced the training operator.
-TRAINING_JOBS = {"PyTorchJob": ("kubeflow.org", "pytorchjobs"), "TrainJob": ("trainer.kubeflow.org", "trainjobs")}
 
 
 class _NoAccessError(Exception):
@@ -37,48 +34,53 @@ def check_service_account(namespace: str | None, name: str | None, cluster: Clus
         name: None for Kubeflow's own.
         cluster: without a Secret in it, the account has to give the right to use the bucket.
     """
-    place = namespace or _pod_namespace() or KUBEFLOW
+    place = namespace or pod_namespace() or KUBEFLOW
     account = name or (COMMON_ACCOUNT if place == KUBEFLOW else USERS_ACCOUNT)
     what = f"{account} in namespace {place}"
     try:
         with _asked() as api:
             what = f"{what} of the cluster {api.configuration.host}"
-            found = client.CoreV1Api(api).read_namespaced_service_account(account, place, _request_timeout=TIMEOUT_S)
+            service_account = client.CoreV1Api(api).read_namespaced_service_account(
+                account, place, _request_timeout=TIMEOUT_S
+            )
     except _NoAccessError as error:
         return Finding(ACCOUNT, "unknown", f"{what}: {error}")
     except client.ApiException as error:
         if error.status == 404:
             return Finding(ACCOUNT, "missing", f"there is no {what}: create it, or give another with --service-account")
         return Finding(ACCOUNT, "unknown", f"{what}: the cluster does not show it ({error.status})")
-    if cluster.credentials.secret is None and IRSA not in (found.metadata.annotations or {}):
+    if cluster.credentials.secret is None and IRSA not in (service_account.metadata.annotations or {}):
         return Finding(ACCOUNT, "unknown", f"{what} has no annotation {IRSA}: without a Secret, pods need another way "
                        "to the bucket")  # fmt: skip
     return Finding(ACCOUNT, "ok", what)
 
 
 def check_training_jobs() -> Finding:
-    """Look for the kinds of jobs that train on several nodes; one of them is enough."""
-    kinds = " or ".join(TRAINING_JOBS)
+    """Look for the kinds of jobs that train on several nodes; one of them is enough.
+
+    No submission uses them yet (``--nodes`` is 1), so a cluster without them lacks nothing.
+    """
+    kinds = " or ".join(job.kind for job in TRAINING_JOBS)
     try:
         with _asked() as api:
-            found = {kind: _has(api, group, plural) for kind, (group, plural) in TRAINING_JOBS.items()}
+            is_served = {job.kind: _has(api, job) for job in TRAINING_JOBS}
     except _NoAccessError as error:
         return Finding(JOBS, "unknown", f"{kinds}: {error}")
     except client.ApiException as error:
         return Finding(JOBS, "unknown", f"{kinds}: the cluster does not list its kinds ({error.status})")
-    if not any(found.values()):
-        return Finding(JOBS, "missing", f"there is no {kinds}: install Kubeflow's trainer or training operator")
-    shown = ", ".join(kind if there else f"no {kind}" for kind, there in found.items())
-    return Finding(JOBS, "ok", f"{shown} (one kind is enough)")
+    if not any(is_served.values()):
+        return Finding(JOBS, "ok", f"no {kinds}: not needed, as every training uses one node")
+    kinds = ", ".join(kind if there else f"no {kind}" for kind, there in is_served.items())
+    return Finding(JOBS, "ok", f"{kinds} (one kind is enough)")
 
 
-def _has(api: Any, group: str, plural: str) -> bool:
+def _has(api: Any, job: TrainingJob) -> bool:
     """Return whether a cluster serves a resource in any version, which every account may ask."""
     groups = client.ApisApi(api).get_api_versions(_request_timeout=TIMEOUT_S).groups
-    versions = [version.version for each in groups if each.name == group for version in each.versions]
+    versions = [version.version for each in groups if each.name == job.group for version in each.versions]
     ask: Callable[..., Any] = client.CustomObjectsApi(api).get_api_resources
-    listed = (ask(group, version, _request_timeout=TIMEOUT_S).resources for version in versions)
-    return any(resource.name == plural for resources in listed for resource in resources)
+    resources_by_version = (ask(job.group, version, _request_timeout=TIMEOUT_S).resources for version in versions)
+    return any(resource.name == job.plural for resources in resources_by_version for resource in resources)
 
 
 @contextmanager
@@ -99,10 +101,3 @@ def _asked() -> Iterator[Any]:
             yield api
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise _NoAccessError(f"the cluster at {settings.host} cannot be reached ({reason(error)})") from None
-
-
-def _pod_namespace() -> str | None:
-    try:
-        return POD_NAMESPACE.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None

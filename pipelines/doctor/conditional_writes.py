@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nofrost.errors import UserError
+from nofrost.errors import UnavailableError, UserError
 from nofrost.store import open_store
 from nofrost.store.s3 import S3Store
 from pipelines.doctor.finding import Finding
@@ -19,7 +19,8 @@ def check_store(url: str) -> Iterator[Finding]:
             raise UserError(f"{url} is a folder of this machine, which pods cannot see: give one on S3")
         conditions = store.probe_conditions()
     except UserError as error:
-        yield from (Finding(check, "missing", str(error)) for check in (CREATE, SWAP))
+        for check in (CREATE, SWAP):
+            yield Finding(check, "unknown" if isinstance(error, UnavailableError) else "missing", str(error))
         return
     for check, header, works in ((CREATE, "If-None-Match", conditions.create), (SWAP, "If-Match", conditions.swap)):
         if works:

@@ -17,6 +17,8 @@ MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _IMAGE = re.compile(r"(?P<name>[\w./:-]+?)(:[\w.-]+)?@(?P<digest>sha256:[0-9a-f]{64})")
+# Docker Hub's registry, and the hosts that names of its images may have.
+_HUB, _HUB_NAMES = "registry-1.docker.io", ("docker.io", "index.docker.io")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -50,8 +52,10 @@ def _place(name: str) -> tuple[str, str]:
     """Return host and path of an image's name, as docker reads it."""
     first, _, rest = name.partition("/")
     if rest and ("." in first or ":" in first or first == "localhost"):
-        return first, rest
-    return "registry-1.docker.io", name if rest else f"library/{name}"
+        if first not in _HUB_NAMES:
+            return first, rest
+        name = rest
+    return _HUB, name if "/" in name else f"library/{name}"
 
 
 def _status(url: str) -> int:

@@ -1,12 +1,11 @@
 """Bring a run to its end: wait for it, and start it again if it failed."""
 
-import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 from nofrost.errors import RunFailedError, UserError, remark, say
-from nofrost.store import MissingError, Store
+from nofrost.store import Store
+from nofrost.tasks.run_record import read_record
 from nofrost.tasks.task_errors import RecordedError, errors_of
 from pipelines.submit.api import Api
 from pipelines.submit.start import StartedRun
@@ -20,13 +19,14 @@ def complete(
 
     A run that failed is started again: what its tasks finished is in Kubeflow's cache, and what a training or an
     evaluation saved is in the store, so the new one goes on from there. Not if a task ended because of wrong input,
-    which would end it again, nor if somebody cancelled the run.
+    which would end it again, if somebody cancelled the run, or after the deadline.
 
     Args:
         start: starts it, each time with the same pipeline and arguments.
         store: of the run; the errors that its tasks wrote there are printed on standard error.
         resubmit: how often it may be started again.
-        deadline: of all waiting together, by the monotonic clock; None to wait for ever.
+        deadline: of all waiting together, by the monotonic clock; None to wait for ever. The first run is started
+            also after it.
 
     Returns:
         The run that succeeded.
@@ -43,7 +43,7 @@ def complete(
             wait(run.run_id, api, timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
             return run
         except EndedError as error:
-            why_not = _reason_to_stop(error, _shown_errors(run.run_id, store))
+            why_not = _reason_to_stop(error, _shown_errors(run.run_id, store), deadline)
             if resubmitted == resubmit or why_not:
                 raise RunFailedError(f"{error}{why_not if resubmit else ''}") from None
             resubmitted += 1
@@ -54,38 +54,36 @@ def _shown_errors(run_id: str, store: Store) -> list[RecordedError]:
     """Print what a run left in the store about its end, of which Kubeflow knows nothing; return the errors of tasks."""
     try:
         errors = errors_of(run_id, store)
-        note = _note_of_finish(run_id, store)
+        record = read_record(run_id, store)
     except UserError as error:
         remark(f"what run {run_id} wrote to the store about its end cannot be read: {error}")
         return []
     for each in errors:
         say(f"run {run_id}: {each.task} ended with {each.exit_code}: {each.message}")
-    # The note repeats the errors of tasks.
-    why = f": {note['error']}" if note.get("error") and not errors else ""
-    if note.get("state"):
-        say(f"run {run_id}: finish recorded {note['state']}{why}")
+    if record is not None:
+        # The record repeats the errors of tasks.
+        why = f": {record.error}" if record.error and not errors else ""
+        say(f"run {run_id}: finish recorded {record.state}{why}")
     return errors
 
 
-def _note_of_finish(run_id: str, store: Store) -> dict[str, Any]:
-    """Return how `finish` says that the run ended; empty if it did not run."""
-    try:
-        note = json.loads(store.get(f"nofrost/runs/{run_id}.json"))
-    except MissingError:
-        return {}
-    except UserError:
-        raise
-    # of JSON or of UTF-8
-    except ValueError:
-        return {}
-    return note if isinstance(note, dict) else {}
+def check_deadline(deadline: float | None, name: str) -> None:
+    """Raise RunFailedError if the time to wait is over, so that the run of this name is not to be started."""
+    if _is_over(deadline):
+        raise RunFailedError(f"{name} is not started, as the time of --timeout is over: submit the same again to go on")
 
 
-def _reason_to_stop(ended: EndedError, errors: list[RecordedError]) -> str:
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _reason_to_stop(ended: EndedError, errors: list[RecordedError], deadline: float | None) -> str:
     """Return why a run is not started again, as the end of a sentence; empty if it is."""
     if ended.state != "FAILED":
         return "; it is not started again, as it did not fail by itself"
-    wrong = [error.task for error in errors if error.exit_code == UserError.exit_code]
+    wrong = [error.task for error in errors if error.input_is_wrong]
     if wrong:
         return f"; it is not started again, as the input of {', '.join(wrong)} is wrong: correct it first"
+    if _is_over(deadline):
+        return "; it is not started again, as the time of --timeout is over"
     return ""

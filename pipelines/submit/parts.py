@@ -5,21 +5,19 @@ Each part has some of the runs of the study, a recipe and seed each.
 Argo keeps a whole workflow in one object of at most 1 MiB, which a large study outgrows.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from nofrost.errors import RunFailedError, UserError
-from nofrost.store import MissingError, Store
+from nofrost.store import Store
+from nofrost.tasks.run_record import COMMON, LISTS, outputs_name, read_outputs
 from pipelines.study_plan import StudyPlan
 from pipelines.submit.packages import Packages
 from pipelines.submit.start import StartedRun
 from pipelines.workflow_size import check_size, estimate_size, runs_that_fit
 
-COMMON = ("dataset", "augmentation")
-LISTS = ("trained", "adversarial", "ood")
 # As long as that of an output of 100 GB in 100,000 files.
 USUAL_REF = f"{'0' * 32}.dir:100000000000:100000"
 
@@ -77,7 +75,7 @@ def parts_of(plan: StudyPlan, most: int) -> list[StudyPlan]:
 def run_parts(
     parts: Sequence[StudyPlan], complete_part: Callable[[StudyPlan, str], StartedRun], store: Store
 ) -> dict[str, Any]:
-    """Bring the runs of all parts to their ends, one after the other, and return their outputs as those of one run.
+    """Complete the runs of all parts, one after the other, and return their outputs as those of one run.
 
     Args:
         complete_part: runs a part, whose name ends as the second argument says.
@@ -88,29 +86,19 @@ def run_parts(
     outputs = []
     for number, part in enumerate(parts, 1):
         run = complete_part(part, f", part {number} of {len(parts)}")
-        outputs.append(_read_outputs(run.run_id, store, len(part.runs)))
+        outputs.append(_outputs_of(run.run_id, store, len(part.runs)))
     return _joined(outputs)
 
 
-def _read_outputs(run_id: str, store: Store, runs: int) -> dict[str, Any]:
+def _outputs_of(run_id: str, store: Store, runs: int) -> dict[str, Any]:
     """Return what the run of a part with so many runs of the study recorded of its outputs."""
-    name = f"nofrost/runs/{run_id}/outputs.json"
-    try:
-        outputs = json.loads(store.get(name))
-        lengths = {key: len(outputs[key]) for key in LISTS}
-        texts = [*(outputs[key] for key in COMMON), *(text for key in LISTS for text in outputs[key])]
-        is_whole = set(lengths.values()) == {runs} and all(isinstance(text, str) for text in texts)
-    except UserError as error:
-        if not isinstance(error, MissingError):
-            raise
-        is_whole = False
-    except (ValueError, KeyError, TypeError):
-        is_whole = False
-    if not is_whole:
+    outputs = read_outputs(run_id, store)
+    if outputs is None or {len(outputs[key]) for key in LISTS} != {runs}:
+        name = outputs_name(run_id)
         raise RunFailedError(
             f"{name} in {store.url} does not hold the outputs of {runs} runs of the study: submit it again"
         )
-    return {key: outputs[key] for key in (*COMMON, *LISTS)}
+    return outputs
 
 
 def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pipelines.package import push_source
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import CompiledPipeline
-from pipelines.submit.completion import complete
+from pipelines.submit.completion import check_deadline, complete
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.packages import Packages
 from pipelines.submit.parts import plan_parts, run_parts
@@ -137,14 +137,16 @@ def submit_study(
             return start(first)
         deadline = None if timeout is None else time.monotonic() + timeout
 
-        def bring(package: CompiledPipeline, name: str = run_name) -> StartedRun:
+        def complete_run(package: CompiledPipeline, name: str = run_name) -> StartedRun:
             return complete(partial(start, package, name), api, store, resubmit=resubmit, deadline=deadline)
 
+        def complete_part(part: StudyPlan, suffix: str) -> StartedRun:
+            if part is not parts[0]:
+                check_deadline(deadline, f"{run_name}{suffix}")
+            return complete_run(packages.write(packages.compile_part(part)), f"{run_name}{suffix}")
+
         if len(parts) == 1:
-            return bring(first)
-
-        def bring_part(part: StudyPlan, suffix: str) -> StartedRun:
-            return bring(packages.write(packages.compile_part(part)), f"{run_name}{suffix}")
-
-        outputs = run_parts(parts, bring_part, store)
-        return bring(packages.write(packages.compile_report(plan, outputs)))
+            return complete_run(first)
+        outputs = run_parts(parts, complete_part, store)
+        check_deadline(deadline, f"{run_name}, the report on all parts,")
+        return complete_run(packages.write(packages.compile_report(plan, outputs)))

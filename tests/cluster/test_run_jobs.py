@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from nofrost.cluster import LABEL, delete_run_jobs, run_jobs
+from nofrost.cluster import LABEL, delete_run_jobs, kubernetes_facts, run_jobs
 
 RUN = "3f2b8c1e-7a54-4f0b-9d3c-2b1a0c9e8d7f"
 TOKEN = "secret-of-the-pod"
@@ -93,7 +93,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
     names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "ca.crt")
     subprocess.run((*certificate, *names), check=True, capture_output=True)
-    monkeypatch.setattr(run_jobs, "_NAMESPACE", folder / "namespace")
+    monkeypatch.setattr(kubernetes_facts, "_NAMESPACE", folder / "namespace")
     monkeypatch.setattr(run_jobs, "_FIRST_WAIT_S", 0.001)
     monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(folder / "token"))
     monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", str(folder / "ca.crt"))
@@ -177,7 +177,7 @@ def test_a_pod_that_cannot_reach_kubernetes_says_so_in_one_line(account: Path, m
 
 
 def test_nothing_happens_outside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_jobs, "_NAMESPACE", tmp_path / "no such file")
+    monkeypatch.setattr(kubernetes_facts, "_NAMESPACE", tmp_path / "no such file")
     monkeypatch.setattr(run_jobs, "_connect", lambda: pytest.fail("there is no cluster"))
     assert delete_run_jobs(RUN) == []
 

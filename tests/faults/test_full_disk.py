@@ -196,8 +196,8 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(runner: Runner, disk: D
     def limit(size: int | None) -> None:
         disk.free() if size is None else disk.leave(size)
 
-    # From nothing to what is needed beside the temporary file of the largest. The state that a training saves after each
-    # step is as large as its output.
+    # From nothing to what is needed beside the temporary file of the largest. The state that a training saves after
+    # each step is as large as its output.
     most = 2 * used if stage == "train" else used
     sizes = [most * number // SIZES for number in range(SIZES)]
     check_sizes(runner, stage, out, sizes, "no space left on device", limit)

@@ -35,7 +35,8 @@ INPUTS = int(os.environ.get("NOFROST_FUZZ_INPUTS", "2000"))
 KEPT = Path(tempfile.gettempdir()) / "nofrost-fuzz"
 MEMORY = 2 << 30
 SECONDS = 10
-# What is still right may be more work than this: it is asked to stop, and has the rest of the seconds for that.
+# What is still right may be more work than this, for the kinds in WORK: it is asked to stop, and has the rest of the
+# seconds for that.
 STOPPED_AFTER = 6
 
 
@@ -75,6 +76,8 @@ KINDS: dict[Callable[[World, Path, random.Random], list[Any]], int] = {
     files.npz: 9, files.idx_files: 7, files.cifar10: 4, files.photos: 7, files.checkpoint: 8, files.manifest: 7,
     files.listing: 4, files.dvc_configuration: 4, files.results: 7, files.candidate: 3,
 }  # fmt: skip
+# Kinds whose settings say how much work there is. A command of another kind that does not end is a fault.
+WORK = (settings.training, settings.suite, settings.stage_of_study)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -86,13 +89,13 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in kept}
 
 
-def complaints(folder: Path, end: Any, before: dict[str, str]) -> Iterator[str]:
-    """Yield what is wrong with the end of a run in `folder`."""
+def complaints(folder: Path, end: Any, before: dict[str, str], stopped: bool) -> Iterator[str]:
+    """Yield what is wrong with the end of a run in `folder`, which was asked to stop if it was `stopped`."""
     code, printed = end.code, end.errors
     sentences = [line for line in printed.splitlines() if line.startswith("nofrost: ")]
     if code is None:
         yield f"it took more than {SECONDS} s"
-    elif code not in (0, 2) and not (code == 143 and end.seconds > STOPPED_AFTER):
+    elif code not in (0, 2) and not (code == 143 and stopped):
         yield f"exit code {code}"
     if "Traceback" in printed:
         yield "a traceback"
@@ -109,12 +112,13 @@ def test_a_changed_input_gives_a_result_or_one_sentence(
     kind: Callable[[World, Path, random.Random], list[Any]], world: World, side_by_side: Any, tmp_path: Path
 ) -> None:
     runs, before = [], {}
+    after_s = [(STOPPED_AFTER, signal.SIGTERM)] if kind in WORK else []
     for number in range(max(1, INPUTS * KINDS[kind] // sum(KINDS.values()))):
         folder = tmp_path / f"{number:04}"
         folder.mkdir()
         arguments = kind(world, folder, random.Random(f"{SEED} {kind.__name__} {number}"))
         job = {"folder": str(folder), "arguments": list(map(str, arguments))}
-        runs.append({**job, "memory": MEMORY, "after_s": [(STOPPED_AFTER, signal.SIGTERM)], "limit_s": SECONDS})
+        runs.append({**job, "memory": MEMORY, "after_s": after_s, "limit_s": SECONDS})
         before[str(folder)] = contents(folder)
     untouched = contents(world)
     ends = [
@@ -123,7 +127,8 @@ def test_a_changed_input_gives_a_result_or_one_sentence(
     failures = []
     for run, end in zip(runs, ends, strict=True):
         folder = Path(run["folder"])
-        if faults := list(complaints(folder, end, before[run["folder"]])):
+        stopped = bool(after_s) and end.seconds > STOPPED_AFTER
+        if faults := list(complaints(folder, end, before[run["folder"]], stopped)):
             kept = KEPT / f"{kind.__name__}-{SEED}-{folder.name}"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(folder, kept, symlinks=True)

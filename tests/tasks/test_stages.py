@@ -12,6 +12,9 @@ import pytest
 from nofrost import prepare, tasks
 from nofrost.config import DatasetSpec, study_as_yaml
 from nofrost.store import Output, open_store, pull, push
+from nofrost.store.base import object_name
+from nofrost.tasks import saves
+from nofrost.tasks.workspace import Workspace
 
 
 def test_prepare_pushes_the_output_of_the_stage(begun: Any, tmp_path: Path) -> None:
@@ -64,6 +67,30 @@ def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: An
     measured = json.loads((tmp_path / "report" / "metrics.json").read_text())["runs"]["st"]["seed-0"]
     assert accuracies["st/seed-0/clean"] == measured["clean"]
     assert all(0 <= accuracy <= 1 for accuracy in accuracies.values())
+
+
+def test_tasks_whose_output_is_in_the_store_leave_no_saves_there(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(begun.store)
+    restore, push_output = saves._Saves.restore, Workspace.push
+    kept: list[str] = []
+
+    def restore_after_a_kill(self: saves._Saves) -> None:
+        restore(self)
+        self._store.put(object_name("0" * 32), b"of a save that was not published")
+
+    def push_and_look(self: Workspace, path: str) -> str:
+        output = push_output(self, path)
+        kept.extend(name for name in store.objects("nofrost/unfinished/") if name.endswith("0" * 30))
+        return output
+
+    monkeypatch.setattr(saves._Saves, "restore", restore_after_a_kill)
+    monkeypatch.setattr(Workspace, "push", push_and_look)
+    suite = json.dumps(begun.study.suites.ood.as_json())
+    checkpoint = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    tasks.evaluate_shard(suite, begun.dataset, checkpoint, "0/2", begun.store)
+    tasks.evaluate(suite, begun.dataset, checkpoint, [], begun.store)
+    assert len(kept) == 3, "until the output is in the store"
+    assert not store.objects("nofrost/unfinished/")
 
 
 @pytest.mark.parametrize(

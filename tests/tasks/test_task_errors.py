@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from typing import Any
 import pytest
 
 from nofrost import tasks
-from nofrost.errors import StoppedError, UserError
+from nofrost.errors import StoppedError, UnavailableError, UserError
 from nofrost.store import open_store
 from nofrost.store.local import LocalStore
+from nofrost.system_errors import cannot_read, cannot_write
 from nofrost.tasks import task_errors
 from nofrost.tasks.local_processes import FailedProcessError, exit_on_error
 from nofrost.tasks.task_errors import errors_of, without_secrets
@@ -38,21 +41,74 @@ def failing(error: BaseException) -> Callable[[str, str], None]:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "message"),
+    ("error", "code", "message", "input_is_wrong"),
     [
-        (UserError("recipes.sat: unknown key"), 2, "recipes.sat: unknown key"),
-        (StoppedError("stopped after saving"), 143, "stopped after saving"),
-        (KeyError("a bug"), 1, "KeyError: 'a bug'"),
-        (FailedProcessError(137, "Signal 9 (SIGKILL) received by PID 7"), 137, "Signal 9 (SIGKILL) received by PID 7"),
+        (UserError("recipes.sat: unknown key"), 2, "recipes.sat: unknown key", True),
+        (UnavailableError("it cannot be reached"), 1, "it cannot be reached", False),
+        (StoppedError("stopped after saving"), 143, "stopped after saving", False),
+        (KeyError("a bug"), 1, "KeyError: 'a bug'", False),
+        (FailedProcessError(137, "Signal 9 (SIGKILL) received"), 137, "Signal 9 (SIGKILL) received", False),
+        (FailedProcessError(2, "recipes.sat: unknown key"), 2, "recipes.sat: unknown key", True),
     ],
 )
-def test_the_error_of_a_task_is_in_the_store(error: BaseException, code: int, message: str, tmp_path: Path) -> None:
+def test_the_error_of_a_task_is_in_the_store(
+    error: BaseException, code: int, message: str, input_is_wrong: bool, tmp_path: Path
+) -> None:
     with pytest.raises((SystemExit, KeyError)) as end:
         failing(error)("0", str(tmp_path))
     assert code == (end.value.code if isinstance(end.value, SystemExit) else 1)
     record = json.loads(open_store(str(tmp_path)).get(NAME))
     assert datetime.fromisoformat(record.pop("time")).tzinfo
-    assert record == {"task": "train sat, seed 0", "exit_code": code, "message": message}
+    expected = {"task": "train sat, seed 0", "exit_code": code, "message": message, "input_is_wrong": input_is_wrong}
+    assert record == expected
+
+
+def full_disk() -> None:
+    try:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise cannot_write(error, Path("/data")) from error
+
+
+def broken_disk() -> None:
+    try:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/data")
+    except OSError as error:
+        raise cannot_read(error, "/data") from None
+
+
+def no_memory() -> None:
+    raise MemoryError
+
+
+def no_temporary_folder() -> None:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+
+def too_many_open_files() -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/data")
+
+
+@pytest.mark.parametrize("fail", [full_disk, broken_disk, no_memory, no_temporary_folder, too_many_open_files])
+def test_the_input_is_not_to_blame_for_a_node(fail: Callable[[], None], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        LABEL(lambda seed, store: fail())("0", str(tmp_path))
+    (error,) = errors_of("run-1", open_store(str(tmp_path)))
+    assert (end.value.code, error.exit_code, error.input_is_wrong) == (2, 2, False)
+
+
+def missing_file() -> None:
+    try:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/data")
+    except OSError as error:
+        raise cannot_read(error, "/data") from error
+
+
+def test_the_input_is_to_blame_for_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        LABEL(lambda seed, store: missing_file())("0", str(tmp_path))
+    (error,) = errors_of("run-1", open_store(str(tmp_path)))
+    assert error.input_is_wrong
 
 
 def test_a_later_try_that_succeeds_deletes_it(tmp_path: Path) -> None:
@@ -63,6 +119,26 @@ def test_a_later_try_that_succeeds_deletes_it(tmp_path: Path) -> None:
     task = LABEL(lambda seed, store: "output")
     assert task("0", str(tmp_path)) == "output"
     assert [error.task for error in errors_of("run-1", open_store(str(tmp_path)))] == ["train sat, seed 1"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b'{"task": "train"}'])
+def test_an_error_that_is_deleted_meanwhile_and_what_is_none_are_left_out(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, get = open_store(str(tmp_path)), LocalStore.get
+    for seed in "01":
+        with pytest.raises(SystemExit):
+            failing(UserError("wrong"))(seed, store.url)
+    store.put("nofrost/runs/run-1/errors/other.json", content)
+    capsys.readouterr()
+
+    def late(self: LocalStore, name: str) -> bytes:
+        store.delete([NAME])
+        return get(self, name)
+
+    monkeypatch.setattr(LocalStore, "get", late)
+    assert [error.task for error in errors_of("run-1", store)] == ["train sat, seed 1"]
+    assert capsys.readouterr().err.count("errors/other.json") == 1
 
 
 def test_nothing_is_recorded_outside_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

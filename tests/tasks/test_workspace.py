@@ -8,7 +8,8 @@ import pytest
 
 from nofrost.config import Recipe
 from nofrost.errors import UserError
-from nofrost.store import open_store, push
+from nofrost.store import Store, open_store, push
+from nofrost.tasks import workspace
 from nofrost.tasks.workspace import is_ref, pretrained
 
 MD5 = "0123456789abcdef" * 2
@@ -45,6 +46,24 @@ def test_pretrained_pulls_a_ref_and_deletes_it_at_the_end(
             assert file.suffix == ".safetensors"
             assert file.read_bytes() == b"weights"
         assert not list(out.parent.iterdir())
+
+
+def test_weights_are_pulled_with_the_patience_of_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On S3 a patient store repeats a request 12 times, others 5 times."""
+    (tmp_path / "best.safetensors").write_bytes(b"weights")
+    store = open_store(str(tmp_path / "store"))
+    ref = str(push(tmp_path / "best.safetensors", store))
+    asked: list[bool] = []
+
+    def opened(url: str, *, patient: bool = False) -> Store:
+        asked.append(patient)
+        return store
+
+    monkeypatch.setattr(workspace, "open_store", opened)
+    with pretrained(recipe(ref), tmp_path / "out", store.url) as path:
+        assert path is not None
+        assert path.read_bytes() == b"weights"
+    assert asked == [True]
 
 
 def test_a_ref_that_the_store_does_not_have_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nofrost.attacks.losses import dlr, error_log_odds, likeliest_wrong, margin,
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, Turn, in_turn
+from nofrost.attacks.search import AttemptBatch, Best, Search, run_attempts
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
@@ -72,11 +72,11 @@ class Apgd(Attack):
         """Return what is maximised, [N]."""
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(turn: Turn) -> Best:
-            own = turn.of(labels)
-            return self._attempt(model, turn.of(images), own, own, turn.noise(noise))
+        def attempt(batch: AttemptBatch) -> Best:
+            own = batch.of(labels)
+            return self._attempt(model, batch.of(images), own, own, batch.noise(noise))
 
-        return in_turn(attempt, self.restarts, images, early_stop=self.early_stop).points
+        return run_attempts(attempt, self.restarts, images, early_stop=self.early_stop).points
 
     def _attempt(
         self, model: CheckedModel, images: Tensor, labels: Tensor, targets: Tensor, noise: Noise, attempts: int = 1
@@ -224,13 +224,13 @@ class ApgdT(Apgd):
             targets = likeliest_wrong(model(images), labels, self.targets)
         aims = targets.repeat_interleave(self.restarts, dim=1)
 
-        def attempt(turn: Turn) -> Best:
-            own = turn.of(labels)
-            pairs = torch.stack([own, turn.column(aims)], 1)
-            return self._attempt(model, turn.of(images), own, pairs, turn.noise(noise), turn.count)
+        def attempt(batch: AttemptBatch) -> Best:
+            own = batch.of(labels)
+            pairs = torch.stack([own, batch.column(aims)], 1)
+            return self._attempt(model, batch.of(images), own, pairs, batch.noise(noise), batch.count)
 
         count, at_once = aims.shape[1], model.batch_size
-        return in_turn(attempt, count, images, early_stop=self.early_stop, at_once=at_once).points
+        return run_attempts(attempt, count, images, early_stop=self.early_stop, at_once=at_once).points
 
 
 @configurable

@@ -17,7 +17,7 @@ from nofrost.attacks.losses import likeliest_wrong, margin, targeted_margin
 from nofrost.attacks.model import CheckedModel, Model
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, Turn, in_turn
+from nofrost.attacks.search import AttemptBatch, Best, Search, run_attempts
 from nofrost.attacks.session import attack_session, to_search_dtype
 from nofrost.config.base import Share
 from nofrost.registry import configurable
@@ -98,16 +98,16 @@ class FastAdaptiveBoundary(Attack):
         best = self._rate(images, images.clone(), logits.argmax(1) != labels, enough)
         aims = targets.shape[1]
 
-        def attempt(restart: int, turn: Turn) -> Best:
-            start = clean = turn.of(images)
+        def attempt(restart: int, batch: AttemptBatch) -> Best:
+            start = clean = batch.of(images)
             if restart:
-                start = self._random_start(clean, -turn.of(best.loss), turn.noise(noise, restart * aims))
-            return self._walk(model, clean, start, turn.of(labels), turn.column(targets), enough, turn.count)
+                start = self._random_start(clean, -batch.of(best.loss), batch.noise(noise, restart * aims))
+            return self._walk(model, clean, start, batch.of(labels), batch.column(targets), enough, batch.count)
 
         for restart in range(self.restarts):
             # A random start depends on what all runs before it have found, so that these do not share a batch
             at_once = 1 if restart else model.batch_size
-            in_turn(partial(attempt, restart), aims, images, early_stop=True, at_once=at_once, best=best)
+            run_attempts(partial(attempt, restart), aims, images, early_stop=True, at_once=at_once, best=best)
         return self._final_search(model, images, best, labels, enough)
 
     def _rate(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:

@@ -12,7 +12,7 @@ from nofrost.attacks.losses import error_log_odds, margin, random_wrong
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.norms import Ball, over_peak, per_image
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Search, Turn, in_turn
+from nofrost.attacks.search import AttemptBatch, Best, Search, run_attempts
 from nofrost.config.base import Share
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
@@ -106,10 +106,10 @@ class ProjectedGradient(Attack):
         if self.keep == "last" and self.attempts() == 1:
             return self._last_point(model, images, labels, noise.stream(0))
 
-        def attempt(turn: Turn) -> Best:
-            return self._attempt(model, turn.of(images), turn.of(labels), turn.noise(noise))
+        def attempt(batch: AttemptBatch) -> Best:
+            return self._attempt(model, batch.of(images), batch.of(labels), batch.noise(noise))
 
-        return in_turn(attempt, self.attempts(), images, early_stop=self.early_stop).points
+        return run_attempts(attempt, self.attempts(), images, early_stop=self.early_stop).points
 
     def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         if self.keep == "best":

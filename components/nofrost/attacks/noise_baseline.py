@@ -10,7 +10,7 @@ from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import error_log_odds
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import Best, Turn, in_turn
+from nofrost.attacks.search import AttemptBatch, Best, run_attempts
 from nofrost.config.fraction import PositivePixels
 from nofrost.registry import configurable
 
@@ -43,10 +43,10 @@ class Awgn(Attack):
         return self.eps / 2 if self.norm == "linf" else self.eps / math.sqrt(images[0].numel())
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def draw(turn: Turn) -> Best:
-            own = turn.of(images)
-            grain = turn.noise(noise).normal(own.shape[1:], own.dtype)
+        def draw(batch: AttemptBatch) -> Best:
+            own = batch.of(images)
+            grain = batch.noise(noise).normal(own.shape[1:], own.dtype)
             points = self.ball(own).project(own + self.deviation(own) * grain)
-            return Best(points, *model.loss(points, turn.of(labels), error_log_odds))
+            return Best(points, *model.loss(points, batch.of(labels), error_log_odds))
 
-        return in_turn(draw, self.draws, images, early_stop=True).points
+        return run_attempts(draw, self.draws, images, early_stop=True).points

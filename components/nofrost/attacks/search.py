@@ -66,8 +66,8 @@ class Search:
     Args:
         start: [N, C, H, W], where the run begins.
         early_stop: stop on an image as soon as it has a misclassified point.
-        attempts: how many attempts on the same images are side by side, see `Turn`. With `early_stop` an attempt stops
-            on an image also when one before it has a misclassified point, which is the one that counts.
+        attempts: how many attempts on the same images are side by side, see `AttemptBatch`. With `early_stop` an
+            attempt stops on an image also when one before it has a misclassified point, which is the one that counts.
     """
 
     def __init__(self, start: Tensor, early_stop: bool, attempts: int = 1) -> None:
@@ -116,7 +116,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Turn:
+class AttemptBatch:
     """Attempts `first`, `first` + 1, ... on some images, side by side in one batch: all images of one, then of another.
 
     Args:
@@ -144,11 +144,11 @@ class Turn:
         return Noise.joined([noise[self.rows].stream(number) for number in streams])
 
 
-Attempt = Callable[[Turn], Best]
-"""Runs an attack for a turn: [count * n] best points."""
+Attempt = Callable[[AttemptBatch], Best]
+"""Runs an attack for a batch: [count * n] best points."""
 
 
-def in_turn(
+def run_attempts(
     attempt: Attempt, count: int, images: Tensor, *, early_stop: bool, at_once: int = 1, best: Best | None = None
 ) -> Best:
     """Return the best points over several attempts, to which an image is the same whatever is beside it in the batch.
@@ -172,12 +172,12 @@ def in_turn(
             rows = (~best.fooled | (not early_stop)).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        turn = Turn(rows, number, min(count - number, max(1, at_once // len(rows))))
-        for found in attempt(turn).split(turn.count):
+        batch = AttemptBatch(rows, number, min(count - number, max(1, at_once // len(rows))))
+        for result in attempt(batch).split(batch.count):
             if best is None:
-                best = found
+                best = result
             else:
-                best.improve_rows(rows, found.points, found.loss, found.fooled, only_unfooled=early_stop)
-        number += turn.count
+                best.improve_rows(rows, result.points, result.loss, result.fooled, only_unfooled=early_stop)
+        number += batch.count
     assert best is not None
     return best

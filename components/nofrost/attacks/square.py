@@ -11,7 +11,7 @@ from nofrost.attacks.base import Access, Attack, register
 from nofrost.attacks.losses import margin
 from nofrost.attacks.model import CheckedModel
 from nofrost.attacks.random import Noise
-from nofrost.attacks.search import DONE_SHARE, Best, Turn, in_turn
+from nofrost.attacks.search import DONE_SHARE, AttemptBatch, Best, run_attempts
 from nofrost.attacks.square_walks import DRAW_BITS, WALKS
 from nofrost.config.base import Share
 from nofrost.registry import configurable
@@ -63,10 +63,10 @@ class Square(Attack):
     rescale_schedule: bool = False
 
     def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        def attempt(turn: Turn) -> Best:
-            return self._attempt(model, turn.of(images), turn.of(labels), turn.noise(noise))
+        def attempt(batch: AttemptBatch) -> Best:
+            return self._attempt(model, batch.of(images), batch.of(labels), batch.noise(noise))
 
-        return in_turn(attempt, self.restarts, images, early_stop=True).points
+        return run_attempts(attempt, self.restarts, images, early_stop=True).points
 
     def _attempt(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Best:
         walk = WALKS[self.norm].begin(images, self.eps, noise.stream(0))

@@ -117,9 +117,9 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
 @store_option
 @json_option
 def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: str | None, as_json: bool) -> None:
-    """Print or delete what killed pushes and earlier saves left in the store, and what killed pulls left in FOLDERS.
+    """Print or delete what killed pushes and tasks left in the store, and what killed pulls left in FOLDERS.
 
-    That is unfinished files and uploads, and saves of pipeline tasks that a newer one replaced; the newest is kept
+    That is unfinished files and uploads, and what killed tasks left of their saves; the newest save of a task is kept
     until nobody has gone on with it for 30 days. Other objects are left alone: `dvc gc` deletes those that nothing
     needs. What a running process still writes is kept. A pull that is run again does all this by itself.
 

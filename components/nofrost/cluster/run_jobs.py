@@ -6,21 +6,17 @@ Cancelling a run stops its pods alone, so a job that a task has started would go
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nofrost.cluster.kubernetes_facts import TRAINING_JOBS, pod_namespace
 from nofrost.errors import reason
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
 
 LABEL = "nofrost/run"
-# Group, version and plural of the jobs of Kubeflow's training operator and of its trainer.
-_KINDS = (("kubeflow.org", "v1", "pytorchjobs"), ("trainer.kubeflow.org", "v1alpha1", "trainjobs"))
 # What a label can hold: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-# Of a pod.
-_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
 # To connect, and between two pieces of an answer.
 _TIMEOUTS_S = (5, 20)
@@ -40,19 +36,19 @@ def delete_run_jobs(run: str) -> list[str]:
     # Nothing can have such a label.
     if not _LABEL_VALUE.fullmatch(run):
         return []
-    try:
-        namespace = _NAMESPACE.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    namespace = pod_namespace()
+    if namespace is None:
         return []
     try:
         api = _connect()
     except Exception as error:
         return [_left("pytorchjobs,trainjobs", run, namespace, f"this pod cannot use Kubernetes ({reason(error)})")]
     sentences = []
-    for group, version, plural in _KINDS:
-        problem = _delete(api, {"group": group, "version": version, "namespace": namespace, "plural": plural}, run)
+    for job in TRAINING_JOBS:
+        kind = {"group": job.group, "version": job.version, "namespace": namespace, "plural": job.plural}
+        problem = _delete(api, kind, run)
         if problem:
-            sentences.append(_left(f"{plural}.{group}", run, namespace, problem))
+            sentences.append(_left(f"{job.plural}.{job.group}", run, namespace, problem))
     return sentences
 
 

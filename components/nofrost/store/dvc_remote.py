@@ -57,11 +57,11 @@ def remotes(folder: Path) -> list[Remote]:
         return []
     config = _configuration(home)
     default = config["core"].get("remote")
-    found = []
+    result = []
     for name in sorted({*config["remote"], *([default] if default else [])}):
         with nullcontext() if name == default else suppress(UserError):
-            found.append(_remote(config, name, home, name == default))
-    return found
+            result.append(_remote(config, name, home, name == default))
+    return result
 
 
 def _configuration(home: Path) -> Any:

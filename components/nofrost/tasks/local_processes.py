@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from nofrost.errors import StoppedError, reason
+from nofrost.errors import StoppedError, UserError, reason
 from nofrost.stopping import stopped_by_sigterm
-from nofrost.system_errors import as_reported
+from nofrost.system_errors import as_reported, comes_from_machine
 from nofrost.tasks.task_errors import clear_error, record_error
 
 P = ParamSpec("P")
@@ -51,7 +51,8 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
                 with stopped_by_sigterm():
                     output = task(*args, **kwargs)
             except FailedProcessError as error:
-                record_error(name, int(error.code or 0), error.message, store)
+                code = int(error.code or 0)
+                record_error(name, code, error.message, store, input_is_wrong=code == UserError.exit_code)
                 raise
             except Exception as error:
                 explained = as_reported(error)
@@ -60,7 +61,8 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
                     raise
                 # First of all: recording it may take a while, or be ended by a kill.
                 explained.show()
-                record_error(name, explained.exit_code, str(explained), store)
+                is_wrong = explained.exit_code == UserError.exit_code and not comes_from_machine(error)
+                record_error(name, explained.exit_code, str(explained), store, input_is_wrong=is_wrong)
                 sys.exit(explained.exit_code)
             clear_error(name, store)
             return output

@@ -1,6 +1,5 @@
 """The tasks that end a run: what a part of a study has made, and how the run ended."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +8,7 @@ from nofrost.errors import remark
 from nofrost.promotion import candidate_name
 from nofrost.store import open_store
 from nofrost.tasks.local_processes import exit_on_error
+from nofrost.tasks.run_record import RunRecord, outputs_name, record_name, write_outputs, write_record
 from nofrost.tasks.task_errors import errors_of
 
 
@@ -20,8 +20,8 @@ def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: 
         outputs: ``dataset`` and ``augmentation``, and lists for the runs: ``trained``, ``adversarial`` and ``ood``.
         run: id of the run.
     """
-    open_store(store, patient=True).put(_outputs_name(run), (json.dumps(outputs, indent=2) + "\n").encode())
-    return _outputs_name(run)
+    write_outputs(outputs, run, open_store(store, patient=True))
+    return outputs_name(run)
 
 
 @exit_on_error(lambda **_: "finish")
@@ -29,8 +29,8 @@ def finish(run: str, state: str, store: str) -> str:
     """Delete the jobs that a run left on the cluster, record in the store how it ended, and return the record's name.
 
     A run has succeeded if what its last task writes is in the store: its candidate, or the outputs of a part of a
-    study. The record has `state` "succeeded" or "failed", an `error` in words, the `errors` of tasks, and the word of
-    Kubeflow, which is often wrong: of a run whose last task was in the cache it is RUNNING.
+    study. The record is a :class:`RunRecord`. Kubeflow's word in it is often wrong: it is RUNNING for most runs with
+    nested pipelines that succeeded.
 
     Args:
         run: id of the run.
@@ -40,7 +40,7 @@ def finish(run: str, state: str, store: str) -> str:
     for sentence in delete_run_jobs(run):
         remark(sentence)
     opened = open_store(store, patient=True)
-    succeeded = any(name in opened.objects(name) for name in (candidate_name(run), _outputs_name(run)))
+    succeeded = any(name in opened.objects(name) for name in (candidate_name(run), outputs_name(run)))
     errors = [] if succeeded else errors_of(run, opened)
     error = "; ".join(f"{each.task} ended with {each.exit_code}: {each.message}" for each in errors)
     if not succeeded and not errors:
@@ -48,19 +48,14 @@ def finish(run: str, state: str, store: str) -> str:
             "it ended without a word: it was cancelled, or a pod was killed (no memory, a lost node) or never started: "
             "look at the run in Kubeflow"
         )
-    record = {
-        "run": run,
-        "state": "succeeded" if succeeded else "failed",
-        "error": error,
-        "errors": [each.as_json() for each in errors],
-        "kubeflow": state,
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    name = f"nofrost/runs/{run}.json"
-    opened.put(name, (json.dumps(record, indent=2) + "\n").encode())
-    print(f"run {run}: {record['state']}" + (f": {error}" if error else ""))
-    return name
-
-
-def _outputs_name(run: str) -> str:
-    return f"nofrost/runs/{run}/outputs.json"
+    record = RunRecord(
+        run=run,
+        state="succeeded" if succeeded else "failed",
+        error=error,
+        errors=[each.as_json() for each in errors],
+        kubeflow=state,
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_record(record, opened)
+    print(f"run {run}: {record.state}" + (f": {error}" if error else ""))
+    return record_name(run)

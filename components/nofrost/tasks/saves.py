@@ -1,7 +1,8 @@
 """The saves of a resumable stage in the store: each is published when it is made, and the next try goes on from it.
 
 The saves of one work are in a store of their own, below ``nofrost/unfinished/KEY/``. So what a newer save has replaced
-can be deleted without asking what else may need it.
+can be deleted without asking what else may need it: by the task that replaced it, or by ``nofrost store gc`` if that
+was killed before. A work that is done leaves nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from nofrost.errors import UserError, remark
@@ -44,9 +46,11 @@ def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) ->
     """Keep the saves of a resumable stage in the store, so that another try, on any machine, goes on from the newest.
 
     The newest save of an earlier try is restored first. Each save of this try is published as soon as it is made, in a
-    thread, for which the stage does not wait; files that the store has from the save before are not sent again. A
-    stage that fails or is stopped publishes its last save. An error of the store does not make the stage fail: it is
-    tried again with the next save.
+    thread, for which the stage does not wait; files that the store has from the save before are not sent again, and
+    what only older saves needed is deleted. A block that fails or is stopped publishes its last save. An error of the
+    store does not make the stage fail: it is tried again with the next save.
+
+    The block has to push the output: when it ends without an error, the saves of this work are deleted.
 
     Args:
         out: the folder that the stage writes; its saves are in ``.OUT.nofrost-partial``.
@@ -71,6 +75,7 @@ def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) ->
         raise
     stop.set()
     thread.join()
+    saves.discard()
 
 
 class _Saves:
@@ -81,23 +86,35 @@ class _Saves:
         # The stage replaces files and deletes them, also while they are sent: these links keep them.
         self._links = work_path(partial, "kept")
         self._longest_rest_s = save_interval_s() / 4
-        # The files of the newest published save by path, and the addresses that the store surely holds.
+        # The files of the newest published save by path.
         self._published: Mapping[str, LocalFile] = {}
+        # The addresses that the newest save in the store needs, and those that the store may hold because of this task.
         self._stored: set[str] = set()
+        self._held: set[str] = set()
+        # What the pointer is unless another task has published: what was restored or written last, and if that failed,
+        # perhaps only in appearance, what was before. And whether another task ever has.
+        self._own: set[bytes | None] = {None}
+        self._has_twin = False
         # The files that a stage writes last, as they were when the newest save was published.
         self._seen: Mapping[str, tuple[int, ...]] = {}
         self._problem = ""
 
     def restore(self) -> None:
         """Pull the newest save to the partial output, if there is one."""
-        try:
-            ref = _newest_save(self._store)
-            if ref is not None:
+        while (pointer := _pointer(self._store)) is not None:
+            self._own = {pointer}
+            try:
+                ref = _ref_of(pointer, self._store)
                 pull(ref, self._partial, self._store)
-                self._stored = set(files_of(ref, self._store).values())
+                self._stored = {ref.md5, *files_of(ref, self._store).values()}
+                self._held = set(self._stored)
                 self._seen = self._written_last()
-        except (MissingError, AlteredError) as error:
-            remark(f"the save of an earlier try is not whole ({error}): the work begins anew")
+                return
+            except (MissingError, AlteredError) as error:
+                # A try that still lives deletes a save when it has published two more; then these are to be restored.
+                if _pointer(self._store) == pointer:
+                    remark(f"the save of an earlier try is not whole ({error}): the work begins anew")
+                    return
 
     def publish_until(self, stop: threading.Event) -> None:
         """Publish every save that is made until `stop` is set."""
@@ -123,8 +140,17 @@ class _Saves:
         finally:
             shutil.rmtree(self._links, ignore_errors=True)
 
+    def discard(self) -> None:
+        """Delete all saves of this work, whatever task published them. What cannot be deleted is left to gc."""
+        with suppress(OSError, UserError):
+            names = self._store.objects("")
+            if names:
+                # First, since a pointer to a save that is not whole would be taken for damage.
+                self._store.delete([POINTER])
+                self._store.delete(names)
+
     def _snapshot(self) -> dict[str, LocalFile]:
-        """Return all files of the newest save by path, those that are new as links.
+        """Return all files of the newest save by path: new ones as links, the others where the stage has them.
 
         Raises:
             UserError: the stage writes all the time.
@@ -135,7 +161,9 @@ class _Saves:
                 states = _states(self._partial)
                 shutil.rmtree(self._links, ignore_errors=True)
                 known = {
-                    path: file for path, file in self._published.items() if _state(file.status) == states.get(path)
+                    path: replace(file, path=self._partial / path)
+                    for path, file in self._published.items()
+                    if _state(file.status) == states.get(path)
                 }
                 for path in states.keys() - known.keys():
                     _link(self._partial / path, self._links / path)
@@ -148,15 +176,45 @@ class _Saves:
         # An output that is being completed has no fingerprint any more, and is no save.
         if FINGERPRINT not in files:
             return
-        new = list({file.md5: file for file in files.values() if file.md5 not in self._stored}.values())
-        jobs = max(1, self._store.jobs // max(1, len(new)))
-        for_each(lambda file: self._store.put_file(file, jobs), new, jobs=self._store.jobs, done=lambda _: None)
+        by_address = {file.md5: file for file in files.values()}
+        self._put_files([file for md5, file in by_address.items() if md5 not in self._stored])
         listing = as_object(Entry(path, file.md5) for path, file in files.items())
-        md5 = address(listing)
-        self._store.put(object_name(md5), listing)
-        ref = Ref(md5, sum(file.size for file in files.values()), len(files))
-        self._store.put(POINTER, str(ref).encode())
-        self._published, self._stored = files, {file.md5 for file in files.values()}
+        ref = Ref(address(listing), sum(file.size for file in files.values()), len(files))
+        # Kubernetes starts the task anew when it loses a node, on which the pod may live on: a twin, which publishes
+        # saves of the same work and deletes what these replace, also files that this task sent or restored, and needs.
+        # From then on this task relies on no file that it does not see in the store.
+        is_alone = _pointer(self._store) in self._own
+        self._has_twin |= not is_alone
+        if self._has_twin:
+            sizes = self._store.sizes(by_address)
+            self._put_files([file for md5, file in by_address.items() if sizes.get(md5) != file.size])
+        self._held.add(ref.md5)
+        self._store.put(object_name(ref.md5), listing)
+        pointer = str(ref).encode()
+        self._own.add(pointer)
+        self._store.put(POINTER, pointer)
+        self._own = {pointer}
+        before, self._stored, self._published = self._stored, {ref.md5, *by_address}, files
+        # What a twin has just published may need anything that is in the store.
+        if is_alone:
+            self._delete_all_but(before | self._stored)
+
+    def _put_files(self, files: Sequence[LocalFile]) -> None:
+        self._held.update(file.md5 for file in files)
+        jobs = max(1, self._store.jobs // max(1, len(files)))
+        for_each(lambda file: self._store.put_file(file, jobs), files, jobs=self._store.jobs, done=lambda _: None)
+
+    def _delete_all_but(self, needed: set[str]) -> None:
+        """Delete what this task has sent or restored except for `needed`; what cannot be deleted is left to gc.
+
+        `needed` has the save before the newest as well: somebody may have read the pointer to it just before.
+        """
+        replaced = self._held - needed
+        with suppress(OSError, UserError):
+            # A twin may have published in between, and rely on what it has seen in the store.
+            if replaced and _pointer(self._store) in self._own:
+                self._held &= needed
+                self._store.delete(map(object_name, replaced))
 
     def _written_last(self) -> Mapping[str, tuple[int, ...]]:
         with suppress(FileNotFoundError):
@@ -171,7 +229,8 @@ class _Saves:
 def sweep_saves(store: Store, least_age_s: float, *, delete: bool) -> list[Leftover]:
     """Return the objects of saves that a newer one has replaced, after deleting those that are dead if `delete` is set.
 
-    The newest save of a work stays, until nobody has gone on with it for 30 days.
+    Tasks delete them themselves unless they are killed before or may not. The newest save of a work stays, until nobody
+    has gone on with it for 30 days.
 
     Args:
         least_age_s: age in seconds from which on an object is dead; a younger one may belong to a save that is being
@@ -192,18 +251,22 @@ def sweep_saves(store: Store, least_age_s: float, *, delete: bool) -> list[Lefto
     return leftovers
 
 
-def _newest_save(store: Store) -> Ref | None:
-    """Return the ref of the newest save of a work; None if there is none.
-
-    Raises:
-        AlteredError: the pointer is not a ref.
-    """
+def _pointer(store: Store) -> bytes | None:
+    """Return the pointer to the newest save of a work; None if there is none."""
     try:
-        text = store.get(POINTER).decode(errors="replace")
+        return store.get(POINTER)
     except MissingError:
         return None
+
+
+def _ref_of(pointer: bytes, store: Store) -> Ref:
+    """Return the ref that a pointer contains.
+
+    Raises:
+        AlteredError: it is not a ref.
+    """
     try:
-        return Ref.parse(text)
+        return Ref.parse(pointer.decode(errors="replace"))
     except UserError as error:
         raise AlteredError(f"{POINTER} in {store.url}: {error}") from None
 
@@ -211,8 +274,9 @@ def _newest_save(store: Store) -> Ref | None:
 def _names_of_newest_save(store: Store) -> set[str]:
     """Return the names of all objects that the newest save of a work needs; none if it is not whole."""
     with suppress(MissingError, AlteredError):
-        ref = _newest_save(store)
-        if ref is not None:
+        pointer = _pointer(store)
+        if pointer is not None:
+            ref = _ref_of(pointer, store)
             return {POINTER, *map(object_name, {ref.md5, *files_of(ref, store).values()})}
     return set()
 

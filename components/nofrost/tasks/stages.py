@@ -84,7 +84,7 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
             else:
                 with pretrained(config, out, store) as weights:
                     run(data, augmented, config, recipe_id, int(seed), out, weights)
-        return work.push(path)
+            return work.push(path)
 
 
 def _evaluation_label(suite: str, checkpoint: str, shard: str = "", **others: object) -> str:
@@ -111,7 +111,7 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
         path = f"{_evaluation_path(work, model, config)}.shard-{shard_spec.index}-of-{shard_spec.count}"
         with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint, shard], work.store):
             run(data, model, config, work.folder / path, shard=shard_spec)
-        return work.push(path)
+            return work.push(path)
 
 
 @exit_on_error(_evaluation_label)
@@ -136,10 +136,10 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
         path = _evaluation_path(work, model, config)
         if shards:
             merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
-        else:
-            with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
-                run(data, model, config, work.folder / path)
-        return work.push(path)
+            return work.push(path)
+        with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
+            run(data, model, config, work.folder / path)
+            return work.push(path)
 
 
 @exit_on_error(lambda **_: "report")

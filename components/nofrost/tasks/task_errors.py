@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from nofrost.errors import remark
-from nofrost.store import Store, open_store
+from nofrost.store import MissingError, Store, open_store
+from nofrost.tasks.run_record import errors_prefix
 
 # Set by the pipeline in every pod of a run; without it there is no run that an error belongs to.
 RUN_ID = "NOFROST_RUN_ID"
@@ -36,25 +37,28 @@ class RecordedError:
         exit_code: of its process; see :mod:`nofrost.errors`.
         message: a sentence, or of a bug the type and the message of the exception.
         time: in UTC, in the form of ISO 8601.
+        input_is_wrong: the same would end the same on every machine. A full disk, for example, is no wrong input,
+            though its exit code is 2.
     """
 
     task: str
     exit_code: int
     message: str
     time: str
+    input_is_wrong: bool
 
     def as_json(self) -> dict[str, str | int]:
         """Return the keys and values of its object in the store."""
         return asdict(self)
 
 
-def record_error(task: str, exit_code: int, message: str, store: str) -> None:
+def record_error(task: str, exit_code: int, message: str, store: str, *, input_is_wrong: bool = False) -> None:
     """Write the error of a task of the run that NOFROST_RUN_ID names; nothing without it.
 
     Secrets are left out. A store that refuses or does not answer is no error: the task has one already.
     """
     ended = datetime.now(UTC).isoformat(timespec="seconds")
-    error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended)
+    error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended, input_is_wrong)
     content = (json.dumps(error.as_json(), indent=2) + "\n").encode()
     _in_time(lambda name: open_store(store).put(name, content), task)
 
@@ -67,12 +71,14 @@ def clear_error(task: str, store: str) -> None:
 def errors_of(run: str, store: Store) -> list[RecordedError]:
     """Return the errors of the tasks of a run, the first that ended first."""
     errors = []
-    for name in store.objects(_folder(run)):
-        content = store.get(name)
-        try:
-            errors.append(RecordedError(**json.loads(content)))
-        except (ValueError, TypeError):
-            remark(f"{name} in {store.url} is no error of a task, and is left out")
+    for name in store.objects(errors_prefix(run)):
+        # A try that succeeds deletes the error of the one before.
+        with suppress(MissingError):
+            content = store.get(name)
+            try:
+                errors.append(RecordedError(**json.loads(content)))
+            except (ValueError, TypeError):
+                remark(f"{name} in {store.url} is no error of a task, and is left out")
     return sorted(errors, key=lambda error: error.time)
 
 
@@ -94,15 +100,11 @@ def _in_time(use: Callable[[str], object], task: str) -> None:
     def call() -> None:
         # Whatever a store can raise: the end of the task is decided already.
         with suppress(Exception):
-            use(_folder(run) + _file_name(task))
+            use(errors_prefix(run) + _file_name(task))
 
     thread = threading.Thread(target=call, name="error", daemon=True)
     thread.start()
     thread.join(_PATIENCE_S)
-
-
-def _folder(run: str) -> str:
-    return f"nofrost/runs/{run}/errors/"
 
 
 def _file_name(task: str) -> str:

@@ -74,7 +74,7 @@ def pretrained(recipe: Recipe, out: Path, store: str | None) -> Iterator[Path | 
     ref, folder = Ref.parse(weights), work_path(out, "weights")
     path = folder / ("train" if ref.is_dir else "weights.safetensors")
     try:
-        pull(ref, path, open_store(store or default_store()))
+        pull(ref, path, open_store(store or default_store(), patient=True))
         yield path
     finally:
         # Unless another process trains into the same folder, with these weights.

@@ -152,8 +152,14 @@ def test_a_stage_without_layer_properties_writes_no_file_of_them(
 
 
 def test_a_killed_measurement_resumes(
-    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, tmp_path: Path
+    robust_model: nn.Module,
+    test_digits: Digits,
+    make_suite: MakeSuite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The probe of the batch calls the model too, in the run that resumes as well: not what is counted here.
+    monkeypatch.setattr("nofrost.evaluate.adversarial.judging.batch_effects", lambda *_: [])
     suite = make_suite(attacks=FGSM, properties={"decision_margin": True, "gradient_norm": True}, batch_size=30)
     whole = evaluate_robustness(robust_model, *test_digits, suite).properties
 
@@ -177,11 +183,11 @@ def test_a_killed_measurement_resumes(
     full = Mortal(None)
     evaluate_robustness(full, *test_digits, suite)
     with pytest.raises(KilledError):
-        evaluate_robustness(Mortal(full.calls - 70), *test_digits, suite, checkpoint_dir=tmp_path)
+        evaluate_robustness(Mortal(full.calls - 31), *test_digits, suite, checkpoint_dir=tmp_path)
     rest = Mortal(None)
-    found = evaluate_robustness(rest, *test_digits, suite, checkpoint_dir=tmp_path).properties
-    assert all(np.array_equal(found[name], whole[name]) for name in whole)
-    assert rest.calls < 0.9 * full.calls
+    resumed = evaluate_robustness(rest, *test_digits, suite, checkpoint_dir=tmp_path).properties
+    assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
+    assert rest.calls < 0.75 * full.calls
 
 
 @pytest.mark.parametrize("place", ["model_smoothness", "batch_norm"])

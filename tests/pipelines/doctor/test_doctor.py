@@ -17,6 +17,7 @@ pytest.importorskip("kubernetes")
 from nofrost.errors import UserError
 from nofrost.store import open_store
 from pipelines.doctor import Subject, examine
+from pipelines.doctor.conditional_writes import check_store
 from pipelines.submit import Endpoint
 from tests.pipelines.doctor.conftest import served
 from tests.pipelines.submit.conftest import KfpDouble, kfp  # noqa: F401  (a fixture)
@@ -115,6 +116,27 @@ def test_a_server_without_conditions_is_found_out(
     ]
     assert [finding.state for finding in found] == ["missing", "missing"]
     assert ["If-None-Match" in found[0].detail, "If-Match" in found[1].detail] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("store", "code", "state"),
+    [
+        (None, "", "unknown"),
+        (503, "SlowDown", "unknown"),
+        (403, "AccessDenied", "missing"),
+        (404, "NoSuchBucket", "missing"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_unknown(
+    careless: dict[str, int], monkeypatch: pytest.MonkeyPatch, store: int | None, code: str, state: str
+) -> None:
+    def answer(request: Any) -> Any:
+        return store, {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code></Error>".encode()
+
+    with served(answer) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url if store else "http://127.0.0.1:9")
+        findings = list(check_store("s3://bucket/x"))
+    assert [finding.state for finding in findings] == [state, state], findings
 
 
 def doctor(*options: str) -> subprocess.CompletedProcess[str]:

@@ -81,6 +81,8 @@ def test_an_image_that_was_not_given_is_unknown() -> None:
     [
         ("nofrost-stage", ("registry-1.docker.io", "library/nofrost-stage")),
         ("me/nofrost", ("registry-1.docker.io", "me/nofrost")),
+        ("docker.io/me/nofrost", ("registry-1.docker.io", "me/nofrost")),
+        ("index.docker.io/nofrost-stage", ("registry-1.docker.io", "library/nofrost-stage")),
         ("ghcr.io/me/nofrost", ("ghcr.io", "me/nofrost")),
         ("localhost/nofrost", ("localhost", "nofrost")),
         ("registry:5000/a/b/c", ("registry:5000", "a/b/c")),

@@ -11,12 +11,14 @@ import pytest
 
 from nofrost.errors import RunFailedError, UserError
 from nofrost.store import Store, open_store
+from nofrost.tasks.run_record import RunRecord, write_record
 
 pytest.importorskip("kfp")
 
 from pipelines.submit import Api, complete
 
 FAILED, SUCCEEDED, CANCELED = ({"state": state} for state in ("FAILED", "SUCCEEDED", "CANCELED"))
+TIME = "2026-11-29T10:00:00+00:00"
 Complete = Callable[..., Any]
 
 
@@ -28,27 +30,28 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def bring(api: Api, start: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> Complete:
-    """Bring a run to its end without pauses: bring(resubmit=N)."""
+def complete_run(api: Api, start: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> Complete:
+    """Complete a run without pauses: complete_run(resubmit=N)."""
     monkeypatch.setattr("pipelines.submit.waiting.time.sleep", lambda seconds: None)
     return lambda **options: complete(lambda: start(api), api, store, **options)
 
 
-def wrote(store: Store, run: str, task: str, exit_code: int, message: str) -> None:
-    note = {"task": task, "exit_code": exit_code, "message": message, "time": "2026-11-29T10:00:00+00:00"}
-    store.put(f"nofrost/runs/{run}/errors/{task}.json", json.dumps(note).encode())
+def wrote(store: Store, run: str, task: str, exit_code: int, message: str, *, input_is_wrong: bool = False) -> None:
+    error = {"task": task, "exit_code": exit_code, "message": message, "time": TIME}
+    content = json.dumps({**error, "input_is_wrong": input_is_wrong})
+    store.put(f"nofrost/runs/{run}/errors/{task}.json", content.encode())
 
 
-def test_a_run_that_succeeds_is_started_once(kfp: Any, bring: Complete) -> None:
-    assert bring(resubmit=3).run_id == "run-1"
+def test_a_run_that_succeeds_is_started_once(kfp: Any, complete_run: Complete) -> None:
+    assert complete_run(resubmit=3).run_id == "run-1"
     assert len(kfp.runs) == 1
 
 
 def test_a_failed_run_is_started_again_with_the_same_pipeline(
-    kfp: Any, bring: Complete, capsys: pytest.CaptureFixture[str]
+    kfp: Any, complete_run: Complete, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [{"state": "RUNNING"}, FAILED, {"state": "RUNNING"}, FAILED, SUCCEEDED]
-    assert bring(resubmit=2).run_id == "run-3"
+    assert complete_run(resubmit=2).run_id == "run-3"
     assert len(kfp.runs) == 3
     assert kfp.runs[0] == kfp.runs[1] == kfp.runs[2]
     assert len(kfp.uploads) == 1
@@ -59,67 +62,73 @@ def test_a_failed_run_is_started_again_with_the_same_pipeline(
 
 
 @pytest.mark.parametrize("resubmit", [0, 1, 2])
-def test_it_is_started_no_more_often_than_asked_for(kfp: Any, bring: Complete, resubmit: int) -> None:
+def test_it_is_started_no_more_often_than_asked_for(kfp: Any, complete_run: Complete, resubmit: int) -> None:
     kfp.story = [FAILED]
     with pytest.raises(RunFailedError, match=rf"^run run-{resubmit + 1} failed: see http"):
-        bring(resubmit=resubmit)
+        complete_run(resubmit=resubmit)
     assert len(kfp.runs) == resubmit + 1
 
 
 @pytest.mark.parametrize("last", [CANCELED, {"state": "SKIPPED"}])
-def test_a_run_that_somebody_ended_is_not_started_again(kfp: Any, bring: Complete, last: dict[str, str]) -> None:
+def test_a_run_that_somebody_ended_is_not_started_again(kfp: Any, complete_run: Complete, last: dict[str, str]) -> None:
     kfp.story = [last]
     with pytest.raises(RunFailedError, match="not started again, as it did not fail by itself"):
-        bring(resubmit=5)
+        complete_run(resubmit=5)
     assert len(kfp.runs) == 1
 
 
 def test_wrong_input_is_not_tried_again(
-    kfp: Any, bring: Complete, store: Store, capsys: pytest.CaptureFixture[str]
+    kfp: Any, complete_run: Complete, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED]
-    wrote(store, "run-1", "train", UserError.exit_code, "recipes.sat.attack.steps: 0 is too small")
+    wrote(store, "run-1", "train", 2, "recipes.sat.attack.steps: 0 is too small", input_is_wrong=True)
     wrote(store, "run-1", "evaluate", 1, "lost")
     with pytest.raises(RunFailedError, match="not started again, as the input of train is wrong"):
-        bring(resubmit=5)
+        complete_run(resubmit=5)
     assert len(kfp.runs) == 1
     shown = capsys.readouterr().err
     assert "run run-1: train ended with 2: recipes.sat.attack.steps: 0 is too small\n" in shown
     assert "run run-1: evaluate ended with 1: lost\n" in shown
 
 
-def test_the_errors_of_other_runs_are_not_taken_for_ours(kfp: Any, bring: Complete, store: Store) -> None:
+def test_a_run_that_a_node_ended_is_tried_again(kfp: Any, complete_run: Complete, store: Store) -> None:
+    kfp.story = [FAILED, SUCCEEDED]
+    wrote(store, "run-1", "train", UserError.exit_code, "cannot write: no space left on device")
+    assert complete_run(resubmit=1).run_id == "run-2"
+
+
+def test_the_errors_of_other_runs_are_not_taken_for_ours(kfp: Any, complete_run: Complete, store: Store) -> None:
     kfp.story = [FAILED, SUCCEEDED]
     for run in ("run-2", "run-10", "run-11"):
-        wrote(store, run, "train", UserError.exit_code, "wrong")
-    assert bring(resubmit=1).run_id == "run-2"
+        wrote(store, run, "train", UserError.exit_code, "wrong", input_is_wrong=True)
+    assert complete_run(resubmit=1).run_id == "run-2"
 
 
 def test_what_finish_recorded_is_shown(
-    kfp: Any, bring: Complete, store: Store, capsys: pytest.CaptureFixture[str]
+    kfp: Any, complete_run: Complete, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED]
-    store.put("nofrost/runs/run-1.json", b'{"run": "run-1", "state": "failed", "error": "without a word"}')
+    write_record(RunRecord("run-1", "failed", "without a word", [], "FAILED", TIME), store)
     with pytest.raises(RunFailedError):
-        bring()
+        complete_run()
     assert "run run-1: finish recorded failed: without a word\n" in capsys.readouterr().err
-    store.put("nofrost/runs/run-2.json", b'{"run": "run-2", "state": "failed", "error": "train ended with 1: lost"}')
+    write_record(RunRecord("run-2", "failed", "train ended with 1: lost", [], "FAILED", TIME), store)
     wrote(store, "run-2", "train", 1, "lost")
     with pytest.raises(RunFailedError):
-        bring()
+        complete_run()
     shown = capsys.readouterr().err
-    assert shown.count("lost") == 1, "the note of finish repeats the errors"
+    assert shown.count("lost") == 1, "the record of finish repeats the errors"
     assert "run run-2: finish recorded failed\n" in shown
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[]", b"3", b"{}", b'{"task": "t", "exit_code": "x"}', b"\xff"])
 def test_other_content_in_the_store_does_not_end_the_waiting(
-    kfp: Any, bring: Complete, store: Store, content: bytes, capsys: pytest.CaptureFixture[str]
+    kfp: Any, complete_run: Complete, store: Store, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kfp.story = [FAILED, SUCCEEDED]
     store.put("nofrost/runs/run-1/errors/train.json", content)
     store.put("nofrost/runs/run-1.json", content)
-    assert bring(resubmit=1).run_id == "run-2"
+    assert complete_run(resubmit=1).run_id == "run-2"
     assert "nofrost/runs/run-1/errors/train.json in" in capsys.readouterr().err
 
 
@@ -136,13 +145,14 @@ def test_a_store_that_cannot_be_read_from_here_does_not_end_the_waiting(
     assert "http://127.0.0.1:9: it cannot be reached" in capsys.readouterr().err
 
 
-def test_the_time_limit_is_of_all_runs_together(kfp: Any, bring: Complete) -> None:
+def test_the_time_limit_is_of_all_runs_together(kfp: Any, complete_run: Complete) -> None:
     kfp.story = [FAILED]
-    with pytest.raises(RunFailedError, match="run run-2 failed"):
-        bring(resubmit=1, deadline=0.0)
+    with pytest.raises(RunFailedError, match=r"run run-1 failed.*not started again, as the time of --timeout is over"):
+        complete_run(resubmit=1, deadline=0.0)
+    assert len(kfp.runs) == 1
     kfp.story = [{"state": "RUNNING"}]
-    with pytest.raises(RunFailedError, match="run run-3 has not ended after 0 s and goes on"):
-        bring(resubmit=1, deadline=0.0)
+    with pytest.raises(RunFailedError, match="run run-2 has not ended after 0 s and goes on"):
+        complete_run(resubmit=1, deadline=0.0)
 
 
 def test_resubmit_needs_wait(kfp: Any, submit: Any) -> None:

@@ -116,6 +116,14 @@ def test_a_part_that_fails_ends_the_submission(kfp: Any, submit: Any, store: Sto
     assert len(kfp.runs) == 1
 
 
+def test_no_further_part_is_started_when_the_time_is_over(kfp: Any, submit: Any, store: Store) -> None:
+    kfp.story = [{"state": "SUCCEEDED"}]
+    recorded(store, "run-1", [0, 1])
+    with pytest.raises(RunFailedError, match="digits, part 2 of 2 is not started, as the time of --timeout is over"):
+        submit(*FIVE, store=store.url, wait_for=True, split=3, timeout=0.0)
+    assert len(kfp.runs) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

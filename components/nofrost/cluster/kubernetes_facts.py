@@ -1,0 +1,30 @@
+"""What Kubernetes and Kubeflow fix: where a pod learns its namespace, and the kinds of training jobs."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class TrainingJob(NamedTuple):
+    """A kind of job that trains on several nodes, as the API of Kubernetes names it."""
+
+    kind: str
+    group: str
+    version: str
+    plural: str
+
+
+# Of Kubeflow's training operator, and of its trainer, which replaces that: a cluster has one or the other.
+TRAINING_JOBS = (
+    TrainingJob("PyTorchJob", "kubeflow.org", "v1", "pytorchjobs"),
+    TrainingJob("TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs"),
+)
+
+
+def pod_namespace() -> str | None:
+    """Return the namespace of the pod in which this runs; None outside of a cluster."""
+    try:
+        return _NAMESPACE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
