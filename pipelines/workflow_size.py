@@ -4,8 +4,8 @@ Argo keeps a workflow in one Kubernetes object: its specification as JSON, and t
 base64 (`workflow/packer/packer.go`). When both together grow beyond 1 MiB the workflow fails in the middle of the run.
 The estimate writes such a specification and such statuses (:mod:`pipelines.workflow`) and compresses them. Beside an
 independent estimate of graphs like these (12 and 24 runs in 4 shards, 36 in one) it is 4 to 11 % higher for KFP up to
-2.16 and 5 to 10 % lower for 2.17. Neither was measured on a cluster, and each may be wrong by 30 %. So a study must fit
-with a reserve of a fifth.
+2.16 and 5 to 10 % lower for 2.17. Neither was measured on a cluster, and each may be wrong by 30 %. So the
+estimate and a fifth of it must fit.
 
 Up to KFP 2.16 the text of a component is also an argument of its driver, which Linux limits to 128 KiB; the nested
 pipelines with all runs are the longest.
@@ -17,27 +17,21 @@ import base64
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import Any
 
 from nofrost.errors import UserError
-from pipelines.package import canonical
+from pipelines.package import Documents, package_text
 from pipelines.study_plan import StudyPlan
 from pipelines.workflow import Workflow
 
-if TYPE_CHECKING:
-    from kfp.dsl.base_component import BaseComponent
-
 Json = dict[str, Any]
-MakePipeline = Callable[[StudyPlan], "BaseComponent"]
+Compile = Callable[[StudyPlan], Documents]
 VERSION = "2.17"  # whose workflows are the largest
 WORKFLOW_LIMIT = 1024 * 1024
 ARGUMENT_LIMIT = 128 * 1024
 RESERVE = 0.2
-# Runs of the two packages from which the size of a run is taken; compiling many takes seconds.
-FEW, MORE = 1, 3
+# Runs that are compiled at first of a larger study. The time grows with their square: 300 take 10 s, 28 half a second.
+FIRST = 32
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class WorkflowSize:
         )
 
     def shares(self, version: str = VERSION) -> dict[str, float]:
-        """Return how much of each limit it takes, that of the workflow without the reserve."""
+        """Return how much of each limit it takes, that of the workflow with the reserve."""
         workflow = {"workflow": self.workflow_bytes * (1 + RESERVE) / WORKFLOW_LIMIT}
         return workflow if is_retried(version) else {**workflow, "argument": self.argument_bytes / ARGUMENT_LIMIT}
 
@@ -85,7 +79,7 @@ def estimate_size(spec: Json, platform: Json, arguments: Json, version: str = VE
     return WorkflowSize(
         tasks=workflow.tasks,
         pods=workflow.pods,
-        package_bytes=len(yaml.dump_all([spec, platform], Dumper=yaml.CSafeDumper, sort_keys=True)),
+        package_bytes=len(package_text((spec, platform))),
         workflow_bytes=workflow.spec_bytes + len(status),
         argument_bytes=workflow.largest_argument,
     )
@@ -96,52 +90,59 @@ def is_retried(version: str) -> bool:
     return tuple(int(part) for part in version.split(".")[:2]) >= (2, 17)
 
 
-def runs_that_fit(plan: StudyPlan, make: MakePipeline, arguments: Json, version: str = VERSION) -> int:
-    """Return how many runs like those of a study fit into one workflow; 0 if not even one does.
+def runs_that_fit(plan: StudyPlan, compiled: Compile, arguments: Json, version: str = VERSION) -> int:
+    """Return how many runs of a study fit into one workflow, whichever they are; 0 if one does not fit.
 
     Args:
-        make: makes the pipeline of a plan, such as :func:`pipelines.graph.make_part_pipeline` with its settings.
+        compiled: compiles the pipeline of a plan, such as :func:`pipelines.graph.make_part_pipeline` with its settings.
         arguments: parameters of the run.
         version: of KFP.
     """
-    # Those with the longest recipes need most; a study of few runs counts them again.
     longest = sorted(plan.runs, key=lambda run: len(run.recipe), reverse=True)
 
-    def shares(count: int) -> dict[str, float]:
-        package = canonical(make(replace(plan, runs=tuple(islice(cycle(longest), count)))))
-        return estimate_size(*package, arguments, version).shares(version)
+    def share(count: int) -> float:
+        part = plan if count == len(longest) else replace(plan, runs=tuple(longest[:count]))
+        return max(estimate_size(*compiled(part), arguments, version).shares(version).values())
 
-    few = shares(FEW)
-    if max(few.values()) > 1:
-        return 0
-    # Every run adds about the same to the workflow.
-    each = (shares(MORE)["workflow"] - few["workflow"]) / (MORE - FEW)
-    fitting = FEW + int((1 - few["workflow"]) / each)
-    while (largest := max(shares(fitting).values())) > 1:
-        fitting = max(FEW, min(fitting - 1, int(fitting / largest)))
+    fitting, fitting_share = 0, 0.0
+    count = min(FIRST, len(longest))
+    while (count_share := share(count)) <= 1:
+        if count == len(longest):
+            return count
+        fitting, fitting_share = count, count_share
+        count = min(2 * count, len(longest))
+    too_many, too_large = count, count_share
+    while too_many - fitting > 1:
+        # Every run adds about the same.
+        guess = fitting + int((too_many - fitting) * (1 - fitting_share) / (too_large - fitting_share))
+        count = min(max(guess, fitting + 1), too_many - 1)
+        if (count_share := share(count)) <= 1:
+            fitting, fitting_share = count, count_share
+        else:
+            too_many, too_large = count, count_share
     return fitting
 
 
-def check_size(plan: StudyPlan, make: MakePipeline, arguments: Json, *, shards: int, version: str = VERSION) -> None:
+def check_size(plan: StudyPlan, compiled: Compile, arguments: Json, *, shards: int, version: str = VERSION) -> None:
     """Check that all runs of a study fit into one workflow.
 
     Args:
-        make, arguments, version: as for :func:`runs_that_fit`.
-        shards: parts of every evaluation, for the message.
+        compiled, arguments, version: as for :func:`runs_that_fit`.
+        shards: of every evaluation, for the message.
 
     Raises:
         UserError: they do not; the message says how many do, and how to submit more.
     """
-    fitting = runs_that_fit(plan, make, arguments, version)
-    if len(plan.runs) <= fitting:
+    fitting = runs_that_fit(plan, compiled, arguments, version)
+    if fitting == len(plan.runs):
         return
     limit = (
-        f"{len(plan.runs)} runs at --shards {shards} would outgrow one workflow of Argo (1 MiB; up to KFP 2.16 also "
-        "128 KiB for an argument)"
+        f"{len(plan.runs)} runs of the study at --shards {shards} would outgrow one workflow of Argo (1 MiB; up to "
+        "KFP 2.16 also 128 KiB for an argument)"
     )
     if fitting == 0:
-        raise UserError(f"{limit}, and so would a single run: use fewer shards")
+        raise UserError(f"{limit}, and so would a single one: use fewer shards")
     raise UserError(
-        f"{limit}: at most {fitting} fit; submit with --split, which makes several runs of the pipeline, or use fewer "
-        "shards or seeds"
+        f"{limit}: any {fitting} of them fit; submit with --split, which makes several runs of the pipeline, or use "
+        "fewer shards or seeds"
     )

@@ -1,5 +1,7 @@
 """A study in several runs of the pipeline, one after the other: its parts, then the report on all of them.
 
+Each part has some of the runs of the study, a recipe and seed each.
+
 Argo keeps a whole workflow in one object of at most 1 MiB, which a large study outgrows.
 """
 
@@ -8,36 +10,59 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from nofrost.errors import RunFailedError
+from nofrost.errors import RunFailedError, UserError
 from nofrost.store import Store
 from nofrost.tasks.run_record import COMMON, LISTS, outputs_name, read_outputs
 from pipelines.study_plan import StudyPlan
 from pipelines.submit.packages import Packages
 from pipelines.submit.start import StartedRun
-from pipelines.workflow_size import check_size, runs_that_fit
+from pipelines.workflow_size import check_size, estimate_size, runs_that_fit
+
+# As long as that of an output of 100 GB in 100,000 files.
+USUAL_REF = f"{'0' * 32}.dir:100000000000:100000"
 
 
 def plan_parts(
     plan: StudyPlan, split: int | None, packages: Packages, arguments: Mapping[str, str], version: str
 ) -> list[StudyPlan]:
-    """Return the parts of a study that are runs of their own; the whole study where it fits into one.
+    """Return the parts of a study, each for a run of the pipeline; the whole study where it has at most `split` runs.
 
     Args:
-        split: most runs of a part; 0 for as many as fit, None to refuse a study that needs more than one.
+        split: most runs of a part; 0 for as many as fit, None to refuse a study that needs more than one part.
         arguments: of the pipeline.
         version: of KFP.
 
     Raises:
-        UserError: a part is too large for Argo; the message says how large it may be.
+        UserError: a part is too large for Argo, and the message says how large it may be; or the report on all is.
     """
-    make, given = packages.make_study, dict(arguments)
-    parts = [plan]
-    if split is not None:
-        # At least one, for which the check below has the right words.
-        parts = parts_of(plan, split or max(1, runs_that_fit(plan, make, given, version)))
-    largest = max(parts, key=lambda part: len(part.runs))
-    check_size(largest, make, given, shards=packages.shards, version=version)
+    given, shards = dict(arguments), packages.shards
+    most = len(plan.runs) if split is None else split or runs_that_fit(plan, packages.compile_part, given, version)
+    if split == 0 and most == len(plan.runs):
+        # The pipeline of a study has a report, and so is larger than that of a part with all of its runs.
+        most = runs_that_fit(plan, packages.compile_study, given, version)
+    # At least one, for which the checks below have the right words.
+    parts = parts_of(plan, max(1, most))
+    if len(parts) == 1:
+        check_size(plan, packages.compile_study, given, shards=shards, version=version)
+        return parts
+    # As many as fit, whichever they are, need no other check.
+    for part in parts if split or most == 0 else ():
+        check_size(part, packages.compile_part, given, shards=shards, version=version)
+    _check_report(plan, packages, given, version)
     return parts
+
+
+def _check_report(plan: StudyPlan, packages: Packages, arguments: dict[str, str], version: str) -> None:
+    """Raise UserError if the report on all parts would be too large, which would end the last of all runs."""
+    folders = [f"runs/{run.recipe_id}/seed-{run.seed}" for run in plan.runs]
+    outputs: dict[str, Any] = {key: f"data/{key}@{USUAL_REF}" for key in COMMON}
+    outputs |= {key: [f"{folder}/evaluate-{key}@{USUAL_REF}" for folder in folders] for key in LISTS}
+    size = estimate_size(*packages.compile_report(plan, outputs), arguments, version)
+    if max(size.shares(version).values()) > 1:
+        raise UserError(
+            f"the report on {len(plan.runs)} runs of the study would outgrow one workflow of Argo (1 MiB; up to KFP "
+            "2.16 also 128 KiB for an argument): use fewer recipes or seeds"
+        )
 
 
 def parts_of(plan: StudyPlan, most: int) -> list[StudyPlan]:
@@ -66,11 +91,13 @@ def run_parts(
 
 
 def _outputs_of(run_id: str, store: Store, runs: int) -> dict[str, Any]:
-    """Return what the run of a part with so many recipes and seeds recorded of its outputs."""
+    """Return what the run of a part with so many runs of the study recorded of its outputs."""
     outputs = read_outputs(run_id, store)
     if outputs is None or {len(outputs[key]) for key in LISTS} != {runs}:
         name = outputs_name(run_id)
-        raise RunFailedError(f"{name} in {store.url} does not hold the outputs of {runs} runs: submit the study again")
+        raise RunFailedError(
+            f"{name} in {store.url} does not hold the outputs of {runs} runs of the study: submit it again"
+        )
     return outputs
 
 

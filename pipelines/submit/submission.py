@@ -82,8 +82,8 @@ def submit_study(
     Args:
         timeout: of all waiting together, in seconds; None to wait for ever.
         resubmit: how often a run that failed is started again.
-        split: most recipes and seeds in one run of the pipeline, where a larger study becomes several, one after the
-            other; 0 for as many as fit, None to refuse a study that does not fit into one.
+        split: most runs of the study in one run of the pipeline, where a larger study becomes several, one after
+            the other; 0 for as many as fit, None to refuse a study that does not fit into one.
 
     Returns:
         The run that was started; of several the last one, which reports on all.
@@ -126,7 +126,7 @@ def submit_study(
     with tempfile.TemporaryDirectory() as folder:
         packages = Packages(Path(folder), load_cluster(request.cluster), **graph)
         parts = plan_parts(plan, split, packages, arguments, release(api.health.version))
-        first = packages.study(plan) if len(parts) == 1 else packages.part(parts[0])
+        first = packages.write(packages.compile_study(plan) if len(parts) == 1 else packages.compile_part(parts[0]))
         check_version(api.health.version, first.needs, api.address)
         arguments["data_ref"] = push_source(request.study, request.data_ref, store)
 
@@ -143,10 +143,10 @@ def submit_study(
         def complete_part(part: StudyPlan, suffix: str) -> StartedRun:
             if part is not parts[0]:
                 check_deadline(deadline, f"{run_name}{suffix}")
-            return complete_run(packages.part(part), f"{run_name}{suffix}")
+            return complete_run(packages.write(packages.compile_part(part)), f"{run_name}{suffix}")
 
         if len(parts) == 1:
             return complete_run(first)
         outputs = run_parts(parts, complete_part, store)
         check_deadline(deadline, f"{run_name}, the report on all parts,")
-        return complete_run(packages.report(plan, outputs))
+        return complete_run(packages.write(packages.compile_report(plan, outputs)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from nofrost.config import load_study
 from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster, Retries
 from pipelines.graph import make_part_pipeline, make_pipeline
-from pipelines.package import canonical
+from pipelines.package import Documents, canonical, write_package
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.workflow import Workflow
 from pipelines.workflow_size import (
@@ -99,45 +101,86 @@ def test_long_arguments_count_up_to_2_16_only() -> None:
     assert estimated.shares("2.17.0") == {"workflow": 1 + RESERVE}
 
 
+class Compiler:
+    """Compiles pipelines, and remembers of how many runs."""
+
+    def __init__(self, make: Callable[..., Any] = make_pipeline, shards: int = 1) -> None:
+        self._make, self._shards = make, shards
+        self.counts: list[int] = []
+
+    def __call__(self, plan: StudyPlan) -> Documents:
+        self.counts.append(len(plan.runs))
+        return canonical(self._make(plan, Cluster(), shards=self._shards))
+
+
 def test_the_argument_of_a_driver_limits_a_study_of_old_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.workflow_size.ARGUMENT_LIMIT", 40_000)
-    make = partial(make_pipeline, cluster=Cluster())
-    old, new = (runs_that_fit(plan_of(4), make, ARGUMENTS, version) for version in ("2.16", "2.17"))
+    old, new = (runs_that_fit(plan_of(12), Compiler(), ARGUMENTS, version) for version in ("2.16", "2.17"))
     assert old < new
     arguments = [size(runs, 1, "2.16").argument_bytes for runs in (old, old + 2)]
     assert arguments[0] <= 40_000 < arguments[1]
 
 
-def test_as_many_runs_as_are_said_to_fit_do_and_few_more_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_runs_as_are_said_to_fit_do_and_one_more_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 400_000)
-    fitting = runs_that_fit(plan_of(4), partial(make_pipeline, cluster=Cluster()), ARGUMENTS)
-    assert 4 <= fitting <= 8
-    fitting_share, larger_share = (size(runs, 1).shares()["workflow"] for runs in (fitting, fitting + 2))
-    assert fitting_share <= 1 < larger_share
+    plan = replace(plan_of(1), runs=plan_of(1).runs * 24)
+    fitting = runs_that_fit(plan, Compiler(make_part_pipeline), ARGUMENTS)
+    shares = []
+    for count in (fitting, fitting + 1):
+        documents = canonical(make_part_pipeline(replace(plan, runs=plan.runs[:count]), Cluster()))
+        shares.append(estimate_size(*documents, ARGUMENTS).shares()["workflow"])
+    assert shares[0] <= 1 < shares[1]
 
 
-def test_a_study_of_one_run_is_measured_as_one_of_many() -> None:
-    make = partial(make_part_pipeline, cluster=Cluster())
-    one, four = (runs_that_fit(plan_of(runs), make, ARGUMENTS) for runs in (1, 4))
-    assert one == pytest.approx(four, rel=0.2)
+@pytest.mark.parametrize("runs", [1, 4])
+def test_a_study_that_fits_is_compiled_once(runs: int) -> None:
+    compiler = Compiler()
+    check_size(plan_of(runs), compiler, ARGUMENTS, shards=1)
+    assert compiler.counts == [runs]
+
+
+def test_many_runs_are_compiled_only_where_few_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 300_000)
+    monkeypatch.setattr("pipelines.workflow_size.FIRST", 8)
+    compiler = Compiler()
+    assert 1 <= runs_that_fit(plan_of(400), compiler, ARGUMENTS) < 8
+    assert max(compiler.counts) == 8
+    assert len(compiler.counts) <= 5
+
+
+def test_a_study_with_one_long_recipe_is_measured_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies of the longest recipe would not fit."""
+    plan = plan_of(6)
+    longest = max(plan.runs, key=lambda run: len(run.recipe))
+    long = replace(plan.runs[0], recipe=json.dumps({"description": "".join(map(str, range(6000)))}))
+    unequal = replace(plan, runs=(*plan.runs[1:], long))
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 700_000)
+    assert len(long.recipe) > 4 * len(longest.recipe)
+    check_size(unequal, Compiler(), ARGUMENTS, shards=1)
+    with pytest.raises(UserError):
+        check_size(replace(plan, runs=(long,) * 6), Compiler(), ARGUMENTS, shards=1)
 
 
 def test_a_study_that_is_too_large_is_refused_with_the_number_of_runs_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 450_000)
-    make = partial(make_pipeline, cluster=Cluster())
     with pytest.raises(UserError) as error:
-        check_size(plan_of(40), make, ARGUMENTS, shards=1)
-    fitting = re.search(r"at most (\d+) fit", str(error.value))
+        check_size(plan_of(40), Compiler(), ARGUMENTS, shards=1)
+    fitting = re.search(r"any (\d+) of them fit", str(error.value))
     assert fitting is not None
     assert "--split" in str(error.value)
-    check_size(plan_of(int(fitting[1])), make, ARGUMENTS, shards=1)
+    check_size(plan_of(int(fitting[1])), Compiler(), ARGUMENTS, shards=1)
 
 
 def test_shards_that_are_too_many_for_one_run_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 200_000)
     with pytest.raises(UserError, match="fewer shards") as error:
-        check_size(plan_of(1), partial(make_pipeline, cluster=Cluster(), shards=8), ARGUMENTS, shards=8)
+        check_size(plan_of(1), Compiler(shards=8), ARGUMENTS, shards=8)
     assert "--split" not in str(error.value)
+
+
+def test_the_size_of_the_package_is_that_of_its_file(tmp_path: Path) -> None:
+    write_package(tmp_path / "nofrost.yaml", make_pipeline(plan_of(2), Cluster()))
+    assert (tmp_path / "nofrost.yaml").stat().st_size == estimate_size(*package(2, 1), {}).package_bytes
 
 
 def test_the_table_of_the_documentation_is_current() -> None:

@@ -288,6 +288,14 @@ def api(kfp: KfpDouble) -> Any:
     return Api(Endpoint(kfp.url))
 
 
+def read_compiled(path: Path) -> Any:
+    """Return a package of YAML as a submission has it after compiling."""
+    from pipelines.submit.compiled import check_compiled
+
+    spec, platform = yaml.safe_load_all(path.read_bytes())
+    return check_compiled(path, (spec, platform))
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A compiled pipeline called nofrost."""
@@ -300,7 +308,6 @@ def package(tmp_path: Path) -> Path:
 def start(package: Path) -> Callable[..., Any]:
     """Start a run: start(api), with options of `start_run` on top of the usual ones."""
     from pipelines.submit import start_run
-    from pipelines.submit.compiled import read_compiled
 
     def start(api: Any, package: Path = package, **options: Any) -> Any:
         usual = {"arguments": {"store": "s3://b"}, "experiment": "robustness", "run_name": "digits"}

@@ -6,20 +6,21 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("kfp")
 
 from pipelines.cluster_settings import Cluster
-from pipelines.graph import make_pipeline
-from pipelines.package import write_package
 from pipelines.study_plan import RunPlan, StudyPlan
-from pipelines.submit.compiled import read_compiled
+from pipelines.submit.packages import Packages
+from tests.pipelines.submit.conftest import read_compiled
 
 
-def test_the_compiled_pipeline_of_this_project_is_read(tmp_path: Path) -> None:
+def test_the_compiled_pipeline_of_this_project_is_what_its_file_holds(tmp_path: Path) -> None:
     plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
-    write_package(tmp_path / "nofrost.yaml", make_pipeline(plan, Cluster()))
-    compiled = read_compiled(tmp_path / "nofrost.yaml")
+    packages = Packages(tmp_path, Cluster(), shards=1, gpus=0, nodes=1, caching=True)
+    compiled = packages.write(packages.compile_study(plan))
+    assert list(yaml.safe_load_all(compiled.path.read_bytes())) == [compiled.spec, compiled.platform]
     assert compiled.name == "nofrost"
     assert compiled.needs == {"securityContext"}
     assert set(compiled.parameters) == {"store", "stage_image", "train_image", "data_ref"}

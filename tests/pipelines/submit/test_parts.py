@@ -14,6 +14,7 @@ pytest.importorskip("kfp")
 
 from nofrost.errors import RunFailedError, UserError
 from nofrost.store import Store, open_store
+from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit import StartedRun
 from pipelines.submit.parts import parts_of, run_parts
@@ -151,13 +152,13 @@ def test_outputs_that_do_not_fit_are_an_error(tmp_path: Path, changes: dict[str,
 
 
 def test_a_study_that_is_too_large_is_refused_before_anything_is_sent(kfp: Any, submit: Any) -> None:
-    with pytest.raises(UserError, match=r"300 runs .*--split"):
+    with pytest.raises(UserError, match=r"300 runs of the study .*--split"):
         submit(*MANY, wait_for=True)
     assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
 
 
 def test_a_part_that_is_too_large_is_refused_before_anything_is_sent(kfp: Any, submit: Any) -> None:
-    with pytest.raises(UserError, match=r"150 runs at --shards 1 would outgrow"):
+    with pytest.raises(UserError, match=r"150 runs of the study at --shards 1 would outgrow"):
         submit(*MANY, wait_for=True, split=250)
     assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
 
@@ -165,10 +166,40 @@ def test_a_part_that_is_too_large_is_refused_before_anything_is_sent(kfp: Any, s
 def test_without_a_number_as_many_runs_as_fit_are_a_part(kfp: Any, submit: Any) -> None:
     kfp.story = [{"state": "FAILED"}]
     with pytest.raises(RunFailedError):
-        submit(*MANY, wait_for=True, split=0)
+        submit('runs.recipe=["st"]', f"runs.seed={list(range(60))}", wait_for=True, split=0)
     (started,) = kfp.runs
-    assert "part 1 of " in started["display_name"]
-    assert 1 < int(started["display_name"].rpartition(" ")[2]) < 100
+    assert started["display_name"] in ("digits, part 1 of 2", "digits, part 1 of 3")
+
+
+def test_a_report_that_is_too_large_is_refused_before_anything_is_sent(
+    kfp: Any, submit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to KFP 2.16 its constants, all outputs of the study, are one argument."""
+    monkeypatch.setattr("pipelines.workflow_size.ARGUMENT_LIMIT", 45_000)
+    many = ('runs.recipe=["st"]', f"runs.seed={list(range(60))}")
+    kfp.version = "2.16.0"
+    with pytest.raises(UserError, match="the report on 60 runs of the study"):
+        submit(*many, wait_for=True, split=15)
+    assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
+    kfp.version = "2.17.0"
+    kfp.story = [{"state": "FAILED"}]
+    with pytest.raises(RunFailedError):
+        submit(*many, wait_for=True, split=15)
+
+
+@pytest.mark.parametrize(("split", "pipelines"), [(None, 1), (5, 1), (0, 2)])
+def test_a_study_that_fits_is_compiled_at_most_twice(
+    kfp: Any, submit: Any, monkeypatch: pytest.MonkeyPatch, split: int | None, pipelines: int
+) -> None:
+    compiled: list[Any] = []
+
+    def counted(pipeline: Any) -> Any:
+        compiled.append(pipeline)
+        return canonical(pipeline)
+
+    monkeypatch.setattr("pipelines.submit.packages.canonical", counted)
+    submit(*FIVE, wait_for=True, split=split)
+    assert len(compiled) == pipelines
 
 
 def test_split_needs_wait(kfp: Any, submit: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("kfp")
 
 from pipelines.submit import Api, ApiError, Endpoint, StartedRun
-from pipelines.submit.compiled import read_compiled
+from tests.pipelines.submit.conftest import read_compiled
 
 UPLOAD = "POST .*/upload_version"
 Start = Callable[..., Any]

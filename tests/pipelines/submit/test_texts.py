@@ -11,8 +11,8 @@ import yaml
 pytest.importorskip("kfp")
 
 from nofrost.errors import UserError
-from pipelines.submit.compiled import read_compiled
 from pipelines.submit.texts import texts_in
+from tests.pipelines.submit.conftest import read_compiled
 
 
 @pytest.mark.parametrize(

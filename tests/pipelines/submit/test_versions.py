@@ -12,8 +12,8 @@ pytest.importorskip("kfp")
 
 from nofrost.errors import UserError
 from pipelines.submit import ApiError
-from pipelines.submit.compiled import read_compiled
 from pipelines.submit.versions import check_version, needs
+from tests.pipelines.submit.conftest import read_compiled
 
 FIELDS = ("securityContext", "activeDeadlineSeconds", "resourceTtlOnCompletion")
 
