@@ -71,7 +71,7 @@ def test_a_wrong_cluster_file_is_one_sentence(text: str, message: str, tmp_path:
     assert "\n" not in str(error.value)
 
 
-def test_values_of_clusters_are_accepted(tmp_path: Path) -> None:
+def test_the_largest_settings_are_compiled(tmp_path: Path) -> None:
     text = """
 resources: {train: {cpu: 500m, memory: "17179869184"}, evaluate: {cpu: "0.5", memory: 16G}}
 placement: {node_selector: {kubernetes.io/arch: amd64, Pool_1: ""}, tolerations: [{}]}
@@ -84,7 +84,11 @@ deadline_s: 2147483647
 kept_s: 2147483647
 """
     (tmp_path / "cluster.yaml").write_text(text)
-    assert load_cluster(tmp_path / "cluster.yaml").retries.window == "8760h"
+    options = ("--study", "digits", "--set", "runs.recipe=[st]", "--cluster", str(tmp_path / "cluster.yaml"))
+    command = [sys.executable, "-m", "pipelines", "compile", *options, "--out", str(tmp_path / "out.yaml")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "2147483647" in (tmp_path / "out.yaml").read_text()
 
 
 def test_nothing_is_compiled_for_a_wrong_cluster_file(tmp_path: Path) -> None:
