@@ -20,7 +20,7 @@ class Children:
     """What a run has started. One thread uses it, which handlers of signals may interrupt anywhere.
 
     The first SIGINT or SIGTERM asks the tasks to save and end, and says so; the next one ends them at once. No task
-    begins after that, but a closing one, which notes how the run ended: only a second signal prevents or ends it.
+    begins after that, but a closing one, which records how the run ended: only a second signal prevents or ends it.
 
     Args:
         say: prints a line.

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
+from nofrost.tasks.task_errors import RUN_ID
 from pipelines.children import Children
 from pipelines.run_log import RunLog, Task
 
@@ -42,7 +43,7 @@ class Tasks(ABC):
         if not self.children.may_begin(closing=closing):
             return False
         with self.run_log.task(task), task.log.open("wb") as log:
-            task.exit_code = self._run(task, command, {**variables, "NOFROST_RUN_ID": self.run_id}, log, closing)
+            task.exit_code = self._run(task, command, {**variables, RUN_ID: self.run_id}, log, closing)
         return task.exit_code == 0
 
     @abstractmethod

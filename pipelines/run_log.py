@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nofrost.errors import printable
-from nofrost.tasks.ascii_text import from_ascii
+from nofrost.tasks.labels import evaluation_label, train_label
 
 
 @dataclass
@@ -40,17 +40,15 @@ class Task:
         if "--executor_input" not in words:  # `nofrost task NAME --option value ...`
             name = words[2]
             options = dict(zip(words[3::2], words[4::2], strict=False))
-            return cls(name, f"{options['--recipe-id']}, seed {options['--seed']}", options)
+            title = train_label(options["--recipe-id"], options["--seed"])
+            return cls(name, title.removeprefix(f"{name} "), options)
         name = words[words.index("--function_to_execute") + 1].replace("_", "-")
         executor = json.loads(words[words.index("--executor_input") + 1])
         parameters = executor.get("inputs", {}).get("parameterValues", {})
         if not name.startswith("evaluate"):
             return cls(name, parameters=parameters)
-        name = f"evaluate-{json.loads(from_ascii(parameters['suite']))['kind']}"
-        # A checkpoint is runs/<recipe>/seed-<seed>/train@<ref>.
-        _, recipe, seed, *_ = parameters["checkpoint"].split("/")
-        part = f"shard {parameters['shard']}" if "shard" in parameters else "merge" if parameters["shards"] else ""
-        return cls(name, ", ".join(filter(None, (recipe, seed.replace("-", " "), part))), parameters)
+        name, _, label = evaluation_label(**parameters).partition(" ")
+        return cls(name, label, parameters)
 
     @property
     def title(self) -> str:

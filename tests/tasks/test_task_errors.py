@@ -204,6 +204,8 @@ def test_no_secret_is_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
          "evaluate-ood sat, seed 3, shard 0/4"),
         (tasks.evaluate, {"suite": '{"kind": "adversarial"}', "dataset": "d", "shards": []},
          "evaluate-adversarial sat, seed 3"),
+        (tasks.evaluate, {"suite": '{"kind": "ood"}', "dataset": "d", "shards": ["a"]},
+         "evaluate-ood sat, seed 3, merge"),
         (tasks.evaluate, {"suite": "{", "dataset": "d", "shards": []}, "evaluate"),
         (tasks.report, {"study": "{", "dataset": "d", "augmentation": "a", "runs": [], "html": "h", "markdown": "m"},
          "report"),

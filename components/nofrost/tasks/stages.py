@@ -9,6 +9,7 @@ from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodS
 from nofrost.files import write_text
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
+from nofrost.tasks.labels import evaluation_label, train_label
 from nofrost.tasks.local_processes import exit_on_error, launch
 from nofrost.tasks.saves import checkpointed_in_store
 from nofrost.tasks.study_check import check_study
@@ -57,7 +58,7 @@ def augment(spec: str, dataset: str, store: str) -> str:
         return work.push(AUGMENTATION)
 
 
-@exit_on_error(lambda recipe_id, seed, **_: f"train {recipe_id}, seed {seed}")
+@exit_on_error(train_label)
 def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
     """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
 
@@ -87,13 +88,7 @@ def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: st
             return work.push(path)
 
 
-def _evaluation_label(suite: str, checkpoint: str, shard: str = "", **others: object) -> str:
-    _, recipe_id, seed, _ = Output.parse(checkpoint).path.split("/")
-    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {recipe_id}, {seed.replace('-', ' ')}"
-    return f"{name}, shard {shard}" if shard else name
-
-
-@exit_on_error(_evaluation_label)
+@exit_on_error(evaluation_label)
 def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
@@ -114,7 +109,7 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
             return work.push(path)
 
 
-@exit_on_error(_evaluation_label)
+@exit_on_error(evaluation_label)
 def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
     """Merge the shards of an evaluation, or without any evaluate all images; the result is the same.
 

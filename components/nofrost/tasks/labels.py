@@ -1,0 +1,24 @@
+"""Names of tasks in words, which people read in errors and logs: the component, then what distinguishes the task."""
+
+import json
+from collections.abc import Sequence
+
+from nofrost.store import Output
+from nofrost.tasks.ascii_text import from_ascii
+
+
+def train_label(recipe_id: str, seed: str, **_: object) -> str:
+    """Return the name of a training, such as "train sat, seed 0", from the arguments of the task."""
+    return f"train {recipe_id}, seed {seed}"
+
+
+def evaluation_label(suite: str, checkpoint: str, shard: str = "", shards: Sequence[str] = (), **_: object) -> str:
+    """Return the name of an evaluation, such as "evaluate-ood sat, seed 0, shard 1/4", from the arguments of the task.
+
+    That of the task that merges `shards` ends with "merge".
+    """
+    recipe_id, seed = Output.parse(checkpoint).path.split("/")[1:3]
+    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {recipe_id}, {seed.replace('-', ' ')}"
+    if shard:
+        return f"{name}, shard {shard}"
+    return f"{name}, merge" if shards else name
