@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nofrost.config import load_schema
 from nofrost.config.base import Schema
 from nofrost.stage import SAVE_INTERVALS_S
+from pipelines.kubernetes_values import (
+    DeviceResource,
+    Int32,
+    LabelKey,
+    LabelValue,
+    Memory,
+    ObjectName,
+    Processors,
+    Wait,
+)
 
 Stage = Literal["prepare", "augment", "train", "evaluate", "report"]
 
@@ -23,30 +33,38 @@ def _refuse(values: Any, key: str, reason: str) -> Any:
 class Resources(Schema):
     """Requests of one pod, which are also its limits, as Kubernetes quantities (``500m``, ``4``, ``16Gi``)."""
 
-    cpu: str = Field(default="2", pattern=r"^[0-9]+(\.[0-9]+)?m?$")
-    memory: str = Field(default="4Gi", pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki)?$")
+    cpu: Processors = "2"
+    memory: Memory = "4Gi"
 
 
 class Toleration(Schema):
     """A toleration of the pods."""
 
-    key: str | None = None
+    key: LabelKey | None = None
     operator: Literal["Equal", "Exists"] = "Exists"
-    value: str | None = None
+    value: LabelValue | None = None
     effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
+
+    @model_validator(mode="after")
+    def _value_fits_the_operator(self) -> Self:
+        if self.operator == "Equal" and self.key is None:
+            raise ValueError("the operator Equal compares the value of a key: add key, or write Exists")
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("the operator Exists takes no value: delete value, or write Equal")
+        return self
 
 
 class Placement(Schema):
     """Where pods may run."""
 
-    node_selector: dict[str, str] = Field(default={})
+    node_selector: dict[LabelKey, LabelValue] = Field(default={})
     tolerations: tuple[Toleration, ...] = ()
 
 
 class Gpu(Placement):
     """GPUs of the pods: the resource of the device plugin, and the nodes that have it."""
 
-    resource: str = "nvidia.com/gpu"
+    resource: DeviceResource = "nvidia.com/gpu"
     tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", effect="NoSchedule"),)
 
 
@@ -60,10 +78,10 @@ class Retries(Schema):
         window: since the start of the first try; later there is no retry, and a try that still runs then is ended.
     """
 
-    count: int = Field(default=2, ge=0)
-    first_wait: str = Field(default="30s", pattern=r"^[0-9]+[smh]$")
-    factor: int = Field(default=2, ge=1)
-    window: str = Field(default="720h", pattern=r"^[1-9][0-9]*[smh]$")
+    count: int = Field(default=2, ge=0, le=100)
+    first_wait: Wait = "30s"
+    factor: int = Field(default=2, ge=1, le=100)
+    window: Wait = Field(default="720h", pattern=r"^[1-9]")
 
     @model_validator(mode="before")
     @classmethod
@@ -75,8 +93,8 @@ class Credentials(Schema):
     """Where pods get their S3 credentials: a Secret with keys named like the environment variables, or, with `secret`
     null, the service account of the run (IRSA). The ConfigMap holds endpoint and region; both maps may be absent."""
 
-    secret: str | None = "nofrost-s3"
-    config_map: str | None = "nofrost-s3"
+    secret: ObjectName | None = "nofrost-s3"
+    config_map: ObjectName | None = "nofrost-s3"
 
 
 class Cluster(Schema):
@@ -96,14 +114,14 @@ class Cluster(Schema):
     resources: dict[Stage, Resources] = Field(default={})
     placement: Placement = Placement()
     gpu: Gpu = Gpu()
-    shared_memory: str = Field(default="1Gi", pattern=r"^[0-9]+(\.[0-9]+)?[GM]i$")
+    shared_memory: Memory = "1Gi"
     retries: Retries = Retries()
     credentials: Credentials = Credentials()
-    run_as: int | None = Field(default=1000, ge=1)
+    run_as: Int32 | None = Field(default=1000, ge=1)
     save_interval_s: int = Field(default=300, ge=SAVE_INTERVALS_S.start, lt=SAVE_INTERVALS_S.stop)
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    deadline_s: int | None = Field(default=None, ge=60)
-    kept_s: int | None = Field(default=None, ge=0)
+    deadline_s: Int32 | None = Field(default=None, ge=60)
+    kept_s: Int32 | None = Field(default=None, ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -44,7 +44,7 @@ def make_pipeline(
 
     Args:
         cluster: resources, placement and credentials of the tasks.
-        shards: parts of every evaluation, at least 1.
+        shards: of every evaluation, at least 1.
         gpus, nodes: GPUs and machines for each training, as the plan was made for; evaluations take as many GPUs.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
     """

@@ -48,8 +48,8 @@ from pipelines.cli.shared_options import (
     type=click.IntRange(0),
     is_flag=False,
     flag_value=0,
-    help="With --wait: a study with more than N recipes and seeds becomes several runs, one after the other, and a "
-    "last one that reports on all. Default for N: as many as one run can have.",
+    help="With --wait: a study with more than N runs (recipes with a seed each) becomes several runs of the pipeline, "
+    "one after the other, and a last one that reports on all. Default for N: as many as fit into one.",
 )
 @click.option(
     "--resubmit",

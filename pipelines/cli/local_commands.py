@@ -50,7 +50,7 @@ def compile_(
     check_configuration_apart(out, study_name, str(cluster) if cluster else None)
     from pipelines.cluster_settings import load_cluster
     from pipelines.graph import make_pipeline
-    from pipelines.package import write_package
+    from pipelines.package import canonical, write_package
     from pipelines.study_plan import plan_study
     from pipelines.workflow_size import check_size
 
@@ -58,7 +58,7 @@ def compile_(
     make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
     write_package(out, make(plan))
     try:
-        check_size(plan, make, {}, shards=shards)
+        check_size(plan, lambda each: canonical(make(each)), {}, shards=shards)
     except UserError as error:
         # The administrator may have allowed more than Argo does by default.
         remark(str(error))

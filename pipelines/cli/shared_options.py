@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 # More than 64 of a single run would outgrow what Argo can store of a workflow.
 SHARDS = click.option(
-    "--shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Parts of every evaluation."
+    "--shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Shards of every evaluation."
 )
-GPUS = click.option("--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training.")
+GPUS = click.option(
+    "--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training and evaluation."
+)
+# Hidden while there is no launcher for more.
 NODES = click.option(
-    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, help="Machines for each training."
+    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, hidden=True, help="Machines for each training."
 )
 DATA_REF = click.option(
     "--data-ref",

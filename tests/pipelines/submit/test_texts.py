@@ -39,9 +39,9 @@ def test_an_option_that_is_not_ascii_or_too_long_is_refused(
 def test_settings_of_the_cluster_that_are_not_ascii_are_refused(kfp: Any, submit: Any, tmp_path: Path) -> None:
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text("placement: {node_selector: {zone: λ}}", encoding="utf-8")
-    with pytest.raises(UserError, match="'λ', which is not ASCII"):
+    with pytest.raises(UserError, match="Kubernetes refuses 'λ'"):
         submit(cluster=cluster)
-    assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
+    assert not kfp.requests
 
 
 def test_a_title_in_another_script_is_sent_as_ascii(kfp: Any, submit: Any) -> None:
