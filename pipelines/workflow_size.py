@@ -123,12 +123,21 @@ def runs_that_fit(plan: StudyPlan, compiled: Compile, arguments: Json, version: 
     return fitting
 
 
-def check_size(plan: StudyPlan, compiled: Compile, arguments: Json, *, shards: int, version: str = VERSION) -> None:
+def check_size(
+    plan: StudyPlan,
+    compiled: Compile,
+    arguments: Json,
+    *,
+    shards: int,
+    version: str = VERSION,
+    split: int | None = None,
+) -> None:
     """Check that all runs of a study fit into one workflow.
 
     Args:
         compiled, arguments, version: as for :func:`runs_that_fit`.
         shards: of every evaluation, for the message.
+        split: the number that was given with ``--split``, for the message.
 
     Raises:
         UserError: they do not; the message says how many do, and how to submit more.
@@ -142,6 +151,8 @@ def check_size(plan: StudyPlan, compiled: Compile, arguments: Json, *, shards: i
     )
     if fitting == 0:
         raise UserError(f"{limit}, and so would a single one: use fewer shards")
+    if split:
+        raise UserError(f"{limit}: give --split {fitting} or less, or no number")
     raise UserError(
         f"{limit}: any {fitting} of them fit; submit with --split, which makes several runs of the pipeline, or use "
         "fewer shards or seeds"

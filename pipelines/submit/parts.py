@@ -41,11 +41,11 @@ def plan_parts(
     # At least one, for which the checks below have the right words.
     parts = parts_of(plan, max(1, most))
     if len(parts) == 1:
-        check_size(plan, packages.compile_study, given, shards=shards, version=version)
+        check_size(plan, packages.compile_study, given, shards=shards, version=version, split=split)
         return parts
     # As many as fit, whichever they are, need no other check.
     for part in parts if split or most == 0 else ():
-        check_size(part, packages.compile_part, given, shards=shards, version=version)
+        check_size(part, packages.compile_part, given, shards=shards, version=version, split=split)
     _check_report(plan, packages, given, version)
     return parts
 

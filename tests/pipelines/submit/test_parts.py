@@ -158,7 +158,9 @@ def test_a_study_that_is_too_large_is_refused_before_anything_is_sent(kfp: Any, 
 
 
 def test_a_part_that_is_too_large_is_refused_before_anything_is_sent(kfp: Any, submit: Any) -> None:
-    with pytest.raises(UserError, match=r"150 runs of the study at --shards 1 would outgrow"):
+    with pytest.raises(
+        UserError, match=r"150 runs of the study at --shards 1 would outgrow .*: give --split \d+ or less, or no number"
+    ):
         submit(*MANY, wait_for=True, split=250)
     assert {(method, path) for method, path, _ in kfp.requests} == {("GET", "/apis/v2beta1/healthz")}
 
