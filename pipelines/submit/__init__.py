@@ -1,7 +1,7 @@
 """Submitting a study to Kubeflow, and waiting for its run."""
 
 from pipelines.submit.api import Api
-from pipelines.submit.api_errors import ApiError
+from pipelines.submit.api_errors import ApiError, TransientApiError
 from pipelines.submit.completion import complete
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.start import StartedRun, start_run
@@ -15,6 +15,7 @@ __all__ = [
     "Endpoint",
     "StartedRun",
     "SubmitRequest",
+    "TransientApiError",
     "complete",
     "start_run",
     "submit_study",

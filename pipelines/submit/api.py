@@ -10,7 +10,7 @@ from typing import Any
 import kfp_server_api as server
 
 from nofrost.errors import UserError
-from pipelines.submit.api_errors import ApiError, explained, not_kfp
+from pipelines.submit.api_errors import ApiError, TransientApiError, explained, not_kfp
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.kfp_client import Health, KfpClient
 
@@ -97,10 +97,10 @@ class Api:
         return self._id(run.run_id)
 
     def run(self, run_id: str) -> Any:
-        """Return a run as a ``V2beta1Run``. A login page in its place is a transient ApiError."""
+        """Return a run as a ``V2beta1Run``. A login page in its place is a TransientApiError."""
         run = self._call("to show the run", self._client.get_run, run_id)
         if run.run_id != run_id:
-            raise ApiError(str(not_kfp(self._client.address)), transient=True)
+            raise TransientApiError(str(not_kfp(self._client.address)))
         return run
 
     def _call(self, action: str, operation: Any, *arguments: Any, **options: Any) -> Any:
@@ -109,7 +109,8 @@ class Api:
             with explained(self._client.address, action), redirect_stdout(io.StringIO()):
                 return operation(*arguments, **options)
         except ApiError as error:
-            error.transient |= error.status == 401 and self._client.token_is_renewed
+            if error.status == 401 and self._client.token_is_renewed:
+                raise TransientApiError(str(error), status=401, undone=True) from None
             raise
 
     def _first_id(self, things: list[Any] | None, name: str, key: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import kfp_server_api
 import urllib3.exceptions as http
 
-from nofrost.errors import UserError
+from nofrost.errors import UnavailableError, UserError
 from pipelines.submit.versions import explanation
 
 LONGEST_REASON = 400
@@ -23,15 +23,19 @@ class ApiError(UserError):
 
     Attributes:
         status: HTTP status of its answer; 0 if there was none from a KFP API.
-        transient: whether the same request may succeed a little later.
         exists: whether it refused to create what exists already.
+        undone: whether the API itself said that it did not do what was asked.
     """
 
-    def __init__(self, message: str, *, status: int = 0, transient: bool = False, exists: bool = False) -> None:
+    def __init__(self, message: str, *, status: int = 0, exists: bool = False, undone: bool = False) -> None:
         super().__init__(message)
         self.status = status
-        self.transient = transient
         self.exists = exists
+        self.undone = undone
+
+
+class TransientApiError(ApiError, UnavailableError):
+    """The KFP API could not be reached, or failed a request that may succeed a little later."""
 
 
 @contextmanager
@@ -78,7 +82,7 @@ def _unreachable(address: str, error: http.HTTPError) -> ApiError:
     else:
         why = "connection lost"
     message = f"the KFP API at {address} cannot be reached ({why}): check --host and the network or port-forward to it"
-    return ApiError(message, transient=True)
+    return TransientApiError(message)
 
 
 def _refused(address: str, action: str, error: Any) -> ApiError:
@@ -94,7 +98,9 @@ def _refused(address: str, action: str, error: Any) -> ApiError:
         # Older servers answer with 500 to what newer ones answer with 409.
         exists = "already exist" in (reason or "")
         message = f"the KFP API at {address} failed {action} ({status}): {reason or error.reason}"
-        return ApiError(message, status=status, transient=True, exists=exists)
+        # In front of the API, a proxy answers with 503 also when the API broke off in the middle of a request.
+        undone = status in (429, 503) and reason is not None
+        return TransientApiError(message, status=status, exists=exists, undone=undone)
     if reason is None:
         return not_kfp(address)
     message = f"the KFP API at {address} refused {action} ({status}): {reason}"

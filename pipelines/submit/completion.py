@@ -1,5 +1,6 @@
 """Bring a run to its end: wait for it, and start it again if it failed."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -8,12 +9,19 @@ from nofrost.store import Store
 from nofrost.tasks.run_record import read_record
 from nofrost.tasks.task_errors import RecordedError, errors_of
 from pipelines.submit.api import Api
+from pipelines.submit.api_errors import TransientApiError
 from pipelines.submit.start import StartedRun
-from pipelines.submit.waiting import EndedError, wait
+from pipelines.submit.waiting import NO_ANSWER_TIMEOUT_S, EndedError, wait
 
 
 def complete(
-    start: Callable[[], StartedRun], api: Api, store: Store, *, resubmit: int = 0, deadline: float | None = None
+    start: Callable[[], StartedRun],
+    api: Api,
+    store: Store,
+    *,
+    resubmit: int = 0,
+    deadline: float | None = None,
+    patient: bool = False,
 ) -> StartedRun:
     """Start a run and wait until it has succeeded.
 
@@ -27,17 +35,18 @@ def complete(
         resubmit: how often it may be started again.
         deadline: of all waiting together, by the monotonic clock; None to wait for ever. The first run is started
             also after it.
+        patient: try also the first start again while the API does not answer, as hours of work precede it.
 
     Returns:
         The run that succeeded.
 
     Raises:
         RunFailedError: the last run did not succeed, or the waiting timed out while it goes on.
-        UserError: it could not be started, or may not be read.
+        UserError: it could not be started, or may not be read. If only the API did not answer, an UnavailableError.
     """
     resubmitted = 0
     while True:
-        run = start()
+        run = _start_patiently(start, deadline) if patient or resubmitted else start()
         say(f"run {run.run_id}: {run.url}")
         try:
             wait(run.run_id, api, timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
@@ -48,6 +57,27 @@ def complete(
                 raise RunFailedError(f"{error}{why_not if resubmit else ''}") from None
             resubmitted += 1
             say(f"{error}; it is started again ({resubmitted} of {resubmit})")
+
+
+def _start_patiently(start: Callable[[], StartedRun], deadline: float | None, poll: float = 10.0) -> StartedRun:
+    """Start a run. While the API does not answer, it is asked again for up to 15 minutes, or until the deadline.
+
+    A request that may have started the run is not sent again: a second run would repeat all the work beside the first.
+    """
+    begin = time.monotonic()
+    end = min(begin + NO_ANSWER_TIMEOUT_S, math.inf if deadline is None else deadline)
+    unreachable = False
+    while True:
+        try:
+            return start()
+        except TransientApiError as error:
+            # No run begins after the deadline.
+            if time.monotonic() + poll > end:
+                raise
+            if not unreachable:
+                say(f"{error}; trying again")
+            unreachable = True
+        time.sleep(poll)
 
 
 def _shown_errors(run_id: str, store: Store) -> list[RecordedError]:

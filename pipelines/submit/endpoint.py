@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
-from pipelines.submit.api_errors import ApiError
+from pipelines.submit.api_errors import TransientApiError
 
 HOST_VARIABLES = ("KF_PIPELINES_ENDPOINT", "KFP_ENDPOINT")  # of kfp's Python client, of its command line
 UI_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"
@@ -122,7 +122,7 @@ class TokenFile:
             config.api_key["authorization"] = self.read()
         except UserError as error:
             # The file may be in the middle of a renewal.
-            raise ApiError(str(error), transient=True) from None
+            raise TransientApiError(str(error), undone=True) from None
 
 
 def _valid_token(token: str, origin: str) -> str:

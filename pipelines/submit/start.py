@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import nofrost
-from nofrost.errors import say
+from nofrost.errors import UnavailableError, say
 from pipelines.submit.api import Api
-from pipelines.submit.api_errors import ApiError
+from pipelines.submit.api_errors import ApiError, TransientApiError
 from pipelines.submit.compiled import CompiledPipeline
 
 
@@ -43,7 +43,9 @@ def start_run(
 
     Raises:
         UserError: the namespace is missing, or there is none there.
-        ApiError: the API cannot be reached or refuses.
+        ApiError: the API refuses.
+        TransientApiError: it cannot be reached or is busy, and has not started the run.
+        UnavailableError: it may have started the run or not.
     """
     pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
     version_id, created = _ensure(
@@ -64,10 +66,13 @@ def start_run(
             service_account=service_account,
         )
     except ApiError as error:
-        if error.status and not error.transient:
+        is_transient = isinstance(error, TransientApiError)
+        if error.undone or (error.status and not is_transient):
             raise
         page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
-        raise ApiError(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
+        # Not a TransientApiError, after which the request is sent again: the run may have begun, or begin later.
+        kind = UnavailableError if is_transient else ApiError
+        raise kind(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
     return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
 
 

@@ -142,16 +142,18 @@ def submit_study(
             return start(first)
         deadline = None if timeout is None else time.monotonic() + timeout
 
-        def complete_run(package: CompiledPipeline, name: str = run_name) -> StartedRun:
-            return complete(partial(start, package, name), api, store, resubmit=resubmit, deadline=deadline)
+        def complete_run(package: CompiledPipeline, name: str = run_name, *, patient: bool = False) -> StartedRun:
+            starting = partial(start, package, name)
+            return complete(starting, api, store, resubmit=resubmit, deadline=deadline, patient=patient)
 
         def complete_part(part: StudyPlan, suffix: str) -> StartedRun:
             if part is not parts[0]:
                 check_deadline(deadline, f"{run_name}{suffix}")
-            return complete_run(packages.write(packages.compile_part(part)), f"{run_name}{suffix}")
+            package = packages.write(packages.compile_part(part))
+            return complete_run(package, f"{run_name}{suffix}", patient=part is not parts[0])
 
         if len(parts) == 1:
             return complete_run(first)
         outputs = run_parts(parts, complete_part, store)
         check_deadline(deadline, f"{run_name}, the report on all parts,")
-        return complete_run(packages.write(packages.compile_report(plan, outputs)))
+        return complete_run(packages.write(packages.compile_report(plan, outputs)), patient=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nofrost.errors import RunFailedError, say
 from pipelines.submit.api import Api
-from pipelines.submit.api_errors import ApiError
+from pipelines.submit.api_errors import TransientApiError
 
 ACTIVE = {None, "RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", "PAUSED"}
 UNSUCCESSFUL = {"FAILED": "failed", "CANCELED": "was cancelled", "SKIPPED": "was skipped"}
@@ -76,9 +76,7 @@ def _poll(run_id: str, api: Api, timeout: float, poll: float) -> Iterator[Any]:
     while True:
         try:
             run = api.run(run_id)
-        except ApiError as error:
-            if not error.transient:
-                raise
+        except TransientApiError as error:
             if time.monotonic() - last_answer > NO_ANSWER_TIMEOUT_S:
                 why = f"no answer about run {run_id} for {NO_ANSWER_TIMEOUT_S:g} s ({error})"
                 raise RunFailedError(f"{why}: see {api.endpoint.run_url(run_id)}") from None

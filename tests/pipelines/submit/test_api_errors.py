@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.errors import UserError
+from nofrost.errors import UnavailableError, UserError
 
 pytest.importorskip("kfp")
 
@@ -86,8 +86,18 @@ def test_a_rejected_pipeline_is_reported_with_the_message_of_the_api(kfp: Any, a
 
 def test_a_refused_run_is_reported_with_the_message_of_the_api(kfp: Any, api: Any, start: Start) -> None:
     kfp.fault("POST .*/runs", (400, {"message": "experiment is archived", "code": 3}))
-    with pytest.raises(ApiError, match=r"refused to start the run \(400\): experiment is archived$"):
+    with pytest.raises(ApiError, match=r"refused to start the run \(400\): experiment is archived$") as raised:
         start(api)
+    assert raised.value.exit_code == UserError.exit_code
+
+
+@pytest.mark.parametrize("answer", ["drop", (429, "slow down"), (500, {"error": "database is locked", "code": 13})])
+def test_a_server_that_does_not_answer_is_no_wrong_input(kfp: Any, api: Any, start: Start, answer: Any) -> None:
+    for request in ("GET .*/healthz", "GET .*/pipelines", "POST .*/pipelines", UPLOAD, "POST .*/runs"):
+        kfp.fault(request, answer)
+        with pytest.raises(UserError) as raised:
+            start(api)
+        assert raised.value.exit_code == 1
 
 
 @pytest.mark.parametrize("answer", ["drop", (504, "gateway timeout")])
@@ -96,7 +106,7 @@ def test_after_a_lost_answer_the_error_says_that_the_run_may_go_on(
 ) -> None:
     kfp.fault("POST .*/runs", answer)
     page = f"{kfp.url}/#/experiments/details/experiment-2"
-    with pytest.raises(ApiError, match=f"before you submit again, check at {page}"):
+    with pytest.raises(UnavailableError, match=f"before you submit again, check at {page}"):
         start(api)
     assert kfp.count("POST .*/runs") == 1, "a run is started once"
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import RunFailedError, UnavailableError, UserError
 from nofrost.store import Store, open_store
 from nofrost.tasks.run_record import RunRecord, write_record
 
 pytest.importorskip("kfp")
 
-from pipelines.submit import Api, complete
+from pipelines.submit import Api, ApiError, TransientApiError, complete
 
 FAILED, SUCCEEDED, CANCELED = ({"state": state} for state in ("FAILED", "SUCCEEDED", "CANCELED"))
 TIME = "2026-11-29T10:00:00+00:00"
@@ -67,6 +67,71 @@ def test_it_is_started_no_more_often_than_asked_for(kfp: Any, complete_run: Comp
     with pytest.raises(RunFailedError, match=rf"^run run-{resubmit + 1} failed: see http"):
         complete_run(resubmit=resubmit)
     assert len(kfp.runs) == resubmit + 1
+
+
+BUSY = (503, {"error": "the connection is draining", "code": 14})
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        ("GET .*/pipelines", "drop"),
+        ("GET .*/versions", (502, "bad gateway")),
+        ("GET .*/experiments", (500, {"error": "database is locked", "code": 13})),
+        ("POST .*/runs", BUSY),
+        ("POST .*/runs", (429, {"error": "too many requests", "code": 8})),
+    ],
+)
+def test_a_server_that_does_not_answer_for_a_while_does_not_prevent_the_next_run(
+    kfp: Any, complete_run: Complete, request_: str, answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_from_now_on() -> None:
+        kfp.fault(request_, answer, answer)
+
+    kfp.story = [FAILED, SUCCEEDED]
+    kfp.fault("GET .*/runs/run-1", fail_from_now_on)
+    assert complete_run(resubmit=1).run_id == "run-2"
+    assert len(kfp.runs) == 2
+    assert capsys.readouterr().err.count("; trying again\n") == 1
+
+
+@pytest.mark.parametrize("answer", ["drop", (500, {"error": "timed out", "code": 13}), (503, "upstream reset")])
+def test_a_request_that_may_have_started_the_next_run_is_not_sent_again(
+    kfp: Any, complete_run: Complete, answer: Any
+) -> None:
+    kfp.story = [FAILED, SUCCEEDED]
+    kfp.fault("GET .*/runs/run-1", lambda: kfp.fault("POST .*/runs", answer))
+    with pytest.raises(UnavailableError, match="before you submit again, check at") as raised:
+        complete_run(resubmit=1)
+    assert raised.value.exit_code == 1
+    assert kfp.count("POST .*/runs") == 2
+
+
+def test_the_next_start_is_given_up_in_the_end(
+    kfp: Any, complete_run: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.submit.completion.NO_ANSWER_TIMEOUT_S", 5.0)
+    kfp.story = [FAILED]
+    kfp.fault("GET .*/runs/run-1", lambda: kfp.fault("POST .*/runs", BUSY))
+    with pytest.raises(TransientApiError, match="the connection is draining") as raised:
+        complete_run(resubmit=1)
+    assert raised.value.exit_code == 1
+
+
+def test_the_first_start_is_tried_once_and_that_of_a_later_part_again(kfp: Any, complete_run: Complete) -> None:
+    kfp.fault("POST .*/runs", BUSY, BUSY)
+    with pytest.raises(TransientApiError):
+        complete_run()
+    assert complete_run(patient=True).run_id == "run-1"
+
+
+def test_a_refusal_to_start_the_next_run_is_final(kfp: Any, complete_run: Complete) -> None:
+    kfp.story = [FAILED]
+    refusal = (400, {"message": "experiment is archived", "code": 3})
+    kfp.fault("GET .*/runs/run-1", lambda: kfp.fault("POST .*/runs", refusal))
+    with pytest.raises(ApiError, match="experiment is archived") as raised:
+        complete_run(resubmit=1)
+    assert raised.value.exit_code == UserError.exit_code
 
 
 @pytest.mark.parametrize("last", [CANCELED, {"state": "SKIPPED"}])
