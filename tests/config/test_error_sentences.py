@@ -259,9 +259,9 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(
     kind: str, load: Callable[[Any], Any], tmp_path: Path
 ) -> None:
     for path, reason in (
-        (tmp_path / "missing.yaml", "No such file"),
-        (tmp_path / "folder.yaml", "Is a directory"),
-        (tmp_path / "file" / "mine.yaml", "Not a directory"),
+        (tmp_path / "missing.yaml", "no such file"),
+        (tmp_path / "folder.yaml", "is a directory"),
+        (tmp_path / "file" / "mine.yaml", "not a directory"),
         ("nul\0.yaml", "not UTF-8"),
         (f"{'x' * 300}.yaml", "name too long"),
     ):
@@ -276,7 +276,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(
 def test_a_file_without_permission_is_named_with_the_reason(tmp_path: Path) -> None:
     path = file(tmp_path, "base: sat\n")
     path.chmod(0)
-    assert "Permission denied" in complaint(lambda: load_recipe(path))
+    assert "permission denied" in complaint(lambda: load_recipe(path))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_file_without_permission_is_named_with_the_reason(tmp_path: Path) -> N
         ("{a: b}", ("{'a': 'b'} does not name a recipe",)),
         ("true", ("True does not name a recipe",)),
         ("satt", ("unknown recipe 'satt'", "did you mean 'sat'?")),
-        ("other.yaml", ("cannot read the recipe file", "other.yaml", "No such file")),
+        ("other.yaml", ("cannot read the recipe file", "other.yaml", "no such file")),
         ("''", ("unknown recipe ''",)),
     ],
 )
