@@ -61,6 +61,8 @@ def atomic_path(path: Path, *, mode: int | None = None, sync: bool = True) -> It
         OSError: the disk refuses, or the file at `path` is protected from writing and no `mode` is given.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     make_folder(path.parent)
     if path.exists():
         if not (path.is_file() or path.is_dir()):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nofrost.cli.options import aligned, emit, json_option, stage_options, store_option
+from nofrost.cli.options import aligned, emit, json_option, not_empty, stage_options, store_option
 from pipelines.cli.shared_options import (
     CA_CERT,
     CACHE,
@@ -35,9 +35,13 @@ from pipelines.cli.shared_options import (
 @TOKEN_FILE
 @CA_CERT
 @click.option(
-    "--experiment", default="nofrost", show_default=True, help="Experiment of the run; created if it does not exist."
+    "--experiment",
+    default="nofrost",
+    show_default=True,
+    callback=not_empty,
+    help="Experiment of the run; created if it does not exist.",
 )
-@click.option("--run-name", help="Name of the run. Default: the study's name.")
+@click.option("--run-name", callback=not_empty, help="Name of the run. Default: the study's name.")
 @SERVICE_ACCOUNT
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")

@@ -92,8 +92,8 @@ def _refused(address: str, action: str, error: Any) -> ApiError:
         message = f"the KFP API at {address} refused {action} ({status}): it does not know the field {field[1]}"
         return ApiError(f"{message}, as {explanation(field[1])}", status=status)
     if status in (401, 403):
-        message = f"the KFP API at {address} denies access ({status}): give a valid token with --token-file"
-        return ApiError(f"{message}, or ask for permission {action}", status=status)
+        message = f"the KFP API at {address} denies access ({status}) when asked {action}"
+        return ApiError(f"{message}: give a valid token with --token-file, or ask for permission", status=status)
     if status == 429 or status >= 500:
         # Older servers answer with 500 to what newer ones answer with 409.
         exists = "already exist" in (reason or "")

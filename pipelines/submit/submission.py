@@ -1,5 +1,6 @@
 """Submitting a study: compile the pipeline, push the study's source data, start a run, and wait for it."""
 
+import math
 import re
 import tempfile
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.config import Study
-from nofrost.errors import UserError
+from nofrost.errors import UserError, printable
 from nofrost.store import open_store
 from pipelines.cluster_settings import load_cluster
 from pipelines.package import push_source
@@ -54,8 +55,8 @@ class SubmitRequest:
         for option, image in (("--stage-image", self.stage_image), ("--train-image", self.train_image)):
             if not DIGEST.fullmatch(image):
                 raise UserError(
-                    f"{option} {image} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a tag can "
-                    "move, and the cache would return old results for new code)"
+                    f"{option} {printable(image)} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a "
+                    "tag can move, and the cache would return old results for new code)"
                 )
         if not self.store.startswith("s3://"):
             raise UserError(f"store {self.store} is a folder of this machine, which pods cannot see: give one on S3")
@@ -93,6 +94,10 @@ def submit_study(
             API cannot be reached.
         RunFailedError: the run did not succeed.
     """
+    if timeout is not None and not math.isfinite(timeout):
+        raise UserError(f"--timeout {timeout} is no number of seconds: leave it out to wait for ever")
+    if timeout is not None and not wait_for:
+        raise UserError("--timeout limits the waiting, which --wait asks for: add --wait")
     for option, given in (("--resubmit", resubmit), ("--split", split is not None)):
         if given and not wait_for:
             raise UserError(f"{option} acts when a run has ended, which only --wait sees: add --wait")

@@ -108,7 +108,7 @@ def test_floats_between_0_and_1_are_rounded_to_levels(tmp_path: Path, dtype: Any
         ({"images": IMAGES, "labels": LABELS, "test_images": IMAGES}, "only one of test_images and test_labels"),
         ({"images": IMAGES[0, 0], "labels": LABELS}, r"images has shape \(4, 3\): images must be"),
         ({"images": IMAGES[..., :2], "labels": LABELS}, r"shape \(12, 5, 4, 2\): .* 1 or 3 channels"),
-        ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"shape \(0, 5, 4, 3\)"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"shape \(0, 5, 4, 3\), so it holds no images"),
         ({"images": IMAGES.astype(int), "labels": LABELS}, "images is int64: images must be uint8, or floats"),
         ({"images": IMAGES / 200, "labels": LABELS}, r"from 0 to 1\.275: float images must lie in \[0, 1\]"),
         ({"images": IMAGES * np.nan, "labels": LABELS}, "from nan to nan"),

@@ -194,11 +194,12 @@ def test_a_path_without_the_source_is_refused_with_what_is_expected(tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_images_without_any_difference_are_refused(tmp_path: Path) -> None:
+def test_images_without_any_difference_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "flat.npz", images=np.full((8, 4, 4), 9, np.uint8), labels=[0, 1] * 4)
     with pytest.raises(UserError, match="every training pixel of channel 0 has the same value"):
         run(DatasetSpec(source="npz", path=str(tmp_path / "flat.npz")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert "done" not in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read_or_said(

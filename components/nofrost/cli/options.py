@@ -21,7 +21,25 @@ if TYPE_CHECKING:
     from nofrost.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+
+
+class _NonEmptyPath(click.Path):
+    """A path; an empty one is refused, which Python would take for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty: give a path, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option, unless it is empty; a callback."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty: give a text, or leave the option out", ctx, param)
+    return value
+
+
+PATH = _NonEmptyPath(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 set_option = click.option(
@@ -35,6 +53,7 @@ study_option = click.option(
     "--study",
     "study_name",
     metavar="NAME|PATH",
+    callback=not_empty,
     help="A study that is shipped (see `nofrost study list`) or a YAML file such as params.yaml.",
 )
 dataset_option = click.option("--dataset", type=PATH, required=True, help="Output folder of `nofrost prepare`.")

@@ -70,13 +70,14 @@ def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folde
                 batches = statistics.watch(batches)
             labels = part.labels[rows]
             splits[name] = write_split(folder / name, batches, part.shape, labels, rows, len(source.classes))
-    mean, std = statistics.mean_and_std()
-    for channel, deviation in enumerate(std):
-        if deviation == 0:
-            raise UserError(
-                f"every training pixel of channel {channel} has the same value: the images hold nothing to learn from, "
-                "check dataset.path"
-            )
+        # Inside, as otherwise a line would say that the stage is done.
+        mean, std = statistics.mean_and_std()
+        for channel, deviation in enumerate(std):
+            if deviation == 0:
+                raise UserError(
+                    f"every training pixel of channel {channel} has the same value: the images hold nothing to learn "
+                    "from, check dataset.path"
+                )
     height, width, channels = source.train.shape
     return Manifest(
         name=source.name,

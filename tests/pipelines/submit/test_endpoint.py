@@ -129,7 +129,9 @@ def test_refused_credentials_are_an_error_at_once_and_not_shown(
     if token:
         monkeypatch.setenv("KFP_EXISTING_TOKEN", token)
     kfp.fault("GET .*/healthz", (status, "RBAC: access denied"))
-    with pytest.raises(ApiError, match=rf"denies access \({status}\): give a valid token with --token-file") as raised:
+    with pytest.raises(
+        ApiError, match=rf"denies access \({status}\) when asked to report its health: give a"
+    ) as raised:
         start(Api(Endpoint(kfp.url)))
     assert len(kfp.requests) == 1
     assert "old-secret" not in "".join(capfd.readouterr()) + str(raised.value)

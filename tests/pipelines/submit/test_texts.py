@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 pytest.importorskip("kfp")
 
 from nofrost.errors import UserError
+from pipelines.cli import pipelines
 from pipelines.submit.texts import texts_in
 from tests.pipelines.submit.conftest import read_compiled
 
@@ -34,6 +36,40 @@ def test_an_option_that_is_not_ascii_or_too_long_is_refused(
     with pytest.raises(UserError, match=fact):
         submit(**changes)
     assert not kfp.requests
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"timeout": 1.0}, "--timeout .* add --wait"),
+        ({"timeout": float("nan"), "wait_for": True}, "--timeout nan is no number"),
+    ],
+)
+def test_a_limit_of_the_waiting_needs_a_number_and_wait(
+    changes: dict[str, Any], fact: str, kfp: Any, submit: Any
+) -> None:
+    with pytest.raises(UserError, match=fact):
+        submit(**changes)
+    assert not kfp.requests
+
+
+def test_an_image_of_two_lines_is_shown_in_one(submit: Any) -> None:
+    with pytest.raises(UserError, match=r"--stage-image a@sha256:0{64}\\n has no digest"):
+        submit(stage_image="a@sha256:" + "0" * 64 + "\n")
+
+
+@pytest.mark.parametrize("option", ["--experiment", "--study", "--run-name", "--cluster"])
+def test_an_empty_option_is_refused(option: str) -> None:
+    images = ["--stage-image", "a", "--train-image", "a"]
+    ended = CliRunner().invoke(pipelines, ["submit", *images, option, ""])
+    assert ended.exit_code == 2
+    assert "it is empty: give a" in ended.output
+
+
+def test_an_empty_output_is_refused() -> None:
+    ended = CliRunner().invoke(pipelines, ["compile", "--out", ""])
+    assert ended.exit_code == 2
+    assert "it is empty: give a path" in ended.output
 
 
 def test_settings_of_the_cluster_that_are_not_ascii_are_refused(kfp: Any, submit: Any, tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def check_images(images: StreamedArray) -> None:
     Raises:
         UserError: they are not, or the file is damaged.
     """
+    if images.shape[:1] == (0,):
+        raise UserError(f"{images.origin} has shape {images.shape}, so it holds no images: add some, or leave it out")
     shaped = len(images.shape) == 3 or (len(images.shape) == 4 and images.shape[3] in (1, 3))
     if not shaped or min(images.shape) < 1:
         raise UserError(
