@@ -113,7 +113,8 @@ def read_text(path: Path, kind: str, named_by: str = "") -> str:
         return content.decode("utf-8")
     except OSError as error:
         raise UserError(f"{named_by}{cannot_read(error, f'the {kind} file {path}')}") from None
-    except UnicodeDecodeError:
+    # Of the content, or of a name with a null character.
+    except ValueError:
         reason = "it is not UTF-8 text: check the path"
         raise UserError(f"{named_by}cannot read the {kind} file {path}: {reason}") from None
 
