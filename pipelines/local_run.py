@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nofrost.config import Study
-from nofrost.errors import RunFailedError
+from nofrost.errors import RunFailedError, UserError
 from nofrost.lock import folder_lock
+from nofrost.stage import save_interval_s
 from nofrost.store import Output, Store, open_store, pull
 from pipelines.children import Children
 from pipelines.cluster_settings import Cluster, Retries
@@ -61,14 +62,18 @@ def run(
         quiet: print the progress of tasks on standard error, not on standard output.
 
     Raises:
-        UserError: Docker, an image or the store is not available, or another run writes to the same folder.
+        UserError: Docker, an image or the store is not available, another run writes to the same folder, or
+            NOFROST_SAVE_INTERVAL_S is wrong.
         StoppedError, KeyboardInterrupt: SIGTERM or SIGINT came; the tasks were asked to save, and have ended.
         RunFailedError: a task failed; the message names it and its last line of output.
     """
     folder = folder.absolute()
     target = open_store(store)
+    if Path(target.url).is_file():
+        raise UserError(f"store {target.url} is a file: give a folder, or s3://bucket/prefix")
     source = push_source(study, data_ref, target)
-    cluster = Cluster(retries=Retries(count=0))
+    # Tasks get the interval as a setting of the cluster, which comes before the variable of this process.
+    cluster = Cluster(retries=Retries(count=0), save_interval_s=int(save_interval_s()))
     pipeline = make_pipeline(plan_study(study, gpus, 1), cluster, shards=shards, gpus=gpus, caching=caching)
     with folder_lock(folder):
         root, run_id = folder / "tasks", _new_id()

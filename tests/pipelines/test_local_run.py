@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from nofrost.errors import UserError
+from nofrost.errors import RunFailedError, UserError
 from pipelines.cli import pipelines
+from pipelines.package import canonical
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -165,6 +166,37 @@ def test_wrong_input_is_one_sentence_before_any_task_runs(
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert " ..." not in ended.stdout
+
+
+def test_a_store_that_is_a_file_is_refused_before_any_task_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = pipeline(tmp_path, "--study", "digits", "--store", str(tmp_path / "file"), check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"nofrost: store {tmp_path / 'file'} is a file: give a folder, or s3://bucket/prefix\n"
+
+
+def test_a_wrong_interval_between_saves_is_refused_before_any_task_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOFROST_SAVE_INTERVAL_S", "abc")
+    ended = pipeline(tmp_path, "--study", "digits", "--store", str(tmp_path / "store"), check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("nofrost: NOFROST_SAVE_INTERVAL_S is 'abc'")
+
+
+def test_tasks_get_the_interval_between_saves_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOFROST_SAVE_INTERVAL_S", "75")
+    given: list[Any] = []
+
+    def no_tasks(pipeline: Any, *_: Any) -> None:
+        given.append(pipeline)
+        raise RunFailedError("enough")
+
+    monkeypatch.setattr("pipelines.local_run._run_graph", no_tasks)
+    arguments = ["run", "--study", "digits", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "kfp")]
+    with pytest.raises(RunFailedError):
+        pipelines(arguments, standalone_mode=False)
+    assert "'NOFROST_SAVE_INTERVAL_S', 'value': '75'" in str(canonical(given[0])[0])
 
 
 @pytest.mark.parametrize("folder", [True, False])
