@@ -146,4 +146,4 @@ def test_a_study_that_would_outgrow_a_workflow_is_compiled_with_a_remark(tmp_pat
     ended = command("-m", "pipelines", "compile", *GOLDEN_OPTIONS, "--set", seeds, "--out", str(out))
     assert ended.returncode == 0, ended.stderr
     assert out.exists()
-    assert all(fact in ended.stderr for fact in ("60 runs at --shards 2", "1 MiB", "--split"))
+    assert all(fact in ended.stderr for fact in ("60 runs of the study at --shards 2", "1 MiB", "--split"))
