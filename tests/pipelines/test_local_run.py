@@ -196,7 +196,10 @@ def test_tasks_get_the_interval_between_saves_of_the_user(tmp_path: Path, monkey
     arguments = ["run", "--study", "digits", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "kfp")]
     with pytest.raises(RunFailedError):
         pipelines(arguments, standalone_mode=False)
-    assert "'NOFROST_SAVE_INTERVAL_S', 'value': '75'" in str(canonical(given[0])[0])
+    executors = canonical(given[0])[0]["deploymentSpec"]["executors"].values()
+    variables = [variable for executor in executors for variable in executor["container"].get("env", ())]
+    assert variables == [{"name": "NOFROST_SAVE_INTERVAL_S", "value": "75"}] * len(variables)
+    assert variables
 
 
 @pytest.mark.parametrize("folder", [True, False])
