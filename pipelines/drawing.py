@@ -1,4 +1,4 @@
-"""A drawing of the graph in a compiled package: boxes and arrows, as text for Mermaid or as an SVG file.
+"""A drawing of the graph in a compiled package: boxes and arrows, and its text for Mermaid.
 
 The drawing is read from the package itself, so it shows what a cluster would run. Shards of one evaluation are one box,
 and of many runs only the first are drawn.
@@ -9,12 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from nofrost.errors import UserError
-from nofrost.files import write_text
-from nofrost.system_errors import explain_write_errors
 
 Json = dict[str, Any]
 SHOWN = 4  # runs that are drawn of more than MANY
@@ -60,21 +55,6 @@ class Drawing:
 def drawing_of(spec: Json) -> Drawing:
     """Return the drawing of a compiled pipeline, whose specification is the first document of its package."""
     return _Reader(spec).drawing(spec["root"])
-
-
-def draw(spec: Json, out: Path) -> None:
-    """Write a drawing of a compiled pipeline; the ending of the file says which: .svg, or .mmd for Mermaid.
-
-    Raises:
-        UserError: another ending, or the file cannot be written.
-    """
-    from pipelines.svg import as_svg
-
-    formats = {".svg": as_svg, ".mmd": as_mermaid}
-    if out.suffix not in formats:
-        raise UserError(f"--out {out}: the name must end with .svg, or with .mmd for Mermaid")
-    with explain_write_errors(out):
-        write_text(out, formats[out.suffix](drawing_of(spec)))
 
 
 class _Reader:

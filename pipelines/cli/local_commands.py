@@ -88,7 +88,8 @@ def graph_(
     """
     study = load_checked_study(study_name, overrides)
     from pipelines.cluster_settings import load_cluster
-    from pipelines.drawing import as_mermaid, draw, drawing_of
+    from pipelines.drawing import as_mermaid, drawing_of
+    from pipelines.drawing_file import draw
     from pipelines.graph import make_pipeline
     from pipelines.package import canonical
     from pipelines.study_plan import plan_study

@@ -17,7 +17,8 @@ import pytest
 from nofrost.config import load_study
 from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster
-from pipelines.drawing import Drawing, as_mermaid, draw, drawing_of
+from pipelines.drawing import Drawing, as_mermaid, drawing_of
+from pipelines.drawing_file import draw
 from pipelines.graph import make_pipeline
 from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, plan_study
