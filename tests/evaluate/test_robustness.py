@@ -130,7 +130,7 @@ def test_only_images_that_are_right_when_clean_are_attacked(
     attacked: list[int] = []
 
     def nothing(
-        _: object, model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor
+        _: object, model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor, batch_size: int
     ) -> torch.Tensor:
         attacked.extend(indices.tolist())
         return x
@@ -154,10 +154,15 @@ def test_an_attack_that_leaves_its_threat_is_an_error_and_no_result(
     change: float,
 ) -> None:
     class Cheat:
+        min_classes = 2
+
         def __call__(
-            self, model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor
+            self, model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, indices: torch.Tensor, batch_size: int
         ) -> torch.Tensor:
             return (x + change).clamp(0, 1)
+
+        def members(self, classes: int) -> list[Any]:
+            return [self]
 
         def check_classes(self, classes: int) -> None:
             """Take any model."""
@@ -416,9 +421,11 @@ def test_in_a_cascade_an_attack_sees_only_images_still_right_before_it(
     seen: list[list[int]] = []
     original = attacks.Attack.__call__
 
-    def watch(self: attacks.Attack, model: Any, images: Any, labels: Any, *, indices: torch.Tensor) -> torch.Tensor:
+    def watch(
+        self: attacks.Attack, model: Any, images: Any, labels: Any, *, indices: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
         seen.append(indices.tolist())
-        return original(self, model, images, labels, indices=indices)
+        return original(self, model, images, labels, indices=indices, batch_size=batch_size)
 
     monkeypatch.setattr(attacks.Attack, "__call__", watch)
     result = evaluate_robustness(standard_model, *test_digits, make_suite(cascade=True))
