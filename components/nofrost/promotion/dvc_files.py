@@ -1,6 +1,6 @@
 """The files of a checkout that DVC reads and writes: dvc.lock, params.yaml and .dvc files.
 
-It loads the library with which DVC reads and writes YAML, which a pod does not have: import it inside functions.
+The library with which DVC reads and writes YAML is imported in functions, as a pod does not have it.
 """
 
 import os
@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from nofrost.config.yaml_text import check_size
 from nofrost.errors import UserError
@@ -106,6 +103,8 @@ def is_readable(project: Path, path: str) -> bool:
 @contextmanager
 def explained(path: Path, remedy: str = "fix it, then promote again") -> Iterator[None]:
     """Turn every error of DVC, or of reading what it needs for `path`, into a UserError."""
+    from ruamel.yaml.error import YAMLError
+
     try:
         yield
     except UserError:
@@ -131,12 +130,16 @@ def ref_of(item: Mapping[str, Any]) -> Ref:
 
 def load(text: str, path: Path, typ: Literal["safe", "rt"] = "safe") -> Any:
     """Return what the YAML `text` of the file `path` holds, as DVC reads it."""
+    from ruamel.yaml import YAML
+
     check_size(text, str(path))
     return YAML(typ=typ).load(text)
 
 
 def dump(values: Mapping[str, Any]) -> str:
     """Return the values as YAML, as DVC writes it."""
+    from ruamel.yaml import YAML
+
     yaml = YAML()
     yaml.default_flow_style = False
     stream = StringIO()

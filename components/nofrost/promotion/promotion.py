@@ -12,14 +12,15 @@ from typing import Any, TypeVar
 from nofrost.config import as_yaml, parse_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.files import write_text
+from nofrost.promotion import dvc_files as files
 from nofrost.promotion.candidate import Candidate, contents_of, read_candidate
+from nofrost.promotion.dvc_files import LockEntry
 from nofrost.store import Ref, Store
 from nofrost.system_errors import explain_write_errors
 
 # DVC takes about a millisecond for each run of a study.
 _MOST_RUNS = 5000
 K = TypeVar("K")
-LockEntry = Mapping[str, Any]  # of a stage in dvc.lock: cmd, deps, params, outs
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Promotion:
         """
         self.check(params=params, force=force)
         study = self._study_text() if params else None
-        checkout, files = _dvc_modules()
+        checkout = _checkout()
         with checkout.locked(self.project):
             if files.read_lock(self.project)[0] != self.lock_before:
                 raise UserError(f"{self.project / 'dvc.lock'} has changed meanwhile: promote the run again")
@@ -122,7 +123,7 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     if not (project / "dvc.yaml").is_file() or not (project / ".dvc").is_dir():
         missing = "dvc.yaml" if (project / ".dvc").is_dir() else ".dvc folder"
         raise UserError(f"{project.absolute()} has no {missing}: promote in the top folder of a checkout")
-    checkout, files = _dvc_modules()
+    checkout = _checkout()
     candidate = read_candidate(run, store)
     lock_before, entries_before = files.read_lock(project)
     source = _source_path(candidate)
@@ -148,15 +149,15 @@ def plan_promotion(run: str, store: Store, project: Path) -> Promotion:
     )
 
 
-def _dvc_modules() -> tuple[ModuleType, ModuleType]:
-    """Return the modules that load DVC and its YAML, which a pod does not have."""
+def _checkout() -> ModuleType:
+    """Return the module that loads DVC, which a pod does not have."""
     try:
-        from nofrost.promotion import checkout, dvc_files
+        from nofrost.promotion import checkout
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("dvc", "ruamel"):
+        if (error.name or "").partition(".")[0] != "dvc":
             raise
         raise UserError("DVC is not installed here: install it with `pip install 'nofrost[dvc]'`") from None
-    return checkout, dvc_files
+    return checkout
 
 
 def _source_path(candidate: Candidate) -> list[str]:
@@ -194,7 +195,7 @@ def _differing_params(
     project: Path, study: Mapping[str, Any], entries: Mapping[str, LockEntry]
 ) -> tuple[tuple[str, str, str], ...]:
     """Return where params.yaml differs from the study of the run in what the promoted stages depend on."""
-    checkout, files = _dvc_modules()
+    checkout = _checkout()
     used: dict[str, Any] = {}
     for entry in entries.values():
         used |= entry.get("params", {}).get("params.yaml", {})
