@@ -35,20 +35,30 @@ class RunOutputs(NamedTuple):
     ood: str
 
 
-def make_pipeline(
-    plan: StudyPlan, cluster: Cluster, *, shards: int = 1, gpus: int = 0, nodes: int = 1, caching: bool = True
-) -> BaseComponent:
-    """Return the pipeline of a study.
+@dataclass(frozen=True)
+class GraphSettings:
+    """What a graph is compiled with beside the plan of a study.
 
-    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, the ref of the source data.
-
-    Args:
+    Attributes:
         cluster: resources, placement and credentials of the tasks.
         shards: of every evaluation, at least 1.
         gpus, nodes: GPUs and machines for each training, as the plan was made for; evaluations take as many GPUs.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
     """
-    graph = _Graph(plan, cluster, shards, gpus, nodes, caching)
+
+    cluster: Cluster
+    shards: int = 1
+    gpus: int = 0
+    nodes: int = 1
+    caching: bool = True
+
+
+def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
+    """Return the pipeline of a study.
+
+    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, the ref of the source data.
+    """
+    graph = _Graph(plan, settings)
     one_run = graph.run_pipeline()
 
     @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
@@ -60,16 +70,15 @@ def make_pipeline(
     return nofrost
 
 
-def make_part_pipeline(
-    plan: StudyPlan, cluster: Cluster, *, shards: int = 1, gpus: int = 0, nodes: int = 1, caching: bool = True
-) -> BaseComponent:
+def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a part of a study's runs, which lists its outputs in ``nofrost/runs/RUN/outputs.json``.
+
+    Its parameters are those of :func:`make_pipeline`.
 
     Args:
         plan: of the study with these runs alone.
-        cluster, shards, gpus, nodes, caching: as for :func:`make_pipeline`, with the same parameters.
     """
-    graph = _Graph(plan, cluster, shards, gpus, nodes, caching)
+    graph = _Graph(plan, settings)
     one_run = graph.run_pipeline()
 
     @graph.pipeline("Prepare, augment, train some recipes and seeds of a study, attack and corrupt.")
@@ -82,9 +91,7 @@ def make_part_pipeline(
     return nofrost
 
 
-def make_report_pipeline(
-    plan: StudyPlan, outputs: Mapping[str, Any], cluster: Cluster, *, caching: bool = True
-) -> BaseComponent:
+def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: GraphSettings) -> BaseComponent:
     """Return the pipeline that reports on a study whose runs were made in parts, and writes its candidate.
 
     Its parameters are `store`, `stage_image` and `data_ref`.
@@ -94,7 +101,7 @@ def make_report_pipeline(
         outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset` and `augmentation`, lists
             for `trained`, `adversarial` and `ood`.
     """
-    graph = _Graph(plan, cluster, 1, 0, 1, caching)
+    graph = _Graph(plan, settings)
 
     @graph.pipeline("Report on a study whose recipes and seeds were trained and evaluated before.")
     def nofrost(store: str, stage_image: str, data_ref: str = "") -> None:
@@ -109,15 +116,12 @@ class _Graph:
     """What the parts of a graph are made with. The values that its methods take are parameters of the pipeline."""
 
     plan: StudyPlan
-    cluster: Cluster
-    shards: int
-    gpus: int
-    nodes: int
-    caching: bool
+    settings: GraphSettings
 
     def pipeline(self, description: str) -> Callable[..., BaseComponent]:
+        cluster = self.settings.cluster
         config = dsl.PipelineConfig(
-            ttl_seconds_after_finished=self.cluster.kept_s, active_deadline_seconds=self.cluster.deadline_s
+            ttl_seconds_after_finished=cluster.kept_s, active_deadline_seconds=cluster.deadline_s
         )
         decorator: Callable[..., BaseComponent] = dsl.pipeline(
             name=NAME, description=description, pipeline_config=config
@@ -131,9 +135,9 @@ class _Graph:
             task,
             stage,
             image,
-            cluster=self.cluster,
-            caching=self.caching if caching is None else caching,
-            gpus=self.gpus if stage in ("train", "evaluate") else 0,
+            cluster=self.settings.cluster,
+            caching=self.settings.caching if caching is None else caching,
+            gpus=self.settings.gpus if stage in ("train", "evaluate") else 0,
         )
         return task.set_display_name(name) if name else task
 
@@ -165,7 +169,7 @@ class _Graph:
                 stage_image=stage_image,
                 train_image=train_image,
             )
-            task.set_caching_options(self.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
+            task.set_caching_options(self.settings.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
             runs.append(task.outputs)
         by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
         return {"dataset": dataset, "augmentation": augmentation, **by_stage}
@@ -206,8 +210,8 @@ class _Graph:
                 dataset=dataset,
                 augmentation=augmentation,
                 store=store,
-                gpus=self.gpus,
-                nodes=self.nodes,
+                gpus=self.settings.gpus,
+                nodes=self.settings.nodes,
             )
             checkpoint = self.place(trained, "train", train_image).output
             inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
@@ -228,6 +232,7 @@ class _Graph:
         def add(task: PipelineTask, part: str) -> Any:
             return self.place(task, "evaluate", image, name=f"evaluate-{kind}{part}").output
 
-        parts: Sequence[str] = [f"{index}/{self.shards}" for index in range(self.shards)] if self.shards > 1 else []
-        shards = [add(components.evaluate_shard(**inputs, shard=part, gpus=self.gpus), f", {part}") for part in parts]
-        return add(components.evaluate(**inputs, shards=shards, gpus=self.gpus), ", merge" if shards else "")
+        count, gpus = self.settings.shards, self.settings.gpus
+        names: Sequence[str] = [f"{index}/{count}" for index in range(count)] if count > 1 else []
+        shards = [add(components.evaluate_shard(**inputs, shard=name, gpus=gpus), f", {name}") for name in names]
+        return add(components.evaluate(**inputs, shards=shards, gpus=gpus), ", merge" if shards else "")

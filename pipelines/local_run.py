@@ -15,7 +15,7 @@ from nofrost.stage import save_interval_s
 from nofrost.store import Output, Store, open_store, pull
 from pipelines.children import Children
 from pipelines.cluster_settings import Cluster, Retries
-from pipelines.graph import make_pipeline
+from pipelines.graph import GraphSettings, make_pipeline
 from pipelines.kfp_local import run_pipeline
 from pipelines.local_tasks import ContainerTasks, ProcessTasks, Tasks, image_id
 from pipelines.package import push_source
@@ -74,7 +74,8 @@ def run(
     source = push_source(study, data_ref, target)
     # Tasks get the interval as a setting of the cluster, which comes before the variable of this process.
     cluster = Cluster(retries=Retries(count=0), save_interval_s=int(save_interval_s()))
-    pipeline = make_pipeline(plan_study(study, gpus, 1), cluster, shards=shards, gpus=gpus, caching=caching)
+    settings = GraphSettings(cluster, shards=shards, gpus=gpus, caching=caching)
+    pipeline = make_pipeline(plan_study(study, gpus, settings.nodes), settings)
     with folder_lock(folder):
         root, run_id = folder / "tasks", _new_id()
         root.mkdir(parents=True, exist_ok=True)

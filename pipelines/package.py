@@ -20,14 +20,14 @@ from nofrost.system_errors import explain_write_errors
 Documents = tuple[dict[str, Any], dict[str, Any]]
 
 
-def write_package(out: Path, pipeline: BaseComponent) -> None:
+def write_package(out: Path, documents: Documents) -> None:
     """Write a compiled pipeline to `out` as YAML. The same pipeline gives the same bytes.
 
     Raises:
         UserError: `out` cannot be written.
     """
     with explain_write_errors(out):
-        write_text(out, package_text(canonical(pipeline)))
+        write_text(out, package_text(documents))
 
 
 def package_text(documents: Documents) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,22 @@ def compile_(
     study = load_checked_study(study_name, overrides)
     check_configuration_apart(out, study_name, str(cluster) if cluster else None)
     from pipelines.cluster_settings import load_cluster
-    from pipelines.graph import make_pipeline
-    from pipelines.package import canonical, write_package
-    from pipelines.study_plan import plan_study
+    from pipelines.graph import GraphSettings, make_pipeline
+    from pipelines.package import Documents, canonical, write_package
+    from pipelines.study_plan import StudyPlan, plan_study
     from pipelines.workflow_size import check_size
 
-    plan, settings = plan_study(study, gpus, nodes), load_cluster(cluster)
-    make = partial(make_pipeline, cluster=settings, shards=shards, gpus=gpus, nodes=nodes, caching=cache)
-    write_package(out, make(plan))
+    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes, cache)
+
+    # The size is that of the package that is written.
+    @functools.cache
+    def compiled(plan: StudyPlan) -> Documents:
+        return canonical(make_pipeline(plan, settings))
+
+    plan = plan_study(study, gpus, nodes)
+    write_package(out, compiled(plan))
     try:
-        check_size(plan, lambda each: canonical(make(each)), {}, shards=shards)
+        check_size(plan, compiled, {}, shards=shards)
     except UserError as error:
         # The administrator may have allowed more than Argo does by default.
         remark(str(error))
@@ -90,15 +96,13 @@ def graph_(
     from pipelines.cluster_settings import load_cluster
     from pipelines.drawing import as_mermaid, drawing_of
     from pipelines.drawing_file import draw
-    from pipelines.graph import make_pipeline
+    from pipelines.graph import GraphSettings, make_pipeline
     from pipelines.package import canonical
     from pipelines.study_plan import plan_study
     from pipelines.workflow_size import estimate_size
 
-    pipeline = make_pipeline(
-        plan_study(study, gpus, nodes), load_cluster(cluster), shards=shards, gpus=gpus, nodes=nodes
-    )
-    spec, platform = canonical(pipeline)
+    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes)
+    spec, platform = canonical(make_pipeline(plan_study(study, gpus, nodes), settings))
     size = estimate_size(spec, platform, {})
     if out is None:
         mermaid = as_mermaid(drawing_of(spec))

@@ -3,7 +3,7 @@
 from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster
 from pipelines.doctor.finding import Finding
-from pipelines.graph import make_pipeline
+from pipelines.graph import GraphSettings, make_pipeline
 from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit import Api, versions
@@ -29,5 +29,5 @@ def check_kfp(api: Api, cluster: Cluster) -> Finding:
 def _needs(cluster: Cluster) -> set[str]:
     """Return what every pipeline for this cluster needs, which does not depend on the study."""
     nothing = StudyPlan("", "", "", "", "", (RunPlan("", "", ""),))
-    _, platform = canonical(make_pipeline(nothing, cluster))
+    _, platform = canonical(make_pipeline(nothing, GraphSettings(cluster)))
     return versions.needs(platform)

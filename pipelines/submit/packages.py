@@ -7,10 +7,8 @@ from typing import Any
 
 from kfp.dsl.base_component import BaseComponent
 
-from nofrost.files import write_text
-from pipelines.cluster_settings import Cluster
-from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
-from pipelines.package import Documents, canonical, package_text
+from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.package import Documents, canonical, write_package
 from pipelines.study_plan import StudyPlan
 from pipelines.submit.compiled import CompiledPipeline, check_compiled
 
@@ -21,15 +19,11 @@ class Packages:
 
     Attributes:
         folder: where the packages are written.
-        shards, gpus, nodes, caching: as for :func:`pipelines.graph.make_pipeline`.
+        settings: of all graphs.
     """
 
     folder: Path
-    cluster: Cluster
-    shards: int
-    gpus: int
-    nodes: int
-    caching: bool
+    settings: GraphSettings
     _compiled: dict[Any, Documents] = field(default_factory=dict, init=False, repr=False)
 
     def compile_study(self, plan: StudyPlan) -> Documents:
@@ -40,7 +34,7 @@ class Packages:
 
     def compile_report(self, plan: StudyPlan, outputs: Mapping[str, Any]) -> Documents:
         """Compile the pipeline that reports on a study whose parts have these outputs."""
-        return canonical(make_report_pipeline(plan, outputs, self.cluster, caching=self.caching))
+        return canonical(make_report_pipeline(plan, outputs, self.settings))
 
     def write(self, documents: Documents) -> CompiledPipeline:
         """Write a package.
@@ -49,11 +43,10 @@ class Packages:
             UserError: a text in it is not ASCII.
         """
         path = self.folder / f"nofrost-{len(list(self.folder.iterdir()))}.yaml"
-        write_text(path, package_text(documents))
+        write_package(path, documents)
         return check_compiled(path, documents)
 
-    def _compile(self, make: Callable[..., BaseComponent], plan: StudyPlan) -> Documents:
+    def _compile(self, make: Callable[[StudyPlan, GraphSettings], BaseComponent], plan: StudyPlan) -> Documents:
         if (make, plan) not in self._compiled:
-            settings = {"shards": self.shards, "gpus": self.gpus, "nodes": self.nodes, "caching": self.caching}
-            self._compiled[make, plan] = canonical(make(plan, self.cluster, **settings))
+            self._compiled[make, plan] = canonical(make(plan, self.settings))
         return self._compiled[make, plan]

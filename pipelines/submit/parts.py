@@ -33,7 +33,7 @@ def plan_parts(
     Raises:
         UserError: a part is too large for Argo, and the message says how large it may be; or the report on all is.
     """
-    given, shards = dict(arguments), packages.shards
+    given, shards = dict(arguments), packages.settings.shards
     most = len(plan.runs) if split is None else split or runs_that_fit(plan, packages.compile_part, given, version)
     if split == 0 and most == len(plan.runs):
         # The pipeline of a study has a report, and so is larger than that of a part with all of its runs.

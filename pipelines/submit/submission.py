@@ -13,6 +13,7 @@ from nofrost.config import Study
 from nofrost.errors import UserError, printable
 from nofrost.store import open_store
 from pipelines.cluster_settings import load_cluster
+from pipelines.graph import GraphSettings
 from pipelines.package import push_source
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.submit.api import Api
@@ -122,14 +123,10 @@ def submit_study(
     store = open_store(request.store)
     images = {"stage_image": request.stage_image, "train_image": request.train_image}
     arguments = {"store": store.url, **images, "data_ref": request.data_ref or ""}
-    graph: dict[str, Any] = {
-        "shards": request.shards,
-        "gpus": request.gpus,
-        "nodes": request.nodes,
-        "caching": request.caching,
-    }
+    cluster = load_cluster(request.cluster)
+    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.caching)
     with tempfile.TemporaryDirectory() as folder:
-        packages = Packages(Path(folder), load_cluster(request.cluster), **graph)
+        packages = Packages(Path(folder), settings)
         parts = plan_parts(plan, split, packages, arguments, release(api.health.version))
         first = packages.write(packages.compile_study(plan) if len(parts) == 1 else packages.compile_part(parts[0]))
         check_version(api.health.version, first.needs, api.address)

@@ -19,7 +19,7 @@ from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster
 from pipelines.drawing import Drawing, as_mermaid, drawing_of
 from pipelines.drawing_file import draw
-from pipelines.graph import make_pipeline
+from pipelines.graph import GraphSettings, make_pipeline
 from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, plan_study
 from pipelines.svg import as_svg, layout
@@ -34,8 +34,8 @@ def spec_of(runs: int = 4, shards: int = 1, gpus: int = 0, name: str | None = No
     chosen = [replace(plan.runs[index % 4], seed=str(index // 4)) for index in range(runs)]
     if name is not None:
         chosen = [RunPlan(name, run.seed, run.recipe) for run in chosen]
-    pipeline = make_pipeline(replace(plan, runs=tuple(chosen)), Cluster(), shards=shards, gpus=gpus)
-    return canonical(pipeline)[0]
+    settings = GraphSettings(Cluster(), shards=shards, gpus=gpus)
+    return canonical(make_pipeline(replace(plan, runs=tuple(chosen)), settings))[0]
 
 
 def names(drawing: Drawing) -> list[str]:

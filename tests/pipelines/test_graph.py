@@ -12,7 +12,7 @@ import yaml
 pytest.importorskip("kfp")
 
 from pipelines.cluster_settings import Cluster
-from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
 from pipelines.study_plan import StudyPlan
 from tests.pipelines.package_graph import PackageGraph, Source, plan_of
@@ -25,16 +25,18 @@ Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
 
 
 def compiled(recipes: int = 1, seeds: int = 1, cluster: Cluster | None = None, **options: Any) -> PackageGraph:
-    return PackageGraph(*canonical(make_pipeline(plan_of(recipes, seeds), cluster or Cluster(), **options)))
+    return PackageGraph(
+        *canonical(make_pipeline(plan_of(recipes, seeds), GraphSettings(cluster or Cluster(), **options)))
+    )
 
 
 def part_of_a_study() -> PackageGraph:
-    return PackageGraph(*canonical(make_part_pipeline(plan_of(2), Cluster())))
+    return PackageGraph(*canonical(make_part_pipeline(plan_of(2), GraphSettings(Cluster()))))
 
 
 def report_of_parts() -> PackageGraph:
     outputs = {"dataset": "d@1", "augmentation": "a@2", "trained": ["t@3"], "adversarial": ["e@4"], "ood": ["e@5"]}
-    return PackageGraph(*canonical(make_report_pipeline(plan_of(), outputs, Cluster())))
+    return PackageGraph(*canonical(make_report_pipeline(plan_of(), outputs, GraphSettings(Cluster()))))
 
 
 def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:

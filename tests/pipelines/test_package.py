@@ -18,7 +18,7 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.cluster_settings import Cluster
-from pipelines.graph import make_part_pipeline, make_pipeline
+from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline
 from pipelines.package import canonical
 from tests.pipelines.package_graph import plan_of
 
@@ -47,8 +47,10 @@ def test_compiling_again_gives_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from tests.pipelines.package_graph import plan_of\nfrom pipelines.cluster_settings import Cluster\n"
-        "from pipelines.graph import make_pipeline\nfrom pipelines.package import write_package\n"
-        "write_package(Path(sys.argv[1]), make_pipeline(plan_of(3, 2), Cluster(), shards=3, gpus=1))"
+        "from pipelines.graph import GraphSettings, make_pipeline\n"
+        "from pipelines.package import canonical, write_package\n"
+        "pipeline = make_pipeline(plan_of(3, 2), GraphSettings(Cluster(), shards=3, gpus=1))\n"
+        "write_package(Path(sys.argv[1]), canonical(pipeline))"
     )
     outs = []
     for seed in ("7", "11"):
@@ -60,7 +62,7 @@ def test_compiling_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [make_pipeline, make_part_pipeline])
 def test_the_package_has_the_form_that_kubeflow_reads(make: Any) -> None:
-    spec, platform = canonical(make(plan_of(2), Cluster(deadline_s=60), shards=2, gpus=1))
+    spec, platform = canonical(make(plan_of(2), GraphSettings(Cluster(deadline_s=60), shards=2, gpus=1)))
     message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     assert json_format.MessageToDict(message) == spec
     json_format.ParseDict(spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
@@ -90,7 +92,7 @@ def written_out(spec: dict[str, Any], platform: dict[str, Any]) -> str:
 
 
 def test_components_without_copies_mean_what_the_compiler_wrote() -> None:
-    pipeline = make_pipeline(plan_of(3, 2), Cluster(), shards=3, gpus=1)
+    pipeline = make_pipeline(plan_of(3, 2), GraphSettings(Cluster(), shards=3, gpus=1))
     raw = json_format.MessageToDict(pipeline.pipeline_spec), json_format.MessageToDict(pipeline.platform_spec)
     merged = canonical(pipeline)
     assert written_out(*merged) == written_out(*raw)
@@ -100,7 +102,9 @@ def test_components_without_copies_mean_what_the_compiler_wrote() -> None:
 def test_a_study_of_more_runs_and_shards_has_no_more_components() -> None:
     names = {"prepare", "augment", "run", "train", "evaluate", "report", "write-candidate", "finish", "exit-handler"}
     for recipes, seeds, shards in ((1, 1, 1), (3, 2, 1), (4, 1, 3)):
-        spec, platform = canonical(make_pipeline(plan_of(recipes, seeds), Cluster(), shards=shards, gpus=1))
+        spec, platform = canonical(
+            make_pipeline(plan_of(recipes, seeds), GraphSettings(Cluster(), shards=shards, gpus=1))
+        )
         expected = names | ({"evaluate-shard"} if shards > 1 else set())
         assert set(spec["components"]) == {f"comp-{name}" for name in expected}
         containers = {f"exec-{name}" for name in expected - {"run", "exit-handler"}}

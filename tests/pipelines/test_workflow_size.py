@@ -15,7 +15,7 @@ import pytest
 from nofrost.config import load_study
 from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster, Retries
-from pipelines.graph import make_part_pipeline, make_pipeline
+from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline
 from pipelines.package import Documents, canonical, write_package
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.workflow import Workflow
@@ -54,7 +54,8 @@ def plan_of(runs: int) -> StudyPlan:
 
 @cache
 def package(runs: int, shards: int, retries: bool = True) -> tuple[Any, Any]:
-    return canonical(make_pipeline(plan_of(runs), Cluster(retries=Retries(count=2 if retries else 0)), shards=shards))
+    cluster = Cluster(retries=Retries(count=2 if retries else 0))
+    return canonical(make_pipeline(plan_of(runs), GraphSettings(cluster, shards=shards)))
 
 
 def size(runs: int, shards: int, version: str = "2.17") -> WorkflowSize:
@@ -110,7 +111,7 @@ class Compiler:
 
     def __call__(self, plan: StudyPlan) -> Documents:
         self.counts.append(len(plan.runs))
-        return canonical(self._make(plan, Cluster(), shards=self._shards))
+        return canonical(self._make(plan, GraphSettings(Cluster(), shards=self._shards)))
 
 
 def test_the_argument_of_a_driver_limits_a_study_of_old_servers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def test_as_many_runs_as_are_said_to_fit_do_and_one_more_would_not(monkeypatch: 
     fitting = runs_that_fit(plan, Compiler(make_part_pipeline), ARGUMENTS)
     shares = []
     for count in (fitting, fitting + 1):
-        documents = canonical(make_part_pipeline(replace(plan, runs=plan.runs[:count]), Cluster()))
+        documents = canonical(make_part_pipeline(replace(plan, runs=plan.runs[:count]), GraphSettings(Cluster())))
         shares.append(estimate_size(*documents, ARGUMENTS).shares()["workflow"])
     assert shares[0] <= 1 < shares[1]
 
@@ -179,7 +180,7 @@ def test_shards_that_are_too_many_for_one_run_are_refused(monkeypatch: pytest.Mo
 
 
 def test_the_size_of_the_package_is_that_of_its_file(tmp_path: Path) -> None:
-    write_package(tmp_path / "nofrost.yaml", make_pipeline(plan_of(2), Cluster()))
+    write_package(tmp_path / "nofrost.yaml", canonical(make_pipeline(plan_of(2), GraphSettings(Cluster()))))
     assert (tmp_path / "nofrost.yaml").stat().st_size == estimate_size(*package(2, 1), {}).package_bytes
 
 

@@ -11,6 +11,7 @@ import yaml
 pytest.importorskip("kfp")
 
 from pipelines.cluster_settings import Cluster
+from pipelines.graph import GraphSettings
 from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit.packages import Packages
 from tests.pipelines.submit.conftest import read_compiled
@@ -18,7 +19,7 @@ from tests.pipelines.submit.conftest import read_compiled
 
 def test_the_compiled_pipeline_of_this_project_is_what_its_file_holds(tmp_path: Path) -> None:
     plan = StudyPlan("study", "dataset", "augmentation", "adversarial", "ood", (RunPlan("st", "0", "recipe"),))
-    packages = Packages(tmp_path, Cluster(), shards=1, gpus=0, nodes=1, caching=True)
+    packages = Packages(tmp_path, GraphSettings(Cluster()))
     compiled = packages.write(packages.compile_study(plan))
     assert list(yaml.safe_load_all(compiled.path.read_bytes())) == [compiled.spec, compiled.platform]
     assert compiled.name == "nofrost"
