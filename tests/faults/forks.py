@@ -34,6 +34,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,7 +70,10 @@ class Fork:
         while self.later and seconds > self.later[-1][0]:
             os.kill(self.process, self.later.pop()[1])
         if is_late := seconds > self.limit_s:
-            os.killpg(self.process, signal.SIGKILL)
+            # Before it leads a group of its own there is none to kill, and no child either.
+            with suppress(ProcessLookupError):
+                os.killpg(self.process, signal.SIGKILL)
+            os.kill(self.process, signal.SIGKILL)
         ended, status = os.waitpid(self.process, 0 if is_late else os.WNOHANG)
         for reading, text in self.texts.values():
             try:
