@@ -19,7 +19,7 @@ import pytest
 
 from nofrost import tasks
 from nofrost.store import Output, Ref, Store, open_store, pull, push
-from nofrost.tasks.saves import POINTER
+from nofrost.tasks.stored_saves import POINTER
 
 WAIT_S = 120
 KILLS = 3

@@ -20,7 +20,8 @@ from nofrost.store import Ref, Store, open_store, verify
 from nofrost.store.local import LocalStore
 from nofrost.store.local_file import LocalFile
 from nofrost.tasks import saves
-from nofrost.tasks.saves import checkpointed_in_store, sweep_saves
+from nofrost.tasks.saves import checkpointed_in_store
+from nofrost.tasks.stored_saves import POINTER, sweep_saves
 
 WAIT_S = 60
 
@@ -168,7 +169,7 @@ def test_no_torn_save_is_ever_in_the_store(store: Store, tmp_path: Path, monkeyp
 
     def look(self: LocalStore, name: str, content: bytes) -> None:
         put(self, name, content)
-        if name == saves.POINTER:
+        if name == POINTER:
             try:
                 published.append(in_the_store(store, tmp_path))
             except AssertionError:
@@ -199,7 +200,7 @@ def test_a_kill_before_the_pointer_is_written_leaves_the_save_before(
     put = LocalStore.put
 
     def killed(self: LocalStore, name: str, content: bytes) -> None:
-        if name == saves.POINTER and self.names("") and not is_first:
+        if name == POINTER and self.names("") and not is_first:
             raise KeyboardInterrupt
         put(self, name, content)
 
@@ -253,11 +254,11 @@ def test_a_save_that_is_not_whole_in_the_store_is_said_and_the_work_begins_anew(
         work.save_and_fail(b"half")
     for name in store.names("nofrost/unfinished/"):
         path = tmp_path / "store" / name
-        if path.name == saves.POINTER and damage == "pointer":
+        if path.name == POINTER and damage == "pointer":
             path.write_text("?")
-        if path.name != saves.POINTER and damage == "missing":
+        if path.name != POINTER and damage == "missing":
             path.unlink()
-        if path.name != saves.POINTER and damage == "altered":
+        if path.name != POINTER and damage == "altered":
             path.chmod(0o644)
             path.write_bytes(b"?" * path.stat().st_size)
     assert in_the_store(store, tmp_path) is None
@@ -283,7 +284,7 @@ def check_newest_is_whole(store: Store) -> None:
     """Read all files of the newest save of the only work in the store."""
     (key,) = {name.split("/")[2] for name in object_names(store)}
     saved = store.below(f"nofrost/unfinished/{key}")
-    verify(Ref.parse(saved.get(saves.POINTER).decode()), saved)
+    verify(Ref.parse(saved.get(POINTER).decode()), saved)
 
 
 # The objects of a save: its state, the pointer to that and the list of files are its own; the fingerprint and the

@@ -126,7 +126,7 @@ def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: s
     Example: nofrost store gc --delete . runs
     """
     from nofrost.store import sweep_pulls
-    from nofrost.tasks.saves import sweep_saves
+    from nofrost.tasks.stored_saves import sweep_saves
 
     opened = open_store(store_url)
     leftovers = opened.sweep(hours * 3600, delete=delete) + sweep_saves(opened, hours * 3600, delete=delete)

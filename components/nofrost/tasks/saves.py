@@ -1,8 +1,6 @@
 """The saves of a resumable stage in the store: each is published when it is made, and the next try goes on from it.
 
-The saves of one work are in a store of their own, below ``nofrost/unfinished/KEY/``. So what a newer save has replaced
-can be deleted without asking what else may need it: by the task that replaced it, or by ``nofrost store gc`` if that
-was killed before. A work that is done leaves nothing.
+A work that is done leaves nothing. :mod:`nofrost.tasks.stored_saves` says where its saves are.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import os
 import shutil
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,23 +19,19 @@ from pathlib import Path
 from nofrost.errors import UserError, remark
 from nofrost.files import MARK, work_path
 from nofrost.stage import FINGERPRINT, save_interval_s
-from nofrost.store import AlteredError, Leftover, MissingError, Ref, Store, files_of, pull
-from nofrost.store.base import StoredObject, object_name
+from nofrost.store import AlteredError, MissingError, Ref, Store, files_of, pull
+from nofrost.store.base import object_name
 from nofrost.store.local_file import LocalFile
 from nofrost.store.threads import for_each
 from nofrost.store.tree import Entry, address, as_object
+from nofrost.tasks.stored_saves import POINTER, UNFINISHED, read_pointer, ref_of
 
-UNFINISHED = "nofrost/unfinished/"
-# Holds the ref of the newest save, and is written after everything else of it.
-POINTER = "save"
 # What a stage writes last: a training the pointer to its files, an evaluation each finished batch and measurement.
 _WRITTEN_LAST = ("state.json", "*.npz")
 # Seconds between two looks for a new save; a look costs little beside making one.
 POLL_S = 1.0
 # A snapshot during which the stage has written is taken again.
 _SNAPSHOTS, _SNAPSHOT_WAIT_S = 20, 0.05
-# The newest save is needed until nobody has gone on with it for so long.
-_GIVEN_UP_AFTER_S = 30 * 24 * 3600.0
 
 
 @contextmanager
@@ -101,10 +94,10 @@ class _Saves:
 
     def restore(self) -> None:
         """Pull the newest save to the partial output, if there is one."""
-        while (pointer := _pointer(self._store)) is not None:
+        while (pointer := read_pointer(self._store)) is not None:
             self._own = {pointer}
             try:
-                ref = _ref_of(pointer, self._store)
+                ref = ref_of(pointer, self._store)
                 pull(ref, self._partial, self._store)
                 self._stored = {ref.md5, *files_of(ref, self._store).values()}
                 self._held = set(self._stored)
@@ -112,7 +105,7 @@ class _Saves:
                 return
             except (MissingError, AlteredError) as error:
                 # A try that still lives deletes a save when it has published two more; then these are to be restored.
-                if _pointer(self._store) == pointer:
+                if read_pointer(self._store) == pointer:
                     remark(f"the save of an earlier try is not whole ({error}): the work begins anew")
                     return
 
@@ -183,7 +176,7 @@ class _Saves:
         # Kubernetes starts the task anew when it loses a node, on which the pod may live on: a twin, which publishes
         # saves of the same work and deletes what these replace, also files that this task sent or restored, and needs.
         # From then on this task relies on no file that it does not see in the store.
-        is_alone = _pointer(self._store) in self._own
+        is_alone = read_pointer(self._store) in self._own
         self._has_twin |= not is_alone
         if self._has_twin:
             sizes = self._store.sizes(by_address)
@@ -212,7 +205,7 @@ class _Saves:
         replaced = self._held - needed
         with suppress(OSError, UserError):
             # A twin may have published in between, and rely on what it has seen in the store.
-            if replaced and _pointer(self._store) in self._own:
+            if replaced and read_pointer(self._store) in self._own:
                 self._held &= needed
                 self._store.delete(map(object_name, replaced))
 
@@ -224,61 +217,6 @@ class _Saves:
                 if any(Path(path).match(pattern) for pattern in _WRITTEN_LAST)
             }
         return self._seen
-
-
-def sweep_saves(store: Store, least_age_s: float, *, delete: bool) -> list[Leftover]:
-    """Return the objects of saves that a newer one has replaced, after deleting those that are dead if `delete` is set.
-
-    Tasks delete them themselves unless they are killed before or may not. The newest save of a work stays, until nobody
-    has gone on with it for 30 days.
-
-    Args:
-        least_age_s: age in seconds from which on an object is dead; a younger one may belong to a save that is being
-            published.
-    """
-    works: dict[str, dict[str, StoredObject]] = defaultdict(dict)
-    for name, stored in store.objects(UNFINISHED).items():
-        works[name.removeprefix(UNFINISHED).partition("/")[0]][name] = stored
-    now, leftovers = time.time(), []
-    for key, objects in sorted(works.items()):
-        given_up = now - max(stored.changed for stored in objects.values()) >= _GIVEN_UP_AFTER_S
-        needed = set() if given_up else _names_of_newest_save(store.below(UNFINISHED + key))
-        for name, stored in sorted(objects.items()):
-            if name.removeprefix(f"{UNFINISHED}{key}/") not in needed:
-                leftovers.append(Leftover(name, stored.size, now - stored.changed >= least_age_s))
-    if delete:
-        store.delete([leftover.name for leftover in leftovers if leftover.is_dead])
-    return leftovers
-
-
-def _pointer(store: Store) -> bytes | None:
-    """Return the pointer to the newest save of a work; None if there is none."""
-    try:
-        return store.get(POINTER)
-    except MissingError:
-        return None
-
-
-def _ref_of(pointer: bytes, store: Store) -> Ref:
-    """Return the ref that a pointer contains.
-
-    Raises:
-        AlteredError: it is not a ref.
-    """
-    try:
-        return Ref.parse(pointer.decode(errors="replace"))
-    except UserError as error:
-        raise AlteredError(f"{POINTER} in {store.url}: {error}") from None
-
-
-def _names_of_newest_save(store: Store) -> set[str]:
-    """Return the names of all objects that the newest save of a work needs; none if it is not whole."""
-    with suppress(MissingError, AlteredError):
-        pointer = _pointer(store)
-        if pointer is not None:
-            ref = _ref_of(pointer, store)
-            return {POINTER, *map(object_name, {ref.md5, *files_of(ref, store).values()})}
-    return set()
 
 
 def _states(folder: Path) -> dict[str, tuple[int, ...]]:
