@@ -1,6 +1,6 @@
 """Push a file or folder to a store."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from nofrost.errors import UserError, remark
@@ -34,6 +34,19 @@ def push(path: Path, store: Store) -> Ref:
         raise cannot_read(error, str(error.filename or path)) from error
 
 
+def put_files(
+    files: Collection[LocalFile], store: Store, *, done: Callable[[LocalFile], object] = lambda _: None
+) -> None:
+    """Send files to the store in threads, whatever it holds; `done` is called in this thread for each that is sent.
+
+    Raises:
+        UserError: the store refuses, or a file has changed since it was hashed.
+    """
+    # With fewer files than jobs, several jobs send the parts of one large file.
+    jobs = max(1, store.jobs // max(1, len(files)))
+    for_each(lambda file: store.put_file(file, jobs), files, jobs=store.jobs, done=done)
+
+
 def _check_place(path: Path, folder: Path) -> None:
     """Check that the store in `folder` is not pushed into itself, and not deleted with an output that is made again."""
     if relation := overlap(folder, path):
@@ -65,7 +78,5 @@ def _send(files: Collection[LocalFile], store: Store, title: str) -> None:
     by_address = {file.md5: file for file in files}
     sizes = store.sizes(by_address)
     missing = [file for file in by_address.values() if sizes.get(file.md5) != file.size]
-    # With fewer files than jobs, several jobs send the parts of one large file.
-    jobs = max(1, store.jobs // max(1, len(missing)))
     with progress(f"pushing {title}", total=len(by_address), done=len(by_address) - len(missing)) as bar:
-        for_each(lambda file: store.put_file(file, jobs), missing, jobs=store.jobs, done=lambda _: bar.advance())
+        put_files(missing, store, done=lambda _: bar.advance())

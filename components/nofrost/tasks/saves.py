@@ -22,7 +22,7 @@ from nofrost.stage import FINGERPRINT, save_interval_s
 from nofrost.store import AlteredError, MissingError, Ref, Store, files_of, pull
 from nofrost.store.base import object_name
 from nofrost.store.local_file import LocalFile
-from nofrost.store.threads import for_each
+from nofrost.store.push import put_files
 from nofrost.store.tree import Entry, address, as_object
 from nofrost.tasks.stored_saves import POINTER, UNFINISHED, read_pointer, ref_of
 
@@ -194,8 +194,7 @@ class _Saves:
 
     def _put_files(self, files: Sequence[LocalFile]) -> None:
         self._held.update(file.md5 for file in files)
-        jobs = max(1, self._store.jobs // max(1, len(files)))
-        for_each(lambda file: self._store.put_file(file, jobs), files, jobs=self._store.jobs, done=lambda _: None)
+        put_files(files, self._store)
 
     def _delete_all_but(self, needed: set[str]) -> None:
         """Delete what this task has sent or restored except for `needed`; what cannot be deleted is left to gc.
