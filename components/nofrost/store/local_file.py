@@ -76,13 +76,17 @@ class LocalFile:
         Raises:
             UserError: the file was written to.
         """
-        now = self.path.stat()
-        if any(getattr(now, key) != getattr(self.status, key) for key in ("st_size", "st_mtime_ns", "st_ino")):
+        if file_state(self.path.stat()) != file_state(self.status):
             raise self.changed()
 
     def changed(self) -> UserError:
         """Return the error for a file that has changed since it was hashed."""
         return UserError(f"{self.path} changed while it was pushed: push it again when nothing writes to it")
+
+
+def file_state(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from what it was before it was written to, and from another that takes its place."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def files_below(folder: Path) -> Mapping[str, LocalFile]:

@@ -21,7 +21,7 @@ from nofrost.files import MARK, work_path
 from nofrost.stage import FINGERPRINT, save_interval_s
 from nofrost.store import AlteredError, MissingError, Ref, Store, files_of, pull
 from nofrost.store.base import object_name
-from nofrost.store.local_file import LocalFile
+from nofrost.store.local_file import LocalFile, file_state
 from nofrost.store.push import put_files
 from nofrost.store.tree import Entry, address, as_object
 from nofrost.tasks.stored_saves import POINTER, UNFINISHED, read_pointer, ref_of
@@ -156,7 +156,7 @@ class _Saves:
                 known = {
                     path: replace(file, path=self._partial / path)
                     for path, file in self._published.items()
-                    if _state(file.status) == states.get(path)
+                    if file_state(file.status) == states.get(path)
                 }
                 for path in states.keys() - known.keys():
                     _link(self._partial / path, self._links / path)
@@ -221,14 +221,10 @@ class _Saves:
 def _states(folder: Path) -> dict[str, tuple[int, ...]]:
     """Return what tells each file in the folder from another that takes its place; without temporary files."""
     return {
-        path.relative_to(folder).as_posix(): _state(path.stat())
+        path.relative_to(folder).as_posix(): file_state(path.stat())
         for path in folder.rglob("*")
         if MARK not in path.name and path.is_file()
     }
-
-
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _link(path: Path, link: Path) -> None:
