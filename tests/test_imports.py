@@ -47,9 +47,9 @@ LEVELS = {
     "launcher": 0,  # without torch
     "stopping": 1,
     "seeds": 1,
-    "limits": 0,
     "system_errors": 0,
-    "errors": -1,
+    "limits": -1,
+    "errors": -2,
 }
 ONLY_FOR_STAGES_AND_ABOVE = ("stage", "telemetry")
 
@@ -105,6 +105,7 @@ def test_there_are_modules_to_check() -> None:
     assert imports("nofrost.stage", at_import=True) == {
         "nofrost.errors",
         "nofrost.files",
+        "nofrost.limits",
         "nofrost.lock",
         "nofrost.stopping",
         "nofrost.system_errors",

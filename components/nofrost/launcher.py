@@ -5,13 +5,13 @@ Everything that depends on them asks here, so that no two parts of a command dis
 
 import json
 import os
-import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nofrost.errors import UserError, shortened
+from nofrost.limits import whole_number
 
 _REMEDY = "start with torchrun, which sets it, or unset RANK and WORLD_SIZE for a single process"
 
@@ -69,10 +69,10 @@ def process_rank() -> ProcessRank:
 
 def _number(name: str) -> int:
     text = os.environ[name]
-    # `int` would take " 1", "1_0" and digits of other scripts as well.
-    if not re.fullmatch("[0-9]{1,9}", text):
+    number = whole_number(text)
+    if number is None:
         raise UserError(f"{name} is {shortened(text)}, which is not a number of processes or of a port: {_REMEDY}")
-    return int(text)
+    return number
 
 
 def tell_torchrun(error: str) -> None:

@@ -1,5 +1,6 @@
-"""Limits for what comes from outside: which files are opened, and how far compressed ones may expand."""
+"""Limits for what comes from outside: which files are opened, how far compressed ones may expand, what is a number."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -46,3 +47,9 @@ def check_expansion(size: int, compressed: int, what: str) -> None:
         raise UserError(
             f"{what} would expand from {compressed:,} bytes to {size:,}, which no images do: remove or replace it"
         )
+
+
+def whole_number(text: str) -> int | None:
+    """Return the whole number that a text consists of, from 0 to 999,999,999; None if it is anything else."""
+    # `int` would take " 1", "1_0" and digits of other scripts as well.
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None

@@ -6,7 +6,6 @@ A stage is a function ``run(inputs, config, out) -> metrics``. It does its work 
 import errno
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from nofrost.files import (
     work_path,
     write_json,
 )
+from nofrost.limits import whole_number
 from nofrost.lock import folder_lock
 from nofrost.stopping import TerminatedError, stop_requested
 from nofrost.system_errors import explain_write_errors, refusal_to_write, system_error
@@ -45,13 +45,13 @@ def save_interval_s() -> float:
         UserError: the variable is not a whole number from 60 to 86,400.
     """
     text = os.environ.get(SAVE_INTERVAL) or "300"
-    # `int` would take " 1", "1_0" and digits of other scripts as well.
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) not in SAVE_INTERVALS_S:
+    seconds = whole_number(text)
+    if seconds is None or seconds not in SAVE_INTERVALS_S:
         raise UserError(
             f"{SAVE_INTERVAL} is {shortened(text)}, which is not a whole number of seconds from 60 to 86400: correct "
             "it, or unset it for 300"
         )
-    return float(text)
+    return float(seconds)
 
 
 @contextmanager
