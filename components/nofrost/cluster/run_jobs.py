@@ -42,7 +42,8 @@ def delete_run_jobs(run: str) -> list[str]:
     try:
         api = _connect()
     except Exception as error:
-        return [_left("pytorchjobs,trainjobs", run, namespace, f"this pod cannot use Kubernetes ({reason(error)})")]
+        kinds = ",".join(job.plural for job in TRAINING_JOBS)
+        return [_left(kinds, run, namespace, f"this pod cannot use Kubernetes ({reason(error)})")]
     sentences = []
     for job in TRAINING_JOBS:
         kind = {"group": job.group, "version": job.version, "namespace": namespace, "plural": job.plural}

@@ -1,6 +1,7 @@
 """The tasks that end a run: what a part of a study has made, and how the run ended."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from nofrost.cluster import delete_run_jobs
@@ -52,7 +53,7 @@ def finish(run: str, state: str, store: str) -> str:
         run=run,
         state="succeeded" if succeeded else "failed",
         error=error,
-        errors=[each.as_json() for each in errors],
+        errors=[asdict(each) for each in errors],
         kubeflow=state,
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
     )

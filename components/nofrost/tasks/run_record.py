@@ -49,9 +49,14 @@ def errors_prefix(run: str) -> str:
     return f"nofrost/runs/{run}/errors/"
 
 
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Return what an object with this content holds: JSON that people can read as well."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
 def write_record(record: RunRecord, store: Store) -> None:
     """Write the record of a run."""
-    store.put(record_name(record.run), _as_json(asdict(record)))
+    store.put(record_name(record.run), json_bytes(asdict(record)))
 
 
 def read_record(run: str, store: Store) -> RunRecord | None:
@@ -62,7 +67,7 @@ def read_record(run: str, store: Store) -> RunRecord | None:
 
 def write_outputs(outputs: Mapping[str, Any], run: str, store: Store) -> None:
     """Write the outputs of a run that is a part of a study: texts for COMMON, lists of them for LISTS."""
-    store.put(outputs_name(run), _as_json(outputs))
+    store.put(outputs_name(run), json_bytes(outputs))
 
 
 def read_outputs(run: str, store: Store) -> dict[str, Any] | None:
@@ -74,10 +79,6 @@ def read_outputs(run: str, store: Store) -> dict[str, Any] | None:
         return None
     texts = [*(content[key] for key in COMMON), *(text for key in LISTS for text in content[key])]
     return {key: content[key] for key in (*COMMON, *LISTS)} if all(isinstance(text, str) for text in texts) else None
-
-
-def _as_json(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def _content(name: str, store: Store) -> dict[str, Any] | None:

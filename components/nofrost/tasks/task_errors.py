@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from nofrost.errors import remark
 from nofrost.store import MissingError, Store, open_store
-from nofrost.tasks.run_record import errors_prefix
+from nofrost.tasks.run_record import errors_prefix, json_bytes
 
 # Set by the pipeline in every pod of a run; without it there is no run that an error belongs to.
 RUN_ID = "NOFROST_RUN_ID"
@@ -47,10 +47,6 @@ class RecordedError:
     time: str
     input_is_wrong: bool
 
-    def as_json(self) -> dict[str, str | int]:
-        """Return the keys and values of its object in the store."""
-        return asdict(self)
-
 
 def record_error(task: str, exit_code: int, message: str, store: str, *, input_is_wrong: bool = False) -> None:
     """Write the error of a task of the run that NOFROST_RUN_ID names; nothing without it.
@@ -59,7 +55,7 @@ def record_error(task: str, exit_code: int, message: str, store: str, *, input_i
     """
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended, input_is_wrong)
-    content = (json.dumps(error.as_json(), indent=2) + "\n").encode()
+    content = json_bytes(asdict(error))
     _in_time(lambda name: open_store(store).put(name, content), task)
 
 
