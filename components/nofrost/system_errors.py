@@ -83,7 +83,7 @@ def refusal_to_write(error: OSError, out: Path, beside: str) -> UserError | None
     """
     if error.errno not in (*WRITE_ONLY, *_PERMISSION, *_OF_PATHS, errno.EIO, errno.ENAMETOOLONG):
         return None
-    names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    names = [Path(name) for name in _names(error)]
     folders = (out.absolute(), Path(os.path.realpath(out)))
     is_about_out = any(_belongs_to(name.absolute(), folder, beside) for name in names for folder in folders)
     if not names:
@@ -129,7 +129,7 @@ def as_reported(error: BaseException) -> ReportedError | None:
     refusal = system_error(error)
     if refusal is None or not (refusal.errno in _NO_BUGS or _NO_TEMPORARY in str(error)):
         return None
-    names = [os.fsdecode(name) for name in (refusal.filename, refusal.filename2) if isinstance(name, str | bytes)]
+    names = _names(refusal)
     if refusal.errno in FULL and not names:
         return UserError(
             f"cannot write: {_words(refusal)}: free some space, also in {os.environ.get('TMPDIR', '/tmp')}"
@@ -157,6 +157,11 @@ def comes_from_machine(error: BaseException) -> bool:
         # The context is there, too, of an error that is raised "from None".
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def _names(error: OSError) -> list[str]:
+    """Return the names of the one or two files that an error is about; none if it does not say."""
+    return [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
 
 
 def _belongs_to(path: Path, out: Path, beside: str) -> bool:
