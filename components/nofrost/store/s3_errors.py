@@ -42,6 +42,9 @@ _SAME = {
 # What may be otherwise a while later; so may all problems of the network.
 _PASSING = frozenset(("SlowDown", "InternalError", "RequestTimeout", "BadDigest"))
 _NETWORK_REMEDY = "check the endpoint and the network, then run this again"
+_UNREACHABLE = f"it cannot be reached: {_NETWORK_REMEDY}"
+_SILENT = f"it does not answer: {_NETWORK_REMEDY}"
+_CUT = f"the connection was cut: {_NETWORK_REMEDY}"
 # What a server answers when the path of a request is not that of a bucket.
 _WRONG_PLACE = frozenset(("NoSuchKey", "404", "NoSuchBucket", "403", "AccessDenied", "405", "MethodNotAllowed"))
 # obstore's errors repeat the server's answer: XML with a code, or a status alone, as to a HEAD request.
@@ -84,7 +87,7 @@ def user_error(error: Exception, url: str, endpoint: str, bucket: str) -> UserEr
             f"AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the remote's endpointurl ({code_of(error)})"
         )
     code, meaning = code_of(error), _meaning(error)
-    is_passing = _SAME.get(code, code) in _PASSING or meaning.endswith(_NETWORK_REMEDY)
+    is_passing = _SAME.get(code, code) in _PASSING or meaning in (_UNREACHABLE, _SILENT, _CUT)
     return (UnavailableError if is_passing else UserError)(f"{where}: {meaning}")
 
 
@@ -129,17 +132,16 @@ def _meaning(error: Exception) -> str:
         case boto.ProfileNotFound():
             return "there is no such profile: correct AWS_PROFILE or the remote's profile"
         case boto.EndpointConnectionError() | boto.ConnectTimeoutError() | boto.ProxyConnectionError():
-            problem = "it cannot be reached"
+            return _UNREACHABLE
         case boto.ReadTimeoutError():
-            problem = "it does not answer"
+            return _SILENT
         case _ if "CaUsedAsEndEntity" in text:
             # OpenSSL, and so boto3, accepts this.
             return "its certificate is an authority's, not a server's: create one with CA:FALSE"
         case _ if isinstance(error, boto.SSLError) or "InvalidCertificate" in text:
             return "its certificate is not trusted: set AWS_CA_BUNDLE to the file of its authority"
         case boto.ConnectionError() | boto.HTTPClientError() | BaseError():
-            kinds = {"kind: Connect": "it cannot be reached", "kind: Timeout": "it does not answer"}
-            problem = next((kinds[kind] for kind in kinds if kind in text), "the connection was cut")
+            kinds = {"kind: Connect": _UNREACHABLE, "kind: Timeout": _SILENT}
+            return next((kinds[kind] for kind in kinds if kind in text), _CUT)
         case _:
             return f"boto3 refuses ({type(error).__name__}): check AWS's configuration and the URL"
-    return f"{problem}: {_NETWORK_REMEDY}"
