@@ -94,6 +94,20 @@ def test_a_whole_stage_fits_into_a_memory_that_holds_three_images(
         assert (tmp_path / "merged" / file).read_bytes() == (tmp_path / "small" / file).read_bytes()
 
 
+def test_a_model_that_memory_holds_for_one_image_at_a_time_is_evaluated_so(
+    test_digits: Digits, make_suite: MakeSuite
+) -> None:
+    class Hungry(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 1:
+                raise torch.OutOfMemoryError
+            return images.flatten(1)[:, :10]
+
+    result = evaluate_robustness(Hungry(), *test_digits, make_suite(max_images=6))
+    assert result.accuracy["clean"].total == 6
+    assert set(result.protocol.reduced_batch_sizes.values()) == {1}
+
+
 def test_the_smallest_batch_size_of_all_runs_is_recorded(tmp_path: Path) -> None:
     rows, values = np.arange(4), np.zeros(4, np.bool_)
     first = MeasurementCache(tmp_path)

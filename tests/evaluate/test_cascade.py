@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from nofrost import attacks
 from nofrost.attacks import create_attack
 from nofrost.attacks.square import Square
 from nofrost.config import AdversarialSuite
@@ -202,3 +203,23 @@ def test_an_attack_sees_no_image_that_one_before_it_fooled(
     suite = make_suite(attacks=MEMBERS, cascade=True)
     flags = evaluate_robustness(robust_model, *test_digits, suite).flags
     assert sum(seen) == flags["fab-t"].sum() < flags["clean"].sum()
+
+
+def test_in_a_cascade_an_attack_sees_only_images_still_right_before_it(
+    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    original = attacks.Attack.__call__
+
+    def watch(
+        self: attacks.Attack, model: Any, images: Any, labels: Any, *, indices: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
+        seen.append(indices.tolist())
+        return original(self, model, images, labels, indices=indices, batch_size=batch_size)
+
+    monkeypatch.setattr(attacks.Attack, "__call__", watch)
+    result = evaluate_robustness(standard_model, *test_digits, make_suite(cascade=True))
+    first, second = (np.flatnonzero(result.flags[name]).tolist() for name in ("clean", "fgsm"))
+    assert seen[:2] == [first, second]
+    assert len(second) < len(first)
+    assert np.array_equal(result.flags["apgd-ce-5"], result.flags["worst-case"])

@@ -249,109 +249,6 @@ def test_evaluation_works_where_gradients_are_switched_off(
     assert inside.metrics == plain.metrics
 
 
-def test_a_killed_evaluation_resumes_and_gives_the_same_result(
-    standard_model: nn.Module,
-    test_digits: Digits,
-    make_suite: MakeSuite,
-    tmp_path: Path,
-    started: Any,
-) -> None:
-    suite = make_suite(max_images=20, **CURVES)
-    undisturbed = evaluate_robustness(standard_model, *test_digits, suite)
-    started.clear()
-    started.limit = 3
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
-    started.clear()
-    started.limit = 100
-    resumed = evaluate_robustness(standard_model, *test_digits, suite, checkpoint_dir=tmp_path)
-    assert len(started) == 7 - 3  # two attacks, three points of each curve, one of them an attack of the suite
-    assert resumed.metrics == undisturbed.metrics
-    assert all(np.array_equal(resumed.flags[name], each) for name, each in undisturbed.flags.items())
-
-
-@pytest.mark.parametrize("what", ["weights", "images", "labels", "indices", "suite", "form"])
-def test_cached_measurements_of_other_work_are_not_reused(
-    standard_model: nn.Module,
-    robust_model: nn.Module,
-    test_digits: Digits,
-    make_suite: MakeSuite,
-    tmp_path: Path,
-    started: Any,
-    what: str,
-) -> None:
-    images, labels = test_digits[0][:20], test_digits[1][:20]
-    places = torch.arange(20)
-    evaluate_robustness(standard_model, images, labels, make_suite(), indices=places, checkpoint_dir=tmp_path)
-    started.clear()
-    evaluate_robustness(standard_model, images, labels, make_suite(), checkpoint_dir=tmp_path)
-    assert not started, "the same work is not repeated"
-    model = {"weights": robust_model, "form": nn.Sequential(standard_model)}.get(what, standard_model)
-    evaluate_robustness(
-        model,
-        1 - images if what == "images" else images,
-        labels.roll(1) if what == "labels" else labels,
-        make_suite(seed=1) if what == "suite" else make_suite(),
-        indices=places + 1 if what == "indices" else places,
-        checkpoint_dir=tmp_path,
-    )
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-class Constant(nn.Module):
-    """Answers with what it was given, whatever the images."""
-
-    def __init__(self, answer: Callable[[int], object]) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, images: torch.Tensor) -> object:
-        return self.answer(len(images))
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda n: torch.full((n, 10), torch.nan), "the model returned NaN or infinite logits"),
-        (lambda n: torch.full((n, 10), torch.inf), "the model returned NaN or infinite logits"),
-        (lambda n: torch.zeros(n, 9), "labels run from 0 to 9, but the model has 9 classes"),
-        (lambda n: torch.zeros(n), "needs logits"),
-        (lambda n: torch.zeros(n + 1, 10), "needs logits"),
-        (lambda n: (torch.zeros(n, 10),), "needs logits"),
-    ],
-)
-def test_a_model_whose_answers_are_no_logits_is_refused(
-    test_digits: Digits, make_suite: MakeSuite, answer: Callable[[int], object], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        evaluate_robustness(Constant(answer), *test_digits, make_suite())
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), r"the model failed on .*\(1, 1, 8, 8\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).half(), r"computes in float16.*: convert it with model\.float"),
-    ],
-)
-def test_a_model_for_other_images_or_in_half_precision_is_refused(
-    test_digits: Digits, make_suite: MakeSuite, model: nn.Module, message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        evaluate_robustness(model, *test_digits, make_suite())
-
-
-def test_errors_of_an_attack_name_the_key_of_the_suite(test_digits: Digits, make_suite: MakeSuite) -> None:
-    model = Constant(lambda n: torch.eye(10)[test_digits[1][:n]])  # right, and blind to the images
-    with pytest.raises(UserError, match=r"suite: attacks\.fgsm: .*gradient"):
-        evaluate_robustness(model, test_digits[0], test_digits[1], make_suite())
-
-
-def test_a_suite_of_corruptions_is_refused(standard_model: nn.Module, test_digits: Digits) -> None:
-    with pytest.raises(UserError, match="ood-quick is of kind ood"):
-        evaluate_robustness(standard_model, *test_digits, "ood-quick")
-
-
 def test_what_a_single_step_leaves_of_large_budgets_is_a_warning_about_the_curve(
     standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:
@@ -362,25 +259,6 @@ def test_what_a_single_step_leaves_of_large_budgets_is_a_warning_about_the_curve
     (alarm,) = (each for each in result.alarms if each.name == "unbounded-attack-reaches-zero")
     assert alarm.status == "warn"
     assert "give the budget curve an iterative attack" in alarm.reason
-
-
-def test_a_model_that_memory_holds_for_one_image_at_a_time_is_evaluated_so(
-    test_digits: Digits, make_suite: MakeSuite
-) -> None:
-    class Hungry(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            if len(images) > 1:
-                raise torch.OutOfMemoryError
-            return images.flatten(1)[:, :10]
-
-    result = evaluate_robustness(Hungry(), *test_digits, make_suite(max_images=6))
-    assert result.accuracy["clean"].total == 6
-    assert set(result.protocol.reduced_batch_sizes.values()) == {1}
-
-
-def test_an_unknown_suite_is_refused(standard_model: nn.Module, test_digits: Digits) -> None:
-    with pytest.raises(UserError, match="did you mean 'adversarial-quick'"):
-        evaluate_robustness(standard_model, *test_digits, "adversarial-quik")
 
 
 def test_any_callable_is_evaluated_like_a_module(
@@ -413,23 +291,3 @@ def test_progress_is_shown_on_demand_attack_by_attack(
         "evaluate-adversarial 2/3: fgsm, linf 0.12",
         "evaluate-adversarial 3/3: apgd-ce, steps 5, linf 0.12",
     ]
-
-
-def test_in_a_cascade_an_attack_sees_only_images_still_right_before_it(
-    standard_model: nn.Module, test_digits: Digits, make_suite: MakeSuite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[int]] = []
-    original = attacks.Attack.__call__
-
-    def watch(
-        self: attacks.Attack, model: Any, images: Any, labels: Any, *, indices: torch.Tensor, batch_size: int
-    ) -> torch.Tensor:
-        seen.append(indices.tolist())
-        return original(self, model, images, labels, indices=indices, batch_size=batch_size)
-
-    monkeypatch.setattr(attacks.Attack, "__call__", watch)
-    result = evaluate_robustness(standard_model, *test_digits, make_suite(cascade=True))
-    first, second = (np.flatnonzero(result.flags[name]).tolist() for name in ("clean", "fgsm"))
-    assert seen[:2] == [first, second]
-    assert len(second) < len(first)
-    assert np.array_equal(result.flags["apgd-ce-5"], result.flags["worst-case"])
