@@ -135,6 +135,12 @@ def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory, digits: tuple[tor
 
 
 @pytest.fixture
+def checkpoint_with(plain_checkpoint: Path, mixture_checkpoint: Path) -> Callable[[str], Path]:
+    """Return the checkpoint of the network with this normaliser, bn or mbn."""
+    return lambda normaliser: {"bn": plain_checkpoint, "mbn": mixture_checkpoint}[normaliser]
+
+
+@pytest.fixture
 def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
     """Make the checkpoint of an untrained model with these arguments of `create_model`."""
 
