@@ -77,7 +77,6 @@ class Search:
         self._attempts = attempts
         self._all: Best | None = None
         self._rows = torch.arange(len(start), device=start.device)
-        self._total = len(start)
 
     def record(self, points: Tensor, loss: Tensor, fooled: Tensor) -> None:
         """Record the current points of the active images."""
@@ -102,7 +101,7 @@ class Search:
     def _done(self) -> Tensor:
         if self._attempts == 1:
             return self._active.fooled
-        fooled = self._active.fooled.new_zeros(self._total) if self._all is None else self._all.fooled.clone()
+        fooled = (self._active if self._all is None else self._all).fooled.clone()
         fooled[self._rows] = self._active.fooled
         first_ones = fooled.view(self._attempts, -1).cumsum(0) > 0
         return first_ones.flatten()[self._rows]
