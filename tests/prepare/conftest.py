@@ -41,6 +41,13 @@ def class_folders(tmp_path: Path, paint: Paint) -> Path:
 
 
 @pytest.fixture
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in the folder photos, which is empty."""
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+
+
+@pytest.fixture
 def folder_bytes() -> Callable[[Path], dict[str, str]]:
     """Return a function that gives the SHA-256 of every file of a folder by its relative path."""
 
