@@ -1,0 +1,227 @@
+"""Both evaluations of a run as they are on disk, with plausible numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nofrost.config import Study, Threat
+from nofrost.results import (
+    AdversarialMetrics,
+    Alarm,
+    AttackUse,
+    BudgetCurve,
+    BudgetPoint,
+    CorruptionAccuracy,
+    EvaluationRecord,
+    OodMetrics,
+    Proportion,
+    Protocol,
+    SeverityPoint,
+    StepsCurve,
+    StepsPoint,
+    write_result,
+)
+from tests.report.dataset_on_disk import digits
+
+CLEAN_ACCURACY = {"st": 0.985, "sat": 0.96, "mbnat": 0.972, "nofrost": 0.953}
+ROBUST_ACCURACY = {"st": 0.02, "sat": 0.60, "mbnat": 0.45, "nofrost": 0.63}
+STRENGTH = {"fgsm": 0.12, "pgd-20": 0.02, "apgd-ce-100": 0.0}
+EPS = 32 / 255
+
+
+def make_evaluations(
+    folder: Path, study: Study, recipe: str, seed: int, samples: int, rng: np.random.Generator
+) -> None:
+    flags = _flags(study, recipe, seed, samples, rng)
+    _attacked(folder / "evaluate-adversarial", study, recipe, flags, rng)
+    _corrupted(folder / "evaluate-ood", study, recipe, samples)
+
+
+def record_fields(stage: str) -> dict[str, Any]:
+    """Return what the record of every stage holds."""
+    libraries = {"torch": "2.13.0", "torchvision": "0.28.0", "numpy": "2.4.6"}
+    return {"stage": stage, "nofrost": "0.1.0", "config": {}, "inputs": {}, "seeds": {}, "libraries": libraries}
+
+
+def _flags(study: Study, recipe: str, seed: int, samples: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    jitter = int(rng.integers(-4, 5)) if seed else 0
+    difficulty = np.random.default_rng(0).uniform(size=samples) * 0.8 + rng.uniform(size=samples) * 0.2
+    order = np.argsort(np.argsort(difficulty))
+    clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
+    flags = {"clean": order < round(clean * samples)}
+    for name in study.suites.adversarial.attacks:
+        flags[name] = order < round((robust + STRENGTH.get(name, 0.05)) * samples) + jitter
+    flags["worst-case"] = np.logical_and.reduce(list(flags.values()))
+    return flags
+
+
+def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    suite = study.suites.adversarial
+    samples = len(flags["clean"])
+    clean, robust = CLEAN_ACCURACY.get(recipe, 0.9), ROBUST_ACCURACY.get(recipe, 0.5)
+    branches = {}
+    if study.recipes[recipe].model.normaliser == "mbn":
+        by_branch = {"clean": (0.98, 0.2), "adversarial": (0.9, 0.6)}
+        branches = {
+            branch: {
+                name: Proportion.of(round(accuracy * samples), samples)
+                for name, accuracy in zip(("clean", "pgd-20"), accuracies, strict=True)
+            }
+            for branch, accuracies in by_branch.items()
+        }
+    masked = recipe == "mbnat"
+    metrics = AdversarialMetrics(
+        kind="adversarial",
+        title=suite.title,
+        protocol=suite.protocol,
+        samples=samples,
+        seed=suite.seed,
+        threat=suite.threat,
+        subset=False,
+        cascade=suite.cascade,
+        attacks={
+            name: AttackUse(name=name, cumulative=suite.cascade and place > 0)
+            for place, name in enumerate(suite.attacks)
+        },
+        accuracy={name: Proportion.of_flags(flag) for name, flag in flags.items()},
+        not_converged=("apgd-ce-100", "worst-case") if masked and "apgd-ce-100" in suite.attacks else (),
+        branches=branches,
+        steps_curve=_steps_curve(clean, robust, samples, masked),
+        budget_curve=_budget_curve(clean, robust, samples),
+        alarms=_alarms(recipe, masked),
+        properties={},
+        weight_norms=None,
+        batch_norm=(),
+        indices_sha256=f"{samples:064d}",
+    )
+    write_result(folder / "metrics.json", metrics)
+    record = EvaluationRecord(
+        **record_fields("evaluate-adversarial"), split="test", protocol=_protocol(suite.title, suite.threat, samples)
+    )
+    write_result(folder / "record.json", record)
+    images, labels = digits()
+    predictions = np.where(flags["clean"], labels[:samples], (labels[:samples] + 1) % 10)
+    arrays = {f"correct/{name}": flag for name, flag in flags.items()}
+    np.savez(
+        folder / "flags.npz", indices=np.arange(samples), labels=labels[:samples], predictions=predictions, **arrays
+    )
+    clean_images = images[:8].astype(np.float32) / 255
+    adversarial = np.clip(clean_images + rng.choice([-EPS, EPS], clean_images.shape), 0, 1).astype(np.float32)
+    np.savez(
+        folder / "examples.npz",
+        images=clean_images,
+        adversarial=adversarial,
+        labels=labels[:8],
+        predictions=predictions[:8],
+        adversarial_predictions=(labels[:8] + rng.integers(0, 2, 8)) % 10,
+        attack=np.array(["pgd-20"]),
+    )
+
+
+def _steps_curve(clean: float, robust: float, samples: int, masked: bool) -> StepsCurve:
+    points = tuple(
+        StepsPoint.of(round((robust + (clean - robust) * np.exp(-n / 6)) * samples), samples, steps=n)
+        for n in (1, 2, 5, 10, 20, 50, 100)
+    )
+    reason = f"falls by {'3.1' if masked else '0.0'} points from 50 to 100 steps"
+    return StepsCurve(attack="apgd-ce", points=points, converged=not masked, slope_reason=reason)
+
+
+def _budget_curve(clean: float, robust: float, samples: int) -> BudgetCurve:
+    budgets = (
+        ("8/255", "1/4", 8 / 255),
+        ("16/255", "1/2", 16 / 255),
+        ("32/255", "1", 32 / 255),
+        ("48/255", "3/2", 48 / 255),
+        ("64/255", "2", 64 / 255),
+        ("1", "255/32", 1.0),
+    )
+
+    def remaining(value: float) -> int:
+        return round(clean * np.exp(-((value / EPS) ** 1.5) * np.log(clean / max(robust, 0.01))) * samples)
+
+    points = tuple(
+        BudgetPoint.of(
+            remaining(value), samples, eps=eps, multiple=multiple, value=value, norm="linf", unbounded=value == 1
+        )
+        for eps, multiple, value in budgets
+    )
+    return BudgetCurve(attack="pgd-20", points=points)
+
+
+def _alarms(recipe: str, masked: bool) -> tuple[Alarm, ...]:
+    falls = "Accuracy still falls by 3.1 points from 50 to 100 steps." if masked else "It is flat from 50 to 100 steps."
+    return (
+        Alarm(name="iterative at least as strong as single-step", status="pass", reason="PGD-20 is below FGSM."),
+        Alarm(name="whole pixel range", status="pass", reason="Accuracy falls to 0.0 % in a ball of size 1."),
+        Alarm(name="steps converged", status="fail" if masked else "pass", reason=falls),
+        Alarm(
+            name="attack agreement",
+            status="warn" if recipe == "st" else "pass",
+            reason="APGD-CE finds 2.2 points more than PGD at like steps.",
+        ),
+    )
+
+
+def _protocol(title: str, threat: Threat, samples: int) -> Protocol:
+    return Protocol(
+        suite=title,
+        suite_sha256="5" * 64,
+        threat=threat,
+        samples=samples,
+        indices_sha256=f"{samples:064d}",
+        data_sha256="d" * 64,
+        seeds={"suite": 0},
+        batch_size=256,
+        reduced_batch_sizes={},
+        dtype="float32",
+        tf32=False,
+        autocast=False,
+        deterministic=True,
+        device="cpu",
+        devices=("A processor",),
+        versions={"nofrost": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
+    )
+
+
+def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
+    suite = study.suites.ood
+    clean = CLEAN_ACCURACY.get(recipe, 0.9)
+    corruptions = {}
+    for index, name in enumerate(suite.corruptions):
+        severities = tuple(
+            SeverityPoint.of(round(clean * (1 - 0.02 * (index + 1) * severity) * samples), samples, severity=severity)
+            for severity in suite.severities
+        )
+        corruptions[name] = CorruptionAccuracy(severities=severities, **_mean([point.accuracy for point in severities]))
+    metrics = OodMetrics(
+        kind="ood",
+        title=suite.title,
+        samples=samples,
+        seed=suite.seed,
+        clean=Proportion.of(round(clean * samples), samples),
+        corruptions=corruptions,
+        **_mean([corruption.mean_accuracy for corruption in corruptions.values()]),
+        averaging="unweighted mean over all corruptions and severities",
+        indices_sha256=f"{samples:064d}",
+    )
+    write_result(folder / "metrics.json", metrics)
+    images, labels = digits()
+    image = images[0].astype(np.float32) / 255
+    noisy = np.clip(image + np.random.default_rng(0).normal(0, 0.2, (len(suite.corruptions), *image.shape)), 0, 1)
+    np.savez(
+        folder / "examples.npz",
+        image=image,
+        label=labels[:1],
+        corrupted=noisy.astype(np.float32),
+        names=np.array(suite.corruptions),
+        severity=np.array([max(suite.severities)]),
+    )
+
+
+def _mean(accuracies: list[float]) -> dict[str, float]:
+    value = float(np.mean(accuracies))
+    return {"mean_accuracy": value, "mean_low": value - 0.031, "mean_high": value + 0.029}
