@@ -20,7 +20,8 @@ from pipelines.doctor import Subject, examine
 from pipelines.doctor.conditional_writes import check_store
 from pipelines.submit import Endpoint
 from tests.pipelines.doctor.conftest import served
-from tests.pipelines.submit.conftest import KfpDouble, kfp  # noqa: F401  (a fixture)
+from tests.pipelines.submit.conftest import kfp  # noqa: F401  (a fixture)
+from tests.pipelines.submit.kfp_double import KfpDouble
 from tests.store.conftest import moto, moto_endpoint  # noqa: F401  (fixtures)
 
 CHECKS = ["Kubeflow Pipelines", "service account", "training jobs", "S3 create-if-absent", "S3 compare-and-swap"]
