@@ -76,6 +76,10 @@ NPZ = {
     "too many values": (lambda: archive(npy(IMAGES) + b"x"), "images has 241 bytes, its header says 240"),
     "a header that says terabytes": (lambda: archive(header((10**6, 1000, 1000))), "has 0 bytes, its header says"),
     "a header without an end": (lambda: archive(b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**9) + b" " * 99), "EOF"),
+    "a header of an open bracket": (
+        lambda: archive(b"\x93NUMPY\x01\x00" + struct.pack("<H", 64) + b"{(".ljust(63) + b"\n"),
+        "the header of an array cannot be read",
+    ),
     "a negative shape": (lambda: archive(header((-1, 5, 4)) + bytes(240)), "not a .npz file of plain arrays"),
     "an object": (lambda: archive(npy(np.array([{}, None]))), "Python objects"),
     "records": (lambda: archive(npy(np.zeros(12, "u1,u1"))), "Python objects or records"),

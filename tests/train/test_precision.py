@@ -10,7 +10,7 @@ import torch
 from nofrost import train
 from nofrost.config import load_recipe
 
-SMALL = ("model.arch=resnet8", "schedule.epochs=1", "schedule.batch_size=32", "schedule.lr_warmup_epochs=0")
+SMALL = ("model.arch=resnet8", "views.image_size=16", "schedule.epochs=1", "schedule.batch_size=32")
 
 
 @pytest.mark.parametrize(

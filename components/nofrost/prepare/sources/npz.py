@@ -1,6 +1,7 @@
 """Arrays in .npz files."""
 
 import io
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,7 +151,11 @@ def _read_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"version {version} of the .npy format is not for plain arrays")
-    shape, is_fortran, dtype = readers[version](content)
+    try:
+        shape, is_fortran, dtype = readers[version](content)
+    except tokenize.TokenError as error:
+        # From numpy's reader of what Python 2 wrote, which it tries last.
+        raise ValueError("the header of an array cannot be read") from error
     if dtype.hasobject or dtype.kind == "V":
         raise ValueError("it holds Python objects or records")
     if min(shape, default=0) < 0:
