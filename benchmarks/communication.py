@@ -262,7 +262,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table."""
     doc = (__doc__ or "").partition("\n\n")[2].strip()
     lines = [f"# A step shared between processes\n\nWritten by `benchmarks/communication.py`.\n\n{doc}\n"]
-    lines.append("| model, batch, steps | s a step: one thread, two threads, two processes | two processes / two threads "
+    lines.append("| model, batch, steps | s a step: one thread, two threads, two processes | processes / threads "
                  "| KiB sent a step | of DDP | check | heartbeat | MiB by micro-batches | save |")  # fmt: skip
     lines.append("|---" * 9 + "|")
     for each in rows:
