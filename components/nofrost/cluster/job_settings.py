@@ -47,11 +47,9 @@ class Gang(Schema):
     @model_validator(mode="after")
     def _settings_are_of_the_scheduler(self) -> Self:
         if self.queue is not None and self.scheduler != "volcano":
-            raise ValueError(f"{self.scheduler} has no queues: delete queue, or write scheduler: volcano")
+            raise ValueError("the scheduler plugins have no queues: delete queue, or write scheduler: volcano")
         if self.timeout_s is not None and self.scheduler != "scheduler-plugins":
-            raise ValueError(
-                f"{self.scheduler} takes no timeout: delete timeout_s, or write scheduler: scheduler-plugins"
-            )
+            raise ValueError("volcano takes no timeout: delete timeout_s, or write scheduler: scheduler-plugins")
         return self
 
 

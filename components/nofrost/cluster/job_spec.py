@@ -94,8 +94,8 @@ class JobSpec:
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.image):
             raise UserError(
-                f"image {printable(self.image)} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a tag "
-                "can move, and a job of the same name would train with other code)"
+                f"image {printable(self.image)} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a "
+                "tag can move, and a job of the same name would train with other code)"
             )
         if not 0 <= self.gpus <= MOST_GPUS:
             raise UserError(f"{self.gpus} GPUs a node is not possible: give 0 to {MOST_GPUS}")

@@ -43,7 +43,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
             "runPolicy": {
                 "activeDeadlineSeconds": settings.deadline_s,
                 "backoffLimit": settings.restarts,
-                # Pods that have ended keep their logs until the job is deleted; one that runs on without the others ends.
+                # A pod that runs on without the others ends; those that have ended keep their logs.
                 "cleanPodPolicy": "Running",
                 "ttlSecondsAfterFinished": KEPT_S if settings.ttl_s is None else settings.ttl_s,
                 **_scheduling(spec),
