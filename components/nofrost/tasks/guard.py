@@ -8,11 +8,11 @@ import json
 import os
 from contextlib import suppress
 
+from nofrost.cluster.variables import RUN_ID
 from nofrost.errors import UserError
 from nofrost.store import MissingError, Store
 from nofrost.tasks.run_record import json_bytes
 from nofrost.tasks.stored_saves import STARTS, read_pointer
-from nofrost.tasks.task_errors import RUN_ID
 
 MOST_STARTS = 3
 

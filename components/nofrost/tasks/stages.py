@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from nofrost.cluster.variables import JOB
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
 from nofrost.launcher import this_node
@@ -113,7 +114,7 @@ def train(
             if node.rank != 0:
                 return ""
             output = work.push(path)
-            if job := os.environ.get("NOFROST_JOB"):
+            if job := os.environ.get(JOB):
                 work.store.put(job_output_name(job), output.encode())
             return output
 
