@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from nofrost.cluster.variables import RUN_ID
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
-from nofrost.tasks.task_errors import RUN_ID
 from pipelines.children import Children
 from pipelines.run_log import RunLog, Task
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from nofrost.models import create_model
 from nofrost.processes import ProcessGroup
 from nofrost.train.batch_statistics import BatchStatistics, check_groups
 from nofrost.train.objectives import Adversary, Batch, create_objective
+from nofrost.train.setup import check_phases
+from nofrost.train.trainer import Trainer
 
 ONE = ProcessGroup()
 # Objective, normaliser, settings of the objective: separate and joint passes, one branch and two, parts of a batch.
@@ -179,6 +182,14 @@ def test_process_and_all_of_one_process_are_torchs_own() -> None:
     assert BatchStatistics.of("process", 8, ONE) == BatchStatistics.of("all", 8, ONE) == BatchStatistics()
     assert BatchStatistics.of(8, 8, ONE) == BatchStatistics()
     assert BatchStatistics.of(2, 8, ONE) == BatchStatistics(groups=4)
+
+
+def test_a_network_without_batch_norms_is_refused(make_trainer: Callable[..., Trainer]) -> None:
+    """A normaliser `bn` keeps the network of an arch as it is, which may have none."""
+    phases = make_trainer({"name": "st"}, statistics="all").phases
+    network = create_model("resnet8", normaliser="gn", num_classes=10, image_size=16, channels=1)
+    with pytest.raises(UserError, match=r"model\.statistics all is for batch norms, which resnet8 does not have"):
+        check_phases(network, phases)
 
 
 @pytest.mark.parametrize(
