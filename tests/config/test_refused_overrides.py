@@ -45,7 +45,7 @@ RECIPE_OVERRIDES = [
     ("trainable=bnn", "trainable: 'bnn' is none of", "two-per-channel", "layer:conv1"),
     ("phases={two: {optimiser: {lr: -1}}}", "phases.two.optimiser.lr: input should be greater than 0", "got -1"),
     ("phases={two: {optimiser: {rate: 1}}}", "'phases.two.optimiser.rate'", "allowed here are", "scalar_lr"),
-    ("phases={two: {schedule: 3}}", "phases.two.schedule: 3 is not a mapping", "its keys are batch_size"),
+    ("phases={two: {schedule: 3}}", "phases.two.schedule: 3 is not a mapping", "its keys are accumulation"),
     ("phases={two: {trainable: bnn}}", "phases.two.trainable: 'bnn' is none of", "bn-not-first"),
     (
         "phases={two: {model: {arch: x}}}",
