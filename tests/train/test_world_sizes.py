@@ -35,13 +35,9 @@ PAIRS = [
 ]
 
 
-def recipe_of(objective: str, normaliser: str) -> dict[str, Any]:
+def recipe_of(objective: str, model: dict[str, Any]) -> dict[str, Any]:
     views = {"views": ["clean", "adversarial"]} if objective == "multi-view" else {}
-    return {
-        **TINY,
-        "model": {"arch": "resnet8", **NORMALISERS[normaliser]},
-        "objective": {"name": objective, **views},
-    }
+    return {**TINY, "model": {"arch": "resnet8", **model}, "objective": {"name": objective, **views}}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +45,9 @@ def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of two processes in ``two``, and those of one process in ``one``."""
     folder = tmp_path_factory.mktemp("pairs")
     (folder / "recipes").mkdir()
-    for pair in PAIRS:
-        (folder / "recipes" / f"{'-'.join(pair)}.yaml").write_text(json.dumps(recipe_of(*pair)))
+    for objective, normaliser in PAIRS:
+        recipe = recipe_of(objective, NORMALISERS[normaliser])
+        (folder / "recipes" / f"{objective}-{normaliser}.yaml").write_text(json.dumps(recipe))
     with two(SCRIPT, folder, digits) as processes:
         for code, _, errors in ends(processes):
             assert code == 0, errors
@@ -70,13 +67,21 @@ def test_two_processes_train_the_model_of_one(objective: str, normaliser: str, d
     assert our_row["train_clean"] == pytest.approx(their_row["train_clean"], abs=0.01)
 
 
-@pytest.mark.parametrize(("objective", "normaliser"), [("free", "gn"), ("sat", "groups"), ("mbnat", "mbn-all")])
+# Of four processes two share a group of 20 images; of two each has one; one process has two.
+@pytest.mark.parametrize(
+    ("objective", "model"),
+    [
+        ("free", {"normaliser": "gn", "groups": 4}),
+        ("sat", {"normaliser": "bn", "statistics": 20}),
+        ("mbnat", {"normaliser": "mbn", "statistics": "all"}),
+    ],
+)
 def test_a_training_goes_on_in_fewer_processes_each_with_a_disk_of_its_own(
-    objective: str, normaliser: str, digits: Path, tmp_path: Path
+    objective: str, model: dict[str, Any], digits: Path, tmp_path: Path
 ) -> None:
     """Four processes are stopped inside an epoch, two go on and are stopped in the next, one ends."""
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({**recipe_of(objective, normaliser), "schedule": {"epochs": 3, "batch_size": 40}}))
+    recipe.write_text(json.dumps({**recipe_of(objective, model), "schedule": {"epochs": 3, "batch_size": 40}}))
     folders = [tmp_path / f"node-{rank}" for rank in range(4)]
     for folder in folders:
         folder.mkdir()
