@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from nofrost.cluster.variables import RUN_ID
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
-from nofrost.tasks.task_errors import RUN_ID
 from pipelines.children import Children
 from pipelines.local_nodes import first_to_blame, node_commands
 from pipelines.run_log import RunLog, Task

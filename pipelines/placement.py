@@ -5,9 +5,10 @@ from typing import Any
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
+from nofrost.cluster.pod_settings import CONFIG_KEYS, SECRET_KEYS, Placement, Resources
+from nofrost.cluster.variables import RUN_ID
 from nofrost.stage import SAVE_INTERVAL
-from nofrost.tasks.task_errors import RUN_ID
-from pipelines.cluster_settings import Cluster, Placement, Resources
+from pipelines.cluster_settings import Cluster
 
 SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes
 DEFAULTS = {
@@ -17,8 +18,6 @@ DEFAULTS = {
     "evaluate": Resources(cpu="4", memory="16Gi"),
     "report": Resources(cpu="1", memory="2Gi"),
 }
-SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 
 
 def placed(

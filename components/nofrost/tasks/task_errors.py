@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from nofrost.cluster.variables import RUN_ID
 from nofrost.errors import remark
 from nofrost.store import MissingError, Store, open_store
 from nofrost.tasks.run_record import errors_prefix, json_bytes
 
-# Set by the pipeline in every pod of a run; without it there is no run that an error belongs to.
-RUN_ID = "NOFROST_RUN_ID"
 # A store that does not answer delays the end of a task that failed by no more.
 _PATIENCE_S = 20.0
 _LONGEST = 2000

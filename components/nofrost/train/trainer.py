@@ -105,7 +105,7 @@ class Trainer:
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phase.images.steps + state.step
-        bars = progress(title, sum(steps), done) if self.group.is_rank_zero else nullcontext()
+        bars = progress(title, sum(steps), done, of_job=True) if self.group.is_rank_zero else nullcontext()
         with bars as bar, stop_requested() as stop:
             while True:
                 images = self.phase.images
@@ -142,6 +142,8 @@ class Trainer:
             for name, value in state.sums.items()
         }
         training_mode(self.model, running_statistics(self.phase.recipe.schedule, state.epoch))
+        if bar:
+            bar.measured(epoch=number, epochs=self.epochs)
         for batch in images.epoch(self.seed, state.epochs, state.step):
             for name, value in self.train_step(batch).items():
                 sums[name] = sums.get(name, 0) + value.double()
@@ -151,7 +153,9 @@ class Trainer:
             stopped = stop is not None and stop.is_set()
             if self.group.any(stopped or time.monotonic() - since > self.save_interval_s):
                 stopped = self.group.any(stopped)
-                self._add_up(sums)
+                loss = self._add_up(sums)
+                if bar:
+                    bar.measured(loss=loss)
                 since = self.save(since)
                 if stopped:
                     raise StoppedError(f"stopped in epoch {number} after saving: the same command continues from there")
@@ -160,7 +164,10 @@ class Trainer:
         measured = (
             self.validate() if last or (state.epoch + 1) % self.phase.recipe.selection.every_epochs == 0 else None
         )
-        state.curves.append(epoch_row(state, self.phase, self.group.size, measured))
+        row = epoch_row(state, self.phase, self.group.size, measured)
+        state.curves.append(row)
+        if bar:
+            bar.measured(**{name: value for name, value in row.as_json().items() if isinstance(value, float)})
         if measured and self._is_best(measured):
             state.best = {"epoch": state.epochs, "phase": self.phase.name, **measured.as_json()}
             if self.group.is_rank_zero and state.best_checkpoint:
@@ -257,10 +264,12 @@ class Trainer:
         guard = self.phase.recipe.selection.guard
         return measured.score >= self.state.best["score"] and not collapsed(self.state.curves, guard)
 
-    def _add_up(self, sums: Mapping[str, Tensor]) -> None:
-        """Add up the sums of all processes in the state, and raise if they or the model are not finite."""
+    def _add_up(self, sums: Mapping[str, Tensor]) -> float:
+        """Add up the sums of all processes in the state; return the mean loss, which like the model must be finite."""
         self.state.sums = {name: float(value) for name, value in self.group.total(sums).items()}
-        self.group.agree(lambda: self._check_finite(mean_loss(self.state, self.phase, self.group.size)))
+        loss = mean_loss(self.state, self.phase, self.group.size)
+        self.group.agree(lambda: self._check_finite(loss))
+        return loss
 
     def _check_finite(self, loss: float) -> None:
         finite = torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all()

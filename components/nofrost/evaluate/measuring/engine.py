@@ -231,12 +231,7 @@ class Halving:
             torch.cuda.empty_cache()
 
 
-class _Silent:
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Do nothing."""
-
-
 def _shown(heading: str | None, total: int, done: int) -> AbstractContextManager[Progress]:
     if heading is None:
-        return nullcontext(_Silent())
+        return nullcontext(Progress(total, done))
     return progress(heading, total, done, least_s=MIN_SECONDS)

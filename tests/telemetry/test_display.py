@@ -9,8 +9,7 @@ import sys
 
 import pytest
 
-from nofrost import telemetry
-from nofrost.telemetry import progress
+from nofrost.telemetry import display, progress
 
 
 class Clock:
@@ -26,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(telemetry, "time", clock)
+    monkeypatch.setattr(display, "time", clock)
     return clock
 
 

@@ -1,0 +1,142 @@
+"""The TrainingRuntime `nofrost-torch`: the part of a TrainJob that only the one who installs it may write.
+
+Whatever Kubernetes Job, JobSet and Kubeflow Trainer do when a pod fails is decided here and nowhere else, because
+Kubeflow Trainer has no field of its own for it yet (KEP-4162). A failed pod fails its Job, the Job the JobSet, and the
+JobSet starts all pods anew, as a lone pod could not join the others again.
+
+The two patterns match sentences of the controller of Jobs (pkg/controller/job/pod_failure_policy.go of Kubernetes),
+"Container node for pod NAMESPACE/POD failed with exit code 143 matching FailJob rule at index 1" and "Pod NAMESPACE/POD
+has condition DisruptionTarget matching FailJob rule at index 0", which are no versioned interface: where they do not
+match, every failure counts as one of the restarts, and 2 is tried again until none is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from nofrost.cluster.job_pod import CONTAINER_SECURITY, FIXED, MOUNTS, WITHOUT_ISTIO, pod_security, volumes
+from nofrost.cluster.job_settings import OF_THE_RUNTIME, JobSettings
+from nofrost.cluster.job_spec import Json
+from nofrost.errors import StoppedError, UserError
+
+NAME = "nofrost-torch"
+_PEER_LOST = 200  # of a process that ended because another one is gone
+_NEVER_AGAIN, _STOPPED = UserError.exit_code, StoppedError.exit_code
+
+
+def runtime_name(settings: JobSettings) -> str:
+    """Return the name of the TrainingRuntime that jobs with these settings need.
+
+    It is `nofrost-torch` for the defaults of what is the runtime's own; others have the digits of these settings at the
+    end, so that a job never trains in a runtime with other ones: it is missing instead.
+    """
+    if settings.runtime is not None:
+        return settings.runtime
+    own = settings.model_dump(mode="json", include=set(OF_THE_RUNTIME))
+    if own == JobSettings().model_dump(mode="json", include=set(OF_THE_RUNTIME)):
+        return NAME
+    return f"{NAME}-{hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def training_runtime(settings: JobSettings) -> Json:
+    """Return the TrainingRuntime for jobs with these settings, to be applied in their namespace."""
+    gang, default = settings.gang, JobSettings(run_as=None)  # each job has its own user and shared memory
+    fields = {
+        "schedulerName": gang.name_of_scheduler if gang else None,
+        "priorityClassName": settings.priority_class,
+    }
+    pod = {
+        "metadata": {"labels": dict(WITHOUT_ISTIO), "annotations": dict(WITHOUT_ISTIO)},
+        "spec": {
+            **FIXED,
+            **{name: value for name, value in fields.items() if value},
+            "restartPolicy": "Never",
+            "securityContext": pod_security(default),
+            "containers": [
+                {
+                    "name": "node",
+                    "imagePullPolicy": settings.image_pull_policy,
+                    "securityContext": CONTAINER_SECURITY,
+                    "volumeMounts": list(MOUNTS),
+                }
+            ],
+            "volumes": volumes(default),
+        },
+    }
+    queue = (
+        {"metadata": {"annotations": {"scheduling.volcano.sh/queue-name": gang.queue}}} if gang and gang.queue else {}
+    )
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainingRuntime",
+        "metadata": {"name": runtime_name(settings), "labels": {"trainer.kubeflow.org/framework": "torch"}},
+        "spec": {
+            "mlPolicy": {"numNodes": 1, "torch": {}},
+            **_gang(settings),
+            "template": {
+                **queue,
+                "spec": {
+                    "failurePolicy": _failures_of_the_job(settings.restarts),
+                    "replicatedJobs": [
+                        {
+                            "name": "node",
+                            "template": {
+                                "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}},
+                                "spec": {
+                                    # The default of 6 starts a pod alone, while the others wait for the one that left.
+                                    "backoffLimit": 0,
+                                    "podFailurePolicy": _failures_of_a_pod(),
+                                    "template": pod,
+                                },
+                            },
+                        }
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _failures_of_a_pod() -> Json:
+    """Return the rules that make the reason of a pod's end a part of the message of its Job's failure."""
+    codes = sorted((_NEVER_AGAIN, _STOPPED, _PEER_LOST))
+    return {
+        "rules": [
+            {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {"action": "FailJob", "onExitCodes": {"containerName": "node", "operator": "In", "values": codes}},
+        ]
+    }
+
+
+def _failures_of_the_job(restarts: int) -> Json:
+    """Return the rules, of which the first that matches counts; a failure without one counts as a restart."""
+    again = f"failed with exit code ({_STOPPED}|{_PEER_LOST}) "
+    rules = (
+        ("evicted", "RestartJobSetAndIgnoreMaxRestarts", "has condition DisruptionTarget"),
+        ("stopped", "RestartJobSetAndIgnoreMaxRestarts", again),
+        ("input", "FailJobSet", f"failed with exit code {_NEVER_AGAIN} "),
+    )
+    return {
+        "maxRestarts": restarts,
+        "restartStrategy": "BlockingRecreate",  # no new pod before the last old one is gone
+        "rules": [
+            {
+                "name": name,
+                "action": action,
+                "onJobFailureReasons": ["PodFailurePolicy"],
+                "onJobFailureMessagePatterns": [pattern],
+            }
+            for name, action, pattern in rules
+        ],
+    }
+
+
+def _gang(settings: JobSettings) -> Json:
+    gang = settings.gang
+    if gang is None:
+        return {}
+    if gang.scheduler == "volcano":
+        return {"podGroupPolicy": {"volcano": {}}}
+    timeout = {} if gang.timeout_s is None else {"scheduleTimeoutSeconds": gang.timeout_s}
+    return {"podGroupPolicy": {"coscheduling": timeout}}

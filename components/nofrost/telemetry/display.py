@@ -1,0 +1,129 @@
+"""Progress of long work on standard error: a bar on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from nofrost.errors import printable, say
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+LINE_INTERVAL_S = 15.0
+
+
+class Progress:
+    """The progress of `total` units of work, of which `initial` were finished by an earlier run; it shows nothing.
+
+    Attributes:
+        done: finished units, with those of the earlier run.
+        figures: what the work has measured so far, such as its loss, by name; replaced as a whole, so that another
+            thread may read it at any time.
+    """
+
+    def __init__(self, total: int, initial: int = 0) -> None:
+        self.total, self.initial, self.done = total, initial, initial
+        self.started = time.monotonic()
+        self.figures: dict[str, float] = {}
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count `units` more as done, with a short `note` such as the current epoch."""
+        self.done += units
+        self._show(units, note)
+
+    def measured(self, **figures: float) -> None:
+        """State what the work has measured; a figure of the same name is replaced."""
+        self.figures = self.figures | figures
+
+    def remaining_s(self) -> float | None:
+        """Return the estimate of the seconds left; None while nothing is done that tells the speed."""
+        # The units of an earlier run do not count for the speed of this one.
+        rate = (self.done - self.initial) / max(time.monotonic() - self.started, 1e-9)
+        return max(0, self.total - self.done) / rate if rate else None
+
+    def _show(self, units: int, note: str) -> None:
+        """Show that `units` more are done; nothing by default."""
+
+
+@contextmanager
+def progress(
+    title: str, total: int, done: int = 0, *, least_s: float = 0.0, of_job: bool = False
+) -> Iterator[Progress]:
+    """Show the progress of `total` units of work, of which `done` were finished by an earlier run.
+
+    On a terminal that can move its cursor it is a bar with the time left. Elsewhere it is a plain line at most every 15
+    seconds and one at the end, unless the work took less than `least_s` seconds.
+
+    Args:
+        of_job: whether the process was started for this work: its progress is that of the job, which
+            :mod:`nofrost.telemetry.trainjob_status` posts where a training operator asks for it.
+    """
+    with _shown(title, total, done, least_s) as work, _posted(work) if of_job else nullcontext():
+        yield work
+
+
+@contextmanager
+def _shown(title: str, total: int, done: int, least_s: float) -> Iterator[Progress]:
+    if _moves_the_cursor():
+        # Imported here, so that commands without a bar start faster.
+        from tqdm import tqdm
+
+        with tqdm(total=total, initial=done, desc=printable(title), file=sys.stderr, dynamic_ncols=True) as bar:
+            yield _Bar(bar, total, done)
+        return
+    lines = _Lines(title, total, done)
+    yield lines
+    lines.close(least_s)
+
+
+@contextmanager
+def _posted(work: Progress) -> Iterator[None]:
+    # Imported here, as it needs an HTTP client.
+    from nofrost.telemetry.trainjob_status import posted
+
+    with posted(work):
+        yield
+
+
+def _moves_the_cursor() -> bool:
+    """Whether standard error is a terminal on which a line can be written again."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
+
+
+class _Bar(Progress):
+    def __init__(self, bar: tqdm[None], total: int, initial: int) -> None:
+        super().__init__(total, initial)
+        self.bar = bar
+
+    def _show(self, units: int, note: str) -> None:
+        if note:
+            self.bar.set_postfix_str(printable(note), refresh=False)
+        self.bar.update(units)
+
+
+class _Lines(Progress):
+    def __init__(self, title: str, total: int, initial: int) -> None:
+        super().__init__(total, initial)
+        self.title, self.printed, self.note = title, self.started, ""
+
+    def _show(self, units: int, note: str) -> None:
+        self.note = note or self.note
+        now = time.monotonic()
+        if now - self.printed >= LINE_INTERVAL_S:
+            self.printed = now
+            left = self.remaining_s()
+            self._print(f"{self.done}/{self.total}" + ("" if left is None else f", {left:.0f} s left"))
+
+    def close(self, least_s: float) -> None:
+        seconds = time.monotonic() - self.started
+        if seconds >= least_s:
+            self._print(f"done in {seconds:.1f} s")
+
+    def _print(self, text: str) -> None:
+        note = f" ({self.note})" if self.note else ""
+        say(f"{self.title}: {text}{note}")
