@@ -19,10 +19,11 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
+from nofrost.cluster.job_spec import MOST_GPUS, MOST_NODES
 from nofrost.errors import UserError
 from pipelines import components
 from pipelines.cluster_settings import Cluster
-from pipelines.placement import job_settings, placed
+from pipelines.placement import placed
 from pipelines.study_plan import StudyPlan
 
 # Of all pipelines: Kubeflow's cache serves a task only within pipelines of one name.
@@ -47,6 +48,9 @@ class GraphSettings:
         gpus: on each node of a training, as the plan was made for. With any, an evaluation has one.
         nodes: machines for each training, as the plan was made for.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
+
+    Raises:
+        UserError: no training can have so many GPUs or nodes on this cluster.
     """
 
     cluster: Cluster
@@ -56,6 +60,9 @@ class GraphSettings:
     caching: bool = True
 
     def __post_init__(self) -> None:
+        for name, number, least, most in (("gpus", self.gpus, 0, MOST_GPUS), ("nodes", self.nodes, 1, MOST_NODES)):
+            if not least <= number <= most:
+                raise UserError(f"{name} {number} is not possible: give {least} to {most}")
         if self.nodes > 1 and self._backend == "none":
             raise UserError(
                 f"nodes {self.nodes} need a training job, and training_job.backend is none: set it to auto, or use one "
@@ -236,7 +243,7 @@ class _Graph:
         gpus, nodes = self.settings.gpus, self.settings.nodes
         if not self.settings.launches_jobs:
             return self.place(components.train(**inputs, gpus=gpus), "train", train_image, gpus=gpus)
-        settings = json.dumps(job_settings(self.settings.cluster).as_json(), sort_keys=True)
+        settings = json.dumps(self.settings.cluster.job_settings().as_json(), sort_keys=True)
         launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=settings)
         return self.place(launched, None, stage_image)
 

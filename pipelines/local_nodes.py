@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +47,7 @@ def node_commands(launch: Task) -> list[NodeCommand]:
         task = Task("train", f"{launch.label}, node {node}", log=_beside(launch, node))
         own = options if node == 0 else {**options, "--output-file": f"{options['--output-file']}-node-{node}"}
         words = [word for option in own.items() for word in option]
-        commands.append(
-            NodeCommand(task, ["nofrost", "task", "train", *words], _variables(node, nodes, gpus, port))
-        )
+        commands.append(NodeCommand(task, ["nofrost", "task", "train", *words], _variables(node, nodes, gpus, port)))
     return commands
 
 

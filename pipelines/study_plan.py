@@ -80,15 +80,14 @@ def _check_files(study: Study) -> None:
 
 
 def _check_batches(study: Study, processes: int) -> None:
-    """Raise UserError if the processes of a training cannot share a batch equally, which it would say on the cluster."""
+    """Raise UserError if the processes of a training cannot share a batch equally, which each would say on its node."""
     for name in study.runs.recipe:
         for phase in study.recipes[name].in_phases().values():
             size = phase.schedule.batch_size
             if size % processes:
                 raise UserError(
-                    f"recipes.{name}: schedule.batch_size {size} cannot be shared equally by {processes} processes "
-                    f"(one for each GPU of all nodes): set it to a multiple, such as {-(-size // processes) * processes}"
-                    ", or change --gpus or --nodes"
+                    f"recipes.{name}: schedule.batch_size {size} cannot be shared equally by {processes} processes: "
+                    f"set it to a multiple, such as {-(-size // processes) * processes}, or change --gpus or --nodes"
                 )
 
 

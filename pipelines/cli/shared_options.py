@@ -22,7 +22,9 @@ GPUS = click.option(
     show_default=True,
     help="GPUs on each node of a training. With any, an evaluation has one.",
 )
-NODES = click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Nodes of each training.")
+NODES = click.option(
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines of each training."
+)
 DATA_REF = click.option(
     "--data-ref",
     metavar="REF",

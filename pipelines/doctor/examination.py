@@ -48,7 +48,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     account = subject.endpoint.namespace, subject.service_account
     yield check_kfp(Api(subject.endpoint), settings)
     yield check_service_account(*account, cluster)
-    yield from check_training_jobs(cluster.training_job, *account, needed=settings.launches_jobs)
+    yield from check_training_jobs(cluster.job_settings(), *account, needed=settings.launches_jobs)
     yield from check_store(subject.store)
     yield check_image("stage image", "--stage-image", subject.stage_image)
     yield check_image("train image", "--train-image", subject.train_image)

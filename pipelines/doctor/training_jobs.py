@@ -1,4 +1,4 @@
-"""What trainings on several GPUs or nodes need of the cluster: a kind of job, its runtime, and the launcher's rights."""
+"""What trainings on several GPUs or nodes need of the cluster: a kind of job, its runtime, rights of the launcher."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import yaml
 from kubernetes import client
 
-from nofrost.cluster import TRAINING_JOBS, TrainingJob
-from nofrost.cluster.job_settings import TrainingJobSettings
+from nofrost.cluster import TRAINING_JOBS, JobSettings, TrainingJob, runtime_name, training_runtime
 from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_api, pods_account
 from pipelines.doctor.finding import Finding
 
-JOBS, RIGHTS = "training jobs", "rights of the launcher"
+JOBS, RUNTIME, RIGHTS = "training jobs", "training runtime", "rights of the launcher"
 ROLE = "nofrost-launcher"
 
 
@@ -34,7 +33,7 @@ def launcher_rights(job: TrainingJob) -> tuple[Right, ...]:
 
 
 def check_training_jobs(
-    settings: TrainingJobSettings, namespace: str | None, account: str | None, *, needed: bool
+    settings: JobSettings, namespace: str | None, account: str | None, *, needed: bool
 ) -> Iterator[Finding]:
     """Look for the kinds of jobs that train on several GPUs or nodes, and for what the launcher may do with them.
 
@@ -57,12 +56,34 @@ def check_training_jobs(
                 yield Finding(JOBS, "missing", f"{listed}: install what --gpus and --nodes ask for, {wanted}")
                 return
             # The launcher takes the first as well.
-            yield Finding(JOBS, "ok", f"{listed}: trainings on several GPUs or nodes are {usable[0].kind}s")
-            yield _check_rights(api, usable[0], *pods_account(namespace, account))
+            kind, (place, name) = usable[0], pods_account(namespace, account)
+            yield Finding(JOBS, "ok", f"{listed}: trainings on several GPUs or nodes are {kind.kind}s")
+            if kind.kind == "TrainJob":
+                yield _check_runtime(api, settings, kind, place)
+            yield _check_rights(api, kind, place, name)
     except NoAccessError as error:
         yield Finding(JOBS, "unknown", f"{kinds}: {error}")
     except client.ApiException as error:
         yield Finding(JOBS, "unknown", f"{kinds}: the cluster does not list its kinds ({error.status})")
+
+
+def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace: str) -> Finding:
+    """Look for the TrainingRuntime that the TrainJobs refer to."""
+    name = runtime_name(settings)
+    try:
+        client.CustomObjectsApi(api).get_namespaced_custom_object(
+            job.group, job.version, namespace, "trainingruntimes", name, _request_timeout=TIMEOUT_S
+        )
+    except client.ApiException as error:
+        if error.status == 404 and settings.runtime is None:
+            text = yaml.safe_dump(training_runtime(settings), sort_keys=False)
+            return Finding(RUNTIME, "missing", f"there is no {name} in namespace {namespace}: kubectl apply it", text)
+        if error.status == 404:
+            return Finding(RUNTIME, "missing", f"there is no {name} in namespace {namespace}: create it, or delete "
+                           "training_job.runtime")  # fmt: skip
+        return Finding(RUNTIME, "unknown", f"{name} in namespace {namespace}: the cluster does not show it "
+                       f"({error.status})")  # fmt: skip
+    return Finding(RUNTIME, "ok", f"{name} in namespace {namespace}")
 
 
 def _check_rights(api: Any, job: TrainingJob, namespace: str, account: str) -> Finding:
@@ -71,9 +92,7 @@ def _check_rights(api: Any, job: TrainingJob, namespace: str, account: str) -> F
     rights = launcher_rights(job)
     try:
         may = _reviewer(api, namespace, account)
-        lacking = [
-            right for right in rights if not all(may(right.group, right.resource, verb) for verb in right.verbs)
-        ]
+        lacking = [right for right in rights if not all(may(right.group, right.resource, verb) for verb in right.verbs)]
     except client.ApiException as error:
         detail = f"the cluster does not say what {who} may do ({error.status}): it needs this Role"
         return Finding(RIGHTS, "unknown", detail, _role(namespace, account, rights))

@@ -14,10 +14,9 @@ pytest.importorskip("kfp")
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.pod_settings import PodSettings
 from nofrost.errors import UserError
-from pipelines.cluster_settings import Cluster
+from pipelines.cluster_settings import DEFAULTS, Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
-from pipelines.placement import DEFAULTS, job_settings
 from pipelines.study_plan import StudyPlan
 from tests.pipelines.package_graph import PackageGraph, Source, plan_of
 
@@ -77,9 +76,7 @@ def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
 @pytest.mark.parametrize("devices", [{}, MANY])
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
-def test_the_graph_is_that_of_dvc_edge_by_edge(
-    recipes: int, seeds: int, shards: int, devices: dict[str, int]
-) -> None:
+def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards: int, devices: dict[str, int]) -> None:
     graph = compiled(recipes, seeds, shards=shards, **devices)
     edges = {
         (instance(graph, source), instance(graph, task)) for task in graph.tasks() for source in graph.sources(task)
@@ -243,7 +240,7 @@ def test_a_launcher_is_given_all_that_makes_the_job_and_nothing_of_the_run() -> 
         word[2:].replace("-", "_"): word for word in graph.container(launch)["args"] if str(word).startswith("--")
     }
     assert set(options) == {*INPUTS["launch"], "output_file"}
-    assert load_job_settings(given["settings"]) == job_settings(Cluster())
+    assert load_job_settings(given["settings"]) == Cluster().job_settings()
 
 
 def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:
@@ -369,12 +366,12 @@ def test_a_job_gets_the_settings_of_training_pods_and_of_jobs() -> None:
             "training_job": {"queue": "gpus", "deadline_s": 7200},
         }
     )
-    settings = job_settings(cluster)
+    settings = cluster.job_settings()
     assert (settings.resources.cpu, settings.resources.memory) == ("16", "64Gi")
     for name in PodSettings.model_fields:
         assert getattr(settings, name) == getattr(cluster, name), name
     assert (settings.queue, settings.deadline_s) == ("gpus", 7200), "the limit of the run is another one"
-    assert job_settings(Cluster()).resources == DEFAULTS["train"]
+    assert Cluster().job_settings().resources == DEFAULTS["train"]
 
 
 def test_a_part_of_a_study_lists_its_outputs_and_leaves_no_candidate() -> None:

@@ -18,7 +18,9 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @contextmanager
 def served(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> Iterator[str]:
-    """Serve `answer(request)` (status, headers, body) to every request, whose body is its `content`; yield the address.
+    """Serve `answer(request)` (status, headers, body) to every request, and yield the address.
+
+    The body of a request is its `content`.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,6 +57,7 @@ class Kubernetes:
         tokens: what requests were authorized with.
         user: whose token that is; "" where the cluster does not say.
         rights: what accounts may do, as (user, group, resource, verb).
+        runtimes: namespaces and names of the TrainingRuntimes.
         refuses_reviews: whether nobody may ask about the rights of another account.
     """
 
@@ -69,6 +72,7 @@ class Kubernetes:
         self.user = "somebody@example.com"
         self.rights: set[tuple[str, str, str, str]] = set()
         self.refuses_reviews = False
+        self.runtimes: set[tuple[str, str]] = set()
 
     def answer(self, request: BaseHTTPRequestHandler) -> Answer:
         self.tokens.add(request.headers.get("Authorization"))
@@ -106,6 +110,9 @@ class Kubernetes:
                 if (namespace, name) not in self.accounts:
                     return 404, {"kind": "Status", "reason": "NotFound"}
                 return 200, {"metadata": {"name": name, "annotations": self.accounts[namespace, name]}}
+            case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", namespace, "trainingruntimes", name]:
+                known = (namespace, name) in self.runtimes
+                return (200, {"metadata": {"name": name}}) if known else (404, {"reason": "NotFound"})
             case ["apis"]:
                 groups: dict[str, list[dict[str, str]]] = {}
                 for group, version in self.kinds:

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from pipelines.cluster_settings import Cluster, Credentials
+from nofrost.cluster.pod_settings import Credentials
+from pipelines.cluster_settings import Cluster
 from pipelines.doctor.service_account import check_service_account
 
 IRSA = Cluster(credentials=Credentials(secret=None))

@@ -11,8 +11,7 @@ import yaml
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from nofrost.cluster import TRAINING_JOBS
-from nofrost.cluster.job_settings import TrainingJobSettings
+from nofrost.cluster import TRAINING_JOBS, JobSettings, training_runtime
 from pipelines.doctor.finding import Finding
 from pipelines.doctor.training_jobs import check_training_jobs, launcher_rights
 
@@ -21,9 +20,14 @@ BOTH = {(job.group, job.version): [job.plural] for job in TRAINING_JOBS}
 LAUNCHER = "system:serviceaccount:team-a:default-editor"
 
 
-def found(backend: str = "auto", *, needed: bool = True) -> list[Finding]:
-    settings = TrainingJobSettings.model_validate({"backend": backend})
-    return list(check_training_jobs(settings, "team-a", None, needed=needed))
+def found(backend: str = "auto", *, needed: bool = True, **settings: Any) -> list[Finding]:
+    job = JobSettings.model_validate({"backend": backend, **settings})
+    return list(check_training_jobs(job, "team-a", None, needed=needed))
+
+
+def rights(**settings: Any) -> Finding:
+    """The finding about rights, which is the last."""
+    return found(**settings)[-1]
 
 
 def allow(kubernetes: Any, user: str, kind: Any = PYTORCHJOB) -> None:
@@ -39,7 +43,7 @@ def allow(kubernetes: Any, user: str, kind: Any = PYTORCHJOB) -> None:
         (BOTH, "trainjob", "ok", "are TrainJobs"),
         ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "auto", "ok", "PyTorchJob, no TrainJob"),
         ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "trainjob", "missing", "training_job.backend trainjob"),
-        ({("trainer.kubeflow.org", "v1alpha1"): ["trainjobs"]}, "auto", "ok", "no PyTorchJob, TrainJob"),
+        ({("trainer.kubeflow.org", "v1alpha1"): ["trainjobs"]}, "auto", "ok", "no PyTorchJob, TrainJob: trainings"),
         ({("trainer.kubeflow.org", "v1"): ["trainjobs"]}, "auto", "missing", "no PyTorchJob, no TrainJob"),
         ({("kubeflow.org", "v1"): ["notebooks"]}, "auto", "missing", "install what --gpus and --nodes ask for"),
         ({("example.org", "v1"): ["pytorchjobs"]}, "auto", "missing", "no PyTorchJob, no TrainJob"),
@@ -52,7 +56,8 @@ def test_the_kind_of_job_that_trainings_need_is_looked_for(
     kubernetes.kinds = kinds
     findings = found(backend)
     assert (findings[0].state, detail in findings[0].detail) == (state, True), findings[0]
-    assert len(findings) == (2 if state == "ok" else 1)
+    checks = ["training jobs", *(["training runtime"] if "TrainJobs" in findings[0].detail else [])]
+    assert [finding.check for finding in findings] == [*checks, *(["rights of the launcher"] if state == "ok" else [])]
 
 
 @pytest.mark.parametrize("kinds", [{}, BOTH])
@@ -68,7 +73,7 @@ def test_the_account_of_the_pods_may_do_what_the_launcher_does(kubernetes: Any, 
     # An account asks about itself, which nobody refuses.
     kubernetes.refuses_reviews = user == LAUNCHER
     allow(kubernetes, LAUNCHER)
-    finding = found()[1]
+    finding = rights()
     assert (finding.state, finding.manifest) == ("ok", "")
     assert "default-editor in namespace team-a" in finding.detail
 
@@ -78,22 +83,49 @@ def test_a_right_that_is_missing_is_named_with_the_role_that_gives_it(kubernetes
     kubernetes.kinds = {(kind.group, kind.version): [kind.plural]}
     allow(kubernetes, LAUNCHER, kind)
     kubernetes.rights -= {(LAUNCHER, "", "pods/log", "get"), (LAUNCHER, kind.group, kind.plural, "patch")}
-    finding = found()[1]
+    finding = rights()
     assert finding.state == "missing"
     assert f"with {kind.plural}, pods/log" in finding.detail
     role, binding = yaml.safe_load_all(finding.manifest)
     given = {
         (LAUNCHER, rule["apiGroups"][0], rule["resources"][0], verb) for rule in role["rules"] for verb in rule["verbs"]
     }
-    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]}
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "Role",
+        "name": role["metadata"]["name"],
+    }
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default-editor", "namespace": "team-a"}]
     kubernetes.rights = given
-    assert found()[1].state == "ok", "the Role gives all that is asked for"
+    assert rights().state == "ok", "the Role gives all that is asked for"
+
+
+@pytest.mark.parametrize(
+    ("settings", "existing", "state", "fact"),
+    [
+        ({}, "nofrost-torch", "ok", "nofrost-torch in namespace team-a"),
+        ({}, "other", "missing", "no nofrost-torch in namespace team-a: kubectl apply it"),
+        ({"restarts": 5}, "nofrost-torch", "missing", "no nofrost-torch-"),
+        ({"runtime": "other"}, "other", "ok", "other"),
+        ({"runtime": "mine"}, "other", "missing", "no mine in namespace team-a: create it"),
+    ],
+)
+def test_the_runtime_of_a_trainjob_is_looked_for_and_ours_is_shown(
+    kubernetes: Any, settings: dict[str, Any], existing: str, state: str, fact: str
+) -> None:
+    kubernetes.kinds = BOTH
+    kubernetes.runtimes.add(("team-a", existing))
+    finding = found("trainjob", **settings)[1]
+    assert (finding.check, finding.state) == ("training runtime", state)
+    assert fact in finding.detail
+    ours = state == "missing" and "runtime" not in settings
+    expected = training_runtime(JobSettings.model_validate({"backend": "trainjob", **settings})) if ours else None
+    assert (yaml.safe_load(finding.manifest) if finding.manifest else None) == expected
 
 
 def test_rights_that_the_cluster_does_not_show_are_unknown_and_the_role_is_shown(kubernetes: Any) -> None:
     kubernetes.refuses_reviews = True
-    finding = found()[1]
+    finding = rights()
     assert (finding.state, "403" in finding.detail, "pytorchjobs" in finding.manifest) == ("unknown", True, True)
 
 
