@@ -31,7 +31,7 @@ class NodeCommand:
 
 
 def node_commands(launch: Task) -> list[NodeCommand]:
-    """Return what the nodes of a training run, node 0 first, which alone writes the output.
+    """Return what the nodes of a training run, the first one first, which alone writes the output.
 
     The nodes share the GPUs of this machine in the order of CUDA_VISIBLE_DEVICES, each with as many as it asks for; if
     there are too few, the last ones find none and say so.
@@ -39,16 +39,18 @@ def node_commands(launch: Task) -> list[NodeCommand]:
     Args:
         launch: the task that would start the job, with the options of its command as parameters.
     """
-    options = {name: value for name, value in launch.parameters.items() if name not in _OF_THE_JOB}
-    nodes, gpus = int(options["--nodes"]), int(options["--gpus"])
+    options = [(name, value) for name, value in launch.parameters.items() if name not in _OF_THE_JOB]
+    command = ["nofrost", "task", "train", *(word for option in options for word in option)]
+    nodes, gpus = int(launch.parameters["--nodes"]), int(launch.parameters["--gpus"])
     port = _free_port()
-    commands = []
-    for node in range(nodes):
-        task = Task("train", f"{launch.label}, node {node}", log=_beside(launch, node))
-        own = options if node == 0 else {**options, "--output-file": f"{options['--output-file']}-node-{node}"}
-        words = [word for option in own.items() for word in option]
-        commands.append(NodeCommand(task, ["nofrost", "task", "train", *words], _variables(node, nodes, gpus, port)))
-    return commands
+    return [
+        NodeCommand(
+            Task("train", f"{launch.label}, node {node}", log=_beside(launch.log, node)),
+            command,
+            _variables(node, nodes, gpus, port),
+        )
+        for node in range(nodes)
+    ]
 
 
 def first_to_blame(codes: Sequence[int]) -> int:
@@ -62,8 +64,8 @@ def first_to_blame(codes: Sequence[int]) -> int:
     return min(range(len(codes)), key=lambda node: order.get(codes[node], 1))
 
 
-def _beside(launch: Task, node: int) -> Path:
-    return launch.log if node == 0 else launch.log.with_name(f"{launch.log.stem}-node-{node}.log")
+def _beside(log: Path, node: int) -> Path:
+    return log if node == 0 else log.with_name(f"{log.stem}-node-{node}{log.suffix}")
 
 
 def _variables(node: int, nodes: int, gpus: int, port: int) -> dict[str, str]:

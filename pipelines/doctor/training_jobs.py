@@ -28,7 +28,7 @@ def launcher_rights(job: TrainingJob) -> tuple[Right, ...]:
         Right(job.group, job.plural, ("create", "delete", "get", "list", "patch", "watch")),
         Right("", "pods", ("get", "list", "watch")),
         Right("", "pods/log", ("get",)),
-        Right("", "events", ("list", "watch")),
+        Right("", "events", ("list",)),
     )
 
 

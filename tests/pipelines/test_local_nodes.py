@@ -31,9 +31,8 @@ def launch(gpus: int = 0, nodes: int = 2, log: Path = Path("launch-1.log")) -> T
 
 def test_a_node_gets_what_an_operator_tells_it_and_the_command_of_a_training() -> None:
     first, second = node_commands(launch(gpus=2))
-    options = ["--recipe-id", "sat", "--seed", "0", "--gpus", "2", "--nodes", "2", "--output-file"]
-    assert first.command == ["nofrost", "task", "train", *options, "/out/checkpoint"]
-    assert second.command == ["nofrost", "task", "train", *options, "/out/checkpoint-node-1"]
+    options = ["--recipe-id", "sat", "--seed", "0", "--gpus", "2", "--nodes", "2", "--output-file", "/out/checkpoint"]
+    assert first.command == second.command == ["nofrost", "task", "train", *options]
     assert (first.task.title, second.task.title) == ("train sat, seed 0, node 0", "train sat, seed 0, node 1")
     assert [node.task.log.name for node in (first, second)] == ["launch-1.log", "launch-1-node-1.log"]
     assert [node.variables["PET_NODE_RANK"] for node in (first, second)] == ["0", "1"]
