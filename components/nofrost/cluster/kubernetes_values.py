@@ -66,6 +66,10 @@ ObjectName = Annotated[
 LabelValue = Annotated[
     str, _matching(f"({_LABEL})?", "at most 63 letters, digits, -, _ and . that begin and end with no sign", 63)
 ]
+# A queue of Kueue is an object, and its name the value of a label.
+QueueName = Annotated[
+    str, _matching(_SUBDOMAIN, "at most 63 small letters, digits, - and . that begin and end with no sign", 63)
+]
 LabelKey = Annotated[
     str, _matching(rf"({_SUBDOMAIN}/)?{_LABEL}", "a key of a label, such as example.com/pool", 253 + 1 + 63)
 ]
