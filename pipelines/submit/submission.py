@@ -118,7 +118,8 @@ def submit_study(
             **{f"--{name.replace('_', '-')}": text for name, text in options.items()},
         }
     )
-    settings = GraphSettings(load_cluster(request.cluster), request.shards, request.gpus, request.nodes, request.caching)
+    cluster = load_cluster(request.cluster)
+    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.caching)
     plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
