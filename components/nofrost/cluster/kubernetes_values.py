@@ -73,7 +73,13 @@ QueueName = Annotated[
 LabelKey = Annotated[
     str, _matching(rf"({_SUBDOMAIN}/)?{_LABEL}", "a key of a label, such as example.com/pool", 253 + 1 + 63)
 ]
-# Without a domain it is a resource of Kubernetes itself, of which none is a GPU.
+# Without a domain, or with its own, it is a resource of Kubernetes itself, of which none is a GPU. Names of quotas
+# begin with "requests.".
 DeviceResource = Annotated[
-    str, _matching(rf"{_SUBDOMAIN}/{_LABEL}", "the resource of a device plugin, such as nvidia.com/gpu", 253 + 1 + 63)
+    str,
+    _matching(
+        rf"(?!requests\.)(?!(.*\.)?kubernetes\.io/){_SUBDOMAIN}/{_LABEL}",
+        "the resource of a device plugin, such as nvidia.com/gpu",
+        253 + 1 + 63,
+    ),
 ]
