@@ -27,7 +27,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_the_runtime_that_is_installed() -> None:
-    """Kubernetes knows it by hand-written sentences alone, so that a change of it is a decision."""
+    """A change of it is a decision: whoever has installed it has to apply it once more."""
     done = command()
     assert done.returncode == 0, done.stderr
     assert done.stdout == GOLDEN.read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from nofrost.errors import shortened
 
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LABEL_VALUE = re.compile(_LABEL)  # one that is not empty
 _LONGEST_WAIT_S = 8760 * 3600
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 # KFP's client takes no fractions of bytes, and Kubernetes no "K".
