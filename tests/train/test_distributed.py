@@ -64,13 +64,13 @@ def test_collectives_of_two_processes(name: str, done: Path) -> None:
 
 # Sums of gradients in another order differ in the last bits. Free feeds each perturbation into the next, so there they
 # grow, and by how much depends on the processor: to 1e-5 on one of those seen. Trained weights moved by 1e-3 to 1e-2.
-@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4), ("all", 2e-5), ("groups", 2e-5)])
+@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4), ("all", 1e-4), ("groups", 1e-4)])
 def test_two_processes_train_the_model_of_one(name: str, tolerance: float, done: Path) -> None:
     one, two = done / "one" / name, done / "two" / name
     ours, theirs = tensors(two), tensors(one)
     assert ours.keys() == theirs.keys()
     for key, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[key], atol=tolerance, rtol=1e-5, msg=key)
+        torch.testing.assert_close(tensor, theirs[key], atol=tolerance, rtol=5 * tolerance, msg=key)
     assert read(two / "metrics.json")["selection"] == read(one / "metrics.json")["selection"]
     for our_row, their_row in zip(read(two / "curves.json"), read(one / "curves.json"), strict=True):
         floats = {key: value for key, value in their_row.items() if isinstance(value, float)}
