@@ -1,0 +1,121 @@
+"""What a training job leaves in the store beside its refs: its output, and the log of rank 0 in pieces.
+
+The output is the object ``nofrost/jobs/JOB/output`` with the text PATH@REF, written by node 0. The pieces are
+``nofrost/jobs/JOB/log/NNNNNN``, in order. The lines of a piece begin with their time; a line that begins with "#"
+names the pod whose lines follow.
+"""
+
+from __future__ import annotations
+
+import time
+
+from nofrost.cluster.log_lines import Position
+from nofrost.errors import UserError, remark
+from nofrost.store import MissingError, Store
+
+# A piece is written again while it grows, and closed when it is as large as this.
+_PIECE = 1 << 20
+_FLUSH_S = 30.0
+_POD = b"# pod "
+
+
+def output_name(job: str) -> str:
+    """Return the name of the object with the output of a job."""
+    return f"nofrost/jobs/{job}/output"
+
+
+def read_output(job: str, store: Store) -> str | None:
+    """Return the output (PATH@REF) that a job has left; None if there is none."""
+    try:
+        return store.get(output_name(job)).decode(errors="replace").strip()
+    except MissingError:
+        return None
+
+
+def log_prefix(job: str) -> str:
+    """Return how the names of the pieces of a job's log begin."""
+    return f"nofrost/jobs/{job}/log/"
+
+
+class StoredLog:
+    """The log of a job in the store; goes on where an earlier launcher of the same job ended.
+
+    A store that refuses is no error: it is said once, and what was not written is written later, unless too much has
+    come together.
+
+    Args:
+        piece: bytes of a piece.
+        flush_s: age of a line that is not in the store, in seconds.
+    """
+
+    def __init__(self, job: str, store: Store, *, piece: int = _PIECE, flush_s: float = _FLUSH_S) -> None:
+        self._prefix, self._store = log_prefix(job), store
+        self._most, self._flush_s = piece, flush_s
+        self._number, self._text, self._size = 0, bytearray(), 0
+        self._pod, self._written_s, self._is_refused = b"", time.monotonic(), False
+        self.position = self._read_position()
+
+    def begin(self, name: str, uid: str) -> None:
+        """Note that the lines of another pod follow."""
+        self._pod = _POD + f"{name} {uid}\n".encode()
+        self._text += self._pod
+
+    def append(self, line: bytes) -> None:
+        """Take a line with its time; it is in the store no later than after `flush_s`."""
+        self._text += line + b"\n"
+        if len(self._text) >= self._most:
+            self.flush()
+            if self._size < len(self._text):
+                remark(f"{len(self._text) - self._size:,} bytes of the log are lost, as {self._store.url} refuses them")
+            # Each piece says of itself which pod it is of.
+            self._number, self._text, self._size = self._number + 1, bytearray(self._pod), 0
+
+    def flush_old(self) -> None:
+        """Write what has not been in the store for too long."""
+        if time.monotonic() - self._written_s >= self._flush_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not in the store yet."""
+        self._written_s = time.monotonic()
+        if len(self._text) == self._size:
+            return
+        try:
+            self._store.put(f"{self._prefix}{self._number:06}", bytes(self._text))
+            self._size = len(self._text)
+        except UserError as error:
+            if not self._is_refused:
+                remark(f"the log of the job is not in the store yet: {error}")
+            self._is_refused = True
+
+    def _read_position(self) -> Position:
+        """Return up to where an earlier launcher has written, and take up its last piece."""
+        try:
+            names = self._store.objects(self._prefix)
+            if not names:
+                return Position()
+            last = max(names)
+            self._number, self._text = int(last.removeprefix(self._prefix)), bytearray(self._store.get(last))
+            self._size = len(self._text)
+        except (UserError, ValueError) as error:
+            # The time makes names that come after all others: nothing is written over.
+            self._number = int(time.time())
+            remark(f"the log of an earlier launcher cannot be continued: {error}")
+            return Position()
+        position = Position()
+        for line in bytes(self._text).split(b"\n"):
+            if line.startswith(_POD):
+                self._pod = line + b"\n"
+                position = Position(uid=line.split()[-1].decode(errors="replace"))
+            elif line:
+                position.take(line)
+        return position
+
+
+def lines_of(store: Store, job: str) -> list[bytes]:
+    """Return the lines of the log of a job, without the times and what names the pods."""
+    lines: list[bytes] = []
+    for name in sorted(store.objects(log_prefix(job))):
+        kept = (line for line in store.get(name).split(b"\n") if line and not line.startswith(_POD))
+        lines += [line.partition(b" ")[2] for line in kept]
+    return lines
