@@ -32,7 +32,7 @@ LAUNCHER = (
 
 
 @dataclass(frozen=True)
-class Node:
+class WorkflowNode:
     """An entry of the workflow's status.
 
     Attributes:
@@ -112,16 +112,18 @@ class Workflow:
         return len(text({"arguments": {"parameters": named(arguments)}, "templates": templates})) + FIXED_BYTES
 
     @cached_property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[WorkflowNode]:
         """All nodes of a run in which every task runs once."""
         inputs = {"component": text(self._root), "runtime-config": text(self._arguments), "driver-type": "ROOT_DAG"}
         defaults = self._root["inputDefinitions"]["parameters"]
         values = {name: declared.get("defaultValue", "") for name, declared in defaults.items()} | self._arguments
         nodes = [
-            *self._wrapped(Node(f"{NAME}.root-driver", "Pod", "system-dag-driver", inputs, _dag_outputs("root"))),
+            *self._wrapped(
+                WorkflowNode(f"{NAME}.root-driver", "Pod", "system-dag-driver", inputs, _dag_outputs("root"))
+            ),
             *self._dag(f"{NAME}.root", "root", self._root, values),
         ]
-        return [Node(NAME, "DAG", "entrypoint", {}, {}), *nodes]
+        return [WorkflowNode(NAME, "DAG", "entrypoint", {}, {}), *nodes]
 
     @cached_property
     def tasks(self) -> int:
@@ -168,17 +170,19 @@ class Workflow:
             "runner": [name, "retry-system-container-executor", f"{name}-driver.Succeeded", named(runner)],
         }
 
-    def _dag(self, path: str, template: str, component: Json, values: Json) -> Iterator[Node]:
-        yield from self._wrapped(Node(path, "DAG", template, {"parent-dag-id": digits(path, 4)}, {}))
+    def _dag(self, path: str, template: str, component: Json, values: Json) -> Iterator[WorkflowNode]:
+        yield from self._wrapped(WorkflowNode(path, "DAG", template, {"parent-dag-id": digits(path, 4)}, {}))
         for name, task in component["dag"]["tasks"].items():
             yield from self._task(f"{path}.{name}", name, task, values)
 
-    def _task(self, path: str, name: str, task: Json, outer: Json) -> Iterator[Node]:
+    def _task(self, path: str, name: str, task: Json, outer: Json) -> Iterator[WorkflowNode]:
         component = self._components[task["componentRef"]["name"]]
         values = {key: _value(spec, outer, path) for key, spec in task.get("inputs", {}).get("parameters", {}).items()}
         inputs = {"component": text(component), "task": text(task), "task-name": name, "parent-dag-id": digits(path, 4)}
         if "executorLabel" not in component:
-            yield from self._wrapped(Node(f"{path}-driver", "Pod", "system-dag-driver", inputs, _dag_outputs(path)))
+            yield from self._wrapped(
+                WorkflowNode(f"{path}-driver", "Pod", "system-dag-driver", inputs, _dag_outputs(path))
+            )
             yield from self._dag(path, task["componentRef"]["name"], component, values)
             return
         pod = self._kubernetes.get(component["executorLabel"], {})
@@ -189,18 +193,20 @@ class Workflow:
         }
         patch = {"pod-spec-patch": self._patch(path, component, pod, values)}
         outputs = {**patch, "cached-decision": "false", "condition": "true"}
-        yield from self._wrapped(Node(f"{path}-driver", "Pod", "system-container-driver", inputs, outputs))
+        yield from self._wrapped(WorkflowNode(f"{path}-driver", "Pod", "system-container-driver", inputs, outputs))
         retry = {**patch, **_retry_inputs(task)}
-        executor = Node(path, "DAG", "retry-system-container-executor", {**retry, "cached-decision": "false"}, {})
+        executor = WorkflowNode(
+            path, "DAG", "retry-system-container-executor", {**retry, "cached-decision": "false"}, {}
+        )
         yield from self._wrapped(executor)
         if self._retried or "retryPolicy" in task:
-            yield Node(f"{path}.executor", "Retry", IMPLEMENTATION, retry, {})
-        yield Node(f"{path}.executor(0)", "Pod", IMPLEMENTATION, retry, {})
+            yield WorkflowNode(f"{path}.executor", "Retry", IMPLEMENTATION, retry, {})
+        yield WorkflowNode(f"{path}.executor(0)", "Pod", IMPLEMENTATION, retry, {})
 
-    def _wrapped(self, node: Node) -> Iterator[Node]:
+    def _wrapped(self, node: WorkflowNode) -> Iterator[WorkflowNode]:
         if self._retried:
-            yield Node(node.name, "Retry", node.template, node.inputs, node.outputs)
-        yield Node(f"{node.name}(0)", node.kind, node.template, node.inputs, node.outputs)
+            yield WorkflowNode(node.name, "Retry", node.template, node.inputs, node.outputs)
+        yield WorkflowNode(f"{node.name}(0)", node.kind, node.template, node.inputs, node.outputs)
 
     def _patch(self, path: str, component: Json, kubernetes: Json, values: Json) -> str:
         """Return the patch of the pod: the launcher, its arguments, the command, resources and the platform's part."""

@@ -42,9 +42,11 @@ LEVELS = {
     "statistics": 1,
     "telemetry": 1,
     "files": 1,
-    "processes": 2,
-    "heartbeat": 1,
+    "processes": 3,
+    "heartbeat": 2,
+    "meeting": 1,
     "launcher": 0,  # without torch
+    "first_process": 0,
     "stopping": 1,
     "seeds": 1,
     "system_errors": 0,

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from nofrost.cli.options import as_one_of_several
 from nofrost.cli.stages import train
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import PeerLostError, UserError
 from nofrost.launcher import ProcessRank, process_rank
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -99,8 +99,8 @@ def test_the_first_on_each_machine_speaks_of_errors_and_everyone_of_a_lost_proce
     with pytest.raises(SystemExit) as end, as_one_of_several():
         raise UserError("wrong")
     assert end.value.code == 2
-    with pytest.raises(RunFailedError, match="lost"), as_one_of_several():
-        raise RunFailedError("lost")
+    with pytest.raises(PeerLostError, match="lost"), as_one_of_several():
+        raise PeerLostError("lost")
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(UserError, match="wrong"), as_one_of_several():
         raise UserError("wrong")

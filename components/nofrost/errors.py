@@ -85,8 +85,17 @@ class StoppedError(ReportedError):
     exit_code: ClassVar[int] = 143
 
 
+class PeerLostError(ReportedError):
+    """Another process or node of the same job is gone, or never came: nothing is wrong here, and all can start again.
+
+    The exit code is none that a shell, a signal or Python gives.
+    """
+
+    exit_code: ClassVar[int] = 200
+
+
 class RunFailedError(ReportedError):
-    """A run of the pipeline, or another process of this one's group, failed. The message names it and its error."""
+    """A run of the pipeline failed. The message names it and its error."""
 
 
 class _Shortened(reprlib.Repr):

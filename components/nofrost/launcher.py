@@ -1,6 +1,7 @@
-"""What the launcher of this process (torchrun) says about it in environment variables: rank, size, where to meet.
+"""What environment variables say about this process (torchrun) and this machine (the operator of a job).
 
-Everything that depends on them asks here, so that no two parts of a command disagree. Without torch, for `cli`.
+Rank, size, where to meet: everything that depends on them asks here, so that no two parts of a command disagree.
+Without torch, for `cli`.
 """
 
 import json
@@ -67,16 +68,78 @@ def process_rank() -> ProcessRank:
     return ProcessRank(rank, size, _number("LOCAL_RANK") if os.environ.get("LOCAL_RANK") else 0)
 
 
-def _number(name: str) -> int:
+@dataclass(frozen=True)
+class Node:
+    """This machine among those that run a job; by default the only one.
+
+    Attributes:
+        rank: its number, from 0.
+        count: number of all machines.
+        host: name or address of node 0, where all meet; of no use for one node.
+        port: where node 0 listens.
+    """
+
+    rank: int = 0
+    count: int = 1
+    host: str = "localhost"
+    port: int = 0
+
+
+def this_node(nodes: int, gpus: int) -> Node:
+    """Return what the operator of a PyTorchJob or a TrainJob says about this machine, in variables PET_*.
+
+    Args:
+        nodes: how many machines there have to be.
+        gpus: processes of each machine; 0 and 1 are one process.
+
+    Raises:
+        UserError: the variables say something else, are no numbers, or are missing though there are several nodes.
+    """
+    remedy = "start all with the same --nodes and --gpus, which the job has to state as well"
+    if os.environ.get("PET_NNODES"):
+        count = _number("PET_NNODES", remedy)
+        if count != nodes:
+            raise UserError(f"PET_NNODES is {count}, and --nodes is {nodes}: {remedy}")
+    if nodes == 1:
+        return Node()
+    for name in ("PET_NNODES", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT"):
+        if not os.environ.get(name):
+            raise UserError(f"--nodes is {nodes}, and {name} is not set, by which the nodes of a job find each other: "
+                            "start it as a PyTorchJob or a TrainJob, or set it")  # fmt: skip
+    # Without GPUs the operator may have counted CPUs; it can also say "auto".
+    processes = whole_number(os.environ.get("PET_NPROC_PER_NODE", ""))
+    if gpus > 1 and processes not in (None, gpus):
+        raise UserError(f"PET_NPROC_PER_NODE is {processes}, and --gpus is {gpus}: {remedy}")
+    rank, port = _number("PET_NODE_RANK", remedy), _number("PET_MASTER_PORT", remedy)
+    if rank >= nodes:
+        raise UserError(f"PET_NODE_RANK is {rank}, but nodes go from 0 to {nodes - 1}: {remedy}")
+    if not 0 < port < 2**16:
+        raise UserError(f"PET_MASTER_PORT is {port}, which is not a port: correct it")
+    return Node(rank, nodes, os.environ["PET_MASTER_ADDR"], port)
+
+
+def _number(name: str, remedy: str = _REMEDY) -> int:
     text = os.environ[name]
     number = whole_number(text)
     if number is None:
-        raise UserError(f"{name} is {shortened(text)}, which is not a number of processes or of a port: {_REMEDY}")
+        raise UserError(f"{name} is {shortened(text)}, which is not a whole number: {remedy}")
     return number
 
 
-def tell_torchrun(error: str) -> None:
-    """Write the error that ends this process where the torchrun that started it reads it; nothing without one."""
-    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        with suppress(OSError):
-            Path(file).write_text(json.dumps({"message": error, "timestamp": int(time.time())}), encoding="utf-8")
+def tell_starter(error: str, code: int) -> None:
+    """Write the error that ends this process where the starter, or a torchrun, that started it reads it.
+
+    Nothing without one. The last word counts, unless that before was of wrong input: what comes after may be the way
+    out.
+    """
+    path, now = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")), time.time()
+    if not path.name:
+        return
+    word = {"message": error, "timestamp": int(now), "exit_code": code, "at": now}
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["exit_code"] == UserError.exit_code:
+            return
+        word["at"] = before["at"]
+    with suppress(OSError):
+        path.write_text(json.dumps(word), encoding="utf-8")

@@ -11,9 +11,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from nofrost.errors import RunFailedError, UserError, remark
-from nofrost.heartbeat import meet, watched
-from nofrost.launcher import process_rank
+from nofrost.errors import PeerLostError, UserError, remark
+from nofrost.heartbeat import watched
+from nofrost.launcher import process_rank, tell_starter
+from nofrost.meeting import meet
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
@@ -31,7 +32,7 @@ _PEER_LOST = "another process has failed (its own error says why): start again"
 class ProcessGroup:
     """The processes of a stage: this one has `rank` (from 0) among `size`. In a group of one, collectives do nothing.
 
-    Every process must call the collectives in the same order; they raise RunFailedError when a peer is lost.
+    Every process must call the collectives in the same order; they raise PeerLostError when a peer is lost.
 
     Gradients are averaged once, after the backward pass, in a few large buckets: an adversarial step spends most of its
     time on the attack, which needs no communication, and any number of forward passes may precede one backward pass.
@@ -69,9 +70,13 @@ class ProcessGroup:
                     backend, store=store, rank=process.rank, world_size=process.size, timeout=timeout
                 )
             except RuntimeError as error:
-                raise RunFailedError(peer_lost_message) from error
+                raise PeerLostError(peer_lost_message) from error
             try:
                 yield cls(process.rank, process.size, peer_lost_message)
+            except UserError as error:
+                # Before the others lose this process and end, upon which the starter stops it.
+                tell_starter(str(error), error.exit_code)
+                raise
             finally:
                 distributed.destroy_process_group()
 
@@ -172,11 +177,11 @@ class ProcessGroup:
 
     @contextmanager
     def collective(self) -> Iterator[None]:
-        """Turn the loss of a peer into a RunFailedError; for code that needs every process."""
+        """Turn the loss of a peer into a PeerLostError; for code that needs every process."""
         try:
             yield
         except RuntimeError as error:
-            raise RunFailedError(self.peer_lost_message) from error
+            raise PeerLostError(self.peer_lost_message) from error
 
     @contextmanager
     def report_local_error(self) -> Iterator[None]:

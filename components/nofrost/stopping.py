@@ -142,10 +142,10 @@ def _is_first() -> bool:
         return True
 
 
-def end_with_dvc() -> None:
-    """Let SIGTERM come when DVC, which started this process for a stage, ends: DVC leaves its stages running then."""
+def end_with_parent() -> None:
+    """Let SIGTERM come when the parent ends, if that is DVC, torchrun or a starter: they leave this process running."""
     parent = os.getppid()
-    if "DVC_STAGE" not in os.environ or sys.platform != "linux":
+    if os.environ.keys().isdisjoint(("DVC_STAGE", "TORCHELASTIC_RUN_ID")) or sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

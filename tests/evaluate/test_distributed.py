@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import PeerLostError, UserError
 from nofrost.evaluate import Shard, merge, run
 from nofrost.evaluate.stage import PEER_LOST
 from nofrost.processes import ProcessGroup
@@ -104,7 +104,7 @@ def start(script: str, rank: int, count: int, port: int) -> subprocess.Popen[str
 
 MEMBER = """
 import sys
-from nofrost.errors import RunFailedError, UserError
+from nofrost.errors import PeerLostError, UserError
 from nofrost.processes import ProcessGroup
 
 with ProcessGroup.joined() as ours:
@@ -114,9 +114,9 @@ with ProcessGroup.joined() as ours:
             if ours.rank == 1:
                 raise UserError("the disk is full")
         ours.barrier()
-    except RunFailedError as error:
+    except PeerLostError as error:
         print(error)
-        sys.exit(1)
+        error.exit()
     except UserError:
         sys.exit(2)
 """
@@ -127,7 +127,7 @@ def test_a_process_that_fails_alone_reports_its_error_and_the_others_fail_too() 
     port = free_port()
     processes = [start(MEMBER, rank, 2, port) for rank in range(2)]
     ended = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [1, 2]
+    assert [process.returncode for process in processes] == [200, 2]
     assert ended[0][0].startswith("another process has failed")
     assert "nofrost: process 1 of 2: the disk is full" in ended[1][1]
 
@@ -155,10 +155,10 @@ def test_a_shard_and_a_merge_are_not_for_several_processes(
         merge(dataset, plain_checkpoint, make_suite(), [tmp_path], tmp_path / "out")
 
 
-def test_a_lost_connection_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_is_a_lost_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: object) -> None:
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(torch.distributed, "all_reduce", lost)
-    with pytest.raises(RunFailedError, match="start again, and it continues from what was measured"):
+    with pytest.raises(PeerLostError, match="start again, and it continues from what was measured"):
         ProcessGroup(0, 2, PEER_LOST).barrier()

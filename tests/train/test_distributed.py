@@ -185,7 +185,7 @@ def test_two_processes_stopped_killed_and_restarted_end_with_the_same_bits(digit
         wait_for(state, processes, but=wait_for(state, processes, but=stopped_at))
         processes[1].kill()
         first, second = ends(processes)
-    assert (first[0], second[0]) == (1, -signal.SIGKILL)
+    assert (first[0], second[0]) == (200, -signal.SIGKILL)
     assert "nofrost: another process of this training has failed" in first[2]
     assert "Traceback" not in first[2]
     for out in ("out", "undisturbed"):

@@ -17,8 +17,10 @@ from nofrost.cli.recipes import papers, recipes, study
 from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
+from nofrost.cli.training_runtime import task_runtime
 from nofrost.errors import remark, show
-from nofrost.stopping import end_with_dvc, stopped_by_sigterm
+from nofrost.first_process import go_on_below_init
+from nofrost.stopping import end_with_parent, stopped_by_sigterm
 from nofrost.system_errors import as_reported
 
 
@@ -27,6 +29,7 @@ def main(command: click.Command | None = None) -> None:
 
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
+    go_on_below_init()
     prepare_streams()
     code = finish_streams(_exit_code(command or cli))
     if code:
@@ -37,7 +40,7 @@ def _exit_code(command: click.Command) -> int:
     """Run the command and return the exit code, after printing what went wrong."""
     try:
         with stopped_by_sigterm():
-            end_with_dvc()
+            end_with_parent()
             command(standalone_mode=False)
         return 0
     # click turns a KeyboardInterrupt into Abort, but not one that comes before it or while it does so.
@@ -69,6 +72,8 @@ def _show(error: click.ClickException) -> int:
         show(line)
     return error.exit_code
 
+
+task.add_command(task_runtime)
 
 SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nofrost.errors import ReportedError, RunFailedError, StoppedError, printable, reason, remark
-from nofrost.launcher import process_rank, tell_torchrun
+from nofrost.errors import PeerLostError, ReportedError, StoppedError, printable, reason, remark
+from nofrost.launcher import process_rank, tell_starter
 from nofrost.stopping import TerminatedError
 from nofrost.system_errors import as_reported
 
@@ -73,6 +73,17 @@ def stage_options(command: F) -> F:
     return study_option(set_option(json_option(command)))
 
 
+def given_options(ctx: click.Context, but: Collection[str]) -> list[str]:
+    """Return the options of a command as another process takes them, except for the parameters `but`."""
+    arguments = []
+    for parameter in ctx.command.params:
+        name, value = parameter.opts[0], ctx.params.get(parameter.name or "")
+        if parameter.name not in but and value is not None and value is not False:
+            values = value if isinstance(value, tuple) else (value,)
+            arguments += [name] if value is True else [f"{name}={each}" for each in values]
+    return arguments
+
+
 def check_configuration_apart(out: Path, *names: str | None) -> None:
     """Check that writing `out` leaves the files of the configuration as they are, where `names` are such files.
 
@@ -130,9 +141,11 @@ def as_one_of_several() -> Iterator[bool]:
     process = process_rank()
     try:
         yield process.prints_results
-    except RunFailedError:
+    except PeerLostError as error:
+        tell_starter(str(error), error.exit_code)
         raise
     except TerminatedError:
+        tell_starter("stopped", StoppedError.exit_code)
         if process.size == 1:
             raise
         # torchrun also stops those that are left when one has failed.
@@ -141,7 +154,7 @@ def as_one_of_several() -> Iterator[bool]:
         sys.exit(StoppedError.exit_code)
     except Exception as error:
         explained = as_reported(error)
-        tell_torchrun(str(explained) if explained else reason(error))
+        tell_starter(str(explained) if explained else reason(error), explained.exit_code if explained else 1)
         if process.prints_errors or not isinstance(error, ReportedError):
             raise
         sys.exit(error.exit_code)

@@ -1,6 +1,7 @@
 """`nofrost prepare|augment|train|report`: one command for each stage; `evaluate` is in its own file."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from nofrost.cli.options import (
     check_configuration_apart,
     dataset_option,
     emit,
+    given_options,
     seed_option,
     stage_options,
     store_option,
 )
+from nofrost.errors import UserError
 
 
 @click.command()
@@ -78,8 +81,17 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
 @dataset_option
 @click.option("--augmentation", type=PATH, help="Output folder of `nofrost augment`, for recipes that use it.")
 @store_option
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="GPUs of this machine that share every batch, each with a process; 0 uses one if there is one.",
+)
 @click.option("--out", type=PATH, required=True, help="Folder to write checkpoints, curves and metrics to.")
+@click.pass_context
 def train(
+    ctx: click.Context,
     study_name: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -88,6 +100,7 @@ def train(
     dataset: Path,
     augmentation: Path | None,
     store_url: str | None,
+    gpus: int,
     out: Path,
 ) -> None:
     """Train one recipe with one seed.
@@ -99,10 +112,24 @@ def train(
     From pre-trained weights: --set model.weights=PATH, or the ref that `nofrost store push` printed. A ref is pulled
     from --store.
 
-    On the GPUs of one machine: torchrun --nproc-per-node 2 -m nofrost train ... with the same options. The processes
-    share every batch, so that the model is the same except for rounding and for batch norms, which normalise by the
-    images of one process.
+    On several GPUs of this machine: --gpus 8, which starts a process for each. They share every batch, so that the
+    model is the same except for rounding and for batch norms, which normalise by the images of one process. torchrun
+    does as well (without --gpus), but hides the exit codes.
     """
+    if gpus:
+        from nofrost.models import require_gpus
+
+        if os.environ.get("RANK") and os.environ.get("WORLD_SIZE"):
+            raise UserError("--gpus starts the processes itself, and RANK and WORLD_SIZE say that torchrun has: leave "
+                            "one of both out")  # fmt: skip
+        require_gpus(gpus)
+    if gpus > 1:
+        from nofrost.launcher import Node
+        from nofrost.tasks.starter import start
+
+        start(["train", *given_options(ctx, but=("gpus",))], gpus, Node())
+        return
+
     from nofrost import train as stage
     from nofrost.config import recipe_of
     from nofrost.tasks.workspace import pretrained

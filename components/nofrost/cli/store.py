@@ -175,7 +175,14 @@ def task() -> None:
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="GPUs that the machine must have; several share every batch.",
+    help="GPUs that each machine must have; several share every batch.",
+)
+@click.option(
+    "--nodes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Machines that share every batch, on each of which a job runs this command; PET_* say which is which.",
 )
 @click.option("--output-file", type=PATH, required=True, help="File to write the output's PATH@REF to.")
 def task_train(
@@ -186,14 +193,16 @@ def task_train(
     augmentation: str,
     store_url: str,
     gpus: int,
+    nodes: int,
     output_file: Path,
 ) -> None:
     """Train one run and write its output (PATH@REF) to a file.
 
     When it is stopped and the same command is run again, here or elsewhere, it continues from the last save in the
-    store.
+    store. On several nodes, the first one writes the file.
     """
     from nofrost import tasks
     from nofrost.files import write_text
 
-    write_text(output_file, tasks.train(recipe, recipe_id, seed, dataset, augmentation, store_url, gpus))
+    if output := tasks.train(recipe, recipe_id, seed, dataset, augmentation, store_url, gpus, nodes):
+        write_text(output_file, output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nofrost.cluster.job_settings import GRACE_S, JobSettings
 from nofrost.cluster.job_spec import JobSpec, Json
 from nofrost.cluster.pod_settings import CONFIG_KEYS, SECRET_KEYS
-from nofrost.cluster.variables import JOB, RUN_ID
+from nofrost.cluster.variables import JOB, OURS, RUN_ID
 from nofrost.stage import SAVE_INTERVAL
 
 # A proxy would stand between the processes, and go on when they have ended, so that the job never does.
@@ -27,14 +27,16 @@ FIXED = {"automountServiceAccountToken": False, "enableServiceLinks": False, "te
 
 
 def environment(spec: JobSpec) -> list[Json]:
-    """Return the environment variables of the container; a Secret, a ConfigMap or a key that is missing is no error."""
+    """Return the environment variables of the container; a Secret, a ConfigMap or a key that is missing is no error.
+
+    PYTHONUNBUFFERED is not among them: the images have it, and the training operator adds it once more.
+    """
     settings, credentials = spec.settings, spec.settings.credentials
     values = {
         JOB: spec.name,
         **({RUN_ID: spec.run} if spec.run else {}),
         SAVE_INTERVAL: str(settings.save_interval_s),
-        "HOME": "/tmp",
-        "PYTHONUNBUFFERED": "1",
+        **OURS,
         **settings.env,
     }
     variables: list[Json] = [{"name": name, "value": verbatim(value)} for name, value in values.items()]

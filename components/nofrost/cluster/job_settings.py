@@ -7,15 +7,17 @@ Sources: the CRDs of the training operator 1.9 and of Kubeflow Trainer 2.3, and 
 the scheduler plugins.
 """
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from nofrost.cluster.kubernetes_values import Int32, LabelValue, ObjectName
-from nofrost.cluster.pod_settings import PodSettings, Resources
+from nofrost.cluster.kubernetes_values import Int32, ObjectName, QueueName
+from nofrost.cluster.pod_settings import CONFIG_KEYS, SECRET_KEYS, PodSettings, Resources
+from nofrost.cluster.variables import OURS
 from nofrost.config import parse_part
-from nofrost.config.base import Schema
-from nofrost.errors import UserError
+from nofrost.config.base import Schema, first_duplicate
+from nofrost.errors import UserError, shortened
 
 Backend = Literal["pytorchjob", "trainjob"]
 # Pods have this long to save and publish after SIGTERM, before Kubernetes kills them.
@@ -23,6 +25,33 @@ GRACE_S = 120
 _SCHEDULERS = {"volcano": "volcano", "scheduler-plugins": "scheduler-plugins-scheduler"}
 # Settings that a TrainJob takes from its TrainingRuntime.
 OF_THE_RUNTIME = ("restarts", "gang", "priority_class", "image_pull_policy")
+# Of a TrainJob, with those that every job has.
+_MOST_VARIABLES = 100
+_OF_THE_OPERATORS = re.compile(r"PET_.*|KUBEFLOW_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|PYTHONUNBUFFERED")
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{,254}", name):
+        raise ValueError(f"{shortened(name)} is no name of an environment variable: write letters, digits and _")
+    if _OF_THE_OPERATORS.fullmatch(name):
+        raise ValueError(f"{name} is set by the operator of the jobs: delete it")
+    if name.startswith("NOFROST_") or name in OURS:
+        raise ValueError(f"{name} is set by nofrost: delete it")
+    if name in (*SECRET_KEYS, *CONFIG_KEYS):
+        raise ValueError(f"{name} comes from the Secret or the ConfigMap of credentials: write it there")
+    return name
+
+
+def _value(text: str) -> str:
+    if len(text) > 4096 or not text.isprintable():
+        raise ValueError(f"{shortened(text)} is no value of a variable: write at most 4096 printable characters")
+    return text
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if (twice := first_duplicate(names)) is not None:
+        raise ValueError(f"{twice} is there twice: name each once")
+    return names
 
 
 class Gang(Schema):
@@ -72,23 +101,34 @@ class TrainingJobSettings(Schema):
         env: further environment variables, such as NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME.
         runtime: TrainingRuntime of a TrainJob in the namespace of the job; null for the one that
             :mod:`nofrost.cluster.training_runtime` renders.
-        restarts: of a whole job after errors that are worth another try. A pod that was evicted, stopped after
-            saving or left alone by others counts for nothing.
+        restarts: of a whole TrainJob after errors that are worth another try; a pod that was evicted, stopped after
+            saving or left alone by others does not count. With 0, a PyTorchJob fails at the first pod that fails;
+            other numbers its operator does not heed.
     """
 
     backend: Literal["auto", "pytorchjob", "trainjob", "none"] = "auto"
     priority_class: ObjectName | None = None
-    queue: LabelValue | None = None
-    queue_priority: LabelValue | None = None
+    queue: QueueName | None = None
+    queue_priority: QueueName | None = None
     gang: Gang | None = None
     deadline_s: Int32 = Field(default=7 * 24 * 3600, ge=60)
     queue_timeout_s: Int32 = Field(default=24 * 3600, ge=60)
     ttl_s: Int32 | None = Field(default=None, ge=0)
     service_account: ObjectName | None = None
-    pull_secrets: tuple[ObjectName, ...] = ()
-    env: dict[str, str] = Field(default={})
+    pull_secrets: Annotated[tuple[ObjectName, ...], AfterValidator(_unique)] = Field(default=(), max_length=64)
+    env: dict[Annotated[str, AfterValidator(_variable)], Annotated[str, AfterValidator(_value)]] = Field(
+        default={}, max_length=_MOST_VARIABLES
+    )
     runtime: ObjectName | None = None
     restarts: int = Field(default=3, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _one_queue_at_most(self) -> Self:
+        if self.queue is not None and self.gang is not None:
+            raise ValueError("queue and gang both decide when all pods start: delete one of them")
+        if self.queue is None and self.queue_priority is not None:
+            raise ValueError("queue_priority is of a queue of Kueue: add queue, or write priority_class instead")
+        return self
 
 
 class JobSettings(TrainingJobSettings, PodSettings):

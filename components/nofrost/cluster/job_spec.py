@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from nofrost.cluster.job_settings import JobSettings
+from nofrost.cluster.kubernetes_values import LABEL_VALUE
 from nofrost.cluster.run_jobs import LABEL
-from nofrost.errors import UserError, printable, shortened
+from nofrost.errors import UserError, shortened
 
 Json = dict[str, Any]
 # Annotation with the SHA-256 of the specification: a job is adopted only if its is the same.
@@ -22,8 +23,10 @@ MOST_NODES, MOST_GPUS = 1000, 64
 OUTPUT_FILE = "/tmp/nofrost-output"
 # Settings that launchers heed and jobs do not hold.
 OF_THE_LAUNCHER = ("backend", "queue_timeout_s")
+# The kernel gives a program no longer argument.
+_LONGEST_ARGUMENT = 128 * 1024 - 1
 _IMAGE = re.compile(r"[a-zA-Z0-9][\w./:-]*@sha256:[0-9a-f]{64}")
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -92,18 +95,21 @@ class JobSpec:
     owner: Owner | None = None
 
     def __post_init__(self) -> None:
-        if not _IMAGE.fullmatch(self.image):
+        if len(self.image) > 500 or not _IMAGE.fullmatch(self.image):
             raise UserError(
-                f"image {printable(self.image)} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a "
+                f"image {shortened(self.image)} has no digest: give IMAGE@sha256:..., as `docker push` prints it (a "
                 "tag can move, and a job of the same name would train with other code)"
             )
         if not 0 <= self.gpus <= MOST_GPUS:
             raise UserError(f"{self.gpus} GPUs a node is not possible: give 0 to {MOST_GPUS}")
         if not 1 <= self.nodes <= MOST_NODES:
             raise UserError(f"{self.nodes} nodes is not possible: give 1 to {MOST_NODES}")
-        for what, text in (("namespace", self.namespace), ("run", self.run or "none")):
-            if not _LABEL_VALUE.fullmatch(text):
-                raise UserError(f"{what} {shortened(text)} is no label of Kubernetes: correct it")
+        if not _NAMESPACE.fullmatch(self.namespace):
+            raise UserError(f"{shortened(self.namespace)} is no namespace of Kubernetes: correct it")
+        if self.run and not LABEL_VALUE.fullmatch(self.run):
+            raise UserError(f"the id {shortened(self.run)} of the run cannot be the value of a label: correct it")
+        if max(len(argument.encode()) for argument in self.arguments) > _LONGEST_ARGUMENT:
+            raise UserError(f"recipe {self.training.recipe_id} is longer than a pod can take (128 KiB): shorten it")
 
     @property
     def processes(self) -> int:

@@ -52,14 +52,16 @@ class Placement(Schema):
     """Where pods may run."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(default={})
-    tolerations: tuple[Toleration, ...] = ()
+    tolerations: tuple[Toleration, ...] = Field(default=(), max_length=64)
 
 
 class Gpu(Placement):
     """GPUs of the pods: the resource of the device plugin, and the nodes that have it."""
 
     resource: DeviceResource = "nvidia.com/gpu"
-    tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu", effect="NoSchedule"),)
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(Toleration(key="nvidia.com/gpu", effect="NoSchedule"),), max_length=64
+    )
 
 
 class Credentials(Schema):

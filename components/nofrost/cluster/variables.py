@@ -1,6 +1,8 @@
-"""Environment variables by which pods know where they belong."""
+"""Environment variables that tell a pod where it belongs."""
 
 # Id of the run; set in every pod of a run. Without it there is no run.
 RUN_ID = "NOFROST_RUN_ID"
 # Name of the training job; set in its pods alone.
 JOB = "NOFROST_JOB"
+# What every pod of a training job has beside those that begin with NOFROST_: the one folder that can be written.
+OURS = {"HOME": "/tmp"}

@@ -1,16 +1,12 @@
-"""Processes of a task on this machine: exit codes, and the start of several processes."""
+"""How a task ends its process: message, exit code, and the record of its error."""
 
 import functools
 import inspect
-import os
-import signal
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from nofrost.errors import StoppedError, UserError, reason
+from nofrost.errors import UserError, reason
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.system_errors import as_reported, comes_from_machine
 from nofrost.tasks.task_errors import clear_error, record_error
@@ -78,45 +74,3 @@ def _label(label: Callable[..., str], arguments: Mapping[str, Any], fallback: st
         return label(**arguments)
     except Exception:
         return fallback.replace("_", "-")
-
-
-def launch(arguments: Sequence[str], count: int) -> None:
-    """Run `nofrost ARGUMENTS` in `count` processes as torchrun would, and wait for all.
-
-    torchrun itself always ends with exit code 1; here the code is that of the first process that failed.
-
-    Raises:
-        StoppedError: SIGTERM arrived and was forwarded; the processes have saved their state and ended.
-        FailedProcessError: a process failed and printed its error; the others were stopped. The code is its exit
-            code, or 128 and the number of the signal that ended it.
-    """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    # elastic_launch installs a handler of its own and does not restore the old one.
-    handler = signal.getsignal(signal.SIGTERM)
-    with tempfile.TemporaryDirectory(prefix="nofrost-") as logs:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=count,
-            logs_specs=DefaultLogsSpecs(logs),
-            run_id=f"nofrost-{os.getpid()}",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            max_restarts=0,
-        )
-        try:
-            elastic_launch(config, sys.executable)("-m", "nofrost", *arguments)
-        except SignalException as error:
-            raise StoppedError("stopped after saving: the same command resumes from there") from error
-        except ChildFailedError as error:
-            failure = error.get_first_failure()[1]
-            code = failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
-            # Of a process that left no word (`nofrost.launcher.tell_torchrun`), torch has one for a signal only.
-            has_message = failure.exitcode < 0 or Path(failure.error_file).is_file()
-            message = failure.message if has_message else f"a process ended with exit code {code}: see the log"
-            raise FailedProcessError(code, message) from None
-        finally:
-            signal.signal(signal.SIGTERM, handler)

@@ -5,8 +5,6 @@ A work that is done leaves nothing. :mod:`nofrost.tasks.stored_saves` says where
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import threading
@@ -24,7 +22,7 @@ from nofrost.store.base import object_name
 from nofrost.store.local_file import LocalFile, file_state
 from nofrost.store.push import put_files
 from nofrost.store.tree import Entry, address, as_object
-from nofrost.tasks.stored_saves import POINTER, UNFINISHED, read_pointer, ref_of
+from nofrost.tasks.stored_saves import POINTER, read_pointer, ref_of, saves_of
 
 # What a stage writes last: a training the pointer to its files, an evaluation each finished batch and measurement.
 _WRITTEN_LAST = ("state.json", "*.npz")
@@ -53,8 +51,7 @@ def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) ->
         UserError: the store does not answer, so that it is not known whether there is a save; or the interval of saves
             (see :func:`nofrost.stage.save_interval_s`) is wrong.
     """
-    key = hashlib.sha256(json.dumps({"out": out.name, "depends_on": list(depends_on)}).encode()).hexdigest()
-    saves = _Saves(work_path(out, "partial"), store.below(UNFINISHED + key))
+    saves = _Saves(work_path(out, "partial"), saves_of(out, depends_on, store))
     saves.restore()
     stop = threading.Event()
     thread = threading.Thread(target=saves.publish_until, args=(stop,), name="saves", daemon=True)

@@ -1,17 +1,24 @@
 """A task for each stage, and the one that writes a candidate. Paths in the workspace are those of dvc.yaml."""
 
 import json
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from nofrost.cluster.variables import JOB
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
+from nofrost.launcher import this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
+from nofrost.tasks.guard import count_start
 from nofrost.tasks.labels import evaluation_label, train_label
-from nofrost.tasks.local_processes import exit_on_error, launch
+from nofrost.tasks.local_processes import exit_on_error
+from nofrost.tasks.run_record import job_output_name
 from nofrost.tasks.saves import checkpointed_in_store
+from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
 
@@ -59,33 +66,57 @@ def augment(spec: str, dataset: str, store: str) -> str:
 
 
 @exit_on_error(train_label)
-def train(recipe: str, recipe_id: str, seed: str, dataset: str, augmentation: str, store: str, gpus: int = 0) -> str:
+def train(
+    recipe: str,
+    recipe_id: str,
+    seed: str,
+    dataset: str,
+    augmentation: str,
+    store: str,
+    gpus: int = 0,
+    nodes: int = 1,
+) -> str:
     """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
 
+    On several nodes this is called on each, with the same arguments; their variables PET_* say which is which (see
+    :func:`nofrost.launcher.this_node`). Node 0 alone writes to the store. If NOFROST_JOB names a job, the output is
+    also written to the store for its launcher.
+
     Args:
-        gpus: GPUs that must be available. 0 uses one if there is one; several share every batch, with a process each.
+        gpus: GPUs that each node must have. 0 uses one if there is one; several share every batch, with a process each.
+        nodes: machines that share every batch.
 
     Returns:
-        The output ``runs/<recipe>/seed-<seed>/train``.
+        The output ``runs/<recipe>/seed-<seed>/train``; an empty text on other nodes than 0.
     """
     from nofrost.models import require_gpus
+    from nofrost.tasks.nodes import all_nodes
     from nofrost.train import run
 
     config = parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
+    node = this_node(nodes, gpus)
     require_gpus(gpus)
-    with workspace(store) as work:
+    with all_nodes(node) as start, workspace(store) as work:
         path = run_path(recipe_id, seed, "train")
-        data, augmented, out = work.pull(dataset), work.pull(augmentation), work.folder / path
-        with checkpointed_in_store(out, [recipe, seed, dataset, augmentation], work.store):
-            if gpus > 1:
+        out, depends_on = work.folder / path, [recipe, seed, dataset, augmentation]
+        if node.rank == 0:
+            count_start(saves_of(out, depends_on, work.store), train_label(recipe_id, seed))
+        data, augmented = work.pull(dataset), work.pull(augmentation)
+        with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
+            if gpus > 1 or nodes > 1:
                 write_text(work.folder / f"{recipe_id}.yaml", from_ascii(recipe))
                 options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
                 options |= {"augmentation": augmented, "store": store, "out": out}
-                launch(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
+                start(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
             else:
                 with pretrained(config, out, store) as weights:
                     run(data, augmented, config, recipe_id, int(seed), out, weights)
-            return work.push(path)
+            if node.rank != 0:
+                return ""
+            output = work.push(path)
+            if job := os.environ.get(JOB):
+                work.store.put(job_output_name(job), output.encode())
+            return output
 
 
 @exit_on_error(evaluation_label)

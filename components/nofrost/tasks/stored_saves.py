@@ -5,9 +5,13 @@ can be deleted without asking what else may need it: by the task that replaced i
 was killed before.
 """
 
+import hashlib
+import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.store import AlteredError, Leftover, MissingError, Ref, Store, files_of
@@ -16,8 +20,21 @@ from nofrost.store.base import StoredObject, object_name
 UNFINISHED = "nofrost/unfinished/"
 # Holds the ref of the newest save, and is written after everything else of it.
 POINTER = "save"
+# Counts the starts of a work since its newest save (:mod:`nofrost.tasks.guard`).
+STARTS = "starts"
 # The newest save is needed until nobody has gone on with it for so long.
 _GIVEN_UP_AFTER_S = 30 * 24 * 3600.0
+
+
+def saves_of(out: Path, depends_on: Sequence[str], store: Store) -> Store:
+    """Return the store of the saves of one work alone.
+
+    Args:
+        out: the folder that the work writes, of which the name alone counts.
+        depends_on: what the output depends on, as text.
+    """
+    key = hashlib.sha256(json.dumps({"out": out.name, "depends_on": list(depends_on)}).encode()).hexdigest()
+    return store.below(UNFINISHED + key)
 
 
 def read_pointer(store: Store) -> bytes | None:
@@ -43,8 +60,8 @@ def ref_of(pointer: bytes, store: Store) -> Ref:
 def sweep_saves(store: Store, least_age_s: float, *, delete: bool) -> list[Leftover]:
     """Return the objects of saves that a newer one has replaced, after deleting those that are dead if `delete` is set.
 
-    Tasks delete them themselves unless they are killed before or may not. The newest save of a work stays, until nobody
-    has gone on with it for 30 days.
+    Tasks delete them themselves unless they are killed before or may not. The newest save of a work and the count of
+    its starts stay, until nobody has gone on with it for 30 days.
 
     Args:
         least_age_s: age in seconds from which on an object is dead; a younger one may belong to a save that is being
@@ -56,7 +73,7 @@ def sweep_saves(store: Store, least_age_s: float, *, delete: bool) -> list[Lefto
     now, leftovers = time.time(), []
     for key, objects in sorted(works.items()):
         given_up = now - max(stored.changed for stored in objects.values()) >= _GIVEN_UP_AFTER_S
-        needed = set() if given_up else _names_of_newest_save(store.below(UNFINISHED + key))
+        needed = set() if given_up else {STARTS, *_names_of_newest_save(store.below(UNFINISHED + key))}
         for name, stored in sorted(objects.items()):
             if name.removeprefix(f"{UNFINISHED}{key}/") not in needed:
                 leftovers.append(Leftover(name, stored.size, now - stored.changed >= least_age_s))

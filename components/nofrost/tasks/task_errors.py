@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from nofrost.cluster.variables import RUN_ID
-from nofrost.errors import remark
+from nofrost.errors import PeerLostError, remark
 from nofrost.store import MissingError, Store, open_store
 from nofrost.tasks.run_record import errors_prefix, json_bytes
 
@@ -50,12 +50,18 @@ class RecordedError:
 def record_error(task: str, exit_code: int, message: str, store: str, *, input_is_wrong: bool = False) -> None:
     """Write the error of a task of the run that NOFROST_RUN_ID names; nothing without it.
 
-    Secrets are left out. A store that refuses or does not answer is no error: the task has one already.
+    Secrets are left out. A store that refuses or does not answer is no error: the task has one already. That another
+    node of the task is gone says nothing about why: such an error takes the place of no other one.
     """
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     error = RecordedError(task, exit_code, without_secrets(message)[:_LONGEST], ended, input_is_wrong)
-    content = json_bytes(asdict(error))
-    _in_time(lambda name: open_store(store).put(name, content), task)
+
+    def put(name: str) -> None:
+        opened = open_store(store)
+        if exit_code != PeerLostError.exit_code or name not in opened.objects(name):
+            opened.put(name, json_bytes(asdict(error)))
+
+    _in_time(put, task)
 
 
 def clear_error(task: str, store: str) -> None:

@@ -57,7 +57,7 @@ def run(
         UserError: recipe, dataset and weights do not fit, memory does not suffice, or the loss is not finite; an
             earlier checkpoint stays beside `out`.
         StoppedError: SIGTERM was received; the state is saved beside `out`.
-        RunFailedError: another process of the training has ended.
+        PeerLostError: another process of the training has ended.
     """
     weights = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
     with process_group() as group, _preserve_rng(), oom_message(recipe.schedule.batch_size):

@@ -1,0 +1,212 @@
+"""How the members of a group find each other: the processes that compute together, or the starters of a job's nodes.
+
+:mod:`nofrost.heartbeat` notices that one no longer lives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from nofrost.errors import PeerLostError, UserError, reason, remark, shortened
+from nofrost.launcher import Node, ProcessRank
+
+# Time is counted in beats, not by the clock: members that were all stopped, and continue, have missed nothing.
+BEAT_S = 1.0
+# Without a sign of life, in beats: until standard error says so, and until the waiting ends. All members end within a
+# minute after one was lost.
+WARNED_AFTER = 15
+LOST_AFTER = 40
+# Starting up takes longer: machines get their images and load torch at different speeds.
+LATE_AFTER = 600
+# A name that does not resolve is soon said: it is rather wrong than late.
+UNRESOLVED_AFTER = 3
+
+
+# Numbers the groups of this process, which all processes join in the same order.
+_groups = itertools.count()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of those that meet at the store of torch.distributed.
+
+    Attributes:
+        rank: its number, from 0.
+        size: number of all members.
+        host, port: where the store listens.
+        kind: what the members are, in words.
+        prefix: of the variables MASTER_ADDR and MASTER_PORT, which say so.
+        keeper: who keeps the store, in words; None for the first member.
+        keeps_store: whether this one does.
+        can_outlive_store: whether it goes on if the store falls silent, as its keeper may be stopped by hand (Ctrl-Z).
+    """
+
+    rank: int
+    size: int
+    host: str
+    port: int
+    kind: str = "process"
+    prefix: str = ""
+    keeper: str | None = None
+    keeps_store: bool = False
+    can_outlive_store: bool = False
+
+    @classmethod
+    def of_process(cls, process: ProcessRank) -> Member:
+        """Return this process as a member, where the variables of torchrun say."""
+        torchrun_keeps = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        return cls(
+            process.rank,
+            process.size,
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            keeper="torchrun" if torchrun_keeps else None,
+            keeps_store=process.rank == 0 and not torchrun_keeps,
+            # Torchrun keeps the store on the first machine, where the local rank is the rank.
+            can_outlive_store=torchrun_keeps and process.rank == process.local_rank,
+        )
+
+    @classmethod
+    def of_node(cls, node: Node) -> Member:
+        """Return the starter of this node as a member."""
+        return cls(node.rank, node.count, node.host, node.port, "node", "PET_", keeps_store=node.rank == 0)
+
+    @property
+    def name(self) -> str:
+        """This member in words."""
+        return self.name_of(self.rank)
+
+    def name_of(self, other: int) -> str:
+        """Return a member in words; -1 is who keeps the store."""
+        if other < 0:
+            return self.keeper or self.name_of(0)
+        return f"{self.kind} {other} of {self.size}"
+
+
+def meet(process: ProcessRank) -> PrefixStore:
+    """Return the store of torch.distributed in which the processes of a group find each other, once all have come.
+
+    Raises:
+        PeerLostError: a process has not come, or the name of the machine to meet at has not resolved.
+        UserError: process 0 cannot open the store.
+    """
+    member = Member.of_process(process)
+    _await_name(member)
+    # torchrun keeps one store for all groups and all its attempts, whose keys must differ.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = PrefixStore(f"nofrost/{attempt}/{next(_groups)}", _open_store(member))
+    _await_all(member, store)
+    return store
+
+
+def meet_nodes(node: Node) -> PrefixStore:
+    """Return the store in which the starters of all nodes find each other, once all have come.
+
+    Raises:
+        PeerLostError, UserError: as for :func:`meet`.
+    """
+    member, waited = Member.of_node(node), 0
+    _await_name(member)
+    while True:
+        store = PrefixStore("nofrost/nodes", _open_store(member, waited))
+        # The operator may start one node anew while the first still ends: then its store is that of an earlier start.
+        if store.add(f"come/{member.rank}", 1) == 1:
+            break
+        del store
+        waited += 1
+        _late(member, 0, waited)
+        time.sleep(BEAT_S)
+    _await_all(member, store)
+    return store
+
+
+def _await_all(member: Member, store: PrefixStore) -> None:
+    store.set(f"here/{member.rank}", "")
+    waited = 0
+    for other in range(member.size):
+        while not store.check([f"here/{other}"]):
+            with suppress(RuntimeError):
+                store.wait([f"here/{other}"], timedelta(seconds=BEAT_S))
+                break
+            waited += 1
+            _late(member, other, waited)
+
+
+def _await_name(member: Member) -> None:
+    """Wait until the name of the place resolves: names of pods do so some time after their start."""
+    resolved, reasons = threading.Event(), ["no answer"]
+
+    def look_up() -> None:
+        for _ in range(LATE_AFTER):
+            try:
+                socket.getaddrinfo(member.host, None)
+                resolved.set()
+                return
+            except (OSError, UnicodeError) as error:
+                reasons[0] = reason(error)
+            time.sleep(BEAT_S)
+
+    # A look-up can take long, and nothing interrupts it.
+    threading.Thread(target=look_up, daemon=True).start()
+    if resolved.wait(UNRESOLVED_AFTER * BEAT_S):
+        return
+    name = f"the name {shortened(member.host)}, which {member.prefix}MASTER_ADDR gives,"
+    remark(f"{member.name} waits: {name} does not resolve ({reasons[0]})")
+    if not resolved.wait(LATE_AFTER * BEAT_S):
+        raise PeerLostError(
+            f"{name} has not resolved within {LATE_AFTER * BEAT_S:g} s ({reasons[0]}): correct it, and start all again"
+        )
+
+
+def _open_store(member: Member, waited: int = 0) -> TCPStore:
+    host, port, prefix = member.host, member.port, member.prefix
+    while True:
+        started = time.monotonic()
+        try:
+            store = TCPStore(
+                host,
+                port,
+                member.size,
+                is_master=member.keeps_store,
+                timeout=timedelta(seconds=WARNED_AFTER * BEAT_S),
+                wait_for_workers=False,
+                multi_tenant=True,
+            )
+            # From here on all have been heard of: who is silent is waited for as long as later.
+            store.set_timeout(timedelta(seconds=LOST_AFTER * BEAT_S))
+            return store
+        except (RuntimeError, ValueError, OSError) as error:
+            if member.keeps_store:
+                other_way = ", or start with torchrun" if member.kind == "process" else ""
+                raise UserError(
+                    f"{member.name} cannot open port {port} for the others, or not reach itself there at {host}, as "
+                    f"{prefix}MASTER_PORT and {prefix}MASTER_ADDR say ({shortened(str(error).splitlines()[0])}): "
+                    f"choose another port, or correct the address{other_way}"
+                ) from None
+        # Some addresses are refused at once.
+        time.sleep(BEAT_S)
+        beats = round((time.monotonic() - started) / BEAT_S)
+        for _ in range(min(max(beats, 1), WARNED_AFTER)):
+            waited += 1
+            at = f"{host}:{port}, which {prefix}MASTER_ADDR and {prefix}MASTER_PORT name"
+            _late(member, 0, waited, f" or cannot be reached at {at}")
+
+
+def _late(member: Member, other: int, waited: int, at: str = "") -> None:
+    """Speak about a member that has not come: once, and at the end as an error."""
+    if waited == WARNED_AFTER:
+        remark(f"{member.name} waits for {member.kind} {other}, which has not started yet{at}")
+    if waited >= LATE_AFTER:
+        raise PeerLostError(
+            f"{member.name_of(other)} has not started within {LATE_AFTER * BEAT_S:g} s{at}: look for its error, and "
+            "start all again"
+        )

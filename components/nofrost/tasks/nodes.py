@@ -1,0 +1,193 @@
+"""The nodes of a job, on each of which this task runs: they begin together, and each tells the others how it ended."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from nofrost import meeting
+from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError, reason
+from nofrost.heartbeat import Watch
+from nofrost.launcher import Node
+from nofrost.meeting import Member, meet_nodes
+from nofrost.stopping import TerminatedError, stop_requested
+from nofrost.system_errors import as_reported
+from nofrost.tasks.local_processes import FailedProcessError
+from nofrost.tasks.starter import start
+
+Start = Callable[[Sequence[str], int], None]
+
+# In beats. Processes whose peers have ended notice it by themselves, and torch needs 30 s to end those that hang.
+_NOTICED_AFTER = 45
+# A node that is to stop, and is in a call that nothing interrupts, ends after so many beats.
+_STOPPED_AFTER = 15
+# A node that ends waits for the word of the others as long as they live, but not for ever.
+_GONE_AFTER, _SETTLED_AFTER = 10, 60
+_READY = "ready"
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a node ended: exit code and error; `is_read` says that it has read the ends of the others."""
+
+    code: int
+    message: str = ""
+    is_read: bool = False
+
+    def __str__(self) -> str:
+        return f"{'read' if self.is_read else 'end'} {self.code} {self.message}"
+
+    @classmethod
+    def parse(cls, state: str) -> _End | None:
+        """Return the end in what a node tells of itself; None as long as it has not ended."""
+        match = re.fullmatch("(read|end) ([0-9]+) (.*)", state, re.DOTALL)
+        return cls(int(match[2]), match[3], match[1] == "read") if match else None
+
+    @classmethod
+    def of(cls, error: BaseException) -> _End:
+        """Return how a node ends with an error."""
+        if isinstance(error, FailedProcessError):
+            return cls(int(error.code or 0), error.message)
+        if isinstance(error, TerminatedError):
+            return cls(StoppedError.exit_code)
+        explained = as_reported(error) if isinstance(error, Exception) else None
+        return cls(explained.exit_code, str(explained)) if explained else cls(1, reason(error))
+
+
+@contextmanager
+def all_nodes(node: Node) -> Iterator[Start]:
+    """Run the block on every node of a job, once all have come; yield the function by which it starts its processes.
+
+    That is :func:`nofrost.tasks.starter.start` for this node; it begins when all nodes have called it. A block that
+    fails on one node ends on the others as well. A node ends as its block does, but for two things: wrong input of one
+    is that of all, and a node other than 0 only succeeds if node 0 does, which alone writes the output. With one node
+    nothing of this is needed.
+
+    Raises:
+        PeerLostError: another node has not come, or is lost, or has failed, and this one has no error of its own.
+        UserError: the block has raised it on one of the nodes.
+    """
+    if node.count == 1:
+        yield partial(start, node=node)
+        return
+    nodes = _Nodes(node)
+    error: BaseException | None = None
+    try:
+        yield nodes.start
+    except BaseException as raised:
+        error = raised
+        # Without the wish of others it would not have been stopped.
+        if nodes.lost and isinstance(raised, TerminatedError | StoppedError):
+            error = nodes.lost
+    own = _End(0) if error is None else _End.of(error)
+    if (wrong := nodes.settle(own)) and own.code != wrong.exit_code:
+        raise wrong from error
+    if error is not None:
+        raise error
+
+
+class _Nodes:
+    """What this node knows of the others.
+
+    Attributes:
+        lost: why this node has to end, which is one of the others.
+    """
+
+    def __init__(self, node: Node) -> None:
+        store = meet_nodes(node)
+        self._node, self._member = node, Member.of_node(node)
+        self._others = [other for other in range(node.count) if other != node.rank]
+        self.lost: ReportedError | None = None
+        self._has_started, self._is_alone = False, threading.Event()
+        self._watch = Watch(store, self._member, self._lose)
+        threading.Thread(target=self._look_for_ends, daemon=True).start()
+
+    def start(self, arguments: Sequence[str], gpus: int) -> None:
+        """Run processes on this node when all nodes have called this, as long as they live."""
+        self._watch.state = _READY
+        while not all(state == _READY or _End.parse(state) for state in self._watch.states.values()):
+            time.sleep(meeting.BEAT_S / 4)
+        self._has_started = True
+        try:
+            start(arguments, gpus, self._node)
+        finally:
+            # What comes now, such as the last save, needs no other node.
+            self._is_alone.set()
+
+    def settle(self, own: _End) -> ReportedError | None:
+        """Tell the others how this node ended, and hear how they did; return the error that they have for this one."""
+        self._is_alone.set()
+        # SIGTERM ends the waiting, but changes nothing about how the block ended.
+        with stop_requested() as stop:
+            if own.code == 0 and self._node.rank != 0:
+                self._await([0], _is_end, meeting.LOST_AFTER, None, stop)
+                first = self._ends().get(0)
+                if first is None or first.code:
+                    how = f"has ended with {first.code}: {first.message}" if first else "is gone"
+                    own = _End(PeerLostError.exit_code, f"{self._member.name_of(0)} {how}")
+            self._watch.state = str(own)
+            self._await(self._others, _is_end, _GONE_AFTER, _SETTLED_AFTER, stop)
+            ends = {self._node.rank: own, **self._ends()}
+            # Node 0 keeps the store: it stays until the others have read it.
+            self._watch.state = str(_End(own.code, own.message, is_read=True))
+            if self._node.rank == 0:
+                self._await(self._others, _is_read, _GONE_AFTER, _SETTLED_AFTER, stop)
+            self._watch.leave()
+        for number, end in sorted(ends.items()):
+            if end.code == UserError.exit_code:
+                where = "" if number == self._node.rank else f"{self._member.name_of(number)}: "
+                return UserError(f"{where}{end.message}")
+        return PeerLostError(own.message) if own.code == PeerLostError.exit_code else None
+
+    def _await(
+        self,
+        others: Collection[int],
+        is_told: Callable[[_End | None], bool],
+        gone_after: int,
+        at_most: int | None,
+        stop: threading.Event,
+    ) -> None:
+        """Wait until all of `others` have told something or are gone; at most for so many beats."""
+        for beat in itertools.count():
+            ends = self._ends()
+            silent = [other for other in others if not is_told(ends.get(other))]
+            if all(self._watch.silence(other) >= gone_after for other in silent) or stop.is_set() or beat == at_most:
+                return
+            time.sleep(meeting.BEAT_S)
+
+    def _ends(self) -> dict[int, _End]:
+        states = self._watch.states.items()
+        return {other: end for other, state in states if (end := _End.parse(state))}
+
+    def _look_for_ends(self) -> None:
+        """Stop this node some time after another one has failed."""
+        while not self._is_alone.wait(meeting.BEAT_S):
+            failed = [other for other, end in self._ends().items() if end.code]
+            if failed and not self._is_alone.wait(_NOTICED_AFTER * meeting.BEAT_S if self._has_started else 0):
+                self._lose(f"{self._member.name_of(failed[0])} has ended with {self._ends()[failed[0]].code}")
+
+    def _lose(self, what: str) -> None:
+        """Stop this node, as a request to stop does."""
+        if self.lost or self._is_alone.is_set():
+            return
+        self.lost = PeerLostError(f"{what}: start all nodes again, and the work continues from the last save")
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._is_alone.wait(_STOPPED_AFTER * meeting.BEAT_S):
+            self.lost.show()
+            os._exit(self.lost.exit_code)
+
+
+def _is_end(end: _End | None) -> bool:
+    return end is not None
+
+
+def _is_read(end: _End | None) -> bool:
+    return end is not None and end.is_read

@@ -1,0 +1,175 @@
+"""The starter: starts the processes of one node, passes signals on to them, and ends as the first failure ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nofrost.errors import PeerLostError, StoppedError, UserError, remark
+from nofrost.launcher import Node
+from nofrost.tasks.local_processes import FailedProcessError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+# Processes that are asked to stop have so long to save. A pod has 120 s in all; in the rest the save is published.
+SHUTDOWN_S = 60
+# After a process has failed, torch kills the others when they have not ended within 30 s.
+_KILLED_BY_TORCH_AFTER_S = 20.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_ON_REQUEST = (StoppedError.exit_code, -signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended.
+
+    Attributes:
+        code: its exit code; the negative number of the signal that killed it.
+        message: its error; empty if it left no word.
+        at: when, in seconds since 1970.
+    """
+
+    code: int
+    message: str
+    at: float
+
+
+def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
+    """Run `nofrost ARGUMENTS` in the processes of this node, and wait for all of them.
+
+    They are started by torch's elastic library, but never restarted: all nodes of a job begin anew together, which the
+    operator of the job cares for. torchrun itself always ends with exit code 1; here the code is the truth, of several
+    failures that which caused the others.
+
+    SIGTERM is passed on to the processes. They have 60 s to save with torch 2.12 or later; before, and after another
+    process has failed, torch kills them after 30 s.
+
+    Args:
+        gpus: number of processes, one for each GPU; 0 is one process without.
+        node: this machine among those of the job; on all of them this has to be called at about the same time.
+
+    Raises:
+        StoppedError: SIGTERM arrived, and the processes have ended.
+        FailedProcessError: a process failed and printed its error; the others were stopped. The code is its exit
+            code, or 128 and the number of the signal that ended it; 200 if it only lost processes of other nodes.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="nofrost-") as logs, _handlers_kept():
+        try:
+            elastic_launch(_config(max(gpus, 1), node, logs), sys.executable)("-m", "nofrost", *arguments)
+            return
+        except SignalException as error:
+            number, failures = error.sigval, {}
+        except ChildFailedError as error:
+            number, failures = None, error.failures
+        ends = _ends(Path(logs), failures)
+    _raise_cause(ends, number, max(gpus, 1))
+
+
+def _config(processes: int, node: Node, logs: str) -> Any:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    several: dict[str, Any] = {
+        "rdzv_backend": "static",
+        "rdzv_endpoint": f"{node.host}:{node.port}",
+        "rdzv_configs": {"rank": node.rank, "timeout": 600},
+    }
+    alone: dict[str, Any] = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    if any(field.name == "shutdown_timeout" for field in dataclasses.fields(LaunchConfig)):
+        several["shutdown_timeout"] = alone["shutdown_timeout"] = SHUTDOWN_S
+    return LaunchConfig(
+        min_nodes=node.count,
+        max_nodes=node.count,
+        nproc_per_node=processes,
+        logs_specs=DefaultLogsSpecs(logs),
+        run_id="nofrost",
+        max_restarts=0,
+        **(several if node.count > 1 else alone),
+    )
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Restore the handlers of signals, which torch replaces by its own."""
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _ends(logs: Path, failures: Mapping[int, ProcessFailure]) -> list[End]:
+    """Return how the processes of this node ended: what they said themselves, else what torch saw."""
+    words = {}
+    for path in logs.rglob("error.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            word = json.loads(path.read_text(encoding="utf-8"))
+            words[path.parent.name] = End(int(word["exit_code"]), str(word["message"]), float(word["at"]))
+    seen = {
+        str(failure.local_rank): End(failure.exitcode, "", float(failure.timestamp)) for failure in failures.values()
+    }
+    # A process that has said that it fails is also stopped, and one that was killed has said nothing.
+    return list({**seen, **words}.values())
+
+
+def first_cause(ends: Sequence[End]) -> End:
+    """Return the end that caused the others: of processes that fail together it is not known which was the first.
+
+    Wrong input comes first, as trying again is of no use. Then what no other process does to one: a signal, and after
+    it an error; those that are left only lose their peers, or are stopped.
+    """
+    ends = sorted(ends, key=lambda end: end.at)
+    first = ends[0].at
+
+    def order(end: End) -> int:
+        if end.code == UserError.exit_code:
+            return 0
+        by_torch = end.code == -signal.SIGKILL and end.at > first + _KILLED_BY_TORCH_AFTER_S
+        if end.code in (*_ON_REQUEST, PeerLostError.exit_code) or by_torch:
+            return 3
+        return 1 if end.code < 0 else 2
+
+    return min(ends, key=order)
+
+
+def _raise_cause(ends: Sequence[End], number: signal.Signals | None, processes: int) -> None:
+    """Raise the error for these ends of processes.
+
+    Args:
+        number: of the signal that the starter has got and passed on.
+        processes: how many there were.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    cause = first_cause(ends) if ends else None
+    if cause is None or cause.code in _ON_REQUEST:
+        if number not in (None, signal.SIGTERM):
+            raise FailedProcessError(128 + number, f"stopped by {number.name}")
+        # Each process leaves a word before it ends by itself.
+        has_saved = sum(end.code == StoppedError.exit_code for end in ends) == processes
+        since = "after saving: the same command resumes from there" if has_saved else (
+            "before all had saved: the same command resumes from the last save"
+        )  # fmt: skip
+        raise StoppedError(f"stopped {since}")
+    if cause.code > 0:
+        message = cause.message or f"a process ended with exit code {cause.code}: see the log"
+        raise FailedProcessError(cause.code, message)
+    message = f"a process was killed by signal {-cause.code} ({signal.strsignal(-cause.code)})"
+    if cause.code == -signal.SIGKILL:
+        message += ": look whether memory was short (of the machine, or the limit of the pod)"
+    remark(message)
+    raise FailedProcessError(128 - cause.code, message)
