@@ -7,6 +7,7 @@ names the pod whose lines follow.
 
 from __future__ import annotations
 
+import threading
 import time
 
 from nofrost.cluster.log_lines import Position
@@ -16,6 +17,8 @@ from nofrost.store import MissingError, Store
 # A piece is written again while it grows, and closed when it is as large as this.
 _PIECE = 1 << 20
 _FLUSH_S = 30.0
+# Pieces to keep for a store that does not answer.
+_MOST_UNWRITTEN = 8
 _POD = b"# pod "
 
 
@@ -38,55 +41,74 @@ def log_prefix(job: str) -> str:
 
 
 class StoredLog:
-    """The log of a job in the store; goes on where an earlier launcher of the same job ended.
+    """The log of a job in the store; goes on where an earlier launcher of the same job ended. A thread writes it.
 
     A store that refuses is no error: it is said once, and what was not written is written later, unless too much has
     come together.
 
     Args:
         piece: bytes of a piece.
-        flush_s: age of a line that is not in the store, in seconds.
+        flush_s: age that a line has at most when it is written, in seconds.
+
+    Attributes:
+        position: up to where an earlier launcher has written.
     """
 
     def __init__(self, job: str, store: Store, *, piece: int = _PIECE, flush_s: float = _FLUSH_S) -> None:
-        self._prefix, self._store = log_prefix(job), store
-        self._most, self._flush_s = piece, flush_s
-        self._number, self._text, self._size = 0, bytearray(), 0
-        self._pod, self._written_s, self._is_refused = b"", time.monotonic(), False
+        self._prefix, self._store, self._most = log_prefix(job), store, piece
+        # Pieces by number that are not written as they are now; the last one still grows.
+        self._number, self._unwritten = 0, dict[int, bytearray]()
+        self._pod, self._text = b"", bytearray()
+        self._changing, self._writing, self._closed = threading.Lock(), threading.Lock(), threading.Event()
+        self._is_refused = False
         self.position = self._read_position()
+        threading.Thread(target=self._run, args=(flush_s,), name="stored log", daemon=True).start()
 
     def begin(self, name: str, uid: str) -> None:
         """Note that the lines of another pod follow."""
         self._pod = _POD + f"{name} {uid}\n".encode()
-        self._text += self._pod
+        self._add(self._pod)
 
     def append(self, line: bytes) -> None:
-        """Take a line with its time; it is in the store no later than after `flush_s`."""
-        self._text += line + b"\n"
-        if len(self._text) >= self._most:
-            self.flush()
-            if self._size < len(self._text):
-                remark(f"{len(self._text) - self._size:,} bytes of the log are lost, as {self._store.url} refuses them")
-            # Each piece says of itself which pod it is of.
-            self._number, self._text, self._size = self._number + 1, bytearray(self._pod), 0
-
-    def flush_old(self) -> None:
-        """Write what has not been in the store for too long."""
-        if time.monotonic() - self._written_s >= self._flush_s:
-            self.flush()
+        """Take a line with its time."""
+        self._add(line + b"\n")
 
     def flush(self) -> None:
         """Write what is not in the store yet."""
-        self._written_s = time.monotonic()
-        if len(self._text) == self._size:
-            return
-        try:
-            self._store.put(f"{self._prefix}{self._number:06}", bytes(self._text))
-            self._size = len(self._text)
-        except UserError as error:
-            if not self._is_refused:
-                remark(f"the log of the job is not in the store yet: {error}")
-            self._is_refused = True
+        with self._writing:
+            with self._changing:
+                pieces = {number: bytes(text) for number, text in self._unwritten.items()}
+            for number, text in pieces.items():
+                try:
+                    self._store.put(f"{self._prefix}{number:06}", text)
+                except UserError as error:
+                    if not self._is_refused:
+                        remark(f"the log of the job is not in the store yet: {error}")
+                    self._is_refused = True
+                    return
+                with self._changing:
+                    if len(self._unwritten.get(number, b"")) == len(text):
+                        self._unwritten.pop(number, None)
+
+    def close(self) -> None:
+        """Write what is not in the store yet, and end the thread."""
+        self._closed.set()
+        self.flush()
+
+    def _run(self, flush_s: float) -> None:
+        while not self._closed.wait(flush_s):
+            self.flush()
+
+    def _add(self, text: bytes) -> None:
+        with self._changing:
+            self._text += text
+            self._unwritten[self._number] = self._text
+            if len(self._text) >= self._most:
+                # Each piece says of itself which pod it is of.
+                self._number, self._text = self._number + 1, bytearray(self._pod)
+            if len(self._unwritten) > _MOST_UNWRITTEN:
+                first = min(self._unwritten)
+                remark(f"{len(self._unwritten.pop(first)):,} bytes of the log are lost: {self._store.url} refuses them")
 
     def _read_position(self) -> Position:
         """Return up to where an earlier launcher has written, and take up its last piece."""
@@ -96,7 +118,6 @@ class StoredLog:
                 return Position()
             last = max(names)
             self._number, self._text = int(last.removeprefix(self._prefix)), bytearray(self._store.get(last))
-            self._size = len(self._text)
         except (UserError, ValueError) as error:
             # The time makes names that come after all others: nothing is written over.
             self._number = int(time.time())

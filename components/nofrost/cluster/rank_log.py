@@ -65,9 +65,8 @@ class RankLog:
                     is_last = self._gives_up.wait(pause_s)
             if is_last:
                 self._take_rest()
-                self._stored.flush()
+                self._stored.close()
                 return
-            self._stored.flush_old()
             self._finishing.wait(pause_s)
 
     def _read_all(self, pods: list[Object], is_last: bool) -> None:
@@ -128,7 +127,6 @@ class RankLog:
 
     def _new(self, line: bytes) -> None:
         self._stored.append(line)
-        self._stored.flush_old()
         self._show(text_of(line))
 
 
