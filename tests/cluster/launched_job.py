@@ -13,7 +13,7 @@ from typing import Any
 from nofrost.cluster.api import Api, Pauses
 from nofrost.cluster.connection import Connection
 from nofrost.cluster.job_follower import Limits
-from nofrost.cluster.job_store import lines_of, output_name
+from nofrost.cluster.job_store import job_output_name, lines_of
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.cluster.launch import launch
 from nofrost.store import open_store
@@ -195,10 +195,11 @@ class LaunchedJob:
         self.condition("Running")
         self.write("started")
         wait_until(lambda: "started" in self.shown)
+        self.wait_for_looks()
 
     def succeed(self) -> None:
         """Let the job succeed."""
-        self.store.put(output_name(NAME), OUTPUT.encode())
+        self.store.put(job_output_name(NAME), OUTPUT.encode())
         ended = self.status("Succeeded", code=0)
         self.change_pods(ended, ended)
         self.server.close_log(self.pod_name(0), self.container)

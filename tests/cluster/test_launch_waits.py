@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from nofrost.cluster.job_creation import JobEndedError
+from nofrost.cluster.job_creation import JobEndedError, check_runtime
+from nofrost.cluster.job_settings import JobSettings
 from nofrost.errors import UserError
-from tests.cluster.api_server import EVENTS, RUNTIMES, WORKLOADS, RefusedError
-from tests.cluster.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
+from tests.cluster.api_server import EVENTS, WORKLOADS, RefusedError
+from tests.cluster.launched_job import NAME, OUTPUT, LaunchedJob, api_of, wait_until
 
 
 def warn(job: LaunchedJob, of: str, reason: str, message: str, *, age_s: float = 0.0) -> None:
@@ -79,11 +80,16 @@ def test_a_quota_that_frees_up(launched: LaunchedJob) -> None:
 
 
 def test_runtime_missing(trainjob: LaunchedJob) -> None:
-    trainjob.server.remove(RUNTIMES, "nofrost-torch")
-    with pytest.raises(UserError, match="holds no TrainingRuntime nofrost-torch") as error:
-        trainjob.launch()
+    """The message has the command that installs what is missing."""
+    api = api_of(trainjob.server)
+    check_runtime(api, trainjob.kind, JobSettings())
+    with pytest.raises(UserError, match=r"no TrainingRuntime nofrost-torch-\w{8} in namespace research: run ") as error:
+        check_runtime(api, trainjob.kind, JobSettings(restarts=7))
     assert error.value.exit_code == 2
-    assert trainjob.created == 0
+    installs = """nofrost task runtime --settings '{"restarts": 7}' | kubectl apply --namespace research -f -"""
+    assert str(error.value).endswith(installs)
+    with pytest.raises(UserError, match="no TrainingRuntime theirs in namespace research: create it"):
+        check_runtime(api, trainjob.kind, JobSettings(runtime="theirs"))
 
 
 def test_runtime_missing_by_the_event_alone(trainjob: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:

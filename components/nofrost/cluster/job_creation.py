@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from nofrost.cluster.api import Api, ApiError
+from nofrost.cluster.job_settings import OF_THE_RUNTIME, JobSettings
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
 from nofrost.cluster.job_state import condition
 from nofrost.cluster.kubernetes_facts import TrainingJob
+from nofrost.cluster.training_runtime import runtime_name
 from nofrost.errors import ReportedError, UserError, say
 
 
@@ -65,27 +68,31 @@ def create_or_adopt(
         await_deletion(api, kind, name, metadata["uid"], deletion_s, interval_s)
 
 
-def check_runtime(api: Api, job: Mapping[str, Any]) -> None:
-    """Check that the TrainingRuntime that a TrainJob names is there: without it, nothing but an event would say so.
+def check_runtime(api: Api, kind: TrainingJob, settings: JobSettings) -> None:
+    """Check that the TrainingRuntime of TrainJobs with these settings is there: without it only an event would say so.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not; the message has the command that installs it.
+        ApiError: the server does not answer.
     """
-    reference = job["spec"].get("runtimeRef", {})
-    if reference.get("kind") != "TrainingRuntime":
-        return
-    group, version = job["apiVersion"].split("/")
+    name, namespace = runtime_name(settings), api.namespace
     try:
-        api.get(f"/apis/{group}/{version}/namespaces/{api.namespace}/trainingruntimes/{reference['name']}")
+        api.get(f"/apis/{kind.group}/{kind.version}/namespaces/{namespace}/trainingruntimes/{name}")
     except ApiError as error:
-        if error.status == 404:
-            raise UserError(
-                f"namespace {api.namespace} holds no TrainingRuntime {reference['name']}: install it there with "
-                "kubectl apply (docs/cluster.md says how), and submit again"
-            ) from None
         # Whoever may not read it has to trust that it is there.
-        if error.status != 403:
+        if error.status == 403:
+            return
+        if error.status != 404:
             raise
+        missing = f"there is no TrainingRuntime {name} in namespace {namespace}"
+        if settings.runtime is not None:
+            raise UserError(f"{missing}: create it, or delete runtime in the settings of the training job") from None
+        own, default = settings.as_json(), JobSettings().as_json()
+        options = {key: own[key] for key in OF_THE_RUNTIME if own[key] != default[key]}
+        command = (
+            f"nofrost task runtime --settings '{json.dumps(options)}' | kubectl apply --namespace {namespace} -f -"
+        )
+        raise UserError(f"{missing}: run {command}") from None
 
 
 def await_deletion(api: Api, kind: TrainingJob, name: str, uid: str, deletion_s: float, interval_s: float) -> None:

@@ -129,6 +129,11 @@ def age_s(item: Object) -> float:
     return max(0.0, (datetime.now(UTC) - time_of(since)).total_seconds())
 
 
+def existence_s(item: Object) -> float:
+    """Return the seconds for which an object exists."""
+    return max(0.0, (datetime.now(UTC) - time_of(item["metadata"].get("creationTimestamp"))).total_seconds())
+
+
 def time_of(text: Any) -> datetime:
     """Return a time of Kubernetes; the present for anything else."""
     try:

@@ -22,7 +22,7 @@ _MOST_UNWRITTEN = 8
 _POD = b"# pod "
 
 
-def output_name(job: str) -> str:
+def job_output_name(job: str) -> str:
     """Return the name of the object with the output of a job."""
     return f"nofrost/jobs/{job}/output"
 
@@ -30,7 +30,7 @@ def output_name(job: str) -> str:
 def read_output(job: str, store: Store) -> str | None:
     """Return the output (PATH@REF) that a job has left; None if there is none."""
     try:
-        return store.get(output_name(job)).decode(errors="replace").strip()
+        return store.get(job_output_name(job)).decode(errors="replace").strip()
     except MissingError:
         return None
 

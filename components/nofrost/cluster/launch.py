@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from nofrost.cluster.api import Api, ApiError
-from nofrost.cluster.job_creation import JobEndedError, check_runtime, create_or_adopt
+from nofrost.cluster.job_creation import JobEndedError, create_or_adopt
 from nofrost.cluster.job_follower import JobFollower, Limits, Recorded
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
-from nofrost.cluster.job_store import StoredLog, output_name, read_output
+from nofrost.cluster.job_store import StoredLog, job_output_name, read_output
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.cluster.rank_log import RankLog
 from nofrost.errors import printable, remark, say
@@ -54,7 +54,6 @@ def launch(
         ApiError: the server does not answer.
     """
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
-    check_runtime(api, job)
     try:
         found = create_or_adopt(api, kind, job, deletion_s=limits.deletion_s, interval_s=limits.interval_s)
     except _STOPS:
@@ -69,7 +68,7 @@ def launch(
         output = read_output(name, store)
         if output is None:
             raise JobEndedError(
-                f"{kind.kind} {name} succeeded, but {store.url} holds no {output_name(name)}: its image is another "
+                f"{kind.kind} {name} succeeded, but {store.url} holds no {job_output_name(name)}: its image is another "
                 "version of nofrost, or it has another store: compare them, and submit again"
             )
         return str(Output.parse(printable(output)))
