@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nofrost.cluster.api import Api, Pauses
 from nofrost.cluster.connection import Connection
 from nofrost.cluster.job_follower import Limits
 from nofrost.cluster.job_store import job_output_name, lines_of
+from nofrost.cluster.kubernetes_api import KubernetesApi, Pauses
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.cluster.launch import launch
 from nofrost.store import open_store
@@ -27,10 +27,10 @@ LIMITS = Limits(
 WAIT_S = 20.0
 
 
-def api_of(server: ApiServer, patience_s: float = 20.0) -> Api:
+def api_of(server: ApiServer, patience_s: float = 20.0) -> KubernetesApi:
     """A client with pauses of milliseconds."""
     connection = Connection(server.url, NAMESPACE, lambda: f"Bearer {TOKEN}", {})
-    return Api(connection, patience_s, lambda: Pauses(0.005, 0.05))
+    return KubernetesApi(connection, patience_s, lambda: Pauses(0.005, 0.05))
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:

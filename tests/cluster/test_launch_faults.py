@@ -292,7 +292,7 @@ def _script(launched: LaunchedJob) -> str:
     settings = {"url": launched.server.url, "store": launched.store.url, "body": launched.body()}
     return f"""
 import json
-from nofrost.cluster.api import Api, Pauses
+from nofrost.cluster.kubernetes_api import KubernetesApi, Pauses
 from nofrost.cluster.connection import Connection
 from nofrost.cluster.job_follower import Limits
 from nofrost.cluster.job_store import StoredLog
@@ -303,7 +303,8 @@ from nofrost.store import open_store
 settings = json.loads({json.dumps(json.dumps(settings))})
 StoredLog.__init__.__kwdefaults__["flush_s"] = 0.01
 kind = next(kind for kind in TRAINING_JOBS if kind.kind == {launched.kind.kind!r})
-api = Api(Connection(settings["url"], "research", lambda: "Bearer token-1", {{}}), 20, lambda: Pauses(0.005, 0.05))
+connection = Connection(settings["url"], "research", lambda: "Bearer token-1", {{}})
+api = KubernetesApi(connection, 20, lambda: Pauses(0.005, 0.05))
 launch.launch(settings["body"], kind, 2, api=api, store=open_store(settings["store"]), recorded=lambda *_: None,
               limits=Limits(deadline_s=60, queue_timeout_s=60, interval_s=0.02))
 """

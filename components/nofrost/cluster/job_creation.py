@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError
 from nofrost.cluster.job_settings import OF_THE_RUNTIME, JobSettings
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
 from nofrost.cluster.job_state import condition
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.cluster.training_runtime import runtime_name
 from nofrost.errors import ReportedError, UserError, say
@@ -21,7 +21,7 @@ class JobEndedError(ReportedError):
 
 
 def create_or_adopt(
-    api: Api, kind: TrainingJob, job: Mapping[str, Any], *, deletion_s: float, interval_s: float
+    api: KubernetesApi, kind: TrainingJob, job: Mapping[str, Any], *, deletion_s: float, interval_s: float
 ) -> dict[str, Any]:
     """Create a job, or adopt the one of the same name and specification; return it as the server has it.
 
@@ -36,18 +36,18 @@ def create_or_adopt(
     Raises:
         UserError: there is one of another specification, or the server does not accept the job.
         JobEndedError: a deletion does not end, or a quota is used up.
-        ApiError: the server does not answer.
+        KubernetesError: the server does not answer.
     """
     path, name = kind.path(api.namespace), job["metadata"]["name"]
     while True:
         try:
             found, is_new = api.create(path, job)
-        except ApiError as error:
+        except KubernetesError as error:
             if error.status != 409:
                 raise _explained(error, kind, name, api.namespace) from None
             try:
                 found, is_new = api.get(f"{path}/{name}"), False
-            except ApiError as gone:
+            except KubernetesError as gone:
                 if gone.status != 404:
                     raise
                 continue
@@ -68,17 +68,17 @@ def create_or_adopt(
         await_deletion(api, kind, name, metadata["uid"], deletion_s, interval_s)
 
 
-def check_runtime(api: Api, kind: TrainingJob, settings: JobSettings) -> None:
+def check_runtime(api: KubernetesApi, kind: TrainingJob, settings: JobSettings) -> None:
     """Check that the TrainingRuntime of TrainJobs with these settings is there: without it only an event would say so.
 
     Raises:
         UserError: it is not; the message has the command that installs it.
-        ApiError: the server does not answer.
+        KubernetesError: the server does not answer.
     """
     name, namespace = runtime_name(settings), api.namespace
     try:
         api.get(f"/apis/{kind.group}/{kind.version}/namespaces/{namespace}/trainingruntimes/{name}")
-    except ApiError as error:
+    except KubernetesError as error:
         # Whoever may not read it has to trust that it is there.
         if error.status == 403:
             return
@@ -89,13 +89,13 @@ def check_runtime(api: Api, kind: TrainingJob, settings: JobSettings) -> None:
             raise UserError(f"{missing}: create it, or delete runtime in the settings of the training job") from None
         own, default = settings.as_json(), JobSettings().as_json()
         options = {key: own[key] for key in OF_THE_RUNTIME if own[key] != default[key]}
-        command = (
-            f"nofrost task runtime --settings '{json.dumps(options)}' | kubectl apply --namespace {namespace} -f -"
-        )
-        raise UserError(f"{missing}: run {command}") from None
+        installs = f"--settings '{json.dumps(options)}' | kubectl apply --namespace {namespace} -f -"
+        raise UserError(f"{missing}: run nofrost task runtime {installs}") from None
 
 
-def await_deletion(api: Api, kind: TrainingJob, name: str, uid: str, deletion_s: float, interval_s: float) -> None:
+def await_deletion(
+    api: KubernetesApi, kind: TrainingJob, name: str, uid: str, deletion_s: float, interval_s: float
+) -> None:
     """Wait until a job and all of its pods are gone.
 
     Raises:
@@ -114,10 +114,10 @@ def await_deletion(api: Api, kind: TrainingJob, name: str, uid: str, deletion_s:
         time.sleep(interval_s)
 
 
-def _is_there(api: Api, path: str, uid: str) -> bool:
+def _is_there(api: KubernetesApi, path: str, uid: str) -> bool:
     try:
         return bool(api.get(path)["metadata"]["uid"] == uid)
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status != 404:
             raise
         return False
@@ -134,7 +134,7 @@ def _check_specification(found: Mapping[str, Any], job: Mapping[str, Any], kind:
         )
 
 
-def _adopt(api: Api, path: str, uid: str, job: Mapping[str, Any]) -> dict[str, Any] | None:
+def _adopt(api: KubernetesApi, path: str, uid: str, job: Mapping[str, Any]) -> dict[str, Any] | None:
     """Give a job the owner and labels of `job`; None if it is gone, or another one, by now."""
     metadata = job["metadata"]
     owners = metadata.get("ownerReferences", [])
@@ -142,13 +142,13 @@ def _adopt(api: Api, path: str, uid: str, job: Mapping[str, Any]) -> dict[str, A
     change = {"uid": uid, "labels": metadata.get("labels", {}), "ownerReferences": owners}
     try:
         return api.patch(path, {"metadata": change})
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status not in (404, 409):
             raise
         return None
 
 
-def _explained(error: ApiError, kind: TrainingJob, name: str, namespace: str) -> Exception:
+def _explained(error: KubernetesError, kind: TrainingJob, name: str, namespace: str) -> Exception:
     """Return what a refused creation means."""
     what = f"Kubernetes refuses {kind.kind} {name} in namespace {namespace} ({error.status}: {error.detail})"
     if error.status == 403 and "exceeded quota" in error.detail:

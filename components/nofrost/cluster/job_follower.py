@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError
 from nofrost.cluster.job_creation import JobEndedError
 from nofrost.cluster.job_reasons import queue_reason, run_of, tail, warnings
 from nofrost.cluster.job_state import (
+    JobPhase,
     JobState,
-    Phase,
     age_s,
     condition,
     exit_codes,
@@ -24,6 +23,7 @@ from nofrost.cluster.job_state import (
     time_of,
 )
 from nofrost.cluster.job_watch import JobWatch
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.errors import UserError, remark, say
 
@@ -66,14 +66,14 @@ class JobFollower:
     """
 
     def __init__(
-        self, api: Api, kind: TrainingJob, job: dict[str, Any], nodes: int, limits: Limits, recorded: Recorded
+        self, api: KubernetesApi, kind: TrainingJob, job: dict[str, Any], nodes: int, limits: Limits, recorded: Recorded
     ) -> None:
         self._api, self._kind, self._job, self._nodes = api, kind, job, nodes
         self._limits, self._recorded = limits, recorded
         self._name, self._uid = job["metadata"]["name"], job["metadata"]["uid"]
         self._path = kind.path(api.namespace)
         self._pods: list[dict[str, Any]] = []
-        self._said, self._said_s = JobState(Phase.CREATED, ""), 0.0
+        self._said, self._said_s = JobState(JobPhase.CREATED, ""), 0.0
         self._said_warnings: set[str] = set()
         # Each began to be so at this moment of time.monotonic; absent if it is not so.
         self._since: dict[str, float] = {}
@@ -100,9 +100,9 @@ class JobFollower:
                 self._look(watch)
                 state = self._state()
                 self._say(state)
-                if state.phase is Phase.SUCCEEDED:
+                if state.phase is JobPhase.SUCCEEDED:
                     return
-                if state.phase is Phase.FAILED:
+                if state.phase is JobPhase.FAILED:
                     raise self._failure()
                 now = time.monotonic()
                 self._check_times(state, now, now - looked)
@@ -128,7 +128,7 @@ class JobFollower:
             if self._is_silent:
                 say(f"{self._name}: Kubernetes answers again")
             self._is_silent = False
-        except ApiError as error:
+        except KubernetesError as error:
             if not error.passes:
                 raise UserError(f"{error}: let the service account of this pod do that, and submit again") from None
             if not self._is_silent:
@@ -143,7 +143,7 @@ class JobFollower:
     def _get(self) -> dict[str, Any] | None:
         try:
             return self._api.once("GET", f"{self._path}/{self._name}")
-        except ApiError as error:
+        except KubernetesError as error:
             if error.status != 404:
                 raise
             return None
@@ -157,21 +157,21 @@ class JobFollower:
         if state == before:
             return
         # The reason that a queue gives changes all the time.
-        if state.phase is before.phase is Phase.QUEUED and ":" in before.text and now - self._said_s < _REPEAT_S:
+        if state.phase is before.phase is JobPhase.QUEUED and ":" in before.text and now - self._said_s < _REPEAT_S:
             return
         text = state.text
-        if state.phase is Phase.QUEUED and before.phase in (Phase.PLACED, Phase.RUNNING):
+        if state.phase is JobPhase.QUEUED and before.phase in (JobPhase.PLACED, JobPhase.RUNNING):
             text = f"evicted, {text}"
-        elif before.phase is Phase.QUEUED and state.phase in (Phase.CREATED, Phase.PLACED, Phase.RUNNING):
+        elif before.phase is JobPhase.QUEUED and state.phase in (JobPhase.CREATED, JobPhase.PLACED, JobPhase.RUNNING):
             text = f"admitted, {text}"
         say(f"{self._name}: {text}")
         self._said, self._said_s = state, now
 
     def _check_times(self, state: JobState, now: float, passed_s: float) -> None:
         """Compare the time in the queue, and the time since all nodes run, with their limits."""
-        if state.phase is Phase.QUEUED and "waiting" not in self._since:
+        if state.phase is JobPhase.QUEUED and "waiting" not in self._since:
             self._since["waiting"] = now
-        if state.phase is Phase.RUNNING:
+        if state.phase is JobPhase.RUNNING:
             self._since.pop("waiting", None)
         if "waiting" not in self._since:
             self._worked_s += passed_s
@@ -189,7 +189,7 @@ class JobFollower:
 
     def _check_start(self, state: JobState, now: float) -> None:
         """Compare what keeps the pods from starting with the patience for that; it is said at once."""
-        if state.phase not in (Phase.CREATED, Phase.PLACED) or self._is_silent:
+        if state.phase not in (JobPhase.CREATED, JobPhase.PLACED) or self._is_silent:
             for key in ("image", "warning", "operator"):
                 self._since.pop(key, None)
             return

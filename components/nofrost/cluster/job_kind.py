@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nofrost.cluster.api import Api, ApiError
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TRAINING_JOBS, TrainingJob
 from nofrost.errors import UserError
 
@@ -14,26 +14,26 @@ _INSTALL = (
 )
 
 
-def served_kinds(api: Api) -> list[TrainingJob]:
+def served_kinds(api: KubernetesApi) -> list[TrainingJob]:
     """Return the kinds of training jobs that the cluster knows, the first choice first.
 
     Raises:
-        ApiError: the server refuses to say that, or does not answer.
+        KubernetesError: the server refuses to say that, or does not answer.
     """
     groups = {group.get("name"): group for group in api.get("/apis").get("groups", ())}
     return [kind for kind in TRAINING_JOBS if _is_served(api, kind, groups.get(kind.group, {}).get("versions", ()))]
 
 
-def choose_kind(api: Api, backend: Literal["auto", "pytorchjob", "trainjob"]) -> TrainingJob:
+def choose_kind(api: KubernetesApi, backend: Literal["auto", "pytorchjob", "trainjob"]) -> TrainingJob:
     """Return the kind of job to create: a PyTorchJob where the cluster knows it, otherwise a TrainJob.
 
     Raises:
         UserError: the cluster does not know the kind that `backend` names, or none with "auto".
-        ApiError: the server does not answer.
+        KubernetesError: the server does not answer.
     """
     try:
         served = served_kinds(api)
-    except ApiError as error:
+    except KubernetesError as error:
         if error.passes:
             raise
         raise UserError(f"{error}: let the service account of this pod read it, or name a backend") from None
@@ -45,7 +45,7 @@ def choose_kind(api: Api, backend: Literal["auto", "pytorchjob", "trainjob"]) ->
     return wanted[0]
 
 
-def _is_served(api: Api, kind: TrainingJob, versions: list[dict[str, str]]) -> bool:
+def _is_served(api: KubernetesApi, kind: TrainingJob, versions: list[dict[str, str]]) -> bool:
     # The group of the training operator has other kinds too, such as notebooks.
     if kind.version not in [each.get("version") for each in versions]:
         return False

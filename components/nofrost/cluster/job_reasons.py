@@ -10,8 +10,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError, Stop
 from nofrost.cluster.job_state import condition, time_of
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError, StreamStop
 from nofrost.cluster.variables import RUN_ID
 
 _KUEUE = "kueue.x-k8s.io"
@@ -19,9 +19,9 @@ _TAIL = 20
 _SILENCE_S = 20.0
 
 
-def queue_reason(api: Api, uid: str) -> str:
+def queue_reason(api: KubernetesApi, uid: str) -> str:
     """Return what Kueue says of a job that it holds back, or has evicted; "" if it says nothing."""
-    with suppress(ApiError):
+    with suppress(KubernetesError):
         group = api.once("GET", f"/apis/{_KUEUE}")
         version = group.get("preferredVersion", {}).get("version", "")
         path = f"/apis/{_KUEUE}/{version}/namespaces/{api.namespace}/workloads"
@@ -37,7 +37,7 @@ def queue_reason(api: Api, uid: str) -> str:
     return ""
 
 
-def warnings(api: Api, job: Mapping[str, Any]) -> list[str]:
+def warnings(api: KubernetesApi, job: Mapping[str, Any]) -> list[str]:
     """Return the warnings about a job and what its operator makes of it, each once, the oldest first.
 
     They are of the job itself, of the JobSet, which has its name, and of the Job of its nodes.
@@ -45,7 +45,7 @@ def warnings(api: Api, job: Mapping[str, Any]) -> list[str]:
     name, created = job["metadata"]["name"], time_of(job["metadata"].get("creationTimestamp"))
     found = []
     for each in (name, f"{name}-node-0"):
-        with suppress(ApiError):
+        with suppress(KubernetesError):
             query = {"fieldSelector": f"involvedObject.name={each},type=Warning"}
             found += api.once("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ())
     # Those of an earlier job of this name are older. Times have whole seconds.
@@ -54,12 +54,12 @@ def warnings(api: Api, job: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(text for _, text in recent))
 
 
-def tail(api: Api, pod: str) -> list[str]:
+def tail(api: KubernetesApi, pod: str) -> list[str]:
     """Return the last lines of the log of a pod."""
     path = f"/api/v1/namespaces/{api.namespace}/pods/{pod}/log"
     with (
-        suppress(ApiError),
-        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _SILENCE_S, Stop()) as lines,
+        suppress(KubernetesError),
+        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _SILENCE_S, StreamStop()) as lines,
     ):
         return [line.decode(errors="replace").rstrip("\n") for line in lines]
     return []

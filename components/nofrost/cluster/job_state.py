@@ -22,7 +22,7 @@ _CANNOT_PULL = frozenset(
 _CANNOT_START = _CANNOT_PULL | {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
-class Phase(Enum):
+class JobPhase(Enum):
     """How far a job has come."""
 
     CREATED = "created"
@@ -41,7 +41,7 @@ class JobState:
         text: for people, such as "placed 1 of 2: 0/4 nodes are available: 4 Insufficient nvidia.com/gpu".
     """
 
-    phase: Phase
+    phase: JobPhase
     text: str
 
 
@@ -54,29 +54,29 @@ def job_state(kind: TrainingJob, job: Object, pods: Sequence[Object], nodes: int
         queue: what the queue says of a job that waits in it, or "".
     """
     if failed := condition(job, "Failed"):
-        return JobState(Phase.FAILED, _with("failed", failed.get("message") or failed.get("reason")))
+        return JobState(JobPhase.FAILED, _with("failed", failed.get("message") or failed.get("reason")))
     if condition(job, kind.succeeded):
-        return JobState(Phase.SUCCEEDED, "succeeded")
+        return JobState(JobPhase.SUCCEEDED, "succeeded")
     if is_suspended(job):
         suspended = condition(job, "Suspended") or {}
-        return JobState(Phase.QUEUED, _with("queued", queue or suspended.get("message")))
+        return JobState(JobPhase.QUEUED, _with("queued", queue or suspended.get("message")))
     living = [pod for pod in pods if not _is_evicted(pod)]
     placed = [pod for pod in living if _is_placed(pod)]
     evicted = next((pod for pod in pods if _is_evicted(pod)), None)
     if len(living) < nodes and evicted is not None:
-        return JobState(Phase.PLACED, f"evicted: {_name(evicted)}: {_eviction(evicted)}")
+        return JobState(JobPhase.PLACED, f"evicted: {_name(evicted)}: {_eviction(evicted)}")
     if not pods:
         if restarting := condition(job, "Restarting"):
-            return JobState(Phase.PLACED, _with("restarting", restarting.get("message")))
-        return JobState(Phase.CREATED, "created: no pods yet")
+            return JobState(JobPhase.PLACED, _with("restarting", restarting.get("message")))
+        return JobState(JobPhase.CREATED, "created: no pods yet")
     if len(placed) < nodes:
         why = next(filter(None, map(_why_unplaced, living)), "")
-        return JobState(Phase.PLACED, _with(f"placed {len(placed)} of {nodes}", why))
+        return JobState(JobPhase.PLACED, _with(f"placed {len(placed)} of {nodes}", why))
     started = [pod for pod in placed if pod.get("status", {}).get("phase", "Pending") != "Pending"]
     if len(started) < nodes:
         why = next((text for pod in placed if (text := _waits_for(pod))), "")
-        return JobState(Phase.PLACED, _with(f"placed {nodes} of {nodes}, started {len(started)}", why))
-    return JobState(Phase.RUNNING, "running on 1 node" if nodes == 1 else f"running on {nodes} nodes")
+        return JobState(JobPhase.PLACED, _with(f"placed {nodes} of {nodes}, started {len(started)}", why))
+    return JobState(JobPhase.RUNNING, "running on 1 node" if nodes == 1 else f"running on {nodes} nodes")
 
 
 def is_suspended(job: Object) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 
-from nofrost.cluster.log_lines import Position
+from nofrost.cluster.log_lines import LogPosition
 from nofrost.errors import UserError, remark
 from nofrost.store import MissingError, Store
 
@@ -110,24 +110,24 @@ class StoredLog:
                 first = min(self._unwritten)
                 remark(f"{len(self._unwritten.pop(first)):,} bytes of the log are lost: {self._store.url} refuses them")
 
-    def _read_position(self) -> Position:
+    def _read_position(self) -> LogPosition:
         """Return up to where an earlier launcher has written, and take up its last piece."""
         try:
             names = self._store.objects(self._prefix)
             if not names:
-                return Position()
+                return LogPosition()
             last = max(names)
             self._number, self._text = int(last.removeprefix(self._prefix)), bytearray(self._store.get(last))
         except (UserError, ValueError) as error:
             # The time makes names that come after all others: nothing is written over.
             self._number = int(time.time())
             remark(f"the log of an earlier launcher cannot be continued: {error}")
-            return Position()
-        position = Position()
+            return LogPosition()
+        position = LogPosition()
         for line in bytes(self._text).split(b"\n"):
             if line.startswith(_POD):
                 self._pod = line + b"\n"
-                position = Position(uid=line.split()[-1].decode(errors="replace"))
+                position = LogPosition(uid=line.split()[-1].decode(errors="replace"))
             elif line:
                 position.take(line)
         return position

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError, Stop
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError, StreamStop
 
 
 class JobWatch:
@@ -25,14 +25,14 @@ class JobWatch:
         error: what the server or the connection refuses; None as long as the watch goes on.
     """
 
-    def __init__(self, api: Api, path: str, name: str) -> None:
+    def __init__(self, api: KubernetesApi, path: str, name: str) -> None:
         self._api, self._path, self._name = api, path, name
-        self._stop = Stop()
+        self._stop = StreamStop()
         self._ended = threading.Event()
         self.changed = threading.Event()
         self.newest: dict[str, Any] | None = None
         self.is_known = False
-        self.error: ApiError | None = None
+        self.error: KubernetesError | None = None
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class JobWatch:
                 # A server that ends every watch at once is left in peace.
                 if quiet:
                     self._ended.wait(pauses.next_s())
-            except ApiError as error:
+            except KubernetesError as error:
                 if error.status == 410:
                     version = ""
                 self.error = error

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError
 from nofrost.cluster.job_creation import JobEndedError, create_or_adopt
 from nofrost.cluster.job_follower import JobFollower, Limits, Recorded
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
 from nofrost.cluster.job_store import StoredLog, job_output_name, read_output
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.cluster.rank_log import RankLog
 from nofrost.errors import printable, remark, say
@@ -31,7 +31,7 @@ def launch(
     kind: TrainingJob,
     nodes: int,
     *,
-    api: Api,
+    api: KubernetesApi,
     store: Store,
     limits: Limits,
     recorded: Recorded,
@@ -51,7 +51,7 @@ def launch(
     Raises:
         UserError: it can never succeed: wrong input or settings, or another job has its name.
         JobEndedError: it failed, met a limit, was deleted by somebody else, or left no output.
-        ApiError: the server does not answer.
+        KubernetesError: the server does not answer.
     """
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
     try:
@@ -74,16 +74,16 @@ def launch(
         return str(Output.parse(printable(output)))
 
 
-class _End:
+class _LaunchEnd:
     """What belongs to the end of a launch."""
 
     log: RankLog | None = None
 
 
 @contextmanager
-def _deleted_at_the_end(api: Api, path: str, uid: str, log_s: float) -> Iterator[_End]:
+def _deleted_at_the_end(api: KubernetesApi, path: str, uid: str, log_s: float) -> Iterator[_LaunchEnd]:
     """Delete a job at the end of the block, after its log is stored; at once if this process is asked to stop."""
-    end = _End()
+    end = _LaunchEnd()
     try:
         try:
             yield end
@@ -104,40 +104,40 @@ def _deleted_at_the_end(api: Api, path: str, uid: str, log_s: float) -> Iterator
     _delete(api, path, uid)
 
 
-def _delete(api: Api, path: str, uid: str) -> None:
+def _delete(api: KubernetesApi, path: str, uid: str) -> None:
     try:
         api.delete(path, uid)
-    except ApiError as error:
+    except KubernetesError as error:
         _left(path, error)
     except _STOPS:
         _delete_now(api, path, uid)
         raise
 
 
-def _delete_now(api: Api, path: str, uid: str) -> None:
+def _delete_now(api: KubernetesApi, path: str, uid: str) -> None:
     """Delete a job with one request, on a connection that is open; with a second one if that is broken."""
     try:
         try:
             api.delete_once(path, uid)
-        except ApiError as error:
+        except KubernetesError as error:
             if error.status:
                 raise
             api.delete_once(path, uid)
-    except ApiError as error:
+    except KubernetesError as error:
         _left(path, error)
 
 
-def _delete_unseen(api: Api, path: str, job: Mapping[str, Any]) -> None:
+def _delete_unseen(api: KubernetesApi, path: str, job: Mapping[str, Any]) -> None:
     """Delete the job that a request without an answer may have created; not one of another specification."""
     try:
         found = api.once("GET", path)["metadata"]
         if found.get("annotations", {}).get(SPEC_ANNOTATION) == job["metadata"]["annotations"][SPEC_ANNOTATION]:
             api.delete_once(path, found["uid"])
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status != 404:
             _left(path, error)
 
 
-def _left(path: str, error: ApiError) -> None:
+def _left(path: str, error: KubernetesError) -> None:
     namespace, plural, name = path.split("/")[-3:]
     remark(f"the job may be left ({error}): run kubectl delete {plural} {name} --namespace {namespace}")

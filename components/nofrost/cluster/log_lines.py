@@ -11,7 +11,7 @@ from collections import Counter
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
-class Position:
+class LogPosition:
     """How far the log of a pod has been read.
 
     Args:

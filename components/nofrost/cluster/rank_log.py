@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError, Stop
 from nofrost.cluster.job_state import Object, rank_zero
 from nofrost.cluster.job_store import StoredLog
-from nofrost.cluster.log_lines import Position, text_of
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError, StreamStop
+from nofrost.cluster.log_lines import LogPosition, text_of
 
 _SILENCE_S = 300.0
 # Names that containers of training have in the pods of both operators.
@@ -31,15 +31,21 @@ class RankLog:
     """
 
     def __init__(
-        self, api: Api, pods: str, selector: str, stored: StoredLog, show: Callable[[str], object], interval_s: float
+        self,
+        api: KubernetesApi,
+        pods: str,
+        selector: str,
+        stored: StoredLog,
+        show: Callable[[str], object],
+        interval_s: float,
     ) -> None:
         self._api, self._pods, self._selector = api, pods, selector
         self._stored, self._show, self._interval_s = stored, show, interval_s
-        self._position: Position = stored.position
+        self._position: LogPosition = stored.position
         self._rest = b""
         self._finished: set[str] = set()
         self._restarts: dict[str, int] = {}
-        self._finishing, self._stop, self._gives_up = threading.Event(), Stop(), threading.Event()
+        self._finishing, self._stop, self._gives_up = threading.Event(), StreamStop(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -59,7 +65,7 @@ class RankLog:
                 self._read_all(rank_zero(page.get("items", ())), is_last)
                 pause_s = self._interval_s
                 pauses.reset()
-            except ApiError as error:
+            except KubernetesError as error:
                 pause_s = pauses.next_s(error.retry_after_s)
                 if is_last and error.passes:
                     is_last = self._gives_up.wait(pause_s)
@@ -83,7 +89,7 @@ class RankLog:
                 if not status.get("restartCount") and status.get("state", {}).get("waiting"):
                     return
                 self._take_rest()
-                self._position = Position(uid)
+                self._position = LogPosition(uid)
                 self._stored.begin(pod["metadata"]["name"], uid)
             restarts = int(status.get("restartCount") or 0)
             if restarts > self._restarts.get(uid, 0):
@@ -103,7 +109,7 @@ class RankLog:
         query |= {"container": _container(pod).get("name", ""), "timestamps": "true"}
         query["sinceTime"] = self._position.second
         path = f"{self._pods}/{pod['metadata']['name']}/log"
-        stop = self._stop if follows else Stop()
+        stop = self._stop if follows else StreamStop()
         self._position.begin_again()
         # What was cut comes again, whole.
         self._rest = b""
@@ -114,7 +120,7 @@ class RankLog:
                         self._rest = line
                     elif self._position.take(line[:-1]):
                         self._new(line[:-1])
-        except ApiError as error:
+        except KubernetesError as error:
             # The container has not started, or its log is gone.
             if error.status not in (400, 404):
                 raise

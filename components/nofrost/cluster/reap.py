@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nofrost.cluster.api import Api, ApiError
 from nofrost.cluster.job_kind import served_kinds
 from nofrost.cluster.job_state import existence_s
 from nofrost.cluster.job_store import StoredLog
+from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.cluster.rank_log import RankLog
 from nofrost.cluster.run_jobs import LABEL
@@ -38,7 +38,7 @@ class ReapedJob:
 
 
 def reap(
-    api: Api, store: Store, is_over: Callable[[str], bool], *, least_age_s: float, pretend: bool
+    api: KubernetesApi, store: Store, is_over: Callable[[str], bool], *, least_age_s: float, pretend: bool
 ) -> Iterator[ReapedJob]:
     """Delete the jobs of the namespace whose run is over, or whose launcher is gone; yield each.
 
@@ -50,7 +50,7 @@ def reap(
         pretend: whether to leave them as they are.
 
     Raises:
-        ApiError: the server refuses to list the jobs, or does not answer.
+        KubernetesError: the server refuses to list the jobs, or does not answer.
     """
     for kind in served_kinds(api):
         for job in api.items(kind.path(api.namespace), labelSelector=LABEL):
@@ -62,7 +62,7 @@ def reap(
                 yield ReapedJob(kind.kind, metadata["name"], reason, problem)
 
 
-def _reason(api: Api, job: Mapping[str, Any], is_over: Callable[[str], bool], least_age_s: float) -> str:
+def _reason(api: KubernetesApi, job: Mapping[str, Any], is_over: Callable[[str], bool], least_age_s: float) -> str:
     """Return why nobody needs a job; "" if somebody may."""
     run = job["metadata"]["labels"][LABEL]
     if is_over(run):
@@ -73,10 +73,10 @@ def _reason(api: Api, job: Mapping[str, Any], is_over: Callable[[str], bool], le
     return ""
 
 
-def _is_there(api: Api, owner: Mapping[str, Any]) -> bool:
+def _is_there(api: KubernetesApi, owner: Mapping[str, Any]) -> bool:
     try:
         pod = api.get(f"/api/v1/namespaces/{api.namespace}/pods/{owner['name']}")
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status != 404:
             raise
         return False
@@ -84,13 +84,13 @@ def _is_there(api: Api, owner: Mapping[str, Any]) -> bool:
     return bool(pod["metadata"]["uid"] == owner["uid"]) and not has_ended
 
 
-def _delete(api: Api, kind: TrainingJob, name: str, uid: str, store: Store) -> str:
+def _delete(api: KubernetesApi, kind: TrainingJob, name: str, uid: str, store: Store) -> str:
     """Store the log of a job and delete it; return what prevents that."""
     selector = f"{kind.pod_label}={name}"
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
     RankLog(api, pods, selector, StoredLog(name, store), lambda _: None, _LOG_S).finish(_LOG_S)
     try:
         api.delete(f"{kind.path(api.namespace)}/{name}", uid)
-    except ApiError as error:
+    except KubernetesError as error:
         return str(error)
     return ""

@@ -1,4 +1,7 @@
-"""Tasks around training jobs on the cluster: one that launches a job, and one that deletes what is left of them."""
+"""Tasks around training jobs on the cluster: one that launches a job, and one that deletes what is left of them.
+
+They are no part of `nofrost.tasks`, as they need urllib3, which comes with the extras `store` and `pipeline`.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
-from nofrost.cluster.api import Api
 from nofrost.cluster.connection import connection
 from nofrost.cluster.job_creation import check_runtime
 from nofrost.cluster.job_follower import Limits
 from nofrost.cluster.job_kind import choose_kind
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.job_spec import JobSpec, Owner, Training
+from nofrost.cluster.kubernetes_api import KubernetesApi
 from nofrost.cluster.launch import launch
 from nofrost.cluster.pytorchjob import as_pytorchjob
 from nofrost.cluster.reap import ReapedJob, reap
@@ -68,7 +71,7 @@ def launch_training(
         return train(**asdict(training), gpus=gpus, nodes=nodes)
     # Wrong input needs no job to be found out.
     parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
-    opened, api = open_store(store, patient=True), Api(connection())
+    opened, api = open_store(store, patient=True), KubernetesApi(connection())
     name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     spec = JobSpec(
         training=training,
@@ -107,7 +110,7 @@ def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[Reap
         pretend: whether to leave them as they are.
     """
     opened = open_store(store, patient=True)
-    api = Api(connection())
+    api = KubernetesApi(connection())
     yield from reap(
         api, opened, lambda run: read_record(run, opened) is not None, least_age_s=least_age_s, pretend=pretend
     )

@@ -44,7 +44,7 @@ _KEEPALIVE = [
 ]
 
 
-class ApiError(ReportedError):
+class KubernetesError(ReportedError):
     """The API server refuses a request, or does not answer.
 
     Attributes:
@@ -86,7 +86,7 @@ class Pauses:
         self._next_s = 0.0
 
 
-class Api:
+class KubernetesApi:
     """Requests to an API server; may be used by several threads at once.
 
     Args:
@@ -107,7 +107,7 @@ class Api:
         """Return an object, or a page of them; repeated as long as the error passes.
 
         Raises:
-            ApiError: there is none (404), the server refuses, or has not answered for `patience_s`.
+            KubernetesError: there is none (404), the server refuses, or has not answered for `patience_s`.
         """
         return self._repeated(lambda: self.once("GET", path, query))
 
@@ -115,7 +115,7 @@ class Api:
         """Return all objects of a collection, page by page.
 
         Raises:
-            ApiError: as of `get`.
+            KubernetesError: as of `get`.
         """
         items: list[dict[str, Any]] = []
         query["limit"] = "500"
@@ -135,21 +135,22 @@ class Api:
             path: of the collection.
 
         Raises:
-            ApiError: the server refuses, with 409 if there is one of that name; or has not answered for `patience_s`.
+            KubernetesError: the server refuses, with 409 if there is one of that name; or has not answered for
+                `patience_s`.
         """
         name = content["metadata"]["name"]
 
         def send() -> tuple[dict[str, Any], bool]:
             try:
                 return self.once("POST", path, content=content), True
-            except ApiError as error:
+            except KubernetesError as error:
                 # A server that asks to come later has done nothing.
                 if not error.passes or error.status in (401, 429):
                     raise
                 lost = error
             try:
                 return self.once("GET", f"{path}/{name}"), False
-            except ApiError as error:
+            except KubernetesError as error:
                 raise (lost if error.status == 404 else error) from None
 
         return self._repeated(send)
@@ -158,7 +159,7 @@ class Api:
         """Merge `content` into an object (RFC 7386), and return it.
 
         Raises:
-            ApiError: as of `get`.
+            KubernetesError: as of `get`.
         """
         return self._repeated(lambda: self.once("PATCH", path, content=content))
 
@@ -166,7 +167,7 @@ class Api:
         """Delete an object and, afterwards, what it owns; one that is gone, or is another one by now, is no error.
 
         Raises:
-            ApiError: the server refuses, or has not answered for `patience_s`.
+            KubernetesError: the server refuses, or has not answered for `patience_s`.
         """
         self._repeated(lambda: self.delete_once(path, uid))
 
@@ -174,21 +175,22 @@ class Api:
         """Send one request of `delete`.
 
         Raises:
-            ApiError: the server refuses, or does not answer.
+            KubernetesError: the server refuses, or does not answer.
         """
         # In the background: the controller of a TrainJob would make the JobSet again that is deleted before it.
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         try:
             self.once("DELETE", path, content={**options, "preconditions": {"uid": uid}})
-        except ApiError as error:
+        except KubernetesError as error:
             if error.status not in (404, 409):
                 raise
 
-    def watch(self, path: str, stop: Stop, **query: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def watch(self, path: str, stop: StreamStop, **query: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the changes of a collection since `resourceVersion`, as kind and object, until the server ends it.
 
         Raises:
-            ApiError: the server refuses, with 410 if it does not remember that version; or the connection breaks.
+            KubernetesError: the server refuses, with 410 if it does not remember that version; or the connection is
+                broken.
         """
         request = f"to watch {path}"
         query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(STREAM_S)}
@@ -199,14 +201,16 @@ class Api:
                     kind, item = str(change["type"]), dict(change["object"])
                 # A line that was cut.
                 except (ValueError, KeyError, TypeError) as error:
-                    raise ApiError(request, 0, reason(error)) from None
+                    raise KubernetesError(request, 0, reason(error)) from None
                 if kind == "ERROR":
-                    raise ApiError(request, int(item.get("code") or 0), _one_line(item.get("message") or "an error"))
+                    raise KubernetesError(
+                        request, int(item.get("code") or 0), _one_line(item.get("message") or "an error")
+                    )
                 yield kind, item
 
     @contextmanager
     def stream(
-        self, path: str, request: str, query: Mapping[str, str], silence_s: float, stop: Stop
+        self, path: str, request: str, query: Mapping[str, str], silence_s: float, stop: StreamStop
     ) -> Iterator[Iterator[bytes]]:
         """Yield the lines of an answer as they come, with their line breaks; the last lacks its own if it was cut.
 
@@ -216,7 +220,7 @@ class Api:
             stop: ends the lines from another thread.
 
         Raises:
-            ApiError: at the first line or any other: the server refuses, or the connection breaks.
+            KubernetesError: at the first line or any other: the server refuses, or the connection breaks.
         """
         response = self._send("GET", path, query, None, request, silence_s)
         try:
@@ -236,7 +240,7 @@ class Api:
                 for line in lines:
                     yield line + b"\n"
         except (HTTPError, OSError, ValueError) as error:
-            raise ApiError(request, 0, reason(error)) from None
+            raise KubernetesError(request, 0, reason(error)) from None
         if rest:
             yield rest
 
@@ -246,7 +250,7 @@ class Api:
         """Send one request and return the answer.
 
         Raises:
-            ApiError: the server refuses, does not answer, or its answer is cut.
+            KubernetesError: the server refuses, does not answer, or its answer is cut.
         """
         verb = {"POST": "to create", "PATCH": "to change", "DELETE": "to delete"}.get(method, "to give")
         request = f"{verb} {path}"
@@ -254,7 +258,7 @@ class Api:
         try:
             answer = json.loads(response.data)
         except (HTTPError, OSError, ValueError) as error:
-            raise ApiError(request, 0, reason(error)) from None
+            raise KubernetesError(request, 0, reason(error)) from None
         finally:
             response.release_conn()
         return answer if isinstance(answer, dict) else {}
@@ -275,7 +279,7 @@ class Api:
                 headers["Authorization"] = authorization
         # The file is being replaced.
         except UserError as error:
-            raise ApiError(request, 0, str(error)) from None
+            raise KubernetesError(request, 0, str(error)) from None
         if content is not None:
             headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         values = {key: value for key, value in query.items() if value}
@@ -295,8 +299,8 @@ class Api:
             body = response.read(65536)
             response.close()
         except (HTTPError, OSError) as error:
-            raise ApiError(request, 0, reason(error)) from None
-        raise ApiError(request, response.status, _detail(body, response.status), _retry_after_s(response))
+            raise KubernetesError(request, 0, reason(error)) from None
+        raise KubernetesError(request, response.status, _detail(body, response.status), _retry_after_s(response))
 
     def _repeated(self, send: Callable[[], T]) -> T:
         """Return `send()`, which is called again while its error passes and patience lasts."""
@@ -305,7 +309,7 @@ class Api:
         while True:
             try:
                 return send()
-            except ApiError as error:
+            except KubernetesError as error:
                 denials += error.status == 401
                 pause_s = pauses.next_s(error.retry_after_s)
                 # A token that has just expired is replaced by a new one in the file.
@@ -314,8 +318,8 @@ class Api:
                 time.sleep(pause_s)
 
 
-class Stop:
-    """Ends a stream that another thread reads, which then sees its end or an ApiError."""
+class StreamStop:
+    """Ends a stream that another thread reads, which then sees its end or an KubernetesError."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
