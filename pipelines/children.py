@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
@@ -17,7 +17,7 @@ from pipelines import reaper
 
 
 class Children:
-    """What a run has started. One thread uses it, which handlers of signals may interrupt anywhere.
+    """What a run has started. Handlers of signals may interrupt the main thread anywhere; others run tasks as well.
 
     The first SIGINT or SIGTERM asks the tasks to save and end, and says so; the next one ends them at once. No task
     begins after that, but a closing one, which records how the run ended: only a second signal prevents or ends it.
@@ -33,6 +33,7 @@ class Children:
         self._closing: set[tuple[str, str]] = set()
         self._signal: int | None = None
         self._is_hurried = False
+        self._telling = threading.Lock()
 
     def __enter__(self) -> Self:
         command = [sys.executable, reaper.__file__, *map(str, self._secrets)]
@@ -91,6 +92,12 @@ class Children:
         """Return a context in which a container that has been created belongs to the run."""
         return self._living(title, ("container", identifier), closing)
 
+    def end(self, titles: Collection[str]) -> None:
+        """Ask the tasks with these titles to save and end, and end them when they have had the time for that."""
+        tasks = [task for task, title in list(self._tasks.items()) if title in titles]
+        self._send(signal.SIGTERM, tasks)
+        self._later(lambda: self._send(signal.SIGKILL, [task for task in tasks if task in self._tasks]))
+
     @contextmanager
     def _living(self, title: str, task: tuple[str, str], closing: bool) -> Iterator[None]:
         self._tasks[task] = title
@@ -108,7 +115,7 @@ class Children:
             self._tell(f"- {' '.join(task)}")
 
     def _tell(self, line: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError), self._telling:
             assert self._reaper.stdin
             print(line, file=self._reaper.stdin, flush=True)
 
@@ -119,14 +126,17 @@ class Children:
             return
         self._signal = number
         self._send_to_others(signal.SIGTERM)
-        timer = threading.Timer(reaper.GRACE_S, self._send_to_others, [signal.SIGKILL])
-        timer.daemon = True
-        timer.start()
+        self._later(lambda: self._send_to_others(signal.SIGKILL))
         how, again = ("interrupted", "Ctrl-C") if number == signal.SIGINT else ("stopped", "SIGTERM")
         titles = ", ".join(sorted(self._tasks.values())) or "the run"
         # The main thread may have been printing when the signal came, and no stream is printed to twice at once.
         with suppress(RuntimeError):
             self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
+
+    def _later(self, act: Callable[[], None]) -> None:
+        timer = threading.Timer(reaper.GRACE_S, act)
+        timer.daemon = True
+        timer.start()
 
     def _send_to_others(self, number: signal.Signals) -> None:
         self._send(number, [task for task in list(self._tasks) if task not in self._closing])

@@ -2,16 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nofrost.cluster.job_settings import JobSettings, TrainingJobSettings, refusal
 from nofrost.cluster.kubernetes_values import Int32, Wait
 from nofrost.cluster.pod_settings import PodSettings, Resources
 from nofrost.config import load_schema
 from nofrost.config.base import Schema
 
 Stage = Literal["prepare", "augment", "train", "evaluate", "report"]
+DEFAULTS: dict[Stage, Resources] = {
+    "prepare": Resources(cpu="2", memory="4Gi"),
+    "augment": Resources(cpu="4", memory="8Gi"),
+    "train": Resources(cpu="4", memory="16Gi"),
+    "evaluate": Resources(cpu="4", memory="16Gi"),
+    "report": Resources(cpu="1", memory="2Gi"),
+}
 
 
 def _refuse(values: Any, key: str, reason: str) -> Any:
@@ -46,12 +54,14 @@ class Cluster(PodSettings):
     """Everything in the compiled pipeline that depends on the cluster.
 
     Attributes:
-        resources: by stage; ``evaluate`` is for both evaluations.
+        resources: by stage; ``evaluate`` is for both evaluations, ``train`` also for a node of a training job.
+        training_job: of trainings on several GPUs or nodes, beside what all pods share.
         deadline_s: seconds after which the whole run is stopped; null for no limit.
         kept_s: seconds that Kubernetes keeps the objects of a finished run; null as Kubeflow is set up.
     """
 
     resources: dict[Stage, Resources] = Field(default={})
+    training_job: TrainingJobSettings = TrainingJobSettings()
     retries: Retries = Retries()
     deadline_s: Int32 | None = Field(default=None, ge=60)
     kept_s: Int32 | None = Field(default=None, ge=0)
@@ -62,6 +72,28 @@ class Cluster(PodSettings):
         return _refuse(
             values, "parallel_runs", "GPUs, quotas or a queue such as Kueue limit how many runs work at once"
         )
+
+    @model_validator(mode="after")
+    def _the_kind_of_job_has_its_settings(self) -> Self:
+        backend = self.training_job.backend
+        if backend in ("pytorchjob", "trainjob"):
+            # Unchecked, as its own check would not say where in the file the setting is.
+            settings = JobSettings.model_construct(**self._fields_of_the_job())
+            if reason := refusal(settings, backend):
+                raise ValueError(f"training_job.{reason}")
+        return self
+
+    def resources_of(self, stage: Stage) -> Resources:
+        """Return the resources of a pod of a stage."""
+        return self.resources.get(stage, DEFAULTS[stage])
+
+    def job_settings(self) -> JobSettings:
+        """Return all settings of a training job."""
+        return JobSettings(**self._fields_of_the_job())
+
+    def _fields_of_the_job(self) -> dict[str, Any]:
+        shared = {name: getattr(self, name) for name in PodSettings.model_fields}
+        return {**shared, **dict(self.training_job), "resources": self.resources_of("train")}
 
 
 def load_cluster(path: Path | None) -> Cluster:

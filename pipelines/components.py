@@ -2,7 +2,7 @@
 
 Kubeflow stores the source of these functions as text, so they import what they need inside. It also evaluates their
 annotations, so this file does without `from __future__ import annotations`. The training container has no kfp, so
-training is a command.
+training is a command, as is launching it as a job.
 """
 
 from kfp import dsl
@@ -24,7 +24,6 @@ def augment(spec: str, dataset: str, store: str) -> str:
     return tasks.augment(spec, dataset, store)
 
 
-# `nodes` is no option of the command, but a part of the key of Kubeflow's cache, to which all inputs belong.
 @dsl.container_component
 def train(
     recipe: str,
@@ -34,7 +33,6 @@ def train(
     augmentation: str,
     store: str,
     gpus: int,
-    nodes: int,
     checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(
@@ -48,6 +46,41 @@ def train(
             *("--augmentation", augmentation),
             *("--store", store),
             *("--gpus", gpus),
+            *("--output-file", checkpoint),
+        ],
+    )
+
+
+# The job of a training, which it starts on the cluster, runs in `image`. All that makes the job is an input, and so a
+# part of the key of Kubeflow's cache; what belongs to one run of the pipeline is not, and comes from the pod.
+@dsl.container_component
+def launch(
+    recipe: str,
+    recipe_id: str,
+    seed: str,
+    dataset: str,
+    augmentation: str,
+    store: str,
+    gpus: int,
+    nodes: int,
+    image: str,
+    settings: str,
+    checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
+) -> dsl.ContainerSpec:
+    return dsl.ContainerSpec(
+        image="nofrost-stage",
+        command=["nofrost", "task", "launch"],
+        args=[
+            *("--recipe", recipe),
+            *("--recipe-id", recipe_id),
+            *("--seed", seed),
+            *("--dataset", dataset),
+            *("--augmentation", augmentation),
+            *("--store", store),
+            *("--gpus", gpus),
+            *("--nodes", nodes),
+            *("--image", image),
+            *("--settings", settings),
             *("--output-file", checkpoint),
         ],
     )

@@ -98,16 +98,28 @@ class _Reader:
         if "dag" in component:
             return Box(name, kind, inside=self.drawing(component))
         notes = [f"{len(tasks) - 1} shards, merged"] if len(tasks) > 1 else []
-        container = self._executors[component["executorLabel"]]["container"]
-        gpus = container.get("resources", {}).get("accelerator", {}).get("resourceCount")
-        notes += [f"{gpus} GPU"] if gpus else []
+        notes += [devices] if (devices := self._devices(task, component)) else []
         if "ALL_UPSTREAM_TASKS_COMPLETED" in task.get("triggerPolicy", {}).values():
             notes.append("always runs")
         return Box(name, kind, ", ".join(notes), copies=len(tasks))
 
+    def _devices(self, task: Json, component: Json) -> str:
+        """Return what a task works on, "" for processors alone: GPUs of its pod, or the nodes of the job it starts."""
+        given = task.get("inputs", {}).get("parameters", {})
+        if "nodes" in given:
+            nodes, gpus = (int(given[name]["runtimeValue"]["constant"]) for name in ("nodes", "gpus"))
+            return " x ".join([_counted(nodes, "node"), *([_counted(gpus, "GPU")] if gpus else [])])
+        container = self._executors[component["executorLabel"]]["container"]
+        gpus = container.get("resources", {}).get("accelerator", {}).get("resourceCount")
+        return _counted(int(gpus), "GPU") if gpus else ""
+
     def _component(self, task: Json) -> Json:
         component: Json = self._components[task["componentRef"]["name"]]
         return component
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def as_mermaid(drawing: Drawing) -> str:

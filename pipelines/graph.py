@@ -9,6 +9,7 @@ condition whose task was in the cache. (No `from __future__ import annotations` 
 annotations of pipelines.)
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
+from nofrost.cluster.job_spec import MOST_GPUS, MOST_NODES
+from nofrost.errors import UserError
 from pipelines import components
 from pipelines.cluster_settings import Cluster
 from pipelines.placement import placed
@@ -42,8 +45,12 @@ class GraphSettings:
     Attributes:
         cluster: resources, placement and credentials of the tasks.
         shards: of every evaluation, at least 1.
-        gpus, nodes: GPUs and machines for each training, as the plan was made for; evaluations take as many GPUs.
+        gpus: on each node of a training, as the plan was made for. With any, an evaluation has one.
+        nodes: machines for each training, as the plan was made for.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
+
+    Raises:
+        UserError: no training can have so many GPUs or nodes on this cluster.
     """
 
     cluster: Cluster
@@ -51,6 +58,29 @@ class GraphSettings:
     gpus: int = 0
     nodes: int = 1
     caching: bool = True
+
+    def __post_init__(self) -> None:
+        for name, number, least, most in (("gpus", self.gpus, 0, MOST_GPUS), ("nodes", self.nodes, 1, MOST_NODES)):
+            if not least <= number <= most:
+                raise UserError(f"{name} {number} is not possible: give {least} to {most}")
+        if self.nodes > 1 and self._backend == "none":
+            raise UserError(
+                f"nodes {self.nodes} need a training job, and training_job.backend is none: set it to auto, or use one "
+                "node"
+            )
+
+    @property
+    def _backend(self) -> str:
+        return self.cluster.training_job.backend
+
+    @property
+    def launches_jobs(self) -> bool:
+        """Whether a training is a job beside the pod of its task, and not in it: on several GPUs or nodes."""
+        return (self.gpus > 1 or self.nodes > 1) and self._backend != "none"
+
+    @property
+    def evaluation_gpus(self) -> int:
+        return min(self.gpus, 1)
 
 
 def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
@@ -129,17 +159,10 @@ class _Graph:
         return decorator
 
     def place(
-        self, task: PipelineTask, stage: Any, image: str, *, caching: bool | None = None, name: str | None = None
+        self, task: PipelineTask, stage: Any, image: str, *, gpus: int = 0, caching: bool | None = None
     ) -> PipelineTask:
-        placed(
-            task,
-            stage,
-            image,
-            cluster=self.settings.cluster,
-            caching=self.settings.caching if caching is None else caching,
-            gpus=self.settings.gpus if stage in ("train", "evaluate") else 0,
-        )
-        return task.set_display_name(name) if name else task
+        caching = self.settings.caching if caching is None else caching
+        return placed(task, stage, image, cluster=self.settings.cluster, caching=caching, gpus=gpus)
 
     @contextmanager
     def finish_at_the_end(self, store: str, image: str) -> Iterator[None]:
@@ -203,17 +226,9 @@ class _Graph:
             stage_image: str,
             train_image: str,
         ) -> RunOutputs:
-            trained = components.train(
-                recipe=recipe,
-                recipe_id=recipe_id,
-                seed=seed,
-                dataset=dataset,
-                augmentation=augmentation,
-                store=store,
-                gpus=self.settings.gpus,
-                nodes=self.settings.nodes,
-            )
-            checkpoint = self.place(trained, "train", train_image).output
+            training = {"recipe": recipe, "recipe_id": recipe_id, "seed": seed, "dataset": dataset}
+            training |= {"augmentation": augmentation, "store": store}
+            checkpoint = self._train(training, stage_image, train_image).output
             inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
             return RunOutputs(
                 trained=checkpoint,
@@ -223,16 +238,27 @@ class _Graph:
 
         return run
 
+    def _train(self, inputs: Mapping[str, Any], stage_image: str, train_image: str) -> PipelineTask:
+        """Add a training: in its own pod, or as a job that a small pod starts and follows."""
+        gpus, nodes = self.settings.gpus, self.settings.nodes
+        if not self.settings.launches_jobs:
+            return self.place(components.train(**inputs, gpus=gpus), "train", train_image, gpus=gpus)
+        settings = json.dumps(self.settings.cluster.job_settings().as_json(), sort_keys=True)
+        launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=settings)
+        return self.place(launched, None, stage_image)
+
     def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:
         """Add the evaluation with the suite of a kind: in one task, or all shards and their merge.
 
         Merging evaluates a few images again, so it gets the same device as the shards.
         """
 
-        def add(task: PipelineTask, part: str) -> Any:
-            return self.place(task, "evaluate", image, name=f"evaluate-{kind}{part}").output
+        count, gpus = self.settings.shards, self.settings.evaluation_gpus
 
-        count, gpus = self.settings.shards, self.settings.gpus
+        def add(task: PipelineTask, part: str) -> Any:
+            named = task.set_display_name(f"evaluate-{kind}{part}")
+            return self.place(named, "evaluate", image, gpus=gpus).output
+
         names: Sequence[str] = [f"{index}/{count}" for index in range(count)] if count > 1 else []
         shards = [add(components.evaluate_shard(**inputs, shard=name, gpus=gpus), f", {name}") for name in names]
         return add(components.evaluate(**inputs, shards=shards, gpus=gpus), ", merge" if shards else "")

@@ -42,6 +42,7 @@ def run(
     images: tuple[str, str],
     data_ref: str | None = None,
     gpus: int = 0,
+    nodes: int = 1,
     shards: int = 1,
     caching: bool = True,
     quiet: bool = False,
@@ -57,7 +58,8 @@ def run(
         folder: for logs, the artifacts of tasks, the cache, and the report.
         images: of stages and of training, for ``docker``.
         data_ref: ref of the source data; None pushes the data at the study's ``dataset.path`` if there are any.
-        gpus: GPUs for each training and evaluation: 0 or 1.
+        gpus: GPUs on each node of a training; with any, an evaluation uses one.
+        nodes: groups of processes of each training, which stand for machines.
         shards: number of parts of every evaluation.
         quiet: print the progress of tasks on standard error, not on standard output.
 
@@ -74,8 +76,8 @@ def run(
     source = push_source(study, data_ref, target)
     # Tasks get the interval as a setting of the cluster, which comes before the variable of this process.
     cluster = Cluster(retries=Retries(count=0), save_interval_s=int(save_interval_s()))
-    settings = GraphSettings(cluster, shards=shards, gpus=gpus, caching=caching)
-    pipeline = make_pipeline(plan_study(study, gpus, settings.nodes), settings)
+    settings = GraphSettings(cluster, shards=shards, gpus=gpus, nodes=nodes, caching=caching)
+    pipeline = make_pipeline(plan_study(study, gpus, nodes), settings)
     with folder_lock(folder):
         root, run_id = folder / "tasks", _new_id()
         root.mkdir(parents=True, exist_ok=True)

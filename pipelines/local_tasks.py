@@ -6,9 +6,11 @@ import contextlib
 import os
 import shlex
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,12 +18,14 @@ from nofrost.cluster.variables import RUN_ID
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
 from pipelines.children import Children
+from pipelines.local_nodes import first_to_blame, node_commands
 from pipelines.run_log import RunLog, Task
 
 CONTAINER_USER = 1000
 ON_GPU = ("train", "evaluate")  # prefixes of the names of tasks that use GPUs
 DOCKER_FAILED = 125  # exit code of `docker run` for its own errors
 CLOSING = "finish"  # records how the run ended, also of one that was stopped
+NOTICED_S = 10.0  # how long the nodes of a training may take to notice that another one has failed
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,47 @@ class Tasks(ABC):
     def __call__(self, command: list[str], variables: Mapping[str, str]) -> bool:
         """Execute one task, given its command and environment variables, and return whether it succeeded."""
         task = Task.from_command(command)
-        closing = task.name == CLOSING
-        if not self.children.may_begin(closing=closing):
+        if not self.children.may_begin(closing=task.name == CLOSING):
             return False
-        with self.run_log.task(task), task.log.open("wb") as log:
-            task.exit_code = self._run(task, command, {**variables, RUN_ID: self.run_id}, log, closing)
+        variables = {**variables, RUN_ID: self.run_id}
+        with self.run_log.task(task):
+            if task.name == "launch":
+                self._run_nodes(task, variables)
+            else:
+                self._run_logged(task, command, variables)
         return task.exit_code == 0
+
+    def _run_logged(self, task: Task, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        with task.log.open("wb") as log:
+            task.exit_code = self._run(task, command, variables, log, task.name == CLOSING)
+
+    def _run_nodes(self, launch: Task, variables: Mapping[str, str]) -> None:
+        """Run the nodes of a training side by side, in the place of the task that would start them as a job.
+
+        As on a cluster, one that fails ends the others. Exit code and log are those of the node that was the cause.
+        """
+        nodes = node_commands(launch)
+        with ThreadPoolExecutor(len(nodes)) as threads:
+            running = {
+                threads.submit(self._run_logged, node.task, node.command, {**variables, **node.variables}): node.task
+                for node in nodes
+            }
+            for ended in as_completed(running):
+                ended.result()
+                if running[ended].exit_code:
+                    # They find out by themselves that a node has gone, if they have met before.
+                    _, others = wait(running, timeout=NOTICED_S)
+                    self.children.end([running[other].title for other in others])
+                    break
+        codes = [node.task.exit_code or 0 for node in nodes]
+        cause = nodes[first_to_blame(codes)].task
+        launch.exit_code, launch.log = cause.exit_code, cause.log
 
     @abstractmethod
     def _run(
         self, task: Task, command: Sequence[str], variables: Mapping[str, str], log: IO[bytes], closing: bool
     ) -> int:
-        """Return the exit code of a task."""
+        """Return the exit code of a task. Those of several nodes are run by several threads."""
 
 
 class ProcessTasks(Tasks):
@@ -69,7 +102,7 @@ class ContainerTasks(Tasks):
 
     Attributes:
         stage_image, train_image: image ids.
-        gpus: whether training and evaluation get the GPUs.
+        gpus: whether training and evaluation get the GPUs of this machine.
         store: which they reach as this machine does: its endpoint, credentials, certificates and proxies.
         credentials: file for these, any of which may hold a secret that `docker inspect` would show as a variable.
         root: folder for the outputs of tasks.
@@ -81,6 +114,7 @@ class ContainerTasks(Tasks):
     store: Store
     credentials: Path
     root: Path
+    _writing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def _run(
         self, task: Task, command: Sequence[str], variables: Mapping[str, str], log: IO[bytes], closing: bool
@@ -123,7 +157,8 @@ class ContainerTasks(Tasks):
             volumes[settings["AWS_CA_BUNDLE"]] = "ro"
         if settings:
             exports = [f"export {variable}={shlex.quote(value)}\n" for variable, value in settings.items()]
-            write_private(self.credentials, "".join(exports))
+            with self._writing:
+                write_private(self.credentials, "".join(exports))
             volumes[str(self.credentials)] = "ro"
             command = ["sh", "-c", '. "$0" && exec "$@"', str(self.credentials), *command]
         wants_gpu = self.gpus and name.startswith(ON_GPU)
@@ -170,9 +205,13 @@ def image_id(name: str) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only the user of the containers can ever read."""
+    """Write a file that only the user of the containers can ever read, unless it says the same already."""
+    content = os.fsencode(text)
+    # Another container may be about to mount it.
+    if path.is_file() and path.read_bytes() == content:
+        return
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(os.fsencode(text))
+        file.write(content)
     if os.getuid() == 0:
         os.chown(path, CONTAINER_USER, CONTAINER_USER)

@@ -10,14 +10,7 @@ from nofrost.cluster.variables import RUN_ID
 from nofrost.stage import SAVE_INTERVAL
 from pipelines.cluster_settings import Cluster
 
-SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes
-DEFAULTS = {
-    "prepare": Resources(cpu="2", memory="4Gi"),
-    "augment": Resources(cpu="4", memory="8Gi"),
-    "train": Resources(cpu="4", memory="16Gi"),
-    "evaluate": Resources(cpu="4", memory="16Gi"),
-    "report": Resources(cpu="1", memory="2Gi"),
-}
+SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes, or start a job and follow it
 
 
 def placed(
@@ -26,12 +19,12 @@ def placed(
     """Apply the settings of the cluster to a task, and return it.
 
     Args:
-        stage: the stage whose resources it gets; None for a task that only writes notes.
+        stage: the stage whose resources it gets; None for a task that only writes notes or follows a job.
         image: a pipeline parameter.
         caching: whether Kubeflow may reuse an earlier output of the same refs, configuration and image.
         gpus: GPUs of the task, which put it on nodes that have them.
     """
-    resources = cluster.resources.get(stage, DEFAULTS[stage]) if stage else SMALL
+    resources = cluster.resources_of(stage) if stage else SMALL
     task.set_container_image(image)
     task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
     task.set_memory_request(resources.memory).set_memory_limit(resources.memory)

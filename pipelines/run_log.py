@@ -40,8 +40,8 @@ class Task:
         if "--executor_input" not in words:  # `nofrost task NAME --option value ...`
             name = words[2]
             options = dict(zip(words[3::2], words[4::2], strict=False))
-            title = train_label(options["--recipe-id"], options["--seed"])
-            return cls(name, title.removeprefix(f"{name} "), options)
+            _, _, label = train_label(options["--recipe-id"], options["--seed"]).partition(" ")
+            return cls(name, label, options)
         name = words[words.index("--function_to_execute") + 1].replace("_", "-")
         executor = json.loads(words[words.index("--executor_input") + 1])
         parameters = executor.get("inputs", {}).get("parameterValues", {})

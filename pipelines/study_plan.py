@@ -41,19 +41,15 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     """Check a study and return its plan.
 
     Args:
-        gpus: GPUs for each training, 0 or 1; evaluations take the same.
-        nodes: machines for each training, 1.
+        gpus: on each node of a training.
+        nodes: of each training.
 
     Raises:
-        UserError: the study is wrong or needs a file of this machine, or training cannot use so many GPUs or nodes.
+        UserError: the study is wrong, needs a file of this machine, or has a batch that so many processes cannot share.
     """
-    if gpus not in (0, 1) or nodes != 1:
-        raise UserError(
-            f"gpus {gpus} and nodes {nodes}: use gpus 0 or 1 and nodes 1 (evaluations get as many GPUs as trainings "
-            "and use one), or train on several GPUs of one machine with `nofrost task train --gpus N`"
-        )
     study = check_study(study)
     _check_files(study)
+    _check_batches(study, nodes * max(gpus, 1))
     recipes = {name: _as_text(study.recipes[name]) for name in study.runs.recipe}
     return StudyPlan(
         study=to_ascii(study_as_yaml(study)),
@@ -81,6 +77,18 @@ def _check_files(study: Study) -> None:
                 f"recipes.{name}.model.weights is a file of one machine, which containers do not have: store it "
                 "with `nofrost store push` and use the ref that it prints"
             )
+
+
+def _check_batches(study: Study, processes: int) -> None:
+    """Raise UserError if the processes of a training cannot share a batch equally, which each would say on its node."""
+    for name in study.runs.recipe:
+        for phase in study.recipes[name].in_phases().values():
+            size = phase.schedule.batch_size
+            if size % processes:
+                raise UserError(
+                    f"recipes.{name}: schedule.batch_size {size} cannot be shared equally by {processes} processes: "
+                    f"set it to a multiple, such as {-(-size // processes) * processes}, or change --gpus or --nodes"
+                )
 
 
 def _as_text(part: Schema) -> str:

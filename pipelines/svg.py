@@ -17,6 +17,7 @@ COLOURS = {
     "prepare": "#1f6f9c",
     "augment": "#1f6f9c",
     "train": "#b04a12",
+    "launch": "#b04a12",
     "evaluate": "#6a4a9c",
     "report": "#2c7a4b",
 }

@@ -122,6 +122,8 @@ def submit_(
 @click.option("--stage-image", metavar="IMAGE@sha256:...", help="Image of the stages, to look for in its registry.")
 @click.option("--train-image", metavar="IMAGE@sha256:...", help="Image of the training, to look for in its registry.")
 @store_option
+@GPUS
+@NODES
 @CLUSTER
 @json_option
 def doctor_(
@@ -135,7 +137,7 @@ def doctor_(
 ) -> None:
     """Look for what a submission needs, with a line each: ok, missing, or unknown where it cannot be seen from here.
 
-    Nothing is started. The exit code is 1 if something is missing.
+    What is missing in Kubernetes follows as YAML. Nothing is started. The exit code is 1 if something is missing.
     """
     from nofrost.store import default_store
     from pipelines.doctor import Subject, examine
@@ -144,6 +146,7 @@ def doctor_(
     endpoint = Endpoint(host, namespace, token_file, ca_cert)
     findings = list(examine(Subject(endpoint, store_url or default_store(), **options)))
     rows = [(finding.state, finding.check, finding.detail) for finding in findings]
-    emit(findings, aligned(rows), as_json)
+    manifests = [f"\n{finding.manifest}" for finding in findings if finding.manifest]
+    emit(findings, "\n".join([aligned(rows), *manifests]).rstrip("\n"), as_json)
     if any(finding.state == "missing" for finding in findings):
         sys.exit(1)

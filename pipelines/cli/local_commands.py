@@ -124,6 +124,7 @@ def graph_(
 @store_option
 @DATA_REF
 @GPUS
+@NODES
 @SHARDS
 @CACHE
 def run_(
@@ -138,6 +139,8 @@ def run_(
     **options: Any,
 ) -> None:
     """Run the graph on this machine: the tasks as processes, or in the containers that the cluster would run.
+
+    With --nodes 2 a training is two groups of processes, each with its own folders, as on two machines.
 
     Example: python -m pipelines run --study params.yaml --runner docker --store s3://bucket/prefix
     """

@@ -16,11 +16,14 @@ SHARDS = click.option(
     "--shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Shards of every evaluation."
 )
 GPUS = click.option(
-    "--gpus", type=click.IntRange(0, 1), default=0, show_default=True, help="GPUs for each training and evaluation."
+    "--gpus",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="GPUs on each node of a training. With any, an evaluation has one.",
 )
-# Hidden while there is no launcher for more.
 NODES = click.option(
-    "--nodes", type=click.IntRange(1, 1), default=1, show_default=True, hidden=True, help="Machines for each training."
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines of each training."
 )
 DATA_REF = click.option(
     "--data-ref",

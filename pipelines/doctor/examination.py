@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.cluster_settings import load_cluster
-from pipelines.doctor.cluster_objects import check_service_account, check_training_jobs
 from pipelines.doctor.conditional_writes import check_store
 from pipelines.doctor.finding import Finding
 from pipelines.doctor.image_registry import check_image
 from pipelines.doctor.kfp_version import check_kfp
+from pipelines.doctor.service_account import check_service_account
+from pipelines.doctor.training_jobs import check_training_jobs
+from pipelines.graph import GraphSettings
 from pipelines.submit import Api, Endpoint
 
 
@@ -22,6 +24,7 @@ class Subject:
         service_account: of the pods; None for Kubeflow's own.
         stage_image, train_image: None where they are not to be checked.
         cluster: YAML file that describes the cluster; None for the default.
+        gpus, nodes: of each training.
     """
 
     endpoint: Endpoint
@@ -30,18 +33,22 @@ class Subject:
     stage_image: str | None = None
     train_image: str | None = None
     cluster: Path | None = None
+    gpus: int = 0
+    nodes: int = 1
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
     """Yield what is found; what cannot be reached is a finding and no error.
 
     Raises:
-        UserError: the file of the cluster is wrong.
+        UserError: the file of the cluster is wrong, or does not fit the numbers of GPUs and nodes.
     """
     cluster = load_cluster(subject.cluster)
-    yield check_kfp(Api(subject.endpoint), cluster)
-    yield check_service_account(subject.endpoint.namespace, subject.service_account, cluster)
-    yield check_training_jobs()
+    settings = GraphSettings(cluster, gpus=subject.gpus, nodes=subject.nodes)
+    account = subject.endpoint.namespace, subject.service_account
+    yield check_kfp(Api(subject.endpoint), settings)
+    yield check_service_account(*account, cluster)
+    yield from check_training_jobs(cluster.job_settings(), *account, needed=settings.launches_jobs)
     yield from check_store(subject.store)
     yield check_image("stage image", "--stage-image", subject.stage_image)
     yield check_image("train image", "--train-image", subject.train_image)

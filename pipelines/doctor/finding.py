@@ -12,11 +12,13 @@ class Finding:
         check: what was looked for.
         state: ``unknown`` where it cannot be found out from here.
         detail: where, and what to do about it.
+        manifest: YAML of what is missing, for `kubectl apply`; "" where that is nothing of Kubernetes's.
     """
 
     check: str
     state: Literal["ok", "missing", "unknown"]
     detail: str
+    manifest: str = ""
 
     def as_json(self) -> dict[str, str]:
         return asdict(self)

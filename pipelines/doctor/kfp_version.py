@@ -1,7 +1,6 @@
 """Whether the server runs the pipeline that would be compiled for this cluster."""
 
 from nofrost.errors import UserError
-from pipelines.cluster_settings import Cluster
 from pipelines.doctor.finding import Finding
 from pipelines.graph import GraphSettings, make_pipeline
 from pipelines.package import canonical
@@ -11,9 +10,9 @@ from pipelines.submit import Api, versions
 CHECK = "Kubeflow Pipelines"
 
 
-def check_kfp(api: Api, cluster: Cluster) -> Finding:
+def check_kfp(api: Api, settings: GraphSettings) -> Finding:
     """Connect as a submission does, and compare the server's version with what the pipeline uses."""
-    fields = _needs(cluster)
+    fields = _needs(settings)
     try:
         version, namespace = api.health.version, api.namespace
     except UserError as error:
@@ -26,8 +25,8 @@ def check_kfp(api: Api, cluster: Cluster) -> Finding:
     return Finding(CHECK, "ok", f"KFP {version} at {api.address}, {where}")
 
 
-def _needs(cluster: Cluster) -> set[str]:
-    """Return what every pipeline for this cluster needs, which does not depend on the study."""
+def _needs(settings: GraphSettings) -> set[str]:
+    """Return what every pipeline with these settings needs, which does not depend on the study."""
     nothing = StudyPlan("", "", "", "", "", (RunPlan("", "", ""),))
-    _, platform = canonical(make_pipeline(nothing, GraphSettings(cluster)))
+    _, platform = canonical(make_pipeline(nothing, settings))
     return versions.needs(platform)

@@ -118,13 +118,13 @@ def submit_study(
             **{f"--{name.replace('_', '-')}": text for name, text in options.items()},
         }
     )
+    cluster = load_cluster(request.cluster)
+    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.caching)
     plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
     images = {"stage_image": request.stage_image, "train_image": request.train_image}
     arguments = {"store": store.url, **images, "data_ref": request.data_ref or ""}
-    cluster = load_cluster(request.cluster)
-    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.caching)
     with tempfile.TemporaryDirectory() as folder:
         packages = Packages(Path(folder), settings)
         parts = plan_parts(plan, split, packages, arguments, release(api.health.version))

@@ -14,24 +14,27 @@ from typing import Any
 import pytest
 import yaml
 
+from nofrost.cluster import JobSpec, Training, as_pytorchjob, as_trainjob, load_job_settings
 from nofrost.config import load_study
 from pipelines.cluster_settings import Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical, write_package
 from pipelines.study_plan import StudyPlan, plan_study
 from tests.pipelines.backend import VERSIONS, Backend, ContainerError, Ended, Pod, RefusedError
+from tests.pipelines.backend_state import Json
 
 SHARDS = 2
 NEVER_CACHED = {"write-candidate", "record-outputs", "finish"}
 STAGE_IMAGE, TRAIN_IMAGE = "stage@sha256:1", "train@sha256:2"
 ARGUMENTS = {"store": "s3://bucket/nofrost", "stage_image": STAGE_IMAGE, "train_image": TRAIN_IMAGE, "data_ref": ""}
+BY_DIGEST = {**ARGUMENTS, "train_image": f"registry/nofrost-train@sha256:{'2' * 64}"}  # as jobs want it
 WITHOUT_USER = Cluster(run_as=None)  # the only one that KFP 2.15 accepts
 
 
-def make_plan(*overrides: str, gpus: int = 0) -> StudyPlan:
+def make_plan(*overrides: str) -> StudyPlan:
     """The plan of two recipes with two seeds."""
     chosen = ("runs.recipe=[st, sat]", "runs.seed=[0, 1]", *overrides)
-    return plan_study(load_study("digits", chosen), gpus, 1)
+    return plan_study(load_study("digits", chosen), 0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +140,7 @@ def test_a_training_that_fails_stops_nothing_but_its_own_run(version: str, told:
 def test_each_task_that_asks_for_a_gpu_has_it_in_its_pod(version: str, gpus: int, tmp_path: Path) -> None:
     write_package(
         tmp_path / "gpu.yaml",
-        canonical(make_pipeline(make_plan(gpus=gpus), GraphSettings(WITHOUT_USER, shards=SHARDS, gpus=gpus))),
+        canonical(make_pipeline(make_plan(), GraphSettings(WITHOUT_USER, shards=SHARDS, gpus=gpus))),
     )
     ended = Backend(tmp_path / "gpu.yaml", version).run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
@@ -147,10 +150,82 @@ def test_each_task_that_asks_for_a_gpu_has_it_in_its_pod(version: str, gpus: int
         assert pod.inputs.get("gpus", gpus) == gpus
 
 
+def described(pod: Pod, kind: str) -> Json:
+    """The job that the launcher of a pod makes."""
+    names = ("recipe", "recipe_id", "seed", "dataset", "augmentation", "store")
+    training = Training(**{name: pod.inputs[name] for name in names})
+    settings = load_job_settings(pod.inputs["settings"])
+    devices = {"gpus": int(pod.inputs["gpus"]), "nodes": int(pod.inputs["nodes"])}
+    spec = JobSpec(training, pod.inputs["image"], **devices, settings=settings, namespace="team-a")
+    return as_pytorchjob(spec) if kind == "pytorchjob" else as_trainjob(spec)
+
+
+def nodes_of(job: Json) -> list[Json]:
+    """The container of each node of a job, with its image and resources."""
+    if job["kind"] == "TrainJob":
+        trainer = job["spec"]["trainer"]
+        return [{**trainer, "resources": trainer["resourcesPerNode"]}] * trainer["numNodes"]
+    replicas = job["spec"]["pytorchReplicaSpecs"].values()
+    pods = [replica["template"]["spec"] for replica in replicas for _ in range(replica["replicas"])]
+    return [pod["containers"][0] for pod in pods]
+
+
+@pytest.fixture(scope="module")
+def on_nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That study, trained on two nodes with eight GPUs each."""
+    path = tmp_path_factory.mktemp("package") / "nodes.yaml"
+    settings = GraphSettings(WITHOUT_USER, shards=SHARDS, gpus=8, nodes=2)
+    write_package(path, canonical(make_pipeline(make_plan(), settings)))
+    return path
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_training_on_nodes_has_its_gpus_in_the_job_and_none_in_the_pod_that_launches_it(
+    version: str, on_nodes: Path
+) -> None:
+    ended = Backend(on_nodes, version).run(BY_DIGEST, by_content)
+    assert ended.state == "Succeeded"
+    assert not ended.ran("train")
+    for pod in ended.pods:
+        assert pod.limits == ({"nvidia.com/gpu": "1"} if pod.component.startswith("evaluate") else {}), pod.path
+        assert pod.image == STAGE_IMAGE
+    launched = ended.ran("launch")
+    assert len(launched) == 4
+    for kind in ("pytorchjob", "trainjob"):
+        jobs = [described(pod, kind) for pod in launched]
+        assert len({job["metadata"]["name"] for job in jobs}) == 4
+        for job in jobs:
+            assert len(nodes_of(job)) == 2
+            for node in nodes_of(job):
+                assert node["image"] == BY_DIGEST["train_image"]
+                expected = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"}
+                assert (node["resources"]["requests"], node["resources"]["limits"]) == (expected, expected)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_job_is_launched_once_for_all_runs_of_the_pipeline(version: str, on_nodes: Path) -> None:
+    server = Backend(on_nodes, version)
+    server.run(BY_DIGEST, by_content)
+    assert counts(server.run(BY_DIGEST, by_content, run="run-2")) == {"write-candidate": 1, "finish": 1}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"gpus": 4}, {"nodes": 4}, {"cluster": Cluster.model_validate({"training_job": {"queue": "gpus"}})}]
+)
+def test_a_job_with_other_devices_or_settings_is_another_one(changed: dict[str, Any], tmp_path: Path) -> None:
+    plan, settings = make_plan("runs.recipe=[st]", "runs.seed=[0]"), GraphSettings(Cluster(), gpus=8, nodes=2)
+    cache: dict[str, Any] = {}
+    launched = []
+    for name, each in (("one", settings), ("other", replace(settings, **changed))):
+        write_package(tmp_path / f"{name}.yaml", canonical(make_pipeline(plan, each)))
+        launched += Backend(tmp_path / f"{name}.yaml", "2.17", cache).run(BY_DIGEST, by_content).ran("launch")
+    assert len({described(pod, "pytorchjob")["metadata"]["name"] for pod in launched}) == 2
+
+
 def test_no_resource_of_the_package_is_a_parameter_that_is_not_text(tmp_path: Path) -> None:
     write_package(
         tmp_path / "gpu.yaml",
-        canonical(make_pipeline(make_plan(gpus=1), GraphSettings(Cluster(), shards=SHARDS, gpus=1))),
+        canonical(make_pipeline(make_plan(), GraphSettings(Cluster(), shards=SHARDS, gpus=1))),
     )
     spec, _ = yaml.safe_load_all((tmp_path / "gpu.yaml").read_text(encoding="utf-8"))
     resources = [each["container"]["resources"] for each in spec["deploymentSpec"]["executors"].values()]

@@ -29,12 +29,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @cache
-def spec_of(runs: int = 4, shards: int = 1, gpus: int = 0, name: str | None = None) -> Any:
-    plan = plan_study(load_study("digits"), gpus, 1)
+def spec_of(runs: int = 4, shards: int = 1, gpus: int = 0, nodes: int = 1, name: str | None = None) -> Any:
+    plan = plan_study(load_study("digits"), gpus, nodes)
     chosen = [replace(plan.runs[index % 4], seed=str(index // 4)) for index in range(runs)]
     if name is not None:
         chosen = [RunPlan(name, run.seed, run.recipe) for run in chosen]
-    settings = GraphSettings(Cluster(), shards=shards, gpus=gpus)
+    settings = GraphSettings(Cluster(), shards=shards, gpus=gpus, nodes=nodes)
     return canonical(make_pipeline(replace(plan, runs=tuple(chosen)), settings))[0]
 
 
@@ -78,6 +78,20 @@ def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "note"), [(8, 2, "2 nodes x 8 GPUs"), (2, 1, "1 node x 2 GPUs"), (0, 2, "2 nodes")]
+)
+def test_a_launcher_shows_what_its_job_has(gpus: int, nodes: int, note: str) -> None:
+    run = study_in(drawing_of(spec_of(gpus=gpus, nodes=nodes))).boxes[2].inside
+    assert run is not None
+    evaluated = "1 GPU" if gpus else ""
+    assert {box.name: box.note for box in run.boxes} == {
+        "launch": note,
+        "evaluate-adversarial": evaluated,
+        "evaluate-ood": evaluated,
+    }
+
+
 def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
     study = study_in(drawing_of(spec_of(runs=11)))
     assert names(study)[2:7] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
@@ -85,12 +99,13 @@ def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
     assert len(study.boxes) == 2 + 5 + 2
 
 
-@pytest.mark.parametrize("settings", [{}, {"shards": 4, "gpus": 1}, {"runs": 11}, {"runs": 1}])
+@pytest.mark.parametrize("settings", [{}, {"shards": 4, "gpus": 1}, {"gpus": 8, "nodes": 2}, {"runs": 11}])
 def test_the_svg_is_well_formed_and_no_box_covers_another(settings: dict[str, int]) -> None:
     drawing = drawing_of(spec_of(**settings))
     tree = ElementTree.fromstring(as_svg(drawing))
     texts = [element.text for element in tree.iter(f"{SVG}text")]
-    assert {"prepare", "train", "evaluate-ood", "report", "finish"} <= set(texts)
+    training = "launch" if "nodes" in settings else "train"
+    assert {"prepare", training, "evaluate-ood", "report", "finish"} <= set(texts)
     assert "{http://www.w3.org/1999/xlink}href" not in {name for each in tree.iter() for name in each.attrib}
 
     def check(inner: Drawing) -> None:

@@ -11,7 +11,10 @@ import yaml
 
 pytest.importorskip("kfp")
 
-from pipelines.cluster_settings import Cluster
+from nofrost.cluster.job_settings import load_job_settings
+from nofrost.cluster.pod_settings import PodSettings
+from nofrost.errors import UserError
+from pipelines.cluster_settings import DEFAULTS, Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
 from pipelines.study_plan import StudyPlan
@@ -21,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 NOTES = {"write-candidate", "record-outputs", "finish"}  # tasks of the pipeline that are not stages
 ON_GPU = {"train", "evaluate", "evaluate-shard"}
 STUDIES = [(1, 1), (4, 1), (3, 2)]
+MANY = {"gpus": 8, "nodes": 2}
 Instance = tuple[str, ...]  # a stage, and of a run also its recipe and seed
 
 
@@ -40,8 +44,8 @@ def report_of_parts() -> PackageGraph:
 
 
 def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
-    """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation."""
-    kind = graph.kind(task)
+    """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation, a job is a training."""
+    kind = graph.kind(task).replace("launch", "train")
     if len(task) < 3:
         return (kind,)
     if kind.startswith("evaluate"):
@@ -69,10 +73,11 @@ def edges_of_dvc(plan: StudyPlan) -> set[tuple[Instance, Instance]]:
     }
 
 
+@pytest.mark.parametrize("devices", [{}, MANY])
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize(("recipes", "seeds"), STUDIES)
-def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards: int) -> None:
-    graph = compiled(recipes, seeds, shards=shards)
+def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards: int, devices: dict[str, int]) -> None:
+    graph = compiled(recipes, seeds, shards=shards, **devices)
     edges = {
         (instance(graph, source), instance(graph, task)) for task in graph.tasks() for source in graph.sources(task)
     }
@@ -113,7 +118,7 @@ def test_the_outputs_of_all_runs_are_listed_by_stage_in_the_order_of_the_study()
 
 def test_there_is_no_loop_condition_or_collection() -> None:
     """Each of them goes wrong on some backend: a branch that comes from the cache, a loop that has a name, ..."""
-    for graph in (compiled(3, 2, shards=2, gpus=1), part_of_a_study(), report_of_parts()):
+    for graph in (compiled(3, 2, shards=2, gpus=1), compiled(**MANY), part_of_a_study(), report_of_parts()):
         text = str(graph.spec)
         for word in ("Iterator", "condition", "Selector", "valueFromOneof"):
             assert word not in text
@@ -139,15 +144,19 @@ def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
 INPUTS = {
     "prepare": {"spec", "source", "store"},
     "augment": {"spec", "dataset", "store"},
-    "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus", "nodes"},
+    "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus"},
+    "launch": {
+        *("recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus", "nodes", "image", "settings")
+    },
     "evaluate": {"suite", "dataset", "checkpoint", "shards", "store", "gpus"},
     "evaluate-shard": {"suite", "dataset", "checkpoint", "shard", "store", "gpus"},
     "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "store"},
 }
 
 
-def test_the_cache_key_is_content_configuration_image_and_devices() -> None:
-    graph = compiled(2, shards=2, gpus=1)
+@pytest.mark.parametrize("devices", [{"gpus": 1}, MANY])
+def test_the_cache_key_is_content_configuration_image_and_devices(devices: dict[str, int]) -> None:
+    graph = compiled(2, shards=2, **devices)
     for task in graph.tasks():
         kind = graph.kind(task)
         assert "artifacts" not in graph.task(task)["inputs"], "Kubeflow would compare its URI"
@@ -159,6 +168,10 @@ def test_the_cache_key_is_content_configuration_image_and_devices() -> None:
             assert "job_uuid" not in str(given), "the id of a run is in no cached task"
         if kind in ON_GPU:
             assert graph.value(task, "gpus") == 1
+
+
+def test_the_inputs_of_a_training_are_its_recipe_seed_data_and_devices() -> None:
+    graph = compiled(2, shards=2, gpus=1)
     (train,) = [task for task in graph.tasks() if graph.values(task).get("recipe_id") == "st"]
     assert graph.values(train) == {
         "recipe": "recipe of st",
@@ -168,8 +181,75 @@ def test_the_cache_key_is_content_configuration_image_and_devices() -> None:
         "augmentation": Source(("exit-handler-1", "augment"), "Output"),
         "store": Source((), "store"),
         "gpus": 1,
-        "nodes": 1,
     }
+
+
+def launchers(graph: PackageGraph) -> list[tuple[str, ...]]:
+    return [task for task in graph.tasks() if graph.kind(task) == "launch"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "backend", "kind"),
+    [
+        ({}, "auto", "train"),
+        ({"gpus": 1}, "auto", "train"),
+        ({"gpus": 2}, "auto", "launch"),
+        ({"nodes": 2}, "trainjob", "launch"),
+        (MANY, "pytorchjob", "launch"),
+        ({"gpus": 8}, "none", "train"),
+    ],
+)
+def test_a_training_on_several_gpus_or_nodes_is_launched_as_a_job(
+    devices: dict[str, int], backend: str, kind: str
+) -> None:
+    cluster = Cluster.model_validate({"training_job": {"backend": backend}})
+    graph = compiled(2, cluster=cluster, **devices)
+    kinds = [graph.kind(task) for task in graph.tasks()]
+    assert [kinds.count(each) for each in ("train", "launch")] == [2 * (kind == "train"), 2 * (kind == "launch")]
+    trainings = [task for task in graph.tasks() if graph.kind(task) == kind]
+    assert [graph.value(task, "gpus") for task in trainings] == [devices.get("gpus", 0)] * 2
+    accelerators = [graph.container(task)["resources"].get("accelerator", {}) for task in trainings]
+    in_the_pod = str(devices["gpus"]) if kind == "train" and devices else None
+    assert [accelerator.get("resourceCount") for accelerator in accelerators] == [in_the_pod] * 2
+
+
+def test_nodes_without_a_kind_of_job_are_refused() -> None:
+    cluster = Cluster.model_validate({"training_job": {"backend": "none"}})
+    with pytest.raises(UserError, match=r"nodes 2 need a training job, and training_job\.backend is none"):
+        GraphSettings(cluster, nodes=2)
+
+
+def test_a_launcher_is_a_small_pod_without_gpus_in_the_stage_image() -> None:
+    graph = compiled(2, **MANY)
+    for task in launchers(graph):
+        resources = graph.container(task)["resources"]
+        assert "accelerator" not in resources
+        assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("500m", "1Gi")
+        assert [mount["mountPath"] for mount in graph.pod(task)["emptyDirMounts"]] == ["/tmp"]
+        assert not graph.pod(task).get("tolerations"), "it needs no node with GPUs"
+        assert graph.value(task, "base_image") == Source((), "stage_image")
+
+
+def test_a_launcher_is_given_all_that_makes_the_job_and_nothing_of_the_run() -> None:
+    graph = compiled(2, **MANY)
+    (launch,) = [task for task in launchers(graph) if graph.value(task, "recipe_id") == "st"]
+    given = graph.values(launch)
+    assert (given["gpus"], given["nodes"], given["image"]) == (8, 2, Source((), "train_image"))
+    assert given["recipe"] == "recipe of st"
+    options = {
+        word[2:].replace("-", "_"): word for word in graph.container(launch)["args"] if str(word).startswith("--")
+    }
+    assert set(options) == {*INPUTS["launch"], "output_file"}
+    assert load_job_settings(given["settings"]) == Cluster().job_settings()
+
+
+def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:
+    graph = compiled(shards=2, **MANY)
+    evaluations = [task for task in graph.tasks() if graph.kind(task).startswith("evaluate")]
+    assert len(evaluations) == 6
+    for task in evaluations:
+        assert graph.value(task, "gpus") == 1
+        assert graph.container(task)["resources"]["accelerator"]["resourceCount"] == "1"
 
 
 def test_the_cache_can_be_turned_off() -> None:
@@ -177,7 +257,7 @@ def test_the_cache_can_be_turned_off() -> None:
 
 
 def test_every_task_learns_the_id_of_its_run_from_its_pod() -> None:
-    for graph in (compiled(gpus=1), part_of_a_study(), report_of_parts()):
+    for graph in (compiled(gpus=1), compiled(**MANY), part_of_a_study(), report_of_parts()):
         for task in graph.tasks():
             (variable,) = graph.pod(task)["fieldPathAsEnv"]
             assert variable == {"name": "NOFROST_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
@@ -269,6 +349,29 @@ def test_the_settings_of_the_cluster_are_applied() -> None:
         assert pod["configMapAsEnv"][0]["configMapName"] == "endpoint"
     assert "retryPolicy" not in str(graph.spec)
     assert graph.platform["platforms"]["kubernetes"]["pipelineConfig"]["activeDeadlineSeconds"] == 3600
+
+
+def test_a_job_gets_the_settings_of_training_pods_and_of_jobs() -> None:
+    cluster = Cluster.model_validate(
+        {
+            "resources": {"train": {"cpu": "16", "memory": "64Gi"}, "evaluate": {"cpu": "1"}},
+            "placement": {"tolerations": [{"key": "batch", "effect": "NoSchedule"}]},
+            "gpu": {"node_selector": {"gpu": "h100"}},
+            "shared_memory": "8Gi",
+            "credentials": {"secret": None},
+            "run_as": 7,
+            "save_interval_s": 60,
+            "image_pull_policy": "Always",
+            "deadline_s": 3600,
+            "training_job": {"queue": "gpus", "deadline_s": 7200},
+        }
+    )
+    settings = cluster.job_settings()
+    assert (settings.resources.cpu, settings.resources.memory) == ("16", "64Gi")
+    for name in PodSettings.model_fields:
+        assert getattr(settings, name) == getattr(cluster, name), name
+    assert (settings.queue, settings.deadline_s) == ("gpus", 7200), "the limit of the run is another one"
+    assert Cluster().job_settings().resources == DEFAULTS["train"]
 
 
 def test_a_part_of_a_study_lists_its_outputs_and_leaves_no_candidate() -> None:

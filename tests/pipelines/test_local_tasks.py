@@ -153,6 +153,7 @@ EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECK
     ("command", "title"),
     [
         (["nofrost", "task", "train", "--recipe-id", "sat", "--seed", "0", "--gpus", "1"], "train sat, seed 0"),
+        (["nofrost", "task", "launch", "--recipe-id", "sat", "--seed", "0", "--nodes", "2"], "launch sat, seed 0"),
         (arguments("prepare", {"spec": ""}), "prepare"),
         (arguments("write_candidate", {}), "write-candidate"),
         (arguments("evaluate", {**EVALUATED, "shards": []}), "evaluate-ood sat, seed 0"),

@@ -46,8 +46,10 @@ def test_changing_one_recipe_changes_its_runs_only() -> None:
 @pytest.mark.parametrize(
     ("overrides", "devices", "message"),
     [
-        ([], {"gpus": 2}, "use gpus 0 or 1 and nodes 1"),
-        ([], {"gpus": 1, "nodes": 2}, "use gpus 0 or 1 and nodes 1"),
+        ([], {"gpus": 7}, "recipes.st: schedule.batch_size 64 cannot be shared equally by 7 processes"),
+        ([], {"nodes": 3}, "such as 66, or change --gpus or --nodes"),
+        ([], {"gpus": 12, "nodes": 2}, "by 24 processes: set it to a multiple, such as 72"),
+        (["recipes.sat.schedule.batch_size=36"], {"gpus": 8}, "recipes.sat: schedule.batch_size 36"),
         (["augmentation.deepaugment.weights=a.safetensors"], {}, "augmentation.deepaugment.weights is a file of one"),
         (["recipes.sat.model.weights=runs/mine"], {}, "recipes.sat.model.weights is a file of one machine"),
         (["recipes.sat.objective.name=no-such"], {}, "unknown objective 'no-such'"),
@@ -60,6 +62,10 @@ def test_a_study_that_cannot_be_run_is_one_sentence(
         planned(*overrides, **devices)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_plan_does_not_depend_on_the_processes_that_train_it() -> None:
+    assert planned() == planned(gpus=8, nodes=2)
 
 
 def test_weights_by_ref_can_be_planned() -> None:

@@ -18,14 +18,17 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @contextmanager
 def served(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> Iterator[str]:
-    """Serve `answer(request)` (status, headers, body) to every request, and yield the address."""
+    """Serve `answer(request)` (status, headers, body) to every request, and yield the address.
+
+    The body of a request is its `content`.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
             """Log nothing."""
 
         def do_any(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, headers, body = answer(self)
             self.send_response(status)
             for key, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -34,7 +37,7 @@ def served(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-    for method in ("GET", "HEAD", "PUT", "DELETE"):
+    for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
         setattr(Handler, f"do_{method}", Handler.do_any)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -52,6 +55,10 @@ class Kubernetes:
         kinds: plural names of the resources, by API group and version.
         status: of all answers; 200 for the ordinary ones.
         tokens: what requests were authorized with.
+        user: whose token that is; "" where the cluster does not say.
+        rights: what accounts may do, as (user, group, resource, verb).
+        runtimes: namespaces and names of the TrainingRuntimes.
+        refuses_reviews: whether nobody may ask about the rights of another account.
     """
 
     def __init__(self) -> None:
@@ -62,11 +69,39 @@ class Kubernetes:
         }
         self.status = 200
         self.tokens: set[str | None] = set()
+        self.user = "somebody@example.com"
+        self.rights: set[tuple[str, str, str, str]] = set()
+        self.refuses_reviews = False
+        self.runtimes: set[tuple[str, str]] = set()
 
     def answer(self, request: BaseHTTPRequestHandler) -> Answer:
         self.tokens.add(request.headers.get("Authorization"))
-        status, body = (self.status, {}) if self.status != 200 else self.found(request.path)
+        if self.status != 200:
+            status, body = self.status, {}
+        elif request.command == "POST":
+            status, body = self.reviewed(request.path, json.loads(request.content))  # type: ignore[attr-defined]
+        else:
+            status, body = self.found(request.path)
         return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+    def reviewed(self, path: str, body: Any) -> tuple[int, Any]:
+        match path.strip("/").split("/"):
+            case ["apis", "authentication.k8s.io", "v1", "selfsubjectreviews"]:
+                return 201, {"status": {"userInfo": {"username": self.user}}}
+            case ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"]:
+                user = self.user
+            case ["apis", "authorization.k8s.io", "v1", "namespaces", namespace, "localsubjectaccessreviews"]:
+                # The real one refuses what does not name the namespace in all three places.
+                assert namespace == body["metadata"]["namespace"] == body["spec"]["resourceAttributes"]["namespace"]
+                if self.refuses_reviews:
+                    return 403, {"kind": "Status", "reason": "Forbidden"}
+                user = body["spec"]["user"]
+            case _:
+                return 404, {}
+        asked = body["spec"]["resourceAttributes"]
+        resource = "/".join(filter(None, (asked["resource"], asked["subresource"])))
+        allowed = (user, asked["group"], resource, asked["verb"]) in self.rights
+        return 201, {"spec": body["spec"], "status": {"allowed": allowed}}
 
     def found(self, path: str) -> tuple[int, Any]:
         parts = path.strip("/").split("/")
@@ -75,6 +110,9 @@ class Kubernetes:
                 if (namespace, name) not in self.accounts:
                     return 404, {"kind": "Status", "reason": "NotFound"}
                 return 200, {"metadata": {"name": name, "annotations": self.accounts[namespace, name]}}
+            case ["apis", "trainer.kubeflow.org", "v1alpha1", "namespaces", namespace, "trainingruntimes", name]:
+                known = (namespace, name) in self.runtimes
+                return (200, {"metadata": {"name": name}}) if known else (404, {"reason": "NotFound"})
             case ["apis"]:
                 groups: dict[str, list[dict[str, str]]] = {}
                 for group, version in self.kinds:

@@ -153,7 +153,7 @@ def test_the_command_prints_a_line_for_each_finding(kfp: KfpDouble, moto: str) -
     assert len(lines) == len(CHECKS)
     assert lines[0].startswith("missing  Kubeflow Pipelines")
     assert "omit --namespace" in lines[0]
-    ended = doctor("--host", kfp.url, "--store", moto, "--json")
+    ended = doctor("--host", kfp.url, "--store", moto, "--json", "--gpus", "8", "--nodes", "2")
     found = {finding["check"]: finding["state"] for finding in json.loads(ended.stdout)}
     assert list(found) == CHECKS
     assert ended.returncode == int("missing" in found.values())

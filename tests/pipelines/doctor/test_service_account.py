@@ -1,4 +1,4 @@
-"""Service account and kinds of jobs, asked of the cluster of the kubeconfig; never an error."""
+"""The service account of the pods, asked of the cluster of the kubeconfig; never an error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from pipelines.cluster_settings import Cluster, Credentials
-from pipelines.doctor.cluster_objects import check_service_account, check_training_jobs
+from nofrost.cluster.pod_settings import Credentials
+from pipelines.cluster_settings import Cluster
+from pipelines.doctor.service_account import check_service_account
 
 IRSA = Cluster(credentials=Credentials(secret=None))
 
@@ -38,33 +39,11 @@ def test_the_service_account_of_the_pods_is_looked_for(
     assert kubernetes.tokens == {"Bearer token-of-the-cluster"}
 
 
-@pytest.mark.parametrize(
-    ("kinds", "state", "detail"),
-    [
-        ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "ok", "PyTorchJob, no TrainJob"),
-        ({("trainer.kubeflow.org", "v1alpha1"): ["trainjobs"]}, "ok", "no PyTorchJob, TrainJob"),
-        (
-            {("kubeflow.org", "v1beta1"): ["experiments"], ("kubeflow.org", "v1"): ["pytorchjobs"]},
-            "ok",
-            "PyTorchJob, no",
-        ),
-        # Not missing: no training needs them.
-        ({("kubeflow.org", "v1"): ["notebooks"]}, "ok", "no PyTorchJob or TrainJob"),
-        ({("example.org", "v1"): ["pytorchjobs"]}, "ok", "no PyTorchJob or TrainJob"),
-        ({}, "ok", "no PyTorchJob or TrainJob"),
-    ],
-)
-def test_the_kinds_of_training_jobs_are_listed(kubernetes: Any, kinds: Any, state: str, detail: str) -> None:
-    kubernetes.kinds = kinds
-    finding = check_training_jobs()
-    assert (finding.state, detail in finding.detail) == (state, True), finding
-
-
 @pytest.mark.parametrize("status", [401, 403, 503])
 def test_what_the_cluster_does_not_show_is_unknown(kubernetes: Any, status: int) -> None:
     kubernetes.status = status
-    findings = [check_service_account(None, None, Cluster()), check_training_jobs()]
-    assert [(finding.state, str(status) in finding.detail) for finding in findings] == [("unknown", True)] * 2
+    finding = check_service_account(None, None, Cluster())
+    assert (finding.state, str(status) in finding.detail) == ("unknown", True)
 
 
 @pytest.mark.parametrize("content", [None, "", "[", "{}", "current-context: x", "clusters: 3"])
@@ -73,8 +52,7 @@ def test_without_a_usable_kubeconfig_all_is_unknown(
 ) -> None:
     if content is not None:
         no_cluster.write_text(content, encoding="utf-8")
-    findings = [check_service_account(None, None, Cluster()), check_training_jobs()]
-    assert [finding.state for finding in findings] == ["unknown"] * 2
+    assert check_service_account(None, None, Cluster()).state == "unknown"
     assert capfd.readouterr() == ("", "")
 
 
@@ -82,5 +60,5 @@ def test_a_cluster_that_does_not_answer_is_unknown(kubernetes: Any, no_cluster: 
     text = no_cluster.read_text(encoding="utf-8")
     port = text.partition("127.0.0.1:")[2].split("\n")[0]
     no_cluster.write_text(text.replace(f"127.0.0.1:{port}", "127.0.0.1:9"), encoding="utf-8")
-    finding = check_training_jobs()
+    finding = check_service_account(None, None, Cluster())
     assert (finding.state, "http://127.0.0.1:9 cannot be reached" in finding.detail) == ("unknown", True), finding

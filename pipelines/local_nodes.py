@@ -1,0 +1,92 @@
+"""The nodes of a training as groups of processes of this machine: what a job of a cluster would start on each node."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nofrost.errors import PeerLostError, StoppedError, UserError
+from pipelines.run_log import Task
+
+ADDRESS = "127.0.0.1"
+# Of `launch` alone: they make the job.
+_OF_THE_JOB = ("--image", "--settings")
+
+
+@dataclass(frozen=True)
+class NodeCommand:
+    """What one node of a training runs.
+
+    Attributes:
+        task: the training, named after the node.
+        command, variables: of its starter.
+    """
+
+    task: Task
+    command: list[str]
+    variables: dict[str, str]
+
+
+def node_commands(launch: Task) -> list[NodeCommand]:
+    """Return what the nodes of a training run, the first one first, which alone writes the output.
+
+    The nodes share the GPUs of this machine in the order of CUDA_VISIBLE_DEVICES, each with as many as it asks for; if
+    there are too few, the last ones find none and say so.
+
+    Args:
+        launch: the task that would start the job, with the options of its command as parameters.
+    """
+    options = [(name, value) for name, value in launch.parameters.items() if name not in _OF_THE_JOB]
+    command = ["nofrost", "task", "train", *(word for option in options for word in option)]
+    nodes, gpus = int(launch.parameters["--nodes"]), int(launch.parameters["--gpus"])
+    port = _free_port()
+    return [
+        NodeCommand(
+            Task("train", f"{launch.label}, node {node}", log=_beside(launch.log, node)),
+            command,
+            _variables(node, nodes, gpus, port),
+        )
+        for node in range(nodes)
+    ]
+
+
+def first_to_blame(codes: Sequence[int]) -> int:
+    """Return the number of the node whose exit code says how the training ended.
+
+    Wrong input comes first, then an error of a node's own. A node that was stopped, or that lost another one, says
+    nothing about why.
+    """
+    of_others = {StoppedError.exit_code: 2, PeerLostError.exit_code: 3, 0: 4}
+    order = {**of_others, UserError.exit_code: 0}
+    return min(range(len(codes)), key=lambda node: order.get(codes[node], 1))
+
+
+def _beside(log: Path, node: int) -> Path:
+    return log if node == 0 else log.with_name(f"{log.stem}-node-{node}{log.suffix}")
+
+
+def _variables(node: int, nodes: int, gpus: int, port: int) -> dict[str, str]:
+    """Return what both operators of Kubeflow tell the starter of a node, and which GPUs it has."""
+    if nodes == 1:
+        return {}
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    first, last = node * gpus, (node + 1) * gpus
+    devices = [str(number) for number in range(first, last)] if listed is None else listed.split(",")[first:last]
+    return {
+        "PET_NNODES": str(nodes),
+        "PET_NODE_RANK": str(node),
+        "PET_NPROC_PER_NODE": str(max(gpus, 1)),
+        "PET_MASTER_ADDR": ADDRESS,
+        "PET_MASTER_PORT": str(port),
+        "CUDA_VISIBLE_DEVICES": ",".join(devices),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((ADDRESS, 0))
+        port: int = listener.getsockname()[1]
+    return port
