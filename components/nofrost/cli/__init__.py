@@ -17,6 +17,7 @@ from nofrost.cli.recipes import papers, recipes, study
 from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store, task
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
+from nofrost.cli.training_runtime import task_runtime
 from nofrost.errors import remark, show
 from nofrost.first_process import go_on_below_init
 from nofrost.stopping import end_with_parent, stopped_by_sigterm
@@ -71,6 +72,8 @@ def _show(error: click.ClickException) -> int:
         show(line)
     return error.exit_code
 
+
+task.add_command(task_runtime)
 
 SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),

@@ -28,6 +28,10 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     exit code, so that 1 is not tried again here. It does not heed its own `backoffLimit`
     (https://github.com/kubeflow/trainer/issues/2045); the starts without a new save are counted by the training itself.
 
+    The pods of workers get a container of the operator's own that waits for the master (`init-pytorch`, by default of
+    the image alpine:3.10). Its security context is the operator's: a namespace that enforces the Pod Security Standard
+    `restricted` refuses it, unless the template that the operator is installed with says one.
+
     Raises:
         UserError: a setting is one that a PyTorchJob cannot have.
     """

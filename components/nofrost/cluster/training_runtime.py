@@ -8,21 +8,25 @@ The two patterns match sentences of the controller of Jobs (pkg/controller/job/p
 "Container node for pod NAMESPACE/POD failed with exit code 143 matching FailJob rule at index 1" and "Pod NAMESPACE/POD
 has condition DisruptionTarget matching FailJob rule at index 0", which are no versioned interface: where they do not
 match, every failure counts as one of the restarts, and 2 is tried again until none is left.
+
+Of pods that fail within one look of the controller, the first in its list decides: beside a process that ended with 1
+or 2, another one that lost it may start the job anew once more. The training itself ends a job that starts again and
+again without a new save.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 
 from nofrost.cluster.job_pod import CONTAINER_SECURITY, FIXED, MOUNTS, WITHOUT_ISTIO, pod_security, volumes
 from nofrost.cluster.job_settings import OF_THE_RUNTIME, JobSettings
 from nofrost.cluster.job_spec import Json
-from nofrost.errors import StoppedError, UserError
+from nofrost.errors import PeerLostError, StoppedError, UserError
 
 NAME = "nofrost-torch"
-_PEER_LOST = 200  # of a process that ended because another one is gone
-_NEVER_AGAIN, _STOPPED = UserError.exit_code, StoppedError.exit_code
+_NEVER_AGAIN, _STOPPED, _PEER_LOST = UserError.exit_code, StoppedError.exit_code, PeerLostError.exit_code
 
 
 def runtime_name(settings: JobSettings) -> str:
@@ -33,14 +37,30 @@ def runtime_name(settings: JobSettings) -> str:
     """
     if settings.runtime is not None:
         return settings.runtime
-    own = settings.model_dump(mode="json", include=set(OF_THE_RUNTIME))
-    if own == JobSettings().model_dump(mode="json", include=set(OF_THE_RUNTIME)):
+    changed = _changed(settings)
+    if not changed:
         return NAME
-    return f"{NAME}-{hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]}"
+    return f"{NAME}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def how_to_install(settings: JobSettings, namespace: str) -> str:
+    """Return the command that installs the TrainingRuntime for jobs with these settings."""
+    changed = _changed(settings)
+    options = f" --settings {shlex.quote(json.dumps(changed))}" if changed else ""
+    return f"nofrost task runtime{options} | kubectl apply --namespace {namespace} -f -"
 
 
 def training_runtime(settings: JobSettings) -> Json:
-    """Return the TrainingRuntime for jobs with these settings, to be applied in their namespace."""
+    """Return the TrainingRuntime for jobs with these settings, to be applied in their namespace.
+
+    Raises:
+        UserError: the settings name a runtime of the user's, which is not ours to write.
+    """
+    if settings.runtime is not None:
+        raise UserError(
+            f"the settings of the training job: runtime: {settings.runtime} is a runtime of your own: delete it for "
+            "the one of nofrost"
+        )
     gang, default = settings.gang, JobSettings(run_as=None)  # each job has its own user and shared memory
     fields = {
         "schedulerName": gang.name_of_scheduler if gang else None,
@@ -96,6 +116,12 @@ def training_runtime(settings: JobSettings) -> Json:
             },
         },
     }
+
+
+def _changed(settings: JobSettings) -> Json:
+    """Return what is the runtime's own and not the default."""
+    own, default = (each.model_dump(mode="json", include=set(OF_THE_RUNTIME)) for each in (settings, JobSettings()))
+    return {name: value for name, value in own.items() if value != default[name]}
 
 
 def _failures_of_a_pod() -> Json:
