@@ -27,7 +27,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_the_runtime_that_is_installed() -> None:
-    """Kubernetes knows it by hand-written sentences alone, so that a change of it is a decision."""
+    """A change of it is a decision: whoever has installed it has to apply it once more."""
     done = command()
     assert done.returncode == 0, done.stderr
     assert done.stdout == GOLDEN.read_text(encoding="utf-8")
@@ -178,3 +178,11 @@ def test_wrong_settings_are_one_sentence_on_the_command_line() -> None:
     done = command("--settings", '{"restart": 1}')
     assert done.returncode == 2
     assert done.stderr.startswith("nofrost: the settings of the training job: unknown key 'restart': did you mean")
+
+
+def test_without_patterns_a_job_ends_and_does_not_start_again_for_ever() -> None:
+    """An API server drops fields that an older definition of JobSets does not know."""
+    runtime = training_runtime(JobSettings())
+    for rule in runtime["spec"]["template"]["spec"]["failurePolicy"]["rules"]:
+        rule["onJobFailureMessagePatterns"] = [""]
+    assert action_of_the_jobset(runtime, *message_of_the_job(runtime, 2)) == "FailJobSet"

@@ -19,9 +19,12 @@ from typing import Any
 import pytest
 
 from nofrost import train
+from nofrost.cluster import as_trainjob
 from nofrost.config import recipe_of
 from nofrost.telemetry import Progress, display, progress, trainjob_status
 from nofrost.telemetry.trainjob_status import VARIABLES, trainer_status
+from tests.cluster.crd import errors, needs_crds
+from tests.cluster.jobs import job
 
 PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/research/trainjobs/nofrost-sat/status"
 
@@ -163,12 +166,23 @@ def test_the_time_left_is_that_of_this_run_and_fits_the_field(monkeypatch: pytes
     assert trainer_status(work, is_complete=False)["estimatedRemainingSeconds"] == 2**31 - 1
 
 
-def test_metrics_fit_the_limits_of_the_crd() -> None:
+def test_figures_of_any_size_are_numbers_of_few_digits() -> None:
     work = Progress(1)
     work.measured(**{"n" * 100: 1e300, "loss": math.nan, "lr": -1 / 3})
     metrics = trainer_status(work, is_complete=False)["metrics"]
-    assert all(1 <= len(metric[key]) <= 64 for metric in metrics for key in ("name", "value"))
     assert [metric["value"] for metric in metrics] == ["nan", "-0.333333", "1e+300"]
+
+
+@needs_crds
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_the_status_is_valid_by_the_definition_of_a_trainjob(is_complete: bool) -> None:
+    work = Progress(10, 2)
+    work.measured(**{"n" * 100: 1e300, "loss": math.nan, **{f"figure_{number}": 0.1 for number in range(100)}})
+    work.advance(3)
+    status = {"trainerStatus": trainer_status(work, is_complete=is_complete)}
+    assert errors("trainjobs", as_trainjob(job()) | {"status": status}) == []
+    status["trainerStatus"]["progressPercentage"] = 101
+    assert errors("trainjobs", as_trainjob(job()) | {"status": status}) != []
 
 
 def test_a_post_comes_at_most_once_in_the_interval_and_only_if_something_changed(

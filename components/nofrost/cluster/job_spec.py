@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from nofrost.cluster.job_settings import JobSettings
+from nofrost.cluster.kubernetes_values import LABEL_VALUE
 from nofrost.cluster.run_jobs import LABEL
 from nofrost.errors import UserError, shortened
 
@@ -26,7 +27,6 @@ OF_THE_LAUNCHER = ("backend", "queue_timeout_s")
 _LONGEST_ARGUMENT = 128 * 1024 - 1
 _IMAGE = re.compile(r"[a-zA-Z0-9][\w./:-]*@sha256:[0-9a-f]{64}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class JobSpec:
             raise UserError(f"{self.nodes} nodes is not possible: give 1 to {MOST_NODES}")
         if not _NAMESPACE.fullmatch(self.namespace):
             raise UserError(f"{shortened(self.namespace)} is no namespace of Kubernetes: correct it")
-        if self.run and not _LABEL_VALUE.fullmatch(self.run):
+        if self.run and not LABEL_VALUE.fullmatch(self.run):
             raise UserError(f"the id {shortened(self.run)} of the run cannot be the value of a label: correct it")
         if max(len(argument.encode()) for argument in self.arguments) > _LONGEST_ARGUMENT:
             raise UserError(f"recipe {self.training.recipe_id} is longer than a pod can take (128 KiB): shorten it")

@@ -14,6 +14,7 @@ from nofrost.errors import shortened
 
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LABEL_VALUE = re.compile(_LABEL)  # one that is not empty
 _LONGEST_WAIT_S = 8760 * 3600
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 # KFP's client takes no fractions of bytes, and Kubernetes no "K".
@@ -73,7 +74,13 @@ QueueName = Annotated[
 LabelKey = Annotated[
     str, _matching(rf"({_SUBDOMAIN}/)?{_LABEL}", "a key of a label, such as example.com/pool", 253 + 1 + 63)
 ]
-# Without a domain it is a resource of Kubernetes itself, of which none is a GPU.
+# Without a domain, or with its own, it is a resource of Kubernetes itself, of which none is a GPU. Names of quotas
+# begin with "requests.".
 DeviceResource = Annotated[
-    str, _matching(rf"{_SUBDOMAIN}/{_LABEL}", "the resource of a device plugin, such as nvidia.com/gpu", 253 + 1 + 63)
+    str,
+    _matching(
+        rf"(?!requests\.)(?!(.*\.)?kubernetes\.io/){_SUBDOMAIN}/{_LABEL}",
+        "the resource of a device plugin, such as nvidia.com/gpu",
+        253 + 1 + 63,
+    ),
 ]

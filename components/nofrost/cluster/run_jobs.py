@@ -5,18 +5,16 @@ Cancelling a run stops its pods alone, so a job that a task has started would go
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from nofrost.cluster.kubernetes_facts import TRAINING_JOBS, pod_namespace
+from nofrost.cluster.kubernetes_values import LABEL_VALUE
 from nofrost.errors import reason
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
 
 LABEL = "nofrost/run"
-# What a label can hold: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
 # To connect, and between two pieces of an answer.
 _TIMEOUTS_S = (5, 20)
@@ -34,7 +32,7 @@ def delete_run_jobs(run: str) -> list[str]:
         A sentence for each kind of which jobs may be left: which, why, and how to delete them.
     """
     # Nothing can have such a label.
-    if not _LABEL_VALUE.fullmatch(run):
+    if not LABEL_VALUE.fullmatch(run):
         return []
     namespace = pod_namespace()
     if namespace is None:

@@ -136,12 +136,16 @@ def _failures_of_a_pod() -> Json:
 
 
 def _failures_of_the_job(restarts: int) -> Json:
-    """Return the rules, of which the first that matches counts; a failure without one counts as a restart."""
+    """Return the rules, of which the first that matches counts; a failure without one counts as a restart.
+
+    A JobSet controller that is too old to know the patterns takes the first rule for each of these ends, so that it is
+    the one that ends the job.
+    """
     again = f"failed with exit code ({_STOPPED}|{_PEER_LOST}) "
     rules = (
+        ("input", "FailJobSet", f"failed with exit code {_NEVER_AGAIN} "),
         ("evicted", "RestartJobSetAndIgnoreMaxRestarts", "has condition DisruptionTarget"),
         ("stopped", "RestartJobSetAndIgnoreMaxRestarts", again),
-        ("input", "FailJobSet", f"failed with exit code {_NEVER_AGAIN} "),
     )
     return {
         "maxRestarts": restarts,
