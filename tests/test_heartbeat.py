@@ -149,7 +149,7 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
     monkeypatch.setattr(meeting, "LATE_AFTER", 40)
     begin = time.monotonic()
     with pytest.raises(PeerLostError, match=r"process 0 of 2 has not started within 0\.4 s or cannot be reached"):
-        meeting.meet(ProcessRank(1, 2, 1))
+        meeting.open_store(Member.of_process(ProcessRank(1, 2, 1)))
     assert time.monotonic() - begin >= 0.3
     assert capsys.readouterr().err.count("waits for process 0") == 1
 
@@ -165,7 +165,7 @@ def test_a_name_that_does_not_resolve_is_soon_said(
     with pytest.raises(
         PeerLostError, match=rf"{host}.*MASTER_ADDR.* has not resolved within 0\.4 s \(\w+: .*correct it"
     ):
-        meeting.meet(ProcessRank(0, 2, 0))
+        meeting.open_store(Member.of_process(ProcessRank(0, 2, 0)))
     said = capsys.readouterr().err
     assert f"process 0 of 2 waits: the name '{host}'" in said
     assert said.count("\n") == 1
@@ -191,5 +191,5 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
-    store = meeting.meet(ProcessRank())
+    store = meeting.open_store(Member.of_process(ProcessRank()))
     assert store.timeout.total_seconds() == store.clone().timeout.total_seconds() == 40

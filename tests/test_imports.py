@@ -47,6 +47,7 @@ LEVELS = {
     "meeting": 1,
     "launcher": 0,  # without torch
     "first_process": 0,
+    "interfaces": 1,
     "stopping": 1,
     "seeds": 1,
     "system_errors": 0,

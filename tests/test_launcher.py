@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from nofrost.cli.options import as_one_of_several
 from nofrost.cli.stages import train
 from nofrost.errors import PeerLostError, UserError
-from nofrost.launcher import ProcessRank, process_rank
+from nofrost.launcher import Node, ProcessRank, process_rank, tell_starter, this_node
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+JOB = {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "job-master-0", "PET_MASTER_PORT": "23456"}
 TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", **MEETING}
 
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in TWO:
+    for name in (*TWO, *JOB, "PET_NPROC_PER_NODE", "TORCHELASTIC_ERROR_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -104,3 +108,69 @@ def test_the_first_on_each_machine_speaks_of_errors_and_everyone_of_a_lost_proce
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(UserError, match="wrong"), as_one_of_several():
         raise UserError("wrong")
+
+
+@pytest.mark.parametrize(
+    ("variables", "nodes", "gpus", "expected"),
+    [
+        ({}, 1, 0, Node()),
+        ({}, 1, 8, Node()),
+        ({"PET_NNODES": "1", "PET_NODE_RANK": "x"}, 1, 0, Node()),
+        (JOB, 2, 0, Node(1, 2, "job-master-0", 23456)),
+        ({**JOB, "PET_NPROC_PER_NODE": "auto"}, 2, 8, Node(1, 2, "job-master-0", 23456)),
+        ({**JOB, "PET_NPROC_PER_NODE": "8"}, 2, 8, Node(1, 2, "job-master-0", 23456)),
+        ({**JOB, "PET_NPROC_PER_NODE": "16"}, 2, 0, Node(1, 2, "job-master-0", 23456)),
+    ],
+)
+def test_the_operator_says_which_node_this_is(
+    variables: dict[str, str], nodes: int, gpus: int, expected: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, variables)
+    assert this_node(nodes, gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "nodes", "gpus", "facts"),
+    [
+        ({}, 2, 0, ("--nodes is 2", "PET_NNODES is not set", "PyTorchJob")),
+        ({**JOB, "PET_MASTER_ADDR": ""}, 2, 0, ("PET_MASTER_ADDR is not set",)),
+        (JOB, 1, 0, ("PET_NNODES is 2", "--nodes is 1")),
+        (JOB, 3, 0, ("PET_NNODES is 2", "--nodes is 3")),
+        ({**JOB, "PET_NNODES": "1:2"}, 2, 0, ("PET_NNODES is '1:2'",)),
+        ({**JOB, "PET_NODE_RANK": "2"}, 2, 0, ("PET_NODE_RANK is 2",)),
+        ({**JOB, "PET_NODE_RANK": "-1"}, 2, 0, ("PET_NODE_RANK is '-1'",)),
+        ({**JOB, "PET_MASTER_PORT": "0"}, 2, 0, ("PET_MASTER_PORT is 0",)),
+        ({**JOB, "PET_MASTER_PORT": "tcp"}, 2, 0, ("PET_MASTER_PORT is 'tcp'",)),
+        ({**JOB, "PET_NPROC_PER_NODE": "4"}, 2, 8, ("PET_NPROC_PER_NODE is 4", "--gpus is 8")),
+    ],
+)
+def test_what_the_operator_and_the_command_disagree_on_is_a_sentence(
+    variables: dict[str, str], nodes: int, gpus: int, facts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, variables)
+    with pytest.raises(UserError) as error:
+        this_node(nodes, gpus)
+    for fact in facts:
+        assert fact in str(error.value)
+
+
+def test_the_word_of_a_process_is_its_error_and_not_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_starter("nobody hears this", 1)
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    for told, code, kept in [
+        ("stopped", 143, "stopped"),
+        ("lost", 200, "stopped"),
+        ("a bug", 1, "a bug"),
+        ("lost", 200, "a bug"),
+        ("wrong", 2, "wrong"),
+        ("stopped", 143, "wrong"),
+        ("another bug", 1, "wrong"),
+    ]:
+        tell_starter(told, code)
+        assert json.loads(file.read_text())["message"] == kept
+    file.write_text("[no word]")
+    tell_starter("a bug", 1)
+    assert json.loads(file.read_text())["message"] == "a bug"

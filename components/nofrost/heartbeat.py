@@ -10,26 +10,41 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nofrost import meeting
 from nofrost.errors import PeerLostError, remark
 from nofrost.launcher import ProcessRank, tell_starter
-from nofrost.meeting import Member
+from nofrost.meeting import Member, await_all, open_store
+
+if TYPE_CHECKING:
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+
+
+# The last sign of a member. Those that share the error of one that fails have some beats to end by themselves.
+_LEFT, _FAILED, _FAILED_AFTER = "left", "failed", 10
+_NODES_LONGER = 5
 
 
 @contextmanager
-def watched(store: Any, process: ProcessRank, message: str) -> Iterator[None]:
-    """End this process with a sentence and the code of PeerLostError if, in the block, another of the group is lost.
+def watched(process: ProcessRank, message: str) -> Iterator[PrefixStore]:
+    """Yield the store of a group of processes once all have come; until the end of the block none of them may be lost.
 
-    A process is lost when it has given no sign of life for LOST_AFTER beats, although it has not left its block; or
-    when torchrun has ended. The main thread may be inside a collective, which nothing can interrupt; so this ends the
-    process as a kill would. Saved work stays.
+    Then this process ends with a sentence and the code of PeerLostError.
+
+    A process is lost when it has given no sign of life for LOST_AFTER beats, although it has not left its block; when
+    it has left its block by an error, some time ago; or when torchrun has ended. The main thread may be inside a
+    collective, which nothing can interrupt; so this ends the process as a kill would. Saved work stays.
 
     Args:
-        store: of the group; used by this alone, as a request to it may wait for ever.
+        process: this one.
         message: the error, and what to do then.
+
+    Raises:
+        PeerLostError: a process has not come, or the name of the machine to meet at has not resolved.
+        UserError: process 0 cannot open the store.
     """
+    member = Member.of_process(process)
 
     def end(reason: str) -> None:
         error = PeerLostError(f"{reason}: {message}")
@@ -37,17 +52,23 @@ def watched(store: Any, process: ProcessRank, message: str) -> Iterator[None]:
         error.show()
         os._exit(error.exit_code)
 
-    watch = Watch(store, Member.of_process(process), end)
+    store = open_store(member)
+    watch = Watch(store.clone(), member, end)
     try:
-        yield
-    finally:
-        watch.leave()
+        await_all(member, store)
+        watch.all_have_come = True
+        yield store
+    except BaseException:
+        watch.leave(_FAILED)
+        raise
+    watch.leave()
 
 
 class Watch:
     """Gives signs of life to the other members, and looks for theirs.
 
-    Two threads: one talks to the store, which may wait for ever, one looks whether that goes on.
+    Two threads: one talks to the store, which may wait for ever, one looks whether that goes on. A node is waited for a
+    little longer than its processes are, which so end by themselves.
 
     Args:
         store: of the group; used by this alone.
@@ -55,12 +76,14 @@ class Watch:
 
     Attributes:
         state: one line that goes with the signs of this member, by which it tells the others how it is.
+        all_have_come: whether members are missed of whom there has been no sign at all.
     """
 
     def __init__(self, store: Any, member: Member, lose: Callable[[str], None]) -> None:
         self._store, self._member, self._lose = store, member, lose
-        self.state = ""
-        self._left = threading.Event()
+        self.state, self.all_have_come = "", False
+        self._lost_after = meeting.LOST_AFTER + (_NODES_LONGER if member.kind == "node" else 0)
+        self._left, self._last_sign = threading.Event(), _LEFT
         self._signs: dict[int, bytes] = {}
         # Beats since there was a sign of each other member; -1 is the store itself.
         others = (other for other in range(member.size) if other != member.rank)
@@ -70,8 +93,9 @@ class Watch:
         for thread in self._threads:
             thread.start()
 
-    def leave(self) -> None:
+    def leave(self, sign: str = _LEFT) -> None:
         """Give the last sign, that this member leaves, unless the store no longer answers; nobody is lost any more."""
+        self._last_sign = sign
         self._left.set()
         self._threads[0].join(5 * meeting.BEAT_S)
 
@@ -86,7 +110,7 @@ class Watch:
 
     def silence(self, other: int) -> int:
         """Return for how many beats nothing was heard of a member; of all, where the store does not answer."""
-        return max(self._silent[other], self._silent[-1]) if self._has_store else meeting.LOST_AFTER
+        return max(self._silent[other], self._silent[-1]) if self._has_store else self._lost_after
 
     def _beat(self) -> None:
         """Give signs of life, and note those of others."""
@@ -103,7 +127,7 @@ class Watch:
                             self._signs[other] = sign
                             self._silent[other] = 0
                 self._left.wait(meeting.BEAT_S)
-            self._store.set(f"sign/{self._member.rank}", f"left {self.state}")
+            self._store.set(f"sign/{self._member.rank}", f"{self._last_sign} {self.state}")
         except RuntimeError:
             self._has_store = False
 
@@ -116,8 +140,12 @@ class Watch:
                     self._lose(f"{self._member.name_of(-1)} has ended")
                 return
             for other in self._silent:
-                if not self._signs.get(other, b"").startswith(b"left"):
+                sign = self._signs.get(other, b"").partition(b" ")[0].decode()
+                if sign != _LEFT and (sign or other < 0 or self.all_have_come):
                     self._silent[other] += 1
+                if sign == _FAILED and self._silent[other] > _FAILED_AFTER:
+                    self._lose(f"{self._member.name_of(other)} has ended by an error")
+                elif sign != _LEFT:
                     # Only one of both is silent if the store lies with a member that is.
                     self._speak(other)
 
@@ -129,5 +157,5 @@ class Watch:
         )
         if self._silent[other] == meeting.WARNED_AFTER:
             remark(f"{silent}: is it stopped, or its machine gone?")
-        elif self._silent[other] >= meeting.LOST_AFTER and not (other < 0 and self._member.can_outlive_store):
+        elif self._silent[other] >= self._lost_after and not (other < 0 and self._member.can_outlive_store):
             self._lose(silent)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nofrost.errors import UserError, shortened
+from nofrost.errors import PeerLostError, StoppedError, UserError, shortened
 from nofrost.limits import whole_number
 
 _REMEDY = "start with torchrun, which sets it, or unset RANK and WORLD_SIZE for a single process"
@@ -129,8 +129,7 @@ def _number(name: str, remedy: str = _REMEDY) -> int:
 def tell_starter(error: str, code: int) -> None:
     """Write the error that ends this process where the starter, or a torchrun, that started it reads it.
 
-    Nothing without one. The last word counts, unless that before was of wrong input: what comes after may be the way
-    out.
+    Nothing without one. Wrong input stays the word, and any error if the process then stops or loses the others.
     """
     path, now = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")), time.time()
     if not path.name:
@@ -138,7 +137,7 @@ def tell_starter(error: str, code: int) -> None:
     word = {"message": error, "timestamp": int(now), "exit_code": code, "at": now}
     with suppress(OSError, ValueError, KeyError, TypeError):
         before = json.loads(path.read_text(encoding="utf-8"))
-        if before["exit_code"] == UserError.exit_code:
+        if before["exit_code"] == UserError.exit_code or code in (StoppedError.exit_code, PeerLostError.exit_code):
             return
         word["at"] = before["at"]
     with suppress(OSError):

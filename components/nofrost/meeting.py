@@ -92,53 +92,51 @@ class Member:
         return f"{self.kind} {other} of {self.size}"
 
 
-def meet(process: ProcessRank) -> PrefixStore:
-    """Return the store of torch.distributed in which the processes of a group find each other, once all have come.
+def open_store(member: Member) -> PrefixStore:
+    """Return the store of torch.distributed in which the members of a group find each other.
 
     Raises:
-        PeerLostError: a process has not come, or the name of the machine to meet at has not resolved.
-        UserError: process 0 cannot open the store.
+        PeerLostError: the first member has not come, or the name of its machine has not resolved.
+        UserError: the first member cannot open the store.
     """
-    member = Member.of_process(process)
     _await_name(member)
-    # torchrun keeps one store for all groups and all its attempts, whose keys must differ.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = PrefixStore(f"nofrost/{attempt}/{next(_groups)}", _open_store(member))
-    _await_all(member, store)
-    return store
-
-
-def meet_nodes(node: Node) -> PrefixStore:
-    """Return the store in which the starters of all nodes find each other, once all have come.
-
-    Raises:
-        PeerLostError, UserError: as for :func:`meet`.
-    """
-    member, waited = Member.of_node(node), 0
-    _await_name(member)
+    if member.kind == "process":
+        # torchrun keeps one store for all groups and all its attempts, whose keys must differ.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return PrefixStore(f"nofrost/{attempt}/{next(_groups)}", _open_tcp_store(member))
+    waited = 0
     while True:
-        store = PrefixStore("nofrost/nodes", _open_store(member, waited))
+        store = PrefixStore("nofrost/nodes", _open_tcp_store(member, waited))
         # The operator may start one node anew while the first still ends: then its store is that of an earlier start.
-        if store.add(f"come/{member.rank}", 1) == 1:
-            break
+        with suppress(RuntimeError):
+            if store.add(f"come/{member.rank}", 1) == 1:
+                return store
         del store
         waited += 1
         _late(member, 0, waited)
         time.sleep(BEAT_S)
-    _await_all(member, store)
-    return store
 
 
-def _await_all(member: Member, store: PrefixStore) -> None:
-    store.set(f"here/{member.rank}", "")
+def await_all(member: Member, store: PrefixStore) -> None:
+    """Wait until all members have called this.
+
+    Raises:
+        PeerLostError: one has not come, or who keeps the store has ended.
+    """
     waited = 0
-    for other in range(member.size):
-        while not store.check([f"here/{other}"]):
-            with suppress(RuntimeError):
-                store.wait([f"here/{other}"], timedelta(seconds=BEAT_S))
-                break
-            waited += 1
-            _late(member, other, waited)
+    try:
+        store.set(f"here/{member.rank}", "")
+        for other in range(member.size):
+            while not store.check([f"here/{other}"]):
+                with suppress(RuntimeError):
+                    store.wait([f"here/{other}"], timedelta(seconds=BEAT_S))
+                    break
+                waited += 1
+                _late(member, other, waited)
+    except RuntimeError as error:
+        raise PeerLostError(
+            f"{member.name_of(-1)} has ended before all had come: look for its error, and start all again"
+        ) from error
 
 
 def _await_name(member: Member) -> None:
@@ -167,7 +165,7 @@ def _await_name(member: Member) -> None:
         )
 
 
-def _open_store(member: Member, waited: int = 0) -> TCPStore:
+def _open_tcp_store(member: Member, waited: int = 0) -> TCPStore:
     host, port, prefix = member.host, member.port, member.prefix
     while True:
         started = time.monotonic()

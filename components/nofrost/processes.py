@@ -14,7 +14,6 @@ from torch import Tensor, distributed, nn
 from nofrost.errors import PeerLostError, UserError, remark
 from nofrost.heartbeat import watched
 from nofrost.launcher import process_rank, tell_starter
-from nofrost.meeting import meet
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
@@ -63,8 +62,7 @@ class ProcessGroup:
         if process.size == 1 or distributed.is_initialized():
             yield cls(process.rank, process.size, peer_lost_message)
             return
-        store = meet(process)
-        with watched(store.clone(), process, peer_lost_message):
+        with watched(process, peer_lost_message) as store:
             try:
                 distributed.init_process_group(
                     backend, store=store, rank=process.rank, world_size=process.size, timeout=timeout

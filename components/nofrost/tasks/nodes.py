@@ -17,7 +17,7 @@ from nofrost import meeting
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError, reason
 from nofrost.heartbeat import Watch
 from nofrost.launcher import Node
-from nofrost.meeting import Member, meet_nodes
+from nofrost.meeting import Member, await_all, open_store
 from nofrost.stopping import TerminatedError, stop_requested
 from nofrost.system_errors import as_reported
 from nofrost.tasks.local_processes import FailedProcessError
@@ -27,8 +27,9 @@ Start = Callable[[Sequence[str], int], None]
 
 # In beats. Processes whose peers have ended notice it by themselves, and torch needs 30 s to end those that hang.
 _NOTICED_AFTER = 45
-# A node that is to stop, and is in a call that nothing interrupts, ends after so many beats.
-_STOPPED_AFTER = 15
+# A node that is to stop, and is in a call that nothing interrupts, ends after so many beats: before
+# `nofrost.stopping.GRACE_S`, after which it would end as if somebody had asked for it.
+_STOPPED_AFTER = 8
 # A node that ends waits for the word of the others as long as they live, but not for ever.
 _GONE_AFTER, _SETTLED_AFTER = 10, 60
 _READY = "ready"
@@ -81,6 +82,7 @@ def all_nodes(node: Node) -> Iterator[Start]:
     nodes = _Nodes(node)
     error: BaseException | None = None
     try:
+        nodes.meet()
         yield nodes.start
     except BaseException as raised:
         error = raised
@@ -102,13 +104,18 @@ class _Nodes:
     """
 
     def __init__(self, node: Node) -> None:
-        store = meet_nodes(node)
         self._node, self._member = node, Member.of_node(node)
         self._others = [other for other in range(node.count) if other != node.rank]
         self.lost: ReportedError | None = None
         self._has_started, self._is_alone = False, threading.Event()
-        self._watch = Watch(store, self._member, self._lose)
+        self._store = open_store(self._member)
+        self._watch = Watch(self._store.clone(), self._member, self._lose)
         threading.Thread(target=self._look_for_ends, daemon=True).start()
+
+    def meet(self) -> None:
+        """Wait until all nodes have come."""
+        await_all(self._member, self._store)
+        self._watch.all_have_come = True
 
     def start(self, arguments: Sequence[str], gpus: int) -> None:
         """Run processes on this node when all nodes have called this, as long as they live."""
@@ -125,6 +132,7 @@ class _Nodes:
     def settle(self, own: _End) -> ReportedError | None:
         """Tell the others how this node ended, and hear how they did; return the error that they have for this one."""
         self._is_alone.set()
+        self._watch.all_have_come = True
         # SIGTERM ends the waiting, but changes nothing about how the block ended.
         with stop_requested() as stop:
             if own.code == 0 and self._node.rank != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nofrost.errors import PeerLostError, StoppedError, UserError, remark
+from nofrost.interfaces import interface_to
 from nofrost.launcher import Node
 from nofrost.tasks.local_processes import FailedProcessError
 
@@ -66,6 +68,9 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
+    if node.count > 1 and (interface := interface_to(node)):
+        # Gloo would take that of the host's name, which may be the loopback.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     with tempfile.TemporaryDirectory(prefix="nofrost-") as logs, _handlers_kept():
         try:
             elastic_launch(_config(max(gpus, 1), node, logs), sys.executable)("-m", "nofrost", *arguments)
@@ -120,7 +125,9 @@ def _ends(logs: Path, failures: Mapping[int, ProcessFailure]) -> list[End]:
             word = json.loads(path.read_text(encoding="utf-8"))
             words[path.parent.name] = End(int(word["exit_code"]), str(word["message"]), float(word["at"]))
     seen = {
-        str(failure.local_rank): End(failure.exitcode, "", float(failure.timestamp)) for failure in failures.values()
+        # Torch counts whole seconds.
+        str(failure.local_rank): End(failure.exitcode, "", failure.timestamp + 1.0)
+        for failure in failures.values()
     }
     # A process that has said that it fails is also stopped, and one that was killed has said nothing.
     return list({**seen, **words}.values())
@@ -130,7 +137,7 @@ def first_cause(ends: Sequence[End]) -> End:
     """Return the end that caused the others: of processes that fail together it is not known which was the first.
 
     Wrong input comes first, as trying again is of no use. Then what no other process does to one: a signal, and after
-    it an error; those that are left only lose their peers, or are stopped.
+    it an error. Those that are left only lose their peers, or are stopped; at last, torch stops the others.
     """
     ends = sorted(ends, key=lambda end: end.at)
     first = ends[0].at
@@ -138,8 +145,9 @@ def first_cause(ends: Sequence[End]) -> End:
     def order(end: End) -> int:
         if end.code == UserError.exit_code:
             return 0
-        by_torch = end.code == -signal.SIGKILL and end.at > first + _KILLED_BY_TORCH_AFTER_S
-        if end.code in (*_ON_REQUEST, PeerLostError.exit_code) or by_torch:
+        if end.code == -signal.SIGTERM or (end.code == -signal.SIGKILL and end.at > first + _KILLED_BY_TORCH_AFTER_S):
+            return 4
+        if end.code in (StoppedError.exit_code, PeerLostError.exit_code):
             return 3
         return 1 if end.code < 0 else 2
 

@@ -1,0 +1,105 @@
+"""A training that is started again and again without a new save ends for good, with a sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nofrost.errors import UserError
+from nofrost.store import Store
+from nofrost.tasks.guard import MOST_STARTS, count_start
+from nofrost.tasks.stored_saves import STARTS, saves_of, sweep_saves
+from tests.tasks.small_work import failing_work_in, store_in, work_in
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
+    return store_in(tmp_path / "store", monkeypatch)
+
+
+def start(store: Store, tmp_path: Path, config: str = "config") -> None:
+    """A start of the work of small_work.py."""
+    count_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0")
+
+
+def start_in_vain(store: Store, tmp_path: Path, config: str = "config") -> None:
+    for _ in range(MOST_STARTS):
+        start(store, tmp_path, config)
+
+
+def test_the_start_after_three_in_vain_is_wrong_input_with_a_remedy(store: Store, tmp_path: Path) -> None:
+    start_in_vain(store, tmp_path)
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match="train st, seed 0 was started 3 times in run run-1 without a new save"
+        ) as end:
+            start(store, tmp_path)
+        assert end.value.exit_code == 2
+        assert "errors that the run has recorded" in str(end.value)
+        assert "submit again" in str(end.value)
+
+
+def test_any_new_save_sets_the_count_to_zero(store: Store, tmp_path: Path) -> None:
+    for content in (b"first", b"second"):
+        start_in_vain(store, tmp_path)
+        with failing_work_in(tmp_path, store) as work:
+            work.save(content)
+    start_in_vain(store, tmp_path)
+    with pytest.raises(UserError, match="3 times"):
+        start(store, tmp_path)
+
+
+def test_a_start_that_only_restores_a_save_counts(store: Store, tmp_path: Path) -> None:
+    with failing_work_in(tmp_path, store) as work:
+        work.save(b"first")
+    for number in range(MOST_STARTS):
+        start(store, tmp_path)
+        with failing_work_in(tmp_path / str(number), store) as work:
+            assert work.saved() == b"first"
+    with pytest.raises(UserError, match="3 times"):
+        start(store, tmp_path)
+
+
+def test_another_run_and_another_work_count_for_themselves(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_in_vain(store, tmp_path)
+    start_in_vain(store, tmp_path, "other")
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-2")
+    start_in_vain(store, tmp_path)
+    with pytest.raises(UserError, match="in run run-2"):
+        start(store, tmp_path)
+
+
+def test_without_a_run_nothing_is_counted(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOFROST_RUN_ID")
+    for _ in range(2 * MOST_STARTS):
+        start(store, tmp_path)
+    assert store.objects("nofrost/") == {}
+
+
+def test_a_count_that_cannot_be_read_is_none(store: Store, tmp_path: Path) -> None:
+    for damaged in (b"\xff", b"[]", b"null", json.dumps({"run": "run-1", "save": None}).encode()):
+        saves_of(tmp_path / "out", ["config"], store).put(STARTS, damaged)
+        start_in_vain(store, tmp_path)
+
+
+def test_a_work_that_is_done_leaves_no_count(store: Store, tmp_path: Path) -> None:
+    start(store, tmp_path)
+    with work_in(tmp_path, store) as work:
+        work.save(b"first")
+    assert store.objects("nofrost/") == {}
+
+
+def test_gc_keeps_the_count_as_long_as_the_save(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(store, tmp_path)
+    assert sweep_saves(store, 0, delete=True) == []
+    with failing_work_in(tmp_path, store) as work:
+        work.save(b"first")
+    assert sweep_saves(store, 0, delete=True) == []
+    monkeypatch.setattr("nofrost.tasks.stored_saves._GIVEN_UP_AFTER_S", 0.0)
+    assert sweep_saves(store, 0, delete=True)
+    assert store.objects("nofrost/") == {}
