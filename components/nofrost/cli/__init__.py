@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from nofrost.cli.cluster_tasks import task_launch, task_reap
 from nofrost.cli.evaluate import card, evaluate, transfer
 from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
@@ -73,7 +74,8 @@ def _show(error: click.ClickException) -> int:
     return error.exit_code
 
 
-task.add_command(task_runtime)
+for _task in (task_launch, task_reap, task_runtime):
+    task.add_command(_task)
 
 SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
+from nofrost.cli.options import PATH, emit, json_option, open_store, store_option, training_options
 from nofrost.errors import UserError, printable, remark
 
 if TYPE_CHECKING:
@@ -164,27 +164,7 @@ def task() -> None:
 
 
 @task.command("train")
-@click.option("--recipe", required=True, help="The recipe as JSON.")
-@click.option("--recipe-id", required=True, help="Name of the recipe.")
-@click.option("--seed", required=True, help="Seed of everything random.")
-@click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset.")
-@click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets.")
-@click.option("--store", "store_url", required=True, metavar="URL", help="Store of the refs.")
-@click.option(
-    "--gpus",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="GPUs that each machine must have; several share every batch.",
-)
-@click.option(
-    "--nodes",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Machines that share every batch, on each of which a job runs this command; PET_* say which is which.",
-)
-@click.option("--output-file", type=PATH, required=True, help="File to write the output's PATH@REF to.")
+@training_options
 def task_train(
     recipe: str,
     recipe_id: str,

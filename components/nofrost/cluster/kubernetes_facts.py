@@ -7,18 +7,31 @@ _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class TrainingJob(NamedTuple):
-    """A kind of job that trains on several nodes, as the API of Kubernetes names it."""
+    """A kind of job that trains on several nodes, as the API of Kubernetes names it.
+
+    Attributes:
+        succeeded: type of the condition of a job that has.
+        pod_label: whose value is the name of the job that a pod belongs to.
+    """
 
     kind: str
     group: str
     version: str
     plural: str
+    succeeded: str
+    pod_label: str
+
+    def path(self, namespace: str) -> str:
+        """Return the path of its jobs in a namespace."""
+        return f"/apis/{self.group}/{self.version}/namespaces/{namespace}/{self.plural}"
 
 
 # Of Kubeflow's training operator, and of its trainer, which replaces that: a cluster has one or the other.
 TRAINING_JOBS = (
-    TrainingJob("PyTorchJob", "kubeflow.org", "v1", "pytorchjobs"),
-    TrainingJob("TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs"),
+    TrainingJob("PyTorchJob", "kubeflow.org", "v1", "pytorchjobs", "Succeeded", "training.kubeflow.org/job-name"),
+    TrainingJob(
+        "TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs", "Complete", "jobset.sigs.k8s.io/jobset-name"
+    ),
 )
 
 

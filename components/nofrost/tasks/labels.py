@@ -12,6 +12,11 @@ def train_label(recipe_id: str, seed: str, **_: object) -> str:
     return f"train {recipe_id}, seed {seed}"
 
 
+def launch_label(recipe_id: str, seed: str, **_: object) -> str:
+    """Return the name of the task that trains in a job, such as "launch sat, seed 0"."""
+    return f"launch {recipe_id}, seed {seed}"
+
+
 def evaluation_label(suite: str, checkpoint: str, shard: str = "", shards: Sequence[str] = (), **_: object) -> str:
     """Return the name of an evaluation, such as "evaluate-ood sat, seed 0, shard 1/4", from the arguments of the task.
 

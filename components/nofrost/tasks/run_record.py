@@ -44,11 +44,6 @@ def outputs_name(run: str) -> str:
     return f"nofrost/runs/{run}/outputs.json"
 
 
-def job_output_name(job: str) -> str:
-    """Return the name of the output (PATH@REF) of a job on the cluster, which its launcher reads."""
-    return f"nofrost/jobs/{job}/output"
-
-
 def errors_prefix(run: str) -> str:
     """Return how the names of the errors of a run's tasks begin."""
     return f"nofrost/runs/{run}/errors/"

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from nofrost.cluster.job_store import job_output_name
 from nofrost.cluster.variables import JOB
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
@@ -16,7 +17,6 @@ from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.guard import count_start
 from nofrost.tasks.labels import evaluation_label, train_label
 from nofrost.tasks.local_processes import exit_on_error
-from nofrost.tasks.run_record import job_output_name
 from nofrost.tasks.saves import checkpointed_in_store
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study

@@ -1,0 +1,127 @@
+"""Tasks around training jobs on the cluster: one that launches a job, and one that deletes what is left of them.
+
+They are no part of `nofrost.tasks`, as they need urllib3, which comes with the extras `store` and `pipeline`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from typing import Literal
+
+from nofrost.cluster.connection import connection
+from nofrost.cluster.job_creation import check_runtime
+from nofrost.cluster.job_follower import Limits
+from nofrost.cluster.job_kind import choose_kind
+from nofrost.cluster.job_settings import load_job_settings
+from nofrost.cluster.job_spec import JobSpec, Owner, Training
+from nofrost.cluster.kubernetes_api import KubernetesApi
+from nofrost.cluster.launch import launch
+from nofrost.cluster.pytorchjob import as_pytorchjob
+from nofrost.cluster.reap import ReapedJob, reap
+from nofrost.cluster.trainjob import as_trainjob
+from nofrost.cluster.variables import RUN_ID
+from nofrost.config import Recipe, parse_part
+from nofrost.errors import UserError
+from nofrost.store import Store, open_store
+from nofrost.tasks.ascii_text import from_ascii
+from nofrost.tasks.labels import launch_label, train_label
+from nofrost.tasks.local_processes import exit_on_error
+from nofrost.tasks.run_record import read_record
+from nofrost.tasks.stages import train
+from nofrost.tasks.task_errors import errors_of
+
+Backend = Literal["auto", "pytorchjob", "trainjob", "none"]
+
+
+@exit_on_error(launch_label)
+def launch_training(
+    recipe: str,
+    recipe_id: str,
+    seed: str,
+    dataset: str,
+    augmentation: str,
+    store: str,
+    gpus: int,
+    nodes: int,
+    image: str,
+    settings: str,
+    backend: Backend | None = None,
+) -> str:
+    """Train one run in a job on the cluster. Called again, it follows the job that is there.
+
+    Args:
+        recipe, recipe_id, seed, dataset, augmentation, store: as of :func:`nofrost.tasks.train`.
+        gpus: of each node.
+        nodes: number of pods of the job.
+        image: of the job, by digest.
+        settings: :class:`JobSettings` as JSON.
+        backend: the kind of job; None for that of the settings. With "none" this process trains.
+
+    Returns:
+        The output ``runs/<recipe>/seed-<seed>/train``.
+    """
+    training = Training(recipe, recipe_id, seed, dataset, augmentation, store)
+    job_settings = load_job_settings(from_ascii(settings))
+    wanted = backend or job_settings.backend
+    if wanted == "none":
+        return train(**asdict(training), gpus=gpus, nodes=nodes)
+    # Wrong input needs no job to be found out.
+    parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
+    opened, api = open_store(store, patient=True), KubernetesApi(connection())
+    name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
+    spec = JobSpec(
+        training=training,
+        image=image,
+        gpus=gpus,
+        nodes=nodes,
+        settings=job_settings,
+        namespace=api.namespace,
+        run=os.environ.get(RUN_ID, ""),
+        owner=Owner(name, uid) if name and uid else None,
+    )
+    kind = choose_kind(api, wanted)
+    if kind.kind == "TrainJob":
+        job = as_trainjob(spec)
+        check_runtime(api, kind, job_settings)
+    else:
+        job = as_pytorchjob(spec)
+    label = train_label(recipe_id, seed)
+    return launch(
+        job,
+        kind,
+        nodes,
+        api=api,
+        store=opened,
+        limits=Limits(deadline_s=job_settings.deadline_s, queue_timeout_s=job_settings.queue_timeout_s),
+        recorded=lambda run, since: _recorded_error(run, label, since, opened),
+    )
+
+
+def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[ReapedJob]:
+    """Delete the training jobs in this pod's namespace that nobody needs, after their logs are stored; yield each.
+
+    Args:
+        store: where runs have their records and jobs their logs.
+        least_age_s: of a job whose launcher is gone without a record of its run.
+        pretend: whether to leave them as they are.
+    """
+    opened = open_store(store, patient=True)
+    api = KubernetesApi(connection())
+    yield from reap(
+        api, opened, lambda run: read_record(run, opened) is not None, least_age_s=least_age_s, pretend=pretend
+    )
+
+
+def _recorded_error(run: str, task: str, since: datetime, store: Store) -> tuple[int, str] | None:
+    """Return exit code and message of the newest error that a task of a run has recorded since a time."""
+    # A store that does not answer hides no failure.
+    with suppress(UserError):
+        errors = [error for error in errors_of(run, store) if error.task == task] if run else []
+        recent = [error for error in errors if datetime.fromisoformat(error.time) >= since]
+        if recent:
+            return recent[-1].exit_code, recent[-1].message
+    return None
