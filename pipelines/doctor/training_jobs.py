@@ -11,7 +11,7 @@ from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_ap
 from pipelines.doctor.finding import Finding
 
 JOBS, RUNTIME, RIGHTS = "training jobs", "training runtime", "rights of the launcher"
-ROLE = "nofrost-launcher"
+ROLE, RUNTIMES = "nofrost-launcher", "trainingruntimes"
 
 
 class Right(NamedTuple):
@@ -24,9 +24,11 @@ class Right(NamedTuple):
 
 def launcher_rights(job: TrainingJob) -> tuple[Right, ...]:
     """Return what a launcher does with jobs of this kind: start, adopt, follow and delete them, and read their logs."""
+    runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job.kind == "TrainJob" else ()
     return (
         Right(job.group, job.plural, ("create", "delete", "get", "list", "patch", "watch")),
-        Right("", "pods", ("get", "list", "watch")),
+        *runtimes,
+        Right("", "pods", ("list",)),
         Right("", "pods/log", ("get",)),
         Right("", "events", ("list",)),
     )
@@ -72,7 +74,7 @@ def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace:
     name = runtime_name(settings)
     try:
         client.CustomObjectsApi(api).get_namespaced_custom_object(
-            job.group, job.version, namespace, "trainingruntimes", name, _request_timeout=TIMEOUT_S
+            job.group, job.version, namespace, RUNTIMES, name, _request_timeout=TIMEOUT_S
         )
     except client.ApiException as error:
         if error.status == 404 and settings.runtime is None:

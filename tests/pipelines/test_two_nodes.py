@@ -43,6 +43,8 @@ SMALL = (
     "suites.ood.corruptions=[contrast]",
     "suites.ood.severities=[1]",
 )
+# Long enough to be ended in the middle.
+LONGER = {"recipes.st.schedule.epochs": "40"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -121,13 +123,22 @@ def test_two_nodes_train_the_model_of_one_process(project: Project) -> None:
         torch.testing.assert_close(tensor, theirs[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(project: Project) -> dict[str, torch.Tensor]:
+    """The weights of the longer training, which nothing has ended before."""
+    ended, folder = project.launch(project.options(**LONGER))
+    assert ended.exit_code == 0, ended.last_line()
+    return tensors(project.pulled((folder / "output").read_text()))
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)], ids=["stopped", "killed"]
 )
-def test_nodes_go_on_from_the_last_save_to_the_same_bits(number: signal.Signals, code: int, project: Project) -> None:
+def test_nodes_go_on_from_the_last_save_to_the_same_bits(
+    number: signal.Signals, code: int, project: Project, undisturbed: dict[str, torch.Tensor]
+) -> None:
     """SIGTERM is for the run, which passes it on; SIGKILL for the starter of one node alone."""
-    # A work of its own, which nothing but its length distinguishes from the others.
-    options = project.options(**{"recipes.st.schedule.epochs": "40"})
+    options = project.options(**LONGER)
 
     def end(folder: Path) -> None:
         while not list(project.store.glob("nofrost/unfinished/*/save")):
@@ -139,11 +150,8 @@ def test_nodes_go_on_from_the_last_save_to_the_same_bits(number: signal.Signals,
     ended, folder = project.launch(options)
     assert ended.exit_code == 0, ended.last_line()
     assert "pulling .train.nofrost-partial" in (folder / "launch-1.log").read_text(), "it goes on from the save"
-    undisturbed, other = project.launch(options)
-    assert undisturbed.exit_code == 0
-    ours, theirs = (tensors(project.pulled((each / "output").read_text())) for each in (folder, other))
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
+    for name, tensor in tensors(project.pulled((folder / "output").read_text())).items():
+        assert torch.equal(tensor, undisturbed[name]), name
 
 
 def starter_of_node(node: int, folder: Path) -> int:
