@@ -69,7 +69,7 @@ class Member:
             process.size,
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
-            keeper="torchrun" if torchrun_keeps else None,
+            keeper="the starter of process 0" if torchrun_keeps else None,
             keeps_store=process.rank == 0 and not torchrun_keeps,
             # Torchrun keeps the store on the first machine, where the local rank is the rank.
             can_outlive_store=torchrun_keeps and process.rank == process.local_rank,
