@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from nofrost.cluster.job_settings import OF_THE_RUNTIME, JobSettings
+from nofrost.cluster.job_settings import JobSettings
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
 from nofrost.cluster.job_state import condition
 from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
-from nofrost.cluster.training_runtime import runtime_name
+from nofrost.cluster.training_runtime import how_to_install, runtime_name
 from nofrost.errors import ReportedError, UserError, say
 
 
@@ -87,10 +86,7 @@ def check_runtime(api: KubernetesApi, kind: TrainingJob, settings: JobSettings) 
         missing = f"there is no TrainingRuntime {name} in namespace {namespace}"
         if settings.runtime is not None:
             raise UserError(f"{missing}: create it, or delete runtime in the settings of the training job") from None
-        own, default = settings.as_json(), JobSettings().as_json()
-        options = {key: own[key] for key in OF_THE_RUNTIME if own[key] != default[key]}
-        installs = f"--settings '{json.dumps(options)}' | kubectl apply --namespace {namespace} -f -"
-        raise UserError(f"{missing}: run nofrost task runtime {installs}") from None
+        raise UserError(f"{missing}: run {how_to_install(settings, namespace)}") from None
 
 
 def await_deletion(
