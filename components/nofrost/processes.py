@@ -40,6 +40,7 @@ class ProcessGroup:
     rank: int = 0
     size: int = 1
     peer_lost_message: str = field(default=_PEER_LOST, compare=False)
+    timeout: timedelta = field(default=timedelta(days=30), compare=False)
 
     @property
     def is_rank_zero(self) -> bool:
@@ -60,7 +61,7 @@ class ProcessGroup:
         """
         process = process_rank()
         if process.size == 1 or distributed.is_initialized():
-            yield cls(process.rank, process.size, peer_lost_message)
+            yield cls(process.rank, process.size, peer_lost_message, timeout)
             return
         with watched(process, peer_lost_message) as store:
             try:
@@ -70,7 +71,7 @@ class ProcessGroup:
             except RuntimeError as error:
                 raise PeerLostError(peer_lost_message) from error
             try:
-                yield cls(process.rank, process.size, peer_lost_message)
+                yield cls(process.rank, process.size, peer_lost_message, timeout)
             except UserError as error:
                 # Before the others lose this process and end, upon which the starter stops it.
                 tell_starter(str(error), error.exit_code)
@@ -119,6 +120,40 @@ class ProcessGroup:
         with self.collective():
             distributed.broadcast_object_list(values)
         return values[0]
+
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors on the CPU that rank 0 passes, in every process; what others pass does not count."""
+        if self.size == 1:
+            return dict(tensors)
+        described = self.broadcast([(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()])
+        received = {}
+        for name, dtype, shape in described:
+            received[name] = tensors[name].contiguous() if self.is_rank_zero else torch.empty(shape, dtype=dtype)
+            with self.collective():
+                distributed.broadcast(received[name], 0)
+        return received
+
+    def neighbours(self, size: int) -> Callable[[Tensor], None]:
+        """Return a function that adds up a tensor, in place, over `size` neighbouring processes: those whose ranks have
+        the same quotient by `size`, which has to divide the number of all.
+
+        Raises:
+            PeerLostError: a peer is lost.
+        """
+        members: distributed.ProcessGroup | None = None
+        if size < self.size:
+            for first in range(0, self.size, size):
+                # Every process has to make every group, also those that it is not in.
+                with self.collective():
+                    made = distributed.new_group(list(range(first, first + size)), timeout=self.timeout)
+                if first <= self.rank < first + size:
+                    members = made  # type: ignore[assignment]  # an int only for processes that are not in it
+
+        def add_up(tensor: Tensor) -> None:
+            with self.collective():
+                distributed.all_reduce(tensor, group=members)
+
+        return add_up
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradient of each trained parameter the mean over the processes, equal in all of them.

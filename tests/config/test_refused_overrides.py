@@ -45,7 +45,7 @@ RECIPE_OVERRIDES = [
     ("trainable=bnn", "trainable: 'bnn' is none of", "two-per-channel", "layer:conv1"),
     ("phases={two: {optimiser: {lr: -1}}}", "phases.two.optimiser.lr: input should be greater than 0", "got -1"),
     ("phases={two: {optimiser: {rate: 1}}}", "'phases.two.optimiser.rate'", "allowed here are", "scalar_lr"),
-    ("phases={two: {schedule: 3}}", "phases.two.schedule: 3 is not a mapping", "its keys are batch_size"),
+    ("phases={two: {schedule: 3}}", "phases.two.schedule: 3 is not a mapping", "its keys are accumulation"),
     ("phases={two: {trainable: bnn}}", "phases.two.trainable: 'bnn' is none of", "bn-not-first"),
     (
         "phases={two: {model: {arch: x}}}",
@@ -76,6 +76,16 @@ def test_a_wrong_override_of_a_recipe_names_recipe_override_key_and_what_is_allo
         (
             ["schedule.running_statistics_epochs=2", "model.normaliser=gn"],
             ("running_statistics_epochs is for batch norm", "'gn'", "set it to 0"),
+        ),
+        (
+            ["model.statistics=32", "model.normaliser=gn"],
+            ("statistics is for batch norm", "'gn'", "leave it at process"),
+        ),
+        (["model.statistics=1"], ("model.statistics", "1 is none of process, all and a number of images from 2 on")),
+        (["model.statistics=some"], ("model.statistics", "'some' is none of process, all")),
+        (
+            ["schedule.accumulation=0"],
+            ("schedule.accumulation", "greater than or equal to 1"),
         ),
         (
             ["optimiser.averaging.start_epoch=90"],

@@ -14,6 +14,7 @@ pytest.importorskip("kfp")
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.pod_settings import PodSettings
 from nofrost.errors import UserError
+from nofrost.tasks.ascii_text import from_ascii
 from pipelines.cluster_settings import DEFAULTS, Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
@@ -241,6 +242,18 @@ def test_a_launcher_is_given_all_that_makes_the_job_and_nothing_of_the_run() -> 
     }
     assert set(options) == {*INPUTS["launch"], "output_file"}
     assert load_job_settings(given["settings"]) == Cluster().job_settings()
+
+
+def test_settings_of_a_job_reach_its_launcher_whatever_characters_they_have() -> None:
+    env = {"GREETING": "退 {{workflow.name}} 100%", "PATTERN": r"a\b"}
+    cluster = Cluster.model_validate({"training_job": {"env": env}})
+    graph = compiled(cluster=cluster, **MANY)
+    (launch,) = launchers(graph)
+    text = graph.value(launch, "settings")
+    assert text.isascii()
+    assert "\\" not in text
+    assert "{{" not in text, "Argo would replace it"
+    assert load_job_settings(from_ascii(text)) == cluster.job_settings()
 
 
 def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:

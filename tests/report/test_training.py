@@ -66,7 +66,7 @@ def test_a_table_lists_what_a_step_of_each_phase_did(make_tree: Callable[..., An
     tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]")
     path = tree.runs / "sat" / "seed-0" / "train" / "record.json"
     steps = json.loads(path.read_text())["steps"]["train"]
-    shared = {**steps, "world_size": 2, "images_per_rank": 32, "trained_parameters": 416}
+    shared = {**steps, "world_size": 2, "images_per_rank": 32, "accumulation": 4, "trained_parameters": 416}
     tree.change("sat/seed-0/train/record.json", lambda record: {**record, "steps": {"first": steps, "bn": shared}})
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
     rows = [
@@ -74,15 +74,16 @@ def test_a_table_lists_what_a_step_of_each_phase_did(make_tree: Callable[..., An
     ]
     counted = ["64 + 64 (clean + adversarial)", "pgd, 7 steps", "2", "7", "8", "1 + 1 (clean + adversarial)", "1"]
     assert rows[0] == ["sat (first)", *counted, "78,042"]
-    counted[0] = "64 + 64 (clean + adversarial; 32 in each of 2 processes)"
+    counted[0] = "64 + 64 (clean + adversarial; 32 in each of 2 processes in 4 micro-batches)"
     assert rows[1] == ["sat (bn)", *counted, "416"]
 
 
-def test_the_table_of_steps_shows_precision_and_averaging(make_tree: Callable[..., Any]) -> None:
-    averaged = ("recipes.sat.precision=bfloat16", "recipes.sat.optimiser.averaging.decay=0.99")
+def test_the_table_of_steps_shows_precision_averaging_and_groups(make_tree: Callable[..., Any]) -> None:
+    grouped = "recipes.sat.model.statistics=16"
+    averaged = ("recipes.sat.precision=bfloat16", "recipes.sat.optimiser.averaging.decay=0.99", grouped)
     tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *averaged)
     page = (tree.report() / "report.md").read_text(encoding="utf-8")
-    assert "| sat (bfloat16; weights averaged, decay 0.99)" in page
+    assert "| sat (bfloat16; weights averaged, decay 0.99; batch statistics of 16 images)" in page
 
 
 def test_the_output_of_the_train_stage_is_shown(digits: Path, make_tree: Callable[..., Any]) -> None:

@@ -26,12 +26,14 @@ BATCH, ATTACK_STEPS = 20, 3
 def make_trainer(digits: Path) -> Callable[..., Trainer]:
     """Make a trainer of a new ResNet-8 with an objective and a normaliser; other keys of the recipe may be changed."""
 
-    def make(objective: Mapping[str, Any], normaliser: str = "bn", **changes: Any) -> Trainer:
+    def make(
+        objective: Mapping[str, Any], normaliser: str = "bn", statistics: str | int = "process", **changes: Any
+    ) -> Trainer:
         recipe = Recipe.model_validate(
             {
                 "title": "Tiny",
                 "citation": "own",
-                "model": {"arch": "resnet8", "normaliser": normaliser},
+                "model": {"arch": "resnet8", "normaliser": normaliser, "statistics": statistics},
                 "objective": objective,
                 "attack": {"name": "pgd", "steps": ATTACK_STEPS, "keep": "last"},
                 "schedule": {"epochs": 1, "batch_size": BATCH},
@@ -41,7 +43,15 @@ def make_trainer(digits: Path) -> Callable[..., Trainer]:
         loss = create_objective(recipe.objective.name, **recipe.objective.settings())
         split = read_split(digits, "train")
         sets = {name: np.array(split.images[::-1]) for name in recipe.views.augmentation_sets}
-        images = TrainingImages(split, sets, loss.augmented_views, recipe.views, BATCH, ProcessGroup())
+        images = TrainingImages(
+            split,
+            sets,
+            loss.augmented_views,
+            recipe.views,
+            BATCH,
+            accumulation=recipe.schedule.accumulation,
+            statistics=recipe.model.statistics,
+        )
         torch.manual_seed(0)
         model = create_model("resnet8", normaliser=normaliser, num_classes=10, image_size=16, channels=1)
         phase = Phase("train", recipe, images, loss)

@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from nofrost import train
 from nofrost.config import load_recipe
 from nofrost.processes import ProcessGroup
 from nofrost.train.setup import new_model
 from nofrost.train.stage import process_group
+from tests.train.several_processes import TINY, ends, read, tensors, two
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-TINY: dict[str, Any] = {
-    "title": "Tiny",
-    "citation": "own",
-    "model": {"arch": "resnet8", "normaliser": "gn", "groups": 4},
-    "objective": {"name": "sat"},
-    "threat": {"norm": "l2", "eps": 0.5},
-    "attack": {"name": "pgd", "steps": 1},
-    "views": {"crop_padding": 1},
-    "optimiser": {"lr": 0.05, "weight_decay": 1e-4, "averaging": {"decay": 0.9}},
-    "schedule": {"epochs": 1, "batch_size": 40},
-    "selection": {"attack": {"name": "pgd", "steps": 1}},
-}
 RECIPES: dict[str, dict[str, Any]] = {
     "gn": {},
     "nf": {
@@ -46,59 +28,28 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {"name": "free", "replays": 2},
         "optimiser": {"lr": 0.05, "adaptive_clipping": {}},
     },
+    "all": {"model": {"arch": "resnet8", "normaliser": "bn", "statistics": "all"}},
+    "groups": {
+        "model": {"arch": "resnet8", "normaliser": "mbn", "statistics": 10},
+        "objective": {"name": "mbnat", "batching": "joint"},
+        "schedule": {"epochs": 1, "batch_size": 40, "accumulation": 2},
+    },
     "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trainable": "bn", "optimiser": {"lr": 0.05}},
 }
-WITHOUT_STATISTICS = ("gn", "nf")
+# What one process trains as well: a batch norm whose statistics are those of a process sees other images there.
+ALIKE = ("gn", "nf", "all", "groups")
 CASES = re.findall(r"@case\ndef (\w+)", SCRIPT.read_text())
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def two(*arguments: str | Path, cwd: Path | None = None) -> Iterator[list[subprocess.Popen[str]]]:
-    """Run python with these arguments twice, as torchrun does, on the CPU; both have ended after the block."""
-    port = str(free_port())
-    with ExitStack() as stack:
-        started = []
-        for rank in ("0", "1"):
-            place = {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port}
-            shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, *map(str, arguments)]
-            process = subprocess.Popen(
-                command, env={**os.environ, **place, **shared}, cwd=cwd, stdout=PIPE, stderr=PIPE, text=True
-            )
-            started.append(stack.enter_context(process))
-            stack.callback(process.kill)
-        yield started
-
-
-def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Return exit code, output and errors of each process."""
-    outputs = [process.communicate(timeout=240) for process in processes]
-    return [(process.returncode, *texts) for process, texts in zip(processes, outputs, strict=True)]
-
-
-def tensors(out: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return load_file(out / f"{name}.safetensors")
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
 def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The outputs of two processes, and in ``one`` those of one process for the recipes without statistics."""
+    """The outputs of two processes, and in ``one`` those of one process for the recipes `ALIKE`."""
     folder = tmp_path_factory.mktemp("shared")
     (folder / "recipes").mkdir()
     for name, changes in RECIPES.items():
         (folder / "recipes" / f"{name}.yaml").write_text(json.dumps({**TINY, **changes}))
     with two(SCRIPT, folder, digits) as processes:
-        for name in WITHOUT_STATISTICS:
+        for name in ALIKE:
             train.run(digits, None, load_recipe(folder / "recipes" / f"{name}.yaml"), name, 0, folder / "one" / name)
         for code, _, errors in ends(processes):
             assert code == 0, errors
@@ -113,13 +64,13 @@ def test_collectives_of_two_processes(name: str, done: Path) -> None:
 
 # Sums of gradients in another order differ in the last bits. Free feeds each perturbation into the next, so there they
 # grow, and by how much depends on the processor: to 1e-5 on one of those seen. Trained weights moved by 1e-3 to 1e-2.
-@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4)])
+@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4), ("all", 1e-4), ("groups", 1e-4)])
 def test_two_processes_train_the_model_of_one(name: str, tolerance: float, done: Path) -> None:
     one, two = done / "one" / name, done / "two" / name
     ours, theirs = tensors(two), tensors(one)
     assert ours.keys() == theirs.keys()
     for key, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[key], atol=tolerance, rtol=1e-5, msg=key)
+        torch.testing.assert_close(tensor, theirs[key], atol=tolerance, rtol=5 * tolerance, msg=key)
     assert read(two / "metrics.json")["selection"] == read(one / "metrics.json")["selection"]
     for our_row, their_row in zip(read(two / "curves.json"), read(one / "curves.json"), strict=True):
         floats = {key: value for key, value in their_row.items() if isinstance(value, float)}

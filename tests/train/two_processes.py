@@ -21,6 +21,7 @@ from nofrost.config import AttackSpec, load_recipe
 from nofrost.errors import UserError
 from nofrost.models import create_model
 from nofrost.processes import ProcessGroup
+from nofrost.train.batch_statistics import BatchStatistics
 from nofrost.train.objectives import Adversary, Batch, create_objective
 from nofrost.train.stage import process_group
 
@@ -154,6 +155,52 @@ def a_step_of_mixture_batch_norm_has_the_mean_of_the_gradients_of_the_parts(worl
         torch.testing.assert_close(buffer.double(), mean)
         moved += not torch.equal(others[0], others[1])
     assert moved > 60, "parameters, and statistics that differ between the parts"
+
+
+@case
+def statistics_of_all_processes_are_those_of_one_process_with_all_rows(world: ProcessGroup) -> None:
+    """In float64; as many images in a group as both processes have are the same, by another name."""
+    generator = torch.Generator().manual_seed(1)
+    images, labels = torch.rand(8, 1, 8, 8, dtype=torch.float64, generator=generator), torch.arange(8) % 4
+    batch = Batch(images, labels, torch.arange(8), {"augmented": images.flip(3)})
+    adversary = Adversary(AttackSpec(name="pgd", steps=2), "l2", 0.5, seed=1)
+    for name, normaliser, affine, settings in (
+        ("sat", "bn", True, {"batching": "separate"}),
+        ("alp", "bn", False, {"batching": "joint"}),
+        ("mbnat", "mbn", True, {"batching": "joint"}),
+        ("fast", "bn", True, {}),
+        ("multi-view", "bn", True, {"batching": "joint"}),
+    ):
+        torch.manual_seed(0)
+        shape = {"num_classes": 4, "image_size": (8, 8), "channels": 1, "mean": (0.5,), "std": (0.5,)}
+        model = create_model("resnet8", normaliser=normaliser, affine=affine, **shape).double().train()
+        objective = create_objective(name, **settings)
+        one = copy.deepcopy(model)
+        objective.loss(one, batch, adversary).loss.backward()
+        for statistics in ("all", 8):
+            two = copy.deepcopy(model)
+            with BatchStatistics.of(statistics, 4, world).normalise():
+                objective.loss(two, batch.parts(2, groups=1)[world.rank], adversary).loss.backward()
+            world.average_gradients(two.parameters())
+            for parameter, other in zip(two.parameters(), one.parameters(), strict=True):
+                torch.testing.assert_close(parameter.grad, other.grad, atol=1e-11, rtol=1e-8)
+            torch.testing.assert_close(dict(two.named_buffers()), dict(one.named_buffers()))
+
+
+@case
+def neighbours_add_up(world: ProcessGroup) -> None:
+    for size, expected in ((1, world.rank + 1.0), (2, 3.0)):
+        number = torch.tensor([world.rank + 1.0])
+        world.neighbours(size)(number)
+        assert number.item() == expected
+
+
+@case
+def tensors_come_from_the_first(world: ProcessGroup) -> None:
+    sent = {"a": of_rank(world.rank, 3, 2), "b": torch.tensor(world.rank), "c": torch.ones(2, 3)[:, world.rank]}
+    received = world.broadcast_tensors(sent if world.is_rank_zero else {})
+    assert received.keys() == sent.keys()
+    torch.testing.assert_close(received, {"a": of_rank(0, 3, 2), "b": torch.tensor(0), "c": torch.ones(2)})
 
 
 def main(folder: Path, dataset: Path) -> None:

@@ -1,14 +1,24 @@
 """Model: architecture, normaliser and where its first weights come from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nofrost.config.base import OmitEmpty, Settings
+from nofrost.errors import shortened
 
 Normaliser = Literal["bn", "mbn", "gn", "in", "ln", "nf", "fixup", "none"]
 Arch = Annotated[str, Field(min_length=1, max_length=100)]
 MixtureInference = Literal["logits", "all", "random"]
+
+
+def _known_statistics(value: Any) -> Any:
+    if value in ("process", "all") or (isinstance(value, int) and value >= 2):
+        return value
+    raise ValueError(f"{shortened(value)} is none of process, all and a number of images from 2 on")
+
+
+Statistics = Annotated[Literal["process", "all"] | int, BeforeValidator(_known_statistics)]
 
 
 class Architecture(Settings):
@@ -47,9 +57,13 @@ class ModelSpec(Architecture, OmitEmpty):
     Attributes:
         weights: pre-trained ones: a file, a folder of `nofrost train`, or a ref; None draws them at random.
         new_head: whether the last layer starts anew, for other classes.
+        statistics: the images whose mean and variance a batch norm normalises with in training: those that its process
+            has at once (``process``), those that all processes have at once (``all``), or groups of this many
+            neighbouring images of a batch.
     """
 
     arch: Arch = "resnet26"
     normaliser: Normaliser = "bn"
     weights: str | None = None
     new_head: bool = False
+    statistics: Statistics = "process"

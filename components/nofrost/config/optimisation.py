@@ -52,6 +52,8 @@ class OptimiserSpec(OmitEmpty, Settings):
 class ScheduleSpec(OmitEmpty, Settings):
     """Length of the training, and how learning rate and budget change during it; all lengths are in epochs.
 
+    A batch is taken in `accumulation` micro-batches, whose gradients are added up for one update.
+
     After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times
     `decay` at each of `milestones`), `piecewise-linear` through `points` (epoch, share of the peak) or `constant`.
     `per` says whether it moves at every step or at every epoch. During `threat_warmup_epochs` the budget grows linearly
@@ -61,6 +63,7 @@ class ScheduleSpec(OmitEmpty, Settings):
 
     epochs: int = Field(default=90, ge=1)
     batch_size: int = Field(default=256, ge=2)
+    accumulation: int = Field(default=1, ge=1)
     shape: Literal["cosine", "step", "piecewise-linear", "constant"] = "cosine"
     per: Literal["step", "epoch"] = "step"
     milestones: tuple[float, ...] = ()

@@ -116,13 +116,17 @@ class Recipe(PhaseSpec, Heading):
         return {**values, "phases": phases}
 
     @model_validator(mode="after")
-    def _running_statistics_need_batch_norm(self) -> Self:
+    def _statistics_need_batch_norm(self) -> Self:
         normaliser = self.model.normaliser
-        if normaliser not in ("bn", "mbn") and any(
-            phase.schedule.running_statistics_epochs for phase in self.in_phases().values()
-        ):
+        if normaliser in ("bn", "mbn"):
+            return self
+        if any(phase.schedule.running_statistics_epochs for phase in self.in_phases().values()):
             raise ValueError(
                 f"schedule.running_statistics_epochs is for batch norm, not for normaliser {normaliser!r}: set it to 0"
+            )
+        if self.model.statistics != "process":
+            raise ValueError(
+                f"model.statistics is for batch norm, not for normaliser {normaliser!r}: leave it at process"
             )
         return self
 

@@ -137,6 +137,7 @@ class StepRecord(Result):
         updates: of the weights.
         optimiser: parameters by group.
         images_per_rank: share of the batch that each of `world_size` processes has.
+        accumulation: micro-batches that this share is taken in; passes are those of one of them.
     """
 
     images: dict[str, int]
@@ -151,6 +152,7 @@ class StepRecord(Result):
     optimiser: dict[str, ParameterGroup]
     world_size: int
     images_per_rank: int
+    accumulation: int = 1
 
 
 class TrainRecord(Record):

@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nofrost.config.model import Statistics
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
+from nofrost.train.batch_statistics import check_groups
 from nofrost.train.objectives import Batch
 from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
 
@@ -36,6 +38,9 @@ class TrainingImages:
         batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
             the rows of all processes together equal the batch of a single process, bit for bit.
+        accumulation: micro-batches of a batch; each is shared by the processes in the order of their ranks, so that
+            the images that share a micro-batch do not depend on the number of processes.
+        statistics: of the recipe's batch norms (``model.statistics``).
     """
 
     split: Split
@@ -44,6 +49,8 @@ class TrainingImages:
     views: ViewSpec
     batch_size: int
     group: ProcessGroup = field(default_factory=ProcessGroup)
+    accumulation: int = 1
+    statistics: Statistics = "process"
 
     def __post_init__(self) -> None:
         if self.steps == 0:
@@ -56,6 +63,15 @@ class TrainingImages:
                 f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.group.size} processes: set "
                 f"it to a multiple, such as {per_process * self.group.size}, or change the number of processes"
             )
+        images, k = self.batch_size // self.group.size, self.accumulation
+        if images % k:
+            fitting = next(number for number in (*range(k, images), images) if images % number == 0)
+            of_each = f" that each of {self.group.size} processes has" if self.group.size > 1 else ""
+            raise UserError(
+                f"schedule.accumulation {k} does not divide the {images} images{of_each} of schedule.batch_size "
+                f"{self.batch_size}: set it to a divisor, such as {fitting}"
+            )
+        check_groups(self.statistics, self.images_at_once, k, self.group)
         self._check_views()
 
     def _check_views(self) -> None:
@@ -87,6 +103,11 @@ class TrainingImages:
         return self.batch_size // self.group.size
 
     @property
+    def images_at_once(self) -> int:
+        """Rows of a micro-batch that this process has."""
+        return self.images_per_rank // self.accumulation
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images that a batch holds."""
         height, width = self.split.images.shape[1:3]
@@ -94,12 +115,15 @@ class TrainingImages:
 
     @property
     def batch_pixels(self) -> int:
-        """Pixels of this process's rows of a batch, channels not counted."""
+        """Pixels of this process's rows of a micro-batch, channels not counted."""
         height, width = self.image_size
-        return self.images_per_rank * height * width
+        return self.images_at_once * height * width
 
     def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[Batch]:
-        """Yield this process's rows of each step's batch, on the CPU; the next ones are read meanwhile."""
+        """Yield this process's rows of each step's batch, on the CPU; the next ones are read meanwhile.
+
+        They are those of the first micro-batch, then of the second, and so on.
+        """
         order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(self.split))
         with ThreadPoolExecutor(1, "nofrost-batches") as pool:
             upcoming = None
@@ -109,12 +133,13 @@ class TrainingImages:
                 yield current.result()
 
     @property
-    def _rank_rows(self) -> slice:
-        """This process's rows of a batch."""
-        return slice(self.group.rank * self.images_per_rank, (self.group.rank + 1) * self.images_per_rank)
+    def _rank_rows(self) -> NDArray[np.int64]:
+        """This process's rows of a batch, one micro-batch after the other."""
+        rows = np.arange(self.batch_size).reshape(self.accumulation, self.group.size, self.images_at_once)
+        return rows[:, self.group.rank].ravel()
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
-        rows = order[step * self.batch_size :][self._rank_rows]
+        rows = order[step * self.batch_size + self._rank_rows]
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
         images, labels, indices = self.split.batch(rows)
         clean = self._view(images, generator)
@@ -127,7 +152,7 @@ class TrainingImages:
         if view != ANY_SET:
             return to_tensor(self.augmented[view][rows])
         set_numbers = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
-        rank_numbers = set_numbers[self._rank_rows].numpy()
+        rank_numbers = set_numbers.numpy()[self._rank_rows]
         mixed = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)
         for number, images in enumerate(self.augmented.values()):
             mixed[rank_numbers == number] = images[rows[rank_numbers == number]]

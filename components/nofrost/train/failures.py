@@ -38,6 +38,6 @@ def oom_message(batch_size: int) -> AbstractContextManager[None]:
         UserError: there was not enough memory.
     """
     return raise_on_oom(
-        f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, train on more "
-        "devices, or use one with more memory"
+        f"memory does not hold a training step on {batch_size} images: lower schedule.batch_size, raise "
+        "schedule.accumulation, train on more devices, or use one with more memory"
     )

@@ -29,7 +29,7 @@ class PhaseState:
         scaler: of the loss, for float16.
         average: of the weights; None where the recipe has none.
         clipped: the parameters whose gradients are clipped.
-        memory: what the objective keeps from step to step, by name [rows of this process, ...].
+        memory: what the objective keeps from step to step, by name [images at once, ...], for each micro-batch.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PhaseState:
         self.scaler = gradient_scaler(recipe.precision, model.mean.device)
         clipping = spec.adaptive_clipping
         self.clipped = clipped_parameters(model, clipping.exclude) if clipping else []
-        self.memory: dict[str, Tensor] = {}
+        self.memory: list[dict[str, Tensor]] = [{} for _ in range(recipe.schedule.accumulation)]
         if saved is not None:
             self._continue(saved)
 
@@ -82,19 +82,21 @@ class PhaseState:
             # Any count but zero: at zero, the next update would copy the weights instead of averaging them.
             self.average.n_averaged.fill_(1)
         for name, tensor in _section(saved, "memory").items():
-            self.memory[name] = tensor.chunk(self.group.size)[self.group.rank].to(self.model.mean.device, copy=True)
+            # The number of processes may be another one than when it was saved.
+            shares = tensor.chunk(len(self.memory) * self.group.size)[self.group.rank :: self.group.size]
+            for memory, share in zip(self.memory, shares, strict=True):
+                memory[name] = share.to(self.model.mean.device, copy=True)
         if scaler := _section(saved, "scaler"):
             self.scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
 
     def _memory_of_all(self) -> dict[str, Tensor]:
-        """Return the objective's memory [rows of the batch, ...] of all processes, in the order of their ranks."""
-        if self.group.size == 1:
-            return self.memory
+        """Return the objective's memory [rows of the batch, ...] of all processes, in the order of the batch."""
         padded = {}
-        for name, memory in self.memory.items():
-            padded[name] = memory.new_zeros(self.group.size, *memory.shape)
-            padded[name][self.group.rank] = memory
-        return {name: memories.flatten(0, 1) for name, memories in self.group.total(padded).items()}
+        for name in self.memory[0]:
+            memory = torch.stack([of_part[name] for of_part in self.memory])
+            padded[name] = memory.new_zeros(len(memory), self.group.size, *memory.shape[1:])
+            padded[name][:, self.group.rank] = memory
+        return {name: memories.flatten(0, 2) for name, memories in self.group.total(padded).items()}
 
 
 def _section(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

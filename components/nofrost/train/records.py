@@ -22,11 +22,12 @@ class State(BaseModel):
     """The progress of a training, as it is saved.
 
     Attributes:
+        processes: that the training ran in when this was saved.
         phase: its number, from 0.
         epoch: finished epochs of the phase.
         step: finished steps of the next epoch.
         seconds: spent so far, by all runs of the training together.
-        sums: of losses and correct predictions in the epoch so far, over all processes.
+        sums: of losses (the mean over micro-batches and processes) and of correct predictions in the epoch so far.
         curves: a row for each finished epoch of all phases.
         best: epoch, phase, score and measurements of the best checkpoint so far; its weights are in
             ``best-<epoch>.safetensors``.
@@ -34,6 +35,7 @@ class State(BaseModel):
         steps: what one step of each phase did, by the phase's name.
     """
 
+    processes: int = 1
     phase: int = 0
     epoch: int = 0
     step: int = 0
@@ -55,12 +57,12 @@ class State(BaseModel):
         return f"best-{self.best['epoch']:05d}.safetensors" if self.best else None
 
 
-def mean_loss(state: State, phase: Phase, processes: int) -> float:
-    """Return the mean loss of the epoch so far, over its steps, their updates and the processes."""
-    return state.sums["loss"] / (state.step * state.steps[phase.name].updates * processes)
+def mean_loss(state: State, phase: Phase) -> float:
+    """Return the mean loss of the epoch so far, over its steps and their updates."""
+    return state.sums["loss"] / (state.step * state.steps[phase.name].updates)
 
 
-def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | None) -> Epoch:
+def epoch_row(state: State, phase: Phase, measured: Selection | None) -> Epoch:
     """Return the row of the epoch whose steps are done; `measured` is None if it had no validation.
 
     Training accuracies are over all images of a view, measured at the time of each step; None for one of `VIEWS` that
@@ -70,7 +72,7 @@ def epoch_row(state: State, phase: Phase, processes: int, measured: Selection | 
     return Epoch(
         epoch=state.epochs + 1,
         phase=phase.name,
-        loss=mean_loss(state, phase, processes),
+        loss=mean_loss(state, phase),
         lr=phase.lr(state.epoch + 1 - 1 / phase.images.steps),
         eps=phase.eps(state.epoch + 1),
         **{f"train_{view}": _accuracy(state, phase, view) for view in dict.fromkeys([*VIEWS, *views])},
@@ -101,15 +103,20 @@ class StepTrace:
         forward_train, forward_eval: forward passes in training and in evaluation mode.
         backward: passes back through the model, for weights or for images.
         batch_norm_updates: how often running statistics were updated, by branch (``bn`` without a mixture).
+        is_counting: whether passes count at the moment.
     """
 
     forward_train: int = 0
     forward_eval: int = 0
     backward: int = 0
     batch_norm_updates: dict[str, int] = field(default_factory=dict)
+    # Not annotated, since it is no count that belongs to the record.
+    is_counting = True
 
     def count(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
         """Count one forward pass, and later its backward pass; a forward hook of the model."""
+        if not self.is_counting:
+            return
         if model.training:
             self.forward_train += 1
         else:

@@ -16,7 +16,7 @@ from nofrost.data import augmentation_checksum, checksum, read_augmentation_set,
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
 from nofrost.launcher import process_rank
-from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
+from nofrost.models import BatchNorm, Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
 from nofrost.models.device import computes_bfloat16
 from nofrost.models.trial import check_forward
@@ -103,7 +103,16 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     for phase_name, phase in recipe.in_phases().items():
         objective = create_objective(phase.objective.name, **phase.objective.settings())
         used = {method: augmented[method] for method in phase.views.augmentation_sets}
-        images = TrainingImages(split, used, objective.augmented_views, phase.views, phase.schedule.batch_size, group)
+        images = TrainingImages(
+            split,
+            used,
+            objective.augmented_views,
+            phase.views,
+            phase.schedule.batch_size,
+            group,
+            accumulation=phase.schedule.accumulation,
+            statistics=recipe.model.statistics,
+        )
         phases.append(Phase(phase_name, phase, images, objective))
     return phases
 
@@ -117,7 +126,7 @@ def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) ->
     manifest, spec = read_manifest(dataset), recipe.model
     torch.manual_seed(derive_seed(seed, "weights"))
     signature = Signature(
-        **spec.model_dump(exclude={"weights", "new_head"}),
+        **spec.model_dump(exclude={"weights", "new_head", "statistics"}),
         num_classes=len(manifest.classes),
         image_size=manifest.image_size,
         channels=manifest.channels,
@@ -141,6 +150,12 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
         raise UserError(
             f"selection.guard watches attacked accuracy, which objective {phases[0].recipe.objective.name!r} does not "
             "measure: set it to null, or train on adversarial images"
+        )
+    statistics = phases[0].recipe.model.statistics
+    if statistics != "process" and not any(isinstance(module, BatchNorm) for module in model.modules()):
+        raise UserError(
+            f"model.statistics {statistics} is for batch norms, which {model.signature.arch} does not have: leave it "
+            "at process, or choose another arch"
         )
     trial = copy.deepcopy(model).eval()
     for phase in phases:

@@ -22,14 +22,16 @@ from nofrost.seeds import derive_seed
 from nofrost.stage import save_interval_s
 from nofrost.stopping import stop_requested
 from nofrost.telemetry import Progress, progress
+from nofrost.train.batch_statistics import BatchStatistics
 from nofrost.train.failures import check_finite, oom_message
+from nofrost.train.micro_batches import MicroBatches
 from nofrost.train.objectives import Batch
 from nofrost.train.optimiser import clip_adaptively, describe, set_lr
 from nofrost.train.overfitting import collapsed, stopped_early
 from nofrost.train.partial import training_mode
 from nofrost.train.phase_state import PhaseState
 from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
-from nofrost.train.saving import discard_damaged, load_state, save_best, save_state
+from nofrost.train.saving import load_state, save_best, save_state
 from nofrost.train.schedule import running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
@@ -55,6 +57,7 @@ class Trainer:
     Attributes:
         state: the progress of the training.
         phase_state: the tensors of the current phase.
+        statistics: the groups of images that batch norms normalise with in it.
         save_interval_s: seconds between two saves inside an epoch; the end of every epoch is saved as well.
         folder: of the saved state and the checkpoints; set by :meth:`fit`.
 
@@ -110,7 +113,7 @@ class Trainer:
             while True:
                 images = self.phase.images
                 threads = single_thread_if_small(self.device, images.batch_pixels)
-                with threads, oom_message(images.images_per_rank):
+                with threads, oom_message(images.images_at_once):
                     while state.epoch < self.phase.epochs and not self.stopped_early():
                         try:
                             self.train_epoch(bar, stop)
@@ -124,8 +127,10 @@ class Trainer:
 
     def start_phase(self, saved: Mapping[str, Tensor] | None = None) -> None:
         """Create the optimiser and the other tensors of the current phase, or continue with those that were saved."""
+        recipe, images = self.phase.recipe, self.phase.images
         seed = derive_seed(self.seed, "partial", self.phase.name)
-        self.phase_state = PhaseState(self.model, self.phase.recipe, seed, self.group, saved)
+        self.phase_state = PhaseState(self.model, recipe, seed, self.group, saved)
+        self.statistics = BatchStatistics.of(recipe.model.statistics, images.images_at_once, self.group)
 
     def train_epoch(self, bar: Progress | None = None, stop: threading.Event | None = None) -> None:
         """Train from the current step to the end of the epoch, then validate and save.
@@ -164,7 +169,7 @@ class Trainer:
         measured = (
             self.validate() if last or (state.epoch + 1) % self.phase.recipe.selection.every_epochs == 0 else None
         )
-        row = epoch_row(state, self.phase, self.group.size, measured)
+        row = epoch_row(state, self.phase, measured)
         state.curves.append(row)
         if bar:
             bar.measured(**{name: value for name, value in row.as_json().items() if isinstance(value, float)})
@@ -180,7 +185,8 @@ class Trainer:
         """Descend on each loss that the objective yields for this process's rows of a batch.
 
         Returns:
-            Over the updates of the step, the sum of the losses (``loss``) and of the correct predictions by view.
+            Over the updates of the step, this process's share of the sum of the losses (``loss``), and the sum of its
+            correct predictions by view.
 
         Raises:
             NotFiniteError: an attack met a loss that is not finite.
@@ -192,6 +198,8 @@ class Trainer:
         torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
         epochs_done = steps_done / phase.images.steps
         adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done)
+        parts = batch.parts(len(tensors.memory), self.statistics.groups)
+        micro_batches = MicroBatches(phase.objective, self.model, parts, adversary, tensors.memory)
         sums: dict[str, Tensor] = {}
         images: Counter[str] = Counter()
         updates = 0
@@ -200,10 +208,9 @@ class Trainer:
         with (
             trace_step(self.model) if traced else nullcontext() as trace,
             precision(self.model, DTYPES[phase.recipe.precision]),
+            self.statistics.normalise(),
         ):
-            for losses in phase.objective.updates(self.model, batch.to(self.device), adversary, tensors.memory):
-                # The objective Free continues after this update, with the gradient that this pass leaves on its noise.
-                tensors.scaler.scale(losses.loss).backward()  # type: ignore[no-untyped-call]
+            while all_losses := micro_batches.backward(tensors.scaler, trace):
                 self.group.average_gradients(self.model.parameters())
                 tensors.scaler.unscale_(tensors.optimiser)
                 if clipping := spec.adaptive_clipping:
@@ -219,16 +226,18 @@ class Trainer:
                 if tensors.average and averaging and epochs_done + 1 / phase.images.steps >= averaging.start_epoch:
                     tensors.average.update_parameters(self.model)
                 updates += 1
-                images.update(losses.images)
-                for name, value in (("loss", losses.loss.detach()), *losses.correct.items()):
-                    sums[name] = sums[name] + value if name in sums else value
+                for losses in all_losses:
+                    images.update(losses.images)
+                    share = losses.loss.detach() / (len(all_losses) * self.group.size)
+                    for name, value in (("loss", share), *losses.correct.items()):
+                        sums[name] = sums[name] + value if name in sums else value
         if trace:
             state.steps[phase.name] = self._describe_step(images, updates, trace)
         return sums
 
     def validate(self) -> Selection:
         """Return clean and attacked accuracy of :attr:`result` on the selection split."""
-        size = max(VALIDATION_BATCH, self.phase.images.images_per_rank)
+        size = max(VALIDATION_BATCH, self.phase.images.images_at_once)
         weight = self.phase.objective.robust_weight
         return select(self.result, self.selection, self.phase.recipe, weight, size, self.group)
 
@@ -236,17 +245,15 @@ class Trainer:
         """Save the state, with the seconds from `since` (monotonic time) until now; return now."""
         tensors = self.phase_state.state_dict()
         now = time.monotonic()
+        self.state.processes = self.group.size
         self.state.seconds += now - since
         if self.group.is_rank_zero:
             save_state(self.folder, self.state, tensors)
         return now
 
     def load(self) -> bool:
-        """Continue from the state in :attr:`folder`; return whether there was one that is intact."""
-        if self.group.is_rank_zero:
-            discard_damaged(self.folder)
-        self.group.barrier()
-        saved = self.group.agree(lambda: load_state(self.folder))
+        """Continue from the state in :attr:`folder` of rank 0; return whether there was one that is intact."""
+        saved = load_state(self.folder, self.group)
         if saved is None:
             return False
         self.state, tensors = saved
@@ -267,7 +274,7 @@ class Trainer:
     def _add_up(self, sums: Mapping[str, Tensor]) -> float:
         """Add up the sums of all processes in the state; return the mean loss, which like the model must be finite."""
         self.state.sums = {name: float(value) for name, value in self.group.total(sums).items()}
-        loss = mean_loss(self.state, self.phase, self.group.size)
+        loss = mean_loss(self.state, self.phase)
         self.group.agree(lambda: self._check_finite(loss))
         return loss
 
@@ -289,4 +296,5 @@ class Trainer:
             optimiser=describe(self.phase_state.optimiser),
             world_size=self.group.size,
             images_per_rank=self.phase.images.images_per_rank,
+            accumulation=self.phase.images.accumulation,
         )

@@ -207,11 +207,14 @@ def _rows(recipe: RecipeRuns) -> list[list[Cell]]:
 
 
 def _head(recipe: RecipeRuns, phase: str, settings: Recipe) -> Cell:
-    """Return the header of a row: the recipe, below it its phase, a precision other than float32, and averaging."""
+    """Return the header of a row: the recipe, below it its phase and what is not as usual."""
     precision = "" if settings.precision == "float32" else settings.precision
     averaging = settings.optimiser.averaging
     averaged = f"weights averaged, decay {averaging.decay:g}" if averaging else ""
-    small = "\n".join(filter(None, (phase, precision, averaged)))
+    statistics = settings.model.statistics
+    of_images = "all processes" if statistics == "all" else f"{statistics} images"
+    grouped = "" if statistics == "process" else f"batch statistics of {of_images}"
+    small = "\n".join(filter(None, (phase, precision, averaged, grouped)))
     return Cell(recipe.name, small=small, recipe=recipe.position)
 
 
@@ -222,7 +225,9 @@ def _counted(numbers: dict[str, int], shared: str = "") -> Cell:
 
 
 def _shared(step: StepRecord) -> str:
-    return f"{step.images_per_rank} in each of {step.world_size} processes" if step.world_size > 1 else ""
+    shares = f"{step.images_per_rank} in each of {step.world_size} processes" if step.world_size > 1 else ""
+    parts = f"in {step.accumulation} micro-batches" if step.accumulation > 1 else ""
+    return " ".join(filter(None, (shares, parts)))
 
 
 def _attack(attack: dict[str, Any] | None) -> str:

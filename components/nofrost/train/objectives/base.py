@@ -32,12 +32,24 @@ class Batch:
         labels: [N] int64.
         indices: [N] int64, the index of each image in its dataset, which selects the random numbers of attacks.
         augmented: further views of the same images, by their name in the objective's `augmented_views`.
+        groups: of batch statistics, equal chunks of the images (:mod:`nofrost.train.batch_statistics`).
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     augmented: Mapping[str, Tensor] = field(default_factory=dict)
+    groups: int = 1
+
+    def parts(self, count: int, groups: int) -> list[Batch]:
+        """Return `count` equal parts of the batch, one after the other, each of so many groups."""
+        size = len(self.labels) // count
+        split = {view: torch.split(images, size) for view, images in self.augmented.items()}
+        parts = zip(*(torch.split(tensor, size) for tensor in (self.images, self.labels, self.indices)), strict=True)
+        return [
+            Batch(images, labels, indices, {view: chunks[part] for view, chunks in split.items()}, groups)
+            for part, (images, labels, indices) in enumerate(parts)
+        ]
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on this device."""
@@ -45,7 +57,7 @@ class Batch:
             tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.indices)
         )
         augmented = {view: tensor.to(device, non_blocking=True) for view, tensor in self.augmented.items()}
-        return Batch(images, labels, indices, augmented)
+        return Batch(images, labels, indices, augmented, self.groups)
 
 
 @dataclass(frozen=True)
@@ -177,7 +189,7 @@ class Objective(ABC):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
-def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: Batching) -> dict[str, Tensor]:
+def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: Batching, groups: int = 1) -> dict[str, Tensor]:
     """Return the logits of each view.
 
     With `batching` ``joint``, all views share one forward pass and therefore one set of batch statistics (xie2020
@@ -186,6 +198,7 @@ def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: Batching
 
     Args:
         images: [N, C, H, W] by view; N may differ between views, and ``adversarial``, if present, is the last.
+        groups: of batch statistics; a pass that views share has the rows of one group after those of another.
     """
     if batching == "separate":
         logits = {}
@@ -193,11 +206,31 @@ def logits_of(model: nn.Module, images: Mapping[str, Tensor], batching: Batching
             with branch(model, "adversarial" if view == "adversarial" else "clean"):
                 logits[view] = model(inputs)
         return logits
-    sizes = [len(inputs) for inputs in images.values()]
-    adversarial = len(images["adversarial"]) if "adversarial" in images else 0
-    with branch(model, Joint(sum(sizes) - adversarial)):
-        outputs = model(torch.cat(list(images.values()))).split(sizes)
-    return dict(zip(images, outputs, strict=True))
+    views = list(images.values())
+    # The views that share a branch, and so their batch statistics.
+    sharing = [views[:-1], views[-1:]] if "adversarial" in images and has_mixture(model) else [views]
+    counts = [sum(map(len, together)) for together in sharing]
+    with branch(model, Joint(counts[0])):
+        rows = model(torch.cat([chunk for together in sharing for chunk in _by_group(together, groups)]))
+    by_view = [
+        scores
+        for part, together in zip(torch.split(rows, counts), sharing, strict=True)
+        for scores in _by_view(part, list(map(len, together)), groups)
+    ]
+    return dict(zip(images, by_view, strict=True))
+
+
+def _by_group(views: Sequence[Tensor], groups: int) -> list[Tensor]:
+    """Return the rows of the first group of every view, then those of the second, and so on."""
+    return [chunk for group in zip(*(view.chunk(groups) for view in views), strict=True) for chunk in group]
+
+
+def _by_view(rows: Tensor, sizes: Sequence[int], groups: int) -> Sequence[Tensor]:
+    """Return the views of these sizes whose rows :func:`_by_group` has ordered."""
+    if groups == 1:
+        return torch.split(rows, list(sizes))
+    chunks = torch.split(rows, [size // groups for size in sizes] * groups)
+    return [torch.cat(chunks[view :: len(sizes)]) for view in range(len(sizes))]
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective")

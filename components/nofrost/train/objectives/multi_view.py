@@ -51,6 +51,6 @@ class MultiView(Objective):
             images["clean"] = batch.images
         if "adversarial" in self.views:
             images["adversarial"] = adversary.craft(model, batch)
-        logits = logits_of(model, images, self.batching)
+        logits = logits_of(model, images, self.batching, batch.groups)
         losses = [self.cross_entropy(scores, batch.labels) for scores in logits.values()]
         return Losses.of(torch.stack(losses).mean(), logits, batch.labels)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Self
 
+import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor, nn
@@ -54,7 +55,8 @@ class StandardAdversarialTraining(Objective):
             computed.
         batching: ``joint`` or ``separate``: one forward pass for both views, or one each.
         clean_share: the share of a batch's clean images that is trained on, rounded to whole images and drawn again at
-            each step (xie2020 §4.1, Fig. 1). The loss is the mean over the remaining images, each with the weight 1 - λ
+            each step (xie2020 §4.1, Fig. 1), from the images that a process has at once, or from each group of
+            ``model.statistics``. The loss is the mean over the remaining images, each with the weight 1 - λ
             or λ of its view, so that 0 is PGD-AT for any λ.
 
     Raises:
@@ -85,7 +87,7 @@ class StandardAdversarialTraining(Objective):
             # The attack sees the adversarial branch of a mixture; other models have no branches.
             with branch(model, "adversarial"):
                 images["adversarial"], labels["adversarial"] = adversary.craft(model, batch), batch.labels
-        return self.combined(logits_of(model, images, self.batching), labels)
+        return self.combined(logits_of(model, images, self.batching, batch.groups), labels)
 
     def combined(self, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Losses:
         """Return the weighted loss of the logits [N, K] and labels [N] of the views."""
@@ -99,12 +101,15 @@ class StandardAdversarialTraining(Objective):
         return {view: count / sum(counts.values()) for view, count in counts.items()}
 
     def _clean_rows(self, batch: Batch, seed: int) -> Tensor | slice:
-        """Return the rows of the clean images that are trained on, at least one, in the order of the batch."""
+        """Return the rows of the clean images that are trained on, equally many of each group of batch statistics and
+        at least one, in the order of the batch."""
         if self.clean_share == 1:
             return slice(None)
-        count = max(1, round(self.clean_share * len(batch.labels)))
-        random_keys = Noise.of(seed, batch.indices).stream(_CLEAN_ROWS).integers((), 1 << 31)
-        return random_keys.argsort(stable=True)[:count].sort().values
+        random_keys = Noise.of(seed, batch.indices).stream(_CLEAN_ROWS).integers((), 1 << 31).view(batch.groups, -1)
+        size = random_keys.shape[1]
+        picked = random_keys.argsort(stable=True)[:, : max(1, round(self.clean_share * size))].sort().values
+        first = torch.arange(0, len(batch.labels), size, device=picked.device)
+        return (picked + first[:, None]).flatten()
 
 
 @register("mbnat")

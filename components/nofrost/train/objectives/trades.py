@@ -79,7 +79,7 @@ class Trades(Objective):
         images: dict[str, Tensor] = {"clean": batch.images}
         if self.beta > 0:
             images["adversarial"] = adversary.craft(model, batch, self.attack(adversary))
-        logits = logits_of(model, images, self.batching)
+        logits = logits_of(model, images, self.batching, batch.groups)
         loss = self.cross_entropy(logits["clean"], batch.labels)
         if self.beta > 0:
             loss = loss + self.beta * divergence(logits["clean"], logits["adversarial"]).mean()
