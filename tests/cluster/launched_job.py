@@ -24,7 +24,7 @@ OUTPUT = "runs/sat/seed-0/train@0123456789abcdef0123456789abcdef.dir:1:1"
 LIMITS = Limits(
     deadline_s=60, queue_timeout_s=60, interval_s=0.02, start_s=20, operator_s=20, outage_s=20, deletion_s=20, log_s=20
 )
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def api_of(server: ApiServer, patience_s: float = 20.0) -> KubernetesApi:

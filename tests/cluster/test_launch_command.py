@@ -158,4 +158,4 @@ def test_a_missing_runtime_ends_with_2(trainjob: LaunchedJob, server: ApiServer,
     with pytest.raises(SystemExit) as error:
         main()
     assert error.value.code == 2
-    assert "run nofrost task runtime --settings '{}' | kubectl apply" in capsys.readouterr().err
+    assert "run nofrost task runtime | kubectl apply" in capsys.readouterr().err
