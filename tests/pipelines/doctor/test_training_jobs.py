@@ -104,7 +104,12 @@ def test_a_right_that_is_missing_is_named_with_the_role_that_gives_it(kubernetes
     ("settings", "existing", "state", "fact"),
     [
         ({}, "nofrost-torch", "ok", "nofrost-torch in namespace team-a"),
-        ({}, "other", "missing", "no nofrost-torch in namespace team-a: kubectl apply it"),
+        (
+            {},
+            "other",
+            "missing",
+            "no nofrost-torch in namespace team-a: kubectl apply --namespace team-a the one below",
+        ),
         ({"restarts": 5}, "nofrost-torch", "missing", "no nofrost-torch-"),
         ({"runtime": "other"}, "other", "ok", "other"),
         ({"runtime": "mine"}, "other", "missing", "no mine in namespace team-a: create it"),
