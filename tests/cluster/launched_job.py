@@ -27,10 +27,12 @@ LIMITS = Limits(
 WAIT_S = 60.0
 
 
-def api_of(server: ApiServer, patience_s: float = 20.0) -> KubernetesApi:
+def api_of(
+    server: ApiServer, patience_s: float = 20.0, pauses: Callable[[], Pauses] = lambda: Pauses(0.005, 0.05)
+) -> KubernetesApi:
     """A client with pauses of milliseconds."""
     connection = Connection(server.url, NAMESPACE, lambda: f"Bearer {TOKEN}", {})
-    return KubernetesApi(connection, patience_s, lambda: Pauses(0.005, 0.05))
+    return KubernetesApi(connection, patience_s, pauses)
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:

@@ -54,13 +54,14 @@ def launch(
         KubernetesError: the server does not answer.
     """
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
+    # A store that cannot be reached is found out before there is a job.
+    stored = StoredLog(name, store)
     try:
         found = create_or_adopt(api, kind, job, deletion_s=limits.deletion_s, interval_s=limits.interval_s)
     except _STOPS:
         _delete_unseen(api, path, job)
         raise
     with _deleted_at_the_end(api, path, found["metadata"]["uid"], limits.log_s) as end:
-        stored = StoredLog(name, store)
         selector = f"{kind.pod_label}={name}"
         end.log = RankLog(api, f"/api/v1/namespaces/{api.namespace}/pods", selector, stored, show, limits.interval_s)
         JobFollower(api, kind, found, nodes, limits, recorded).follow()
