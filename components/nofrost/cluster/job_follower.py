@@ -57,6 +57,10 @@ class Limits:
     log_s: float = 120.0
 
 
+class OutOfReachError(JobEndedError):
+    """The API server has not answered for too long. The job may go on, and is left to another launcher."""
+
+
 class JobFollower:
     """Follows one job.
 
@@ -87,7 +91,8 @@ class JobFollower:
 
         Raises:
             UserError: it failed by wrong input.
-            JobEndedError: it failed otherwise, met a limit, was deleted by somebody else, or nobody answers.
+            JobEndedError: it failed otherwise, met a limit, or was deleted by somebody else.
+            OutOfReachError: the server does not answer.
         """
         watch = JobWatch(self._api, self._path, self._name)
         looked = time.monotonic()
@@ -137,7 +142,7 @@ class JobFollower:
                 say(f"{self._name}: {error}: asked again until it answers")
             self._is_silent = True
             if time.monotonic() - self._since["contact"] > self._limits.outage_s:
-                raise JobEndedError(
+                raise OutOfReachError(
                     f"{error} for {self._limits.outage_s:.0f} s: {self._kind.kind} {self._name} may go on: submit "
                     "again to follow it"
                 ) from None

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from nofrost.cluster.job_creation import JobEndedError, create_or_adopt
-from nofrost.cluster.job_follower import JobFollower, Limits, Recorded
+from nofrost.cluster.job_follower import JobFollower, Limits, OutOfReachError, Recorded
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
 from nofrost.cluster.job_store import StoredLog, job_output_name, read_output
 from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
@@ -94,17 +94,24 @@ class _LaunchEnd:
 
 @contextmanager
 def _deleted_at_the_end(api: KubernetesApi, path: str, uid: str, log_s: float) -> Iterator[_LaunchEnd]:
-    """Delete a job at the end of the block, after its log is stored; at once if this process is asked to stop."""
+    """Delete a job at the end of the block, after its log is stored; at once if this process is asked to stop.
+
+    One that is out of reach is left as it is: its work would be lost where the server answers again meanwhile.
+    """
     end = _LaunchEnd()
     try:
         try:
             yield end
-        except _STOPS:
+        except (*_STOPS, OutOfReachError):
             raise
         except BaseException:
             if end.log is not None:
                 end.log.finish(log_s)
             raise
+    except OutOfReachError:
+        if end.log is not None:
+            end.log.finish(_STOPPED_S)
+        raise
     except _STOPS:
         _delete_now(api, path, uid)
         if end.log is not None:
