@@ -80,8 +80,8 @@ def launch(
             output = read_output(name, store)
             if output is None:
                 raise JobEndedError(
-                    f"{kind.kind} {name} succeeded, but {store.url} holds no {job_output_name(name)}: its image is another "
-                    "version of nofrost, or it has another store: compare them, and submit again"
+                    f"{kind.kind} {name} succeeded, but {store.url} holds no {job_output_name(name)}: its image is "
+                    "another version of nofrost, or it has another store: compare them, and submit again"
                 )
             return str(Output.parse(printable(output)))
 
