@@ -22,12 +22,15 @@ class Right(NamedTuple):
     verbs: tuple[str, ...]
 
 
-def launcher_rights(job: TrainingJob) -> tuple[Right, ...]:
+def launcher_rights(job: TrainingJob, settings: JobSettings) -> tuple[Right, ...]:
     """Return what a launcher does with jobs of this kind: start, adopt, follow and delete them, and read their logs."""
     runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job.kind == "TrainJob" else ()
+    # Where the queue says why a job waits.
+    workloads = (Right("kueue.x-k8s.io", "workloads", ("list",)),) if settings.queue else ()
     return (
         Right(job.group, job.plural, ("create", "delete", "get", "list", "patch", "watch")),
         *runtimes,
+        *workloads,
         Right("", "pods", ("list",)),
         Right("", "pods/log", ("get",)),
         Right("", "events", ("list",)),
@@ -62,7 +65,7 @@ def check_training_jobs(
             yield Finding(JOBS, "ok", f"{listed}: trainings on several GPUs or nodes are {kind.kind}s")
             if kind.kind == "TrainJob":
                 yield _check_runtime(api, settings, kind, place)
-            yield _check_rights(api, kind, place, name)
+            yield _check_rights(api, kind, launcher_rights(kind, settings), place, name)
     except NoAccessError as error:
         yield Finding(JOBS, "unknown", f"{kinds}: {error}")
     except client.ApiException as error:
@@ -93,10 +96,9 @@ def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace:
     return Finding(RUNTIME, "ok", f"{name} in namespace {namespace}")
 
 
-def _check_rights(api: Any, job: TrainingJob, namespace: str, account: str) -> Finding:
+def _check_rights(api: Any, job: TrainingJob, rights: tuple[Right, ...], namespace: str, account: str) -> Finding:
     """Ask the cluster whether the account of the launcher has its rights."""
     who = f"{account} in namespace {namespace}"
-    rights = launcher_rights(job)
     try:
         may = _reviewer(api, namespace, account)
         lacking = [right for right in rights if not all(may(right.group, right.resource, verb) for verb in right.verbs)]

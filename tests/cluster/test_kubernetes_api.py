@@ -15,11 +15,13 @@ import pytest
 from nofrost.cluster import connection as connections
 from nofrost.cluster.connection import Connection, connection
 from nofrost.cluster.job_kind import choose_kind
+from nofrost.cluster.job_store import StoredLog
 from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError, Pauses
 from nofrost.cluster.kubernetes_facts import TRAINING_JOBS
+from nofrost.cluster.rank_log import RankLog
 from nofrost.errors import UserError
 from tests.cluster.api_server import NOTEBOOKS, PODS, PYTORCHJOBS, TOKEN, TRAINJOBS, ApiServer, CutError, RefusedError
-from tests.cluster.launched_job import api_of
+from tests.cluster.launched_job import LaunchedJob, api_of, wait_until
 
 
 def refusing(times: int, fault: Exception) -> Callable[[str, str], None]:
@@ -95,6 +97,21 @@ def test_a_token_that_expired_is_read_once_more(
         with pytest.raises(KubernetesError, match="401: Unauthorized"):
             api.get(PODS.path)
     assert server.count("GET", "/pods") == 2
+
+
+def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp_path: Path) -> None:
+    """Over TLS, while the thread waits for the next line."""
+    job = LaunchedJob(server, TRAINING_JOBS[0], tmp_path / "store")
+    job.add_pods(job.status("Running"), job.status("Running"))
+    job.write("started")
+    stored = StoredLog(job.name, job.store)
+    log = RankLog(in_pod(), PODS.path, f"{job.kind.pod_label}={job.name}", stored, job.shown.append, 0.02)
+    wait_until(lambda: job.shown)
+    began = time.monotonic()
+    log.finish(60)
+    assert time.monotonic() - began < 20
+    assert job.shown == ["started"] == job.stored_lines()
+    job.end()
 
 
 def test_another_server_is_not_trusted(pod: Path, server: ApiServer) -> None:

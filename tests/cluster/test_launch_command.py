@@ -59,10 +59,10 @@ class Command:
 
 
 @pytest.fixture
-def command(launched: LaunchedJob, tmp_path: Path) -> Iterator[Command]:
-    if not launched.is_v1:
-        launched.server.resources = [each for each in launched.server.resources if each.plural != "pytorchjobs"]
-    started = Command(launched, tmp_path)
+def command(trainjob: LaunchedJob, tmp_path: Path) -> Iterator[Command]:
+    """On a cluster that knows TrainJobs alone."""
+    trainjob.server.resources = [each for each in trainjob.server.resources if each.plural != "pytorchjobs"]
+    started = Command(trainjob, tmp_path)
     yield started
     for process in started.processes:
         process.kill()

@@ -274,7 +274,8 @@ class KubernetesApi:
         silence_s: float,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request, and return the answer if the server accepts it; its body is not read yet."""
-        headers = {"Accept": "application/json", "User-Agent": "nofrost"}
+        # Logs are text.
+        headers = {"Accept": "application/json, */*", "User-Agent": "nofrost"}
         try:
             if authorization := self._authorization():
                 headers["Authorization"] = authorization
@@ -347,7 +348,8 @@ class StreamStop:
             if isinstance(self._response, urllib3.HTTPResponse):
                 try:
                     self._response.shutdown()
-                except (ValueError, RuntimeError, OSError):
+                # Before urllib3 2.3 there was no such method.
+                except (AttributeError, ValueError, RuntimeError, OSError):
                     self._response.close()
 
 
