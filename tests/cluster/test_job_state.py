@@ -54,6 +54,8 @@ DRAINED = condition("DisruptionTarget", "Eviction API: evicting")
         (job(), [pod("Failed", DRAINED), pod("Running")], JobPhase.PLACED, "evicted: p: Eviction API: evicting"),
         (job(), [pod("Failed", reason="Evicted", message="no memory")], JobPhase.PLACED, "evicted: p: no memory"),
         (job(), [pod("Failed", DRAINED), pod("Running"), pod("Running")], JobPhase.RUNNING, "running on 2 nodes"),
+        (job(), [{**pod("Running"), "metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}, pod("Running")],
+         JobPhase.PLACED, "placed 1 of 2"),
         (job(condition("Failed", "pods failed"), condition("Running")), [], JobPhase.FAILED, "failed: pods failed"),
         (job(condition("Failed", status="False")), [], JobPhase.CREATED, "created: no pods yet"),
     ],

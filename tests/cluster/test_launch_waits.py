@@ -59,6 +59,26 @@ def test_quota_refused(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]
     assert sentence in capsys.readouterr().err
 
 
+def test_quota_refused_for_one_pod_of_two(launched: LaunchedJob) -> None:
+    end = launched.start(start_s=0.3)
+    launched.add_pods(launched.status("Running"))
+    warn(launched, NAME, "FailedCreate", "exceeded quota: gpus")
+    with pytest.raises(JobEndedError, match="exceeded quota: gpus"):
+        end.result(20)
+    assert not launched.is_there
+
+
+def test_an_old_warning_ends_no_job_that_starts_again(launched: LaunchedJob) -> None:
+    end = launched.start(start_s=0.3)
+    warn(launched, NAME, "FailedCreate", "exceeded quota")
+    launched.run()
+    launched.remove_pods()
+    launched.condition("Restarting", message="pods start again")
+    time.sleep(0.6)
+    launched.succeed_without_pods()
+    assert end.result(20) == OUTPUT
+
+
 def test_quota_of_jobs_refused(launched: LaunchedJob) -> None:
     def refuse(method: str, path: str) -> None:
         if method == "POST":
