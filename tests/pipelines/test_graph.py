@@ -214,6 +214,20 @@ def test_a_training_on_several_gpus_or_nodes_is_launched_as_a_job(
     assert [accelerator.get("resourceCount") for accelerator in accelerators] == [in_the_pod] * 2
 
 
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ({"gpus": 65}, "gpus 65 is not possible: give 0 to 64"),
+        ({"gpus": -1}, "gpus -1 is not possible"),
+        ({"nodes": 0}, "nodes 0 is not possible: give 1 to 1000"),
+        ({"nodes": 1001}, "nodes 1001 is not possible"),
+    ],
+)
+def test_numbers_that_no_job_can_have_are_refused(devices: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        GraphSettings(Cluster(), **devices)
+
+
 def test_nodes_without_a_kind_of_job_are_refused() -> None:
     cluster = Cluster.model_validate({"training_job": {"backend": "none"}})
     with pytest.raises(UserError, match=r"nodes 2 need a training job, and training_job\.backend is none"):
