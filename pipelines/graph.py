@@ -21,6 +21,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from nofrost.cluster.job_spec import MOST_GPUS, MOST_NODES
 from nofrost.errors import UserError
+from nofrost.tasks.ascii_text import to_ascii
 from pipelines import components
 from pipelines.cluster_settings import Cluster
 from pipelines.placement import placed
@@ -243,8 +244,9 @@ class _Graph:
         gpus, nodes = self.settings.gpus, self.settings.nodes
         if not self.settings.launches_jobs:
             return self.place(components.train(**inputs, gpus=gpus), "train", train_image, gpus=gpus)
-        settings = json.dumps(self.settings.cluster.job_settings().as_json(), sort_keys=True)
-        launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=settings)
+        settings = self.settings.cluster.job_settings().as_json()
+        text = to_ascii(json.dumps(settings, sort_keys=True, ensure_ascii=False))
+        launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=text)
         return self.place(launched, None, stage_image)
 
     def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,9 @@ from typing import Any, TextIO
 
 from nofrost.errors import printable
 from nofrost.tasks.labels import evaluation_label, train_label
+
+# Such as "E1129 11:32:29.745000 5176 torch/distributed/elastic/... failed (exitcode: 2)".
+OF_TORCH = re.compile(r"[A-Z]\d{4} [\d:.]+ \d+ torch/")
 
 
 @dataclass
@@ -55,9 +59,9 @@ class Task:
         return f"{self.name} {self.label}".strip()
 
     def last_line(self) -> str:
-        """Return the last line of the log that is not blank."""
+        """Return the last line of the log that is not blank, without what torch logs about the processes it started."""
         lines = [line.strip() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "no output")
+        return next((line for line in reversed(lines) if line and not OF_TORCH.match(line)), "no output")
 
 
 class RunLog:

@@ -49,7 +49,7 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
     """
     study = check_study(study)
     _check_files(study)
-    _check_batches(study, nodes * max(gpus, 1))
+    _check_batches(study, gpus, nodes)
     recipes = {name: _as_text(study.recipes[name]) for name in study.runs.recipe}
     return StudyPlan(
         study=to_ascii(study_as_yaml(study)),
@@ -79,16 +79,17 @@ def _check_files(study: Study) -> None:
             )
 
 
-def _check_batches(study: Study, processes: int) -> None:
+def _check_batches(study: Study, gpus: int, nodes: int) -> None:
     """Raise UserError if the processes of a training cannot share a batch equally, which each would say on its node."""
+    from nofrost.train.batches import check_shares
+
     for name in study.runs.recipe:
-        for phase in study.recipes[name].in_phases().values():
-            size = phase.schedule.batch_size
-            if size % processes:
-                raise UserError(
-                    f"recipes.{name}: schedule.batch_size {size} cannot be shared equally by {processes} processes: "
-                    f"set it to a multiple, such as {-(-size // processes) * processes}, or change --gpus or --nodes"
-                )
+        for recipe in study.recipes[name].in_phases().values():
+            schedule = recipe.schedule
+            try:
+                check_shares(schedule.batch_size, schedule.accumulation, recipe.model.statistics, nodes * max(gpus, 1))
+            except UserError as error:
+                raise UserError(f"recipes.{name} with --gpus {gpus} --nodes {nodes}: {error}") from None
 
 
 def _as_text(part: Schema) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from torch.distributed import HashStore
 
 from nofrost import meeting
 from nofrost.errors import PeerLostError
+from nofrost.heartbeat import Watch
 from nofrost.launcher import ProcessRank
 from nofrost.meeting import Member
 
@@ -193,3 +195,32 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
     store = meeting.open_store(Member.of_process(ProcessRank()))
     assert store.timeout.total_seconds() == store.clone().timeout.total_seconds() == 40
+
+
+@pytest.mark.parametrize(("ends", "told"), [("leaves", None), ("fails", "process 1 of 2 has ended by an error")])
+def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
+    ends: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    shared, lost = HashStore(), []
+    first = Watch(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
+    second = Watch(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
+    first.all_have_come = second.all_have_come = True
+    time.sleep(0.1)
+    second.leave("failed" if ends == "fails" else "left")
+    time.sleep(0.4)
+    first.leave()
+    assert lost[:1] == ([told] if told else [])
+
+
+def test_a_member_of_whom_there_was_no_sign_is_missed_only_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    monkeypatch.setattr(meeting, "LOST_AFTER", 10)
+    lost: list[str] = []
+    alone = Watch(HashStore(), Member(0, 2, "127.0.0.1", 1), lost.append)
+    time.sleep(0.3)
+    assert not lost
+    alone.all_have_come = True
+    time.sleep(0.3)
+    alone.leave()
+    assert lost[0].startswith("process 1 of 2 has given no sign of life for 0.1")

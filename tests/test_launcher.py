@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from nofrost.cli.options import as_one_of_several
 from nofrost.cli.stages import train
 from nofrost.errors import PeerLostError, UserError
-from nofrost.launcher import Node, ProcessRank, process_rank, tell_starter, this_node
+from nofrost.launcher import Node, ProcessRank, forget_rank_of_pod, process_rank, tell_starter, this_node
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 JOB = {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "job-master-0", "PET_MASTER_PORT": "23456"}
@@ -127,6 +127,20 @@ def test_the_operator_says_which_node_this_is(
 ) -> None:
     set_all(monkeypatch, variables)
     assert this_node(nodes, gpus) == expected
+
+
+def test_the_rank_of_a_pod_is_not_that_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**JOB, **TWO})
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "nofrost")
+    forget_rank_of_pod()
+    assert process_rank() == ProcessRank(1, 2, 1)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    forget_rank_of_pod()
+    assert process_rank() == ProcessRank()
+    set_all(monkeypatch, TWO)
+    monkeypatch.delenv("PET_NNODES")
+    forget_rank_of_pod()
+    assert process_rank() == ProcessRank(1, 2, 1)
 
 
 @pytest.mark.parametrize(

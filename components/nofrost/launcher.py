@@ -118,6 +118,13 @@ def this_node(nodes: int, gpus: int) -> Node:
     return Node(rank, nodes, os.environ["PET_MASTER_ADDR"], port)
 
 
+def forget_rank_of_pod() -> None:
+    """Unset RANK and WORLD_SIZE where an operator has set them for a pod, as if this were a process of the training."""
+    if os.environ.get("PET_NNODES") and "TORCHELASTIC_RUN_ID" not in os.environ:
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+            os.environ.pop(name, None)
+
+
 def _number(name: str, remedy: str = _REMEDY) -> int:
     text = os.environ[name]
     number = whole_number(text)

@@ -69,7 +69,7 @@ class Member:
             process.size,
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
-            keeper="torchrun" if torchrun_keeps else None,
+            keeper="the starter of process 0" if torchrun_keeps else None,
             keeps_store=process.rank == 0 and not torchrun_keeps,
             # Torchrun keeps the store on the first machine, where the local rank is the rank.
             can_outlive_store=torchrun_keeps and process.rank == process.local_rank,
@@ -123,16 +123,18 @@ def await_all(member: Member, store: PrefixStore) -> None:
     Raises:
         PeerLostError: one has not come, or who keeps the store has ended.
     """
-    waited = 0
+    waited, pause_s = 0, BEAT_S / 16
     try:
         store.set(f"here/{member.rank}", "")
         for other in range(member.size):
+            # torch prints two lines whenever a `wait` of its store takes too long.
             while not store.check([f"here/{other}"]):
-                with suppress(RuntimeError):
-                    store.wait([f"here/{other}"], timedelta(seconds=BEAT_S))
-                    break
-                waited += 1
-                _late(member, other, waited)
+                time.sleep(pause_s)
+                if pause_s < BEAT_S:
+                    pause_s *= 2
+                else:
+                    waited += 1
+                    _late(member, other, waited)
     except RuntimeError as error:
         raise PeerLostError(
             f"{member.name_of(-1)} has ended before all had come: look for its error, and start all again"

@@ -146,7 +146,7 @@ def doctor_(
     endpoint = Endpoint(host, namespace, token_file, ca_cert)
     findings = list(examine(Subject(endpoint, store_url or default_store(), **options)))
     rows = [(finding.state, finding.check, finding.detail) for finding in findings]
-    manifests = [f"\n{finding.manifest}" for finding in findings if finding.manifest]
-    emit(findings, "\n".join([aligned(rows), *manifests]).rstrip("\n"), as_json)
+    manifests = [f"---\n{finding.manifest.rstrip()}" for finding in findings if finding.manifest]
+    emit(findings, "\n".join([aligned(rows), *manifests]), as_json)
     if any(finding.state == "missing" for finding in findings):
         sys.exit(1)

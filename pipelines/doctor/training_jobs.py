@@ -11,7 +11,7 @@ from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_ap
 from pipelines.doctor.finding import Finding
 
 JOBS, RUNTIME, RIGHTS = "training jobs", "training runtime", "rights of the launcher"
-ROLE = "nofrost-launcher"
+ROLE, RUNTIMES = "nofrost-launcher", "trainingruntimes"
 
 
 class Right(NamedTuple):
@@ -22,11 +22,16 @@ class Right(NamedTuple):
     verbs: tuple[str, ...]
 
 
-def launcher_rights(job: TrainingJob) -> tuple[Right, ...]:
+def launcher_rights(job: TrainingJob, settings: JobSettings) -> tuple[Right, ...]:
     """Return what a launcher does with jobs of this kind: start, adopt, follow and delete them, and read their logs."""
+    runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job.kind == "TrainJob" else ()
+    # Where the queue says why a job waits.
+    workloads = (Right("kueue.x-k8s.io", "workloads", ("list",)),) if settings.queue else ()
     return (
         Right(job.group, job.plural, ("create", "delete", "get", "list", "patch", "watch")),
-        Right("", "pods", ("get", "list", "watch")),
+        *runtimes,
+        *workloads,
+        Right("", "pods", ("list",)),
         Right("", "pods/log", ("get",)),
         Right("", "events", ("list",)),
     )
@@ -60,7 +65,7 @@ def check_training_jobs(
             yield Finding(JOBS, "ok", f"{listed}: trainings on several GPUs or nodes are {kind.kind}s")
             if kind.kind == "TrainJob":
                 yield _check_runtime(api, settings, kind, place)
-            yield _check_rights(api, kind, place, name)
+            yield _check_rights(api, kind, launcher_rights(kind, settings), place, name)
     except NoAccessError as error:
         yield Finding(JOBS, "unknown", f"{kinds}: {error}")
     except client.ApiException as error:
@@ -72,12 +77,17 @@ def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace:
     name = runtime_name(settings)
     try:
         client.CustomObjectsApi(api).get_namespaced_custom_object(
-            job.group, job.version, namespace, "trainingruntimes", name, _request_timeout=TIMEOUT_S
+            job.group, job.version, namespace, RUNTIMES, name, _request_timeout=TIMEOUT_S
         )
     except client.ApiException as error:
         if error.status == 404 and settings.runtime is None:
             text = yaml.safe_dump(training_runtime(settings), sort_keys=False)
-            return Finding(RUNTIME, "missing", f"there is no {name} in namespace {namespace}: kubectl apply it", text)
+            return Finding(
+                RUNTIME,
+                "missing",
+                f"there is no {name} in namespace {namespace}: kubectl apply --namespace {namespace} the one below",
+                text,
+            )
         if error.status == 404:
             return Finding(RUNTIME, "missing", f"there is no {name} in namespace {namespace}: create it, or delete "
                            "training_job.runtime")  # fmt: skip
@@ -86,19 +96,18 @@ def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace:
     return Finding(RUNTIME, "ok", f"{name} in namespace {namespace}")
 
 
-def _check_rights(api: Any, job: TrainingJob, namespace: str, account: str) -> Finding:
+def _check_rights(api: Any, job: TrainingJob, rights: tuple[Right, ...], namespace: str, account: str) -> Finding:
     """Ask the cluster whether the account of the launcher has its rights."""
     who = f"{account} in namespace {namespace}"
-    rights = launcher_rights(job)
     try:
         may = _reviewer(api, namespace, account)
         lacking = [right for right in rights if not all(may(right.group, right.resource, verb) for verb in right.verbs)]
     except client.ApiException as error:
-        detail = f"the cluster does not say what {who} may do ({error.status}): it needs this Role"
+        detail = f"the cluster does not say what {who} may do ({error.status}): it needs the Role below"
         return Finding(RIGHTS, "unknown", detail, _role(namespace, account, rights))
     if lacking:
         resources = ", ".join(right.resource for right in lacking)
-        detail = f"{who} may not do all that a launcher does with {resources}: kubectl apply this Role"
+        detail = f"{who} may not do all that a launcher does with {resources}: kubectl apply the Role below"
         return Finding(RIGHTS, "missing", detail, _role(namespace, account, rights))
     return Finding(RIGHTS, "ok", f"{who} may start, follow and delete {job.plural}")
 

@@ -56,6 +56,27 @@ def test_a_stream_that_takes_nothing(line: str, code: int, out: str, err: str) -
         assert "Traceback" not in text
 
 
+LOST = """
+from datetime import timedelta
+import click
+from nofrost.cli import main
+@click.command()
+def lose():
+    from torch.distributed import TCPStore
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    try:
+        store.wait(["nothing"], timedelta(seconds=0.05))
+    except RuntimeError:
+        print("lost")
+main(lose)
+"""
+
+
+@pytest.mark.slow
+def test_torch_adds_no_warnings_of_its_own_to_a_lost_connection() -> None:
+    assert shell(f"{sys.executable} -c '{LOST}'") == (0, "lost\n", "")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_an_encoding_that_lacks_characters_gets_substitutes(encoding: str) -> None:
     code, out, err = shell("nofrost recipes show sat", PYTHONIOENCODING=encoding)

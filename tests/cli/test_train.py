@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from nofrost.cli import cli
 from nofrost.data import read_manifest
+from nofrost.errors import UserError
+from nofrost.launcher import Node
 from nofrost.models import create_model, save_checkpoint
 from nofrost.store import open_store, push
 
@@ -73,3 +75,30 @@ def test_ranks_above_zero_print_nothing(digits: Path, tmp_path: Path, monkeypatc
     done = train(digits, tmp_path / "out", normaliser="nonsense")
     assert done.exit_code == 2
     assert done.output == ""
+
+
+def test_several_gpus_are_given_to_processes_with_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr("nofrost.models.require_gpus", lambda count: None)
+    monkeypatch.setattr("nofrost.tasks.starter.start", lambda *given: started.append(given))
+    given = ["--recipe=st", "--dataset=d", "--out=o", "--seed=0", "--json", "--set=a=1", "--set=b=[2, 3]"]
+    done = CliRunner().invoke(cli, ["train", "--gpus", "4", *given])
+    assert done.exit_code == 0, done.output
+    ((arguments, gpus, node),) = started
+    assert (arguments[0], sorted(arguments[1:]), gpus, node) == ("train", sorted(given), 4, Node())
+
+
+@pytest.mark.parametrize("gpus", ["1", "2"])
+def test_gpus_that_are_not_there_and_processes_of_torchrun_are_refused(
+    gpus: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = train(digits, tmp_path / "out", "--gpus", gpus)
+    assert isinstance(done.exception, UserError)
+    assert f"{gpus} GPUs were asked for and 0 can be seen" in str(done.exception)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    done = train(digits, tmp_path / "out", "--gpus", gpus)
+    assert isinstance(done.exception, UserError)
+    assert "--gpus starts the processes itself" in str(done.exception)
+    assert not (tmp_path / "out").exists()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import ssl
 import threading
 import time
 import uuid
@@ -50,6 +51,13 @@ class Resource:
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         return f"{root}/namespaces/{NAMESPACE}/{self.plural}"
 
+    def named(self, name: str) -> str:
+        """What messages call an object."""
+        return f'{self.plural}.{self.group} "{name}"' if self.group else f'{self.plural} "{name}"'
+
+    def details(self, name: str) -> Object:
+        return {"name": name, **({"group": self.group} if self.group else {}), "kind": self.plural}
+
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
@@ -83,9 +91,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 class RefusedError(Exception):
     """An answer that is a Status of Kubernetes."""
 
-    def __init__(self, code: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, headers: dict[str, str] | None = None, details: Object | None = None
+    ) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.headers = code, reason, message, headers or {}
+        self.details = details
 
     def status(self) -> Object:
         return {
@@ -95,6 +106,7 @@ class RefusedError(Exception):
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
+            **({} if self.details is None else {"details": self.details}),
             "code": self.code,
         }
 
@@ -120,6 +132,7 @@ class ApiServer:
         faults: each is called with method and path before a request is served, and may raise RefusedError or CutError.
         after: like `faults`, but called after the request was carried out: its answer is lost.
         requests: method, path and query of each, in order.
+        context: with its certificate; None for http.
         bookmark_s: seconds between two bookmarks of a watch.
     """
 
@@ -134,6 +147,7 @@ class ApiServer:
         self._changes: list[tuple[int, str, str, Object]] = []
         self._version, self._forgotten = 100, 100
         self._changed = threading.Condition(threading.RLock())
+        self.context: ssl.SSLContext | None = None
         self._server: ThreadingHTTPServer | None = None
         self._connections: set[socket] = set()
         self._port = 0
@@ -143,6 +157,8 @@ class ApiServer:
     def start(self) -> None:
         handler = type("OfThisServer", (_Handler,), {"api": self})
         self._server = _Server(("127.0.0.1", self._port), handler)
+        if self.context:
+            self._server.socket = self.context.wrap_socket(self._server.socket, server_side=True)
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
@@ -319,8 +335,7 @@ class ApiServer:
     def _get(self, resource: Resource, name: str) -> Object:
         item = self.objects.get(f"{resource.path}/{name}")
         if item is None:
-            what = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-            raise RefusedError(404, "NotFound", f'{what} "{name}" not found')
+            raise RefusedError(404, "NotFound", f"{resource.named(name)} not found", details=resource.details(name))
         return copy.deepcopy(item)
 
     def _list(self, resource: Resource, query: dict[str, str]) -> tuple[int, Object]:
@@ -334,6 +349,9 @@ class ApiServer:
         end = begin + int(query.get("limit") or 0) if query.get("limit") else len(items)
         if end < len(items):
             metadata |= {"continue": str(end), "remainingItemCount": str(len(items) - end)}
+        if not resource.group:
+            # Of what is built in, a list says its kind once.
+            items = [{key: item[key] for key in item if key not in ("kind", "apiVersion")} for item in items]
         kind = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
         return 200, {**kind, "metadata": metadata, "items": items[begin:end]}
 
@@ -392,8 +410,8 @@ class ApiServer:
             raise RefusedError(400, "BadRequest", "resourceVersion should not be set on objects to be created")
         _check_owners(metadata)
         if f"{resource.path}/{name}" in self.objects:
-            what = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-            raise RefusedError(409, "AlreadyExists", f'{what} "{name}" already exists')
+            message = f"{resource.named(name)} already exists"
+            raise RefusedError(409, "AlreadyExists", message, details=resource.details(name))
         if resource.has_status:
             item.pop("status", None)
         own = {"namespace": NAMESPACE, "uid": str(uuid.uuid4()), "generation": 1}
@@ -435,7 +453,7 @@ class ApiServer:
             item["metadata"]["deletionGracePeriodSeconds"] = 0
             return self._store(f"{resource.path}/{name}", item, "MODIFIED")
         self._remove(f"{resource.path}/{name}")
-        details = {"name": name, "group": resource.group, "kind": resource.plural, "uid": item["metadata"]["uid"]}
+        details = {**resource.details(name), "uid": item["metadata"]["uid"]}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
     def _log(self, pod: Object, query: dict[str, str]) -> Iterator[bytes]:

@@ -83,7 +83,7 @@ def test_what_cannot_be_is_one_sentence(values: dict[str, Any], message: str) ->
 
 
 def test_what_is_no_json_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="the settings of the training job is not valid JSON"):
+    with pytest.raises(UserError, match=r"training job is not valid JSON .*`python -m pipelines compile`"):
         load_job_settings("{queue: a}")
 
 

@@ -126,6 +126,7 @@ def test_the_command_is_that_of_every_node() -> None:
         ({"run": "a b"}, "the id 'a b' of the run cannot be the value of a label"),
         ({"run": "a" * 64}, "of the run cannot be the value of a label"),
         ({"training": replace(TRAINING, recipe="x" * 131_072)}, "recipe trades-FAT_2 is longer than a pod can take"),
+        ({"training": replace(TRAINING, store="s3://bucket/\ud800")}, r"'--store=s3://bucket/\ud800' is not UTF-8"),
     ],
 )
 def test_what_no_job_can_have_is_one_sentence(change: dict[str, Any], message: str) -> None:

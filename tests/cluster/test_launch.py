@@ -62,7 +62,8 @@ def test_failed_with_a_recorded_error_whose_pods_are_gone(launched: LaunchedJob)
 
 def test_deadline(launched: LaunchedJob) -> None:
     end = launched.start(deadline_s=0.3)
-    launched.run()
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+    launched.write("started")
     with pytest.raises(JobEndedError, match="has not ended in 0 s, its deadline") as error:
         end.result(20)
     assert error.value.exit_code == 1
@@ -127,17 +128,22 @@ def test_adopt_with_other_specification(launched: LaunchedJob) -> None:
 def test_one_that_has_failed_before_is_deleted_and_started_again(launched: LaunchedJob) -> None:
     launched.server.add(launched.resource, **_created(launched))
     launched.add_pods(launched.status("Failed", code=1))
+    launched.write("its last words")
+    launched.server.close_log(launched.pod_name(0), launched.container)
     launched.condition("Failed")
     first = launched.server.find(launched.resource, NAME)["metadata"]["uid"]
     end = launched.start()
     wait_until(lambda: launched.server.count("GET", "/pods") > 3)
     assert not launched.is_there, "its pods are still there"
+    assert launched.stored_lines() == ["its last words"]
     launched.remove_pods()
+    launched.server.logs.clear()
     wait_until(lambda: launched.is_there)
     assert launched.server.find(launched.resource, NAME)["metadata"]["uid"] != first
     launched.run()
     launched.succeed()
     assert end.result(20) == OUTPUT
+    assert launched.stored_lines() == ["its last words", "started"]
 
 
 def test_one_that_is_being_deleted_is_waited_for(launched: LaunchedJob) -> None:

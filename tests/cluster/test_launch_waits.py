@@ -35,7 +35,7 @@ def test_image_cannot_be_pulled(reason: str, launched: LaunchedJob, capsys: pyte
 
 
 def test_an_image_that_is_pulled_after_all(launched: LaunchedJob) -> None:
-    end = launched.start(start_s=1.0)
+    end = launched.start()
     pod = launched.status("Pending", waiting="ErrImagePull", message="EOF")
     launched.add_pods(pod, pod)
     launched.wait_for_looks()
@@ -59,6 +59,26 @@ def test_quota_refused(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]
     assert sentence in capsys.readouterr().err
 
 
+def test_quota_refused_for_one_pod_of_two(launched: LaunchedJob) -> None:
+    end = launched.start(start_s=0.3)
+    launched.add_pods(launched.status("Running"))
+    warn(launched, NAME, "FailedCreate", "exceeded quota: gpus")
+    with pytest.raises(JobEndedError, match="exceeded quota: gpus"):
+        end.result(20)
+    assert not launched.is_there
+
+
+def test_an_old_warning_ends_no_job_that_starts_again(launched: LaunchedJob) -> None:
+    end = launched.start(start_s=0.3)
+    warn(launched, NAME, "FailedCreate", "exceeded quota")
+    launched.run()
+    launched.remove_pods()
+    launched.condition("Restarting", message="pods start again")
+    time.sleep(0.6)
+    launched.succeed_without_pods()
+    assert end.result(20) == OUTPUT
+
+
 def test_quota_of_jobs_refused(launched: LaunchedJob) -> None:
     def refuse(method: str, path: str) -> None:
         if method == "POST":
@@ -71,7 +91,7 @@ def test_quota_of_jobs_refused(launched: LaunchedJob) -> None:
 
 
 def test_a_quota_that_frees_up(launched: LaunchedJob) -> None:
-    end = launched.start(start_s=1.0)
+    end = launched.start()
     warn(launched, NAME, "FailedCreate", "exceeded quota")
     launched.wait_for_looks()
     launched.run()
@@ -147,16 +167,17 @@ def test_no_operator(launched: LaunchedJob) -> None:
 
 def test_queued_for_long(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:
     """The deadline does not count in the queue."""
-    end = launched.start(deadline_s=0.2)
+    end = launched.start(deadline_s=0.3)
     uid = launched.server.find(launched.resource, NAME)["metadata"]["uid"]
     sentence = "couldn't assign flavors to pod set node: insufficient unused quota for nvidia.com/gpu, 8 more needed"
     reserved = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": sentence}
     labels = {"kueue.x-k8s.io/job-uid": uid}
     launched.server.add(WORKLOADS, "job-1", metadata={"labels": labels}, status={"conditions": [reserved]})
     launched.suspend(True, "the job is suspended")
-    time.sleep(0.4)
+    time.sleep(0.5)
     launched.suspend(False)
-    launched.run()
+    launched.wait_for_looks()
+    launched.add_pods(launched.status("Pending", waiting="ContainerCreating"), launched.unplaced("no room"))
     launched.succeed()
     assert end.result(20) == OUTPUT
     said = capsys.readouterr().err

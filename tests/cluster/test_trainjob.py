@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -90,6 +91,7 @@ def test_the_patch_leaves_alone_what_its_webhook_refuses() -> None:
     value = as_trainjob(job(env={"NCCL_DEBUG": "INFO"}))["spec"]
     (patch,) = value["runtimePatches"]
     (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert re.fullmatch("[a-z]+/[a-z]+", patch["manager"]), "a path with a domain before it"
     assert "containers" not in replicated["template"]["spec"]["template"]["spec"]
     assert not [each["name"] for each in value["trainer"]["env"] if each["name"].startswith("PET_")]
 

@@ -14,6 +14,7 @@ pytest.importorskip("kfp")
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.pod_settings import PodSettings
 from nofrost.errors import UserError
+from nofrost.tasks.ascii_text import from_ascii
 from pipelines.cluster_settings import DEFAULTS, Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
 from pipelines.package import canonical
@@ -213,6 +214,20 @@ def test_a_training_on_several_gpus_or_nodes_is_launched_as_a_job(
     assert [accelerator.get("resourceCount") for accelerator in accelerators] == [in_the_pod] * 2
 
 
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ({"gpus": 65}, "gpus 65 is not possible: give 0 to 64"),
+        ({"gpus": -1}, "gpus -1 is not possible"),
+        ({"nodes": 0}, "nodes 0 is not possible: give 1 to 1000"),
+        ({"nodes": 1001}, "nodes 1001 is not possible"),
+    ],
+)
+def test_numbers_that_no_job_can_have_are_refused(devices: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        GraphSettings(Cluster(), **devices)
+
+
 def test_nodes_without_a_kind_of_job_are_refused() -> None:
     cluster = Cluster.model_validate({"training_job": {"backend": "none"}})
     with pytest.raises(UserError, match=r"nodes 2 need a training job, and training_job\.backend is none"):
@@ -241,6 +256,18 @@ def test_a_launcher_is_given_all_that_makes_the_job_and_nothing_of_the_run() -> 
     }
     assert set(options) == {*INPUTS["launch"], "output_file"}
     assert load_job_settings(given["settings"]) == Cluster().job_settings()
+
+
+def test_settings_of_a_job_reach_its_launcher_whatever_characters_they_have() -> None:
+    env = {"GREETING": "退 {{workflow.name}} 100%", "PATTERN": r"a\b"}
+    cluster = Cluster.model_validate({"training_job": {"env": env}})
+    graph = compiled(cluster=cluster, **MANY)
+    (launch,) = launchers(graph)
+    text = graph.value(launch, "settings")
+    assert text.isascii()
+    assert "\\" not in text
+    assert "{{" not in text, "Argo would replace it"
+    assert load_job_settings(from_ascii(text)) == cluster.job_settings()
 
 
 def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:

@@ -8,16 +8,20 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 pytest.importorskip("kfp")
+pytest.importorskip("docker")
 
+import docker
 from pipelines import local_tasks
 from pipelines.children import Children
 from pipelines.local_nodes import NodeCommand, first_to_blame, node_commands
 from pipelines.local_tasks import ProcessTasks
 from pipelines.run_log import RunLog, Task
+from tests.pipelines.test_local_tasks import S3, SECRETS, container_tasks
 
 LAUNCH = ["nofrost", "task", "launch", "--recipe-id", "sat", "--seed", "0"]
 
@@ -142,3 +146,19 @@ def test_a_signal_reaches_all_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     task = run(tmp_path, monkeypatch, script, script)
     assert time.monotonic() - started < 20
     assert task.exit_code == 143
+
+
+def test_with_containers_a_node_is_one_of_the_training_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MagicMock()
+    client.containers.create.return_value.logs.return_value = [b"words\n"]
+    client.containers.create.return_value.wait.return_value = {"StatusCode": 0}
+    monkeypatch.setattr(docker, "from_env", lambda: client)
+    tasks = container_tasks(S3(**SECRETS), tmp_path)
+    with tasks.children:
+        assert tasks([*LAUNCH, "--gpus", "0", "--nodes", "2", "--output-file", "out"], {})
+    created = client.containers.create.call_args_list
+    assert [call.args for call in created] == [("train",)] * 2
+    ranks = sorted(call.kwargs["environment"]["PET_NODE_RANK"] for call in created)
+    assert ranks == ["0", "1"]
+    assert all({"task", "train"} <= set(call.kwargs["command"]) for call in created)
+    assert sorted(path.read_text() for path in (tmp_path / "logs").glob("*.log")) == ["words\n"] * 2

@@ -163,3 +163,15 @@ EVALUATED = {"suite": to_ascii(json.dumps({"kind": "ood"})), "checkpoint": CHECK
 )
 def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> None:
     assert Task.from_command(command).title == title
+
+
+OF_TORCH = "E1129 11:32:29.745000 5176 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 2)"
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [("", "no output"), ("one\n  two \n\n", "two"), (f"nofrost: wrong\n{OF_TORCH}\n", "nofrost: wrong")],
+)
+def test_the_last_line_of_a_log_is_that_of_the_task(log: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_text(log)
+    assert Task("train", log=tmp_path / "x.log").last_line() == line

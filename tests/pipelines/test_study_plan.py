@@ -46,10 +46,21 @@ def test_changing_one_recipe_changes_its_runs_only() -> None:
 @pytest.mark.parametrize(
     ("overrides", "devices", "message"),
     [
-        ([], {"gpus": 7}, "recipes.st: schedule.batch_size 64 cannot be shared equally by 7 processes"),
-        ([], {"nodes": 3}, "such as 66, or change --gpus or --nodes"),
-        ([], {"gpus": 12, "nodes": 2}, "by 24 processes: set it to a multiple, such as 72"),
-        (["recipes.sat.schedule.batch_size=36"], {"gpus": 8}, "recipes.sat: schedule.batch_size 36"),
+        (
+            [],
+            {"gpus": 7},
+            "recipes.st with --gpus 7 --nodes 1: schedule.batch_size 64 cannot be shared",
+        ),
+        ([], {"nodes": 3}, "by 3 processes: set it to a multiple, such as 63"),
+        ([], {"gpus": 12, "nodes": 2}, "by 24 processes: set it to a multiple, such as 48"),
+        (
+            ["recipes.sat.schedule.batch_size=36"],
+            {"gpus": 8},
+            "recipes.sat with --gpus 8 --nodes 1: ",
+        ),
+        (["recipes.st.schedule.accumulation=5"], {"gpus": 4}, "does not divide the 16 images that each of 4 processes"),
+        (["recipes.st.model.statistics=32"], {"gpus": 3, "nodes": 2}, "batch_size 64 cannot be shared equally by 6"),
+        (["recipes.st.model.statistics=24"], {"gpus": 8}, "model.statistics 24 makes no whole groups"),
         (["augmentation.deepaugment.weights=a.safetensors"], {}, "augmentation.deepaugment.weights is a file of one"),
         (["recipes.sat.model.weights=runs/mine"], {}, "recipes.sat.model.weights is a file of one machine"),
         (["recipes.sat.objective.name=no-such"], {}, "unknown objective 'no-such'"),

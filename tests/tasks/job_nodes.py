@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nofrost import meeting
-from nofrost.errors import ReportedError, StoppedError, UserError
+from nofrost.errors import ReportedError, StoppedError, UserError, say
 from nofrost.launcher import Node
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.tasks import nodes
@@ -54,6 +54,7 @@ def fails_in_start(error: BaseException, after_s: float = 0.0) -> Block:
 
     def block(start: Start) -> None:
         def end(*_: object) -> None:
+            say("processes are started")
             time.sleep(after_s)
             raise error
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nofrost import tasks
 from nofrost.errors import UserError
-from nofrost.store import Store
+from nofrost.store import Store, open_store
 from nofrost.tasks.guard import MOST_STARTS, count_start
 from nofrost.tasks.stored_saves import STARTS, saves_of, sweep_saves
 from tests.tasks.small_work import failing_work_in, store_in, work_in
@@ -103,3 +105,18 @@ def test_gc_keeps_the_count_as_long_as_the_save(store: Store, tmp_path: Path, mo
     monkeypatch.setattr("nofrost.tasks.stored_saves._GIVEN_UP_AFTER_S", 0.0)
     assert sweep_saves(store, 0, delete=True)
     assert store.objects("nofrost/") == {}
+
+
+def test_a_training_is_not_started_again_before_it_has_pulled_anything(
+    begun: Any, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [begun.recipe, "st", "0", "data/dataset@" + 32 * "0" + ".dir", begun.augmentation]
+    for code in (2, 2, 2, 2):
+        with pytest.raises(SystemExit) as end:
+            tasks.train(*arguments, store.url)
+        assert end.value.code == code
+    assert "train st, seed 0 was started 3 times in run run-1 without a new save" in capsys.readouterr().err
+    # The error that is recorded last says so.
+    (record,) = (json.loads(store.get(name)) for name in store.objects("nofrost/runs/run-1/errors/"))
+    assert record["input_is_wrong"] is True
+    assert open_store(store.url).objects("nofrost/unfinished/")

@@ -1,4 +1,4 @@
-"""How a task ends its process, and several processes on one machine."""
+"""How a task ends its process, and a training on several processes of one machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ import pytest
 
 from nofrost import tasks
 from nofrost.errors import StoppedError, UserError
+from nofrost.launcher import Node
 from nofrost.store import Output, open_store, pull
-from nofrost.tasks.local_processes import FailedProcessError, exit_on_error, launch
+from nofrost.tasks.local_processes import FailedProcessError, exit_on_error
+from nofrost.tasks.starter import start
 
-LAUNCH = "import sys; from nofrost.tasks.local_processes import launch; launch(sys.argv[2:], int(sys.argv[1]))"
+# Two processes on one node without GPUs, which a user may not ask for.
+COMMAND = "from nofrost import models; models.require_gpus = lambda count: None; from nofrost.cli import main; main()"
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("wrong"), 2), (StoppedError("stopped"), 143)])
@@ -79,7 +82,7 @@ def test_the_exit_code_is_that_of_the_process_that_failed_first(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(FailedProcessError) as end:
-        launch(["train", "--recipe=sta", "--dataset=d", f"--out={tmp_path / 'out'}"], 2)
+        start(["train", "--recipe=sta", "--dataset=d", f"--out={tmp_path / 'out'}"], 2, Node())
     assert end.value.code == 2
     assert end.value.message.startswith("unknown recipe 'sta'")
     assert capfd.readouterr().err.count("nofrost: unknown recipe 'sta'") == 1
@@ -87,19 +90,28 @@ def test_the_exit_code_is_that_of_the_process_that_failed_first(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_on_the_cpu")
-def test_sigterm_is_passed_on_and_raises_stopped_error(begun: Any, tmp_path: Path) -> None:
+def test_sigterm_is_passed_on_by_train_with_several_gpus(begun: Any, tmp_path: Path) -> None:
     pull(Output.parse(begun.dataset).ref, tmp_path / "dataset", open_store(begun.store))
     recipe = {**json.loads(begun.recipe), "schedule": {"epochs": 500, "batch_size": 32}}
     (tmp_path / "long.yaml").write_text(json.dumps(recipe))
-    options = ["train", "--recipe=long.yaml", "--dataset=dataset", "--out=out"]
-    command = [sys.executable, "-c", LAUNCH, "2", *options]
-    with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as launcher:
+    command = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "train",
+        "--gpus=2",
+        "--recipe=long.yaml",
+        "--dataset=dataset",
+        "--out=out",
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as starter:
         deadline = time.monotonic() + 200
         while not (tmp_path / ".out.nofrost-partial/unfinished/state.json").is_file():
             assert time.monotonic() < deadline
-            assert launcher.poll() is None
+            assert starter.poll() is None
             time.sleep(0.05)
-        launcher.send_signal(signal.SIGTERM)
-        _, err = launcher.communicate(timeout=100)
-    assert "StoppedError: stopped after saving" in err
+        starter.send_signal(signal.SIGTERM)
+        _, err = starter.communicate(timeout=100)
+    assert starter.returncode == 143
+    assert err.endswith("nofrost: stopped after saving: the same command resumes from there\n")
     assert err.count("nofrost: stopped in epoch") == 1

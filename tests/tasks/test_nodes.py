@@ -76,6 +76,12 @@ def test_the_error_of_a_node_is_told_on_the_others_with_its_name(run: Run) -> No
     assert second.endswith("nofrost: node 0 of 2: the dataset is wrong\n")
 
 
+def test_no_processes_are_started_once_another_node_has_wrong_input(run: Run) -> None:
+    _, (_, errors) = run("wrong", "trains")
+    assert "processes are started" not in errors
+    assert all("processes are started" in errors for _, errors in run("stopped", "stopped"))
+
+
 @pytest.mark.slow
 def test_a_node_that_falls_silent_is_named(run: Run) -> None:
     (_, errors), _ = run("trains", "frozen")

@@ -222,3 +222,12 @@ def test_tasks_have_names_that_people_read(
         task(**arguments, store=str(tmp_path / "store"))
     (error,) = errors_of("run-1", open_store(str(tmp_path / "store")))
     assert error.task == label
+
+
+def test_the_loss_of_another_node_hides_no_error(tmp_path: Path) -> None:
+    lost, killed = FailedProcessError(200, "another process is gone"), FailedProcessError(137, "killed by signal 9")
+    for error, kept in ((lost, 200), (killed, 137), (lost, 137), (UserError("wrong"), 2), (lost, 2)):
+        with pytest.raises(SystemExit):
+            failing(error)("0", str(tmp_path))
+        (recorded,) = errors_of("run-1", open_store(str(tmp_path)))
+        assert recorded.exit_code == kept

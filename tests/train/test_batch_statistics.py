@@ -197,7 +197,7 @@ def test_a_network_without_batch_norms_is_refused(make_trainer: Callable[..., Tr
     [("process", 7, 1, 1), ("all", 7, 1, 2), (7, 7, 1, 1), (4, 8, 1, 1), (16, 8, 1, 2), (16, 8, 2, 4)],
 )
 def test_whole_groups_are_accepted(statistics: Any, images: int, accumulation: int, processes: int) -> None:
-    check_groups(statistics, images, accumulation, ProcessGroup(0, processes))
+    check_groups(statistics, images, accumulation, processes)
 
 
 @pytest.mark.parametrize(
@@ -218,4 +218,4 @@ def test_groups_that_end_inside_a_process_are_refused(
     statistics: int, images: int, accumulation: int, processes: int, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        check_groups(statistics, images, accumulation, ProcessGroup(0, processes))
+        check_groups(statistics, images, accumulation, processes)

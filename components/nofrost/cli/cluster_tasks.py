@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -32,9 +33,8 @@ def task_launch(store_url: str, output_file: Path, **options: Any) -> None:
     job is deleted. Needs a pod whose service account may do that, or a kubeconfig.
     """
     from nofrost.files import write_text
-    from nofrost.tasks.job_tasks import launch_training
 
-    write_text(output_file, launch_training(store=store_url, **options))
+    write_text(output_file, _job_tasks().launch_training(store=store_url, **options))
 
 
 @click.command("reap")
@@ -56,10 +56,9 @@ def task_reap(store_url: str, hours: float, dry_run: bool, as_json: bool) -> Non
     Those are jobs whose run is over, and older ones whose launcher is gone. Only jobs of nofrost are looked at.
     """
     from nofrost.errors import printable, remark
-    from nofrost.tasks.job_tasks import reap_jobs
 
     jobs = []
-    for job in reap_jobs(store_url, least_age_s=hours * 3600, pretend=dry_run):
+    for job in _job_tasks().reap_jobs(store_url, least_age_s=hours * 3600, pretend=dry_run):
         done = f"not deleted ({job.problem})" if job.problem else "would be deleted" if dry_run else "deleted"
         jobs.append({"kind": job.kind, "name": job.name, "reason": job.reason, "problem": job.problem})
         if not as_json:
@@ -67,3 +66,14 @@ def task_reap(store_url: str, hours: float, dry_run: bool, as_json: bool) -> Non
     emit(jobs, "", as_json)
     if not jobs:
         remark("no job is left over")
+
+
+def _job_tasks() -> ModuleType:
+    """Return the module of the tasks, which needs what not every installation has."""
+    from nofrost.errors import UserError
+
+    try:
+        from nofrost.tasks import job_tasks
+    except ImportError as error:
+        raise UserError(f"jobs on a cluster need more ({error}): run pip install 'nofrost[store]'") from None
+    return job_tasks

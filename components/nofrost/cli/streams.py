@@ -14,7 +14,12 @@ from nofrost.system_errors import cannot_write
 
 
 def prepare_streams() -> None:
-    """Let the streams take every character, and keep the numbers of closed ones from being given to files."""
+    """Let the streams take every character, and keep the numbers of closed ones from being given to files.
+
+    Warnings of torch's libraries in C++ stay away from them: for every lost connection these print a stack trace,
+    beside our sentence. TORCH_CPP_LOG_LEVEL=WARNING brings them back.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for number in range(3):
         try:
             os.fstat(number)

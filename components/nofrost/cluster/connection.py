@@ -44,8 +44,9 @@ def connection() -> Connection:
     host = os.environ.get("KUBERNETES_SERVICE_HOST")
     if host and (ACCOUNT / "token").exists():
         return _of_pod(host, os.environ.get("KUBERNETES_SERVICE_PORT", "443"), ACCOUNT)
-    if os.environ.get("KUBECONFIG") or Path("~/.kube/config").expanduser().exists():
-        return _of_kubeconfig()
+    files = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    if any(Path(file).expanduser().is_file() for file in files.split(os.pathsep)):
+        return _of_kubeconfig(files)
     raise UserError(_NEITHER)
 
 
@@ -66,15 +67,15 @@ def _text(path: Path) -> str:
         raise UserError(f"the service account of this pod cannot be read ({reason(error)})") from None
 
 
-def _of_kubeconfig() -> Connection:
+def _of_kubeconfig(files: str) -> Connection:
     try:
         from kubernetes import client, config
     except ImportError as error:
         raise UserError(f"a kubeconfig needs more ({error}): run pip install 'nofrost[pipeline]'") from None
     configuration = client.Configuration()
     try:
-        config.load_kube_config(client_configuration=configuration)
-        _, context = config.list_kube_config_contexts()
+        config.load_kube_config(files, client_configuration=configuration)
+        _, context = config.list_kube_config_contexts(files)
     # It has many errors of its own, and those of the files and programs that it reads and runs.
     except Exception as error:
         raise UserError(f"the kubeconfig cannot be used ({reason(error)}): try `kubectl version` with it") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nofrost.cluster.job_settings import JobSettings
@@ -20,7 +20,13 @@ class JobEndedError(ReportedError):
 
 
 def create_or_adopt(
-    api: KubernetesApi, kind: TrainingJob, job: Mapping[str, Any], *, deletion_s: float, interval_s: float
+    api: KubernetesApi,
+    kind: TrainingJob,
+    job: Mapping[str, Any],
+    *,
+    save_log: Callable[[], None],
+    deletion_s: float,
+    interval_s: float,
 ) -> dict[str, Any]:
     """Create a job, or adopt the one of the same name and specification; return it as the server has it.
 
@@ -29,6 +35,7 @@ def create_or_adopt(
 
     Args:
         job: the body of the request, with the annotation ``nofrost/spec``.
+        save_log: is called before a job is deleted.
         deletion_s: seconds that a deletion may take.
         interval_s: between two looks at it.
 
@@ -63,6 +70,7 @@ def create_or_adopt(
                     return adopted
                 continue
             say(f"{kind.kind} {name} has failed before: it is deleted, and started again")
+            save_log()
             api.delete(f"{path}/{name}", metadata["uid"])
         await_deletion(api, kind, name, metadata["uid"], deletion_s, interval_s)
 

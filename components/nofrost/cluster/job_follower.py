@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from nofrost.cluster.job_creation import JobEndedError
@@ -57,6 +57,10 @@ class Limits:
     log_s: float = 120.0
 
 
+class OutOfReachError(JobEndedError):
+    """The API server has not answered for too long. The job may go on, and is left to another launcher."""
+
+
 class JobFollower:
     """Follows one job.
 
@@ -75,6 +79,8 @@ class JobFollower:
         self._pods: list[dict[str, Any]] = []
         self._said, self._said_s = JobState(JobPhase.CREATED, ""), 0.0
         self._said_warnings: set[str] = set()
+        # Older warnings are about an earlier job of this name, or about what has passed.
+        self._warned_since = time_of(job["metadata"].get("creationTimestamp"))
         # Each began to be so at this moment of time.monotonic; absent if it is not so.
         self._since: dict[str, float] = {}
         self._worked_s = 0.0
@@ -85,7 +91,8 @@ class JobFollower:
 
         Raises:
             UserError: it failed by wrong input.
-            JobEndedError: it failed otherwise, met a limit, was deleted by somebody else, or nobody answers.
+            JobEndedError: it failed otherwise, met a limit, or was deleted by somebody else.
+            OutOfReachError: the server does not answer.
         """
         watch = JobWatch(self._api, self._path, self._name)
         looked = time.monotonic()
@@ -135,7 +142,7 @@ class JobFollower:
                 say(f"{self._name}: {error}: asked again until it answers")
             self._is_silent = True
             if time.monotonic() - self._since["contact"] > self._limits.outage_s:
-                raise JobEndedError(
+                raise OutOfReachError(
                     f"{error} for {self._limits.outage_s:.0f} s: {self._kind.kind} {self._name} may go on: submit "
                     "again to follow it"
                 ) from None
@@ -170,7 +177,7 @@ class JobFollower:
     def _check_times(self, state: JobState, now: float, passed_s: float) -> None:
         """Compare the time in the queue, and the time since all nodes run, with their limits."""
         if state.phase is JobPhase.QUEUED and "waiting" not in self._since:
-            self._since["waiting"] = now
+            self._since["waiting"], self._warned_since = now, datetime.now(UTC)
         if state.phase is JobPhase.RUNNING:
             self._since.pop("waiting", None)
         if "waiting" not in self._since:
@@ -195,13 +202,13 @@ class JobFollower:
             return
         problem = start_problem(self._pods)
         self._hold("image", problem, f"correct image or credentials of {self._kind.kind} {self._name}", now)
-        found = warnings(self._api, self._job)
+        found = warnings(self._api, self._job, self._warned_since)
         for text in found:
             if text not in self._said_warnings:
                 remark(f"{self._name}: {text}")
                 self._said_warnings.add(text)
-        # With pods, they tell.
-        newest = found[-1] if found and not self._pods else ""
+        # Once all pods are there, they tell; and one that ran and starts again has met no warning that matters.
+        newest = found[-1] if found and len(self._pods) < self._nodes and "waiting" in self._since else ""
         self._hold("warning", newest, f"correct what keeps {self._kind.kind} {self._name} from its pods", now)
         silent = not self._pods and not found and not self._job.get("status")
         if silent and now - self._since.setdefault("operator", now) > self._limits.operator_s:

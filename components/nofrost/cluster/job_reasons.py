@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from nofrost.cluster.job_state import condition, time_of
@@ -37,20 +37,19 @@ def queue_reason(api: KubernetesApi, uid: str) -> str:
     return ""
 
 
-def warnings(api: KubernetesApi, job: Mapping[str, Any]) -> list[str]:
-    """Return the warnings about a job and what its operator makes of it, each once, the oldest first.
+def warnings(api: KubernetesApi, job: Mapping[str, Any], since: datetime) -> list[str]:
+    """Return the warnings since a time about a job and what its operator makes of it, each once, the oldest first.
 
     They are of the job itself, of the JobSet, which has its name, and of the Job of its nodes.
     """
-    name, created = job["metadata"]["name"], time_of(job["metadata"].get("creationTimestamp"))
-    found = []
+    name, found = job["metadata"]["name"], []
     for each in (name, f"{name}-node-0"):
         with suppress(KubernetesError):
             query = {"fieldSelector": f"involvedObject.name={each},type=Warning"}
             found += api.once("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ())
-    # Those of an earlier job of this name are older. Times have whole seconds.
+    # Times have whole seconds.
     dated = [(_time(event), event) for event in found]
-    recent = sorted((when, _sentence(event)) for when, event in dated if when >= created - timedelta(seconds=1))
+    recent = sorted((when, _sentence(event)) for when, event in dated if when >= since - timedelta(seconds=1))
     return list(dict.fromkeys(text for _, text in recent))
 
 
@@ -76,7 +75,7 @@ def run_of(job: Any) -> str:
     return ""
 
 
-def _time(event: Mapping[str, Any]) -> Any:
+def _time(event: Mapping[str, Any]) -> datetime:
     series = event.get("series") or {}
     stamps = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return time_of(next(filter(None, stamps), event.get("metadata", {}).get("creationTimestamp")))

@@ -182,4 +182,4 @@ def load_job_settings(text: str) -> JobSettings:
     Raises:
         UserError: the text is not JSON, or a key or value is wrong; the message names it and what is allowed.
     """
-    return parse_part(JobSettings, text, "the settings of the training job")
+    return parse_part(JobSettings, text, "the settings of the training job", source="`python -m pipelines compile`")

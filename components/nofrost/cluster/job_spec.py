@@ -108,7 +108,11 @@ class JobSpec:
             raise UserError(f"{shortened(self.namespace)} is no namespace of Kubernetes: correct it")
         if self.run and not LABEL_VALUE.fullmatch(self.run):
             raise UserError(f"the id {shortened(self.run)} of the run cannot be the value of a label: correct it")
-        if max(len(argument.encode()) for argument in self.arguments) > _LONGEST_ARGUMENT:
+        try:
+            longest = max(len(argument.encode()) for argument in self.arguments)
+        except UnicodeEncodeError as error:
+            raise UserError(f"{shortened(error.object)} is not UTF-8, which a pod takes: correct it") from None
+        if longest > _LONGEST_ARGUMENT:
             raise UserError(f"recipe {self.training.recipe_id} is longer than a pod can take (128 KiB): shorten it")
 
     @property

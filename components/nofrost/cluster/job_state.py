@@ -60,7 +60,8 @@ def job_state(kind: TrainingJob, job: Object, pods: Sequence[Object], nodes: int
     if is_suspended(job):
         suspended = condition(job, "Suspended") or {}
         return JobState(JobPhase.QUEUED, _with("queued", queue or suspended.get("message")))
-    living = [pod for pod in pods if not _is_evicted(pod)]
+    # Those of the start before may still save and end.
+    living = [pod for pod in pods if not (_is_evicted(pod) or pod.get("metadata", {}).get("deletionTimestamp"))]
     placed = [pod for pod in living if _is_placed(pod)]
     evicted = next((pod for pod in pods if _is_evicted(pod)), None)
     if len(living) < nodes and evicted is not None:

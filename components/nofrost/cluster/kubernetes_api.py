@@ -31,6 +31,7 @@ STREAM_S = 300
 # What passes: the same request may succeed later. 0 stands for no answer.
 _PASSING = frozenset((0, 401, 408, 429, 500, 502, 503, 504))
 _LONGEST_RETRY_AFTER_S = 60.0
+_PAGE = "500"
 _LONGEST_MESSAGE = 600
 # Of a connection on which nothing comes: after 15 s, three more times each 10 s.
 _KEEPALIVE = [
@@ -99,7 +100,7 @@ class KubernetesApi:
         self, connection: Connection, patience_s: float = 180.0, pauses: Callable[[], Pauses] = Pauses
     ) -> None:
         self.namespace, self.pauses = connection.namespace, pauses
-        self._authorization, self._url, self._patience_s = connection.authorization, connection.url, patience_s
+        self._authorization, self._url, self.patience_s = connection.authorization, connection.url, patience_s
         # Idle connections stay open: the one on which a job is deleted must not wait for a handshake.
         self._pool = urllib3.PoolManager(maxsize=4, retries=False, socket_options=_KEEPALIVE, **connection.tls)
 
@@ -118,7 +119,7 @@ class KubernetesApi:
             KubernetesError: as of `get`.
         """
         items: list[dict[str, Any]] = []
-        query["limit"] = "500"
+        query["limit"] = _PAGE
         while True:
             page = self.get(path, **query)
             items += page.get("items", ())
@@ -273,7 +274,8 @@ class KubernetesApi:
         silence_s: float,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request, and return the answer if the server accepts it; its body is not read yet."""
-        headers = {"Accept": "application/json", "User-Agent": "nofrost"}
+        # Logs are text.
+        headers = {"Accept": "application/json, */*", "User-Agent": "nofrost"}
         try:
             if authorization := self._authorization():
                 headers["Authorization"] = authorization
@@ -304,7 +306,7 @@ class KubernetesApi:
 
     def _repeated(self, send: Callable[[], T]) -> T:
         """Return `send()`, which is called again while its error passes and patience lasts."""
-        pauses, end = self.pauses(), time.monotonic() + self._patience_s
+        pauses, end = self.pauses(), time.monotonic() + self.patience_s
         denials = 0
         while True:
             try:
@@ -346,7 +348,8 @@ class StreamStop:
             if isinstance(self._response, urllib3.HTTPResponse):
                 try:
                     self._response.shutdown()
-                except (ValueError, RuntimeError, OSError):
+                # Before urllib3 2.3 there was no such method.
+                except (AttributeError, ValueError, RuntimeError, OSError):
                     self._response.close()
 
 

@@ -7,11 +7,11 @@ the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from nofrost.cluster.job_creation import JobEndedError, create_or_adopt
-from nofrost.cluster.job_follower import JobFollower, Limits, Recorded
+from nofrost.cluster.job_follower import JobFollower, Limits, OutOfReachError, Recorded
 from nofrost.cluster.job_spec import SPEC_ANNOTATION
 from nofrost.cluster.job_store import StoredLog, job_output_name, read_output
 from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
@@ -54,24 +54,36 @@ def launch(
         KubernetesError: the server does not answer.
     """
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
-    try:
-        found = create_or_adopt(api, kind, job, deletion_s=limits.deletion_s, interval_s=limits.interval_s)
-    except _STOPS:
-        _delete_unseen(api, path, job)
-        raise
-    with _deleted_at_the_end(api, path, found["metadata"]["uid"], limits.log_s) as end:
-        stored = StoredLog(name, store)
-        selector = f"{kind.pod_label}={name}"
-        end.log = RankLog(api, f"/api/v1/namespaces/{api.namespace}/pods", selector, stored, show, limits.interval_s)
-        JobFollower(api, kind, found, nodes, limits, recorded).follow()
-        end.log.finish(limits.log_s)
-        output = read_output(name, store)
-        if output is None:
-            raise JobEndedError(
-                f"{kind.kind} {name} succeeded, but {store.url} holds no {job_output_name(name)}: its image is another "
-                "version of nofrost, or it has another store: compare them, and submit again"
+    pods, selector = f"/api/v1/namespaces/{api.namespace}/pods", f"{kind.pod_label}={name}"
+    # A store that cannot be reached is found out before there is a job.
+    with closing(StoredLog(name, store)) as stored:
+
+        def follow_log() -> RankLog:
+            return RankLog(api, pods, selector, stored, show, limits.interval_s)
+
+        try:
+            found = create_or_adopt(
+                api,
+                kind,
+                job,
+                save_log=lambda: follow_log().finish(limits.log_s),
+                deletion_s=limits.deletion_s,
+                interval_s=limits.interval_s,
             )
-        return str(Output.parse(printable(output)))
+        except _STOPS:
+            _delete_unseen(api, path, job)
+            raise
+        with _deleted_at_the_end(api, path, found["metadata"]["uid"], limits.log_s) as end:
+            end.log = follow_log()
+            JobFollower(api, kind, found, nodes, limits, recorded).follow()
+            end.log.finish(limits.log_s)
+            output = read_output(name, store)
+            if output is None:
+                raise JobEndedError(
+                    f"{kind.kind} {name} succeeded, but {store.url} holds no {job_output_name(name)}: its image is "
+                    "another version of nofrost, or it has another store: compare them, and submit again"
+                )
+            return str(Output.parse(printable(output)))
 
 
 class _LaunchEnd:
@@ -82,17 +94,24 @@ class _LaunchEnd:
 
 @contextmanager
 def _deleted_at_the_end(api: KubernetesApi, path: str, uid: str, log_s: float) -> Iterator[_LaunchEnd]:
-    """Delete a job at the end of the block, after its log is stored; at once if this process is asked to stop."""
+    """Delete a job at the end of the block, after its log is stored; at once if this process is asked to stop.
+
+    One that is out of reach is left as it is: its work would be lost where the server answers again meanwhile.
+    """
     end = _LaunchEnd()
     try:
         try:
             yield end
-        except _STOPS:
+        except (*_STOPS, OutOfReachError):
             raise
         except BaseException:
             if end.log is not None:
                 end.log.finish(log_s)
             raise
+    except OutOfReachError:
+        if end.log is not None:
+            end.log.finish(_STOPPED_S)
+        raise
     except _STOPS:
         _delete_now(api, path, uid)
         if end.log is not None:

@@ -71,7 +71,7 @@ class RankLog:
                     is_last = self._gives_up.wait(pause_s)
             if is_last:
                 self._take_rest()
-                self._stored.close()
+                self._stored.flush()
                 return
             self._finishing.wait(pause_s)
 

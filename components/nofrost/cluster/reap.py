@@ -88,7 +88,9 @@ def _delete(api: KubernetesApi, kind: TrainingJob, name: str, uid: str, store: S
     """Store the log of a job and delete it; return what prevents that."""
     selector = f"{kind.pod_label}={name}"
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
-    RankLog(api, pods, selector, StoredLog(name, store), lambda _: None, _LOG_S).finish(_LOG_S)
+    stored = StoredLog(name, store)
+    RankLog(api, pods, selector, stored, lambda _: None, _LOG_S).finish(_LOG_S)
+    stored.close()
     try:
         api.delete(f"{kind.path(api.namespace)}/{name}", uid)
     except KubernetesError as error:

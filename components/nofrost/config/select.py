@@ -52,11 +52,12 @@ def suite_of(study: str | None, name: str, overrides: Sequence[str] = ()) -> Sui
     return _updated(suites[name], overrides, f"{study}: suites.{name}")
 
 
-def parse_part(schema: type[S], text: str, origin: str) -> S:
+def parse_part(schema: type[S], text: str, origin: str, source: str = "`nofrost study show --json`") -> S:
     """Return the part of a study that JSON `text` holds (as :meth:`Schema.as_json` gives it).
 
     Args:
         origin: which part of the study it is, for the error.
+        source: what gives such JSON, for the error.
 
     Raises:
         UserError: the text is not JSON, or a key or value is wrong.
@@ -64,7 +65,7 @@ def parse_part(schema: type[S], text: str, origin: str) -> S:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{origin} is not valid JSON ({error}): give it as `nofrost study show --json` does") from None
+        raise UserError(f"{origin} is not valid JSON ({error}): give it as {source} does") from None
     return validated(schema, values, origin)
 
 

@@ -3,7 +3,7 @@
 The components of the pipeline and the training container call these. Configuration comes as JSON or YAML text,
 folders as :class:`nofrost.store.Output` text (``data/dataset@<md5>.dir:<size>:<files>``), so that Kubeflow's cache
 compares content: refs, configuration and image. A task ends like a command: with a message and exit code 2 for
-wrong input, 143 when it was stopped after saving.
+wrong input, 143 when it was stopped after saving, 200 when other processes of a training are gone.
 """
 
 from nofrost.tasks.run_end import finish, record_outputs

@@ -122,6 +122,10 @@ class _Nodes:
         self._watch.state = _READY
         while not all(state == _READY or _End.parse(state) for state in self._watch.states.values()):
             time.sleep(meeting.BEAT_S / 4)
+        # Processes would wait in vain for those of that node.
+        for other, end in self._ends().items():
+            if end.code == UserError.exit_code:
+                raise _lost(f"{self._member.name_of(other)} has ended with {end.code}")
         self._has_started = True
         try:
             start(arguments, gpus, self._node)
@@ -186,11 +190,15 @@ class _Nodes:
         """Stop this node, as a request to stop does."""
         if self.lost or self._is_alone.is_set():
             return
-        self.lost = PeerLostError(f"{what}: start all nodes again, and the work continues from the last save")
+        self.lost = _lost(what)
         os.kill(os.getpid(), signal.SIGTERM)
         if not self._is_alone.wait(_STOPPED_AFTER * meeting.BEAT_S):
             self.lost.show()
             os._exit(self.lost.exit_code)
+
+
+def _lost(what: str) -> PeerLostError:
+    return PeerLostError(f"{what}: start all nodes again, and the work continues from the last save")
 
 
 def _is_end(end: _End | None) -> bool:

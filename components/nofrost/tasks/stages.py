@@ -11,7 +11,7 @@ from nofrost.cluster.job_store import job_output_name
 from nofrost.cluster.variables import JOB
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
-from nofrost.launcher import this_node
+from nofrost.launcher import forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.guard import count_start
@@ -95,6 +95,7 @@ def train(
 
     config = parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
     node = this_node(nodes, gpus)
+    forget_rank_of_pod()
     require_gpus(gpus)
     with all_nodes(node) as start, workspace(store) as work:
         path = run_path(recipe_id, seed, "train")

@@ -62,21 +62,22 @@ class BatchStatistics:
         return nullcontext() if self == BatchStatistics() else _GroupMode(self)
 
 
-def check_groups(statistics: Statistics, images: int, accumulation: int, group: ProcessGroup) -> None:
+def check_groups(statistics: Statistics, images: int, accumulation: int, processes: int) -> None:
     """Check that groups of images for batch statistics are whole.
 
     Args:
         images: that each process has at once, one of `accumulation` micro-batches of its share of a batch.
+        processes: that share a batch.
 
     Raises:
         UserError: a group would have to end inside a process or a micro-batch.
     """
     if isinstance(statistics, str) or images % statistics == 0:
         return
-    if statistics % images == 0 and group.size % (statistics // images) == 0:
+    if statistics % images == 0 and processes % (statistics // images) == 0:
         return
-    shares = [f"{group.size} processes"] * (group.size > 1) + [f"{accumulation} micro-batches"] * (accumulation > 1)
-    divided = f" ({images * group.size * accumulation} by {' and '.join(shares)})" if shares else ""
+    shares = [f"{processes} processes"] * (processes > 1) + [f"{accumulation} micro-batches"] * (accumulation > 1)
+    divided = f" ({images * processes * accumulation} by {' and '.join(shares)})" if shares else ""
     fitting = gcd(statistics, images)
     remedy = f"set it to a divisor, such as {fitting}" if fitting > 1 else "set it to process or all"
     raise UserError(

@@ -24,6 +24,32 @@ from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padd
 ANY_SET = "augmented"
 
 
+def check_shares(batch_size: int, accumulation: int, statistics: Statistics, processes: int) -> None:
+    """Check that the processes share a batch equally, in whole micro-batches and in whole groups for batch statistics.
+
+    Args:
+        accumulation: micro-batches of a batch.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if batch_size % processes:
+        per_process = max(1, batch_size // processes)
+        raise UserError(
+            f"schedule.batch_size {batch_size} cannot be shared equally by {processes} processes: set it to a "
+            f"multiple, such as {per_process * processes}, or change the number of processes"
+        )
+    images = batch_size // processes
+    if images % accumulation:
+        fitting = next(number for number in (*range(accumulation, images), images) if images % number == 0)
+        of_each = f" that each of {processes} processes has" if processes > 1 else ""
+        raise UserError(
+            f"schedule.accumulation {accumulation} does not divide the {images} images{of_each} of "
+            f"schedule.batch_size {batch_size}: set it to a divisor, such as {fitting}"
+        )
+    check_groups(statistics, images // accumulation, accumulation, processes)
+
+
 @dataclass(frozen=True)
 class TrainingImages:
     """The training split, its augmentation sets, and the transforms of their images.
@@ -57,21 +83,7 @@ class TrainingImages:
             raise UserError(
                 f"schedule.batch_size {self.batch_size} is larger than the {len(self.split)} training images: lower it"
             )
-        if self.batch_size % self.group.size:
-            per_process = max(1, self.batch_size // self.group.size)
-            raise UserError(
-                f"schedule.batch_size {self.batch_size} cannot be shared equally by {self.group.size} processes: set "
-                f"it to a multiple, such as {per_process * self.group.size}, or change the number of processes"
-            )
-        images, k = self.batch_size // self.group.size, self.accumulation
-        if images % k:
-            fitting = next(number for number in (*range(k, images), images) if images % number == 0)
-            of_each = f" that each of {self.group.size} processes has" if self.group.size > 1 else ""
-            raise UserError(
-                f"schedule.accumulation {k} does not divide the {images} images{of_each} of schedule.batch_size "
-                f"{self.batch_size}: set it to a divisor, such as {fitting}"
-            )
-        check_groups(self.statistics, self.images_at_once, k, self.group)
+        check_shares(self.batch_size, self.accumulation, self.statistics, self.group.size)
         self._check_views()
 
     def _check_views(self) -> None:

@@ -32,7 +32,9 @@ def rights(**settings: Any) -> Finding:
 
 def allow(kubernetes: Any, user: str, kind: Any = PYTORCHJOB) -> None:
     kubernetes.rights |= {
-        (user, right.group, right.resource, verb) for right in launcher_rights(kind) for verb in right.verbs
+        (user, right.group, right.resource, verb)
+        for right in launcher_rights(kind, JobSettings())
+        for verb in right.verbs
     }
 
 
@@ -104,7 +106,12 @@ def test_a_right_that_is_missing_is_named_with_the_role_that_gives_it(kubernetes
     ("settings", "existing", "state", "fact"),
     [
         ({}, "nofrost-torch", "ok", "nofrost-torch in namespace team-a"),
-        ({}, "other", "missing", "no nofrost-torch in namespace team-a: kubectl apply it"),
+        (
+            {},
+            "other",
+            "missing",
+            "no nofrost-torch in namespace team-a: kubectl apply --namespace team-a the one below",
+        ),
         ({"restarts": 5}, "nofrost-torch", "missing", "no nofrost-torch-"),
         ({"runtime": "other"}, "other", "ok", "other"),
         ({"runtime": "mine"}, "other", "missing", "no mine in namespace team-a: create it"),
@@ -121,6 +128,17 @@ def test_the_runtime_of_a_trainjob_is_looked_for_and_ours_is_shown(
     ours = state == "missing" and "runtime" not in settings
     expected = training_runtime(JobSettings.model_validate({"backend": "trainjob", **settings})) if ours else None
     assert (yaml.safe_load(finding.manifest) if finding.manifest else None) == expected
+
+
+def test_a_queue_takes_the_right_to_read_what_it_says(kubernetes: Any) -> None:
+    allow(kubernetes, LAUNCHER)
+    assert rights().state == "ok"
+    finding = rights(queue="gpus")
+    assert (finding.state, "workloads" in finding.detail, "kueue.x-k8s.io" in finding.manifest) == (
+        "missing",
+        True,
+        True,
+    )
 
 
 def test_rights_that_the_cluster_does_not_show_are_unknown_and_the_role_is_shown(kubernetes: Any) -> None:

@@ -1,0 +1,111 @@
+"""The reaper deletes jobs that nobody needs, their logs first, and leaves all others alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nofrost.cli import cli
+from nofrost.cluster import LABEL
+from nofrost.cluster.reap import ReapedJob, reap
+from nofrost.tasks.run_record import RunRecord, write_record
+from tests.cluster.api_server import PODS, ApiServer, RefusedError
+from tests.cluster.launched_job import LaunchedJob, api_of
+from tests.cluster.test_kubernetes_api import kubeconfig
+
+OLD = "2026-01-02T03:04:05Z"
+
+
+def left(job: LaunchedJob, name: str, run: str, *, owner: str = "", created: str = "") -> None:
+    """Leave a job of a run, whose launcher may have been a pod."""
+    body = job.body(run=run, owner=owner or "gone")
+    metadata = {key: body["metadata"][key] for key in ("labels", "ownerReferences")}
+    if owner:
+        metadata["ownerReferences"][0]["uid"] = job.server.find(PODS, owner)["metadata"]["uid"]
+    if created:
+        metadata["creationTimestamp"] = created
+    job.server.add(job.resource, name, metadata=metadata, spec=body["spec"])
+
+
+def reaped(job: LaunchedJob, over: set[str], *, pretend: bool = False) -> list[ReapedJob]:
+    found = reap(api_of(job.server, 0.2), job.store, over.__contains__, least_age_s=3600, pretend=pretend)
+    return list(found)
+
+
+def test_jobs_whose_run_is_over_are_deleted_and_those_of_others_stay(launched: LaunchedJob) -> None:
+    left(launched, "a", "run-1")
+    left(launched, "b", "run-2")
+    launched.server.add(launched.resource, "c", spec={})
+    assert reaped(launched, {"run-1"}) == [ReapedJob(launched.kind.kind, "a", "run run-1 is over")]
+    assert launched.server.names(launched.resource) == ["b", "c"]
+    assert {path.rpartition("/")[2] for method, path, _ in launched.server.requests if method == "DELETE"} == {"a"}
+
+
+def test_old_jobs_without_a_launcher_are_deleted(launched: LaunchedJob) -> None:
+    launched.server.add(PODS, "launcher", spec={}, status={"phase": "Running"})
+    launched.server.add(PODS, "ended", spec={}, status={"phase": "Failed"})
+    left(launched, "followed", "run-1", owner="launcher", created=OLD)
+    left(launched, "young", "run-1")
+    left(launched, "of-nobody", "run-1", created=OLD)
+    left(launched, "of-one-that-ended", "run-1", owner="ended", created=OLD)
+    found = reaped(launched, set())
+    assert [each.name for each in found] == ["of-nobody", "of-one-that-ended"]
+    assert all("its launcher is gone, and it is " in each.reason for each in found)
+    assert launched.server.names(launched.resource) == ["followed", "young"]
+
+
+def test_a_dry_run_deletes_nothing(launched: LaunchedJob) -> None:
+    left(launched, "a", "run-1")
+    assert len(reaped(launched, {"run-1"}, pretend=True)) == 1
+    assert launched.server.names(launched.resource) == ["a"]
+    assert not launched.store.objects("nofrost/jobs/")
+
+
+def test_logs_are_stored_first(launched: LaunchedJob) -> None:
+    left(launched, launched.name, "run-1")
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+    launched.write("started", "epoch 1")
+    stored: list[list[str]] = []
+    launched.server.faults.append(
+        lambda method, path: stored.append(launched.stored_lines()) if method == "DELETE" else None
+    )
+    assert len(reaped(launched, {"run-1"})) == 1
+    assert stored == [["started", "epoch 1"]]
+
+
+def test_a_job_that_may_not_be_deleted_is_said_and_others_are_deleted(launched: LaunchedJob) -> None:
+    left(launched, "a", "run-1")
+    left(launched, "b", "run-1")
+
+    def refuse(method: str, path: str) -> None:
+        if method == "DELETE" and path.endswith("/a"):
+            raise RefusedError(403, "Forbidden", "no")
+
+    launched.server.faults.append(refuse)
+    first, second = reaped(launched, {"run-1"})
+    assert "(403: no)" in first.problem
+    assert second.problem == ""
+    assert launched.server.names(launched.resource) == ["a"]
+
+
+def test_the_command(
+    pytorchjob: LaunchedJob, server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(server, tmp_path)))
+    left(pytorchjob, "a", "run-1")
+    left(pytorchjob, "b", "run-2")
+    record = RunRecord("run-1", "failed", "it was cancelled", [], "FAILED", "2026-01-02T03:04:05+00:00")
+    write_record(record, pytorchjob.store)
+    arguments = ["task", "reap", "--store", pytorchjob.store.url]
+    dry = CliRunner().invoke(cli, [*arguments, "--dry-run", "--json"])
+    reason = {"kind": "PyTorchJob", "name": "a", "reason": "run run-1 is over", "problem": ""}
+    assert json.loads(dry.stdout) == [reason]
+    done = CliRunner().invoke(cli, arguments)
+    assert (done.exit_code, done.stdout) == (0, "PyTorchJob a: deleted: run run-1 is over\n")
+    assert server.names(pytorchjob.resource) == ["b"]
+    again = CliRunner().invoke(cli, arguments)
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert server.find(pytorchjob.resource, "b")["metadata"]["labels"][LABEL] == "run-2"
