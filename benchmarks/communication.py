@@ -8,6 +8,8 @@ of each, in turn: two would take half as long if sharing cost nothing, and the m
   communication hook, plus the buffers that it broadcasts before each forward pass in training mode;
 - check: seconds of `ProcessGroup.any`, called many times in a row; heartbeat: processor seconds of a beat's requests
   to the store for each second. Both as shares of a step;
+- load: processes that wanted to run, the benchmark's own among them, on so many processors; where they were more than
+  these, seconds are chance, while bytes and memory are not;
 - memory: the peak of a fresh process less what it had before its first step, with 256 images in so many micro-batches;
 - save: seconds in which the other processes wait for rank 0 to write the state.
 """
@@ -233,7 +235,7 @@ def row(task: dict[str, Any], dataset: Path, turns: int, steps: int) -> dict[str
         "on": device_name(torch.device("cpu")),
         "turns": turns,
         "steps": steps,
-        "load": f"{os.getloadavg()[1]:.1f} processes on {os.cpu_count()} processors, the benchmark's own among them",
+        "load": f"{os.getloadavg()[1]:.1f} on {os.cpu_count()}",
         "step_s": seconds,
         "two_over_one": seconds["two processes"] / seconds["one process"],
         "sent": two["sent"],
@@ -260,8 +262,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     doc = (__doc__ or "").partition("\n\n")[2].strip()
     lines = [f"# A step shared between processes\n\nWritten by `benchmarks/communication.py`.\n\n{doc}\n"]
     lines.append("| model, batch, steps | s a step: one process, two processes | two / one "
-                 "| KiB sent a step | of DDP | check | heartbeat | MiB by micro-batches | save |")  # fmt: skip
-    lines.append("|---" * 9 + "|")
+                 "| KiB sent a step | of DDP | check | heartbeat | load | MiB by micro-batches | save |")  # fmt: skip
+    lines.append("|---" * 10 + "|")
     for each in rows:
         model = f"{each['arch']}, {each['normaliser']}, statistics {each['statistics']}, {each['batch_size']} images"
         times = ", ".join(f"{each['step_s'][side]:.3f}" for side in SIDES)
@@ -269,13 +271,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {model}, {each['turns']} x {each['steps']} | {times} | {each['two_over_one']:.2f} "
             f"| {_kib(each['sent'])} | {_kib(each['sent_by_ddp'])} | {each['check_share']:.2%} "
-            f"| {each['heartbeat_share']:.2%} | {memory} | {each['save_s']:.3f} s |"
+            f"| {each['heartbeat_share']:.3%} | {each['load']} | {memory} | {each['save_s']:.3f} s |"
         )
-    last = rows[-1]
-    lines += [
-        "",
-        f"On {last['on']}, torch {last['torch']}; {last['load']}. `statistics` is `model.statistics`.",
-    ]
+    lines += ["", f"On {rows[-1]['on']}, torch {rows[-1]['torch']}; `statistics` is `model.statistics`."]
     return "\n".join(lines) + "\n"
 
 
