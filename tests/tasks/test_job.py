@@ -95,7 +95,7 @@ class Job:
         return [node.wait(timeout=LIMIT_S) for node in nodes]
 
     def ends_of_killed(self, nodes: Sequence[subprocess.Popen[str]]) -> list[int | None]:
-        """Like `ends`; None for a node that waits ten minutes, as one that was killed before it had come never comes."""
+        """Like `ends`; None for a node that waits ten minutes for one that was killed before it had come."""
 
         def is_late(rank: int) -> bool:
             log = (self.folder / f"log-{rank}").read_text()
