@@ -1,18 +1,16 @@
 """What it costs to share a step of PGD-10 adversarial training between processes: `python benchmarks/communication.py`.
 
-The same batch of digits is trained on by one process with one thread, by one with two, and by two with one each. Given
-are medians over the steps of each, in turn.
+The same batch of digits is trained on by one process and by two, each with one thread. Given are medians over the steps
+of each, in turn: two would take half as long if sharing cost nothing, and the machine had nothing else to do.
 
 - seconds of a step: without reading the batch, with the check of all processes that ends each step;
 - sent: bytes that a process hands to collectives in a step, by what they are for; DDP's are counted by its
   communication hook, plus the buffers that it broadcasts before each forward pass in training mode;
 - check: seconds of `ProcessGroup.any`, called many times in a row; heartbeat: processor seconds of a beat's requests
   to the store for each second. Both as shares of a step;
-- memory: the peak of a fresh process less what it had before its first step, with a batch in so many micro-batches;
+- memory: the peak of a fresh process less what it had before its first step, with 256 images in so many micro-batches;
 - save: seconds in which the other processes wait for rank 0 to write the state.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -38,7 +36,7 @@ from nofrost import prepare
 from nofrost.config import DatasetSpec, Recipe
 from nofrost.data import read_split
 from nofrost.files import read_json, write_json, write_text
-from nofrost.heartbeat import BEAT_S
+from nofrost.meeting import BEAT_S
 from nofrost.models import device_name
 from nofrost.processes import ProcessGroup
 from nofrost.train.objectives import Batch
@@ -48,16 +46,15 @@ from nofrost.train.stage import process_group
 from nofrost.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
-IMAGE_SIZE = 32
+IMAGE_SIZE = 16
 # Model, and batch; `statistics` is of batch norms.
 TASKS: tuple[dict[str, Any], ...] = (
-    {"arch": "cifar-resnet18-w16", "normaliser": "gn", "statistics": "process", "batch_size": 64},
-    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": "process", "batch_size": 64},
-    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": "all", "batch_size": 64},
-    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": 32, "batch_size": 64},
+    {"arch": "cifar-resnet18-w16", "normaliser": "gn", "statistics": "process", "batch_size": 32},
+    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": "all", "batch_size": 32},
+    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": 8, "batch_size": 32},
 )
-MICRO_BATCHES = (1, 2, 4)
-SIDES = {"one thread": (1, 1), "two threads": (1, 2), "two processes": (2, 1)}
+MICRO_BATCHES, MEMORY_BATCH = (1, 2, 4, 8), 256
+SIDES = {"one process": 1, "two processes": 2}
 PURPOSES = {
     "average_gradients": "gradients",
     "average_buffers": "running statistics",
@@ -129,7 +126,7 @@ def sent_by_ddp(trainer: Trainer, batch: Batch) -> dict[str, int]:
     model = DistributedDataParallel(trainer.model)
     count: Counter[str] = Counter()
 
-    def hook(state: object, bucket: distributed.GradBucket) -> Any:
+    def hook(state: object, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:
         count["gradients"] += bucket.buffer().nbytes
         done: torch.futures.Future[Tensor] = torch.futures.Future()
         done.set_result(bucket.buffer())
@@ -199,13 +196,13 @@ def measured(what: str, task: dict[str, Any], dataset: Path, steps: int) -> dict
         return result
 
 
-def started(what: str, processes: int, threads: int, task: dict[str, Any], dataset: Path, steps: int) -> dict[str, Any]:
+def started(what: str, processes: int, task: dict[str, Any], dataset: Path, steps: int) -> dict[str, Any]:
     """Measure in processes of their own, and return what the first says."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, __file__, "--steps", str(steps), "--measure", json.dumps([what, task, str(dataset)])]
-    shared = {**os.environ, "OMP_NUM_THREADS": str(threads), "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     if processes > 1:
         shared |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     group = [
@@ -222,14 +219,13 @@ def row(task: dict[str, Any], dataset: Path, turns: int, steps: int) -> dict[str
     """Return what is written of a task."""
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for _ in range(turns):
-        for side, (processes, threads) in SIDES.items():
-            runs[side].append(started(side, processes, threads, task, dataset, steps))
+        for side, processes in SIDES.items():
+            runs[side].append(started(side, processes, task, dataset, steps))
     seconds = {side: statistics.median([s for run in each for s in run["seconds"]]) for side, each in runs.items()}
     two = runs["two processes"][-1]
     memory = {
-        count: started("memory", 1, 1, {**task, "accumulation": count}, dataset, steps)["peak_mib"]
+        count: started("memory", 1, {**task, "batch_size": MEMORY_BATCH, "accumulation": count}, dataset, steps)
         for count in MICRO_BATCHES
-        if not isinstance(task["statistics"], int) or task["batch_size"] // count % task["statistics"] == 0
     }
     return {
         **task,
@@ -237,14 +233,15 @@ def row(task: dict[str, Any], dataset: Path, turns: int, steps: int) -> dict[str
         "on": device_name(torch.device("cpu")),
         "turns": turns,
         "steps": steps,
+        "load": f"{os.getloadavg()[1]:.1f} processes on {os.cpu_count()} processors, the benchmark's own among them",
         "step_s": seconds,
-        "two_processes_over_two_threads": seconds["two processes"] / seconds["two threads"],
+        "two_over_one": seconds["two processes"] / seconds["one process"],
         "sent": two["sent"],
         "sent_by_ddp": two["ddp"],
         "check_share": two["check_s"] / seconds["two processes"],
         "heartbeat_share": seconds_of_beat(2) / BEAT_S,
         "save_s": two["save_s"],
-        "peak_mib": memory,
+        "peak_mib": {count: measured["peak_mib"] for count, measured in memory.items()},
     }
 
 
@@ -262,7 +259,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table."""
     doc = (__doc__ or "").partition("\n\n")[2].strip()
     lines = [f"# A step shared between processes\n\nWritten by `benchmarks/communication.py`.\n\n{doc}\n"]
-    lines.append("| model, batch, steps | s a step: one thread, two threads, two processes | processes / threads "
+    lines.append("| model, batch, steps | s a step: one process, two processes | two / one "
                  "| KiB sent a step | of DDP | check | heartbeat | MiB by micro-batches | save |")  # fmt: skip
     lines.append("|---" * 9 + "|")
     for each in rows:
@@ -270,12 +267,16 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         times = ", ".join(f"{each['step_s'][side]:.3f}" for side in SIDES)
         memory = ", ".join(f"{count}: {peak:.0f}" for count, peak in each["peak_mib"].items())
         lines.append(
-            f"| {model}, {each['turns']} x {each['steps']} | {times} | {each['two_processes_over_two_threads']:.2f} "
+            f"| {model}, {each['turns']} x {each['steps']} | {times} | {each['two_over_one']:.2f} "
             f"| {_kib(each['sent'])} | {_kib(each['sent_by_ddp'])} | {each['check_share']:.2%} "
             f"| {each['heartbeat_share']:.2%} | {memory} | {each['save_s']:.3f} s |"
         )
-    on, version = rows[-1]["on"], rows[-1]["torch"]
-    return "\n".join([*lines, "", f"On {on}, torch {version}; statistics are those of `model.statistics`."]) + "\n"
+    last = rows[-1]
+    lines += [
+        "",
+        f"On {last['on']}, torch {last['torch']}; {last['load']}. `statistics` is `model.statistics`.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _kib(by_purpose: dict[str, int]) -> str:
@@ -296,7 +297,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="communication-") as folder:
         dataset = Path(folder) / "digits"
-        prepare.run(DatasetSpec(source="digits", image_size=IMAGE_SIZE, limit=300), dataset)
+        prepare.run(DatasetSpec(source="digits", image_size=IMAGE_SIZE, limit=600), dataset)
         for task in TASKS:
             new = row(task, dataset, arguments.turns, arguments.steps)
             print({key: new[key] for key in ("statistics", "step_s", "check_share", "peak_mib")}, flush=True)

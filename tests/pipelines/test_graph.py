@@ -11,6 +11,7 @@ import yaml
 
 pytest.importorskip("kfp")
 
+from nofrost.cli.store import task as task_group
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.pod_settings import PodSettings
 from nofrost.errors import UserError
@@ -214,6 +215,20 @@ def test_a_training_on_several_gpus_or_nodes_is_launched_as_a_job(
     assert [accelerator.get("resourceCount") for accelerator in accelerators] == [in_the_pod] * 2
 
 
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ({"gpus": 65}, "gpus 65 is not possible: give 0 to 64"),
+        ({"gpus": -1}, "gpus -1 is not possible"),
+        ({"nodes": 0}, "nodes 0 is not possible: give 1 to 1000"),
+        ({"nodes": 1001}, "nodes 1001 is not possible"),
+    ],
+)
+def test_numbers_that_no_job_can_have_are_refused(devices: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        GraphSettings(Cluster(), **devices)
+
+
 def test_nodes_without_a_kind_of_job_are_refused() -> None:
     cluster = Cluster.model_validate({"training_job": {"backend": "none"}})
     with pytest.raises(UserError, match=r"nodes 2 need a training job, and training_job\.backend is none"):
@@ -237,10 +252,6 @@ def test_a_launcher_is_given_all_that_makes_the_job_and_nothing_of_the_run() -> 
     given = graph.values(launch)
     assert (given["gpus"], given["nodes"], given["image"]) == (8, 2, Source((), "train_image"))
     assert given["recipe"] == "recipe of st"
-    options = {
-        word[2:].replace("-", "_"): word for word in graph.container(launch)["args"] if str(word).startswith("--")
-    }
-    assert set(options) == {*INPUTS["launch"], "output_file"}
     assert load_job_settings(given["settings"]) == Cluster().job_settings()
 
 
@@ -254,6 +265,18 @@ def test_settings_of_a_job_reach_its_launcher_whatever_characters_they_have() ->
     assert "\\" not in text
     assert "{{" not in text, "Argo would replace it"
     assert load_job_settings(from_ascii(text)) == cluster.job_settings()
+
+
+@pytest.mark.parametrize(("devices", "kind"), [({}, "train"), (MANY, "launch")])
+def test_a_command_has_an_option_for_each_input_and_takes_all_of_them(devices: dict[str, int], kind: str) -> None:
+    graph = compiled(**devices)
+    (task,) = [task for task in graph.tasks() if graph.kind(task) == kind]
+    container = graph.container(task)
+    given = [word for word in container["args"] if word.startswith("--")]
+    assert {word[2:].replace("-", "_") for word in given} == {*INPUTS[kind], "output_file"}
+    assert container["command"] == ["nofrost", "task", kind]
+    command = task_group.commands[kind]
+    assert set(given) <= {option for parameter in command.params for option in parameter.opts}
 
 
 def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:

@@ -8,8 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from torch.distributed import DistNetworkError
 
-from nofrost.errors import StoppedError
+from nofrost.errors import PeerLostError, StoppedError
 from nofrost.interfaces import interface_to
 from nofrost.launcher import Node
 from nofrost.tasks.local_processes import FailedProcessError
@@ -193,6 +194,18 @@ def test_hanging_up_ends_as_a_shell_says() -> None:
 def test_of_several_ends_the_cause_is_chosen(ends: list[End], code: int) -> None:
     assert first_cause(ends).code == code
     assert first_cause(ends[::-1]).code == code
+
+
+def test_a_node_that_ends_while_the_starters_meet_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: object) -> None:
+        raise DistNetworkError("Connection reset by peer")
+
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    monkeypatch.setattr("torch.distributed.launcher.api.launch_agent", lambda *_, **__: lose())
+    with pytest.raises(PeerLostError, match=r"another node has ended before all had started \(DistNetworkError"):
+        start([], 1, Node(1, 2, "127.0.0.1", 29500))
+    with pytest.raises(DistNetworkError):
+        start([], 1, Node())
 
 
 def test_processes_have_the_time_to_save_that_a_pod_leaves() -> None:

@@ -59,9 +59,9 @@ def several(folders: Sequence[Path | None], *arguments: str | Path) -> Iterator[
         yield started
 
 
-def ends(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+def ends(processes: list[subprocess.Popen[str]], timeout_s: float = 240) -> list[tuple[int, str, str]]:
     """Return exit code, output and errors of each process."""
-    outputs = [process.communicate(timeout=240) for process in processes]
+    outputs = [process.communicate(timeout=timeout_s) for process in processes]
     return [(process.returncode, *texts) for process, texts in zip(processes, outputs, strict=True)]
 
 

@@ -36,8 +36,15 @@ PAIRS = [
 
 
 def recipe_of(objective: str, model: dict[str, Any]) -> dict[str, Any]:
-    views = {"views": ["clean", "adversarial"]} if objective == "multi-view" else {}
-    return {**TINY, "model": {"arch": "resnet8", **model}, "objective": {"name": objective, **views}}
+    settings: dict[str, Any] = {"multi-view": {"views": ["clean", "adversarial"]}, "free": {"replays": 2}}
+    # Free feeds what rounding changes into the next update: slowly, so that only what is wrong shows.
+    optimiser = {"lr": 0.01} if objective == "free" else TINY["optimiser"]
+    return {
+        **TINY,
+        "model": {"arch": "resnet8", **model},
+        "objective": {"name": objective, **settings.get(objective, {})},
+        "optimiser": optimiser,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = recipe_of(objective, NORMALISERS[normaliser])
         (folder / "recipes" / f"{objective}-{normaliser}.yaml").write_text(json.dumps(recipe))
     with two(SCRIPT, folder, digits) as processes:
-        for code, _, errors in ends(processes):
+        for code, _, errors in ends(processes, timeout_s=900):
             assert code == 0, errors
     for pair in PAIRS:
         name = "-".join(pair)
@@ -61,9 +68,11 @@ def done(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_the_model_of_one(objective: str, normaliser: str, done: Path) -> None:
     name = f"{objective}-{normaliser}"
     one, two = done / "one" / name, done / "two" / name
-    torch.testing.assert_close(tensors(two), tensors(one), atol=5e-4, rtol=2e-3)
+    # Of Free one case among those of two_processes.py is exact, in float64.
+    tolerance = 5e-3 if objective == "free" else 5e-4
+    torch.testing.assert_close(tensors(two), tensors(one), atol=tolerance, rtol=4 * tolerance)
     our_row, their_row = read(two / "curves.json")[-1], read(one / "curves.json")[-1]
-    assert our_row["loss"] == pytest.approx(their_row["loss"], rel=1e-3)
+    assert our_row["loss"] == pytest.approx(their_row["loss"], rel=2 * tolerance)
     assert our_row["train_clean"] == pytest.approx(their_row["train_clean"], abs=0.01)
 
 
@@ -81,9 +90,7 @@ def test_a_training_goes_on_in_fewer_processes_each_with_a_disk_of_its_own(
 ) -> None:
     """Four processes are stopped inside an epoch, two go on and are stopped in the next, one ends."""
     recipe = tmp_path / "recipe.yaml"
-    # Free feeds what rounding changes into the next step: slowly, so that only what is wrong shows.
-    slow = {"optimiser": {"lr": 0.01}, "schedule": {"epochs": 2, "batch_size": 40}}
-    recipe.write_text(json.dumps({**recipe_of(objective, model), **slow}))
+    recipe.write_text(json.dumps({**recipe_of(objective, model), "schedule": {"epochs": 2, "batch_size": 40}}))
     folders = [tmp_path / f"node-{rank}" for rank in range(4)]
     for folder in folders:
         folder.mkdir()

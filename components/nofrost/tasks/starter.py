@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nofrost.errors import PeerLostError, StoppedError, UserError, remark
+from nofrost.errors import PeerLostError, StoppedError, UserError, reason, remark
 from nofrost.interfaces import interface_to
 from nofrost.launcher import Node
 from nofrost.tasks.local_processes import FailedProcessError
@@ -60,6 +60,7 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
         node: this machine among those of the job; on all of them this has to be called at about the same time.
 
     Raises:
+        PeerLostError: another node has ended before all had started their processes.
         StoppedError: SIGTERM arrived, and the processes have ended.
         FailedProcessError: a process failed and printed its error; the others were stopped. The code is its exit
             code, or 128 and the number of the signal that ended it; 200 if it only lost processes of other nodes.
@@ -79,6 +80,13 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
             number, failures = error.sigval, {}
         except ChildFailedError as error:
             number, failures = None, error.failures
+        except RuntimeError as error:
+            # Of the store: the starters meet anew in torch, during which one may end.
+            if node.count == 1:
+                raise
+            raise PeerLostError(
+                f"another node has ended before all had started ({reason(error)}): start all again"
+            ) from error
         ends = _ends(Path(logs), failures)
     _raise_cause(ends, number, max(gpus, 1))
 
