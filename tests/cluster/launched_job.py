@@ -7,15 +7,18 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from nofrost.cluster import launch as launch_module
 from nofrost.cluster.connection import Connection
-from nofrost.cluster.job_follower import Limits
+from nofrost.cluster.job_follower import JobFollower, Limits
 from nofrost.cluster.job_store import job_output_name, lines_of
+from nofrost.cluster.job_watch import JobWatch
 from nofrost.cluster.kubernetes_api import KubernetesApi, Pauses
 from nofrost.cluster.kubernetes_facts import TrainingJob
-from nofrost.cluster.launch import launch
 from nofrost.store import open_store
 from tests.cluster.api_server import NAMESPACE, PODS, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer, Object
 
@@ -52,6 +55,7 @@ class LaunchedJob:
         shown: the lines of rank 0 that the launcher showed.
         recorded: exit code and message that the job's task has recorded.
         patience_s: of the launcher's client.
+        looks: how often the launcher has looked at the job and its pods.
     """
 
     def __init__(self, server: ApiServer, kind: TrainingJob, store: Path) -> None:
@@ -60,7 +64,7 @@ class LaunchedJob:
         self.is_v1 = kind.kind == "PyTorchJob"
         self.container = "pytorch" if self.is_v1 else "node"
         self.name, self.shown = NAME, list[str]()
-        self.patience_s = 20.0
+        self.patience_s, self.looks = 20.0, 0
         self.recorded: tuple[int, str] | None = None
         self._threads = ThreadPoolExecutor(4)
         if not self.is_v1:
@@ -85,16 +89,17 @@ class LaunchedJob:
 
     def launch(self, body: Object | None = None, **limits: float) -> str:
         """Launch it in this thread."""
-        return launch(
-            body or self.body(),
-            self.kind,
-            2,
-            api=api_of(self.server, self.patience_s),
-            store=self.store,
-            limits=replace(LIMITS, **limits),
-            recorded=self.read_recorded,
-            show=self.shown.append,
-        )
+        with patch.object(launch_module, "JobFollower", partial(CountedFollower, self)):
+            return launch_module.launch(
+                body or self.body(),
+                self.kind,
+                2,
+                api=api_of(self.server, self.patience_s),
+                store=self.store,
+                limits=replace(LIMITS, **limits),
+                recorded=self.read_recorded,
+                show=self.shown.append,
+            )
 
     def read_recorded(self, run: str, since: datetime) -> tuple[int, str] | None:
         assert run == "run-1"
@@ -120,10 +125,9 @@ class LaunchedJob:
         return self.server.count("POST", f"/{self.resource.plural}")
 
     def wait_for_looks(self) -> None:
-        """Wait until the launcher has looked at everything again."""
-        count = self.server.count("GET", "/pods")
-        # Its two threads list the pods.
-        wait_until(lambda: self.server.count("GET", "/pods") >= count + 6)
+        """Wait until the launcher has looked at everything again, and said what it saw."""
+        looks = self.looks
+        wait_until(lambda: self.looks >= looks + 3)
 
     def stored_lines(self) -> list[str]:
         return [line.decode() for line in lines_of(self.store, self.name)]
@@ -218,3 +222,15 @@ class LaunchedJob:
         self.change_pods(*(self.status("Failed", code=code) for code in codes))
         self.server.close_log(self.pod_name(0), self.container)
         self.condition("Failed", message=message, reason="Failed")
+
+
+class CountedFollower(JobFollower):
+    """Counts how often it looks."""
+
+    def __init__(self, job: LaunchedJob, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._launched = job
+
+    def _look(self, watch: JobWatch) -> None:
+        super()._look(watch)
+        self._launched.looks += 1

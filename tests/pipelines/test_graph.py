@@ -11,6 +11,7 @@ import yaml
 
 pytest.importorskip("kfp")
 
+from nofrost.cli.store import task as task_group
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.pod_settings import PodSettings
 from nofrost.errors import UserError
@@ -251,10 +252,6 @@ def test_a_launcher_is_given_all_that_makes_the_job_and_nothing_of_the_run() -> 
     given = graph.values(launch)
     assert (given["gpus"], given["nodes"], given["image"]) == (8, 2, Source((), "train_image"))
     assert given["recipe"] == "recipe of st"
-    options = {
-        word[2:].replace("-", "_"): word for word in graph.container(launch)["args"] if str(word).startswith("--")
-    }
-    assert set(options) == {*INPUTS["launch"], "output_file"}
     assert load_job_settings(given["settings"]) == Cluster().job_settings()
 
 
@@ -268,6 +265,18 @@ def test_settings_of_a_job_reach_its_launcher_whatever_characters_they_have() ->
     assert "\\" not in text
     assert "{{" not in text, "Argo would replace it"
     assert load_job_settings(from_ascii(text)) == cluster.job_settings()
+
+
+@pytest.mark.parametrize(("devices", "kind"), [({}, "train"), (MANY, "launch")])
+def test_a_command_has_an_option_for_each_input_and_takes_all_of_them(devices: dict[str, int], kind: str) -> None:
+    graph = compiled(**devices)
+    (task,) = [task for task in graph.tasks() if graph.kind(task) == kind]
+    container = graph.container(task)
+    given = [word for word in container["args"] if word.startswith("--")]
+    assert {word[2:].replace("-", "_") for word in given} == {*INPUTS[kind], "output_file"}
+    assert container["command"] == ["nofrost", "task", kind]
+    command = task_group.commands[kind]
+    assert set(given) <= {option for parameter in command.params for option in parameter.opts}
 
 
 def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:
