@@ -150,6 +150,8 @@ class ApiServer:
         self.context: ssl.SSLContext | None = None
         self._server: ThreadingHTTPServer | None = None
         self._connections: set[socket] = set()
+        # How often connections were cut: an answer that was begun before has nobody to read it.
+        self._cuts = 0
         self._port = 0
 
     # Serving
@@ -175,6 +177,7 @@ class ApiServer:
             for connection in list(self._connections):
                 with suppress(OSError):
                     connection.shutdown(SHUT_RDWR)
+            self._cuts += 1
             self._changed.notify_all()
 
     @property
@@ -366,13 +369,17 @@ class ApiServer:
         self, resource: Resource, version: int, chosen: Callable[[Object], bool], query: dict[str, str]
     ) -> Iterator[bytes]:
         end = time.monotonic() + int(query.get("timeoutSeconds") or 1800)
-        bookmark = time.monotonic() + self.bookmark_s
+        wants_bookmarks = query.get("allowWatchBookmarks") == "true"
+        bookmark = time.monotonic() + self.bookmark_s if wants_bookmarks else end
+        cuts = self._cuts
         if not version:
             _, page = self._list(resource, {})
             version = int(page["metadata"]["resourceVersion"])
             yield from (_line("ADDED", item) for item in page["items"] if chosen(item))
         while (now := time.monotonic()) < end:
             with self._changed:
+                if cuts != self._cuts:
+                    raise CutError
                 if version < self._forgotten:
                     yield _line("ERROR", RefusedError(410, "Expired", "the watch is too old").status())
                     return
@@ -383,7 +390,7 @@ class ApiServer:
                 version = number
                 if path.rpartition("/")[0] == resource.path and chosen(item):
                     yield _line(kind, item)
-            if query.get("allowWatchBookmarks") == "true" and time.monotonic() >= bookmark:
+            if wants_bookmarks and time.monotonic() >= bookmark:
                 bookmark = time.monotonic() + self.bookmark_s
                 metadata = {"resourceVersion": str(version), "creationTimestamp": None}
                 item = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
@@ -481,12 +488,15 @@ class ApiServer:
         return self._log_lines(self.logs.setdefault(key, Log()), query)
 
     def _log_lines(self, log: Log, query: dict[str, str]) -> Iterator[bytes]:
-        follows, number = query.get("follow") == "true", 0
+        follows, number, cuts = query.get("follow") == "true", 0, self._cuts
         since = query.get("sinceTime", "")[:19]
         if tail := query.get("tailLines"):
             number = max(0, len(log.lines) - int(tail))
         while True:
             with self._changed:
+                if cuts != self._cuts:
+                    # Nobody is there any more: the thread would stay for the rest of the tests.
+                    raise CutError
                 lines, is_closed = log.lines[number:], log.is_closed
                 if not lines and follows and not is_closed:
                     self._changed.wait(5)
