@@ -152,7 +152,7 @@ class StepRecord(Result):
     optimiser: dict[str, ParameterGroup]
     world_size: int
     images_per_rank: int
-    accumulation: int = 1
+    accumulation: int
 
 
 class TrainRecord(Record):
