@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nofrost import tasks
-from nofrost.errors import UserError
+from nofrost.errors import PeerLostError, StoppedError, UserError
+from nofrost.launcher import Node
+from nofrost.stopping import TerminatedError
 from nofrost.store import Store, open_store
-from nofrost.tasks.guard import MOST_STARTS, count_start
+from nofrost.tasks.guard import MOST_STARTS, counted_start
 from nofrost.tasks.stored_saves import STARTS, saves_of, sweep_saves
 from tests.tasks.small_work import failing_work_in, store_in, work_in
 
@@ -24,7 +28,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def start(store: Store, tmp_path: Path, config: str = "config") -> None:
     """A start of the work of small_work.py."""
-    count_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0")
+    with counted_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0"):
+        pass
 
 
 def start_in_vain(store: Store, tmp_path: Path, config: str = "config") -> None:
@@ -76,6 +81,63 @@ def test_another_run_and_another_work_count_for_themselves(
         start(store, tmp_path)
 
 
+def test_two_runs_of_the_same_work_that_alternate_both_come_to_an_end(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(MOST_STARTS):
+        for run in ("run-1", "run-2"):
+            monkeypatch.setenv("NOFROST_RUN_ID", run)
+            start(store, tmp_path)
+    for run in ("run-1", "run-2"):
+        monkeypatch.setenv("NOFROST_RUN_ID", run)
+        with pytest.raises(UserError, match=f"3 times in run {run}"):
+            start(store, tmp_path)
+
+
+@pytest.mark.parametrize("stop", [StoppedError("stopped after saving"), TerminatedError()])
+def test_a_start_that_sigterm_ends_does_not_count(store: Store, tmp_path: Path, stop: BaseException) -> None:
+    saves = saves_of(tmp_path / "out", ["config"], store)
+    for _ in range(2 * MOST_STARTS):
+        with pytest.raises(type(stop)), counted_start(saves, "train st, seed 0"):
+            raise stop
+    start_in_vain(store, tmp_path)
+    with pytest.raises(UserError, match="3 times"), counted_start(saves, "train st, seed 0"):
+        pass
+
+
+def test_a_stop_of_one_run_leaves_the_starts_of_another(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_in_vain(store, tmp_path)
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-2")
+    with pytest.raises(StoppedError), counted_start(saves_of(tmp_path / "out", ["config"], store), "train st, seed 0"):
+        raise StoppedError("stopped")
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
+    with pytest.raises(UserError, match="in run run-1"):
+        start(store, tmp_path)
+
+
+def test_a_start_in_which_another_node_never_comes_counts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: Any
+) -> None:
+    @contextmanager
+    def lose(_: Node) -> Iterator[None]:
+        raise PeerLostError("node 1 of 2 has not started within 600 s")
+        yield
+
+    monkeypatch.setattr("nofrost.tasks.nodes.all_nodes", lose)
+    job = {"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"PET_{name}", value)
+    arguments = [begun.recipe, "st", "0", begun.dataset, begun.augmentation, store.url]
+    codes = []
+    for _ in range(MOST_STARTS + 1):
+        with pytest.raises(SystemExit) as end:
+            tasks.train(*arguments, nodes=2)
+        codes.append(end.value.code)
+    assert codes == [200, 200, 200, 2]
+
+
 def test_without_a_run_nothing_is_counted(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOFROST_RUN_ID")
     for _ in range(2 * MOST_STARTS):
@@ -84,7 +146,7 @@ def test_without_a_run_nothing_is_counted(store: Store, tmp_path: Path, monkeypa
 
 
 def test_a_count_that_cannot_be_read_is_none(store: Store, tmp_path: Path) -> None:
-    for damaged in (b"\xff", b"[]", b"null", json.dumps({"run": "run-1", "save": None}).encode()):
+    for damaged in (b"\xff", b"[]", b"null", json.dumps({"save": None, "starts": [3]}).encode()):
         saves_of(tmp_path / "out", ["config"], store).put(STARTS, damaged)
         start_in_vain(store, tmp_path)
 

@@ -6,10 +6,12 @@ object ``nofrost/unfinished/KEY/starts`` beside the saves of the work; `nofrost 
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from nofrost.cluster.variables import RUN_ID
-from nofrost.errors import UserError
+from nofrost.errors import StoppedError, UserError
+from nofrost.stopping import TerminatedError
 from nofrost.store import MissingError, Store
 from nofrost.tasks.run_record import json_bytes
 from nofrost.tasks.stored_saves import STARTS, read_pointer
@@ -17,40 +19,61 @@ from nofrost.tasks.stored_saves import STARTS, read_pointer
 MOST_STARTS = 3
 
 
-def count_start(saves: Store, title: str) -> None:
-    """Count a start of a work in the run that NOFROST_RUN_ID names, since its newest save; nothing without that.
+@contextmanager
+def counted_start(saves: Store, title: str) -> Iterator[None]:
+    """Count the block as a start of a training in the run that NOFROST_RUN_ID names, since its newest save.
 
-    To be called by one process, before it restores the newest save.
+    Nothing without that variable. A block that SIGTERM ends does not count: an eviction says nothing about the
+    training. To be entered by one process, before it waits for other nodes, which may be what does not work.
 
     Args:
-        saves: the store of the saves of this work alone.
-        title: the work in words, such as "train sat, seed 0".
+        saves: the store of the saves of this training alone.
+        title: the training in words, such as "train sat, seed 0".
 
     Raises:
         UserError: three starts in this run have made no new save.
     """
     run = os.environ.get(RUN_ID)
     if not run:
+        yield
         return
-    pointer = read_pointer(saves)
-    since = {"run": run, "save": pointer.decode(errors="replace") if pointer else None}
-    starts = _starts_since(since, saves)
-    if starts >= MOST_STARTS:
+    save = _save(saves)
+    starts = _starts_since(save, saves)
+    if starts.get(run, 0) >= MOST_STARTS:
         raise UserError(
-            f"{title} was started {starts} times in run {run} without a new save, and is not started again: look at "
-            "the errors that the run has recorded (nofrost/runs/RUN/errors in the store) and at the logs, such as for "
-            "memory; then submit again, as a new run counts anew"
+            f"{title} was started {starts[run]} times in run {run} without a new save, and is not started again: look "
+            "at the errors that the run has recorded (nofrost/runs/RUN/errors in the store) and at the logs, such as "
+            "for memory; then submit again, as a new run counts anew"
         )
-    saves.put(STARTS, json_bytes({**since, "starts": starts + 1}))
+    _put(save, {**starts, run: starts.get(run, 0) + 1}, saves)
+    try:
+        yield
+    except (StoppedError, TerminatedError):
+        # The process ends as it was asked to, also if the store refuses.
+        with suppress(Exception):
+            starts = _starts_since(save, saves)
+            if starts.get(run) and _save(saves) == save:
+                _put(save, {**starts, run: starts[run] - 1}, saves)
+        raise
 
 
-def _starts_since(since: dict[str, str | None], saves: Store) -> int:
+def _save(saves: Store) -> str | None:
+    pointer = read_pointer(saves)
+    return pointer.decode(errors="replace") if pointer else None
+
+
+def _put(save: str | None, starts: dict[str, int], saves: Store) -> None:
+    saves.put(STARTS, json_bytes({"save": save, "starts": starts}))
+
+
+def _starts_since(save: str | None, saves: Store) -> dict[str, int]:
+    """Return the starts of each run that have not got beyond this save."""
     try:
         text = saves.get(STARTS)
     except MissingError:
-        return 0
-    with suppress(ValueError, TypeError, KeyError):
+        return {}
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
         counted = json.loads(text)
-        if all(counted[key] == value for key, value in since.items()):
-            return int(counted["starts"])
-    return 0
+        if counted["save"] == save:
+            return {str(run): int(starts) for run, starts in counted["starts"].items()}
+    return {}

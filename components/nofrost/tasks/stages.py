@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from nofrost.files import write_text
 from nofrost.launcher import forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.guard import count_start
+from nofrost.tasks.guard import counted_start
 from nofrost.tasks.labels import evaluation_label, train_label
 from nofrost.tasks.local_processes import exit_on_error
 from nofrost.tasks.saves import checkpointed_in_store
@@ -97,11 +97,13 @@ def train(
     node = this_node(nodes, gpus)
     forget_rank_of_pod()
     require_gpus(gpus)
-    with all_nodes(node) as start, workspace(store) as work:
-        path = run_path(recipe_id, seed, "train")
-        out, depends_on = work.folder / path, [recipe, seed, dataset, augmentation]
-        if node.rank == 0:
-            count_start(saves_of(out, depends_on, work.store), train_label(recipe_id, seed))
+    path, depends_on = run_path(recipe_id, seed, "train"), [recipe, seed, dataset, augmentation]
+    counted: AbstractContextManager[None] = nullcontext()
+    if node.rank == 0:
+        saves = saves_of(Path(path), depends_on, open_store(store, patient=True))
+        counted = counted_start(saves, train_label(recipe_id, seed))
+    with counted, all_nodes(node) as start, workspace(store) as work:
+        out = work.folder / path
         data, augmented = work.pull(dataset), work.pull(augmentation)
         with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
             if gpus > 1 or nodes > 1:
