@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from torch.distributed import HashStore
@@ -17,7 +18,7 @@ from torch.distributed import HashStore
 from nofrost import meeting
 from nofrost.errors import PeerLostError
 from nofrost.heartbeat import Watch
-from nofrost.launcher import ProcessRank
+from nofrost.launcher import Node, ProcessRank
 from nofrost.meeting import Member
 
 MEMBER = """
@@ -211,6 +212,58 @@ def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
     time.sleep(0.4)
     first.leave()
     assert lost[:1] == ([told] if told else [])
+
+
+def test_what_a_member_says_may_hold_names_that_are_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    shared, lost = HashStore(), []
+    first = Watch(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
+    second = Watch(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
+    second.state = "end 2 cannot read \udcff"
+    time.sleep(0.3)
+    assert first.states == {1: "end 2 cannot read \\udcff"}
+    assert second.silence(0) < 20
+    second.leave()
+    first.leave()
+    assert not lost
+
+
+class _Counting:
+    """A store that counts requests."""
+
+    def __init__(self, store: HashStore) -> None:
+        self.store, self.requests = store, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.requests += 1
+        return getattr(self.store, name)
+
+
+@pytest.mark.parametrize("size", [2, 50])
+def test_a_beat_costs_the_store_as_many_requests_for_any_number_of_members(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    store = _Counting(HashStore())
+    for other in range(1, size):
+        store.store.set(f"sign/{other}", "1 ")
+    watch = Watch(store, Member(0, size, "127.0.0.1", 1), lambda _: None)
+    time.sleep(0.2)
+    watch.leave()
+    # In 0.2 s there are at most 20 beats.
+    assert 0 < store.requests <= 2 * 20 + 4
+
+
+def test_the_first_node_needs_no_way_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its name may not lead to it yet, as after a restart of its pod.
+    monkeypatch.setattr(meeting, "WARNED_AFTER", 1)
+    begin = time.monotonic()
+    store = meeting.open_store(Member.of_node(Node(0, 2, "192.0.2.1", free_port())))
+    assert time.monotonic() - begin < 10
+    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    monkeypatch.setattr(meeting, "LATE_AFTER", 10)
+    with pytest.raises(PeerLostError, match="node 1 of 2 has not started"):
+        meeting.await_all(Member.of_node(Node(0, 2, "192.0.2.1", 1)), store)
 
 
 def test_a_member_of_whom_there_was_no_sign_is_missed_only_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nofrost import meeting
-from nofrost.errors import PeerLostError, remark
+from nofrost.errors import PeerLostError, printable, remark
 from nofrost.launcher import ProcessRank, tell_starter
 from nofrost.meeting import Member, await_all, open_store
 
@@ -115,21 +115,39 @@ class Watch:
     def _beat(self) -> None:
         """Give signs of life, and note those of others."""
         number = 0
+        # A thread that ended by any other error would leave a member that seems to be silent.
         try:
             while not self._left.is_set():
                 number += 1
-                self._store.set(f"sign/{self._member.rank}", f"{number} {self.state}")
+                self._give(str(number))
                 self._silent[-1] = 0
-                for other in self._silent:
-                    if other >= 0 and self._store.check([f"sign/{other}"]):
-                        sign = self._store.get(f"sign/{other}")
-                        if sign != self._signs.get(other):
-                            self._signs[other] = sign
-                            self._silent[other] = 0
+                for other, sign in self._look().items():
+                    if sign != self._signs.get(other):
+                        self._signs[other] = sign
+                        self._silent[other] = 0
                 self._left.wait(meeting.BEAT_S)
-            self._store.set(f"sign/{self._member.rank}", f"{self._last_sign} {self.state}")
-        except RuntimeError:
+            self._give(self._last_sign)
+        except Exception:
             self._has_store = False
+
+    def _give(self, sign: str) -> None:
+        # The state may have names of files that are not UTF-8.
+        self._store.set(f"sign/{self._member.rank}", printable(f"{sign} {self.state}", keep="\n"))
+
+    def _look(self) -> dict[int, bytes]:
+        """Return the newest sign of each other member that has given one.
+
+        Once all have, this is one request, however many there are: all members ask the same store once a beat.
+        """
+        unheard = [other for other in self._silent if other >= 0 and other not in self._signs]
+        if unheard and not self._store.check([f"sign/{other}" for other in unheard]):
+            unheard = [other for other in unheard if not self._store.check([f"sign/{other}"])]
+        else:
+            unheard = []
+        heard = [other for other in self._silent if other >= 0 and other not in unheard]
+        # A request for a key that is not there would wait for it.
+        signs = self._store.multi_get([f"sign/{other}" for other in heard]) if heard else []
+        return dict(zip(heard, signs, strict=True))
 
     def _judge(self) -> None:
         """Count the beats in which nothing was heard."""

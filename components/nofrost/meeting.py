@@ -173,7 +173,8 @@ def _open_tcp_store(member: Member, waited: int = 0) -> TCPStore:
         started = time.monotonic()
         try:
             store = TCPStore(
-                host,
+                # The name of a pod may not lead to it yet, or to the pod of before: its own store is here.
+                "localhost" if member.keeps_store else host,
                 port,
                 member.size,
                 is_master=member.keeps_store,
@@ -188,9 +189,8 @@ def _open_tcp_store(member: Member, waited: int = 0) -> TCPStore:
             if member.keeps_store:
                 other_way = ", or start with torchrun" if member.kind == "process" else ""
                 raise UserError(
-                    f"{member.name} cannot open port {port} for the others, or not reach itself there at {host}, as "
-                    f"{prefix}MASTER_PORT and {prefix}MASTER_ADDR say ({shortened(str(error).splitlines()[0])}): "
-                    f"choose another port, or correct the address{other_way}"
+                    f"{member.name} cannot open port {port} for the others, which {prefix}MASTER_PORT gives "
+                    f"({shortened(str(error).splitlines()[0])}): choose another port{other_way}"
                 ) from None
         # Some addresses are refused at once.
         time.sleep(BEAT_S)
