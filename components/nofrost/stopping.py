@@ -24,6 +24,8 @@ _AGAIN = "stopped: run the same command again"
 _CONTINUES = "stopped: the same command continues from what was saved"
 # The writing ends of the pipes of the blocks of :func:`stopped_by_sigterm` that this process is in.
 _pipes: list[int] = []
+# Whether SIGTERM has come in the outermost of these blocks, whoever handles it there.
+_has_come = threading.Event()
 
 
 class TerminatedError(BaseException):
@@ -63,6 +65,8 @@ def stopped_by_sigterm() -> Iterator[None]:
         # A variable here would keep the error, which has this frame in its traceback.
         raise new_error()
 
+    if not _pipes:
+        _has_come.clear()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     handler = signal.signal(signal.SIGTERM, stop)
@@ -82,6 +86,11 @@ def stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
         # The thread reads the end of the pipe, and ends.
         os.close(writer)
+
+
+def sigterm_has_come() -> bool:
+    """Return whether this process has received SIGTERM inside of :func:`stopped_by_sigterm`."""
+    return _has_come.is_set()
 
 
 @contextmanager
@@ -109,6 +118,8 @@ def _watch(
     """End the process if the main thread does not notice SIGTERM; send it again if the error that it raised is lost."""
     with suppress(OSError):
         while number := os.read(reader, 1):
+            if number[0] == signal.SIGTERM:
+                _has_come.set()
             if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
                 continue
             if not noticed.wait(GRACE_S):

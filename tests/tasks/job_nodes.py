@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from pathlib import Path
 from nofrost import meeting
 from nofrost.errors import ReportedError, StoppedError, UserError, say
 from nofrost.launcher import Node
-from nofrost.stopping import stopped_by_sigterm
+from nofrost.stopping import stop_requested, stopped_by_sigterm
 from nofrost.tasks import nodes
 from nofrost.tasks.local_processes import FailedProcessError
 from nofrost.tasks.nodes import Start, all_nodes
@@ -64,6 +65,36 @@ def fails_in_start(error: BaseException, after_s: float = 0.0) -> Block:
     return block
 
 
+def saves_for_long(start: Start) -> None:
+    """SIGTERM comes while it trains; its processes then save for longer than other nodes wait for it."""
+
+    def end(*_: object) -> None:
+        with stop_requested():
+            os.kill(os.getpid(), signal.SIGTERM)
+            # Twice as long as until a node stops itself.
+            end_at = time.monotonic() + 2 * nodes._NOTICED_AFTER * meeting.BEAT_S
+            handler = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, _again)
+            while time.monotonic() < end_at:
+                time.sleep(meeting.BEAT_S)
+            signal.signal(signal.SIGTERM, handler)
+        say("saved")
+        raise StoppedError("stopped after saving")
+
+    nodes.start = end
+    start([], 1)
+
+
+def _again(*_: object) -> None:
+    raise KeyError("SIGTERM came again")
+
+
+def stopped_at_the_end(start: Start) -> None:
+    """SIGTERM comes when it is done and waits for node 0."""
+    started(and_then=lambda _: None)(start)
+    threading.Timer(6 * meeting.BEAT_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+
 def kill(number: int) -> Block:
     return lambda _: os.kill(os.getpid(), number)
 
@@ -80,6 +111,9 @@ BLOCKS: dict[str, Block] = {
     "rank lost": fails_in_start(FailedProcessError(200, "another process is gone")),
     "rank killed": fails_in_start(FailedProcessError(137, "a process was killed by signal 9")),
     "rank wrong": fails_in_start(FailedProcessError(2, "the loss is not finite"), 0.5),
+    "saves for long": saves_for_long,
+    "stopped at the end": stopped_at_the_end,
+    "pushes slowly": started(and_then=lambda _: time.sleep(20 * meeting.BEAT_S)),
     "push fails": started(and_then=ends_with(ReportedError("the store is busy"))),
     "killed in push": started(and_then=kill(signal.SIGKILL)),
 }

@@ -46,6 +46,7 @@ def run() -> Iterator[Run]:
         (("rank lost", "rank killed", "rank wrong"), (2, 2, 2)),
         # Whoever has no error of its own has only lost the others.
         (("bug", "waits"), (1, 200)),
+        (("bug", "trains"), (1, 200)),
         (("waits", "bug"), (200, 1)),
         (("rank lost", "rank killed"), (200, 137)),
         (("rank killed", "rank lost"), (137, 200)),
@@ -80,6 +81,25 @@ def test_no_processes_are_started_once_another_node_has_wrong_input(run: Run) ->
     _, (_, errors) = run("wrong", "trains")
     assert "processes are started" not in errors
     assert all("processes are started" in errors for _, errors in run("stopped", "stopped"))
+
+
+def test_no_processes_are_started_once_another_node_has_failed_before_its_own(run: Run) -> None:
+    (code, errors), _ = run("trains", "bug")
+    assert code == 200
+    assert "processes are started" not in errors
+    assert "has ended with 1" in errors
+
+
+def test_sigterm_while_node_0_still_writes_is_a_stop_and_no_loss(run: Run) -> None:
+    ends = run("pushes slowly", "stopped at the end")
+    assert [code for code, _ in ends] == [0, 143], ends
+    assert "before node 0 had written the output" in ends[1][1]
+
+
+def test_one_that_saves_on_request_is_not_stopped_again_when_another_node_has_ended(run: Run) -> None:
+    ends = run("saves for long", "stopped")
+    assert [code for code, _ in ends] == [143, 143], ends
+    assert "saved" in ends[0][1]
 
 
 @pytest.mark.slow

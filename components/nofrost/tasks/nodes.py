@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nofrost import meeting
@@ -18,8 +18,8 @@ from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError
 from nofrost.heartbeat import Watch
 from nofrost.launcher import Node
 from nofrost.meeting import Member, await_all, open_store
-from nofrost.stopping import TerminatedError, stop_requested
-from nofrost.system_errors import as_reported
+from nofrost.stopping import TerminatedError, sigterm_has_come, stop_requested
+from nofrost.system_errors import as_reported, exit_code_of_task
 from nofrost.tasks.local_processes import FailedProcessError
 from nofrost.tasks.starter import start
 
@@ -37,20 +37,28 @@ _READY = "ready"
 
 @dataclass(frozen=True)
 class _End:
-    """How a node ended: exit code and error; `is_read` says that it has read the ends of the others."""
+    """How a node ended.
+
+    Attributes:
+        code: its exit code.
+        message: its error.
+        has_started: whether it had started its processes.
+        is_read: whether it has read the ends of the others.
+    """
 
     code: int
     message: str = ""
+    has_started: bool = False
     is_read: bool = False
 
     def __str__(self) -> str:
-        return f"{'read' if self.is_read else 'end'} {self.code} {self.message}"
+        return f"{'read' if self.is_read else 'end'} {self.code} {int(self.has_started)} {self.message}"
 
     @classmethod
     def parse(cls, state: str) -> _End | None:
         """Return the end in what a node tells of itself; None as long as it has not ended."""
-        match = re.fullmatch("(read|end) ([0-9]+) (.*)", state, re.DOTALL)
-        return cls(int(match[2]), match[3], match[1] == "read") if match else None
+        match = re.fullmatch("(read|end) ([0-9]+) ([01]) (.*)", state, re.DOTALL)
+        return cls(int(match[2]), match[4], match[3] == "1", match[1] == "read") if match else None
 
     @classmethod
     def of(cls, error: BaseException) -> _End:
@@ -60,7 +68,7 @@ class _End:
         if isinstance(error, TerminatedError):
             return cls(StoppedError.exit_code)
         explained = as_reported(error) if isinstance(error, Exception) else None
-        return cls(explained.exit_code, str(explained)) if explained else cls(1, reason(error))
+        return cls(exit_code_of_task(error, explained), str(explained)) if explained else cls(1, reason(error))
 
 
 @contextmanager
@@ -124,7 +132,7 @@ class _Nodes:
             time.sleep(meeting.BEAT_S / 4)
         # Processes would wait in vain for those of that node.
         for other, end in self._ends().items():
-            if end.code == UserError.exit_code:
+            if end.code == UserError.exit_code or not end.has_started:
                 raise _lost(f"{self._member.name_of(other)} has ended with {end.code}")
         self._has_started = True
         try:
@@ -142,14 +150,17 @@ class _Nodes:
             if own.code == 0 and self._node.rank != 0:
                 self._await([0], _is_end, meeting.LOST_AFTER, None, stop)
                 first = self._ends().get(0)
-                if first is None or first.code:
+                if first is None and stop.is_set():
+                    own = _End(StoppedError.exit_code, "stopped before node 0 had written the output: start all again")
+                elif first is None or first.code:
                     how = f"has ended with {first.code}: {first.message}" if first else "is gone"
                     own = _End(PeerLostError.exit_code, f"{self._member.name_of(0)} {how}")
+            own = replace(own, has_started=self._has_started)
             self._watch.state = str(own)
             self._await(self._others, _is_end, _GONE_AFTER, _SETTLED_AFTER, stop)
             ends = {self._node.rank: own, **self._ends()}
             # Node 0 keeps the store: it stays until the others have read it.
-            self._watch.state = str(_End(own.code, own.message, is_read=True))
+            self._watch.state = str(replace(own, is_read=True))
             if self._node.rank == 0:
                 self._await(self._others, _is_read, _GONE_AFTER, _SETTLED_AFTER, stop)
             self._watch.leave()
@@ -157,7 +168,8 @@ class _Nodes:
             if end.code == UserError.exit_code:
                 where = "" if number == self._node.rank else f"{self._member.name_of(number)}: "
                 return UserError(f"{where}{end.message}")
-        return PeerLostError(own.message) if own.code == PeerLostError.exit_code else None
+        by_code = {error.exit_code: error for error in (PeerLostError, StoppedError)}
+        return by_code[own.code](own.message) if own.code in by_code else None
 
     def _await(
         self,
@@ -182,13 +194,16 @@ class _Nodes:
     def _look_for_ends(self) -> None:
         """Stop this node some time after another one has failed."""
         while not self._is_alone.wait(meeting.BEAT_S):
-            failed = [other for other, end in self._ends().items() if end.code]
-            if failed and not self._is_alone.wait(_NOTICED_AFTER * meeting.BEAT_S if self._has_started else 0):
-                self._lose(f"{self._member.name_of(failed[0])} has ended with {self._ends()[failed[0]].code}")
+            failed = {other: end for other, end in self._ends().items() if end.code}
+            # Processes of the one that has failed were started only when this one was about to start its own.
+            has_started = self._has_started or any(end.has_started for end in failed.values())
+            if failed and not self._is_alone.wait(_NOTICED_AFTER * meeting.BEAT_S if has_started else 0):
+                other, end = next(iter(failed.items()))
+                self._lose(f"{self._member.name_of(other)} has ended with {end.code}")
 
     def _lose(self, what: str) -> None:
-        """Stop this node, as a request to stop does."""
-        if self.lost or self._is_alone.is_set():
+        """Stop this node, as a request to stop does; not one that was asked already, and saves, or ends as it can."""
+        if self.lost or self._is_alone.is_set() or sigterm_has_come():
             return
         self.lost = _lost(what)
         os.kill(os.getpid(), signal.SIGTERM)
