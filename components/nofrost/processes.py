@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from torch import Tensor, distributed, nn
 from nofrost.errors import PeerLostError, UserError, remark
 from nofrost.heartbeat import watched
 from nofrost.launcher import process_rank, tell_starter
+from nofrost.system_errors import as_reported, exit_code_of_task
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
@@ -24,6 +26,11 @@ class SharedError(UserError):
     """A UserError that every process of the group raises."""
 
 
+# Results of NCCL that no other process causes (nccl.h), lack of memory, and tensors that do not fit each other in gloo.
+_OF_THIS_PROCESS = re.compile(
+    "ncclUnhandledCudaError|ncclInternalError|ncclInvalidArgument|ncclInvalidUsage|CUDA out of memory|"
+    r"can't allocate memory|op\.preamble\.length"
+)
 _PEER_LOST = "another process has failed (its own error says why): start again"
 
 
@@ -63,20 +70,23 @@ class ProcessGroup:
         if process.size == 1 or distributed.is_initialized():
             yield cls(process.rank, process.size, peer_lost_message, timeout)
             return
-        with watched(process, peer_lost_message) as store:
-            try:
-                distributed.init_process_group(
-                    backend, store=store, rank=process.rank, world_size=process.size, timeout=timeout
-                )
-            except RuntimeError as error:
-                raise PeerLostError(peer_lost_message) from error
-            try:
-                yield cls(process.rank, process.size, peer_lost_message, timeout)
-            except UserError as error:
-                # Before the others lose this process and end, upon which the starter stops it.
-                tell_starter(str(error), error.exit_code)
-                raise
-            finally:
+        group = cls(process.rank, process.size, peer_lost_message, timeout)
+        try:
+            with watched(process, peer_lost_message) as store:
+                with group.collective():
+                    distributed.init_process_group(
+                        backend, store=store, rank=process.rank, world_size=process.size, timeout=timeout
+                    )
+                try:
+                    yield group
+                except Exception as error:
+                    # Before the others lose this process and end, upon which the starter stops it.
+                    if isinstance(reported := as_reported(error), UserError):
+                        tell_starter(str(reported), exit_code_of_task(error, reported))
+                    raise
+        finally:
+            # After the last sign to the others: it may wait for a kernel that waits for a lost process.
+            if distributed.is_initialized():
                 distributed.destroy_process_group()
 
     def any(self, flag: bool) -> bool:
@@ -210,10 +220,15 @@ class ProcessGroup:
 
     @contextmanager
     def collective(self) -> Iterator[None]:
-        """Turn the loss of a peer into a PeerLostError; for code that needs every process."""
+        """Turn the loss of a peer into a PeerLostError; for code that needs every process.
+
+        torch has no kind of error for it: it is every RuntimeError but those that say that this process is to blame.
+        """
         try:
             yield
         except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or _OF_THIS_PROCESS.search(str(error)):
+                raise
             raise PeerLostError(self.peer_lost_message) from error
 
     @contextmanager
