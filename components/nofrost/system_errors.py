@@ -159,6 +159,22 @@ def comes_from_machine(error: BaseException) -> bool:
     return False
 
 
+def exit_code_of_task(error: BaseException, reported: ReportedError) -> int:
+    """Return with which exit code a task ends that `error` ends, which `reported` explains.
+
+    A disk or a limit on open files that refuses is that of this machine: another one may do what the task needs. Memory
+    is not, of which all machines of a job have as much.
+    """
+    if reported.exit_code == UserError.exit_code and comes_from_machine(error) and not _is_about_memory(error):
+        return ReportedError.exit_code
+    return reported.exit_code
+
+
+def _is_about_memory(error: BaseException) -> bool:
+    refusal = system_error(error)
+    return _lacks_memory(error) or (refusal is not None and refusal.errno == errno.ENOMEM)
+
+
 def _names(error: OSError) -> list[str]:
     """Return the names of the one or two files that an error is about; none if it does not say."""
     return [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]

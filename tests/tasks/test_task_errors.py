@@ -89,12 +89,19 @@ def too_many_open_files() -> None:
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/data")
 
 
-@pytest.mark.parametrize("fail", [full_disk, broken_disk, no_memory, no_temporary_folder, too_many_open_files])
-def test_the_input_is_not_to_blame_for_a_node(fail: Callable[[], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fail", "code"),
+    [
+        # Another machine may do it: operators of jobs never try again after 2.
+        *[(fail, 1) for fail in (full_disk, broken_disk, no_temporary_folder, too_many_open_files)],
+        (no_memory, 2),
+    ],
+)
+def test_the_input_is_not_to_blame_for_a_node(fail: Callable[[], None], code: int, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as end:
         LABEL(lambda seed, store: fail())("0", str(tmp_path))
     (error,) = errors_of("run-1", open_store(str(tmp_path)))
-    assert (end.value.code, error.exit_code, error.input_is_wrong) == (2, 2, False)
+    assert (end.value.code, error.exit_code, error.input_is_wrong) == (code, code, False)
 
 
 def missing_file() -> None:

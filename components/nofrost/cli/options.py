@@ -15,7 +15,7 @@ import click
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, printable, reason, remark
 from nofrost.launcher import process_rank, tell_starter
 from nofrost.stopping import TerminatedError
-from nofrost.system_errors import as_reported
+from nofrost.system_errors import as_reported, exit_code_of_task
 
 if TYPE_CHECKING:
     from nofrost.store import Store
@@ -186,7 +186,8 @@ def as_one_of_several() -> Iterator[bool]:
         sys.exit(StoppedError.exit_code)
     except Exception as error:
         explained = as_reported(error)
-        tell_starter(str(explained) if explained else reason(error), explained.exit_code if explained else 1)
+        code = exit_code_of_task(error, explained) if explained else 1
+        tell_starter(str(explained) if explained else reason(error), code)
         if process.prints_errors or not isinstance(error, ReportedError):
             raise
         sys.exit(error.exit_code)

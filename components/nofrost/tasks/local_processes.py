@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from nofrost.errors import UserError, reason
 from nofrost.stopping import stopped_by_sigterm
-from nofrost.system_errors import as_reported, comes_from_machine
+from nofrost.system_errors import as_reported, comes_from_machine, exit_code_of_task
 from nofrost.tasks.task_errors import clear_error, record_error
 
 P = ParamSpec("P")
@@ -30,7 +30,8 @@ class FailedProcessError(SystemExit):
 def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a task end the process with the message and exit code of a ReportedError; SIGTERM ends it with 143.
 
-    What the disk or memory refuses is such an error too; others keep their traceback. The error is recorded in the
+    What the disk or memory refuses is such an error too, a disk with exit code 1, as another machine may have a better
+    one; others keep their traceback. The error is recorded in the
     store that the task's argument `store` names (:mod:`nofrost.tasks.task_errors`), and deleted there by a later try
     that succeeds. The original function, which raises, is ``__wrapped__``.
 
@@ -57,9 +58,10 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
                     raise
                 # First of all: recording it may take a while, or be ended by a kill.
                 explained.show()
-                is_wrong = explained.exit_code == UserError.exit_code and not comes_from_machine(error)
-                record_error(name, explained.exit_code, str(explained), store, input_is_wrong=is_wrong)
-                sys.exit(explained.exit_code)
+                code = exit_code_of_task(error, explained)
+                is_wrong = code == UserError.exit_code and not comes_from_machine(error)
+                record_error(name, code, str(explained), store, input_is_wrong=is_wrong)
+                sys.exit(code)
             clear_error(name, store)
             return output
 
