@@ -208,6 +208,18 @@ def test_a_node_that_ends_while_the_starters_meet_is_lost(monkeypatch: pytest.Mo
         start([], 1, Node())
 
 
+def test_the_network_interfaces_of_a_node_are_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
+    monkeypatch.setattr("torch.distributed.launcher.api.launch_agent", lambda *_, **__: {})
+    start([], 1, Node(1, 2, "127.0.0.1", 29500))
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    said = capsys.readouterr().err
+    assert "node 1 of 2, network interfaces: GLOO_SOCKET_IFNAME=lo, NCCL_SOCKET_IFNAME=ib0" in said
+
+
 def test_processes_have_the_time_to_save_that_a_pod_leaves() -> None:
     for node in (Node(), Node(1, 2, "10.0.0.1", 29500)):
         assert _config(2, node, "logs").shutdown_timeout == SHUTDOWN_S

@@ -69,9 +69,12 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
-    if node.count > 1 and (interface := interface_to(node)):
-        # Gloo would take that of the host's name, which may be the loopback.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    if node.count > 1:
+        if interface := interface_to(node):
+            # Gloo would take that of the host's name, which may be the loopback.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        chosen = {name: os.environ.get(name, "not set") for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+        remark(f"node {node.rank} of {node.count}, network interfaces: {', '.join(map('='.join, chosen.items()))}")
     with tempfile.TemporaryDirectory(prefix="nofrost-") as logs, _handlers_kept():
         try:
             elastic_launch(_config(max(gpus, 1), node, logs), sys.executable)("-m", "nofrost", *arguments)
