@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,22 @@ def test_any_other_process_goes_on_by_itself() -> None:
         [sys.executable, "-c", f"{script}print(os.getpid() == before)"], capture_output=True, text=True
     )
     assert done.stdout == "True\n"
+
+
+def test_it_comes_before_what_is_slow_to_load() -> None:
+    script = """
+import os, runpy, sys
+os.getpid = lambda: 1
+def fork():
+    print([name for name in ("click", "torch", "nofrost.cli") if name in sys.modules], flush=True)
+    os._exit(0)
+os.fork = fork
+runpy.run_module("nofrost", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_installed_command_begins_in_the_same_way() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["scripts"]["nofrost"] == "nofrost.__main__:main"

@@ -30,6 +30,7 @@ def main(command: click.Command | None = None) -> None:
 
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
+    # For other programs; `python -m nofrost` has done so before it was loaded.
     go_on_below_init()
     prepare_streams()
     code = finish_streams(_exit_code(command or cli))
