@@ -131,4 +131,5 @@ def _step(adversarial: bool) -> StepRecord:
         optimiser={"weights": ParameterGroup(parameters=78_042, weight_decay=5e-4, lr_scale=1.0)},
         world_size=1,
         images_per_rank=64,
+        accumulation=1,
     )

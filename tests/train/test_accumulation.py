@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from nofrost.errors import UserError
-from nofrost.train.objectives import list_objectives
+from nofrost.train.objectives import Batch, list_objectives
 from nofrost.train.trainer import Trainer
 
 Make = Callable[..., Trainer]
@@ -120,3 +121,22 @@ def test_groups_larger_than_a_micro_batch_are_refused(make_trainer: Make) -> Non
     schedule = {"epochs": 1, "batch_size": 20, "accumulation": 5}
     with pytest.raises(UserError, match=r"model\.statistics 10 .* 4 images .* \(20 by 5 micro-batches\)"):
         make_trainer({"name": "st"}, statistics=10, schedule=schedule)
+
+
+@pytest.mark.parametrize(("objective", "kept"), [({"name": "sat"}, 1), ({"name": "free", "replays": 2}, 4)])
+def test_the_images_of_a_micro_batch_are_kept_only_where_it_has_another_update(
+    objective: dict[str, Any], kept: int, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Batch] = weakref.WeakSet()
+    most = []
+    move = Batch.to
+
+    def to(batch: Batch, device: torch.device) -> Batch:
+        moved = move(batch, device)
+        alive.add(moved)
+        most.append(len(alive))
+        return moved
+
+    monkeypatch.setattr(Batch, "to", to)
+    trained(make_trainer(objective, "gn", schedule={"epochs": 1, "batch_size": 20, "accumulation": 4}), steps=1)
+    assert max(most) == kept

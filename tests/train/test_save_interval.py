@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from nofrost.errors import UserError
+from nofrost.errors import StoppedError, UserError
+from nofrost.processes import ProcessGroup
 from nofrost.train import trainer as module
 from nofrost.train.trainer import Trainer
 
@@ -47,3 +49,17 @@ def test_a_wrong_interval_is_an_error_before_the_training_begins(
     monkeypatch.setenv(VARIABLE, "30")
     with pytest.raises(UserError, match=f"{VARIABLE} is '30'"):
         make_trainer({"name": "st"})
+
+
+def test_a_stop_ends_all_processes_only_when_the_save_is_written(
+    make_trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, done = make_trainer({"name": "st"}), list[str]()
+    trainer.folder = tmp_path
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(trainer, "save", lambda since: done.append("save") or 0.0)
+    monkeypatch.setattr(ProcessGroup, "barrier", lambda _: done.append("barrier"))
+    with pytest.raises(StoppedError):
+        trainer.train_epoch(stop=stop)
+    assert done == ["save", "barrier"]

@@ -1,6 +1,6 @@
 """Micro-batches: parts of a process's rows of a batch, which follow one another for one update of the weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -30,10 +30,11 @@ class MicroBatches:
         adversary: Adversary,
         memory: Sequence[dict[str, Tensor]],
     ) -> None:
-        def updates(part: Batch, memory_of_part: dict[str, Tensor]) -> Iterator[Losses]:
+        def updates(part: Batch, memory_of_part: dict[str, Tensor]) -> Generator[Losses]:
             yield from objective.updates(model, part.to(model.mean.device), adversary, memory_of_part)
 
         self._model = model
+        self._has_one_update = type(objective).updates is Objective.updates
         self._updates = [updates(part, memory_of_part) for part, memory_of_part in zip(parts, memory, strict=True)]
 
     def backward(self, scaler: torch.amp.GradScaler, trace: StepTrace | None) -> list[Losses]:
@@ -54,6 +55,9 @@ class MicroBatches:
             if losses := next(updates, None):
                 scaler.scale(losses.loss / len(self._updates)).backward()  # type: ignore[no-untyped-call]
                 done.append(losses)
+            if self._has_one_update:
+                # It would keep the images on the device until the last micro-batch is done.
+                updates.close()
         return done
 
 

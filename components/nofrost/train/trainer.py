@@ -163,6 +163,8 @@ class Trainer:
                     bar.measured(loss=loss)
                 since = self.save(since)
                 if stopped:
+                    # All end together: the starter kills rank 0, as it writes, 30 s after another one has ended.
+                    self.group.barrier()
                     raise StoppedError(f"stopped in epoch {number} after saving: the same command continues from there")
         self._add_up(sums)
         last = state.epoch + 1 == self.phase.epochs

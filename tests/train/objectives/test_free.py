@@ -11,6 +11,7 @@ from torch import Tensor
 from nofrost.config import AttackSpec
 from nofrost.models import Classifier
 from nofrost.train.objectives import Adversary, Batch, Losses, create_objective
+from nofrost.train.objectives.single_step import _stepped
 
 Make = Callable[..., Classifier]
 Descend = Callable[..., list[Losses]]
@@ -64,3 +65,16 @@ def test_an_update_without_its_backward_pass_is_an_error(small: Make, batch: Bat
     next(updates)
     with pytest.raises(RuntimeError, match="backward pass of each update"):
         next(updates)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_gradient_that_overflows_leaves_the_noise_finite(norm: str) -> None:
+    noise = torch.full((3, 1, 2, 2), 0.05, requires_grad=True)
+    noise.grad = torch.ones_like(noise)
+    noise.grad[0] = torch.nan
+    noise.grad[1] = torch.inf
+    stepped = _stepped(noise, Adversary(SPEC, norm, 0.1, 0))  # type: ignore[arg-type]
+    assert stepped.isfinite().all()
+    # The weights take no step either.
+    torch.testing.assert_close(stepped[:2], noise[:2].detach())
+    assert (stepped[2] != noise[2]).all()

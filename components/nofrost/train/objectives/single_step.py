@@ -88,7 +88,9 @@ def _stepped(noise: Tensor, adversary: Adversary) -> Tensor:
     """Return `noise` [N, C, H, W] after one step along its gradient, projected to the budget but not to [0, 1]."""
     if noise.grad is None:
         raise RuntimeError("objective 'free' needs the backward pass of each update before the next")
-    moved = noise.detach() + _step_size(adversary, adversary.eps) * BALLS[adversary.norm].direction(noise.grad)
+    # Where the scaled loss of float16 overflows, the weights keep still as well: noise that is not finite would stay.
+    gradient = noise.grad.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    moved = noise.detach() + _step_size(adversary, adversary.eps) * BALLS[adversary.norm].direction(gradient)
     if adversary.norm == "linf":
         return moved.clamp(-adversary.eps, adversary.eps)
     return torch.renorm(moved, p=2, dim=0, maxnorm=adversary.eps)
