@@ -73,7 +73,8 @@ def join(*processes: subprocess.Popen[str]) -> None:
         assert process.stdout.readline() == "joined\n"
 
 
-@pytest.mark.parametrize("stopped", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
 def test_a_stopped_process_is_named_and_not_waited_for_for_ever(stopped: int) -> None:
     with members(0, 1, size=2, slow=stopped) as processes:
         join(*processes)

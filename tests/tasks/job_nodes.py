@@ -71,8 +71,8 @@ def saves_for_long(start: Start) -> None:
     def end(*_: object) -> None:
         with stop_requested():
             os.kill(os.getpid(), signal.SIGTERM)
-            # Twice as long as until a node stops itself.
-            end_at = time.monotonic() + 2 * nodes._NOTICED_AFTER * meeting.BEAT_S
+            # Longer than until a node stops itself.
+            end_at = time.monotonic() + 1.2 * nodes._NOTICED_AFTER * meeting.BEAT_S
             handler = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, _again)
             while time.monotonic() < end_at:

@@ -42,6 +42,11 @@ def after(other):
         time.sleep(0.001)
 
 signal.signal(signal.SIGTERM, stop)
+# One that SIGTERM ends before it has begun leaves no word.
+begun = os.path.dirname(os.path.dirname(os.environ["TORCHELASTIC_ERROR_FILE"])) + "/begun-"
+open(f"{begun}{rank}", "w").close()
+while not all(os.path.exists(f"{begun}{each}") for each in range(int(os.environ["WORLD_SIZE"]))):
+    time.sleep(0.001)
 exec(sys.argv[1])
 """
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -92,7 +97,7 @@ def code_of(*scripts: str) -> int:
         # One that says what is wrong may be slow to end: the other has lost it before, and torch stops it.
         (("after(1); end(200)", "say(2); now(); time.sleep(60)"), 2),
         (("after(1); end(200)", "say(1); now(); time.sleep(60)"), 1),
-        (("now(); " + KILL, "after(0); end(2)"), 2),
+        (("now(); " + KILL, "signal.signal(signal.SIGTERM, signal.SIG_IGN); after(0); end(2)"), 2),
         (("end(200)", "signal.signal(signal.SIGTERM, signal.SIG_DFL); time.sleep(60)"), 200),
     ],
 )
