@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
@@ -290,3 +291,30 @@ def test_faults(server: ApiServer) -> None:
         send(server, "GET", PODS.path)
     server.start()
     assert ask(server, "GET", PODS.path)[0] == 200
+
+
+def streams() -> int:
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+def test_no_stream_is_left_when_the_server_has_stopped(server: ApiServer) -> None:
+    before = streams()
+    running = {"name": "c", "restartCount": 0, "state": {"running": {}}}
+    server.add(PODS, "a", spec={"containers": [{"name": "c"}]}, status={"containerStatuses": [running]})
+    for path in (f"{PODS.path}?watch=true", f"{PODS.path}/a/log?container=c&follow=true"):
+        assert send(server, "GET", path).status == 200
+    assert streams() == before + 2
+    server.stop()
+    deadline = time.monotonic() + 10
+    while streams() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_watch_without_bookmarks_waits_and_does_not_run_in_a_circle(server: ApiServer) -> None:
+    server.bookmark_s = 0.01
+    assert send(server, "GET", f"{PODS.path}?watch=true").status == 200
+    time.sleep(0.1)
+    used = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - used < 0.1

@@ -127,14 +127,14 @@ def test_groups_larger_than_a_micro_batch_are_refused(make_trainer: Make) -> Non
 def test_the_images_of_a_micro_batch_are_kept_only_where_it_has_another_update(
     objective: dict[str, Any], kept: int, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive: weakref.WeakSet[Batch] = weakref.WeakSet()
+    moves: list[weakref.ref[Batch]] = []
     most = []
     move = Batch.to
 
     def to(batch: Batch, device: torch.device) -> Batch:
         moved = move(batch, device)
-        alive.add(moved)
-        most.append(len(alive))
+        moves.append(weakref.ref(moved))
+        most.append(sum(each() is not None for each in moves))
         return moved
 
     monkeypatch.setattr(Batch, "to", to)
