@@ -187,6 +187,9 @@ def test_hanging_up_ends_as_a_shell_says() -> None:
         ([End(200, "", 1000.0), End(-9, "", 1031.0)], 200),
         ([End(1, "", 1000.0), End(-9, "", 1030.0)], 1),
         ([End(143, "", 1000.0), End(-9, "", 1060.0)], 143),
+        # Aborted by the watchdog of NCCL, as it waited for a process that others had lost.
+        ([End(200, "", 1000.0), End(-6, "", 1010.0)], 200),
+        ([End(200, "", 1000.0), End(-6, "", 1001.0)], -6),
         # Stopped by torch: before or after it could say so.
         ([End(-15, "", 1000.0), End(200, "", 1000.0)], 200),
         ([End(-15, "", 1000.0), End(-15, "", 1000.0)], -15),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SHUTDOWN_S = 60
 # After a process has failed, torch kills the others when they have not ended within 30 s.
 _KILLED_BY_TORCH_AFTER_S = 20.0
+# NCCL's watchdog aborts a process that still waits for a lost one. torch tells the time of an end to a second.
+_ABORTED_BY_NCCL_AFTER_S = 2.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ON_REQUEST = (StoppedError.exit_code, -signal.SIGTERM)
 
@@ -152,6 +155,7 @@ def first_cause(ends: Sequence[End]) -> End:
     """
     ends = sorted(ends, key=lambda end: end.at)
     first = ends[0].at
+    first_loss = min((end.at for end in ends if end.code == PeerLostError.exit_code), default=math.inf)
 
     def order(end: End) -> int:
         if end.code == UserError.exit_code:
@@ -159,6 +163,8 @@ def first_cause(ends: Sequence[End]) -> End:
         if end.code == -signal.SIGTERM or (end.code == -signal.SIGKILL and end.at > first + _KILLED_BY_TORCH_AFTER_S):
             return 4
         if end.code in (StoppedError.exit_code, PeerLostError.exit_code):
+            return 3
+        if end.code == -signal.SIGABRT and end.at > first_loss + _ABORTED_BY_NCCL_AFTER_S:
             return 3
         return 1 if end.code < 0 else 2
 
