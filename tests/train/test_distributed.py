@@ -28,7 +28,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {"name": "free", "replays": 2},
         "optimiser": {"lr": 0.05, "adaptive_clipping": {}},
     },
-    "all": {"model": {"arch": "resnet8", "normaliser": "bn", "statistics": "all"}},
     "groups": {
         "model": {"arch": "resnet8", "normaliser": "mbn", "statistics": 10},
         "objective": {"name": "mbnat", "batching": "joint"},
@@ -37,7 +36,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "partial-bn": {"model": {"arch": "resnet8", "normaliser": "bn"}, "trainable": "bn", "optimiser": {"lr": 0.05}},
 }
 # What one process trains as well: a batch norm whose statistics are those of a process sees other images there.
-ALIKE = ("gn", "nf", "all", "groups")
+# `statistics: all` is a case of two_processes.py, and trained in test_world_sizes.py.
+ALIKE = ("gn", "nf", "groups")
 CASES = re.findall(r"@case\ndef (\w+)", SCRIPT.read_text())
 
 
@@ -64,7 +64,7 @@ def test_collectives_of_two_processes(name: str, done: Path) -> None:
 
 # Sums of gradients in another order differ in the last bits. Free feeds each perturbation into the next, so there they
 # grow, and by how much depends on the processor: to 1e-5 on one of those seen. Trained weights moved by 1e-3 to 1e-2.
-@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4), ("all", 1e-4), ("groups", 1e-4)])
+@pytest.mark.parametrize(("name", "tolerance"), [("gn", 2e-6), ("nf", 1e-4), ("groups", 1e-4)])
 def test_two_processes_train_the_model_of_one(name: str, tolerance: float, done: Path) -> None:
     one, two = done / "one" / name, done / "two" / name
     ours, theirs = tensors(two), tensors(one)
