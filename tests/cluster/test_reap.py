@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,11 @@ def left(job: LaunchedJob, name: str, run: str, *, owner: str = "", created: str
     job.server.add(job.resource, name, metadata=metadata, spec=body["spec"])
 
 
-def reaped(job: LaunchedJob, over: set[str], *, pretend: bool = False) -> list[ReapedJob]:
-    found = reap(api_of(job.server, 0.2), job.store, over.__contains__, least_age_s=3600, pretend=pretend)
-    return list(found)
+def reaped(job: LaunchedJob, over: set[str], *, pretend: bool = False, ended_s: float = 0.0) -> list[ReapedJob]:
+    """Reap; the runs `over` have ended so many seconds ago."""
+    end = datetime.now(UTC) - timedelta(seconds=ended_s)
+    ends = dict.fromkeys(over, end)
+    return list(reap(api_of(job.server, 0.2), job.store, ends.get, least_age_s=3600, pretend=pretend))
 
 
 def test_jobs_whose_run_is_over_are_deleted_and_those_of_others_stay(launched: LaunchedJob) -> None:
@@ -53,7 +56,7 @@ def test_old_jobs_without_a_launcher_are_deleted(launched: LaunchedJob) -> None:
     left(launched, "of-one-that-ended", "run-1", owner="ended", created=OLD)
     found = reaped(launched, set())
     assert [each.name for each in found] == ["of-nobody", "of-one-that-ended"]
-    assert all("its launcher is gone, and it is " in each.reason for each in found)
+    assert all("its launcher has been gone for " in each.reason for each in found)
     assert launched.server.names(launched.resource) == ["followed", "young"]
 
 
@@ -97,7 +100,7 @@ def test_the_command(
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(server, tmp_path)))
     left(pytorchjob, "a", "run-1")
     left(pytorchjob, "b", "run-2")
-    record = RunRecord("run-1", "failed", "it was cancelled", [], "FAILED", "2026-01-02T03:04:05+00:00")
+    record = RunRecord("run-1", "failed", "it was cancelled", [], "FAILED", datetime.now(UTC).isoformat())
     write_record(record, pytorchjob.store)
     arguments = ["task", "reap", "--store", pytorchjob.store.url]
     dry = CliRunner().invoke(cli, [*arguments, "--dry-run", "--json"])
