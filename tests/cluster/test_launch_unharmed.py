@@ -17,7 +17,6 @@ from nofrost.cluster.job_follower import TaskError
 from nofrost.cluster.job_result import JobResult, read_result, result_name
 from nofrost.errors import StoppedError, UnavailableError, UserError
 from nofrost.stopping import stopped_by_sigterm
-from nofrost.store import Store
 from tests.cluster.api_server import PODS, RefusedError
 from tests.cluster.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 from tests.cluster.test_launch_waits import warn
@@ -140,9 +139,9 @@ def test_a_try_after_success_deletes_the_job_that_is_left(launched: LaunchedJob)
 def test_a_store_that_is_away_at_the_end(is_back: bool, launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     end = launched.start(outage_s=20.0 if is_back else 0.1)
     launched.run()
-    get, left = Store.get, [2.0 if is_back else float("inf")]
+    get, left = type(launched.store).get, [2.0 if is_back else float("inf")]
 
-    def away(self: Store, name: str) -> bytes:
+    def away(self: Any, name: str) -> bytes:
         if name.endswith("/output") and left[0] > 0:
             left[0] -= 1
             raise UnavailableError("the store does not answer")

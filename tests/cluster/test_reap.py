@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from nofrost.cli import cli
-from nofrost.cluster import LABEL
+from nofrost.cluster import LABEL, rank_log
 from nofrost.cluster.reap import ReapedJob, reap
+from nofrost.errors import UserError
 from nofrost.tasks.run_record import RunRecord, write_record
 from tests.cluster.api_server import PODS, ApiServer, RefusedError
 from tests.cluster.launched_job import LaunchedJob, api_of
@@ -58,6 +59,85 @@ def test_old_jobs_without_a_launcher_are_deleted(launched: LaunchedJob) -> None:
     assert [each.name for each in found] == ["of-nobody", "of-one-that-ended"]
     assert all("its launcher has been gone for " in each.reason for each in found)
     assert launched.server.names(launched.resource) == ["followed", "young"]
+
+
+def ended_pod(job: LaunchedJob, name: str, seconds_ago: float) -> None:
+    """Leave the pod of a launcher that ended so long ago."""
+    end = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    state = {"terminated": {"exitCode": 1, "finishedAt": end}}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "main", "state": state}]}
+    job.server.add(PODS, name, spec={}, status=status)
+
+
+def test_a_job_between_two_tries_of_its_launcher_stays(launched: LaunchedJob) -> None:
+    """However old the job is, the end of the launcher counts."""
+    ended_pod(launched, "just", 60)
+    ended_pod(launched, "long-ago", 4000)
+    left(launched, "a", "run-1", owner="just", created=OLD)
+    left(launched, "b", "run-1", owner="long-ago", created=OLD)
+    assert [each.name for each in reaped(launched, set())] == ["b"]
+
+
+def test_a_followed_job_without_an_owner_stays(launched: LaunchedJob) -> None:
+    """As where a launcher has a kubeconfig."""
+    for name, seconds in (("a", 60), ("b", 4000)):
+        left(launched, name, "run-1", created=OLD)
+        seen = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
+        metadata = {"annotations": {"nofrost/seen": seen}, "ownerReferences": None}
+        launched.server.change(launched.resource, name, metadata=metadata)
+    assert [each.name for each in reaped(launched, set())] == ["b"]
+
+
+def test_a_run_that_is_tried_again_after_its_end_keeps_its_job(launched: LaunchedJob) -> None:
+    launched.server.add(PODS, "alive", spec={}, status={"phase": "Running"})
+    ended_pod(launched, "just", 60)
+    left(launched, "a", "run-1", owner="alive", created=OLD)
+    left(launched, "b", "run-1", owner="just", created=OLD)
+    assert reaped(launched, {"run-1"}, ended_s=3600) == []
+
+
+def test_a_job_that_is_adopted_while_its_log_is_read_stays(launched: LaunchedJob) -> None:
+    left(launched, launched.name, "run-1")
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+    launched.write("started")
+
+    def adopt(method: str, path: str) -> None:
+        if path.endswith("/log"):
+            launched.server.change(launched.resource, launched.name, metadata={"labels": {LABEL: "run-2"}})
+
+    launched.server.faults.append(adopt)
+    (job,) = reaped(launched, {"run-1"})
+    assert job.problem == "another launcher follows it by now"
+    assert launched.is_there
+
+
+def test_a_job_whose_log_cannot_be_stored_stays(launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    left(launched, launched.name, "run-1")
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+    launched.write("started")
+
+    def refuse(*_: object) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(type(launched.store), "put", refuse)
+    (job,) = reaped(launched, {"run-1"})
+    assert job.problem == "the end of its log cannot be read, or stored"
+    assert launched.is_there
+
+
+def test_a_job_whose_log_cannot_be_read_stays(launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_log, "_KUBELET_S", 0.1)
+    left(launched, launched.name, "run-1")
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+
+    def away(method: str, path: str) -> None:
+        if path.endswith("/log"):
+            raise RefusedError(500, "InternalError", "no route to host")
+
+    launched.server.faults.append(away)
+    (job,) = reaped(launched, {"run-1"})
+    assert job.problem == "the end of its log cannot be read, or stored"
+    assert launched.is_there
 
 
 def test_a_dry_run_deletes_nothing(launched: LaunchedJob) -> None:
