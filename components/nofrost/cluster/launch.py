@@ -70,6 +70,7 @@ def launch(
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
     pods, selector = f"/api/v1/namespaces/{api.namespace}/pods", f"{kind.pod_label}={name}"
     run = job["metadata"].get("labels", {}).get(LABEL, "")
+    # Of a run, this also finds out before there is a job whether the store answers.
     if before := read_result(name, run, store):
         if before.error:
             raise UserError(f"{kind.kind} {name} has failed in this run, and would fail again: {before.error}")

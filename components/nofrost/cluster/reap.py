@@ -1,4 +1,4 @@
-"""The reaper: training jobs that nobody needs any more are deleted, after their logs are in the store.
+"""The reaper: training jobs that nobody needs any more are deleted once their logs are in the store.
 
 Launchers and `finish` delete the jobs of their runs. What is left is of runs whose pods were killed all at once.
 """
