@@ -104,7 +104,7 @@ class JobFollower:
         self._since: dict[str, float] = {}
         # An adopted job has worked for other launchers before.
         self._worked_s, self._signed = worked_s(job), -math.inf if job.get("status") else time.monotonic()
-        self._has_run = self._is_silent = False
+        self._has_run, self._is_silent = self._worked_s > 0, False
 
     def follow(self) -> None:
         """Return when the job has succeeded.

@@ -118,18 +118,20 @@ class StoredLog:
             names = self._store.objects(self._prefix)
             if not names:
                 return LogPosition()
-            last = max(names)
-            self._number, self._text = int(last.removeprefix(self._prefix)), bytearray(self._store.get(last))
+            # The lines of one second may be in two pieces.
+            *before, last = [self._store.get(name) for name in sorted(names)[-2:]]
+            self._number, self._text = int(max(names).removeprefix(self._prefix)), bytearray(last)
         except (UserError, ValueError) as error:
             # The time makes names that come after all others: nothing is written over.
             self._number = int(time.time())
             remark(f"the log of an earlier launcher cannot be continued: {error}")
             return LogPosition()
         position = LogPosition()
-        for line in bytes(self._text).split(b"\n"):
+        for line in b"".join([*before, last]).split(b"\n"):
             if line.startswith(_POD):
-                self._pod = line + b"\n"
-                position = LogPosition(uid=line.split()[-1].decode(errors="replace"))
+                self._pod, uid = line + b"\n", line.split()[-1].decode(errors="replace")
+                if uid != position.uid:
+                    position = LogPosition(uid=uid)
             elif line:
                 position.take(line)
         return position

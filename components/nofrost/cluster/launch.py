@@ -101,12 +101,13 @@ def launch(
             output = _output_of((run, run_of(found)), name, store, limits.outage_s)
             if output is None:
                 raise
+            end.finish_log(limits.log_s)
         except WrongInputError as error:
             if error.problem:
                 _note(name, run, JobResult(error=error.problem), store)
             raise
         else:
-            end.log.finish(limits.log_s)
+            end.finish_log(limits.log_s)
             output = _answered(partial(read_output, name, store), limits.outage_s)
         if output is None:
             raise JobEndedError(
@@ -177,8 +178,8 @@ class _LaunchEnd:
         self.log: RankLog | None = None
 
     def finish_log(self, patience_s: float) -> None:
-        if self.log is not None:
-            self.log.finish(patience_s)
+        if self.log is not None and not self.log.finish(patience_s):
+            remark("the end of the log of the job could not be read, or stored")
 
 
 @contextmanager
