@@ -268,12 +268,13 @@ def test_sigterm_while_the_server_takes_its_time_to_create(launched: LaunchedJob
     def stop(method: str, path: str) -> None:
         if method == "POST":
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1.0)
+            time.sleep(0.5)
 
     launched.server.faults.append(stop)
     with pytest.raises(StoppedError), stopped_by_sigterm():
         launched.launch()
-    time.sleep(0.5)
+    # Where nobody has looked for it again, it has been made by now.
+    time.sleep(0.8)
     assert launched.created == 1
     assert not launched.is_there
 
