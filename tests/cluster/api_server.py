@@ -427,14 +427,14 @@ class ApiServer:
         item = self._get(resource, name)
         before = item["metadata"]
         wanted = change.get("metadata", {})
-        for key in ("uid", "resourceVersion"):
-            if wanted.get(key, before[key]) != before[key]:
-                message = (
-                    f"the UID in the precondition ({wanted[key]}) does not match the UID in record ({before[key]})"
-                )
-                raise RefusedError(
-                    409, "Conflict", f'Operation cannot be fulfilled on {resource.plural} "{name}": {message}'
-                )
+        if wanted.get("uid", before["uid"]) != before["uid"]:
+            message = f'metadata.uid: Invalid value: "{wanted["uid"]}": field is immutable'
+            raise RefusedError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {message}')
+        if wanted.get("resourceVersion", before["resourceVersion"]) != before["resourceVersion"]:
+            message = "the object has been modified; please apply your changes to the latest version and try again"
+            raise RefusedError(
+                409, "Conflict", f'Operation cannot be fulfilled on {resource.plural} "{name}": {message}'
+            )
         _check_owners(wanted)
         if resource.has_status:
             change = {key: value for key, value in change.items() if key != "status"}
@@ -447,11 +447,12 @@ class ApiServer:
         policy = options.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
         if unknown or policy not in ("Background", "Foreground", "Orphan"):
             raise RefusedError(400, "BadRequest", f"DeleteOptions with {sorted(unknown)}, {policy}")
-        uid = options.get("preconditions", {}).get("uid")
-        if uid not in (None, item["metadata"]["uid"]):
-            raise RefusedError(
-                409, "Conflict", f'Operation cannot be fulfilled on {resource.plural} "{name}": another UID'
-            )
+        for key, wanted in options.get("preconditions", {}).items():
+            if item["metadata"][key] != wanted:
+                message = f"the {key} in the precondition ({wanted}) is not that in record ({item['metadata'][key]})"
+                raise RefusedError(
+                    409, "Conflict", f'Operation cannot be fulfilled on {resource.plural} "{name}": {message}'
+                )
         if item["metadata"].get("finalizers"):
             item["metadata"].setdefault("deletionTimestamp", _now())
             item["metadata"]["deletionGracePeriodSeconds"] = 0

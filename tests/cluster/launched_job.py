@@ -14,7 +14,9 @@ from unittest.mock import patch
 
 from nofrost.cluster import launch as launch_module
 from nofrost.cluster.connection import Connection
-from nofrost.cluster.job_follower import JobFollower, Limits
+from nofrost.cluster.job_follower import JobFollower, Limits, TaskError
+from nofrost.cluster.job_reasons import run_of
+from nofrost.cluster.job_result import JobResult, write_result
 from nofrost.cluster.job_store import job_output_name, lines_of
 from nofrost.cluster.job_watch import JobWatch
 from nofrost.cluster.kubernetes_api import KubernetesApi, Pauses
@@ -31,11 +33,14 @@ WAIT_S = 60.0
 
 
 def api_of(
-    server: ApiServer, patience_s: float = 20.0, pauses: Callable[[], Pauses] = lambda: Pauses(0.005, 0.05)
+    server: ApiServer,
+    patience_s: float = 20.0,
+    pauses: Callable[[], Pauses] = lambda: Pauses(0.005, 0.05),
+    denied_s: float = 0.0,
 ) -> KubernetesApi:
     """A client with pauses of milliseconds."""
     connection = Connection(server.url, NAMESPACE, lambda: f"Bearer {TOKEN}", {})
-    return KubernetesApi(connection, patience_s, pauses)
+    return KubernetesApi(connection, patience_s, pauses, denied_s)
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:
@@ -53,8 +58,8 @@ class LaunchedJob:
     Attributes:
         name: of the job.
         shown: the lines of rank 0 that the launcher showed.
-        recorded: exit code and message that the job's task has recorded.
-        patience_s: of the launcher's client.
+        recorded: the error that the job's task has recorded.
+        patience_s, denied_s: of the launcher's client.
         looks: how often the launcher has looked at the job and its pods.
     """
 
@@ -64,8 +69,8 @@ class LaunchedJob:
         self.is_v1 = kind.kind == "PyTorchJob"
         self.container = "pytorch" if self.is_v1 else "node"
         self.name, self.shown = NAME, list[str]()
-        self.patience_s, self.looks = 20.0, 0
-        self.recorded: tuple[int, str] | None = None
+        self.patience_s, self.denied_s, self.looks = 20.0, 0.0, 0
+        self.recorded: TaskError | None = None
         self._threads = ThreadPoolExecutor(4)
         if not self.is_v1:
             server.add(RUNTIMES, "nofrost-torch", spec={})
@@ -94,14 +99,14 @@ class LaunchedJob:
                 body or self.body(),
                 self.kind,
                 2,
-                api=api_of(self.server, self.patience_s),
+                api=api_of(self.server, self.patience_s, denied_s=self.denied_s),
                 store=self.store,
                 limits=replace(LIMITS, **limits),
                 recorded=self.read_recorded,
                 show=self.shown.append,
             )
 
-    def read_recorded(self, run: str, since: datetime) -> tuple[int, str] | None:
+    def read_recorded(self, run: str, since: datetime) -> TaskError | None:
         assert run == "run-1"
         assert since.tzinfo
         return self.recorded
@@ -204,9 +209,15 @@ class LaunchedJob:
         wait_until(lambda: "started" in self.shown)
         self.wait_for_looks()
 
+    def put_output(self) -> None:
+        """Store what node 0 does at its end."""
+        run = run_of(self.server.find(self.resource, self.name))
+        self.store.put(job_output_name(self.name), OUTPUT.encode())
+        write_result(self.name, run, JobResult(output=OUTPUT), self.store)
+
     def succeed(self) -> None:
         """Let the job succeed."""
-        self.store.put(job_output_name(self.name), OUTPUT.encode())
+        self.put_output()
         ended = self.status("Succeeded", code=0)
         self.change_pods(ended, ended)
         self.server.close_log(self.pod_name(0), self.container)
@@ -214,7 +225,7 @@ class LaunchedJob:
 
     def succeed_without_pods(self) -> None:
         """Let the job succeed when its pods are gone."""
-        self.store.put(job_output_name(self.name), OUTPUT.encode())
+        self.put_output()
         self.condition(self.kind.succeeded)
 
     def fail(self, *codes: int, message: str = "pods failed") -> None:

@@ -161,6 +161,8 @@ def test_a_patch(server: ApiServer) -> None:
     code, status = ask(server, "PATCH", path, change, "application/strategic-merge-patch+json")
     assert (code, status["reason"]) == (415, "UnsupportedMediaType")
     code, status = ask(server, "PATCH", path, {"metadata": {"uid": "another"}}, MERGE)
+    assert (code, status["reason"]) == (422, "Invalid")
+    code, status = ask(server, "PATCH", path, {"metadata": {"resourceVersion": "1"}}, MERGE)
     assert (code, status["reason"]) == (409, "Conflict")
 
 
@@ -169,6 +171,8 @@ def test_a_deletion(server: ApiServer) -> None:
     path, uid = f"{PYTORCHJOBS.path}/a", made["metadata"]["uid"]
     options = {"kind": "DeleteOptions", "apiVersion": "v1"}
     code, status = ask(server, "DELETE", path, {**options, "preconditions": {"uid": "another"}})
+    assert (code, status["reason"]) == (409, "Conflict")
+    code, status = ask(server, "DELETE", path, {**options, "preconditions": {"uid": uid, "resourceVersion": "1"}})
     assert (code, status["reason"]) == (409, "Conflict")
     code, status = ask(server, "DELETE", path, {**options, "propagationPolicy": "background"})
     assert code == 400

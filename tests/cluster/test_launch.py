@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nofrost.cluster.job_creation import JobEndedError
+from nofrost.cluster.job_follower import TaskError
 from nofrost.errors import UserError
 from tests.cluster.api_server import PODS
 from tests.cluster.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
@@ -28,7 +29,7 @@ def test_succeeded(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) ->
 def test_failed(code: int, launched: LaunchedJob) -> None:
     end = launched.start()
     launched.run()
-    launched.recorded = (1, "the disk is full: make room")
+    launched.recorded = TaskError(1, "the disk is full: make room", False)
     launched.fail(code, 200)
     with pytest.raises(JobEndedError, match=f"failed: the disk is full.*{launched.pod_name(0)} with {code}") as error:
         end.result(20)
@@ -52,7 +53,7 @@ def test_failed_by_wrong_input_ends_with_2(launched: LaunchedJob, capsys: pytest
 def test_failed_with_a_recorded_error_whose_pods_are_gone(launched: LaunchedJob) -> None:
     end = launched.start()
     launched.run()
-    launched.recorded = (2, "the recipe has no epochs")
+    launched.recorded = TaskError(2, "the recipe has no epochs", True)
     launched.remove_pods()
     launched.condition("Failed", message="the deadline is over")
     with pytest.raises(UserError, match="failed: the recipe has no epochs; the deadline is over") as error:

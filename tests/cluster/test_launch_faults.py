@@ -45,7 +45,8 @@ def test_sigterm(launched: LaunchedJob) -> None:
     thread.join()
     assert error.value.exit_code == 143
     assert launched.server.count("DELETE", NAME) == 1
-    assert stopped_s[1] - stopped_s[0] < 5, "a busy machine included"
+    # Kubeflow leaves less than a second to the end of a run.
+    assert stopped_s[1] - stopped_s[0] < 1
     assert launched.stored_lines() == ["started"]
 
 

@@ -13,10 +13,10 @@ from tests.cluster.api_server import EVENTS, WORKLOADS, RefusedError
 from tests.cluster.launched_job import NAME, OUTPUT, LaunchedJob, api_of, wait_until
 
 
-def warn(job: LaunchedJob, of: str, reason: str, message: str, *, age_s: float = 0.0) -> None:
+def warn(job: LaunchedJob, of: str, reason: str, message: str, *, age_s: float = 0.0, kind: str = "") -> None:
     """Add a warning about an object."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age_s))
-    involved = {"kind": "X", "namespace": "research", "name": of}
+    involved = {"kind": kind or job.kind.kind, "namespace": "research", "name": of}
     event = {"involvedObject": involved, "type": "Warning", "reason": reason, "message": message}
     name = f"{of}.{reason.lower()}.{age_s:.0f}"
     job.server.add(EVENTS, name, **event, count=1, firstTimestamp=stamp, lastTimestamp=stamp)

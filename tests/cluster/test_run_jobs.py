@@ -38,7 +38,11 @@ class Api:
         self.deleted: list[tuple[str, str]] = []
         self.seen: list[str] = []
 
-    def answer(self, method: str, target: str, token: str) -> tuple[int, dict[str, Any]]:
+    def identity(self, folder: str, name: str) -> dict[str, str]:
+        """What changes when a job is made anew (uid) or gets other labels."""
+        return {"uid": f"uid-{name}", "resourceVersion": str(hash(str(self.jobs[folder][name])))}
+
+    def answer(self, method: str, target: str, token: str, options: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         url = urlsplit(target)
         self.seen.append(f"{method} {url.path}")
         if fault := self.faults(method, url.path):
@@ -50,8 +54,14 @@ class Api:
         if method == "GET" and url.path in self.jobs:
             key, _, value = parse_qs(url.query)["labelSelector"][0].partition("=")
             jobs = self.jobs[url.path]
-            return 200, {"items": [{"metadata": {"name": job}} for job in jobs if jobs[job].get(key) == value]}
+            found = [job for job in jobs if jobs[job].get(key) == value]
+            return 200, {
+                "items": [{"metadata": {"name": job, **self.identity(folder=url.path, name=job)}} for job in found]
+            }
         if method == "DELETE" and name in self.jobs.get(folder, {}):
+            if options.get("preconditions") != self.identity(folder, name):
+                return 409, {"reason": "Conflict"}
+            assert options["propagationPolicy"] == "Background"
             del self.jobs[folder][name]
             self.deleted.append((url.path, url.query))
             return 200, {"status": "Success"}
@@ -63,8 +73,8 @@ class Handler(BaseHTTPRequestHandler):
     api: Api
 
     def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, content = self.api.answer(self.command, self.path, self.headers.get("Authorization", ""))
+        options = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+        status, content = self.api.answer(self.command, self.path, self.headers.get("Authorization", ""), options)
         if status < 0:
             self.close_connection = True
             return
@@ -124,7 +134,6 @@ def test_all_jobs_of_the_run_are_deleted_and_those_of_others_stay(api: Api) -> N
     assert delete_run_jobs(RUN) == []
     assert api.jobs == {PYTORCH: {"b": {LABEL: "another"}, "c": {}}, TRAIN: {}}
     assert [path.rpartition("/")[2] for path, _ in api.deleted] == ["a", "d", "e"]
-    assert {query for _, query in api.deleted} == {"propagationPolicy=Background"}
 
 
 def test_a_kind_of_job_that_the_cluster_does_not_know_is_no_error(api: Api) -> None:
@@ -139,6 +148,19 @@ def test_a_job_that_is_gone_before_it_is_deleted_is_no_error(api: Api) -> None:
     api.faults = lambda method, path: 404 if (method, path) == ("DELETE", f"{PYTORCH}/a") else 0
     assert delete_run_jobs(RUN) == []
     assert list(api.jobs[PYTORCH]) == ["a"]
+
+
+def test_a_job_that_another_run_adopts_meanwhile_stays(api: Api) -> None:
+    api.jobs[PYTORCH] = {"a": {LABEL: RUN}, "b": {LABEL: RUN}}
+
+    def adopt(method: str, path: str) -> int:
+        if (method, path) == ("DELETE", f"{PYTORCH}/a"):
+            api.jobs[PYTORCH]["a"] = {LABEL: "another"}
+        return 0
+
+    api.faults = adopt
+    assert delete_run_jobs(RUN) == []
+    assert api.jobs[PYTORCH] == {"a": {LABEL: "another"}}
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -67,6 +67,23 @@ def test_the_next_launcher_goes_on_where_the_last_piece_ends(store: Store) -> No
     assert texts(store) == ["a", "b", "b", "c"]
 
 
+def test_the_lines_of_one_second_in_two_pieces_come_once(store: Store) -> None:
+    first = StoredLog("j", store, piece=200)
+    first.begin("pod-0", "uid-0")
+    lines = [line(1, f"line {number}") for number in range(6)]
+    for each in lines:
+        first.append(each)
+    first.close()
+    assert len(store.names(log_prefix("j"))) == 2
+    second = StoredLog("j", store, piece=200)
+    second.position.begin_again()
+    for each in [*lines, line(1, "the next")]:
+        if second.position.take(each):
+            second.append(each)
+    second.close()
+    assert texts(store) == [*(f"line {number}" for number in range(6)), "the next"]
+
+
 def test_a_store_that_refuses_for_a_while_gets_everything_afterwards(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nofrost import prepare, tasks
+from nofrost.cluster.job_result import JobResult, read_result
 from nofrost.config import DatasetSpec, study_as_yaml
 from nofrost.store import Output, open_store, pull, push
 from nofrost.store.base import object_name
@@ -135,3 +136,20 @@ def test_outputs_are_recorded_for_the_run_that_reports_on_them(tmp_path: Path) -
     name = tasks.record_outputs(outputs, "run-1", str(tmp_path))
     assert name == "nofrost/runs/run-1/outputs.json"
     assert json.loads(open_store(str(tmp_path)).get(name)) == outputs
+
+
+def test_a_node_that_starts_again_after_the_training_trains_nothing(
+    begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOFROST_JOB", "job-1")
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
+    first = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    store = open_store(begun.store)
+    assert read_result("job-1", "run-1", store) == JobResult(output=first)
+    monkeypatch.setattr("nofrost.train.run", lambda *_: pytest.fail("it trains again"))
+    assert tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store) == first
+    # The other nodes do not wait for node 0, which need not come again.
+    for key, value in {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(f"PET_{key}", value)
+    arguments = (begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    assert tasks.train(*arguments, nodes=2) == ""

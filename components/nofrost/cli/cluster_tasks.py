@@ -46,14 +46,15 @@ def task_launch(store_url: str, output_file: Path, **options: Any) -> None:
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Age from which on a job without a launcher is deleted, though its run has no record of its end.",
+    help="Time since the end of its launcher after which a job is deleted, though its run has no record of its end.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print which would be deleted.")
 @json_option
 def task_reap(store_url: str, hours: float, dry_run: bool, as_json: bool) -> None:
     """Delete the training jobs that nobody needs in the namespace of this pod or kubeconfig, their logs stored first.
 
-    Those are jobs whose run is over, and older ones whose launcher is gone. Only jobs of nofrost are looked at.
+    Those are jobs whose run is over, and those whose launcher has been gone for long. One whose log cannot be stored
+    stays. Only jobs of nofrost are looked at.
     """
     from nofrost.errors import printable, remark
 

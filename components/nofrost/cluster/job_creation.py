@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,14 +20,27 @@ class JobEndedError(ReportedError):
     """A job did not succeed, or cannot be followed any more. The message names it, says why, and what to do."""
 
 
+class WrongInputError(UserError):
+    """A job has failed by wrong input.
+
+    Attributes:
+        problem: what its task has recorded, if that would happen on every machine; "" otherwise.
+    """
+
+    def __init__(self, message: str, problem: str = "") -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
 def create_or_adopt(
     api: KubernetesApi,
     kind: TrainingJob,
     job: Mapping[str, Any],
     *,
-    save_log: Callable[[], None],
+    save_log: Callable[[], object],
     deletion_s: float,
     interval_s: float,
+    asked: threading.Event,
 ) -> dict[str, Any]:
     """Create a job, or adopt the one of the same name and specification; return it as the server has it.
 
@@ -38,6 +52,7 @@ def create_or_adopt(
         save_log: is called before a job is deleted.
         deletion_s: seconds that a deletion may take.
         interval_s: between two looks at it.
+        asked: set while a request that makes the job is under way.
 
     Raises:
         UserError: there is one of another specification, or the server does not accept the job.
@@ -46,9 +61,12 @@ def create_or_adopt(
     """
     path, name = kind.path(api.namespace), job["metadata"]["name"]
     while True:
+        asked.set()
         try:
             found, is_new = api.create(path, job)
+            asked.clear()
         except KubernetesError as error:
+            asked.clear()
             if error.status != 409:
                 raise _explained(error, kind, name, api.namespace) from None
             try:
@@ -100,16 +118,20 @@ def check_runtime(api: KubernetesApi, kind: TrainingJob, settings: JobSettings) 
 def await_deletion(
     api: KubernetesApi, kind: TrainingJob, name: str, uid: str, deletion_s: float, interval_s: float
 ) -> None:
-    """Wait until a job and all of its pods are gone.
+    """Wait until a job and all of its pods are gone, or there is another one of its name.
 
     Raises:
         JobEndedError: they are there after `deletion_s`.
     """
     end = time.monotonic() + deletion_s
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
-    while _is_there(api, f"{kind.path(api.namespace)}/{name}", uid) or api.items(
-        pods, labelSelector=f"{kind.pod_label}={name}"
-    ):
+    while True:
+        there = _uid(api, f"{kind.path(api.namespace)}/{name}")
+        # The pods are those of the next job, which another launcher has made.
+        if there not in ("", uid):
+            return
+        if not there and not api.items(pods, labelSelector=f"{kind.pod_label}={name}"):
+            return
         if time.monotonic() > end:
             raise JobEndedError(
                 f"{kind.kind} {name} of an earlier run is still being deleted after {deletion_s:.0f} s: look at "
@@ -118,13 +140,14 @@ def await_deletion(
         time.sleep(interval_s)
 
 
-def _is_there(api: KubernetesApi, path: str, uid: str) -> bool:
+def _uid(api: KubernetesApi, path: str) -> str:
+    """Return the uid of an object; "" if there is none."""
     try:
-        return bool(api.get(path)["metadata"]["uid"] == uid)
+        return str(api.get(path)["metadata"]["uid"])
     except KubernetesError as error:
         if error.status != 404:
             raise
-        return False
+        return ""
 
 
 def _check_specification(found: Mapping[str, Any], job: Mapping[str, Any], kind: TrainingJob, namespace: str) -> None:
@@ -147,7 +170,10 @@ def _adopt(api: KubernetesApi, path: str, uid: str, job: Mapping[str, Any]) -> d
     try:
         return api.patch(path, {"metadata": change})
     except KubernetesError as error:
-        if error.status not in (404, 409):
+        # A uid cannot be changed: it is refused as invalid where the job was deleted and made anew.
+        if error.status == 422 and _uid(api, path) == uid:
+            raise
+        if error.status not in (404, 409, 422):
             raise
         return None
 
@@ -157,7 +183,7 @@ def _explained(error: KubernetesError, kind: TrainingJob, name: str, namespace: 
     what = f"Kubernetes refuses {kind.kind} {name} in namespace {namespace} ({error.status}: {error.detail})"
     if error.status == 403 and "exceeded quota" in error.detail:
         return JobEndedError(f"{what}: wait until others have ended, or ask for a larger quota, and submit again")
-    if error.status == 403 and "admission webhook" not in error.detail:
+    if error.is_denied:
         return UserError(f"{what}: let the service account of this pod create and follow {kind.plural}.{kind.group}")
     if error.status == 404:
         return UserError(f"{what}: install what knows {kind.plural}.{kind.group}, or choose another backend")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from nofrost.cluster.job_creation import JobEndedError
-from nofrost.cluster.job_reasons import queue_reason, run_of, tail, warnings
+from nofrost.cluster.job_creation import JobEndedError, WrongInputError
+from nofrost.cluster.job_reasons import gang_reason, queue_reason, run_of, tail, warnings
+from nofrost.cluster.job_signs import signs, worked_s
 from nofrost.cluster.job_state import (
     JobPhase,
     JobState,
-    age_s,
     condition,
+    existence_s,
     exit_codes,
     is_suspended,
     job_state,
@@ -27,8 +30,22 @@ from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
 from nofrost.errors import UserError, remark, say
 
-# Returns exit code and message of the error that the task of a run's job has recorded since a time; None without one.
-Recorded = Callable[[str, datetime], tuple[int, str] | None]
+
+class TaskError(NamedTuple):
+    """The error that ended a job's task.
+
+    Attributes:
+        exit_code, message: of the task.
+        input_is_wrong: it would end the same on every machine; a full disk, for example, ends with 2 and would not.
+    """
+
+    exit_code: int
+    message: str
+    input_is_wrong: bool
+
+
+# Returns the error that the task of a run's job has recorded since a time; None without one.
+Recorded = Callable[[str, datetime], TaskError | None]
 _REPEAT_S = 60.0
 
 
@@ -37,14 +54,15 @@ class Limits:
     """How long a launcher waits for what, in seconds.
 
     Attributes:
-        deadline_s: for the end of the job, from when all of its nodes run.
-        queue_timeout_s: until all nodes run, since the job was created or a queue has evicted it.
+        deadline_s: for the work of the job: the time in which all of its nodes run.
+        queue_timeout_s: until all nodes run, since the job was created or has lost one of them.
         interval_s: between two looks at the pods.
         start_s: for an image that cannot be pulled, or pods that cannot be made, before that ends the launch.
         operator_s: for a first sign of the operator.
-        outage_s: for an API server that does not answer.
+        outage_s: for an API server that does not answer, or refuses what it has allowed before; or for the store.
         deletion_s: for the deletion of an earlier job of the same name.
         log_s: for the rest of the log, at the end.
+        sign_s: between two signs at the job that it is followed.
     """
 
     deadline_s: float
@@ -55,6 +73,7 @@ class Limits:
     outage_s: float = 900.0
     deletion_s: float = 600.0
     log_s: float = 120.0
+    sign_s: float = 3600.0
 
 
 class OutOfReachError(JobEndedError):
@@ -83,23 +102,22 @@ class JobFollower:
         self._warned_since = time_of(job["metadata"].get("creationTimestamp"))
         # Each began to be so at this moment of time.monotonic; absent if it is not so.
         self._since: dict[str, float] = {}
-        self._worked_s = 0.0
-        self._is_silent = False
+        # An adopted job has worked for other launchers before.
+        self._worked_s, self._signed = worked_s(job), -math.inf if job.get("status") else time.monotonic()
+        self._has_run, self._is_silent = self._worked_s > 0, False
 
     def follow(self) -> None:
         """Return when the job has succeeded.
 
         Raises:
-            UserError: it failed by wrong input.
+            WrongInputError: it failed by wrong input.
             JobEndedError: it failed otherwise, met a limit, or was deleted by somebody else.
             OutOfReachError: the server does not answer.
         """
         watch = JobWatch(self._api, self._path, self._name)
         looked = time.monotonic()
-        self._since["waiting"] = self._since["contact"] = looked
-        # Of a job that is adopted: it has worked for the launcher before.
-        if self._job.get("status") and not is_suspended(self._job):
-            self._worked_s = age_s(self._job)
+        self._since["contact"] = looked
+        self._since["waiting"] = looked - self._waited_s()
         try:
             while True:
                 watch.changed.wait(self._limits.interval_s)
@@ -114,12 +132,16 @@ class JobFollower:
                 now = time.monotonic()
                 self._check_times(state, now, now - looked)
                 looked = now
+                self._sign(now)
                 self._check_start(state, now)
         finally:
             watch.close()
 
     def _look(self, watch: JobWatch) -> None:
-        """Take the newest state of the job and its pods; the last known ones while the server does not answer."""
+        """Take the newest state of the job and its pods; the last known ones while the server does not answer.
+
+        A refusal says nothing about the job either: a server that has just started knows no rights yet, and no kinds.
+        """
         try:
             found = watch.newest if watch.error is None and watch.is_known else self._get()
             if found is None or found["metadata"]["uid"] != self._uid:
@@ -136,8 +158,6 @@ class JobFollower:
                 say(f"{self._name}: Kubernetes answers again")
             self._is_silent = False
         except KubernetesError as error:
-            if not error.passes:
-                raise UserError(f"{error}: let the service account of this pod do that, and submit again") from None
             if not self._is_silent:
                 say(f"{self._name}: {error}: asked again until it answers")
             self._is_silent = True
@@ -151,12 +171,34 @@ class JobFollower:
         try:
             return self._api.once("GET", f"{self._path}/{self._name}")
         except KubernetesError as error:
-            if error.status != 404:
+            if not error.is_missing:
                 raise
             return None
 
+    def _waited_s(self) -> float:
+        """Return for how long the job waits for its nodes, as far as it shows that itself."""
+        suspended = condition(self._job, "Suspended")
+        if suspended and is_suspended(self._job):
+            return (datetime.now(UTC) - time_of(suspended.get("lastTransitionTime"))).total_seconds()
+        # Where it has run, nobody knows since when it does not.
+        return 0.0 if self._worked_s else existence_s(self._job)
+
+    def _sign(self, now: float) -> None:
+        """Note at the job, once in a while, that it is followed, and how long it has worked: for others later."""
+        if now - self._signed < self._limits.sign_s or self._is_silent:
+            return
+        self._signed = now
+        change = {"uid": self._uid, "annotations": signs(self._worked_s, has_run=self._has_run)}
+        # It is no error if there is none.
+        with suppress(KubernetesError):
+            self._api.once("PATCH", f"{self._path}/{self._name}", content={"metadata": change})
+
     def _state(self) -> JobState:
-        queue = queue_reason(self._api, self._uid) if is_suspended(self._job) and not self._is_silent else ""
+        queue = ""
+        if is_suspended(self._job) and not self._is_silent:
+            queue = queue_reason(self._api, self._uid)
+        elif not self._pods and not self._is_silent:
+            queue = gang_reason(self._api, self._job)
         return job_state(self._kind, self._job, self._pods, self._nodes, queue)
 
     def _say(self, state: JobState) -> None:
@@ -175,11 +217,16 @@ class JobFollower:
         self._said, self._said_s = state, now
 
     def _check_times(self, state: JobState, now: float, passed_s: float) -> None:
-        """Compare the time in the queue, and the time since all nodes run, with their limits."""
-        if state.phase is JobPhase.QUEUED and "waiting" not in self._since:
-            self._since["waiting"], self._warned_since = now, datetime.now(UTC)
+        """Compare the time without all nodes, and the time with them, with their limits."""
         if state.phase is JobPhase.RUNNING:
+            if not self._has_run:
+                self._signed = -math.inf
+            self._has_run = True
             self._since.pop("waiting", None)
+        elif not self._is_silent:
+            self._since.setdefault("waiting", now)
+        if state.phase is JobPhase.QUEUED and self._has_run:
+            self._has_run, self._warned_since = False, datetime.now(UTC)
         if "waiting" not in self._since:
             self._worked_s += passed_s
         if self._worked_s > self._limits.deadline_s:
@@ -200,7 +247,8 @@ class JobFollower:
             for key in ("image", "warning", "operator"):
                 self._since.pop(key, None)
             return
-        problem = start_problem(self._pods)
+        # A node that starts again, after the job has run, may wait as long as for a place.
+        problem = "" if self._has_run else start_problem(self._pods)
         self._hold("image", problem, f"correct image or credentials of {self._kind.kind} {self._name}", now)
         found = warnings(self._api, self._job, self._warned_since)
         for text in found:
@@ -208,7 +256,7 @@ class JobFollower:
                 remark(f"{self._name}: {text}")
                 self._said_warnings.add(text)
         # Once all pods are there, they tell; and one that ran and starts again has met no warning that matters.
-        newest = found[-1] if found and len(self._pods) < self._nodes and "waiting" in self._since else ""
+        newest = found[-1] if found and len(self._pods) < self._nodes and not self._has_run else ""
         self._hold("warning", newest, f"correct what keeps {self._kind.kind} {self._name} from its pods", now)
         silent = not self._pods and not found and not self._job.get("status")
         if silent and now - self._since.setdefault("operator", now) > self._limits.operator_s:
@@ -242,7 +290,8 @@ class JobFollower:
         recorded = self._recorded(run_of(self._job), created)
         ended = ", ".join(f"{pod} with {code}" for pod, code in sorted(codes.items()))
         text = str((condition(self._job, "Failed") or {}).get("message", ""))
-        facts = filter(None, (recorded[1] if recorded else "", text, f"ended: {ended}" if ended else ""))
+        facts = filter(None, (recorded.message if recorded else "", text, f"ended: {ended}" if ended else ""))
         message = f"{self._kind.kind} {self._name} failed: {'; '.join(facts) or 'no reason is given'}"
-        never_again = UserError.exit_code in codes.values() or (recorded and recorded[0] == UserError.exit_code)
-        return UserError(message) if never_again else JobEndedError(message)
+        if recorded and recorded.exit_code == UserError.exit_code:
+            return WrongInputError(message, recorded.message) if recorded.input_is_wrong else JobEndedError(message)
+        return WrongInputError(message) if UserError.exit_code in codes.values() else JobEndedError(message)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nofrost.cluster.job_state import condition, time_of
@@ -16,6 +16,9 @@ from nofrost.cluster.variables import RUN_ID
 
 _KUEUE = "kueue.x-k8s.io"
 _TAIL = 20
+# Whose events tell what keeps a job from its pods; those of its PodGroup, of the same name, tell why it waits.
+_OF_JOBS = ("PyTorchJob", "TrainJob", "JobSet", "Job")
+_GANG_S = 300
 _SILENCE_S = 20.0
 
 
@@ -44,13 +47,33 @@ def warnings(api: KubernetesApi, job: Mapping[str, Any], since: datetime) -> lis
     """
     name, found = job["metadata"]["name"], []
     for each in (name, f"{name}-node-0"):
-        with suppress(KubernetesError):
-            query = {"fieldSelector": f"involvedObject.name={each},type=Warning"}
-            found += api.once("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ())
+        found += [event for event in _warnings_of(api, each) if _kind(event) in _OF_JOBS]
     # Times have whole seconds.
     dated = [(_time(event), event) for event in found]
     recent = sorted((when, _sentence(event)) for when, event in dated if when >= since - timedelta(seconds=1))
     return list(dict.fromkeys(text for _, text in recent))
+
+
+def gang_reason(api: KubernetesApi, job: Mapping[str, Any]) -> str:
+    """Return why a scheduler holds back all pods of a job until there is room for them; "" if it does not say so.
+
+    With Volcano the training operator makes no pod before that. It says so again and again as long as it lasts.
+    """
+    groups = [event for event in _warnings_of(api, job["metadata"]["name"]) if _kind(event) == "PodGroup"]
+    oldest = datetime.now(UTC) - timedelta(seconds=_GANG_S)
+    recent = sorted((_time(event), _sentence(event)) for event in groups if _time(event) >= oldest)
+    return recent[-1][1] if recent else ""
+
+
+def _warnings_of(api: KubernetesApi, name: str) -> list[dict[str, Any]]:
+    with suppress(KubernetesError):
+        query = {"fieldSelector": f"involvedObject.name={name},type=Warning"}
+        return list(api.once("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ()))
+    return []
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    return str((event.get("involvedObject") or {}).get("kind", ""))
 
 
 def tail(api: KubernetesApi, pod: str) -> list[str]:

@@ -51,7 +51,7 @@ def job_state(kind: TrainingJob, job: Object, pods: Sequence[Object], nodes: int
     Args:
         pods: of the job.
         nodes: number of pods that it needs.
-        queue: what the queue says of a job that waits in it, or "".
+        queue: what the queue says of a job that waits in it, or "": one that is suspended, or has no pods yet.
     """
     if failed := condition(job, "Failed"):
         return JobState(JobPhase.FAILED, _with("failed", failed.get("message") or failed.get("reason")))
@@ -69,6 +69,8 @@ def job_state(kind: TrainingJob, job: Object, pods: Sequence[Object], nodes: int
     if not pods:
         if restarting := condition(job, "Restarting"):
             return JobState(JobPhase.PLACED, _with("restarting", restarting.get("message")))
+        if queue:
+            return JobState(JobPhase.QUEUED, _with("queued", queue))
         return JobState(JobPhase.CREATED, "created: no pods yet")
     if len(placed) < nodes:
         why = next(filter(None, map(_why_unplaced, living)), "")

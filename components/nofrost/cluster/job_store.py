@@ -60,7 +60,7 @@ class StoredLog:
         self._number, self._unwritten = 0, dict[int, bytearray]()
         self._pod, self._text = b"", bytearray()
         self._changing, self._writing, self._closed = threading.Lock(), threading.Lock(), threading.Event()
-        self._is_refused = False
+        self._is_refused = self._has_lost = False
         self.position = self._read_position()
         threading.Thread(target=self._run, args=(flush_s,), name="stored log", daemon=True).start()
 
@@ -73,8 +73,8 @@ class StoredLog:
         """Take a line with its time."""
         self._add(line + b"\n")
 
-    def flush(self) -> None:
-        """Write what is not in the store yet."""
+    def flush(self) -> bool:
+        """Write what is not in the store yet; return whether everything is there."""
         with self._writing:
             with self._changing:
                 pieces = {number: bytes(text) for number, text in self._unwritten.items()}
@@ -85,15 +85,17 @@ class StoredLog:
                     if not self._is_refused:
                         remark(f"the log of the job is not in the store yet: {error}")
                     self._is_refused = True
-                    return
+                    return False
                 with self._changing:
                     if len(self._unwritten.get(number, b"")) == len(text):
                         self._unwritten.pop(number, None)
+        with self._changing:
+            return not self._unwritten and not self._has_lost
 
-    def close(self) -> None:
-        """Write what is not in the store yet, and end the thread."""
+    def close(self) -> bool:
+        """Write what is not in the store yet, and end the thread; return whether everything is in the store."""
         self._closed.set()
-        self.flush()
+        return self.flush()
 
     def _run(self, flush_s: float) -> None:
         while not self._closed.wait(flush_s):
@@ -107,7 +109,7 @@ class StoredLog:
                 # Each piece says of itself which pod it is of.
                 self._number, self._text = self._number + 1, bytearray(self._pod)
             if len(self._unwritten) > _MOST_UNWRITTEN:
-                first = min(self._unwritten)
+                first, self._has_lost = min(self._unwritten), True
                 remark(f"{len(self._unwritten.pop(first)):,} bytes of the log are lost: {self._store.url} refuses them")
 
     def _read_position(self) -> LogPosition:
@@ -116,18 +118,20 @@ class StoredLog:
             names = self._store.objects(self._prefix)
             if not names:
                 return LogPosition()
-            last = max(names)
-            self._number, self._text = int(last.removeprefix(self._prefix)), bytearray(self._store.get(last))
+            # The lines of one second may be in two pieces.
+            *before, last = [self._store.get(name) for name in sorted(names)[-2:]]
+            self._number, self._text = int(max(names).removeprefix(self._prefix)), bytearray(last)
         except (UserError, ValueError) as error:
             # The time makes names that come after all others: nothing is written over.
             self._number = int(time.time())
             remark(f"the log of an earlier launcher cannot be continued: {error}")
             return LogPosition()
         position = LogPosition()
-        for line in bytes(self._text).split(b"\n"):
+        for line in b"".join([*before, last]).split(b"\n"):
             if line.startswith(_POD):
-                self._pod = line + b"\n"
-                position = LogPosition(uid=line.split()[-1].decode(errors="replace"))
+                self._pod, uid = line + b"\n", line.split()[-1].decode(errors="replace")
+                if uid != position.uid:
+                    position = LogPosition(uid=uid)
             elif line:
                 position.take(line)
         return position

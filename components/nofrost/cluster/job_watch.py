@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError, StreamStop
+from nofrost.errors import reason
 
 
 class JobWatch:
@@ -61,12 +62,16 @@ class JobWatch:
                 # A server that ends every watch at once is left in peace.
                 if quiet:
                     self._ended.wait(pauses.next_s())
-            except KubernetesError as error:
-                if error.status == 410:
+            except Exception as error:
+                # Any other error, as of an answer that is no object of Kubernetes, must not end this thread unseen.
+                refusal = error if isinstance(error, KubernetesError) else None
+                if refusal is None or refusal.status == 410:
                     version = ""
-                self.error = error
-                self._ended.wait(pauses.next_s(error.retry_after_s))
+                self.error = refusal or KubernetesError(f"to watch {self._path}", 0, reason(error))
+                self._ended.wait(pauses.next_s(self.error.retry_after_s))
 
     def _give(self, item: dict[str, Any] | None) -> None:
+        if item is not None and not item["metadata"]["uid"]:
+            raise ValueError("an object without a uid")
         self.newest, self.is_known, self.error = item, True, None
         self.changed.set()

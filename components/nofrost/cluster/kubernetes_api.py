@@ -52,10 +52,11 @@ class KubernetesError(ReportedError):
         status: of HTTP; 0 if there was no answer, or only a part of one.
         detail: what the server says, in one line.
         retry_after_s: how long the server wants to be left alone.
+        reason: Kubernetes's word for the refusal, such as "NotFound"; "" where it is not Kubernetes that refuses.
     """
 
-    def __init__(self, request: str, status: int, detail: str, retry_after_s: float = 0.0) -> None:
-        self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
+    def __init__(self, request: str, status: int, detail: str, retry_after_s: float = 0.0, reason: str = "") -> None:
+        self.status, self.detail, self.retry_after_s, self.reason = status, detail, retry_after_s, reason
         said = f"refuses {request} ({status}: {detail})" if status else f"does not answer {request} ({detail})"
         super().__init__(f"Kubernetes {said}")
 
@@ -63,6 +64,20 @@ class KubernetesError(ReportedError):
     def passes(self) -> bool:
         """Whether the same request may succeed later."""
         return self.status in _PASSING
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether Kubernetes says that there is no such object.
+
+        A proxy's 404, or that of a server which does not know the kind of object yet, says nothing about the object.
+        """
+        return self.status == 404 and self.reason == "NotFound"
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether the account has no right to do that: so a server says too that does not know its rules yet."""
+        others = ("exceeded quota", "admission webhook")
+        return self.status == 403 and not any(other in self.detail for other in others)
 
 
 @dataclass
@@ -94,13 +109,20 @@ class KubernetesApi:
         connection: where it is.
         patience_s: seconds for which a request that meets a passing error is repeated.
         pauses: makes the pauses between repetitions.
+        denied_s: seconds for which one is repeated that the account has no right to make. A server that has just
+            started refuses everything until it has read the rules.
     """
 
     def __init__(
-        self, connection: Connection, patience_s: float = 180.0, pauses: Callable[[], Pauses] = Pauses
+        self,
+        connection: Connection,
+        patience_s: float = 180.0,
+        pauses: Callable[[], Pauses] = Pauses,
+        denied_s: float = 0.0,
     ) -> None:
         self.namespace, self.pauses = connection.namespace, pauses
-        self._authorization, self._url, self.patience_s = connection.authorization, connection.url, patience_s
+        self._authorization, self._url = connection.authorization, connection.url
+        self.patience_s, self.denied_s = patience_s, denied_s
         # Idle connections stay open: the one on which a job is deleted must not wait for a handshake.
         self._pool = urllib3.PoolManager(maxsize=4, retries=False, socket_options=_KEEPALIVE, **connection.tls)
 
@@ -110,7 +132,7 @@ class KubernetesApi:
         Raises:
             KubernetesError: there is none (404), the server refuses, or has not answered for `patience_s`.
         """
-        return self._repeated(lambda: self.once("GET", path, query))
+        return self.repeated(lambda: self.once("GET", path, query))
 
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
         """Return all objects of a collection, page by page.
@@ -154,7 +176,7 @@ class KubernetesApi:
             except KubernetesError as error:
                 raise (lost if error.status == 404 else error) from None
 
-        return self._repeated(send)
+        return self.repeated(send)
 
     def patch(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Merge `content` into an object (RFC 7386), and return it.
@@ -162,7 +184,7 @@ class KubernetesApi:
         Raises:
             KubernetesError: as of `get`.
         """
-        return self._repeated(lambda: self.once("PATCH", path, content=content))
+        return self.repeated(lambda: self.once("PATCH", path, content=content))
 
     def delete(self, path: str, uid: str) -> None:
         """Delete an object and, afterwards, what it owns; one that is gone, or is another one by now, is no error.
@@ -170,21 +192,27 @@ class KubernetesApi:
         Raises:
             KubernetesError: the server refuses, or has not answered for `patience_s`.
         """
-        self._repeated(lambda: self.delete_once(path, uid))
+        self.repeated(lambda: self.delete_once(path, uid))
 
-    def delete_once(self, path: str, uid: str) -> None:
-        """Send one request of `delete`.
+    def delete_once(self, path: str, uid: str, version: str = "") -> bool:
+        """Send one request of `delete`; return False if the object is another one by now, or has changed.
+
+        Args:
+            version: that the object must still have; "" for any.
 
         Raises:
             KubernetesError: the server refuses, or does not answer.
         """
         # In the background: the controller of a TrainJob would make the JobSet again that is deleted before it.
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        preconditions = {"uid": uid, **({"resourceVersion": version} if version else {})}
         try:
-            self.once("DELETE", path, content={**options, "preconditions": {"uid": uid}})
+            self.once("DELETE", path, content={**options, "preconditions": preconditions})
         except KubernetesError as error:
             if error.status not in (404, 409):
                 raise
+            return error.status == 404
+        return True
 
     def watch(self, path: str, stop: StreamStop, **query: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the changes of a collection since `resourceVersion`, as kind and object, until the server ends it.
@@ -302,11 +330,17 @@ class KubernetesApi:
             response.close()
         except (HTTPError, OSError) as error:
             raise KubernetesError(request, 0, reason(error)) from None
-        raise KubernetesError(request, response.status, _detail(body, response.status), _retry_after_s(response))
+        raise KubernetesError(
+            request, response.status, _detail(body, response.status), _retry_after_s(response), _reason(body)
+        )
 
-    def _repeated(self, send: Callable[[], T]) -> T:
-        """Return `send()`, which is called again while its error passes and patience lasts."""
-        pauses, end = self.pauses(), time.monotonic() + self.patience_s
+    def repeated(self, send: Callable[[], T]) -> T:
+        """Return `send()`, which is called again while its error passes and patience lasts.
+
+        Raises:
+            KubernetesError: it does not pass, or has not in time.
+        """
+        pauses, began = self.pauses(), time.monotonic()
         denials = 0
         while True:
             try:
@@ -315,7 +349,9 @@ class KubernetesApi:
                 denials += error.status == 401
                 pause_s = pauses.next_s(error.retry_after_s)
                 # A token that has just expired is replaced by a new one in the file.
-                if not error.passes or denials > 1 or time.monotonic() + pause_s > end:
+                is_denied = error.is_denied or denials > 1
+                patience_s = self.denied_s if is_denied else self.patience_s
+                if not (error.passes or is_denied) or time.monotonic() + pause_s > began + patience_s:
                     raise
                 time.sleep(pause_s)
 
@@ -362,6 +398,12 @@ def _detail(body: bytes, status: int) -> str:
         return _one_line(text) or HTTPStatus(status).phrase
     except ValueError:
         return "no reason is given"
+
+
+def _reason(body: bytes) -> str:
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(body)["reason"])
+    return ""
 
 
 def _one_line(text: str) -> str:

@@ -5,7 +5,9 @@ Follows from one pod to the next one when the job starts again. The connection m
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,8 @@ from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError, Strea
 from nofrost.cluster.log_lines import LogPosition, text_of
 
 _SILENCE_S = 300.0
+# At the end, for the kubelet of a pod, which alone has its log: that of a lost machine never answers.
+_KUBELET_S = 20.0
 # Names that containers of training have in the pods of both operators.
 _CONTAINERS = ("pytorch", "node")
 
@@ -45,33 +49,43 @@ class RankLog:
         self._rest = b""
         self._finished: set[str] = set()
         self._restarts: dict[str, int] = {}
+        self._ends_s, self._is_complete = math.inf, False
         self._finishing, self._stop, self._gives_up = threading.Event(), StreamStop(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def finish(self, patience_s: float) -> None:
-        """Read and store what there is by now, and end; no longer than `patience_s`."""
+    def finish(self, patience_s: float) -> bool:
+        """Read and store what there is by now, and end; no longer than `patience_s`.
+
+        Returns:
+            Whether all that there was is in the store.
+        """
+        self._ends_s = time.monotonic()
         self._finishing.set()
         self._stop.set()
         self._thread.join(patience_s)
         self._gives_up.set()
+        return self._is_complete
 
     def _run(self) -> None:
         pauses = self._api.pauses()
         while True:
             is_last = self._finishing.is_set()
+            refusal, has_pods = False, False
             try:
                 page = self._api.once("GET", self._pods, {"labelSelector": self._selector})
+                has_pods = True
                 self._read_all(rank_zero(page.get("items", ())), is_last)
                 pause_s = self._interval_s
                 pauses.reset()
             except KubernetesError as error:
-                pause_s = pauses.next_s(error.retry_after_s)
-                if is_last and error.passes:
+                refusal, pause_s = True, pauses.next_s(error.retry_after_s)
+                is_away = has_pods and time.monotonic() - self._ends_s > _KUBELET_S
+                if is_last and error.passes and not is_away:
                     is_last = self._gives_up.wait(pause_s)
             if is_last:
                 self._take_rest()
-                self._stored.flush()
+                self._is_complete = self._stored.flush() and not refusal
                 return
             self._finishing.wait(pause_s)
 

@@ -1,4 +1,4 @@
-"""The reaper: training jobs that nobody needs any more are deleted, after their logs are in the store.
+"""The reaper: training jobs that nobody needs any more are deleted once their logs are in the store.
 
 Launchers and `finish` delete the jobs of their runs. What is left is of runs whose pods were killed all at once.
 """
@@ -6,11 +6,15 @@ Launchers and `finish` delete the jobs of their runs. What is left is of runs wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nofrost.cluster.job_deletion import belongs_to, delete_owned
 from nofrost.cluster.job_kind import served_kinds
-from nofrost.cluster.job_state import existence_s
+from nofrost.cluster.job_signs import seen
+from nofrost.cluster.job_state import time_of
 from nofrost.cluster.job_store import StoredLog
 from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
 from nofrost.cluster.kubernetes_facts import TrainingJob
@@ -19,6 +23,7 @@ from nofrost.cluster.run_jobs import LABEL
 from nofrost.store import Store
 
 _LOG_S = 60.0
+_CANCELLED = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,18 @@ class ReapedJob:
 
 
 def reap(
-    api: KubernetesApi, store: Store, is_over: Callable[[str], bool], *, least_age_s: float, pretend: bool
+    api: KubernetesApi, store: Store, ended: Callable[[str], datetime | None], *, least_age_s: float, pretend: bool
 ) -> Iterator[ReapedJob]:
-    """Delete the jobs of the namespace whose run is over, or whose launcher is gone; yield each.
+    """Delete the jobs of the namespace whose run is over, or whose launcher has been gone for long; yield each.
+
+    One whose launcher runs is left alone, also where the run has ended once: Kubeflow can try its tasks again. A job
+    is left as well if its log cannot be stored, or a launcher adopts it meanwhile.
 
     The job is deleted, never the JobSet of a TrainJob, which its controller would make again.
 
     Args:
-        is_over: whether the run of an id has ended.
-        least_age_s: of a job whose run is not known to have ended, but whose launcher's pod is gone.
+        ended: returns when the run of an id has ended; None if that is not known.
+        least_age_s: seconds since the end of the launcher of a job whose run is not known to have ended.
         pretend: whether to leave them as they are.
 
     Raises:
@@ -57,42 +65,62 @@ def reap(
             metadata = job["metadata"]
             if metadata.get("deletionTimestamp"):
                 continue
-            if reason := _reason(api, job, is_over, least_age_s):
-                problem = "" if pretend else _delete(api, kind, metadata["name"], metadata["uid"], store)
+            if reason := _reason(api, job, ended, least_age_s):
+                problem = "" if pretend else _delete(api, kind, job, store)
                 yield ReapedJob(kind.kind, metadata["name"], reason, problem)
 
 
-def _reason(api: KubernetesApi, job: Mapping[str, Any], is_over: Callable[[str], bool], least_age_s: float) -> str:
+def _reason(
+    api: KubernetesApi, job: Mapping[str, Any], ended: Callable[[str], datetime | None], least_age_s: float
+) -> str:
     """Return why nobody needs a job; "" if somebody may."""
+    launchers = [_launcher_end(api, owner) for owner in job["metadata"].get("ownerReferences", ())]
+    if any(launcher is True for launcher in launchers):
+        return ""
+    known = [launcher for launcher in launchers if isinstance(launcher, datetime)]
+    followed = max([seen(job), *known])
     run = job["metadata"]["labels"][LABEL]
-    if is_over(run):
+    over = ended(run)
+    # A launcher that is cancelled may end after its run.
+    if over is not None and over >= followed - _CANCELLED:
         return f"run {run} is over"
-    age_s = existence_s(job)
-    if age_s >= least_age_s and not any(_is_there(api, owner) for owner in job["metadata"].get("ownerReferences", ())):
-        return f"its launcher is gone, and it is {age_s / 3600:.1f} hours old"
-    return ""
+    gone_s = (datetime.now(UTC) - followed).total_seconds()
+    return f"its launcher has been gone for {gone_s / 3600:.1f} hours" if gone_s >= least_age_s else ""
 
 
-def _is_there(api: KubernetesApi, owner: Mapping[str, Any]) -> bool:
+def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bool:
+    """Return when the pod of a launcher has ended; True if it has not, False if it is gone."""
     try:
         pod = api.get(f"/api/v1/namespaces/{api.namespace}/pods/{owner['name']}")
     except KubernetesError as error:
         if error.status != 404:
             raise
         return False
-    has_ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return bool(pod["metadata"]["uid"] == owner["uid"]) and not has_ended
+    status = pod.get("status", {})
+    if pod["metadata"]["uid"] != owner["uid"]:
+        return False
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return True
+    states = [each.get("state", {}).get("terminated") for each in status.get("containerStatuses", ())]
+    ends = [time_of(state["finishedAt"]) for state in states if state and state.get("finishedAt")]
+    return max(ends) if ends else False
 
 
-def _delete(api: KubernetesApi, kind: TrainingJob, name: str, uid: str, store: Store) -> str:
+def _delete(api: KubernetesApi, kind: TrainingJob, job: Mapping[str, Any], store: Store) -> str:
     """Store the log of a job and delete it; return what prevents that."""
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     selector = f"{kind.pod_label}={name}"
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
-    stored = StoredLog(name, store)
-    RankLog(api, pods, selector, stored, lambda _: None, _LOG_S).finish(_LOG_S)
-    stored.close()
+    with closing(StoredLog(name, store)) as stored:
+        if not RankLog(api, pods, selector, stored, lambda _: None, _LOG_S).finish(_LOG_S):
+            return "the end of its log cannot be read, or stored"
+
+    def is_owned(found: Mapping[str, Any]) -> bool:
+        return bool(found["metadata"]["uid"] == uid) and belongs_to(found, job)
+
     try:
-        api.delete(f"{kind.path(api.namespace)}/{name}", uid)
+        path = f"{kind.path(api.namespace)}/{name}"
+        is_deleted = api.repeated(lambda: delete_owned(api, path, is_owned)) is not False
     except KubernetesError as error:
         return str(error)
-    return ""
+    return "" if is_deleted else "another launcher follows it by now"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LABEL = "nofrost/run"
 _ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
+# Lists of jobs, of which some were changed by others while they were deleted.
+_MOST_LISTS = 5
 # To connect, and between two pieces of an answer.
 _TIMEOUTS_S = (5, 20)
 
@@ -72,27 +74,37 @@ def _delete(api: CustomObjectsApi, kind: dict[str, str], run: str) -> str:
     """Delete the jobs of one kind; return what prevents that, "" if nothing does."""
     from kubernetes.client import ApiException
 
-    def call(method: Any, **arguments: str) -> Any:
+    def call(method: Any, **arguments: Any) -> Any:
         try:
             return method(**kind, **arguments, _request_timeout=_TIMEOUTS_S)
         except ApiException as error:
             # The cluster does not know this kind of job, or the job has ended meanwhile.
             if error.status == 404:
                 return {}
+            # It has changed since it was listed: another run may have adopted it.
+            if error.status == 409:
+                return None
             raise
 
     try:
-        jobs = call(api.list_namespaced_custom_object, label_selector=f"{LABEL}={run}").get("items", ())
-        for job in jobs:
-            name = job["metadata"]["name"]
-            call(api.delete_namespaced_custom_object, name=name, propagation_policy="Background")
+        for _ in range(_MOST_LISTS):
+            jobs = call(api.list_namespaced_custom_object, label_selector=f"{LABEL}={run}").get("items", ())
+            answers = []
+            for job in jobs:
+                metadata = job["metadata"]
+                listed = {key: metadata[key] for key in ("uid", "resourceVersion")}
+                options = {"propagationPolicy": "Background", "preconditions": listed}
+                name = metadata["name"]
+                answers.append(call(api.delete_namespaced_custom_object, name=name, body=options))
+            if None not in answers:
+                return ""
+        return "they change all the time"
     except ApiException as error:
         denied = "the service account may not list or delete them" if error.status == 403 else "Kubernetes refuses"
         return f"{denied} ({error.status} {error.reason})"
     except Exception as error:
         # No answer, for which urllib3 has many errors, or one that is not Kubernetes's.
         return f"Kubernetes does not answer ({reason(error)})"
-    return ""
 
 
 def _left(kinds: str, run: str, namespace: str, problem: str) -> str:

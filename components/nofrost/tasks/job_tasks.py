@@ -14,10 +14,11 @@ from typing import Literal
 
 from nofrost.cluster.connection import connection
 from nofrost.cluster.job_creation import check_runtime
-from nofrost.cluster.job_follower import Limits
+from nofrost.cluster.job_follower import Limits, TaskError
 from nofrost.cluster.job_kind import choose_kind
 from nofrost.cluster.job_settings import load_job_settings
 from nofrost.cluster.job_spec import JobSpec, Owner, Training
+from nofrost.cluster.job_state import time_of
 from nofrost.cluster.kubernetes_api import KubernetesApi
 from nofrost.cluster.launch import launch
 from nofrost.cluster.pytorchjob import as_pytorchjob
@@ -35,6 +36,8 @@ from nofrost.tasks.stages import train
 from nofrost.tasks.task_errors import errors_of
 
 Backend = Literal["auto", "pytorchjob", "trainjob", "none"]
+# An API server that has just started refuses everything until it has read its rules.
+_DENIED_S = 30.0
 
 
 @exit_on_error(launch_label)
@@ -71,7 +74,7 @@ def launch_training(
         return train(**asdict(training), gpus=gpus, nodes=nodes)
     # Wrong input needs no job to be found out.
     parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
-    opened, api = open_store(store, patient=True), KubernetesApi(connection())
+    opened, api = open_store(store, patient=True), KubernetesApi(connection(), denied_s=_DENIED_S)
     name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     spec = JobSpec(
         training=training,
@@ -102,26 +105,29 @@ def launch_training(
 
 
 def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[ReapedJob]:
-    """Delete the training jobs in this pod's namespace that nobody needs, after their logs are stored; yield each.
+    """Delete the training jobs in this pod's namespace that nobody needs and whose logs are stored; yield each.
 
     Args:
         store: where runs have their records and jobs their logs.
-        least_age_s: of a job whose launcher is gone without a record of its run.
+        least_age_s: seconds since the end of the launcher of a job whose run has no record.
         pretend: whether to leave them as they are.
     """
     opened = open_store(store, patient=True)
     api = KubernetesApi(connection())
-    yield from reap(
-        api, opened, lambda run: read_record(run, opened) is not None, least_age_s=least_age_s, pretend=pretend
-    )
+
+    def ended(run: str) -> datetime | None:
+        record = read_record(run, opened)
+        return time_of(record.ended) if record else None
+
+    yield from reap(api, opened, ended, least_age_s=least_age_s, pretend=pretend)
 
 
-def _recorded_error(run: str, task: str, since: datetime, store: Store) -> tuple[int, str] | None:
-    """Return exit code and message of the newest error that a task of a run has recorded since a time."""
+def _recorded_error(run: str, task: str, since: datetime, store: Store) -> TaskError | None:
+    """Return the newest error that a task of a run has recorded since a time."""
     # A store that does not answer hides no failure.
     with suppress(UserError):
         errors = [error for error in errors_of(run, store) if error.task == task] if run else []
         recent = [error for error in errors if datetime.fromisoformat(error.time) >= since]
         if recent:
-            return recent[-1].exit_code, recent[-1].message
+            return TaskError(recent[-1].exit_code, recent[-1].message, recent[-1].input_is_wrong)
     return None

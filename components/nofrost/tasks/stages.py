@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from nofrost.cluster.job_result import JobResult, read_result, write_result
 from nofrost.cluster.job_store import job_output_name
-from nofrost.cluster.variables import JOB
+from nofrost.cluster.variables import JOB, RUN_ID
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
 from nofrost.launcher import forget_rank_of_pod, this_node
@@ -80,7 +81,7 @@ def train(
 
     On several nodes this is called on each, with the same arguments; their variables PET_* say which is which (see
     :func:`nofrost.launcher.this_node`). Node 0 alone writes to the store. If NOFROST_JOB names a job, the output is
-    also written to the store for its launcher.
+    also written to the store for its launcher; a node that starts again after that returns at once.
 
     Args:
         gpus: GPUs that each node must have. 0 uses one if there is one; several share every batch, with a process each.
@@ -96,6 +97,11 @@ def train(
     config = parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
     node = this_node(nodes, gpus)
     forget_rank_of_pod()
+    job, pipeline_run = os.environ.get(JOB, ""), os.environ.get(RUN_ID, "")
+    if job and pipeline_run:
+        done = read_result(job, pipeline_run, open_store(store, patient=True))
+        if done and done.output:
+            return done.output if node.rank == 0 else ""
     require_gpus(gpus)
     path, depends_on = run_path(recipe_id, seed, "train"), [recipe, seed, dataset, augmentation]
     counted: AbstractContextManager[None] = nullcontext()
@@ -117,8 +123,9 @@ def train(
             if node.rank != 0:
                 return ""
             output = work.push(path)
-            if job := os.environ.get(JOB):
+            if job:
                 work.store.put(job_output_name(job), output.encode())
+                write_result(job, pipeline_run, JobResult(output=output), work.store)
             return output
 
 
