@@ -169,6 +169,9 @@ class ApiServer:
             self._server.server_close()
             self._server = None
         self.cut_connections()
+        # Threads that answer would wait for changes that nobody makes any more.
+        with self._changed:
+            self._changed.notify_all()
 
     def cut_connections(self, path: str = "") -> None:
         with self._changed:
@@ -365,13 +368,14 @@ class ApiServer:
     def _changes_since(
         self, resource: Resource, version: int, chosen: Callable[[Object], bool], query: dict[str, str]
     ) -> Iterator[bytes]:
-        end = time.monotonic() + int(query.get("timeoutSeconds") or 1800)
-        bookmark = time.monotonic() + self.bookmark_s
+        server, end = self._server, time.monotonic() + int(query.get("timeoutSeconds") or 1800)
+        has_bookmarks = query.get("allowWatchBookmarks") == "true"
+        bookmark = time.monotonic() + self.bookmark_s if has_bookmarks else end
         if not version:
             _, page = self._list(resource, {})
             version = int(page["metadata"]["resourceVersion"])
             yield from (_line("ADDED", item) for item in page["items"] if chosen(item))
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and self._server is server:
             with self._changed:
                 if version < self._forgotten:
                     yield _line("ERROR", RefusedError(410, "Expired", "the watch is too old").status())
@@ -383,7 +387,7 @@ class ApiServer:
                 version = number
                 if path.rpartition("/")[0] == resource.path and chosen(item):
                     yield _line(kind, item)
-            if query.get("allowWatchBookmarks") == "true" and time.monotonic() >= bookmark:
+            if has_bookmarks and time.monotonic() >= bookmark:
                 bookmark = time.monotonic() + self.bookmark_s
                 metadata = {"resourceVersion": str(version), "creationTimestamp": None}
                 item = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
@@ -481,7 +485,7 @@ class ApiServer:
         return self._log_lines(self.logs.setdefault(key, Log()), query)
 
     def _log_lines(self, log: Log, query: dict[str, str]) -> Iterator[bytes]:
-        follows, number = query.get("follow") == "true", 0
+        server, follows, number = self._server, query.get("follow") == "true", 0
         since = query.get("sinceTime", "")[:19]
         if tail := query.get("tailLines"):
             number = max(0, len(log.lines) - int(tail))
@@ -494,7 +498,7 @@ class ApiServer:
                 if stamp[:19] >= since:
                     yield f"{stamp} ".encode() + line if query.get("timestamps") == "true" else line
             number += len(lines)
-            if not lines and (is_closed or not follows):
+            if self._server is not server or (not lines and (is_closed or not follows)):
                 return
 
     def _store(self, path: str, item: Object, kind: str) -> Object:
