@@ -20,12 +20,9 @@ from nofrost.errors import PeerLostError, UserError
 from nofrost.evaluate import Shard, merge, run
 from nofrost.evaluate.stage import PEER_LOST
 from nofrost.processes import ProcessGroup
+from tests.evaluate.shards import contents
 
 MakeSuite = Callable[..., Any]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kfp.dsl.base_component import BaseComponent
 
 from nofrost.cluster import JobSpec, Training, as_pytorchjob, as_trainjob, load_job_settings
 from nofrost.config import load_study
@@ -37,11 +38,15 @@ def make_plan(*overrides: str) -> StudyPlan:
     return plan_study(load_study("digits", chosen), 0, 1)
 
 
+def write(path: Path, pipeline: BaseComponent) -> None:
+    write_package(path, canonical(pipeline))
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That study in two shards, on CPUs."""
     path = tmp_path_factory.mktemp("package") / "nofrost.yaml"
-    write_package(path, canonical(make_pipeline(make_plan(), GraphSettings(WITHOUT_USER, shards=SHARDS))))
+    write(path, make_pipeline(make_plan(), GraphSettings(WITHOUT_USER, shards=SHARDS)))
     return path
 
 
@@ -138,9 +143,9 @@ def test_a_training_that_fails_stops_nothing_but_its_own_run(version: str, told:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_each_task_that_asks_for_a_gpu_has_it_in_its_pod(version: str, gpus: int, tmp_path: Path) -> None:
-    write_package(
+    write(
         tmp_path / "gpu.yaml",
-        canonical(make_pipeline(make_plan(), GraphSettings(WITHOUT_USER, shards=SHARDS, gpus=gpus))),
+        make_pipeline(make_plan(), GraphSettings(WITHOUT_USER, shards=SHARDS, gpus=gpus)),
     )
     ended = Backend(tmp_path / "gpu.yaml", version).run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
@@ -175,7 +180,7 @@ def on_nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That study, trained on two nodes with eight GPUs each."""
     path = tmp_path_factory.mktemp("package") / "nodes.yaml"
     settings = GraphSettings(WITHOUT_USER, shards=SHARDS, gpus=8, nodes=2)
-    write_package(path, canonical(make_pipeline(make_plan(), settings)))
+    write(path, make_pipeline(make_plan(), settings))
     return path
 
 
@@ -217,16 +222,13 @@ def test_a_job_with_other_devices_or_settings_is_another_one(changed: dict[str, 
     cache: dict[str, Any] = {}
     launched = []
     for name, each in (("one", settings), ("other", replace(settings, **changed))):
-        write_package(tmp_path / f"{name}.yaml", canonical(make_pipeline(plan, each)))
+        write(tmp_path / f"{name}.yaml", make_pipeline(plan, each))
         launched += Backend(tmp_path / f"{name}.yaml", "2.17", cache).run(BY_DIGEST, by_content).ran("launch")
     assert len({described(pod, "pytorchjob")["metadata"]["name"] for pod in launched}) == 2
 
 
 def test_no_resource_of_the_package_is_a_parameter_that_is_not_text(tmp_path: Path) -> None:
-    write_package(
-        tmp_path / "gpu.yaml",
-        canonical(make_pipeline(make_plan(), GraphSettings(Cluster(), shards=SHARDS, gpus=1))),
-    )
+    write(tmp_path / "gpu.yaml", make_pipeline(make_plan(), GraphSettings(Cluster(), shards=SHARDS, gpus=1)))
     spec, _ = yaml.safe_load_all((tmp_path / "gpu.yaml").read_text(encoding="utf-8"))
     resources = [each["container"]["resources"] for each in spec["deploymentSpec"]["executors"].values()]
     assert sum("accelerator" in each for each in resources) == len(of_each_run(1))
@@ -243,10 +245,7 @@ def test_training_alone_runs_in_the_training_image(version: str, package: Path) 
 def test_a_changed_study_runs_only_what_changed(changed: str, package: Path, tmp_path: Path) -> None:
     server = Backend(package, "2.17")
     server.run(ARGUMENTS, by_content)
-    write_package(
-        tmp_path / "changed.yaml",
-        canonical(make_pipeline(make_plan(changed), GraphSettings(WITHOUT_USER, shards=SHARDS))),
-    )
+    write(tmp_path / "changed.yaml", make_pipeline(make_plan(changed), GraphSettings(WITHOUT_USER, shards=SHARDS)))
     ended = Backend(tmp_path / "changed.yaml", "2.17", server.cache).run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
     ran = {name: number for name, number in counts(ended).items() if name in of_each_run(1)}
@@ -268,9 +267,7 @@ def test_a_study_in_parts_ends_with_the_report_of_the_whole(version: str, packag
     outputs: dict[str, Any] = {"trained": [], "adversarial": [], "ood": []}
     for number, runs in enumerate((plan.runs[:3], plan.runs[3:])):
         path = tmp_path / f"part-{number}.yaml"
-        write_package(
-            path, canonical(make_part_pipeline(replace(plan, runs=runs), GraphSettings(WITHOUT_USER, shards=SHARDS)))
-        )
+        write(path, make_part_pipeline(replace(plan, runs=runs), GraphSettings(WITHOUT_USER, shards=SHARDS)))
         part = Backend(path, version, cache).run(ARGUMENTS, by_content, run=f"run-{number}")
         assert part.state == "Succeeded"
         first = {"prepare": 1, "augment": 1} if number == 0 else {}
@@ -280,7 +277,7 @@ def test_a_study_in_parts_ends_with_the_report_of_the_whole(version: str, packag
         for stage in ("trained", "adversarial", "ood"):
             outputs[stage] += recorded[stage]
         outputs |= {name: recorded[name] for name in ("dataset", "augmentation")}
-    write_package(tmp_path / "report.yaml", canonical(make_report_pipeline(plan, outputs, GraphSettings(WITHOUT_USER))))
+    write(tmp_path / "report.yaml", make_report_pipeline(plan, outputs, GraphSettings(WITHOUT_USER)))
     arguments = {name: value for name, value in ARGUMENTS.items() if name != "train_image"}
     report = Backend(tmp_path / "report.yaml", version, cache).run(arguments, by_content)
     assert (report.state, counts(report)) == ("Succeeded", {"report": 1, "write-candidate": 1, "finish": 1})
@@ -295,7 +292,7 @@ def test_a_study_in_parts_ends_with_the_report_of_the_whole(version: str, packag
 
 
 def test_one_shard_is_one_task_without_merge(tmp_path: Path) -> None:
-    write_package(tmp_path / "one.yaml", canonical(make_pipeline(make_plan(), GraphSettings(WITHOUT_USER))))
+    write(tmp_path / "one.yaml", make_pipeline(make_plan(), GraphSettings(WITHOUT_USER)))
     ended = Backend(tmp_path / "one.yaml", "2.17").run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
     assert counts(ended)["evaluate"] == 2 * 4
@@ -305,7 +302,7 @@ def test_one_shard_is_one_task_without_merge(tmp_path: Path) -> None:
 
 def test_kfp_2_15_accepts_a_package_without_a_user_and_no_other(tmp_path: Path, package: Path) -> None:
     assert Backend(package, "2.15").run(ARGUMENTS, by_content).state == "Succeeded"
-    write_package(tmp_path / "user.yaml", canonical(make_pipeline(make_plan(), GraphSettings(Cluster()))))
+    write(tmp_path / "user.yaml", make_pipeline(make_plan(), GraphSettings(Cluster())))
     with pytest.raises(RefusedError, match="securityContext"):
         Backend(tmp_path / "user.yaml", "2.15").run(ARGUMENTS, by_content)
     assert Backend(tmp_path / "user.yaml", "2.16").run(ARGUMENTS, by_content).state == "Succeeded"
