@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nofrost.cluster.job_settings import JobSettings, TrainingJobSettings, refusal
-from nofrost.cluster.kubernetes_values import Int32, Wait
-from nofrost.cluster.pod_settings import PodSettings, Resources
+from nofrost.cluster.job.pod_settings import PodSettings, Resources
+from nofrost.cluster.job.settings import JobSettings, TrainingJobSettings, refusal
+from nofrost.cluster.job.values import Int32, Wait
 from nofrost.config import load_schema
 from nofrost.config.base import Schema
 

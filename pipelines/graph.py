@@ -19,7 +19,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
-from nofrost.cluster.job_spec import MOST_GPUS, MOST_NODES
+from nofrost.cluster.job.spec import MOST_GPUS, MOST_NODES
 from nofrost.errors import UserError
 from nofrost.tasks.ascii_text import to_ascii
 from pipelines import components

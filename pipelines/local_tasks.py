@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from nofrost.cluster.variables import RUN_ID
+from nofrost.cluster.job.identity import RUN_ID
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
 from pipelines.children import Children

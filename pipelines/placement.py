@@ -5,8 +5,8 @@ from typing import Any
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
-from nofrost.cluster.pod_settings import CONFIG_KEYS, SECRET_KEYS, Placement, Resources
-from nofrost.cluster.variables import RUN_ID
+from nofrost.cluster.job.identity import RUN_ID
+from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS, Placement, Resources
 from nofrost.stage import SAVE_INTERVAL
 from pipelines.cluster_settings import Cluster
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 from kubernetes import client
 
-from nofrost.cluster import TRAINING_JOBS, JobSettings, TrainingJob, runtime_name, training_runtime
+from nofrost.cluster import JOB_KINDS, JobKind, JobSettings, runtime_name, training_runtime
 from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_api, pods_account
 from pipelines.doctor.finding import Finding
 
@@ -22,7 +22,7 @@ class Right(NamedTuple):
     verbs: tuple[str, ...]
 
 
-def launcher_rights(job: TrainingJob, settings: JobSettings) -> tuple[Right, ...]:
+def launcher_rights(job: JobKind, settings: JobSettings) -> tuple[Right, ...]:
     """Return what a launcher does with jobs of this kind: start, adopt, follow and delete them, and read their logs."""
     runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job.kind == "TrainJob" else ()
     # Where the queue says why a job waits.
@@ -47,11 +47,11 @@ def check_training_jobs(
         namespace, account: of the pods, as for :func:`pods_account`.
         needed: whether any training is a job; without one, a cluster that has none lacks nothing.
     """
-    kinds = " or ".join(job.kind for job in TRAINING_JOBS)
+    kinds = " or ".join(job.kind for job in JOB_KINDS)
     try:
         with cluster_api() as api:
-            served = [job for job in TRAINING_JOBS if _has(api, job)]
-            listed = ", ".join(job.kind if job in served else f"no {job.kind}" for job in TRAINING_JOBS)
+            served = [job for job in JOB_KINDS if _has(api, job)]
+            listed = ", ".join(job.kind if job in served else f"no {job.kind}" for job in JOB_KINDS)
             if not needed:
                 yield Finding(JOBS, "ok", f"{listed} (not needed: every training uses one pod)")
                 return
@@ -72,7 +72,7 @@ def check_training_jobs(
         yield Finding(JOBS, "unknown", f"{kinds}: the cluster does not list its kinds ({error.status})")
 
 
-def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace: str) -> Finding:
+def _check_runtime(api: Any, settings: JobSettings, job: JobKind, namespace: str) -> Finding:
     """Look for the TrainingRuntime that the TrainJobs refer to."""
     name = runtime_name(settings)
     try:
@@ -96,7 +96,7 @@ def _check_runtime(api: Any, settings: JobSettings, job: TrainingJob, namespace:
     return Finding(RUNTIME, "ok", f"{name} in namespace {namespace}")
 
 
-def _check_rights(api: Any, job: TrainingJob, rights: tuple[Right, ...], namespace: str, account: str) -> Finding:
+def _check_rights(api: Any, job: JobKind, rights: tuple[Right, ...], namespace: str, account: str) -> Finding:
     """Ask the cluster whether the account of the launcher has its rights."""
     who = f"{account} in namespace {namespace}"
     try:
@@ -154,7 +154,7 @@ def _role(namespace: str, account: str, rights: tuple[Right, ...]) -> str:
     return yaml.safe_dump_all([role, binding], sort_keys=False)
 
 
-def _has(api: Any, job: TrainingJob) -> bool:
+def _has(api: Any, job: JobKind) -> bool:
     """Return whether a cluster serves a resource in the version that we use, which every account may ask."""
     groups = client.ApisApi(api).get_api_versions(_request_timeout=TIMEOUT_S).groups
     if not any(each.name == job.group and job.version in [one.version for one in each.versions] for each in groups):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nofrost.cluster.kubernetes_facts import TRAINING_JOBS
-from tests.cluster.api_server import ApiServer
-from tests.cluster.launched_job import LaunchedJob
+from nofrost.cluster.job.kinds import JOB_KINDS
+from tests.cluster.double.api_server import ApiServer
+from tests.cluster.launcher.launched_job import LaunchedJob
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def server() -> Iterator[ApiServer]:
     double.stop()
 
 
-@pytest.fixture(params=TRAINING_JOBS, ids=lambda kind: kind.kind)
+@pytest.fixture(params=JOB_KINDS, ids=lambda kind: kind.kind)
 def launched(request: pytest.FixtureRequest, server: ApiServer, tmp_path: Path) -> Iterator[LaunchedJob]:
     """A job of two nodes of each kind, which has not been launched yet."""
     job = LaunchedJob(server, request.param, tmp_path / "store")
@@ -32,7 +32,7 @@ def launched(request: pytest.FixtureRequest, server: ApiServer, tmp_path: Path) 
 @pytest.fixture
 def pytorchjob(server: ApiServer, tmp_path: Path) -> Iterator[LaunchedJob]:
     """The same as a PyTorchJob."""
-    job = LaunchedJob(server, TRAINING_JOBS[0], tmp_path / "store")
+    job = LaunchedJob(server, JOB_KINDS[0], tmp_path / "store")
     yield job
     job.end()
 
@@ -40,6 +40,6 @@ def pytorchjob(server: ApiServer, tmp_path: Path) -> Iterator[LaunchedJob]:
 @pytest.fixture
 def trainjob(server: ApiServer, tmp_path: Path) -> Iterator[LaunchedJob]:
     """The same as a TrainJob."""
-    job = LaunchedJob(server, TRAINING_JOBS[1], tmp_path / "store")
+    job = LaunchedJob(server, JOB_KINDS[1], tmp_path / "store")
     yield job
     job.end()

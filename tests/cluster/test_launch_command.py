@@ -15,9 +15,9 @@ import pytest
 from nofrost.cluster import JobSettings, Training, runtime_name
 from nofrost.config import recipe_of
 from nofrost.tasks.task_errors import RecordedError, errors_of
-from tests.cluster.api_server import RUNTIMES, ApiServer
-from tests.cluster.launched_job import OUTPUT, LaunchedJob, wait_until
-from tests.cluster.test_kubernetes_api import kubeconfig
+from tests.cluster.api.test_client import kubeconfig
+from tests.cluster.double.api_server import RUNTIMES, ApiServer
+from tests.cluster.launcher.launched_job import OUTPUT, LaunchedJob, wait_until
 
 DATASET = "data/dataset@0123456789abcdef0123456789abcdef.dir"
 AUGMENTATION = "data/augmentation@0123456789abcdef0123456789abcdef.dir"

@@ -14,9 +14,9 @@ from nofrost.cluster import LABEL, rank_log
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.errors import UserError
 from nofrost.tasks.run_record import RunRecord, write_record
-from tests.cluster.api_server import PODS, ApiServer, RefusedError
-from tests.cluster.launched_job import LaunchedJob, api_of
-from tests.cluster.test_kubernetes_api import kubeconfig
+from tests.cluster.api.test_client import kubeconfig
+from tests.cluster.double.api_server import PODS, ApiServer, RefusedError
+from tests.cluster.launcher.launched_job import LaunchedJob, api_of
 
 OLD = "2026-01-02T03:04:05Z"
 

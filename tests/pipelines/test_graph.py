@@ -12,8 +12,8 @@ import yaml
 pytest.importorskip("kfp")
 
 from nofrost.cli.store import task as task_group
-from nofrost.cluster.job_settings import load_job_settings
-from nofrost.cluster.pod_settings import PodSettings
+from nofrost.cluster.job.pod_settings import PodSettings
+from nofrost.cluster.job.settings import load_job_settings
 from nofrost.errors import UserError
 from nofrost.tasks.ascii_text import from_ascii
 from pipelines.cluster_settings import DEFAULTS, Cluster

@@ -23,8 +23,8 @@ from nofrost.cluster import as_trainjob
 from nofrost.config import recipe_of
 from nofrost.telemetry import Progress, display, progress, trainjob_status
 from nofrost.telemetry.trainjob_status import VARIABLES, trainer_status
-from tests.cluster.crd import errors, needs_crds
-from tests.cluster.jobs import job
+from tests.cluster.job.crd import errors, needs_crds
+from tests.cluster.job.jobs import job
 
 PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/research/trainjobs/nofrost-sat/status"
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nofrost.cluster.job_deletion import belongs_to, delete_owned
-from nofrost.cluster.job_kind import served_kinds
-from nofrost.cluster.job_signs import seen
-from nofrost.cluster.job_state import time_of
-from nofrost.cluster.job_store import StoredLog
-from nofrost.cluster.kubernetes_api import KubernetesApi, KubernetesError
-from nofrost.cluster.kubernetes_facts import TrainingJob
-from nofrost.cluster.rank_log import RankLog
+from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.discovery import served_kinds
+from nofrost.cluster.job.kinds import JobKind
+from nofrost.cluster.launcher.deletion import belongs_to, delete_owned
+from nofrost.cluster.launcher.rank_log import RankLog
+from nofrost.cluster.launcher.signs import seen
+from nofrost.cluster.launcher.state import time_of
+from nofrost.cluster.records.stored_log import StoredLog
 from nofrost.cluster.run_jobs import LABEL
 from nofrost.store import Store
 
@@ -106,7 +106,7 @@ def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bo
     return max(ends) if ends else False
 
 
-def _delete(api: KubernetesApi, kind: TrainingJob, job: Mapping[str, Any], store: Store) -> str:
+def _delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any], store: Store) -> str:
     """Store the log of a job and delete it; return what prevents that."""
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     selector = f"{kind.pod_label}={name}"

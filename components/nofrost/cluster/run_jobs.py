@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nofrost.cluster.kubernetes_facts import TRAINING_JOBS, pod_namespace
-from nofrost.cluster.kubernetes_values import LABEL_VALUE
+from nofrost.cluster.job.kinds import JOB_KINDS, pod_namespace
+from nofrost.cluster.job.values import LABEL_VALUE
 from nofrost.errors import reason
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def delete_run_jobs(run: str) -> list[str]:
     try:
         api = _connect()
     except Exception as error:
-        kinds = ",".join(job.plural for job in TRAINING_JOBS)
+        kinds = ",".join(job.plural for job in JOB_KINDS)
         return [_left(kinds, run, namespace, f"this pod cannot use Kubernetes ({reason(error)})")]
     sentences = []
-    for job in TRAINING_JOBS:
+    for job in JOB_KINDS:
         kind = {"group": job.group, "version": job.version, "namespace": namespace, "plural": job.plural}
         problem = _delete(api, kind, run)
         if problem:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from nofrost.cluster.variables import RUN_ID
+from nofrost.cluster.job.identity import RUN_ID
 from nofrost.errors import StoppedError, UserError
 from nofrost.stopping import TerminatedError
 from nofrost.store import MissingError, Store

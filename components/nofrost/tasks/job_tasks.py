@@ -12,19 +12,19 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
-from nofrost.cluster.connection import connection
-from nofrost.cluster.job_creation import check_runtime
-from nofrost.cluster.job_follower import Limits, TaskError
-from nofrost.cluster.job_kind import choose_kind
-from nofrost.cluster.job_settings import load_job_settings
-from nofrost.cluster.job_spec import JobSpec, Owner, Training
-from nofrost.cluster.job_state import time_of
-from nofrost.cluster.kubernetes_api import KubernetesApi
-from nofrost.cluster.launch import launch
-from nofrost.cluster.pytorchjob import as_pytorchjob
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.connection import connection
+from nofrost.cluster.discovery import choose_kind
+from nofrost.cluster.job.identity import RUN_ID
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.settings import load_job_settings
+from nofrost.cluster.job.spec import JobSpec, Owner, Training
+from nofrost.cluster.job.trainjob import as_trainjob
+from nofrost.cluster.launcher.creation import check_runtime
+from nofrost.cluster.launcher.follower import Limits, TaskError
+from nofrost.cluster.launcher.launch import launch
+from nofrost.cluster.launcher.state import time_of
 from nofrost.cluster.reap import ReapedJob, reap
-from nofrost.cluster.trainjob import as_trainjob
-from nofrost.cluster.variables import RUN_ID
 from nofrost.config import Recipe, parse_part
 from nofrost.errors import UserError
 from nofrost.store import Store, open_store

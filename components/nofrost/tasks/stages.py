@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from nofrost.cluster.job_result import JobResult, read_result, write_result
-from nofrost.cluster.job_store import job_output_name
-from nofrost.cluster.variables import JOB, RUN_ID
+from nofrost.cluster.job.identity import JOB, RUN_ID
+from nofrost.cluster.records.result import JobResult, read_result, write_result
+from nofrost.cluster.records.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
 from nofrost.launcher import forget_rank_of_pod, this_node

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from nofrost.cluster.variables import RUN_ID
+from nofrost.cluster.job.identity import RUN_ID
 from nofrost.errors import PeerLostError, remark
 from nofrost.store import MissingError, Store, open_store
 from nofrost.tasks.run_record import errors_prefix, json_bytes

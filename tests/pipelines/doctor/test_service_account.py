@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from nofrost.cluster.pod_settings import Credentials
+from nofrost.cluster.job.pod_settings import Credentials
 from pipelines.cluster_settings import Cluster
 from pipelines.doctor.service_account import check_service_account
 

@@ -11,12 +11,12 @@ import yaml
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from nofrost.cluster import TRAINING_JOBS, JobSettings, training_runtime
+from nofrost.cluster import JOB_KINDS, JobSettings, training_runtime
 from pipelines.doctor.finding import Finding
 from pipelines.doctor.training_jobs import check_training_jobs, launcher_rights
 
-PYTORCHJOB, TRAINJOB = TRAINING_JOBS
-BOTH = {(job.group, job.version): [job.plural] for job in TRAINING_JOBS}
+PYTORCHJOB, TRAINJOB = JOB_KINDS
+BOTH = {(job.group, job.version): [job.plural] for job in JOB_KINDS}
 LAUNCHER = "system:serviceaccount:team-a:default-editor"
 
 
@@ -80,7 +80,7 @@ def test_the_account_of_the_pods_may_do_what_the_launcher_does(kubernetes: Any, 
     assert "default-editor in namespace team-a" in finding.detail
 
 
-@pytest.mark.parametrize("kind", TRAINING_JOBS)
+@pytest.mark.parametrize("kind", JOB_KINDS)
 def test_a_right_that_is_missing_is_named_with_the_role_that_gives_it(kubernetes: Any, kind: Any) -> None:
     kubernetes.kinds = {(kind.group, kind.version): [kind.plural]}
     allow(kubernetes, LAUNCHER, kind)

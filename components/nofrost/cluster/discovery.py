@@ -1,0 +1,53 @@
+"""Which kinds of training jobs a cluster knows: asked of its API server, never guessed from a creation that fails."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
+from nofrost.errors import UserError
+
+_INSTALL = (
+    "install Kubeflow's training operator 1.9 (https://github.com/kubeflow/training-operator) or Kubeflow Trainer 2.3 "
+    "(https://github.com/kubeflow/trainer)"
+)
+
+
+def served_kinds(api: KubernetesApi) -> list[JobKind]:
+    """Return the kinds of training jobs that the cluster knows, the first choice first.
+
+    Raises:
+        KubernetesError: the server refuses to say that, or does not answer.
+    """
+    groups = {group.get("name"): group for group in api.get("/apis").get("groups", ())}
+    return [kind for kind in JOB_KINDS if _is_served(api, kind, groups.get(kind.group, {}).get("versions", ()))]
+
+
+def choose_kind(api: KubernetesApi, backend: Literal["auto", "pytorchjob", "trainjob"]) -> JobKind:
+    """Return the kind of job to create: a PyTorchJob where the cluster knows it, otherwise a TrainJob.
+
+    Raises:
+        UserError: the cluster does not know the kind that `backend` names, or none with "auto".
+        KubernetesError: the server does not answer.
+    """
+    try:
+        served = served_kinds(api)
+    except KubernetesError as error:
+        if error.passes:
+            raise
+        raise UserError(f"{error}: let the service account of this pod read it, or name a backend") from None
+    wanted = [kind for kind in served if backend in ("auto", kind.kind.lower())]
+    if not wanted:
+        kinds = " nor ".join(kind.kind for kind in JOB_KINDS if backend in ("auto", kind.kind.lower()))
+        neither = f"neither {kinds}" if backend == "auto" else f"no {kinds}"
+        raise UserError(f"the cluster knows {neither}: {_INSTALL}, or choose another backend")
+    return wanted[0]
+
+
+def _is_served(api: KubernetesApi, kind: JobKind, versions: list[dict[str, str]]) -> bool:
+    # The group of the training operator has other kinds too, such as notebooks.
+    if kind.version not in [each.get("version") for each in versions]:
+        return False
+    listed = api.get(f"/apis/{kind.group}/{kind.version}").get("resources", ())
+    return kind.plural in [each.get("name") for each in listed]

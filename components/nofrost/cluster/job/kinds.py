@@ -1,0 +1,41 @@
+"""What Kubernetes and Kubeflow fix: where a pod learns its namespace, and the kinds of training jobs."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class JobKind(NamedTuple):
+    """A kind of job that trains on several nodes, as the API of Kubernetes names it.
+
+    Attributes:
+        succeeded: type of the condition of a job that has.
+        pod_label: whose value is the name of the job that a pod belongs to.
+    """
+
+    kind: str
+    group: str
+    version: str
+    plural: str
+    succeeded: str
+    pod_label: str
+
+    def path(self, namespace: str) -> str:
+        """Return the path of its jobs in a namespace."""
+        return f"/apis/{self.group}/{self.version}/namespaces/{namespace}/{self.plural}"
+
+
+# Of Kubeflow's training operator, and of its trainer, which replaces that: a cluster has one or the other.
+JOB_KINDS = (
+    JobKind("PyTorchJob", "kubeflow.org", "v1", "pytorchjobs", "Succeeded", "training.kubeflow.org/job-name"),
+    JobKind("TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs", "Complete", "jobset.sigs.k8s.io/jobset-name"),
+)
+
+
+def pod_namespace() -> str | None:
+    """Return the namespace of the pod in which this runs; None outside of a cluster."""
+    try:
+        return _NAMESPACE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

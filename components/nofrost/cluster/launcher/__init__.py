@@ -1,0 +1,1 @@
+"""A training job from its creation to its end."""

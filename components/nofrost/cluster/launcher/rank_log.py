@@ -1,0 +1,157 @@
+"""The log of rank 0 of a training job, followed in a thread: shown and stored, no line lost and none twice.
+
+Follows from one pod to the next one when the job starts again. The connection may break anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nofrost.cluster.api.client import KubernetesApi, KubernetesError, StreamStop
+from nofrost.cluster.launcher.state import Object, rank_zero
+from nofrost.cluster.records.log_lines import LogPosition, text_of
+from nofrost.cluster.records.stored_log import StoredLog
+
+_SILENCE_S = 300.0
+# At the end, for the kubelet of a pod, which alone has its log: that of a lost machine never answers.
+_KUBELET_S = 20.0
+# Names that containers of training have in the pods of both operators.
+_CONTAINERS = ("pytorch", "node")
+
+
+class RankLog:
+    """Follows the log of rank 0 until :meth:`finish`.
+
+    Args:
+        pods: path of the pods of the namespace.
+        selector: of the labels of the pods of the job.
+        stored: where lines are kept.
+        show: is called with each new line.
+        interval_s: between two looks for a new pod.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        pods: str,
+        selector: str,
+        stored: StoredLog,
+        show: Callable[[str], object],
+        interval_s: float,
+    ) -> None:
+        self._api, self._pods, self._selector = api, pods, selector
+        self._stored, self._show, self._interval_s = stored, show, interval_s
+        self._position: LogPosition = stored.position
+        self._rest = b""
+        self._finished: set[str] = set()
+        self._restarts: dict[str, int] = {}
+        self._ends_s, self._is_complete = math.inf, False
+        self._finishing, self._stop, self._gives_up = threading.Event(), StreamStop(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def finish(self, patience_s: float) -> bool:
+        """Read and store what there is by now, and end; no longer than `patience_s`.
+
+        Returns:
+            Whether all that there was is in the store.
+        """
+        self._ends_s = time.monotonic()
+        self._finishing.set()
+        self._stop.set()
+        self._thread.join(patience_s)
+        self._gives_up.set()
+        return self._is_complete
+
+    def _run(self) -> None:
+        pauses = self._api.pauses()
+        while True:
+            is_last = self._finishing.is_set()
+            refusal, has_pods = False, False
+            try:
+                page = self._api.once("GET", self._pods, {"labelSelector": self._selector})
+                has_pods = True
+                self._read_all(rank_zero(page.get("items", ())), is_last)
+                pause_s = self._interval_s
+                pauses.reset()
+            except KubernetesError as error:
+                refusal, pause_s = True, pauses.next_s(error.retry_after_s)
+                is_away = has_pods and time.monotonic() - self._ends_s > _KUBELET_S
+                if is_last and error.passes and not is_away:
+                    is_last = self._gives_up.wait(pause_s)
+            if is_last:
+                self._take_rest()
+                self._is_complete = self._stored.flush() and not refusal
+                return
+            self._finishing.wait(pause_s)
+
+    def _read_all(self, pods: list[Object], is_last: bool) -> None:
+        """Read the pods that have not been read to their ends, the oldest first."""
+        uids = [pod["metadata"]["uid"] for pod in pods]
+        # Older ones than the one that was read last are read.
+        begin = uids.index(self._position.uid) if self._position.uid in uids else 0
+        for pod in pods[begin:]:
+            uid = pod["metadata"]["uid"]
+            status = _container(pod)
+            if uid in self._finished or not status:
+                continue
+            if uid != self._position.uid:
+                if not status.get("restartCount") and status.get("state", {}).get("waiting"):
+                    return
+                self._take_rest()
+                self._position = LogPosition(uid)
+                self._stored.begin(pod["metadata"]["name"], uid)
+            restarts = int(status.get("restartCount") or 0)
+            if restarts > self._restarts.get(uid, 0):
+                self._read(pod, previous="true")
+                self._restarts[uid] = restarts
+            has_ended = "terminated" in status.get("state", {})
+            if "waiting" not in status.get("state", {}):
+                follows = not has_ended and not is_last
+                self._read(pod, follow="true" if follows else "")
+            if has_ended and pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+                self._take_rest()
+                self._finished.add(uid)
+
+    def _read(self, pod: Object, **query: str) -> None:
+        """Read the log of a pod from the last second on."""
+        follows = bool(query.get("follow"))
+        query |= {"container": _container(pod).get("name", ""), "timestamps": "true"}
+        query["sinceTime"] = self._position.second
+        path = f"{self._pods}/{pod['metadata']['name']}/log"
+        stop = self._stop if follows else StreamStop()
+        self._position.begin_again()
+        # What was cut comes again, whole.
+        self._rest = b""
+        try:
+            with self._api.stream(path, f"the log of {pod['metadata']['name']}", query, _SILENCE_S, stop) as lines:
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        self._rest = line
+                    elif self._position.take(line[:-1]):
+                        self._new(line[:-1])
+        except KubernetesError as error:
+            # The container has not started, or its log is gone.
+            if error.status not in (400, 404):
+                raise
+
+    def _take_rest(self) -> None:
+        """Take what stood after the last line break when the container ended."""
+        if self._rest and self._position.take(self._rest):
+            self._new(self._rest)
+        self._rest = b""
+
+    def _new(self, line: bytes) -> None:
+        self._stored.append(line)
+        self._show(text_of(line))
+
+
+def _container(pod: Object) -> dict[str, Any]:
+    """Return the status of the container that trains; empty if there is none yet."""
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    named = [status for status in statuses if status.get("name") in _CONTAINERS]
+    return dict(next(iter([*named, *statuses]), {}))

@@ -1,0 +1,1 @@
+"""What a training job leaves in the store beside its refs."""

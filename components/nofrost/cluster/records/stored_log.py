@@ -1,0 +1,146 @@
+"""What a training job leaves in the store beside its refs: its output, and the log of rank 0 in pieces.
+
+The output is the object ``nofrost/jobs/JOB/output`` with the text PATH@REF, written by node 0. The pieces are
+``nofrost/jobs/JOB/log/NNNNNN``, in order. The lines of a piece begin with their time; a line that begins with "#"
+names the pod whose lines follow.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from nofrost.cluster.records.log_lines import LogPosition
+from nofrost.errors import UserError, remark
+from nofrost.store import MissingError, Store
+
+# A piece is written again while it grows, and closed when it is as large as this.
+_PIECE = 1 << 20
+_FLUSH_S = 30.0
+# Pieces to keep for a store that does not answer.
+_MOST_UNWRITTEN = 8
+_POD = b"# pod "
+
+
+def job_output_name(job: str) -> str:
+    """Return the name of the object with the output of a job."""
+    return f"nofrost/jobs/{job}/output"
+
+
+def read_output(job: str, store: Store) -> str | None:
+    """Return the output (PATH@REF) that a job has left; None if there is none."""
+    try:
+        return store.get(job_output_name(job)).decode(errors="replace").strip()
+    except MissingError:
+        return None
+
+
+def log_prefix(job: str) -> str:
+    """Return how the names of the pieces of a job's log begin."""
+    return f"nofrost/jobs/{job}/log/"
+
+
+class StoredLog:
+    """The log of a job in the store; goes on where an earlier launcher of the same job ended. A thread writes it.
+
+    A store that refuses is no error: it is said once, and what was not written is written later, unless too much has
+    come together.
+
+    Args:
+        piece: bytes of a piece.
+        flush_s: age that a line has at most when it is written, in seconds.
+
+    Attributes:
+        position: up to where an earlier launcher has written.
+    """
+
+    def __init__(self, job: str, store: Store, *, piece: int = _PIECE, flush_s: float = _FLUSH_S) -> None:
+        self._prefix, self._store, self._most = log_prefix(job), store, piece
+        # Pieces by number that are not written as they are now; the last one still grows.
+        self._number, self._unwritten = 0, dict[int, bytearray]()
+        self._pod, self._text = b"", bytearray()
+        self._changing, self._writing, self._closed = threading.Lock(), threading.Lock(), threading.Event()
+        self._is_refused = self._has_lost = False
+        self.position = self._read_position()
+        threading.Thread(target=self._run, args=(flush_s,), name="stored log", daemon=True).start()
+
+    def begin(self, name: str, uid: str) -> None:
+        """Note that the lines of another pod follow."""
+        self._pod = _POD + f"{name} {uid}\n".encode()
+        self._add(self._pod)
+
+    def append(self, line: bytes) -> None:
+        """Take a line with its time."""
+        self._add(line + b"\n")
+
+    def flush(self) -> bool:
+        """Write what is not in the store yet; return whether everything is there."""
+        with self._writing:
+            with self._changing:
+                pieces = {number: bytes(text) for number, text in self._unwritten.items()}
+            for number, text in pieces.items():
+                try:
+                    self._store.put(f"{self._prefix}{number:06}", text)
+                except UserError as error:
+                    if not self._is_refused:
+                        remark(f"the log of the job is not in the store yet: {error}")
+                    self._is_refused = True
+                    return False
+                with self._changing:
+                    if len(self._unwritten.get(number, b"")) == len(text):
+                        self._unwritten.pop(number, None)
+        with self._changing:
+            return not self._unwritten and not self._has_lost
+
+    def close(self) -> bool:
+        """Write what is not in the store yet, and end the thread; return whether everything is in the store."""
+        self._closed.set()
+        return self.flush()
+
+    def _run(self, flush_s: float) -> None:
+        while not self._closed.wait(flush_s):
+            self.flush()
+
+    def _add(self, text: bytes) -> None:
+        with self._changing:
+            self._text += text
+            self._unwritten[self._number] = self._text
+            if len(self._text) >= self._most:
+                # Each piece says of itself which pod it is of.
+                self._number, self._text = self._number + 1, bytearray(self._pod)
+            if len(self._unwritten) > _MOST_UNWRITTEN:
+                first, self._has_lost = min(self._unwritten), True
+                remark(f"{len(self._unwritten.pop(first)):,} bytes of the log are lost: {self._store.url} refuses them")
+
+    def _read_position(self) -> LogPosition:
+        """Return up to where an earlier launcher has written, and take up its last piece."""
+        try:
+            names = self._store.objects(self._prefix)
+            if not names:
+                return LogPosition()
+            # The lines of one second may be in two pieces.
+            *before, last = [self._store.get(name) for name in sorted(names)[-2:]]
+            self._number, self._text = int(max(names).removeprefix(self._prefix)), bytearray(last)
+        except (UserError, ValueError) as error:
+            # The time makes names that come after all others: nothing is written over.
+            self._number = int(time.time())
+            remark(f"the log of an earlier launcher cannot be continued: {error}")
+            return LogPosition()
+        position = LogPosition()
+        for line in b"".join([*before, last]).split(b"\n"):
+            if line.startswith(_POD):
+                self._pod, uid = line + b"\n", line.split()[-1].decode(errors="replace")
+                if uid != position.uid:
+                    position = LogPosition(uid=uid)
+            elif line:
+                position.take(line)
+        return position
+
+
+def lines_of(store: Store, job: str) -> list[bytes]:
+    """Return the lines of the log of a job, without the times and what names the pods."""
+    lines: list[bytes] = []
+    for name in sorted(store.objects(log_prefix(job))):
+        kept = (line for line in store.get(name).split(b"\n") if line and not line.startswith(_POD))
+        lines += [line.partition(b" ")[2] for line in kept]
+    return lines

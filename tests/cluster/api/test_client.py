@@ -1,0 +1,281 @@
+"""The client of Kubernetes: where the server is, what it repeats, and what it makes of refusals."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nofrost.cluster.api import connection as connections
+from nofrost.cluster.api.client import KubernetesApi, KubernetesError, Pauses
+from nofrost.cluster.api.connection import Connection, connection
+from nofrost.cluster.discovery import choose_kind
+from nofrost.cluster.job.kinds import JOB_KINDS
+from nofrost.cluster.launcher.rank_log import RankLog
+from nofrost.cluster.records.stored_log import StoredLog
+from nofrost.errors import UserError
+from tests.cluster.double.api_server import (
+    NOTEBOOKS,
+    PODS,
+    PYTORCHJOBS,
+    TOKEN,
+    TRAINJOBS,
+    ApiServer,
+    CutError,
+    RefusedError,
+)
+from tests.cluster.launcher.launched_job import LaunchedJob, api_of, wait_until
+
+
+def refusing(times: int, fault: Exception) -> Callable[[str, str], None]:
+    """A fault of the first requests."""
+    left = [times]
+
+    def refuse(method: str, path: str) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise fault
+
+    return refuse
+
+
+@pytest.fixture
+def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets this process be a pod, whose API server has a certificate; returns the folder of its account."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "ca.crt")
+    subprocess.run((*certificate, *names), check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
+    server.stop()
+    server.context = context
+    server.start()
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "namespace").write_text("research\n")
+    monkeypatch.setattr(connections, "ACCOUNT", tmp_path)
+    host, port = server.url.removeprefix("http://").split(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    return tmp_path
+
+
+def in_pod() -> KubernetesApi:
+    return KubernetesApi(connection(), 20.0, lambda: Pauses(0.005, 0.05))
+
+
+def test_a_pod_finds_its_server_and_its_namespace(pod: Path, server: ApiServer) -> None:
+    server.add(PYTORCHJOBS, "a", spec={})
+    api = in_pod()
+    assert api.namespace == "research"
+    assert api.get(f"{PYTORCHJOBS.path}/a")["metadata"]["name"] == "a"
+
+
+def test_a_token_that_is_replaced_is_read_anew(pod: Path, server: ApiServer) -> None:
+    api = in_pod()
+    assert api.get(PODS.path)["items"] == []
+    server.token = "token-2"
+    (pod / "token").write_text("token-2\n")
+    assert api.get(PODS.path)["items"] == []
+    assert server.count("GET", "/pods") == 2, "no request was refused"
+
+
+@pytest.mark.parametrize(("replaced_at", "is_in_time"), [(1, True), (2, False)])
+def test_a_token_that_expired_is_read_once_more(
+    replaced_at: int, is_in_time: bool, pod: Path, server: ApiServer
+) -> None:
+    """The file changes while request number `replaced_at` is on its way."""
+    api = in_pod()
+    server.token = "token-2"
+
+    def replace(method: str, path: str) -> None:
+        if server.count("GET", "/pods") == replaced_at:
+            (pod / "token").write_text("token-2")
+
+    server.faults.append(replace)
+    if is_in_time:
+        assert api.get(PODS.path)["items"] == []
+    else:
+        with pytest.raises(KubernetesError, match="401: Unauthorized"):
+            api.get(PODS.path)
+    assert server.count("GET", "/pods") == 2
+
+
+def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp_path: Path) -> None:
+    """Over TLS, while the thread waits for the next line."""
+    job = LaunchedJob(server, JOB_KINDS[0], tmp_path / "store")
+    job.add_pods(job.status("Running"), job.status("Running"))
+    job.write("started")
+    stored = StoredLog(job.name, job.store)
+    log = RankLog(in_pod(), PODS.path, f"{job.kind.pod_label}={job.name}", stored, job.shown.append, 0.02)
+    wait_until(lambda: job.shown)
+    began = time.monotonic()
+    log.finish(60)
+    assert time.monotonic() - began < 20
+    assert job.shown == ["started"] == job.stored_lines()
+    job.end()
+
+
+def test_another_server_is_not_trusted(pod: Path, server: ApiServer) -> None:
+    other = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=other")
+    subprocess.run((*other, "-keyout", pod / "other-key", "-out", pod / "ca.crt"), check=True, capture_output=True)
+    with pytest.raises(KubernetesError, match=r"does not answer.*CERTIFICATE_VERIFY_FAILED"):
+        KubernetesApi(connection(), 0.0).get(PODS.path)
+    assert not server.requests
+
+
+def test_outside_of_a_cluster_a_kubeconfig_counts(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "ACCOUNT", tmp_path / "nothing")
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(server, tmp_path)))
+    api = KubernetesApi(connection())
+    assert api.namespace == "research"
+    assert api.get(PODS.path)["items"] == []
+
+
+def kubeconfig(server: ApiServer, folder: Path) -> Path:
+    path = folder / "kubeconfig"
+    path.write_text(f"""
+apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{{name: c, cluster: {{server: "{server.url}"}}}}]
+users: [{{name: u, user: {{token: {TOKEN}}}}}]
+contexts: [{{name: here, context: {{cluster: c, user: u, namespace: research}}}}]
+""")
+    return path
+
+
+def test_without_pod_and_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ACCOUNT", tmp_path / "nothing")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match="no pod with a service account, and there is no kubeconfig") as error:
+        connection()
+    assert error.value.exit_code == 2
+    (tmp_path / "kubeconfig").write_text("clusters: 1")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with pytest.raises(UserError, match="the kubeconfig cannot be used"):
+        connection()
+
+
+@pytest.mark.parametrize("code", [0, 408, 429, 500, 502, 503, 504])
+def test_what_passes_is_repeated(code: int, server: ApiServer) -> None:
+    fault = RefusedError(code, "X", "later") if code else CutError()
+    server.faults.append(refusing(3, fault))
+    assert api_of(server).get(PODS.path)["items"] == []
+    assert server.count("GET", "/pods") == 4
+
+
+@pytest.mark.parametrize("code", [400, 403, 404, 409, 410, 422])
+def test_what_does_not_pass_is_not_repeated(code: int, server: ApiServer) -> None:
+    server.faults.append(refusing(9, RefusedError(code, "X", "never\nwith \x1b[31m colours")))
+    with pytest.raises(KubernetesError) as error:
+        api_of(server).get(PODS.path)
+    assert (error.value.status, error.value.passes) == (code, False)
+    assert str(error.value) == rf"Kubernetes refuses to give {PODS.path} ({code}: never with \x1b[31m colours)"
+    assert error.value.exit_code == 1
+    assert server.count("GET", "/pods") == 1
+
+
+def test_the_server_says_how_long_to_wait(server: ApiServer) -> None:
+    server.faults.append(refusing(1, RefusedError(429, "TooManyRequests", "later", {"Retry-After": "0.3"})))
+    began = time.monotonic()
+    api_of(server).get(PODS.path)
+    assert time.monotonic() - began >= 0.3
+
+
+def test_an_outage_of_a_minute_is_survived_by_the_usual_patience() -> None:
+    """The pauses of a request that is repeated, without chance, and the patience that is set for all of them."""
+    pauses, total, count = Pauses(), 0.0, 0
+    while total < 60:
+        total, count = total + pauses.next_s(), count + 1
+    assert count <= 18, "a server that comes back is not overrun"
+    api = KubernetesApi(Connection("http://127.0.0.1:1", "x", lambda: None, {}))
+    assert api.patience_s >= 120
+
+
+def test_pauses_grow_and_differ() -> None:
+    pauses = [Pauses(1.0, 8.0) for _ in range(20)]
+    rounds = [[each.next_s() for each in pauses] for _ in range(6)]
+    for expected, values in zip((1, 2, 4, 8, 8, 8), rounds, strict=True):
+        assert all(expected / 2 <= value <= expected for value in values)
+        assert len(set(values)) > 10
+    assert pauses[0].next_s(least_s=100) >= 100
+    pauses[0].reset()
+    assert pauses[0].next_s() <= 1
+
+
+def test_patience_ends(server: ApiServer) -> None:
+    server.stop()
+    with pytest.raises(KubernetesError, match="does not answer to give") as error:
+        api_of(server, 0.1).get(PODS.path)
+    assert error.value.status == 0
+    assert error.value.passes
+
+
+def test_a_collection_comes_by_pages(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        server.add(PYTORCHJOBS, f"j{number}", metadata={"labels": {"a": "b"}}, spec={})
+    monkeypatch.setattr("nofrost.cluster.kubernetes_api._PAGE", "3")
+    items = api_of(server).items(PYTORCHJOBS.path, labelSelector="a")
+    assert [item["metadata"]["name"] for item in items] == [f"j{number}" for number in range(7)]
+    assert server.count("GET", "/pytorchjobs") == 3
+
+
+def test_deleting_what_is_gone_or_another_one_is_no_error(server: ApiServer) -> None:
+    uid = server.add(PYTORCHJOBS, "a", spec={})["metadata"]["uid"]
+    api = api_of(server)
+    api.delete(f"{PYTORCHJOBS.path}/a", "the uid of the one before")
+    assert server.names(PYTORCHJOBS) == ["a"]
+    api.delete(f"{PYTORCHJOBS.path}/a", uid)
+    api.delete(f"{PYTORCHJOBS.path}/a", uid)
+    assert server.names(PYTORCHJOBS) == []
+
+
+@pytest.mark.parametrize(
+    ("served", "backend", "kind"),
+    [
+        ((PYTORCHJOBS, TRAINJOBS), "auto", "PyTorchJob"),
+        ((TRAINJOBS,), "auto", "TrainJob"),
+        ((NOTEBOOKS, TRAINJOBS), "auto", "TrainJob"),
+        ((PYTORCHJOBS, TRAINJOBS), "trainjob", "TrainJob"),
+        ((PYTORCHJOBS,), "pytorchjob", "PyTorchJob"),
+    ],
+)
+def test_the_kind_of_job_is_what_the_cluster_knows(served: Any, backend: Any, kind: str, server: ApiServer) -> None:
+    server.resources = list(served)
+    assert choose_kind(api_of(server), backend).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("served", "backend", "message"),
+    [
+        ((NOTEBOOKS,), "auto", "neither PyTorchJob nor TrainJob: install .*training-operator.*kubeflow/trainer"),
+        ((PYTORCHJOBS,), "trainjob", "knows no TrainJob: install"),
+        ((), "pytorchjob", "knows no PyTorchJob: install"),
+    ],
+)
+def test_a_kind_of_job_that_the_cluster_does_not_know(
+    served: Any, backend: Any, message: str, server: ApiServer
+) -> None:
+    server.resources = list(served)
+    with pytest.raises(UserError, match=message) as error:
+        choose_kind(api_of(server), backend)
+    assert error.value.exit_code == 2
+
+
+def test_discovery_that_is_refused_is_no_missing_kind(server: ApiServer) -> None:
+    server.faults.append(refusing(1, RefusedError(403, "Forbidden", "no")))
+    with pytest.raises(UserError, match=r"refuses to give /apis \(403: no\): let the service"):
+        choose_kind(api_of(server), "auto")
+    server.faults.append(refusing(1, RefusedError(500, "X", "not ready")))
+    assert choose_kind(api_of(server), "auto") is JOB_KINDS[0]

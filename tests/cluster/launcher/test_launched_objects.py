@@ -1,0 +1,106 @@
+"""What `nofrost task launch` sends to an API server, as a process: objects that are valid, and deleted by SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nofrost.cluster import JOB_KINDS, JobKind, JobSettings, JobSpec, Owner, as_pytorchjob, as_trainjob
+from nofrost.config import load_recipe
+from tests.cluster.double.api_server import NAMESPACE, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer
+from tests.cluster.job.crd import errors, needs_crds
+from tests.cluster.job.jobs import IMAGE, TRAINING
+from tests.cluster.launcher.launched_job import wait_until
+
+RESOURCES = {"PyTorchJob": PYTORCHJOBS, "TrainJob": TRAINJOBS}
+BUILD: dict[str, Callable[[JobSpec], dict[str, Any]]] = {"PyTorchJob": as_pytorchjob, "TrainJob": as_trainjob}
+SETTINGS = JobSettings.model_validate({"queue": "team-a", "env": {"NCCL_DEBUG": "INFO"}, "resources": {"cpu": "8"}})
+
+
+@pytest.fixture
+def kubeconfig(server: ApiServer, tmp_path: Path) -> Path:
+    path = tmp_path / "kubeconfig"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "double", "cluster": {"server": server.url}}],
+        "users": [{"name": "us", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "here", "context": {"cluster": "double", "user": "us", "namespace": NAMESPACE}}],
+        "current-context": "here",
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def launcher(
+    server: ApiServer, kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `nofrost task launch` in the pod `launch-x`."""
+    variables = {"KUBECONFIG": kubeconfig, "KFP_POD_NAME": "launch-x", "KFP_POD_UID": "4f2a", "NOFROST_RUN_ID": "run-1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    started = []
+
+    def start(backend: str, recipe: str) -> subprocess.Popen[str]:
+        options = {
+            **{key: value for key, value in vars(TRAINING).items() if key not in ("recipe", "store")},
+            "recipe": recipe,
+            "store": str(tmp_path / "store"),
+            "gpus": 8,
+            "nodes": 2,
+            "image": IMAGE,
+            "settings": json.dumps(SETTINGS.as_json()),
+            "backend": backend,
+            "output_file": tmp_path / "output",
+        }
+        line = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nofrost", "task", "launch", *line], stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+@pytest.mark.slow
+@needs_crds
+@pytest.mark.parametrize("kind", JOB_KINDS, ids=lambda kind: kind.kind)
+def test_the_job_is_that_of_its_options_and_goes_with_its_launcher(
+    kind: JobKind, server: ApiServer, launcher: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    resource = RESOURCES[kind.kind]
+    server.add(RUNTIMES, "nofrost-torch", spec={})
+    recipe = json.dumps(load_recipe("st").as_json())
+    process = launcher(kind.kind.lower(), recipe)
+    wait_until(lambda: server.names(resource) or process.poll() is not None)
+    (name,) = server.names(resource)
+    value = server.find(resource, name)
+    for key in set(value["metadata"]) - {"name", "namespace", "labels", "annotations", "ownerReferences"}:
+        del value["metadata"][key]
+    value.pop("status", None)
+    assert errors(kind.plural, value) == []
+
+    training = {**vars(TRAINING), "recipe": recipe, "store": str(tmp_path / "store")}
+    spec = JobSpec(type(TRAINING)(**training), IMAGE, 8, 2, SETTINGS, NAMESPACE, "run-1", Owner("launch-x", "4f2a"))
+    assert value == BUILD[kind.kind](spec)
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert server.names(resource) == []
+    assert server.count("DELETE", f"/{name}") == 1
