@@ -38,9 +38,9 @@ from nofrost import prepare
 from nofrost.config import DatasetSpec, Recipe
 from nofrost.data import read_split
 from nofrost.files import read_json, write_json, write_text
-from nofrost.meeting import BEAT_S
 from nofrost.models import device_name
 from nofrost.processes import ProcessGroup
+from nofrost.rendezvous import BEAT_S
 from nofrost.train.objectives import Batch
 from nofrost.train.partial import training_mode
 from nofrost.train.setup import new_model, phases_of
@@ -49,11 +49,11 @@ from nofrost.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
 IMAGE_SIZE = 16
-# Model, and batch; `statistics` is of batch norms.
+# Model, and batch; `batch_statistics` is of batch norms.
 TASKS: tuple[dict[str, Any], ...] = (
-    {"arch": "cifar-resnet18-w16", "normaliser": "gn", "statistics": "process", "batch_size": 32},
-    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": "all", "batch_size": 32},
-    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "statistics": 8, "batch_size": 32},
+    {"arch": "cifar-resnet18-w16", "normaliser": "gn", "batch_statistics": "process", "batch_size": 32},
+    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "batch_statistics": "all", "batch_size": 32},
+    {"arch": "cifar-resnet18-w16", "normaliser": "bn", "batch_statistics": 8, "batch_size": 32},
 )
 MICRO_BATCHES, MEMORY_BATCH = (1, 2, 4, 8), 256
 SIDES = {"one process": 1, "two processes": 2}
@@ -67,7 +67,7 @@ PURPOSES = {
 
 def recipe_of(task: dict[str, Any]) -> Recipe:
     """Return PGD-10 adversarial training of the task's model, which nothing but the task changes."""
-    model = {key: task[key] for key in ("arch", "normaliser", "statistics")}
+    model = {key: task[key] for key in ("arch", "normaliser", "batch_statistics")}
     schedule = {"epochs": 1, "batch_size": task["batch_size"], "accumulation": task.get("accumulation", 1)}
     return Recipe.model_validate(
         {"title": "PGD-AT", "citation": "own", "model": model, "objective": {"name": "pgdat"}, "schedule": schedule}
@@ -273,7 +273,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             f"| {_kib(each['sent'])} | {_kib(each['sent_by_ddp'])} | {each['check_share']:.2%} "
             f"| {each['heartbeat_share']:.3%} | {each['load']} | {memory} | {each['save_s']:.3f} s |"
         )
-    lines += ["", f"On {rows[-1]['on']}, torch {rows[-1]['torch']}; `statistics` is `model.statistics`."]
+    lines += ["", f"On {rows[-1]['on']}, torch {rows[-1]['torch']}; `batch_statistics` is `model.batch_statistics`."]
     return "\n".join(lines) + "\n"
 
 
@@ -298,7 +298,7 @@ def main() -> None:
         prepare.run(DatasetSpec(source="digits", image_size=IMAGE_SIZE, limit=600), dataset)
         for task in TASKS:
             new = row(task, dataset, arguments.turns, arguments.steps)
-            print({key: new[key] for key in ("statistics", "step_s", "check_share", "peak_mib")}, flush=True)
+            print({key: new[key] for key in ("batch_statistics", "step_s", "check_share", "peak_mib")}, flush=True)
             write(arguments.results, new)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from nofrost.errors import StoppedError
-from pipelines import reaper
+from pipelines import watchdog
 
 
 class Children:
@@ -36,7 +36,7 @@ class Children:
         self._telling = threading.Lock()
 
     def __enter__(self) -> Self:
-        command = [sys.executable, reaper.__file__, *map(str, self._secrets)]
+        command = [sys.executable, watchdog.__file__, *map(str, self._secrets)]
         null = subprocess.DEVNULL
         self._reaper = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=null, stderr=null, text=True, start_new_session=True
@@ -80,10 +80,10 @@ class Children:
         with self._living(title, ("group", str(process.pid)), closing):
             code = process.wait()
             # A shell ends at once, and what it runs may still be saving.
-            end = time.monotonic() + (reaper.GRACE_S if self.stopped else 0)
-            while reaper.has_living(process.pid):
+            end = time.monotonic() + (watchdog.GRACE_S if self.stopped else 0)
+            while watchdog.has_living(process.pid):
                 if time.monotonic() >= end:
-                    reaper.send("group", str(process.pid), signal.SIGKILL)
+                    watchdog.send("group", str(process.pid), signal.SIGKILL)
                     break
                 time.sleep(0.05)
         return code
@@ -106,7 +106,7 @@ class Children:
         self._tell(f"+ {' '.join(task)}")
         # A signal may have come after the task had begun and before it was noted.
         if not self.may_begin(closing=closing):
-            reaper.send(*task, signal.SIGTERM)
+            watchdog.send(*task, signal.SIGTERM)
         try:
             yield
         finally:
@@ -134,7 +134,7 @@ class Children:
             self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
 
     def _later(self, act: Callable[[], None]) -> None:
-        timer = threading.Timer(reaper.GRACE_S, act)
+        timer = threading.Timer(watchdog.GRACE_S, act)
         timer.daemon = True
         timer.start()
 
@@ -143,4 +143,4 @@ class Children:
 
     def _send(self, number: signal.Signals, tasks: Sequence[tuple[str, str]]) -> None:
         for kind, identifier in tasks:
-            reaper.send(kind, identifier, number)
+            watchdog.send(kind, identifier, number)

@@ -87,7 +87,9 @@ def _check_batches(study: Study, gpus: int, nodes: int) -> None:
         for recipe in study.recipes[name].in_phases().values():
             schedule = recipe.schedule
             try:
-                check_shares(schedule.batch_size, schedule.accumulation, recipe.model.statistics, nodes * max(gpus, 1))
+                check_shares(
+                    schedule.batch_size, schedule.accumulation, recipe.model.batch_statistics, nodes * max(gpus, 1)
+                )
             except UserError as error:
                 raise UserError(f"recipes.{name} with --gpus {gpus} --nodes {nodes}: {error}") from None
 

@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 from torch.distributed import HashStore
 
-from nofrost import meeting
+from nofrost import rendezvous
 from nofrost.errors import PeerLostError
 from nofrost.heartbeat import Watch
-from nofrost.launcher import Node, ProcessRank
-from nofrost.meeting import Member
+from nofrost.ranks import Node, ProcessRank
+from nofrost.rendezvous import Member
 
 MEMBER = """
 import sys, time
-from nofrost import meeting, processes
+from nofrost import rendezvous, processes
 from nofrost.errors import ReportedError
 
-meeting.BEAT_S, meeting.WARNED_AFTER, meeting.LOST_AFTER, meeting.LATE_AFTER = 0.05, 20, 80, 40
+rendezvous.BEAT_S, rendezvous.WARNED_AFTER, rendezvous.LOST_AFTER, rendezvous.LATE_AFTER = 0.05, 20, 80, 40
 try:
     with processes.ProcessGroup.joined("start again") as group:
         group.barrier()
@@ -148,12 +148,12 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
 
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "1")
-    monkeypatch.setattr(meeting, "TCPStore", refuse)
-    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
-    monkeypatch.setattr(meeting, "LATE_AFTER", 40)
+    monkeypatch.setattr(rendezvous, "TCPStore", refuse)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "LATE_AFTER", 40)
     begin = time.monotonic()
     with pytest.raises(PeerLostError, match=r"process 0 of 2 has not started within 0\.4 s or cannot be reached"):
-        meeting.open_store(Member.of_process(ProcessRank(1, 2, 1)))
+        rendezvous.open_store(Member.of_process(ProcessRank(1, 2, 1)))
     assert time.monotonic() - begin >= 0.3
     assert capsys.readouterr().err.count("waits for process 0") == 1
 
@@ -164,12 +164,12 @@ def test_a_name_that_does_not_resolve_is_soon_said(
 ) -> None:
     monkeypatch.setenv("MASTER_ADDR", host)
     monkeypatch.setenv("MASTER_PORT", "1")
-    monkeypatch.setattr(meeting, "BEAT_S", 0.02)
-    monkeypatch.setattr(meeting, "LATE_AFTER", 20)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.02)
+    monkeypatch.setattr(rendezvous, "LATE_AFTER", 20)
     with pytest.raises(
         PeerLostError, match=rf"{host}.*MASTER_ADDR.* has not resolved within 0\.4 s \(\w+: .*correct it"
     ):
-        meeting.open_store(Member.of_process(ProcessRank(0, 2, 0)))
+        rendezvous.open_store(Member.of_process(ProcessRank(0, 2, 0)))
     said = capsys.readouterr().err
     assert f"process 0 of 2 waits: the name '{host}'" in said
     assert said.count("\n") == 1
@@ -185,8 +185,8 @@ def test_a_name_that_resolves_later_is_waited_for(
             raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(meeting, "BEAT_S", 0.02)
-    meeting._await_name(Member(1, 2, "worker-0", 1))
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.02)
+    rendezvous._await_name(Member(1, 2, "worker-0", 1))
     assert not list(answers)
     assert "'worker-0'" in capsys.readouterr().err
 
@@ -195,7 +195,7 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(free_port()))
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
-    store = meeting.open_store(Member.of_process(ProcessRank()))
+    store = rendezvous.open_store(Member.of_process(ProcessRank()))
     assert store.timeout.total_seconds() == store.clone().timeout.total_seconds() == 40
 
 
@@ -203,7 +203,7 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
 def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
     ends: str, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
     shared, lost = HashStore(), []
     first = Watch(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
     second = Watch(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
@@ -216,7 +216,7 @@ def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
 
 
 def test_what_a_member_says_may_hold_names_that_are_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
     shared, lost = HashStore(), []
     first = Watch(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
     second = Watch(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
@@ -244,7 +244,7 @@ class _Counting:
 def test_a_beat_costs_the_store_as_many_requests_for_any_number_of_members(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
     store = _Counting(HashStore())
     for other in range(1, size):
         store.store.set(f"sign/{other}", "1 ")
@@ -257,19 +257,19 @@ def test_a_beat_costs_the_store_as_many_requests_for_any_number_of_members(
 
 def test_the_first_node_needs_no_way_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     # Its name may not lead to it yet, as after a restart of its pod.
-    monkeypatch.setattr(meeting, "WARNED_AFTER", 1)
+    monkeypatch.setattr(rendezvous, "WARNED_AFTER", 1)
     begin = time.monotonic()
-    store = meeting.open_store(Member.of_node(Node(0, 2, "192.0.2.1", free_port())))
+    store = rendezvous.open_store(Member.of_node(Node(0, 2, "192.0.2.1", free_port())))
     assert time.monotonic() - begin < 10
-    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
-    monkeypatch.setattr(meeting, "LATE_AFTER", 10)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "LATE_AFTER", 10)
     with pytest.raises(PeerLostError, match="node 1 of 2 has not started"):
-        meeting.await_all(Member.of_node(Node(0, 2, "192.0.2.1", 1)), store)
+        rendezvous.await_all(Member.of_node(Node(0, 2, "192.0.2.1", 1)), store)
 
 
 def test_a_member_of_whom_there_was_no_sign_is_missed_only_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "BEAT_S", 0.01)
-    monkeypatch.setattr(meeting, "LOST_AFTER", 10)
+    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "LOST_AFTER", 10)
     lost: list[str] = []
     alone = Watch(HashStore(), Member(0, 2, "127.0.0.1", 1), lost.append)
     time.sleep(0.3)

@@ -44,10 +44,10 @@ LEVELS = {
     "files": 1,
     "processes": 3,
     "heartbeat": 2,
-    "meeting": 1,
-    "launcher": 0,  # without torch
+    "rendezvous": 1,
+    "ranks": 0,  # without torch
     "first_process": 0,
-    "interfaces": 1,
+    "network_interface": 1,
     "stopping": 1,
     "seeds": 1,
     "system_errors": 0,

@@ -84,8 +84,8 @@ NO_RESULT_DEPENDS_ON = {
     "__init__.py",
     *REFUSALS,
     "heartbeat.py",
-    "launcher.py",
-    "meeting.py",
+    "ranks.py",
+    "rendezvous.py",
     "stopping.py",
     "telemetry",
 }

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nofrost import meeting
+from nofrost import rendezvous
 from nofrost.errors import PeerLostError, printable, remark
-from nofrost.launcher import ProcessRank, tell_starter
-from nofrost.meeting import Member, await_all, open_store
+from nofrost.ranks import ProcessRank, tell_starter
+from nofrost.rendezvous import Member, await_all, open_store
 
 if TYPE_CHECKING:
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ class Watch:
     def __init__(self, store: Any, member: Member, lose: Callable[[str], None]) -> None:
         self._store, self._member, self._lose = store, member, lose
         self.state, self.all_have_come = "", False
-        self._lost_after = meeting.LOST_AFTER + (_NODES_LONGER if member.kind == "node" else 0)
+        self._lost_after = rendezvous.LOST_AFTER + (_NODES_LONGER if member.kind == "node" else 0)
         self._left, self._last_sign = threading.Event(), _LEFT
         self._signs: dict[int, bytes] = {}
         # Beats since there was a sign of each other member; -1 is the store itself.
@@ -97,7 +97,7 @@ class Watch:
         """Give the last sign, that this member leaves, unless the store no longer answers; nobody is lost any more."""
         self._last_sign = sign
         self._left.set()
-        self._threads[0].join(5 * meeting.BEAT_S)
+        self._threads[0].join(5 * rendezvous.BEAT_S)
 
     @property
     def states(self) -> dict[int, str]:
@@ -125,7 +125,7 @@ class Watch:
                     if sign != self._signs.get(other):
                         self._signs[other] = sign
                         self._silent[other] = 0
-                self._left.wait(meeting.BEAT_S)
+                self._left.wait(rendezvous.BEAT_S)
             self._give(self._last_sign)
         except Exception:
             self._has_store = False
@@ -151,7 +151,7 @@ class Watch:
 
     def _judge(self) -> None:
         """Count the beats in which nothing was heard."""
-        while not self._left.wait(meeting.BEAT_S):
+        while not self._left.wait(rendezvous.BEAT_S):
             if not self._has_store:
                 # Where process 0 keeps the store, it may have come to its end; if not, collectives notice.
                 if self._member.kind == "node" or self._member.keeper:
@@ -171,9 +171,9 @@ class Watch:
         if other >= 0 and self._silent[-1] > 1:
             return
         silent = (
-            f"{self._member.name_of(other)} has given no sign of life for {self._silent[other] * meeting.BEAT_S:g} s"
+            f"{self._member.name_of(other)} has given no sign of life for {self._silent[other] * rendezvous.BEAT_S:g} s"
         )
-        if self._silent[other] == meeting.WARNED_AFTER:
+        if self._silent[other] == rendezvous.WARNED_AFTER:
             remark(f"{silent}: is it stopped, or its machine gone?")
         elif self._silent[other] >= self._lost_after and not (other < 0 and self._member.can_outlive_store):
             self._lose(silent)

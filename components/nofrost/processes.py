@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 from nofrost.errors import PeerLostError, UserError, remark
 from nofrost.heartbeat import watched
-from nofrost.launcher import process_rank, tell_starter
+from nofrost.ranks import process_rank, tell_starter
 from nofrost.system_errors import as_reported, exit_code_of_task
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from nofrost.errors import StoppedError, UserError, remark
-from nofrost.launcher import process_rank
+from nofrost.ranks import process_rank
 
 # How long the main thread may stay in a call outside of Python, such as one that waits for another process.
 GRACE_S = 10.0

@@ -7,7 +7,7 @@ from typing import Any
 import urllib3
 from kubernetes import client, config
 
-from nofrost.cluster import pod_namespace
+from nofrost.cluster.api.connection import pod_namespace
 from nofrost.errors import reason
 
 # To connect, to answer.

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import yaml
 from kubernetes import client
 
-from nofrost.cluster import JOB_KINDS, JobKind, JobSettings, runtime_name, training_runtime
+from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
 from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_api, pods_account
 from pipelines.doctor.finding import Finding
 

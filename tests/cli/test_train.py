@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from nofrost.cli import cli
 from nofrost.data import read_manifest
 from nofrost.errors import UserError
-from nofrost.launcher import Node
 from nofrost.models import create_model, save_checkpoint
+from nofrost.ranks import Node
 from nofrost.store import open_store, push
 
 SMALL = ("model.arch=resnet8", "schedule.epochs=1", "schedule.batch_size=100", "model.normaliser=bn")

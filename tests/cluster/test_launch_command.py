@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nofrost.cluster import JobSettings, Training, runtime_name
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.job.spec import Training
+from nofrost.cluster.job.training_runtime import runtime_name
 from nofrost.config import recipe_of
 from nofrost.tasks.task_errors import RecordedError, errors_of
 from tests.cluster.api.test_client import kubeconfig

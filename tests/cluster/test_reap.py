@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from nofrost.cli import cli
-from nofrost.cluster import LABEL, rank_log
+from nofrost.cluster.job.identity import RUN_LABEL
+from nofrost.cluster.launcher import rank_log
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.errors import UserError
 from nofrost.tasks.run_record import RunRecord, write_record
@@ -103,7 +104,7 @@ def test_a_job_that_is_adopted_while_its_log_is_read_stays(launched: LaunchedJob
 
     def adopt(method: str, path: str) -> None:
         if path.endswith("/log"):
-            launched.server.change(launched.resource, launched.name, metadata={"labels": {LABEL: "run-2"}})
+            launched.server.change(launched.resource, launched.name, metadata={"labels": {RUN_LABEL: "run-2"}})
 
     launched.server.faults.append(adopt)
     (job,) = reaped(launched, {"run-1"})
@@ -191,4 +192,4 @@ def test_the_command(
     assert server.names(pytorchjob.resource) == ["b"]
     again = CliRunner().invoke(cli, arguments)
     assert (again.exit_code, again.stdout) == (0, "")
-    assert server.find(pytorchjob.resource, "b")["metadata"]["labels"][LABEL] == "run-2"
+    assert server.find(pytorchjob.resource, "b")["metadata"]["labels"][RUN_LABEL] == "run-2"

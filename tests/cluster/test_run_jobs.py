@@ -15,7 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from nofrost.cluster import LABEL, delete_run_jobs, kubernetes_facts, run_jobs
+from nofrost.cluster import run_jobs
+from nofrost.cluster.api import connection
+from nofrost.cluster.job.identity import RUN_LABEL
+from nofrost.cluster.run_jobs import delete_run_jobs
 
 RUN = "3f2b8c1e-7a54-4f0b-9d3c-2b1a0c9e8d7f"
 TOKEN = "secret-of-the-pod"
@@ -103,7 +106,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
     names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "ca.crt")
     subprocess.run((*certificate, *names), check=True, capture_output=True)
-    monkeypatch.setattr(kubernetes_facts, "_NAMESPACE", folder / "namespace")
+    monkeypatch.setattr(connection, "ACCOUNT", folder)
     monkeypatch.setattr(run_jobs, "_FIRST_WAIT_S", 0.001)
     monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(folder / "token"))
     monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", str(folder / "ca.crt"))
@@ -129,54 +132,54 @@ def api(account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 def test_all_jobs_of_the_run_are_deleted_and_those_of_others_stay(api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {LABEL: RUN}, "b": {LABEL: "another"}, "c": {}, "d": {LABEL: RUN, "x": "y"}}
-    api.jobs[TRAIN] = {"e": {LABEL: RUN}}
+    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}, "b": {RUN_LABEL: "another"}, "c": {}, "d": {RUN_LABEL: RUN, "x": "y"}}
+    api.jobs[TRAIN] = {"e": {RUN_LABEL: RUN}}
     assert delete_run_jobs(RUN) == []
-    assert api.jobs == {PYTORCH: {"b": {LABEL: "another"}, "c": {}}, TRAIN: {}}
+    assert api.jobs == {PYTORCH: {"b": {RUN_LABEL: "another"}, "c": {}}, TRAIN: {}}
     assert [path.rpartition("/")[2] for path, _ in api.deleted] == ["a", "d", "e"]
 
 
 def test_a_kind_of_job_that_the_cluster_does_not_know_is_no_error(api: Api) -> None:
     del api.jobs[PYTORCH]
-    api.jobs[TRAIN] = {"e": {LABEL: RUN}}
+    api.jobs[TRAIN] = {"e": {RUN_LABEL: RUN}}
     assert delete_run_jobs(RUN) == []
     assert api.jobs == {TRAIN: {}}
 
 
 def test_a_job_that_is_gone_before_it_is_deleted_is_no_error(api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {LABEL: RUN}, "b": {LABEL: RUN}}
+    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}, "b": {RUN_LABEL: RUN}}
     api.faults = lambda method, path: 404 if (method, path) == ("DELETE", f"{PYTORCH}/a") else 0
     assert delete_run_jobs(RUN) == []
     assert list(api.jobs[PYTORCH]) == ["a"]
 
 
 def test_a_job_that_another_run_adopts_meanwhile_stays(api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {LABEL: RUN}, "b": {LABEL: RUN}}
+    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}, "b": {RUN_LABEL: RUN}}
 
     def adopt(method: str, path: str) -> int:
         if (method, path) == ("DELETE", f"{PYTORCH}/a"):
-            api.jobs[PYTORCH]["a"] = {LABEL: "another"}
+            api.jobs[PYTORCH]["a"] = {RUN_LABEL: "another"}
         return 0
 
     api.faults = adopt
     assert delete_run_jobs(RUN) == []
-    assert api.jobs[PYTORCH] == {"a": {LABEL: "another"}}
+    assert api.jobs[PYTORCH] == {"a": {RUN_LABEL: "another"}}
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_jobs_that_may_not_be_deleted_are_one_line_and_others_are_deleted(method: str, api: Api) -> None:
-    api.jobs = {PYTORCH: {"a": {LABEL: RUN}}, TRAIN: {"e": {LABEL: RUN}}}
+    api.jobs = {PYTORCH: {"a": {RUN_LABEL: RUN}}, TRAIN: {"e": {RUN_LABEL: RUN}}}
     api.faults = lambda asked, path: 403 if asked == method and path.startswith(PYTORCH) else 0
     (line,) = delete_run_jobs(RUN)
     assert "may not list or delete them (403" in line
     assert line.endswith(f"kubectl delete pytorchjobs.kubeflow.org --namespace research --selector nofrost/run={RUN}")
     assert "\n" not in line
-    assert api.jobs == {PYTORCH: {"a": {LABEL: RUN}}, TRAIN: {}}
+    assert api.jobs == {PYTORCH: {"a": {RUN_LABEL: RUN}}, TRAIN: {}}
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503, -1])
 def test_passing_faults_are_repeated(fault: int, api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {LABEL: RUN}}
+    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}}
     api.faults = lambda method, path: fault if api.seen.count(f"{method} {path}") <= 2 else 0
     assert delete_run_jobs(RUN) == []
     assert not api.jobs[PYTORCH]
@@ -199,7 +202,7 @@ def test_a_pod_that_cannot_reach_kubernetes_says_so_in_one_line(account: Path, m
 
 
 def test_nothing_happens_outside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes_facts, "_NAMESPACE", tmp_path / "no such file")
+    monkeypatch.setattr(connection, "ACCOUNT", tmp_path / "no such folder")
     monkeypatch.setattr(run_jobs, "_connect", lambda: pytest.fail("there is no cluster"))
     assert delete_run_jobs(RUN) == []
 
@@ -212,7 +215,7 @@ def test_a_run_whose_id_no_label_can_hold_has_no_jobs(run: str, api: Api) -> Non
 
 def test_the_label_is_valid() -> None:
     """As the documentation of labels defines it: a DNS name, "/", and a name of at most 63 characters."""
-    prefix, _, name = LABEL.partition("/")
+    prefix, _, name = RUN_LABEL.partition("/")
     assert prefix.replace(".", "").replace("-", "").isalnum()
     assert prefix == prefix.lower()
     assert name.isalnum()

@@ -78,11 +78,14 @@ def test_a_wrong_override_of_a_recipe_names_recipe_override_key_and_what_is_allo
             ("running_statistics_epochs is for batch norm", "'gn'", "set it to 0"),
         ),
         (
-            ["model.statistics=32", "model.normaliser=gn"],
+            ["model.batch_statistics=32", "model.normaliser=gn"],
             ("statistics is for batch norm", "'gn'", "leave it at process"),
         ),
-        (["model.statistics=1"], ("model.statistics", "1 is none of process, all and a number of images from 2 on")),
-        (["model.statistics=some"], ("model.statistics", "'some' is none of process, all")),
+        (
+            ["model.batch_statistics=1"],
+            ("model.batch_statistics", "1 is none of process, all and a number of images from 2 on"),
+        ),
+        (["model.batch_statistics=some"], ("model.batch_statistics", "'some' is none of process, all")),
         (
             ["schedule.accumulation=0"],
             ("schedule.accumulation", "greater than or equal to 1"),

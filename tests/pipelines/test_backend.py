@@ -15,7 +15,10 @@ import pytest
 import yaml
 from kfp.dsl.base_component import BaseComponent
 
-from nofrost.cluster import JobSpec, Training, as_pytorchjob, as_trainjob, load_job_settings
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.settings import load_job_settings
+from nofrost.cluster.job.spec import JobSpec, Training
+from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import load_study
 from pipelines.cluster_settings import Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline

@@ -14,7 +14,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from nofrost.errors import StoppedError
-from pipelines import reaper
+from pipelines import watchdog
 from pipelines.children import Children
 
 ROOT = Path(__file__).parents[2]
@@ -147,20 +147,20 @@ def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkey
     ignoring = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
     )
-    monkeypatch.setattr(reaper, "GRACE_S", 0.3)
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.3)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with subprocess.Popen(
         [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True, text=True
     ) as task:
         assert task.stdout
         assert task.stdout.readline() == "1\n"
-        assert reaper.has_living(task.pid)
+        assert watchdog.has_living(task.pid)
         monkeypatch.setattr(sys, "stdin", [f"+ group {task.pid}\n", "+ group 999999\n", "- group 999999\n"])
         (tmp_path / "secret").touch()
-        reaper.main([str(tmp_path / "secret"), str(tmp_path / "absent")])
+        watchdog.main([str(tmp_path / "secret"), str(tmp_path / "absent")])
         assert not (tmp_path / "secret").exists()
         assert task.wait(10) == -signal.SIGKILL
-        assert not reaper.has_living(task.pid)
+        assert not watchdog.has_living(task.pid)
 
 
 def test_containers_that_have_ended_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,11 +170,11 @@ def test_containers_that_have_ended_are_not_waited_for(monkeypatch: pytest.Monke
     client.containers.get.side_effect = lambda _: MagicMock(status=next(states))
     monkeypatch.setattr(docker, "from_env", lambda: client)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(reaper, "send", lambda *_: None)
+    monkeypatch.setattr(watchdog, "send", lambda *_: None)
     monkeypatch.setattr(sys, "stdin", ["+ container c\n"])
-    reaper.main()
+    watchdog.main()
     assert not list(states)
     client.containers.get.side_effect = docker.errors.NotFound("gone")
-    assert not reaper.is_running("c")
+    assert not watchdog.is_running("c")
     client.containers.get.side_effect = docker.errors.DockerException("no answer")
-    assert reaper.is_running("c")
+    assert watchdog.is_running("c")

@@ -79,7 +79,7 @@ def test_a_table_lists_what_a_step_of_each_phase_did(make_tree: Callable[..., An
 
 
 def test_the_table_of_steps_shows_precision_averaging_and_groups(make_tree: Callable[..., Any]) -> None:
-    grouped = "recipes.sat.model.statistics=16"
+    grouped = "recipes.sat.model.batch_statistics=16"
     averaged = ("recipes.sat.precision=bfloat16", "recipes.sat.optimiser.averaging.decay=0.99", grouped)
     tree = make_tree("runs.recipe=[sat]", "suites.ood.corruptions=[contrast]", *averaged)
     page = (tree.report() / "report.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nofrost import prepare, tasks
-from nofrost.cluster.records.result import JobResult, read_result
+from nofrost.cluster.outcome.job_result import JobResult, read_result
 from nofrost.config import DatasetSpec, study_as_yaml
 from nofrost.store import Output, open_store, pull, push
 from nofrost.store.base import object_name

@@ -11,10 +11,10 @@ import pytest
 from torch.distributed import DistNetworkError
 
 from nofrost.errors import PeerLostError, StoppedError
-from nofrost.interfaces import interface_to
-from nofrost.launcher import Node
-from nofrost.tasks.local_processes import FailedProcessError
+from nofrost.network_interface import interface_to
+from nofrost.ranks import Node
 from nofrost.tasks.starter import SHUTDOWN_S, End, _config, first_cause, start
+from nofrost.tasks.task_exit import FailedProcessError
 
 # A `nofrost` that runs Python code: the real one takes seconds to load.
 STAND_IN = """

@@ -20,8 +20,8 @@ from nofrost.store import open_store
 from nofrost.store.local import LocalStore
 from nofrost.system_errors import cannot_read, cannot_write
 from nofrost.tasks import task_errors
-from nofrost.tasks.local_processes import FailedProcessError, exit_on_error
 from nofrost.tasks.task_errors import errors_of, without_secrets
+from nofrost.tasks.task_exit import FailedProcessError, exit_on_error
 
 LABEL = exit_on_error(lambda seed, **_: f"train sat, seed {seed}")
 NAME = "nofrost/runs/run-1/errors/train-sat-seed-0.json"

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from nofrost import train
-from nofrost.cluster import as_trainjob
+from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import recipe_of
 from nofrost.telemetry import Progress, display, progress, trainjob_status
 from nofrost.telemetry.trainjob_status import VARIABLES, trainer_status

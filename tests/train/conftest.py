@@ -33,7 +33,7 @@ def make_trainer(digits: Path) -> Callable[..., Trainer]:
             {
                 "title": "Tiny",
                 "citation": "own",
-                "model": {"arch": "resnet8", "normaliser": normaliser, "statistics": statistics},
+                "model": {"arch": "resnet8", "normaliser": normaliser, "batch_statistics": statistics},
                 "objective": objective,
                 "attack": {"name": "pgd", "steps": ATTACK_STEPS, "keep": "last"},
                 "schedule": {"epochs": 1, "batch_size": BATCH},
@@ -50,7 +50,7 @@ def make_trainer(digits: Path) -> Callable[..., Trainer]:
             recipe.views,
             BATCH,
             accumulation=recipe.schedule.accumulation,
-            statistics=recipe.model.statistics,
+            batch_statistics=recipe.model.batch_statistics,
         )
         torch.manual_seed(0)
         model = create_model("resnet8", normaliser=normaliser, num_classes=10, image_size=16, channels=1)

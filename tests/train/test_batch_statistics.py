@@ -203,8 +203,8 @@ def test_whole_groups_are_accepted(statistics: Any, images: int, accumulation: i
 @pytest.mark.parametrize(
     ("statistics", "images", "accumulation", "processes", "message"),
     [
-        (3, 8, 1, 1, "model.statistics 3 makes no whole groups of the 8 images that a process has at once: set it to "
-                     "process or all, or change schedule.batch_size"),
+        (3, 8, 1, 1, "model.batch_statistics 3 makes no whole groups of the 8 images that a process has at once: set "
+                     "it to process or all, or change schedule.batch_size"),
         (12, 8, 1, 1, r"12 makes no whole groups of the 8 images that a process has at once: set it to a divisor, such "
                       "as 4,"),
         (12, 8, 2, 3, r"8 images that a process has at once \(48 by 3 processes and 2 micro-batches\): set it to a "

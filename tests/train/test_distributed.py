@@ -29,7 +29,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimiser": {"lr": 0.05, "adaptive_clipping": {}},
     },
     "groups": {
-        "model": {"arch": "resnet8", "normaliser": "mbn", "statistics": 10},
+        "model": {"arch": "resnet8", "normaliser": "mbn", "batch_statistics": 10},
         "objective": {"name": "mbnat", "batching": "joint"},
         "schedule": {"epochs": 1, "batch_size": 40, "accumulation": 2},
     },

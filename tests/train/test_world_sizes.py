@@ -18,10 +18,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SCRIPT, STOPPED = (Path(__file__).with_name(name) for name in ("two_processes.py", "stopped_training.py"))
 
 NORMALISERS: dict[str, dict[str, Any]] = {
-    "all": {"normaliser": "bn", "statistics": "all"},
-    "groups": {"normaliser": "bn", "statistics": 10},
-    "mbn-all": {"normaliser": "mbn", "statistics": "all"},
-    "mbn-groups": {"normaliser": "mbn", "statistics": 10},
+    "all": {"normaliser": "bn", "batch_statistics": "all"},
+    "groups": {"normaliser": "bn", "batch_statistics": 10},
+    "mbn-all": {"normaliser": "mbn", "batch_statistics": "all"},
+    "mbn-groups": {"normaliser": "mbn", "batch_statistics": 10},
     **{name: {"normaliser": name} for name in ("in", "ln", "nf", "none")},
     "gn": {"normaliser": "gn", "groups": 4},
 }
@@ -81,8 +81,8 @@ def test_two_processes_train_the_model_of_one(objective: str, normaliser: str, d
     ("objective", "model"),
     [
         ("free", {"normaliser": "gn", "groups": 4}),
-        ("sat", {"normaliser": "bn", "statistics": 20}),
-        ("mbnat", {"normaliser": "mbn", "statistics": "all"}),
+        ("sat", {"normaliser": "bn", "batch_statistics": 20}),
+        ("mbnat", {"normaliser": "mbn", "batch_statistics": "all"}),
     ],
 )
 def test_a_training_goes_on_in_fewer_processes_each_with_a_disk_of_its_own(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, printable, reason, remark
-from nofrost.launcher import process_rank, tell_starter
+from nofrost.ranks import process_rank, tell_starter
 from nofrost.stopping import TerminatedError
 from nofrost.system_errors import as_reported, exit_code_of_task
 

@@ -124,7 +124,7 @@ def train(
                             "one of both out")  # fmt: skip
         require_gpus(gpus)
     if gpus > 1:
-        from nofrost.launcher import Node
+        from nofrost.ranks import Node
         from nofrost.tasks.starter import start
 
         start(["train", *given_options(ctx, but=("gpus",))], gpus, Node())

@@ -18,7 +18,8 @@ def task_runtime(settings: str) -> None:
 
     Example: nofrost task runtime --settings '{"restarts": 1}' | kubectl apply --namespace research -f -
     """
-    from nofrost.cluster import load_job_settings, training_runtime
+    from nofrost.cluster.job.settings import load_job_settings
+    from nofrost.cluster.job.training_runtime import training_runtime
     from nofrost.config import as_yaml
 
     click.echo(as_yaml(training_runtime(load_job_settings(settings))), nl=False)

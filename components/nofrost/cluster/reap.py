@@ -13,13 +13,13 @@ from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi, KubernetesError
 from nofrost.cluster.discovery import served_kinds
+from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.deletion import belongs_to, delete_owned
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.launcher.signs import seen
 from nofrost.cluster.launcher.state import time_of
-from nofrost.cluster.records.stored_log import StoredLog
-from nofrost.cluster.run_jobs import LABEL
+from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.store import Store
 
 _LOG_S = 60.0
@@ -61,7 +61,7 @@ def reap(
         KubernetesError: the server refuses to list the jobs, or does not answer.
     """
     for kind in served_kinds(api):
-        for job in api.items(kind.path(api.namespace), labelSelector=LABEL):
+        for job in api.items(kind.path(api.namespace), labelSelector=RUN_LABEL):
             metadata = job["metadata"]
             if metadata.get("deletionTimestamp"):
                 continue
@@ -79,7 +79,7 @@ def _reason(
         return ""
     known = [launcher for launcher in launchers if isinstance(launcher, datetime)]
     followed = max([seen(job), *known])
-    run = job["metadata"]["labels"][LABEL]
+    run = job["metadata"]["labels"][RUN_LABEL]
     over = ended(run)
     # A launcher that is cancelled may end after its run.
     if over is not None and over >= followed - _CANCELLED:

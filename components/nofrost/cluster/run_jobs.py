@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nofrost.cluster.job.kinds import JOB_KINDS, pod_namespace
+from nofrost.cluster.api.connection import pod_namespace
+from nofrost.cluster.job.identity import RUN_LABEL
+from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.job.values import LABEL_VALUE
 from nofrost.errors import reason
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
 
-LABEL = "nofrost/run"
 _ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
 # Lists of jobs, of which some were changed by others while they were deleted.
 _MOST_LISTS = 5
@@ -88,7 +89,7 @@ def _delete(api: CustomObjectsApi, kind: dict[str, str], run: str) -> str:
 
     try:
         for _ in range(_MOST_LISTS):
-            jobs = call(api.list_namespaced_custom_object, label_selector=f"{LABEL}={run}").get("items", ())
+            jobs = call(api.list_namespaced_custom_object, label_selector=f"{RUN_LABEL}={run}").get("items", ())
             answers = []
             for job in jobs:
                 metadata = job["metadata"]
@@ -110,5 +111,5 @@ def _delete(api: CustomObjectsApi, kind: dict[str, str], run: str) -> str:
 def _left(kinds: str, run: str, namespace: str, problem: str) -> str:
     return (
         f"{kinds} of run {run} may be left: {problem}: run kubectl delete {kinds} --namespace {namespace} "
-        f"--selector {LABEL}={run}"
+        f"--selector {RUN_LABEL}={run}"
     )

@@ -57,13 +57,13 @@ class ModelSpec(Architecture, OmitEmpty):
     Attributes:
         weights: pre-trained ones: a file, a folder of `nofrost train`, or a ref; None draws them at random.
         new_head: whether the last layer starts anew, for other classes.
-        statistics: the images whose mean and variance a batch norm normalises with in training: those that its process
-            has at once (``process``), those that all processes have at once (``all``), or groups of this many
-            neighbouring images of a batch.
+        batch_statistics: the images whose mean and variance a batch norm normalises with in training: those that its
+            process has at once (``process``), those that all processes have at once (``all``, synchronised batch
+            norm), or groups of this many neighbouring images of a batch (ghost batch norm, Hoffer et al. 2017).
     """
 
     arch: Arch = "resnet26"
     normaliser: Normaliser = "bn"
     weights: str | None = None
     new_head: bool = False
-    statistics: Statistics = "process"
+    batch_statistics: Statistics = "process"

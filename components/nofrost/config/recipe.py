@@ -124,9 +124,9 @@ class Recipe(PhaseSpec, Heading):
             raise ValueError(
                 f"schedule.running_statistics_epochs is for batch norm, not for normaliser {normaliser!r}: set it to 0"
             )
-        if self.model.statistics != "process":
+        if self.model.batch_statistics != "process":
             raise ValueError(
-                f"model.statistics is for batch norm, not for normaliser {normaliser!r}: leave it at process"
+                f"model.batch_statistics is for batch norm, not for normaliser {normaliser!r}: leave it at process"
             )
         return self
 

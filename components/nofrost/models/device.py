@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nofrost.errors import UserError, reason
-from nofrost.launcher import process_rank
+from nofrost.ranks import process_rank
 
 GRAIN = 32_768  # elements below which torch itself keeps an operation on one thread
 

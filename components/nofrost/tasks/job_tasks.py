@@ -30,10 +30,10 @@ from nofrost.errors import UserError
 from nofrost.store import Store, open_store
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import launch_label, train_label
-from nofrost.tasks.local_processes import exit_on_error
 from nofrost.tasks.run_record import read_record
 from nofrost.tasks.stages import train
 from nofrost.tasks.task_errors import errors_of
+from nofrost.tasks.task_exit import exit_on_error
 
 Backend = Literal["auto", "pytorchjob", "trainjob", "none"]
 # An API server that has just started refuses everything until it has read its rules.

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from nofrost import meeting
+from nofrost import rendezvous
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError, reason
 from nofrost.heartbeat import Watch
-from nofrost.launcher import Node
-from nofrost.meeting import Member, await_all, open_store
+from nofrost.ranks import Node
+from nofrost.rendezvous import Member, await_all, open_store
 from nofrost.stopping import TerminatedError, sigterm_has_come, stop_requested
 from nofrost.system_errors import as_reported, exit_code_of_task
-from nofrost.tasks.local_processes import FailedProcessError
 from nofrost.tasks.starter import start
+from nofrost.tasks.task_exit import FailedProcessError
 
 Start = Callable[[Sequence[str], int], None]
 
@@ -129,7 +129,7 @@ class _Nodes:
         """Run processes on this node when all nodes have called this, as long as they live."""
         self._watch.state = _READY
         while not all(state == _READY or _End.parse(state) for state in self._watch.states.values()):
-            time.sleep(meeting.BEAT_S / 4)
+            time.sleep(rendezvous.BEAT_S / 4)
         # Processes would wait in vain for those of that node.
         for other, end in self._ends().items():
             if end.code == UserError.exit_code or not end.has_started:
@@ -148,7 +148,7 @@ class _Nodes:
         # SIGTERM ends the waiting, but changes nothing about how the block ended.
         with stop_requested() as stop:
             if own.code == 0 and self._node.rank != 0:
-                self._await([0], _is_end, meeting.LOST_AFTER, None, stop)
+                self._await([0], _is_end, rendezvous.LOST_AFTER, None, stop)
                 first = self._ends().get(0)
                 if first is None and stop.is_set():
                     own = _End(StoppedError.exit_code, "stopped before node 0 had written the output: start all again")
@@ -185,7 +185,7 @@ class _Nodes:
             silent = [other for other in others if not is_told(ends.get(other))]
             if all(self._watch.silence(other) >= gone_after for other in silent) or stop.is_set() or beat == at_most:
                 return
-            time.sleep(meeting.BEAT_S)
+            time.sleep(rendezvous.BEAT_S)
 
     def _ends(self) -> dict[int, _End]:
         states = self._watch.states.items()
@@ -193,11 +193,11 @@ class _Nodes:
 
     def _look_for_ends(self) -> None:
         """Stop this node some time after another one has failed."""
-        while not self._is_alone.wait(meeting.BEAT_S):
+        while not self._is_alone.wait(rendezvous.BEAT_S):
             failed = {other: end for other, end in self._ends().items() if end.code}
             # Processes of the one that has failed were started only when this one was about to start its own.
             has_started = self._has_started or any(end.has_started for end in failed.values())
-            if failed and not self._is_alone.wait(_NOTICED_AFTER * meeting.BEAT_S if has_started else 0):
+            if failed and not self._is_alone.wait(_NOTICED_AFTER * rendezvous.BEAT_S if has_started else 0):
                 other, end = next(iter(failed.items()))
                 self._lose(f"{self._member.name_of(other)} has ended with {end.code}")
 
@@ -207,7 +207,7 @@ class _Nodes:
             return
         self.lost = _lost(what)
         os.kill(os.getpid(), signal.SIGTERM)
-        if not self._is_alone.wait(_STOPPED_AFTER * meeting.BEAT_S):
+        if not self._is_alone.wait(_STOPPED_AFTER * rendezvous.BEAT_S):
             self.lost.show()
             os._exit(self.lost.exit_code)
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from nofrost.cluster import delete_run_jobs
+from nofrost.cluster.run_jobs import delete_run_jobs
 from nofrost.errors import remark
 from nofrost.promotion import candidate_name
 from nofrost.store import open_store
-from nofrost.tasks.local_processes import exit_on_error
 from nofrost.tasks.run_record import RunRecord, outputs_name, record_name, write_outputs, write_record
 from nofrost.tasks.task_errors import errors_of
+from nofrost.tasks.task_exit import exit_on_error
 
 
 @exit_on_error(lambda **_: "record-outputs")

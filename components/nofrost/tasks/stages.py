@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.cluster.job.identity import JOB, RUN_ID
-from nofrost.cluster.records.result import JobResult, read_result, write_result
-from nofrost.cluster.records.stored_log import job_output_name
+from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
+from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
-from nofrost.launcher import forget_rank_of_pod, this_node
+from nofrost.ranks import forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.guard import counted_start
 from nofrost.tasks.labels import evaluation_label, train_label
-from nofrost.tasks.local_processes import exit_on_error
 from nofrost.tasks.saves import checkpointed_in_store
+from nofrost.tasks.start_limit import counted_start
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
+from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
 
 DATASET = "data/dataset"
@@ -80,7 +80,7 @@ def train(
     """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
 
     On several nodes this is called on each, with the same arguments; their variables PET_* say which is which (see
-    :func:`nofrost.launcher.this_node`). Node 0 alone writes to the store. If NOFROST_JOB names a job, the output is
+    :func:`nofrost.ranks.this_node`). Node 0 alone writes to the store. If NOFROST_JOB names a job, the output is
     also written to the store for its launcher; a node that starts again after that returns at once.
 
     Args:

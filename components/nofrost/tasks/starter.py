@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nofrost.errors import PeerLostError, StoppedError, UserError, reason, remark
-from nofrost.interfaces import interface_to
-from nofrost.launcher import Node
-from nofrost.tasks.local_processes import FailedProcessError
+from nofrost.network_interface import interface_to
+from nofrost.ranks import Node
+from nofrost.tasks.task_exit import FailedProcessError
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure

@@ -20,7 +20,7 @@ from nofrost.store.base import StoredObject, object_name
 UNFINISHED = "nofrost/unfinished/"
 # Holds the ref of the newest save, and is written after everything else of it.
 POINTER = "save"
-# Counts the starts of a work since its newest save (:mod:`nofrost.tasks.guard`).
+# Counts the starts of a work since its newest save (:mod:`nofrost.tasks.start_limit`).
 STARTS = "starts"
 # The newest save is needed until nobody has gone on with it for so long.
 _GIVEN_UP_AFTER_S = 30 * 24 * 3600.0

@@ -81,7 +81,7 @@ def check_groups(statistics: Statistics, images: int, accumulation: int, process
     fitting = gcd(statistics, images)
     remedy = f"set it to a divisor, such as {fitting}" if fitting > 1 else "set it to process or all"
     raise UserError(
-        f"model.statistics {statistics} makes no whole groups of the {images} images that a process has at once"
+        f"model.batch_statistics {statistics} makes no whole groups of the {images} images that a process has at once"
         f"{divided}: {remedy}, or change schedule.batch_size, schedule.accumulation or the number of processes"
     )
 

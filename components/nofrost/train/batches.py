@@ -66,7 +66,7 @@ class TrainingImages:
             the rows of all processes together equal the batch of a single process, bit for bit.
         accumulation: micro-batches of a batch; each is shared by the processes in the order of their ranks, so that
             the images that share a micro-batch do not depend on the number of processes.
-        statistics: of the recipe's batch norms (``model.statistics``).
+        batch_statistics: of the recipe's batch norms (``model.batch_statistics``).
     """
 
     split: Split
@@ -76,14 +76,14 @@ class TrainingImages:
     batch_size: int
     group: ProcessGroup = field(default_factory=ProcessGroup)
     accumulation: int = 1
-    statistics: Statistics = "process"
+    batch_statistics: Statistics = "process"
 
     def __post_init__(self) -> None:
         if self.steps == 0:
             raise UserError(
                 f"schedule.batch_size {self.batch_size} is larger than the {len(self.split)} training images: lower it"
             )
-        check_shares(self.batch_size, self.accumulation, self.statistics, self.group.size)
+        check_shares(self.batch_size, self.accumulation, self.batch_statistics, self.group.size)
         self._check_views()
 
     def _check_views(self) -> None:

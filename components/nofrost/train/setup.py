@@ -15,12 +15,12 @@ from nofrost.config import Recipe
 from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
-from nofrost.launcher import process_rank
 from nofrost.models import BatchNorm, Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
 from nofrost.models.device import computes_bfloat16
 from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
+from nofrost.ranks import process_rank
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import Adversary, Objective, check_methods, create_objective
@@ -111,7 +111,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
             phase.schedule.batch_size,
             group,
             accumulation=phase.schedule.accumulation,
-            statistics=recipe.model.statistics,
+            batch_statistics=recipe.model.batch_statistics,
         )
         phases.append(Phase(phase_name, phase, images, objective))
     return phases
@@ -126,7 +126,7 @@ def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) ->
     manifest, spec = read_manifest(dataset), recipe.model
     torch.manual_seed(derive_seed(seed, "weights"))
     signature = Signature(
-        **spec.model_dump(exclude={"weights", "new_head", "statistics"}),
+        **spec.model_dump(exclude={"weights", "new_head", "batch_statistics"}),
         num_classes=len(manifest.classes),
         image_size=manifest.image_size,
         channels=manifest.channels,
@@ -151,11 +151,11 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
             f"selection.guard watches attacked accuracy, which objective {phases[0].recipe.objective.name!r} does not "
             "measure: set it to null, or train on adversarial images"
         )
-    statistics = phases[0].recipe.model.statistics
+    statistics = phases[0].recipe.model.batch_statistics
     if statistics != "process" and not any(isinstance(module, BatchNorm) for module in model.modules()):
         raise UserError(
-            f"model.statistics {statistics} is for batch norms, which {model.signature.arch} does not have: leave it "
-            "at process, or choose another arch"
+            f"model.batch_statistics {statistics} is for batch norms, which {model.signature.arch} lacks: leave "
+            "it at process, or choose another arch"
         )
     trial = copy.deepcopy(model).eval()
     for phase in phases:

@@ -130,7 +130,7 @@ class Trainer:
         recipe, images = self.phase.recipe, self.phase.images
         seed = derive_seed(self.seed, "partial", self.phase.name)
         self.phase_state = PhaseState(self.model, recipe, seed, self.group, saved)
-        self.statistics = BatchStatistics.of(recipe.model.statistics, images.images_at_once, self.group)
+        self.statistics = BatchStatistics.of(recipe.model.batch_statistics, images.images_at_once, self.group)
 
     def train_epoch(self, bar: Progress | None = None, stop: threading.Event | None = None) -> None:
         """Train from the current step to the end of the epoch, then validate and save.

@@ -18,7 +18,7 @@ from nofrost.cluster.api.connection import Connection, connection
 from nofrost.cluster.discovery import choose_kind
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher.rank_log import RankLog
-from nofrost.cluster.records.stored_log import StoredLog
+from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.errors import UserError
 from tests.cluster.double.api_server import (
     NOTEBOOKS,
@@ -225,7 +225,7 @@ def test_patience_ends(server: ApiServer) -> None:
 def test_a_collection_comes_by_pages(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         server.add(PYTORCHJOBS, f"j{number}", metadata={"labels": {"a": "b"}}, spec={})
-    monkeypatch.setattr("nofrost.cluster.kubernetes_api._PAGE", "3")
+    monkeypatch.setattr("nofrost.cluster.api.client._PAGE", "3")
     items = api_of(server).items(PYTORCHJOBS.path, labelSelector="a")
     assert [item["metadata"]["name"] for item in items] == [f"j{number}" for number in range(7)]
     assert server.count("GET", "/pytorchjobs") == 3

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-FOLDER = Path(__file__).resolve().parents[3] / "shared" / "crds"
+FOLDER = Path(__file__).resolve().parents[4] / "shared" / "crds"
 needs_crds = pytest.mark.skipif(not FOLDER.exists(), reason="needs the definitions in ../shared/crds")
 
 _CHECKED = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nofrost.cluster import JobSettings, JobSpec, Owner, Training
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.job.spec import JobSpec, Owner, Training
 
 IMAGE = f"registry.example/nofrost-train@sha256:{'0123456789abcdef' * 4}"
 TRAINING = Training(

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster import JobSettings, Owner, as_pytorchjob, as_trainjob, training_runtime
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.job.spec import Owner
+from nofrost.cluster.job.training_runtime import training_runtime
+from nofrost.cluster.job.trainjob import as_trainjob
 from tests.cluster.job.crd import crd, errors, needs_crds
 from tests.cluster.job.jobs import job
 
@@ -185,6 +189,6 @@ def test_a_rule_that_cannot_be_evaluated_is_no_valid_object() -> None:
 def test_a_keyword_that_the_validator_does_not_know_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     definition = copy.deepcopy(crd("trainjobs"))
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["oneOf"] = []
-    monkeypatch.setattr("tests.cluster.crd.crd", lambda plural: definition)
+    monkeypatch.setattr("tests.cluster.job.crd.crd", lambda plural: definition)
     with pytest.raises(AssertionError, match="does not know"):
         errors("trainjobs", as_trainjob(job()))

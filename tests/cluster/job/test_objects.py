@@ -12,17 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nofrost.cluster import (
-    JobSettings,
-    JobSpec,
-    Owner,
-    as_pytorchjob,
-    as_trainjob,
-    load_job_settings,
-    runtime_name,
-    training_runtime,
-)
-from nofrost.cluster.job.settings import Backend, refusal
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.settings import Backend, JobSettings, load_job_settings, refusal
+from nofrost.cluster.job.spec import JobSpec, Owner
+from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
+from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.errors import UserError
 from tests.cluster.job.crd import errors, needs_crds
 from tests.cluster.job.jobs import IMAGE, TRAINING

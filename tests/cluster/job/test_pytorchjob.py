@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster import as_pytorchjob
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
 from nofrost.errors import UserError
 from tests.cluster.job.jobs import IMAGE, job
 from tests.cluster.job.pod_security import problems

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster import JobSettings, load_job_settings
-from nofrost.cluster.job.settings import OF_THE_RUNTIME, check_backend, refusal
+from nofrost.cluster.job.settings import OF_THE_RUNTIME, JobSettings, check_backend, load_job_settings, refusal
 from nofrost.errors import UserError
 
 LONG = "a" * 254

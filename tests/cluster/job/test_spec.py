@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster import Owner, as_pytorchjob, as_trainjob
 from nofrost.cluster.job.pod import verbatim
-from nofrost.cluster.job.spec import MOST_NODES, job_name
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.spec import MOST_NODES, Owner, job_name
+from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.errors import UserError
 from tests.cluster.job.jobs import IMAGE, TRAINING, job
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nofrost.cluster import JobSettings, load_job_settings, runtime_name, training_runtime
-from nofrost.cluster.job.training_runtime import how_to_install
+from nofrost.cluster.job.settings import JobSettings, load_job_settings
+from nofrost.cluster.job.training_runtime import how_to_install, runtime_name, training_runtime
 from nofrost.errors import UserError
 from tests.cluster.job.crd import errors, needs_crds
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster import JobSpec, as_pytorchjob, as_trainjob, training_runtime
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.spec import JobSpec
+from nofrost.cluster.job.training_runtime import training_runtime
+from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.errors import UserError
 from tests.cluster.job.jobs import IMAGE, job
 from tests.cluster.job.pod_security import problems

@@ -19,8 +19,8 @@ from nofrost.cluster.launcher import launch as launch_module
 from nofrost.cluster.launcher.follower import JobFollower, Limits, TaskError
 from nofrost.cluster.launcher.reasons import run_of
 from nofrost.cluster.launcher.watch import JobWatch
-from nofrost.cluster.records.result import JobResult, write_result
-from nofrost.cluster.records.stored_log import job_output_name, lines_of
+from nofrost.cluster.outcome.job_result import JobResult, write_result
+from nofrost.cluster.outcome.stored_log import job_output_name, lines_of
 from nofrost.store import open_store
 from tests.cluster.double.api_server import NAMESPACE, PODS, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer, Object
 

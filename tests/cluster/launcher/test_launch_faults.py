@@ -294,7 +294,7 @@ def test_log_over_a_restart_of_the_job(launched: LaunchedJob) -> None:
 
 def test_launcher_killed_and_started_again(launched: LaunchedJob, tmp_path: Path) -> None:
     """With -9, while the job runs: the next one follows the same job, and shows no line twice."""
-    script = tmp_path / "launcher.py"
+    script = tmp_path / "ranks.py"
     script.write_text(_script(launched))
     first = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, env=_environment(), text=True)
     wait_until(lambda: launched.is_there)
@@ -325,7 +325,7 @@ import json
 from nofrost.cluster.api.client import KubernetesApi, Pauses
 from nofrost.cluster.api.connection import Connection
 from nofrost.cluster.launcher.follower import Limits
-from nofrost.cluster.records.stored_log import StoredLog
+from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher import launch
 from nofrost.store import open_store

@@ -14,7 +14,7 @@ import pytest
 from nofrost.cluster.launcher import rank_log
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError
 from nofrost.cluster.launcher.follower import TaskError
-from nofrost.cluster.records.result import JobResult, read_result, result_name
+from nofrost.cluster.outcome.job_result import JobResult, read_result, result_name
 from nofrost.errors import StoppedError, UnavailableError, UserError
 from nofrost.stopping import stopped_by_sigterm
 from tests.cluster.double.api_server import PODS, RefusedError
@@ -78,7 +78,7 @@ def test_a_right_that_comes_late_is_waited_for(launched: LaunchedJob) -> None:
 def test_a_bug_of_the_launcher_leaves_the_job(launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     end = launched.start()
     launched.run()
-    monkeypatch.setattr("nofrost.cluster.job_follower.job_state", lambda *_: {}["x"])
+    monkeypatch.setattr("nofrost.cluster.launcher.follower.job_state", lambda *_: {}["x"])
     with pytest.raises(KeyError):
         end.result(20)
     assert launched.is_there

@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from nofrost.cluster import JOB_KINDS, JobKind, JobSettings, JobSpec, Owner, as_pytorchjob, as_trainjob
+from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
+from nofrost.cluster.job.pytorchjob import as_pytorchjob
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.job.spec import JobSpec, Owner
+from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import load_recipe
 from tests.cluster.double.api_server import NAMESPACE, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer
 from tests.cluster.job.crd import errors, needs_crds

@@ -11,7 +11,9 @@ import yaml
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from nofrost.cluster import JOB_KINDS, JobSettings, training_runtime
+from nofrost.cluster.job.kinds import JOB_KINDS
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.job.training_runtime import training_runtime
 from pipelines.doctor.finding import Finding
 from pipelines.doctor.training_jobs import check_training_jobs, launcher_rights
 

@@ -50,12 +50,20 @@ def connection() -> Connection:
     raise UserError(_NEITHER)
 
 
+def pod_namespace() -> str | None:
+    """Return the namespace of the pod in which this runs; None outside of a cluster."""
+    try:
+        return (ACCOUNT / "namespace").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
 def _of_pod(host: str, port: str, account: Path) -> Connection:
     def authorization() -> str:
         # Each time anew: tokens live for an hour.
         return f"Bearer {_text(account / 'token')}"
 
-    # Of an address of IPv6.
+    # IPv6 addresses take brackets.
     url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     return Connection(url, _text(account / "namespace"), authorization, {"ca_certs": str(account / "ca.crt")})
 

@@ -1,5 +1,7 @@
-"""Environment variables that tell a pod where it belongs."""
+"""By what the pods and jobs of a run are known: environment variables and a label."""
 
+# Label of the jobs of a run, whose value is its id.
+RUN_LABEL = "nofrost/run"
 # Id of the run; set in every pod of a run. Without it there is no run.
 RUN_ID = "NOFROST_RUN_ID"
 # Name of the training job; set in its pods alone.

@@ -1,9 +1,6 @@
-"""What Kubernetes and Kubeflow fix: where a pod learns its namespace, and the kinds of training jobs."""
+"""The kinds of training jobs, as the API of Kubernetes names them."""
 
-from pathlib import Path
 from typing import NamedTuple
-
-_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class JobKind(NamedTuple):
@@ -31,11 +28,3 @@ JOB_KINDS = (
     JobKind("PyTorchJob", "kubeflow.org", "v1", "pytorchjobs", "Succeeded", "training.kubeflow.org/job-name"),
     JobKind("TrainJob", "trainer.kubeflow.org", "v1alpha1", "trainjobs", "Complete", "jobset.sigs.k8s.io/jobset-name"),
 )
-
-
-def pod_namespace() -> str | None:
-    """Return the namespace of the pod in which this runs; None outside of a cluster."""
-    try:
-        return _NAMESPACE.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.values import LABEL_VALUE
-from nofrost.cluster.run_jobs import LABEL
 from nofrost.errors import UserError, shortened
 
 Json = dict[str, Any]
@@ -148,7 +148,7 @@ class JobSpec:
             "app.kubernetes.io/instance": self.name,
             "app.kubernetes.io/component": "train",
             "app.kubernetes.io/managed-by": "nofrost",
-            **({LABEL: self.run} if self.run else {}),
+            **({RUN_LABEL: self.run} if self.run else {}),
             **{f"kueue.x-k8s.io/{key}": value for key, value in queue.items() if value},
         }
         training = {"nofrost/recipe": self.training.recipe_id, "nofrost/seed": self.training.seed}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi, KubernetesError
-from nofrost.cluster.run_jobs import LABEL
+from nofrost.cluster.job.identity import RUN_LABEL
 
 # A status that changes between the two requests makes the second one fail.
 _MOST_TRIES = 10
@@ -43,5 +43,5 @@ def delete_owned(api: KubernetesApi, path: str, is_owned: Callable[[Mapping[str,
 
 def _belonging(job: Mapping[str, Any]) -> tuple[str, set[str]]:
     metadata = job["metadata"]
-    run = (metadata.get("labels") or {}).get(LABEL, "")
+    run = (metadata.get("labels") or {}).get(RUN_LABEL, "")
     return run, {owner["uid"] for owner in metadata.get("ownerReferences") or ()}

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from nofrost.cluster.api.client import KubernetesApi, KubernetesError, Pauses
+from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError, create_or_adopt
@@ -22,9 +23,8 @@ from nofrost.cluster.launcher.follower import JobFollower, Limits, OutOfReachErr
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.launcher.reasons import run_of
 from nofrost.cluster.launcher.state import condition
-from nofrost.cluster.records.result import JobResult, read_result, write_result
-from nofrost.cluster.records.stored_log import StoredLog, job_output_name, read_output
-from nofrost.cluster.run_jobs import LABEL
+from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
+from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name, read_output
 from nofrost.errors import UnavailableError, UserError, printable, remark, say
 from nofrost.stopping import TerminatedError
 from nofrost.store import Output, Store
@@ -69,7 +69,7 @@ def launch(
     """
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
     pods, selector = f"/api/v1/namespaces/{api.namespace}/pods", f"{kind.pod_label}={name}"
-    run = job["metadata"].get("labels", {}).get(LABEL, "")
+    run = job["metadata"].get("labels", {}).get(RUN_LABEL, "")
     # Of a run, this also finds out before there is a job whether the store answers.
     if before := read_result(name, run, store):
         if before.error:
@@ -129,7 +129,7 @@ def _is_alive(api: KubernetesApi, path: str, job: Mapping[str, Any]) -> bool:
         return False
     if not condition(found, "Failed"):
         return True
-    if found["metadata"].get("labels", {}).get(LABEL) == job["metadata"].get("labels", {}).get(LABEL):
+    if found["metadata"].get("labels", {}).get(RUN_LABEL) == job["metadata"].get("labels", {}).get(RUN_LABEL):
         api.delete(path, found["metadata"]["uid"])
     return False
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi, KubernetesError, StreamStop
 from nofrost.cluster.launcher.state import Object, rank_zero
-from nofrost.cluster.records.log_lines import LogPosition, text_of
-from nofrost.cluster.records.stored_log import StoredLog
+from nofrost.cluster.outcome.log_lines import LogPosition, text_of
+from nofrost.cluster.outcome.stored_log import StoredLog
 
 _SILENCE_S = 300.0
 # At the end, for the kubelet of a pod, which alone has its log: that of a lost machine never answers.

@@ -211,7 +211,7 @@ def _head(recipe: RecipeRuns, phase: str, settings: Recipe) -> Cell:
     precision = "" if settings.precision == "float32" else settings.precision
     averaging = settings.optimiser.averaging
     averaged = f"weights averaged, decay {averaging.decay:g}" if averaging else ""
-    statistics = settings.model.statistics
+    statistics = settings.model.batch_statistics
     of_images = "all processes" if statistics == "all" else f"{statistics} images"
     grouped = "" if statistics == "process" else f"batch statistics of {of_images}"
     small = "\n".join(filter(None, (phase, precision, averaged, grouped)))

@@ -56,7 +56,7 @@ class StandardAdversarialTraining(Objective):
         batching: ``joint`` or ``separate``: one forward pass for both views, or one each.
         clean_share: the share of a batch's clean images that is trained on, rounded to whole images and drawn again at
             each step (xie2020 §4.1, Fig. 1), from the images that a process has at once, or from each group of
-            ``model.statistics``. The loss is the mean over the remaining images, each with the weight 1 - λ
+            ``model.batch_statistics``. The loss is the mean over the remaining images, each with the weight 1 - λ
             or λ of its view, so that 0 is PGD-AT for any λ.
 
     Raises:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from nofrost.cli.options import as_one_of_several
 from nofrost.cli.stages import train
 from nofrost.errors import PeerLostError, UserError
-from nofrost.launcher import Node, ProcessRank, forget_rank_of_pod, process_rank, tell_starter, this_node
+from nofrost.ranks import Node, ProcessRank, forget_rank_of_pod, process_rank, tell_starter, this_node
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 JOB = {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "job-master-0", "PET_MASTER_PORT": "23456"}

@@ -12,10 +12,10 @@ import pytest
 
 from nofrost import tasks
 from nofrost.errors import PeerLostError, StoppedError, UserError
-from nofrost.launcher import Node
+from nofrost.ranks import Node
 from nofrost.stopping import TerminatedError
 from nofrost.store import Store, open_store
-from nofrost.tasks.guard import MOST_STARTS, counted_start
+from nofrost.tasks.start_limit import MOST_STARTS, counted_start
 from nofrost.tasks.stored_saves import STARTS, saves_of, sweep_saves
 from tests.tasks.small_work import failing_work_in, store_in, work_in
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 
-from nofrost.cluster.records.log_lines import LogPosition
+from nofrost.cluster.outcome.log_lines import LogPosition
 from nofrost.errors import UserError, remark
 from nofrost.store import MissingError, Store
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from nofrost.errors import PeerLostError, UserError, reason, remark, shortened
-from nofrost.launcher import Node, ProcessRank
+from nofrost.ranks import Node, ProcessRank
 
 # Time is counted in beats, not by the clock: members that were all stopped, and continue, have missed nothing.
 BEAT_S = 1.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nofrost.cluster.records.log_lines import LogPosition, text_of
-from nofrost.cluster.records.stored_log import StoredLog, job_output_name, lines_of, log_prefix, read_output
+from nofrost.cluster.outcome.log_lines import LogPosition, text_of
+from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name, lines_of, log_prefix, read_output
 from nofrost.errors import UserError
 from nofrost.store import Store, open_store
 

@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from nofrost.launcher import Node
+from nofrost.ranks import Node
 
 # Of Linux: asks for the IPv4 address of an interface.
 _SIOCGIFADDR = 0x8915

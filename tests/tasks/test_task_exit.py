@@ -17,10 +17,10 @@ import pytest
 
 from nofrost import tasks
 from nofrost.errors import StoppedError, UserError
-from nofrost.launcher import Node
+from nofrost.ranks import Node
 from nofrost.store import Output, open_store, pull
-from nofrost.tasks.local_processes import FailedProcessError, exit_on_error
 from nofrost.tasks.starter import start
+from nofrost.tasks.task_exit import FailedProcessError, exit_on_error
 
 # Two processes on one node without GPUs, which a user may not ask for.
 COMMAND = "from nofrost import models; models.require_gpus = lambda count: None; from nofrost.cli import main; main()"
