@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from nofrost.cluster.api.client import KubernetesApi, Pauses
+from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection
+from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher import launch as launch_module
 from nofrost.cluster.launcher.follower import JobFollower, Limits, TaskError
@@ -34,13 +35,13 @@ WAIT_S = 60.0
 
 def api_of(
     server: ApiServer,
-    patience_s: float = 20.0,
-    pauses: Callable[[], Pauses] = lambda: Pauses(0.005, 0.05),
+    retry_for_s: float = 20.0,
+    backoff: Callable[[], Backoff] = lambda: Backoff(0.005, 0.05),
     denied_s: float = 0.0,
 ) -> KubernetesApi:
     """A client with pauses of milliseconds."""
     connection = Connection(server.url, NAMESPACE, lambda: f"Bearer {TOKEN}", {})
-    return KubernetesApi(connection, patience_s, pauses, denied_s)
+    return KubernetesApi(connection, retry_for_s, backoff, denied_s)
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:
@@ -59,7 +60,7 @@ class LaunchedJob:
         name: of the job.
         shown: the lines of rank 0 that the launcher showed.
         recorded: the error that the job's task has recorded.
-        patience_s, denied_s: of the launcher's client.
+        retry_for_s, denied_s: of the launcher's client.
         looks: how often the launcher has looked at the job and its pods.
     """
 
@@ -69,7 +70,7 @@ class LaunchedJob:
         self.is_v1 = kind.kind == "PyTorchJob"
         self.container = "pytorch" if self.is_v1 else "node"
         self.name, self.shown = NAME, list[str]()
-        self.patience_s, self.denied_s, self.looks = 20.0, 0.0, 0
+        self.retry_for_s, self.denied_s, self.looks = 20.0, 0.0, 0
         self.recorded: TaskError | None = None
         self._threads = ThreadPoolExecutor(4)
         if not self.is_v1:
@@ -99,7 +100,7 @@ class LaunchedJob:
                 body or self.body(),
                 self.kind,
                 2,
-                api=api_of(self.server, self.patience_s, denied_s=self.denied_s),
+                api=api_of(self.server, self.retry_for_s, denied_s=self.denied_s),
                 store=self.store,
                 limits=replace(LIMITS, **limits),
                 recorded=self.read_recorded,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import RUN_LABEL
 
 # A status that changes between the two requests makes the second one fail.
@@ -28,7 +29,7 @@ def delete_owned(api: KubernetesApi, path: str, is_owned: Callable[[Mapping[str,
     """
     for _ in range(_MOST_TRIES):
         try:
-            found = api.once("GET", path)
+            found = api.request("GET", path)
         except KubernetesError as error:
             if not error.is_missing:
                 raise

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError
 from nofrost.cluster.launcher.reasons import gang_reason, queue_reason, run_of, tail, warnings
@@ -150,8 +151,8 @@ class JobFollower:
                     "again to go on from what it has saved"
                 )
             self._job = found
-            query = {"labelSelector": f"{self._kind.pod_label}={self._name}"}
-            page = self._api.once("GET", f"/api/v1/namespaces/{self._api.namespace}/pods", query)
+            query = {"labelSelector": self._kind.selector(self._name)}
+            page = self._api.request("GET", self._api.pods_path, query)
             self._pods = list(page.get("items", ()))
             self._since["contact"] = time.monotonic()
             if self._is_silent:
@@ -169,7 +170,7 @@ class JobFollower:
 
     def _get(self) -> dict[str, Any] | None:
         try:
-            return self._api.once("GET", f"{self._path}/{self._name}")
+            return self._api.request("GET", f"{self._path}/{self._name}")
         except KubernetesError as error:
             if not error.is_missing:
                 raise
@@ -191,7 +192,7 @@ class JobFollower:
         change = {"uid": self._uid, "annotations": signs(self._worked_s, has_run=self._has_run)}
         # It is no error if there is none.
         with suppress(KubernetesError):
-            self._api.once("PATCH", f"{self._path}/{self._name}", content={"metadata": change})
+            self._api.request("PATCH", f"{self._path}/{self._name}", content={"metadata": change})
 
     def _state(self) -> JobState:
         queue = ""

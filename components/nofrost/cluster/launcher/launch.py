@@ -13,7 +13,8 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, Pauses
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import Backoff, KubernetesError
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
@@ -68,7 +69,6 @@ def launch(
         UnavailableError: the store does not answer.
     """
     path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
-    pods, selector = f"/api/v1/namespaces/{api.namespace}/pods", f"{kind.pod_label}={name}"
     run = job["metadata"].get("labels", {}).get(RUN_LABEL, "")
     # Of a run, this also finds out before there is a job whether the store answers.
     if before := read_result(name, run, store):
@@ -80,7 +80,7 @@ def launch(
     with closing(StoredLog(name, store)) as stored, _ended(api, path, job, limits.log_s) as end:
 
         def follow_log() -> RankLog:
-            return RankLog(api, pods, selector, stored, show, limits.interval_s)
+            return RankLog(api, kind, name, stored, show, limits.interval_s)
 
         found = create_or_adopt(
             api,
@@ -145,7 +145,7 @@ def _output_of(runs: tuple[str, ...], name: str, store: Store, patience_s: float
 
 def _answered(ask: Callable[[], T], patience_s: float) -> T:
     """Return `ask()`, which is called again while the store does not answer, for a while."""
-    pauses, end = Pauses(), time.monotonic() + patience_s
+    backoff, end = Backoff(), time.monotonic() + patience_s
     while True:
         try:
             return ask()
@@ -153,7 +153,7 @@ def _answered(ask: Callable[[], T], patience_s: float) -> T:
             if time.monotonic() > end:
                 raise
             say(f"{error}: asked again until it answers")
-            time.sleep(pauses.next_s())
+            time.sleep(backoff.next_s())
 
 
 def _note(name: str, run: str, result: JobResult, store: Store) -> None:
@@ -217,7 +217,7 @@ def _delete(api: KubernetesApi, path: str, job: Mapping[str, Any], uid: str) -> 
         return bool(found["metadata"]["uid"] == uid) and belongs_to(found, job)
 
     try:
-        if api.repeated(lambda: delete_owned(api, path, is_owned)) is False:
+        if api.with_retries(lambda: delete_owned(api, path, is_owned)) is False:
             say(f"{job['metadata']['name']} is left to the launcher that has adopted it")
     except KubernetesError as error:
         _left(path, error)
