@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +28,7 @@ from tests.cluster.double.api_server import (
     CutError,
     RefusedError,
 )
+from tests.cluster.double.certificate import make_certificate
 from tests.cluster.launcher.launched_job import LaunchedJob, api_of, wait_until
 
 
@@ -44,28 +42,6 @@ def refusing(times: int, fault: Exception) -> Callable[[str, str], None]:
             raise fault
 
     return refuse
-
-
-@pytest.fixture
-def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets this process be a pod, whose API server has a certificate; returns the folder of its account."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
-    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "ca.crt")
-    subprocess.run((*certificate, *names), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
-    server.stop()
-    server.context = context
-    server.start()
-    (tmp_path / "token").write_text(TOKEN)
-    (tmp_path / "namespace").write_text("research\n")
-    monkeypatch.setattr(connections, "ACCOUNT", tmp_path)
-    host, port = server.url.removeprefix("http://").split(":")
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-    return tmp_path
 
 
 def in_pod() -> KubernetesApi:
@@ -125,8 +101,7 @@ def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp
 
 
 def test_another_server_is_not_trusted(pod: Path, server: ApiServer) -> None:
-    other = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=other")
-    subprocess.run((*other, "-keyout", pod / "other-key", "-out", pod / "ca.crt"), check=True, capture_output=True)
+    make_certificate(pod / "other-key", pod / "ca.crt", "other")
     with pytest.raises(KubernetesError, match=r"does not answer.*CERTIFICATE_VERIFY_FAILED"):
         KubernetesApi(connection(), 0.0).get(PODS.path)
     assert not server.requests
