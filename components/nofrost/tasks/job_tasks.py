@@ -14,13 +14,12 @@ from typing import Literal
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import connection
-from nofrost.cluster.discovery import choose_kind
+from nofrost.cluster.discovery import check_runtime, choose_kind
 from nofrost.cluster.job.identity import RUN_ID
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
 from nofrost.cluster.job.settings import load_job_settings
 from nofrost.cluster.job.spec import JobSpec, Owner, Training
 from nofrost.cluster.job.trainjob import as_trainjob
-from nofrost.cluster.launcher.creation import check_runtime
 from nofrost.cluster.launcher.follower import Limits, TaskError
 from nofrost.cluster.launcher.launch import launch
 from nofrost.cluster.launcher.state import time_of
@@ -89,7 +88,7 @@ def launch_training(
     kind = choose_kind(api, wanted)
     if kind.kind == "TrainJob":
         job = as_trainjob(spec)
-        check_runtime(api, kind, job_settings)
+        check_runtime(api, job_settings)
     else:
         job = as_pytorchjob(spec)
     label = train_label(recipe_id, seed)

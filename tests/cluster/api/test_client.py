@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,17 +12,14 @@ from nofrost.cluster.api import connection as connections
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection, connection
 from nofrost.cluster.api.errors import Backoff, KubernetesError
-from nofrost.cluster.discovery import choose_kind
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.errors import UserError
 from tests.cluster.double.api_server import (
-    NOTEBOOKS,
     PODS,
     PYTORCHJOBS,
     TOKEN,
-    TRAINJOBS,
     ApiServer,
     CutError,
     RefusedError,
@@ -215,43 +211,3 @@ def test_deleting_what_is_gone_or_another_one_is_no_error(server: ApiServer) -> 
     api.delete(f"{PYTORCHJOBS.path}/a", uid)
     api.delete(f"{PYTORCHJOBS.path}/a", uid)
     assert server.names(PYTORCHJOBS) == []
-
-
-@pytest.mark.parametrize(
-    ("served", "backend", "kind"),
-    [
-        ((PYTORCHJOBS, TRAINJOBS), "auto", "PyTorchJob"),
-        ((TRAINJOBS,), "auto", "TrainJob"),
-        ((NOTEBOOKS, TRAINJOBS), "auto", "TrainJob"),
-        ((PYTORCHJOBS, TRAINJOBS), "trainjob", "TrainJob"),
-        ((PYTORCHJOBS,), "pytorchjob", "PyTorchJob"),
-    ],
-)
-def test_the_kind_of_job_is_what_the_cluster_knows(served: Any, backend: Any, kind: str, server: ApiServer) -> None:
-    server.resources = list(served)
-    assert choose_kind(api_of(server), backend).kind == kind
-
-
-@pytest.mark.parametrize(
-    ("served", "backend", "message"),
-    [
-        ((NOTEBOOKS,), "auto", "neither PyTorchJob nor TrainJob: install .*training-operator.*kubeflow/trainer"),
-        ((PYTORCHJOBS,), "trainjob", "knows no TrainJob: install"),
-        ((), "pytorchjob", "knows no PyTorchJob: install"),
-    ],
-)
-def test_a_kind_of_job_that_the_cluster_does_not_know(
-    served: Any, backend: Any, message: str, server: ApiServer
-) -> None:
-    server.resources = list(served)
-    with pytest.raises(UserError, match=message) as error:
-        choose_kind(api_of(server), backend)
-    assert error.value.exit_code == 2
-
-
-def test_discovery_that_is_refused_is_no_missing_kind(server: ApiServer) -> None:
-    server.faults.append(refusing(1, RefusedError(403, "Forbidden", "no")))
-    with pytest.raises(UserError, match=r"refuses to give /apis \(403: no\): let the service"):
-        choose_kind(api_of(server), "auto")
-    server.faults.append(refusing(1, RefusedError(500, "X", "not ready")))
-    assert choose_kind(api_of(server), "auto") is JOB_KINDS[0]

@@ -133,10 +133,9 @@ class Kubernetes:
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Neither a pod nor a kubeconfig; return where a kubeconfig would be."""
-    kube_config = pytest.importorskip("kubernetes.config.kube_config")
     path = tmp_path / "kubeconfig"
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    monkeypatch.setenv("KUBECONFIG", str(path))
     return path
 
 
