@@ -45,9 +45,11 @@ def delete_run_jobs(run: str) -> list[str]:
         api = _connect()
     except (ImportError, UserError) as error:
         kinds = ",".join(kind.plural for kind in JOB_KINDS)
-        return [_left(kinds, run, namespace, f"this pod cannot use Kubernetes ({error})")]
-    problems = ((kind, _delete(api, kind.path(namespace), run)) for kind in JOB_KINDS)
-    return [_left(f"{kind.plural}.{kind.group}", run, namespace, problem) for kind, problem in problems if problem]
+        return [_may_be_left(kinds, run, namespace, f"this pod cannot use Kubernetes ({error})")]
+    problems = ((kind, _delete_kind(api, kind.path(namespace), run)) for kind in JOB_KINDS)
+    return [
+        _may_be_left(f"{kind.plural}.{kind.group}", run, namespace, problem) for kind, problem in problems if problem
+    ]
 
 
 def _connect() -> KubernetesApi:
@@ -59,7 +61,7 @@ def _connect() -> KubernetesApi:
     return KubernetesApi(connection, _RETRY_FOR_S, most_tries=_MOST_TRIES)
 
 
-def _delete(api: KubernetesApi, path: str, run: str) -> str:
+def _delete_kind(api: KubernetesApi, path: str, run: str) -> str:
     """Delete the jobs of one kind; return what prevents that, "" if nothing does."""
     try:
         for _ in range(_MOST_LISTS):
@@ -85,7 +87,7 @@ def _delete(api: KubernetesApi, path: str, run: str) -> str:
         return f"Kubernetes does not answer ({reason(error)})"
 
 
-def _left(kinds: str, run: str, namespace: str, problem: str) -> str:
+def _may_be_left(kinds: str, run: str, namespace: str, problem: str) -> str:
     return (
         f"{kinds} of run {run} may be left: {problem}: run kubectl delete {kinds} --namespace {namespace} "
         f"--selector {RUN_LABEL}={run}"

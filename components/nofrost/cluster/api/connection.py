@@ -71,7 +71,7 @@ def pod_namespace() -> str | None:
 
 def _of_pod(host: str, port: str, account: Path) -> Connection:
     def authorization() -> str:
-        # Each time anew: tokens live for an hour.
+        # Read again for each request: tokens live for an hour.
         return f"Bearer {_text(account / 'token')}"
 
     # IPv6 addresses take brackets.

@@ -16,6 +16,7 @@ from nofrost.cluster.api.streams import CancelToken
 from nofrost.cluster.job.identity import RUN_ID
 from nofrost.cluster.job.kinds import KUEUE, NODE
 from nofrost.cluster.launcher.state import condition, time_of
+from nofrost.cluster.outcome.log_lines import without_secrets
 
 _TAIL = 20
 # Whose events tell what keeps a job from its pods; those of its PodGroup, of the same name, tell why it waits.
@@ -85,7 +86,7 @@ def tail(api: KubernetesApi, pod: str) -> list[str]:
         suppress(KubernetesError),
         api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _SILENCE_S, CancelToken()) as lines,
     ):
-        return [line.decode(errors="replace").rstrip("\n") for line in lines]
+        return [without_secrets(line).decode(errors="replace").rstrip("\n") for line in lines]
     return []
 
 
