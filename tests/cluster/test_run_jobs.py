@@ -150,7 +150,7 @@ def test_the_tries_of_a_server_that_refuses_at_once_take_seconds() -> None:
 
 
 def test_an_answer_that_is_not_of_kubernetes_is_one_line(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ApiServer, "_list", lambda *_: (200, {"items": [{"metadata": {}}]}))
+    monkeypatch.setattr(ApiServer, "_list", lambda *_: (200, {"kind": "JobList", "items": [{"metadata": {}}]}))
     (line, _) = delete_run_jobs(RUN)
     assert "Kubernetes does not answer (KeyError" in line
 

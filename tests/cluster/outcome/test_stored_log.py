@@ -100,6 +100,15 @@ def test_a_store_that_refuses_for_a_while_gets_everything_afterwards(
     assert capsys.readouterr().err.count("the log of the job is not in the store yet: the disk is full") == 1
 
 
+def test_a_store_that_is_slower_than_the_log_gets_everything(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    log = StoredLog("j", store, piece=100)
+    for number in range(60):
+        log.append(line(number, f"{number} {'x' * 40}"))
+    assert log.close()
+    assert texts(store) == [f"{number} {'x' * 40}" for number in range(60)]
+    assert capsys.readouterr().err == ""
+
+
 def test_a_store_that_never_answers_costs_old_pieces_and_no_memory(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,7 @@ class Kubernetes:
             status, body = self.reviewed(request.path, json.loads(request.content))  # type: ignore[attr-defined]
         else:
             status, body = self.found(request.path)
-        return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
+        return status, {"Content-Type": "application/json"}, json.dumps({"kind": "X", **body}).encode()
 
     def reviewed(self, path: str, body: Any) -> tuple[int, Any]:
         match path.strip("/").split("/"):

@@ -200,7 +200,7 @@ class KubernetesApi:
         """Send one request and return the answer.
 
         Raises:
-            KubernetesError: the server refuses, does not answer, or its answer is cut.
+            KubernetesError: the server refuses, does not answer, or its answer is cut, or not Kubernetes's.
         """
         verb = {"POST": "to create", "PATCH": "to change", "DELETE": "to delete"}.get(method, "to give")
         what = f"{verb} {path}"
@@ -211,7 +211,12 @@ class KubernetesApi:
             raise KubernetesError(what, 0, reason(error)) from None
         finally:
             response.release_conn()
-        return answer if isinstance(answer, dict) else {}
+        if not isinstance(answer, dict) or "kind" not in answer:
+            raise KubernetesError(what, 0, "the answer is no object of Kubernetes")
+        if "items" in answer:
+            # Servers in Go write null for a list that has never been filled.
+            answer["items"] = answer["items"] or []
+        return answer
 
     def _send(
         self,

@@ -49,7 +49,7 @@ class StoredLog:
     """The log of a job in the store, which continues where earlier writers have ended. A thread writes it.
 
     A store that refuses is no error: it is said once, and what was not written is written later, unless too much has
-    come together.
+    come together. One that is slower than the log is waited for.
 
     Args:
         piece: bytes of a piece.
@@ -114,9 +114,13 @@ class StoredLog:
             if len(self._text) >= self._most:
                 # Each piece says of itself which pod it is of.
                 self._number, self._text = self._number + 1, bytearray(self._pod)
-            if len(self._unwritten) > _MOST_UNWRITTEN:
-                first, self._has_lost = min(self._unwritten), True
-                remark(f"{len(self._unwritten.pop(first)):,} bytes of the log are lost: {self._store.url} refuses them")
+            is_full = len(self._unwritten) > _MOST_UNWRITTEN
+        if is_full and not self.flush():
+            with self._changing:
+                if len(self._unwritten) > _MOST_UNWRITTEN:
+                    first, self._has_lost = min(self._unwritten), True
+                    lost = len(self._unwritten.pop(first))
+                    remark(f"{lost:,} bytes of the log are lost: {self._store.url} refuses them")
 
     def _read_position(self) -> LogPosition:
         """Return up to where others have written, and begin the piece after theirs."""
