@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from nofrost.cluster.api.client import KubernetesApi, KubernetesError
-from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
+from nofrost.cluster.job.kinds import JOB_KINDS, JobBackend, JobKind
 from nofrost.errors import UserError
 
 _INSTALL = (
@@ -24,7 +24,7 @@ def served_kinds(api: KubernetesApi) -> list[JobKind]:
     return [kind for kind in JOB_KINDS if _is_served(api, kind, groups.get(kind.group, {}).get("versions", ()))]
 
 
-def choose_kind(api: KubernetesApi, backend: Literal["auto", "pytorchjob", "trainjob"]) -> JobKind:
+def choose_kind(api: KubernetesApi, backend: Literal["auto", JobBackend]) -> JobKind:
     """Return the kind of job to create: a PyTorchJob where the cluster knows it, otherwise a TrainJob.
 
     Raises:

@@ -5,6 +5,6 @@ RUN_LABEL = "nofrost/run"
 # Id of the run; set in every pod of a run. Without it there is no run.
 RUN_ID = "NOFROST_RUN_ID"
 # Name of the training job; set in its pods alone.
-JOB = "NOFROST_JOB"
+JOB_NAME = "NOFROST_JOB"
 # What every pod of a training job has beside those that begin with NOFROST_: the one folder that can be written.
-OURS = {"HOME": "/tmp"}
+FIXED_ENV = {"HOME": "/tmp"}
