@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi, KubernetesError, StreamStop
@@ -19,6 +20,7 @@ from nofrost.cluster.outcome.stored_log import StoredLog
 _SILENCE_S = 300.0
 # At the end, for the kubelet of a pod, which alone has its log: that of a lost machine never answers.
 _KUBELET_S = 20.0
+_TAIL = 20
 # Names that containers of training have in the pods of both operators.
 _CONTAINERS = ("pytorch", "node")
 
@@ -148,6 +150,17 @@ class RankLog:
     def _new(self, line: bytes) -> None:
         self._stored.append(line)
         self._show(text_of(line))
+
+
+def tail(api: KubernetesApi, pod: str) -> list[str]:
+    """Return the last lines of the log of any pod; none where the server does not give them."""
+    path = f"/api/v1/namespaces/{api.namespace}/pods/{pod}/log"
+    with (
+        suppress(KubernetesError),
+        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _KUBELET_S, StreamStop()) as lines,
+    ):
+        return [line.decode(errors="replace").rstrip("\n") for line in lines]
+    return []
 
 
 def _container(pod: Object) -> dict[str, Any]:
