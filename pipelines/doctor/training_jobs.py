@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 from kubernetes import client
 
-from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
+from nofrost.cluster.job.kinds import JOB_KINDS, KUEUE, JobKind
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
 from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_api, pods_account
@@ -28,7 +28,7 @@ def launcher_rights(job: JobKind, settings: JobSettings) -> tuple[Right, ...]:
     """Return what a launcher does with jobs of this kind: start, adopt, follow and delete them, and read their logs."""
     runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job.kind == "TrainJob" else ()
     # Where the queue says why a job waits.
-    workloads = (Right("kueue.x-k8s.io", "workloads", ("list",)),) if settings.queue else ()
+    workloads = (Right(KUEUE, "workloads", ("list",)),) if settings.queue else ()
     return (
         Right(job.group, job.plural, ("create", "delete", "get", "list", "patch", "watch")),
         *runtimes,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JOB_KINDS, JobBackend, JobKind
 from nofrost.errors import UserError
 
@@ -34,7 +35,7 @@ def choose_kind(api: KubernetesApi, backend: Literal["auto", JobBackend]) -> Job
     try:
         served = served_kinds(api)
     except KubernetesError as error:
-        if error.passes:
+        if error.is_transient:
             raise
         raise UserError(f"{error}: let the service account of this pod read it, or name a backend") from None
     wanted = [kind for kind in served if backend in ("auto", kind.kind.lower())]

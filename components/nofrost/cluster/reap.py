@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.discovery import served_kinds
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JobKind
@@ -91,7 +92,7 @@ def _reason(
 def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bool:
     """Return when the pod of a launcher has ended; True if it has not, False if it is gone."""
     try:
-        pod = api.get(f"/api/v1/namespaces/{api.namespace}/pods/{owner['name']}")
+        pod = api.get(f"{api.pods_path}/{owner['name']}")
     except KubernetesError as error:
         if error.status != 404:
             raise
@@ -109,10 +110,8 @@ def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bo
 def _delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any], store: Store) -> str:
     """Store the log of a job and delete it; return what prevents that."""
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-    selector = f"{kind.pod_label}={name}"
-    pods = f"/api/v1/namespaces/{api.namespace}/pods"
     with closing(StoredLog(name, store)) as stored:
-        if not RankLog(api, pods, selector, stored, lambda _: None, _LOG_S).finish(_LOG_S):
+        if not RankLog(api, kind, name, stored, lambda _: None, _LOG_S).finish(_LOG_S):
             return "the end of its log cannot be read, or stored"
 
     try:

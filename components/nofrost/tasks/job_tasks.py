@@ -20,8 +20,9 @@ from nofrost.cluster.job.settings import load_job_settings
 from nofrost.cluster.job.spec import JobSpec, Owner, Training
 from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.cluster.launcher.creation import check_runtime
-from nofrost.cluster.launcher.follower import Limits, TaskError
+from nofrost.cluster.launcher.follower import TaskError
 from nofrost.cluster.launcher.launch import launch
+from nofrost.cluster.launcher.limits import Limits
 from nofrost.cluster.launcher.state import time_of
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.config import Recipe, parse_part

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from nofrost.cluster.api import connection as connections
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, Pauses
+from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection, connection
+from nofrost.cluster.api.errors import Backoff, KubernetesError
 from nofrost.cluster.discovery import choose_kind
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher.rank_log import RankLog
@@ -68,7 +69,7 @@ def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def in_pod() -> KubernetesApi:
-    return KubernetesApi(connection(), 20.0, lambda: Pauses(0.005, 0.05))
+    return KubernetesApi(connection(), 20.0, lambda: Backoff(0.005, 0.05))
 
 
 def test_a_pod_finds_its_server_and_its_namespace(pod: Path, server: ApiServer) -> None:
@@ -114,7 +115,7 @@ def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp
     job.add_pods(job.status("Running"), job.status("Running"))
     job.write("started")
     stored = StoredLog(job.name, job.store)
-    log = RankLog(in_pod(), PODS.path, f"{job.kind.pod_label}={job.name}", stored, job.shown.append, 0.02)
+    log = RankLog(in_pod(), job.kind, job.name, stored, job.shown.append, 0.02)
     wait_until(lambda: job.shown)
     began = time.monotonic()
     log.finish(60)
@@ -180,7 +181,7 @@ def test_what_does_not_pass_is_not_repeated(code: int, server: ApiServer) -> Non
     server.faults.append(refusing(9, RefusedError(code, "X", "never\nwith \x1b[31m colours")))
     with pytest.raises(KubernetesError) as error:
         api_of(server).get(PODS.path)
-    assert (error.value.status, error.value.passes) == (code, False)
+    assert (error.value.status, error.value.is_transient) == (code, False)
     assert str(error.value) == rf"Kubernetes refuses to give {PODS.path} ({code}: never with \x1b[31m colours)"
     assert error.value.exit_code == 1
     assert server.count("GET", "/pods") == 1
@@ -194,17 +195,17 @@ def test_the_server_says_how_long_to_wait(server: ApiServer) -> None:
 
 
 def test_an_outage_of_a_minute_is_survived_by_the_usual_patience() -> None:
-    """The pauses of a request that is repeated, without chance, and the patience that is set for all of them."""
-    pauses, total, count = Pauses(), 0.0, 0
+    """The pauses of a request that is repeated, without chance, and the time for which all are repeated."""
+    backoff, total, count = Backoff(), 0.0, 0
     while total < 60:
-        total, count = total + pauses.next_s(), count + 1
+        total, count = total + backoff.next_s(), count + 1
     assert count <= 18, "a server that comes back is not overrun"
     api = KubernetesApi(Connection("http://127.0.0.1:1", "x", lambda: None, {}))
-    assert api.patience_s >= 120
+    assert api.retry_for_s >= 120
 
 
 def test_pauses_grow_and_differ() -> None:
-    pauses = [Pauses(1.0, 8.0) for _ in range(20)]
+    pauses = [Backoff(1.0, 8.0) for _ in range(20)]
     rounds = [[each.next_s() for each in pauses] for _ in range(6)]
     for expected, values in zip((1, 2, 4, 8, 8, 8), rounds, strict=True):
         assert all(expected / 2 <= value <= expected for value in values)
@@ -219,7 +220,7 @@ def test_patience_ends(server: ApiServer) -> None:
     with pytest.raises(KubernetesError, match="does not answer to give") as error:
         api_of(server, 0.1).get(PODS.path)
     assert error.value.status == 0
-    assert error.value.passes
+    assert error.value.is_transient
 
 
 def test_a_collection_comes_by_pages(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:

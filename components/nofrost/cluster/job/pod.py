@@ -7,6 +7,7 @@ nothing; the token by which a cloud knows a service account (IRSA) is a volume o
 from __future__ import annotations
 
 from nofrost.cluster.job.identity import FIXED_ENV, JOB_NAME, RUN_ID
+from nofrost.cluster.job.kinds import KUEUE
 from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
 from nofrost.cluster.job.settings import GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
@@ -107,5 +108,5 @@ def place(spec: JobSpec) -> Json:
 
 def pod_metadata(spec: JobSpec) -> Json:
     """Return labels and annotations of the pods: those of the job without what is for Kueue."""
-    labels = {key: value for key, value in spec.metadata()["labels"].items() if not key.startswith("kueue")}
+    labels = {key: value for key, value in spec.metadata()["labels"].items() if not key.startswith(f"{KUEUE}/")}
     return {"labels": {**labels, **WITHOUT_ISTIO}, "annotations": dict(WITHOUT_ISTIO)}

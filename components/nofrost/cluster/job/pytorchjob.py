@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nofrost.cluster.job.kinds import PYTORCHJOB
 from nofrost.cluster.job.pod import (
     COMMON_POD_FIELDS,
     CONTAINER_SECURITY,
@@ -39,8 +40,8 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     check_backend(settings, "pytorchjob")
     replicas = {"Master": 1, **({"Worker": spec.nodes - 1} if spec.nodes > 1 else {})}
     return {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
+        "apiVersion": PYTORCHJOB.api_version,
+        "kind": PYTORCHJOB.kind,
         "metadata": spec.metadata(),
         "spec": {
             "nprocPerNode": str(spec.processes),
@@ -63,7 +64,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
 def _pod(spec: JobSpec) -> Json:
     settings = spec.settings
     container = {
-        "name": "pytorch",  # the only one that the operator gives the addresses of the others
+        "name": PYTORCHJOB.container,
         "image": spec.image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": arguments(spec),

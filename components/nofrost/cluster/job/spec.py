@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from nofrost.cluster.job.identity import RUN_LABEL
+from nofrost.cluster.job.kinds import KUEUE
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.values import LABEL_VALUE
 from nofrost.errors import UserError, shortened
@@ -149,7 +150,7 @@ class JobSpec:
             "app.kubernetes.io/component": "train",
             "app.kubernetes.io/managed-by": "nofrost",
             **({RUN_LABEL: self.run} if self.run else {}),
-            **{f"kueue.x-k8s.io/{key}": value for key, value in queue.items() if value},
+            **{f"{KUEUE}/{key}": value for key, value in queue.items() if value},
         }
         training = {"nofrost/recipe": self.training.recipe_id, "nofrost/seed": self.training.seed}
         metadata: Json = {

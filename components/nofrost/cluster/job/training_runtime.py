@@ -20,6 +20,7 @@ import hashlib
 import json
 import shlex
 
+from nofrost.cluster.job.kinds import NODE, TRAINJOB
 from nofrost.cluster.job.pod import COMMON_POD_FIELDS, CONTAINER_SECURITY, MOUNTS, WITHOUT_ISTIO, pod_security, volumes
 from nofrost.cluster.job.settings import RUNTIME_SETTINGS, JobSettings
 from nofrost.cluster.job.spec import Json
@@ -75,7 +76,7 @@ def training_runtime(settings: JobSettings) -> Json:
             "securityContext": pod_security(default),
             "containers": [
                 {
-                    "name": "node",
+                    "name": NODE,
                     "imagePullPolicy": settings.image_pull_policy,
                     "securityContext": CONTAINER_SECURITY,
                     "volumeMounts": list(MOUNTS),
@@ -88,7 +89,7 @@ def training_runtime(settings: JobSettings) -> Json:
         {"metadata": {"annotations": {"scheduling.volcano.sh/queue-name": gang.queue}}} if gang and gang.queue else {}
     )
     return {
-        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "apiVersion": TRAINJOB.api_version,
         "kind": "TrainingRuntime",
         "metadata": {"name": runtime_name(settings), "labels": {"trainer.kubeflow.org/framework": "torch"}},
         "spec": {
@@ -100,7 +101,7 @@ def training_runtime(settings: JobSettings) -> Json:
                     "failurePolicy": _failures_of_the_job(settings.restarts),
                     "replicatedJobs": [
                         {
-                            "name": "node",
+                            "name": NODE,
                             "template": {
                                 "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}},
                                 "spec": {
@@ -130,7 +131,10 @@ def _failures_of_a_pod() -> Json:
     return {
         "rules": [
             {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {"action": "FailJob", "onExitCodes": {"containerName": "node", "operator": "In", "values": codes}},
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": TRAINJOB.container, "operator": "In", "values": codes},
+            },
         ]
     }
 

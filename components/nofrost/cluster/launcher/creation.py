@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
@@ -102,7 +103,7 @@ def check_runtime(api: KubernetesApi, kind: JobKind, settings: JobSettings) -> N
     """
     name, namespace = runtime_name(settings), api.namespace
     try:
-        api.get(f"/apis/{kind.group}/{kind.version}/namespaces/{namespace}/trainingruntimes/{name}")
+        api.get(f"/apis/{kind.api_version}/namespaces/{namespace}/trainingruntimes/{name}")
     except KubernetesError as error:
         # Whoever may not read it has to trust that it is there.
         if error.status == 403:
@@ -124,13 +125,12 @@ def await_deletion(
         JobEndedError: they are there after `deletion_s`.
     """
     end = time.monotonic() + deletion_s
-    pods = f"/api/v1/namespaces/{api.namespace}/pods"
     while True:
         there = _uid(api, f"{kind.path(api.namespace)}/{name}")
         # The pods are those of the next job, which another launcher has made.
         if there not in ("", uid):
             return
-        if not there and not api.items(pods, labelSelector=f"{kind.pod_label}={name}"):
+        if not there and not api.items(api.pods_path, labelSelector=kind.selector(name)):
             return
         if time.monotonic() > end:
             raise JobEndedError(
@@ -187,6 +187,6 @@ def _explained(error: KubernetesError, kind: JobKind, name: str, namespace: str)
         return UserError(f"{what}: let the service account of this pod create and follow {kind.plural}.{kind.group}")
     if error.status == 404:
         return UserError(f"{what}: install what knows {kind.plural}.{kind.group}, or choose another backend")
-    if 400 <= error.status < 500 and not error.passes:
+    if 400 <= error.status < 500 and not error.is_transient:
         return UserError(f"{what}: correct the settings of the training job")
     return error

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
 from nofrost.errors import remark, say
@@ -29,7 +30,7 @@ def delete_if_ours(api: KubernetesApi, path: str, job: Object, uid: str) -> bool
     def is_ours(found: Object) -> bool:
         return bool(found["metadata"]["uid"] == uid) and _belonging(found) == _belonging(job)
 
-    return api.repeated(lambda: _delete(api, path, is_ours)) is not False
+    return api.with_retries(lambda: _delete(api, path, is_ours)) is not False
 
 
 def delete_at_the_end(api: KubernetesApi, path: str, job: Object, uid: str) -> None:
@@ -80,7 +81,7 @@ def _delete(api: KubernetesApi, path: str, is_ours: Callable[[Object], bool]) ->
     """
     for _ in range(_MOST_TRIES):
         try:
-            found = api.once("GET", path)
+            found = api.request("GET", path)
         except KubernetesError as error:
             if not error.is_missing:
                 raise

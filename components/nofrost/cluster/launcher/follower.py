@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError
@@ -113,8 +114,8 @@ class JobFollower:
                     "what it has saved"
                 )
             self._job = found
-            query = {"labelSelector": f"{self._kind.pod_label}={self._name}"}
-            page = self._api.once("GET", f"/api/v1/namespaces/{self._api.namespace}/pods", query)
+            query = {"labelSelector": self._kind.selector(self._name)}
+            page = self._api.request("GET", self._api.pods_path, query)
             self._pods = list(page.get("items", ()))
         except KubernetesError as error:
             if not self._is_silent:
@@ -131,7 +132,7 @@ class JobFollower:
 
     def _get(self) -> dict[str, Any] | None:
         try:
-            return self._api.once("GET", self._path)
+            return self._api.request("GET", self._path)
         except KubernetesError as error:
             if not error.is_missing:
                 raise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
-from nofrost.cluster.api.client import Pauses
+from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import read_output
 from nofrost.errors import UnavailableError, UserError, printable, remark, say
@@ -52,7 +52,7 @@ def _checked(output: str | None) -> str | None:
 
 def _answered(ask: Callable[[], T], patience_s: float) -> T:
     """Return `ask()`, which is called again while the store does not answer, for a while."""
-    pauses, end = Pauses(), time.monotonic() + patience_s
+    backoff, end = Backoff(), time.monotonic() + patience_s
     while True:
         try:
             return ask()
@@ -60,4 +60,4 @@ def _answered(ask: Callable[[], T], patience_s: float) -> T:
             if time.monotonic() > end:
                 raise
             say(f"{error}: asked again until it answers")
-            time.sleep(pauses.next_s())
+            time.sleep(backoff.next_s())

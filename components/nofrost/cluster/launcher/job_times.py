@@ -9,7 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.launcher.creation import JobEndedError
 from nofrost.cluster.launcher.limits import Limits, Since
 from nofrost.cluster.launcher.signs import signs, worked_s
@@ -85,7 +86,7 @@ class JobTimes:
         change = {"uid": uid, "annotations": signs(self._worked_s, has_run=self.has_run)}
         # A later launcher can do without.
         with suppress(KubernetesError):
-            api.once("PATCH", path, content={"metadata": change})
+            api.request("PATCH", path, content={"metadata": change})
 
 
 def _waited_s(job: Mapping[str, Any], *, has_run: bool) -> float:

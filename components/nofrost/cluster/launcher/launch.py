@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import RUN_LABEL, run_of
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError, create_or_adopt
@@ -177,8 +178,7 @@ class _Launch:
         delete_at_once(self._api, self._path, self._job, self._uid, may_come=self._asked.is_set())
 
     def _follow_log(self) -> RankLog:
-        pods, selector = f"/api/v1/namespaces/{self._api.namespace}/pods", f"{self._kind.pod_label}={self._name}"
-        return RankLog(self._api, pods, selector, self._stored, self._show, self._limits.interval_s)
+        return RankLog(self._api, self._kind, self._name, self._stored, self._show, self._limits.interval_s)
 
 
 def _run_label(job: Mapping[str, Any]) -> str:

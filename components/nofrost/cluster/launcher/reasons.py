@@ -10,10 +10,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.cluster.job.kinds import KUEUE, NODE
 from nofrost.cluster.launcher.state import condition, time_of
 
-_KUEUE = "kueue.x-k8s.io"
 # Whose events tell what keeps a job from its pods; those of its PodGroup, of the same name, tell why it waits.
 _OF_JOBS = ("PyTorchJob", "TrainJob", "JobSet", "Job")
 _GANG_S = 300
@@ -22,10 +23,10 @@ _GANG_S = 300
 def queue_reason(api: KubernetesApi, uid: str) -> str:
     """Return what Kueue says of a job that it holds back, or has evicted; "" if it says nothing."""
     with suppress(KubernetesError):
-        group = api.once("GET", f"/apis/{_KUEUE}")
+        group = api.request("GET", f"/apis/{KUEUE}")
         version = group.get("preferredVersion", {}).get("version", "")
-        path = f"/apis/{_KUEUE}/{version}/namespaces/{api.namespace}/workloads"
-        page = api.once("GET", path, {"labelSelector": f"{_KUEUE}/job-uid={uid}"})
+        path = f"/apis/{KUEUE}/{version}/namespaces/{api.namespace}/workloads"
+        page = api.request("GET", path, {"labelSelector": f"{KUEUE}/job-uid={uid}"})
         for workload in page.get("items", ()):
             waits = [
                 str(each.get("message", ""))
@@ -43,7 +44,7 @@ def warnings(api: KubernetesApi, job: Mapping[str, Any], since: datetime) -> lis
     They are of the job itself, of the JobSet, which has its name, and of the Job of its nodes.
     """
     name, found = job["metadata"]["name"], []
-    for each in (name, f"{name}-node-0"):
+    for each in (name, f"{name}-{NODE}-0"):
         found += [event for event in _warnings_of(api, each) if _kind(event) in _OF_JOBS]
     # Times have whole seconds.
     dated = [(_time(event), event) for event in found]
@@ -65,7 +66,7 @@ def gang_reason(api: KubernetesApi, job: Mapping[str, Any]) -> str:
 def _warnings_of(api: KubernetesApi, name: str) -> list[dict[str, Any]]:
     with suppress(KubernetesError):
         query = {"fieldSelector": f"involvedObject.name={name},type=Warning"}
-        return list(api.once("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ()))
+        return list(api.request("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ()))
     return []
 
 
