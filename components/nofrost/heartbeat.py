@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nofrost import rendezvous
+from nofrost.error_file import write_error
 from nofrost.errors import PeerLostError, printable, remark
-from nofrost.ranks import ProcessRank, tell_starter
+from nofrost.ranks import ProcessRank
 from nofrost.rendezvous import Member, await_all, open_store
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def watched(process: ProcessRank, message: str) -> Iterator[PrefixStore]:
 
     def end(reason: str) -> None:
         error = PeerLostError(f"{reason}: {message}")
-        tell_starter(str(error), error.exit_code)
+        write_error(str(error), error.exit_code)
         error.show()
         os._exit(error.exit_code)
 

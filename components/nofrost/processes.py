@@ -12,9 +12,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from nofrost.error_file import write_error
 from nofrost.errors import PeerLostError, UserError, remark
 from nofrost.heartbeat import watched
-from nofrost.ranks import process_rank, tell_starter
+from nofrost.ranks import process_rank
 from nofrost.system_errors import as_reported, exit_code_of_task
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class ProcessGroup:
                 except Exception as error:
                     # Before the others lose this process and end, upon which the starter stops it.
                     if isinstance(reported := as_reported(error), UserError):
-                        tell_starter(str(reported), exit_code_of_task(error, reported))
+                        write_error(str(reported), exit_code_of_task(error, reported))
                     raise
         finally:
             # After the last sign to the others: it may wait for a kernel that waits for a lost process.

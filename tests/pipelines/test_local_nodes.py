@@ -18,7 +18,7 @@ pytest.importorskip("docker")
 import docker
 from pipelines import local_tasks
 from pipelines.children import Children
-from pipelines.local_nodes import NodeCommand, first_to_blame, node_commands
+from pipelines.local_nodes import NodeCommand, node_commands
 from pipelines.local_tasks import ProcessTasks
 from pipelines.run_log import RunLog, Task
 from tests.pipelines.test_local_tasks import S3, SECRETS, container_tasks
@@ -62,24 +62,6 @@ def test_the_nodes_share_the_gpus_of_this_machine(
 def test_one_node_is_told_nothing() -> None:
     (only,) = node_commands(launch(gpus=4, nodes=1))
     assert only.variables == {}
-
-
-@pytest.mark.parametrize(
-    ("codes", "node"),
-    [
-        ([0, 0], 0),
-        ([200, 137], 1),
-        ([143, 1], 1),
-        ([1, 2], 1),
-        ([200, 2], 1),
-        ([200, 143], 1),
-        ([0, 200], 1),
-        ([200, -9], 1),
-        ([143, 143], 0),
-    ],
-)
-def test_the_node_that_was_the_cause_says_how_a_training_ended(codes: list[int], node: int) -> None:
-    assert first_to_blame(codes) == node
 
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) -> Task:

@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from nofrost import rendezvous
+from nofrost.ends import End, first_cause
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError, reason
 from nofrost.heartbeat import Watch
 from nofrost.ranks import Node
@@ -36,39 +37,37 @@ _READY = "ready"
 
 
 @dataclass(frozen=True)
-class _End:
-    """How a node ended.
+class _ToldEnd:
+    """What a node tells the others of its end.
 
     Attributes:
-        code: its exit code.
-        message: its error.
+        end: its end.
         has_started: whether it had started its processes.
         is_read: whether it has read the ends of the others.
     """
 
-    code: int
-    message: str = ""
-    has_started: bool = False
+    end: End
+    has_started: bool
     is_read: bool = False
 
     def __str__(self) -> str:
-        return f"{'read' if self.is_read else 'end'} {self.code} {int(self.has_started)} {self.message}"
+        return f"{'read' if self.is_read else 'end'} {self.end.code} {int(self.has_started)} {self.end.message}"
 
     @classmethod
-    def parse(cls, state: str) -> _End | None:
+    def parse(cls, state: str) -> _ToldEnd | None:
         """Return the end in what a node tells of itself; None as long as it has not ended."""
         match = re.fullmatch("(read|end) ([0-9]+) ([01]) (.*)", state, re.DOTALL)
-        return cls(int(match[2]), match[4], match[3] == "1", match[1] == "read") if match else None
+        return cls(End(int(match[2]), match[4]), match[3] == "1", match[1] == "read") if match else None
 
-    @classmethod
-    def of(cls, error: BaseException) -> _End:
-        """Return how a node ends with an error."""
-        if isinstance(error, FailedProcessError):
-            return cls(int(error.code or 0), error.message)
-        if isinstance(error, TerminatedError):
-            return cls(StoppedError.exit_code)
-        explained = as_reported(error) if isinstance(error, Exception) else None
-        return cls(exit_code_of_task(error, explained), str(explained)) if explained else cls(1, reason(error))
+
+def _end_by(error: BaseException) -> End:
+    """Return how a node ends with an error."""
+    if isinstance(error, FailedProcessError):
+        return End(int(error.code or 0), error.message)
+    if isinstance(error, TerminatedError):
+        return End(StoppedError.exit_code)
+    explained = as_reported(error) if isinstance(error, Exception) else None
+    return End(exit_code_of_task(error, explained), str(explained)) if explained else End(1, reason(error))
 
 
 @contextmanager
@@ -97,7 +96,7 @@ def all_nodes(node: Node) -> Iterator[Start]:
         # Without the wish of others it would not have been stopped.
         if nodes.lost and isinstance(raised, TerminatedError | StoppedError):
             error = nodes.lost
-    own = _End(0) if error is None else _End.of(error)
+    own = End(0) if error is None else _end_by(error)
     if (wrong := nodes.settle(own)) and own.code != wrong.exit_code:
         raise wrong from error
     if error is not None:
@@ -128,12 +127,12 @@ class _Nodes:
     def start(self, arguments: Sequence[str], gpus: int) -> None:
         """Run processes on this node when all nodes have called this, as long as they live."""
         self._watch.state = _READY
-        while not all(state == _READY or _End.parse(state) for state in self._watch.states.values()):
+        while not all(state == _READY or _ToldEnd.parse(state) for state in self._watch.states.values()):
             time.sleep(rendezvous.BEAT_S / 4)
         # Processes would wait in vain for those of that node.
-        for other, end in self._ends().items():
-            if end.code == UserError.exit_code or not end.has_started:
-                raise _lost(f"{self._member.name_of(other)} has ended with {end.code}")
+        for other, told in self._told().items():
+            if told.end.is_wrong_input or not told.has_started:
+                raise _lost(f"{self._member.name_of(other)} has ended with {told.end.code}")
         self._has_started = True
         try:
             start(arguments, gpus, self._node)
@@ -141,7 +140,7 @@ class _Nodes:
             # What comes now, such as the last save, needs no other node.
             self._is_alone.set()
 
-    def settle(self, own: _End) -> ReportedError | None:
+    def settle(self, own: End) -> ReportedError | None:
         """Tell the others how this node ended, and hear how they did; return the error that they have for this one."""
         self._is_alone.set()
         self._watch.all_have_come = True
@@ -149,57 +148,56 @@ class _Nodes:
         with stop_requested() as stop:
             if own.code == 0 and self._node.rank != 0:
                 self._await([0], _is_end, rendezvous.LOST_AFTER, None, stop)
-                first = self._ends().get(0)
-                if first is None and stop.is_set():
-                    own = _End(StoppedError.exit_code, "stopped before node 0 had written the output: start all again")
-                elif first is None or first.code:
-                    how = f"has ended with {first.code}: {first.message}" if first else "is gone"
-                    own = _End(PeerLostError.exit_code, f"{self._member.name_of(0)} {how}")
-            own = replace(own, has_started=self._has_started)
-            self._watch.state = str(own)
+                told = self._told().get(0)
+                if told is None and stop.is_set():
+                    own = End(StoppedError.exit_code, "stopped before node 0 had written the output: start all again")
+                elif told is None or told.end.code:
+                    how = f"has ended with {told.end.code}: {told.end.message}" if told else "is gone"
+                    own = End(PeerLostError.exit_code, f"{self._member.name_of(0)} {how}")
+            self._watch.state = str(_ToldEnd(own, self._has_started))
             self._await(self._others, _is_end, _GONE_AFTER, _SETTLED_AFTER, stop)
-            ends = {self._node.rank: own, **self._ends()}
+            ends = {other: told.end for other, told in self._told().items()}
             # Node 0 keeps the store: it stays until the others have read it.
-            self._watch.state = str(replace(own, is_read=True))
+            self._watch.state = str(_ToldEnd(own, self._has_started, is_read=True))
             if self._node.rank == 0:
                 self._await(self._others, _is_read, _GONE_AFTER, _SETTLED_AFTER, stop)
             self._watch.leave()
-        for number, end in sorted(ends.items()):
-            if end.code == UserError.exit_code:
-                where = "" if number == self._node.rank else f"{self._member.name_of(number)}: "
-                return UserError(f"{where}{end.message}")
+        cause = first_cause([own, *ends.values()])
+        if cause.is_wrong_input and not own.is_wrong_input:
+            other = min(other for other, end in ends.items() if end == cause)
+            return UserError(f"{self._member.name_of(other)}: {cause.message}")
         by_code = {error.exit_code: error for error in (PeerLostError, StoppedError)}
         return by_code[own.code](own.message) if own.code in by_code else None
 
     def _await(
         self,
         others: Collection[int],
-        is_told: Callable[[_End | None], bool],
+        is_told: Callable[[_ToldEnd | None], bool],
         gone_after: int,
         at_most: int | None,
         stop: threading.Event,
     ) -> None:
         """Wait until all of `others` have told something or are gone; at most for so many beats."""
         for beat in itertools.count():
-            ends = self._ends()
-            silent = [other for other in others if not is_told(ends.get(other))]
+            told = self._told()
+            silent = [other for other in others if not is_told(told.get(other))]
             if all(self._watch.silence(other) >= gone_after for other in silent) or stop.is_set() or beat == at_most:
                 return
             time.sleep(rendezvous.BEAT_S)
 
-    def _ends(self) -> dict[int, _End]:
+    def _told(self) -> dict[int, _ToldEnd]:
         states = self._watch.states.items()
-        return {other: end for other, state in states if (end := _End.parse(state))}
+        return {other: told for other, state in states if (told := _ToldEnd.parse(state))}
 
     def _look_for_ends(self) -> None:
         """Stop this node some time after another one has failed."""
         while not self._is_alone.wait(rendezvous.BEAT_S):
-            failed = {other: end for other, end in self._ends().items() if end.code}
+            failed = {other: told for other, told in self._told().items() if told.end.code}
             # Processes of the one that has failed were started only when this one was about to start its own.
-            has_started = self._has_started or any(end.has_started for end in failed.values())
+            has_started = self._has_started or any(told.has_started for told in failed.values())
             if failed and not self._is_alone.wait(_NOTICED_AFTER * rendezvous.BEAT_S if has_started else 0):
-                other, end = next(iter(failed.items()))
-                self._lose(f"{self._member.name_of(other)} has ended with {end.code}")
+                other, told = next(iter(failed.items()))
+                self._lose(f"{self._member.name_of(other)} has ended with {told.end.code}")
 
     def _lose(self, what: str) -> None:
         """Stop this node, as a request to stop does; not one that was asked already, and saves, or ends as it can."""
@@ -216,9 +214,9 @@ def _lost(what: str) -> PeerLostError:
     return PeerLostError(f"{what}: start all nodes again, and the work continues from the last save")
 
 
-def _is_end(end: _End | None) -> bool:
-    return end is not None
+def _is_end(told: _ToldEnd | None) -> bool:
+    return told is not None
 
 
-def _is_read(end: _End | None) -> bool:
-    return end is not None and end.is_read
+def _is_read(told: _ToldEnd | None) -> bool:
+    return told is not None and told.is_read
