@@ -80,7 +80,7 @@ class Children:
         with self._living(title, ("group", str(process.pid)), closing):
             code = process.wait()
             # A shell ends at once, and what it runs may still be saving.
-            end = time.monotonic() + (watchdog.GRACE_S if self.stopped else 0)
+            end = time.monotonic() + (watchdog.SAVE_GRACE_S if self.stopped else 0)
             while watchdog.has_living(process.pid):
                 if time.monotonic() >= end:
                     watchdog.send("group", str(process.pid), signal.SIGKILL)
@@ -134,7 +134,7 @@ class Children:
             self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
 
     def _later(self, act: Callable[[], None]) -> None:
-        timer = threading.Timer(watchdog.GRACE_S, act)
+        timer = threading.Timer(watchdog.SAVE_GRACE_S, act)
         timer.daemon = True
         timer.start()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nofrost.errors import UserError, shortened
 from nofrost.limits import whole_number
 
-_REMEDY = "start with torchrun, which sets it, or unset RANK and WORLD_SIZE for a single process"
+_REMEDY = "start with `nofrost train --gpus N` or torchrun, which set it, or unset RANK and WORLD_SIZE for one process"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from nofrost.errors import StoppedError, UserError, remark
 from nofrost.ranks import process_rank
 
 # How long the main thread may stay in a call outside of Python, such as one that waits for another process.
-GRACE_S = 10.0
-# Of Linux: the signal that comes when the parent has ended.
+MAIN_THREAD_GRACE_S = 10.0
+# On Linux: the signal that comes when the parent has ended.
 _PR_SET_PDEATHSIG = 1
 # How often it is looked whether the error, once raised, still ends the command.
 _LOOK_S = 0.1
@@ -122,7 +122,7 @@ def _watch(
                 _has_come.set()
             if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
                 continue
-            if not noticed.wait(GRACE_S):
+            if not noticed.wait(MAIN_THREAD_GRACE_S):
                 if _is_first():
                     remark(_AGAIN)
                 os._exit(StoppedError.exit_code)

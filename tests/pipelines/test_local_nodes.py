@@ -106,7 +106,7 @@ def test_a_node_that_fails_ends_the_others_and_its_last_words_are_shown(
 
 def test_a_node_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_tasks, "NOTICED_S", 0.3)
-    monkeypatch.setattr("pipelines.watchdog.GRACE_S", 0.3)
+    monkeypatch.setattr("pipelines.watchdog.SAVE_GRACE_S", 0.3)
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
