@@ -38,7 +38,7 @@ class Children:
     def __enter__(self) -> Self:
         command = [sys.executable, watchdog.__file__, *map(str, self._secrets)]
         null = subprocess.DEVNULL
-        self._reaper = subprocess.Popen(
+        self._watchdog = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=null, stderr=null, text=True, start_new_session=True
         )
         self._handlers = {}
@@ -50,9 +50,9 @@ class Children:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         with suppress(OSError):
-            assert self._reaper.stdin
-            self._reaper.stdin.close()
-        self._reaper.wait()
+            assert self._watchdog.stdin
+            self._watchdog.stdin.close()
+        self._watchdog.wait()
 
     @property
     def stopped(self) -> bool:
@@ -116,8 +116,8 @@ class Children:
 
     def _tell(self, line: str) -> None:
         with suppress(OSError), self._telling:
-            assert self._reaper.stdin
-            print(line, file=self._reaper.stdin, flush=True)
+            assert self._watchdog.stdin
+            print(line, file=self._watchdog.stdin, flush=True)
 
     def _stop(self, number: int, _: object) -> None:
         if self.stopped:

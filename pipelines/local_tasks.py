@@ -26,7 +26,7 @@ CONTAINER_USER = 1000
 ON_GPU = ("train", "evaluate")  # prefixes of the names of tasks that use GPUs
 DOCKER_FAILED = 125  # exit code of `docker run` for its own errors
 CLOSING = "finish"  # records how the run ended, also of one that was stopped
-NOTICED_S = 10.0  # after one node of a training has failed, the others have so long to end by themselves
+NOTICED_S = 10.0  # after one node of a training has failed, the others have this long to end by themselves
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError
 from nofrost.heartbeat import Heartbeat
 from nofrost.ranks import Node
 from nofrost.rendezvous import Member, barrier, open_store
-from nofrost.stopping import MAIN_THREAD_GRACE_S, TerminatedError, sigterm_has_come, stop_requested
+from nofrost.stopping import MAIN_THREAD_GRACE_S, TerminatedError, sigterm_received, stop_requested
 from nofrost.system_errors import as_reported, exit_code_of_task
 from nofrost.tasks.starter import start
 from nofrost.tasks.task_exit import FailedProcessError
@@ -222,7 +222,7 @@ class _Nodes:
 
     def _stop(self, what: str) -> None:
         """Stop this node, as a request to stop does; not one that was asked already, and saves, or ends as it can."""
-        if self.lost or self._is_alone.is_set() or sigterm_has_come():
+        if self.lost or self._is_alone.is_set() or sigterm_received():
             return
         self.lost = _lost_error(what)
         os.kill(os.getpid(), signal.SIGTERM)

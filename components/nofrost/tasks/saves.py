@@ -1,4 +1,4 @@
-"""The saves of a resumable stage in the store: each is published when it is made, and the next try goes on from it.
+"""The saves of a resumable stage in the store: each is published when it is made, and the next try continues from it.
 
 A task that is done leaves nothing. :mod:`nofrost.tasks.stored_saves` says where its saves are.
 """
@@ -34,7 +34,7 @@ _SNAPSHOTS, _SNAPSHOT_WAIT_S = 20, 0.05
 
 @contextmanager
 def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
-    """Keep the saves of a resumable stage in the store, so that another try, on any machine, goes on from the newest.
+    """Keep the saves of a resumable stage in the store, so that another try, on any machine, continues from the newest.
 
     The newest save of an earlier try is restored first. Each save of this try is published as soon as it is made, in a
     thread, for which the stage does not wait; files that the store has from the save before are not sent again, and
@@ -170,7 +170,7 @@ class _Saves:
         self._put_files([file for md5, file in by_address.items() if md5 not in self._stored])
         listing = as_object(Entry(path, file.md5) for path, file in files.items())
         ref = Ref(address(listing), sum(file.size for file in files.values()), len(files))
-        # Kubernetes starts the task anew when it loses a node, on which the pod may live on: a twin, which publishes
+        # Kubernetes starts the task again when it loses a node, on which the pod may live on: a twin, which publishes
         # saves of the same task and deletes what these replace, also files that this pod sent or restored, and needs.
         # From then on this task relies on no file that it does not see in the store.
         is_alone = read_pointer(self._store) in self._own

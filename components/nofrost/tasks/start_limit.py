@@ -44,7 +44,7 @@ def limited_start(saves: Store, title: str) -> Iterator[None]:
         raise UserError(
             f"{title} was started {starts[run]} times in run {run} without a new save, and is not started again: look "
             "at the errors that the run has recorded (nofrost/runs/RUN/errors in the store) and at the logs, such as "
-            "for memory; then submit again, as a new run counts anew"
+            "for memory; then submit again, as a new run counts from zero"
         )
     _put(save, {**starts, run: starts.get(run, 0) + 1}, saves)
     try:

@@ -22,7 +22,7 @@ from nofrost.tasks.task_exit import FailedProcessError
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-# Processes that are asked to stop have so long to save. A pod has 120 s in all; in the rest the save is published.
+# Processes that are asked to stop have this long to save. A pod has 120 s in all; in the rest the save is published.
 SHUTDOWN_S = 60
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ON_REQUEST = (StoppedError.exit_code, -signal.SIGTERM)
@@ -31,7 +31,7 @@ _ON_REQUEST = (StoppedError.exit_code, -signal.SIGTERM)
 def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
     """Run `nofrost ARGUMENTS` in the processes of this node, and wait for all of them.
 
-    They are started by torch's elastic library, but never restarted: all nodes of a job begin anew together, which the
+    They are started by torch's elastic library, but never restarted: all nodes of a job start again together, which the
     operator of the job cares for. torchrun itself always ends with exit code 1; here the code is the truth, of several
     failures that which caused the others.
 
@@ -67,7 +67,7 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
         except ChildFailedError as error:
             number, failures = None, error.failures
         except RuntimeError as error:
-            # Of the store: the starters meet anew in torch, during which one may end.
+            # From the store: in torch the starters wait for each other again, and one may end meanwhile.
             if node.count == 1:
                 raise
             raise PeerLostError(
