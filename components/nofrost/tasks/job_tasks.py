@@ -110,11 +110,10 @@ def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[Reap
 
 
 def _recorded_error(run: str, task: str, since: datetime, store: Store) -> TaskError | None:
-    """Return the newest error that a task of a run has recorded since a time."""
+    """Return the error that a task of a run has recorded since a time."""
     # A store that does not answer hides no failure.
     with suppress(UserError):
-        errors = [error for error in errors_of(run, store) if error.task == task] if run else []
-        recent = [error for error in errors if datetime.fromisoformat(error.time) >= since]
-        if recent:
-            return TaskError(recent[-1].exit_code, recent[-1].message, recent[-1].input_is_wrong)
+        errors = [error for error in errors_of(run, store, since) if error.task == task] if run else []
+        if errors:
+            return TaskError(errors[0].exit_code, errors[0].message, errors[0].input_is_wrong)
     return None

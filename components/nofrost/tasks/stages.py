@@ -18,7 +18,7 @@ from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
-from nofrost.tasks.start_limit import counted_start
+from nofrost.tasks.start_limit import limited_start
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
@@ -99,11 +99,11 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
     require_gpus(gpus)
     path = run_path(recipe_id, seed, "train")
     depends_on = [training.recipe, seed, training.dataset, training.augmentation]
-    counted: AbstractContextManager[None] = nullcontext()
+    start_limit: AbstractContextManager[None] = nullcontext()
     if node.rank == 0:
         saves = saves_of(Path(path), depends_on, open_store(store, patient=True))
-        counted = counted_start(saves, train_label(recipe_id, seed))
-    with counted, all_nodes(node) as start, workspace(store) as work:
+        start_limit = limited_start(saves, train_label(recipe_id, seed))
+    with start_limit, all_nodes(node) as start, workspace(store) as work:
         out = work.folder / path
         data, augmented = work.pull(training.dataset), work.pull(training.augmentation)
         with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
