@@ -76,7 +76,7 @@ def test_two_processes_train_the_model_of_one(objective: str, normaliser: str, d
     assert our_row["train_clean"] == pytest.approx(their_row["train_clean"], abs=0.01)
 
 
-# Of four processes two share a group of 20 images; of two each has one; one process has two.
+# Of four processes, each with 5 images of a micro-batch, all share a group of 20; of two both; one process has it.
 @pytest.mark.parametrize(
     ("objective", "model"),
     [
@@ -90,7 +90,9 @@ def test_a_training_goes_on_in_fewer_processes_each_with_a_disk_of_its_own(
 ) -> None:
     """Four processes are stopped inside an epoch, two go on and are stopped in the next, one ends."""
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({**recipe_of(objective, model), "schedule": {"epochs": 2, "batch_size": 40}}))
+    recipe.write_text(
+        json.dumps({**recipe_of(objective, model), "schedule": {"epochs": 2, "batch_size": 40, "accumulation": 2}})
+    )
     folders = [tmp_path / f"node-{rank}" for rank in range(4)]
     for folder in folders:
         folder.mkdir()
@@ -101,7 +103,8 @@ def test_a_training_goes_on_in_fewer_processes_each_with_a_disk_of_its_own(
         assert [end[0] for end in ended] == [code] * processes, ended
         said.append([line for _, _, errors in ended for line in errors.splitlines() if "this training" in line])
     sentence = (
-        "nofrost: this training was saved by {} processes and goes on in {}: with the same images in the same order"
+        "nofrost: this training was saved with a world size of {} and continues with {}: with the same images in the "
+        "same order"
     )
     assert said == [[], *([f"{sentence.format(*sizes)}, but not to the same bits"] for sizes in ((4, 2), (2, 1)))]
     assert [list(folder.iterdir()) for folder in folders[1:]] == [[]] * 3
