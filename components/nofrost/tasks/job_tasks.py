@@ -21,8 +21,8 @@ from nofrost.cluster.job.spec import JobSpec, Owner, Training
 from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.cluster.launcher.follower import TaskError
 from nofrost.cluster.launcher.launch import launch
-from nofrost.cluster.launcher.limits import Limits
 from nofrost.cluster.launcher.state import time_of
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.config import Recipe, parse_part
 from nofrost.errors import UserError
