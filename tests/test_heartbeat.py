@@ -1,4 +1,4 @@
-"""A process that is stopped, vanished or never came is named; nobody waits for it for ever."""
+"""A process that is stopped, vanished or never came is named; no one waits for it forever."""
 
 from __future__ import annotations
 

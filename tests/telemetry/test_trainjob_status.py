@@ -233,7 +233,7 @@ def test_an_error_of_the_server_is_said_once_and_the_posts_go_on(
         server.wait_for(len(server.posts) + 1)
     lines = [line for line in capsys.readouterr().err.splitlines() if "TrainJob" in line]
     assert lines == [
-        f"nofrost: the status of the TrainJob cannot be posted (OSError: HTTP {status}): the training goes on without"
+        f"nofrost: the status of the TrainJob cannot be posted (OSError: HTTP {status}): the training continues without"
     ]
     assert server.percentages[-1] == 100
     assert {path for path, _, _ in server.posts} == {PATH}, "the token went elsewhere"

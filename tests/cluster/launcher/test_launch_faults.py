@@ -115,7 +115,7 @@ def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.stop()
-    with pytest.raises(OutOfReachError, match=f"{NAME} may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match=f"{NAME} may continue: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     launched.server.start()

@@ -26,7 +26,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     """Return the PyTorchJob of a specification, as the body of the request that creates it.
 
     The operator tries a pod again, alone and without limit, that ends with 128 or more, and fails the job at any other
-    exit code, so that 1 is not tried again here. It does not heed its own `backoffLimit`
+    exit code, so that 1 is not tried again here. It ignores its own `backoffLimit`
     (https://github.com/kubeflow/trainer/issues/2045); the starts without a new save are counted by the training itself.
 
     The pods of workers get a container of the operator's own that waits for the master (`init-pytorch`, by default of
