@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nofrost.cluster.api import connection as connections
 from nofrost.cluster.job.kinds import JOB_KINDS
 from tests.cluster.double.api_server import TOKEN, ApiServer
+from tests.cluster.double.certificate import make_certificate
 from tests.cluster.double.resources import NAMESPACE
 from tests.cluster.launcher.launched_job import LaunchedJob
 
@@ -75,3 +78,21 @@ def hear(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
         return stderr
 
     return begin
+
+
+@pytest.fixture
+def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets this process be a pod, whose API server has a certificate; returns the folder of its account."""
+    make_certificate(tmp_path / "key", tmp_path / "ca.crt", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
+    server.stop()
+    server.context = context
+    server.start()
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "namespace").write_text("research\n")
+    monkeypatch.setattr(connections, "ACCOUNT", tmp_path)
+    host, port = server.url.removeprefix("http://").split(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    return tmp_path

@@ -20,7 +20,7 @@ from tests.telemetry.trainer import PATH, StatusServer
 
 
 def test_the_body_is_the_status_of_a_trainer(server: StatusServer) -> None:
-    with progress("train", total=200, done=50, of_job=True) as work:
+    with progress("train", total=200, done=50, post_status=True) as work:
         work.measured(epoch=3, epochs=12, loss=1.23456789)
         work.advance(25)
     path, headers, body = server.posts[-1]

@@ -31,7 +31,8 @@ class ApiServer(Answers):
 
     Attributes:
         token: that it accepts.
-        faults: each is called with method and path before a request is served, and may raise RefusedError or CutError.
+        faults: each is called with method and path before a request is served, and may raise an error of
+            `refusals`.
         after: like `faults`, but called after the request was carried out: its answer is lost.
         requests: method, path and query of each, in order.
         context: with its certificate; None for http.

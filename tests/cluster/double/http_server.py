@@ -12,7 +12,7 @@ from socket import SHUT_RDWR, socket
 from typing import Any
 
 from tests.cluster.double.answers import Request
-from tests.cluster.double.refusals import CutError, RefusedError
+from tests.cluster.double.refusals import AnswerError, CutError, RefusedError
 from tests.cluster.double.resources import Object
 
 Answer = tuple[int, Object] | Iterator[bytes]
@@ -88,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream(answer)
         except RefusedError as refused:
             self._send(refused.code, refused.body(), refused.headers)
+        except AnswerError as other:
+            self._send(200, json.dumps(other.content).encode(), {})
         except CutError:
             self._cut()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from tests.cluster.double.resources import NAMESPACE, Object, Resource
 
@@ -45,6 +46,14 @@ class RefusedError(Exception):
 
 class CutError(Exception):
     """Closes the connection without an answer, or in the middle of one."""
+
+
+class AnswerError(Exception):
+    """An answer that is none of the API server, though its code is 200: that of a proxy, for example."""
+
+    def __init__(self, content: Any) -> None:
+        super().__init__(content)
+        self.content = content
 
 
 def refusing(fault: Exception, method: str, end: str, times: float = 1) -> Callable[[str, str], None]:

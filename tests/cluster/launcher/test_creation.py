@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from nofrost.cluster.discovery import check_runtime
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.launcher.creation import (
     JobEndedError,
     await_deletion,
-    check_runtime,
     create_or_adopt,
 )
 from nofrost.errors import UserError
@@ -110,14 +110,14 @@ def test_a_webhook_that_does_not_answer_is_asked_again(launched: LaunchedJob) ->
 def test_runtime_missing(trainjob: LaunchedJob) -> None:
     """The message has the command that installs what is missing."""
     api = api_of(trainjob.server)
-    check_runtime(api, trainjob.kind, JobSettings())
+    check_runtime(api, JobSettings())
     with pytest.raises(UserError, match=r"no TrainingRuntime nofrost-torch-\w{8} in namespace research: run ") as error:
-        check_runtime(api, trainjob.kind, JobSettings(restarts=7))
+        check_runtime(api, JobSettings(restarts=7))
     assert error.value.exit_code == 2
     installs = """nofrost task runtime --settings '{"restarts": 7}' | kubectl apply --namespace research -f -"""
     assert str(error.value).endswith(installs)
     with pytest.raises(UserError, match="no TrainingRuntime theirs in namespace research: create it"):
-        check_runtime(api, trainjob.kind, JobSettings(runtime="theirs"))
+        check_runtime(api, JobSettings(runtime="theirs"))
 
 
 def test_a_new_job_of_the_name_ends_the_wait_for_the_old_one(launched: LaunchedJob) -> None:

@@ -120,9 +120,10 @@ def _script(launched: LaunchedJob) -> str:
     settings = {"url": launched.server.url, "store": launched.store.url, "body": launched.body()}
     return f"""
 import json
-from nofrost.cluster.api.client import KubernetesApi, Pauses
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.api.connection import Connection
-from nofrost.cluster.launcher.follower import Limits
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher import launch
@@ -132,7 +133,7 @@ settings = json.loads({json.dumps(json.dumps(settings))})
 StoredLog.__init__.__kwdefaults__["flush_s"] = 0.01
 kind = next(kind for kind in JOB_KINDS if kind.kind == {launched.kind.kind!r})
 connection = Connection(settings["url"], "research", lambda: "Bearer token-1", {{}})
-api = KubernetesApi(connection, 20, lambda: Pauses(0.005, 0.05))
+api = KubernetesApi(connection, 20, lambda: Backoff(0.005, 0.05))
 launch.launch(settings["body"], kind, 2, api=api, store=open_store(settings["store"]), recorded=lambda *_: None,
               limits=Limits(deadline_s=60, queue_timeout_s=60, interval_s=0.02))
 """

@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster.api.client import Pauses
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-)
-from nofrost.cluster.launcher.follower import Limits
+from nofrost.cluster.api.errors import Backoff
+from nofrost.cluster.launcher.follower import OutOfReachError
 from nofrost.cluster.launcher.launch import launch
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.errors import UnavailableError
 from tests.cluster.double import refusals
 from tests.cluster.double.refusals import CutError, RefusedError, refusing
@@ -53,7 +51,7 @@ def test_api_gone_for_a_minute(pytorchjob: LaunchedJob) -> None:
     """With the limits and pauses of every day."""
     job = pytorchjob
     usual = Limits(deadline_s=600, queue_timeout_s=600)
-    api = api_of(job.server, pauses=Pauses)
+    api = api_of(job.server, backoff=Backoff)
     options = {"api": api, "store": job.store, "limits": usual, "recorded": job.read_recorded, "show": job.shown.append}
     with ThreadPoolExecutor() as threads:
         end = threads.submit(launch, job.body(), job.kind, 2, **options)
@@ -73,11 +71,11 @@ def test_api_gone_for_a_minute(pytorchjob: LaunchedJob) -> None:
 
 def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     # A deletion would be tried for so long, and succeed when the server is back.
-    launched.patience_s = 60
+    launched.retry_for_s = 60
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.stop()
-    with pytest.raises(JobEndedError, match=f"{NAME} may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match=f"{NAME} may go on: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     launched.server.start()
@@ -147,7 +145,7 @@ def test_a_refusal_that_lasts_leaves_the_job(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.faults.append(refusing(STARTING, "GET", "/pods", float("inf")))
-    with pytest.raises(JobEndedError, match="may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match="may go on: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     assert launched.is_there
