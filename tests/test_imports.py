@@ -336,7 +336,6 @@ COMES_WITH = {
     "kfp_server_api": "kfp",
     "kubernetes": "kfp",
     "google": "kfp",
-    "urllib3": "kfp",
 }
 NOT_IMPORTED = {"torchvision": "timm imports it, and its build must fit that of torch"}
 

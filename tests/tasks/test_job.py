@@ -60,7 +60,7 @@ class Job:
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments of `tasks.train` but for the store."""
+        """The fields of a `Training` but for the store."""
         return [json.dumps(self.recipe), "st", "0", self.begun.dataset, self.begun.augmentation]
 
     @contextmanager
@@ -205,7 +205,7 @@ def test_two_nodes_end_with_the_loss_and_the_weights_of_one_process(
     with job.started(NOFROST_JOB="job-1") as nodes:
         assert job.ends(nodes) == [0, 0], job.logs()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    alone = weights(tasks.train(*job.arguments, begun.store), open_store(begun.store), tmp_path)
+    alone = weights(tasks.train(tasks.Training(*job.arguments, begun.store)), open_store(begun.store), tmp_path)
     together = job.weights()
     assert together.keys() == alone.keys()
     for name, tensor in together.items():

@@ -133,7 +133,7 @@ def test_a_start_in_which_another_node_never_comes_counts(
     codes = []
     for _ in range(START_LIMIT + 1):
         with pytest.raises(SystemExit) as end:
-            tasks.train(*arguments, nodes=2)
+            tasks.train(tasks.Training(*arguments), nodes=2)
         codes.append(end.value.code)
     assert codes == [200, 200, 200, 2]
 
@@ -175,7 +175,7 @@ def test_a_training_is_not_started_again_before_it_has_pulled_anything(
     arguments = [begun.recipe, "st", "0", "data/dataset@" + 32 * "0" + ".dir", begun.augmentation]
     for code in (2, 2, 2, 2):
         with pytest.raises(SystemExit) as end:
-            tasks.train(*arguments, store.url)
+            tasks.train(tasks.Training(*arguments, store.url))
         assert end.value.code == code
     assert "train st, seed 0 was started 3 times in run run-1 without a new save" in capsys.readouterr().err
     # The error that is recorded last says so.

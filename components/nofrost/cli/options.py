@@ -68,31 +68,6 @@ store_option = click.option(
     help="The store: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
 )
 
-_TRAINING_OPTIONS = (
-    click.option("--recipe", required=True, help="The recipe as JSON."),
-    click.option("--recipe-id", required=True, help="Name of the recipe."),
-    click.option("--seed", required=True, help="Seed of everything random."),
-    click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset."),
-    click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets."),
-    click.option("--store", "store_url", required=True, metavar="URL", help="Store of the refs."),
-    click.option(
-        "--gpus",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="GPUs that each machine must have; several share every batch.",
-    ),
-    click.option(
-        "--nodes",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Machines that share every batch, on each of which a job runs `nofrost task train`; PET_* say which is "
-        "which.",
-    ),
-    click.option("--output-file", type=PATH, required=True, help="File to write the output's PATH@REF to."),
-)
-
 
 def stage_options(command: F) -> F:
     """Add the options of every stage: --study, --set and --json."""
@@ -108,13 +83,6 @@ def given_options(ctx: click.Context, but: Collection[str]) -> list[str]:
             values = value if isinstance(value, tuple) else (value,)
             arguments += [name] if value is True else [f"{name}={each}" for each in values]
     return arguments
-
-
-def training_options(command: F) -> F:
-    """Add the options of the tasks that train one run."""
-    for option in reversed(_TRAINING_OPTIONS):
-        command = option(command)
-    return command
 
 
 def check_configuration_apart(out: Path, *names: str | None) -> None:

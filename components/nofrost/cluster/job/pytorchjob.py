@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from nofrost.cluster.job.kinds import PYTORCHJOB
 from nofrost.cluster.job.pod import (
+    COMMON_POD_FIELDS,
     CONTAINER_SECURITY,
-    FIXED,
     MOUNTS,
     arguments,
     environment,
@@ -18,7 +19,7 @@ from nofrost.cluster.job.settings import check_backend
 from nofrost.cluster.job.spec import JobSpec, Json
 
 # A launcher that was away for a while finds out how the job ended.
-KEPT_S = 24 * 3600
+DEFAULT_TTL_S = 24 * 3600
 
 
 def as_pytorchjob(spec: JobSpec) -> Json:
@@ -39,8 +40,8 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     check_backend(settings, "pytorchjob")
     replicas = {"Master": 1, **({"Worker": spec.nodes - 1} if spec.nodes > 1 else {})}
     return {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
+        "apiVersion": PYTORCHJOB.api_version,
+        "kind": PYTORCHJOB.kind,
         "metadata": spec.metadata(),
         "spec": {
             "nprocPerNode": str(spec.processes),
@@ -49,7 +50,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
                 "backoffLimit": settings.restarts,
                 # A pod that runs on without the others ends; those that have ended keep their logs.
                 "cleanPodPolicy": "Running",
-                "ttlSecondsAfterFinished": KEPT_S if settings.ttl_s is None else settings.ttl_s,
+                "ttlSecondsAfterFinished": DEFAULT_TTL_S if settings.ttl_s is None else settings.ttl_s,
                 **_scheduling(spec),
             },
             "pytorchReplicaSpecs": {
@@ -63,7 +64,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
 def _pod(spec: JobSpec) -> Json:
     settings = spec.settings
     container = {
-        "name": "pytorch",  # the only one that the operator gives the addresses of the others
+        "name": PYTORCHJOB.container,
         "image": spec.image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": arguments(spec),
@@ -79,7 +80,7 @@ def _pod(spec: JobSpec) -> Json:
     return {
         "metadata": pod_metadata(spec),
         "spec": {
-            **FIXED,
+            **COMMON_POD_FIELDS,
             **place(spec),
             **{name: value for name, value in fields.items() if value},
             "securityContext": pod_security(settings),
