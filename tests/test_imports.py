@@ -51,6 +51,8 @@ LEVELS = {
     "stopping": 1,
     "seeds": 1,
     "system_errors": 0,
+    "error_file": 0,
+    "ends": -1,
     "limits": -1,
     "errors": -2,
 }

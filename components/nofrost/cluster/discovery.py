@@ -6,7 +6,7 @@ from typing import Literal
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
-from nofrost.cluster.job.kinds import JOB_KINDS, TRAINJOB, JobKind
+from nofrost.cluster.job.kinds import JOB_KINDS, TRAINJOB, JobBackend, JobKind
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.training_runtime import how_to_install, runtime_name
 from nofrost.errors import UserError
@@ -28,7 +28,7 @@ def served_kinds(api: KubernetesApi) -> list[JobKind]:
     return [kind for kind in JOB_KINDS if _is_served(api, kind, groups.get(kind.group, {}).get("versions", ()))]
 
 
-def choose_kind(api: KubernetesApi, backend: Literal["auto", "pytorchjob", "trainjob"]) -> JobKind:
+def choose_kind(api: KubernetesApi, backend: Literal["auto", JobBackend]) -> JobKind:
     """Return the kind of job to create: a PyTorchJob where the cluster knows it, otherwise a TrainJob.
 
     Raises:

@@ -16,7 +16,7 @@ from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.discovery import served_kinds
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.launcher.deletion import belongs_to, delete_owned
+from nofrost.cluster.launcher.deletion import delete_if_ours
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.launcher.signs import seen
 from nofrost.cluster.launcher.state import time_of
@@ -115,12 +115,8 @@ def _store_and_delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any],
         if not RankLog(api, kind, name, stored, lambda _: None, _INTERVAL_S).finish(_LOG_S):
             return "the end of its log cannot be read, or stored"
 
-    def is_owned(found: Mapping[str, Any]) -> bool:
-        return bool(found["metadata"]["uid"] == uid) and belongs_to(found, job)
-
     try:
-        path = f"{kind.path(api.namespace)}/{name}"
-        is_deleted = api.with_retries(lambda: delete_owned(api, path, is_owned)) is not False
+        is_deleted = delete_if_ours(api, f"{kind.path(api.namespace)}/{name}", job, uid)
     except KubernetesError as error:
         return str(error)
     return "" if is_deleted else "another launcher follows it by now"

@@ -110,7 +110,6 @@ def test_the_command_is_that_of_every_node() -> None:
         "--store=s3://bucket/nofrost",
         "--gpus=8",
         "--nodes=2",
-        "--output-file=/tmp/nofrost-output",
     )
 
 

@@ -15,10 +15,11 @@ from unittest.mock import patch
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection
 from nofrost.cluster.api.errors import Backoff
+from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher import launch as launch_module
-from nofrost.cluster.launcher.follower import JobFollower, Limits, TaskError
-from nofrost.cluster.launcher.reasons import run_of
+from nofrost.cluster.launcher.follower import JobFollower, TaskError
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.launcher.watch import JobWatch
 from nofrost.cluster.outcome.job_result import JobResult, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name

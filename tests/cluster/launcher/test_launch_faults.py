@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from nofrost.cluster.api.errors import Backoff
-from nofrost.cluster.launcher.creation import JobEndedError
-from nofrost.cluster.launcher.follower import Limits
+from nofrost.cluster.launcher.follower import OutOfReachError
 from nofrost.cluster.launcher.launch import launch
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.errors import StoppedError, UserError
 from nofrost.stopping import stopped_by_sigterm
 from tests.cluster.double.api_server import CutError, Log, RefusedError
@@ -115,7 +115,7 @@ def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.stop()
-    with pytest.raises(JobEndedError, match=f"{NAME} may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match=f"{NAME} may go on: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     launched.server.start()
@@ -325,7 +325,7 @@ import json
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.api.connection import Connection
-from nofrost.cluster.launcher.follower import Limits
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher import launch

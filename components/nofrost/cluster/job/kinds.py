@@ -1,6 +1,10 @@
 """The kinds of training jobs, as the API of Kubernetes names them."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+# Names of the kinds in settings, and what else may stand there: the kind that the cluster knows, or no job at all.
+JobBackend = Literal["pytorchjob", "trainjob"]
+BackendChoice = Literal["auto", JobBackend, "none"]
 
 # API group of Kueue, which keeps queues of jobs.
 KUEUE = "kueue.x-k8s.io"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nofrost.cluster.job.kinds import PYTORCHJOB
 from nofrost.cluster.job.pod import (
+    COMMON_POD_FIELDS,
     CONTAINER_SECURITY,
-    FIXED,
     MOUNTS,
     arguments,
     environment,
@@ -19,7 +19,7 @@ from nofrost.cluster.job.settings import check_backend
 from nofrost.cluster.job.spec import JobSpec, Json
 
 # A launcher that was away for a while finds out how the job ended.
-KEPT_S = 24 * 3600
+DEFAULT_TTL_S = 24 * 3600
 
 
 def as_pytorchjob(spec: JobSpec) -> Json:
@@ -50,7 +50,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
                 "backoffLimit": settings.restarts,
                 # A pod that runs on without the others ends; those that have ended keep their logs.
                 "cleanPodPolicy": "Running",
-                "ttlSecondsAfterFinished": KEPT_S if settings.ttl_s is None else settings.ttl_s,
+                "ttlSecondsAfterFinished": DEFAULT_TTL_S if settings.ttl_s is None else settings.ttl_s,
                 **_scheduling(spec),
             },
             "pytorchReplicaSpecs": {
@@ -80,7 +80,7 @@ def _pod(spec: JobSpec) -> Json:
     return {
         "metadata": pod_metadata(spec),
         "spec": {
-            **FIXED,
+            **COMMON_POD_FIELDS,
             **place(spec),
             **{name: value for name, value in fields.items() if value},
             "securityContext": pod_security(settings),

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
@@ -23,6 +24,7 @@ from nofrost.cluster.outcome.stored_log import StoredLog
 _SILENCE_S = 300.0
 # At the end, for the kubelet of a pod, which alone has its log: that of a lost machine never answers.
 _KUBELET_S = 20.0
+_TAIL = 20
 
 
 class RankLog:
@@ -155,3 +157,14 @@ class RankLog:
         statuses = pod.get("status", {}).get("containerStatuses") or ()
         named = [status for status in statuses if status.get("name") == self._kind.container]
         return dict(next(iter([*named, *statuses]), {}))
+
+
+def tail(api: KubernetesApi, pod: str) -> list[str]:
+    """Return the last lines of the log of any pod; none where the server does not give them."""
+    path = f"{api.pods_path}/{pod}/log"
+    with (
+        suppress(KubernetesError),
+        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _KUBELET_S, CancelToken()) as lines,
+    ):
+        return [without_secrets(line).decode(errors="replace").rstrip("\n") for line in lines]
+    return []

@@ -1,4 +1,4 @@
-"""What else Kubernetes knows of a job that does not run: sentences of queues and events, and the ends of logs.
+"""What else Kubernetes knows of a job that does not run: sentences of queues and events.
 
 None of it is worth an error: where the server refuses, or does not answer, nothing is known.
 """
@@ -12,17 +12,12 @@ from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
-from nofrost.cluster.api.streams import CancelToken
-from nofrost.cluster.job.identity import RUN_ID
 from nofrost.cluster.job.kinds import KUEUE, NODE
 from nofrost.cluster.launcher.state import condition, time_of
-from nofrost.cluster.outcome.log_lines import without_secrets
 
-_TAIL = 20
 # Whose events tell what keeps a job from its pods; those of its PodGroup, of the same name, tell why it waits.
 _OF_JOBS = ("PyTorchJob", "TrainJob", "JobSet", "Job")
 _GANG_S = 300
-_SILENCE_S = 20.0
 
 
 def queue_reason(api: KubernetesApi, uid: str) -> str:
@@ -77,28 +72,6 @@ def _warnings_of(api: KubernetesApi, name: str) -> list[dict[str, Any]]:
 
 def _kind(event: Mapping[str, Any]) -> str:
     return str((event.get("involvedObject") or {}).get("kind", ""))
-
-
-def tail(api: KubernetesApi, pod: str) -> list[str]:
-    """Return the last lines of the log of a pod."""
-    path = f"{api.pods_path}/{pod}/log"
-    with (
-        suppress(KubernetesError),
-        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _SILENCE_S, CancelToken()) as lines,
-    ):
-        return [without_secrets(line).decode(errors="replace").rstrip("\n") for line in lines]
-    return []
-
-
-def run_of(job: Any) -> str:
-    """Return the id of the run that the pods of a job have in their environment, under which they record errors."""
-    if isinstance(job, Mapping):
-        if job.get("name") == RUN_ID:
-            return str(job.get("value", ""))
-        job = list(job.values())
-    if isinstance(job, list):
-        return next(filter(None, map(run_of, job)), "")
-    return ""
 
 
 def _time(event: Mapping[str, Any]) -> datetime:
