@@ -119,7 +119,7 @@ def test_micro_batches_that_are_not_equal_are_refused(accumulation: int, fitting
 
 def test_groups_larger_than_a_micro_batch_are_refused(make_trainer: Make) -> None:
     schedule = {"epochs": 1, "batch_size": 20, "accumulation": 5}
-    with pytest.raises(UserError, match=r"model\.statistics 10 .* 4 images .* \(20 by 5 micro-batches\)"):
+    with pytest.raises(UserError, match=r"model\.batch_statistics 10 .* 4 images .* \(20 by 5 micro-batches\)"):
         make_trainer({"name": "st"}, statistics=10, schedule=schedule)
 
 

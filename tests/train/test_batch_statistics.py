@@ -188,7 +188,7 @@ def test_a_network_without_batch_norms_is_refused(make_trainer: Callable[..., Tr
     """A normaliser `bn` keeps the network of an arch as it is, which may have none."""
     phases = make_trainer({"name": "st"}, statistics="all").phases
     network = create_model("resnet8", normaliser="gn", num_classes=10, image_size=16, channels=1)
-    with pytest.raises(UserError, match=r"model\.statistics all is for batch norms, which resnet8 does not have"):
+    with pytest.raises(UserError, match=r"model\.batch_statistics all is for batch norms, which resnet8 lacks"):
         check_phases(network, phases)
 
 

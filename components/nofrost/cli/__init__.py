@@ -19,7 +19,7 @@ from nofrost.cli.store import store
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
 from nofrost.cli.task import task
 from nofrost.errors import remark, show
-from nofrost.first_process import go_on_below_init
+from nofrost.first_process import run_under_init
 from nofrost.stopping import end_with_parent, stopped_by_sigterm
 from nofrost.system_errors import as_reported
 
@@ -30,7 +30,7 @@ def main(command: click.Command | None = None) -> None:
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
     # For other programs; `python -m nofrost` has done so before it was loaded.
-    go_on_below_init()
+    run_under_init()
     prepare_streams()
     code = finish_streams(_exit_code(command or cli))
     if code:

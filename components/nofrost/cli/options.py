@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nofrost.error_file import write_error
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, printable, reason, remark
-from nofrost.ranks import process_rank, tell_starter
+from nofrost.ranks import process_rank
 from nofrost.stopping import TerminatedError
 from nofrost.system_errors import as_reported, exit_code_of_task
 
@@ -142,10 +143,10 @@ def as_one_of_several() -> Iterator[bool]:
     try:
         yield process.prints_results
     except PeerLostError as error:
-        tell_starter(str(error), error.exit_code)
+        write_error(str(error), error.exit_code)
         raise
     except TerminatedError:
-        tell_starter("stopped", StoppedError.exit_code)
+        write_error("stopped", StoppedError.exit_code)
         if process.size == 1:
             raise
         # torchrun also stops those that are left when one has failed.
@@ -155,7 +156,7 @@ def as_one_of_several() -> Iterator[bool]:
     except Exception as error:
         explained = as_reported(error)
         code = exit_code_of_task(error, explained) if explained else 1
-        tell_starter(str(explained) if explained else reason(error), code)
+        write_error(str(explained) if explained else reason(error), code)
         if process.prints_errors or not isinstance(error, ReportedError):
             raise
         sys.exit(error.exit_code)

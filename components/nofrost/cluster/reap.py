@@ -23,7 +23,8 @@ from nofrost.cluster.launcher.state import time_of
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.store import Store
 
-_LOG_S = 60.0
+# For the log of a job, and between two looks for its pods meanwhile.
+_LOG_S, _INTERVAL_S = 60.0, 10.0
 _CANCELLED = timedelta(minutes=10)
 
 
@@ -67,7 +68,7 @@ def reap(
             if metadata.get("deletionTimestamp"):
                 continue
             if reason := _reason(api, job, ended, least_age_s):
-                problem = "" if pretend else _delete(api, kind, job, store)
+                problem = "" if pretend else _store_and_delete(api, kind, job, store)
                 yield ReapedJob(kind.kind, metadata["name"], reason, problem)
 
 
@@ -107,11 +108,11 @@ def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bo
     return max(ends) if ends else False
 
 
-def _delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any], store: Store) -> str:
+def _store_and_delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any], store: Store) -> str:
     """Store the log of a job and delete it; return what prevents that."""
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     with closing(StoredLog(name, store)) as stored:
-        if not RankLog(api, kind, name, stored, lambda _: None, _LOG_S).finish(_LOG_S):
+        if not RankLog(api, kind, name, stored, lambda _: None, _INTERVAL_S).finish(_LOG_S):
             return "the end of its log cannot be read, or stored"
 
     try:

@@ -58,8 +58,8 @@ class ModelSpec(Architecture, OmitEmpty):
         weights: pre-trained ones: a file, a folder of `nofrost train`, or a ref; None draws them at random.
         new_head: whether the last layer starts anew, for other classes.
         batch_statistics: the images whose mean and variance a batch norm normalises with in training: those that its
-            process has at once (``process``), those that all processes have at once (``all``, synchronised batch
-            norm), or groups of this many neighbouring images of a batch (ghost batch norm, Hoffer et al. 2017).
+            process has at once, its micro-batch (``process``), those of all processes (``all``, SyncBatchNorm), or
+            groups of this many neighbouring images of a batch (ghost batch norm, Hoffer et al. 2017).
     """
 
     arch: Arch = "resnet26"

@@ -52,7 +52,7 @@ class OptimiserSpec(OmitEmpty, Settings):
 class ScheduleSpec(OmitEmpty, Settings):
     """Length of the training, and how learning rate and budget change during it; all lengths are in epochs.
 
-    A batch is taken in `accumulation` micro-batches, whose gradients are added up for one update.
+    Gradient accumulation takes a batch in `accumulation` micro-batches, whose gradients are added up for one update.
 
     After a linear rise over `lr_warmup_epochs` the learning rate follows its `shape`: a `cosine` to zero, `step` (times
     `decay` at each of `milestones`), `piecewise-linear` through `points` (epoch, share of the peak) or `constant`.

@@ -12,18 +12,17 @@ from datetime import datetime
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import connection
-from nofrost.cluster.discovery import choose_kind
+from nofrost.cluster.discovery import check_runtime, choose_kind
 from nofrost.cluster.job.identity import RUN_ID
 from nofrost.cluster.job.kinds import BackendChoice
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
 from nofrost.cluster.job.settings import load_job_settings
 from nofrost.cluster.job.spec import JobSpec, Owner, Training
 from nofrost.cluster.job.trainjob import as_trainjob
-from nofrost.cluster.launcher.creation import check_runtime
 from nofrost.cluster.launcher.follower import TaskError
 from nofrost.cluster.launcher.launch import launch
-from nofrost.cluster.launcher.limits import Limits
 from nofrost.cluster.launcher.state import time_of
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.config import Recipe, parse_part
 from nofrost.errors import UserError
@@ -76,7 +75,7 @@ def launch_training(
     kind = choose_kind(api, wanted)
     if kind.kind == "TrainJob":
         job = as_trainjob(spec)
-        check_runtime(api, kind, job_settings)
+        check_runtime(api, job_settings)
     else:
         job = as_pytorchjob(spec)
     # The pods of the job record their errors as those of the task `train`, which they run.
@@ -111,11 +110,10 @@ def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[Reap
 
 
 def _recorded_error(run: str, task: str, since: datetime, store: Store) -> TaskError | None:
-    """Return the newest error that a task of a run has recorded since a time."""
+    """Return the error that a task of a run has recorded since a time."""
     # A store that does not answer hides no failure.
     with suppress(UserError):
-        errors = [error for error in errors_of(run, store) if error.task == task] if run else []
-        recent = [error for error in errors if datetime.fromisoformat(error.time) >= since]
-        if recent:
-            return TaskError(recent[-1].exit_code, recent[-1].message, recent[-1].input_is_wrong)
+        errors = [error for error in errors_of(run, store, since) if error.task == task] if run else []
+        if errors:
+            return TaskError(errors[0].exit_code, errors[0].message, errors[0].input_is_wrong)
     return None

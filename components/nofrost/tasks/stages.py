@@ -18,7 +18,7 @@ from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
-from nofrost.tasks.start_limit import counted_start
+from nofrost.tasks.start_limit import limited_start
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
@@ -93,11 +93,11 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
             return done.output if node.rank == 0 else ""
     path = run_path(recipe_id, seed, "train")
     depends_on = [training.recipe, seed, training.dataset, training.augmentation]
-    counted: AbstractContextManager[None] = nullcontext()
+    start_limit: AbstractContextManager[None] = nullcontext()
     if node.rank == 0:
         opened = open_store(store, patient=True)
-        counted = counted_start(saves_of(Path(path), depends_on, opened), train_label(recipe_id, seed), opened)
-    with counted:
+        start_limit = limited_start(saves_of(Path(path), depends_on, opened), train_label(recipe_id, seed), opened)
+    with start_limit:
         return _train(training, config, node, gpus, path, depends_on)
 
 

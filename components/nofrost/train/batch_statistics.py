@@ -1,4 +1,8 @@
-"""Whose mean and variance a batch norm normalises with in training, where that is not all that it sees in one pass."""
+"""Whose mean and variance a batch norm normalises with in training, where that is not all that it sees in one pass.
+
+Statistics of all processes are SyncBatchNorm's; groups of N images are ghost batch norm (Hoffer et al. 2017, "Train
+longer, generalize better", §4).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ AddUp = Callable[[Tensor], None]
 
 @dataclass(frozen=True)
 class BatchStatistics:
-    """How the images that a process has at once are grouped for batch statistics.
+    """How the images of a micro-batch are grouped for batch statistics.
 
     A group of N images is what a process with N images of the batch would have: equal chunks of the rows of each pass,
     and in a pass that several views share the rows of the group's images in each of them (see
@@ -32,7 +36,7 @@ class BatchStatistics:
     each do.
 
     Attributes:
-        groups: of the images that the process has at once.
+        groups: of the images of the process's micro-batch.
         add_up: over the processes that share a group, of which each then has one; None where no process does.
     """
 
@@ -44,13 +48,18 @@ class BatchStatistics:
         """Return what `statistics` of a recipe means; to be called by all processes of `group`.
 
         Args:
-            images: that each process has at once.
+            statistics: a number has passed :func:`check_groups` with these images.
+            images: the micro-batch size of each process.
+
+        Raises:
+            PeerLostError: another process is gone.
         """
         if statistics == "process":
             return cls()
+        # The processes that share a group; 0 where a process has several.
         span = group.size if statistics == "all" else statistics // images
         if span > 1:
-            return cls(add_up=group.neighbours(span))
+            return cls(add_up=group.subgroup_all_reduce(span))
         return cls() if statistics == "all" else cls(groups=images // statistics)
 
     def normalise(self) -> AbstractContextManager[Any]:
@@ -66,7 +75,7 @@ def check_groups(statistics: Statistics, images: int, accumulation: int, process
     """Check that groups of images for batch statistics are whole.
 
     Args:
-        images: that each process has at once, one of `accumulation` micro-batches of its share of a batch.
+        images: the micro-batch size of each process, whose share of a batch is `accumulation` micro-batches.
         processes: that share a batch.
 
     Raises:
@@ -87,7 +96,10 @@ def check_groups(statistics: Statistics, images: int, accumulation: int, process
 
 
 class _GroupMode(TorchFunctionMode):
-    """Replaces torch's batch norm, which torch's own modules and those of timm all call."""
+    """Replaces torch's function of batch norm, which torch's own modules and those of timm all call.
+
+    So the layers stay as they are, with the names of their weights in checkpoints, and need no counterpart here.
+    """
 
     def __init__(self, statistics: BatchStatistics) -> None:
         super().__init__()
@@ -157,8 +169,13 @@ def _shared_statistics(features: Tensor, dtype: torch.dtype, add_up: AddUp) -> t
 
 
 class _Normalised(torch.autograd.Function):
-    """Features [N, C, ...] normalised with statistics of several processes; its gradient is that of their losses' sum,
-    of which parameters get this process's part, as other parameters do."""
+    """Features [N, C, ...] normalised with mean μ and variance σ² over all m values of several processes.
+
+    The gradient is that of the sum of the losses of these processes (Ioffe and Szegedy 2015, §3; SyncBatchNorm). With
+    x̂ = (x - μ) / √(σ² + ε), the gradient g of y = γ x̂ + β, and sums over all m values:
+    ∂x = γ / √(σ² + ε) · (g - Σg / m - x̂ Σ(g x̂) / m). Of ∂γ = Σ(g x̂) and ∂β = Σg each process returns its own part,
+    which is averaged later with the gradients of all other parameters.
+    """
 
     @staticmethod
     def forward(

@@ -64,8 +64,8 @@ class TrainingImages:
         batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
             the rows of all processes together equal the batch of a single process, bit for bit.
-        accumulation: micro-batches of a batch; each is shared by the processes in the order of their ranks, so that
-            the images that share a micro-batch do not depend on the number of processes.
+        accumulation: steps of gradient accumulation: the micro-batches of a batch; each is shared by the processes in
+            the order of their ranks, so that the images that share a micro-batch do not depend on their number.
         batch_statistics: of the recipe's batch norms (``model.batch_statistics``).
     """
 
@@ -115,8 +115,8 @@ class TrainingImages:
         return self.batch_size // self.group.size
 
     @property
-    def images_at_once(self) -> int:
-        """Rows of a micro-batch that this process has."""
+    def micro_batch_size(self) -> int:
+        """Images that this process has in memory at once: its rows of a micro-batch (gradient accumulation)."""
         return self.images_per_rank // self.accumulation
 
     @property
@@ -129,7 +129,7 @@ class TrainingImages:
     def batch_pixels(self) -> int:
         """Pixels of this process's rows of a micro-batch, channels not counted."""
         height, width = self.image_size
-        return self.images_at_once * height * width
+        return self.micro_batch_size * height * width
 
     def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[Batch]:
         """Yield this process's rows of each step's batch, on the CPU; the next ones are read meanwhile.
@@ -147,7 +147,7 @@ class TrainingImages:
     @property
     def _rank_rows(self) -> NDArray[np.int64]:
         """This process's rows of a batch, one micro-batch after the other."""
-        rows = np.arange(self.batch_size).reshape(self.accumulation, self.group.size, self.images_at_once)
+        rows = np.arange(self.batch_size).reshape(self.accumulation, self.group.size, self.micro_batch_size)
         return rows[:, self.group.rank].ravel()
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:

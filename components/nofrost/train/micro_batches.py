@@ -1,4 +1,4 @@
-"""Micro-batches: parts of a process's rows of a batch, which follow one another for one update of the weights."""
+"""Gradient accumulation: the micro-batches of a process's rows of a batch follow one another for one update."""
 
 from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar

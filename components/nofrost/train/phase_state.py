@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim.swa_utils import AveragedModel
 
 from nofrost.config import Recipe
@@ -29,7 +29,7 @@ class PhaseState:
         scaler: of the loss, for float16.
         average: of the weights; None where the recipe has none.
         clipped: the parameters whose gradients are clipped.
-        memory: what the objective keeps from step to step, by name [images at once, ...], for each micro-batch.
+        memory: what the objective keeps from step to step, by name [micro-batch size, ...], for each micro-batch.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class PhaseState:
             # Any count but zero: at zero, the next update would copy the weights instead of averaging them.
             self.average.n_averaged.fill_(1)
         for name, tensor in _section(saved, "memory").items():
-            # The number of processes may be another one than when it was saved.
+            # Its rows lie as [micro-batch, rank, row of the micro-batch], flattened, whatever the world size was at the
+            # save: so every chunk is one process's rows of one micro-batch.
             shares = tensor.chunk(len(self.memory) * self.group.size)[self.group.rank :: self.group.size]
             for memory, share in zip(self.memory, shares, strict=True):
                 memory[name] = share.to(self.model.mean.device, copy=True)
@@ -90,13 +91,22 @@ class PhaseState:
             self.scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
 
     def _memory_of_all(self) -> dict[str, Tensor]:
-        """Return the objective's memory [rows of the batch, ...] of all processes, in the order of the batch."""
-        padded = {}
-        for name in self.memory[0]:
-            memory = torch.stack([of_part[name] for of_part in self.memory])
-            padded[name] = memory.new_zeros(len(memory), self.group.size, *memory.shape[1:])
-            padded[name][:, self.group.rank] = memory
-        return {name: memories.flatten(0, 2) for name, memories in self.group.total(padded).items()}
+        """Return the objective's memory [rows of the batch, ...] of all processes, in the order of the batch.
+
+        Every micro-batch has the same names. The memory of a batch is as large as its images: no other copy is made.
+        """
+        memory = {}
+        for name, like in self.memory[0].items():
+            # [micro-batch, rank and row of the micro-batch, ...]
+            rows = like.new_empty(len(self.memory), self.group.size * len(like), *like.shape[1:])
+            for of_all, micro_batch in zip(rows, self.memory, strict=True):
+                if self.group.size == 1:
+                    of_all.copy_(micro_batch[name])
+                    continue
+                with self.group.collective():
+                    distributed.all_gather_into_tensor(of_all, micro_batch[name].contiguous())
+            memory[name] = rows.flatten(0, 1)
+        return memory
 
 
 def _section(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

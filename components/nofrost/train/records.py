@@ -22,7 +22,7 @@ class State(BaseModel):
     """The progress of a training, as it is saved.
 
     Attributes:
-        processes: that the training ran in when this was saved.
+        world_size: processes that trained together when this was saved.
         phase: its number, from 0.
         epoch: finished epochs of the phase.
         step: finished steps of the next epoch.
@@ -35,7 +35,7 @@ class State(BaseModel):
         steps: what one step of each phase did, by the phase's name.
     """
 
-    processes: int = 1
+    world_size: int = 1
     phase: int = 0
     epoch: int = 0
     step: int = 0

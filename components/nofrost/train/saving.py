@@ -17,7 +17,6 @@ from nofrost.train.records import State
 # Names the other files of a save and their checksums; written after them, so that it never names half a file.
 POINTER = "state.json"
 BEST = ("best-*.safetensors", "best-*.json")
-_PROCESSES = ("process", "processes")
 
 
 def save_best(folder: Path, name: str, model: Classifier, about: dict[str, Any]) -> dict[str, str]:
@@ -59,17 +58,17 @@ def discard_damaged(folder: Path) -> None:
 def load_state(folder: Path, group: ProcessGroup) -> tuple[State, dict[str, Tensor]] | None:
     """Return, in every process, what was saved in `folder` of rank 0, which alone reads it; None if nothing was.
 
-    A save that is damaged is deleted, and that is said; as is that another number of processes goes on.
+    A save that is damaged is deleted. That is said on standard error, and so is another world size than at the save.
     """
     saved = group.agree(lambda: _read_intact(folder) if group.is_rank_zero else None)
     content = group.broadcast(saved[0].model_dump(mode="json") if saved else None)
     if content is None:
         return None
     state = State.model_validate(content)
-    if state.processes != group.size and group.is_rank_zero:
+    if state.world_size != group.size and group.is_rank_zero:
         remark(
-            f"this training was saved by {state.processes} {_PROCESSES[state.processes > 1]} and goes on in "
-            f"{group.size}: with the same images in the same order, but not to the same bits"
+            f"this training was saved with a world size of {state.world_size} and continues with {group.size}: with "
+            "the same images in the same order, but not to the same bits"
         )
     return state, group.broadcast_tensors(saved[1] if saved else {})
 

@@ -108,12 +108,12 @@ class Trainer:
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phase.images.steps + state.step
-        bars = progress(title, sum(steps), done, of_job=True) if self.group.is_rank_zero else nullcontext()
+        bars = progress(title, sum(steps), done, post_status=True) if self.group.is_rank_zero else nullcontext()
         with bars as bar, stop_requested() as stop:
             while True:
                 images = self.phase.images
                 threads = single_thread_if_small(self.device, images.batch_pixels)
-                with threads, oom_message(images.images_at_once):
+                with threads, oom_message(images.micro_batch_size):
                     while state.epoch < self.phase.epochs and not self.stopped_early():
                         try:
                             self.train_epoch(bar, stop)
@@ -130,7 +130,7 @@ class Trainer:
         recipe, images = self.phase.recipe, self.phase.images
         seed = derive_seed(self.seed, "partial", self.phase.name)
         self.phase_state = PhaseState(self.model, recipe, seed, self.group, saved)
-        self.statistics = BatchStatistics.of(recipe.model.batch_statistics, images.images_at_once, self.group)
+        self.statistics = BatchStatistics.of(recipe.model.batch_statistics, images.micro_batch_size, self.group)
 
     def train_epoch(self, bar: Progress | None = None, stop: threading.Event | None = None) -> None:
         """Train from the current step to the end of the epoch, then validate and save.
@@ -239,7 +239,7 @@ class Trainer:
 
     def validate(self) -> Selection:
         """Return clean and attacked accuracy of :attr:`result` on the selection split."""
-        size = max(VALIDATION_BATCH, self.phase.images.images_at_once)
+        size = max(VALIDATION_BATCH, self.phase.images.micro_batch_size)
         weight = self.phase.objective.robust_weight
         return select(self.result, self.selection, self.phase.recipe, weight, size, self.group)
 
@@ -247,7 +247,7 @@ class Trainer:
         """Save the state, with the seconds from `since` (monotonic time) until now; return now."""
         tensors = self.phase_state.state_dict()
         now = time.monotonic()
-        self.state.processes = self.group.size
+        self.state.world_size = self.group.size
         self.state.seconds += now - since
         if self.group.is_rank_zero:
             save_state(self.folder, self.state, tensors)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,21 +12,19 @@ from nofrost.cluster.api import connection as connections
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection, connection
 from nofrost.cluster.api.errors import Backoff, KubernetesError
-from nofrost.cluster.discovery import choose_kind
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.errors import UserError
 from tests.cluster.double.api_server import (
-    NOTEBOOKS,
     PODS,
     PYTORCHJOBS,
     TOKEN,
-    TRAINJOBS,
     ApiServer,
     CutError,
     RefusedError,
 )
+from tests.cluster.double.certificate import make_certificate
 from tests.cluster.launcher.launched_job import LaunchedJob, api_of, wait_until
 
 
@@ -44,28 +38,6 @@ def refusing(times: int, fault: Exception) -> Callable[[str, str], None]:
             raise fault
 
     return refuse
-
-
-@pytest.fixture
-def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets this process be a pod, whose API server has a certificate; returns the folder of its account."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
-    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "ca.crt")
-    subprocess.run((*certificate, *names), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
-    server.stop()
-    server.context = context
-    server.start()
-    (tmp_path / "token").write_text(TOKEN)
-    (tmp_path / "namespace").write_text("research\n")
-    monkeypatch.setattr(connections, "ACCOUNT", tmp_path)
-    host, port = server.url.removeprefix("http://").split(":")
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-    return tmp_path
 
 
 def in_pod() -> KubernetesApi:
@@ -125,8 +97,7 @@ def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp
 
 
 def test_another_server_is_not_trusted(pod: Path, server: ApiServer) -> None:
-    other = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=other")
-    subprocess.run((*other, "-keyout", pod / "other-key", "-out", pod / "ca.crt"), check=True, capture_output=True)
+    make_certificate(pod / "other-key", pod / "ca.crt", "other")
     with pytest.raises(KubernetesError, match=r"does not answer.*CERTIFICATE_VERIFY_FAILED"):
         KubernetesApi(connection(), 0.0).get(PODS.path)
     assert not server.requests
@@ -240,43 +211,3 @@ def test_deleting_what_is_gone_or_another_one_is_no_error(server: ApiServer) -> 
     api.delete(f"{PYTORCHJOBS.path}/a", uid)
     api.delete(f"{PYTORCHJOBS.path}/a", uid)
     assert server.names(PYTORCHJOBS) == []
-
-
-@pytest.mark.parametrize(
-    ("served", "backend", "kind"),
-    [
-        ((PYTORCHJOBS, TRAINJOBS), "auto", "PyTorchJob"),
-        ((TRAINJOBS,), "auto", "TrainJob"),
-        ((NOTEBOOKS, TRAINJOBS), "auto", "TrainJob"),
-        ((PYTORCHJOBS, TRAINJOBS), "trainjob", "TrainJob"),
-        ((PYTORCHJOBS,), "pytorchjob", "PyTorchJob"),
-    ],
-)
-def test_the_kind_of_job_is_what_the_cluster_knows(served: Any, backend: Any, kind: str, server: ApiServer) -> None:
-    server.resources = list(served)
-    assert choose_kind(api_of(server), backend).kind == kind
-
-
-@pytest.mark.parametrize(
-    ("served", "backend", "message"),
-    [
-        ((NOTEBOOKS,), "auto", "neither PyTorchJob nor TrainJob: install .*training-operator.*kubeflow/trainer"),
-        ((PYTORCHJOBS,), "trainjob", "knows no TrainJob: install"),
-        ((), "pytorchjob", "knows no PyTorchJob: install"),
-    ],
-)
-def test_a_kind_of_job_that_the_cluster_does_not_know(
-    served: Any, backend: Any, message: str, server: ApiServer
-) -> None:
-    server.resources = list(served)
-    with pytest.raises(UserError, match=message) as error:
-        choose_kind(api_of(server), backend)
-    assert error.value.exit_code == 2
-
-
-def test_discovery_that_is_refused_is_no_missing_kind(server: ApiServer) -> None:
-    server.faults.append(refusing(1, RefusedError(403, "Forbidden", "no")))
-    with pytest.raises(UserError, match=r"refuses to give /apis \(403: no\): let the service"):
-        choose_kind(api_of(server), "auto")
-    server.faults.append(refusing(1, RefusedError(500, "X", "not ready")))
-    assert choose_kind(api_of(server), "auto") is JOB_KINDS[0]

@@ -19,12 +19,13 @@ from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher import launch as launch_module
 from nofrost.cluster.launcher.follower import JobFollower, TaskError
-from nofrost.cluster.launcher.limits import Limits
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.launcher.watch import JobWatch
 from nofrost.cluster.outcome.job_result import JobResult, write_result
-from nofrost.cluster.outcome.stored_log import job_output_name, lines_of
+from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.store import open_store
 from tests.cluster.double.api_server import NAMESPACE, PODS, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer, Object
+from tests.cluster.outcome.pieces import stored_lines
 
 NAME = "nofrost-sat-0-0123456789"
 OUTPUT = "runs/sat/seed-0/train@0123456789abcdef0123456789abcdef.dir:1:1"
@@ -137,7 +138,7 @@ class LaunchedJob:
         wait_until(lambda: self.looks >= looks + 3)
 
     def stored_lines(self) -> list[str]:
-        return [line.decode() for line in lines_of(self.store, self.name)]
+        return stored_lines(self.store, self.name)
 
     # What the operator does
 

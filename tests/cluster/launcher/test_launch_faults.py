@@ -18,7 +18,7 @@ import pytest
 from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.launcher.follower import OutOfReachError
 from nofrost.cluster.launcher.launch import launch
-from nofrost.cluster.launcher.limits import Limits
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.errors import StoppedError, UserError
 from nofrost.stopping import stopped_by_sigterm
 from tests.cluster.double.api_server import CutError, Log, RefusedError
@@ -325,7 +325,7 @@ import json
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.api.connection import Connection
-from nofrost.cluster.launcher.limits import Limits
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher import launch

@@ -7,6 +7,7 @@ and log calls neither notice a dead connection nor say whether they were cut.
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from nofrost.cluster.api.streams import CancelToken, changes_of, lines_of
 from nofrost.errors import UserError, reason
 
 T = TypeVar("T")
-_CONNECT_S, _READ_S = 5.0, 20.0
+_CONNECT_S, READ_S = 5.0, 20.0
 # After which a watch ends by itself.
 _WATCH_S = 300
 _PAGE = "500"
@@ -48,9 +49,10 @@ class KubernetesApi:
         backoff: makes the pauses between repetitions.
         denied_s: seconds for which one is repeated that the account has no right to make. A server that has just
             started refuses everything until it has read the rules.
+        most_tries: of a request, within `retry_for_s`.
 
     Attributes:
-        namespace: of the connection.
+        url, namespace: of the connection.
         pods_path: path of the pods of that namespace.
     """
 
@@ -60,11 +62,12 @@ class KubernetesApi:
         retry_for_s: float = 180.0,
         backoff: Callable[[], Backoff] = Backoff,
         denied_s: float = 0.0,
+        most_tries: float = math.inf,
     ) -> None:
         self.namespace, self.backoff = connection.namespace, backoff
         self.pods_path = f"/api/v1/namespaces/{connection.namespace}/pods"
-        self._authorization, self._url = connection.authorization, connection.url
-        self.retry_for_s, self.denied_s = retry_for_s, denied_s
+        self.url, self._authorization = connection.url, connection.authorization
+        self.retry_for_s, self.denied_s, self._most_tries = retry_for_s, denied_s, most_tries
         # Idle connections stay open: the one on which a job is deleted must not wait for a handshake.
         self._pool = urllib3.PoolManager(maxsize=4, retries=False, socket_options=_KEEPALIVE, **connection.tls)
 
@@ -165,7 +168,7 @@ class KubernetesApi:
         """
         what = f"to watch {path}"
         query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_S)}
-        with self.stream(path, what, query, _WATCH_S + _READ_S, cancel) as lines:
+        with self.stream(path, what, query, _WATCH_S + READ_S, cancel) as lines:
             yield from changes_of(lines, what)
 
     @contextmanager
@@ -197,18 +200,23 @@ class KubernetesApi:
         """Send one request and return the answer.
 
         Raises:
-            KubernetesError: the server refuses, does not answer, or its answer is cut.
+            KubernetesError: the server refuses, does not answer, or its answer is cut, or not Kubernetes's.
         """
         verb = {"POST": "to create", "PATCH": "to change", "DELETE": "to delete"}.get(method, "to give")
         what = f"{verb} {path}"
-        response = self._send(method, path, query or {}, content, what, _READ_S)
+        response = self._send(method, path, query or {}, content, what, READ_S)
         try:
             answer = json.loads(response.data)
         except (HTTPError, OSError, ValueError) as error:
             raise KubernetesError(what, 0, reason(error)) from None
         finally:
             response.release_conn()
-        return answer if isinstance(answer, dict) else {}
+        if not isinstance(answer, dict) or "kind" not in answer:
+            raise KubernetesError(what, 0, "the answer is no object of Kubernetes")
+        if "items" in answer:
+            # Servers in Go write null for a list that has never been filled.
+            answer["items"] = answer["items"] or []
+        return answer
 
     def _send(
         self,
@@ -231,7 +239,7 @@ class KubernetesApi:
         if content is not None:
             headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         values = {key: value for key, value in query.items() if value}
-        url = f"{self._url}{path}" + (f"?{urlencode(values)}" if values else "")
+        url = f"{self.url}{path}" + (f"?{urlencode(values)}" if values else "")
         try:
             response = self._pool.request(
                 method,
@@ -257,8 +265,9 @@ class KubernetesApi:
             KubernetesError: it is not, or still there after that time.
         """
         backoff, began = self.backoff(), time.monotonic()
-        denials = 0
+        tries = denials = 0
         while True:
+            tries += 1
             try:
                 return send()
             except KubernetesError as error:
@@ -267,6 +276,7 @@ class KubernetesApi:
                 # A token that has just expired is replaced by a new one in the file.
                 is_denied = error.is_denied or denials > 1
                 retry_for_s = self.denied_s if is_denied else self.retry_for_s
-                if not (error.is_transient or is_denied) or time.monotonic() + pause_s > began + retry_for_s:
+                has_time = time.monotonic() + pause_s <= began + retry_for_s and tries < self._most_tries
+                if not (error.is_transient or is_denied) or not has_time:
                     raise
                 time.sleep(pause_s)

@@ -85,9 +85,10 @@ def refusal(what: str, response: BaseHTTPResponse, body: bytes) -> KubernetesErr
         body: of the answer.
     """
     detail, word = body.decode(errors="replace"), ""
-    with suppress(ValueError, KeyError, TypeError):
+    with suppress(ValueError):
         status = json.loads(body)
-        detail, word = str(status["message"]), str(status.get("reason", ""))
+        if isinstance(status, dict):
+            detail, word = str(status.get("message", detail)), str(status.get("reason", ""))
     with suppress(ValueError):
         detail = one_line(detail) or HTTPStatus(response.status).phrase
     return KubernetesError(what, response.status, detail or "no reason is given", _retry_after_s(response), word)

@@ -13,6 +13,9 @@ from urllib3.exceptions import HTTPError
 from nofrost.cluster.api.errors import KubernetesError, one_line
 from nofrost.errors import reason
 
+# Objects of Kubernetes are smaller; a training may print anything.
+_LONGEST_LINE = 4 << 20
+
 
 class CancelToken:
     """Ends a stream that another thread reads, which then sees its end or a KubernetesError."""
@@ -50,22 +53,27 @@ class CancelToken:
 def lines_of(response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
     """Yield the lines of an answer as they come, with their line breaks; the last lacks its own if it was cut.
 
+    Of a line that is longer than 4 MiB only the beginning is kept.
+
     Args:
         what: the request in words, for errors.
 
     Raises:
         KubernetesError: the connection breaks.
     """
-    rest = b""
+    line = bytearray()
     try:
         for piece in response.stream(65536, decode_content=True):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield line + b"\n"
+            *ends, rest = piece.split(b"\n")
+            for end in ends:
+                line += end[: _LONGEST_LINE - len(line)]
+                yield bytes(line + b"\n")
+                line.clear()
+            line += rest[: _LONGEST_LINE - len(line)]
     except (HTTPError, OSError, ValueError) as error:
         raise KubernetesError(what, 0, reason(error)) from None
-    if rest:
-        yield rest
+    if line:
+        yield bytes(line)
 
 
 def changes_of(lines: Iterable[bytes], what: str) -> Iterator[tuple[str, dict[str, Any]]]:

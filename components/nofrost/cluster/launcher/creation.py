@@ -10,9 +10,7 @@ from typing import Any
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
-from nofrost.cluster.job.training_runtime import how_to_install, runtime_name
 from nofrost.cluster.launcher.state import condition
 from nofrost.errors import ReportedError, UserError, say
 
@@ -92,28 +90,6 @@ def create_or_adopt(
             save_log()
             api.delete(f"{path}/{name}", metadata["uid"])
         await_deletion(api, kind, name, metadata["uid"], deletion_s, interval_s)
-
-
-def check_runtime(api: KubernetesApi, kind: JobKind, settings: JobSettings) -> None:
-    """Check that the TrainingRuntime of TrainJobs with these settings is there: without it only an event would say so.
-
-    Raises:
-        UserError: it is not; the message has the command that installs it.
-        KubernetesError: the server does not answer.
-    """
-    name, namespace = runtime_name(settings), api.namespace
-    try:
-        api.get(f"/apis/{kind.api_version}/namespaces/{namespace}/trainingruntimes/{name}")
-    except KubernetesError as error:
-        # Whoever may not read it has to trust that it is there.
-        if error.status == 403:
-            return
-        if error.status != 404:
-            raise
-        missing = f"there is no TrainingRuntime {name} in namespace {namespace}"
-        if settings.runtime is not None:
-            raise UserError(f"{missing}: create it, or delete runtime in the settings of the training job") from None
-        raise UserError(f"{missing}: run {how_to_install(settings, namespace)}") from None
 
 
 def await_deletion(

@@ -13,7 +13,6 @@ from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError
 from nofrost.cluster.launcher.job_times import JobTimes
-from nofrost.cluster.launcher.limits import Limits
 from nofrost.cluster.launcher.rank_log import tail
 from nofrost.cluster.launcher.reasons import gang_reason, queue_reason
 from nofrost.cluster.launcher.start_checks import StartChecks
@@ -27,6 +26,7 @@ from nofrost.cluster.launcher.state import (
     rank_zero,
     time_of,
 )
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.launcher.watch import JobWatch
 from nofrost.errors import ReportedError, UserError, say
 

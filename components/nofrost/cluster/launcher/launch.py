@@ -19,9 +19,9 @@ from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError, cr
 from nofrost.cluster.launcher.deletion import delete_at_once, delete_at_the_end
 from nofrost.cluster.launcher.follower import JobFollower, Recorded
 from nofrost.cluster.launcher.job_output import note_result, output_for_runs, output_of_job
-from nofrost.cluster.launcher.limits import Limits
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.launcher.state import condition
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.outcome.job_result import JobResult, read_result
 from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name
 from nofrost.errors import UserError, printable, remark, say
