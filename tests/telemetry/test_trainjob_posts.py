@@ -130,10 +130,10 @@ def test_a_server_of_another_authority_gets_no_token(
 @pytest.mark.parametrize(
     ("variable", "value", "why"),
     [
-        (0, "http://127.0.0.1:1/status", "no address of HTTPS"),
+        (0, "http://127.0.0.1:1/status", "not an address of HTTPS"),
         (0, "https://127.0.0.1:1/status", "ConnectionRefusedError"),
         (0, "https://127.0.0.1:x/status", "ValueError"),
-        (0, "status", "no address of HTTPS"),
+        (0, "status", "not an address of HTTPS"),
         (1, "/nowhere/ca.crt", "FileNotFoundError"),
         (2, "/nowhere/token", "FileNotFoundError"),
     ],
