@@ -72,6 +72,7 @@ def test_deadline(launched: LaunchedJob) -> None:
         end.result(20)
     assert error.value.exit_code == 1
     assert not launched.is_there
+    assert launched.created == 1
     assert launched.stored_lines() == ["started"]
 
 
