@@ -251,9 +251,11 @@ def ranks_of(node: subprocess.Popen[str]) -> list[int]:
 
 
 def kill_at_random(nodes: Sequence[subprocess.Popen[str]], what: str, choice: random.Random) -> tuple[int, list[int]]:
-    """Kill one rank, a node's starter, or all; return of which node (-1: none was there) and which ranks are left."""
-    ranks = [ranks_of(node) for node in nodes]
+    """Kill one rank, a node's starter, or all; return of which node (-1: it had ended) and which ranks are left."""
     node = choice.randrange(len(nodes))
+    if what == "rank":
+        wait_until(lambda: ranks_of(nodes[node]) or nodes[node].poll() is not None)
+    ranks = [ranks_of(node) for node in nodes]
     starters = [each.pid for each in nodes]
     victims = {
         "rank": choice.sample(ranks[node], min(len(ranks[node]), 1)),

@@ -17,6 +17,7 @@ from nofrost.stopping import TerminatedError
 from nofrost.store import Store, open_store
 from nofrost.tasks.start_limit import START_LIMIT, limited_start
 from nofrost.tasks.stored_saves import STARTS, saves_of, sweep_saves
+from nofrost.tasks.task_errors import record_error
 from tests.tasks.small_work import failing_work_in, store_in, work_in
 
 
@@ -28,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def start(store: Store, tmp_path: Path, config: str = "config") -> None:
     """A start of the task of small_work.py."""
-    with limited_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0"):
+    with limited_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0", store):
         pass
 
 
@@ -39,14 +40,25 @@ def start_in_vain(store: Store, tmp_path: Path, config: str = "config") -> None:
 
 def test_the_start_after_three_in_vain_is_wrong_input_with_a_remedy(store: Store, tmp_path: Path) -> None:
     start_in_vain(store, tmp_path)
-    for _ in range(2):
-        with pytest.raises(
-            UserError, match="train st, seed 0 was started 3 times in run run-1 without a new save"
-        ) as end:
+    record_error("evaluate st, seed 0", 1, "another task", store.url)
+    for last in ("look at the logs", "the last start ended with: killed by signal 9: look at the logs"):
+        message = f"train st, seed 0 was started 3 times in run run-1 without a new save, .* again: {last}"
+        for _ in range(2):
+            with pytest.raises(UserError, match=message) as end:
+                start(store, tmp_path)
+            assert end.value.exit_code == 2
+            assert "submit again" in str(end.value)
+        record_error("train st, seed 0", 137, "killed by signal 9", store.url)
+
+
+def test_the_error_of_the_last_start_is_told_once(store: Store, tmp_path: Path) -> None:
+    start_in_vain(store, tmp_path)
+    record_error("train st, seed 0", 1, "a bug", store.url)
+    for _ in range(3):
+        with pytest.raises(UserError, match="ended with: a bug: look") as end:
             start(store, tmp_path)
-        assert end.value.exit_code == 2
-        assert "errors that the run has recorded" in str(end.value)
-        assert "submit again" in str(end.value)
+        assert str(end.value).count("3 times") == 1
+        record_error("train st, seed 0", 2, str(end.value), store.url)
 
 
 def test_any_new_save_sets_the_count_to_zero(store: Store, tmp_path: Path) -> None:
@@ -98,10 +110,10 @@ def test_two_runs_of_the_same_training_that_alternate_both_come_to_an_end(
 def test_a_start_that_sigterm_ends_does_not_count(store: Store, tmp_path: Path, stop: BaseException) -> None:
     saves = saves_of(tmp_path / "out", ["config"], store)
     for _ in range(2 * START_LIMIT):
-        with pytest.raises(type(stop)), limited_start(saves, "train st, seed 0"):
+        with pytest.raises(type(stop)), limited_start(saves, "train st, seed 0", store):
             raise stop
     start_in_vain(store, tmp_path)
-    with pytest.raises(UserError, match="3 times"), limited_start(saves, "train st, seed 0"):
+    with pytest.raises(UserError, match="3 times"), limited_start(saves, "train st, seed 0", store):
         pass
 
 
@@ -110,7 +122,10 @@ def test_a_stop_of_one_run_leaves_the_starts_of_another(
 ) -> None:
     start_in_vain(store, tmp_path)
     monkeypatch.setenv("NOFROST_RUN_ID", "run-2")
-    with pytest.raises(StoppedError), limited_start(saves_of(tmp_path / "out", ["config"], store), "train st, seed 0"):
+    with (
+        pytest.raises(StoppedError),
+        limited_start(saves_of(tmp_path / "out", ["config"], store), "train st, seed 0", store),
+    ):
         raise StoppedError("stopped")
     monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
     with pytest.raises(UserError, match="in run run-1"):

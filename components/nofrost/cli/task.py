@@ -68,8 +68,10 @@ def task_train(gpus: int, nodes: int, output_file: Path | None, **training: str)
     """
     from nofrost import tasks
     from nofrost.cluster.job.spec import Training
+    from nofrost.tasks.task_exit import failure_code
 
-    _write(output_file, tasks.train(Training(**training), gpus, nodes))
+    with failure_code():
+        _write(output_file, tasks.train(Training(**training), gpus, nodes))
 
 
 @task.command("launch")

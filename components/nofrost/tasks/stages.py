@@ -13,7 +13,7 @@ from nofrost.cluster.outcome.job_result import JobResult, read_result, write_res
 from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
-from nofrost.ranks import forget_rank_of_pod, this_node
+from nofrost.ranks import Node, forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import evaluation_label, train_label
@@ -82,13 +82,8 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
     Returns:
         The output ``runs/<recipe>/seed-<seed>/train``; an empty text on other nodes than 0.
     """
-    from nofrost.models import require_gpus
-    from nofrost.tasks.nodes import all_nodes
-    from nofrost.train import run
-
     recipe_id, seed, store = training.recipe_id, training.seed, training.store
-    recipe = from_ascii(training.recipe)
-    config = parse_part(Recipe, recipe, f"recipes.{recipe_id}")
+    config = parse_part(Recipe, from_ascii(training.recipe), f"recipes.{recipe_id}")
     node = this_node(nodes, gpus)
     forget_rank_of_pod()
     job, pipeline_run = os.environ.get(JOB_NAME, ""), os.environ.get(RUN_ID, "")
@@ -96,19 +91,30 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
         done = read_result(job, pipeline_run, open_store(store, patient=True))
         if done and done.output:
             return done.output if node.rank == 0 else ""
-    require_gpus(gpus)
     path = run_path(recipe_id, seed, "train")
     depends_on = [training.recipe, seed, training.dataset, training.augmentation]
     start_limit: AbstractContextManager[None] = nullcontext()
     if node.rank == 0:
-        saves = saves_of(Path(path), depends_on, open_store(store, patient=True))
-        start_limit = limited_start(saves, train_label(recipe_id, seed))
-    with start_limit, all_nodes(node) as start, workspace(store) as work:
+        opened = open_store(store, patient=True)
+        start_limit = limited_start(saves_of(Path(path), depends_on, opened), train_label(recipe_id, seed), opened)
+    with start_limit:
+        return _train(training, config, node, gpus, path, depends_on)
+
+
+def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str, depends_on: Sequence[str]) -> str:
+    """Train on this node; of :func:`train` that which counts as a start, as even torch may fail when it is loaded."""
+    from nofrost.models import require_gpus
+    from nofrost.tasks.nodes import all_nodes
+    from nofrost.train import run
+
+    recipe_id, seed, store, job = training.recipe_id, training.seed, training.store, os.environ.get(JOB_NAME, "")
+    require_gpus(gpus)
+    with all_nodes(node) as start, workspace(store) as work:
         out = work.folder / path
         data, augmented = work.pull(training.dataset), work.pull(training.augmentation)
         with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
-            if gpus > 1 or nodes > 1:
-                write_text(work.folder / f"{recipe_id}.yaml", recipe)
+            if gpus > 1 or node.count > 1:
+                write_text(work.folder / f"{recipe_id}.yaml", from_ascii(training.recipe))
                 options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
                 options |= {"augmentation": augmented, "store": store, "out": out}
                 start(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
@@ -120,7 +126,7 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
             output = work.push(path)
             if job:
                 work.store.put(job_output_name(job), output.encode())
-                write_result(job, pipeline_run, JobResult(output=output), work.store)
+                write_result(job, os.environ.get(RUN_ID, ""), JobResult(output=output), work.store)
             return output
 
 

@@ -15,12 +15,13 @@ from nofrost.stopping import TerminatedError
 from nofrost.store import MissingError, Store
 from nofrost.tasks.run_record import json_bytes
 from nofrost.tasks.stored_saves import STARTS, read_pointer
+from nofrost.tasks.task_errors import errors_of
 
 START_LIMIT = 3
 
 
 @contextmanager
-def limited_start(saves: Store, title: str) -> Iterator[None]:
+def limited_start(saves: Store, title: str, store: Store) -> Iterator[None]:
     """Count the block as a start of a training since its newest save, and refuse it beyond the start limit.
 
     Starts count for the run that NOFROST_RUN_ID names, and not at all without that variable. A block that SIGTERM ends
@@ -30,6 +31,7 @@ def limited_start(saves: Store, title: str) -> Iterator[None]:
     Args:
         saves: the store of the saves of this training alone.
         title: the training in words, such as "train sat, seed 0".
+        store: of the errors of the run.
 
     Raises:
         UserError: START_LIMIT starts in this run have made no new save.
@@ -41,11 +43,10 @@ def limited_start(saves: Store, title: str) -> Iterator[None]:
     save = _save(saves)
     starts = _starts_since(save, saves)
     if starts.get(run, 0) >= START_LIMIT:
-        raise UserError(
-            f"{title} was started {starts[run]} times in run {run} without a new save, and is not started again: look "
-            "at the errors that the run has recorded (nofrost/runs/RUN/errors in the store) and at the logs, such as "
-            "for memory; then submit again, as a new run counts from zero"
-        )
+        vain = f"{title} was started {starts[run]} times in run {run} without a new save, and is not started again"
+        last = _last_error(run, title, store)
+        # That of another start after the last one is this sentence.
+        raise UserError(last if last.startswith(vain) else f"{vain}: {_advice(last)}")
     _put(save, {**starts, run: starts.get(run, 0) + 1}, saves)
     try:
         yield
@@ -56,6 +57,18 @@ def limited_start(saves: Store, title: str) -> Iterator[None]:
             if starts.get(run) and _save(saves) == save:
                 _put(save, {**starts, run: starts[run] - 1}, saves)
         raise
+
+
+def _last_error(run: str, title: str, store: Store) -> str:
+    """Return the newest error that a start has recorded; "" without one."""
+    with suppress(UserError):
+        return next((error.message for error in reversed(errors_of(run, store)) if error.task == title), "")
+    return ""
+
+
+def _advice(last: str) -> str:
+    ended = f"the last start ended with: {last}: " if last else ""
+    return f"{ended}look at the logs, such as for memory; then submit again, as a new run counts from zero"
 
 
 def _save(saves: Store) -> str | None:

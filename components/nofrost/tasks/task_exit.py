@@ -2,11 +2,15 @@
 
 import functools
 import inspect
+import os
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any, ParamSpec, TypeVar
 
+from nofrost.cluster.job.identity import FAILURE_CODE
 from nofrost.errors import UserError, reason
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.system_errors import as_reported, comes_from_machine, exit_code_of_task
@@ -70,6 +74,27 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
         return run
 
     return decorate
+
+
+@contextmanager
+def failure_code() -> Iterator[None]:
+    """End the process with the code that NOFROST_FAILURE_CODE names, where the block would end it for another try.
+
+    Those are all codes below 128 but 0 and 2, of which some operators make the end of a job.
+    """
+    code = os.environ.get(FAILURE_CODE)
+    if code is None:
+        yield
+        return
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.code, int) and 0 < error.code < 128 and error.code != UserError.exit_code:
+            sys.exit(int(code))
+        raise
+    except Exception:
+        traceback.print_exc()
+        sys.exit(int(code))
 
 
 def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ RUN_LABEL = "nofrost/run"
 RUN_ID = "NOFROST_RUN_ID"
 # Name of the training job; set in its pods alone.
 JOB_NAME = "NOFROST_JOB"
+# Exit code of `nofrost task train` in place of 1 and all others for errors that are worth another try.
+FAILURE_CODE = "NOFROST_FAILURE_CODE"
 # What every pod of a training job has beside those that begin with NOFROST_: the one folder that can be written.
 FIXED_ENV = {"HOME": "/tmp"}
 

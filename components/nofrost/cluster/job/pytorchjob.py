@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nofrost.cluster.job.identity import FAILURE_CODE
 from nofrost.cluster.job.kinds import PYTORCHJOB
 from nofrost.cluster.job.pod import (
     COMMON_POD_FIELDS,
@@ -18,6 +19,8 @@ from nofrost.cluster.job.pod import (
 from nofrost.cluster.job.settings import check_backend
 from nofrost.cluster.job.spec import JobSpec, Json
 
+# None that a shell, a signal or Python gives.
+_FAILED = 201
 # A launcher that was away for a while finds out how the job ended.
 DEFAULT_TTL_S = 24 * 3600
 
@@ -26,8 +29,9 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     """Return the PyTorchJob of a specification, as the body of the request that creates it.
 
     The operator tries a pod again, alone and without limit, that ends with 128 or more, and fails the job at any other
-    exit code, so that 1 is not tried again here. It does not heed its own `backoffLimit`
-    (https://github.com/kubeflow/trainer/issues/2045); the starts without a new save are counted by the training itself.
+    exit code. So a pod ends with 201 where it would end with 1. The operator does not heed its own `backoffLimit`
+    (https://github.com/kubeflow/trainer/issues/2045) unless that is 0; the training itself counts the starts without a
+    new save. It does so for a run alone: without one, 1 remains 1, and fails the job.
 
     The pods of workers get a container of the operator's own that waits for the master (`init-pytorch`, by default of
     the image alpine:3.10). Its security context is the operator's: a namespace that enforces the Pod Security Standard
@@ -68,7 +72,7 @@ def _pod(spec: JobSpec) -> Json:
         "image": spec.image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": arguments(spec),
-        "env": environment(spec),
+        "env": [*environment(spec), *([{"name": FAILURE_CODE, "value": str(_FAILED)}] if spec.run else [])],
         "resources": resources(spec),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": list(MOUNTS),

@@ -28,7 +28,8 @@ from nofrost.cluster.launcher.state import (
 )
 from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.launcher.watch import JobWatch
-from nofrost.errors import ReportedError, UserError, say
+from nofrost.ends import End
+from nofrost.errors import ReportedError, say
 
 
 class TaskError(NamedTuple):
@@ -191,6 +192,7 @@ class JobFollower:
         text = str((condition(self._job, "Failed") or {}).get("message", ""))
         facts = filter(None, (recorded.message if recorded else "", text, f"ended: {ended}" if ended else ""))
         message = f"{self._what} failed: {'; '.join(facts) or 'no reason is given'}"
-        if recorded and recorded.exit_code == UserError.exit_code:
+        if recorded and End(recorded.exit_code).is_wrong_input:
             return WrongInputError(message, recorded.message) if recorded.input_is_wrong else JobEndedError(message)
-        return WrongInputError(message) if UserError.exit_code in codes.values() else JobEndedError(message)
+        is_wrong = any(End(code).is_wrong_input for code in codes.values())
+        return WrongInputError(message) if is_wrong else JobEndedError(message)
