@@ -169,11 +169,11 @@ class ProcessGroup:
                 if first <= self.rank < first + size:
                     members = made  # type: ignore[assignment]  # an int only for processes that are not in it
 
-        def all_reduce(tensor: Tensor) -> None:
+        def sum_over_subgroup(tensor: Tensor) -> None:
             with self.collective():
                 distributed.all_reduce(tensor, group=members)
 
-        return all_reduce
+        return sum_over_subgroup
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradient of each trained parameter the mean over the processes, equal in all of them.

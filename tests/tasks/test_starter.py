@@ -25,7 +25,8 @@ def say(code, message="its own word"):
     from pathlib import Path
     word = {"message": message, "timestamp": int(time.time()), "exit_code": code, "at": time.time()}
     if not (file := Path(os.environ["TORCHELASTIC_ERROR_FILE"])).exists():
-        file.write_text(json.dumps(word))
+        file.with_suffix(".new").write_text(json.dumps(word))
+        file.with_suffix(".new").replace(file)
 
 def end(code, message="its own word"):
     say(code, message)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nofrost.cluster.job.settings import POD_GRACE_S
 from nofrost.ends import End, first_cause
 from nofrost.error_file import read_errors
 from nofrost.errors import PeerLostError, StoppedError, reason, remark
@@ -22,8 +23,8 @@ from nofrost.tasks.task_exit import FailedProcessError
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-# Processes that are asked to stop have this long to save. A pod has 120 s in all; in the rest the save is published.
-SHUTDOWN_S = 60
+# Processes that are asked to stop have this long to save; in the rest of the grace of a pod the save is published.
+SHUTDOWN_S = POD_GRACE_S // 2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ON_REQUEST = (StoppedError.exit_code, -signal.SIGTERM)
 

@@ -8,9 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-)
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from tests.cluster.double.resources import WORKLOADS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
@@ -30,6 +28,8 @@ def test_queued_for_long(launched: LaunchedJob, capsys: pytest.CaptureFixture[st
     launched.add_pods(launched.status("Pending", waiting="ContainerCreating"), launched.unplaced("no room"))
     launched.succeed()
     assert end.result(20) == OUTPUT
+    assert launched.created == 1
+    assert not launched.is_there
     said = capsys.readouterr().err
     assert f"{NAME}: queued: {sentence}\n" in said
     assert f"{NAME}: admitted, " in said
@@ -72,6 +72,7 @@ def test_evicted_and_admitted_again(launched: LaunchedJob, capsys: pytest.Captur
     assert end.result(20) == OUTPUT
     assert launched.created == 1
     assert launched.shown == ["started", "goes on"] == launched.stored_lines()
+    assert not launched.is_there
     said = capsys.readouterr().err
     assert f"{NAME}: evicted, queued: Preempted to accommodate a workload\n" in said
     assert said.index("evicted, ") < said.index("admitted, ") < said.rindex("running on 2 nodes")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-)
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
 
@@ -89,8 +87,9 @@ def test_runtime_missing_by_the_event_alone(trainjob: LaunchedJob, capsys: pytes
     """A TrainJob says nothing in its status."""
     end = trainjob.start(start_s=0.1)
     trainjob.warn(NAME, "TrainJobResourcesCreationFailed", 'trainingruntimes "nofrost-torch" not found')
-    with pytest.raises(JobEndedError, match='TrainJobResourcesCreationFailed: trainingruntimes "nofrost-torch"'):
+    with pytest.raises(JobEndedError, match='CreationFailed: trainingruntimes "nofrost-torch" not found') as error:
         end.result(20)
+    assert error.value.exit_code == 1
     assert not trainjob.is_there
     assert capsys.readouterr().err.count("nofrost: ") == 1, "a warning is said once"
 

@@ -21,7 +21,7 @@ from nofrost.config.base import Schema, first_duplicate
 from nofrost.errors import UserError, shortened
 
 # Pods have this long to save and publish after SIGTERM, before Kubernetes kills them.
-GRACE_S = 120
+POD_GRACE_S = 120
 _SCHEDULERS = {"volcano": "volcano", "scheduler-plugins": "scheduler-plugins-scheduler"}
 # Settings that a TrainJob takes from its TrainingRuntime.
 RUNTIME_SETTINGS = ("restarts", "gang", "priority_class", "image_pull_policy")

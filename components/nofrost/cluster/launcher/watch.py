@@ -33,6 +33,8 @@ class JobWatch:
         self._cancel = CancelToken()
         self._ended = threading.Event()
         self.changed = threading.Event()
+        # A thread sets these without a lock: `newest` before `error` becomes None, so that a reader who sees no error
+        # does not see an older object.
         self.newest: dict[str, Any] | None = None
         self.is_known = False
         self.error: KubernetesError | None = None
