@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nofrost.cluster.api.errors import Backoff
-from nofrost.cluster.launcher.follower import OutOfReachError
+from nofrost.cluster.launcher.job_ends import OutOfReachError
 from nofrost.cluster.launcher.launch import launch
 from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.errors import UnavailableError

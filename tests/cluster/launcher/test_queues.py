@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nofrost.cluster.launcher.creation import JobEndedError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from tests.cluster.double.resources import WORKLOADS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 

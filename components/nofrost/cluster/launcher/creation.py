@@ -11,24 +11,9 @@ from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.cluster.launcher.state import condition
-from nofrost.errors import ReportedError, UserError, say
-
-
-class JobEndedError(ReportedError):
-    """A job did not succeed, or cannot be followed any more. The message names it, says why, and what to do."""
-
-
-class WrongInputError(UserError):
-    """A job has failed by wrong input.
-
-    Attributes:
-        problem: what its task has recorded, if that would happen on every machine; "" otherwise.
-    """
-
-    def __init__(self, message: str, problem: str = "") -> None:
-        super().__init__(message)
-        self.problem = problem
+from nofrost.errors import UserError, say
 
 
 def create_or_adopt(

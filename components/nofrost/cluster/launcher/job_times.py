@@ -11,7 +11,7 @@ from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
-from nofrost.cluster.launcher.creation import JobEndedError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.cluster.launcher.signs import signs, worked_s
 from nofrost.cluster.launcher.state import JobPhase, age_s, condition, is_suspended, time_of
 from nofrost.cluster.launcher.time_limits import Limits, Since
