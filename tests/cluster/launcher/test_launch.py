@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from nofrost.cluster.launcher.creation import JobEndedError
 from nofrost.cluster.launcher.follower import TaskError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.errors import UserError
 from tests.cluster.double.resources import PODS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
