@@ -1,4 +1,4 @@
-"""The reaper deletes jobs that nobody needs, their logs first, and leaves all others alone."""
+"""The reaper deletes jobs that no one needs, their logs first, and leaves all others alone."""
 
 from __future__ import annotations
 

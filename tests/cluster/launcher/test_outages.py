@@ -75,7 +75,7 @@ def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.stop()
-    with pytest.raises(OutOfReachError, match=f"{NAME} may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match=f"{NAME} may continue: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     launched.server.start()
@@ -146,7 +146,7 @@ def test_a_refusal_that_lasts_leaves_the_job(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.faults.append(refusing(STARTING, "GET", "/pods", float("inf")))
-    with pytest.raises(OutOfReachError, match="may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match="may continue: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     assert launched.is_there

@@ -117,7 +117,7 @@ def _check_specification(found: Mapping[str, Any], job: Mapping[str, Any], kind:
     if has != wanted:
         raise UserError(
             f"{kind.kind} {name} is there already with another specification ({str(has)[:12]}, not {wanted[:12]}): if "
-            f"nobody needs it, run kubectl delete {kind.plural}.{kind.group} {name} --namespace {namespace}, and "
+            f"no one needs it, run kubectl delete {kind.plural}.{kind.group} {name} --namespace {namespace}, and "
             "submit again"
         )
 
@@ -131,7 +131,7 @@ def _adopt(api: KubernetesApi, path: str, uid: str, job: Mapping[str, Any]) -> d
     try:
         return api.patch(path, {"metadata": change})
     except KubernetesError as error:
-        # A uid cannot be changed: it is refused as invalid where the job was deleted and made anew.
+        # A uid cannot be changed: it is refused as invalid where the job was deleted and made again.
         if error.status == 422 and _uid(api, path) == uid:
             raise
         if error.status not in (404, 409, 422):

@@ -107,7 +107,7 @@ class JobFollower:
             found = watch.newest if watch.error is None and watch.is_known else self._get()
             if found is None or found["metadata"]["uid"] != self._uid:
                 raise JobEndedError(
-                    f"{self._what} was deleted by somebody else while it was followed: submit again to go on from "
+                    f"{self._what} was deleted by somebody else while it was followed: submit again to continue from "
                     "what it has saved"
                 )
             self._job = found
@@ -120,7 +120,7 @@ class JobFollower:
             self._is_silent = True
             if time.monotonic() - self._answered > self._limits.outage_s:
                 raise OutOfReachError(
-                    f"{error} for {self._limits.outage_s:.0f} s: {self._what} may go on: submit again to follow it"
+                    f"{error} for {self._limits.outage_s:.0f} s: {self._what} may continue: submit again to follow it"
                 ) from None
             return
         if self._is_silent:

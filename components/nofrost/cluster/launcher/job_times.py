@@ -70,7 +70,7 @@ class JobTimes:
         if self._worked_s > limits.deadline_s:
             raise JobEndedError(
                 f"{what} has not ended in {limits.deadline_s:.0f} s, its deadline: raise deadline_s of the training "
-                "job, and submit again to go on from what it has saved"
+                "job, and submit again to continue from what it has saved"
             )
         if self._waiting.for_s > limits.queue_timeout_s:
             raise JobEndedError(
