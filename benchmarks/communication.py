@@ -40,7 +40,7 @@ from nofrost.data import read_split
 from nofrost.files import read_json, write_json, write_text
 from nofrost.models import device_name
 from nofrost.processes import ProcessGroup
-from nofrost.rendezvous import BEAT_S
+from nofrost.rendezvous import HEARTBEAT_S
 from nofrost.train.objectives import Batch
 from nofrost.train.partial import training_mode
 from nofrost.train.setup import new_model, phases_of
@@ -153,10 +153,10 @@ def seconds_of_beat(size: int, beats: int = 500) -> float:
     store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True, wait_for_workers=False)
     begin = time.process_time()
     for number in range(beats):
-        store.set("sign/0", str(number))
+        store.set("heartbeat/0", str(number))
         for _ in range(size - 1):
-            store.check(["sign/0"])
-            store.get("sign/0")
+            store.check(["heartbeat/0"])
+            store.get("heartbeat/0")
     return (time.process_time() - begin) / beats
 
 
@@ -241,7 +241,7 @@ def row(task: dict[str, Any], dataset: Path, turns: int, steps: int) -> dict[str
         "sent": two["sent"],
         "sent_by_ddp": two["ddp"],
         "check_share": two["check_s"] / seconds["two processes"],
-        "heartbeat_share": seconds_of_beat(2) / BEAT_S,
+        "heartbeat_share": seconds_of_beat(2) / HEARTBEAT_S,
         "save_s": two["save_s"],
         "peak_mib": {count: measured["peak_mib"] for count, measured in memory.items()},
     }

@@ -38,7 +38,7 @@ class Children:
     def __enter__(self) -> Self:
         command = [sys.executable, watchdog.__file__, *map(str, self._secrets)]
         null = subprocess.DEVNULL
-        self._reaper = subprocess.Popen(
+        self._watchdog = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=null, stderr=null, text=True, start_new_session=True
         )
         self._handlers = {}
@@ -50,9 +50,9 @@ class Children:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         with suppress(OSError):
-            assert self._reaper.stdin
-            self._reaper.stdin.close()
-        self._reaper.wait()
+            assert self._watchdog.stdin
+            self._watchdog.stdin.close()
+        self._watchdog.wait()
 
     @property
     def stopped(self) -> bool:
@@ -80,7 +80,7 @@ class Children:
         with self._living(title, ("group", str(process.pid)), closing):
             code = process.wait()
             # A shell ends at once, and what it runs may still be saving.
-            end = time.monotonic() + (watchdog.GRACE_S if self.stopped else 0)
+            end = time.monotonic() + (watchdog.SAVE_GRACE_S if self.stopped else 0)
             while watchdog.has_living(process.pid):
                 if time.monotonic() >= end:
                     watchdog.send("group", str(process.pid), signal.SIGKILL)
@@ -116,8 +116,8 @@ class Children:
 
     def _tell(self, line: str) -> None:
         with suppress(OSError), self._telling:
-            assert self._reaper.stdin
-            print(line, file=self._reaper.stdin, flush=True)
+            assert self._watchdog.stdin
+            print(line, file=self._watchdog.stdin, flush=True)
 
     def _stop(self, number: int, _: object) -> None:
         if self.stopped:
@@ -134,7 +134,7 @@ class Children:
             self._say(f"{how}: waiting for {titles} to save and end; {again} again ends at once")
 
     def _later(self, act: Callable[[], None]) -> None:
-        timer = threading.Timer(watchdog.GRACE_S, act)
+        timer = threading.Timer(watchdog.SAVE_GRACE_S, act)
         timer.daemon = True
         timer.start()
 

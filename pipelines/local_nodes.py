@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nofrost.errors import PeerLostError, StoppedError, UserError
 from pipelines.run_log import Task
 
 ADDRESS = "127.0.0.1"
@@ -53,17 +51,6 @@ def node_commands(launch: Task) -> list[NodeCommand]:
     ]
 
 
-def first_to_blame(codes: Sequence[int]) -> int:
-    """Return the number of the node whose exit code says how the training ended.
-
-    Wrong input comes first, then an error of a node's own. A node that was stopped, or that lost another one, says
-    nothing about why.
-    """
-    of_others = {StoppedError.exit_code: 2, PeerLostError.exit_code: 3, 0: 4}
-    order = {**of_others, UserError.exit_code: 0}
-    return min(range(len(codes)), key=lambda node: order.get(codes[node], 1))
-
-
 def _beside(log: Path, node: int) -> Path:
     return log if node == 0 else log.with_name(f"{log.stem}-node-{node}{log.suffix}")
 
@@ -86,6 +73,9 @@ def _variables(node: int, nodes: int, gpus: int, port: int) -> dict[str, str]:
 
 
 def _free_port() -> int:
+    """Return a port that is free at this moment. That another program takes it before node 0 does is accepted: then
+    node 0 says so, and the same command may be run again.
+    """
     with socket.socket() as listener:
         listener.bind((ADDRESS, 0))
         port: int = listener.getsockname()[1]

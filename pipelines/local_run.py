@@ -85,7 +85,7 @@ def run(
         # Of a machine that went down.
         for earlier in folder.glob("credentials-*"):
             earlier.unlink()
-        # Not a name for all runs: the reaper of a killed run deletes its file when the next run may have begun.
+        # Not a name for all runs: the watchdog of a killed run deletes its file when the next run may have begun.
         credentials = folder / f"credentials-{run_id}"
         children = Children(run_log.say, secrets=[credentials])
         tasks: Tasks

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 # What a task may take to save, in seconds.
-GRACE_S = 60.0
+SAVE_GRACE_S = 60.0
 
 
 def has_living(group: int) -> bool:
@@ -74,7 +74,7 @@ def main(secrets: Sequence[str] = ()) -> None:
             (tasks.add if sign == "+" else tasks.discard)((kind, identifier))
         for task in tasks:
             send(*task, signal.SIGTERM)
-        end = time.monotonic() + GRACE_S
+        end = time.monotonic() + SAVE_GRACE_S
         while time.monotonic() < end and any(_lives(*task) for task in tasks):
             time.sleep(0.2)
         for task in tasks:

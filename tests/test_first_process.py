@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-HEAD = (
-    "import os, signal, subprocess, sys, time; from nofrost.first_process import go_on_below_init; go_on_below_init(); "
-)
+HEAD = "import os, signal, subprocess, sys, time; from nofrost.first_process import run_under_init; run_under_init(); "
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
@@ -57,7 +55,9 @@ def test_processes_that_others_leave_behind_are_waited_for() -> None:
 
 @needs_namespaces
 def test_sigterm_reaches_the_command() -> None:
-    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); print('ready', flush=True); time.sleep(60)"
+    # In short sleeps: a signal that comes just before a long one would wait for its end.
+    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); print('ready', flush=True)\n"
+    handler += "while True: time.sleep(0.05)"
     with subprocess.Popen([*NAMESPACE, sys.executable, "-c", HEAD + handler], stdout=subprocess.PIPE, text=True) as top:
         assert top.stdout
         assert top.stdout.readline() == "ready\n"
@@ -70,7 +70,7 @@ def test_sigterm_reaches_the_command() -> None:
 
 
 def test_any_other_process_goes_on_by_itself() -> None:
-    script = HEAD.replace("go_on_below_init(); ", "before = os.getpid(); go_on_below_init(); ")
+    script = HEAD.replace("run_under_init(); ", "before = os.getpid(); run_under_init(); ")
     done = subprocess.run(
         [sys.executable, "-c", f"{script}print(os.getpid() == before)"], capture_output=True, text=True
     )

@@ -17,7 +17,7 @@ from torch.distributed import HashStore
 
 from nofrost import rendezvous
 from nofrost.errors import PeerLostError
-from nofrost.heartbeat import Watch
+from nofrost.heartbeat import Heartbeat
 from nofrost.ranks import Node, ProcessRank
 from nofrost.rendezvous import Member
 
@@ -26,7 +26,7 @@ import sys, time
 from nofrost import rendezvous, processes
 from nofrost.errors import ReportedError
 
-rendezvous.BEAT_S, rendezvous.WARNED_AFTER, rendezvous.LOST_AFTER, rendezvous.LATE_AFTER = 0.05, 20, 80, 40
+rendezvous.HEARTBEAT_S, rendezvous.WARNED_AFTER, rendezvous.LOST_AFTER, rendezvous.LATE_AFTER = 0.05, 20, 80, 40
 try:
     with processes.ProcessGroup.joined("start again") as group:
         group.barrier()
@@ -149,7 +149,7 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "1")
     monkeypatch.setattr(rendezvous, "TCPStore", refuse)
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(rendezvous, "LATE_AFTER", 40)
     begin = time.monotonic()
     with pytest.raises(PeerLostError, match=r"process 0 of 2 has not started within 0\.4 s or cannot be reached"):
@@ -164,7 +164,7 @@ def test_a_name_that_does_not_resolve_is_soon_said(
 ) -> None:
     monkeypatch.setenv("MASTER_ADDR", host)
     monkeypatch.setenv("MASTER_PORT", "1")
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.02)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.02)
     monkeypatch.setattr(rendezvous, "LATE_AFTER", 20)
     with pytest.raises(
         PeerLostError, match=rf"{host}.*MASTER_ADDR.* has not resolved within 0\.4 s \(\w+: .*correct it"
@@ -185,7 +185,7 @@ def test_a_name_that_resolves_later_is_waited_for(
             raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.02)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.02)
     rendezvous._await_name(Member(1, 2, "worker-0", 1))
     assert not list(answers)
     assert "'worker-0'" in capsys.readouterr().err
@@ -203,11 +203,11 @@ def test_a_process_that_has_come_is_waited_for_as_long_as_later(monkeypatch: pyt
 def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
     ends: str, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     shared, lost = HashStore(), []
-    first = Watch(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
-    second = Watch(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
-    first.all_have_come = second.all_have_come = True
+    first = Heartbeat(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
+    second = Heartbeat(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
+    first.all_have_started = second.all_have_started = True
     time.sleep(0.1)
     second.leave("failed" if ends == "fails" else "left")
     time.sleep(0.4)
@@ -216,14 +216,14 @@ def test_one_that_fails_is_missed_though_it_gives_a_last_sign(
 
 
 def test_what_a_member_says_may_hold_names_that_are_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     shared, lost = HashStore(), []
-    first = Watch(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
-    second = Watch(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
+    first = Heartbeat(shared, Member(0, 2, "127.0.0.1", 1), lost.append)
+    second = Heartbeat(shared, Member(1, 2, "127.0.0.1", 1), lost.append)
     second.state = "end 2 cannot read \udcff"
     time.sleep(0.3)
     assert first.states == {1: "end 2 cannot read \\udcff"}
-    assert second.silence(0) < 20
+    assert second.missed(0) < 20
     second.leave()
     first.leave()
     assert not lost
@@ -244,13 +244,13 @@ class _Counting:
 def test_a_beat_costs_the_store_as_many_requests_for_any_number_of_members(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     store = _Counting(HashStore())
     for other in range(1, size):
-        store.store.set(f"sign/{other}", "1 ")
-    watch = Watch(store, Member(0, size, "127.0.0.1", 1), lambda _: None)
+        store.store.set(f"heartbeat/{other}", "1 ")
+    heartbeat = Heartbeat(store, Member(0, size, "127.0.0.1", 1), lambda _: None)
     time.sleep(0.2)
-    watch.leave()
+    heartbeat.leave()
     # In 0.2 s there are at most 20 beats.
     assert 0 < store.requests <= 2 * 20 + 4
 
@@ -261,20 +261,20 @@ def test_the_first_node_needs_no_way_to_itself(monkeypatch: pytest.MonkeyPatch) 
     begin = time.monotonic()
     store = rendezvous.open_store(Member.of_node(Node(0, 2, "192.0.2.1", free_port())))
     assert time.monotonic() - begin < 10
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(rendezvous, "LATE_AFTER", 10)
     with pytest.raises(PeerLostError, match="node 1 of 2 has not started"):
-        rendezvous.await_all(Member.of_node(Node(0, 2, "192.0.2.1", 1)), store)
+        rendezvous.barrier(Member.of_node(Node(0, 2, "192.0.2.1", 1)), store)
 
 
 def test_a_member_of_whom_there_was_no_sign_is_missed_only_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendezvous, "BEAT_S", 0.01)
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.01)
     monkeypatch.setattr(rendezvous, "LOST_AFTER", 10)
     lost: list[str] = []
-    alone = Watch(HashStore(), Member(0, 2, "127.0.0.1", 1), lost.append)
+    alone = Heartbeat(HashStore(), Member(0, 2, "127.0.0.1", 1), lost.append)
     time.sleep(0.3)
     assert not lost
-    alone.all_have_come = True
+    alone.all_have_started = True
     time.sleep(0.3)
     alone.leave()
     assert lost[0].startswith("process 1 of 2 has given no sign of life for 0.1")

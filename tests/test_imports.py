@@ -51,6 +51,8 @@ LEVELS = {
     "stopping": 1,
     "seeds": 1,
     "system_errors": 0,
+    "error_file": 0,
+    "ends": -1,
     "limits": -1,
     "errors": -2,
 }
@@ -334,7 +336,6 @@ COMES_WITH = {
     "kfp_server_api": "kfp",
     "kubernetes": "kfp",
     "google": "kfp",
-    "urllib3": "kfp",
 }
 NOT_IMPORTED = {"torchvision": "timm imports it, and its build must fit that of torch"}
 

@@ -33,6 +33,7 @@ SHARED_MODULES = {
     "base": "the base class of each family of methods, beside them",
     "api": "requests to Kubernetes, and to Kubeflow Pipelines",
     "cli": "the commands of `nofrost`, and those of `python -m pipelines`",
+    "errors": "of the package, and of requests to Kubernetes",
     "model": "the settings of a model, and the model as an attack sees it",
     "promotion": "the folder, and the class in it",
     "properties": "their settings, and the folder that measures them",

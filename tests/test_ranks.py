@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 
 from nofrost.cli.options import as_one_of_several
 from nofrost.cli.stages import train
 from nofrost.errors import PeerLostError, UserError
-from nofrost.ranks import Node, ProcessRank, forget_rank_of_pod, process_rank, tell_starter, this_node
+from nofrost.ranks import Node, ProcessRank, forget_rank_of_pod, process_rank, this_node
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 JOB = {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "job-master-0", "PET_MASTER_PORT": "23456"}
@@ -166,25 +163,3 @@ def test_what_the_operator_and_the_command_disagree_on_is_a_sentence(
         this_node(nodes, gpus)
     for fact in facts:
         assert fact in str(error.value)
-
-
-def test_the_word_of_a_process_is_its_error_and_not_what_came_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tell_starter("nobody hears this", 1)
-    file = tmp_path / "error.json"
-    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
-    for told, code, kept in [
-        ("stopped", 143, "stopped"),
-        ("lost", 200, "stopped"),
-        ("a bug", 1, "a bug"),
-        ("lost", 200, "a bug"),
-        ("wrong", 2, "wrong"),
-        ("stopped", 143, "wrong"),
-        ("another bug", 1, "wrong"),
-    ]:
-        tell_starter(told, code)
-        assert json.loads(file.read_text())["message"] == kept
-    file.write_text("[no word]")
-    tell_starter("a bug", 1)
-    assert json.loads(file.read_text())["message"] == "a bug"

@@ -75,7 +75,7 @@ except StoppedError as error:
 
 
 def test_cleaning_up_may_take_longer_than_noticing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "GRACE_S", 0.1)
+    monkeypatch.setattr(stopping, "MAIN_THREAD_GRACE_S", 0.1)
     cleaned = False
     with pytest.raises(StoppedError), stopped_by_sigterm():  # noqa: PT012
         try:
@@ -90,7 +90,7 @@ def test_a_request_to_a_forked_child_is_none_to_its_parent() -> None:
     script = """
 import os, signal, time
 from nofrost import stopping
-stopping.GRACE_S = 0.1
+stopping.MAIN_THREAD_GRACE_S = 0.1
 with stopping.stopped_by_sigterm():
     child = os.fork()
     if child == 0:
@@ -109,7 +109,7 @@ def test_a_process_that_hangs_outside_of_python_ends_after_a_while() -> None:
     script = """
 import ctypes, os, signal, threading
 from nofrost import stopping
-stopping.GRACE_S = 0.2
+stopping.MAIN_THREAD_GRACE_S = 0.2
 with stopping.stopped_by_sigterm():
     mutex = ctypes.create_string_buffer(64)
     lock = ctypes.CDLL(None).pthread_mutex_lock

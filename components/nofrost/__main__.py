@@ -1,6 +1,6 @@
 """``python -m nofrost``: the same as the command ``nofrost``."""
 
-from nofrost.first_process import go_on_below_init
+from nofrost.first_process import run_under_init
 
 
 def main() -> None:
@@ -8,7 +8,7 @@ def main() -> None:
 
     That comes before anything that is slow to load: until then the kernel drops a SIGTERM.
     """
-    go_on_below_init()
+    run_under_init()
     from nofrost.cli import main as run
 
     run()

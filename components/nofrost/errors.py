@@ -32,7 +32,7 @@ def _escaped(character: str) -> str:
 def say(line: str) -> bool:
     """Print a line for people on standard error, at once; return whether it could be written.
 
-    Work never fails because nobody can read about it: standard error may be closed, or a file on a full disk.
+    Work never fails because no one can read about it: standard error may be closed, or a file on a full disk.
     """
     # `print` would take standard output instead.
     if sys.stderr is None:
@@ -121,7 +121,7 @@ def shortened(value: object) -> str:
 
 
 def remark(text: str) -> None:
-    """Print a sentence on standard error that a user should read, though the work goes on."""
+    """Print a sentence on standard error that a user should read, though the work continues."""
     say(f"nofrost: {text}")
 
 

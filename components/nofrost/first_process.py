@@ -1,34 +1,42 @@
-"""The first process of a container: passes signals on, and waits for every process that is left to it."""
+"""The first process of a container: passes signals on, and waits for every process that is left to it.
+
+Our images start with tini, which does this, and jobs leave their entrypoint as it is. This is for a container without
+an init: another image, a TrainingRuntime of somebody's own that sets `command`, or `docker run --entrypoint`.
+"""
 
 import os
 import signal
-from types import FrameType
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# What is passed on, and the end of a process.
+_AWAITED = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
+    signal.SIGCHLD,
+)
 
 
-def go_on_below_init() -> None:
-    """Go on in a child if this process has the number 1, as in a container that has no init such as tini.
+def run_under_init() -> None:
+    """Continue in a child if this process has the number 1, as in a container without an init such as tini.
 
     The kernel gives process 1 no signal that it has no handler for, and every process whose parent has ended. The
     parent here only passes signals on and waits; it ends as the child does, a signal being 128 and its number.
+
+    To be called before anything starts a thread, which would not exist in the child.
     """
     if os.getpid() != 1:
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    # Blocked signals wait for `sigwait`: none is lost, whenever it comes.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     child = os.fork()
     if child == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         return
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        os.kill(child, number)
-
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     while True:
-        ended, status = os.wait()
-        if ended == child:
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+        number = signal.sigwait(_AWAITED)
+        if number != signal.SIGCHLD:
+            os.kill(child, number)
+            continue
+        # One SIGCHLD may stand for several processes; that `child` is among them ends the loop.
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                code = os.waitstatus_to_exitcode(ended[1])
+                os._exit(code if code >= 0 else 128 - code)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nofrost.ranks import Node
 
-# Of Linux: asks for the IPv4 address of an interface.
+# On Linux, this request returns the IPv4 address of an interface.
 _SIOCGIFADDR = 0x8915
 
 
@@ -20,7 +20,7 @@ def interface_to(node: Node) -> str | None:
     with suppress(OSError, UnicodeError):
         family, _, _, _, place = socket.getaddrinfo(node.host, node.port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            # Of a datagram socket this only chooses the way.
+            # With a datagram socket this sends nothing: the kernel only chooses the way.
             probe.connect(place)
             address = probe.getsockname()[0]
         addresses = _ipv6_addresses() if family == socket.AF_INET6 else _ipv4_addresses()

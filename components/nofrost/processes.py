@@ -12,14 +12,18 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from nofrost.error_file import write_error
 from nofrost.errors import PeerLostError, UserError, remark
 from nofrost.heartbeat import watched
-from nofrost.ranks import process_rank, tell_starter
+from nofrost.ranks import process_rank
 from nofrost.system_errors import as_reported, exit_code_of_task
 
 T = TypeVar("T")
 # An all-reduce of a few large tensors is faster than one of many small ones.
 BUCKET_BYTES = 16 * 2**20
+# Rank 0 may save for long while the others wait for it. That a process is lost is noticed by its heartbeats, within a
+# minute.
+_TIMEOUT = timedelta(days=30)
 
 
 class SharedError(UserError):
@@ -40,6 +44,11 @@ class ProcessGroup:
 
     Every process must call the collectives in the same order; they raise PeerLostError when a peer is lost.
 
+    Attributes:
+        rank, size: of this process, and of the group.
+        peer_lost_message: what a PeerLostError says, and what to do then.
+        timeout: how long a collective waits for the slowest process.
+
     Gradients are averaged once, after the backward pass, in a few large buckets: an adversarial step spends most of its
     time on the attack, which needs no communication, and any number of forward passes may precede one backward pass.
     """
@@ -47,7 +56,7 @@ class ProcessGroup:
     rank: int = 0
     size: int = 1
     peer_lost_message: str = field(default=_PEER_LOST, compare=False)
-    timeout: timedelta = field(default=timedelta(days=30), compare=False)
+    timeout: timedelta = field(default=_TIMEOUT, compare=False)
 
     @property
     def is_rank_zero(self) -> bool:
@@ -57,13 +66,13 @@ class ProcessGroup:
     @classmethod
     @contextmanager
     def joined(
-        cls, peer_lost_message: str = _PEER_LOST, *, backend: str = "gloo", timeout: timedelta = timedelta(days=30)
+        cls, peer_lost_message: str = _PEER_LOST, *, backend: str = "gloo", timeout: timedelta = _TIMEOUT
     ) -> Iterator[ProcessGroup]:
         """Yield the connected group of the processes that torchrun started; a group of one without torchrun.
 
         Args:
             peer_lost_message: the error when another process is lost, and what to do then.
-            backend: of torch.distributed.
+            backend: the collective backend of torch.distributed, such as "gloo" or "nccl".
             timeout: how long a collective waits for the slowest process.
         """
         process = process_rank()
@@ -82,7 +91,7 @@ class ProcessGroup:
                 except Exception as error:
                     # Before the others lose this process and end, upon which the starter stops it.
                     if isinstance(reported := as_reported(error), UserError):
-                        tell_starter(str(reported), exit_code_of_task(error, reported))
+                        write_error(str(reported), exit_code_of_task(error, reported))
                     raise
         finally:
             # After the last sign to the others: it may wait for a kernel that waits for a lost process.
@@ -143,9 +152,9 @@ class ProcessGroup:
                 distributed.broadcast(received[name], 0)
         return received
 
-    def neighbours(self, size: int) -> Callable[[Tensor], None]:
-        """Return a function that adds up a tensor, in place, over `size` neighbouring processes: those whose ranks have
-        the same quotient by `size`, which has to divide the number of all.
+    def subgroup_all_reduce(self, size: int) -> Callable[[Tensor], None]:
+        """Return a function that sums a tensor, in place, over the subgroup of this process: the `size` processes whose
+        ranks have the same quotient by `size`, which has to divide the number of all.
 
         Raises:
             PeerLostError: a peer is lost.
@@ -159,11 +168,11 @@ class ProcessGroup:
                 if first <= self.rank < first + size:
                     members = made  # type: ignore[assignment]  # an int only for processes that are not in it
 
-        def add_up(tensor: Tensor) -> None:
+        def all_reduce(tensor: Tensor) -> None:
             with self.collective():
                 distributed.all_reduce(tensor, group=members)
 
-        return add_up
+        return all_reduce
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradient of each trained parameter the mean over the processes, equal in all of them.

@@ -4,17 +4,13 @@ Rank, size, where to meet: everything that depends on them asks here, so that no
 Without torch, for `cli`.
 """
 
-import json
 import os
-import time
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from nofrost.errors import PeerLostError, StoppedError, UserError, shortened
+from nofrost.errors import UserError, shortened
 from nofrost.limits import whole_number
 
-_REMEDY = "start with torchrun, which sets it, or unset RANK and WORLD_SIZE for a single process"
+_REMEDY = "start with `nofrost train --gpus N` or torchrun, which set it, or unset RANK and WORLD_SIZE for one process"
 
 
 @dataclass(frozen=True)
@@ -131,21 +127,3 @@ def _number(name: str, remedy: str = _REMEDY) -> int:
     if number is None:
         raise UserError(f"{name} is {shortened(text)}, which is not a whole number: {remedy}")
     return number
-
-
-def tell_starter(error: str, code: int) -> None:
-    """Write the error that ends this process where the starter, or a torchrun, that started it reads it.
-
-    Nothing without one. Wrong input stays the word, and any error if the process then stops or loses the others.
-    """
-    path, now = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")), time.time()
-    if not path.name:
-        return
-    word = {"message": error, "timestamp": int(now), "exit_code": code, "at": now}
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["exit_code"] == UserError.exit_code or code in (StoppedError.exit_code, PeerLostError.exit_code):
-            return
-        word["at"] = before["at"]
-    with suppress(OSError):
-        path.write_text(json.dumps(word), encoding="utf-8")

@@ -19,13 +19,13 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from nofrost.errors import PeerLostError, UserError, reason, remark, shortened
 from nofrost.ranks import Node, ProcessRank
 
-# Time is counted in beats, not by the clock: members that were all stopped, and continue, have missed nothing.
-BEAT_S = 1.0
-# Without a sign of life, in beats: until standard error says so, and until the waiting ends. All members end within a
-# minute after one was lost.
+# Time is counted in heartbeats, not by the clock: members that were all stopped, and continue, have missed nothing.
+HEARTBEAT_S = 1.0
+# Missed heartbeats, until standard error says so, and until the member is lost. All members end within a minute after
+# one was lost.
 WARNED_AFTER = 15
 LOST_AFTER = 40
-# Starting up takes longer: machines get their images and load torch at different speeds.
+# Starting takes longer: machines get their images and load torch at different speeds.
 LATE_AFTER = 600
 # A name that does not resolve is soon said: it is rather wrong than late.
 UNRESOLVED_AFTER = 3
@@ -37,7 +37,7 @@ _groups = itertools.count()
 
 @dataclass(frozen=True)
 class Member:
-    """One of those that meet at the store of torch.distributed.
+    """One of those that share a store of torch.distributed.
 
     Attributes:
         rank: its number, from 0.
@@ -45,9 +45,10 @@ class Member:
         host, port: where the store listens.
         kind: what the members are, in words.
         prefix: of the variables MASTER_ADDR and MASTER_PORT, which say so.
-        keeper: who keeps the store, in words; None for the first member.
-        keeps_store: whether this one does.
-        can_outlive_store: whether it goes on if the store falls silent, as its keeper may be stopped by hand (Ctrl-Z).
+        store_host: who hosts the store, in words; None for the first member.
+        hosts_store: whether this one does.
+        can_outlive_store: whether it continues if the store falls silent, as the store's host may be stopped by hand
+            (Ctrl-Z).
     """
 
     rank: int
@@ -56,29 +57,29 @@ class Member:
     port: int
     kind: str = "process"
     prefix: str = ""
-    keeper: str | None = None
-    keeps_store: bool = False
+    store_host: str | None = None
+    hosts_store: bool = False
     can_outlive_store: bool = False
 
     @classmethod
     def of_process(cls, process: ProcessRank) -> Member:
         """Return this process as a member, where the variables of torchrun say."""
-        torchrun_keeps = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        torchrun_hosts = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         return cls(
             process.rank,
             process.size,
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
-            keeper="the starter of process 0" if torchrun_keeps else None,
-            keeps_store=process.rank == 0 and not torchrun_keeps,
-            # Torchrun keeps the store on the first machine, where the local rank is the rank.
-            can_outlive_store=torchrun_keeps and process.rank == process.local_rank,
+            store_host="the starter of process 0" if torchrun_hosts else None,
+            hosts_store=process.rank == 0 and not torchrun_hosts,
+            # Torchrun hosts the store on the first machine, where the local rank is the rank.
+            can_outlive_store=torchrun_hosts and process.rank == process.local_rank,
         )
 
     @classmethod
     def of_node(cls, node: Node) -> Member:
         """Return the starter of this node as a member."""
-        return cls(node.rank, node.count, node.host, node.port, "node", "PET_", keeps_store=node.rank == 0)
+        return cls(node.rank, node.count, node.host, node.port, "node", "PET_", hosts_store=node.rank == 0)
 
     @property
     def name(self) -> str:
@@ -86,9 +87,9 @@ class Member:
         return self.name_of(self.rank)
 
     def name_of(self, other: int) -> str:
-        """Return a member in words; -1 is who keeps the store."""
+        """Return a member in words; -1 is the host of the store."""
         if other < 0:
-            return self.keeper or self.name_of(0)
+            return self.store_host or self.name_of(0)
         return f"{self.kind} {other} of {self.size}"
 
 
@@ -96,48 +97,48 @@ def open_store(member: Member) -> PrefixStore:
     """Return the store of torch.distributed in which the members of a group find each other.
 
     Raises:
-        PeerLostError: the first member has not come, or the name of its machine has not resolved.
+        PeerLostError: the first member has not started, or the name of its machine has not resolved.
         UserError: the first member cannot open the store.
     """
     _await_name(member)
     if member.kind == "process":
-        # torchrun keeps one store for all groups and all its attempts, whose keys must differ.
+        # torchrun hosts one store for all groups and all its attempts, whose keys must differ.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         return PrefixStore(f"nofrost/{attempt}/{next(_groups)}", _open_tcp_store(member))
     waited = 0
     while True:
         store = PrefixStore("nofrost/nodes", _open_tcp_store(member, waited))
-        # The operator may start one node anew while the first still ends: then its store is that of an earlier start.
+        # The operator may start one node again while the first still ends: then its store is that of an earlier start.
         with suppress(RuntimeError):
-            if store.add(f"come/{member.rank}", 1) == 1:
+            if store.add(f"started/{member.rank}", 1) == 1:
                 return store
         del store
         waited += 1
-        _late(member, 0, waited)
-        time.sleep(BEAT_S)
+        _report_late(member, 0, waited)
+        time.sleep(HEARTBEAT_S)
 
 
-def await_all(member: Member, store: PrefixStore) -> None:
+def barrier(member: Member, store: PrefixStore) -> None:
     """Wait until all members have called this.
 
     Raises:
-        PeerLostError: one has not come, or who keeps the store has ended.
+        PeerLostError: one has not started, or the host of the store has ended.
     """
-    waited, pause_s = 0, BEAT_S / 16
+    waited, pause_s = 0, HEARTBEAT_S / 16
     try:
-        store.set(f"here/{member.rank}", "")
+        store.set(f"at-barrier/{member.rank}", "")
         for other in range(member.size):
             # torch prints two lines whenever a `wait` of its store takes too long.
-            while not store.check([f"here/{other}"]):
+            while not store.check([f"at-barrier/{other}"]):
                 time.sleep(pause_s)
-                if pause_s < BEAT_S:
+                if pause_s < HEARTBEAT_S:
                     pause_s *= 2
                 else:
                     waited += 1
-                    _late(member, other, waited)
+                    _report_late(member, other, waited)
     except RuntimeError as error:
         raise PeerLostError(
-            f"{member.name_of(-1)} has ended before all had come: look for its error, and start all again"
+            f"{member.name_of(-1)} has ended before all had started: look for its error, and start all again"
         ) from error
 
 
@@ -153,17 +154,18 @@ def _await_name(member: Member) -> None:
                 return
             except (OSError, UnicodeError) as error:
                 reasons[0] = reason(error)
-            time.sleep(BEAT_S)
+            time.sleep(HEARTBEAT_S)
 
     # A look-up can take long, and nothing interrupts it.
     threading.Thread(target=look_up, daemon=True).start()
-    if resolved.wait(UNRESOLVED_AFTER * BEAT_S):
+    if resolved.wait(UNRESOLVED_AFTER * HEARTBEAT_S):
         return
     name = f"the name {shortened(member.host)}, which {member.prefix}MASTER_ADDR gives,"
     remark(f"{member.name} waits: {name} does not resolve ({reasons[0]})")
-    if not resolved.wait(LATE_AFTER * BEAT_S):
+    if not resolved.wait(LATE_AFTER * HEARTBEAT_S):
         raise PeerLostError(
-            f"{name} has not resolved within {LATE_AFTER * BEAT_S:g} s ({reasons[0]}): correct it, and start all again"
+            f"{name} has not resolved within {LATE_AFTER * HEARTBEAT_S:g} s ({reasons[0]}): correct it, and start "
+            "all again"
         )
 
 
@@ -174,39 +176,39 @@ def _open_tcp_store(member: Member, waited: int = 0) -> TCPStore:
         try:
             store = TCPStore(
                 # The name of a pod may not lead to it yet, or to the pod of before: its own store is here.
-                "localhost" if member.keeps_store else host,
+                "localhost" if member.hosts_store else host,
                 port,
                 member.size,
-                is_master=member.keeps_store,
-                timeout=timedelta(seconds=WARNED_AFTER * BEAT_S),
+                is_master=member.hosts_store,
+                timeout=timedelta(seconds=WARNED_AFTER * HEARTBEAT_S),
                 wait_for_workers=False,
                 multi_tenant=True,
             )
-            # From here on all have been heard of: who is silent is waited for as long as later.
-            store.set_timeout(timedelta(seconds=LOST_AFTER * BEAT_S))
+            # The time to connect was shorter. From here on, a request waits as long as a silent member is waited for.
+            store.set_timeout(timedelta(seconds=LOST_AFTER * HEARTBEAT_S))
             return store
         except (RuntimeError, ValueError, OSError) as error:
-            if member.keeps_store:
+            if member.hosts_store:
                 other_way = ", or start with torchrun" if member.kind == "process" else ""
                 raise UserError(
                     f"{member.name} cannot open port {port} for the others, which {prefix}MASTER_PORT gives "
                     f"({shortened(str(error).splitlines()[0])}): choose another port{other_way}"
                 ) from None
         # Some addresses are refused at once.
-        time.sleep(BEAT_S)
-        beats = round((time.monotonic() - started) / BEAT_S)
-        for _ in range(min(max(beats, 1), WARNED_AFTER)):
+        time.sleep(HEARTBEAT_S)
+        passed = round((time.monotonic() - started) / HEARTBEAT_S)
+        for _ in range(min(max(passed, 1), WARNED_AFTER)):
             waited += 1
             at = f"{host}:{port}, which {prefix}MASTER_ADDR and {prefix}MASTER_PORT name"
-            _late(member, 0, waited, f" or cannot be reached at {at}")
+            _report_late(member, 0, waited, f" or cannot be reached at {at}")
 
 
-def _late(member: Member, other: int, waited: int, at: str = "") -> None:
-    """Speak about a member that has not come: once, and at the end as an error."""
+def _report_late(member: Member, other: int, waited: int, at: str = "") -> None:
+    """Report a member that has not started: once in a sentence, and at the end as an error."""
     if waited == WARNED_AFTER:
         remark(f"{member.name} waits for {member.kind} {other}, which has not started yet{at}")
     if waited >= LATE_AFTER:
         raise PeerLostError(
-            f"{member.name_of(other)} has not started within {LATE_AFTER * BEAT_S:g} s{at}: look for its error, and "
-            "start all again"
+            f"{member.name_of(other)} has not started within {LATE_AFTER * HEARTBEAT_S:g} s{at}: look for its "
+            "error, and start all again"
         )

@@ -15,8 +15,8 @@ from nofrost.errors import StoppedError, UserError, remark
 from nofrost.ranks import process_rank
 
 # How long the main thread may stay in a call outside of Python, such as one that waits for another process.
-GRACE_S = 10.0
-# Of Linux: the signal that comes when the parent has ended.
+MAIN_THREAD_GRACE_S = 10.0
+# On Linux: the signal that comes when the parent has ended.
 _PR_SET_PDEATHSIG = 1
 # How often it is looked whether the error, once raised, still ends the command.
 _LOOK_S = 0.1
@@ -24,8 +24,8 @@ _AGAIN = "stopped: run the same command again"
 _CONTINUES = "stopped: the same command continues from what was saved"
 # The writing ends of the pipes of the blocks of :func:`stopped_by_sigterm` that this process is in.
 _pipes: list[int] = []
-# Whether SIGTERM has come in the outermost of these blocks, whoever handles it there.
-_has_come = threading.Event()
+# Whether SIGTERM has arrived in the outermost of these blocks, whoever handles it there.
+_received = threading.Event()
 
 
 class TerminatedError(BaseException):
@@ -66,7 +66,7 @@ def stopped_by_sigterm() -> Iterator[None]:
         raise new_error()
 
     if not _pipes:
-        _has_come.clear()
+        _received.clear()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     handler = signal.signal(signal.SIGTERM, stop)
@@ -88,9 +88,9 @@ def stopped_by_sigterm() -> Iterator[None]:
         os.close(writer)
 
 
-def sigterm_has_come() -> bool:
+def sigterm_received() -> bool:
     """Return whether this process has received SIGTERM inside of :func:`stopped_by_sigterm`."""
-    return _has_come.is_set()
+    return _received.is_set()
 
 
 @contextmanager
@@ -119,10 +119,10 @@ def _watch(
     with suppress(OSError):
         while number := os.read(reader, 1):
             if number[0] == signal.SIGTERM:
-                _has_come.set()
+                _received.set()
             if number[0] != signal.SIGTERM or signal.getsignal(signal.SIGTERM) is not handler:
                 continue
-            if not noticed.wait(GRACE_S):
+            if not noticed.wait(MAIN_THREAD_GRACE_S):
                 if _is_first():
                     remark(_AGAIN)
                 os._exit(StoppedError.exit_code)

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import urllib3
-from kubernetes import client, config
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.connection import connection, pod_namespace
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.errors import UserError
 
-from nofrost.cluster.api.connection import pod_namespace
-from nofrost.errors import reason
-
-# To connect, to answer.
-TIMEOUT_S = (5, 20)
 # The namespace of an installation for one user.
 KUBEFLOW = "kubeflow"
 # Kubeflow's own service accounts, in a namespace of a user and in an installation for one.
@@ -34,20 +30,19 @@ def pods_account(namespace: str | None, name: str | None) -> tuple[str, str]:
 
 
 @contextmanager
-def cluster_api() -> Iterator[Any]:
-    """Yield a client of the cluster of this pod, else of the current kubeconfig; raise NoAccessError without one."""
-    settings = client.Configuration()
-    settings.retries = 0
+def cluster_api() -> Iterator[KubernetesApi]:
+    """Yield a client of the cluster, which asks only once.
+
+    Raises:
+        NoAccessError: there is none, or it does not answer.
+    """
     try:
-        try:
-            config.load_incluster_config(settings)
-        except config.ConfigException:
-            config.load_kube_config(client_configuration=settings)
-    # A kubeconfig may be anything and name a program that gives the credentials.
-    except Exception as error:
-        raise NoAccessError(f"this is no pod, and the kubeconfig cannot be used ({reason(error)})") from None
+        api = KubernetesApi(connection(), most_tries=1)
+    except UserError as error:
+        raise NoAccessError(str(error)) from None
     try:
-        with client.ApiClient(settings) as api:
-            yield api
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise NoAccessError(f"the cluster at {settings.host} cannot be reached ({reason(error)})") from None
+        yield api
+    except KubernetesError as error:
+        if error.status:
+            raise
+        raise NoAccessError(f"the cluster at {api.url} cannot be reached ({error.detail})") from None

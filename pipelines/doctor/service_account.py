@@ -1,9 +1,8 @@
 """Whether the cluster has the service account of the pods."""
 
-from kubernetes import client
-
+from nofrost.cluster.api.errors import KubernetesError
 from pipelines.cluster_settings import Cluster
-from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_api, pods_account
+from pipelines.doctor.cluster_access import NoAccessError, cluster_api, pods_account
 from pipelines.doctor.finding import Finding
 
 ACCOUNT = "service account"
@@ -21,17 +20,15 @@ def check_service_account(namespace: str | None, name: str | None, cluster: Clus
     what = f"{account} in namespace {place}"
     try:
         with cluster_api() as api:
-            what = f"{what} of the cluster {api.configuration.host}"
-            service_account = client.CoreV1Api(api).read_namespaced_service_account(
-                account, place, _request_timeout=TIMEOUT_S
-            )
+            what = f"{what} of the cluster {api.url}"
+            found = api.get(f"/api/v1/namespaces/{place}/serviceaccounts/{account}")
     except NoAccessError as error:
         return Finding(ACCOUNT, "unknown", f"{what}: {error}")
-    except client.ApiException as error:
+    except KubernetesError as error:
         if error.status == 404:
             return Finding(ACCOUNT, "missing", f"there is no {what}: create it, or give another with --service-account")
         return Finding(ACCOUNT, "unknown", f"{what}: the cluster does not show it ({error.status})")
-    if cluster.credentials.secret is None and IRSA not in (service_account.metadata.annotations or {}):
+    if cluster.credentials.secret is None and IRSA not in found["metadata"].get("annotations", {}):
         return Finding(ACCOUNT, "unknown", f"{what} has no annotation {IRSA}: without a Secret, pods need another way "
                        "to the bucket")  # fmt: skip
     return Finding(ACCOUNT, "ok", what)

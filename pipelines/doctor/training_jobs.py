@@ -4,16 +4,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import yaml
-from kubernetes import client
 
-from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.cluster.discovery import RUNTIMES, choose_kind, has_runtime, served_kinds
+from nofrost.cluster.job.kinds import JOB_KINDS, KUEUE, TRAINJOB, JobKind
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
-from pipelines.doctor.cluster_access import TIMEOUT_S, NoAccessError, cluster_api, pods_account
+from nofrost.errors import UserError
+from pipelines.doctor.cluster_access import NoAccessError, cluster_api, pods_account
 from pipelines.doctor.finding import Finding
 
 JOBS, RUNTIME, RIGHTS = "training jobs", "training runtime", "rights of the launcher"
-ROLE, RUNTIMES = "nofrost-launcher", "trainingruntimes"
+ROLE = "nofrost-launcher"
 
 
 class Right(NamedTuple):
@@ -26,9 +29,9 @@ class Right(NamedTuple):
 
 def launcher_rights(job: JobKind, settings: JobSettings) -> tuple[Right, ...]:
     """Return what a launcher does with jobs of this kind: start, adopt, follow and delete them, and read their logs."""
-    runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job.kind == "TrainJob" else ()
+    runtimes = (Right(job.group, RUNTIMES, ("get",)),) if job is TRAINJOB else ()
     # Where the queue says why a job waits.
-    workloads = (Right("kueue.x-k8s.io", "workloads", ("list",)),) if settings.queue else ()
+    workloads = (Right(KUEUE, "workloads", ("list",)),) if settings.queue else ()
     return (
         Right(job.group, job.plural, ("create", "delete", "get", "list", "patch", "watch")),
         *runtimes,
@@ -52,60 +55,49 @@ def check_training_jobs(
     kinds = " or ".join(job.kind for job in JOB_KINDS)
     try:
         with cluster_api() as api:
-            served = [job for job in JOB_KINDS if _has(api, job)]
+            served = served_kinds(api)
             listed = ", ".join(job.kind if job in served else f"no {job.kind}" for job in JOB_KINDS)
-            if not needed:
+            if not needed or settings.backend == "none":
                 yield Finding(JOBS, "ok", f"{listed} (not needed: every training uses one pod)")
                 return
-            usable = [job for job in served if settings.backend in ("auto", job.kind.lower())]
-            if not usable:
-                wanted = kinds if settings.backend == "auto" else f"training_job.backend {settings.backend}"
-                yield Finding(JOBS, "missing", f"{listed}: install what --gpus and --nodes ask for, {wanted}")
+            try:
+                kind = choose_kind(api, settings.backend)
+            except UserError as error:
+                yield Finding(JOBS, "missing", str(error))
                 return
-            # The launcher takes the first as well.
-            kind, (place, name) = usable[0], pods_account(namespace, account)
+            place, name = pods_account(namespace, account)
             yield Finding(JOBS, "ok", f"{listed}: trainings on several GPUs or nodes are {kind.kind}s")
-            if kind.kind == "TrainJob":
-                yield _check_runtime(api, settings, kind, place)
+            if kind is TRAINJOB:
+                yield _check_runtime(api, settings, place)
             yield _check_rights(api, kind, launcher_rights(kind, settings), place, name)
     except NoAccessError as error:
         yield Finding(JOBS, "unknown", f"{kinds}: {error}")
-    except client.ApiException as error:
+    except KubernetesError as error:
         yield Finding(JOBS, "unknown", f"{kinds}: the cluster does not list its kinds ({error.status})")
 
 
-def _check_runtime(api: Any, settings: JobSettings, job: JobKind, namespace: str) -> Finding:
+def _check_runtime(api: KubernetesApi, settings: JobSettings, namespace: str) -> Finding:
     """Look for the TrainingRuntime that the TrainJobs refer to."""
-    name = runtime_name(settings)
+    what = f"{runtime_name(settings)} in namespace {namespace}"
     try:
-        client.CustomObjectsApi(api).get_namespaced_custom_object(
-            job.group, job.version, namespace, RUNTIMES, name, _request_timeout=TIMEOUT_S
-        )
-    except client.ApiException as error:
-        if error.status == 404 and settings.runtime is None:
-            text = yaml.safe_dump(training_runtime(settings), sort_keys=False)
-            return Finding(
-                RUNTIME,
-                "missing",
-                f"there is no {name} in namespace {namespace}: kubectl apply --namespace {namespace} the one below",
-                text,
-            )
-        if error.status == 404:
-            return Finding(RUNTIME, "missing", f"there is no {name} in namespace {namespace}: create it, or delete "
-                           "training_job.runtime")  # fmt: skip
-        return Finding(RUNTIME, "unknown", f"{name} in namespace {namespace}: the cluster does not show it "
-                       f"({error.status})")  # fmt: skip
-    return Finding(RUNTIME, "ok", f"{name} in namespace {namespace}")
+        if has_runtime(api, settings, namespace):
+            return Finding(RUNTIME, "ok", what)
+    except KubernetesError as error:
+        return Finding(RUNTIME, "unknown", f"{what}: the cluster does not show it ({error.status or error.detail})")
+    if settings.runtime is not None:
+        return Finding(RUNTIME, "missing", f"there is no {what}: create it, or delete training_job.runtime")
+    detail = f"there is no {what}: kubectl apply --namespace {namespace} the one below"
+    return Finding(RUNTIME, "missing", detail, yaml.safe_dump(training_runtime(settings), sort_keys=False))
 
 
-def _check_rights(api: Any, job: JobKind, rights: tuple[Right, ...], namespace: str, account: str) -> Finding:
+def _check_rights(api: KubernetesApi, job: JobKind, rights: tuple[Right, ...], namespace: str, account: str) -> Finding:
     """Ask the cluster whether the account of the launcher has its rights."""
     who = f"{account} in namespace {namespace}"
     try:
         may = _reviewer(api, namespace, account)
         lacking = [right for right in rights if not all(may(right.group, right.resource, verb) for verb in right.verbs)]
-    except client.ApiException as error:
-        detail = f"the cluster does not say what {who} may do ({error.status}): it needs the Role below"
+    except KubernetesError as error:
+        detail = f"the cluster does not say what {who} may do ({error.status or error.detail}): it needs the Role below"
         return Finding(RIGHTS, "unknown", detail, _role(namespace, account, rights))
     if lacking:
         resources = ", ".join(right.resource for right in lacking)
@@ -114,28 +106,33 @@ def _check_rights(api: Any, job: JobKind, rights: tuple[Right, ...], namespace: 
     return Finding(RIGHTS, "ok", f"{who} may start, follow and delete {job.plural}")
 
 
-def _reviewer(api: Any, namespace: str, account: str) -> Callable[[str, str, str], bool]:
+def _reviewer(api: KubernetesApi, namespace: str, account: str) -> Callable[[str, str, str], bool]:
     """Return a function that asks whether the account may do VERB with RESOURCE of GROUP.
 
     An account may ask about itself; whoever asks about another one needs the right to.
     """
     user = f"system:serviceaccount:{namespace}:{account}"
-    answer = client.AuthenticationV1Api(api).create_self_subject_review({}, _request_timeout=TIMEOUT_S)
-    is_self = answer.status.user_info.username == user
-    reviews = client.AuthorizationV1Api(api)
+    answer = _reviewed(api, "/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
+    is_self = answer.get("userInfo", {}).get("username") == user
+    reviews = "/apis/authorization.k8s.io/v1"
 
     def may(group: str, resource: str, verb: str) -> bool:
         name, _, part = resource.partition("/")
         wanted = {"namespace": namespace, "group": group, "resource": name, "subresource": part, "verb": verb}
         if is_self:
-            body: dict[str, Any] = {"spec": {"resourceAttributes": wanted}}
-            review = reviews.create_self_subject_access_review(body, _request_timeout=TIMEOUT_S)
+            own = {"spec": {"resourceAttributes": wanted}}
+            answer = _reviewed(api, f"{reviews}/selfsubjectaccessreviews", own)
         else:
-            body = {"metadata": {"namespace": namespace}, "spec": {"resourceAttributes": wanted, "user": user}}
-            review = reviews.create_namespaced_local_subject_access_review(namespace, body, _request_timeout=TIMEOUT_S)
-        return bool(review.status.allowed)
+            others = {"metadata": {"namespace": namespace}, "spec": {"resourceAttributes": wanted, "user": user}}
+            answer = _reviewed(api, f"{reviews}/namespaces/{namespace}/localsubjectaccessreviews", others)
+        return bool(answer.get("allowed"))
 
     return may
+
+
+def _reviewed(api: KubernetesApi, path: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the status of a review, which the server answers and does not keep."""
+    return dict(api.request("POST", path, content=content).get("status", {}))
 
 
 def _role(namespace: str, account: str, rights: tuple[Right, ...]) -> str:
@@ -154,13 +151,3 @@ def _role(namespace: str, account: str, rights: tuple[Right, ...]) -> str:
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
     return yaml.safe_dump_all([role, binding], sort_keys=False)
-
-
-def _has(api: Any, job: JobKind) -> bool:
-    """Return whether a cluster serves a resource in the version that we use, which every account may ask."""
-    groups = client.ApisApi(api).get_api_versions(_request_timeout=TIMEOUT_S).groups
-    if not any(each.name == job.group and job.version in [one.version for one in each.versions] for each in groups):
-        return False
-    ask: Callable[..., Any] = client.CustomObjectsApi(api).get_api_resources
-    resources = ask(job.group, job.version, _request_timeout=TIMEOUT_S).resources
-    return any(resource.name == job.plural for resource in resources)

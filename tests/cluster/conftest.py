@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nofrost.cluster.api import connection as connections
 from nofrost.cluster.job.kinds import JOB_KINDS
-from tests.cluster.double.api_server import ApiServer
+from tests.cluster.double.api_server import TOKEN, ApiServer
+from tests.cluster.double.certificate import make_certificate
 from tests.cluster.launcher.launched_job import LaunchedJob
 
 
@@ -43,3 +46,21 @@ def trainjob(server: ApiServer, tmp_path: Path) -> Iterator[LaunchedJob]:
     job = LaunchedJob(server, JOB_KINDS[1], tmp_path / "store")
     yield job
     job.end()
+
+
+@pytest.fixture
+def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets this process be a pod, whose API server has a certificate; returns the folder of its account."""
+    make_certificate(tmp_path / "key", tmp_path / "ca.crt", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
+    server.stop()
+    server.context = context
+    server.start()
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "namespace").write_text("research\n")
+    monkeypatch.setattr(connections, "ACCOUNT", tmp_path)
+    host, port = server.url.removeprefix("http://").split(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    return tmp_path

@@ -160,6 +160,19 @@ def test_logs_are_stored_first(launched: LaunchedJob) -> None:
     assert stored == [["started", "epoch 1"]]
 
 
+def test_a_secret_that_a_training_prints_does_not_reach_the_store(
+    launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod that follows a job has the same Secret in its environment."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "short")
+    left(launched, launched.name, "run-1")
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
+    launched.write("{'AWS_SECRET_ACCESS_KEY': 'wJalrXUtnFEMI/K7MDENG'}", "a short line", "wJalrXUtnFEMI/K7MDENG")
+    assert len(reaped(launched, {"run-1"})) == 1
+    assert launched.stored_lines() == ["{'AWS_SECRET_ACCESS_KEY': '***'}", "a short line", "***"]
+
+
 def test_a_job_that_may_not_be_deleted_is_said_and_others_are_deleted(launched: LaunchedJob) -> None:
     left(launched, "a", "run-1")
     left(launched, "b", "run-1")

@@ -1,204 +1,165 @@
-"""The jobs of a run are deleted by their label, through the client of Kubernetes; what may be left is said."""
+"""The jobs of a run are deleted by their label, by a pod of the run; what may be left is said."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import ssl
-import subprocess
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from nofrost.cluster import run_jobs
 from nofrost.cluster.api import connection
+from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.run_jobs import delete_run_jobs
+from tests.cluster.double.api_server import (
+    NAMESPACE,
+    PYTORCHJOBS,
+    TOKEN,
+    TRAINJOBS,
+    ApiServer,
+    CutError,
+    RefusedError,
+    Resource,
+)
 
 RUN = "3f2b8c1e-7a54-4f0b-9d3c-2b1a0c9e8d7f"
-TOKEN = "secret-of-the-pod"
-PYTORCH = "/apis/kubeflow.org/v1/namespaces/research/pytorchjobs"
-TRAIN = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/research/trainjobs"
-
-
-class Api:
-    """What a Kubernetes API server has of jobs.
-
-    Attributes:
-        jobs: labels by path; the paths of kinds that are known have an entry.
-        faults: called with method and path; returns a status to answer with, -1 to close the connection, 0 for none.
-        deleted: paths and queries, in order.
-    """
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, dict[str, dict[str, str]]] = {PYTORCH: {}, TRAIN: {}}
-        self.faults: Callable[[str, str], int] = lambda method, path: 0
-        self.deleted: list[tuple[str, str]] = []
-        self.seen: list[str] = []
-
-    def identity(self, folder: str, name: str) -> dict[str, str]:
-        """What changes when a job is made anew (uid) or gets other labels."""
-        return {"uid": f"uid-{name}", "resourceVersion": str(hash(str(self.jobs[folder][name])))}
-
-    def answer(self, method: str, target: str, token: str, options: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        url = urlsplit(target)
-        self.seen.append(f"{method} {url.path}")
-        if fault := self.faults(method, url.path):
-            return fault, {"reason": "a fault"}
-        scheme, _, secret = token.partition(" ")
-        if (scheme.lower(), secret) != ("bearer", TOKEN):
-            return 401, {"reason": "Unauthorized"}
-        folder, _, name = url.path.rpartition("/")
-        if method == "GET" and url.path in self.jobs:
-            key, _, value = parse_qs(url.query)["labelSelector"][0].partition("=")
-            jobs = self.jobs[url.path]
-            found = [job for job in jobs if jobs[job].get(key) == value]
-            return 200, {
-                "items": [{"metadata": {"name": job, **self.identity(folder=url.path, name=job)}} for job in found]
-            }
-        if method == "DELETE" and name in self.jobs.get(folder, {}):
-            if options.get("preconditions") != self.identity(folder, name):
-                return 409, {"reason": "Conflict"}
-            assert options["propagationPolicy"] == "Background"
-            del self.jobs[folder][name]
-            self.deleted.append((url.path, url.query))
-            return 200, {"status": "Success"}
-        return 404, {"reason": "NotFound"}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    api: Api
-
-    def do_GET(self) -> None:
-        options = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
-        status, content = self.api.answer(self.command, self.path, self.headers.get("Authorization", ""), options)
-        if status < 0:
-            self.close_connection = True
-            return
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_DELETE = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
-def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files that a pod has of its service account."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    folder = tmp_path / "account"
-    folder.mkdir()
-    (folder / "token").write_text(TOKEN)
-    (folder / "namespace").write_text("research\n")
-    certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
-    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key", "-out", folder / "ca.crt")
-    subprocess.run((*certificate, *names), check=True, capture_output=True)
-    monkeypatch.setattr(connection, "ACCOUNT", folder)
-    monkeypatch.setattr(run_jobs, "_FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(folder / "token"))
-    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", str(folder / "ca.crt"))
-    return folder
+def api(pod: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> ApiServer:
+    """The API server of this pod, whose client makes pauses of milliseconds."""
+    connect = run_jobs._connect
+
+    def connect_quickly() -> Any:
+        client = connect()
+        client.backoff = lambda: Backoff(0.001, 0.002)
+        return client
+
+    monkeypatch.setattr(run_jobs, "_connect", connect_quickly)
+    return server
 
 
-@pytest.fixture
-def api(account: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """An API server that this process, as if it were a pod, finds as pods do."""
-    served = Api()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(account / "ca.crt", account / "key")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OfThisApi", (Handler,), {"api": served}))
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_port))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def add(api: ApiServer, resource: Resource, **runs: str | None) -> None:
+    """Add jobs of these names, each of a run."""
+    for name, run in runs.items():
+        api.add(resource, name, metadata={"labels": {RUN_LABEL: run} if run else {}}, spec={})
 
 
-def test_all_jobs_of_the_run_are_deleted_and_those_of_others_stay(api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}, "b": {RUN_LABEL: "another"}, "c": {}, "d": {RUN_LABEL: RUN, "x": "y"}}
-    api.jobs[TRAIN] = {"e": {RUN_LABEL: RUN}}
+def fault(error: Exception, when: Callable[[str, str], bool]) -> Callable[[str, str], None]:
+    def refuse(method: str, path: str) -> None:
+        if when(method, path):
+            raise error
+
+    return refuse
+
+
+def test_all_jobs_of_the_run_are_deleted_and_those_of_others_stay(api: ApiServer) -> None:
+    add(api, PYTORCHJOBS, a=RUN, b="another", c=None, d=RUN)
+    add(api, TRAINJOBS, e=RUN)
     assert delete_run_jobs(RUN) == []
-    assert api.jobs == {PYTORCH: {"b": {RUN_LABEL: "another"}, "c": {}}, TRAIN: {}}
-    assert [path.rpartition("/")[2] for path, _ in api.deleted] == ["a", "d", "e"]
+    assert (api.names(PYTORCHJOBS), api.names(TRAINJOBS)) == (["b", "c"], [])
+    deleted = [path.rpartition("/")[2] for method, path, _ in api.requests if method == "DELETE"]
+    assert deleted == ["a", "d", "e"]
 
 
-def test_a_kind_of_job_that_the_cluster_does_not_know_is_no_error(api: Api) -> None:
-    del api.jobs[PYTORCH]
-    api.jobs[TRAIN] = {"e": {RUN_LABEL: RUN}}
+def test_a_kind_of_job_that_the_cluster_does_not_know_is_no_error(api: ApiServer) -> None:
+    api.resources.remove(PYTORCHJOBS)
+    add(api, TRAINJOBS, e=RUN)
     assert delete_run_jobs(RUN) == []
-    assert api.jobs == {TRAIN: {}}
+    assert api.names(TRAINJOBS) == []
 
 
-def test_a_job_that_is_gone_before_it_is_deleted_is_no_error(api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}, "b": {RUN_LABEL: RUN}}
-    api.faults = lambda method, path: 404 if (method, path) == ("DELETE", f"{PYTORCH}/a") else 0
+def test_a_job_that_is_gone_before_it_is_deleted_is_no_error(api: ApiServer) -> None:
+    add(api, PYTORCHJOBS, a=RUN, b=RUN)
+
+    def remove(method: str, path: str) -> None:
+        if (method, path) == ("DELETE", f"{PYTORCHJOBS.path}/a"):
+            api.remove(PYTORCHJOBS, "a")
+
+    api.faults.append(remove)
     assert delete_run_jobs(RUN) == []
-    assert list(api.jobs[PYTORCH]) == ["a"]
+    assert api.names(PYTORCHJOBS) == []
 
 
-def test_a_job_that_another_run_adopts_meanwhile_stays(api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}, "b": {RUN_LABEL: RUN}}
+def test_a_job_that_another_run_adopts_meanwhile_stays(api: ApiServer) -> None:
+    add(api, PYTORCHJOBS, a=RUN, b=RUN)
 
-    def adopt(method: str, path: str) -> int:
-        if (method, path) == ("DELETE", f"{PYTORCH}/a"):
-            api.jobs[PYTORCH]["a"] = {RUN_LABEL: "another"}
-        return 0
+    def adopt(method: str, path: str) -> None:
+        if (method, path) == ("DELETE", f"{PYTORCHJOBS.path}/a"):
+            api.change(PYTORCHJOBS, "a", metadata={"labels": {RUN_LABEL: "another"}})
 
-    api.faults = adopt
+    api.faults.append(adopt)
     assert delete_run_jobs(RUN) == []
-    assert api.jobs[PYTORCH] == {"a": {RUN_LABEL: "another"}}
+    assert api.names(PYTORCHJOBS) == ["a"]
+
+
+def test_a_job_that_changes_all_the_time_is_left_and_said(api: ApiServer) -> None:
+    add(api, PYTORCHJOBS, a=RUN)
+
+    def change(method: str, path: str) -> None:
+        if method == "DELETE":
+            api.change(PYTORCHJOBS, "a", spec={"changes": len(api.requests)})
+
+    api.faults.append(change)
+    (line,) = delete_run_jobs(RUN)
+    assert "they change all the time" in line
+    assert api.count("DELETE", "/a") == 5
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_jobs_that_may_not_be_deleted_are_one_line_and_others_are_deleted(method: str, api: Api) -> None:
-    api.jobs = {PYTORCH: {"a": {RUN_LABEL: RUN}}, TRAIN: {"e": {RUN_LABEL: RUN}}}
-    api.faults = lambda asked, path: 403 if asked == method and path.startswith(PYTORCH) else 0
+def test_jobs_that_may_not_be_deleted_are_one_line_and_others_are_deleted(method: str, api: ApiServer) -> None:
+    add(api, PYTORCHJOBS, a=RUN)
+    add(api, TRAINJOBS, e=RUN)
+    forbidden = RefusedError(403, "Forbidden", "no")
+    api.faults.append(fault(forbidden, lambda asked, path: asked == method and path.startswith(PYTORCHJOBS.path)))
     (line,) = delete_run_jobs(RUN)
-    assert "may not list or delete them (403" in line
-    assert line.endswith(f"kubectl delete pytorchjobs.kubeflow.org --namespace research --selector nofrost/run={RUN}")
+    assert "may not list or delete them (403: no)" in line
+    command = f"kubectl delete pytorchjobs.kubeflow.org --namespace {NAMESPACE} --selector nofrost/run={RUN}"
+    assert line.endswith(command)
     assert "\n" not in line
-    assert api.jobs == {PYTORCH: {"a": {RUN_LABEL: RUN}}, TRAIN: {}}
+    assert (api.names(PYTORCHJOBS), api.names(TRAINJOBS)) == (["a"], [])
 
 
-@pytest.mark.parametrize("fault", [429, 500, 503, -1])
-def test_passing_faults_are_repeated(fault: int, api: Api) -> None:
-    api.jobs[PYTORCH] = {"a": {RUN_LABEL: RUN}}
-    api.faults = lambda method, path: fault if api.seen.count(f"{method} {path}") <= 2 else 0
+FAULTS = {429: RefusedError(429, "X", "x"), 500: RefusedError(500, "X", "x"), 503: RefusedError(503, "X", "x")}
+FAULTS |= {0: CutError()}
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_transient_faults_are_retried(code: int, api: ApiServer) -> None:
+    add(api, PYTORCHJOBS, a=RUN)
+    api.faults.append(fault(FAULTS[code], lambda method, path: api.count(method, path) <= 2))
     assert delete_run_jobs(RUN) == []
-    assert not api.jobs[PYTORCH]
+    assert api.names(PYTORCHJOBS) == []
 
 
-@pytest.mark.parametrize("fault", [503, -1])
-def test_lasting_faults_are_one_line_for_each_kind(fault: int, api: Api) -> None:
-    api.faults = lambda method, path: fault
+@pytest.mark.parametrize("code", [503, 0])
+def test_lasting_faults_are_one_line_for_each_kind(code: int, api: ApiServer) -> None:
+    api.faults.append(fault(FAULTS[code], lambda method, path: True))
     lines = delete_run_jobs(RUN)
     assert [line.partition(" ")[0] for line in lines] == ["pytorchjobs.kubeflow.org", "trainjobs.trainer.kubeflow.org"]
     assert all("\n" not in line and TOKEN not in line for line in lines)
-    assert len(api.seen) == 2 * 4
+    assert len(api.requests) == 2 * 4
 
 
-def test_a_pod_that_cannot_reach_kubernetes_says_so_in_one_line(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tries_of_a_server_that_refuses_at_once_take_seconds() -> None:
+    """Without chance, which shortens the pauses."""
+    backoff = Backoff()
+    assert sum(backoff.next_s() for _ in range(run_jobs._MOST_TRIES - 1)) <= 3.5
+
+
+def test_an_answer_that_is_not_of_kubernetes_is_one_line(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ApiServer, "_list", lambda *_: (200, {"kind": "JobList", "items": [{"metadata": {}}]}))
+    (line, _) = delete_run_jobs(RUN)
+    assert "Kubernetes does not answer (KeyError" in line
+
+
+def test_a_pod_that_cannot_reach_kubernetes_says_so_in_one_line(pod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     (line,) = delete_run_jobs(RUN)
     assert "cannot use Kubernetes" in line
-    assert "kubectl delete pytorchjobs,trainjobs --namespace research" in line
+    assert f"kubectl delete pytorchjobs,trainjobs --namespace {NAMESPACE}" in line
 
 
 def test_nothing_happens_outside_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,9 +169,9 @@ def test_nothing_happens_outside_a_cluster(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("run", ["", "a b", "-a", "a" * 64, "a,b", "a=b"])
-def test_a_run_whose_id_no_label_can_hold_has_no_jobs(run: str, api: Api) -> None:
+def test_a_run_whose_id_no_label_can_hold_has_no_jobs(run: str, api: ApiServer) -> None:
     assert delete_run_jobs(run) == []
-    assert not api.seen
+    assert not api.requests
 
 
 def test_the_label_is_valid() -> None:

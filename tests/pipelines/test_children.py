@@ -147,7 +147,7 @@ def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkey
     ignoring = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
     )
-    monkeypatch.setattr(watchdog, "GRACE_S", 0.3)
+    monkeypatch.setattr(watchdog, "SAVE_GRACE_S", 0.3)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with subprocess.Popen(
         [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True, text=True

@@ -18,7 +18,7 @@ pytest.importorskip("docker")
 import docker
 from pipelines import local_tasks
 from pipelines.children import Children
-from pipelines.local_nodes import NodeCommand, first_to_blame, node_commands
+from pipelines.local_nodes import NodeCommand, node_commands
 from pipelines.local_tasks import ProcessTasks
 from pipelines.run_log import RunLog, Task
 from tests.pipelines.test_local_tasks import S3, SECRETS, container_tasks
@@ -64,24 +64,6 @@ def test_one_node_is_told_nothing() -> None:
     assert only.variables == {}
 
 
-@pytest.mark.parametrize(
-    ("codes", "node"),
-    [
-        ([0, 0], 0),
-        ([200, 137], 1),
-        ([143, 1], 1),
-        ([1, 2], 1),
-        ([200, 2], 1),
-        ([200, 143], 1),
-        ([0, 200], 1),
-        ([200, -9], 1),
-        ([143, 143], 0),
-    ],
-)
-def test_the_node_that_was_the_cause_says_how_a_training_ended(codes: list[int], node: int) -> None:
-    assert first_to_blame(codes) == node
-
-
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) -> Task:
     """Run nodes that execute these scripts, and return the task in whose place they were."""
 
@@ -124,7 +106,7 @@ def test_a_node_that_fails_ends_the_others_and_its_last_words_are_shown(
 
 def test_a_node_that_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_tasks, "NOTICED_S", 0.3)
-    monkeypatch.setattr("pipelines.watchdog.GRACE_S", 0.3)
+    monkeypatch.setattr("pipelines.watchdog.SAVE_GRACE_S", 0.3)
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )

@@ -27,7 +27,7 @@ from nofrost.tasks.nodes import Start, all_nodes
 from nofrost.tasks.task_exit import FailedProcessError
 
 # Twenty times as fast as in earnest.
-rendezvous.BEAT_S, rendezvous.LATE_AFTER = 0.05, 60
+rendezvous.HEARTBEAT_S, rendezvous.LATE_AFTER = 0.05, 60
 LIMIT_S = 60.0
 Block = Callable[[Start], None]
 
@@ -43,7 +43,7 @@ def started(*, and_then: Block) -> Block:
     """The block starts its processes first, which takes two beats."""
 
     def block(start: Start) -> None:
-        nodes.start = lambda *_: time.sleep(2 * rendezvous.BEAT_S)
+        nodes.start = lambda *_: time.sleep(2 * rendezvous.HEARTBEAT_S)
         start([], 1)
         and_then(start)
 
@@ -72,11 +72,11 @@ def saves_for_long(start: Start) -> None:
         with stop_requested():
             os.kill(os.getpid(), signal.SIGTERM)
             # Longer than until a node stops itself.
-            end_at = time.monotonic() + 1.2 * nodes._NOTICED_AFTER * rendezvous.BEAT_S
+            end_at = time.monotonic() + 1.2 * nodes._NOTICED_AFTER * rendezvous.HEARTBEAT_S
             handler = signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, _again)
             while time.monotonic() < end_at:
-                time.sleep(rendezvous.BEAT_S)
+                time.sleep(rendezvous.HEARTBEAT_S)
             signal.signal(signal.SIGTERM, handler)
         say("saved")
         raise StoppedError("stopped after saving")
@@ -92,7 +92,7 @@ def _again(*_: object) -> None:
 def stopped_at_the_end(start: Start) -> None:
     """SIGTERM comes when it is done and waits for node 0."""
     started(and_then=lambda _: None)(start)
-    threading.Timer(6 * rendezvous.BEAT_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    threading.Timer(6 * rendezvous.HEARTBEAT_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 def kill(number: int) -> Block:
@@ -113,7 +113,7 @@ BLOCKS: dict[str, Block] = {
     "rank wrong": fails_in_start(FailedProcessError(2, "the loss is not finite"), 0.5),
     "saves for long": saves_for_long,
     "stopped at the end": stopped_at_the_end,
-    "pushes slowly": started(and_then=lambda _: time.sleep(20 * rendezvous.BEAT_S)),
+    "pushes slowly": started(and_then=lambda _: time.sleep(20 * rendezvous.HEARTBEAT_S)),
     "push fails": started(and_then=ends_with(ReportedError("the store is busy"))),
     "killed in push": started(and_then=kill(signal.SIGKILL)),
 }

@@ -122,7 +122,7 @@ def test_a_stopped_training_resumes_elsewhere_and_ends_with_the_same_bits(begun:
     assert newest_save(store, tmp_path)
     assert not task.output.exists()
     assert not list(tmp_path.glob("try-1/nofrost-*")), "the workspace of the stopped task is deleted"
-    undisturbed = tasks.train(*arguments, begun.store)
+    undisturbed = tasks.train(tasks.Training(*arguments, begun.store))
     assert weights(task.run(), store, tmp_path / "a") == weights(undisturbed, open_store(begun.store), tmp_path / "b")
 
 
@@ -159,13 +159,13 @@ def test_a_training_that_is_killed_loses_seconds_and_ends_with_the_same_bits(
         seconds = kept
     assert seconds > 0
     output = task.run()
-    undisturbed = tasks.train(*arguments, begun.store)
+    undisturbed = tasks.train(tasks.Training(*arguments, begun.store))
     assert weights(output, store, tmp_path / "a") == weights(undisturbed, open_store(begun.store), tmp_path / "b")
 
 
 @pytest.mark.slow
 def test_a_shard_that_is_killed_loses_seconds_and_ends_with_the_same_bits(begun: Any, url: str, tmp_path: Path) -> None:
-    checkpoint = tasks.train(begun.recipe, "st", "5", begun.dataset, begun.augmentation, begun.store)
+    checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "5", begun.dataset, begun.augmentation, begun.store))
     suite = begun.study.suites.adversarial.as_json()
     suite["steps_curve"]["steps"] = STEPS
     arguments = [json.dumps(suite), begun.dataset, checkpoint, "0/2"]

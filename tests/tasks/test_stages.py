@@ -43,7 +43,7 @@ def test_prepare_reads_its_source_by_ref(form: str, tmp_path: Path) -> None:
 def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: Any, tmp_path: Path) -> None:
     study = begun.study
     run = "runs/st/seed-0"
-    checkpoint = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
     assert Output.parse(checkpoint).path == f"{run}/train"
     merged = {}
     for kind, suite in (("adversarial", study.suites.adversarial), ("ood", study.suites.ood)):
@@ -87,7 +87,7 @@ def test_tasks_whose_output_is_in_the_store_leave_no_saves_there(begun: Any, mon
     monkeypatch.setattr(saves._Saves, "restore", restore_after_a_kill)
     monkeypatch.setattr(Workspace, "push", push_and_look)
     suite = json.dumps(begun.study.suites.ood.as_json())
-    checkpoint = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    checkpoint = tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
     tasks.evaluate_shard(suite, begun.dataset, checkpoint, "0/2", begun.store)
     tasks.evaluate(suite, begun.dataset, checkpoint, [], begun.store)
     assert len(kept) == 3, "until the output is in the store"
@@ -109,8 +109,11 @@ def test_wrong_input_ends_a_task_with_one_sentence(
     options: dict[str, Any], message: str, begun: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     valid = {"recipe": begun.recipe, "recipe_id": "st", "seed": "0", "dataset": begun.dataset}
+    valid |= {"augmentation": begun.augmentation, "store": begun.store}
+    given = {**valid, **options}
+    gpus = given.pop("gpus", 0)
     with pytest.raises(SystemExit) as end:
-        tasks.train(**{**valid, "augmentation": begun.augmentation, "store": begun.store, **options})
+        tasks.train(tasks.Training(**given), gpus)
     assert end.value.code == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("nofrost: ")
@@ -122,7 +125,7 @@ def test_a_wrong_interval_of_saves_ends_a_task_before_its_work(
 ) -> None:
     monkeypatch.setenv("NOFROST_SAVE_INTERVAL_S", "5m")
     with pytest.raises(SystemExit) as end:
-        tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+        tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
     assert end.value.code == 2
     assert "NOFROST_SAVE_INTERVAL_S is '5m'" in capsys.readouterr().err.splitlines()[-1]
 
@@ -143,13 +146,13 @@ def test_a_node_that_starts_again_after_the_training_trains_nothing(
 ) -> None:
     monkeypatch.setenv("NOFROST_JOB", "job-1")
     monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
-    first = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
+    first = tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store))
     store = open_store(begun.store)
     assert read_result("job-1", "run-1", store) == JobResult(output=first)
     monkeypatch.setattr("nofrost.train.run", lambda *_: pytest.fail("it trains again"))
-    assert tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store) == first
+    assert tasks.train(tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)) == first
     # The other nodes do not wait for node 0, which need not come again.
     for key, value in {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(f"PET_{key}", value)
     arguments = (begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store)
-    assert tasks.train(*arguments, nodes=2) == ""
+    assert tasks.train(tasks.Training(*arguments), nodes=2) == ""

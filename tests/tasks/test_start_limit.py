@@ -15,8 +15,9 @@ from nofrost.errors import PeerLostError, StoppedError, UserError
 from nofrost.ranks import Node
 from nofrost.stopping import TerminatedError
 from nofrost.store import Store, open_store
-from nofrost.tasks.start_limit import MOST_STARTS, counted_start
+from nofrost.tasks.start_limit import START_LIMIT, limited_start
 from nofrost.tasks.stored_saves import STARTS, saves_of, sweep_saves
+from nofrost.tasks.task_errors import record_error
 from tests.tasks.small_work import failing_work_in, store_in, work_in
 
 
@@ -27,26 +28,37 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def start(store: Store, tmp_path: Path, config: str = "config") -> None:
-    """A start of the work of small_work.py."""
-    with counted_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0"):
+    """A start of the task of small_work.py."""
+    with limited_start(saves_of(tmp_path / "out", [config], store), "train st, seed 0", store):
         pass
 
 
 def start_in_vain(store: Store, tmp_path: Path, config: str = "config") -> None:
-    for _ in range(MOST_STARTS):
+    for _ in range(START_LIMIT):
         start(store, tmp_path, config)
 
 
 def test_the_start_after_three_in_vain_is_wrong_input_with_a_remedy(store: Store, tmp_path: Path) -> None:
     start_in_vain(store, tmp_path)
-    for _ in range(2):
-        with pytest.raises(
-            UserError, match="train st, seed 0 was started 3 times in run run-1 without a new save"
-        ) as end:
+    record_error("evaluate st, seed 0", 1, "another task", store.url)
+    for last in ("look at the logs", "the last start ended with: killed by signal 9: look at the logs"):
+        message = f"train st, seed 0 was started 3 times in run run-1 without a new save, .* again: {last}"
+        for _ in range(2):
+            with pytest.raises(UserError, match=message) as end:
+                start(store, tmp_path)
+            assert end.value.exit_code == 2
+            assert "submit again" in str(end.value)
+        record_error("train st, seed 0", 137, "killed by signal 9", store.url)
+
+
+def test_the_error_of_the_last_start_is_told_once(store: Store, tmp_path: Path) -> None:
+    start_in_vain(store, tmp_path)
+    record_error("train st, seed 0", 1, "a bug", store.url)
+    for _ in range(3):
+        with pytest.raises(UserError, match="ended with: a bug: look") as end:
             start(store, tmp_path)
-        assert end.value.exit_code == 2
-        assert "errors that the run has recorded" in str(end.value)
-        assert "submit again" in str(end.value)
+        assert str(end.value).count("3 times") == 1
+        record_error("train st, seed 0", 2, str(end.value), store.url)
 
 
 def test_any_new_save_sets_the_count_to_zero(store: Store, tmp_path: Path) -> None:
@@ -62,7 +74,7 @@ def test_any_new_save_sets_the_count_to_zero(store: Store, tmp_path: Path) -> No
 def test_a_start_that_only_restores_a_save_counts(store: Store, tmp_path: Path) -> None:
     with failing_work_in(tmp_path, store) as work:
         work.save(b"first")
-    for number in range(MOST_STARTS):
+    for number in range(START_LIMIT):
         start(store, tmp_path)
         with failing_work_in(tmp_path / str(number), store) as work:
             assert work.saved() == b"first"
@@ -70,7 +82,7 @@ def test_a_start_that_only_restores_a_save_counts(store: Store, tmp_path: Path) 
         start(store, tmp_path)
 
 
-def test_another_run_and_another_work_count_for_themselves(
+def test_another_run_and_another_task_count_for_themselves(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_in_vain(store, tmp_path)
@@ -81,10 +93,10 @@ def test_another_run_and_another_work_count_for_themselves(
         start(store, tmp_path)
 
 
-def test_two_runs_of_the_same_work_that_alternate_both_come_to_an_end(
+def test_two_runs_of_the_same_training_that_alternate_both_come_to_an_end(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(MOST_STARTS):
+    for _ in range(START_LIMIT):
         for run in ("run-1", "run-2"):
             monkeypatch.setenv("NOFROST_RUN_ID", run)
             start(store, tmp_path)
@@ -97,11 +109,11 @@ def test_two_runs_of_the_same_work_that_alternate_both_come_to_an_end(
 @pytest.mark.parametrize("stop", [StoppedError("stopped after saving"), TerminatedError()])
 def test_a_start_that_sigterm_ends_does_not_count(store: Store, tmp_path: Path, stop: BaseException) -> None:
     saves = saves_of(tmp_path / "out", ["config"], store)
-    for _ in range(2 * MOST_STARTS):
-        with pytest.raises(type(stop)), counted_start(saves, "train st, seed 0"):
+    for _ in range(2 * START_LIMIT):
+        with pytest.raises(type(stop)), limited_start(saves, "train st, seed 0", store):
             raise stop
     start_in_vain(store, tmp_path)
-    with pytest.raises(UserError, match="3 times"), counted_start(saves, "train st, seed 0"):
+    with pytest.raises(UserError, match="3 times"), limited_start(saves, "train st, seed 0", store):
         pass
 
 
@@ -110,7 +122,10 @@ def test_a_stop_of_one_run_leaves_the_starts_of_another(
 ) -> None:
     start_in_vain(store, tmp_path)
     monkeypatch.setenv("NOFROST_RUN_ID", "run-2")
-    with pytest.raises(StoppedError), counted_start(saves_of(tmp_path / "out", ["config"], store), "train st, seed 0"):
+    with (
+        pytest.raises(StoppedError),
+        limited_start(saves_of(tmp_path / "out", ["config"], store), "train st, seed 0", store),
+    ):
         raise StoppedError("stopped")
     monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
     with pytest.raises(UserError, match="in run run-1"):
@@ -131,16 +146,16 @@ def test_a_start_in_which_another_node_never_comes_counts(
         monkeypatch.setenv(f"PET_{name}", value)
     arguments = [begun.recipe, "st", "0", begun.dataset, begun.augmentation, store.url]
     codes = []
-    for _ in range(MOST_STARTS + 1):
+    for _ in range(START_LIMIT + 1):
         with pytest.raises(SystemExit) as end:
-            tasks.train(*arguments, nodes=2)
+            tasks.train(tasks.Training(*arguments), nodes=2)
         codes.append(end.value.code)
     assert codes == [200, 200, 200, 2]
 
 
 def test_without_a_run_nothing_is_counted(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOFROST_RUN_ID")
-    for _ in range(2 * MOST_STARTS):
+    for _ in range(2 * START_LIMIT):
         start(store, tmp_path)
     assert store.objects("nofrost/") == {}
 
@@ -151,7 +166,7 @@ def test_a_count_that_cannot_be_read_is_none(store: Store, tmp_path: Path) -> No
         start_in_vain(store, tmp_path)
 
 
-def test_a_work_that_is_done_leaves_no_count(store: Store, tmp_path: Path) -> None:
+def test_a_training_that_is_done_leaves_no_count(store: Store, tmp_path: Path) -> None:
     start(store, tmp_path)
     with work_in(tmp_path, store) as work:
         work.save(b"first")
@@ -175,7 +190,7 @@ def test_a_training_is_not_started_again_before_it_has_pulled_anything(
     arguments = [begun.recipe, "st", "0", "data/dataset@" + 32 * "0" + ".dir", begun.augmentation]
     for code in (2, 2, 2, 2):
         with pytest.raises(SystemExit) as end:
-            tasks.train(*arguments, store.url)
+            tasks.train(tasks.Training(*arguments, store.url))
         assert end.value.code == code
     assert "train st, seed 0 was started 3 times in run run-1 without a new save" in capsys.readouterr().err
     # The error that is recorded last says so.

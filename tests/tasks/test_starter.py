@@ -13,7 +13,7 @@ from torch.distributed import DistNetworkError
 from nofrost.errors import PeerLostError, StoppedError
 from nofrost.network_interface import interface_to
 from nofrost.ranks import Node
-from nofrost.tasks.starter import SHUTDOWN_S, End, _config, first_cause, start
+from nofrost.tasks.starter import SHUTDOWN_S, _config, start
 from nofrost.tasks.task_exit import FailedProcessError
 
 # A `nofrost` that runs Python code: the real one takes seconds to load.
@@ -175,33 +175,6 @@ def test_hanging_up_ends_as_a_shell_says() -> None:
     with pytest.raises(FailedProcessError) as end:
         sent_while("signal.signal(signal.SIGHUP, stop); time.sleep(60)", number=signal.SIGHUP)
     assert end.value.code == 128 + signal.SIGHUP
-
-
-@pytest.mark.parametrize(
-    ("ends", "code"),
-    [
-        # Within the same second torch cannot tell which was the first.
-        ([End(200, "", 1000.0), End(-9, "", 1000.0)], -9),
-        ([End(200, "", 1000.0), End(-9, "", 1001.0)], -9),
-        # Killed by torch, as it did not end when it was asked to.
-        ([End(200, "", 1000.0), End(-9, "", 1031.0)], 200),
-        ([End(1, "", 1000.0), End(-9, "", 1030.0)], 1),
-        ([End(143, "", 1000.0), End(-9, "", 1060.0)], 143),
-        # Aborted by the watchdog of NCCL, as it waited for a process that others had lost.
-        ([End(200, "", 1000.0), End(-6, "", 1010.0)], 200),
-        ([End(200, "", 1000.0), End(-6, "", 1001.0)], -6),
-        # Stopped by torch: before or after it could say so.
-        ([End(-15, "", 1000.0), End(200, "", 1000.0)], 200),
-        ([End(-15, "", 1000.0), End(-15, "", 1000.0)], -15),
-        ([End(200, "", 999.5), End(143, "", 1000.0)], 200),
-        ([End(143, "", 999.5), End(200, "", 1000.0)], 143),
-        ([End(1, "", 1000.0), End(2, "", 1009.0), End(-9, "", 999.0)], 2),
-        ([End(1, "", 1000.0), End(-11, "", 1000.0)], -11),
-    ],
-)
-def test_of_several_ends_the_cause_is_chosen(ends: list[End], code: int) -> None:
-    assert first_cause(ends).code == code
-    assert first_cause(ends[::-1]).code == code
 
 
 def test_a_node_that_ends_while_the_starters_meet_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +231,57 @@ def test_tasks_have_names_that_people_read(
     assert error.task == label
 
 
-def test_the_loss_of_another_node_hides_no_error(tmp_path: Path) -> None:
-    lost, killed = FailedProcessError(200, "another process is gone"), FailedProcessError(137, "killed by signal 9")
-    for error, kept in ((lost, 200), (killed, 137), (lost, 137), (UserError("wrong"), 2), (lost, 2)):
-        with pytest.raises(SystemExit):
-            failing(error)("0", str(tmp_path))
+def end_node(node: int, error: BaseException, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of a training ends by this error."""
+    monkeypatch.setenv("PET_NODE_RANK", str(node))
+    with pytest.raises((SystemExit, KeyError)):
+        failing(error)("0", store)
+
+
+LOST, KILLED = FailedProcessError(200, "another process is gone"), FailedProcessError(137, "killed by signal 9")
+
+
+def test_the_loss_of_another_node_hides_no_error_of_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, kept in ((LOST, 200), (KILLED, 137), (LOST, 137), (UserError("wrong"), 2), (LOST, 2)):
+        end_node(0, error, str(tmp_path), monkeypatch)
         (recorded,) = errors_of("run-1", open_store(str(tmp_path)))
         assert recorded.exit_code == kept
+
+
+@pytest.mark.parametrize("nodes", [(0, 1, 12), (12, 0, 1), (1, 12, 0)])
+def test_of_the_errors_of_several_nodes_the_cause_is_read(
+    nodes: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node, error in zip(nodes, (LOST, KILLED, KeyError("a bug")), strict=True):
+        end_node(node, error, str(tmp_path), monkeypatch)
+    store = open_store(str(tmp_path))
+    assert len(store.objects("nofrost/runs/run-1/errors/")) == 3
+    (recorded,) = errors_of("run-1", store)
+    assert (recorded.task, recorded.exit_code) == ("train sat, seed 0", 137)
+
+
+def test_an_error_of_an_earlier_try_is_not_the_cause_of_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    end_node(1, KILLED, store.url, monkeypatch)
+    name = NAME.replace(".json", "-node-1.json")
+    record = json.loads(store.get(name))
+    end_node(0, KeyError("a bug"), store.url, monkeypatch)
+    now = datetime.fromisoformat(record["time"])
+    for age_s, code, recent in ((30, 137, 137), (3600, 1, 1)):
+        store.put(name, json.dumps({**record, "time": (now - timedelta(seconds=age_s)).isoformat()}).encode())
+        assert [error.exit_code for error in errors_of("run-1", store)] == [code]
+        since = now - timedelta(seconds=60)
+        assert [error.exit_code for error in errors_of("run-1", store, since)] == [recent]
+        assert errors_of("run-1", store, now + timedelta(hours=1)) == []
+
+
+def test_a_node_that_succeeds_deletes_the_errors_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for node in (0, 1, 12):
+        end_node(node, LOST, str(tmp_path), monkeypatch)
+    monkeypatch.delenv("PET_NODE_RANK")
+    with pytest.raises(SystemExit):
+        failing(UserError("of another task"))("01", str(tmp_path))
+    assert LABEL(lambda seed, store: "output")("0", str(tmp_path)) == "output"
+    assert [error.task for error in errors_of("run-1", open_store(str(tmp_path)))] == ["train sat, seed 01"]

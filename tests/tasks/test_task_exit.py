@@ -67,7 +67,9 @@ def test_a_training_on_several_gpus_pushes_what_its_processes_made(
 ) -> None:
     monkeypatch.setattr("nofrost.models.require_gpus", lambda count: None)
     before = signal.getsignal(signal.SIGTERM)
-    output = tasks.train(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store, gpus=2)
+    output = tasks.train(
+        tasks.Training(begun.recipe, "st", "0", begun.dataset, begun.augmentation, begun.store), gpus=2
+    )
     assert signal.getsignal(signal.SIGTERM) is before
     assert Output.parse(output).path == "runs/st/seed-0/train"
     pull(Output.parse(output).ref, tmp_path / "train", open_store(begun.store))

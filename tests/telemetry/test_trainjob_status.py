@@ -125,7 +125,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_body_is_the_status_of_a_trainer(server: Server) -> None:
-    with progress("train", total=200, done=50, of_job=True) as work:
+    with progress("train", total=200, done=50, post_status=True) as work:
         work.measured(epoch=3, epochs=12, loss=1.23456789)
         work.advance(25)
     path, headers, body = server.posts[-1]
@@ -189,7 +189,7 @@ def test_a_post_comes_at_most_once_in_the_interval_and_only_if_something_changed
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainjob_status, "INTERVAL_S", 0.1)
-    with progress("train", total=1000, of_job=True) as work:
+    with progress("train", total=1000, post_status=True) as work:
         until = time.monotonic() + 0.55
         while time.monotonic() < until:
             work.advance()
@@ -211,7 +211,7 @@ def test_the_interval_is_five_seconds() -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_work_that_fails_is_not_posted_as_done(server: Server) -> None:
-    with pytest.raises(RuntimeError), progress("train", total=2, of_job=True) as work:  # noqa: PT012
+    with pytest.raises(RuntimeError), progress("train", total=2, post_status=True) as work:  # noqa: PT012
         work.advance()
         server.wait_for(1)
         raise RuntimeError
@@ -226,7 +226,7 @@ def test_an_error_of_the_server_is_said_once_and_the_posts_go_on(
 ) -> None:
     monkeypatch.setattr(trainjob_status, "PAUSE_AFTER_ERROR_S", 0.02)
     server.answer = lambda: status
-    with progress("train", total=100, of_job=True) as work:
+    with progress("train", total=100, post_status=True) as work:
         server.wait_for(3)
         work.advance()
         server.answer = lambda: 200
@@ -241,7 +241,7 @@ def test_an_error_of_the_server_is_said_once_and_the_posts_go_on(
 
 def test_after_an_error_the_posts_pause(server: Server) -> None:
     server.answer = lambda: 500
-    with progress("train", total=100, of_job=True) as work:
+    with progress("train", total=100, post_status=True) as work:
         server.wait_for(1)
         work.advance()
         time.sleep(0.05)
@@ -262,7 +262,7 @@ def test_a_server_that_hangs_delays_neither_a_step_nor_the_end(server: Server, m
     server.answer = hang
     started = time.monotonic()
     slowest = 0.0
-    with progress("train", total=20_000, of_job=True) as work:
+    with progress("train", total=20_000, post_status=True) as work:
         server.wait_for(1)
         for _ in range(20_000):
             before = time.perf_counter()
@@ -277,7 +277,7 @@ def test_a_server_that_hangs_delays_neither_a_step_nor_the_end(server: Server, m
 def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str) -> str:
     """Work with another value of a variable; return what is said of it."""
     monkeypatch.setenv(name, value)
-    with progress("train", total=2, of_job=True) as work:
+    with progress("train", total=2, post_status=True) as work:
         work.advance(2)
     said = [line for line in capsys.readouterr().err.splitlines() if "TrainJob" in line]
     assert len(said) == 1
@@ -329,7 +329,7 @@ def test_a_token_that_is_no_token_is_not_shown(
 
 @pytest.mark.usefixtures("quick")
 def test_a_token_that_is_replaced_is_read_again(server: Server, tmp_path: Path) -> None:
-    with progress("train", total=2, of_job=True) as work:
+    with progress("train", total=2, post_status=True) as work:
         server.wait_for(1)
         (tmp_path / "token").write_text("the-next-token")
         work.advance()
@@ -341,7 +341,7 @@ def test_nothing_is_posted_without_all_three_variables(
     server: Server, missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(missing)
-    with progress("train", total=2, of_job=True) as work:
+    with progress("train", total=2, post_status=True) as work:
         work.advance(2)
     assert server.posts == []
     assert re.fullmatch(r"train: done in [\d.]+ s\n", capsys.readouterr().err)

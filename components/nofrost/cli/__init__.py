@@ -10,17 +10,16 @@ from typing import Any
 
 import click
 
-from nofrost.cli.cluster_tasks import task_launch, task_reap
 from nofrost.cli.evaluate import card, evaluate, transfer
 from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
 from nofrost.cli.recipes import papers, recipes, study
 from nofrost.cli.stages import augment, prepare, report, train
-from nofrost.cli.store import store, task
+from nofrost.cli.store import store
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
-from nofrost.cli.training_runtime import task_runtime
+from nofrost.cli.task import task
 from nofrost.errors import remark, show
-from nofrost.first_process import go_on_below_init
+from nofrost.first_process import run_under_init
 from nofrost.stopping import end_with_parent, stopped_by_sigterm
 from nofrost.system_errors import as_reported
 
@@ -31,7 +30,7 @@ def main(command: click.Command | None = None) -> None:
     Exit codes: 0 success; those of :mod:`nofrost.errors`; 130 interrupted; those of click, such as 2 for wrong usage.
     """
     # For other programs; `python -m nofrost` has done so before it was loaded.
-    go_on_below_init()
+    run_under_init()
     prepare_streams()
     code = finish_streams(_exit_code(command or cli))
     if code:
@@ -74,9 +73,6 @@ def _show(error: click.ClickException) -> int:
         show(line)
     return error.exit_code
 
-
-for _task in (task_launch, task_reap, task_runtime):
-    task.add_command(_task)
 
 SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nofrost.error_file import write_error
 from nofrost.errors import PeerLostError, ReportedError, StoppedError, printable, reason, remark
-from nofrost.ranks import process_rank, tell_starter
+from nofrost.ranks import process_rank
 from nofrost.stopping import TerminatedError
 from nofrost.system_errors import as_reported, exit_code_of_task
 
@@ -67,31 +68,6 @@ store_option = click.option(
     help="The store: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
 )
 
-_TRAINING_OPTIONS = (
-    click.option("--recipe", required=True, help="The recipe as JSON."),
-    click.option("--recipe-id", required=True, help="Name of the recipe."),
-    click.option("--seed", required=True, help="Seed of everything random."),
-    click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset."),
-    click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets."),
-    click.option("--store", "store_url", required=True, metavar="URL", help="Store of the refs."),
-    click.option(
-        "--gpus",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="GPUs that each machine must have; several share every batch.",
-    ),
-    click.option(
-        "--nodes",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Machines that share every batch, on each of which a job runs `nofrost task train`; PET_* say which is "
-        "which.",
-    ),
-    click.option("--output-file", type=PATH, required=True, help="File to write the output's PATH@REF to."),
-)
-
 
 def stage_options(command: F) -> F:
     """Add the options of every stage: --study, --set and --json."""
@@ -107,13 +83,6 @@ def given_options(ctx: click.Context, but: Collection[str]) -> list[str]:
             values = value if isinstance(value, tuple) else (value,)
             arguments += [name] if value is True else [f"{name}={each}" for each in values]
     return arguments
-
-
-def training_options(command: F) -> F:
-    """Add the options of the tasks that train one run."""
-    for option in reversed(_TRAINING_OPTIONS):
-        command = option(command)
-    return command
 
 
 def check_configuration_apart(out: Path, *names: str | None) -> None:
@@ -174,10 +143,10 @@ def as_one_of_several() -> Iterator[bool]:
     try:
         yield process.prints_results
     except PeerLostError as error:
-        tell_starter(str(error), error.exit_code)
+        write_error(str(error), error.exit_code)
         raise
     except TerminatedError:
-        tell_starter("stopped", StoppedError.exit_code)
+        write_error("stopped", StoppedError.exit_code)
         if process.size == 1:
             raise
         # torchrun also stops those that are left when one has failed.
@@ -187,7 +156,7 @@ def as_one_of_several() -> Iterator[bool]:
     except Exception as error:
         explained = as_reported(error)
         code = exit_code_of_task(error, explained) if explained else 1
-        tell_starter(str(explained) if explained else reason(error), code)
+        write_error(str(explained) if explained else reason(error), code)
         if process.prints_errors or not isinstance(error, ReportedError):
             raise
         sys.exit(error.exit_code)

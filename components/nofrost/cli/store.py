@@ -1,4 +1,4 @@
-"""`nofrost store|task`: push, pull and verify data by its content address, and run tasks of the pipeline on it."""
+"""`nofrost store`: push, pull and verify data by its content address."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, emit, json_option, open_store, store_option, training_options
+from nofrost.cli.options import PATH, emit, json_option, open_store, store_option
 from nofrost.errors import UserError, printable, remark
 
 if TYPE_CHECKING:
@@ -152,37 +152,3 @@ def _path_and_ref(text: str) -> tuple[Path, Ref]:
     if not path:
         raise UserError(f"{text!r} has no path: write PATH@REF, as `nofrost store push` prints it")
     return Path(path), Ref.parse(ref)
-
-
-@click.group()
-def task() -> None:
-    """Run a task of the pipeline, as its containers do.
-
-    A task pulls its inputs by ref, runs a stage and pushes the output. To run a stage on local folders, use `nofrost
-    train` and the like.
-    """
-
-
-@task.command("train")
-@training_options
-def task_train(
-    recipe: str,
-    recipe_id: str,
-    seed: str,
-    dataset: str,
-    augmentation: str,
-    store_url: str,
-    gpus: int,
-    nodes: int,
-    output_file: Path,
-) -> None:
-    """Train one run and write its output (PATH@REF) to a file.
-
-    When it is stopped and the same command is run again, here or elsewhere, it continues from the last save in the
-    store. On several nodes, the first one writes the file.
-    """
-    from nofrost import tasks
-    from nofrost.files import write_text
-
-    if output := tasks.train(recipe, recipe_id, seed, dataset, augmentation, store_url, gpus, nodes):
-        write_text(output_file, output)

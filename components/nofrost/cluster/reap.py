@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.discovery import served_kinds
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.launcher.deletion import belongs_to, delete_owned
+from nofrost.cluster.launcher.deletion import delete_if_ours
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.launcher.signs import seen
 from nofrost.cluster.launcher.state import time_of
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.store import Store
 
-_LOG_S = 60.0
+# For the log of a job, and between two looks for its pods meanwhile.
+_LOG_S, _INTERVAL_S = 60.0, 10.0
 _CANCELLED = timedelta(minutes=10)
 
 
@@ -66,7 +68,7 @@ def reap(
             if metadata.get("deletionTimestamp"):
                 continue
             if reason := _reason(api, job, ended, least_age_s):
-                problem = "" if pretend else _delete(api, kind, job, store)
+                problem = "" if pretend else _store_and_delete(api, kind, job, store)
                 yield ReapedJob(kind.kind, metadata["name"], reason, problem)
 
 
@@ -91,7 +93,7 @@ def _reason(
 def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bool:
     """Return when the pod of a launcher has ended; True if it has not, False if it is gone."""
     try:
-        pod = api.get(f"/api/v1/namespaces/{api.namespace}/pods/{owner['name']}")
+        pod = api.get(f"{api.pods_path}/{owner['name']}")
     except KubernetesError as error:
         if error.status != 404:
             raise
@@ -106,21 +108,15 @@ def _launcher_end(api: KubernetesApi, owner: Mapping[str, Any]) -> datetime | bo
     return max(ends) if ends else False
 
 
-def _delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any], store: Store) -> str:
+def _store_and_delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any], store: Store) -> str:
     """Store the log of a job and delete it; return what prevents that."""
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-    selector = f"{kind.pod_label}={name}"
-    pods = f"/api/v1/namespaces/{api.namespace}/pods"
     with closing(StoredLog(name, store)) as stored:
-        if not RankLog(api, pods, selector, stored, lambda _: None, _LOG_S).finish(_LOG_S):
+        if not RankLog(api, kind, name, stored, lambda _: None, _INTERVAL_S).finish(_LOG_S):
             return "the end of its log cannot be read, or stored"
 
-    def is_owned(found: Mapping[str, Any]) -> bool:
-        return bool(found["metadata"]["uid"] == uid) and belongs_to(found, job)
-
     try:
-        path = f"{kind.path(api.namespace)}/{name}"
-        is_deleted = api.repeated(lambda: delete_owned(api, path, is_owned)) is not False
+        is_deleted = delete_if_ours(api, f"{kind.path(api.namespace)}/{name}", job, uid)
     except KubernetesError as error:
         return str(error)
     return "" if is_deleted else "another launcher follows it by now"

@@ -5,22 +5,23 @@ Cancelling a run stops its pods alone, so a job that a task has started would go
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from nofrost.cluster.api.connection import pod_namespace
+from nofrost.cluster.api.connection import pod_connection, pod_namespace
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.job.values import LABEL_VALUE
-from nofrost.errors import reason
+from nofrost.errors import UserError, reason
 
 if TYPE_CHECKING:
-    from kubernetes.client import CustomObjectsApi
+    from nofrost.cluster.api.client import KubernetesApi
 
-_ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
+# A server that refuses at once has a few seconds; one that never answers takes longer, up to its time-outs.
+_MOST_TRIES, _RETRY_FOR_S = 4, 90.0
 # Lists of jobs, of which some were changed by others while they were deleted.
 _MOST_LISTS = 5
-# To connect, and between two pieces of an answer.
-_TIMEOUTS_S = (5, 20)
 
 
 def delete_run_jobs(run: str) -> list[str]:
@@ -42,73 +43,51 @@ def delete_run_jobs(run: str) -> list[str]:
         return []
     try:
         api = _connect()
-    except Exception as error:
-        kinds = ",".join(job.plural for job in JOB_KINDS)
-        return [_left(kinds, run, namespace, f"this pod cannot use Kubernetes ({reason(error)})")]
-    sentences = []
-    for job in JOB_KINDS:
-        kind = {"group": job.group, "version": job.version, "namespace": namespace, "plural": job.plural}
-        problem = _delete(api, kind, run)
-        if problem:
-            sentences.append(_left(f"{job.plural}.{job.group}", run, namespace, problem))
-    return sentences
+    except (ImportError, UserError) as error:
+        kinds = ",".join(kind.plural for kind in JOB_KINDS)
+        return [_may_be_left(kinds, run, namespace, f"this pod cannot use Kubernetes ({error})")]
+    problems = ((kind, _delete_kind(api, kind.path(namespace), run)) for kind in JOB_KINDS)
+    return [
+        _may_be_left(f"{kind.plural}.{kind.group}", run, namespace, problem) for kind, problem in problems if problem
+    ]
 
 
-def _connect() -> CustomObjectsApi:
-    """Return a client with the service account of this pod."""
-    from kubernetes import client, config
-    from urllib3 import Retry
+def _connect() -> KubernetesApi:
+    from nofrost.cluster.api.client import KubernetesApi
 
-    configuration = client.Configuration()
-    config.load_incluster_config(client_configuration=configuration)
-    configuration.retries = Retry(
-        _ATTEMPTS - 1,
-        backoff_factor=_FIRST_WAIT_S,
-        status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False,
-        respect_retry_after_header=False,
-    )
-    return client.CustomObjectsApi(client.ApiClient(configuration))
+    connection = pod_connection()
+    if connection is None:
+        raise UserError("it has no service account, or no address of the API server")
+    return KubernetesApi(connection, _RETRY_FOR_S, most_tries=_MOST_TRIES)
 
 
-def _delete(api: CustomObjectsApi, kind: dict[str, str], run: str) -> str:
+def _delete_kind(api: KubernetesApi, path: str, run: str) -> str:
     """Delete the jobs of one kind; return what prevents that, "" if nothing does."""
-    from kubernetes.client import ApiException
-
-    def call(method: Any, **arguments: Any) -> Any:
-        try:
-            return method(**kind, **arguments, _request_timeout=_TIMEOUTS_S)
-        except ApiException as error:
-            # The cluster does not know this kind of job, or the job has ended meanwhile.
-            if error.status == 404:
-                return {}
-            # It has changed since it was listed: another run may have adopted it.
-            if error.status == 409:
-                return None
-            raise
-
     try:
         for _ in range(_MOST_LISTS):
-            jobs = call(api.list_namespaced_custom_object, label_selector=f"{RUN_LABEL}={run}").get("items", ())
-            answers = []
-            for job in jobs:
+            deleted = []
+            for job in api.items(path, labelSelector=f"{RUN_LABEL}={run}"):
                 metadata = job["metadata"]
-                listed = {key: metadata[key] for key in ("uid", "resourceVersion")}
-                options = {"propagationPolicy": "Background", "preconditions": listed}
-                name = metadata["name"]
-                answers.append(call(api.delete_namespaced_custom_object, name=name, body=options))
-            if None not in answers:
+                # One that has changed since it was listed may belong to another run by now.
+                listed = f"{path}/{metadata['name']}", metadata["uid"], metadata["resourceVersion"]
+                deleted.append(api.with_retries(partial(api.delete_once, *listed)))
+            if all(deleted):
                 return ""
         return "they change all the time"
-    except ApiException as error:
+    except KubernetesError as error:
+        # The cluster does not know this kind of job.
+        if error.status == 404:
+            return ""
+        if not error.status:
+            return f"Kubernetes does not answer ({error.detail})"
         denied = "the service account may not list or delete them" if error.status == 403 else "Kubernetes refuses"
-        return f"{denied} ({error.status} {error.reason})"
+        return f"{denied} ({error.status}: {error.detail})"
     except Exception as error:
-        # No answer, for which urllib3 has many errors, or one that is not Kubernetes's.
+        # An answer that is not Kubernetes's must not keep the record of the run from being written.
         return f"Kubernetes does not answer ({reason(error)})"
 
 
-def _left(kinds: str, run: str, namespace: str, problem: str) -> str:
+def _may_be_left(kinds: str, run: str, namespace: str, problem: str) -> str:
     return (
         f"{kinds} of run {run} may be left: {problem}: run kubectl delete {kinds} --namespace {namespace} "
         f"--selector {RUN_LABEL}={run}"

@@ -6,11 +6,13 @@ compares content: refs, configuration and image. A task ends like a command: wit
 wrong input, 143 when it was stopped after saving, 200 when other processes of a training are gone.
 """
 
+from nofrost.cluster.job.spec import Training
 from nofrost.tasks.run_end import finish, record_outputs
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train, write_candidate
 from nofrost.tasks.study_check import check_study
 
 __all__ = [
+    "Training",
     "augment",
     "check_study",
     "evaluate",

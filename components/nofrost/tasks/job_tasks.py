@@ -8,22 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime
-from typing import Literal
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import connection
-from nofrost.cluster.discovery import choose_kind
+from nofrost.cluster.discovery import check_runtime, choose_kind
 from nofrost.cluster.job.identity import RUN_ID
+from nofrost.cluster.job.kinds import BackendChoice
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
 from nofrost.cluster.job.settings import load_job_settings
 from nofrost.cluster.job.spec import JobSpec, Owner, Training
 from nofrost.cluster.job.trainjob import as_trainjob
-from nofrost.cluster.launcher.creation import check_runtime
-from nofrost.cluster.launcher.follower import Limits, TaskError
+from nofrost.cluster.launcher.follower import TaskError
 from nofrost.cluster.launcher.launch import launch
 from nofrost.cluster.launcher.state import time_of
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.config import Recipe, parse_part
 from nofrost.errors import UserError
@@ -35,29 +34,17 @@ from nofrost.tasks.stages import train
 from nofrost.tasks.task_errors import errors_of
 from nofrost.tasks.task_exit import exit_on_error
 
-Backend = Literal["auto", "pytorchjob", "trainjob", "none"]
 # An API server that has just started refuses everything until it has read its rules.
 _DENIED_S = 30.0
 
 
 @exit_on_error(launch_label)
 def launch_training(
-    recipe: str,
-    recipe_id: str,
-    seed: str,
-    dataset: str,
-    augmentation: str,
-    store: str,
-    gpus: int,
-    nodes: int,
-    image: str,
-    settings: str,
-    backend: Backend | None = None,
+    training: Training, gpus: int, nodes: int, image: str, settings: str, backend: BackendChoice | None = None
 ) -> str:
     """Train one run in a job on the cluster. Called again, it follows the job that is there.
 
     Args:
-        recipe, recipe_id, seed, dataset, augmentation, store: as of :func:`nofrost.tasks.train`.
         gpus: of each node.
         nodes: number of pods of the job.
         image: of the job, by digest.
@@ -67,14 +54,13 @@ def launch_training(
     Returns:
         The output ``runs/<recipe>/seed-<seed>/train``.
     """
-    training = Training(recipe, recipe_id, seed, dataset, augmentation, store)
     job_settings = load_job_settings(from_ascii(settings))
     wanted = backend or job_settings.backend
     if wanted == "none":
-        return train(**asdict(training), gpus=gpus, nodes=nodes)
+        return train(training, gpus, nodes)
     # Wrong input needs no job to be found out.
-    parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
-    opened, api = open_store(store, patient=True), KubernetesApi(connection(), denied_s=_DENIED_S)
+    parse_part(Recipe, from_ascii(training.recipe), f"recipes.{training.recipe_id}")
+    opened, api = open_store(training.store, patient=True), KubernetesApi(connection(), denied_s=_DENIED_S)
     name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     spec = JobSpec(
         training=training,
@@ -89,10 +75,11 @@ def launch_training(
     kind = choose_kind(api, wanted)
     if kind.kind == "TrainJob":
         job = as_trainjob(spec)
-        check_runtime(api, kind, job_settings)
+        check_runtime(api, job_settings)
     else:
         job = as_pytorchjob(spec)
-    label = train_label(recipe_id, seed)
+    # The pods of the job record their errors as those of the task `train`, which they run.
+    label = train_label(training.recipe_id, training.seed)
     return launch(
         job,
         kind,
@@ -123,11 +110,10 @@ def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[Reap
 
 
 def _recorded_error(run: str, task: str, since: datetime, store: Store) -> TaskError | None:
-    """Return the newest error that a task of a run has recorded since a time."""
+    """Return the error that a task of a run has recorded since a time."""
     # A store that does not answer hides no failure.
     with suppress(UserError):
-        errors = [error for error in errors_of(run, store) if error.task == task] if run else []
-        recent = [error for error in errors if datetime.fromisoformat(error.time) >= since]
-        if recent:
-            return TaskError(recent[-1].exit_code, recent[-1].message, recent[-1].input_is_wrong)
+        errors = [error for error in errors_of(run, store, since) if error.task == task] if run else []
+        if errors:
+            return TaskError(errors[0].exit_code, errors[0].message, errors[0].input_is_wrong)
     return None

@@ -1,6 +1,6 @@
-"""The saves of a resumable stage in the store: each is published when it is made, and the next try goes on from it.
+"""The saves of a resumable stage in the store: each is published when it is made, and the next try continues from it.
 
-A work that is done leaves nothing. :mod:`nofrost.tasks.stored_saves` says where its saves are.
+A task that is done leaves nothing. :mod:`nofrost.tasks.stored_saves` says where its saves are.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _SNAPSHOTS, _SNAPSHOT_WAIT_S = 20, 0.05
 
 @contextmanager
 def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) -> Iterator[None]:
-    """Keep the saves of a resumable stage in the store, so that another try, on any machine, goes on from the newest.
+    """Keep the saves of a resumable stage in the store, so that another try, on any machine, continues from the newest.
 
     The newest save of an earlier try is restored first. Each save of this try is published as soon as it is made, in a
     thread, for which the stage does not wait; files that the store has from the save before are not sent again, and
     what only older saves needed is deleted. A block that fails or is stopped publishes its last save. An error of the
     store does not make the stage fail: it is tried again with the next save.
 
-    The block has to push the output: when it ends without an error, the saves of this work are deleted.
+    The block has to push the output: when it ends without an error, the saves of this task are deleted.
 
     Args:
         out: the folder that the stage writes; its saves are in ``.OUT.nofrost-partial``.
@@ -69,7 +69,7 @@ def checkpointed_in_store(out: Path, depends_on: Sequence[str], store: Store) ->
 
 
 class _Saves:
-    """The saves in a partial output, and the store of this work alone to which they are published."""
+    """The saves in a partial output, and the store of this task alone to which they are published."""
 
     def __init__(self, partial: Path, store: Store) -> None:
         self._partial, self._store = partial, store
@@ -131,7 +131,7 @@ class _Saves:
             shutil.rmtree(self._links, ignore_errors=True)
 
     def discard(self) -> None:
-        """Delete all saves of this work, whatever task published them. What cannot be deleted is left to gc."""
+        """Delete all saves of this task, whatever pod published them. What cannot be deleted is left to gc."""
         with suppress(OSError, UserError):
             names = self._store.objects("")
             if names:
@@ -170,8 +170,8 @@ class _Saves:
         self._put_files([file for md5, file in by_address.items() if md5 not in self._stored])
         listing = as_object(Entry(path, file.md5) for path, file in files.items())
         ref = Ref(address(listing), sum(file.size for file in files.values()), len(files))
-        # Kubernetes starts the task anew when it loses a node, on which the pod may live on: a twin, which publishes
-        # saves of the same work and deletes what these replace, also files that this task sent or restored, and needs.
+        # Kubernetes starts the task again when it loses a node, on which the pod may live on: a twin, which publishes
+        # saves of the same task and deletes what these replace, also files that this pod sent or restored, and needs.
         # From then on this task relies on no file that it does not see in the store.
         is_alone = read_pointer(self._store) in self._own
         self._has_twin |= not is_alone

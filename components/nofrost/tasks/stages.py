@@ -7,17 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from nofrost.cluster.job.identity import JOB, RUN_ID
+from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
+from nofrost.cluster.job.spec import Training
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.files import write_text
-from nofrost.ranks import forget_rank_of_pod, this_node
+from nofrost.ranks import Node, forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
-from nofrost.tasks.start_limit import counted_start
+from nofrost.tasks.start_limit import limited_start
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
@@ -67,17 +68,8 @@ def augment(spec: str, dataset: str, store: str) -> str:
 
 
 @exit_on_error(train_label)
-def train(
-    recipe: str,
-    recipe_id: str,
-    seed: str,
-    dataset: str,
-    augmentation: str,
-    store: str,
-    gpus: int = 0,
-    nodes: int = 1,
-) -> str:
-    """Train one run; `recipe` is the recipe as JSON. Called again, it resumes from the last save.
+def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
+    """Train one run. Called again, it resumes from the last save.
 
     On several nodes this is called on each, with the same arguments; their variables PET_* say which is which (see
     :func:`nofrost.ranks.this_node`). Node 0 alone writes to the store. If NOFROST_JOB names a job, the output is
@@ -90,30 +82,39 @@ def train(
     Returns:
         The output ``runs/<recipe>/seed-<seed>/train``; an empty text on other nodes than 0.
     """
-    from nofrost.models import require_gpus
-    from nofrost.tasks.nodes import all_nodes
-    from nofrost.train import run
-
-    config = parse_part(Recipe, from_ascii(recipe), f"recipes.{recipe_id}")
+    recipe_id, seed, store = training.recipe_id, training.seed, training.store
+    config = parse_part(Recipe, from_ascii(training.recipe), f"recipes.{recipe_id}")
     node = this_node(nodes, gpus)
     forget_rank_of_pod()
-    job, pipeline_run = os.environ.get(JOB, ""), os.environ.get(RUN_ID, "")
+    job, pipeline_run = os.environ.get(JOB_NAME, ""), os.environ.get(RUN_ID, "")
     if job and pipeline_run:
         done = read_result(job, pipeline_run, open_store(store, patient=True))
         if done and done.output:
             return done.output if node.rank == 0 else ""
-    require_gpus(gpus)
-    path, depends_on = run_path(recipe_id, seed, "train"), [recipe, seed, dataset, augmentation]
-    counted: AbstractContextManager[None] = nullcontext()
+    path = run_path(recipe_id, seed, "train")
+    depends_on = [training.recipe, seed, training.dataset, training.augmentation]
+    start_limit: AbstractContextManager[None] = nullcontext()
     if node.rank == 0:
-        saves = saves_of(Path(path), depends_on, open_store(store, patient=True))
-        counted = counted_start(saves, train_label(recipe_id, seed))
-    with counted, all_nodes(node) as start, workspace(store) as work:
+        opened = open_store(store, patient=True)
+        start_limit = limited_start(saves_of(Path(path), depends_on, opened), train_label(recipe_id, seed), opened)
+    with start_limit:
+        return _train(training, config, node, gpus, path, depends_on)
+
+
+def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str, depends_on: Sequence[str]) -> str:
+    """Train on this node; of :func:`train` that which counts as a start, as even torch may fail when it is loaded."""
+    from nofrost.models import require_gpus
+    from nofrost.tasks.nodes import all_nodes
+    from nofrost.train import run
+
+    recipe_id, seed, store, job = training.recipe_id, training.seed, training.store, os.environ.get(JOB_NAME, "")
+    require_gpus(gpus)
+    with all_nodes(node) as start, workspace(store) as work:
         out = work.folder / path
-        data, augmented = work.pull(dataset), work.pull(augmentation)
+        data, augmented = work.pull(training.dataset), work.pull(training.augmentation)
         with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
-            if gpus > 1 or nodes > 1:
-                write_text(work.folder / f"{recipe_id}.yaml", from_ascii(recipe))
+            if gpus > 1 or node.count > 1:
+                write_text(work.folder / f"{recipe_id}.yaml", from_ascii(training.recipe))
                 options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
                 options |= {"augmentation": augmented, "store": store, "out": out}
                 start(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
@@ -125,7 +126,7 @@ def train(
             output = work.push(path)
             if job:
                 work.store.put(job_output_name(job), output.encode())
-                write_result(job, pipeline_run, JobResult(output=output), work.store)
+                write_result(job, os.environ.get(RUN_ID, ""), JobResult(output=output), work.store)
             return output
 
 

@@ -1,7 +1,7 @@
-"""The guard: a training that was started again and again without getting anywhere ends for good.
+"""The start limit: a training that was started again and again without a new save ends for good.
 
 Operators restart without end, and Kubeflow counts its own tries only. So the starts are counted in the store, in the
-object ``nofrost/unfinished/KEY/starts`` beside the saves of the work; `nofrost store gc` deletes it with those.
+object ``nofrost/unfinished/KEY/starts`` beside the saves of the training; `nofrost store gc` deletes it with those.
 """
 
 import json
@@ -15,23 +15,26 @@ from nofrost.stopping import TerminatedError
 from nofrost.store import MissingError, Store
 from nofrost.tasks.run_record import json_bytes
 from nofrost.tasks.stored_saves import STARTS, read_pointer
+from nofrost.tasks.task_errors import errors_of
 
-MOST_STARTS = 3
+START_LIMIT = 3
 
 
 @contextmanager
-def counted_start(saves: Store, title: str) -> Iterator[None]:
-    """Count the block as a start of a training in the run that NOFROST_RUN_ID names, since its newest save.
+def limited_start(saves: Store, title: str, store: Store) -> Iterator[None]:
+    """Count the block as a start of a training since its newest save, and refuse it beyond the start limit.
 
-    Nothing without that variable. A block that SIGTERM ends does not count: an eviction says nothing about the
-    training. To be entered by one process, before it waits for other nodes, which may be what does not work.
+    Starts count for the run that NOFROST_RUN_ID names, and not at all without that variable. A block that SIGTERM ends
+    does not count: an eviction says nothing about the training. To be entered by one process, before it waits for other
+    nodes, which may be what does not work.
 
     Args:
         saves: the store of the saves of this training alone.
         title: the training in words, such as "train sat, seed 0".
+        store: of the errors of the run.
 
     Raises:
-        UserError: three starts in this run have made no new save.
+        UserError: START_LIMIT starts in this run have made no new save.
     """
     run = os.environ.get(RUN_ID)
     if not run:
@@ -39,12 +42,11 @@ def counted_start(saves: Store, title: str) -> Iterator[None]:
         return
     save = _save(saves)
     starts = _starts_since(save, saves)
-    if starts.get(run, 0) >= MOST_STARTS:
-        raise UserError(
-            f"{title} was started {starts[run]} times in run {run} without a new save, and is not started again: look "
-            "at the errors that the run has recorded (nofrost/runs/RUN/errors in the store) and at the logs, such as "
-            "for memory; then submit again, as a new run counts anew"
-        )
+    if starts.get(run, 0) >= START_LIMIT:
+        vain = f"{title} was started {starts[run]} times in run {run} without a new save, and is not started again"
+        last = _last_error(run, title, store)
+        # That of another start after the last one is this sentence.
+        raise UserError(last if last.startswith(vain) else f"{vain}: {_advice(last)}")
     _put(save, {**starts, run: starts.get(run, 0) + 1}, saves)
     try:
         yield
@@ -55,6 +57,18 @@ def counted_start(saves: Store, title: str) -> Iterator[None]:
             if starts.get(run) and _save(saves) == save:
                 _put(save, {**starts, run: starts[run] - 1}, saves)
         raise
+
+
+def _last_error(run: str, title: str, store: Store) -> str:
+    """Return the newest error that a start has recorded; "" without one."""
+    with suppress(UserError):
+        return next((error.message for error in reversed(errors_of(run, store)) if error.task == title), "")
+    return ""
+
+
+def _advice(last: str) -> str:
+    ended = f"the last start ended with: {last}: " if last else ""
+    return f"{ended}look at the logs, such as for memory; then submit again, as a new run counts from zero"
 
 
 def _save(saves: Store) -> str | None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nofrost.errors import PeerLostError, StoppedError, UserError, reason, remark
+from nofrost.ends import End, first_cause
+from nofrost.error_file import read_errors
+from nofrost.errors import PeerLostError, StoppedError, reason, remark
 from nofrost.network_interface import interface_to
 from nofrost.ranks import Node
 from nofrost.tasks.task_exit import FailedProcessError
@@ -23,35 +22,16 @@ from nofrost.tasks.task_exit import FailedProcessError
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-# Processes that are asked to stop have so long to save. A pod has 120 s in all; in the rest the save is published.
+# Processes that are asked to stop have this long to save. A pod has 120 s in all; in the rest the save is published.
 SHUTDOWN_S = 60
-# After a process has failed, torch kills the others when they have not ended within 30 s.
-_KILLED_BY_TORCH_AFTER_S = 20.0
-# NCCL's watchdog aborts a process that still waits for a lost one. torch tells the time of an end to a second.
-_ABORTED_BY_NCCL_AFTER_S = 2.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ON_REQUEST = (StoppedError.exit_code, -signal.SIGTERM)
-
-
-@dataclass(frozen=True)
-class End:
-    """How a process ended.
-
-    Attributes:
-        code: its exit code; the negative number of the signal that killed it.
-        message: its error; empty if it left no word.
-        at: when, in seconds since 1970.
-    """
-
-    code: int
-    message: str
-    at: float
 
 
 def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
     """Run `nofrost ARGUMENTS` in the processes of this node, and wait for all of them.
 
-    They are started by torch's elastic library, but never restarted: all nodes of a job begin anew together, which the
+    They are started by torch's elastic library, but never restarted: all nodes of a job start again together, which the
     operator of the job cares for. torchrun itself always ends with exit code 1; here the code is the truth, of several
     failures that which caused the others.
 
@@ -87,7 +67,7 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
         except ChildFailedError as error:
             number, failures = None, error.failures
         except RuntimeError as error:
-            # Of the store: the starters meet anew in torch, during which one may end.
+            # From the store: in torch the starters wait for each other again, and one may end meanwhile.
             if node.count == 1:
                 raise
             raise PeerLostError(
@@ -133,42 +113,13 @@ def _handlers_kept() -> Iterator[None]:
 
 def _ends(logs: Path, failures: Mapping[int, ProcessFailure]) -> list[End]:
     """Return how the processes of this node ended: what they said themselves, else what torch saw."""
-    words = {}
-    for path in logs.rglob("error.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            word = json.loads(path.read_text(encoding="utf-8"))
-            words[path.parent.name] = End(int(word["exit_code"]), str(word["message"]), float(word["at"]))
     seen = {
         # Torch counts whole seconds.
-        str(failure.local_rank): End(failure.exitcode, "", failure.timestamp + 1.0)
+        str(failure.local_rank): End(failure.exitcode, at=failure.timestamp + 1.0)
         for failure in failures.values()
     }
     # A process that has said that it fails is also stopped, and one that was killed has said nothing.
-    return list({**seen, **words}.values())
-
-
-def first_cause(ends: Sequence[End]) -> End:
-    """Return the end that caused the others: of processes that fail together it is not known which was the first.
-
-    Wrong input comes first, as trying again is of no use. Then what no other process does to one: a signal, and after
-    it an error. Those that are left only lose their peers, or are stopped; at last, torch stops the others.
-    """
-    ends = sorted(ends, key=lambda end: end.at)
-    first = ends[0].at
-    first_loss = min((end.at for end in ends if end.code == PeerLostError.exit_code), default=math.inf)
-
-    def order(end: End) -> int:
-        if end.code == UserError.exit_code:
-            return 0
-        if end.code == -signal.SIGTERM or (end.code == -signal.SIGKILL and end.at > first + _KILLED_BY_TORCH_AFTER_S):
-            return 4
-        if end.code in (StoppedError.exit_code, PeerLostError.exit_code):
-            return 3
-        if end.code == -signal.SIGABRT and end.at > first_loss + _ABORTED_BY_NCCL_AFTER_S:
-            return 3
-        return 1 if end.code < 0 else 2
-
-    return min(ends, key=order)
+    return list({**seen, **read_errors(logs)}.values())
 
 
 def _raise_cause(ends: Sequence[End], number: signal.Signals | None, processes: int) -> None:

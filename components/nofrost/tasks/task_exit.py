@@ -2,10 +2,15 @@
 
 import functools
 import inspect
+import os
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any, ParamSpec, TypeVar
 
+from nofrost.cluster.job.identity import FAILURE_CODE
 from nofrost.errors import UserError, reason
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.system_errors import as_reported, comes_from_machine, exit_code_of_task
@@ -33,7 +38,8 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
     What the disk or memory refuses is such an error too, a disk with exit code 1, as another machine may have a better
     one; others keep their traceback. The error is recorded in the
     store that the task's argument `store` names (:mod:`nofrost.tasks.task_errors`), and deleted there by a later try
-    that succeeds. The original function, which raises, is ``__wrapped__``.
+    that succeeds. The fields of a dataclass count as arguments. The original function, which raises, is
+    ``__wrapped__``.
 
     Args:
         label: returns the name of the task in words, such as "train sat, seed 0", from its arguments, by their names.
@@ -42,7 +48,7 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
     def decorate(task: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(task)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            arguments = inspect.signature(task).bind(*args, **kwargs).arguments
+            arguments = _flat(inspect.signature(task).bind(*args, **kwargs).arguments)
             name, store = _label(label, arguments, task.__name__), str(arguments["store"])
             try:
                 with stopped_by_sigterm():
@@ -68,6 +74,36 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
         return run
 
     return decorate
+
+
+@contextmanager
+def failure_code() -> Iterator[None]:
+    """End the process with the code that NOFROST_FAILURE_CODE names, where the block would end it for another try.
+
+    Those are all codes below 128 but 0 and 2, of which some operators make the end of a job.
+    """
+    code = os.environ.get(FAILURE_CODE)
+    if code is None:
+        yield
+        return
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.code, int) and 0 < error.code < 128 and error.code != UserError.exit_code:
+            sys.exit(int(code))
+        raise
+    except Exception:
+        traceback.print_exc()
+        sys.exit(int(code))
+
+
+def _flat(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a task by their names, with the fields of dataclasses in their place."""
+    return dict(
+        pair
+        for name, value in arguments.items()
+        for pair in (vars(value).items() if is_dataclass(value) else [(name, value)])
+    )
 
 
 def _label(label: Callable[..., str], arguments: Mapping[str, Any], fallback: str) -> str:

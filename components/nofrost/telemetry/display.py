@@ -52,7 +52,7 @@ class Progress:
 
 @contextmanager
 def progress(
-    title: str, total: int, done: int = 0, *, least_s: float = 0.0, of_job: bool = False
+    title: str, total: int, done: int = 0, *, least_s: float = 0.0, post_status: bool = False
 ) -> Iterator[Progress]:
     """Show the progress of `total` units of work, of which `done` were finished by an earlier run.
 
@@ -60,10 +60,10 @@ def progress(
     seconds and one at the end, unless the work took less than `least_s` seconds.
 
     Args:
-        of_job: whether the process was started for this work: its progress is that of the job, which
-            :mod:`nofrost.telemetry.trainjob_status` posts where a training operator asks for it.
+        post_status: whether this is what the process was started for, so that its progress is that of the job:
+            :mod:`nofrost.telemetry.trainjob_status` posts it where a training operator asks for it.
     """
-    with _shown(title, total, done, least_s) as work, _posted(work) if of_job else nullcontext():
+    with _shown(title, total, done, least_s) as work, _posted(work) if post_status else nullcontext():
         yield work
 
 

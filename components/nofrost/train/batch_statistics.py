@@ -59,7 +59,7 @@ class BatchStatistics:
         # The processes that share a group; 0 where a process has several.
         span = group.size if statistics == "all" else statistics // images
         if span > 1:
-            return cls(add_up=group.neighbours(span))
+            return cls(add_up=group.subgroup_all_reduce(span))
         return cls() if statistics == "all" else cls(groups=images // statistics)
 
     def normalise(self) -> AbstractContextManager[Any]:

@@ -108,7 +108,7 @@ class Trainer:
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phase.images.steps + state.step
-        bars = progress(title, sum(steps), done, of_job=True) if self.group.is_rank_zero else nullcontext()
+        bars = progress(title, sum(steps), done, post_status=True) if self.group.is_rank_zero else nullcontext()
         with bars as bar, stop_requested() as stop:
             while True:
                 images = self.phase.images

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
-import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nofrost.cluster.api import connection as connections
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, Pauses
+from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection, connection
-from nofrost.cluster.discovery import choose_kind
+from nofrost.cluster.api.errors import Backoff, KubernetesError
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.errors import UserError
 from tests.cluster.double.api_server import (
-    NOTEBOOKS,
     PODS,
     PYTORCHJOBS,
     TOKEN,
-    TRAINJOBS,
     ApiServer,
     CutError,
     RefusedError,
 )
+from tests.cluster.double.certificate import make_certificate
 from tests.cluster.launcher.launched_job import LaunchedJob, api_of, wait_until
 
 
@@ -45,30 +40,8 @@ def refusing(times: int, fault: Exception) -> Callable[[str, str], None]:
     return refuse
 
 
-@pytest.fixture
-def pod(tmp_path: Path, server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets this process be a pod, whose API server has a certificate; returns the folder of its account."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    certificate = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=127.0.0.1")
-    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "ca.crt")
-    subprocess.run((*certificate, *names), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.crt", tmp_path / "key")
-    server.stop()
-    server.context = context
-    server.start()
-    (tmp_path / "token").write_text(TOKEN)
-    (tmp_path / "namespace").write_text("research\n")
-    monkeypatch.setattr(connections, "ACCOUNT", tmp_path)
-    host, port = server.url.removeprefix("http://").split(":")
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
-    return tmp_path
-
-
 def in_pod() -> KubernetesApi:
-    return KubernetesApi(connection(), 20.0, lambda: Pauses(0.005, 0.05))
+    return KubernetesApi(connection(), 20.0, lambda: Backoff(0.005, 0.05))
 
 
 def test_a_pod_finds_its_server_and_its_namespace(pod: Path, server: ApiServer) -> None:
@@ -114,7 +87,7 @@ def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp
     job.add_pods(job.status("Running"), job.status("Running"))
     job.write("started")
     stored = StoredLog(job.name, job.store)
-    log = RankLog(in_pod(), PODS.path, f"{job.kind.pod_label}={job.name}", stored, job.shown.append, 0.02)
+    log = RankLog(in_pod(), job.kind, job.name, stored, job.shown.append, 0.02)
     wait_until(lambda: job.shown)
     began = time.monotonic()
     log.finish(60)
@@ -124,8 +97,7 @@ def test_a_log_that_is_silent_is_ended_at_once(pod: Path, server: ApiServer, tmp
 
 
 def test_another_server_is_not_trusted(pod: Path, server: ApiServer) -> None:
-    other = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", "/CN=other")
-    subprocess.run((*other, "-keyout", pod / "other-key", "-out", pod / "ca.crt"), check=True, capture_output=True)
+    make_certificate(pod / "other-key", pod / "ca.crt", "other")
     with pytest.raises(KubernetesError, match=r"does not answer.*CERTIFICATE_VERIFY_FAILED"):
         KubernetesApi(connection(), 0.0).get(PODS.path)
     assert not server.requests
@@ -180,7 +152,7 @@ def test_what_does_not_pass_is_not_repeated(code: int, server: ApiServer) -> Non
     server.faults.append(refusing(9, RefusedError(code, "X", "never\nwith \x1b[31m colours")))
     with pytest.raises(KubernetesError) as error:
         api_of(server).get(PODS.path)
-    assert (error.value.status, error.value.passes) == (code, False)
+    assert (error.value.status, error.value.is_transient) == (code, False)
     assert str(error.value) == rf"Kubernetes refuses to give {PODS.path} ({code}: never with \x1b[31m colours)"
     assert error.value.exit_code == 1
     assert server.count("GET", "/pods") == 1
@@ -194,17 +166,17 @@ def test_the_server_says_how_long_to_wait(server: ApiServer) -> None:
 
 
 def test_an_outage_of_a_minute_is_survived_by_the_usual_patience() -> None:
-    """The pauses of a request that is repeated, without chance, and the patience that is set for all of them."""
-    pauses, total, count = Pauses(), 0.0, 0
+    """The pauses of a request that is repeated, without chance, and the time for which all are repeated."""
+    backoff, total, count = Backoff(), 0.0, 0
     while total < 60:
-        total, count = total + pauses.next_s(), count + 1
+        total, count = total + backoff.next_s(), count + 1
     assert count <= 18, "a server that comes back is not overrun"
     api = KubernetesApi(Connection("http://127.0.0.1:1", "x", lambda: None, {}))
-    assert api.patience_s >= 120
+    assert api.retry_for_s >= 120
 
 
 def test_pauses_grow_and_differ() -> None:
-    pauses = [Pauses(1.0, 8.0) for _ in range(20)]
+    pauses = [Backoff(1.0, 8.0) for _ in range(20)]
     rounds = [[each.next_s() for each in pauses] for _ in range(6)]
     for expected, values in zip((1, 2, 4, 8, 8, 8), rounds, strict=True):
         assert all(expected / 2 <= value <= expected for value in values)
@@ -219,7 +191,7 @@ def test_patience_ends(server: ApiServer) -> None:
     with pytest.raises(KubernetesError, match="does not answer to give") as error:
         api_of(server, 0.1).get(PODS.path)
     assert error.value.status == 0
-    assert error.value.passes
+    assert error.value.is_transient
 
 
 def test_a_collection_comes_by_pages(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,43 +211,3 @@ def test_deleting_what_is_gone_or_another_one_is_no_error(server: ApiServer) -> 
     api.delete(f"{PYTORCHJOBS.path}/a", uid)
     api.delete(f"{PYTORCHJOBS.path}/a", uid)
     assert server.names(PYTORCHJOBS) == []
-
-
-@pytest.mark.parametrize(
-    ("served", "backend", "kind"),
-    [
-        ((PYTORCHJOBS, TRAINJOBS), "auto", "PyTorchJob"),
-        ((TRAINJOBS,), "auto", "TrainJob"),
-        ((NOTEBOOKS, TRAINJOBS), "auto", "TrainJob"),
-        ((PYTORCHJOBS, TRAINJOBS), "trainjob", "TrainJob"),
-        ((PYTORCHJOBS,), "pytorchjob", "PyTorchJob"),
-    ],
-)
-def test_the_kind_of_job_is_what_the_cluster_knows(served: Any, backend: Any, kind: str, server: ApiServer) -> None:
-    server.resources = list(served)
-    assert choose_kind(api_of(server), backend).kind == kind
-
-
-@pytest.mark.parametrize(
-    ("served", "backend", "message"),
-    [
-        ((NOTEBOOKS,), "auto", "neither PyTorchJob nor TrainJob: install .*training-operator.*kubeflow/trainer"),
-        ((PYTORCHJOBS,), "trainjob", "knows no TrainJob: install"),
-        ((), "pytorchjob", "knows no PyTorchJob: install"),
-    ],
-)
-def test_a_kind_of_job_that_the_cluster_does_not_know(
-    served: Any, backend: Any, message: str, server: ApiServer
-) -> None:
-    server.resources = list(served)
-    with pytest.raises(UserError, match=message) as error:
-        choose_kind(api_of(server), backend)
-    assert error.value.exit_code == 2
-
-
-def test_discovery_that_is_refused_is_no_missing_kind(server: ApiServer) -> None:
-    server.faults.append(refusing(1, RefusedError(403, "Forbidden", "no")))
-    with pytest.raises(UserError, match=r"refuses to give /apis \(403: no\): let the service"):
-        choose_kind(api_of(server), "auto")
-    server.faults.append(refusing(1, RefusedError(500, "X", "not ready")))
-    assert choose_kind(api_of(server), "auto") is JOB_KINDS[0]

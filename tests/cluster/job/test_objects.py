@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nofrost.cluster.job.kinds import JobBackend
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
-from nofrost.cluster.job.settings import Backend, JobSettings, load_job_settings, refusal
+from nofrost.cluster.job.settings import JobSettings, load_job_settings, refusal
 from nofrost.cluster.job.spec import JobSpec, Owner
 from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
 from nofrost.cluster.job.trainjob import as_trainjob
@@ -85,7 +86,7 @@ def test_every_setting_is_tried() -> None:
 def check(spec: JobSpec) -> int:
     """Check both kinds of job of a specification, and return how many of them can have its settings."""
     valid = 0
-    kinds: tuple[tuple[str, Backend, Callable[[JobSpec], Any]], ...] = (
+    kinds: tuple[tuple[str, JobBackend, Callable[[JobSpec], Any]], ...] = (
         ("pytorchjobs", "pytorchjob", as_pytorchjob),
         ("trainjobs", "trainjob", as_trainjob),
     )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
-from nofrost.errors import UserError
+from nofrost.cluster.job.spec import JobSpec
+from nofrost.errors import PeerLostError, UserError
 from tests.cluster.job.jobs import IMAGE, job
 from tests.cluster.job.pod_security import problems
 
@@ -131,3 +132,16 @@ def test_kueue_reads_the_label_of_the_job_and_starts_it_itself() -> None:
 def test_a_setting_that_it_cannot_have_is_one_sentence() -> None:
     with pytest.raises(UserError, match="the settings of the training job: runtime: a PyTorchJob has none: delete it"):
         as_pytorchjob(job(runtime="mine"))
+
+
+def test_its_pods_end_with_a_code_that_the_operator_tries_again_where_starts_are_counted() -> None:
+    for role in ("Master", "Worker"):
+        (code,) = (each["value"] for each in environment_of(job(), role) if each["name"] == "NOFROST_FAILURE_CODE")
+        assert 128 <= int(code) <= 255
+        assert int(code) not in (130, 137, 143, PeerLostError.exit_code)
+    assert "NOFROST_FAILURE_CODE" not in [each["name"] for each in environment_of(job(run=""), "Master")]
+
+
+def environment_of(spec: JobSpec, role: str) -> list[dict[str, Any]]:
+    variables: list[dict[str, Any]] = pod(as_pytorchjob(spec), role)["containers"][0]["env"]
+    return variables

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.cluster.job.settings import OF_THE_RUNTIME, JobSettings, check_backend, load_job_settings, refusal
+from nofrost.cluster.job.settings import RUNTIME_SETTINGS, JobSettings, check_backend, load_job_settings, refusal
 from nofrost.errors import UserError
 
 LONG = "a" * 254
@@ -108,7 +108,7 @@ CHANGES: dict[str, Any] = {
 
 
 def test_every_setting_of_the_runtime_is_tried_below() -> None:
-    assert set(CHANGES) == set(OF_THE_RUNTIME)
+    assert set(CHANGES) == set(RUNTIME_SETTINGS)
 
 
 @pytest.mark.parametrize("name", CHANGES)

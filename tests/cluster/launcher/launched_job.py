@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from nofrost.cluster.api.client import KubernetesApi, Pauses
+from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection
+from nofrost.cluster.api.errors import Backoff
+from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher import launch as launch_module
-from nofrost.cluster.launcher.follower import JobFollower, Limits, TaskError
-from nofrost.cluster.launcher.reasons import run_of
+from nofrost.cluster.launcher.follower import JobFollower, TaskError
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.launcher.watch import JobWatch
 from nofrost.cluster.outcome.job_result import JobResult, write_result
-from nofrost.cluster.outcome.stored_log import job_output_name, lines_of
+from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.store import open_store
 from tests.cluster.double.api_server import NAMESPACE, PODS, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer, Object
+from tests.cluster.outcome.pieces import stored_lines
 
 NAME = "nofrost-sat-0-0123456789"
 OUTPUT = "runs/sat/seed-0/train@0123456789abcdef0123456789abcdef.dir:1:1"
@@ -34,13 +37,13 @@ WAIT_S = 60.0
 
 def api_of(
     server: ApiServer,
-    patience_s: float = 20.0,
-    pauses: Callable[[], Pauses] = lambda: Pauses(0.005, 0.05),
+    retry_for_s: float = 20.0,
+    backoff: Callable[[], Backoff] = lambda: Backoff(0.005, 0.05),
     denied_s: float = 0.0,
 ) -> KubernetesApi:
     """A client with pauses of milliseconds."""
     connection = Connection(server.url, NAMESPACE, lambda: f"Bearer {TOKEN}", {})
-    return KubernetesApi(connection, patience_s, pauses, denied_s)
+    return KubernetesApi(connection, retry_for_s, backoff, denied_s)
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:
@@ -59,7 +62,7 @@ class LaunchedJob:
         name: of the job.
         shown: the lines of rank 0 that the launcher showed.
         recorded: the error that the job's task has recorded.
-        patience_s, denied_s: of the launcher's client.
+        retry_for_s, denied_s: of the launcher's client.
         looks: how often the launcher has looked at the job and its pods.
     """
 
@@ -69,7 +72,7 @@ class LaunchedJob:
         self.is_v1 = kind.kind == "PyTorchJob"
         self.container = "pytorch" if self.is_v1 else "node"
         self.name, self.shown = NAME, list[str]()
-        self.patience_s, self.denied_s, self.looks = 20.0, 0.0, 0
+        self.retry_for_s, self.denied_s, self.looks = 20.0, 0.0, 0
         self.recorded: TaskError | None = None
         self._threads = ThreadPoolExecutor(4)
         if not self.is_v1:
@@ -99,7 +102,7 @@ class LaunchedJob:
                 body or self.body(),
                 self.kind,
                 2,
-                api=api_of(self.server, self.patience_s, denied_s=self.denied_s),
+                api=api_of(self.server, self.retry_for_s, denied_s=self.denied_s),
                 store=self.store,
                 limits=replace(LIMITS, **limits),
                 recorded=self.read_recorded,
@@ -135,7 +138,7 @@ class LaunchedJob:
         wait_until(lambda: self.looks >= looks + 3)
 
     def stored_lines(self) -> list[str]:
-        return [line.decode() for line in lines_of(self.store, self.name)]
+        return stored_lines(self.store, self.name)
 
     # What the operator does
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from nofrost.cluster.api.client import Pauses
-from nofrost.cluster.launcher.creation import JobEndedError
-from nofrost.cluster.launcher.follower import Limits
+from nofrost.cluster.api.errors import Backoff
+from nofrost.cluster.launcher.follower import OutOfReachError
 from nofrost.cluster.launcher.launch import launch
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.errors import StoppedError, UserError
 from nofrost.stopping import stopped_by_sigterm
 from tests.cluster.double.api_server import CutError, Log, RefusedError
@@ -91,7 +91,7 @@ def test_api_gone_for_a_minute(pytorchjob: LaunchedJob) -> None:
     """With the limits and pauses of every day."""
     job = pytorchjob
     usual = Limits(deadline_s=600, queue_timeout_s=600)
-    api = api_of(job.server, pauses=Pauses)
+    api = api_of(job.server, backoff=Backoff)
     options = {"api": api, "store": job.store, "limits": usual, "recorded": job.read_recorded, "show": job.shown.append}
     with ThreadPoolExecutor() as threads:
         end = threads.submit(launch, job.body(), job.kind, 2, **options)
@@ -111,11 +111,11 @@ def test_api_gone_for_a_minute(pytorchjob: LaunchedJob) -> None:
 
 def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     # A deletion would be tried for so long, and succeed when the server is back.
-    launched.patience_s = 60
+    launched.retry_for_s = 60
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.stop()
-    with pytest.raises(JobEndedError, match=f"{NAME} may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match=f"{NAME} may go on: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     launched.server.start()
@@ -322,9 +322,10 @@ def _script(launched: LaunchedJob) -> str:
     settings = {"url": launched.server.url, "store": launched.store.url, "body": launched.body()}
     return f"""
 import json
-from nofrost.cluster.api.client import KubernetesApi, Pauses
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.api.connection import Connection
-from nofrost.cluster.launcher.follower import Limits
+from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher import launch
@@ -334,7 +335,7 @@ settings = json.loads({json.dumps(json.dumps(settings))})
 StoredLog.__init__.__kwdefaults__["flush_s"] = 0.01
 kind = next(kind for kind in JOB_KINDS if kind.kind == {launched.kind.kind!r})
 connection = Connection(settings["url"], "research", lambda: "Bearer token-1", {{}})
-api = KubernetesApi(connection, 20, lambda: Pauses(0.005, 0.05))
+api = KubernetesApi(connection, 20, lambda: Backoff(0.005, 0.05))
 launch.launch(settings["body"], kind, 2, api=api, store=open_store(settings["store"]), recorded=lambda *_: None,
               limits=Limits(deadline_s=60, queue_timeout_s=60, interval_s=0.02))
 """

@@ -13,7 +13,7 @@ import pytest
 
 from nofrost.cluster.launcher import rank_log
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError
-from nofrost.cluster.launcher.follower import TaskError
+from nofrost.cluster.launcher.follower import OutOfReachError, TaskError
 from nofrost.cluster.outcome.job_result import JobResult, read_result, result_name
 from nofrost.errors import StoppedError, UnavailableError, UserError
 from nofrost.stopping import stopped_by_sigterm
@@ -59,7 +59,7 @@ def test_a_refusal_that_lasts_leaves_the_job(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.faults.append(refusing(STARTING, "GET", "/pods", float("inf")))
-    with pytest.raises(JobEndedError, match="may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match="may go on: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     assert launched.is_there
@@ -294,8 +294,10 @@ def test_a_busy_queue_of_a_gang_scheduler_is_waited_for(
 
 
 def test_a_job_that_lost_a_node_is_queued_and_does_not_work(launched: LaunchedJob) -> None:
+    # From the first look on, as times of Kubernetes have whole seconds.
+    launched.add_pods(launched.status("Running"), launched.status("Running"))
     end = launched.start(deadline_s=1.0, queue_timeout_s=0.3)
-    launched.run()
+    launched.wait_for_looks()
     launched.change_pods(launched.status("Running"), launched.unplaced("no room"))
     with pytest.raises(JobEndedError, match=r"run on 2 nodes after 0 s \(placed 1 of 2: no room\)"):
         end.result(20)

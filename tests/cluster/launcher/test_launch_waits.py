@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from nofrost.cluster.discovery import check_runtime
 from nofrost.cluster.job.settings import JobSettings
-from nofrost.cluster.launcher.creation import JobEndedError, check_runtime
+from nofrost.cluster.launcher.creation import JobEndedError
 from nofrost.errors import UserError
 from tests.cluster.double.api_server import EVENTS, WORKLOADS, RefusedError
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, api_of, wait_until
@@ -102,14 +103,14 @@ def test_a_quota_that_frees_up(launched: LaunchedJob) -> None:
 def test_runtime_missing(trainjob: LaunchedJob) -> None:
     """The message has the command that installs what is missing."""
     api = api_of(trainjob.server)
-    check_runtime(api, trainjob.kind, JobSettings())
+    check_runtime(api, JobSettings())
     with pytest.raises(UserError, match=r"no TrainingRuntime nofrost-torch-\w{8} in namespace research: run ") as error:
-        check_runtime(api, trainjob.kind, JobSettings(restarts=7))
+        check_runtime(api, JobSettings(restarts=7))
     assert error.value.exit_code == 2
     installs = """nofrost task runtime --settings '{"restarts": 7}' | kubectl apply --namespace research -f -"""
     assert str(error.value).endswith(installs)
     with pytest.raises(UserError, match="no TrainingRuntime theirs in namespace research: create it"):
-        check_runtime(api, trainjob.kind, JobSettings(runtime="theirs"))
+        check_runtime(api, JobSettings(runtime="theirs"))
 
 
 def test_runtime_missing_by_the_event_alone(trainjob: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from nofrost.cluster.outcome.log_lines import LogPosition, text_of
-from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name, lines_of, log_prefix, read_output
+from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name, log_prefix, read_log, read_output
 from nofrost.errors import UserError
 from nofrost.store import Store, open_store
+from tests.cluster.outcome.pieces import stored_lines
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def line(second: int, text: str) -> bytes:
 
 
 def texts(store: Store) -> list[str]:
-    return [each.decode() for each in lines_of(store, "j")]
+    return stored_lines(store, "j")
 
 
 def test_pieces_are_of_bounded_size_and_name_their_pod(store: Store) -> None:
@@ -33,7 +34,7 @@ def test_pieces_are_of_bounded_size_and_name_their_pod(store: Store) -> None:
         log.append(line(number, f"line {number}"))
     log.close()
     names = store.names(log_prefix("j"))
-    assert names == [f"nofrost/jobs/j/log/{number:06}" for number in range(len(names))]
+    assert [name.partition("-")[0] for name in names] == [f"nofrost/jobs/j/log/{n:06}" for n in range(len(names))]
     assert len(names) > 3
     assert all(len(store.get(name)) < 300 for name in names)
     assert all(store.get(name).startswith(b"# pod pod-0 uid-0\n") for name in names)
@@ -99,6 +100,15 @@ def test_a_store_that_refuses_for_a_while_gets_everything_afterwards(
     assert capsys.readouterr().err.count("the log of the job is not in the store yet: the disk is full") == 1
 
 
+def test_a_store_that_is_slower_than_the_log_gets_everything(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    log = StoredLog("j", store, piece=100)
+    for number in range(60):
+        log.append(line(number, f"{number} {'x' * 40}"))
+    assert log.close()
+    assert texts(store) == [f"{number} {'x' * 40}" for number in range(60)]
+    assert capsys.readouterr().err == ""
+
+
 def test_a_store_that_never_answers_costs_old_pieces_and_no_memory(
     store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +131,40 @@ def test_a_log_of_something_else_is_left_alone(store: Store, capsys: pytest.Capt
     log.close()
     assert store.get(f"{log_prefix('j')}last") == b"not ours"
     assert "cannot be continued" in capsys.readouterr().err
+
+
+def test_two_that_write_at_once_lose_nothing_and_are_read_once(store: Store) -> None:
+    """As the reaper and a launcher that adopts the job meanwhile: the slower one ends last."""
+    lines = [line(number, f"line {number}") for number in range(12)]
+    slow = StoredLog("j", store, piece=200)
+    slow.begin("pod-0", "uid-0")
+    for each in lines[:3]:
+        slow.append(each)
+    slow.flush()
+    quick = StoredLog("j", store, piece=200)
+    for each in lines[3:10]:
+        quick.append(each)
+    quick.close()
+    for each in lines[3:6]:
+        slow.append(each)
+    slow.close()
+    last = StoredLog("j", store, piece=200)
+    for each in lines[6:]:
+        last.append(each)
+    last.close()
+    assert sorted(set(texts(store))) == sorted(f"line {number}" for number in range(12))
+    assert len(texts(store)) > 12
+    assert list(read_log("j", store)) == [f"line {number}" for number in range(12)]
+
+
+def test_the_same_line_of_two_pods_is_read_twice(store: Store) -> None:
+    for pod in ("pod-0", "pod-1"):
+        log = StoredLog("j", store)
+        log.begin(pod, f"uid of {pod}")
+        log.append(line(1, "a"))
+        log.append(line(1, "a"))
+        log.close()
+    assert list(read_log("j", store)) == ["a"] * 4
 
 
 def test_equal_lines_of_one_moment_count_one_by_one() -> None:

@@ -82,7 +82,7 @@ class Kubernetes:
             status, body = self.reviewed(request.path, json.loads(request.content))  # type: ignore[attr-defined]
         else:
             status, body = self.found(request.path)
-        return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
+        return status, {"Content-Type": "application/json"}, json.dumps({"kind": "X", **body}).encode()
 
     def reviewed(self, path: str, body: Any) -> tuple[int, Any]:
         match path.strip("/").split("/"):
@@ -133,10 +133,9 @@ class Kubernetes:
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Neither a pod nor a kubeconfig; return where a kubeconfig would be."""
-    kube_config = pytest.importorskip("kubernetes.config.kube_config")
     path = tmp_path / "kubeconfig"
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    monkeypatch.setenv("KUBECONFIG", str(path))
     return path
 
 

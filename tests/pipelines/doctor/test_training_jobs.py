@@ -11,13 +11,12 @@ import yaml
 pytest.importorskip("kfp")
 pytest.importorskip("kubernetes")
 
-from nofrost.cluster.job.kinds import JOB_KINDS
+from nofrost.cluster.job.kinds import JOB_KINDS, PYTORCHJOB
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.training_runtime import training_runtime
 from pipelines.doctor.finding import Finding
 from pipelines.doctor.training_jobs import check_training_jobs, launcher_rights
 
-PYTORCHJOB, TRAINJOB = JOB_KINDS
 BOTH = {(job.group, job.version): [job.plural] for job in JOB_KINDS}
 LAUNCHER = "system:serviceaccount:team-a:default-editor"
 
@@ -46,12 +45,12 @@ def allow(kubernetes: Any, user: str, kind: Any = PYTORCHJOB) -> None:
         (BOTH, "auto", "ok", "PyTorchJob, TrainJob: trainings on several GPUs or nodes are PyTorchJobs"),
         (BOTH, "trainjob", "ok", "are TrainJobs"),
         ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "auto", "ok", "PyTorchJob, no TrainJob"),
-        ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "trainjob", "missing", "training_job.backend trainjob"),
+        ({("kubeflow.org", "v1"): ["pytorchjobs"]}, "trainjob", "missing", "the cluster knows no TrainJob: install"),
         ({("trainer.kubeflow.org", "v1alpha1"): ["trainjobs"]}, "auto", "ok", "no PyTorchJob, TrainJob: trainings"),
-        ({("trainer.kubeflow.org", "v1"): ["trainjobs"]}, "auto", "missing", "no PyTorchJob, no TrainJob"),
-        ({("kubeflow.org", "v1"): ["notebooks"]}, "auto", "missing", "install what --gpus and --nodes ask for"),
-        ({("example.org", "v1"): ["pytorchjobs"]}, "auto", "missing", "no PyTorchJob, no TrainJob"),
-        ({}, "auto", "missing", "no PyTorchJob, no TrainJob"),
+        ({("trainer.kubeflow.org", "v1"): ["trainjobs"]}, "auto", "missing", "neither PyTorchJob nor TrainJob"),
+        ({("kubeflow.org", "v1"): ["notebooks"]}, "auto", "missing", "install Kubeflow's training operator 1.9"),
+        ({("example.org", "v1"): ["pytorchjobs"]}, "auto", "missing", "neither PyTorchJob nor TrainJob"),
+        ({}, "auto", "missing", "neither PyTorchJob nor TrainJob"),
     ],
 )
 def test_the_kind_of_job_that_trainings_need_is_looked_for(

@@ -41,13 +41,24 @@ def connection() -> Connection:
     Raises:
         UserError: there is neither, or a file of it cannot be read.
     """
-    host = os.environ.get("KUBERNETES_SERVICE_HOST")
-    if host and (ACCOUNT / "token").exists():
-        return _of_pod(host, os.environ.get("KUBERNETES_SERVICE_PORT", "443"), ACCOUNT)
+    if found := pod_connection():
+        return found
     files = os.environ.get("KUBECONFIG") or "~/.kube/config"
     if any(Path(file).expanduser().is_file() for file in files.split(os.pathsep)):
         return _of_kubeconfig(files)
     raise UserError(_NEITHER)
+
+
+def pod_connection() -> Connection | None:
+    """Return the connection of the pod in which this runs; None outside of a cluster, or without a service account.
+
+    Raises:
+        UserError: a file of the service account cannot be read.
+    """
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    if not host or not (ACCOUNT / "token").exists():
+        return None
+    return _of_pod(host, os.environ.get("KUBERNETES_SERVICE_PORT", "443"), ACCOUNT)
 
 
 def pod_namespace() -> str | None:
@@ -60,7 +71,7 @@ def pod_namespace() -> str | None:
 
 def _of_pod(host: str, port: str, account: Path) -> Connection:
     def authorization() -> str:
-        # Each time anew: tokens live for an hour.
+        # Read again for each request: tokens live for an hour.
         return f"Bearer {_text(account / 'token')}"
 
     # IPv6 addresses take brackets.
@@ -84,8 +95,8 @@ def _of_kubeconfig(files: str) -> Connection:
     try:
         config.load_kube_config(files, client_configuration=configuration)
         _, context = config.list_kube_config_contexts(files)
-    # It has many errors of its own, and those of the files and programs that it reads and runs.
     except Exception as error:
+        # The package has many errors of its own, and a kubeconfig those of the files and programs that it names.
         raise UserError(f"the kubeconfig cannot be used ({reason(error)}): try `kubectl version` with it") from None
     tls: dict[str, Any] = {}
     if configuration.host.startswith("https"):

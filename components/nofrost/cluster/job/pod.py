@@ -6,7 +6,8 @@ nothing; the token by which a cloud knows a service account (IRSA) is a volume o
 
 from __future__ import annotations
 
-from nofrost.cluster.job.identity import JOB, OURS, RUN_ID
+from nofrost.cluster.job.identity import FIXED_ENV, JOB_NAME, RUN_ID
+from nofrost.cluster.job.kinds import KUEUE
 from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
 from nofrost.cluster.job.settings import GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
@@ -23,7 +24,11 @@ CONTAINER_SECURITY = {
 }
 MOUNTS = ({"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"})
 # The same in every pod: the saves of a training take up to the grace after SIGTERM.
-FIXED = {"automountServiceAccountToken": False, "enableServiceLinks": False, "terminationGracePeriodSeconds": GRACE_S}
+COMMON_POD_FIELDS = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "terminationGracePeriodSeconds": GRACE_S,
+}
 
 
 def environment(spec: JobSpec) -> list[Json]:
@@ -33,10 +38,10 @@ def environment(spec: JobSpec) -> list[Json]:
     """
     settings, credentials = spec.settings, spec.settings.credentials
     values = {
-        JOB: spec.name,
+        JOB_NAME: spec.name,
         **({RUN_ID: spec.run} if spec.run else {}),
         SAVE_INTERVAL: str(settings.save_interval_s),
-        **OURS,
+        **FIXED_ENV,
         **settings.env,
     }
     variables: list[Json] = [{"name": name, "value": verbatim(value)} for name, value in values.items()]
@@ -103,5 +108,5 @@ def place(spec: JobSpec) -> Json:
 
 def pod_metadata(spec: JobSpec) -> Json:
     """Return labels and annotations of the pods: those of the job without what is for Kueue."""
-    labels = {key: value for key, value in spec.metadata()["labels"].items() if not key.startswith("kueue")}
+    labels = {key: value for key, value in spec.metadata()["labels"].items() if not key.startswith(f"{KUEUE}/")}
     return {"labels": {**labels, **WITHOUT_ISTIO}, "annotations": dict(WITHOUT_ISTIO)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from nofrost.cluster.job.identity import FAILURE_CODE
+from nofrost.cluster.job.kinds import PYTORCHJOB
 from nofrost.cluster.job.pod import (
+    COMMON_POD_FIELDS,
     CONTAINER_SECURITY,
-    FIXED,
     MOUNTS,
     arguments,
     environment,
@@ -17,16 +19,19 @@ from nofrost.cluster.job.pod import (
 from nofrost.cluster.job.settings import check_backend
 from nofrost.cluster.job.spec import JobSpec, Json
 
+# None that a shell, a signal or Python gives.
+_FAILED = 201
 # A launcher that was away for a while finds out how the job ended.
-KEPT_S = 24 * 3600
+DEFAULT_TTL_S = 24 * 3600
 
 
 def as_pytorchjob(spec: JobSpec) -> Json:
     """Return the PyTorchJob of a specification, as the body of the request that creates it.
 
     The operator tries a pod again, alone and without limit, that ends with 128 or more, and fails the job at any other
-    exit code, so that 1 is not tried again here. It does not heed its own `backoffLimit`
-    (https://github.com/kubeflow/trainer/issues/2045); the starts without a new save are counted by the training itself.
+    exit code. So a pod ends with 201 where it would end with 1. The operator does not heed its own `backoffLimit`
+    (https://github.com/kubeflow/trainer/issues/2045) unless that is 0; the training itself counts the starts without a
+    new save. It does so for a run alone: without one, 1 remains 1, and fails the job.
 
     The pods of workers get a container of the operator's own that waits for the master (`init-pytorch`, by default of
     the image alpine:3.10). Its security context is the operator's: a namespace that enforces the Pod Security Standard
@@ -39,8 +44,8 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     check_backend(settings, "pytorchjob")
     replicas = {"Master": 1, **({"Worker": spec.nodes - 1} if spec.nodes > 1 else {})}
     return {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
+        "apiVersion": PYTORCHJOB.api_version,
+        "kind": PYTORCHJOB.kind,
         "metadata": spec.metadata(),
         "spec": {
             "nprocPerNode": str(spec.processes),
@@ -49,7 +54,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
                 "backoffLimit": settings.restarts,
                 # A pod that runs on without the others ends; those that have ended keep their logs.
                 "cleanPodPolicy": "Running",
-                "ttlSecondsAfterFinished": KEPT_S if settings.ttl_s is None else settings.ttl_s,
+                "ttlSecondsAfterFinished": DEFAULT_TTL_S if settings.ttl_s is None else settings.ttl_s,
                 **_scheduling(spec),
             },
             "pytorchReplicaSpecs": {
@@ -63,11 +68,11 @@ def as_pytorchjob(spec: JobSpec) -> Json:
 def _pod(spec: JobSpec) -> Json:
     settings = spec.settings
     container = {
-        "name": "pytorch",  # the only one that the operator gives the addresses of the others
+        "name": PYTORCHJOB.container,
         "image": spec.image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": arguments(spec),
-        "env": environment(spec),
+        "env": [*environment(spec), *([{"name": FAILURE_CODE, "value": str(_FAILED)}] if spec.run else [])],
         "resources": resources(spec),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": list(MOUNTS),
@@ -79,7 +84,7 @@ def _pod(spec: JobSpec) -> Json:
     return {
         "metadata": pod_metadata(spec),
         "spec": {
-            **FIXED,
+            **COMMON_POD_FIELDS,
             **place(spec),
             **{name: value for name, value in fields.items() if value},
             "securityContext": pod_security(settings),

@@ -12,30 +12,30 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from nofrost.cluster.job.identity import OURS
+from nofrost.cluster.job.identity import FIXED_ENV
+from nofrost.cluster.job.kinds import BackendChoice, JobBackend
 from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS, PodSettings, Resources
 from nofrost.cluster.job.values import Int32, ObjectName, QueueName
 from nofrost.config import parse_part
 from nofrost.config.base import Schema, first_duplicate
 from nofrost.errors import UserError, shortened
 
-Backend = Literal["pytorchjob", "trainjob"]
 # Pods have this long to save and publish after SIGTERM, before Kubernetes kills them.
 GRACE_S = 120
 _SCHEDULERS = {"volcano": "volcano", "scheduler-plugins": "scheduler-plugins-scheduler"}
 # Settings that a TrainJob takes from its TrainingRuntime.
-OF_THE_RUNTIME = ("restarts", "gang", "priority_class", "image_pull_policy")
-# Of a TrainJob, with those that every job has.
+RUNTIME_SETTINGS = ("restarts", "gang", "priority_class", "image_pull_policy")
+# The CRD of TrainJobs allows 128, of which up to ten are ours.
 _MOST_VARIABLES = 100
-_OF_THE_OPERATORS = re.compile(r"PET_.*|KUBEFLOW_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|PYTHONUNBUFFERED")
+_OPERATOR_VARIABLES = re.compile(r"PET_.*|KUBEFLOW_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|PYTHONUNBUFFERED")
 
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{,254}", name):
         raise ValueError(f"{shortened(name)} is no name of an environment variable: write letters, digits and _")
-    if _OF_THE_OPERATORS.fullmatch(name):
+    if _OPERATOR_VARIABLES.fullmatch(name):
         raise ValueError(f"{name} is set by the operator of the jobs: delete it")
-    if name.startswith("NOFROST_") or name in OURS:
+    if name.startswith("NOFROST_") or name in FIXED_ENV:
         raise ValueError(f"{name} is set by nofrost: delete it")
     if name in (*SECRET_KEYS, *CONFIG_KEYS):
         raise ValueError(f"{name} comes from the Secret or the ConfigMap of credentials: write it there")
@@ -106,7 +106,7 @@ class TrainingJobSettings(Schema):
             other numbers its operator does not heed.
     """
 
-    backend: Literal["auto", "pytorchjob", "trainjob", "none"] = "auto"
+    backend: BackendChoice = "auto"
     priority_class: ObjectName | None = None
     queue: QueueName | None = None
     queue_priority: QueueName | None = None
@@ -147,7 +147,7 @@ class JobSettings(TrainingJobSettings, PodSettings):
         return self
 
 
-def check_backend(settings: JobSettings, backend: Backend) -> None:
+def check_backend(settings: JobSettings, backend: JobBackend) -> None:
     """Check that a kind of job can have these settings.
 
     Raises:
@@ -157,7 +157,7 @@ def check_backend(settings: JobSettings, backend: Backend) -> None:
         raise UserError(f"the settings of the training job: {reason}")
 
 
-def refusal(settings: JobSettings, backend: Backend) -> str:
+def refusal(settings: JobSettings, backend: JobBackend) -> str:
     """Return why a kind of job cannot have these settings; "" if it can."""
     if backend == "pytorchjob":
         if settings.runtime is not None:
@@ -167,7 +167,7 @@ def refusal(settings: JobSettings, backend: Backend) -> str:
         return "ttl_s: a TrainJob has none, its launcher deletes it: delete ttl_s, or write backend: pytorchjob"
     if settings.runtime is not None:
         default = JobSettings()
-        for name in OF_THE_RUNTIME:
+        for name in RUNTIME_SETTINGS:
             if getattr(settings, name) != getattr(default, name):
                 return (
                     f"{name}: a TrainJob takes it from its runtime {settings.runtime}: write it there and delete "

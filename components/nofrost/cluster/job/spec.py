@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from nofrost.cluster.job.identity import RUN_LABEL
+from nofrost.cluster.job.kinds import KUEUE
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.values import LABEL_VALUE
 from nofrost.errors import UserError, shortened
@@ -17,12 +18,12 @@ from nofrost.errors import UserError, shortened
 Json = dict[str, Any]
 # Annotation with the SHA-256 of the specification: a job is adopted only if its is the same.
 SPEC_ANNOTATION = "nofrost/spec"
-# The operators append "-worker-999" and "-node-0-999-abcde" for their pods, whose names are labels of 63 characters.
+# The operators append "-worker-999" and "-node-0-999-abcde" for their pods, whose names are labels of 63 characters:
+# indices of three digits at most, as MOST_NODES allows.
 LONGEST_NAME = 44
 MOST_NODES, MOST_GPUS = 1000, 64
-OUTPUT_FILE = "/tmp/nofrost-output"
 # Settings that launchers heed and jobs do not hold.
-OF_THE_LAUNCHER = ("backend", "queue_timeout_s")
+LAUNCHER_SETTINGS = ("backend", "queue_timeout_s")
 # The kernel gives a program no longer argument.
 _LONGEST_ARGUMENT = 128 * 1024 - 1
 _IMAGE = re.compile(r"[a-zA-Z0-9][\w./:-]*@sha256:[0-9a-f]{64}")
@@ -48,7 +49,7 @@ class Training:
 
     def arguments(self, gpus: int, nodes: int) -> tuple[str, ...]:
         """Return the arguments of `nofrost` that train this on each of the nodes."""
-        options = {**asdict(self), "gpus": gpus, "nodes": nodes, "output_file": OUTPUT_FILE}
+        options = {**asdict(self), "gpus": gpus, "nodes": nodes}
         return ("task", "train", *(f"--{name.replace('_', '-')}={value}" for name, value in options.items()))
 
 
@@ -131,7 +132,7 @@ class JobSpec:
 
         Neither the run, nor its launcher, nor what only launchers heed is part of it, so that another run adopts it.
         """
-        settings = {key: value for key, value in self.settings.as_json().items() if key not in OF_THE_LAUNCHER}
+        settings = {key: value for key, value in self.settings.as_json().items() if key not in LAUNCHER_SETTINGS}
         content = {"arguments": self.arguments, "image": self.image, "settings": settings}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -149,7 +150,7 @@ class JobSpec:
             "app.kubernetes.io/component": "train",
             "app.kubernetes.io/managed-by": "nofrost",
             **({RUN_LABEL: self.run} if self.run else {}),
-            **{f"kueue.x-k8s.io/{key}": value for key, value in queue.items() if value},
+            **{f"{KUEUE}/{key}": value for key, value in queue.items() if value},
         }
         training = {"nofrost/recipe": self.training.recipe_id, "nofrost/seed": self.training.seed}
         metadata: Json = {

@@ -20,12 +20,13 @@ import hashlib
 import json
 import shlex
 
-from nofrost.cluster.job.pod import CONTAINER_SECURITY, FIXED, MOUNTS, WITHOUT_ISTIO, pod_security, volumes
-from nofrost.cluster.job.settings import OF_THE_RUNTIME, JobSettings
+from nofrost.cluster.job.kinds import NODE, TRAINJOB
+from nofrost.cluster.job.pod import COMMON_POD_FIELDS, CONTAINER_SECURITY, MOUNTS, WITHOUT_ISTIO, pod_security, volumes
+from nofrost.cluster.job.settings import RUNTIME_SETTINGS, JobSettings
 from nofrost.cluster.job.spec import Json
 from nofrost.errors import PeerLostError, StoppedError, UserError
 
-NAME = "nofrost-torch"
+RUNTIME_NAME = "nofrost-torch"
 _NEVER_AGAIN, _STOPPED, _PEER_LOST = UserError.exit_code, StoppedError.exit_code, PeerLostError.exit_code
 
 
@@ -39,8 +40,8 @@ def runtime_name(settings: JobSettings) -> str:
         return settings.runtime
     changed = _changed(settings)
     if not changed:
-        return NAME
-    return f"{NAME}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]}"
+        return RUNTIME_NAME
+    return f"{RUNTIME_NAME}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
 def how_to_install(settings: JobSettings, namespace: str) -> str:
@@ -69,13 +70,13 @@ def training_runtime(settings: JobSettings) -> Json:
     pod = {
         "metadata": {"labels": dict(WITHOUT_ISTIO), "annotations": dict(WITHOUT_ISTIO)},
         "spec": {
-            **FIXED,
+            **COMMON_POD_FIELDS,
             **{name: value for name, value in fields.items() if value},
             "restartPolicy": "Never",
             "securityContext": pod_security(default),
             "containers": [
                 {
-                    "name": "node",
+                    "name": NODE,
                     "imagePullPolicy": settings.image_pull_policy,
                     "securityContext": CONTAINER_SECURITY,
                     "volumeMounts": list(MOUNTS),
@@ -88,7 +89,7 @@ def training_runtime(settings: JobSettings) -> Json:
         {"metadata": {"annotations": {"scheduling.volcano.sh/queue-name": gang.queue}}} if gang and gang.queue else {}
     )
     return {
-        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "apiVersion": TRAINJOB.api_version,
         "kind": "TrainingRuntime",
         "metadata": {"name": runtime_name(settings), "labels": {"trainer.kubeflow.org/framework": "torch"}},
         "spec": {
@@ -100,7 +101,7 @@ def training_runtime(settings: JobSettings) -> Json:
                     "failurePolicy": _failures_of_the_job(settings.restarts),
                     "replicatedJobs": [
                         {
-                            "name": "node",
+                            "name": NODE,
                             "template": {
                                 "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}},
                                 "spec": {
@@ -120,7 +121,7 @@ def training_runtime(settings: JobSettings) -> Json:
 
 def _changed(settings: JobSettings) -> Json:
     """Return what is the runtime's own and not the default."""
-    own, default = (each.model_dump(mode="json", include=set(OF_THE_RUNTIME)) for each in (settings, JobSettings()))
+    own, default = (each.model_dump(mode="json", include=set(RUNTIME_SETTINGS)) for each in (settings, JobSettings()))
     return {name: value for name, value in own.items() if value != default[name]}
 
 
@@ -130,7 +131,10 @@ def _failures_of_a_pod() -> Json:
     return {
         "rules": [
             {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {"action": "FailJob", "onExitCodes": {"containerName": "node", "operator": "In", "values": codes}},
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": TRAINJOB.container, "operator": "In", "values": codes},
+            },
         ]
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nofrost.cluster.job.kinds import NODE, TRAINJOB
 from nofrost.cluster.job.pod import arguments, environment, place, pod_metadata, pod_security, resources, volumes
 from nofrost.cluster.job.settings import check_backend
 from nofrost.cluster.job.spec import JobSpec, Json
@@ -22,15 +23,15 @@ def as_trainjob(spec: JobSpec) -> Json:
         "metadata": pod_metadata(spec),
         "spec": {**place(spec), "securityContext": pod_security(settings), "volumes": volumes(settings)},
     }
-    patch = {"template": {"spec": {"replicatedJobs": [{"name": "node", "template": {"spec": {"template": pod}}}]}}}
+    patch = {"template": {"spec": {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": pod}}}]}}}
     return {
-        "apiVersion": "trainer.kubeflow.org/v1alpha1",
-        "kind": "TrainJob",
+        "apiVersion": TRAINJOB.api_version,
+        "kind": TRAINJOB.kind,
         "metadata": spec.metadata(),
         "spec": {
             "activeDeadlineSeconds": settings.deadline_s,
             "runtimeRef": {
-                "apiGroup": "trainer.kubeflow.org",
+                "apiGroup": TRAINJOB.group,
                 "kind": "TrainingRuntime",
                 "name": runtime_name(settings),
             },

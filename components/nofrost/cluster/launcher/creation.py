@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
-from nofrost.cluster.job.training_runtime import how_to_install, runtime_name
 from nofrost.cluster.launcher.state import condition
 from nofrost.errors import ReportedError, UserError, say
 
@@ -93,28 +92,6 @@ def create_or_adopt(
         await_deletion(api, kind, name, metadata["uid"], deletion_s, interval_s)
 
 
-def check_runtime(api: KubernetesApi, kind: JobKind, settings: JobSettings) -> None:
-    """Check that the TrainingRuntime of TrainJobs with these settings is there: without it only an event would say so.
-
-    Raises:
-        UserError: it is not; the message has the command that installs it.
-        KubernetesError: the server does not answer.
-    """
-    name, namespace = runtime_name(settings), api.namespace
-    try:
-        api.get(f"/apis/{kind.group}/{kind.version}/namespaces/{namespace}/trainingruntimes/{name}")
-    except KubernetesError as error:
-        # Whoever may not read it has to trust that it is there.
-        if error.status == 403:
-            return
-        if error.status != 404:
-            raise
-        missing = f"there is no TrainingRuntime {name} in namespace {namespace}"
-        if settings.runtime is not None:
-            raise UserError(f"{missing}: create it, or delete runtime in the settings of the training job") from None
-        raise UserError(f"{missing}: run {how_to_install(settings, namespace)}") from None
-
-
 def await_deletion(
     api: KubernetesApi, kind: JobKind, name: str, uid: str, deletion_s: float, interval_s: float
 ) -> None:
@@ -124,13 +101,12 @@ def await_deletion(
         JobEndedError: they are there after `deletion_s`.
     """
     end = time.monotonic() + deletion_s
-    pods = f"/api/v1/namespaces/{api.namespace}/pods"
     while True:
         there = _uid(api, f"{kind.path(api.namespace)}/{name}")
         # The pods are those of the next job, which another launcher has made.
         if there not in ("", uid):
             return
-        if not there and not api.items(pods, labelSelector=f"{kind.pod_label}={name}"):
+        if not there and not api.items(api.pods_path, labelSelector=kind.selector(name)):
             return
         if time.monotonic() > end:
             raise JobEndedError(
@@ -187,6 +163,6 @@ def _explained(error: KubernetesError, kind: JobKind, name: str, namespace: str)
         return UserError(f"{what}: let the service account of this pod create and follow {kind.plural}.{kind.group}")
     if error.status == 404:
         return UserError(f"{what}: install what knows {kind.plural}.{kind.group}, or choose another backend")
-    if 400 <= error.status < 500 and not error.passes:
+    if 400 <= error.status < 500 and not error.is_transient:
         return UserError(f"{what}: correct the settings of the training job")
     return error

@@ -7,34 +7,29 @@ the one before.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, Pauses
-from nofrost.cluster.job.identity import RUN_LABEL
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.cluster.job.identity import RUN_LABEL, run_of
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.job.spec import SPEC_ANNOTATION
 from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError, create_or_adopt
-from nofrost.cluster.launcher.deletion import belongs_to, delete_owned
-from nofrost.cluster.launcher.follower import JobFollower, Limits, OutOfReachError, Recorded
+from nofrost.cluster.launcher.deletion import delete_at_once, delete_at_the_end
+from nofrost.cluster.launcher.follower import JobFollower, Recorded
+from nofrost.cluster.launcher.job_output import note_result, output_for_runs, output_of_job
 from nofrost.cluster.launcher.rank_log import RankLog
-from nofrost.cluster.launcher.reasons import run_of
 from nofrost.cluster.launcher.state import condition
-from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
-from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name, read_output
-from nofrost.errors import UnavailableError, UserError, printable, remark, say
+from nofrost.cluster.launcher.time_limits import Limits
+from nofrost.cluster.outcome.job_result import JobResult, read_result
+from nofrost.cluster.outcome.stored_log import StoredLog, job_output_name
+from nofrost.errors import UserError, printable, remark, say
 from nofrost.stopping import TerminatedError
 from nofrost.store import Output, Store
 
-_STOPS = (TerminatedError, KeyboardInterrupt)
-# For the rest of the log when this process is asked to stop.
-_STOPPED_S = 1.0
-# After which a job is looked for that a request without an answer may still make: admission takes its time.
-_LATE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
-T = TypeVar("T")
+# For the rest of the log where the job does not end, or must not wait for it.
+_LAST_LINES_S = 1.0
 
 
 def launch(
@@ -50,9 +45,19 @@ def launch(
 ) -> str:
     """Run a training job to its end, and return its output (PATH@REF).
 
-    The job is deleted at its end, after its log is in the store, as far as the store takes it. SIGTERM deletes it at
-    once. It is left as it is by an end that says nothing about it, such as an API server or a store that does not
-    answer, and where another launcher has adopted it: whoever follows it then has it.
+    ============================================ ================================= =================================
+    what ends the launch                         the rest of the log               the job
+    ============================================ ================================= =================================
+    the job has succeeded                        is stored before                  is deleted
+    it failed, met a limit, was deleted by       is stored before                  is deleted, if it is there
+    others, or has no output
+    SIGTERM or SIGINT, at any moment             is stored after, for a second     is deleted at once, also one whose
+                                                                                   creation is not answered yet
+    anything else, such as an API server or a    is stored, for a second           is left: it may go on, and the
+    store that does not answer                                                     next launcher follows it
+    ============================================ ================================= =================================
+
+    The log is stored as far as the store takes it. A job that another launcher has adopted is never deleted.
 
     Args:
         job: the body of the request that creates it.
@@ -64,63 +69,124 @@ def launch(
     Raises:
         UserError: it can never succeed: wrong input or settings, or another job has its name.
         JobEndedError: it failed, met a limit, was deleted by somebody else, or left no output.
-        KubernetesError: the server does not answer.
+        OutOfReachError, KubernetesError: the server does not answer.
         UnavailableError: the store does not answer.
     """
-    path, name = f"{kind.path(api.namespace)}/{job['metadata']['name']}", job["metadata"]["name"]
-    pods, selector = f"/api/v1/namespaces/{api.namespace}/pods", f"{kind.pod_label}={name}"
-    run = job["metadata"].get("labels", {}).get(RUN_LABEL, "")
+    name, run = job["metadata"]["name"], _run_label(job)
     # Of a run, this also finds out before there is a job whether the store answers.
     if before := read_result(name, run, store):
         if before.error:
             raise UserError(f"{kind.kind} {name} has failed in this run, and would fail again: {before.error}")
-        if not _is_alive(api, path, job):
+        if not _is_alive(api, f"{kind.path(api.namespace)}/{name}", run):
             say(f"{kind.kind} {name} has succeeded in this run before: {printable(before.output)}")
             return str(Output.parse(printable(before.output)))
-    with closing(StoredLog(name, store)) as stored, _ended(api, path, job, limits.log_s) as end:
-
-        def follow_log() -> RankLog:
-            return RankLog(api, pods, selector, stored, show, limits.interval_s)
-
-        found = create_or_adopt(
-            api,
-            kind,
-            job,
-            save_log=lambda: follow_log().finish(limits.log_s),
-            deletion_s=limits.deletion_s,
-            interval_s=limits.interval_s,
-            asked=end.asked,
-        )
-        end.uid, end.log = found["metadata"]["uid"], follow_log()
+    with closing(StoredLog(name, store)) as stored:
+        launched = _Launch(job, kind, nodes, api, store, stored, limits, show)
         try:
-            JobFollower(api, kind, found, nodes, limits, recorded).follow()
-        except OutOfReachError:
+            found = launched.create()
+            end = launched.follow(found, recorded)
+            launched.finish_log(limits.log_s)
+            launched.delete()
+        except (TerminatedError, KeyboardInterrupt):
+            launched.delete_at_once()
+            launched.finish_log(_LAST_LINES_S)
             raise
-        except JobEndedError:
-            # One that was deleted, or failed, after it had trained: by another launcher, for example.
-            output = _output_of((run, run_of(found)), name, store, limits.outage_s)
-            if output is None:
-                raise
-            end.finish_log(limits.log_s)
+        except BaseException:
+            launched.finish_log(_LAST_LINES_S)
+            raise
+    if isinstance(end, str):
+        return end
+    raise end
+
+
+class _Launch:
+    """The steps of a launch, of which each may be the last one."""
+
+    def __init__(
+        self,
+        job: Mapping[str, Any],
+        kind: JobKind,
+        nodes: int,
+        api: KubernetesApi,
+        store: Store,
+        stored: StoredLog,
+        limits: Limits,
+        show: Callable[[str], object],
+    ) -> None:
+        self._job, self._kind, self._nodes, self._api = job, kind, nodes, api
+        self._store, self._stored, self._limits, self._show = store, stored, limits, show
+        self._name, self._run = job["metadata"]["name"], _run_label(job)
+        self._path = f"{kind.path(api.namespace)}/{self._name}"
+        # Set while a request that makes the job is under way.
+        self._asked = threading.Event()
+        self._uid = ""
+        self._log: RankLog | None = None
+
+    def create(self) -> dict[str, Any]:
+        """Create the job, or adopt the one that is there; follow its log, and return it as the server has it."""
+        found = create_or_adopt(
+            self._api,
+            self._kind,
+            self._job,
+            save_log=lambda: self._follow_log().finish(self._limits.log_s),
+            deletion_s=self._limits.deletion_s,
+            interval_s=self._limits.interval_s,
+            asked=self._asked,
+        )
+        self._uid, self._log = found["metadata"]["uid"], self._follow_log()
+        return found
+
+    def follow(self, found: dict[str, Any], recorded: Recorded) -> str | JobEndedError | WrongInputError:
+        """Follow the job to its end; return its output, or the error that it ended with.
+
+        Raises:
+            OutOfReachError: the server does not answer.
+            UnavailableError: the store does not answer.
+        """
+        failure: JobEndedError | None = None
+        try:
+            JobFollower(self._api, self._kind, found, self._nodes, self._limits, recorded).follow()
+            output = output_of_job(self._name, self._store, self._limits.outage_s)
         except WrongInputError as error:
             if error.problem:
-                _note(name, run, JobResult(error=error.problem), store)
-            raise
-        else:
-            end.finish_log(limits.log_s)
-            output = _answered(partial(read_output, name, store), limits.outage_s)
+                note_result(self._name, self._run, JobResult(error=error.problem), self._store)
+            return error
+        except JobEndedError as error:
+            # One that was deleted, or failed, after it had trained: by another launcher, for example.
+            failure, runs = error, (self._run, run_of(found))
+            output = output_for_runs(self._name, runs, self._store, self._limits.outage_s)
         if output is None:
-            raise JobEndedError(
-                f"{kind.kind} {name} succeeded, but {store.url} holds no {job_output_name(name)}: its image is "
-                "another version of nofrost, or it has another store: compare them, and submit again"
+            return failure or JobEndedError(
+                f"{self._kind.kind} {self._name} succeeded, but {self._store.url} holds no "
+                f"{job_output_name(self._name)}: its image is another version of nofrost, or it has another store: "
+                "compare them, and submit again"
             )
-        output = str(Output.parse(printable(output)))
-        _note(name, run, JobResult(output=output), store)
+        note_result(self._name, self._run, JobResult(output=output), self._store)
         return output
 
+    def finish_log(self, patience_s: float) -> None:
+        """Show and store the rest of the log, if it was followed; no longer than `patience_s`."""
+        if self._log is not None and not self._log.finish(patience_s):
+            remark("the end of the log of the job could not be read, or stored")
 
-def _is_alive(api: KubernetesApi, path: str, job: Mapping[str, Any]) -> bool:
-    """Return whether there is a job to follow to its end; one of ours that has failed is deleted."""
+    def delete(self) -> None:
+        """Delete the job after its end."""
+        delete_at_the_end(self._api, self._path, self._job, self._uid)
+
+    def delete_at_once(self) -> None:
+        """Delete the job, if there is one, or a request may still make it."""
+        delete_at_once(self._api, self._path, self._job, self._uid, may_come=self._asked.is_set())
+
+    def _follow_log(self) -> RankLog:
+        return RankLog(self._api, self._kind, self._name, self._stored, self._show, self._limits.interval_s)
+
+
+def _run_label(job: Mapping[str, Any]) -> str:
+    return str(job["metadata"].get("labels", {}).get(RUN_LABEL, ""))
+
+
+def _is_alive(api: KubernetesApi, path: str, run: str) -> bool:
+    """Return whether there is a job to follow to its end; one of this run that has failed is deleted."""
     try:
         found = api.get(path)
     except KubernetesError as error:
@@ -129,123 +195,6 @@ def _is_alive(api: KubernetesApi, path: str, job: Mapping[str, Any]) -> bool:
         return False
     if not condition(found, "Failed"):
         return True
-    if found["metadata"].get("labels", {}).get(RUN_LABEL) == job["metadata"].get("labels", {}).get(RUN_LABEL):
+    if _run_label(found) == run:
         api.delete(path, found["metadata"]["uid"])
     return False
-
-
-def _output_of(runs: tuple[str, ...], name: str, store: Store, patience_s: float) -> str | None:
-    """Return what a job has trained for a run: its pods note it, and launchers that follow it too."""
-    for run in runs:
-        result = _answered(partial(read_result, name, run, store), patience_s)
-        if result and result.output:
-            return result.output
-    return None
-
-
-def _answered(ask: Callable[[], T], patience_s: float) -> T:
-    """Return `ask()`, which is called again while the store does not answer, for a while."""
-    pauses, end = Pauses(), time.monotonic() + patience_s
-    while True:
-        try:
-            return ask()
-        except UnavailableError as error:
-            if time.monotonic() > end:
-                raise
-            say(f"{error}: asked again until it answers")
-            time.sleep(pauses.next_s())
-
-
-def _note(name: str, run: str, result: JobResult, store: Store) -> None:
-    """Note what the job has come to; a store that refuses is no error, as only another try would read it."""
-    try:
-        write_result(name, run, result, store)
-    except UserError as error:
-        remark(f"the result of the job is not in the store: {error}")
-
-
-class _LaunchEnd:
-    """What belongs to the end of a launch.
-
-    Attributes:
-        asked: set while a request that makes the job is under way.
-        uid: of the job; "" before it is known.
-        log: None before the job is followed.
-    """
-
-    def __init__(self) -> None:
-        self.asked, self.uid = threading.Event(), ""
-        self.log: RankLog | None = None
-
-    def finish_log(self, patience_s: float) -> None:
-        if self.log is not None and not self.log.finish(patience_s):
-            remark("the end of the log of the job could not be read, or stored")
-
-
-@contextmanager
-def _ended(api: KubernetesApi, path: str, job: Mapping[str, Any], log_s: float) -> Iterator[_LaunchEnd]:
-    """Delete the job of a block at its end, if that decides about the job, and nobody else has adopted it.
-
-    - success, or an end of the job: after its log is stored
-    - a request to this process to stop: at once, and the log afterwards
-    - anything else: not at all, as its work would be lost, and the next try follows it
-    """
-    end = _LaunchEnd()
-    try:
-        try:
-            yield end
-        except OutOfReachError:
-            raise
-        # A request to stop may come while the log is read.
-        except (JobEndedError, WrongInputError):
-            end.finish_log(log_s)
-            if end.uid:
-                _delete(api, path, job, end.uid)
-            raise
-        _delete(api, path, job, end.uid)
-    except _STOPS:
-        _delete_now(api, path, job, end)
-        end.finish_log(_STOPPED_S)
-        raise
-    except BaseException:
-        end.finish_log(_STOPPED_S)
-        raise
-
-
-def _delete(api: KubernetesApi, path: str, job: Mapping[str, Any], uid: str) -> None:
-    def is_owned(found: Mapping[str, Any]) -> bool:
-        return bool(found["metadata"]["uid"] == uid) and belongs_to(found, job)
-
-    try:
-        if api.repeated(lambda: delete_owned(api, path, is_owned)) is False:
-            say(f"{job['metadata']['name']} is left to the launcher that has adopted it")
-    except KubernetesError as error:
-        _left(path, error)
-
-
-def _delete_now(api: KubernetesApi, path: str, job: Mapping[str, Any], end: _LaunchEnd) -> None:
-    """Delete the job on connections that are open; also one that a request whose answer was not read makes later."""
-
-    def is_owned(found: Mapping[str, Any]) -> bool:
-        has = (found["metadata"].get("annotations") or {}).get(SPEC_ANNOTATION)
-        return bool(has == job["metadata"]["annotations"][SPEC_ANNOTATION]) and belongs_to(found, job)
-
-    try:
-        for pause_s in _LATE_S if end.asked.is_set() else (0.0,):
-            time.sleep(pause_s)
-            if delete_owned(api, path, is_owned) is not None:
-                return
-        if end.asked.is_set():
-            _left(path, KubernetesError(f"to create {path}", 0, "stopped before the answer"))
-    except KubernetesError as error:
-        # A broken connection is replaced by a new one.
-        if not error.status and end.uid:
-            with suppress(KubernetesError):
-                api.delete_once(path, end.uid)
-                return
-        _left(path, error)
-
-
-def _left(path: str, error: KubernetesError) -> None:
-    namespace, plural, name = path.split("/")[-3:]
-    remark(f"the job may be left ({error}): run kubectl delete {plural} {name} --namespace {namespace}")

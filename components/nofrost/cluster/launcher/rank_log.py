@@ -9,26 +9,29 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, StreamStop
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.cluster.api.streams import CancelToken
+from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.state import Object, rank_zero
-from nofrost.cluster.outcome.log_lines import LogPosition, text_of
+from nofrost.cluster.outcome.log_lines import LogPosition, text_of, without_secrets
 from nofrost.cluster.outcome.stored_log import StoredLog
 
+# A log that is silent for longer is asked for again.
 _SILENCE_S = 300.0
 # At the end, for the kubelet of a pod, which alone has its log: that of a lost machine never answers.
 _KUBELET_S = 20.0
-# Names that containers of training have in the pods of both operators.
-_CONTAINERS = ("pytorch", "node")
+_TAIL = 20
 
 
 class RankLog:
     """Follows the log of rank 0 until :meth:`finish`.
 
     Args:
-        pods: path of the pods of the namespace.
-        selector: of the labels of the pods of the job.
+        kind, name: of the job.
         stored: where lines are kept.
         show: is called with each new line.
         interval_s: between two looks for a new pod.
@@ -37,20 +40,20 @@ class RankLog:
     def __init__(
         self,
         api: KubernetesApi,
-        pods: str,
-        selector: str,
+        kind: JobKind,
+        name: str,
         stored: StoredLog,
         show: Callable[[str], object],
         interval_s: float,
     ) -> None:
-        self._api, self._pods, self._selector = api, pods, selector
+        self._api, self._kind, self._name = api, kind, name
         self._stored, self._show, self._interval_s = stored, show, interval_s
         self._position: LogPosition = stored.position
         self._rest = b""
         self._finished: set[str] = set()
         self._restarts: dict[str, int] = {}
         self._ends_s, self._is_complete = math.inf, False
-        self._finishing, self._stop, self._gives_up = threading.Event(), StreamStop(), threading.Event()
+        self._finishing, self._cancel, self._gives_up = threading.Event(), CancelToken(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -62,26 +65,26 @@ class RankLog:
         """
         self._ends_s = time.monotonic()
         self._finishing.set()
-        self._stop.set()
+        self._cancel.cancel()
         self._thread.join(patience_s)
         self._gives_up.set()
         return self._is_complete
 
     def _run(self) -> None:
-        pauses = self._api.pauses()
+        backoff = self._api.backoff()
         while True:
             is_last = self._finishing.is_set()
             refusal, has_pods = False, False
             try:
-                page = self._api.once("GET", self._pods, {"labelSelector": self._selector})
+                page = self._api.request("GET", self._api.pods_path, {"labelSelector": self._kind.selector(self._name)})
                 has_pods = True
                 self._read_all(rank_zero(page.get("items", ())), is_last)
                 pause_s = self._interval_s
-                pauses.reset()
+                backoff.reset()
             except KubernetesError as error:
-                refusal, pause_s = True, pauses.next_s(error.retry_after_s)
+                refusal, pause_s = True, backoff.next_s(error.retry_after_s)
                 is_away = has_pods and time.monotonic() - self._ends_s > _KUBELET_S
-                if is_last and error.passes and not is_away:
+                if is_last and error.is_transient and not is_away:
                     is_last = self._gives_up.wait(pause_s)
             if is_last:
                 self._take_rest()
@@ -96,7 +99,7 @@ class RankLog:
         begin = uids.index(self._position.uid) if self._position.uid in uids else 0
         for pod in pods[begin:]:
             uid = pod["metadata"]["uid"]
-            status = _container(pod)
+            status = self._container(pod)
             if uid in self._finished or not status:
                 continue
             if uid != self._position.uid:
@@ -120,16 +123,16 @@ class RankLog:
     def _read(self, pod: Object, **query: str) -> None:
         """Read the log of a pod from the last second on."""
         follows = bool(query.get("follow"))
-        query |= {"container": _container(pod).get("name", ""), "timestamps": "true"}
+        query |= {"container": self._container(pod).get("name", ""), "timestamps": "true"}
         query["sinceTime"] = self._position.second
-        path = f"{self._pods}/{pod['metadata']['name']}/log"
-        stop = self._stop if follows else StreamStop()
+        path = f"{self._api.pods_path}/{pod['metadata']['name']}/log"
+        cancel = self._cancel if follows else CancelToken()
         self._position.begin_again()
         # What was cut comes again, whole.
         self._rest = b""
         try:
-            with self._api.stream(path, f"the log of {pod['metadata']['name']}", query, _SILENCE_S, stop) as lines:
-                for line in lines:
+            with self._api.stream(path, f"the log of {pod['metadata']['name']}", query, _SILENCE_S, cancel) as lines:
+                for line in map(without_secrets, lines):
                     if not line.endswith(b"\n"):
                         self._rest = line
                     elif self._position.take(line[:-1]):
@@ -149,9 +152,19 @@ class RankLog:
         self._stored.append(line)
         self._show(text_of(line))
 
+    def _container(self, pod: Object) -> dict[str, Any]:
+        """Return the status of the container that trains; empty if there is none yet."""
+        statuses = pod.get("status", {}).get("containerStatuses") or ()
+        named = [status for status in statuses if status.get("name") == self._kind.container]
+        return dict(next(iter([*named, *statuses]), {}))
 
-def _container(pod: Object) -> dict[str, Any]:
-    """Return the status of the container that trains; empty if there is none yet."""
-    statuses = pod.get("status", {}).get("containerStatuses") or ()
-    named = [status for status in statuses if status.get("name") in _CONTAINERS]
-    return dict(next(iter([*named, *statuses]), {}))
+
+def tail(api: KubernetesApi, pod: str) -> list[str]:
+    """Return the last lines of the log of any pod; none where the server does not give them."""
+    path = f"{api.pods_path}/{pod}/log"
+    with (
+        suppress(KubernetesError),
+        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _KUBELET_S, CancelToken()) as lines,
+    ):
+        return [without_secrets(line).decode(errors="replace").rstrip("\n") for line in lines]
+    return []

@@ -1,4 +1,4 @@
-"""What else Kubernetes knows of a job that does not run: sentences of queues and events, and the ends of logs.
+"""What else Kubernetes knows of a job that does not run: sentences of queues and events.
 
 None of it is worth an error: where the server refuses, or does not answer, nothing is known.
 """
@@ -10,25 +10,23 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, StreamStop
-from nofrost.cluster.job.identity import RUN_ID
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.cluster.job.kinds import KUEUE, NODE
 from nofrost.cluster.launcher.state import condition, time_of
 
-_KUEUE = "kueue.x-k8s.io"
-_TAIL = 20
 # Whose events tell what keeps a job from its pods; those of its PodGroup, of the same name, tell why it waits.
 _OF_JOBS = ("PyTorchJob", "TrainJob", "JobSet", "Job")
 _GANG_S = 300
-_SILENCE_S = 20.0
 
 
 def queue_reason(api: KubernetesApi, uid: str) -> str:
     """Return what Kueue says of a job that it holds back, or has evicted; "" if it says nothing."""
     with suppress(KubernetesError):
-        group = api.once("GET", f"/apis/{_KUEUE}")
+        group = api.request("GET", f"/apis/{KUEUE}")
         version = group.get("preferredVersion", {}).get("version", "")
-        path = f"/apis/{_KUEUE}/{version}/namespaces/{api.namespace}/workloads"
-        page = api.once("GET", path, {"labelSelector": f"{_KUEUE}/job-uid={uid}"})
+        path = f"/apis/{KUEUE}/{version}/namespaces/{api.namespace}/workloads"
+        page = api.request("GET", path, {"labelSelector": f"{KUEUE}/job-uid={uid}"})
         for workload in page.get("items", ()):
             waits = [
                 str(each.get("message", ""))
@@ -46,7 +44,7 @@ def warnings(api: KubernetesApi, job: Mapping[str, Any], since: datetime) -> lis
     They are of the job itself, of the JobSet, which has its name, and of the Job of its nodes.
     """
     name, found = job["metadata"]["name"], []
-    for each in (name, f"{name}-node-0"):
+    for each in (name, f"{name}-{NODE}-0"):
         found += [event for event in _warnings_of(api, each) if _kind(event) in _OF_JOBS]
     # Times have whole seconds.
     dated = [(_time(event), event) for event in found]
@@ -68,34 +66,12 @@ def gang_reason(api: KubernetesApi, job: Mapping[str, Any]) -> str:
 def _warnings_of(api: KubernetesApi, name: str) -> list[dict[str, Any]]:
     with suppress(KubernetesError):
         query = {"fieldSelector": f"involvedObject.name={name},type=Warning"}
-        return list(api.once("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ()))
+        return list(api.request("GET", f"/api/v1/namespaces/{api.namespace}/events", query).get("items", ()))
     return []
 
 
 def _kind(event: Mapping[str, Any]) -> str:
     return str((event.get("involvedObject") or {}).get("kind", ""))
-
-
-def tail(api: KubernetesApi, pod: str) -> list[str]:
-    """Return the last lines of the log of a pod."""
-    path = f"/api/v1/namespaces/{api.namespace}/pods/{pod}/log"
-    with (
-        suppress(KubernetesError),
-        api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _SILENCE_S, StreamStop()) as lines,
-    ):
-        return [line.decode(errors="replace").rstrip("\n") for line in lines]
-    return []
-
-
-def run_of(job: Any) -> str:
-    """Return the id of the run that the pods of a job have in their environment, under which they record errors."""
-    if isinstance(job, Mapping):
-        if job.get("name") == RUN_ID:
-            return str(job.get("value", ""))
-        job = list(job.values())
-    if isinstance(job, list):
-        return next(filter(None, map(run_of, job)), "")
-    return ""
 
 
 def _time(event: Mapping[str, Any]) -> datetime:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from nofrost.cluster.launcher.state import age_s, is_suspended, time_of
+from nofrost.cluster.launcher.state import allowed_for_s, is_suspended, time_of
 
 _SEEN, _WORKED = "nofrost/seen", "nofrost/worked-s"
 
@@ -39,4 +39,4 @@ def worked_s(job: Mapping[str, Any]) -> float:
     if before:
         return before + max(0.0, (datetime.now(UTC) - seen(job)).total_seconds())
     conditions = job.get("status", {}).get("conditions") or ()
-    return age_s(job) if any(each.get("type") == "Running" for each in conditions) else 0.0
+    return allowed_for_s(job) if any(each.get("type") == "Running" for each in conditions) else 0.0

@@ -23,11 +23,11 @@ _CANNOT_START = _CANNOT_PULL | {"CreateContainerConfigError", "CreateContainerEr
 
 
 class JobPhase(Enum):
-    """How far a job has come."""
+    """How far a job has come: PENDING has pods, of which not all run, QUEUED is held back before that."""
 
     CREATED = "created"
     QUEUED = "queued"
-    PLACED = "placed"
+    PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -65,20 +65,20 @@ def job_state(kind: JobKind, job: Object, pods: Sequence[Object], nodes: int, qu
     placed = [pod for pod in living if _is_placed(pod)]
     evicted = next((pod for pod in pods if _is_evicted(pod)), None)
     if len(living) < nodes and evicted is not None:
-        return JobState(JobPhase.PLACED, f"evicted: {_name(evicted)}: {_eviction(evicted)}")
+        return JobState(JobPhase.PENDING, f"evicted: {_name(evicted)}: {_eviction(evicted)}")
     if not pods:
         if restarting := condition(job, "Restarting"):
-            return JobState(JobPhase.PLACED, _with("restarting", restarting.get("message")))
+            return JobState(JobPhase.PENDING, _with("restarting", restarting.get("message")))
         if queue:
             return JobState(JobPhase.QUEUED, _with("queued", queue))
         return JobState(JobPhase.CREATED, "created: no pods yet")
     if len(placed) < nodes:
         why = next(filter(None, map(_why_unplaced, living)), "")
-        return JobState(JobPhase.PLACED, _with(f"placed {len(placed)} of {nodes}", why))
+        return JobState(JobPhase.PENDING, _with(f"placed {len(placed)} of {nodes}", why))
     started = [pod for pod in placed if pod.get("status", {}).get("phase", "Pending") != "Pending"]
     if len(started) < nodes:
         why = next((text for pod in placed if (text := _waits_for(pod))), "")
-        return JobState(JobPhase.PLACED, _with(f"placed {nodes} of {nodes}, started {len(started)}", why))
+        return JobState(JobPhase.PENDING, _with(f"placed {nodes} of {nodes}, started {len(started)}", why))
     return JobState(JobPhase.RUNNING, "running on 1 node" if nodes == 1 else f"running on {nodes} nodes")
 
 
@@ -123,7 +123,7 @@ def condition(item: Object, kind: str) -> Object | None:
     return None
 
 
-def age_s(item: Object) -> float:
+def allowed_for_s(item: Object) -> float:
     """Return the seconds for which a job has been allowed to run, or exists if nothing says that."""
     since = item.get("status", {}).get("startTime") or item["metadata"].get("creationTimestamp")
     for each in item.get("status", {}).get("conditions") or ():
@@ -132,7 +132,7 @@ def age_s(item: Object) -> float:
     return max(0.0, (datetime.now(UTC) - time_of(since)).total_seconds())
 
 
-def existence_s(item: Object) -> float:
+def age_s(item: Object) -> float:
     """Return the seconds for which an object exists."""
     return max(0.0, (datetime.now(UTC) - time_of(item["metadata"].get("creationTimestamp"))).total_seconds())
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from nofrost.cluster.api.client import KubernetesApi, KubernetesError, StreamStop
+from nofrost.cluster.api.client import KubernetesApi
+from nofrost.cluster.api.errors import KubernetesError
+from nofrost.cluster.api.streams import CancelToken
 from nofrost.errors import reason
 
 
@@ -28,7 +30,7 @@ class JobWatch:
 
     def __init__(self, api: KubernetesApi, path: str, name: str) -> None:
         self._api, self._path, self._name = api, path, name
-        self._stop = StreamStop()
+        self._cancel = CancelToken()
         self._ended = threading.Event()
         self.changed = threading.Event()
         self.newest: dict[str, Any] | None = None
@@ -39,36 +41,36 @@ class JobWatch:
     def close(self) -> None:
         """End the thread, soon."""
         self._ended.set()
-        self._stop.set()
+        self._cancel.cancel()
 
     def _run(self) -> None:
-        pauses, version = self._api.pauses(), ""
+        backoff, version = self._api.backoff(), ""
         query = {"fieldSelector": f"metadata.name={self._name}"}
         while not self._ended.is_set():
             try:
                 if not version:
-                    page = self._api.once("GET", self._path, query)
+                    page = self._api.request("GET", self._path, query)
                     version = str(page.get("metadata", {}).get("resourceVersion", ""))
                     self._give(next(iter(page.get("items", ())), None))
                 quiet = True
-                for kind, item in self._api.watch(self._path, self._stop, **query, resourceVersion=version):
+                for kind, item in self._api.watch(self._path, self._cancel, **query, resourceVersion=version):
                     version = str(item.get("metadata", {}).get("resourceVersion", version))
                     self.error = None
                     if kind != "BOOKMARK":
                         self._give(None if kind == "DELETED" else item)
                     quiet = False
-                    pauses.reset()
+                    backoff.reset()
                 self.error = None
                 # A server that ends every watch at once is left in peace.
                 if quiet:
-                    self._ended.wait(pauses.next_s())
+                    self._ended.wait(backoff.next_s())
             except Exception as error:
                 # Any other error, as of an answer that is no object of Kubernetes, must not end this thread unseen.
                 refusal = error if isinstance(error, KubernetesError) else None
                 if refusal is None or refusal.status == 410:
                     version = ""
                 self.error = refusal or KubernetesError(f"to watch {self._path}", 0, reason(error))
-                self._ended.wait(pauses.next_s(self.error.retry_after_s))
+                self._ended.wait(backoff.next_s(self.error.retry_after_s))
 
     def _give(self, item: dict[str, Any] | None) -> None:
         if item is not None and not item["metadata"]["uid"]:

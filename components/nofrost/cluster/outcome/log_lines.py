@@ -5,9 +5,14 @@ A log that is asked for again begins with a whole second (`sinceTime`), so the l
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 
+from nofrost.cluster.job.pod_settings import SECRET_KEYS
+
+# A shorter value may be a part of any line.
+_SHORTEST_SECRET = 8
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -43,6 +48,19 @@ class LogPosition:
                 self.second, self._seen = second, Counter()
         self._seen[line] += 1
         return True
+
+
+def without_secrets(line: bytes) -> bytes:
+    """Return a line with ``***`` for the secrets that this process has in its environment.
+
+    The pods of a pipeline have the same Secret, so these are the job's own credentials of the store. Other secrets
+    are not known here.
+    """
+    for name in SECRET_KEYS:
+        secret = os.environ.get(name, "").encode(errors="surrogateescape")
+        if len(secret) >= _SHORTEST_SECRET:
+            line = line.replace(secret, b"***")
+    return line
 
 
 def text_of(line: bytes) -> str:
