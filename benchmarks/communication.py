@@ -6,7 +6,7 @@ of each, in turn: two would take half as long if sharing cost nothing, and the m
 - seconds of a step: without reading the batch, with the check of all processes that ends each step;
 - sent: bytes that a process hands to collectives in a step, by what they are for; DDP's are counted by its
   communication hook, plus the buffers that it broadcasts before each forward pass in training mode;
-- check: seconds of `ProcessGroup.any`, called many times in a row; heartbeat: processor seconds of a beat's requests
+- check: seconds of `ProcessGroup.any`, called many times in a row; heartbeat: processor seconds of its requests
   to the store for each second. Both as shares of a step;
 - load: processes that wanted to run, the benchmark's own among them, on so many processors; where they were more than
   these, seconds are chance, while bytes and memory are not;
@@ -61,7 +61,7 @@ PURPOSES = {
     "average_gradients": "gradients",
     "average_buffers": "running statistics",
     "any": "check",
-    "add_up": "batch statistics",
+    "sum_over_subgroup": "batch statistics",
 }
 
 
@@ -148,16 +148,16 @@ def seconds_of_check(group: ProcessGroup, calls: int = 2000) -> float:
     return (time.perf_counter() - begin) / calls
 
 
-def seconds_of_beat(size: int, beats: int = 500) -> float:
-    """Return the processor seconds that a beat among `size` processes takes: its own sign, and a look at the others."""
+def seconds_of_heartbeat(size: int, count: int = 500) -> float:
+    """Return the processor seconds of a heartbeat among `size` processes: to send its own, and to read the others'."""
     store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True, wait_for_workers=False)
     begin = time.process_time()
-    for number in range(beats):
+    for number in range(count):
         store.set("heartbeat/0", str(number))
         for _ in range(size - 1):
             store.check(["heartbeat/0"])
             store.get("heartbeat/0")
-    return (time.process_time() - begin) / beats
+    return (time.process_time() - begin) / count
 
 
 def peak_mib(trainer: Trainer, batch: Batch) -> float:
@@ -241,7 +241,7 @@ def row(task: dict[str, Any], dataset: Path, turns: int, steps: int) -> dict[str
         "sent": two["sent"],
         "sent_by_ddp": two["ddp"],
         "check_share": two["check_s"] / seconds["two processes"],
-        "heartbeat_share": seconds_of_beat(2) / HEARTBEAT_S,
+        "heartbeat_share": seconds_of_heartbeat(2) / HEARTBEAT_S,
         "save_s": two["save_s"],
         "peak_mib": {count: measured["peak_mib"] for count, measured in memory.items()},
     }

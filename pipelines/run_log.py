@@ -95,7 +95,7 @@ class RunLog:
 
     def say(self, line: str) -> None:
         """Print a line at once."""
-        # A run goes on when nobody can read about it; what standard output holds is tried again at the end.
+        # A run continues when no one can read about it; what standard output holds is tried again at the end.
         with suppress(OSError):
             if self._out is not None:
                 print(printable(line), file=self._out, flush=True)

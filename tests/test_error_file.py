@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_the_error_of_a_process_is_its_own_and_not_what_came_of_it(
     assert began <= min(times) <= time.time()
     # What torch reads, in whole seconds.
     assert isinstance(json.loads(file.read_text())["timestamp"], int)
+
+
+def test_an_error_that_cannot_be_written_leaves_the_one_before_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    write_error("stopped", 143)
+
+    def fill_disk(self: Path, text: str, **_: object) -> None:
+        self.write_bytes(text.encode()[:10])
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "write_text", fill_disk)
+    write_error("a bug", 1)
+    (end,) = read_errors(tmp_path).values()
+    assert (end.message, end.code) == ("stopped", 143)
 
 
 @pytest.mark.parametrize("content", ["[no error]", "{", '{"message": {"extraInfo": {}}}', ""])

@@ -29,15 +29,18 @@ def write_error(message: str, code: int) -> None:
         if before.is_wrong_input or code in (StoppedError.exit_code, PeerLostError.exit_code):
             return
         error["at"] = before.at
+    # In one step: at a file that is not whole, as of a process that was killed meanwhile, torch fails.
+    new = path.with_suffix(".new")
     with suppress(OSError):
-        path.write_text(json.dumps(error), encoding="utf-8")
+        new.write_text(json.dumps(error), encoding="utf-8")
+        new.replace(path)
 
 
 def read_errors(folder: Path) -> dict[str, End]:
     """Return the end of each process that has left an error below a folder of torch's logs, by its local rank."""
     ends = {}
     for path in folder.rglob("error.json"):
-        # A process that was killed may have left half of it.
+        # What is not of this form is torch's own.
         with suppress(OSError, ValueError, KeyError, TypeError):
             ends[path.parent.name] = _read(path)
     return ends

@@ -30,10 +30,11 @@ class SharedError(UserError):
     """A UserError that every process of the group raises."""
 
 
-# Results of NCCL that no other process causes (nccl.h), lack of memory, and tensors that do not fit each other in gloo.
+# Results of NCCL that no other process causes (nccl.h), lack of memory, and of gloo tensors that do not fit each other,
+# and a network interface that is not there.
 _OF_THIS_PROCESS = re.compile(
     "ncclUnhandledCudaError|ncclInternalError|ncclInvalidArgument|ncclInvalidUsage|CUDA out of memory|"
-    r"can't allocate memory|op\.preamble\.length"
+    r"can't allocate memory|op\.preamble\.length|Unable to find address for"
 )
 _PEER_LOST = "another process has failed (its own error says why): start again"
 
@@ -168,11 +169,11 @@ class ProcessGroup:
                 if first <= self.rank < first + size:
                     members = made  # type: ignore[assignment]  # an int only for processes that are not in it
 
-        def all_reduce(tensor: Tensor) -> None:
+        def sum_over_subgroup(tensor: Tensor) -> None:
             with self.collective():
                 distributed.all_reduce(tensor, group=members)
 
-        return all_reduce
+        return sum_over_subgroup
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make the gradient of each trained parameter the mean over the processes, equal in all of them.

@@ -1,17 +1,21 @@
-"""Fixtures of the tests of training jobs: a double of the API server, and a launcher of a job on it."""
+"""Fixtures of the tests of training jobs: a double of the API server with its kubeconfig, and a job on it."""
 
 from __future__ import annotations
 
+import io
 import ssl
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nofrost.cluster.api import connection as connections
 from nofrost.cluster.job.kinds import JOB_KINDS
 from tests.cluster.double.api_server import TOKEN, ApiServer
 from tests.cluster.double.certificate import make_certificate
+from tests.cluster.double.resources import NAMESPACE
 from tests.cluster.launcher.launched_job import LaunchedJob
 
 
@@ -22,6 +26,22 @@ def server() -> Iterator[ApiServer]:
     double.start()
     yield double
     double.stop()
+
+
+@pytest.fixture
+def kubeconfig(server: ApiServer, tmp_path: Path) -> Path:
+    """The kubeconfig of somebody outside of the cluster."""
+    path = tmp_path / "kubeconfig"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "double", "cluster": {"server": server.url}}],
+        "users": [{"name": "us", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "here", "context": {"cluster": "double", "user": "us", "namespace": NAMESPACE}}],
+        "current-context": "here",
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 @pytest.fixture(params=JOB_KINDS, ids=lambda kind: kind.kind)
@@ -46,6 +66,18 @@ def trainjob(server: ApiServer, tmp_path: Path) -> Iterator[LaunchedJob]:
     job = LaunchedJob(server, JOB_KINDS[1], tmp_path / "store")
     yield job
     job.end()
+
+
+@pytest.fixture
+def hear(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.StringIO]:
+    """Returns what is said on stderr from its call on; it may be read while launchers go on, and `capsys` may not."""
+
+    def begin() -> io.StringIO:
+        stderr = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stderr)
+        return stderr
+
+    return begin
 
 
 @pytest.fixture

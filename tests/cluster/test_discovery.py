@@ -9,7 +9,9 @@ import pytest
 from nofrost.cluster.discovery import choose_kind
 from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.errors import UserError
-from tests.cluster.double.api_server import NOTEBOOKS, PYTORCHJOBS, TRAINJOBS, ApiServer, RefusedError
+from tests.cluster.double.api_server import ApiServer
+from tests.cluster.double.refusals import RefusedError
+from tests.cluster.double.resources import NOTEBOOKS, PYTORCHJOBS, TRAINJOBS
 from tests.cluster.launcher.launched_job import api_of
 
 

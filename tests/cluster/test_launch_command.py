@@ -17,8 +17,7 @@ from nofrost.cluster.job.spec import Training
 from nofrost.cluster.job.training_runtime import runtime_name
 from nofrost.config import recipe_of
 from nofrost.tasks.task_errors import RecordedError, errors_of
-from tests.cluster.api.test_client import kubeconfig
-from tests.cluster.double.api_server import RUNTIMES, ApiServer
+from tests.cluster.double.resources import RUNTIMES
 from tests.cluster.launcher.launched_job import OUTPUT, LaunchedJob, wait_until
 
 DATASET = "data/dataset@0123456789abcdef0123456789abcdef.dir"
@@ -29,7 +28,7 @@ IMAGE = f"example.com/nofrost-train@sha256:{'0' * 64}"
 class Command:
     """The command in a process, and its job."""
 
-    def __init__(self, job: LaunchedJob, folder: Path) -> None:
+    def __init__(self, job: LaunchedJob, kubeconfig: Path, folder: Path) -> None:
         self.job, self.output_file = job, folder / "output"
         recipe = json.dumps(recipe_of(None, "sat", ()).as_json())
         training = Training(recipe, "sat", "0", DATASET, AUGMENTATION, job.store.url)
@@ -43,7 +42,7 @@ class Command:
         self.arguments = [f"--{key}={value}" for key, value in options.items()]
         self.environment = {
             **os.environ,
-            "KUBECONFIG": str(kubeconfig(job.server, folder)),
+            "KUBECONFIG": str(kubeconfig),
             "NOFROST_RUN_ID": "run-1",
             "KFP_POD_NAME": "launcher-1",
             "KFP_POD_UID": "uid-of-launcher-1",
@@ -61,10 +60,10 @@ class Command:
 
 
 @pytest.fixture
-def command(trainjob: LaunchedJob, tmp_path: Path) -> Iterator[Command]:
+def command(trainjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> Iterator[Command]:
     """On a cluster that knows TrainJobs alone."""
     trainjob.server.resources = [each for each in trainjob.server.resources if each.plural != "pytorchjobs"]
-    started = Command(trainjob, tmp_path)
+    started = Command(trainjob, kubeconfig, tmp_path)
     yield started
     for process in started.processes:
         process.kill()
@@ -96,8 +95,8 @@ def test_the_job_is_made_and_followed(command: Command) -> None:
     assert not job.server.names(job.resource)
 
 
-def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, tmp_path: Path) -> None:
-    command, job = Command(pytorchjob, tmp_path), pytorchjob
+def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
+    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
     process = command.start()
     command.wait_for_job()
     job.add_pods(job.status("Running"), job.status("Running"))
@@ -114,8 +113,20 @@ def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, tmp_path: Path) -> Non
     ]
 
 
-def test_sigterm_ends_with_143(pytorchjob: LaunchedJob, tmp_path: Path) -> None:
-    command, job = Command(pytorchjob, tmp_path), pytorchjob
+def test_a_failed_job_ends_with_1(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
+    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
+    process = command.start()
+    command.wait_for_job()
+    job.add_pods(job.status("Running"), job.status("Running"))
+    job.fail(1, 200)
+    assert "failed: pods failed; ended: " in said_by(process)
+    assert process.returncode == 1
+    assert not command.output_file.exists()
+    assert not job.server.names(job.resource)
+
+
+def test_sigterm_ends_with_143(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
+    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
     process = command.start()
     command.wait_for_job()
     job.add_pods(job.status("Running"), job.status("Running"))
@@ -135,11 +146,18 @@ def test_sigterm_ends_with_143(pytorchjob: LaunchedJob, tmp_path: Path) -> None:
         ("--nodes=1001", "1001 nodes"),
     ],
 )
-def test_wrong_options_end_with_2_before_any_request(more: str, message: str, pytorchjob: LaunchedJob, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_wrong_options_end_with_2_before_any_request(
+    more: str,
+    message: str,
+    pytorchjob: LaunchedJob,
+    kubeconfig: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from nofrost.cli import main
 
-    command = Command(pytorchjob, tmp_path)
+    command = Command(pytorchjob, kubeconfig, tmp_path)
     monkeypatch.setenv("KUBECONFIG", command.environment["KUBECONFIG"])
     monkeypatch.setattr(sys, "argv", ["nofrost", "task", "launch", *command.arguments, more])
     with pytest.raises(SystemExit) as error:
@@ -149,15 +167,21 @@ def test_wrong_options_end_with_2_before_any_request(more: str, message: str, py
     assert not pytorchjob.server.requests
 
 
-def test_a_missing_runtime_ends_with_2(trainjob: LaunchedJob, server: ApiServer, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_a_missing_runtime_ends_with_2(
+    trainjob: LaunchedJob,
+    kubeconfig: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from nofrost.cli import main
 
-    server.remove(RUNTIMES, runtime_name(JobSettings()))
-    command = Command(trainjob, tmp_path)
+    trainjob.server.remove(RUNTIMES, runtime_name(JobSettings()))
+    command = Command(trainjob, kubeconfig, tmp_path)
     monkeypatch.setenv("KUBECONFIG", command.environment["KUBECONFIG"])
     monkeypatch.setattr(sys, "argv", ["nofrost", "task", "launch", *command.arguments, "--backend=trainjob"])
     with pytest.raises(SystemExit) as error:
         main()
     assert error.value.code == 2
     assert "run nofrost task runtime | kubectl apply" in capsys.readouterr().err
+    assert not trainjob.created

@@ -1,4 +1,4 @@
-"""The reaper deletes jobs that nobody needs, their logs first, and leaves all others alone."""
+"""The reaper deletes jobs that no one needs, their logs first, and leaves all others alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from nofrost.cluster.launcher import rank_log
 from nofrost.cluster.reap import ReapedJob, reap
 from nofrost.errors import UserError
 from nofrost.tasks.run_record import RunRecord, write_record
-from tests.cluster.api.test_client import kubeconfig
-from tests.cluster.double.api_server import PODS, ApiServer, RefusedError
+from tests.cluster.double.api_server import ApiServer
+from tests.cluster.double.refusals import RefusedError
+from tests.cluster.double.resources import PODS
 from tests.cluster.launcher.launched_job import LaunchedJob, api_of
 
 OLD = "2026-01-02T03:04:05Z"
@@ -189,9 +190,9 @@ def test_a_job_that_may_not_be_deleted_is_said_and_others_are_deleted(launched: 
 
 
 def test_the_command(
-    pytorchjob: LaunchedJob, server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pytorchjob: LaunchedJob, server: ApiServer, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(server, tmp_path)))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     left(pytorchjob, "a", "run-1")
     left(pytorchjob, "b", "run-2")
     record = RunRecord("run-1", "failed", "it was cancelled", [], "FAILED", datetime.now(UTC).isoformat())

@@ -13,16 +13,9 @@ from nofrost.cluster.api import connection
 from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.run_jobs import delete_run_jobs
-from tests.cluster.double.api_server import (
-    NAMESPACE,
-    PYTORCHJOBS,
-    TOKEN,
-    TRAINJOBS,
-    ApiServer,
-    CutError,
-    RefusedError,
-    Resource,
-)
+from tests.cluster.double.api_server import TOKEN, ApiServer
+from tests.cluster.double.refusals import AnswerError, CutError, RefusedError, refusing
+from tests.cluster.double.resources import NAMESPACE, PYTORCHJOBS, TRAINJOBS, Resource
 
 RUN = "3f2b8c1e-7a54-4f0b-9d3c-2b1a0c9e8d7f"
 
@@ -149,8 +142,9 @@ def test_the_tries_of_a_server_that_refuses_at_once_take_seconds() -> None:
     assert sum(backoff.next_s() for _ in range(run_jobs._MOST_TRIES - 1)) <= 3.5
 
 
-def test_an_answer_that_is_not_of_kubernetes_is_one_line(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ApiServer, "_list", lambda *_: (200, {"kind": "JobList", "items": [{"metadata": {}}]}))
+def test_an_answer_that_is_not_of_kubernetes_is_one_line(api: ApiServer) -> None:
+    odd = AnswerError({"kind": "JobList", "items": [{"metadata": {}}]})
+    api.faults.append(refusing(odd, "GET", "jobs", float("inf")))
     (line, _) = delete_run_jobs(RUN)
     assert "Kubernetes does not answer (KeyError" in line
 

@@ -130,7 +130,7 @@ def test_shared_statistics_of_one_process_are_those_of_torch(shape: tuple[int, .
     inputs, weights = [features(*shape).requires_grad_() for _ in range(2)], torch.rand(shape, dtype=torch.float64)
     expected = theirs(inputs[0])
     (expected * weights).sum().backward()
-    with BatchStatistics(add_up=alone).normalise():
+    with BatchStatistics(all_reduce=alone).normalise():
         output = ours(inputs[1])
     (output * weights).sum().backward()
     torch.testing.assert_close(output, expected)
@@ -144,7 +144,7 @@ def test_shared_statistics_of_one_process_are_those_of_torch(shape: tuple[int, .
 def test_half_precision_is_normalised_in_float32() -> None:
     norm, inputs = nn.BatchNorm2d(3), features(6, 3, 4, 4).bfloat16().requires_grad_()
     expected = nn.BatchNorm2d(3)(inputs.detach().float())
-    with BatchStatistics(add_up=alone).normalise():
+    with BatchStatistics(all_reduce=alone).normalise():
         output = norm(inputs)
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), expected, atol=0.02, rtol=0.01)
@@ -153,7 +153,7 @@ def test_half_precision_is_normalised_in_float32() -> None:
     assert inputs.grad.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("statistics", [BatchStatistics(groups=2), BatchStatistics(add_up=alone)])
+@pytest.mark.parametrize("statistics", [BatchStatistics(groups=2), BatchStatistics(all_reduce=alone)])
 def test_in_evaluation_mode_nothing_changes(statistics: BatchStatistics) -> None:
     model, images = model_of("bn").eval(), torch.rand(4, 1, 8, 8, dtype=torch.float64)
     before = copy.deepcopy(model.state_dict())

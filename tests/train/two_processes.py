@@ -196,7 +196,7 @@ def statistics_of_all_processes_are_those_of_one_process_with_all_rows(world: Pr
 
 
 @case
-def neighbours_add_up(world: ProcessGroup) -> None:
+def subgroups_are_summed(world: ProcessGroup) -> None:
     for size, expected in ((1, world.rank + 1.0), (2, 3.0)):
         number = torch.tensor([world.rank + 1.0])
         world.subgroup_all_reduce(size)(number)

@@ -123,7 +123,7 @@ def task_launch(
 @click.option("--dry-run", is_flag=True, help="Only print which would be deleted.")
 @json_option
 def task_reap(store: str, hours: float, dry_run: bool, as_json: bool) -> None:
-    """Delete the training jobs that nobody needs in the namespace of this pod or kubeconfig, their logs stored first.
+    """Delete the training jobs that no one needs in the namespace of this pod or kubeconfig, their logs stored first.
 
     Those are jobs whose run is over, and those whose launcher has been gone for long. One whose log cannot be stored
     stays. Only jobs of nofrost are looked at.

@@ -23,7 +23,7 @@ from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
 
 # Replaces a tensor by its sum over several processes, in place.
-AddUp = Callable[[Tensor], None]
+AllReduce = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class BatchStatistics:
 
     Attributes:
         groups: of the images of the process's micro-batch.
-        add_up: over the processes that share a group, of which each then has one; None where no process does.
+        all_reduce: over the processes that share a group, of which each then has one; None where no process does.
     """
 
     groups: int = 1
-    add_up: AddUp | None = None
+    all_reduce: AllReduce | None = None
 
     @classmethod
     def of(cls, statistics: Statistics, images: int, group: ProcessGroup) -> BatchStatistics:
@@ -59,7 +59,7 @@ class BatchStatistics:
         # The processes that share a group; 0 where a process has several.
         span = group.size if statistics == "all" else statistics // images
         if span > 1:
-            return cls(add_up=group.subgroup_all_reduce(span))
+            return cls(all_reduce=group.subgroup_all_reduce(span))
         return cls() if statistics == "all" else cls(groups=images // statistics)
 
     def normalise(self) -> AbstractContextManager[Any]:
@@ -122,16 +122,16 @@ class _GroupMode(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         """Normalise features [N, C, ...] over N and all places; the arguments are those of torch's function."""
-        # Without running statistics it is no batch norm: timm standardises weights with this function.
+        # Without running statistics it is not a batch norm: timm standardises weights with this function.
         if not training or running_mean is None or running_var is None:
             return F.batch_norm(features, running_mean, running_var, weight, bias, training, momentum, eps)
-        if self._statistics.add_up is None:
+        if self._statistics.all_reduce is None:
             groups = self._statistics.groups
             normalised, mean, variance = _in_groups(features, groups, running_mean, weight, bias, eps)
         else:
-            add_up = self._statistics.add_up
-            mean, variance, count = _shared_statistics(features.detach(), running_mean.dtype, add_up)
-            normalised = _Normalised.apply(features, weight, bias, mean, variance, count, eps, add_up)
+            all_reduce = self._statistics.all_reduce
+            mean, variance, count = _shared_statistics(features.detach(), running_mean.dtype, all_reduce)
+            normalised = _Normalised.apply(features, weight, bias, mean, variance, count, eps, all_reduce)
             variance = variance * (count / (count - 1))
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
@@ -155,14 +155,14 @@ def _in_groups(
     return torch.cat(normalised), torch.stack(means).mean(0), torch.stack(variances).mean(0)
 
 
-def _shared_statistics(features: Tensor, dtype: torch.dtype, add_up: AddUp) -> tuple[Tensor, Tensor, Tensor]:
+def _shared_statistics(features: Tensor, dtype: torch.dtype, all_reduce: AllReduce) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean and biased variance [C] over the rows of several processes and all places, and how many values."""
     variance, mean = torch.var_mean(features.to(dtype), _all_but_channels(features), correction=0)
     count = torch.full((1,), features.numel() // features.shape[1], dtype=torch.float64, device=features.device)
     # In float64, so that the difference below loses nothing of what the processes have measured.
     mean, variance = mean.double(), variance.double()
     sums = torch.cat([count * mean, count * (variance + mean.square()), count])
-    add_up(sums)
+    all_reduce(sums)
     count = sums[-1]
     mean, square = (sums[:-1] / count).chunk(2)
     return mean.to(dtype), (square - mean.square()).clamp(min=0).to(dtype), count.to(dtype)
@@ -187,10 +187,10 @@ class _Normalised(torch.autograd.Function):
         variance: Tensor,
         count: Tensor,
         eps: float,
-        add_up: AddUp,
+        all_reduce: AllReduce,
     ) -> Tensor:
         ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + eps), count)
-        ctx.add_up = add_up
+        ctx.all_reduce = all_reduce
         return F.batch_norm(features, mean, variance, weight, bias, False, 0.0, eps)
 
     @staticmethod
@@ -204,7 +204,7 @@ class _Normalised(torch.autograd.Function):
         of_features = None
         if ctx.needs_input_grad[0]:
             sums = torch.cat([of_bias, of_weight])
-            ctx.add_up(sums)
+            ctx.all_reduce(sums)
             by_mean, by_deviation = (part.view(shape) for part in (sums / count).chunk(2))
             scale = inverse_deviation if weight is None else inverse_deviation * weight
             of_features = (gradient - by_mean - normalised * by_deviation) * scale.view(shape)

@@ -16,15 +16,10 @@ from nofrost.cluster.job.kinds import JOB_KINDS
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.errors import UserError
-from tests.cluster.double.api_server import (
-    PODS,
-    PYTORCHJOBS,
-    TOKEN,
-    ApiServer,
-    CutError,
-    RefusedError,
-)
+from tests.cluster.double.api_server import ApiServer
 from tests.cluster.double.certificate import make_certificate
+from tests.cluster.double.refusals import CutError, RefusedError
+from tests.cluster.double.resources import PODS, PYTORCHJOBS
 from tests.cluster.launcher.launched_job import LaunchedJob, api_of, wait_until
 
 
@@ -104,26 +99,13 @@ def test_another_server_is_not_trusted(pod: Path, server: ApiServer) -> None:
 
 
 def test_outside_of_a_cluster_a_kubeconfig_counts(
-    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ACCOUNT", tmp_path / "nothing")
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(server, tmp_path)))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     api = KubernetesApi(connection())
     assert api.namespace == "research"
     assert api.get(PODS.path)["items"] == []
-
-
-def kubeconfig(server: ApiServer, folder: Path) -> Path:
-    path = folder / "kubeconfig"
-    path.write_text(f"""
-apiVersion: v1
-kind: Config
-current-context: here
-clusters: [{{name: c, cluster: {{server: "{server.url}"}}}}]
-users: [{{name: u, user: {{token: {TOKEN}}}}}]
-contexts: [{{name: here, context: {{cluster: c, user: u, namespace: research}}}}]
-""")
-    return path
 
 
 def test_without_pod_and_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import pytest
 from nofrost.cluster.api import streams
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.api.streams import CancelToken
-from tests.cluster.double.api_server import PODS, PYTORCHJOBS, ApiServer
+from tests.cluster.double.api_server import ApiServer
+from tests.cluster.double.refusals import AnswerError, refusing
+from tests.cluster.double.resources import PODS, PYTORCHJOBS
 from tests.cluster.launcher.launched_job import api_of
 
 
@@ -48,16 +50,14 @@ def test_a_long_line_is_read_in_linear_time(server: ApiServer, pod: str) -> None
 
 
 @pytest.mark.parametrize("answer", [{}, {"items": []}, [], "ok", {"metadata": {"name": "a"}}])
-def test_an_answer_that_is_not_of_kubernetes_is_none(
-    answer: Any, server: ApiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "_answer", lambda *_: (200, answer))
+def test_an_answer_that_is_not_of_kubernetes_is_none(answer: Any, server: ApiServer) -> None:
+    server.faults.append(refusing(AnswerError(answer), "GET", PYTORCHJOBS.path))
     with pytest.raises(KubernetesError, match="no object of Kubernetes") as error:
         api_of(server, 0.0).get(PYTORCHJOBS.path)
     assert error.value.is_transient
 
 
-def test_a_list_that_is_null_is_empty(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_answer", lambda *_: (200, {"kind": "PodList", "items": None}))
+def test_a_list_that_is_null_is_empty(server: ApiServer) -> None:
+    server.faults.append(refusing(AnswerError({"kind": "PodList", "items": None}), "GET", PODS.path, 2))
     assert api_of(server).items(PODS.path) == []
     assert api_of(server).request("GET", PODS.path)["items"] == []

@@ -63,6 +63,7 @@ def errors(plural: str, value: Json, old: Json | None = None) -> list[str]:
             found.append(f"{key}: {value.get(key)!r} is not {expected}")
     schema = version["schema"]["openAPIV3Schema"]
     value = _defaulted(schema, copy.deepcopy(value))
+    old = None if old is None else _defaulted(schema, copy.deepcopy(old))
     return [*found, *_metadata(value.get("metadata")), *_errors(schema, value, old, "")]
 
 

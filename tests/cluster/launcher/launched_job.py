@@ -7,24 +7,22 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import Connection
 from nofrost.cluster.api.errors import Backoff
 from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.launcher import launch as launch_module
-from nofrost.cluster.launcher.follower import JobFollower, TaskError
+from nofrost.cluster.launcher.follower import TaskError
+from nofrost.cluster.launcher.launch import launch
 from nofrost.cluster.launcher.time_limits import Limits
-from nofrost.cluster.launcher.watch import JobWatch
 from nofrost.cluster.outcome.job_result import JobResult, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.store import open_store
-from tests.cluster.double.api_server import NAMESPACE, PODS, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer, Object
+from tests.cluster.double.api_server import TOKEN, ApiServer
+from tests.cluster.double.resources import EVENTS, NAMESPACE, PODS, PYTORCHJOBS, RUNTIMES, TRAINJOBS, Object
 from tests.cluster.outcome.pieces import stored_lines
 
 NAME = "nofrost-sat-0-0123456789"
@@ -63,7 +61,6 @@ class LaunchedJob:
         shown: the lines of rank 0 that the launcher showed.
         recorded: the error that the job's task has recorded.
         retry_for_s, denied_s: of the launcher's client.
-        looks: how often the launcher has looked at the job and its pods.
     """
 
     def __init__(self, server: ApiServer, kind: JobKind, store: Path) -> None:
@@ -72,16 +69,25 @@ class LaunchedJob:
         self.is_v1 = kind.kind == "PyTorchJob"
         self.container = "pytorch" if self.is_v1 else "node"
         self.name, self.shown = NAME, list[str]()
-        self.retry_for_s, self.denied_s, self.looks = 20.0, 0.0, 0
+        self.retry_for_s, self.denied_s = 20.0, 0.0
         self.recorded: TaskError | None = None
         self._threads = ThreadPoolExecutor(4)
         if not self.is_v1:
             server.add(RUNTIMES, "nofrost-torch", spec={})
 
     def body(self, *, spec: str = "a" * 64, run: str = "run-1", owner: str = "launcher-1") -> Object:
-        """The body of the request that creates it, as small as the launcher can do with."""
-        own = {"runPolicy": {}} if self.is_v1 else {"runtimeRef": {"kind": "TrainingRuntime", "name": "nofrost-torch"}}
-        reference = {"apiVersion": "v1", "kind": "Pod", "name": owner, "uid": f"uid-of-{owner}"}
+        """The body of the request that creates it, as small as its definition allows.
+
+        Its owner is the pod of that name, where there is one.
+        """
+        env = [{"name": "NOFROST_RUN_ID", "value": run}]
+        if self.is_v1:
+            pod = {"containers": [{"name": self.container, "image": "nofrost-train", "env": env}]}
+            own: Object = {"runPolicy": {}, "pytorchReplicaSpecs": {"Master": {"template": {"spec": pod}}}}
+        else:
+            own = {"runtimeRef": {"kind": "TrainingRuntime", "name": "nofrost-torch"}, "trainer": {"env": env}}
+        has_pod = owner in self.server.names(PODS)
+        uid = self.server.find(PODS, owner)["metadata"]["uid"] if has_pod else f"uid-of-{owner}"
         return {
             "apiVersion": self.resource.api_version,
             "kind": self.kind.kind,
@@ -90,24 +96,29 @@ class LaunchedJob:
                 "namespace": NAMESPACE,
                 "labels": {"nofrost/run": run},
                 "annotations": {"nofrost/spec": spec},
-                "ownerReferences": [reference],
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": owner, "uid": uid}],
             },
-            "spec": own | {"env": [{"name": "NOFROST_RUN_ID", "value": run}]},
+            "spec": own,
         }
+
+    def add(self, body: Object | None = None, **metadata: Any) -> None:
+        """Let the job be there before its launcher is, with more metadata than its body has."""
+        body = body or self.body()
+        content = {**body["metadata"], **metadata}
+        self.server.add(self.resource, content.pop("name"), metadata=content, spec=body["spec"])
 
     def launch(self, body: Object | None = None, **limits: float) -> str:
         """Launch it in this thread."""
-        with patch.object(launch_module, "JobFollower", partial(CountedFollower, self)):
-            return launch_module.launch(
-                body or self.body(),
-                self.kind,
-                2,
-                api=api_of(self.server, self.retry_for_s, denied_s=self.denied_s),
-                store=self.store,
-                limits=replace(LIMITS, **limits),
-                recorded=self.read_recorded,
-                show=self.shown.append,
-            )
+        return launch(
+            body or self.body(),
+            self.kind,
+            2,
+            api=api_of(self.server, self.retry_for_s, denied_s=self.denied_s),
+            store=self.store,
+            limits=replace(LIMITS, **limits),
+            recorded=self.read_recorded,
+            show=self.shown.append,
+        )
 
     def read_recorded(self, run: str, since: datetime) -> TaskError | None:
         assert run == "run-1"
@@ -132,10 +143,31 @@ class LaunchedJob:
         """How many jobs were created."""
         return self.server.count("POST", f"/{self.resource.plural}")
 
-    def wait_for_looks(self) -> None:
-        """Wait until the launcher has looked at everything again, and said what it saw."""
-        looks = self.looks
-        wait_until(lambda: self.looks >= looks + 3)
+    def wait_for_looks(self, count: int = 6) -> None:
+        """Wait until the launcher has asked for the pods so many times more, as it does at each look.
+
+        While no log is followed, the thread of the log asks for them as well, about as often.
+        """
+        looks = self.server.count("GET", PODS.path)
+        wait_until(lambda: self.server.count("GET", PODS.path) >= looks + count)
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass in which the launcher looks: what lasts for so long has to be no reason to end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.wait_for_looks()
+
+    def is_owned_by(self, owner: str) -> bool:
+        (reference,) = self.server.find(self.resource, self.name)["metadata"]["ownerReferences"]
+        return bool(reference["name"] == owner)
+
+    def warn(self, of: str, reason: str, message: str, *, age_s: float = 0.0, kind: str = "") -> None:
+        """Add a warning about an object, which is the job or what its operator makes of it."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age_s))
+        involved = {"kind": kind or self.kind.kind, "namespace": NAMESPACE, "name": of}
+        event = {"involvedObject": involved, "type": "Warning", "reason": reason, "message": message}
+        name = f"{of}.{reason.lower()}.{age_s:.0f}"
+        self.server.add(EVENTS, name, **event, count=1, firstTimestamp=stamp, lastTimestamp=stamp)
 
     def stored_lines(self) -> list[str]:
         return stored_lines(self.store, self.name)
@@ -170,13 +202,13 @@ class LaunchedJob:
                 labels |= {"training.kubeflow.org/replica-type": "master" if node == 0 else "worker"}
             else:
                 labels |= {"batch.kubernetes.io/job-completion-index": str(node)}
-            metadata = {"labels": labels}
-            spec = {"containers": [{"name": self.container}]}
-            self.server.add(PODS, self.pod_name(node, attempt), metadata=metadata, spec=spec, status=status)
+            spec = {"containers": [{"name": self.container}], "nodeName": _machine(node, status)}
+            self.server.add(PODS, self.pod_name(node, attempt), metadata={"labels": labels}, spec=spec, status=status)
 
     def change_pods(self, *statuses: Object, attempt: str = "aaaaa") -> None:
         for node, status in enumerate(statuses):
-            self.server.change(PODS, self.pod_name(node, attempt), status=status)
+            spec = {"nodeName": _machine(node, status)}
+            self.server.change(PODS, self.pod_name(node, attempt), status=status, spec=spec)
 
     def remove_pods(self, attempt: str = "aaaaa") -> None:
         for node in range(2):
@@ -218,12 +250,12 @@ class LaunchedJob:
         self.store.put(job_output_name(self.name), OUTPUT.encode())
         write_result(self.name, run, JobResult(output=OUTPUT), self.store)
 
-    def succeed(self) -> None:
+    def succeed(self, attempt: str = "aaaaa") -> None:
         """Let the job succeed."""
         self.put_output()
         ended = self.status("Succeeded", code=0)
-        self.change_pods(ended, ended)
-        self.server.close_log(self.pod_name(0), self.container)
+        self.change_pods(ended, ended, attempt=attempt)
+        self.server.close_log(self.pod_name(0, attempt), self.container)
         self.condition(self.kind.succeeded)
 
     def succeed_without_pods(self) -> None:
@@ -238,13 +270,7 @@ class LaunchedJob:
         self.condition("Failed", message=message, reason="Failed")
 
 
-class CountedFollower(JobFollower):
-    """Counts how often it looks."""
-
-    def __init__(self, job: LaunchedJob, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._launched = job
-
-    def _look(self, watch: JobWatch) -> None:
-        super()._look(watch)
-        self._launched.looks += 1
+def _machine(node: int, status: Object) -> str | None:
+    """Where the pod of a node is; None before it has a place."""
+    (scheduled,) = (each for each in status["conditions"] if each["type"] == "PodScheduled")
+    return f"machine-{node}" if scheduled["status"] == "True" else None

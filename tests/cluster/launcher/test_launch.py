@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+
 import pytest
 
-from nofrost.cluster.launcher.creation import JobEndedError
 from nofrost.cluster.launcher.follower import TaskError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.errors import UserError
-from tests.cluster.double.api_server import PODS
+from tests.cluster.double.resources import PODS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
 
@@ -69,6 +72,7 @@ def test_deadline(launched: LaunchedJob) -> None:
         end.result(20)
     assert error.value.exit_code == 1
     assert not launched.is_there
+    assert launched.created == 1
     assert launched.stored_lines() == ["started"]
 
 
@@ -85,16 +89,15 @@ def test_deleted_by_others(launched: LaunchedJob) -> None:
 def test_deleted_and_created_again_by_others_stays(launched: LaunchedJob) -> None:
     end = launched.start()
     launched.run()
-    body = launched.body(spec="b" * 64)
     launched.server.remove(launched.resource, NAME)
-    launched.server.add(launched.resource, NAME, **{key: body[key] for key in ("metadata", "spec")})
+    launched.add(launched.body(spec="b" * 64))
     with pytest.raises(JobEndedError, match="deleted by somebody else"):
         end.result(20)
     assert launched.is_there
 
 
 def test_adopt(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:
-    launched.server.add(launched.resource, **_created(launched, run="run-1", owner="launcher-0"))
+    launched.add(launched.body(run="run-1", owner="launcher-0"))
     end = launched.start(launched.body(run="run-2", owner="launcher-2"))
     launched.run()
     metadata = launched.server.find(launched.resource, NAME)["metadata"]
@@ -108,7 +111,7 @@ def test_adopt(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_adopt_a_job_that_has_succeeded(launched: LaunchedJob) -> None:
-    launched.server.add(launched.resource, **_created(launched))
+    launched.add()
     launched.add_pods(launched.status("Succeeded", code=0), launched.status("Succeeded", code=0))
     launched.write("done")
     launched.succeed()
@@ -118,7 +121,7 @@ def test_adopt_a_job_that_has_succeeded(launched: LaunchedJob) -> None:
 
 
 def test_adopt_with_other_specification(launched: LaunchedJob) -> None:
-    launched.server.add(launched.resource, **_created(launched, spec="b" * 64))
+    launched.add(launched.body(spec="b" * 64))
     with pytest.raises(UserError, match=r"with another specification \(bbbbbbbbbbbb, .*kubectl delete") as error:
         launched.launch()
     assert error.value.exit_code == 2
@@ -127,7 +130,7 @@ def test_adopt_with_other_specification(launched: LaunchedJob) -> None:
 
 
 def test_one_that_has_failed_before_is_deleted_and_started_again(launched: LaunchedJob) -> None:
-    launched.server.add(launched.resource, **_created(launched))
+    launched.add()
     launched.add_pods(launched.status("Failed", code=1))
     launched.write("its last words")
     launched.server.close_log(launched.pod_name(0), launched.container)
@@ -138,7 +141,6 @@ def test_one_that_has_failed_before_is_deleted_and_started_again(launched: Launc
     assert not launched.is_there, "its pods are still there"
     assert launched.stored_lines() == ["its last words"]
     launched.remove_pods()
-    launched.server.logs.clear()
     wait_until(lambda: launched.is_there)
     assert launched.server.find(launched.resource, NAME)["metadata"]["uid"] != first
     launched.run()
@@ -148,9 +150,7 @@ def test_one_that_has_failed_before_is_deleted_and_started_again(launched: Launc
 
 
 def test_one_that_is_being_deleted_is_waited_for(launched: LaunchedJob) -> None:
-    body = _created(launched)
-    body["metadata"] |= {"finalizers": ["example.com/slow"], "deletionTimestamp": "2026-01-02T03:04:05Z"}
-    launched.server.add(launched.resource, **body)
+    launched.add(finalizers=["example.com/slow"], deletionTimestamp="2026-01-02T03:04:05Z")
     end = launched.start()
     wait_until(lambda: launched.server.count("GET", NAME) > 3)
     launched.server.remove(launched.resource, NAME)
@@ -161,9 +161,7 @@ def test_one_that_is_being_deleted_is_waited_for(launched: LaunchedJob) -> None:
 
 
 def test_one_whose_deletion_does_not_end(pytorchjob: LaunchedJob) -> None:
-    body = _created(pytorchjob)
-    body["metadata"] |= {"finalizers": ["example.com/stuck"], "deletionTimestamp": "2026-01-02T03:04:05Z"}
-    pytorchjob.server.add(pytorchjob.resource, **body)
+    pytorchjob.add(finalizers=["example.com/stuck"], deletionTimestamp="2026-01-02T03:04:05Z")
     with pytest.raises(JobEndedError, match="still being deleted after 0 s"):
         pytorchjob.launch(deletion_s=0.1)
 
@@ -183,27 +181,19 @@ def test_succeeded_without_an_output(launched: LaunchedJob) -> None:
 
 
 def test_placed_k_of_n_is_said_with_the_sentence_of_the_scheduler(
-    launched: LaunchedJob, capsys: pytest.CaptureFixture[str]
+    launched: LaunchedJob, hear: Callable[[], io.StringIO]
 ) -> None:
+    said = hear()
     end = launched.start()
     sentence = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
-    launched.add_pods(launched.status("Pending", waiting="ContainerCreating"), launched.unplaced(sentence))
-    launched.wait_for_looks()
-    launched.change_pods(launched.status("Running"), launched.status("Pending", waiting="ContainerCreating"))
-    launched.wait_for_looks()
-    launched.change_pods(launched.status("Running"), launched.status("Running"))
-    launched.wait_for_looks()
+    starting, running = launched.status("Pending", waiting="ContainerCreating"), launched.status("Running")
+    launched.add_pods(starting, launched.unplaced(sentence))
+    wait_until(lambda: f"{NAME}: placed 1 of 2: {sentence[:-1]}\n" in said.getvalue())
+    launched.change_pods(running, starting)
+    started = f"{NAME}: placed 2 of 2, started 1: {launched.pod_name(1)}: ContainerCreating\n"
+    wait_until(lambda: started in said.getvalue())
+    launched.change_pods(running, running)
+    wait_until(lambda: f"{NAME}: running on 2 nodes\n" in said.getvalue())
     launched.succeed()
     assert end.result(20) == OUTPUT
-    said = capsys.readouterr().err
-    assert f"{NAME}: placed 1 of 2: {sentence[:-1]}\n" in said
-    assert f"{NAME}: placed 2 of 2, started 1: {launched.pod_name(1)}: ContainerCreating\n" in said
-    assert f"{NAME}: running on 2 nodes\n" in said
     assert launched.server.names(PODS), "the operator deletes them"
-
-
-def _created(job: LaunchedJob, **values: str) -> dict[str, object]:
-    body = job.body(**values)
-    del body["metadata"]["namespace"], body["apiVersion"], body["kind"]
-    assert body["metadata"].pop("name") == NAME
-    return {"name": NAME, **body}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from nofrost.cluster.job.kinds import JOB_KINDS, JobKind
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
@@ -19,7 +18,8 @@ from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.spec import JobSpec, Owner
 from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import load_recipe
-from tests.cluster.double.api_server import NAMESPACE, PYTORCHJOBS, RUNTIMES, TOKEN, TRAINJOBS, ApiServer
+from tests.cluster.double.api_server import ApiServer
+from tests.cluster.double.resources import NAMESPACE, PYTORCHJOBS, RUNTIMES, TRAINJOBS
 from tests.cluster.job.crd import errors, needs_crds
 from tests.cluster.job.jobs import IMAGE, TRAINING
 from tests.cluster.launcher.launched_job import wait_until
@@ -27,21 +27,6 @@ from tests.cluster.launcher.launched_job import wait_until
 RESOURCES = {"PyTorchJob": PYTORCHJOBS, "TrainJob": TRAINJOBS}
 BUILD: dict[str, Callable[[JobSpec], dict[str, Any]]] = {"PyTorchJob": as_pytorchjob, "TrainJob": as_trainjob}
 SETTINGS = JobSettings.model_validate({"queue": "team-a", "env": {"NCCL_DEBUG": "INFO"}, "resources": {"cpu": "8"}})
-
-
-@pytest.fixture
-def kubeconfig(server: ApiServer, tmp_path: Path) -> Path:
-    path = tmp_path / "kubeconfig"
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "double", "cluster": {"server": server.url}}],
-        "users": [{"name": "us", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "here", "context": {"cluster": "double", "user": "us", "namespace": NAMESPACE}}],
-        "current-context": "here",
-    }
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from __future__ import annotations
 from nofrost.cluster.job.identity import FIXED_ENV, JOB_NAME, RUN_ID
 from nofrost.cluster.job.kinds import KUEUE
 from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
-from nofrost.cluster.job.settings import GRACE_S, JobSettings
+from nofrost.cluster.job.settings import POD_GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
 from nofrost.stage import SAVE_INTERVAL
 
-# A proxy would stand between the processes, and go on when they have ended, so that the job never does.
+# A proxy would stand between the processes, and outlive them, so that the job never does.
 WITHOUT_ISTIO = {"sidecar.istio.io/inject": "false"}
 CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,
@@ -27,7 +27,7 @@ MOUNTS = ({"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/d
 COMMON_POD_FIELDS = {
     "automountServiceAccountToken": False,
     "enableServiceLinks": False,
-    "terminationGracePeriodSeconds": GRACE_S,
+    "terminationGracePeriodSeconds": POD_GRACE_S,
 }
 
 
