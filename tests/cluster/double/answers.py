@@ -15,15 +15,9 @@ from tests.cluster.double.refusals import RefusedError
 from tests.cluster.double.resources import PODS, RESOURCES, Object, Resource
 from tests.cluster.double.validation import check_change, check_new, check_schema
 
-_LIST = {"labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "resourceVersionMatch"} | {
-    "timeoutSeconds",
-    "watch",
-    "allowWatchBookmarks",
-    "sendInitialEvents",
-}
-_LOG = {"container", "follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"}
-_WRITE = {"dryRun", "fieldManager", "fieldValidation"}
-_DELETE = {"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"}
+_LIST = {"labelSelector", "fieldSelector", "limit", "continue"}
+_WATCH = {"labelSelector", "fieldSelector", "watch", "resourceVersion", "timeoutSeconds", "allowWatchBookmarks"}
+_LOG = {"container", "follow", "previous", "sinceTime", "timestamps", "tailLines"}
 _VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -40,12 +34,12 @@ class Request:
         self.method, self.path, self.query, self.body = method, url.path, dict(query), body
         self.token = headers.get("Authorization", "").removeprefix("Bearer ")
         self.content_type = headers.get("Content-Type")
-        self.has_doubles = len(self.query) != len(query)
+        self.has_repeats = len(self.query) != len(query)
 
     def allow(self, names: set[str]) -> None:
-        """Refuse query parameters that the real server would ignore."""
+        """Refuse query parameters that the real server would ignore, and those whose work is not done here."""
         for key, value in self.query.items():
-            if key not in names | {"pretty"} or not value:
+            if key not in names or not value:
                 raise refusals.bad_request(f"unknown or empty query parameter {key}={value}")
 
     def content(self, content_type: str = "application/json") -> Object:
@@ -77,7 +71,7 @@ class Answers:
 
     def answer(self, request: Request, is_open: Callable[[], bool]) -> tuple[int, Object] | Iterator[bytes]:
         """Return status and content, or the lines of a stream, which ends when the connection is not open any more."""
-        if request.has_doubles:
+        if request.has_repeats:
             raise refusals.bad_request("a query parameter is given twice")
         if request.method == "GET" and (found := self._discovery(request.path)) is not None:
             if self.is_starting:
@@ -99,26 +93,27 @@ class Answers:
     ) -> tuple[int, Object] | Iterator[bytes]:
         match request.method, bool(name), part:
             case "GET", False, "":
-                request.allow(_LIST)
                 if request.query.get("watch") == "true":
+                    request.allow(_WATCH)
                     return lists.watch(self._objects, resource, request.query, self.bookmark_s, is_open)
+                request.allow(_LIST)
                 return 200, lists.page(self._objects, resource, request.query)
             case "POST", False, "":
-                request.allow(_WRITE)
+                request.allow(set())
                 return 201, self._create(resource, request.content())
             case "GET", True, "":
-                request.allow({"resourceVersion"})
+                request.allow(set())
                 return 200, self._objects.get(resource, name)
             case "GET", True, "log" if resource is PODS:
                 request.allow(_LOG)
                 return self._logs.read(self._objects.get(resource, name), request.query, is_open)
             case "PATCH", True, "":
-                request.allow(_WRITE | {"force"})
+                request.allow(set())
                 return 200, self._patch(resource, name, request.content("application/merge-patch+json"))
             case "DELETE", True, "":
-                request.allow(_DELETE)
+                request.allow(set())
                 options = request.content() if request.body else {}
-                return 200, self._delete(resource, name, request.query | options)
+                return 200, self._delete(resource, name, options)
         raise _unknown_path()
 
     def _create(self, resource: Resource, item: Object) -> Object:
@@ -141,7 +136,7 @@ class Answers:
 
     def _delete(self, resource: Resource, name: str, options: Object) -> Object:
         metadata = self._objects.get(resource, name)["metadata"]
-        unknown = set(options) - {"kind", "apiVersion", "propagationPolicy", "preconditions", "gracePeriodSeconds"}
+        unknown = set(options) - {"kind", "apiVersion", "propagationPolicy", "preconditions"}
         # The others are right as well; nothing here needs them.
         if unknown or options.get("propagationPolicy", "Background") != "Background":
             raise refusals.bad_request(f"DeleteOptions {options}")

@@ -110,8 +110,6 @@ def _container(pod: Object, query: dict[str, str]) -> str:
     container = query.get("container") or (containers[0] if len(containers) == 1 else "")
     if container not in containers:
         raise refusals.bad_request(f"a container name must be specified for pod {name}, choose one of: {containers}")
-    if "sinceTime" in query and "sinceSeconds" in query:
-        raise RefusedError(422, "Invalid", "at most one of `sinceTime` or `sinceSeconds` may be specified")
     if "sinceTime" in query and not _TIME.fullmatch(query["sinceTime"]):
         raise refusals.bad_request(f'parsing time "{query["sinceTime"]}"')
     return str(container)
