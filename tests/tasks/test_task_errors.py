@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from nofrost import tasks
+from nofrost.cluster.job.spec import Training
 from nofrost.errors import StoppedError, UnavailableError, UserError
 from nofrost.store import open_store
 from nofrost.store.local import LocalStore
@@ -214,8 +215,11 @@ def test_tasks_have_names_that_people_read(
 ) -> None:
     if task in (tasks.evaluate, tasks.evaluate_shard):
         arguments = {**arguments, "checkpoint": f"runs/sat/seed-3/train@{'0' * 32}.dir"}
+    arguments = {**arguments, "store": str(tmp_path / "store")}
+    if task is tasks.train:
+        arguments = {"training": Training(**arguments)}
     with pytest.raises((SystemExit, ValueError)):
-        task(**arguments, store=str(tmp_path / "store"))
+        task(**arguments)
     (error,) = errors_of("run-1", open_store(str(tmp_path / "store")))
     assert error.task == label
 
