@@ -56,7 +56,7 @@ class Children:
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self._signal is not None
 
     def may_begin(self, *, closing: bool = False) -> bool:
@@ -104,7 +104,7 @@ class Children:
         if closing:
             self._closing.add(task)
         self._tell(f"+ {' '.join(task)}")
-        # A signal may have come after the task had begun and before it was noted.
+        # A signal may have arrived after the task had begun and before it was noted.
         if not self.may_begin(closing=closing):
             watchdog.send(*task, signal.SIGTERM)
         try:

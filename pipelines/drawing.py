@@ -104,7 +104,7 @@ class _Reader:
         return Box(name, kind, ", ".join(notes), copies=len(tasks))
 
     def _devices(self, task: Json, component: Json) -> str:
-        """Return what a task works on, "" for processors alone: GPUs of its pod, or the nodes of the job it starts."""
+        """Return what a task works on, "" for CPUs alone: GPUs of its pod, or the nodes of the job it starts."""
         given = task.get("inputs", {}).get("parameters", {})
         if "nodes" in given:
             nodes, gpus = (int(given[name]["runtimeValue"]["constant"]) for name in ("nodes", "gpus"))

@@ -4,7 +4,7 @@ Tasks exchange text: configuration, and outputs by content (``data/dataset@<md5>
 so Kubeflow's cache compares exactly refs, configuration and image: it is content-addressed. Artifacts are for people:
 the report and its numbers.
 
-There is no loop, condition or collection: Kubeflow's backend handles each of them wrongly somewhere, such as a
+There is no loop, condition or collection: the KFP server handles each of them wrongly somewhere, such as a
 condition whose task was in the cache. (No `from __future__ import annotations` here: Kubeflow evaluates the
 annotations of pipelines.)
 """
@@ -51,7 +51,7 @@ class GraphSettings:
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
 
     Raises:
-        UserError: no training can have so many GPUs or nodes on this cluster.
+        UserError: no training can have that many GPUs or nodes on this cluster.
     """
 
     cluster: Cluster

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nofrost.errors import printable
-from nofrost.tasks.labels import evaluation_label, train_label
+from nofrost.tasks.labels import evaluation_label, launch_label, train_label
 
 # Such as "E1129 11:32:29.745000 5176 torch/distributed/elastic/... failed (exitcode: 2)".
 OF_TORCH = re.compile(r"[A-Z]\d{4} [\d:.]+ \d+ torch/")
@@ -44,7 +44,8 @@ class Task:
         if "--executor_input" not in words:  # `nofrost task NAME --option value ...`
             name = words[2]
             options = dict(zip(words[3::2], words[4::2], strict=False))
-            _, _, label = train_label(options["--recipe-id"], options["--seed"]).partition(" ")
+            label_of = launch_label if name == "launch" else train_label
+            _, _, label = label_of(options["--recipe-id"], options["--seed"]).partition(" ")
             return cls(name, label, options)
         name = words[words.index("--function_to_execute") + 1].replace("_", "-")
         executor = json.loads(words[words.index("--executor_input") + 1])
@@ -95,7 +96,7 @@ class RunLog:
 
     def say(self, line: str) -> None:
         """Print a line at once."""
-        # A run goes on when nobody can read about it; what standard output holds is tried again at the end.
+        # A run continues when no one can read about it; what standard output holds is tried again at the end.
         with suppress(OSError):
             if self._out is not None:
                 print(printable(line), file=self._out, flush=True)

@@ -45,7 +45,7 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         nodes: of each training.
 
     Raises:
-        UserError: the study is wrong, needs a file of this machine, or has a batch that so many processes cannot share.
+        UserError: the study is wrong, needs a file of this machine, or has a batch that its processes cannot share.
     """
     study = check_study(study)
     _check_files(study)

@@ -1,4 +1,4 @@
-"""A process that is stopped, vanished or never came is named; nobody waits for it for ever."""
+"""A process that is stopped, vanished or never came is named; no one waits for it forever."""
 
 from __future__ import annotations
 
@@ -156,6 +156,20 @@ def test_an_address_that_refuses_at_once_is_tried_for_as_long_as_the_error_says(
         rendezvous.open_store(Member.of_process(ProcessRank(1, 2, 1)))
     assert time.monotonic() - begin >= 0.3
     assert capsys.readouterr().err.count("waits for process 0") == 1
+
+
+def test_a_server_that_accepts_and_is_silent_is_waited_for_as_one_that_has_not_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rendezvous, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(rendezvous, "LATE_AFTER", 40)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        node = Node(1, 2, "127.0.0.1", listener.getsockname()[1])
+        with pytest.raises(PeerLostError, match=r"node 0 of 2 has not started within 0\.8 s or cannot be reached at"):
+            rendezvous.open_store(Member.of_node(node))
+    assert capsys.readouterr().err.count("waits for node 0") == 1
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 70])

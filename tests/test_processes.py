@@ -37,6 +37,7 @@ def fail(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         distributed.DistBackendError("NCCL error in: x.cpp:1, invalid usage\nncclInvalidUsage: This usually reflects"),
         RuntimeError("[enforce fail at pair.cc:446] op.preamble.length <= op.nbytes. 8 vs 4"),
+        RuntimeError("[enforce fail at device.cc:84] ifa != nullptr. Unable to find address for: eth7"),
     ],
 )
 def test_an_error_of_this_process_is_no_loss_of_another(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:

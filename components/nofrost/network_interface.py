@@ -1,11 +1,13 @@
-"""Which network interface of this machine leads to node 0 of a job."""
+"""The network interface through which the processes of a job talk: the one that leads to node 0, or a chosen one."""
 
 import fcntl
+import os
 import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
 
+from nofrost.errors import UserError, shortened
 from nofrost.ranks import Node
 
 # On Linux, this request returns the IPv4 address of an interface.
@@ -26,6 +28,21 @@ def interface_to(node: Node) -> str | None:
         addresses = _ipv6_addresses() if family == socket.AF_INET6 else _ipv4_addresses()
         return addresses.get(socket.inet_pton(family, address))
     return None
+
+
+def check_chosen_interface() -> None:
+    """Check that this machine has the interfaces that GLOO_SOCKET_IFNAME names, if it is set.
+
+    Raises:
+        UserError: it has not.
+    """
+    known = [name for _, name in socket.if_nameindex()]
+    for name in filter(None, os.environ.get("GLOO_SOCKET_IFNAME", "").split(",")):
+        if name not in known:
+            raise UserError(
+                f"GLOO_SOCKET_IFNAME names {shortened(name)}, and this machine has the network interfaces "
+                f"{', '.join(known)}: correct it, or unset it"
+            )
 
 
 def _ipv4_addresses() -> dict[bytes, str]:

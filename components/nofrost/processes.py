@@ -30,10 +30,11 @@ class SharedError(UserError):
     """A UserError that every process of the group raises."""
 
 
-# Results of NCCL that no other process causes (nccl.h), lack of memory, and tensors that do not fit each other in gloo.
+# Results of NCCL that no other process causes (nccl.h), lack of memory, and of gloo tensors that do not fit each other,
+# and a network interface that is not there.
 _OF_THIS_PROCESS = re.compile(
     "ncclUnhandledCudaError|ncclInternalError|ncclInvalidArgument|ncclInvalidUsage|CUDA out of memory|"
-    r"can't allocate memory|op\.preamble\.length"
+    r"can't allocate memory|op\.preamble\.length|Unable to find address for"
 )
 _PEER_LOST = "another process has failed (its own error says why): start again"
 

@@ -10,7 +10,6 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -82,6 +81,12 @@ class Member:
         return cls(node.rank, node.count, node.host, node.port, "node", "PET_", hosts_store=node.rank == 0)
 
     @property
+    def place(self) -> str:
+        """Where the store is, as the end of a sentence about a member that has not started."""
+        at, names = f"{self.host}:{self.port}", f"{self.prefix}MASTER_ADDR and {self.prefix}MASTER_PORT"
+        return f" or cannot be reached at {at}, which {names} name"
+
+    @property
     def name(self) -> str:
         """This member in words."""
         return self.name_of(self.rank)
@@ -101,21 +106,32 @@ def open_store(member: Member) -> PrefixStore:
         UserError: the first member cannot open the store.
     """
     _await_name(member)
-    if member.kind == "process":
-        # torchrun hosts one store for all groups and all its attempts, whose keys must differ.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return PrefixStore(f"nofrost/{attempt}/{next(_groups)}", _open_tcp_store(member))
+    # torchrun hosts one store for all groups and all its attempts, whose keys must differ.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    prefix = "nofrost/nodes" if member.kind == "node" else f"nofrost/{attempt}/{next(_groups)}"
     waited = 0
     while True:
-        store = PrefixStore("nofrost/nodes", _open_tcp_store(member, waited))
-        # The operator may start one node again while the first still ends: then its store is that of an earlier start.
-        with suppress(RuntimeError):
-            if store.add(f"started/{member.rank}", 1) == 1:
-                return store
-        del store
-        waited += 1
-        _report_late(member, 0, waited)
+        connection = _Connection(member, prefix)
+        try:
+            while not connection.has_ended.wait(HEARTBEAT_S):
+                waited += 1
+                _report_late(member, 0, waited, member.place)
+        except BaseException:
+            # A thread that returns from torch while Python ends would abort the process.
+            connection.has_ended.wait(LOST_AFTER * HEARTBEAT_S)
+            raise
+        if connection.store is not None:
+            return connection.store
+        if member.hosts_store:
+            other_way = ", or start with torchrun" if member.kind == "process" else ""
+            raise UserError(
+                f"{member.name} cannot open port {member.port} for the others, which {member.prefix}MASTER_PORT gives "
+                f"({shortened(connection.error)}): choose another port{other_way}"
+            )
+        # Some addresses are refused at once.
         time.sleep(HEARTBEAT_S)
+        waited += 1
+        _report_late(member, 0, waited, member.place)
 
 
 def barrier(member: Member, store: PrefixStore) -> None:
@@ -169,38 +185,46 @@ def _await_name(member: Member) -> None:
         )
 
 
-def _open_tcp_store(member: Member, waited: int = 0) -> TCPStore:
-    host, port, prefix = member.host, member.port, member.prefix
-    while True:
-        started = time.monotonic()
+class _Connection:
+    """Connects to the store in a thread, as torch waits without limit for a server that accepts and then is silent.
+
+    Attributes:
+        has_ended: set when there is a store, or an error.
+        store: None without one, or if it is that of an earlier start of the first node.
+        error: why there is no store, in one line.
+    """
+
+    def __init__(self, member: Member, prefix: str) -> None:
+        self.has_ended, self.error = threading.Event(), ""
+        self.store: PrefixStore | None = None
+        threading.Thread(target=self._connect, args=(member, prefix), daemon=True).start()
+
+    def _connect(self, member: Member, prefix: str) -> None:
         try:
-            store = TCPStore(
-                # The name of a pod may not lead to it yet, or to the pod of before: its own store is here.
-                "localhost" if member.hosts_store else host,
-                port,
-                member.size,
-                is_master=member.hosts_store,
-                timeout=timedelta(seconds=WARNED_AFTER * HEARTBEAT_S),
-                wait_for_workers=False,
-                multi_tenant=True,
-            )
-            # The time to connect was shorter. From here on, a request waits as long as a silent member is waited for.
-            store.set_timeout(timedelta(seconds=LOST_AFTER * HEARTBEAT_S))
-            return store
+            store = PrefixStore(prefix, _tcp_store(member))
+            # The operator may start one node again while the first still ends.
+            if member.kind == "process" or store.add(f"started/{member.rank}", 1) == 1:
+                self.store = store
         except (RuntimeError, ValueError, OSError) as error:
-            if member.hosts_store:
-                other_way = ", or start with torchrun" if member.kind == "process" else ""
-                raise UserError(
-                    f"{member.name} cannot open port {port} for the others, which {prefix}MASTER_PORT gives "
-                    f"({shortened(str(error).splitlines()[0])}): choose another port{other_way}"
-                ) from None
-        # Some addresses are refused at once.
-        time.sleep(HEARTBEAT_S)
-        passed = round((time.monotonic() - started) / HEARTBEAT_S)
-        for _ in range(min(max(passed, 1), WARNED_AFTER)):
-            waited += 1
-            at = f"{host}:{port}, which {prefix}MASTER_ADDR and {prefix}MASTER_PORT name"
-            _report_late(member, 0, waited, f" or cannot be reached at {at}")
+            self.error = next(iter(str(error).splitlines()), "")
+        finally:
+            self.has_ended.set()
+
+
+def _tcp_store(member: Member) -> TCPStore:
+    store = TCPStore(
+        # The name of a pod may not lead to it yet, or to the pod of before: its own store is here.
+        "localhost" if member.hosts_store else member.host,
+        member.port,
+        member.size,
+        is_master=member.hosts_store,
+        timeout=timedelta(seconds=WARNED_AFTER * HEARTBEAT_S),
+        wait_for_workers=False,
+        multi_tenant=True,
+    )
+    # The time to connect was shorter. From here on, a request waits as long as a silent member is waited for.
+    store.set_timeout(timedelta(seconds=LOST_AFTER * HEARTBEAT_S))
+    return store
 
 
 def _report_late(member: Member, other: int, waited: int, at: str = "") -> None:

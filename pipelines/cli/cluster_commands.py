@@ -45,7 +45,7 @@ from pipelines.cli.shared_options import (
 @SERVICE_ACCOUNT
 @click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: for ever.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: forever.")
 @click.option(
     "--split",
     metavar="[N]",
@@ -61,7 +61,7 @@ from pipelines.cli.shared_options import (
     type=click.IntRange(0, 100),
     default=0,
     show_default=True,
-    help="With --wait: start a run that failed again, up to N times; it goes on from what was finished and saved.",
+    help="With --wait: start a run that failed again, up to N times; it continues from what was finished and saved.",
 )
 @store_option
 @DATA_REF

@@ -33,7 +33,7 @@ def complete(
         start: starts it, each time with the same pipeline and arguments.
         store: of the run; the errors that its tasks wrote there are printed on standard error.
         resubmit: how often it may be started again.
-        deadline: of all waiting together, by the monotonic clock; None to wait for ever. The first run is started
+        deadline: of all waiting together, by the monotonic clock; None to wait forever. The first run is started
             also after it.
         patient: try also the first start again while the API does not answer, as hours of work precede it.
 

@@ -82,7 +82,7 @@ def submit_study(
     """Start a run; with `wait_for`, return when it has succeeded.
 
     Args:
-        timeout: of all waiting together, in seconds; None to wait for ever.
+        timeout: of all waiting together, in seconds; None to wait forever.
         resubmit: how often a run that failed is started again.
         split: most runs of the study in one run of the pipeline, where a larger study becomes several, one after
             the other; 0 for as many as fit, None to refuse a study that does not fit into one.
@@ -96,7 +96,7 @@ def submit_study(
         RunFailedError: the run did not succeed.
     """
     if timeout is not None and not math.isfinite(timeout):
-        raise UserError(f"--timeout {timeout} is no number of seconds: leave it out to wait for ever")
+        raise UserError(f"--timeout {timeout} is not a number of seconds: leave it out to wait forever")
     if timeout is not None and not wait_for:
         raise UserError("--timeout limits the waiting, which --wait asks for: add --wait")
     for option, given in (("--resubmit", resubmit), ("--split", split is not None)):

@@ -43,7 +43,7 @@ def wait(run_id: str, api: Api, *, timeout: float | None = None, poll: float = 1
     When the API does not answer, it is asked again for up to 15 minutes.
 
     Args:
-        timeout: of the waiting, in seconds; None to wait for ever.
+        timeout: of the waiting, in seconds; None to wait forever.
         poll: seconds between two requests.
 
     Raises:

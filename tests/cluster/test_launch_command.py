@@ -113,6 +113,18 @@ def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_
     ]
 
 
+def test_a_failed_job_ends_with_1(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
+    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
+    process = command.start()
+    command.wait_for_job()
+    job.add_pods(job.status("Running"), job.status("Running"))
+    job.fail(1, 200)
+    assert "failed: pods failed; ended: " in said_by(process)
+    assert process.returncode == 1
+    assert not command.output_file.exists()
+    assert not job.server.names(job.resource)
+
+
 def test_sigterm_ends_with_143(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
     command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
     process = command.start()
@@ -172,3 +184,4 @@ def test_a_missing_runtime_ends_with_2(
         main()
     assert error.value.code == 2
     assert "run nofrost task runtime | kubectl apply" in capsys.readouterr().err
+    assert not trainjob.created

@@ -148,7 +148,7 @@ def test_a_save_that_a_twin_replaces_while_it_is_restored_gives_way_to_the_newer
 
         monkeypatch.setattr(saves, "pull", late)
         assert in_the_store(store, tmp_path) == b"newest"
-    assert "begins anew" not in capsys.readouterr().err
+    assert "begins from scratch" not in capsys.readouterr().err
 
 
 def test_a_work_that_is_killed_twice_and_then_done_leaves_nothing(

@@ -57,7 +57,7 @@ def test_the_record_of_a_failed_run_names_the_errors_of_its_tasks(
 
 
 def test_a_run_that_failed_without_an_error_of_a_task_ended_without_a_word(tmp_path: Path) -> None:
-    assert "without a word" in end("run-1", tmp_path / "store that nothing was pushed to", "FAILED")["error"]
+    assert "it left no error" in end("run-1", tmp_path / "store that nothing was pushed to", "FAILED")["error"]
 
 
 def test_jobs_that_may_be_left_are_said_and_are_no_failure(

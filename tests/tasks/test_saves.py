@@ -183,7 +183,7 @@ def test_a_save_that_is_not_whole_in_the_store_is_said_and_the_work_begins_anew(
             path.chmod(0o644)
             path.write_bytes(b"?" * path.stat().st_size)
     assert in_the_store(store, tmp_path) is None
-    assert "the work begins anew" in capsys.readouterr().err
+    assert "the work begins from scratch" in capsys.readouterr().err
 
 
 def test_an_output_that_is_being_completed_is_no_save(store: Store, tmp_path: Path) -> None:

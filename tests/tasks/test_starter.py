@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torch.distributed import DistNetworkError
 
-from nofrost.errors import PeerLostError, StoppedError
+from nofrost.errors import PeerLostError, StoppedError, UserError
 from nofrost.network_interface import interface_to
 from nofrost.ranks import Node
 from nofrost.tasks.starter import SHUTDOWN_S, _config, start
@@ -211,3 +211,9 @@ def test_processes_have_the_time_to_save_that_a_pod_leaves() -> None:
 def test_the_interface_is_the_one_that_leads_to_the_first_node() -> None:
     assert interface_to(Node(1, 2, "127.0.0.1", 29500)) == "lo"
     assert interface_to(Node(1, 2, "nowhere.invalid", 29500)) is None
+
+
+def test_an_interface_that_is_not_there_is_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo,eth77")
+    with pytest.raises(UserError, match=r"GLOO_SOCKET_IFNAME names 'eth77', and this machine has .*\blo\b.*unset it"):
+        start(["train"], 2, Node())

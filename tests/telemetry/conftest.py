@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +9,17 @@ import pytest
 
 from nofrost.telemetry import trainjob_status
 from nofrost.telemetry.trainjob_status import VARIABLES
-from tests.telemetry.trainer import StatusServer, make_certificate
+from tests.cluster.double.certificate import make_certificate
+from tests.telemetry.trainer import StatusServer
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Trainer mounts into a container, and in `other` the certificate of another authority."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("trainer")
-    make_certificate(folder)
     (folder / "other").mkdir()
-    make_certificate(folder / "other")
+    for each in (folder, folder / "other"):
+        make_certificate(each / "key", each / "ca.crt", "127.0.0.1")
     return folder
 
 

@@ -64,7 +64,7 @@ def test_an_error_of_the_server_is_said_once_and_the_posts_go_on(
         server.wait_for(len(server.posts) + 1)
     lines = [line for line in capsys.readouterr().err.splitlines() if "TrainJob" in line]
     assert lines == [
-        f"nofrost: the status of the TrainJob cannot be posted (OSError: HTTP {status}): the training goes on without"
+        f"nofrost: the status of the TrainJob cannot be posted (OSError: HTTP {status}): the training continues without"
     ]
     assert server.percentages[-1] == 100
     assert {path for path, _, _ in server.posts} == {PATH}, "the token went elsewhere"
@@ -130,10 +130,10 @@ def test_a_server_of_another_authority_gets_no_token(
 @pytest.mark.parametrize(
     ("variable", "value", "why"),
     [
-        (0, "http://127.0.0.1:1/status", "no address of HTTPS"),
+        (0, "http://127.0.0.1:1/status", "not an address of HTTPS"),
         (0, "https://127.0.0.1:1/status", "ConnectionRefusedError"),
         (0, "https://127.0.0.1:x/status", "ValueError"),
-        (0, "status", "no address of HTTPS"),
+        (0, "status", "not an address of HTTPS"),
         (1, "/nowhere/ca.crt", "FileNotFoundError"),
         (2, "/nowhere/token", "FileNotFoundError"),
     ],

@@ -228,7 +228,7 @@ def test_a_saved_state_of_another_version_is_discarded(
     content["state"]["curves"] = [{"of": "another version"}]
     write_checked_json(pointer, content)
     discard_damaged(tmp_path / "copy")
-    assert "state.json was saved by another version): it begins anew" in capsys.readouterr().err
+    assert "state.json was saved by another version): it begins from scratch" in capsys.readouterr().err
     assert not pointer.exists()
 
 

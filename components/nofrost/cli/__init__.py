@@ -93,7 +93,7 @@ class _PassedError(Exception):
 class CommandGroup(click.Group):
     """The group of all commands, to be given to :func:`main`.
 
-    Errors reach `main` as they are. Click would end with 1 and without a word when any connection breaks, and take the
+    Errors reach `main` as they are. Click would end with 1 and silently when any connection breaks, and take the
     end of any file for Ctrl-C.
     """
 

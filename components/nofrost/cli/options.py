@@ -150,7 +150,7 @@ def as_one_of_several() -> Iterator[bool]:
         if process.size == 1:
             raise
         # torchrun also stops those that are left when one has failed.
-        rest = "if nobody asked for that, another one has failed: the same command continues from what was saved"
+        rest = "if no one asked for that, another one has failed: the same command continues from what was saved"
         remark(f"process {process.rank} of {process.size} was stopped; {rest}")
         sys.exit(StoppedError.exit_code)
     except Exception as error:

@@ -112,7 +112,7 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Age of uploads to S3, of saves, and of files on disks without locks, from which on nobody continues them.",
+    help="Age of uploads to S3, of saves, and of files on disks without locks, from which on no one continues them.",
 )
 @store_option
 @json_option
@@ -120,7 +120,7 @@ def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: s
     """Print or delete what killed pushes and tasks left in the store, and what killed pulls left in FOLDERS.
 
     That is unfinished files and uploads, and what killed tasks left of their saves; the newest save of a task is kept
-    until nobody has gone on with it for 30 days. Other objects are left alone: `dvc gc` deletes those that nothing
+    until no one has continued it for 30 days. Other objects are left alone: `dvc gc` deletes those that nothing
     needs. What a running process still writes is kept. A pull that is run again does all this by itself.
 
     Example: nofrost store gc --delete . runs

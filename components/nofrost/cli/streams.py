@@ -37,7 +37,7 @@ def prepare_streams() -> None:
 def output_error(error: OSError) -> int | None:
     """Print that standard output refused what was printed and return the exit code; None where it was another file.
 
-    A reader that has closed the pipe, as `head` does, has what it wants: 1 without a word.
+    A reader that has closed the pipe, as `head` does, has what it wants: 1, silently.
     """
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     # All results and helps are printed by click's function. The stream itself has forgotten what it could not write.

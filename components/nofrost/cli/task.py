@@ -1,4 +1,4 @@
-"""`nofrost task train|launch|reap|runtime`: what containers of the pipeline and of training jobs run."""
+"""`nofrost task train|launch|log|reap|runtime`: what containers of the pipeline and of training jobs run."""
 
 from __future__ import annotations
 
@@ -109,6 +109,25 @@ def task_launch(
     _write(output_file, launch(Training(**training), gpus, nodes, image, settings, backend))
 
 
+@task.command("log")
+@click.argument("job")
+@click.option("--store", required=True, metavar="URL", help="Store of the job.")
+def task_log(job: str, store: str) -> None:
+    """Print the log of rank 0 of a training JOB from the store, also when its pods are gone.
+
+    The store has what a launcher has read up to half a minute ago. The log of the task `launch` names the job.
+    """
+    from nofrost.cluster.outcome.stored_log import read_log
+    from nofrost.store import open_store
+
+    is_empty = True
+    for line in read_log(job, open_store(store)):
+        is_empty = False
+        click.echo(printable(line))
+    if is_empty:
+        raise UserError(f"{store} has no log of a job {job}: compare the name with that in the log of the launcher")
+
+
 @task.command("reap")
 @click.option("--store", required=True, metavar="URL", help="Store of the runs and of the jobs' logs.")
 @click.option(
@@ -123,7 +142,7 @@ def task_launch(
 @click.option("--dry-run", is_flag=True, help="Only print which would be deleted.")
 @json_option
 def task_reap(store: str, hours: float, dry_run: bool, as_json: bool) -> None:
-    """Delete the training jobs that nobody needs in the namespace of this pod or kubeconfig, their logs stored first.
+    """Delete the training jobs that no one needs in the namespace of this pod or kubeconfig, their logs stored first.
 
     Those are jobs whose run is over, and those whose launcher has been gone for long. One whose log cannot be stored
     stays. Only jobs of nofrost are looked at.

@@ -1,4 +1,4 @@
-"""The reaper: training jobs that nobody needs any more are deleted once their logs are in the store.
+"""The reaper: training jobs that no one needs any more are deleted once their logs are in the store.
 
 Launchers and `finish` delete the jobs of their runs. What is left is of runs whose pods were killed all at once.
 """
@@ -30,12 +30,12 @@ _CANCELLED = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class ReapedJob:
-    """A job that nobody needs.
+    """A job that no one needs.
 
     Attributes:
         kind, name: of the job.
-        reason: why nobody needs it.
-        problem: why it could not be deleted; "" if it was, or nobody wanted that.
+        reason: why no one needs it.
+        problem: why it could not be deleted; "" if it was, or no one wanted that.
     """
 
     kind: str
@@ -75,7 +75,7 @@ def reap(
 def _reason(
     api: KubernetesApi, job: Mapping[str, Any], ended: Callable[[str], datetime | None], least_age_s: float
 ) -> str:
-    """Return why nobody needs a job; "" if somebody may."""
+    """Return why no one needs a job; "" if someone may."""
     launchers = [_launcher_end(api, owner) for owner in job["metadata"].get("ownerReferences", ())]
     if any(launcher is True for launcher in launchers):
         return ""

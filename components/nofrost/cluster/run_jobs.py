@@ -1,6 +1,6 @@
 """The jobs that belong to a run of the pipeline, by their label: deleted when the run has ended, however it ended.
 
-Cancelling a run stops its pods alone, so a job that a task has started would go on.
+Cancelling a run stops its pods alone, so a job that a task has started would continue.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def finish(run: str, state: str, store: str) -> str:
     error = "; ".join(f"{each.task} ended with {each.exit_code}: {each.message}" for each in errors)
     if not succeeded and not errors:
         error = (
-            "it ended without a word: it was cancelled, or a pod was killed (no memory, a lost node) or never started: "
+            "it left no error: it was cancelled, or a pod was killed (no memory, a lost node) or never started: "
             "look at the run in Kubeflow"
         )
     record = RunRecord(

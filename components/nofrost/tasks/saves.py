@@ -103,7 +103,7 @@ class _Saves:
             except (MissingError, AlteredError) as error:
                 # A try that still lives deletes a save when it has published two more; then these are to be restored.
                 if read_pointer(self._store) == pointer:
-                    remark(f"the save of an earlier try is not whole ({error}): the work begins anew")
+                    remark(f"the save of an earlier try is not whole ({error}): the work begins from scratch")
                     return
 
     def publish_until(self, stop: threading.Event) -> None:

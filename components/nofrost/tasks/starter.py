@@ -16,7 +16,7 @@ from nofrost.cluster.job.settings import POD_GRACE_S
 from nofrost.ends import End, first_cause
 from nofrost.error_file import read_errors
 from nofrost.errors import PeerLostError, StoppedError, reason, remark
-from nofrost.network_interface import interface_to
+from nofrost.network_interface import check_chosen_interface, interface_to
 from nofrost.ranks import Node
 from nofrost.tasks.task_exit import FailedProcessError
 
@@ -44,6 +44,7 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
         node: this machine among those of the job; on all of them this has to be called at about the same time.
 
     Raises:
+        UserError: GLOO_SOCKET_IFNAME names no network interface of this machine.
         PeerLostError: another node has ended before all had started their processes.
         StoppedError: SIGTERM arrived, and the processes have ended.
         FailedProcessError: a process failed and printed its error; the others were stopped. The code is its exit
@@ -53,6 +54,8 @@ def start(arguments: Sequence[str], gpus: int, node: Node) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
+    # The processes would take each other for lost.
+    check_chosen_interface()
     if node.count > 1:
         if interface := interface_to(node):
             # Gloo would take that of the host's name, which may be the loopback.

@@ -90,7 +90,7 @@ class _Posts:
         except Exception as error:
             if not self.has_failed:
                 self.has_failed = True
-                remark(f"the status of the TrainJob cannot be posted ({reason(error)}): the training goes on without")
+                remark(f"the status of the TrainJob cannot be posted ({reason(error)}): the training continues without")
             return False
         return True
 
@@ -120,11 +120,11 @@ def _send(url: str, authority: Path, token: Path, body: object) -> None:
     """
     address = urlsplit(url)
     if address.scheme != "https" or not address.hostname:
-        raise ValueError(f"{VARIABLES[0]} is no address of HTTPS")
+        raise ValueError(f"{VARIABLES[0]} is not an address of HTTPS")
     secret = token.read_text(encoding="ascii").strip()
     # An HTTP client's own error about such a header would show it.
     if not secret.isprintable():
-        raise ValueError(f"{VARIABLES[2]} is no file of one line")
+        raise ValueError(f"{VARIABLES[2]} is not a file of one line")
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"}
     context = ssl.create_default_context(cafile=authority)
     # No proxy and no redirect: the token is for this server alone.

@@ -122,7 +122,7 @@ class _GroupMode(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         """Normalise features [N, C, ...] over N and all places; the arguments are those of torch's function."""
-        # Without running statistics it is no batch norm: timm standardises weights with this function.
+        # Without running statistics it is not a batch norm: timm standardises weights with this function.
         if not training or running_mean is None or running_var is None:
             return F.batch_norm(features, running_mean, running_var, weight, bias, training, momentum, eps)
         if self._statistics.all_reduce is None:

@@ -110,7 +110,7 @@ class StepTrace:
     forward_eval: int = 0
     backward: int = 0
     batch_norm_updates: dict[str, int] = field(default_factory=dict)
-    # Not annotated, since it is no count that belongs to the record.
+    # Not annotated, since it is not a count that belongs to the record.
     is_counting = True
 
     def count(self, model: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:

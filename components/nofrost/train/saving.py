@@ -51,7 +51,7 @@ def discard_damaged(folder: Path) -> None:
             if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
                 raise UserError(f"{folder / name} is missing or damaged")
     except UserError as error:
-        remark(f"what was saved of this training cannot be used ({error}): it begins anew")
+        remark(f"what was saved of this training cannot be used ({error}): it begins from scratch")
         remove(folder / POINTER)
 
 

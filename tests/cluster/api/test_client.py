@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,9 @@ from nofrost.cluster.outcome.stored_log import StoredLog
 from nofrost.errors import UserError
 from tests.cluster.double.api_server import ApiServer
 from tests.cluster.double.certificate import make_certificate
-from tests.cluster.double.refusals import CutError, RefusedError
+from tests.cluster.double.refusals import CutError, RefusedError, refusing
 from tests.cluster.double.resources import PODS, PYTORCHJOBS
 from tests.cluster.launcher.launched_job import LaunchedJob, api_of, wait_until
-
-
-def refusing(times: int, fault: Exception) -> Callable[[str, str], None]:
-    """A fault of the first requests."""
-    left = [times]
-
-    def refuse(method: str, path: str) -> None:
-        left[0] -= 1
-        if left[0] >= 0:
-            raise fault
-
-    return refuse
 
 
 def in_pod() -> KubernetesApi:
@@ -124,14 +111,14 @@ def test_without_pod_and_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("code", [0, 408, 429, 500, 502, 503, 504])
 def test_what_passes_is_repeated(code: int, server: ApiServer) -> None:
     fault = RefusedError(code, "X", "later") if code else CutError()
-    server.faults.append(refusing(3, fault))
+    server.faults.append(refusing(fault, "GET", "", 3))
     assert api_of(server).get(PODS.path)["items"] == []
     assert server.count("GET", "/pods") == 4
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 409, 410, 422])
 def test_what_does_not_pass_is_not_repeated(code: int, server: ApiServer) -> None:
-    server.faults.append(refusing(9, RefusedError(code, "X", "never\nwith \x1b[31m colours")))
+    server.faults.append(refusing(RefusedError(code, "X", "never\nwith \x1b[31m colours"), "GET", "", 9))
     with pytest.raises(KubernetesError) as error:
         api_of(server).get(PODS.path)
     assert (error.value.status, error.value.is_transient) == (code, False)
@@ -141,7 +128,7 @@ def test_what_does_not_pass_is_not_repeated(code: int, server: ApiServer) -> Non
 
 
 def test_the_server_says_how_long_to_wait(server: ApiServer) -> None:
-    server.faults.append(refusing(1, RefusedError(429, "TooManyRequests", "later", {"Retry-After": "0.3"})))
+    server.faults.append(refusing(RefusedError(429, "TooManyRequests", "later", {"Retry-After": "0.3"}), "GET", "", 1))
     began = time.monotonic()
     api_of(server).get(PODS.path)
     assert time.monotonic() - began >= 0.3

@@ -118,6 +118,10 @@ class ApiServer(Answers):
     def names(self, resource: Resource) -> list[str]:
         return [item["metadata"]["name"] for item in self._objects.all(resource)]
 
+    def added(self, resource: Resource) -> int:
+        """Return how many objects of a kind were ever there."""
+        return sum(each.kind == "ADDED" and each.collection == resource.path for each in list(self._objects.changes))
+
     def find(self, resource: Resource, name: str) -> Object:
         return self._objects.get(resource, name)
 

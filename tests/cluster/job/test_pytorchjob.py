@@ -126,7 +126,7 @@ def test_kueue_reads_the_label_of_the_job_and_starts_it_itself() -> None:
     assert value["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
     labels = value["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["metadata"]["labels"]
     assert not [key for key in labels if key.startswith("kueue")], "a pod with it would be admitted on its own"
-    assert "suspend" not in value["spec"]["runPolicy"], "without Kueue it would wait for ever"
+    assert "suspend" not in value["spec"]["runPolicy"], "without Kueue it would wait forever"
 
 
 def test_a_setting_that_it_cannot_have_is_one_sentence() -> None:

@@ -137,7 +137,7 @@ def test_what_no_job_can_have_is_one_sentence(change: dict[str, Any], message: s
 
 
 def test_a_name_that_is_no_namespace_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="'A' is no namespace of Kubernetes"):
+    with pytest.raises(UserError, match="'A' is not a namespace of Kubernetes"):
         replace(job(), namespace="A")
 
 

@@ -9,11 +9,8 @@ import pytest
 
 from nofrost.cluster.discovery import check_runtime
 from nofrost.cluster.job.settings import JobSettings
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-    await_deletion,
-    create_or_adopt,
-)
+from nofrost.cluster.launcher.creation import await_deletion, create_or_adopt
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.errors import UserError
 from tests.cluster.double import refusals
 from tests.cluster.double.refusals import CutError, RefusedError, refusing

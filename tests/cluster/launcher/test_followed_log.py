@@ -32,6 +32,8 @@ def test_log_cut(launched: LaunchedJob) -> None:
     expected.append("the last line has no end")
     assert launched.shown == expected
     assert launched.stored_lines() == expected
+    assert launched.created == 1
+    assert not launched.is_there
 
 
 def test_log_over_a_restart_of_the_container(pytorchjob: LaunchedJob) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from nofrost.cluster.launcher.creation import JobEndedError
 from nofrost.cluster.launcher.follower import TaskError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.errors import UserError
 from tests.cluster.double.resources import PODS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
@@ -72,6 +72,7 @@ def test_deadline(launched: LaunchedJob) -> None:
         end.result(20)
     assert error.value.exit_code == 1
     assert not launched.is_there
+    assert launched.created == 1
     assert launched.stored_lines() == ["started"]
 
 

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-    WrongInputError,
-)
 from nofrost.cluster.launcher.follower import TaskError
+from nofrost.cluster.launcher.job_ends import JobEndedError, WrongInputError
 from nofrost.cluster.outcome.job_result import JobResult, read_result, result_name
 from nofrost.errors import UserError
 from tests.cluster.double.refusals import RefusedError, refusing

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nofrost.cluster.api.errors import Backoff
-from nofrost.cluster.launcher.follower import OutOfReachError
+from nofrost.cluster.launcher.job_ends import OutOfReachError
 from nofrost.cluster.launcher.launch import launch
 from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.errors import UnavailableError
@@ -75,7 +75,7 @@ def test_api_gone_for_too_long(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.stop()
-    with pytest.raises(OutOfReachError, match=f"{NAME} may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match=f"{NAME} may continue: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     launched.server.start()
@@ -102,6 +102,7 @@ def test_500_and_429(code: int, launched: LaunchedJob) -> None:
     launched.succeed()
     assert end.result(20) == OUTPUT
     assert launched.shown == ["started", "goes on"] == launched.stored_lines()
+    assert launched.server.added(launched.resource) == 1
     assert not launched.is_there
 
 
@@ -145,7 +146,7 @@ def test_a_refusal_that_lasts_leaves_the_job(launched: LaunchedJob) -> None:
     end = launched.start(outage_s=0.2)
     launched.run()
     launched.server.faults.append(refusing(STARTING, "GET", "/pods", float("inf")))
-    with pytest.raises(OutOfReachError, match="may go on: submit again to follow it") as error:
+    with pytest.raises(OutOfReachError, match="may continue: submit again to follow it") as error:
         end.result(20)
     assert error.value.exit_code == 1
     assert launched.is_there
@@ -175,6 +176,8 @@ def test_watch_expired(launched: LaunchedJob) -> None:
     lists = [query for method, path, query in launched.server.requests if path.endswith(launched.resource.plural)]
     assert any(query.get("watch") == "true" for query in lists)
     assert sum(query == {"fieldSelector": f"metadata.name={NAME}"} for query in lists) >= 2, "listed again"
+    assert launched.created == 1
+    assert not launched.is_there
 
 
 def test_a_watch_that_is_refused_is_replaced_by_looks(launched: LaunchedJob) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-)
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from tests.cluster.double.resources import PODS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 

@@ -8,15 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-)
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from tests.cluster.double.resources import WORKLOADS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
 
-def test_queued_for_long(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:
+def test_queued_for_long(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
     """The deadline does not count in the queue."""
+    said = hear()
     end = launched.start(deadline_s=0.3)
     uid = launched.server.find(launched.resource, NAME)["metadata"]["uid"]
     sentence = "couldn't assign flavors to pod set node: insufficient unused quota for nvidia.com/gpu, 8 more needed"
@@ -24,15 +23,15 @@ def test_queued_for_long(launched: LaunchedJob, capsys: pytest.CaptureFixture[st
     labels = {"kueue.x-k8s.io/job-uid": uid}
     launched.server.add(WORKLOADS, "job-1", metadata={"labels": labels}, status={"conditions": [reserved]})
     launched.suspend(True, "the job is suspended")
+    wait_until(lambda: f"{NAME}: queued: {sentence}\n" in said.getvalue())
     launched.let_pass(0.5)
     launched.suspend(False)
-    launched.wait_for_looks()
+    wait_until(lambda: f"{NAME}: admitted, " in said.getvalue())
     launched.add_pods(launched.status("Pending", waiting="ContainerCreating"), launched.unplaced("no room"))
     launched.succeed()
     assert end.result(20) == OUTPUT
-    said = capsys.readouterr().err
-    assert f"{NAME}: queued: {sentence}\n" in said
-    assert f"{NAME}: admitted, " in said
+    assert launched.created == 1
+    assert not launched.is_there
 
 
 def test_queued_for_too_long(launched: LaunchedJob) -> None:
@@ -44,51 +43,50 @@ def test_queued_for_too_long(launched: LaunchedJob) -> None:
     assert not launched.is_there
 
 
-def test_a_busy_queue_of_a_gang_scheduler_is_waited_for(
-    launched: LaunchedJob, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_busy_queue_of_a_gang_scheduler_is_waited_for(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
+    said = hear()
     end = launched.start(start_s=0.1)
     launched.warn(NAME, "Unschedulable", "0/0 tasks in gang unschedulable", kind="PodGroup")
+    wait_until(lambda: f"{NAME}: queued: Unschedulable: 0/0 tasks in gang unschedulable" in said.getvalue())
     launched.let_pass(0.3)
     launched.add_pods(launched.status("Running"), launched.status("Running"))
     launched.succeed()
     assert end.result(20) == OUTPUT
-    assert f"{NAME}: queued: Unschedulable: 0/0 tasks in gang unschedulable" in capsys.readouterr().err
 
 
-def test_evicted_and_admitted_again(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evicted_and_admitted_again(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
+    said = hear()
     end = launched.start()
     launched.run()
     launched.server.close_log(launched.pod_name(0), launched.container)
     launched.suspend(True, "Preempted to accommodate a workload")
     launched.remove_pods()
-    launched.wait_for_looks()
+    wait_until(lambda: f"{NAME}: evicted, queued: Preempted to accommodate a workload\n" in said.getvalue())
     launched.suspend(False)
+    wait_until(lambda: "admitted, " in said.getvalue())
     running = launched.status("Running")
     launched.add_pods(running, running, attempt="bbbbb")
     launched.write("goes on", attempt="bbbbb")
-    wait_until(lambda: "goes on" in launched.shown)
+    wait_until(lambda: "goes on" in launched.shown and said.getvalue().count("running on 2 nodes") == 2)
     launched.succeed(attempt="bbbbb")
     assert end.result(20) == OUTPUT
     assert launched.created == 1
     assert launched.shown == ["started", "goes on"] == launched.stored_lines()
-    said = capsys.readouterr().err
-    assert f"{NAME}: evicted, queued: Preempted to accommodate a workload\n" in said
-    assert said.index("evicted, ") < said.index("admitted, ") < said.rindex("running on 2 nodes")
+    assert not launched.is_there
 
 
-def test_a_pod_that_is_evicted_from_its_node_is_said(launched: LaunchedJob, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pod_that_is_evicted_from_its_node_is_said(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
+    said = hear()
     end = launched.start()
     launched.run()
     evicted = launched.status("Failed", code=143)
     evicted["conditions"].append({"type": "DisruptionTarget", "status": "True", "message": "the node is drained"})
     launched.change_pods(launched.status("Running"), evicted)
-    launched.wait_for_looks()
+    sentence = f"{NAME}: evicted: {launched.pod_name(1)}: the node is drained\n"
+    wait_until(lambda: sentence in said.getvalue())
     launched.change_pods(launched.status("Running"), launched.status("Running"))
-    launched.wait_for_looks()
     launched.succeed()
     assert end.result(20) == OUTPUT
-    assert f"{NAME}: evicted: {launched.pod_name(1)}: the node is drained\n" in capsys.readouterr().err
 
 
 def test_a_job_that_lost_a_node_waits_for_its_place(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+
 import pytest
 
-from nofrost.cluster.launcher.creation import (
-    JobEndedError,
-)
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
 
@@ -22,11 +23,12 @@ def test_image_cannot_be_pulled(reason: str, launched: LaunchedJob, capsys: pyte
     assert "the launch ends if that lasts 0 s" in capsys.readouterr().err
 
 
-def test_an_image_that_is_pulled_after_all(launched: LaunchedJob) -> None:
+def test_an_image_that_is_pulled_after_all(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
+    said = hear()
     end = launched.start()
     pod = launched.status("Pending", waiting="ErrImagePull", message="EOF")
     launched.add_pods(pod, pod)
-    launched.wait_for_looks()
+    wait_until(lambda: "its image cannot be pulled" in said.getvalue())
     launched.change_pods(launched.status("Running"), launched.status("Running"))
     launched.write("started")
     wait_until(lambda: launched.shown)
@@ -65,10 +67,11 @@ def test_quota_refused_for_one_pod_of_two(launched: LaunchedJob) -> None:
     assert not launched.is_there
 
 
-def test_a_quota_that_frees_up(launched: LaunchedJob) -> None:
+def test_a_quota_that_frees_up(launched: LaunchedJob, hear: Callable[[], io.StringIO]) -> None:
+    said = hear()
     end = launched.start()
     launched.warn(NAME, "FailedCreate", "exceeded quota")
-    launched.wait_for_looks()
+    wait_until(lambda: "exceeded quota" in said.getvalue())
     launched.run()
     launched.succeed()
     assert end.result(20) == OUTPUT
@@ -89,8 +92,9 @@ def test_runtime_missing_by_the_event_alone(trainjob: LaunchedJob, capsys: pytes
     """A TrainJob says nothing in its status."""
     end = trainjob.start(start_s=0.1)
     trainjob.warn(NAME, "TrainJobResourcesCreationFailed", 'trainingruntimes "nofrost-torch" not found')
-    with pytest.raises(JobEndedError, match='TrainJobResourcesCreationFailed: trainingruntimes "nofrost-torch"'):
+    with pytest.raises(JobEndedError, match='CreationFailed: trainingruntimes "nofrost-torch" not found') as error:
         end.result(20)
+    assert error.value.exit_code == 1
     assert not trainjob.is_there
     assert capsys.readouterr().err.count("nofrost: ") == 1, "a warning is said once"
 

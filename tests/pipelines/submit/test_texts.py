@@ -42,7 +42,7 @@ def test_an_option_that_is_not_ascii_or_too_long_is_refused(
     ("changes", "fact"),
     [
         ({"timeout": 1.0}, "--timeout .* add --wait"),
-        ({"timeout": float("nan"), "wait_for": True}, "--timeout nan is no number"),
+        ({"timeout": float("nan"), "wait_for": True}, "--timeout nan is not a number"),
     ],
 )
 def test_a_limit_of_the_waiting_needs_a_number_and_wait(

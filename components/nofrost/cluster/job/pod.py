@@ -13,7 +13,7 @@ from nofrost.cluster.job.settings import POD_GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
 from nofrost.stage import SAVE_INTERVAL
 
-# A proxy would stand between the processes, and go on when they have ended, so that the job never does.
+# A proxy would stand between the processes, and outlive them, so that the job never does.
 WITHOUT_ISTIO = {"sidecar.istio.io/inject": "false"}
 CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,

@@ -8,13 +8,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from nofrost.cluster.job.values import (
+    CpuQuantity,
     DeviceResource,
     Int32,
     LabelKey,
     LabelValue,
     Memory,
     ObjectName,
-    Processors,
 )
 from nofrost.config.base import Schema
 from nofrost.stage import SAVE_INTERVALS_S
@@ -27,7 +27,7 @@ CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 class Resources(Schema):
     """Requests of one pod, which are also its limits, as Kubernetes quantities (``500m``, ``4``, ``16Gi``)."""
 
-    cpu: Processors = "2"
+    cpu: CpuQuantity = "2"
     memory: Memory = "4Gi"
 
 

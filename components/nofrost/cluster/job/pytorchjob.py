@@ -29,7 +29,7 @@ def as_pytorchjob(spec: JobSpec) -> Json:
     """Return the PyTorchJob of a specification, as the body of the request that creates it.
 
     The operator tries a pod again, alone and without limit, that ends with 128 or more, and fails the job at any other
-    exit code. So a pod ends with 201 where it would end with 1. The operator does not heed its own `backoffLimit`
+    exit code. So a pod ends with 201 where it would end with 1. The operator ignores its own `backoffLimit`
     (https://github.com/kubeflow/trainer/issues/2045) unless that is 0; the training itself counts the starts without a
     new save. It does so for a run alone: without one, 1 remains 1, and fails the job.
 

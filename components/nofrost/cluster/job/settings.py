@@ -32,7 +32,7 @@ _OPERATOR_VARIABLES = re.compile(r"PET_.*|KUBEFLOW_.*|MASTER_ADDR|MASTER_PORT|WO
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{,254}", name):
-        raise ValueError(f"{shortened(name)} is no name of an environment variable: write letters, digits and _")
+        raise ValueError(f"{shortened(name)} is not a name of an environment variable: write letters, digits and _")
     if _OPERATOR_VARIABLES.fullmatch(name):
         raise ValueError(f"{name} is set by the operator of the jobs: delete it")
     if name.startswith("NOFROST_") or name in FIXED_ENV:
@@ -44,7 +44,7 @@ def _variable(name: str) -> str:
 
 def _value(text: str) -> str:
     if len(text) > 4096 or not text.isprintable():
-        raise ValueError(f"{shortened(text)} is no value of a variable: write at most 4096 printable characters")
+        raise ValueError(f"{shortened(text)} is not a value of a variable: write at most 4096 printable characters")
     return text
 
 
@@ -103,7 +103,7 @@ class TrainingJobSettings(Schema):
             :mod:`nofrost.cluster.job.training_runtime` renders.
         restarts: of a whole TrainJob after errors that are worth another try; a pod that was evicted, stopped after
             saving or left alone by others does not count. With 0, a PyTorchJob fails at the first pod that fails;
-            other numbers its operator does not heed.
+            its operator ignores other numbers.
     """
 
     backend: BackendChoice = "auto"

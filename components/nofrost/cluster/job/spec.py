@@ -22,7 +22,7 @@ SPEC_ANNOTATION = "nofrost/spec"
 # indices of three digits at most, as MOST_NODES allows.
 LONGEST_NAME = 44
 MOST_NODES, MOST_GPUS = 1000, 64
-# Settings that launchers heed and jobs do not hold.
+# Settings that launchers honour and jobs do not hold.
 LAUNCHER_SETTINGS = ("backend", "queue_timeout_s")
 # The kernel gives a program no longer argument.
 _LONGEST_ARGUMENT = 128 * 1024 - 1
@@ -79,7 +79,7 @@ class JobSpec:
 
     Attributes:
         image: by digest.
-        gpus: of each node; 0 trains on processors, in one process a node.
+        gpus: of each node; 0 trains on the CPUs, in one process a node.
         run: id of the run of the pipeline; "" for none.
 
     Raises:
@@ -106,7 +106,7 @@ class JobSpec:
         if not 1 <= self.nodes <= MOST_NODES:
             raise UserError(f"{self.nodes} nodes is not possible: give 1 to {MOST_NODES}")
         if not _NAMESPACE.fullmatch(self.namespace):
-            raise UserError(f"{shortened(self.namespace)} is no namespace of Kubernetes: correct it")
+            raise UserError(f"{shortened(self.namespace)} is not a namespace of Kubernetes: correct it")
         if self.run and not LABEL_VALUE.fullmatch(self.run):
             raise UserError(f"the id {shortened(self.run)} of the run cannot be the value of a label: correct it")
         try:
@@ -130,7 +130,7 @@ class JobSpec:
     def digest(self) -> str:
         """The SHA-256 of everything that the job does and needs.
 
-        Neither the run, nor its launcher, nor what only launchers heed is part of it, so that another run adopts it.
+        Neither the run, nor its launcher, nor what only launchers honour is part of it, so that another run adopts it.
         """
         settings = {key: value for key, value in self.settings.as_json().items() if key not in LAUNCHER_SETTINGS}
         content = {"arguments": self.arguments, "image": self.image, "settings": settings}
@@ -165,7 +165,7 @@ class JobSpec:
 
 
 def job_name(training: Training, digest: str) -> str:
-    """Return ``nofrost-RECIPE-SEED-DIGITS`` as a label of a domain name (RFC 1035), of at most 44 characters.
+    """Return ``nofrost-RECIPE-SEED-HASH`` as a label of a domain name (RFC 1035), of at most 44 characters.
 
     Args:
         digest: of the specification of the job.

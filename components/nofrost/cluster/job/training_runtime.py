@@ -2,7 +2,7 @@
 
 Whatever Kubernetes Job, JobSet and Kubeflow Trainer do when a pod fails is decided here and nowhere else, because
 Kubeflow Trainer has no field of its own for it yet (KEP-4162). A failed pod fails its Job, the Job the JobSet, and the
-JobSet starts all pods anew, as a lone pod could not join the others again.
+JobSet starts all pods again, as a lone pod could not join the others again.
 
 The two patterns match sentences of the controller of Jobs (pkg/controller/job/pod_failure_policy.go of Kubernetes),
 "Container node for pod NAMESPACE/POD failed with exit code 143 matching FailJob rule at index 1" and "Pod NAMESPACE/POD
@@ -10,7 +10,7 @@ has condition DisruptionTarget matching FailJob rule at index 0", which are no v
 match, every failure counts as one of the restarts, and 2 is tried again until none is left.
 
 Of pods that fail within one look of the controller, the first in its list decides: beside a process that ended with 1
-or 2, another one that lost it may start the job anew once more. The training itself ends a job that starts again and
+or 2, another one that lost it may start the job once more. The training itself ends a job that starts again and
 again without a new save.
 """
 
@@ -33,7 +33,7 @@ _NEVER_AGAIN, _STOPPED, _PEER_LOST = UserError.exit_code, StoppedError.exit_code
 def runtime_name(settings: JobSettings) -> str:
     """Return the name of the TrainingRuntime that jobs with these settings need.
 
-    It is `nofrost-torch` for the defaults of what is the runtime's own; others have the digits of these settings at the
+    It is `nofrost-torch` for the defaults of what is the runtime's own; others have a hash of these settings at the
     end, so that a job never trains in a runtime with other ones: it is missing instead.
     """
     if settings.runtime is not None:

@@ -30,14 +30,14 @@ def _matching(pattern: str, rule: str, longest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _processors(text: str) -> str:
+def _cpu_quantity(text: str) -> str:
     match = re.fullmatch(r"([0-9]{1,6}\.[0-9]{1,3}|[0-9]{1,9})(m?)", text)
     if (
         match is None
         or (match[2] and "." in match[1])
         or not 1 <= Decimal(match[1]) * (1 if match[2] else 1000) <= 10**7
     ):
-        raise ValueError(f"{shortened(text)} is no number of processors: write one from 1m to 10000, such as 4 or 500m")
+        raise ValueError(f"{shortened(text)} is not a CPU quantity: write one from 1m to 10000, such as 4 or 500m")
     return text
 
 
@@ -45,7 +45,7 @@ def _memory(text: str) -> str:
     match = re.fullmatch(r"([0-9]{1,18})([A-Za-z]*)", text)
     if match is None or not 2**20 <= int(match[1]) * _BYTES.get(match[2], 0) <= 2**50:
         raise ValueError(
-            f"{shortened(text)} is no size of memory: write a whole number from 1Mi to 1024Ti, such as 16Gi"
+            f"{shortened(text)} is not a size of memory: write a whole number from 1Mi to 1024Ti, such as 16Gi"
         )
     return text
 
@@ -53,12 +53,12 @@ def _memory(text: str) -> str:
 def _wait(text: str) -> str:
     match = re.fullmatch(r"([0-9]{1,9})([smh])", text)
     if match is None or int(match[1]) * _SECONDS[match[2]] > _LONGEST_WAIT_S:
-        raise ValueError(f"{shortened(text)} is no time that fits: write at most 8760h, such as 30s, 10m or 2h")
+        raise ValueError(f"{shortened(text)} is not a time that fits: write at most 8760h, such as 30s, 10m or 2h")
     return text
 
 
 Int32 = Annotated[int, Field(le=2**31 - 1)]
-Processors = Annotated[str, AfterValidator(_processors)]
+CpuQuantity = Annotated[str, AfterValidator(_cpu_quantity)]
 Memory = Annotated[str, AfterValidator(_memory)]
 Wait = Annotated[str, AfterValidator(_wait)]
 ObjectName = Annotated[

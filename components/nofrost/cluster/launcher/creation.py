@@ -11,24 +11,9 @@ from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.job.spec import SPEC_ANNOTATION
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.cluster.launcher.state import condition
-from nofrost.errors import ReportedError, UserError, say
-
-
-class JobEndedError(ReportedError):
-    """A job did not succeed, or cannot be followed any more. The message names it, says why, and what to do."""
-
-
-class WrongInputError(UserError):
-    """A job has failed by wrong input.
-
-    Attributes:
-        problem: what its task has recorded, if that would happen on every machine; "" otherwise.
-    """
-
-    def __init__(self, message: str, problem: str = "") -> None:
-        super().__init__(message)
-        self.problem = problem
+from nofrost.errors import UserError, say
 
 
 def create_or_adopt(
@@ -132,7 +117,7 @@ def _check_specification(found: Mapping[str, Any], job: Mapping[str, Any], kind:
     if has != wanted:
         raise UserError(
             f"{kind.kind} {name} is there already with another specification ({str(has)[:12]}, not {wanted[:12]}): if "
-            f"nobody needs it, run kubectl delete {kind.plural}.{kind.group} {name} --namespace {namespace}, and "
+            f"no one needs it, run kubectl delete {kind.plural}.{kind.group} {name} --namespace {namespace}, and "
             "submit again"
         )
 
@@ -146,7 +131,7 @@ def _adopt(api: KubernetesApi, path: str, uid: str, job: Mapping[str, Any]) -> d
     try:
         return api.patch(path, {"metadata": change})
     except KubernetesError as error:
-        # A uid cannot be changed: it is refused as invalid where the job was deleted and made anew.
+        # A uid cannot be changed: it is refused as invalid where the job was deleted and made again.
         if error.status == 422 and _uid(api, path) == uid:
             raise
         if error.status not in (404, 409, 422):

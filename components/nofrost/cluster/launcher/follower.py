@@ -11,7 +11,7 @@ from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import run_of
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError
+from nofrost.cluster.launcher.job_ends import JobEndedError, OutOfReachError, WrongInputError
 from nofrost.cluster.launcher.job_times import JobTimes
 from nofrost.cluster.launcher.rank_log import tail
 from nofrost.cluster.launcher.reasons import gang_reason, queue_reason
@@ -29,7 +29,7 @@ from nofrost.cluster.launcher.state import (
 from nofrost.cluster.launcher.time_limits import Limits
 from nofrost.cluster.launcher.watch import JobWatch
 from nofrost.ends import End
-from nofrost.errors import ReportedError, say
+from nofrost.errors import say
 
 
 class TaskError(NamedTuple):
@@ -49,10 +49,6 @@ class TaskError(NamedTuple):
 Recorded = Callable[[str, datetime], TaskError | None]
 # The reason that a queue gives changes all the time.
 _REPEAT_S = 60.0
-
-
-class OutOfReachError(ReportedError):
-    """The API server has not answered for too long. The job may go on, and is left to another launcher."""
 
 
 class JobFollower:
@@ -111,7 +107,7 @@ class JobFollower:
             found = watch.newest if watch.error is None and watch.is_known else self._get()
             if found is None or found["metadata"]["uid"] != self._uid:
                 raise JobEndedError(
-                    f"{self._what} was deleted by somebody else while it was followed: submit again to go on from "
+                    f"{self._what} was deleted by somebody else while it was followed: submit again to continue from "
                     "what it has saved"
                 )
             self._job = found
@@ -124,7 +120,7 @@ class JobFollower:
             self._is_silent = True
             if time.monotonic() - self._answered > self._limits.outage_s:
                 raise OutOfReachError(
-                    f"{error} for {self._limits.outage_s:.0f} s: {self._what} may go on: submit again to follow it"
+                    f"{error} for {self._limits.outage_s:.0f} s: {self._what} may continue: submit again to follow it"
                 ) from None
             return
         if self._is_silent:

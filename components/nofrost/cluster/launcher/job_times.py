@@ -11,7 +11,7 @@ from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
-from nofrost.cluster.launcher.creation import JobEndedError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.cluster.launcher.signs import signs, worked_s
 from nofrost.cluster.launcher.state import JobPhase, age_s, condition, is_suspended, time_of
 from nofrost.cluster.launcher.time_limits import Limits, Since
@@ -70,7 +70,7 @@ class JobTimes:
         if self._worked_s > limits.deadline_s:
             raise JobEndedError(
                 f"{what} has not ended in {limits.deadline_s:.0f} s, its deadline: raise deadline_s of the training "
-                "job, and submit again to go on from what it has saved"
+                "job, and submit again to continue from what it has saved"
             )
         if self._waiting.for_s > limits.queue_timeout_s:
             raise JobEndedError(

@@ -15,9 +15,10 @@ from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.identity import RUN_LABEL, run_of
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.launcher.creation import JobEndedError, WrongInputError, create_or_adopt
+from nofrost.cluster.launcher.creation import create_or_adopt
 from nofrost.cluster.launcher.deletion import delete_at_once, delete_at_the_end
 from nofrost.cluster.launcher.follower import JobFollower, Recorded
+from nofrost.cluster.launcher.job_ends import JobEndedError, WrongInputError
 from nofrost.cluster.launcher.job_output import note_result, output_for_runs, output_of_job
 from nofrost.cluster.launcher.rank_log import RankLog
 from nofrost.cluster.launcher.state import condition

@@ -1,6 +1,6 @@
 """What launchers note at a job for those that come after them: when it was followed last, and how long it has worked.
 
-Neither is in its status: a reaper must not take a job whose launcher has just died for one that nobody follows, and the
+Neither is in its status: a reaper must not take a job whose launcher has just died for one that no one follows, and the
 deadline is one of work, of which the time in queues is no part.
 """
 

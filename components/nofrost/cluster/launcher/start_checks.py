@@ -8,7 +8,7 @@ from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.job.kinds import JobKind
-from nofrost.cluster.launcher.creation import JobEndedError
+from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.cluster.launcher.reasons import warnings
 from nofrost.cluster.launcher.state import start_problem, time_of
 from nofrost.cluster.launcher.time_limits import Limits, Since

@@ -14,7 +14,7 @@ from nofrost.errors import reason
 class JobWatch:
     """Follows an object until :meth:`close`.
 
-    A watch that ends goes on from the last version that it gave; one whose version the server has forgotten (410)
+    A watch that ends continues from the last version that it gave; one whose version the server has forgotten (410)
     begins with a list, and an API server that is gone is asked again, with growing pauses.
 
     Args:
@@ -25,7 +25,7 @@ class JobWatch:
         changed: set when there is something new.
         newest: the object; None if it is gone.
         is_known: whether the server has said anything about it.
-        error: what the server or the connection refuses; None as long as the watch goes on.
+        error: what the server or the connection refuses; None as long as the watch lasts.
     """
 
     def __init__(self, api: KubernetesApi, path: str, name: str) -> None:

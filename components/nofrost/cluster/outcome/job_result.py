@@ -2,7 +2,8 @@
 
 It is the object ``nofrost/jobs/JOB/runs/RUN``, JSON with the keys of :class:`JobResult`. The name of a job is that of
 its content, so the same run need neither train again what it has trained, nor try again what can only fail again.
-Another run has no such object: it may train again what is in the store.
+Another run has no such object: it may train again what is in the store. Without a run there is none, as nothing says
+which starts belong together.
 """
 
 from __future__ import annotations
