@@ -95,5 +95,10 @@ def _check_batches(study: Study, gpus: int, nodes: int) -> None:
 
 
 def _as_text(part: Schema) -> str:
-    """Return a part of a study as JSON in ASCII; :func:`from_ascii` comes before it is parsed."""
-    return to_ascii(json.dumps(part.as_json(), ensure_ascii=False))
+    """Return a part of a study as JSON in ASCII; :func:`from_ascii` comes before it is parsed.
+
+    Settings are stated at their defaults too, unless these are null or empty: so an image with other defaults trains
+    what was compiled, and a default that changes also changes the text, by which Kubeflow caches and jobs are named.
+    It has no blanks, since up to KFP 2.16 the recipes of all runs are one argument of a program.
+    """
+    return to_ascii(json.dumps(part.as_json(), ensure_ascii=False, separators=(",", ":")))
