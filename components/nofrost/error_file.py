@@ -15,7 +15,7 @@ from nofrost.errors import PeerLostError, StoppedError
 
 
 def write_error(message: str, code: int) -> None:
-    """Write the error that ends this process, and its exit code; nothing where nobody has asked for it.
+    """Write the error that ends this process, and its exit code; nothing where no one has asked for it.
 
     Wrong input is never replaced, and no error by what follows from it: that the process is stopped, or has lost the
     others. The time stays that of the first error.

@@ -263,5 +263,5 @@ def _same_fingerprint(partial: Path, fingerprint: dict[str, Any]) -> bool:
         reason = "belongs to another configuration, or to other inputs"
     except UserError:
         reason = "is damaged"
-    remark(f"what an earlier run saved in {partial} {reason}: it is deleted, and the work begins anew")
+    remark(f"what an earlier run saved in {partial} {reason}: it is deleted, and the work begins from scratch")
     return False

@@ -92,7 +92,7 @@ def launch_training(
 
 
 def reap_jobs(store: str, *, least_age_s: float, pretend: bool) -> Iterator[ReapedJob]:
-    """Delete the training jobs in this pod's namespace that nobody needs and whose logs are stored; yield each.
+    """Delete the training jobs in this pod's namespace that no one needs and whose logs are stored; yield each.
 
     Args:
         store: where runs have their records and jobs their logs.

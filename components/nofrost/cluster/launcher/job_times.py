@@ -94,5 +94,5 @@ def _waited_s(job: Mapping[str, Any], *, has_run: bool) -> float:
     suspended = condition(job, "Suspended")
     if suspended and is_suspended(job):
         return (datetime.now(UTC) - time_of(suspended.get("lastTransitionTime"))).total_seconds()
-    # Of one that has run, nobody knows since when it does not.
+    # Of one that has run, no one knows since when it does not.
     return 0.0 if has_run else age_s(job)

@@ -46,17 +46,18 @@ def launch(
 ) -> str:
     """Run a training job to its end, and return its output (PATH@REF).
 
-    ============================================ ================================= =================================
-    what ends the launch                         the rest of the log               the job
-    ============================================ ================================= =================================
-    the job has succeeded                        is stored before                  is deleted
-    it failed, met a limit, was deleted by       is stored before                  is deleted, if it is there
-    others, or has no output
-    SIGTERM or SIGINT, at any moment             is stored after, for a second     is deleted at once, also one whose
-                                                                                   creation is not answered yet
-    anything else, such as an API server or a    is stored, for a second           is left: it may go on, and the
-    store that does not answer                                                     next launcher follows it
-    ============================================ ================================= =================================
+    ========================================= ========== ============================== ==============================
+    what ends the launch                      exit code  the rest of the log            the job
+    ========================================= ========== ============================== ==============================
+    the job has succeeded                     0          is stored before               is deleted
+    it failed, met a limit, was deleted by    1; 2 for   is stored before               is deleted, if it is there
+    others, or has no output                  wrong
+                                              input
+    SIGTERM or SIGINT, at any moment          143; 130   is stored after, for a second  is deleted at once, also one
+                                                                                        whose creation has no answer
+    anything else, such as an API server or   1 or 2     is stored, for a second        is left: it may continue; the
+    a store that does not answer                                                        next launcher follows it
+    ========================================= ========== ============================== ==============================
 
     The log is stored as far as the store takes it. A job that another launcher has adopted is never deleted.
 
