@@ -61,9 +61,10 @@ class Tasks(ABC):
     def _run_nodes(self, launch: Task, variables: Mapping[str, str]) -> None:
         """Run the nodes of a training side by side, in the place of the task that would start them as a job.
 
-        As on a cluster, one that fails ends the others, but quicker: this process sees the end of a node at once, and
-        asks the others to stop after NOTICED_S. On a cluster only their heartbeats tell, after 40 s, and such a node
-        ends with 200; here with 143. Exit code and log are those of the node that was the cause.
+        As on a cluster, one that fails ends the others, but quicker: there they end by themselves, with 200, when they
+        have missed its heartbeats for up to a minute; here this process sees the end of a node at once, and asks those
+        that have not ended after NOTICED_S to stop, which end with 143. Exit code and log are those of the node that
+        was the cause.
         """
         nodes = node_commands(launch)
         with ThreadPoolExecutor(len(nodes)) as threads:

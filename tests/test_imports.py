@@ -52,6 +52,7 @@ LEVELS = {
     "seeds": 1,
     "system_errors": 0,
     "error_file": 0,
+    "masking": -1,
     "ends": -1,
     "limits": -1,
     "errors": -2,

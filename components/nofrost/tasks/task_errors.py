@@ -19,6 +19,7 @@ from nofrost.cluster.job.identity import RUN_ID
 from nofrost.ends import End, first_cause
 from nofrost.errors import PeerLostError, remark
 from nofrost.limits import whole_number
+from nofrost.masking import without_secrets
 from nofrost.store import MissingError, Store, open_store
 from nofrost.tasks.run_record import errors_prefix, json_bytes
 
@@ -29,10 +30,6 @@ _SAME_TRY_S = 300.0
 _LONGEST = 2000
 # What the name of a record ends with, after that of the task.
 _OF_NODE = re.compile(r"(-node-[0-9]+)?\.json")
-_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-_SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-# Shorter values, such as "1", are no secrets, and stand in every other text.
-_LEAST_SECRET = 8
 
 
 @dataclass(frozen=True)
@@ -118,15 +115,6 @@ def errors_of(run: str, store: Store, since: datetime | None = None) -> list[Rec
 def _cause(errors: Mapping[End, RecordedError]) -> RecordedError:
     newest = max(end.at for end in errors)
     return errors[first_cause(end for end in errors if newest - end.at <= _SAME_TRY_S)]
-
-
-def without_secrets(text: str) -> str:
-    """Return `text` without logins in URLs and without the values of secret variables of the environment."""
-    text = _LOGIN.sub("***@", text)
-    for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= _LEAST_SECRET:
-            text = text.replace(value, "***")
-    return text
 
 
 def _in_time(use: Callable[[str], object], task: str) -> None:

@@ -24,7 +24,7 @@ from nofrost.cluster.api.streams import CancelToken, changes_of, lines_of
 from nofrost.errors import UserError, reason
 
 T = TypeVar("T")
-_CONNECT_S, READ_S = 5.0, 20.0
+_CONNECT_S, _READ_S = 5.0, 20.0
 # After which a watch ends by itself.
 _WATCH_S = 300
 _PAGE = "500"
@@ -168,7 +168,7 @@ class KubernetesApi:
         """
         what = f"to watch {path}"
         query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_S)}
-        with self.stream(path, what, query, _WATCH_S + READ_S, cancel) as lines:
+        with self.stream(path, what, query, _WATCH_S + _READ_S, cancel) as lines:
             yield from changes_of(lines, what)
 
     @contextmanager
@@ -204,7 +204,7 @@ class KubernetesApi:
         """
         verb = {"POST": "to create", "PATCH": "to change", "DELETE": "to delete"}.get(method, "to give")
         what = f"{verb} {path}"
-        response = self._send(method, path, query or {}, content, what, READ_S)
+        response = self._send(method, path, query or {}, content, what, _READ_S)
         try:
             answer = json.loads(response.data)
         except (HTTPError, OSError, ValueError) as error:

@@ -55,7 +55,7 @@ def launch(
                                               input
     SIGTERM or SIGINT, at any moment          143; 130   is stored after, for a second  is deleted at once, also one
                                                                                         whose creation has no answer
-    anything else, such as an API server or   1 or 2     is stored, for a second        is left: it may go on, and the
+    anything else, such as an API server or   1 or 2     is stored, for a second        is left: it may continue; the
     a store that does not answer                                                        next launcher follows it
     ========================================= ========== ============================== ==============================
 

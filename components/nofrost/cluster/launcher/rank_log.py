@@ -17,7 +17,7 @@ from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.api.streams import CancelToken
 from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.state import Object, rank_zero
-from nofrost.cluster.outcome.log_lines import LogPosition, text_of, without_secrets
+from nofrost.cluster.outcome.log_lines import LogPosition, masked, text_of
 from nofrost.cluster.outcome.stored_log import StoredLog
 
 # A log that is silent for longer is asked for again.
@@ -132,7 +132,7 @@ class RankLog:
         self._rest = b""
         try:
             with self._api.stream(path, f"the log of {pod['metadata']['name']}", query, _SILENCE_S, cancel) as lines:
-                for line in map(without_secrets, lines):
+                for line in map(masked, lines):
                     if not line.endswith(b"\n"):
                         self._rest = line
                     elif self._position.take(line[:-1]):
@@ -166,5 +166,5 @@ def tail(api: KubernetesApi, pod: str) -> list[str]:
         suppress(KubernetesError),
         api.stream(path, f"the log of {pod}", {"tailLines": str(_TAIL)}, _KUBELET_S, CancelToken()) as lines,
     ):
-        return [without_secrets(line).decode(errors="replace").rstrip("\n") for line in lines]
+        return [masked(line).decode(errors="replace").rstrip("\n") for line in lines]
     return []

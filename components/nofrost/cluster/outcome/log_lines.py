@@ -5,14 +5,11 @@ A log that is asked for again begins with a whole second (`sinceTime`), so the l
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 
-from nofrost.cluster.job.pod_settings import SECRET_KEYS
+from nofrost.masking import without_secrets
 
-# A shorter value may be a part of any line.
-_SHORTEST_SECRET = 8
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -50,17 +47,12 @@ class LogPosition:
         return True
 
 
-def without_secrets(line: bytes) -> bytes:
-    """Return a line with ``***`` for the secrets that this process has in its environment.
+def masked(line: bytes) -> bytes:
+    """Return a line without the secrets that this process knows.
 
-    The pods of a pipeline have the same Secret, so these are the job's own credentials of the store. Other secrets
-    are not known here.
+    The pods of a pipeline have the same Secret, so the job's credentials of the store are among them.
     """
-    for name in SECRET_KEYS:
-        secret = os.environ.get(name, "").encode(errors="surrogateescape")
-        if len(secret) >= _SHORTEST_SECRET:
-            line = line.replace(secret, b"***")
-    return line
+    return without_secrets(line.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
 def text_of(line: bytes) -> str:
