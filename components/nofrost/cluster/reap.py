@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
@@ -86,7 +86,7 @@ def _reason(
     # A launcher that is cancelled may end after its run.
     if over is not None and over >= followed - _CANCELLED:
         return f"run {run} is over"
-    gone_s = (datetime.now(UTC) - followed).total_seconds()
+    gone_s = (api.now() - followed).total_seconds()
     return f"its launcher has been gone for {gone_s / 3600:.1f} hours" if gone_s >= least_age_s else ""
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, socket
 from typing import Any
 
+from tests.cluster.double import objects
 from tests.cluster.double.answers import Request
 from tests.cluster.double.refusals import AnswerError, CutError, RefusedError
 from tests.cluster.double.resources import Object
@@ -119,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() + objects.CLOCK_AHEAD.total_seconds())
 
     def log_message(self, *_: object) -> None:
         pass

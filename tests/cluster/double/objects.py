@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import threading
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from tests.cluster.double import refusals
 from tests.cluster.double.resources import NAMESPACE, Object, Resource
+
+# Of the server before the client's.
+CLOCK_AHEAD = timedelta(0)
 
 
 class Change(NamedTuple):
@@ -139,5 +142,5 @@ class Objects:
 
 def now(*, fraction: bool = False) -> str:
     """Return the present time as Kubernetes writes it; as in logs of containers with nine digits of the second."""
-    time = datetime.now(UTC)
+    time = datetime.now(UTC) + CLOCK_AHEAD
     return time.strftime("%Y-%m-%dT%H:%M:%S") + (f".{time.microsecond:06}000Z" if fraction else "Z")

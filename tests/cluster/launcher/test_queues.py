@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from nofrost.cluster.launcher.job_ends import JobEndedError
+from tests.cluster.double import objects
 from tests.cluster.double.resources import WORKLOADS
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
@@ -113,6 +115,26 @@ def test_signs_say_when_a_job_was_followed_and_for_how_long_it_has_worked(launch
     annotations = launched.server.find(launched.resource, NAME)["metadata"]["annotations"]
     assert annotations["nofrost/spec"] == "a" * 64
     assert int(annotations["nofrost/worked-s"]) >= 0
+    launched.succeed()
+    assert end.result(20) == OUTPUT
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_times_of_a_job_are_by_the_clock_of_the_server(
+    is_adopted: bool, hours: int, launched: LaunchedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "CLOCK_AHEAD", timedelta(hours=hours))
+    if is_adopted:
+        launched.add()
+        launched.add_pods(launched.status("Running"), launched.status("Running"))
+        launched.condition("Running")
+    end = launched.start(queue_timeout_s=3600, deadline_s=3600)
+    wait_until(lambda: launched.is_there)
+    launched.wait_for_looks()
+    if not is_adopted:
+        launched.run()
+        launched.wait_for_looks()
     launched.succeed()
     assert end.result(20) == OUTPUT
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from nofrost.cluster.api.connection import Connection
+from nofrost.cluster.api.connection import KEEPALIVE, Connection
 from nofrost.cluster.api.errors import Backoff, KubernetesError, refusal
 from nofrost.cluster.api.streams import CancelToken, changes_of, lines_of
 from nofrost.errors import UserError, reason
@@ -28,16 +29,7 @@ _CONNECT_S, _READ_S = 5.0, 20.0
 # After which a watch ends by itself.
 _WATCH_S = 300
 _PAGE = "500"
-# A connection on which nothing comes is probed after 15 s, and three more times each 10 s.
-_KEEPALIVE = [
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-        if hasattr(socket, name)
-    ),
-]
+_LEAST_SKEW = timedelta(seconds=5)
 
 
 class KubernetesApi:
@@ -68,8 +60,16 @@ class KubernetesApi:
         self.pods_path = f"/api/v1/namespaces/{connection.namespace}/pods"
         self.url, self._authorization = connection.url, connection.authorization
         self.retry_for_s, self.denied_s, self._most_tries = retry_for_s, denied_s, most_tries
+        self._ahead = timedelta(0)
         # Idle connections stay open: the one on which a job is deleted must not wait for a handshake.
-        self._pool = urllib3.PoolManager(maxsize=4, retries=False, socket_options=_KEEPALIVE, **connection.tls)
+        self._pool = urllib3.PoolManager(maxsize=4, retries=False, socket_options=KEEPALIVE, **connection.tls)
+
+    def now(self) -> datetime:
+        """Return the present by the server's clock, as its newest answer has it: this machine's may be another one.
+
+        Times of objects compare with it; to a second, as times of HTTP have no parts of one.
+        """
+        return datetime.now(UTC) + self._ahead
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Return an object, or a page of them; repeated as long as the error is transient.
@@ -250,6 +250,7 @@ class KubernetesApi:
                 preload_content=False,
                 redirect=False,
             )
+            self._read_clock(response)
             if response.status < 300:
                 return response
             body = response.read(65536)
@@ -257,6 +258,15 @@ class KubernetesApi:
         except (HTTPError, OSError) as error:
             raise KubernetesError(what, 0, reason(error)) from None
         raise refusal(what, response, body)
+
+    def _read_clock(self, response: urllib3.BaseHTTPResponse) -> None:
+        try:
+            ahead = parsedate_to_datetime(response.headers["Date"]) - datetime.now(UTC)
+        # Without a time, or without its zone.
+        except (KeyError, ValueError, TypeError):
+            return
+        # What is less is the rounding of the header and the way of the answer.
+        self._ahead = ahead if abs(ahead) > _LEAST_SKEW else timedelta(0)
 
     def with_retries(self, send: Callable[[], T]) -> T:
         """Return `send()`, which is called again for `retry_for_s` while its error is transient.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,16 @@ from nofrost.errors import UserError, reason
 
 # What a kubelet mounts into every pod that has a service account. The token is replaced long before it expires.
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# A connection on which nothing comes is probed after 15 s, and three more times each 10 s.
+KEEPALIVE = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SOKEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
 _NEITHER = (
     "Kubernetes cannot be reached: this is no pod with a service account, and there is no kubeconfig: run it as a task "
     "of the pipeline, or set KUBECONFIG"

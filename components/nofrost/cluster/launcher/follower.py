@@ -69,7 +69,7 @@ class JobFollower:
         self._collection = kind.path(api.namespace)
         self._path = f"{self._collection}/{self._name}"
         self._pods: list[dict[str, Any]] = []
-        self._times, self._start_checks = JobTimes(job, limits), StartChecks(api, kind, job, nodes, limits)
+        self._times, self._start_checks = JobTimes(job, limits, api.now()), StartChecks(api, kind, job, nodes, limits)
         # When the server has last answered all that was asked; it is silent when a later request has failed.
         self._answered, self._is_silent = time.monotonic(), False
         self._said, self._said_s = JobState(JobPhase.CREATED, ""), 0.0

@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.launcher.job_ends import JobEndedError
 from nofrost.cluster.launcher.signs import signs, worked_s
-from nofrost.cluster.launcher.state import JobPhase, age_s, condition, is_suspended, time_of
+from nofrost.cluster.launcher.state import JobPhase, condition, is_suspended, passed_s
 from nofrost.cluster.launcher.time_limits import Limits, Since
 
 
@@ -22,17 +22,18 @@ class JobTimes:
 
     Args:
         job: as the server has it; one that is adopted has worked, or waited, for other launchers before.
+        now: by the clock of the server.
 
     Attributes:
         has_run: whether all nodes have run, since the job was in a queue last.
     """
 
-    def __init__(self, job: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, job: Mapping[str, Any], limits: Limits, now: datetime) -> None:
         self._limits = limits
-        self._looked, self._worked_s = time.monotonic(), worked_s(job)
+        self._looked, self._worked_s = time.monotonic(), worked_s(job, now)
         self.has_run = self._worked_s > 0
         self._waiting = Since()
-        self._waiting.begin(_waited_s(job, has_run=self.has_run))
+        self._waiting.begin(_waited_s(job, now, has_run=self.has_run))
         # One without a status has just been made.
         self._signed = -math.inf if job.get("status") else self._looked
 
@@ -83,16 +84,16 @@ class JobTimes:
         if time.monotonic() - self._signed < self._limits.sign_s:
             return
         self._signed = time.monotonic()
-        change = {"uid": uid, "annotations": signs(self._worked_s, has_run=self.has_run)}
+        change = {"uid": uid, "annotations": signs(self._worked_s, api.now(), has_run=self.has_run)}
         # A later launcher can do without.
         with suppress(KubernetesError):
             api.request("PATCH", path, content={"metadata": change})
 
 
-def _waited_s(job: Mapping[str, Any], *, has_run: bool) -> float:
+def _waited_s(job: Mapping[str, Any], now: datetime, *, has_run: bool) -> float:
     """Return for how many seconds a job has waited for its nodes, as far as it shows that itself."""
     suspended = condition(job, "Suspended")
     if suspended and is_suspended(job):
-        return (datetime.now(UTC) - time_of(suspended.get("lastTransitionTime"))).total_seconds()
+        return passed_s(suspended.get("lastTransitionTime"), now)
     # Of one that has run, no one knows since when it does not.
-    return 0.0 if has_run else age_s(job)
+    return 0.0 if has_run else passed_s(job["metadata"].get("creationTimestamp"), now)

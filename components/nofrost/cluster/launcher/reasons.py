@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
@@ -58,7 +58,7 @@ def gang_reason(api: KubernetesApi, job: Mapping[str, Any]) -> str:
     With Volcano the training operator makes no pod before that. It says so again and again as long as it lasts.
     """
     groups = [event for event in _warnings_of(api, job["metadata"]["name"]) if _kind(event) == "PodGroup"]
-    oldest = datetime.now(UTC) - timedelta(seconds=_GANG_S)
+    oldest = api.now() - timedelta(seconds=_GANG_S)
     recent = sorted((_time(event), _sentence(event)) for event in groups if _time(event) >= oldest)
     return recent[-1][1] if recent else ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
@@ -39,7 +38,7 @@ class StartChecks:
 
     def forget_warnings(self) -> None:
         """Leave out the warnings up to now: the job is in the queue again."""
-        self._warned_since = datetime.now(UTC)
+        self._warned_since = self._api.now()
 
     def check(self, job: Object, pods: Sequence[Object], *, has_run: bool) -> None:
         """Compare what keeps the pods from starting with the limits for that.

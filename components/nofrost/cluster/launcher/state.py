@@ -123,18 +123,25 @@ def condition(item: Object, kind: str) -> Object | None:
     return None
 
 
-def allowed_for_s(item: Object) -> float:
-    """Return the seconds for which a job has been allowed to run, or exists if nothing says that."""
+def allowed_since(item: Object) -> Any:
+    """Return since when a job has been allowed to run, or exists if nothing says that; as Kubernetes writes it."""
     since = item.get("status", {}).get("startTime") or item["metadata"].get("creationTimestamp")
     for each in item.get("status", {}).get("conditions") or ():
         if each.get("type") == "Suspended" and each.get("status") == "False":
             since = each.get("lastTransitionTime") or since
-    return max(0.0, (datetime.now(UTC) - time_of(since)).total_seconds())
+    return since
 
 
-def age_s(item: Object) -> float:
-    """Return the seconds for which an object exists."""
-    return max(0.0, (datetime.now(UTC) - time_of(item["metadata"].get("creationTimestamp"))).total_seconds())
+def passed_s(since: Any, now: datetime) -> float:
+    """Return the seconds from a time, as Kubernetes writes it, to `now`; 0 for anything that is no time before it.
+
+    Args:
+        now: by the clock of the API server (:meth:`KubernetesApi.now`).
+    """
+    try:
+        return max(0.0, (now - datetime.fromisoformat(str(since)).astimezone(UTC)).total_seconds())
+    except ValueError:
+        return 0.0
 
 
 def time_of(text: Any) -> datetime:
