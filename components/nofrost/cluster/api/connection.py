@@ -16,7 +16,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # A connection on which nothing comes is probed after 15 s, and three more times each 10 s.
 KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SOKEEPALIVE, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
         (socket.IPPROTO_TCP, getattr(socket, name), value)
         for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
