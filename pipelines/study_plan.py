@@ -81,17 +81,13 @@ def _check_files(study: Study) -> None:
 
 def _check_batches(study: Study, gpus: int, nodes: int) -> None:
     """Raise UserError if the processes of a training cannot share a batch equally, which each would say on its node."""
-    from nofrost.train.batches import check_shares
+    from nofrost.train.batches import check_batches
 
     for name in study.runs.recipe:
-        for recipe in study.recipes[name].in_phases().values():
-            schedule = recipe.schedule
-            try:
-                check_shares(
-                    schedule.batch_size, schedule.accumulation, recipe.model.batch_statistics, nodes * max(gpus, 1)
-                )
-            except UserError as error:
-                raise UserError(f"recipes.{name} with --gpus {gpus} --nodes {nodes}: {error}") from None
+        try:
+            check_batches(study.recipes[name], nodes * max(gpus, 1))
+        except UserError as error:
+            raise UserError(f"recipes.{name} with --gpus {gpus} --nodes {nodes}: {error}") from None
 
 
 def _as_text(part: Schema) -> str:

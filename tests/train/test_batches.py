@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nofrost.config import load_recipe
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
-from nofrost.train.batches import TrainingImages
+from nofrost.train.batches import TrainingImages, check_batches
 from nofrost.train.objectives import Batch
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
@@ -160,3 +161,13 @@ def test_settings_that_do_not_fit_the_images_are_refused(changes: dict[str, obje
     whole = {"split": SPLIT, "augmented": SETS, "augmented_views": ("augmented",), "views": PLAIN, "batch_size": 8}
     with pytest.raises(UserError, match=message):
         TrainingImages(**{**whole, **changes})  # type: ignore[arg-type]
+
+
+def test_a_phase_whose_batch_cannot_be_shared_is_named() -> None:
+    recipe = load_recipe("fast")
+    # Of its three phases with 512, 224 and 128 images.
+    with pytest.raises(UserError, match=r"^phases\.\w+: schedule\.batch_size 128 cannot be shared equally by 7"):
+        check_batches(recipe.model_copy(update={"phases": dict(list(recipe.phases.items())[1:])}), 7)
+    with pytest.raises(UserError, match=rf"^phases\.{next(iter(recipe.phases))}: schedule\.batch_size 512 cannot"):
+        check_batches(recipe, 7)
+    check_batches(recipe, 8)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nofrost.config.model import Statistics
-from nofrost.config.recipe import ViewSpec
+from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
@@ -48,6 +48,22 @@ def check_shares(batch_size: int, accumulation: int, statistics: Statistics, pro
             f"schedule.batch_size {batch_size}: set it to a divisor, such as {fitting}"
         )
     check_groups(statistics, images // accumulation, accumulation, processes)
+
+
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Check that the processes share the batches of each phase of a recipe equally.
+
+    Raises:
+        UserError: they cannot.
+    """
+    for name, phase in recipe.in_phases().items():
+        schedule = phase.schedule
+        try:
+            check_shares(schedule.batch_size, schedule.accumulation, recipe.model.batch_statistics, processes)
+        except UserError as error:
+            if not recipe.phases:
+                raise
+            raise UserError(f"phases.{name}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
 from nofrost.ranks import process_rank
 from nofrost.seeds import derive_seed
-from nofrost.train.batches import TrainingImages
+from nofrost.train.batches import TrainingImages, check_batches
 from nofrost.train.objectives import Adversary, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
@@ -89,6 +89,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
         UserError: a setting is wrong, an objective is unknown, or does not fit the images that there are.
     """
     check_methods(recipe, f"recipe {name!r}")
+    check_batches(recipe, group.size)
     sets = _augmentation_sets(recipe)
     if sets and augmentation is None:
         raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")

@@ -134,6 +134,12 @@ def test_the_server_says_how_long_to_wait(server: ApiServer) -> None:
     assert time.monotonic() - began >= 0.3
 
 
+@pytest.mark.parametrize("text", ["nan", "-1", "soon", "Sun, 29 Nov 2026 15:00:00 GMT"])
+def test_what_is_no_number_of_seconds_is_no_wait(text: str, server: ApiServer) -> None:
+    server.faults.append(refusing(RefusedError(429, "TooManyRequests", "later", {"Retry-After": text}), "GET", "", 1))
+    assert api_of(server).get(PODS.path)["items"] == []
+
+
 def test_an_outage_of_a_minute_is_survived_by_the_usual_patience() -> None:
     """The pauses of a request that is repeated, without chance, and the time for which all are repeated."""
     backoff, total, count = Backoff(), 0.0, 0

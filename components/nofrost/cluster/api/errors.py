@@ -103,6 +103,8 @@ def one_line(text: str) -> str:
 def _retry_after_s(response: BaseHTTPResponse) -> float:
     """Return the seconds of the header Retry-After; 0 without it, or where it is a date, which no API server sends."""
     try:
-        return min(float(response.headers.get("Retry-After", 0)), _LONGEST_RETRY_AFTER_S)
+        seconds = float(response.headers.get("Retry-After", 0))
     except ValueError:
         return 0.0
+    # "nan" is a number too, and greater than none.
+    return min(seconds, _LONGEST_RETRY_AFTER_S) if seconds > 0 else 0.0

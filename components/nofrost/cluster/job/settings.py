@@ -27,14 +27,16 @@ _SCHEDULERS = {"volcano": "volcano", "scheduler-plugins": "scheduler-plugins-sch
 RUNTIME_SETTINGS = ("restarts", "gang", "priority_class", "image_pull_policy")
 # The CRD of TrainJobs allows 128, of which up to ten are ours.
 _MOST_VARIABLES = 100
-_OPERATOR_VARIABLES = re.compile(r"PET_.*|KUBEFLOW_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|PYTHONUNBUFFERED")
+_OPERATOR_VARIABLES = re.compile(
+    r"(PET|KUBEFLOW|TORCHELASTIC)_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|PYTHONUNBUFFERED"
+)
 
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{,254}", name):
         raise ValueError(f"{shortened(name)} is not a name of an environment variable: write letters, digits and _")
     if _OPERATOR_VARIABLES.fullmatch(name):
-        raise ValueError(f"{name} is set by the operator of the jobs: delete it")
+        raise ValueError(f"{name} is set by the operator of the jobs, or torch: delete it")
     if name.startswith("NOFROST_") or name in FIXED_ENV:
         raise ValueError(f"{name} is set by nofrost: delete it")
     if name in (*SECRET_KEYS, *CONFIG_KEYS):

@@ -123,6 +123,8 @@ class _Launch:
         self._asked = threading.Event()
         self._uid = ""
         self._log: RankLog | None = None
+        # Whether it is said that the end of the log is missing.
+        self._is_cut = False
 
     def create(self) -> dict[str, Any]:
         """Create the job, or adopt the one that is there; follow its log, and return it as the server has it."""
@@ -168,8 +170,10 @@ class _Launch:
 
     def finish_log(self, patience_s: float) -> None:
         """Show and store the rest of the log, if it was followed; no longer than `patience_s`."""
-        if self._log is not None and not self._log.finish(patience_s):
-            remark("the end of the log of the job could not be read, or stored")
+        if self._log is None or self._log.finish(patience_s) or self._is_cut:
+            return
+        self._is_cut = True
+        remark("the end of the log of the job could not be read, or stored")
 
     def delete(self) -> None:
         """Delete the job after its end."""
