@@ -11,7 +11,7 @@ import yaml
 
 pytest.importorskip("kfp")
 
-from nofrost.cli.store import task as task_group
+from nofrost.cli.task import task as task_group
 from nofrost.cluster.job.pod_settings import PodSettings
 from nofrost.cluster.job.settings import load_job_settings
 from nofrost.errors import UserError
