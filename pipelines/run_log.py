@@ -15,8 +15,9 @@ from typing import Any, TextIO
 from nofrost.errors import printable
 from nofrost.tasks.labels import evaluation_label, launch_label, train_label
 
-# Such as "E1129 11:32:29.745000 5176 torch/distributed/elastic/... failed (exitcode: 2)".
-OF_TORCH = re.compile(r"[A-Z]\d{4} [\d:.]+ \d+ torch/")
+# Such as "E1129 11:32:29.745000 5176 torch/distributed/elastic/... failed (exitcode: 2)". Its library in C++ puts the
+# beginning in brackets, and adds the frames of its stack.
+TORCH_LOG_LINE = re.compile(r"(\[rank\d+\]:)?\[?[A-Z]\d{4} [\d:.]+ |Exception raised from |frame #\d+: ")
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Task:
     def last_line(self) -> str:
         """Return the last line of the log that is not blank, without what torch logs about the processes it started."""
         lines = [line.strip() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line and not OF_TORCH.match(line)), "no output")
+        return next((line for line in reversed(lines) if line and not TORCH_LOG_LINE.match(line)), "no output")
 
 
 class RunLog:

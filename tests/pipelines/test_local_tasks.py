@@ -165,12 +165,16 @@ def test_tasks_have_titles_that_people_read(command: list[str], title: str) -> N
     assert Task.from_command(command).title == title
 
 
-OF_TORCH = "E1129 11:32:29.745000 5176 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 2)"
+TORCH_LINES = """E1129 11:32:29.745000 5176 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: 2)
+[W1129 15:50:27.123456789 TCPStore.cpp:125] [c10d] recvValue failed on SocketImpl(fd=4, addr=[localhost]): Broken pipe
+Exception raised from recvBytes at torch/csrc/distributed/c10d/Utils.hpp:679 (most recent call first):
+frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x80 (0x7f in libc10.so)
+[rank1]:[W1129 15:50:27.123456789 ProcessGroupGloo.cpp:75] the store is gone"""
 
 
 @pytest.mark.parametrize(
     ("log", "line"),
-    [("", "no output"), ("one\n  two \n\n", "two"), (f"nofrost: wrong\n{OF_TORCH}\n", "nofrost: wrong")],
+    [("", "no output"), ("one\n  two \n\n", "two"), (f"nofrost: wrong\n{TORCH_LINES}\n", "nofrost: wrong")],
 )
 def test_the_last_line_of_a_log_is_that_of_the_task(log: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "x.log").write_text(log)
