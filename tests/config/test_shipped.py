@@ -19,6 +19,7 @@ from nofrost.config import (
     load_study,
     load_suite,
     paper_of,
+    parse_study,
     shipped_names,
     study_as_yaml,
 )
@@ -75,6 +76,13 @@ def test_a_study_spelled_out_is_the_same_study(name: str, tmp_path: Path) -> Non
     again = load_study(spelled_out)
     assert again == study
     assert study_as_yaml(again) == study_as_yaml(study)
+
+
+def test_the_active_study_is_spelled_out_with_the_keys_of_this_version() -> None:
+    """A run of the pipeline has all of them, and is promoted only where params.yaml says the same."""
+    text = (Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8")
+    spelled_out = study_as_yaml(parse_study(text))
+    assert yaml.safe_load(spelled_out) == yaml.safe_load(text), "write it again: nofrost study select NAME"
 
 
 @pytest.mark.parametrize("name", shipped_names("study"))

@@ -199,7 +199,7 @@ def test_a_disk_that_refuses_a_pull_is_named(
 
 def test_a_source_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(errno.EIO, folder, monkeypatch, write=False)
-    with pytest.raises(UserError, match=r"^cannot read .*data.*: input/output error: check .* disk"):
+    with pytest.raises(UserError, match=r"(?s)^cannot read .*data.*: input/output error: check .* disk"):
         push(folder, open_store(str(tmp_path / "store")))
 
 
