@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from pipelines.run_log import Task
 
 ADDRESS = "127.0.0.1"
+# Below those that Linux gives to outgoing connections, any of which could take the port while node 0 loads torch.
+_PORTS = range(20000, 32768)
 # Of `launch` alone: they make the job.
 _OF_THE_JOB = ("--image", "--settings")
 
@@ -76,7 +79,11 @@ def _free_port() -> int:
     """Return a port that is free at this moment. That another program takes it before node 0 does is accepted: then
     node 0 says so, and the same command may be run again.
     """
-    with socket.socket() as listener:
-        listener.bind((ADDRESS, 0))
-        port: int = listener.getsockname()[1]
-    return port
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as listener:
+            try:
+                listener.bind((ADDRESS, port))
+            except OSError:
+                continue
+        return port

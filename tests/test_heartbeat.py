@@ -20,6 +20,7 @@ from nofrost.errors import PeerLostError
 from nofrost.heartbeat import Heartbeat
 from nofrost.ranks import Node, ProcessRank
 from nofrost.rendezvous import Member
+from tests.ports import free_port
 
 MEMBER = """
 import sys, time
@@ -39,12 +40,6 @@ try:
 except ReportedError as error:
     error.exit()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

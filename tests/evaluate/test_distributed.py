@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,14 +20,9 @@ from nofrost.evaluate import Shard, merge, run
 from nofrost.evaluate.stage import PEER_LOST
 from nofrost.processes import ProcessGroup
 from tests.evaluate.shards import contents
+from tests.ports import free_port
 
 MakeSuite = Callable[..., Any]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def torchrun(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

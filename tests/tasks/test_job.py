@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 
 from nofrost import tasks
 from nofrost.store import Output, Store, open_store, pull
+from tests.ports import free_port
 
 SEED, KILLS = os.environ.get("NOFROST_SEED", "0"), int(os.environ.get("NOFROST_KILLS", "4"))
 # Kinds of kills, and how the node ends on which one comes.
@@ -137,12 +137,6 @@ def weights(output: str, store: Store, folder: Path) -> dict[str, torch.Tensor]:
     target = folder / f"pulled-{time.monotonic_ns()}"
     pull(Output.parse(output).ref, target, store)
     return load_file(target / "last.safetensors")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def children(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+
+from tests.ports import free_port
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
@@ -28,12 +29,6 @@ TINY: dict[str, Any] = {
     "schedule": {"epochs": 1, "batch_size": 40},
     "selection": {"attack": {"name": "pgd", "steps": 1}},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def two(*arguments: str | Path, cwd: Path | None = None) -> AbstractContextManager[list[subprocess.Popen[str]]]:
