@@ -131,9 +131,12 @@ def test_a_signal_reaches_all_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_with_containers_a_node_is_one_of_the_training_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = MagicMock()
-    client.containers.create.return_value.logs.return_value = [b"words\n"]
-    client.containers.create.return_value.wait.return_value = {"StatusCode": 0}
+    client, containers = MagicMock(), [MagicMock(id="a"), MagicMock(id="b")]
+    for container in containers:
+        container.logs.return_value = [b"words\n"]
+        container.wait.return_value = {"StatusCode": 0}
+    # Two nodes at once: each container has an id of its own, by which it is stopped.
+    client.containers.create.side_effect = containers
     monkeypatch.setattr(docker, "from_env", lambda: client)
     tasks = container_tasks(S3(**SECRETS), tmp_path)
     with tasks.children:
