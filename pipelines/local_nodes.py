@@ -43,7 +43,7 @@ def node_commands(launch: Task) -> list[NodeCommand]:
     options = [(name, value) for name, value in launch.parameters.items() if name not in _OF_THE_JOB]
     command = ["nofrost", "task", "train", *(word for option in options for word in option)]
     nodes, gpus = int(launch.parameters["--nodes"]), int(launch.parameters["--gpus"])
-    port = _free_port()
+    port = free_port()
     return [
         NodeCommand(
             Task("train", f"{launch.label}, node {node}", log=_beside(launch.log, node)),
@@ -75,7 +75,7 @@ def _variables(node: int, nodes: int, gpus: int, port: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that is free at this moment. That another program takes it before node 0 does is accepted: then
     node 0 says so, and the same command may be run again.
     """

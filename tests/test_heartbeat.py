@@ -20,7 +20,7 @@ from nofrost.errors import PeerLostError
 from nofrost.heartbeat import Heartbeat
 from nofrost.ranks import Node, ProcessRank
 from nofrost.rendezvous import Member
-from tests.ports import free_port
+from pipelines.local_nodes import free_port
 
 MEMBER = """
 import sys, time

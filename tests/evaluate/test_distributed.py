@@ -19,8 +19,8 @@ from nofrost.errors import PeerLostError, UserError
 from nofrost.evaluate import Shard, merge, run
 from nofrost.evaluate.stage import PEER_LOST
 from nofrost.processes import ProcessGroup
+from pipelines.local_nodes import free_port
 from tests.evaluate.shards import contents
-from tests.ports import free_port
 
 MakeSuite = Callable[..., Any]
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from nofrost import tasks
 from nofrost.store import Output, Store, open_store, pull
-from tests.ports import free_port
+from pipelines.local_nodes import free_port
 
 SEED, KILLS = os.environ.get("NOFROST_SEED", "0"), int(os.environ.get("NOFROST_KILLS", "4"))
 # Kinds of kills, and how the node ends on which one comes.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from tests.ports import free_port
+from pipelines.local_nodes import free_port
 
 TINY: dict[str, Any] = {
     "title": "Tiny",

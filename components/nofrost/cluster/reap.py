@@ -114,7 +114,6 @@ def _store_and_delete(api: KubernetesApi, kind: JobKind, job: Mapping[str, Any],
     with closing(StoredLog(name, store)) as stored:
         if not RankLog(api, kind, name, stored, lambda _: None, _INTERVAL_S).finish(_LOG_S):
             return "the end of its log cannot be read, or stored"
-
     try:
         is_deleted = delete_if_ours(api, f"{kind.path(api.namespace)}/{name}", job, uid)
     except KubernetesError as error:

@@ -19,6 +19,7 @@ from nofrost.cluster.job.kinds import JobKind
 from nofrost.cluster.launcher.state import Object, rank_zero
 from nofrost.cluster.outcome.log_lines import LogPosition, masked, text_of
 from nofrost.cluster.outcome.stored_log import StoredLog
+from nofrost.masking import secret_values
 
 # A log that is silent for longer is asked for again.
 _SILENCE_S = 300.0
@@ -132,7 +133,8 @@ class RankLog:
         self._rest = b""
         try:
             with self._api.stream(path, f"the log of {pod['metadata']['name']}", query, _SILENCE_S, cancel) as lines:
-                for line in map(masked, lines):
+                secrets = secret_values()
+                for line in (masked(each, secrets) for each in lines):
                     if not line.endswith(b"\n"):
                         self._rest = line
                     elif self._position.take(line[:-1]):

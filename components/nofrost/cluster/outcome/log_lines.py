@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from nofrost.masking import without_secrets
 
@@ -47,12 +48,12 @@ class LogPosition:
         return True
 
 
-def masked(line: bytes) -> bytes:
-    """Return a line without the secrets that this process knows.
+def masked(line: bytes, secrets: Iterable[str] | None = None) -> bytes:
+    """Return a line without the secrets that this process knows (:func:`nofrost.masking.without_secrets`).
 
     The pods of a pipeline have the same Secret, so the job's credentials of the store are among them.
     """
-    return without_secrets(line.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    return without_secrets(line.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
 
 
 def text_of(line: bytes) -> str:
