@@ -8,6 +8,9 @@ from typing import TypeVar
 T = TypeVar("T")
 # Seconds to wait after an error for threads to finish their current items.
 _JOIN_TIMEOUT_S = 2.0
+# Seconds after which a wait for the next result begins anew. A signal that arrives just before a wait without a limit
+# begins is not handled until that wait ends.
+_WAIT_S = 1.0
 
 
 def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, done: Callable[[T], object]) -> None:
@@ -40,7 +43,7 @@ def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, do
         thread.start()
     try:
         for _ in items:
-            item, error = results.get()
+            item, error = _next(results)
             if error is not None:
                 raise error
             done(item)
@@ -48,3 +51,11 @@ def for_each(work: Callable[[T], object], items: Collection[T], *, jobs: int, do
         stop.set()
         for thread in threads:
             thread.join(_JOIN_TIMEOUT_S / len(threads))
+
+
+def _next(results: SimpleQueue[T]) -> T:
+    while True:
+        try:
+            return results.get(timeout=_WAIT_S)
+        except Empty:
+            continue
