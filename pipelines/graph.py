@@ -4,6 +4,10 @@ Tasks exchange text: configuration, and outputs by content (``data/dataset@<md5>
 so Kubeflow's cache compares exactly refs, configuration and image: it is content-addressed. Artifacts are for people:
 the report and its numbers.
 
+What is newest is found when a run begins: a schedule starts a fixed package with fixed arguments. The first task,
+which is never taken from the cache, resolves the source data and the champion; the champion is evaluated anew on the
+dataset of the run, which the cache serves as long as data, suites and champion are the same.
+
 There is no loop, condition or collection: the KFP server handles each of them wrongly somewhere, such as a
 condition whose task was in the cache. (No `from __future__ import annotations` here: Kubeflow evaluates the
 annotations of pipelines.)
@@ -87,7 +91,8 @@ class GraphSettings:
 def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a study.
 
-    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, the ref of the source data.
+    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`: the ref of the source data, or
+    ``latest:NAME`` for its newest release.
     """
     graph = _Graph(plan, settings)
     one_run = graph.run_pipeline()
@@ -95,8 +100,9 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
     def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
-            outputs = graph.outputs(one_run, store, stage_image, train_image, data_ref)
-            graph.report(plan.study, outputs, store, stage_image, data_ref)
+            newest = graph.resolve(store, stage_image, data_ref)
+            outputs = graph.outputs(one_run, store, stage_image, train_image, newest["source"])
+            graph.report(outputs, store, stage_image, newest)
 
     return nofrost
 
@@ -104,7 +110,7 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
 def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a part of a study's runs, which lists its outputs in ``nofrost/runs/RUN/outputs.json``.
 
-    Its parameters are those of :func:`make_pipeline`.
+    Its parameters are those of :func:`make_pipeline`, but `data_ref` is a ref, so that all parts have the same data.
 
     Args:
         plan: of the study with these runs alone.
@@ -125,7 +131,7 @@ def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponen
 def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: GraphSettings) -> BaseComponent:
     """Return the pipeline that reports on a study whose runs were made in parts, and writes its candidate.
 
-    Its parameters are `store`, `stage_image` and `data_ref`.
+    Its parameters are `store`, `stage_image` and `data_ref`, which is that of the parts.
 
     Args:
         plan: of the whole study.
@@ -137,7 +143,7 @@ def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: 
     @graph.pipeline("Report on a study whose recipes and seeds were trained and evaluated before.")
     def nofrost(store: str, stage_image: str, data_ref: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
-            graph.report(plan.study, outputs, store, stage_image, data_ref)
+            graph.report(outputs, store, stage_image, graph.resolve(store, stage_image, data_ref))
 
     return nofrost
 
@@ -198,20 +204,54 @@ class _Graph:
         by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
         return {"dataset": dataset, "augmentation": augmentation, **by_stage}
 
-    def report(self, study: str, outputs: Mapping[str, Any], store: str, image: str, data_ref: str) -> None:
-        """Add the tasks that report on outputs and write the candidate for dvc.lock."""
-        rendered = components.report(study=study, **outputs, store=store)
+    def resolve(self, store: str, image: str, data_ref: str) -> Mapping[str, Any]:
+        """Add the task that finds what is newest; return its outputs `source`, `champion` and `checkpoint`."""
+        resolved = components.resolve(data_ref=data_ref, study=self.plan.champion, store=store)
+        outputs: Mapping[str, Any] = self.place(resolved, None, image, caching=False).outputs
+        return outputs
+
+    def report(self, outputs: Mapping[str, Any], store: str, image: str, newest: Mapping[str, Any]) -> None:
+        """Add the tasks that compare outputs with the champion, report on them, write the candidate and promote.
+
+        Args:
+            newest: as :meth:`resolve` returns it.
+        """
+        study, run = self.plan.study, dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        gate = self._gate(outputs, store, image, newest) if self.plan.champion else ""
+        rendered = components.report(study=study, **outputs, gate=gate, store=store)
         report = self.place(rendered, "report", image).outputs["Output"]
-        candidate = components.write_candidate(
-            study=study,
-            source=data_ref,
-            **outputs,
-            report=report,
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            image=image,
-            store=store,
+        written = components.write_candidate(
+            study=study, source=newest["source"], **outputs, report=report, run=run, image=image, store=store
         )
-        self.place(candidate, None, image, caching=False)
+        candidate = self.place(written, None, image, caching=False).output
+        if self.plan.champion:
+            made = {key: value for key, value in outputs.items() if key != "augmentation"}
+            promoted = components.promote(
+                study=study,
+                **made,
+                gate=gate,
+                report=report,
+                candidate=candidate,
+                champion=newest["champion"],
+                run=run,
+                image=image,
+                store=store,
+            )
+            self.place(promoted, None, image, caching=False)
+
+    def _gate(self, outputs: Mapping[str, Any], store: str, image: str, newest: Mapping[str, Any]) -> Any:
+        """Add the evaluations of the champion and the task that decides; return its output."""
+        inputs = {"dataset": outputs["dataset"], "checkpoint": newest["checkpoint"], "store": store}
+        suites = {"adversarial": self.plan.adversarial, "ood": self.plan.ood}
+        evaluations = {
+            f"champion_{kind}": self._evaluate(kind, image, model="champion: ", suite=suite, **inputs)
+            for kind, suite in suites.items()
+        }
+        runs = {kind: outputs[kind] for kind in suites}
+        decided = components.gate(
+            study=self.plan.study, **runs, champion=newest["champion"], **evaluations, store=store
+        )
+        return self.place(decided, "report", image).output
 
     def run_pipeline(self) -> BaseComponent:
         """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""
@@ -249,16 +289,19 @@ class _Graph:
         launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=text)
         return self.place(launched, None, stage_image)
 
-    def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:
+    def _evaluate(self, kind: str, image: str, model: str = "", **inputs: Any) -> Any:
         """Add the evaluation with the suite of a kind: in one task, or all shards and their merge.
 
         Merging evaluates a few images again, so it gets the same device as the shards.
+
+        Args:
+            model: what the names of the tasks begin with.
         """
 
         count, gpus = self.settings.shards, self.settings.evaluation_gpus
 
         def add(task: PipelineTask, part: str) -> Any:
-            named = task.set_display_name(f"evaluate-{kind}{part}")
+            named = task.set_display_name(f"{model}evaluate-{kind}{part}")
             return self.place(named, "evaluate", image, gpus=gpus).output
 
         names: Sequence[str] = [f"{index}/{count}" for index in range(count)] if count > 1 else []

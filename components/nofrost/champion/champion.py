@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
@@ -15,6 +15,7 @@ from nofrost.errors import UserError
 from nofrost.results import Contender, GateMetrics, read_result
 from nofrost.store import MissingError, Output, Pointer, Position, Store, pull
 from nofrost.store.base import checked_word
+from nofrost.store.releases import check_complete
 
 _FOLDER = "nofrost/champions"
 GATE_FILE = "gate.json"
@@ -107,7 +108,7 @@ def crown(champion: Champion, expected: str | None, store: Store) -> Reign:
         UserError: the store does not hold all of its checkpoint.
         SwapError: another model took that place first.
     """
-    _check_whole(champion.checkpoint, store)
+    check_complete(champion.checkpoint.ref, store)
     pointer = champion_pointer(champion.study, store)
     position = pointer.move(champion.as_json(), champion.checkpoint.ref.md5.removesuffix(".dir"), expected)
     return Reign(position, champion)
@@ -229,6 +230,7 @@ def _reign(position: Position, study: str, store: Store) -> Reign:
         champion = None
     if champion is None or champion.study != study:
         raise UserError(
-            f"{_FOLDER}/{study}/{position.record} in {store.url} is no champion of study {study}: find out what wrote it"
+            f"{_FOLDER}/{study}/{position.record} in {store.url} is no champion of study {study}: find "
+            "out what wrote it"
         )
     return Reign(position, champion)
