@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.champion.decision import decide
 from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations
-from nofrost.config import Study, Threat, load_study
+from nofrost.config import GateSpec, Study, Threat, load_study
 from nofrost.results import (
     AdversarialMetrics,
     Alarm,
     Contender,
     CorruptionAccuracy,
     EvaluationRecord,
+    GateMetrics,
     OodMetrics,
     Proportion,
     Protocol,
@@ -27,7 +29,6 @@ from nofrost.results import (
 STUDY = load_study(
     "digits",
     (
-        "suites.adversarial.attacks={fgsm: {}}",
         "suites.ood.corruptions=[contrast]",
         "suites.ood.severities=[1]",
         "runs.recipe=[st, sat]",
@@ -127,7 +128,7 @@ def write_evaluations(folder: Path, model: Evaluations) -> None:
 
 
 def _flags(clean: NDArray[np.bool_], worst_case: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-    return {"clean": clean, "fgsm": worst_case, "worst-case": worst_case}
+    return {"clean": clean, **dict.fromkeys((*STUDY.suites.adversarial.attacks, "worst-case"), worst_case)}
 
 
 def _sha256(indices: NDArray[np.int64]) -> str:
@@ -165,3 +166,9 @@ def _record(
         split="test",
         protocol=protocol,
     )
+
+
+def decided(decision: str) -> GateMetrics:
+    """Return the decision of a gate on a model that has or has not failed an alarm."""
+    challenger = evaluations(np.ones(30, bool), alarms=("pass" if decision == "promote" else "fail",))
+    return decide("digits", GateSpec(), [challenger], None)

@@ -23,8 +23,8 @@ from pipelines.study_plan import StudyPlan
 from tests.pipelines.package_graph import PackageGraph, Source, plan_of
 
 ROOT = Path(__file__).parents[2]
-# Tasks of the pipeline that are not stages: notes, which are never taken from the cache, and what is about the champion,
-# which is state outside a checkout.
+# Tasks of the pipeline that are not stages: notes, which are never taken from the cache, and what is about the
+# champion, which is state outside a checkout.
 NOTES = {"write-candidate", "record-outputs", "finish", "resolve", "promote"}
 CHAMPION = {"champion", "gate"}
 ON_GPU = {"train", "evaluate", "evaluate-shard"}

@@ -70,7 +70,8 @@ def read_evaluations(folder: Path, contender: Contender, study: Study) -> Evalua
     try:
         return _read(folder, contender, study)
     except UserError as error:
-        return Unfinished(contender, str(error))
+        # The same words wherever the folder is.
+        return Unfinished(contender, str(error).replace(f"{folder}/", ""))
 
 
 def _read(folder: Path, contender: Contender, study: Study) -> Evaluations:

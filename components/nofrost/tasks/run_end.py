@@ -31,8 +31,8 @@ def finish(run: str, state: str, store: str) -> str:
     """Delete the jobs that a run left on the cluster, record in the store how it ended, and return the record's name.
 
     A run has succeeded if its candidate, or the outputs of a part of a study, is in the store, and the promotion that
-    follows has left no error. The record is a :class:`RunRecord`. Kubeflow's word in it is often wrong: it is RUNNING for most runs with
-    nested pipelines that succeeded.
+    follows has left no error. The record is a :class:`RunRecord`. Kubeflow's word in it is often wrong: it is RUNNING
+    for most runs with nested pipelines that succeeded.
 
     Args:
         run: id of the run.
