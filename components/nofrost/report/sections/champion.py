@@ -54,30 +54,26 @@ def _name(contender: Contender) -> str:
 
 
 def _table(gate: GateMetrics) -> Table:
-    columns = [
-        Column("criterion", text=True),
-        Column("met", text=True),
-        Column("challenger"),
-        Column("champion"),
-        Column("difference"),
-        Column("p value"),
-        Column("reason", text=True),
-    ]
-    caption = "The criteria of the gate. Accuracies and calibration errors in %, differences in points"
+    first = [Column("criterion", text=True), Column("met", text=True)]
+    last = Column("reason", text=True)
     shown = next((each.comparison for each in gate.criteria if each.comparison), None)
-    if shown:
-        share = f"over {text.plural(gate.runs, 'run')}, " if gate.runs > 1 else ""
-        caption += (
-            f" with intervals at {100 * shown.confidence:.4g} % ({share}Newcombe's for paired proportions, and by "
-            "bootstrap over images); p values by the exact McNemar test on the same images"
-        )
-    return Table(f"{caption}.", columns, [_row(criterion) for criterion in gate.criteria])
+    if shown is None:
+        rows = [[*_verdict(each), Cell(each.reason)] for each in gate.criteria]
+        return Table("The criteria of the gate.", [*first, last], rows)
+    columns = [Column("challenger"), Column("champion"), Column("difference"), Column("p value")]
+    several = f"shared out over {text.plural(gate.runs, 'run')}, " if gate.runs > 1 else ""
+    caption = (
+        "The criteria of the gate. Accuracies and calibration errors in %, differences in points with intervals at "
+        f"{100 * shown.confidence:.4g} % ({several}Newcombe's for paired proportions, or by bootstrap over images); p "
+        "values by the exact McNemar test on the same images."
+    )
+    rows = [[*_verdict(each), *_values(each.comparison), Cell(each.reason)] for each in gate.criteria]
+    return Table(caption, [*first, *columns, last], rows)
 
 
-def _row(criterion: Criterion) -> list[Cell]:
-    comparison = criterion.comparison
+def _verdict(criterion: Criterion) -> list[Cell]:
     status = Cell("met", status="pass") if criterion.met else Cell("not met", status="fail")
-    return [Cell(_TITLES[criterion.name]), status, *_values(comparison), Cell(criterion.reason)]
+    return [Cell(_TITLES[criterion.name]), status]
 
 
 def _values(comparison: Comparison | None) -> list[Cell]:
@@ -85,9 +81,10 @@ def _values(comparison: Comparison | None) -> list[Cell]:
         return [Cell("")] * 4
     decimals = 1 if comparison.images < 5000 else 2
     ends = (text.points(end, decimals) for end in (comparison.low, comparison.high))
+    images = text.plural(comparison.images, "image")
     return [
-        Cell(text.percent(comparison.challenger, decimals), hint=text.plural(comparison.images, "image")),
-        Cell(text.percent(comparison.champion, decimals), hint=text.plural(comparison.images, "image")),
+        Cell(text.percent(comparison.challenger, decimals), hint=images),
+        Cell(text.percent(comparison.champion, decimals), hint=images),
         Cell(text.points(comparison.difference, decimals), small=" to ".join(ends)),
         Cell("" if comparison.p_value is None else text.p_value(comparison.p_value)),
     ]
@@ -106,12 +103,13 @@ def _policy(gate: GateMetrics) -> str:
     several = (
         f" As the challenger is the best of {gate.runs} on the images that test it, each test is at a level "
         f"{gate.runs} times as strict (Bonferroni)."
-        if gate.runs > 1
+        if gate.runs > 1 and gate.champion
         else ""
     )
+    anew = " The champion was evaluated anew on the dataset and with the suites of this run." if gate.champion else ""
     return (
         f"The policy of the study (gate): no alarm has failed; the worst-case accuracy is {gain} than the champion's "
         f"on the same images, at a confidence of {100 * policy.confidence:g} %; and "
-        f"{f'a loss of more than {text.listed(limits)} is ruled out' if limits else 'nothing else counts'}.{several} "
-        "The champion was evaluated anew on the dataset and with the suites of this run."
+        f"{f'a loss of more than {text.listed(limits)} is ruled out' if limits else 'nothing else counts'}."
+        f"{several}{anew}"
     )
