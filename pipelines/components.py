@@ -181,26 +181,12 @@ def write_candidate(
     return tasks.write_candidate(study, source, outputs, run, image, store)
 
 
-# The candidate is an input only so that it is written before.
+# What it promotes is in the candidate of the run, which an input names so that it is written before.
 @component
-def promote(
-    study: str,
-    dataset: str,
-    trained: list[str],
-    adversarial: list[str],
-    ood: list[str],
-    gate: str,
-    report: str,
-    candidate: str,
-    champion: str,
-    run: str,
-    image: str,
-    store: str,
-) -> str:
+def promote(gate: str, candidate: str, champion: str, run: str, store: str) -> str:
     from nofrost import tasks
 
-    outputs = [dataset, *trained, *adversarial, *ood]
-    return tasks.promote(study, outputs, gate, report, champion, run, image, store)
+    return tasks.promote(gate, champion, run, store)
 
 
 @component

@@ -35,6 +35,13 @@ from pipelines.study_plan import StudyPlan
 NAME = "nofrost"
 
 
+class ChampionOutputs(NamedTuple):
+    """The outputs of the evaluations of the champion."""
+
+    adversarial: str
+    ood: str
+
+
 class RunOutputs(NamedTuple):
     """The outputs of a run by stage; ``outputs.json`` lists them under these names."""
 
@@ -95,14 +102,14 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     ``latest:NAME`` for its newest release.
     """
     graph = _Graph(plan, settings)
-    one_run = graph.run_pipeline()
+    one_run, champion = graph.run_pipeline(), graph.champion_pipeline()
 
     @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
     def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
             newest = graph.resolve(store, stage_image, data_ref)
             outputs = graph.outputs(one_run, store, stage_image, train_image, newest["source"])
-            graph.report(outputs, store, stage_image, newest)
+            graph.report(champion, outputs, store, stage_image, newest)
 
     return nofrost
 
@@ -139,11 +146,12 @@ def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: 
             for `trained`, `adversarial` and `ood`.
     """
     graph = _Graph(plan, settings)
+    champion = graph.champion_pipeline()
 
     @graph.pipeline("Report on a study whose recipes and seeds were trained and evaluated before.")
     def nofrost(store: str, stage_image: str, data_ref: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
-            graph.report(outputs, store, stage_image, graph.resolve(store, stage_image, data_ref))
+            graph.report(champion, outputs, store, stage_image, graph.resolve(store, stage_image, data_ref))
 
     return nofrost
 
@@ -210,14 +218,22 @@ class _Graph:
         outputs: Mapping[str, Any] = self.place(resolved, None, image, caching=False).outputs
         return outputs
 
-    def report(self, outputs: Mapping[str, Any], store: str, image: str, newest: Mapping[str, Any]) -> None:
+    def report(
+        self,
+        champion: BaseComponent,
+        outputs: Mapping[str, Any],
+        store: str,
+        image: str,
+        newest: Mapping[str, Any],
+    ) -> None:
         """Add the tasks that compare outputs with the champion, report on them, write the candidate and promote.
 
         Args:
+            champion: as :meth:`champion_pipeline` returns it.
             newest: as :meth:`resolve` returns it.
         """
         study, run = self.plan.study, dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        gate = self._gate(outputs, store, image, newest) if self.plan.champion else ""
+        gate = self._gate(champion, outputs, store, image, newest) if self.plan.champion else ""
         rendered = components.report(study=study, **outputs, gate=gate, store=store)
         report = self.place(rendered, "report", image).outputs["Output"]
         written = components.write_candidate(
@@ -225,33 +241,47 @@ class _Graph:
         )
         candidate = self.place(written, None, image, caching=False).output
         if self.plan.champion:
-            made = {key: value for key, value in outputs.items() if key != "augmentation"}
             promoted = components.promote(
-                study=study,
-                **made,
-                gate=gate,
-                report=report,
-                candidate=candidate,
-                champion=newest["champion"],
-                run=run,
-                image=image,
-                store=store,
+                gate=gate, candidate=candidate, champion=newest["champion"], run=run, store=store
             )
             self.place(promoted, None, image, caching=False)
 
-    def _gate(self, outputs: Mapping[str, Any], store: str, image: str, newest: Mapping[str, Any]) -> Any:
+    def _gate(
+        self,
+        champion: BaseComponent,
+        outputs: Mapping[str, Any],
+        store: str,
+        image: str,
+        newest: Mapping[str, Any],
+    ) -> Any:
         """Add the evaluations of the champion and the task that decides; return its output."""
-        inputs = {"dataset": outputs["dataset"], "checkpoint": newest["checkpoint"], "store": store}
-        suites = {"adversarial": self.plan.adversarial, "ood": self.plan.ood}
-        evaluations = {
-            f"champion_{kind}": self._evaluate(kind, image, model="champion: ", suite=suite, **inputs)
-            for kind, suite in suites.items()
-        }
-        runs = {kind: outputs[kind] for kind in suites}
+        evaluated = champion(
+            dataset=outputs["dataset"], checkpoint=newest["checkpoint"], store=store, stage_image=image
+        )
+        evaluated.set_caching_options(self.settings.caching)
         decided = components.gate(
-            study=self.plan.study, **runs, champion=newest["champion"], **evaluations, store=store
+            study=self.plan.study,
+            adversarial=outputs["adversarial"],
+            ood=outputs["ood"],
+            champion=newest["champion"],
+            champion_adversarial=evaluated.outputs["adversarial"],
+            champion_ood=evaluated.outputs["ood"],
+            store=store,
         )
         return self.place(decided, "report", image).output
+
+    def champion_pipeline(self) -> BaseComponent:
+        """Return the pipeline that evaluates the champion. kfp wants it to be made before the pipeline that uses it."""
+
+        @dsl.pipeline(name="champion")
+        def champion(dataset: str, checkpoint: str, store: str, stage_image: str) -> ChampionOutputs:
+            inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
+            return ChampionOutputs(
+                adversarial=self._evaluate("adversarial", stage_image, suite=self.plan.adversarial, **inputs),
+                ood=self._evaluate("ood", stage_image, suite=self.plan.ood, **inputs),
+            )
+
+        return champion
 
     def run_pipeline(self) -> BaseComponent:
         """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""
@@ -289,19 +319,16 @@ class _Graph:
         launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=text)
         return self.place(launched, None, stage_image)
 
-    def _evaluate(self, kind: str, image: str, model: str = "", **inputs: Any) -> Any:
+    def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:
         """Add the evaluation with the suite of a kind: in one task, or all shards and their merge.
 
         Merging evaluates a few images again, so it gets the same device as the shards.
-
-        Args:
-            model: what the names of the tasks begin with.
         """
 
         count, gpus = self.settings.shards, self.settings.evaluation_gpus
 
         def add(task: PipelineTask, part: str) -> Any:
-            named = task.set_display_name(f"{model}evaluate-{kind}{part}")
+            named = task.set_display_name(f"evaluate-{kind}{part}")
             return self.place(named, "evaluate", image, gpus=gpus).output
 
         names: Sequence[str] = [f"{index}/{count}" for index in range(count)] if count > 1 else []

@@ -46,10 +46,11 @@ def test_a_model_that_is_more_robust_beyond_chance_is_let_in() -> None:
         *("evaluations", "alarms", "images", "worst-case", "clean", "ood", "calibration")
     ]
     (worst_case,) = [each for each in metrics.criteria if each.name == "worst-case"]
-    assert worst_case.reason == (
-        "Worst-case accuracy 60.0 % against the champion's 55.0 %, a difference of +5.0 points "
-        f"({100 * worst_case.comparison.low:+.1f} to {100 * worst_case.comparison.high:+.1f}), p = 1.8e-15: beyond "
-        "chance and above 0."
+    assert worst_case.comparison
+    low, high = 100 * worst_case.comparison.low, 100 * worst_case.comparison.high
+    assert worst_case.sentence == (
+        f"60.0 % against the champion's 55.0 %, +5.0 points ({low:+.1f} to {high:+.1f}), p = 1.8e-15: above 0 beyond "
+        "chance"
     )
 
 
@@ -71,6 +72,8 @@ def test_a_loss_elsewhere_beyond_the_margin_keeps_the_champion(worse: dict[str, 
     challenger, champion = evaluations(share(0.7), **worse), evaluations(share(0.5))
     metrics = gate(challenger, champion=champion)
     assert (metrics.decision, name in unmet(metrics)) == ("keep", True)
+    (criterion,) = [each for each in metrics.criteria if each.name == name]
+    assert criterion.reason == "only 2 points of loss are allowed"
     spared = Margins(clean=None, ood=None, calibration=None)
     assert gate(challenger, champion=champion, policy=GateSpec(margins=spared)).decision == "promote"
 
@@ -81,7 +84,7 @@ def test_too_few_images_to_rule_out_a_loss_are_said() -> None:
     metrics = gate(evaluations(share(0.9, 50), clean), champion=champion)
     (criterion,) = [each for each in metrics.criteria if each.name == "clean"]
     assert not criterion.met
-    assert "only 2 points of loss are allowed; more than 50 images can tell" in criterion.reason
+    assert criterion.reason == "a loss of more than 2 points is not ruled out with 50 images"
 
 
 def test_the_best_run_without_a_failed_alarm_is_the_challenger() -> None:

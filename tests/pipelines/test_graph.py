@@ -52,7 +52,9 @@ def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
     """The stage of dvc.yaml that a task belongs to: shards and their merge are one evaluation, a job is a training."""
     kind = graph.kind(task).replace("launch", "train")
     if len(task) < 3:
-        return ("champion",) if kind.startswith("evaluate") else (kind,)
+        return (kind,)
+    if graph.kind(task[:-1]) == "champion":
+        return ("champion",)
     if kind.startswith("evaluate"):
         kind = {"the attacks": "evaluate-adversarial", "the corruptions": "evaluate-ood"}[graph.value(task, "suite")]
     run = task[:-1]
@@ -234,16 +236,17 @@ def test_the_champion_is_evaluated_on_the_dataset_and_with_the_suites_and_shards
         assert (graph.kind(merged), graph.value(merged, "suite")) == ("evaluate", suite)
         assert len(graph.value(gate, kind)) == 2
     names = [graph.task(task)["taskInfo"]["name"] for task in evaluations]
-    assert sorted(names)[0] == "champion: evaluate-adversarial, 0/2"
+    assert sorted(names)[0] == "evaluate-adversarial, 0/2"
+    assert {graph.kind(task[:-1]) for task in evaluations} == {"champion"}
 
 
 def test_a_promotion_comes_after_report_and_candidate() -> None:
     graph = compiled(2)
     given = graph.values(only(graph, "promote"))
-    for name in ("gate", "report", "write-candidate"):
-        source = Source(only(graph, name), "Output")
-        assert given[name.replace("write-", "")] == source
-    assert graph.value(only(graph, "report"), "gate") == given["gate"]
+    decided = Source(only(graph, "gate"), "Output")
+    assert (given["gate"], given["candidate"]) == (decided, Source(only(graph, "write-candidate"), "Output"))
+    assert graph.value(only(graph, "report"), "gate") == decided
+    assert graph.value(only(graph, "write-candidate"), "report").task == only(graph, "report")
 
 
 def test_a_study_without_a_gate_has_nothing_about_a_champion() -> None:
@@ -253,7 +256,7 @@ def test_a_study_without_a_gate_has_nothing_about_a_champion() -> None:
     assert kinds == {"resolve", "prepare", "augment", "train", "evaluate", "report", "write-candidate", "finish"}
     assert graph.value(only(graph, "resolve"), "study") == ""
     assert graph.value(only(graph, "report"), "gate") == ""
-    assert all(len(task) == 3 for task in graph.tasks() if graph.kind(task) == "evaluate")
+    assert {graph.kind(task[:-1]) for task in graph.tasks() if graph.kind(task) == "evaluate"} == {"run"}
 
 
 def launchers(graph: PackageGraph) -> list[tuple[str, ...]]:
@@ -501,9 +504,9 @@ def test_the_report_of_parts_has_their_outputs_as_constants() -> None:
     graph = report_of_parts()
     kinds = {graph.kind(task) for task in graph.tasks()}
     assert kinds == {"resolve", "evaluate", "gate", "report", "write-candidate", "promote", "finish"}
-    for kind in ("report", "write-candidate", "promote", "gate"):
+    for kind in ("report", "write-candidate", "gate"):
         values = graph.values(only(graph, kind))
-        if kind in ("report", "write-candidate"):
+        if kind != "gate":
             assert (values["dataset"], values["augmentation"], values["trained"]) == ("d@1", "a@2", ["t@3"])
         assert (values["adversarial"], values["ood"]) == (["e@4"], ["e@5"])
     assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {"store", "stage_image", "data_ref"}

@@ -13,6 +13,7 @@ from nofrost import tasks
 from nofrost.champion.champion import Champion, list_reigns, promote_by_hand, read_champion, read_gate
 from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations
 from nofrost.config import Study, study_as_yaml
+from nofrost.promotion import write_candidate
 from nofrost.results import GateMetrics
 from nofrost.store import Output, Ref, Store, open_store, push
 from nofrost.store.releases import release
@@ -62,10 +63,17 @@ class Runs:
     def promote(self, run: str, champion: str, gate: str, outputs: list[str]) -> str:
         (self.folder / run).mkdir(exist_ok=True)
         (self.folder / run / "model.safetensors").write_text(run)
-        some = self.output("data/dataset", self.folder / run)
+        some = [self.output(path, self.folder / run) for path in ("data/dataset", "report")]
         trained = [self.output(f"runs/{name}/seed-0/train", self.folder / run) for name in ("st", "sat")]
-        study = study_as_yaml(self.study)
-        return tasks.promote(study, [some, *trained, *outputs], gate, some, champion, run, "image", self.url)
+        write_candidate(
+            [Output.parse(text) for text in (*some, *trained, *outputs)],
+            study=self.study,
+            run=run,
+            image="image",
+            source=None,
+            store=self.store,
+        )
+        return tasks.promote(gate, champion, run, self.url)
 
     @property
     def champion(self) -> Champion | None:

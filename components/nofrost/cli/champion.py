@@ -56,7 +56,7 @@ def champion_show(study: str | None, store_url: str | None, as_json: bool) -> No
         remark(str(error))
     lines = [f"{name}: {value}" for name, value in _summary(reign).items() if value is not None]
     lines += (
-        [f"{'met' if each.met else 'not met'}  {each.name}: {each.reason}" for each in gate.criteria] if gate else []
+        [f"{'met' if each.met else 'not met'}  {each.name}: {each.sentence}" for each in gate.criteria] if gate else []
     )
     summary = {**_summary(reign), "gate": gate.as_json() if gate else None}
     emit(summary, "\n".join(map(printable, lines)), as_json)

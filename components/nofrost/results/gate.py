@@ -32,6 +32,12 @@ class Comparison(Result):
     images: int = Field(ge=1)
     confidence: float = Field(gt=0, lt=1)
 
+    def __str__(self) -> str:
+        difference, low, high = (f"{100 * value:+.1f}" for value in (self.difference, self.low, self.high))
+        test = "" if self.p_value is None else f", p = {self.p_value:.2g}"
+        values = f"{100 * self.challenger:.1f} % against the champion's {100 * self.champion:.1f} %"
+        return f"{values}, {difference} points ({low} to {high}){test}"
+
 
 class Criterion(Result):
     """One of the conditions that a challenger has to meet.
@@ -39,7 +45,7 @@ class Criterion(Result):
     Args:
         margin: the gain that was asked for, or the loss that is allowed, as a share of images; None where none applies.
         comparison: with the champion; None where nothing was compared.
-        reason: one sentence with the numbers behind `met`.
+        reason: of `met`, beside the numbers of the comparison.
     """
 
     name: CriterionName
@@ -47,6 +53,11 @@ class Criterion(Result):
     margin: float | None
     comparison: Comparison | None
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        """The numbers and the reason."""
+        return f"{self.comparison}: {self.reason}" if self.comparison else self.reason
 
 
 class Contender(Result):

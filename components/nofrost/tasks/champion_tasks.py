@@ -18,6 +18,7 @@ from nofrost.champion.champion import (
 )
 from nofrost.config import Study, parse_study
 from nofrost.errors import UserError, remark
+from nofrost.promotion import read_candidate
 from nofrost.results import Contender, write_result
 from nofrost.store import Output, Store, SwapError, open_store
 from nofrost.store.releases import resolve_ref
@@ -108,47 +109,38 @@ def gate(
 
 
 @exit_on_error(lambda **_: PROMOTION)
-def promote(
-    study: str,
-    outputs: Sequence[str],
-    gate: str,
-    report: str,
-    champion: str,
-    run: str,
-    image: str,
-    store: str,
-) -> str:
+def promote(gate: str, champion: str, run: str, store: str) -> str:
     """Make the best run of the study its champion, if the gate has let it pass and the study leaves it to the pipeline.
 
     Otherwise `nofrost champion promote RUN` can still do so, by what this leaves in the store.
 
     Args:
-        study: as YAML.
-        outputs: the dataset, and all trainings and evaluations of the run.
-        gate, report: outputs of the run.
+        gate: output of the gate.
         champion: as :func:`resolve` returned it when the run began; another one is left in its place.
-        run: id of the run.
-        image: in which the stages ran.
+        run: id of the run, which has written its candidate.
 
     Returns:
         The record of the move of the pointer; empty if it was not moved.
     """
-    parsed, opened = parse_study(from_ascii(study)), open_store(store, patient=True)
-    decided = read_gate(Output.parse(gate), opened)
-    by_path = {(output := Output.parse(text)).path: output for text in outputs}
-    challenger = decided.challenger
+    opened = open_store(store, patient=True)
+    decided, made = read_gate(Output.parse(gate), opened), read_candidate(run, opened)
+    challenger, study = decided.challenger, decided.study
+
+    def output(path: str) -> Output:
+        return Output(path, made.outs[path])
+
     nominee = Champion(
-        study=parsed.name,
+        study=study,
         run=run,
         recipe=challenger.recipe,
         seed=challenger.seed,
-        checkpoint=by_path[f"runs/{challenger.name}/train"],
-        dataset=by_path["data/dataset"],
-        adversarial=by_path[f"runs/{challenger.name}/evaluate-adversarial"],
-        ood=by_path[f"runs/{challenger.name}/evaluate-ood"],
+        checkpoint=output(f"runs/{challenger.name}/train"),
+        dataset=output("data/dataset"),
+        adversarial=output(f"runs/{challenger.name}/evaluate-adversarial"),
+        ood=output(f"runs/{challenger.name}/evaluate-ood"),
         gate=Output.parse(gate),
-        report=Output.parse(report),
-        image=image,
+        report=output("report"),
+        image=made.image,
         how="gate",
         reason=decided.reason,
     )
@@ -163,8 +155,8 @@ def promote(
         reign = _crowned(nominee, expected, opened)
     if reign:
         facts.append(table.CHAMPION_PROMOTION.fact(reign.position.moved.timestamp()))
-        remark(f"the champion of study {parsed.name} is now {challenger.name} of run {run}")
-    push_facts(facts, study=parsed.name, task="promote")
+        remark(f"the champion of study {study} is now {challenger.name} of run {run}")
+    push_facts(facts, study=study, task="promote")
     return reign.position.record if reign else ""
 
 

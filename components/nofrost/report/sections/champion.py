@@ -41,7 +41,8 @@ def _consequence(gate: GateMetrics) -> str:
 
 
 def _facts(gate: GateMetrics) -> list[tuple[str, str]]:
-    challenger = f"{_name(gate.challenger)}, the best of {text.plural(gate.runs, 'run')} in worst-case accuracy"
+    best = f", the best of {gate.runs} runs in worst-case accuracy" if gate.runs > 1 else ""
+    challenger = f"{_name(gate.challenger)}{best}"
     facts = [("Challenger", challenger), ("Champion", _name(gate.champion) if gate.champion else "none yet")]
     if gate.passed_over:
         facts.append(("Passed over", "; ".join(f"{each.run}: {each.reason}" for each in gate.passed_over)))
@@ -60,7 +61,7 @@ def _table(gate: GateMetrics) -> Table:
     if shown is None:
         rows = [[*_verdict(each), Cell(each.reason)] for each in gate.criteria]
         return Table("The criteria of the gate.", [*first, last], rows)
-    columns = [Column("challenger"), Column("champion"), Column("difference"), Column("p value")]
+    columns = [Column("challenger"), Column("champion"), Column("difference"), Column("p\N{NO-BREAK SPACE}value")]
     several = f"shared out over {text.plural(gate.runs, 'run')}, " if gate.runs > 1 else ""
     caption = (
         "The criteria of the gate. Accuracies and calibration errors in %, differences in points with intervals at "
