@@ -127,7 +127,7 @@ def test_the_claim_of_a_killed_process_is_passed_over_after_a_while(
 ) -> None:
     monkeypatch.setattr(claims, "_PATIENCE_S", 0.3)
     monkeypatch.setattr(claims, "_PAUSE_S", 0.1)
-    dead = f"{NAME}.claims/dead"
+    dead = f"nofrost/claims/{NAME}/dead"
     local_store.put(dead, b"")
     with pytest.raises(UnavailableError, match=NAME):
         swap_by_claim(local_store, NAME, b"content", None)
@@ -136,6 +136,7 @@ def test_the_claim_of_a_killed_process_is_passed_over_after_a_while(
     os.utime(local_store.folder / dead, (before, before))
     swap_by_claim(local_store, NAME, b"content", None)
     assert local_store.get(NAME) == b"content"
+    assert local_store.names("") == [NAME]
 
 
 def test_a_claim_that_may_have_been_passed_over_is_not_used(
