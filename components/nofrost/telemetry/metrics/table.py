@@ -158,8 +158,6 @@ EVALUATION_ACCURACY = Metric(
 )
 
 # End facts, pushed.
-TASK_SUCCESS = _pushed("nofrost_task_last_success_timestamp_seconds", "seconds", "When the task last succeeded.")
-TASK_DURATION = _pushed("nofrost_task_duration_seconds", "seconds", "How long the task took when it last succeeded.")
 STUDY_ACCURACY = _pushed(
     "nofrost_study_accuracy_ratio",
     "ratio",
