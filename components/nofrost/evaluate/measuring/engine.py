@@ -121,7 +121,7 @@ class Engine:
         for number, measurement in enumerate(measurements, start=1):
             heading = None if title is None else f"{title} {number}/{len(measurements)}: {measurement.title}"
             self.values(measurement, heading)
-            if measurement.is_accuracy:
+            if measurement.is_accuracy and len(self.sample):
                 measure(EVALUATION_ACCURACY, float(self.right(measurement).mean()), measurement.name)
 
     def values(self, measurement: Measurement, heading: str | None = None) -> NDArray[Any]:
