@@ -128,7 +128,7 @@ def exposed(stage: str, recipe: str = "", seed: str = "") -> Iterator[None]:
     if server is None:
         yield
         return
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
     thread.start()
     _measured = measured
     try:
