@@ -80,5 +80,6 @@ def server(name: str, *arguments: str, port: int, folder: Path) -> Iterator[str]
 @contextmanager
 def pushgateway(folder: Path) -> Iterator[str]:
     """Yield the address of a Pushgateway that holds nothing."""
-    with server("prometheus-pushgateway", port=free_port(), folder=folder) as address:
+    # Debian's keeps what was pushed in one file of the machine unless it is told otherwise.
+    with server("prometheus-pushgateway", "--persistence.file=", port=free_port(), folder=folder) as address:
         yield address
