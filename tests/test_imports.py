@@ -329,7 +329,13 @@ def test_the_one_unpickler_knows_its_names() -> None:
 
 
 # Distributions by the name they are imported under, where the two differ, and those that come with another one.
-IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn", "ruamel.yaml": "ruamel"}
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "prometheus-client": "prometheus_client",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "ruamel.yaml": "ruamel",
+}
 COMES_WITH = {
     "markupsafe": "jinja2",
     "pydantic_core": "pydantic",

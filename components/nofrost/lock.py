@@ -17,7 +17,7 @@ _INTRODUCTION_S = 0.5
 
 
 @contextmanager
-def folder_lock(target: Path, *, wait: bool = False) -> Iterator[None]:
+def folder_lock(target: Path, *, wait: bool = False, quiet: bool = False) -> Iterator[None]:
     """Let no other process, nor another thread, be in such a block for the folder or file `target`.
 
     The lock is the system's on a file beside `target`, which says who holds it. It ends with the process that holds it
@@ -25,6 +25,7 @@ def folder_lock(target: Path, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         wait: until another process has finished, which standard error then says.
+        quiet: wait without a word, where nobody holds the lock for long.
 
     Raises:
         UserError: another process is in such a block, and `wait` is not set.
@@ -32,7 +33,7 @@ def folder_lock(target: Path, *, wait: bool = False) -> Iterator[None]:
     """
     path = work_path(target, "lock")
     make_folder(path.parent)
-    descriptor = _acquire(path, target, wait)
+    descriptor = _acquire(path, target, wait, quiet)
     owner = os.getpid()
     try:
         yield
@@ -90,7 +91,7 @@ def _open(path: Path, flags: int) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
-def _acquire(path: Path, target: Path, wait: bool) -> int:
+def _acquire(path: Path, target: Path, wait: bool, quiet: bool) -> int:
     """Return the descriptor of the file at `path`, locked."""
     while True:
         descriptor = _open(path, os.O_CREAT)
@@ -100,10 +101,11 @@ def _acquire(path: Path, target: Path, wait: bool) -> int:
                 return descriptor
             # Where the process that held the lock has just deleted the file, there is nothing to wait for.
             if is_at(path, descriptor):
-                holder = f"{target} is being written by {_holder(descriptor)}"
-                if not wait:
-                    raise UserError(f"{holder}: wait for it, or choose another place")
-                remark(f"{holder}: waiting for it")
+                if not (wait and quiet):
+                    holder = f"{target} is being written by {_holder(descriptor)}"
+                    if not wait:
+                        raise UserError(f"{holder}: wait for it, or choose another place")
+                    remark(f"{holder}: waiting for it")
                 if lock(path, descriptor, wait=True):
                     _introduce(descriptor)
                     return descriptor

@@ -1,10 +1,11 @@
 """The interface of all stores, and what they share."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from nofrost.errors import UserError
+from nofrost.errors import UserError, shortened
 from nofrost.store.local_file import LocalFile
 from nofrost.store.ref import is_relative_posix
 
@@ -12,6 +13,7 @@ from nofrost.store.ref import is_relative_posix
 OBJECTS = "files/md5/"
 # No named object, such as a candidate or a stage's record, is larger: what is comes from somebody else.
 MOST_NAMED_BYTES = 16 << 20
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ class Leftover:
     name: str
     size: int | None
     is_dead: bool
+
+
+class Version(NamedTuple):
+    """A named object as it was at one moment.
+
+    Attributes:
+        content: its bytes.
+        tag: what tells it from earlier and later versions with other content: the ETag on S3.
+    """
+
+    content: bytes
+    tag: str
 
 
 class Store(Protocol):
@@ -79,6 +93,34 @@ class Store(Protocol):
         Raises:
             MissingError: there is none of that name.
             UserError: it is larger than any that this package writes.
+        """
+
+    def version(self, name: str) -> Version | None:
+        """Return a named object with the tag that :meth:`swap` expects; None if there is none of that name.
+
+        Raises:
+            UserError: it is larger than any that this package writes.
+        """
+
+    def swap(self, name: str, content: bytes, expected: str | None) -> str:
+        """Write a small named object if nobody else has written it since it was read, and return its new tag.
+
+        Of several writers that expect the same version one succeeds. Each should write content that no other writes,
+        such as one with its name: where the object already has this content, it counts as written, since the answer to
+        an earlier attempt may have been lost on its way.
+
+        Args:
+            expected: tag of the version that it replaces; None if there must be none of that name.
+
+        Raises:
+            SwapError: another writer was first; the object is as that one wrote it.
+            UnavailableError: the server is busy or cannot be reached; the object may be written or not.
+        """
+
+    def obeys_conditions(self) -> bool:
+        """Return whether :meth:`swap` is safe whatever the network does; the first call asks the server.
+
+        If it is not, a line on standard error says so.
         """
 
     def names(self, prefix: str) -> list[str]:
@@ -137,11 +179,32 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_word(name: str, what: str) -> str:
+    """Return `name` if it can be one part of an object's name.
+
+    Args:
+        what: it names, for the message.
+
+    Raises:
+        UserError: it is empty, longer than 200 characters, or has other characters.
+    """
+    if not _WORD.fullmatch(name):
+        raise UserError(f"{shortened(name)} cannot name {what}: write letters, digits, '.', '_' and '-'")
+    return name
+
+
 class MissingError(UserError):
     """A store does not hold an object."""
 
     def __init__(self, what: str, url: str) -> None:
         super().__init__(f"{url} holds no {what}: push it there with `nofrost store push`, or choose another store")
+
+
+class SwapError(UserError):
+    """Another writer changed an object after it was read; nothing was written."""
+
+    def __init__(self, name: str, url: str) -> None:
+        super().__init__(f"{name} in {url} was changed by another process meanwhile: look at it, then try again")
 
 
 class AlteredError(UserError):

@@ -1,5 +1,6 @@
 """A store in a local folder, such as DVC's local remote."""
 
+import hashlib
 import os
 import re
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 from nofrost.errors import UserError
 from nofrost.files import MARK, LocksUnknownError, atomic_path, remove_unlocked
 from nofrost.limits import regular_file
+from nofrost.lock import folder_lock
 from nofrost.store.base import (
     MOST_NAMED_BYTES,
     OBJECTS,
@@ -18,6 +20,8 @@ from nofrost.store.base import (
     MissingError,
     Store,
     StoredObject,
+    SwapError,
+    Version,
     checked_name,
     object_name,
     too_large,
@@ -29,8 +33,8 @@ from nofrost.system_errors import cannot_read, cannot_write
 _READ_ONLY = 0o444
 # Folders of a store in which a killed push or pipeline run leaves unfinished files.
 _WRITTEN = (OBJECTS, "nofrost/")
-# Unfinished files: ours, which are locked as long as they are written, and those of versions before 0.9.
-_UNFINISHED = re.compile(rf"\..+{re.escape(MARK)}tmp.*")
+# Unfinished files and locks: ours, which are locked as long as they are used, and those of versions before 0.9.
+_UNFINISHED = re.compile(rf"\..+{re.escape(MARK)}(tmp.*|lock)")
 _UNFINISHED_BEFORE = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
@@ -63,6 +67,25 @@ class LocalStore:
         if len(content) > MOST_NAMED_BYTES:
             raise too_large(name, self.url, MOST_NAMED_BYTES)
         return content
+
+    def version(self, name: str) -> Version | None:
+        try:
+            content = self.get(name)
+        except MissingError:
+            return None
+        return Version(content, _tag(content))
+
+    def swap(self, name: str, content: bytes, expected: str | None) -> str:
+        with self._writing(), folder_lock(self.folder / checked_name(name), wait=True, quiet=True):
+            current = self.version(name)
+            if current is None or current.content != content:
+                if (current.tag if current else None) != expected:
+                    raise SwapError(name, self.url)
+                self.put(name, content)
+        return _tag(content)
+
+    def obeys_conditions(self) -> bool:
+        return True
 
     def names(self, prefix: str) -> list[str]:
         self._check_present()
@@ -147,6 +170,10 @@ class LocalStore:
             yield
         except OSError as error:
             raise cannot_write(error, self.folder) from error
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _is_unfinished(name: str) -> bool:

@@ -8,15 +8,15 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store as Client
 
-from nofrost.errors import UserError
+from nofrost.errors import UnavailableError, UserError, remark
 from nofrost.store.base import (
     MOST_NAMED_BYTES,
     OBJECTS,
@@ -24,16 +24,22 @@ from nofrost.store.base import (
     MissingError,
     Store,
     StoredObject,
+    SwapError,
+    Version,
     checked_name,
     object_name,
     too_large,
 )
+from nofrost.store.claims import swap_by_claim
 from nofrost.store.conditions import Conditions, probe
 from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ATTEMPTS, PATIENT_ATTEMPTS, ClientFactory, backoff_s
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_read
+
+if TYPE_CHECKING:
+    from obstore import PutMode
 
 # Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
@@ -69,6 +75,7 @@ class S3Store:
         self._settings, self._patient = settings or {}, patient
         self._connecting = threading.Lock()
         self._client: Client | None = None
+        self._conditions: Conditions | None = None
         self._attempts = 1
         self._endpoint = str(self._settings.get("endpointurl") or "")
 
@@ -90,11 +97,41 @@ class S3Store:
         self._put(checked_name(name), lambda client, key: obstore.put(client, key, content, use_multipart=False))
 
     def get(self, name: str) -> bytes:
-        with self._errors(name) as client:
-            result = obstore.get(client, self._key(checked_name(name)))
-            if result.meta["size"] > MOST_NAMED_BYTES:
-                raise too_large(name, self.url, MOST_NAMED_BYTES)
-            return bytes(result.bytes())
+        return self._get(name).content
+
+    def version(self, name: str) -> Version | None:
+        try:
+            return self._get(name)
+        except MissingError:
+            return None
+
+    def swap(self, name: str, content: bytes, expected: str | None) -> str:
+        if not self.obeys_conditions():
+            return swap_by_claim(self, name, content, expected)
+        mode: PutMode = "create" if expected is None else {"e_tag": expected}
+        for attempt in range(1, self._attempts + 1):
+            with self._errors(name) as client, suppress(AlreadyExistsError, PreconditionError, FileNotFoundError):
+                result = obstore.put(client, self._key(checked_name(name)), content, mode=mode, use_multipart=False)
+                return result["e_tag"] or ""
+            # The answer alone does not tell: S3 also refuses with 409 because of another request that has not ended,
+            # and an attempt whose own answer was lost may have written the object.
+            current = self.version(name)
+            if current and current.content == content:
+                return current.tag
+            if (current.tag if current else None) != expected:
+                raise SwapError(name, self.url)
+            time.sleep(backoff_s(attempt))
+        raise UnavailableError(f"{name} in {self.url} could not be written, as others were writing it: try again later")
+
+    def obeys_conditions(self) -> bool:
+        if self._conditions is None:
+            self._conditions = self.probe_conditions()
+            if not all(self._conditions):
+                remark(
+                    f"{self.url} does not obey conditional writes: claims keep other processes out, which a slow "
+                    "network can defeat; upgrade the server, or use one that has them"
+                )
+        return all(self._conditions)
 
     def names(self, prefix: str) -> list[str]:
         return sorted(self.objects(prefix))
@@ -162,6 +199,13 @@ class S3Store:
         name = f"nofrost/probes/{uuid.uuid4().hex}"
         with self._errors(name) as client:
             return probe(client, self._key(name))
+
+    def _get(self, name: str) -> Version:
+        with self._errors(name) as client:
+            result = obstore.get(client, self._key(checked_name(name)))
+            if result.meta["size"] > MOST_NAMED_BYTES:
+                raise too_large(name, self.url, MOST_NAMED_BYTES)
+            return Version(bytes(result.bytes()), result.meta["e_tag"] or "")
 
     def _put(self, name: str, put: Callable[[Client, str], object]) -> None:
         """Write an object by `put(client, key)`, which is called again after a transient error."""

@@ -1,0 +1,68 @@
+"""End facts at a Prometheus Pushgateway: what remains true after the process that found it has ended.
+
+A gateway never forgets, so the grouping key (:data:`nofrost.telemetry.metrics.table.KEY_LABELS`) has neither run nor
+pod: a later push of the same task takes the place of the earlier one. Source: Prometheus, "When to use the
+Pushgateway".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from nofrost.errors import reason, remark
+from nofrost.masking import without_secrets
+from nofrost.telemetry.metrics.table import Fact
+
+VARIABLE = "NOFROST_PUSHGATEWAY"
+JOB = "nofrost"
+TIMEOUT_S = 5.0
+
+
+def push_facts(facts: Iterable[Fact], *, study: str, task: str) -> bool:
+    """Push facts to the gateway that NOFROST_PUSHGATEWAY names, such as ``http://pushgateway:9091``; nothing without.
+
+    All values of a metric that this task of this study pushed before are replaced. A gateway that refuses or does not
+    answer within 5 s is a remark on standard error and no error: the work is done.
+
+    Args:
+        study: name of the study; may be empty.
+        task: such as ``report``, ``gate`` or ``promote``.
+
+    Returns:
+        Whether the gateway has the facts.
+    """
+    address = os.environ.get(VARIABLE, "")
+    if not address:
+        return False
+    try:
+        _push(address, list(facts), {"study": study, "task": task})
+    except Exception as error:
+        why = without_secrets(reason(error))
+        remark(f"what {task} measured cannot be pushed to {VARIABLE} ({why}): the work is done all the same")
+        return False
+    return True
+
+
+def _push(address: str, facts: list[Fact], key: dict[str, str]) -> None:
+    """Push facts.
+
+    Raises:
+        OSError: the gateway refuses or does not answer.
+        ValueError: the address is none of HTTP, or the facts contradict each other.
+    """
+    # Imported here: it takes 0.1 s.
+    from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
+
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise ValueError(f"{VARIABLE} does not begin with http:// or https://")
+    registry = CollectorRegistry()
+    gauges: dict[str, Gauge] = {}
+    for fact in facts:
+        metric = fact.metric
+        if metric.name not in gauges:
+            gauges[metric.name] = Gauge(metric.name, metric.help, metric.labels, registry=registry)
+        gauge = gauges[metric.name]
+        (gauge.labels(*fact.labels) if metric.labels else gauge).set(fact.value)
+    pushadd_to_gateway(address, JOB, registry, key, timeout=TIMEOUT_S)

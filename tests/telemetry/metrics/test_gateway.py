@@ -1,0 +1,80 @@
+"""Facts arrive at a Pushgateway under a key without end, and a gateway that is gone hurts nobody."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from nofrost.telemetry.metrics import push_facts
+from nofrost.telemetry.metrics.table import GATE_CRITERION, GATE_DECISION, TRAIN_LOSS
+from tests.telemetry.metrics.servers import get
+
+
+def samples(gateway: str) -> dict[tuple[str, str], float]:
+    """Values by name and criterion of what the gateway has of the study digits/one."""
+    families = text_string_to_metric_families(get(f"{gateway}/metrics"))
+    return {
+        (sample.name, sample.labels.get("criterion", "")): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("study") == "digits/one" and sample.labels["job"] == "nofrost"
+    }
+
+
+def test_facts_are_replaced_by_those_of_the_next_run(gateway: str) -> None:
+    facts = [
+        GATE_DECISION.fact(1.0),
+        GATE_CRITERION.fact(1.0, criterion="clean"),
+        GATE_CRITERION.fact(0, criterion="a b"),
+    ]
+    assert push_facts(facts, study="digits/one", task="gate")
+    found = samples(gateway)
+    assert found.pop(("push_time_seconds", "")) > 1e9
+    assert found.pop(("push_failure_time_seconds", "")) == 0
+    assert found == {
+        ("nofrost_gate_passed", ""): 1,
+        ("nofrost_gate_criterion_passed", "clean"): 1,
+        ("nofrost_gate_criterion_passed", "a b"): 0,
+    }
+    assert push_facts([GATE_CRITERION.fact(0.0, criterion="clean")], study="digits/one", task="gate")
+    assert push_facts([GATE_CRITERION.fact(1.0, criterion="clean")], study="other", task="gate")
+    found = samples(gateway)
+    # The criterion that is gone is gone there as well; what was not pushed again stays.
+    assert found["nofrost_gate_passed", ""] == 1
+    assert found["nofrost_gate_criterion_passed", "clean"] == 0
+    assert ("nofrost_gate_criterion_passed", "a b") not in found
+
+
+def test_without_a_gateway_nothing_is_pushed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NOFROST_PUSHGATEWAY", raising=False)
+    assert not push_facts([GATE_DECISION.fact(1.0)], study="digits", task="gate")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("address", ["closed", "ftp://gateway", "gateway:9091", "http://", "http://user:hunter2@["])
+def test_a_gateway_that_cannot_be_reached_is_one_sentence(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:
+        # Bound but not listening: a connection is refused.
+        closed.bind(("127.0.0.1", 0))
+        if address == "closed":
+            address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("NOFROST_PUSHGATEWAY", address)
+        assert not push_facts([GATE_DECISION.fact(1.0)], study="digits", task="gate")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("nofrost: what gate measured cannot be pushed to NOFROST_PUSHGATEWAY (")
+    assert "hunter2" not in lines[0]
+
+
+def test_a_fact_has_the_labels_of_its_metric() -> None:
+    for wrong in ({}, {"criterion": "x", "run": "y"}):
+        with pytest.raises(TypeError, match="nofrost_gate_criterion_passed"):
+            GATE_CRITERION.fact(1.0, **wrong)
+    with pytest.raises(TypeError, match="endpoint"):
+        TRAIN_LOSS.fact(1.0)
