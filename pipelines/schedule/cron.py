@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from heapq import heappop, heappush
 
 from cronsim import CronSim, CronSimError
 
@@ -58,7 +59,7 @@ class Cron:
             parsed = CronSim(" ".join(fields), datetime(2001, 1, 1))
             if _SUNDAY.search(weekday):
                 # Cron takes 0 and 7, Kubernetes 0 alone.
-                fields[4] = ",".join(map(str, sorted({int(day) % 7 for day in parsed.weekdays})))
+                fields[4] = ",".join(map(str, sorted({day % 7 for day in parsed.weekdays if isinstance(day, int)})))
             next(parsed)
         except CronSimError as error:
             wrong = str(error).removeprefix("Bad ").replace("-", " ")
@@ -83,11 +84,17 @@ class Cron:
         Args:
             after: with a zone of its own.
         """
-        # With seconds, cronsim leaves changes of the clock as they are.
-        for time in CronSim(self.six_fields, after.astimezone(zone)):
-            # Midnight is not checked there, and in some zones the clock skips it.
-            if time == time.astimezone(UTC).astimezone(zone):
-                yield time
+        # cronsim steps over some times where a clock changes, so it only says what a clock on the wall has to show.
+        ahead: list[datetime] = []
+        begin = after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)
+        for shown in CronSim(self.text, begin):
+            first, *again = _instants(shown, zone)
+            for time in (first, *again):
+                # A clock never shows what it skips.
+                if time > after and time.astimezone(zone).replace(tzinfo=None) == shown:
+                    heappush(ahead, time)
+            while ahead and ahead[0] <= first:
+                yield heappop(ahead).astimezone(zone)
 
     def wall_times(self, begin: datetime, end: datetime) -> Iterator[datetime]:
         """Yield the times from `begin` to before `end` that a clock on the wall would show; all without a zone."""
@@ -95,6 +102,11 @@ class Cron:
             if time >= end:
                 return
             yield time
+
+
+def _instants(shown: datetime, zone: tzinfo) -> list[datetime]:
+    """Return when a clock shows a time, in UTC: once, or twice where it goes back."""
+    return sorted({shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)})
 
 
 def _check_field(text: str, field: str) -> None:

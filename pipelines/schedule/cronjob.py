@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 from nofrost.tasks.scheduled_run import HOST, JOB, TOKEN_FILE
 from pipelines.cluster_settings import Cluster
 from pipelines.schedule.differences import differences, merge_patch, removed
-from pipelines.schedule.settings import LABEL, PREFIX, FoundSchedule, RunSettings, Schedule
+from pipelines.schedule.settings import LABEL, FoundSchedule, RunSettings, Schedule
 
 KIND = "CronJob"
 _MADE = "nofrost/made"

@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nofrost.errors import shortened
-
 _ABSENT = object()
 
 
@@ -57,4 +55,5 @@ def removed(made: Any, wanted: Any, path: str = "") -> list[str]:
 def _shown(value: Any) -> str:
     if value is _ABSENT or value is None:
         return "none"
-    return value if isinstance(value, str) and len(value) <= 80 else shortened(json.dumps(value, sort_keys=True))
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= 160 else f"{text[:157]}..."

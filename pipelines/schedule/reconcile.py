@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from nofrost.errors import UserError, closest
-from nofrost.store import Store
-from nofrost.store.lease import acquire
+from nofrost.store import Store, acquire_lease
 from pipelines.schedule.settings import FoundSchedule, RunSettings, Schedule
 
 # No change of a schedule takes longer; that of a killed process is waited for.
@@ -66,7 +65,7 @@ def reconcile(
         found = starters.find(schedule.name)
         if starters.difference(schedule, found):
             starters.apply(schedule, found)
-        # Afterwards: a process that is killed in between leaves two, of which runs wait for each other, rather than none.
+        # Afterwards: a process that is killed in between leaves both rather than none.
         for other in others:
             for each in other.find(schedule.name):
                 other.delete(each)
@@ -104,7 +103,9 @@ def _changing(name: str, store: Store) -> Iterator[None]:
     who = "somebody"
     with suppress(OSError, KeyError):
         who = getpass.getuser()
-    lease = acquire(store, f"schedule-{name}", f"{who} on {socket.gethostname()}, process {os.getpid()}", _LEASE_S)
+    lease = acquire_lease(
+        store, f"schedule-{name}", f"{who} on {socket.gethostname()}, process {os.getpid()}", _LEASE_S
+    )
     try:
         yield
     finally:

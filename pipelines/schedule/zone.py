@@ -14,6 +14,8 @@ from pipelines.schedule.cron import Cron
 Form = Literal["recurring-run", "cronjob"]
 
 _UTC_NAMES = frozenset(("UTC", "UCT", "Universal", "Zulu", "GMT", "GMT+0", "GMT-0", "GMT0", "Greenwich"))
+# Files beside the database that name no zone, or this machine's.
+_NO_ZONES = frozenset(("localtime", "posixrules", "Factory"))
 # A year and what the days of changes differ by.
 _AHEAD = timedelta(days=400)
 
@@ -24,7 +26,7 @@ def load_zone(name: str) -> ZoneInfo:
     Raises:
         UserError: there is no such zone, or no database on this machine.
     """
-    known = available_timezones()
+    known = available_timezones() - _NO_ZONES
     if not known:
         raise UserError("this machine has no database of time zones: run pip install tzdata")
     if name not in known:
@@ -97,7 +99,9 @@ def irregularities(cron: Cron, zone: ZoneInfo, after: datetime) -> list[str]:
         if change.after > change.before:
             effect = f"does not exist in {zone.key}, where the clock goes from {first:%H:%M} to {last:%H:%M}: no run"
         else:
-            effect = f"comes twice in {zone.key}, where the clock goes back from {last:%H:%M} to {first:%H:%M}: two runs"
+            effect = (
+                f"comes twice in {zone.key}, where the clock goes back from {last:%H:%M} to {first:%H:%M}: two runs"
+            )
         sentences.append(f"{shown} {effect}; choose a time outside of these to have one")
     return sentences
 

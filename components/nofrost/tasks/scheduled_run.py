@@ -101,8 +101,8 @@ class _Api:
                 method, self._host + path, headers=headers, body=content, timeout=_TIMEOUT, redirect=False
             )
         except (HTTPError, OSError) as error:
-            raise UnavailableError(f"the KFP API at {self._host} does not answer {action} ({reason(error)}): check that "
-                                   "pods of this namespace may reach it") from None  # fmt: skip
+            why = f"the KFP API at {self._host} does not answer {action} ({reason(error)})"
+            raise UnavailableError(f"{why}: check that pods of this namespace may reach it") from None
         try:
             answer = json.loads(response.data)
         except ValueError:
