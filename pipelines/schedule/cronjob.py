@@ -17,6 +17,8 @@ from pipelines.schedule.differences import differences, merge_patch, removed
 from pipelines.schedule.settings import LABEL, FoundSchedule, RunSettings, Schedule
 
 KIND = "CronJob"
+# Seconds for which a request is repeated that meets a transient error: somebody waits for the command.
+RETRY_S = 20.0
 _MADE = "nofrost/made"
 # Of a run that could not be started in time, such as while the cluster was down; only the last one is made up for.
 _LATEST_S = 6 * 3600
@@ -39,7 +41,7 @@ class CronJobs:
 
     def __init__(self, namespace: str, service_account: str = "", image: str = "", cluster: Cluster | None = None,
                  host: str = "") -> None:  # fmt: skip
-        self._api = KubernetesApi(connection(), retry_for_s=20.0)
+        self._api = KubernetesApi(connection(), retry_for_s=RETRY_S)
         self._path = f"/apis/batch/v1/namespaces/{namespace}/cronjobs"
         self._account, self._image, self._host = service_account, image, host
         self._cluster = cluster or Cluster()

@@ -77,38 +77,19 @@ def test_a_change_replaces_it_and_there_are_never_two_that_start_runs(kfp: Recur
 @pytest.mark.parametrize("request_", ["POST .*/recurringruns", "DELETE .*", "POST .*:enable"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_one_that_broke_off_is_completed_by_the_next(
-    kfp: RecurringDouble, command: Command, request_: str, when: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kfp: RecurringDouble, command: Command, request_: str, when: str) -> None:
     command(*WEEKLY)
     other = (*WEEKLY[:3], "30 4 * * 1")
     if when == "before":
         kfp.fault(request_, (503, {"message": "busy"}))
     else:
-        lose_the_answer(kfp, request_, monkeypatch)
+        kfp.lost = request_
     with pytest.raises(ApiError):
         command(*other)
     assert kfp.recurring, "a schedule is never lost"
     command(*other)
     (recurring,) = kfp.recurring
     assert (recurring["trigger"]["cron_schedule"]["cron"], recurring["mode"]) == ("0 30 4 * * 1", "ENABLE")
-
-
-def lose_the_answer(kfp: RecurringDouble, request_: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server do what the next such request asks, and drop its answer."""
-    from tests.pipelines.schedule.recurring_double import RecurringHandler
-
-    original, armed = RecurringHandler.answer, [True]
-
-    def answer(handler: Any, *arguments: Any, **options: Any) -> None:
-        import re
-
-        if armed[0] and re.fullmatch(request_, f"{handler.command} {handler.path}"):
-            armed[0] = False
-            handler.close_connection = True
-            return
-        original(handler, *arguments, **options)
-
-    monkeypatch.setattr(RecurringHandler, "answer", answer)
 
 
 def test_what_somebody_edited_is_shown_and_put_right(kfp: RecurringDouble, command: Command) -> None:
