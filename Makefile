@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 # Stages are run by DVC as `nofrost ...`: the virtual environment comes first on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-containers lint format bench images lock clean
+.PHONY: help run test test-slow test-containers cluster-checks lint format bench images lock clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Prepare, train, attack and report the study in params.yaml; ends with the path of the report
 	@# DVC asks for a git repository that does not ignore the project, unless it is told that there is none.
@@ -29,6 +29,9 @@ test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them agai
 	@tests/servers/install-s3.sh
 	@python tests/servers/docker.py -- python tests/servers/s3.py -- \
 	  pytest tests/docker tests/store tests/pipelines/test_containers.py
+
+cluster-checks: $(VENV)/.dev ## Render the manifests in k8s/, validate them and check the alerts (kubectl and promtool)
+	@pytest tests/k8s
 
 lint: $(VENV)/.dev ## Check style and types
 	@ruff check

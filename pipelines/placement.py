@@ -6,7 +6,14 @@ from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
 from nofrost.cluster.job.identity import RUN_ID
-from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS, Placement, Resources
+from nofrost.cluster.job.pod_settings import (
+    CONFIG_KEYS,
+    METRICS_PORT,
+    METRICS_VARIABLE,
+    SECRET_KEYS,
+    Placement,
+    Resources,
+)
 from nofrost.stage import SAVE_INTERVAL
 from pipelines.cluster_settings import Cluster
 
@@ -34,7 +41,11 @@ def placed(
         task.set_retry(retries.count, retries.first_wait, retries.factor, retries.window)
     # From the pod's label: as an input of the task it would be a part of the key of the cache.
     kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
+    # What network policies and Prometheus select; a training job has the same labels.
+    kubernetes.add_pod_label(task, "app.kubernetes.io/name", "nofrost")
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", stage or "task")
     if stage in ("train", "evaluate"):
+        task.set_env_variable(METRICS_VARIABLE, str(METRICS_PORT))
         task.set_env_variable(SAVE_INTERVAL, str(cluster.save_interval_s))
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)
     # The root file system is read-only where the namespace requires it, so temporary files need a volume.

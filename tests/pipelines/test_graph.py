@@ -347,8 +347,9 @@ def test_every_task_has_limits_retries_credentials_and_writable_folders() -> Non
         mounts = {mount["mountPath"] for mount in pod["emptyDirMounts"]}
         saves = graph.kind(task) in ON_GPU
         assert mounts == ({"/tmp", "/dev/shm"} if saves else {"/tmp"})
-        variables = graph.container(task).get("env", [])
-        assert variables == ([{"name": "NOFROST_SAVE_INTERVAL_S", "value": "300"}] if saves else [])
+        variables = {each["name"]: each["value"] for each in graph.container(task).get("env", ())}
+        assert variables == ({"NOFROST_METRICS_PORT": "8081", "NOFROST_SAVE_INTERVAL_S": "300"} if saves else {})
+        assert pod["podMetadata"]["labels"]["app.kubernetes.io/name"] == "nofrost"
         assert pod["securityContext"] == {"runAsUser": "1000", "runAsGroup": "1000", "runAsNonRoot": True}
 
 
@@ -374,7 +375,7 @@ def test_the_settings_of_the_cluster_are_applied() -> None:
     (train,) = [task for task in graph.tasks() if graph.kind(task) == "train"]
     (prepare,) = [task for task in graph.tasks() if graph.kind(task) == "prepare"]
     assert graph.container(train)["resources"]["resourceMemoryLimit"] == "64Gi"
-    assert graph.container(train)["env"] == [{"name": "NOFROST_SAVE_INTERVAL_S", "value": "60"}]
+    assert {"name": "NOFROST_SAVE_INTERVAL_S", "value": "60"} in graph.container(train)["env"]
     assert graph.pod(train)["nodeSelector"]["labels"] == {"gpu": "h100"}
     assert "nodeSelector" not in graph.pod(prepare)
     assert [each["key"] for each in graph.pod(train)["tolerations"]] == ["batch", "nvidia.com/gpu"]

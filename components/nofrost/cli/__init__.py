@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from nofrost.cli.data import data
 from nofrost.cli.evaluate import card, evaluate, transfer
 from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
@@ -78,7 +79,7 @@ SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),
     "Studies, recipes and methods": (study, recipes, papers, models, attacks),
     "Models and measurements": (transfer, card),
-    "Storage and pipeline": (store, promote, task),
+    "Storage and pipeline": (store, data, promote, task),
 }
 
 

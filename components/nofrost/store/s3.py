@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError
@@ -37,9 +37,6 @@ from nofrost.store.s3_client import ATTEMPTS, PATIENT_ATTEMPTS, ClientFactory, b
 from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_read
-
-if TYPE_CHECKING:
-    from obstore import PutMode
 
 # Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
@@ -108,11 +105,17 @@ class S3Store:
     def swap(self, name: str, content: bytes, expected: str | None) -> str:
         if not self.obeys_conditions():
             return swap_by_claim(self, name, content, expected)
-        mode: PutMode = "create" if expected is None else {"e_tag": expected}
+        mode = self._probed().mode(expected)
         for attempt in range(1, self._attempts + 1):
-            with self._errors(name) as client, suppress(AlreadyExistsError, PreconditionError, FileNotFoundError):
-                result = obstore.put(client, self._key(checked_name(name)), content, mode=mode, use_multipart=False)
-                return result["e_tag"] or ""
+            with self._errors(name) as client:
+                try:
+                    result = obstore.put(client, self._key(checked_name(name)), content, mode=mode, use_multipart=False)
+                    return result["e_tag"] or ""
+                except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                    pass
+                except BaseError as error:
+                    if code_of(error) not in _TRANSIENT or attempt == self._attempts:
+                        raise
             # The answer alone does not tell: S3 also refuses with 409 because of another request that has not ended,
             # and an attempt whose own answer was lost may have written the object.
             current = self.version(name)
@@ -124,14 +127,7 @@ class S3Store:
         raise UnavailableError(f"{name} in {self.url} could not be written, as others were writing it: try again later")
 
     def obeys_conditions(self) -> bool:
-        if self._conditions is None:
-            self._conditions = self.probe_conditions()
-            if not all(self._conditions):
-                remark(
-                    f"{self.url} does not obey conditional writes: claims keep other processes out, which a slow "
-                    "network can defeat; upgrade the server, or use one that has them"
-                )
-        return all(self._conditions)
+        return self._probed().are_obeyed
 
     def names(self, prefix: str) -> list[str]:
         return sorted(self.objects(prefix))
@@ -199,6 +195,21 @@ class S3Store:
         name = f"nofrost/probes/{uuid.uuid4().hex}"
         with self._errors(name) as client:
             return probe(client, self._key(name))
+
+    def _probed(self) -> Conditions:
+        """Return which conditions the server obeys, which the first call finds out."""
+        if self._conditions is None:
+            conditions = self.probe_conditions()
+            if not conditions.are_obeyed:
+                # Once more: if the answer to one of the requests is lost, its second attempt looks refused.
+                conditions = self.probe_conditions()
+            if not conditions.are_obeyed:
+                remark(
+                    f"{self.url} does not obey conditional writes: claims keep other processes out, which a slow "
+                    "network can defeat; upgrade the server, or use one that has them"
+                )
+            self._conditions = conditions
+        return self._conditions
 
     def _get(self, name: str) -> Version:
         with self._errors(name) as client:

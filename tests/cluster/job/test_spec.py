@@ -184,6 +184,7 @@ def test_the_container_of_both_kinds_has_the_same_command_and_almost_the_same_en
         "NOFROST_JOB": name,
         "NOFROST_RUN_ID": "run-1",
         "NOFROST_SAVE_INTERVAL_S": "120",
+        "NOFROST_METRICS_PORT": "8081",
         "HOME": "/tmp",
         "NCCL_SOCKET_IFNAME": "eth0",
         "NCCL_DEBUG": "$$(A)",
@@ -195,7 +196,7 @@ def test_the_container_of_both_kinds_has_the_same_command_and_almost_the_same_en
     assert sources["AWS_ENDPOINT_URL_S3"] == {
         "configMapKeyRef": {"name": "endpoint", "key": "AWS_ENDPOINT_URL_S3", "optional": True}
     }
-    assert len(sources) == 5
+    assert len(sources) == 6
 
 
 @pytest.mark.parametrize("build", [as_pytorchjob, as_trainjob])

@@ -17,7 +17,7 @@ from nofrost.cluster.job.training_runtime import how_to_install, runtime_name, t
 from nofrost.errors import UserError
 from tests.cluster.job.crd import errors, needs_crds
 
-GOLDEN = Path(__file__).parent / "golden" / "training-runtime.yaml"
+GOLDEN = Path(__file__).parents[3] / "k8s" / "components" / "trainer" / "training-runtime.yaml"
 COUNTED = "RestartJobSet"
 
 

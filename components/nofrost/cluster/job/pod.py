@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nofrost.cluster.job.identity import FIXED_ENV, JOB_NAME, RUN_ID
 from nofrost.cluster.job.kinds import KUEUE
-from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
+from nofrost.cluster.job.pod_settings import CONFIG_KEYS, METRICS_PORT, METRICS_VARIABLE, SECRET_KEYS
 from nofrost.cluster.job.settings import POD_GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
 from nofrost.stage import SAVE_INTERVAL
@@ -22,6 +22,8 @@ CONTAINER_SECURITY = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# Prometheus finds pods by the ports that they declare.
+PORTS = ({"name": "metrics", "containerPort": METRICS_PORT},)
 MOUNTS = ({"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"})
 # The same in every pod: the saves of a training take up to the grace after SIGTERM.
 COMMON_POD_FIELDS = {
@@ -41,6 +43,7 @@ def environment(spec: JobSpec) -> list[Json]:
         JOB_NAME: spec.name,
         **({RUN_ID: spec.run} if spec.run else {}),
         SAVE_INTERVAL: str(settings.save_interval_s),
+        METRICS_VARIABLE: str(METRICS_PORT),
         **FIXED_ENV,
         **settings.env,
     }

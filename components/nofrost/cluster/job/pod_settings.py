@@ -19,9 +19,11 @@ from nofrost.cluster.job.values import (
 from nofrost.config.base import Schema
 from nofrost.stage import SAVE_INTERVALS_S
 
-# Environment variables of the credentials, by the names of the keys in the Secret and in the ConfigMap.
+# Environment variables of all pods, by the names of the keys in the Secret and in the ConfigMap.
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "NOFROST_PUSHGATEWAY")
+# Where pods that train or evaluate serve their metrics.
+METRICS_VARIABLE, METRICS_PORT = "NOFROST_METRICS_PORT", 8081
 
 
 class Resources(Schema):
@@ -66,7 +68,8 @@ class Gpu(Placement):
 
 class Credentials(Schema):
     """Where pods get their S3 credentials: a Secret with keys named like the environment variables, or, with `secret`
-    null, the service account of the run (IRSA). The ConfigMap holds endpoint and region; both maps may be absent."""
+    null, the service account of the run (IRSA). The ConfigMap holds endpoint, region and the Pushgateway; both maps may
+    be absent."""
 
     secret: ObjectName | None = "nofrost-s3"
     config_map: ObjectName | None = "nofrost-s3"

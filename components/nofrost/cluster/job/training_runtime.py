@@ -21,7 +21,15 @@ import json
 import shlex
 
 from nofrost.cluster.job.kinds import NODE, TRAINJOB
-from nofrost.cluster.job.pod import COMMON_POD_FIELDS, CONTAINER_SECURITY, MOUNTS, WITHOUT_ISTIO, pod_security, volumes
+from nofrost.cluster.job.pod import (
+    COMMON_POD_FIELDS,
+    CONTAINER_SECURITY,
+    MOUNTS,
+    PORTS,
+    WITHOUT_ISTIO,
+    pod_security,
+    volumes,
+)
 from nofrost.cluster.job.settings import RUNTIME_SETTINGS, JobSettings
 from nofrost.cluster.job.spec import Json
 from nofrost.errors import PeerLostError, StoppedError, UserError
@@ -78,6 +86,7 @@ def training_runtime(settings: JobSettings) -> Json:
                 {
                     "name": NODE,
                     "imagePullPolicy": settings.image_pull_policy,
+                    "ports": list(PORTS),
                     "securityContext": CONTAINER_SECURITY,
                     "volumeMounts": list(MOUNTS),
                 }

@@ -1,0 +1,95 @@
+"""The Roles allow exactly what launcher, `finish` and reaper ask of the API server, verb by verb."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nofrost.cluster.discovery import check_runtime, choose_kind
+from nofrost.cluster.job.kinds import JOB_KINDS, TRAINJOB
+from nofrost.cluster.job.settings import JobSettings
+from nofrost.cluster.reap import reap
+from nofrost.cluster.run_jobs import delete_run_jobs
+from tests.cluster.conftest import pod, server  # noqa: F401  (fixtures)
+from tests.cluster.double.api_server import ApiServer
+from tests.cluster.launcher.launched_job import OUTPUT, LaunchedJob, api_of
+from tests.k8s.rendering import FOLDER, find, needs_kubectl, render
+from tests.k8s.rights import Right, allowed, asked
+
+
+@cache
+def role(name: str) -> frozenset[Right]:
+    items = yaml.safe_load_all((FOLDER / "base" / "roles.yaml").read_text(encoding="utf-8"))
+    return frozenset(allowed(find(items, "Role", name)))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", ["dev", "gpu"])
+def test_no_overlay_allows_more(overlay: str) -> None:
+    items = render(FOLDER / "overlays" / overlay)
+    for name in ("nofrost-launcher", "nofrost-reaper"):
+        assert allowed(find(items, "Role", name)) == role(name)
+    bound = [item for item in items if item["kind"] == "RoleBinding"]
+    assert {item["roleRef"]["name"] for item in bound} == {item["metadata"]["name"] for item in bound}
+    (reaper,) = (item for item in bound if "nofrost-reaper" in [each["name"] for each in item["subjects"]])
+    assert reaper["roleRef"]["name"] == "nofrost-reaper"
+    assert not [item for item in items if item["kind"].startswith("ClusterRole")]
+
+
+def test_the_launcher(server: ApiServer, tmp_path: Path) -> None:  # noqa: F811
+    """A job of each kind that is there and adopted, queued, without pods at first, followed, logged and deleted."""
+    for kind in JOB_KINDS:
+        job = LaunchedJob(server, kind, tmp_path / kind.kind)
+        assert choose_kind(api_of(server), kind.kind.lower()) is kind  # type: ignore[arg-type]
+        if kind is TRAINJOB:
+            check_runtime(api_of(server), JobSettings())
+        job.add(job.body(owner="before"))
+        end = job.start()
+        job.suspend(True, "waits")
+        job.wait_for_looks()
+        job.suspend(False)
+        job.wait_for_looks()
+        job.run()
+        job.succeed()
+        assert end.result(20) == OUTPUT
+        job.end()
+    assert asked(server.requests) == role("nofrost-launcher")
+
+
+def test_finish_needs_no_more_than_the_launcher(pod: Path, server: ApiServer, tmp_path: Path) -> None:  # noqa: F811
+    """Both run under the account of the run."""
+    for kind in JOB_KINDS:
+        LaunchedJob(server, kind, tmp_path / kind.kind).add()
+    assert delete_run_jobs("run-1") == []
+    rights = asked(server.requests)
+    assert {verb for _, _, verb in rights} == {"delete", "list"}
+    assert rights < role("nofrost-launcher")
+
+
+def test_the_reaper(server: ApiServer, tmp_path: Path) -> None:  # noqa: F811
+    for kind in JOB_KINDS:
+        job = LaunchedJob(server, kind, tmp_path / kind.kind)
+        job.add()
+        job.add_pods(job.status("Succeeded", code=0), job.status("Succeeded", code=0))
+        job.write("the end")
+        server.close_log(job.pod_name(0), job.container)
+        found = list(reap(api_of(server), job.store, lambda _: datetime.now(UTC), least_age_s=3600, pretend=False))
+        assert [each.problem for each in found] == [""]
+    assert asked(server.requests) == role("nofrost-reaper")
+
+
+def test_what_nobody_asks_for_is_found(server: ApiServer) -> None:  # noqa: F811
+    server.requests += [("GET", "/apis", {}), ("POST", "/apis/kubeflow.org/v1/namespaces/research/pytorchjobs", {})]
+    server.requests.append(("GET", "/api/v1/namespaces/research/pods/a/log", {"follow": "true"}))
+    server.requests.append(("GET", "/api/v1/namespaces/research/pods", {"watch": "true"}))
+    assert asked(server.requests) == {
+        ("kubeflow.org", "pytorchjobs", "create"),
+        ("", "pods/log", "get"),
+        ("", "pods", "watch"),
+    }
+    with pytest.raises(AssertionError, match="not in a namespace"):
+        asked([("GET", "/api/v1/nodes/a", {})])

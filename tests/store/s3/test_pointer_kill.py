@@ -1,0 +1,68 @@
+"""A process that is killed by -9 between any two requests of a move, before and after the server has done each."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from nofrost.store import Pointer, claims, open_store
+
+pytestmark = pytest.mark.slow
+
+NAME = "nofrost/things/one/latest.json"
+MOVE = (
+    "from nofrost.store import Pointer, open_store\n"
+    "Pointer(open_store({url!r}), {name!r}).move({{'is': 'after'}}, 'key', {record!r})"
+)
+
+
+@pytest.mark.parametrize("removed", [(), ("if-match", "if-none-match")], ids=["conditions", "claims"])
+@pytest.mark.parametrize("when", ["hang", "hang after"])
+@pytest.mark.parametrize("server", ["moto", "s3"])
+def test_a_killed_move_leaves_the_old_position_or_the_new_one(
+    server: str, when: str, removed: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    if server == "s3" and removed:
+        pytest.skip("a server that checks signatures refuses requests whose signed headers are gone")
+    url = request.getfixturevalue(server)
+    direct = Pointer(open_store(url), NAME)
+    before = direct.move({"is": "before"}, "key", None)
+    line = request.getfixturevalue("line")
+    line.removed = removed
+    states = []
+    for number in range(60):
+        reached, count = threading.Event(), [0]
+
+        def strike(method: str, path: str, number: int = number, reached: Any = reached, count: Any = count) -> str:
+            count[0] += 1
+            if count[0] <= number:
+                return ""
+            reached.set()
+            return when
+
+        line.fault = strike
+        script = MOVE.format(url=url, name=NAME, record=before.record)
+        with subprocess.Popen([sys.executable, "-c", script]) as process:
+            while not reached.wait(0.05) and process.poll() is None:
+                pass
+            process.send_signal(signal.SIGKILL)
+        line.silence.set()
+        position = direct.read()
+        assert position is not None
+        history = direct.history()
+        assert history.positions[0] == position
+        assert history.positions[-1] == before
+        assert len(history.positions) == (1 if position == before else 2)
+        states.append(position.value["is"])
+        if states[-1] == "after":
+            break
+        direct.store.delete(direct.store.names(claims.PREFIX))
+        line.silence.clear()
+    # Each request in turn: connection, reading, probes, record, pointer.
+    assert len(states) > 8
+    assert states == ["before"] * (len(states) - 1) + ["after"]
