@@ -176,8 +176,8 @@ def status_(name: str | None, as_json: bool, **options: Any) -> None:
 def unschedule_(name: str, store_url: str | None, as_json: bool, **options: Any) -> None:
     """Delete the schedule NAME. Runs that it has started go on."""
     from nofrost.cli.options import open_store
+    from pipelines.schedule.definition import check_name
     from pipelines.schedule.reconcile import remove
-    from pipelines.schedule.settings import check_name
     from pipelines.schedule.study_schedule import all_starters
     from pipelines.submit import Endpoint
 

@@ -13,8 +13,8 @@ from nofrost.cluster.job.pod import CONTAINER_SECURITY, WITHOUT_ISTIO, pod_secur
 from nofrost.errors import UserError
 from nofrost.tasks.scheduled_run import HOST, JOB, TOKEN_FILE
 from pipelines.cluster_settings import Cluster
+from pipelines.schedule.definition import LABEL, FoundSchedule, RunSettings, Schedule
 from pipelines.schedule.differences import differences, merge_patch, removed
-from pipelines.schedule.settings import LABEL, FoundSchedule, RunSettings, Schedule
 
 KIND = "CronJob"
 # Seconds for which a request is repeated that meets a transient error: somebody waits for the command.

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from nofrost.errors import UserError, closest
 from nofrost.store import Store, acquire_lease
-from pipelines.schedule.settings import FoundSchedule, RunSettings, Schedule
+from pipelines.schedule.definition import FoundSchedule, RunSettings, Schedule
 
 # No change of a schedule takes longer; that of a killed process is waited for.
 _LEASE_S = 120.0

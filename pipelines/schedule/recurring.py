@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nofrost.errors import UserError
+from pipelines.schedule.definition import PREFIX, FoundSchedule, RunSettings, Schedule
 from pipelines.schedule.differences import differences
-from pipelines.schedule.settings import PREFIX, FoundSchedule, RunSettings, Schedule
 from pipelines.submit import Api
 from pipelines.submit.versions import parse, shown
 

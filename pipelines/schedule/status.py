@@ -9,9 +9,9 @@ from typing import Any
 
 from nofrost.errors import UserError, closest
 from pipelines.schedule.cron import Cron
+from pipelines.schedule.definition import FoundSchedule
 from pipelines.schedule.differences import differences
 from pipelines.schedule.reconcile import Starters
-from pipelines.schedule.settings import FoundSchedule
 from pipelines.schedule.zone import load_zone
 from pipelines.submit import Api
 

@@ -18,9 +18,9 @@ from pipelines.doctor.cluster_access import pods_account
 from pipelines.graph import GraphSettings
 from pipelines.schedule.cron import Cron
 from pipelines.schedule.cronjob import CronJobs
+from pipelines.schedule.definition import RunSettings, Schedule, check_name
 from pipelines.schedule.reconcile import Starters, reconcile
 from pipelines.schedule.recurring import RecurringRuns
-from pipelines.schedule.settings import RunSettings, Schedule, check_name
 from pipelines.schedule.zone import Form, choose_form, irregularities, is_utc, load_zone
 from pipelines.study_plan import plan_study
 from pipelines.submit import Api, Endpoint

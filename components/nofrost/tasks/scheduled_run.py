@@ -101,7 +101,7 @@ class _Api:
                 method, self._host + path, headers=headers, body=content, timeout=_TIMEOUT, redirect=False
             )
         except (HTTPError, OSError) as error:
-            why = f"the KFP API at {self._host} does not answer {action} ({reason(error)})"
+            why = f"the KFP API at {self._host} does not answer when asked {action} ({reason(error)})"
             raise UnavailableError(f"{why}: check that pods of this namespace may reach it") from None
         try:
             answer = json.loads(response.data)

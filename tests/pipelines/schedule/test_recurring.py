@@ -77,7 +77,8 @@ def test_a_change_replaces_it_and_there_are_never_two_that_start_runs(kfp: Recur
 @pytest.mark.parametrize("request_", ["POST .*/recurringruns", "DELETE .*", "POST .*:enable"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_one_that_broke_off_is_completed_by_the_next(
-    kfp: RecurringDouble, command: Command, request_: str, when: str) -> None:
+    kfp: RecurringDouble, command: Command, request_: str, when: str
+) -> None:
     command(*WEEKLY)
     other = (*WEEKLY[:3], "30 4 * * 1")
     if when == "before":
