@@ -119,6 +119,11 @@ def submit_(
 @SERVICE_ACCOUNT
 @click.option("--stage-image", metavar="IMAGE@sha256:...", help="Image of the stages, to look for in its registry.")
 @click.option("--train-image", metavar="IMAGE@sha256:...", help="Image of the training, to look for in its registry.")
+@click.option(
+    "--installation",
+    is_flag=True,
+    help="Also look for what the manifests in k8s/ install: limits, network policy, reaper, monitoring.",
+)
 @store_option
 @GPUS
 @NODES

@@ -10,8 +10,8 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from nofrost.errors import printable, say
-from nofrost.telemetry.metrics.exposition import measure
-from nofrost.telemetry.metrics.table import STAGE_LAST_PROGRESS, STAGE_PROGRESS
+from nofrost.telemetry.metrics.exposition import measure, still_working
+from nofrost.telemetry.metrics.table import STAGE_PROGRESS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -36,7 +36,7 @@ class Progress:
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count `units` more as done, with a short `note` such as the current epoch."""
         self.done += units
-        measure(STAGE_LAST_PROGRESS, time.time())
+        still_working()
         measure(STAGE_PROGRESS, self.done / max(1, self.total))
         self._show(units, note)
 

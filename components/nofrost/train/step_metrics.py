@@ -134,9 +134,11 @@ class StepMetrics:
             measure(table.TRAIN_CHECKPOINT, time.time())
             measure(table.TRAIN_CHECKPOINT_DURATION, taken_s)
 
-    def started(self, state: State) -> None:
-        """Export the restarts so far."""
+    def started(self, state: State, save_interval_s: float) -> None:
+        """Export what is known before the first step: the restarts so far, and how often the state will be saved."""
         if self.group.is_rank_zero:
+            measure(table.TRAIN_CHECKPOINT, time.time())
+            measure(table.TRAIN_CHECKPOINT_INTERVAL, save_interval_s)
             for cause, times in state.restarts.items():
                 count(table.TRAIN_RESTARTS, times, cause)
 

@@ -111,7 +111,7 @@ class Trainer:
         if not self.load():
             self.start_phase()
             self.state.started = time.time()
-        self.metrics.started(self.state)
+        self.metrics.started(self.state, self.save_interval_s)
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phase.images.steps + state.step

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nofrost.errors import reason, remark
+from nofrost.errors import reason, remark, shortened
 from nofrost.ranks import process_rank
 from nofrost.telemetry.metrics.memory import memory_bytes
-from nofrost.telemetry.metrics.table import ENDPOINT_LABELS, STAGE_MEMORY, Metric
+from nofrost.telemetry.metrics.table import ENDPOINT_LABELS, STAGE_LAST_PROGRESS, STAGE_MEMORY, Metric
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+    from nofrost.telemetry.metrics.scrapes import MetricsServer
 
     Family = Counter | Gauge | Histogram
 
@@ -100,6 +103,11 @@ def observe(metric: Metric, value: float) -> None:
         _measured.of(metric, ()).observe(value)  # type: ignore[union-attr]
 
 
+def still_working() -> None:
+    """State that a unit of work was finished just now."""
+    measure(STAGE_LAST_PROGRESS, time.time())
+
+
 @contextmanager
 def exposed(stage: str, recipe: str = "", seed: str = "") -> Iterator[None]:
     """Serve what this process measures in the block, at the port that NOFROST_METRICS_PORT names; nothing without.
@@ -115,17 +123,12 @@ def exposed(stage: str, recipe: str = "", seed: str = "") -> Iterator[None]:
     if not text or _measured is not None or process_rank().local_rank != 0:
         yield
         return
-    # Imported here, as few processes serve.
-    from nofrost.telemetry.metrics.scrapes import MetricsServer
-
-    try:
-        measured = _Measured((stage, recipe, seed))
-        server = MetricsServer(text, measured.registry)
-    except Exception as error:
-        remark(f"{VARIABLE} {text!r} gives no endpoint for Prometheus ({reason(error)}): the work goes on without one")
+    measured = _Measured((stage, recipe, seed))
+    server = _server(text, measured)
+    if server is None:
         yield
         return
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
     thread.start()
     _measured = measured
     try:
@@ -135,3 +138,16 @@ def exposed(stage: str, recipe: str = "", seed: str = "") -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _server(port: str, measured: _Measured) -> MetricsServer | None:
+    """Return a server of what is measured; None, after a remark, where there cannot be one."""
+    # Imported here, as few processes serve.
+    from nofrost.telemetry.metrics.scrapes import MetricsServer
+
+    try:
+        return MetricsServer(port, measured.registry)
+    except Exception as error:
+        why = reason(error)
+        remark(f"{VARIABLE} {shortened(port)} gives no endpoint for Prometheus ({why}): the work goes on without one")
+        return None

@@ -120,7 +120,16 @@ TRAIN_ATTACK_GAP = Metric(
 )
 TRAIN_EPOCH = Metric("nofrost_train_epoch", "gauge", "", "Finished epochs.")
 TRAIN_CHECKPOINT = Metric(
-    "nofrost_train_checkpoint_timestamp_seconds", "gauge", "seconds", "When the state was last saved."
+    "nofrost_train_checkpoint_timestamp_seconds",
+    "gauge",
+    "seconds",
+    "When the state was last saved, or before the first save of this process, when its steps began.",
+)
+TRAIN_CHECKPOINT_INTERVAL = Metric(
+    "nofrost_train_checkpoint_interval_seconds",
+    "gauge",
+    "seconds",
+    "Time between two saves that is intended (NOFROST_SAVE_INTERVAL_S).",
 )
 TRAIN_CHECKPOINT_DURATION = Metric(
     "nofrost_train_checkpoint_duration_seconds", "gauge", "seconds", "How long the last save took."
@@ -158,8 +167,6 @@ EVALUATION_ACCURACY = Metric(
 )
 
 # End facts, pushed.
-TASK_SUCCESS = _pushed("nofrost_task_last_success_timestamp_seconds", "seconds", "When the task last succeeded.")
-TASK_DURATION = _pushed("nofrost_task_duration_seconds", "seconds", "How long the task took when it last succeeded.")
 STUDY_ACCURACY = _pushed(
     "nofrost_study_accuracy_ratio",
     "ratio",
