@@ -122,7 +122,7 @@ class Engine:
             heading = None if title is None else f"{title} {number}/{len(measurements)}: {measurement.title}"
             self.values(measurement, heading)
             if measurement.is_accuracy and len(self.sample):
-                measure(EVALUATION_ACCURACY, float(self.right(measurement).mean()), measurement.name)
+                measure(EVALUATION_ACCURACY, float(self.right(measurement).mean()), measurement.title)
 
     def values(self, measurement: Measurement, heading: str | None = None) -> NDArray[Any]:
         """Return the values [N, ...] of a measurement, from the cache if it was measured before.
