@@ -33,6 +33,7 @@ class Line:
         seen: method, path and first byte asked for of each request, in order.
         headers: what the server adds to its answers.
         signers: access key and region that each request was signed with.
+        held: set when a request hangs, and if the server does it, has been done.
         silence: what a "hang" waits for, without an answer.
     """
 
@@ -43,6 +44,7 @@ class Line:
     headers: dict[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     signers: list[tuple[str, str]] = field(default_factory=list)
+    held: Event = field(default_factory=Event)
     silence: Event = field(default_factory=Event)
     handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
@@ -81,6 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.line.signers.append((key, region))
         fault = self.line.fault(self.command, self.path)
         if fault == "hang":
+            self.line.held.set()
             self.line.silence.wait(60)
             fault = "drop"
         if fault == "reset":
@@ -107,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         content = response.read()
         upstream.close()
         if fault in ("lose", "hang after"):
+            self.line.held.set()
             self.line.silence.wait(60 if fault == "hang after" else 0)
             self.close_connection = True
             return
