@@ -9,12 +9,12 @@ from nofrost.cluster.job.identity import RUN_ID
 from nofrost.cluster.job.pod_settings import (
     CONFIG_KEYS,
     METRICS_PORT,
-    METRICS_VARIABLE,
     SECRET_KEYS,
     Placement,
     Resources,
 )
 from nofrost.stage import SAVE_INTERVAL
+from nofrost.telemetry.metrics.exposition import VARIABLE as METRICS_VARIABLE
 from pipelines.cluster_settings import Cluster
 
 SMALL = Resources(cpu="500m", memory="1Gi")  # for tasks that only write notes, or start a job and follow it

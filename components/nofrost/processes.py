@@ -101,11 +101,15 @@ class ProcessGroup:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in at least one process."""
+        return bool(self.largest(int(flag)))
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the numbers, from 0 to 255, that the processes pass."""
         if self.size == 1:
-            return flag
-        raised = torch.tensor(flag, dtype=torch.uint8)
-        self._reduce(raised, distributed.ReduceOp.MAX)
-        return bool(raised)
+            return number
+        largest = torch.tensor(number, dtype=torch.uint8)
+        self._reduce(largest, distributed.ReduceOp.MAX)
+        return int(largest)
 
     def barrier(self) -> None:
         """Wait until every process has called this."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import connection, pod_namespace
@@ -27,6 +28,20 @@ def pods_account(namespace: str | None, name: str | None) -> tuple[str, str]:
     """
     place = namespace or pod_namespace() or KUBEFLOW
     return place, name or (COMMON_ACCOUNT if place == KUBEFLOW else USERS_ACCOUNT)
+
+
+def found_in(api: KubernetesApi, path: str) -> dict[str, Any] | None:
+    """Return what there is at a path of the API; None if there is nothing.
+
+    Raises:
+        KubernetesError: the cluster does not show it, or does not answer.
+    """
+    try:
+        return api.get(path)
+    except KubernetesError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 @contextmanager

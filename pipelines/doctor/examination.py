@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.cluster_settings import load_cluster
+from pipelines.doctor.capacity import check_capacity
 from pipelines.doctor.conditional_writes import check_store
 from pipelines.doctor.finding import Finding
 from pipelines.doctor.image_registry import check_image
+from pipelines.doctor.installation import check_installation
 from pipelines.doctor.kfp_version import check_kfp
-from pipelines.doctor.service_account import check_service_account
+from pipelines.doctor.service_account import check_service_account, check_use
 from pipelines.doctor.training_jobs import check_training_jobs
 from pipelines.graph import GraphSettings
 from pipelines.submit import Api, Endpoint
@@ -25,6 +27,7 @@ class Subject:
         stage_image, train_image: None where they are not to be checked.
         cluster: YAML file that describes the cluster; None for the default.
         gpus, nodes: of each training.
+        installation: whether to look for what the manifests in k8s/ install as well.
     """
 
     endpoint: Endpoint
@@ -35,6 +38,7 @@ class Subject:
     cluster: Path | None = None
     gpus: int = 0
     nodes: int = 1
+    installation: bool = False
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -48,7 +52,13 @@ def examine(subject: Subject) -> Iterator[Finding]:
     account = subject.endpoint.namespace, subject.service_account
     yield check_kfp(Api(subject.endpoint), settings)
     yield check_service_account(*account, cluster)
-    yield from check_training_jobs(cluster.job_settings(), *account, needed=settings.launches_jobs)
+    if subject.service_account is not None:
+        yield check_use(*account)
+    jobs = cluster.job_settings()
+    yield from check_training_jobs(jobs, *account, needed=settings.launches_jobs)
+    yield from check_capacity(jobs, subject.endpoint.namespace, gpus=subject.gpus, nodes=subject.nodes)
     yield from check_store(subject.store)
     yield check_image("stage image", "--stage-image", subject.stage_image)
     yield check_image("train image", "--train-image", subject.train_image)
+    if subject.installation:
+        yield from check_installation(subject.endpoint.namespace, cluster, subject.store)

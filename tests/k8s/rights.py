@@ -9,11 +9,13 @@ from tests.k8s.rendering import Json
 
 Right = tuple[str, str, str]
 _PATH = re.compile(
-    r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)/namespaces/[^/]+/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?P<part>/.+)?)?"
+    r"/(?:api/v1|apis/(?P<group>[^/]+)/[^/]+)/namespaces/[^/]+"
+    r"(?:/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?P<part>/.+)?)?)?"
 )
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-# What everyone who is logged in may read.
+# What everyone who is logged in may read, and ask about their own rights.
 _DISCOVERY = re.compile(r"/apis?(/[^/]+){0,2}")
+_OWN = re.compile(r"/apis/auth[a-z]+\.k8s\.io/v1/self[a-z]+reviews")
 
 
 def allowed(role: Json) -> set[Right]:
@@ -36,11 +38,13 @@ def asked(requests: Iterable[tuple[str, str, dict[str, str]]]) -> set[Right]:
     """
     found = set()
     for method, path, query in requests:
-        if method == "GET" and _DISCOVERY.fullmatch(path):
+        if (method == "GET" and _DISCOVERY.fullmatch(path)) or (method == "POST" and _OWN.fullmatch(path)):
             continue
         match = _PATH.fullmatch(path)
         assert match, f"{method} {path}: not in a namespace"
-        reading = "watch" if query.get("watch") == "true" else "get" if match["name"] else "list"
-        resource = match["resource"] + (match["part"] or "")
+        # The right to read a namespace is one of its own.
+        is_one = match["name"] or not match["resource"]
+        reading = "watch" if query.get("watch") == "true" else "get" if is_one else "list"
+        resource = (match["resource"] or "namespaces") + (match["part"] or "")
         found.add((match["group"] or "", resource, reading if method == "GET" else _VERBS[method]))
     return found

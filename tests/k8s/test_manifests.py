@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nofrost.cluster.job.pod_settings import METRICS_PORT
 from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
 from pipelines.cluster_settings import load_cluster
 from tests.cluster.job.crd import needs_crds
 from tests.k8s.examples import examples, text_of
 from tests.k8s.rendering import FOLDER, Json, find, needs_kubectl, render
-from tests.k8s.semantics import defects
+from tests.k8s.semantics import defects, selects
 from tests.k8s.validation import faults
 
 pytestmark = needs_kubectl
@@ -109,6 +110,28 @@ def container_of(job: Json, role: str) -> Json:
     return found
 
 
+def test_prometheus_and_the_policy_see_the_tasks_of_a_pipeline() -> None:
+    """Their pods are Kubeflow's, of which only labels are ours."""
+    items = render(FOLDER / "overlays/gpu")
+    package = FOLDER.parent / "tests" / "pipelines" / "golden" / "nofrost.yaml"
+    _, platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    monitor = find(items, "PodMonitor", "nofrost-tasks")["spec"]["selector"]
+    policy = find(items, "NetworkPolicy", "nofrost")["spec"]["podSelector"]
+    scraped = set()
+    for executor in executors.values():
+        labels = {**executor["podMetadata"]["labels"], "pipeline/runid": "1"}
+        assert selects(policy, labels)
+        scraped |= {labels["app.kubernetes.io/component"]} if selects(monitor, labels) else set()
+    assert scraped == {"train", "evaluate"}
+
+
+def test_pods_reach_what_they_serve_and_ask_for() -> None:
+    ports = {port["port"] for rule in find(render(FOLDER / "base"), "NetworkPolicy", "nofrost")["spec"]["ingress"]
+             for port in rule.get("ports", ())}  # fmt: skip
+    assert ports == {METRICS_PORT}
+
+
 def test_the_namespace_of_kubeflow_is_not_ours_to_limit() -> None:
     kinds = {item["kind"] for item in render(FOLDER / "overlays/dev")}
     assert not kinds & {"Namespace", "ResourceQuota", "LimitRange"}
@@ -190,6 +213,20 @@ FAULTS = {
         (REAPER, "app.kubernetes.io/name: nofrost\n", "app.kubernetes.io/name: reaper\n"),
         "base",
         "NetworkPolicy nofrost: it selects no pod",
+    ),
+    "a monitor that selects nothing": (
+        (
+            "components/monitoring/pod-monitors.yaml",
+            "app.kubernetes.io/component: train",
+            "app.kubernetes.io/component: x",
+        ),
+        "overlays/gpu",
+        "PodMonitor nofrost-jobs: it selects no pod",
+    ),
+    "a monitor of another port": (
+        ("components/monitoring/pod-monitors.yaml", "port: metrics", "port: metric"),
+        "overlays/gpu",
+        "PodMonitor nofrost-jobs: no pod that it selects has port metric",
     ),
     "two at once": ((REAPER, "  concurrencyPolicy: Forbid\n", ""), "base", "CronJob nofrost-reaper: it may run twice"),
     "a rule in CEL": (

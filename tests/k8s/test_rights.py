@@ -1,10 +1,11 @@
-"""The Roles allow exactly what launcher, `finish` and reaper ask of the API server, verb by verb."""
+"""The Roles allow exactly what launcher, `finish`, reaper and `doctor` ask of the API server, verb by verb."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,11 +15,14 @@ from nofrost.cluster.job.kinds import JOB_KINDS, TRAINJOB
 from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.reap import reap
 from nofrost.cluster.run_jobs import delete_run_jobs
+from pipelines.doctor import Subject, examine
+from pipelines.submit import Endpoint
 from tests.cluster.conftest import pod, server  # noqa: F401  (fixtures)
 from tests.cluster.double.api_server import ApiServer
 from tests.cluster.launcher.launched_job import OUTPUT, LaunchedJob, api_of
 from tests.k8s.rendering import FOLDER, find, needs_kubectl, render
 from tests.k8s.rights import Right, allowed, asked
+from tests.pipelines.doctor.conftest import kubernetes, no_cluster  # noqa: F401  (fixtures)
 
 
 @cache
@@ -80,6 +84,21 @@ def test_the_reaper(server: ApiServer, tmp_path: Path) -> None:  # noqa: F811
         found = list(reap(api_of(server), job.store, lambda _: datetime.now(UTC), least_age_s=3600, pretend=False))
         assert [each.problem for each in found] == [""]
     assert asked(server.requests) == role("nofrost-reaper")
+
+
+def test_the_doctor(kubernetes: Any) -> None:  # noqa: F811
+    """Whoever asks about the account of the pods, everything that there is to ask; schedules need the rest."""
+    kubernetes.kinds = {(kind.group, kind.version): [kind.plural] for kind in JOB_KINDS[1:]}
+    kubernetes.objects["/apis/kueue.x-k8s.io"] = {"preferredVersion": {"version": "v1beta1"}}
+    monitoring = "/apis/monitoring.coreos.com/v1"
+    kubernetes.objects |= {monitoring: {}, f"{monitoring}/namespaces/nofrost/podmonitors": {"items": []}}
+    endpoint = Endpoint("http://127.0.0.1:9", "nofrost")
+    overlay = FOLDER / "overlays" / "gpu" / "cluster.yaml"
+    list(examine(Subject(endpoint, "/tmp", "nofrost", cluster=overlay, gpus=8, nodes=2, installation=True)))
+    requests = [each for each in kubernetes.requests if each[1] != "/api/v1/nodes"]
+    assert len(requests) == len(kubernetes.requests) - 1, "nodes are of the whole cluster, and may be hidden"
+    schedules = {right for right in role("nofrost-operator") if right[1] == "cronjobs"}
+    assert asked(requests) | schedules == role("nofrost-operator")
 
 
 def test_what_nobody_asks_for_is_found(server: ApiServer) -> None:  # noqa: F811

@@ -9,6 +9,7 @@ from nofrost.errors import UserError, say
 from nofrost.files import sha256_file
 from nofrost.results import AugmentationMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
+from nofrost.telemetry.metrics.exposition import exposed
 
 
 def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetrics:
@@ -40,7 +41,8 @@ def run(dataset: Path, config: AugmentationSpec, out: Path) -> AugmentationMetri
         say("augment: augmentation.methods names no method: no sets are made")
     for name in unused_settings(config, methods):
         say(f"augment: the settings of {name} are not used, as augmentation.methods does not name it")
-    with stage_output(out, stage="augment", inputs=[dataset, *files], fingerprint=fingerprint) as folder:
+    output = stage_output(out, stage="augment", inputs=[dataset, *files], fingerprint=fingerprint)
+    with exposed("augment"), output as folder:
         measured = {name: method.make(train, config.seed, folder / name) for name, method in selected.items()}
         metrics = AugmentationMetrics(images=len(train), **measured)
         manifest = AugmentationManifest(

@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from nofrost.cli.champion import champion
+from nofrost.cli.data import data
 from nofrost.cli.evaluate import card, evaluate, transfer
+from nofrost.cli.metrics import metrics
 from nofrost.cli.models import attacks, models
 from nofrost.cli.promote import promote
 from nofrost.cli.recipes import papers, recipes, study
@@ -79,7 +81,11 @@ SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),
     "Studies, recipes and methods": (study, recipes, papers, models, attacks),
     "Models and measurements": (transfer, card),
+<<<<<<< HEAD
     "Storage and pipeline": (store, promote, champion, task),
+=======
+    "Storage and pipeline": (store, data, promote, task, metrics),
+>>>>>>> trunk
 }
 
 

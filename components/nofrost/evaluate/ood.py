@@ -31,7 +31,7 @@ class OodEvaluation(Evaluation[OodSuite]):
     stage = "evaluate-ood"
 
     def measurements(self) -> list[Measurement]:
-        return [self.inputs.model.clean(), _confidence(self.inputs.model), *self._corrupted().values()]
+        return [self.inputs.model.clean(), *self._corrupted().values(), _confidence(self.inputs.model)]
 
     def check_model(self, engine: Engine) -> None:
         self._conditions()

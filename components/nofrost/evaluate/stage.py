@@ -1,6 +1,7 @@
 """The stages evaluate-adversarial and evaluate-ood: a trained model against a suite, on the test split."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from nofrost.evaluate.measuring.sample import spaced_rows
 from nofrost.evaluate.ood import OodEvaluation
 from nofrost.evaluate.sharding import Shard
 from nofrost.processes import ProcessGroup
-from nofrost.results import ShardMetrics
+from nofrost.results import ShardMetrics, TrainMetrics, read_result
+from nofrost.telemetry.metrics.exposition import exposed
 
 EXAMPLES = 8
 PEER_LOST = (
@@ -52,11 +54,12 @@ def run(
     """
     with ProcessGroup.joined(PEER_LOST) as processes:
         evaluation = processes.agree(lambda: _evaluation(dataset, model, suite))
-        if processes.size == 1:
-            return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
-        if shard is not None:
+        if shard is not None and processes.size > 1:
             raise UserError("--shard is for a single process, and torchrun makes shards by itself: use one of the two")
-        return evaluation.run_in_processes(processes, out)
+        with exposed(evaluation.stage, *_trained_as(model)):
+            if processes.size > 1:
+                return evaluation.run_in_processes(processes, out)
+            return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
 
 
 def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path], out: Path) -> Metrics:
@@ -75,7 +78,18 @@ def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path
     with ProcessGroup.joined(PEER_LOST) as processes:
         if processes.size > 1:
             raise UserError("--merge is for a single process: start it without torchrun")
-        return _evaluation(dataset, model, suite).merge(shards, out)
+        evaluation = _evaluation(dataset, model, suite)
+        with exposed(evaluation.stage, *_trained_as(model)):
+            return evaluation.merge(shards, out)
+
+
+def _trained_as(model: ModelSource) -> tuple[str, str]:
+    """Return recipe and seed of an output of train, as labels of metrics; empty texts for any other model."""
+    if isinstance(model, Path):
+        with suppress(UserError):
+            metrics = read_result(TrainMetrics, (model if model.is_dir() else model.parent) / "metrics.json")
+            return metrics.recipe, str(metrics.seed)
+    return "", ""
 
 
 def _evaluation(dataset: Path, model: ModelSource, suite: Suite) -> Evaluation[Any]:

@@ -17,6 +17,7 @@ from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, check_output, stage_output
 from nofrost.telemetry import Progress, progress
+from nofrost.telemetry.metrics.exposition import exposed
 
 
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
@@ -28,7 +29,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
     Raises:
         UserError: the source is missing, damaged, or too small to be split.
     """
-    with refusing_giant_images():
+    with exposed("prepare"), refusing_giant_images():
         source = resolve_source(config)
         # before all images are looked through, which may take long
         check_output(out, stage="prepare", inputs=source.inputs(out))

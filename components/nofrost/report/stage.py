@@ -10,12 +10,15 @@ from nofrost.config import Study
 from nofrost.errors import printable
 from nofrost.files import write_json, write_text
 from nofrost.report.collect import FILES, collect
+from nofrost.report.facts import facts_of
 from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Collected, Run
 from nofrost.report.sections import build
 from nofrost.results import Epoch, Record, write_result
 from nofrost.stage import RECORD, stage_output
 from nofrost.telemetry import progress
+from nofrost.telemetry.metrics import push_facts
+from nofrost.telemetry.metrics.exposition import exposed
 
 LIBRARIES = ("jinja2", "matplotlib", "numpy", "pillow", "scipy")
 EPOCH_COLUMNS = tuple(Epoch.model_fields)
@@ -28,7 +31,7 @@ def run(
 
     ``report.html`` is one file that needs no network; ``report.md`` holds the same tables; ``metrics.json`` the
     accuracies for ``dvc metrics``; ``plots/*.csv`` the curves for ``dvc plots``; ``record.json`` how it was made.
-    The same inputs give the same bytes.
+    The same inputs give the same bytes. The accuracies and alarms are also pushed where NOFROST_PUSHGATEWAY says so.
 
     Args:
         dataset: output of the prepare stage.
@@ -50,7 +53,8 @@ def run(
     inputs = [run.folder / stage for run in collected.runs for stage in FILES]
     inputs += [dataset, *(path for path in (augmentation, gate) if path)]
     fingerprint = {"study": study.as_json(), "inputs": collected.inputs}
-    with stage_output(out, stage="report", inputs=inputs, fingerprint=fingerprint) as folder:
+    output = stage_output(out, stage="report", inputs=inputs, fingerprint=fingerprint)
+    with exposed("report"), output as folder:
         with progress("report", total=4) as bar:
             document = build(collected)
             bar.advance(note="figures and tables")
@@ -63,6 +67,7 @@ def run(
             bar.advance(note="numbers")
         record = Record.of("report", config=study.as_json(), inputs=collected.inputs, seeds={}, libraries=LIBRARIES)
         write_result(folder / RECORD, record)
+    push_facts(facts_of(collected), study=study.name, task="report")
     return numbers
 
 

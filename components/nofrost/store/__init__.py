@@ -6,6 +6,7 @@ from nofrost.store.pointer import History, Pointer, Position
 from nofrost.store.pull import files_of, pull, sweep_pulls, verify
 from nofrost.store.push import push
 from nofrost.store.ref import Output, Ref
+from nofrost.store.releases import release_data, release_pointer, resolve_ref
 from nofrost.store.remote import default_store, open_store
 
 __all__ = [
@@ -29,6 +30,9 @@ __all__ = [
     "open_store",
     "pull",
     "push",
+    "release_data",
+    "release_pointer",
+    "resolve_ref",
     "sweep_pulls",
     "verify",
 ]

@@ -21,7 +21,7 @@ def release_pointer(store: Store, name: str) -> Pointer:
     return Pointer(store, f"nofrost/data/{checked_word(name, 'data')}/latest")
 
 
-def release(store: Store, name: str, ref: Ref) -> tuple[Position, bool]:
+def release_data(store: Store, name: str, ref: Ref) -> tuple[Position, bool]:
     """Make `ref` the newest data of `name`; return its position, and whether it was not the newest already.
 
     Raises:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,7 +30,7 @@ from nofrost.store.base import (
     object_name,
     too_large,
 )
-from nofrost.store.claims import swap_by_claim
+from nofrost.store.claims import CLAIMS, swap_by_claim
 from nofrost.store.conditions import Conditions, probe
 from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ATTEMPTS, PATIENT_ATTEMPTS, ClientFactory, backoff_s
@@ -38,11 +38,10 @@ from nofrost.store.s3_errors import code_of, is_of_obstore, user_error
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_read
 
-if TYPE_CHECKING:
-    from obstore import PutMode
-
 # Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
+# Objects that show which conditions the server obeys.
+PROBES = "nofrost/probes/"
 # S3's limit for one object.
 _MAX_PARTS = 10_000
 # S3's limit of names on one page of a list.
@@ -108,11 +107,17 @@ class S3Store:
     def swap(self, name: str, content: bytes, expected: str | None) -> str:
         if not self.obeys_conditions():
             return swap_by_claim(self, name, content, expected)
-        mode: PutMode = "create" if expected is None else {"e_tag": expected}
+        mode = self._probed().mode(expected)
         for attempt in range(1, self._attempts + 1):
-            with self._errors(name) as client, suppress(AlreadyExistsError, PreconditionError, FileNotFoundError):
-                result = obstore.put(client, self._key(checked_name(name)), content, mode=mode, use_multipart=False)
-                return result["e_tag"] or ""
+            with self._errors(name) as client:
+                try:
+                    result = obstore.put(client, self._key(checked_name(name)), content, mode=mode, use_multipart=False)
+                    return result["e_tag"] or ""
+                except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                    pass
+                except BaseError as error:
+                    if code_of(error) not in _TRANSIENT or attempt == self._attempts:
+                        raise
             # The answer alone does not tell: S3 also refuses with 409 because of another request that has not ended,
             # and an attempt whose own answer was lost may have written the object.
             current = self.version(name)
@@ -124,14 +129,7 @@ class S3Store:
         raise UnavailableError(f"{name} in {self.url} could not be written, as others were writing it: try again later")
 
     def obeys_conditions(self) -> bool:
-        if self._conditions is None:
-            self._conditions = self.probe_conditions()
-            if not all(self._conditions):
-                remark(
-                    f"{self.url} does not obey conditional writes: claims keep other processes out, which a slow "
-                    "network can defeat; upgrade the server, or use one that has them"
-                )
-        return all(self._conditions)
+        return self._probed().are_obeyed
 
     def names(self, prefix: str) -> list[str]:
         return sorted(self.objects(prefix))
@@ -184,11 +182,19 @@ class S3Store:
                 yield bytes(chunk)
 
     def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
-        """Sweep unfinished uploads: of each the time of its last part shows whether somebody may still send more."""
+        """Sweep unfinished uploads, and what killed swaps left.
+
+        Of an upload the time of its last part shows whether somebody may still send more.
+        """
         with self._explained():
             factory = ClientFactory(self._settings)
             self._endpoint = factory.endpoint
-            return factory.sweep_uploads(self.bucket, self._key(""), least_age_s, delete=delete)
+            uploads = factory.sweep_uploads(self.bucket, self._key(""), least_age_s, delete=delete)
+        objects = {**self.objects(PROBES), **self.objects(CLAIMS)}
+        left = [Leftover(name, each.size, time.time() - each.changed >= least_age_s) for name, each in objects.items()]
+        if delete and (dead := [each.name for each in left if each.is_dead]):
+            self.delete(dead)
+        return uploads + left
 
     def probe_conditions(self) -> Conditions:
         """Find out which conditional writes the server obeys, with a small object that is deleted afterwards.
@@ -196,9 +202,24 @@ class S3Store:
         Raises:
             UserError: the store refuses or cannot be reached.
         """
-        name = f"nofrost/probes/{uuid.uuid4().hex}"
+        name = f"{PROBES}{uuid.uuid4().hex}"
         with self._errors(name) as client:
             return probe(client, self._key(name))
+
+    def _probed(self) -> Conditions:
+        """Return which conditions the server obeys, which the first call finds out."""
+        if self._conditions is None:
+            conditions = self.probe_conditions()
+            if not conditions.are_obeyed:
+                # Once more: if the answer to one of the requests is lost, its second attempt looks refused.
+                conditions = self.probe_conditions()
+            if not conditions.are_obeyed:
+                remark(
+                    f"{self.url} does not obey conditional writes: claims keep other processes out, which a slow "
+                    "network can defeat; upgrade the server, or use one that has them"
+                )
+            self._conditions = conditions
+        return self._conditions
 
     def _get(self, name: str) -> Version:
         with self._errors(name) as client:

@@ -10,6 +10,8 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from nofrost.errors import printable, say
+from nofrost.telemetry.metrics.exposition import measure, still_working
+from nofrost.telemetry.metrics.table import STAGE_PROGRESS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -34,6 +36,8 @@ class Progress:
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count `units` more as done, with a short `note` such as the current epoch."""
         self.done += units
+        still_working()
+        measure(STAGE_PROGRESS, self.done / max(1, self.total))
         self._show(units, note)
 
     def measured(self, **figures: float) -> None:

@@ -33,6 +33,9 @@ class State(BaseModel):
             ``best-<epoch>.safetensors``.
         best_files: checksums of the files of that checkpoint, by their names; known to rank 0 alone.
         steps: what one step of each phase did, by the phase's name.
+        started: when the training began for the first time, in seconds since 1970; 0 if it is not known.
+        step_seconds: of `seconds`, those of the steps that are in this state, with the wait for their batches.
+        restarts: how often the training was started again, by cause (:mod:`nofrost.train.restarts`).
     """
 
     world_size: int = 1
@@ -45,6 +48,9 @@ class State(BaseModel):
     best: dict[str, Any] = {}
     best_files: dict[str, str] = {}
     steps: dict[str, StepRecord] = {}
+    started: float = 0.0
+    step_seconds: float = 0.0
+    restarts: dict[str, int] = {}
 
     @property
     def epochs(self) -> int:
@@ -62,6 +68,12 @@ def mean_loss(state: State, phase: Phase) -> float:
     return state.sums["loss"] / (state.step * state.steps[phase.name].updates)
 
 
+def accuracy(state: State, phase: Phase, view: str) -> float | None:
+    """Return the accuracy in the epoch so far on the images of a view; None where the objective does not use it."""
+    images = state.steps[phase.name].images.get(view)
+    return state.sums[view] / (state.step * images) if images and view in state.sums else None
+
+
 def epoch_row(state: State, phase: Phase, measured: Selection | None) -> Epoch:
     """Return the row of the epoch whose steps are done; `measured` is None if it had no validation.
 
@@ -75,7 +87,7 @@ def epoch_row(state: State, phase: Phase, measured: Selection | None) -> Epoch:
         loss=mean_loss(state, phase),
         lr=phase.lr(state.epoch + 1 - 1 / phase.images.steps),
         eps=phase.eps(state.epoch + 1),
-        **{f"train_{view}": _accuracy(state, phase, view) for view in dict.fromkeys([*VIEWS, *views])},
+        **{f"train_{view}": accuracy(state, phase, view) for view in dict.fromkeys([*VIEWS, *views])},
         selection_clean=measured.clean.accuracy if measured else None,
         selection_attacked=attacked.accuracy if attacked else None,
     )
@@ -88,11 +100,6 @@ def as_csv(curves: Sequence[Epoch]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _accuracy(state: State, phase: Phase, view: str) -> float | None:
-    images = state.steps[phase.name].images.get(view)
-    return state.sums[view] / (state.step * images) if images and view in state.sums else None
 
 
 @dataclass

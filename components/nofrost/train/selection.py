@@ -9,6 +9,7 @@ from nofrost.data import Split
 from nofrost.models import Classifier
 from nofrost.processes import ProcessGroup
 from nofrost.results import Proportion, Selection
+from nofrost.telemetry.metrics.exposition import still_working
 
 
 def select(
@@ -28,6 +29,8 @@ def select(
     for first in range(group.rank, len(split), batch_size * group.size):
         rows = slice(first, first + batch_size * group.size, group.size)
         images, labels, indices = (tensor.to(device) for tensor in split.batch(rows))
+        # On a large split this takes as long as many steps.
+        still_working()
         correct = _correct(model, images, labels)
         counts["clean"] += correct.sum()
         # An image that is wrong when clean counts as wrong under attack: attack only the others.

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from nofrost.processes import ProcessGroup
 from nofrost.ranks import process_rank
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages, check_batches
-from nofrost.train.objectives import Adversary, Objective, check_methods, create_objective
+from nofrost.train.objectives import Adversary, Clock, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
 from nofrost.train.schedule import lr_share, threat_share
@@ -56,9 +57,10 @@ class Phase:
         """Return the budget at `epochs_done` of this phase, in pixels of [0, 1]."""
         return float(self.recipe.threat.eps) * threat_share(self.recipe.schedule, epochs_done)
 
-    def adversary(self, seed: int, epochs_done: float) -> Adversary:
-        """Return the attack at `epochs_done` of this phase."""
-        return Adversary(self.recipe.attack, self.recipe.threat.norm, self.eps(epochs_done), seed, epochs_done)
+    def adversary(self, seed: int, epochs_done: float, clock: Clock = nullcontext) -> Adversary:
+        """Return the attack at `epochs_done` of this phase, whose time `clock` takes."""
+        spec, norm = self.recipe.attack, self.recipe.threat.norm
+        return Adversary(spec, norm, self.eps(epochs_done), seed, epochs_done, clock)
 
     def attack(self) -> dict[str, Any]:
         """Return the attack with all of its settings as JSON values; a None is derived from the other settings."""

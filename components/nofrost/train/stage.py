@@ -16,6 +16,7 @@ from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.processes import ProcessGroup
 from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
 from nofrost.stage import RECORD, UNFINISHED, stage_output
+from nofrost.telemetry.metrics.exposition import exposed
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
@@ -60,7 +61,12 @@ def run(
         PeerLostError: another process of the training has ended.
     """
     weights = weights or (Path(recipe.model.weights) if recipe.model.weights else None)
-    with process_group() as group, _preserve_rng(), oom_message(recipe.schedule.batch_size):
+    with (
+        process_group() as group,
+        exposed("train", name, str(seed)),
+        _preserve_rng(),
+        oom_message(recipe.schedule.batch_size),
+    ):
 
         def set_up() -> tuple[dict[str, str], Trainer]:
             inputs = input_checksums(recipe, dataset, augmentation, weights)

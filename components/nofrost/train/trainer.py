@@ -31,13 +31,17 @@ from nofrost.train.overfitting import collapsed, stopped_early
 from nofrost.train.partial import training_mode
 from nofrost.train.phase_state import PhaseState
 from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
+from nofrost.train.restarts import cause_of_restart, noted_end
 from nofrost.train.saving import load_state, save_best, save_state
 from nofrost.train.schedule import running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
+from nofrost.train.step_metrics import StepMetrics
 
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
+# What processes wish after a step; the largest wish of all is done.
+MEASURE, SAVE = 1, 2
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -74,6 +78,7 @@ class Trainer:
         self.selection, self.group = selection, group
         self.state = State()
         self.save_interval_s = save_interval_s()
+        self.metrics = StepMetrics(group, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -105,11 +110,14 @@ class Trainer:
         self.folder = folder
         if not self.load():
             self.start_phase()
+            self.state.started = time.time()
+        self.metrics.started(self.state, self.save_interval_s)
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
         done = sum(steps[: state.phase]) + state.epoch * self.phase.images.steps + state.step
         bars = progress(title, sum(steps), done, post_status=True) if self.group.is_rank_zero else nullcontext()
-        with bars as bar, stop_requested() as stop:
+        noted = noted_end(folder) if self.group.is_rank_zero else nullcontext()
+        with bars as bar, stop_requested() as stop, noted:
             while True:
                 images = self.phase.images
                 threads = single_thread_if_small(self.device, images.batch_pixels)
@@ -149,14 +157,21 @@ class Trainer:
         training_mode(self.model, running_statistics(self.phase.recipe.schedule, state.epoch))
         if bar:
             bar.measured(epoch=number, epochs=self.epochs)
-        for batch in images.epoch(self.seed, state.epochs, state.step):
-            for name, value in self.train_step(batch).items():
+        for batch in self.metrics.waits(images.epoch(self.seed, state.epochs, state.step)):
+            with self.metrics.step(state, images.batch_size):
+                summands = self.train_step(batch)
+            for name, value in summands.items():
                 sums[name] = sums.get(name, 0) + value.double()
             state.step += 1
+            if self.metrics.is_measured:
+                self.metrics.epoch_so_far(state, self.phase, sums)
             if bar:
                 bar.advance(1, f"epoch {number}/{self.epochs}")
             stopped = stop is not None and stop.is_set()
-            if self.group.any(stopped or time.monotonic() - since > self.save_interval_s):
+            is_save_due = stopped or time.monotonic() - since > self.save_interval_s
+            wish = self.group.largest(SAVE if is_save_due else MEASURE if self.metrics.is_due else 0)
+            self.metrics.is_measured = wish == MEASURE
+            if wish == SAVE:
                 stopped = self.group.any(stopped)
                 loss = self._add_up(sums)
                 if bar:
@@ -173,6 +188,7 @@ class Trainer:
         )
         row = epoch_row(state, self.phase, measured)
         state.curves.append(row)
+        self.metrics.epoch(row)
         if bar:
             bar.measured(**{name: value for name, value in row.as_json().items() if isinstance(value, float)})
         if measured and self._is_best(measured):
@@ -199,7 +215,7 @@ class Trainer:
         # Dropout and the like use torch's global generator: seed it, so that they depend on seed, step and rank alone.
         torch.manual_seed(derive_seed(self.seed, "step", *position, *([self.group.rank] if self.group.rank else [])))
         epochs_done = steps_done / phase.images.steps
-        adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done)
+        adversary = phase.adversary(derive_seed(self.seed, "attack", *position), epochs_done, self.metrics.part)
         parts = batch.parts(len(tensors.memory), self.statistics.groups)
         micro_batches = MicroBatches(phase.objective, self.model, parts, adversary, tensors.memory)
         sums: dict[str, Tensor] = {}
@@ -213,8 +229,10 @@ class Trainer:
             self.statistics.normalise(),
         ):
             while all_losses := micro_batches.backward(tensors.scaler, trace):
-                self.group.average_gradients(self.model.parameters())
+                with self.metrics.part("exchange"):
+                    self.group.average_gradients(self.model.parameters())
                 tensors.scaler.unscale_(tensors.optimiser)
+                self.metrics.gradient(self.model)
                 if clipping := spec.adaptive_clipping:
                     clip_adaptively(tensors.clipped, clipping.factor, clipping.eps)
                 set_lr(tensors.optimiser, phase.lr(epochs_done))
@@ -223,7 +241,8 @@ class Trainer:
                 # Release the gradients now, not before the next backward pass: the next attack needs their memory.
                 tensors.optimiser.zero_grad()
                 tensors.partial.keep(self.model)
-                self.group.average_buffers(self.model)
+                with self.metrics.part("exchange"):
+                    self.group.average_buffers(self.model)
                 averaging = spec.averaging
                 if tensors.average and averaging and epochs_done + 1 / phase.images.steps >= averaging.start_epoch:
                     tensors.average.update_parameters(self.model)
@@ -251,6 +270,7 @@ class Trainer:
         self.state.seconds += now - since
         if self.group.is_rank_zero:
             save_state(self.folder, self.state, tensors)
+        self.metrics.saved(time.monotonic() - now)
         return now
 
     def load(self) -> bool:
@@ -259,6 +279,8 @@ class Trainer:
         if saved is None:
             return False
         self.state, tensors = saved
+        cause = self.group.broadcast(cause_of_restart(self.folder) if self.group.is_rank_zero else "")
+        self.state.restarts[cause] = self.state.restarts.get(cause, 0) + 1
         self.start_phase(tensors)
         return True
 

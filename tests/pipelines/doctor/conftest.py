@@ -59,6 +59,9 @@ class Kubernetes:
         rights: what accounts may do, as (user, group, resource, verb).
         runtimes: namespaces and names of the TrainingRuntimes.
         refuses_reviews: whether nobody may ask about the rights of another account.
+        objects: further answers to GET, by path.
+        refused: paths that nobody may read.
+        requests: method, path and query of each.
     """
 
     def __init__(self) -> None:
@@ -73,9 +76,13 @@ class Kubernetes:
         self.rights: set[tuple[str, str, str, str]] = set()
         self.refuses_reviews = False
         self.runtimes: set[tuple[str, str]] = set()
+        self.objects: dict[str, Any] = {}
+        self.refused: set[str] = set()
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
 
     def answer(self, request: BaseHTTPRequestHandler) -> Answer:
         self.tokens.add(request.headers.get("Authorization"))
+        self.requests.append((request.command, request.path.partition("?")[0], {}))
         if self.status != 200:
             status, body = self.status, {}
         elif request.command == "POST":
@@ -99,11 +106,16 @@ class Kubernetes:
             case _:
                 return 404, {}
         asked = body["spec"]["resourceAttributes"]
-        resource = "/".join(filter(None, (asked["resource"], asked["subresource"])))
+        resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
         allowed = (user, asked["group"], resource, asked["verb"]) in self.rights
         return 201, {"spec": body["spec"], "status": {"allowed": allowed}}
 
     def found(self, path: str) -> tuple[int, Any]:
+        path = path.partition("?")[0]
+        if path in self.refused:
+            return 403, {"kind": "Status", "reason": "Forbidden"}
+        if path in self.objects:
+            return 200, self.objects[path]
         parts = path.strip("/").split("/")
         match parts:
             case ["api", "v1", "namespaces", namespace, "serviceaccounts", name]:
@@ -118,7 +130,7 @@ class Kubernetes:
                 for group, version in self.kinds:
                     groups.setdefault(group, []).append({"groupVersion": f"{group}/{version}", "version": version})
                 return 200, {"groups": [{"name": group, "versions": versions} for group, versions in groups.items()]}
-            case ["apis", group, version]:
+            case ["apis", group, version] if (group, version) in self.kinds:
                 names = self.kinds[group, version]
                 return 200, {
                     "groupVersion": f"{group}/{version}",

@@ -26,11 +26,14 @@ class Line:
 
     Attributes:
         fault: called with method and path of each request; returns what happens to it: "" for nothing, "cut" in the
-            middle of the answer, "drop" before it, "reset" as a router does, "alter" a byte of what is sent or
-            answered, "shorten" the answer, "hang", or a code such as "SlowDown".
+            middle of the answer, "drop" before the server has it, "lose" the answer, "reset" as a router does, "alter"
+            a byte of what is sent or answered, "shorten" the answer, "hang", "hang after" the server has done it, or a
+            code such as "SlowDown".
+        removed: headers that do not reach the server, in small letters.
         seen: method, path and first byte asked for of each request, in order.
         headers: what the server adds to its answers.
         signers: access key and region that each request was signed with.
+        held: set when a request hangs, and if the server does it, has been done.
         silence: what a "hang" waits for, without an answer.
     """
 
@@ -39,7 +42,9 @@ class Line:
     fault: Fault = lambda method, path: ""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
     signers: list[tuple[str, str]] = field(default_factory=list)
+    held: Event = field(default_factory=Event)
     silence: Event = field(default_factory=Event)
     handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
@@ -47,6 +52,7 @@ class Line:
 KEPT = ("etag", "content-range", "last-modified")
 STATUS = {
     "PermanentRedirect": 301,
+    "ConditionalRequestConflict": 409,
     "SlowDown": 503,
     "ServiceUnavailable": 503,
     "InternalError": 500,
@@ -77,6 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.line.signers.append((key, region))
         fault = self.line.fault(self.command, self.path)
         if fault == "hang":
+            self.line.held.set()
             self.line.silence.wait(60)
             fault = "drop"
         if fault == "reset":
@@ -86,14 +93,14 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "drop" or (fault == "cut" and self.command != "GET"):
             self.close_connection = True
             return
-        if fault and fault not in ("cut", "alter", "shorten"):
+        if fault and fault not in ("cut", "alter", "shorten", "lose", "hang after"):
             self.answer(STATUS.get(fault, 403), self.line.headers, refusal(fault))
             return
         upstream = http.client.HTTPConnection(urlsplit(self.line.upstream).netloc)
         # The path is a whole URL when this is used as a proxy.
         parts = urlsplit(self.path)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        asked = {key.lower(): value for key, value in self.headers.items()}
+        asked = {key.lower(): value for key, value in self.headers.items() if key.lower() not in self.line.removed}
         if parts.netloc:
             asked["host"] = upstream.host
         if fault == "alter" and body:
@@ -102,6 +109,11 @@ class Handler(BaseHTTPRequestHandler):
         response = upstream.getresponse()
         content = response.read()
         upstream.close()
+        if fault in ("lose", "hang after"):
+            self.line.held.set()
+            self.line.silence.wait(60 if fault == "hang after" else 0)
+            self.close_connection = True
+            return
         headers = {key: value for key, value in response.getheaders() if key.lower() in KEPT} | self.line.headers
         if self.command == "HEAD":
             headers["Content-Length"] = response.headers.get("Content-Length", "0")

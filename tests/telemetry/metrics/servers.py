@@ -8,12 +8,14 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 
 from pipelines.local_nodes import free_port
 
@@ -80,5 +82,52 @@ def server(name: str, *arguments: str, port: int, folder: Path) -> Iterator[str]
 @contextmanager
 def pushgateway(folder: Path) -> Iterator[str]:
     """Yield the address of a Pushgateway that holds nothing."""
-    with server("prometheus-pushgateway", port=free_port(), folder=folder) as address:
+    # Debian's keeps what was pushed in one file of the machine unless it is told otherwise.
+    with server("prometheus-pushgateway", "--persistence.file=", port=free_port(), folder=folder) as address:
         yield address
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Addresses of Prometheus, Alertmanager and Pushgateway, and the port at which Prometheus looks for a process."""
+
+    prometheus: str
+    alertmanager: str
+    gateway: str
+    port: int
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """What Prometheus finds at this moment: labels (``metric``) and ``value`` of each series."""
+        content = answer(f"{self.prometheus}/api/v1/query", query=expression)
+        assert content["status"] == "success", content
+        found: list[dict[str, Any]] = content["data"]["result"]
+        return found
+
+    def firing(self) -> set[str]:
+        """The names of the alerts that Alertmanager has."""
+        return {each["labels"]["alertname"] for each in answer(f"{self.alertmanager}/api/v2/alerts", active="true")}
+
+
+@contextmanager
+def stack(folder: Path, rules: Path) -> Iterator[Stack]:
+    """Start Prometheus with rules, an Alertmanager and a Pushgateway; it looks at both sources five times a second."""
+    port, prometheus_port, alert_port = free_port(), free_port(), free_port()
+    (folder / "alertmanager.yaml").write_text("route: {receiver: none}\nreceivers: [{name: none}]\n", encoding="utf-8")
+    with ExitStack() as running:
+        gateway = running.enter_context(pushgateway(folder))
+        options = ("--config.file=alertmanager.yaml", f"--storage.path={folder}/alerts", "--cluster.listen-address=")
+        alerts = running.enter_context(server("prometheus-alertmanager", *options, port=alert_port, folder=folder))
+        targets = {"nofrost-jobs": f"127.0.0.1:{port}", "nofrost-pushgateway": gateway.removeprefix("http://")}
+        configuration = {
+            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "500ms"},
+            "rule_files": [str(rules)],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alerts.removeprefix("http://")]}]}]},
+            "scrape_configs": [
+                {"job_name": name, "honor_labels": "gateway" in name, "static_configs": [{"targets": [target]}]}
+                for name, target in targets.items()
+            ],
+        }
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+        options = ("--config.file=prometheus.yaml", f"--storage.tsdb.path={folder}/series", "--log.level=warn")
+        address = running.enter_context(server("prometheus", *options, port=prometheus_port, folder=folder))
+        yield Stack(address, alerts, gateway, port)

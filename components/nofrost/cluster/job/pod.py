@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from nofrost.cluster.job.identity import FIXED_ENV, JOB_NAME, RUN_ID
 from nofrost.cluster.job.kinds import KUEUE
-from nofrost.cluster.job.pod_settings import CONFIG_KEYS, METRICS_PORT, METRICS_VARIABLE, SECRET_KEYS
+from nofrost.cluster.job.pod_settings import CONFIG_KEYS, METRICS_PORT, SECRET_KEYS
 from nofrost.cluster.job.settings import POD_GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
 from nofrost.stage import SAVE_INTERVAL
+from nofrost.telemetry.metrics.exposition import VARIABLE as METRICS_VARIABLE
 
 # A proxy would stand between the processes, and outlive them, so that the job never does.
 WITHOUT_ISTIO = {"sidecar.istio.io/inject": "false"}

@@ -132,8 +132,10 @@ class EvaluatedModel:
             with self.on(branch):
                 return self.classify(images)
 
-        name = "predictions" if branch is None else f"predictions-{branch}-branch"
-        return Measurement(name, "clean images", predict, dtype=np.int64)
+        name, title = "predictions", "clean images"
+        if branch is not None:
+            name, title = f"{name}-{branch}-branch", f"{title}, {branch} branch"
+        return Measurement(name, title, predict, dtype=np.int64)
 
     def attacked(self, condition: Condition, branch: Branch | None = None) -> Measurement:
         """Return the measurement of whether the model is still right after an attack.

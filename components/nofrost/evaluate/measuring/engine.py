@@ -19,6 +19,8 @@ from nofrost.models.device import exact_float32, on_device, out_of_memory, raise
 from nofrost.models.modes import eval_mode
 from nofrost.statistics import Flags
 from nofrost.telemetry import Progress, progress
+from nofrost.telemetry.metrics.exposition import count, measure
+from nofrost.telemetry.metrics.table import EVALUATION_ACCURACY, EVALUATION_IMAGES
 
 # Batches whose remaining images are packed together into full ones. A shard has all batches of a group or none, so that
 # larger groups would leave fewer to deal; an evaluation of up to four batches is packed as a whole
@@ -52,6 +54,11 @@ class Measurement:
     shape: tuple[int, ...] = ()
     among: tuple[Measurement, ...] = ()
     repacked: bool = False
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether it says for each image if the model is right."""
+        return self.shape == () and np.dtype(self.dtype).kind in "bi"
 
     def in_order(self) -> Iterator[Measurement]:
         """Yield every measurement that this one depends on, each after those that it depends on, and this one."""
@@ -114,6 +121,8 @@ class Engine:
         for number, measurement in enumerate(measurements, start=1):
             heading = None if title is None else f"{title} {number}/{len(measurements)}: {measurement.title}"
             self.values(measurement, heading)
+            if measurement.is_accuracy and len(self.sample):
+                measure(EVALUATION_ACCURACY, float(self.right(measurement).mean()), measurement.title)
 
     def values(self, measurement: Measurement, heading: str | None = None) -> NDArray[Any]:
         """Return the values [N, ...] of a measurement, from the cache if it was measured before.
@@ -144,8 +153,8 @@ class Engine:
             else:
                 values[rows] = earlier
         if pending:
-            count, left = int(selected.sum()), sum(len(rows) for _, rows in pending)
-            with _shown(heading, count, count - left) as shown:
+            total_left, left = int(selected.sum()), sum(len(rows) for _, rows in pending)
+            with _shown(heading, total_left, total_left - left) as shown:
                 for number, rows, computed in self._computed(measurement, pending, shown):
                     self.cache.write_batch(measurement.name, number, rows, computed)
                     values[rows] = computed
@@ -175,6 +184,7 @@ class Engine:
 
         for number, rows in pending:
             yield number, rows, halving.compute(values_of, rows)
+            count(EVALUATION_IMAGES, len(rows))
             shown.advance(len(rows), halving.note)
 
 

@@ -81,7 +81,7 @@ STAGE_MEMORY = Metric(
     "nofrost_stage_memory_bytes",
     "gauge",
     "bytes",
-    "Memory of the processes of this node: resident, and allocated on the GPU now and at its peak.",
+    "Memory of this process: resident, and that of torch on the GPU now (gpu) and at its peak (gpu-peak).",
     ("kind",),
 )
 
@@ -99,7 +99,7 @@ TRAIN_DATA_WAIT = Metric(
 TRAIN_ATTACK_SHARE = Metric(
     "nofrost_train_attack_ratio", "gauge", "ratio", "Share of a step that the attack takes, without the wait for data."
 )
-TRAIN_LOSS = Metric("nofrost_train_loss", "gauge", "", "Mean loss of the latest measured step.")
+TRAIN_LOSS = Metric("nofrost_train_loss", "gauge", "", "Mean loss of the epoch so far.")
 TRAIN_LEARNING_RATE = Metric("nofrost_train_learning_rate", "gauge", "", "Learning rate of the schedule.")
 TRAIN_GRADIENT_NORM = Metric(
     "nofrost_train_gradient_norm", "gauge", "", "l2 norm of the gradient of all weights, before it is clipped."
@@ -108,7 +108,7 @@ TRAIN_ACCURACY = Metric(
     "nofrost_train_accuracy_ratio",
     "gauge",
     "ratio",
-    "Accuracy after an epoch, by split (train, selection) and view (clean, augmented, adversarial).",
+    "Accuracy in the epoch so far (train) or after an epoch (selection), by view: clean, augmented, adversarial.",
     ("split", "view"),
 )
 TRAIN_ATTACK_GAP = Metric(
@@ -120,7 +120,16 @@ TRAIN_ATTACK_GAP = Metric(
 )
 TRAIN_EPOCH = Metric("nofrost_train_epoch", "gauge", "", "Finished epochs.")
 TRAIN_CHECKPOINT = Metric(
-    "nofrost_train_checkpoint_timestamp_seconds", "gauge", "seconds", "When the state was last saved."
+    "nofrost_train_checkpoint_timestamp_seconds",
+    "gauge",
+    "seconds",
+    "When the state was last saved, or before the first save of this process, when its steps began.",
+)
+TRAIN_CHECKPOINT_INTERVAL = Metric(
+    "nofrost_train_checkpoint_interval_seconds",
+    "gauge",
+    "seconds",
+    "Time between two saves that is intended (NOFROST_SAVE_INTERVAL_S).",
 )
 TRAIN_CHECKPOINT_DURATION = Metric(
     "nofrost_train_checkpoint_duration_seconds", "gauge", "seconds", "How long the last save took."
@@ -158,8 +167,6 @@ EVALUATION_ACCURACY = Metric(
 )
 
 # End facts, pushed.
-TASK_SUCCESS = _pushed("nofrost_task_last_success_timestamp_seconds", "seconds", "When the task last succeeded.")
-TASK_DURATION = _pushed("nofrost_task_duration_seconds", "seconds", "How long the task took when it last succeeded.")
 STUDY_ACCURACY = _pushed(
     "nofrost_study_accuracy_ratio",
     "ratio",

@@ -9,6 +9,7 @@ import nofrost.train.objectives.trades
 from nofrost.train.objectives.base import (
     Adversary,
     Batch,
+    Clock,
     Losses,
     Objective,
     check_methods,
@@ -21,6 +22,7 @@ from nofrost.train.objectives.base import (
 __all__ = [
     "Adversary",
     "Batch",
+    "Clock",
     "Losses",
     "Objective",
     "check_methods",

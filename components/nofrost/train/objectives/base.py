@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +22,7 @@ from nofrost.models import Joint, branch, has_mixture
 from nofrost.registry import Registry, check_settings, configurable
 
 Batching = Literal["joint", "separate"]
+Clock = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Adversary:
         eps: budget of this step in pixels of [0, 1]; smaller than the recipe's while the threat warms up.
         seed: of this step.
         epochs_done: how many epochs of the phase are done, for objectives whose adversary grows with them.
+        clock: takes the time of a block, called with its name.
     """
 
     spec: AttackSpec
@@ -77,6 +80,7 @@ class Adversary:
     eps: float
     seed: int
     epochs_done: float = 0.0
+    clock: Clock = field(default=nullcontext, compare=False)
 
     def settings(self) -> dict[str, Any]:
         """Return all settings of the attack, including those of the threat and the seed."""
@@ -92,7 +96,8 @@ class Adversary:
         Args:
             attack: replaces the recipe's attack, for an objective that has its own.
         """
-        return (attack or self.attack())(model, batch.images, batch.labels, indices=batch.indices)
+        with self.clock("attack"):
+            return (attack or self.attack())(model, batch.images, batch.labels, indices=batch.indices)
 
 
 @dataclass(frozen=True)

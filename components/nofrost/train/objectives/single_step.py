@@ -33,13 +33,15 @@ class FastAdversarialTraining(Objective):
 
     def loss(self, model: nn.Module, batch: Batch, adversary: Adversary) -> Losses:
         ball = BALLS[adversary.norm](batch.images, adversary.eps)
-        start = ball.random_inside(Noise.of(adversary.seed, batch.indices).stream(0)).requires_grad_()
-        # Not a monotone function of the cross-entropy, as attacks use: where the images of a batch influence each other
-        # through batch norms, its gradient would differ.
-        attacked = F.cross_entropy(model(start), batch.labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(attacked, start)
-        step = _step_size(adversary, 1.25 * adversary.eps) * ball.direction(gradient)
-        logits = model(ball.project(start.detach() + step))
+        with adversary.clock("attack"):
+            start = ball.random_inside(Noise.of(adversary.seed, batch.indices).stream(0)).requires_grad_()
+            # Not a monotone function of the cross-entropy, as attacks use: where the images of a batch influence each
+            # other through batch norms, its gradient would differ.
+            attacked = F.cross_entropy(model(start), batch.labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(attacked, start)
+            step = _step_size(adversary, 1.25 * adversary.eps) * ball.direction(gradient)
+            adversarial = ball.project(start.detach() + step)
+        logits = model(adversarial)
         return Losses.of(self.cross_entropy(logits, batch.labels), {"adversarial": logits}, batch.labels)
 
 

@@ -1,0 +1,29 @@
+"""What a report says in numbers, for Prometheus: the accuracies and alarms of every run of the study."""
+
+from collections.abc import Iterator
+
+from nofrost.report.runs import Collected, Run
+from nofrost.results import SEVERITIES
+from nofrost.telemetry.metrics import Fact
+from nofrost.telemetry.metrics.table import STUDY_ACCURACY, STUDY_ALARMS, STUDY_OOD_ACCURACY
+
+MEAN = "mean"
+
+
+def facts_of(collected: Collected) -> list[Fact]:
+    """Return the facts of all runs."""
+    return [fact for run in collected.runs for fact in _facts_of_run(run)]
+
+
+def _facts_of_run(run: Run) -> Iterator[Fact]:
+    of_run = {"recipe": run.recipe, "seed": str(run.seed)}
+    threat = run.adversarial.threat
+    for condition, proportion in run.adversarial.accuracy.items():
+        labels = {**of_run, "condition": condition, "norm": threat.norm, "eps": str(threat.eps)}
+        yield STUDY_ACCURACY.fact(proportion.accuracy, **labels)
+    yield STUDY_OOD_ACCURACY.fact(run.ood.mean_accuracy, **of_run, corruption=MEAN)
+    for name, corruption in run.ood.corruptions.items():
+        yield STUDY_OOD_ACCURACY.fact(corruption.mean_accuracy, **of_run, corruption=name)
+    for alarm in run.adversarial.alarms:
+        for status in SEVERITIES:
+            yield STUDY_ALARMS.fact(float(alarm.status == status), **of_run, alarm=alarm.name, status=status)

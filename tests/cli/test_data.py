@@ -1,0 +1,86 @@
+"""`nofrost data`: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nofrost.cli import cli, main
+from nofrost.store import Ref, open_store, push, resolve_ref
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `nofrost data ...` with the store of a folder, and returns exit code, output and errors."""
+    monkeypatch.setenv("NOFROST_STORE", str(tmp_path / "store"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nofrost", "data", *arguments])
+        try:
+            main(cli)
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def refs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[Ref]:
+    """Two files that are in the store."""
+    refs = []
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        refs.append(push(tmp_path / name, open_store(str(tmp_path / "store"))))
+    capsys.readouterr()
+    return refs
+
+
+def test_what_was_released_is_the_newest_data_and_in_the_history(run: Run, refs: list[Ref], tmp_path: Path) -> None:
+    for ref in refs:
+        assert run("release", "photos", str(ref))[:2] == (0, f"latest:photos is {ref}\n")
+    assert resolve_ref("latest:photos", open_store(str(tmp_path / "store"))) == refs[1]
+    code, out, _ = run("history", "photos")
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()] == [str(refs[1]), str(refs[0])]
+    releases = json.loads(run("history", "photos", "--json")[1])
+    assert [each["ref"] for each in releases] == [str(refs[1]), str(refs[0])]
+
+
+def test_released_twice_it_is_said_since_when(run: Run, refs: list[Ref]) -> None:
+    assert json.loads(run("release", "photos", str(refs[0]), "--json")[1])["new"] is True
+    # The address alone is the same data.
+    code, out, err = run("release", "photos", refs[0].md5, "--json")
+    assert (code, json.loads(out)) == (0, {"name": "photos", "ref": str(refs[0]), "new": False})
+    assert "since 20" in err
+    assert len(json.loads(run("history", "photos", "--json")[1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("release", "photos", "0" * 32), "0" * 32),
+        (("release", "photos", "newest"), "newest"),
+        (("release", "pho/tos", "0" * 32), "pho/tos"),
+        (("history", "../photos"), "../photos"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(arguments: tuple[str, ...], word: str, run: Run, refs: list[Ref]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert word in err
+    assert err.count("\n") == 1
+
+
+def test_a_name_without_releases_has_an_empty_history(run: Run) -> None:
+    code, out, err = run("history", "photos")
+    assert (code, out) == (0, "")
+    assert "photos" in err
