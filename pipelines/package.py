@@ -13,7 +13,8 @@ from nofrost.config import Study
 from nofrost.errors import UserError
 from nofrost.files import write_text
 from nofrost.prepare import resolve_source
-from nofrost.store import Ref, Store, push
+from nofrost.store import Store, push
+from nofrost.store.releases import resolve_ref
 from nofrost.system_errors import explain_write_errors
 
 # The pipeline, and what is Kubernetes' own of its executors.
@@ -107,13 +108,15 @@ def push_source(study: Study, data_ref: str | None, store: Store) -> str:
     """Push the study's source data, which pods cannot read from this machine; return their ref, empty without files.
 
     Args:
-        data_ref: the ref of data that are in the store already; None pushes the data at ``dataset.path``.
+        data_ref: the ref of data that are in the store already, or ``latest:NAME`` for the newest of a name; None
+            pushes the data at ``dataset.path``.
 
     Raises:
-        UserError: `data_ref` is not a ref, there is nothing at ``dataset.path``, or the store cannot be written.
+        UserError: `data_ref` is neither, or there are no data of that name; there is nothing at ``dataset.path``, or
+            the store cannot be written.
     """
     if data_ref is not None:
-        return str(Ref.parse(data_ref))
+        return str(resolve_ref(data_ref, store))
     if not resolve_source(study.dataset, study.name, ("dataset",)).needs_path:
         return ""
     path = Path(study.dataset.path)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_process import running
+
 HEAD = "import os, signal, subprocess, sys, time; from nofrost.first_process import run_under_init; run_under_init(); "
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -58,7 +60,7 @@ def test_sigterm_reaches_the_command() -> None:
     # In short sleeps: a signal that comes just before a long one would wait for its end.
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); print('ready', flush=True)\n"
     handler += "while True: time.sleep(0.05)"
-    with subprocess.Popen([*NAMESPACE, sys.executable, "-c", HEAD + handler], stdout=subprocess.PIPE, text=True) as top:
+    with running([*NAMESPACE, sys.executable, "-c", HEAD + handler], stdout=subprocess.PIPE, text=True) as top:
         assert top.stdout
         assert top.stdout.readline() == "ready\n"
         # unshare waits, and its only child is the first process of the namespace.

@@ -21,6 +21,7 @@ from nofrost.heartbeat import Heartbeat
 from nofrost.ranks import Node, ProcessRank
 from nofrost.rendezvous import Member
 from pipelines.local_nodes import free_port
+from tests.child_process import running
 
 MEMBER = """
 import sys, time
@@ -49,7 +50,7 @@ def members(*ranks: int, size: int, slow: int, port: int | None = None) -> Itera
     with ExitStack() as stack:
         started = []
         for rank in ranks:
-            process = subprocess.Popen(
+            process = running(
                 [sys.executable, "-c", MEMBER, str(slow)],
                 env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "CUDA_VISIBLE_DEVICES": ""},
                 stdin=subprocess.PIPE,
@@ -58,7 +59,6 @@ def members(*ranks: int, size: int, slow: int, port: int | None = None) -> Itera
                 text=True,
             )
             started.append(stack.enter_context(process))
-            stack.callback(process.kill)
         yield started
 
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from nofrost.errors import UserError
 from nofrost.files import write_text
 from nofrost.lock import folder_lock, is_written_in
+from tests.child_process import running
 
 HOLDER = """
 import os, sys, time
@@ -31,14 +34,18 @@ with folder_lock(Path(ARGUMENT)):
 """
 
 
-def holder(target: Path, *, fork: bool = False) -> tuple[subprocess.Popen[str], int]:
-    """Start a process that holds the lock, or whose child does; return it, and the id of the one that does."""
+@contextmanager
+def holder(target: Path, *, fork: bool = False) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a process that holds the lock, or whose child does; yield it, and the id of the one that does."""
     script = HOLDER.replace("ARGUMENT", repr(str(target))).replace("FORK", str(fork))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    with process.stdout as output:
-        pid = int(output.readline().removeprefix("held by "))
-    return process, pid
+    with running([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        pid = int(process.stdout.readline().removeprefix("held by "))
+        try:
+            yield process, pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def left(folder: Path) -> list[str]:
@@ -47,15 +54,11 @@ def left(folder: Path) -> list[str]:
 
 def test_a_second_process_is_refused_and_learns_which_is_the_first(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    process, _ = holder(out)
-    try:
+    with holder(out) as (process, _):
         sentence = rf"out is being written by process {process.pid} \(nofrost train\): wait for it, or choose another"
         with pytest.raises(UserError, match=sentence), folder_lock(out):
             pytest.fail("it is locked")
         assert is_written_in(out.parent)
-    finally:
-        process.kill()
-        process.wait()
     assert left(out.parent) == [".out.nofrost-lock"]
     assert not is_written_in(out.parent)
     with folder_lock(out):
@@ -65,13 +68,13 @@ def test_a_second_process_is_refused_and_learns_which_is_the_first(tmp_path: Pat
 
 def test_a_child_that_outlives_the_process_still_holds_the_lock(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process, child = holder(out, fork=True)
-    assert process.wait() == -signal.SIGKILL
-    with pytest.raises(UserError, match=f"by process {process.pid} "), folder_lock(out):
-        pytest.fail("it is locked")
-    os.kill(child, signal.SIGKILL)
-    with folder_lock(out, wait=True):
-        pass
+    with holder(out, fork=True) as (process, child):
+        assert process.wait() == -signal.SIGKILL
+        with pytest.raises(UserError, match=f"by process {process.pid} "), folder_lock(out):
+            pytest.fail("it is locked")
+        os.kill(child, signal.SIGKILL)
+        with folder_lock(out, wait=True):
+            pass
 
 
 def test_who_waits_gets_the_lock_and_says_for_whom_it_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,7 @@ SHARED_MODULES = {
     "promotion": "the folder, and the class in it",
     "properties": "their settings, and the folder that measures them",
     "registry": "the class, and where the architectures are registered",
+    "schedule": "that of the learning rate, and the folder of those of studies",
     "stage": "the contract of stages, and the stage in each of their folders",
 }
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.child_process import running
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 DESIGN = {  # the graph of docs/architecture.md: which stage feeds which
@@ -180,9 +182,7 @@ class TestTheWholePipeline:
         undisturbed = weights(clone)
         shutil.rmtree(clone / "runs/nofrost/seed-0/train")
         command = ["dvc", "repro", "--force", "--single-item", "train@nofrost-0"]
-        with subprocess.Popen(
-            command, cwd=clone, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as dvc:
+        with running(command, cwd=clone, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as dvc:
             victim = wait_for(clone / "runs/nofrost/seed-0/.train.nofrost-partial", moment)
             assert victim is not None or moment == "near the end"
             if victim is not None:

@@ -15,35 +15,33 @@ from pipelines.cli.shared_options import (
     CACHE,
     CLUSTER,
     DATA_REF,
+    EXPERIMENT,
     GPUS,
     HOST,
     NAMESPACE,
     NODES,
+    PIPELINE_ROOT,
     SERVICE_ACCOUNT,
     SHARDS,
+    STAGE_IMAGE,
     TOKEN_FILE,
+    TRAIN_IMAGE,
     load_checked_study,
 )
 
 
 @click.command("submit")
 @stage_options
-@click.option("--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest.")
-@click.option("--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest.")
+@STAGE_IMAGE
+@TRAIN_IMAGE
 @HOST
 @NAMESPACE
 @TOKEN_FILE
 @CA_CERT
-@click.option(
-    "--experiment",
-    default="nofrost",
-    show_default=True,
-    callback=not_empty,
-    help="Experiment of the run; created if it does not exist.",
-)
+@EXPERIMENT
 @click.option("--run-name", callback=not_empty, help="Name of the run. Default: the study's name.")
 @SERVICE_ACCOUNT
-@click.option("--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up.")
+@PIPELINE_ROOT
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for the run, and exit with 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait with --wait. Default: forever.")
 @click.option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH
+from nofrost.cli.options import PATH, not_empty
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -39,6 +39,22 @@ TOKEN_FILE = click.option("--token-file", type=PATH, help="File with a bearer to
 CA_CERT = click.option("--ca-cert", type=PATH, help="PEM file of the authority that signed the host's certificate.")
 SERVICE_ACCOUNT = click.option(
     "--service-account", help="Service account of the pods, such as one that may use the bucket (IRSA)."
+)
+STAGE_IMAGE = click.option(
+    "--stage-image", required=True, metavar="IMAGE@sha256:...", help="Image of the stages, by its digest."
+)
+TRAIN_IMAGE = click.option(
+    "--train-image", required=True, metavar="IMAGE@sha256:...", help="Image of the training, by its digest."
+)
+EXPERIMENT = click.option(
+    "--experiment",
+    default="nofrost",
+    show_default=True,
+    callback=not_empty,
+    help="Experiment of the run; created if it does not exist.",
+)
+PIPELINE_ROOT = click.option(
+    "--pipeline-root", metavar="URL", help="Where Kubeflow keeps artifacts. Default: as it is set up."
 )
 CACHE = click.option("--cache/--no-cache", default=True, help="Reuse outputs of tasks that ran before.")
 

@@ -14,6 +14,8 @@ from pipelines.submit.api_errors import ApiError, TransientApiError, explained, 
 from pipelines.submit.endpoint import Endpoint
 from pipelines.submit.kfp_client import Health, KfpClient
 
+_PAGE = 100
+
 
 class Api:
     """The KFP API at one address, connected to on first use. Every method raises ApiError."""
@@ -85,6 +87,12 @@ class Api:
         )
         return self._id(version.pipeline_version_id)
 
+    def find_experiment(self, name: str) -> str | None:
+        """Return the id of the experiment with this name, None if there is none."""
+        operation = self._client.list_experiments
+        answer = self._call("to look for an experiment", operation, filter=_named(name), namespace=self.namespace)
+        return self._first_id(answer.experiments, name, "experiment_id")
+
     def experiment(self, name: str) -> str:
         """Return the id of the experiment with this name, which is created if there is none."""
         operation = self._client.create_experiment
@@ -102,6 +110,52 @@ class Api:
         if run.run_id != run_id:
             raise TransientApiError(str(not_kfp(self._client.address)))
         return run
+
+    def recurring_runs(self) -> list[Any]:
+        """Return all recurring runs as ``V2beta1RecurringRun``, those of the namespace where there is one."""
+        found: list[Any] = []
+        token = ""
+        while True:
+            answer = self._call(
+                "to list the recurring runs",
+                self._client.list_recurring_runs,
+                page_token=token,
+                page_size=_PAGE,
+                namespace=self.namespace,
+            )
+            found += answer.recurring_runs or ()
+            token = answer.next_page_token or ""
+            if not token:
+                return found
+
+    def create_recurring_run(self, experiment_id: str, name: str, **options: Any) -> str:
+        """Create a recurring run and return its id; `options` are those of kfp's method of this name."""
+        operation = self._client.create_recurring_run
+        created = self._call("to create the recurring run", operation, experiment_id, name, **options)
+        return self._id(created.recurring_run_id)
+
+    def enable_recurring_run(self, recurring_run_id: str) -> None:
+        """Let a recurring run start runs from now on."""
+        self._call("to enable the recurring run", self._client.enable_recurring_run, recurring_run_id)
+
+    def delete_recurring_run(self, recurring_run_id: str) -> None:
+        """Delete a recurring run; its runs stay. One that is gone is no error."""
+        try:
+            self._call("to delete the recurring run", self._client.delete_recurring_run, recurring_run_id)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def newest_runs(self) -> list[Any]:
+        """Return the newest hundred runs as ``V2beta1Run``, the newest first."""
+        answer = self._call(
+            "to list the runs",
+            self._client.list_runs,
+            page_size=_PAGE,
+            sort_by="created_at desc",
+            namespace=self.namespace,
+        )
+        return list(answer.runs or ())
 
     def _call(self, action: str, operation: Any, *arguments: Any, **options: Any) -> Any:
         try:

@@ -16,6 +16,8 @@ from pipelines.submit.versions import explanation
 LONGEST_REASON = 400
 # Of Go's protojson; it writes a space or a no-break space before the name, to keep others from relying on its text.
 _UNKNOWN_FIELD = re.compile(r"unknown field[\s\xa0]*\\?\"(\w+)")
+# Since kubeflow/pipelines#14181, after 2.17, a service account other than the default one has to be on a list.
+_ACCOUNT = re.compile(r"ALLOWEDSERVICEACCOUNTS|service ?accounts?\b", re.IGNORECASE)
 
 
 class ApiError(UserError):
@@ -91,6 +93,13 @@ def _refused(address: str, action: str, error: Any) -> ApiError:
     if field := _UNKNOWN_FIELD.search(reason or ""):
         message = f"the KFP API at {address} refused {action} ({status}): it does not know the field {field[1]}"
         return ApiError(f"{message}, as {explanation(field[1])}", status=status)
+    if status in (400, 403) and _ACCOUNT.search(reason or ""):
+        message = f"the KFP API at {address} refused {action} ({status}): its service account is not allowed"
+        return ApiError(
+            f"{message}: let the administrator add it to ALLOWEDSERVICEACCOUNTS of the API server, and give you the "
+            f"verb use on it where several users share the installation (it says: {reason})",
+            status=status,
+        )
     if status in (401, 403):
         message = f"the KFP API at {address} denies access ({status}) when asked {action}"
         return ApiError(f"{message}: give a valid token with --token-file, or ask for permission", status=status)

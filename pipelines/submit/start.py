@@ -26,6 +26,39 @@ class StartedRun:
     created_version: bool
 
 
+@dataclass(frozen=True)
+class Uploaded:
+    """A compiled pipeline and an experiment that the API has, by their ids.
+
+    Attributes:
+        created_version: whether this version is new.
+    """
+
+    pipeline_id: str
+    version_id: str
+    experiment_id: str
+    created_version: bool
+
+
+def upload(compiled: CompiledPipeline, api: Api, experiment: str) -> Uploaded:
+    """Create the pipeline, this version of it and the experiment where they do not exist.
+
+    When this is interrupted, the next call uses what was created.
+
+    Raises:
+        UserError: the namespace is missing, or there is none there.
+        ApiError: the API refuses, or cannot be reached.
+    """
+    pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
+    version_id, created = _ensure(
+        lambda: api.find_version(pipeline_id, compiled.version),
+        lambda: api.upload_version(pipeline_id, compiled.version, compiled.path, f"nofrost {nofrost.__version__}"),
+    )
+    how = "uploaded" if created else "exists already and is reused"
+    say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
+    return Uploaded(pipeline_id, version_id, _experiment(api, experiment), created)
+
+
 def start_run(
     compiled: CompiledPipeline,
     arguments: Mapping[str, str],
@@ -36,10 +69,7 @@ def start_run(
     service_account: str | None = None,
     pipeline_root: str | None = None,
 ) -> StartedRun:
-    """Start a run of a compiled pipeline with those of `arguments` that are parameters of it.
-
-    The pipeline, this version of it and the experiment are created if they do not exist. When this is interrupted, the
-    next submission uses what was created.
+    """Start a run of a compiled pipeline with those of `arguments` that are parameters of it, after uploading it.
 
     Raises:
         UserError: the namespace is missing, or there is none there.
@@ -47,21 +77,14 @@ def start_run(
         TransientApiError: it cannot be reached or is busy, and has not started the run.
         UnavailableError: it may have started the run or not.
     """
-    pipeline_id, _ = _ensure(lambda: api.find_pipeline(compiled.name), lambda: api.create_pipeline(compiled.name))
-    version_id, created = _ensure(
-        lambda: api.find_version(pipeline_id, compiled.version),
-        lambda: api.upload_version(pipeline_id, compiled.version, compiled.path, f"nofrost {nofrost.__version__}"),
-    )
-    how = "uploaded" if created else "exists already and is reused"
-    say(f"pipeline {compiled.name}, version {compiled.version}: {how}")
-    experiment_id = _experiment(api, experiment)
+    uploaded = upload(compiled, api, experiment)
     try:
         run_id = api.create_run(
-            experiment_id,
+            uploaded.experiment_id,
             run_name,
             params={name: arguments[name] for name in compiled.parameters},
-            pipeline_id=pipeline_id,
-            version_id=version_id,
+            pipeline_id=uploaded.pipeline_id,
+            version_id=uploaded.version_id,
             pipeline_root=pipeline_root,
             service_account=service_account,
         )
@@ -69,11 +92,11 @@ def start_run(
         is_transient = isinstance(error, TransientApiError)
         if error.undone or (error.status and not is_transient):
             raise
-        page = f"{api.endpoint.ui_address()}/#/experiments/details/{experiment_id}"
+        page = f"{api.endpoint.ui_address()}/#/experiments/details/{uploaded.experiment_id}"
         # Not a TransientApiError, after which the request is sent again: the run may have begun, or begin later.
         kind = UnavailableError if is_transient else ApiError
         raise kind(f"{error}; before you submit again, check at {page} whether it runs anyway") from None
-    return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, created)
+    return StartedRun(run_id, api.endpoint.run_url(run_id), compiled.version, uploaded.created_version)
 
 
 def _experiment(api: Api, name: str) -> str:

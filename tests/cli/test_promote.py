@@ -17,6 +17,7 @@ from nofrost.config import load_study, study_as_yaml
 from nofrost.errors import UserError
 from nofrost.promotion import write_candidate
 from nofrost.store import Output, open_store, push
+from tests.child_process import running
 
 DVC_YAML = """
 stages:
@@ -191,7 +192,7 @@ def test_on_a_terminal_promote_asks(project: Path, answer: str, written: bool) -
     leave("run-1", project)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", "from nofrost.cli.promote import promote; promote()", "run-1"]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with running(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.write(ours, f"{answer}\n".encode())
         out, err = process.communicate(timeout=60)
     os.close(ours)

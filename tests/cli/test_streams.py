@@ -17,6 +17,7 @@ import yaml
 
 from nofrost.cli import CommandGroup, main
 from nofrost.cli.options import aligned, emit
+from nofrost.config import load_recipe
 from nofrost.errors import UserError, printable
 from nofrost.system_errors import as_reported, explain_read_errors, explain_write_errors, system_error
 
@@ -34,17 +35,17 @@ def shell(line: str, **variables: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("line", "code", "out", "err"),
     [
-        ("nofrost recipes list > /dev/full", 2, "", FULL),
+        ("nofrost papers > /dev/full", 2, "", FULL),
         ("nofrost --help > /dev/full", 2, "", FULL),
         ("python -m nofrost --help > /dev/full", 2, "", FULL),
         ("python -m pipelines --help > /dev/full", 2, "", FULL),
-        ("nofrost recipes show nosuch 2> /dev/full", 2, "nofrost: unknown recipe 'nosuch'", ""),
-        ("nofrost recipes show nosuch 2>&-", 2, "nofrost: unknown recipe 'nosuch'", ""),
-        ("nofrost recipes show nosuch >&- 2> /dev/full", 2, "", ""),
+        ("nofrost study show nosuch 2> /dev/full", 2, "nofrost: unknown study 'nosuch'", ""),
+        ("nofrost study show nosuch 2>&-", 2, "nofrost: unknown study 'nosuch'", ""),
+        ("nofrost study show nosuch >&- 2> /dev/full", 2, "", ""),
         ("nofrost nosuch 2> /dev/full", 2, "Error: No such command 'nosuch'", ""),
-        ("nofrost recipes list 2>&-", 0, "nofrost", ""),
-        ("nofrost recipes list >&-", 0, "", ""),
-        ("nofrost recipes list >&- 2>&- <&-", 0, "", ""),
+        ("nofrost papers 2>&-", 0, "wang2022", ""),
+        ("nofrost papers >&-", 0, "", ""),
+        ("nofrost papers >&- 2>&- <&-", 0, "", ""),
         ("nofrost \"$(printf 'a\\033[31mb')\"", 2, "", r"No such command 'a\x1b[31mb'"),
     ],
 )
@@ -79,11 +80,15 @@ def test_torch_adds_no_warnings_of_its_own_to_a_lost_connection() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_an_encoding_that_lacks_characters_gets_substitutes(encoding: str) -> None:
-    code, out, err = shell("nofrost recipes show sat", PYTHONIOENCODING=encoding)
-    assert (code, err) == (0, "")
     code, out, err = shell("nofrost recipes show sat --json", PYTHONIOENCODING=encoding)
     assert (code, err) == (0, "")
-    assert json.loads(out) == json.loads(shell("nofrost recipes show sat --json", PYTHONIOENCODING="utf-8")[1])
+    assert json.loads(out) == load_recipe("sat").as_json()
+
+
+def test_a_text_has_substitutes_for_what_latin_1_lacks() -> None:
+    code, out, err = shell("nofrost recipes show sat", PYTHONIOENCODING="latin-1")
+    assert (code, err) == (0, "")
+    assert r"\u03bb = 0.5" in out
 
 
 def end_of(action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> object:
@@ -116,7 +121,7 @@ def test_a_connection_that_breaks_is_one_sentence(
     assert capsys.readouterr() == ("", "nofrost: a connection was closed at its other end (broken pipe): start again\n")
 
 
-@pytest.mark.parametrize("line", ["nofrost recipes list", "nofrost --help", "nofrost recipes --help"])
+@pytest.mark.parametrize("line", ["nofrost papers", "nofrost --help", "nofrost recipes --help"])
 def test_a_reader_that_has_enough_ends_the_command_without_a_word(line: str) -> None:
     code, out, err = shell(f"{{ {line}; echo $? >&2; }} | true")
     assert (code, out, err) == (0, "", "1\n")

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from nofrost.cluster.job.spec import Training
 from nofrost.cluster.job.training_runtime import runtime_name
 from nofrost.config import recipe_of
 from nofrost.tasks.task_errors import RecordedError, errors_of
+from tests.child_process import running
 from tests.cluster.double.resources import RUNTIMES
 from tests.cluster.launcher.launched_job import OUTPUT, LaunchedJob, wait_until
 
@@ -28,7 +30,7 @@ IMAGE = f"example.com/nofrost-train@sha256:{'0' * 64}"
 class Command:
     """The command in a process, and its job."""
 
-    def __init__(self, job: LaunchedJob, kubeconfig: Path, folder: Path) -> None:
+    def __init__(self, job: LaunchedJob, kubeconfig: Path, folder: Path, processes: ExitStack) -> None:
         self.job, self.output_file = job, folder / "output"
         recipe = json.dumps(recipe_of(None, "sat", ()).as_json())
         training = Training(recipe, "sat", "0", DATASET, AUGMENTATION, job.store.url)
@@ -47,34 +49,33 @@ class Command:
             "KFP_POD_NAME": "launcher-1",
             "KFP_POD_UID": "uid-of-launcher-1",
         }
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes = processes
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "nofrost", "task", "launch", *self.arguments, *more]
-        process = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
-        self.processes.append(process)
-        return process
+        process = running(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+        return self.processes.enter_context(process)
 
     def wait_for_job(self) -> None:
         (self.job.name,) = wait_until(lambda: self.job.server.names(self.job.resource))
 
 
 @pytest.fixture
-def command(trainjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> Iterator[Command]:
+def command_of(kubeconfig: Path, tmp_path: Path) -> Iterator[Callable[[LaunchedJob], Command]]:
+    """Make the command of a job; what it starts ends with the test."""
+    with ExitStack() as processes:
+        yield lambda job: Command(job, kubeconfig, tmp_path, processes)
+
+
+@pytest.fixture
+def command(trainjob: LaunchedJob, command_of: Callable[[LaunchedJob], Command]) -> Command:
     """On a cluster that knows TrainJobs alone."""
     trainjob.server.resources = [each for each in trainjob.server.resources if each.plural != "pytorchjobs"]
-    started = Command(trainjob, kubeconfig, tmp_path)
-    yield started
-    for process in started.processes:
-        process.kill()
-        process.communicate()
+    return command_of(trainjob)
 
 
 def said_by(process: subprocess.Popen[str]) -> str:
-    try:
-        return process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
+    return process.communicate(timeout=60)[1]
 
 
 def test_the_job_is_made_and_followed(command: Command) -> None:
@@ -95,8 +96,8 @@ def test_the_job_is_made_and_followed(command: Command) -> None:
     assert not job.server.names(job.resource)
 
 
-def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
-    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
+def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, command_of: Callable[[LaunchedJob], Command]) -> None:
+    command, job = command_of(pytorchjob), pytorchjob
     process = command.start()
     command.wait_for_job()
     job.add_pods(job.status("Running"), job.status("Running"))
@@ -113,8 +114,8 @@ def test_wrong_input_ends_with_2(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_
     ]
 
 
-def test_a_failed_job_ends_with_1(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
-    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
+def test_a_failed_job_ends_with_1(pytorchjob: LaunchedJob, command_of: Callable[[LaunchedJob], Command]) -> None:
+    command, job = command_of(pytorchjob), pytorchjob
     process = command.start()
     command.wait_for_job()
     job.add_pods(job.status("Running"), job.status("Running"))
@@ -125,8 +126,8 @@ def test_a_failed_job_ends_with_1(pytorchjob: LaunchedJob, kubeconfig: Path, tmp
     assert not job.server.names(job.resource)
 
 
-def test_sigterm_ends_with_143(pytorchjob: LaunchedJob, kubeconfig: Path, tmp_path: Path) -> None:
-    command, job = Command(pytorchjob, kubeconfig, tmp_path), pytorchjob
+def test_sigterm_ends_with_143(pytorchjob: LaunchedJob, command_of: Callable[[LaunchedJob], Command]) -> None:
+    command, job = command_of(pytorchjob), pytorchjob
     process = command.start()
     command.wait_for_job()
     job.add_pods(job.status("Running"), job.status("Running"))
@@ -150,14 +151,13 @@ def test_wrong_options_end_with_2_before_any_request(
     more: str,
     message: str,
     pytorchjob: LaunchedJob,
-    kubeconfig: Path,
-    tmp_path: Path,
+    command_of: Callable[[LaunchedJob], Command],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from nofrost.cli import main
 
-    command = Command(pytorchjob, kubeconfig, tmp_path)
+    command = command_of(pytorchjob)
     monkeypatch.setenv("KUBECONFIG", command.environment["KUBECONFIG"])
     monkeypatch.setattr(sys, "argv", ["nofrost", "task", "launch", *command.arguments, more])
     with pytest.raises(SystemExit) as error:
@@ -169,15 +169,14 @@ def test_wrong_options_end_with_2_before_any_request(
 
 def test_a_missing_runtime_ends_with_2(
     trainjob: LaunchedJob,
-    kubeconfig: Path,
-    tmp_path: Path,
+    command_of: Callable[[LaunchedJob], Command],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from nofrost.cli import main
 
     trainjob.server.remove(RUNTIMES, runtime_name(JobSettings()))
-    command = Command(trainjob, kubeconfig, tmp_path)
+    command = command_of(trainjob)
     monkeypatch.setenv("KUBECONFIG", command.environment["KUBECONFIG"])
     monkeypatch.setattr(sys, "argv", ["nofrost", "task", "launch", *command.arguments, "--backend=trainjob"])
     with pytest.raises(SystemExit) as error:

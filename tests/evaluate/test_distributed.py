@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nofrost.evaluate import Shard, merge, run
 from nofrost.evaluate.stage import PEER_LOST
 from nofrost.processes import ProcessGroup
 from pipelines.local_nodes import free_port
+from tests.child_process import running
 from tests.evaluate.shards import contents
 
 MakeSuite = Callable[..., Any]
@@ -86,11 +87,11 @@ def test_invalid_input_of_two_processes_is_reported_once_and_fails_both(
     assert [path.name for path in tmp_path.iterdir()] == ["suite.yaml"]
 
 
-def start(script: str, rank: int, count: int, port: int) -> subprocess.Popen[str]:
+def start(script: str, rank: int, count: int, port: int) -> AbstractContextManager[subprocess.Popen[str]]:
     environment = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", script]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return running(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 MEMBER = """
@@ -116,9 +117,9 @@ with ProcessGroup.joined() as ours:
 @pytest.mark.slow
 def test_a_process_that_fails_alone_reports_its_error_and_the_others_fail_too() -> None:
     port = free_port()
-    processes = [start(MEMBER, rank, 2, port) for rank in range(2)]
-    ended = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [200, 2]
+    with start(MEMBER, 0, 2, port) as first, start(MEMBER, 1, 2, port) as second:
+        ended = [process.communicate(timeout=120) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [200, 2]
     assert ended[0][0].startswith("another process has failed")
     assert "nofrost: process 1 of 2: the disk is full" in ended[1][1]
 

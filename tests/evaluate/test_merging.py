@@ -31,12 +31,14 @@ DIVISIONS = [
     pytest.param(1, {"max_images": 10}, id="one shard"),
 ]
 CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 5}, "square": {"queries": 10}}, "cascade": True}
+# In three groups.
+GROUPS = {"batch_size": 3, "max_images": 36}
 CASCADES = [
-    pytest.param(3, {**CASCADE, "batch_size": 3}, id="groups of a cascade"),
+    pytest.param(3, {**CASCADE, **GROUPS}, id="groups of a cascade"),
     pytest.param(2, {**CASCADE, "batch_size": 59}, id="one group"),
     pytest.param(
         3,
-        {"attacks": {"autoattack": {"steps": 3, "targets": 2, "queries": 10}}, "batch_size": 3},
+        {"attacks": {"autoattack": {"steps": 3, "targets": 2, "queries": 10}}, **GROUPS},
         id="groups of an attack that is a cascade",
     ),
 ]

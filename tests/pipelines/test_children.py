@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -16,6 +18,7 @@ import pytest
 from nofrost.errors import StoppedError
 from pipelines import watchdog
 from pipelines.children import Children
+from tests.child_process import running
 
 ROOT = Path(__file__).parents[2]
 # A task is a shell whose child takes a moment to save after SIGTERM, or does not end before long.
@@ -50,19 +53,20 @@ except ReportedError as error:
 """
 
 
-def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+@contextmanager
+def start(folder: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """Start a run with a secret, whose task takes so long to save, and wait until the task has begun."""
     (folder / "secret").write_text("password")
-    process = subprocess.Popen(
+    with running(
         [sys.executable, "-c", RUN, TASK, str(seconds)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'components'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    wait_until((folder / "begun").exists)
-    return process
+    ) as process:
+        wait_until((folder / "begun").exists)
+        yield process
 
 
 def wait_until(condition: object, seconds: float = 30) -> None:
@@ -149,9 +153,7 @@ def test_a_task_that_does_not_end_is_killed_after_a_while(tmp_path: Path, monkey
     )
     monkeypatch.setattr(watchdog, "SAVE_GRACE_S", 0.3)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    with subprocess.Popen(
-        [sys.executable, "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True, text=True
-    ) as task:
+    with running([sys.executable, "-c", ignoring], stdout=subprocess.PIPE, start_new_session=True, text=True) as task:
         assert task.stdout
         assert task.stdout.readline() == "1\n"
         assert watchdog.has_living(task.pid)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from nofrost.errors import UserError
 from pipelines.cluster_settings import load_cluster
-
-ROOT = Path(__file__).parents[2]
+from tests.pipelines.conftest import Program
 
 
 @pytest.mark.parametrize(
@@ -75,7 +72,7 @@ def test_a_wrong_cluster_file_is_one_sentence(text: str, message: str, tmp_path:
     assert "\n" not in str(error.value)
 
 
-def test_the_largest_settings_are_compiled(tmp_path: Path) -> None:
+def test_the_largest_settings_are_compiled(program: Program, tmp_path: Path) -> None:
     text = """
 resources: {train: {cpu: 500m, memory: "17179869184"}, evaluate: {cpu: "0.5", memory: 16G}}
 placement: {node_selector: {kubernetes.io/arch: amd64, Pool_1: ""}, tolerations: [{}]}
@@ -89,18 +86,19 @@ kept_s: 2147483647
 """
     (tmp_path / "cluster.yaml").write_text(text)
     options = ("--study", "digits", "--set", "runs.recipe=[st]", "--cluster", str(tmp_path / "cluster.yaml"))
-    command = [sys.executable, "-m", "pipelines", "compile", *options, "--out", str(tmp_path / "out.yaml")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = program("compile", *options, "--out", str(tmp_path / "out.yaml"))
     assert ended.returncode == 0, ended.stderr
     assert "2147483647" in (tmp_path / "out.yaml").read_text()
 
 
-def test_nothing_is_compiled_for_a_wrong_cluster_file(tmp_path: Path) -> None:
+def test_nothing_is_compiled_for_a_wrong_cluster_file(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "cluster.yaml").write_text("retry: 3")
-    command = [sys.executable, "-m", "pipelines", "compile", "--cluster", str(tmp_path / "cluster.yaml")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = program("compile", "--study", "digits", "--cluster", "cluster.yaml")
     assert ended.returncode == 2
     assert ended.stderr.startswith("nofrost: ")
     assert "unknown key 'retry'" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert not (ROOT / "nofrost.yaml").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["cluster.yaml"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +21,7 @@ from pipelines.graph import GraphSettings, make_pipeline
 from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, plan_study
 from pipelines.svg import as_svg, layout
+from tests.pipelines.conftest import Program
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -158,10 +157,11 @@ def test_another_ending_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_prints_mermaid_and_the_size(tmp_path: Path) -> None:
+def test_the_command_prints_mermaid_and_the_size(program: Program, tmp_path: Path) -> None:
     def graph(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pipelines", "graph", "--study", "digits", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        ended = program("graph", "--study", "digits", *arguments)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     size, mermaid = graph().split("\n", 1)
     assert size.startswith("%% 17 tasks, 40 pods")

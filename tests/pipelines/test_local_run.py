@@ -19,6 +19,8 @@ import yaml
 from nofrost.errors import RunFailedError, UserError
 from pipelines.cli import pipelines
 from pipelines.package import canonical
+from tests.child_process import running
+from tests.pipelines.conftest import Program
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -115,9 +117,7 @@ class TestARun:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_a_run_that_is_stopped_or_killed_goes_on(self, number: signal.Signals, project: Path) -> None:
         changed = ("--set", f"recipes.st.optimiser.weight_decay=0.00{number}", "--set", "runs.recipe=[st]")
-        with subprocess.Popen(
-            (*RUN, *changed), cwd=project, env=environment(), stdout=subprocess.PIPE, text=True
-        ) as run:
+        with running((*RUN, *changed), cwd=project, env=environment(), stdout=subprocess.PIPE, text=True) as run:
             assert run.stdout
             lines = list(iter(run.stdout.readline, "  train st, seed 0 ...\n"))
             # The run may not have noted yet that it has started the process, until that has printed something.
@@ -164,28 +164,33 @@ def note_of_the_last_run(project: Path) -> dict[str, Any]:
     ],
 )
 def test_wrong_input_is_one_sentence_before_any_task_runs(
-    arguments: tuple[str, ...], message: str, tmp_path: Path
+    arguments: tuple[str, ...],
+    message: str,
+    program: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = ("--store", str(tmp_path / "store"), "--study", "digits", *arguments)
-    ended = pipeline(tmp_path, *given, check=False)
+    monkeypatch.chdir(tmp_path)
+    ended = program("run", "--out", "kfp", "--store", str(tmp_path / "store"), "--study", "digits", *arguments)
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert " ..." not in ended.stdout
 
 
-def test_a_store_that_is_a_file_is_refused_before_any_task_runs(tmp_path: Path) -> None:
+def test_a_store_that_is_a_file_is_refused_before_any_task_runs(program: Program, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    ended = pipeline(tmp_path, "--study", "digits", "--store", str(tmp_path / "file"), check=False)
+    store, out = str(tmp_path / "file"), str(tmp_path / "kfp")
+    ended = program("run", "--study", "digits", "--store", store, "--out", out)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f"nofrost: store {tmp_path / 'file'} is a file: give a folder, or s3://bucket/prefix\n"
 
 
 def test_a_wrong_interval_between_saves_is_refused_before_any_task_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOFROST_SAVE_INTERVAL_S", "abc")
-    ended = pipeline(tmp_path, "--study", "digits", "--store", str(tmp_path / "store"), check=False)
+    ended = program("run", "--study", "digits", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "kfp"))
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("nofrost: NOFROST_SAVE_INTERVAL_S is 'abc'")
 

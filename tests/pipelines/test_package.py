@@ -20,6 +20,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipelines.cluster_settings import Cluster
 from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline
 from pipelines.package import canonical
+from tests.pipelines.conftest import Program
 from tests.pipelines.package_graph import plan_of
 
 ROOT = Path(__file__).parents[2]
@@ -135,19 +136,22 @@ def test_components_that_differ_are_kept_apart() -> None:
     assert [limit["resourceMemoryLimit"] for limit in limits] == ["1G", "2G", "1G"]
 
 
-def test_an_output_that_would_replace_the_study_is_refused(tmp_path: Path) -> None:
+def test_an_output_that_would_replace_the_study_is_refused(program: Program, tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
     study.write_bytes((GOLDEN / "study.yaml").read_bytes())
-    ended = command("-m", "pipelines", "compile", "--study", str(study), "--out", str(study))
+    ended = program("compile", "--study", str(study), "--out", str(study))
     assert ended.returncode == 2
     assert str(study) in ended.stderr
     assert study.read_bytes() == (GOLDEN / "study.yaml").read_bytes()
 
 
-def test_a_study_that_would_outgrow_a_workflow_is_compiled_with_a_remark(tmp_path: Path) -> None:
+def test_a_study_that_would_outgrow_a_workflow_is_compiled_with_a_remark(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seeds = f"runs.seed={list(range(60))}"
     out = tmp_path / "nofrost.yaml"
-    ended = command("-m", "pipelines", "compile", *GOLDEN_OPTIONS, "--set", seeds, "--out", str(out))
+    monkeypatch.chdir(ROOT)
+    ended = program("compile", *GOLDEN_OPTIONS, "--set", seeds, "--out", str(out))
     assert ended.returncode == 0, ended.stderr
     assert out.exists()
     assert all(fact in ended.stderr for fact in ("60 runs of the study at --shards 2", "1 MiB", "--split"))

@@ -22,6 +22,7 @@ def needs(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not (DATA / name).exists(), reason=f"needs {name} in ../shared/data")
 
 
+@pytest.mark.slow
 @needs("cifar10/unpack.py")
 def test_cifar10_has_its_published_counts_and_statistics(tmp_path: Path) -> None:
     subprocess.run([sys.executable, DATA / "cifar10" / "unpack.py", tmp_path], check=True, capture_output=True)

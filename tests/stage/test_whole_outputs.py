@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nofrost.errors import StoppedError, UserError
+from tests.child_process import running
 from tests.stage.small_stage import content, message_of, names, run, stage_output, whole
 
 
@@ -186,16 +187,12 @@ with stage_output(Path({str(out)!r}), stage="test", inputs=[], fingerprint={{"se
         while True:
             file.write("x" * 1000)
 """
-    process = subprocess.Popen([sys.executable, "-c", script])
-    try:
+    with running([sys.executable, "-c", script]):
         growing = tmp_path / ".out.nofrost-partial" / "a.txt"
         limit = time.monotonic() + 20
         while not (growing.exists() and growing.stat().st_size) and time.monotonic() < limit:
             time.sleep(0.005)
         assert growing.stat().st_size
-    finally:
-        process.kill()
-        process.wait()
     assert content(out) == whole("old")
     run(out, "new", resumable=True)
     assert content(out) == whole("new")

@@ -7,6 +7,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -36,12 +37,14 @@ def local_store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    """moto: S3 over HTTP, which does not check signatures."""
+    """moto: S3 over HTTP, which does not check signatures. It has a bucket called "bucket"."""
     server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
     served = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     served.start()
-    host, port = served.get_host_and_port()
-    yield f"http://{host}:{port}"
+    url = "http://{}:{}".format(*served.get_host_and_port())
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=testing/20000101/us-east-1/s3/aws4_request"}
+    urlopen(Request(f"{url}/bucket", headers=signed, method="PUT")).close()
+    yield url
     served.stop()
 
 
@@ -52,9 +55,6 @@ def moto(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    import boto3
-
-    boto3.Session().client("s3").create_bucket(Bucket="bucket")
     return f"s3://bucket/{uuid.uuid4().hex}"
 
 

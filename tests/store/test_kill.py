@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 
 from nofrost.store import Ref, open_store, pull, push, verify
+from tests.child_process import running
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +42,8 @@ def many(tmp_path: Path) -> Path:
 CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
-def start(script: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CTRL_C + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start(script: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running([sys.executable, "-c", CTRL_C + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool], signum: int = signal.SIGKILL) -> None:
@@ -65,8 +65,8 @@ def files_below(folder: Path) -> int:
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
 def test_a_killed_push_leaves_no_listing_and_can_be_repeated(url: str, many: Path) -> None:
     store = open_store(url)
-    process = start(PUSH.format(path=str(many), url=url))
-    kill_when(process, lambda: len(store.names("files/")) > FILES // 10)
+    with start(PUSH.format(path=str(many), url=url)) as process:
+        kill_when(process, lambda: len(store.names("files/")) > FILES // 10)
     names = store.names("files/md5/")
     assert not any(name.endswith(".dir") for name in names)
     ref = push(many, store)
@@ -82,8 +82,8 @@ def test_a_killed_pull_leaves_no_output_and_the_next_one_continues_it(
     ref = push(many, store)
     target = tmp_path / "target"
     downloads = tmp_path / ".target.nofrost-pull" / "content"
-    process = start(PULL.format(ref=str(ref), path=str(target), url=url))
-    kill_when(process, lambda: downloads.exists() and files_below(downloads) > FILES // 10)
+    with start(PULL.format(ref=str(ref), path=str(target), url=url)) as process:
+        kill_when(process, lambda: downloads.exists() and files_below(downloads) > FILES // 10)
     assert not target.exists()
     kept, read, asked = files_below(downloads), store.read, []
     monkeypatch.setattr(store, "read", lambda md5: (asked.append(md5), read(md5))[1])
@@ -96,20 +96,21 @@ def test_a_killed_pull_leaves_no_output_and_the_next_one_continues_it(
 @pytest.mark.parametrize("url", ["folder", "moto"], indirect=True)
 def test_an_interrupted_push_ends_at_once(url: str, many: Path) -> None:
     store = open_store(url)
-    process = start(PUSH.format(path=str(many), url=url))
-    end = time.monotonic() + 60
-    while len(store.names("files/")) < FILES // 10 and time.monotonic() < end:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    begin = time.monotonic()
-    _, printed = process.communicate(timeout=60)
+    with start(PUSH.format(path=str(many), url=url)) as process:
+        end = time.monotonic() + 60
+        while len(store.names("files/")) < FILES // 10 and time.monotonic() < end:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        _, printed = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in printed
     assert time.monotonic() - begin < 10
 
 
 def test_concurrent_pushes_of_the_same_content_succeed(url: str, many: Path) -> None:
-    processes = [start(PUSH.format(path=str(many), url=url)) for _ in range(3)]
-    printed = [process.communicate()[0].strip() for process in processes]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(start(PUSH.format(path=str(many), url=url))) for _ in range(3)]
+        printed = [process.communicate()[0].strip() for process in processes]
     assert len(set(printed)) == 1
     ref = Ref.parse(printed[0])
     assert ref.nfiles == FILES
@@ -121,8 +122,10 @@ def test_concurrent_pushes_of_the_same_content_succeed(url: str, many: Path) -> 
 def test_concurrent_pulls_to_the_same_path_succeed(url: str, many: Path, tmp_path: Path, contents: Contents) -> None:
     ref = push(many, open_store(url))
     target = tmp_path / "target"
-    processes = [start(PULL.format(ref=str(ref), path=str(target), url=url)) for _ in range(3)]
-    printed = [process.communicate()[1] for process in processes]
+    with ExitStack() as stack:
+        script = PULL.format(ref=str(ref), path=str(target), url=url)
+        processes = [stack.enter_context(start(script)) for _ in range(3)]
+        printed = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], printed
     assert contents(target) == contents(many)
     assert not list(tmp_path.glob("target.*"))

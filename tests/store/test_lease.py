@@ -161,7 +161,7 @@ def test_what_cannot_be_a_name_is_refused(name: str, local_store: Store) -> None
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"null", b"\xff", b'{"holder": "a", "token": "b", "end": "2026-01-01T00:00:00"}',
+    "content", [b"", b"[]", b"null", b"\xff", b'{"holder": "a", "token": "b", "end": "0001-01-01T00:00:00+23:00"}',
                 b'{"holder": 1, "token": "b", "end": "2026-01-01T00:00:00+00:00"}', b'{"holder": "a"}']
 )  # fmt: skip
 def test_what_is_no_lease_is_refused_by_name(content: bytes, local_store: Store) -> None:

@@ -225,3 +225,15 @@ def test_gc_without_delete_writes_nothing(folder: Path, tmp_path: Path, monkeypa
     [dead] = sweep_pulls(tmp_path / "here", 0, delete=False)
     assert dead.is_dead
     assert target.parent.stat().st_mtime_ns == before
+
+
+def test_gc_deletes_probes_and_claims_of_killed_processes(moto: str) -> None:
+    store = open_store(moto)
+    left = ["nofrost/claims/nofrost/leases/weekly/dead", "nofrost/probes/dead"]
+    for name in [*left, "nofrost/leases/weekly"]:
+        store.put(name, b"{}")
+    assert [each.is_dead for each in store.sweep(DAY_S, delete=True)] == [False, False]
+    assert sorted(each.name for each in store.sweep(0, delete=False)) == left
+    assert store.names("") == sorted([*left, "nofrost/leases/weekly"])
+    store.sweep(0, delete=True)
+    assert store.names("") == ["nofrost/leases/weekly"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,42 @@ def test_of_many_movers_one_succeeds(url: str) -> None:
     history = pointers[0].history()
     assert history.positions == [*moved, before]
     assert moved[0] not in history.unused
+
+
+MOVE = (
+    "import sys; from nofrost.store import Pointer, SwapError, open_store\n"
+    "pointer = Pointer(open_store({url!r}), {name!r}); pointer.store.obeys_conditions(); print('ready', flush=True)\n"
+    "sys.stdin.readline()\n"
+    "try: print(pointer.move({{'by': {number}}}, 'key', None).record)\n"
+    "except SwapError: print('late')"
+)
+
+
+@pytest.mark.slow
+def test_of_many_processes_that_move_a_pointer_one_succeeds(url: str) -> None:
+    with ExitStack() as stack:
+        movers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", MOVE.format(url=url, name=NAME, number=number)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for number in range(MOVERS)
+        ]
+        for mover in movers:
+            assert mover.stdout is not None
+            assert mover.stdout.readline() == "ready\n"
+        for mover in movers:
+            assert mover.stdin is not None
+            mover.stdin.write("go\n")
+            mover.stdin.flush()
+        said = [mover.communicate()[0].strip() for mover in movers]
+    position = Pointer(open_store(url), NAME).read()
+    assert position is not None
+    assert sorted(said) == sorted([position.record, *["late"] * (MOVERS - 1)])
 
 
 class Taps:
@@ -201,13 +240,14 @@ def test_killed_before_any_request_a_move_leaves_the_old_position_or_the_new_one
         if position.value["is"] == "after":
             break
         # Claims of a killed mover stand in the way for a minute.
-        local_store.delete(local_store.names(claims.PREFIX))
+        local_store.delete(local_store.names(claims.CLAIMS))
     assert killed >= 2
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b'{"record": 1}', b"\xff", b"[" * 100_000,
                 b'{"record": "a", "previous": null, "moved": "yesterday", "value": {}}',
+                b'{"record": "a", "previous": null, "moved": "0001-01-01T00:00:00+23:00", "value": {}}',
                 b'{"record": "a", "previous": null, "moved": "2026-01-01T00:00:00+00:00", "value": []}']
 )  # fmt: skip
 def test_what_is_no_pointer_is_refused_by_name(content: bytes, local_store: Store) -> None:

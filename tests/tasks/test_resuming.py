@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from nofrost import tasks
 from nofrost.store import Output, Ref, Store, open_store, pull, push
 from nofrost.tasks.stored_saves import POINTER
+from tests.child_process import running
 
 WAIT_S = 120
 KILLS = 3
@@ -36,12 +38,12 @@ class Task:
         self.command, self.folder, self.tries = command, folder, 0
         self.output = folder / "output"
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
         self.tries += 1
         temporary = self.folder / f"try-{self.tries}"
         temporary.mkdir()
         environment = {**os.environ, "TMPDIR": str(temporary)}
-        return subprocess.Popen([sys.executable, *self.command], env=environment, stderr=subprocess.PIPE)
+        return running([sys.executable, *self.command], env=environment, stderr=subprocess.PIPE)
 
     def run(self) -> str:
         """Run a try to its end; return its output."""

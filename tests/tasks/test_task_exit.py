@@ -21,6 +21,7 @@ from nofrost.ranks import Node
 from nofrost.store import Output, open_store, pull
 from nofrost.tasks.starter import start
 from nofrost.tasks.task_exit import FailedProcessError, exit_on_error
+from tests.child_process import running
 
 # Two processes on one node without GPUs, which a user may not ask for.
 COMMAND = "from nofrost import models; models.require_gpus = lambda count: None; from nofrost.cli import main; main()"
@@ -106,7 +107,7 @@ def test_sigterm_is_passed_on_by_train_with_several_gpus(begun: Any, tmp_path: P
         "--dataset=dataset",
         "--out=out",
     ]
-    with subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as starter:
+    with running(command, cwd=tmp_path, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as starter:
         deadline = time.monotonic() + 200
         while not (tmp_path / ".out.nofrost-partial/unfinished/state.json").is_file():
             assert time.monotonic() < deadline

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from nofrost.telemetry import display, progress
+from tests.child_process import running
 
 
 class Clock:
@@ -154,23 +155,21 @@ def under_a_terminal(script: str, columns: int = 100, **variables: str) -> tuple
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     environment = {**os.environ, "TERM": "xterm", **variables}
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=theirs, stdout=subprocess.PIPE, env=environment)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # Linux's way of saying that the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    printed = process.stdout.read() if process.stdout else b""
-    code = process.wait(timeout=20)
-    if process.stdout:
-        process.stdout.close()
-    return code, printed.decode(), re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    command = [sys.executable, "-c", script]
+    with running(command, stderr=theirs, stdout=subprocess.PIPE, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # Linux's way of saying that the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(ours)
+        printed, _ = process.communicate(timeout=20)
+    return process.returncode, printed.decode(), re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines.local_nodes import free_port
+from tests.child_process import running
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
@@ -46,11 +47,10 @@ def several(folders: Sequence[Path | None], *arguments: str | Path) -> Iterator[
         for rank, folder in enumerate(folders):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(len(folders)), "MASTER_PORT": port}
             command = [sys.executable, *map(str, arguments)]
-            process = subprocess.Popen(
+            process = running(
                 command, env={**os.environ, **place, **shared}, cwd=folder, stdout=PIPE, stderr=PIPE, text=True
             )
             started.append(stack.enter_context(process))
-            stack.callback(process.kill)
         yield started
 
 

@@ -23,6 +23,7 @@ from nofrost.errors import UserError
 from nofrost.files import read_checked_json, write_checked_json
 from nofrost.results import TrainMetrics, read_result
 from nofrost.train.saving import discard_damaged
+from tests.child_process import running
 
 SMALL = ("schedule.epochs=3", "schedule.batch_size=32", "attack.steps=2", "selection.attack.steps=2")
 
@@ -160,7 +161,7 @@ def test_sigterm_saves_and_exits_143_and_the_next_start_resumes(digits: Path, tm
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny("sat", "schedule.epochs=40").as_json()))
     command = [sys.executable, "-m", "nofrost", "train", "--recipe", str(tmp_path / "recipe.yaml")]
     command += ["--dataset", str(digits), "--out", str(tmp_path / "out")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with running(command, stderr=subprocess.PIPE, text=True) as process:
         state = tmp_path / ".out.nofrost-partial/unfinished/state.json"
         deadline = time.monotonic() + 120
         while not state.exists() and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""`nofrost task train|launch|log|reap|runtime`: what containers of the pipeline and of training jobs run."""
+"""`nofrost task train|launch|log|reap|runtime|start-run`: what containers of the pipeline and of training jobs run."""
 
 from __future__ import annotations
 
@@ -178,6 +178,24 @@ def task_runtime(settings: str) -> None:
     from nofrost.config import as_yaml
 
     click.echo(as_yaml(training_runtime(load_job_settings(settings))), nl=False)
+
+
+@task.command("start-run")
+@click.option("--request", required=True, metavar="JSON", help="The run, as Kubeflow's API takes it.")
+@json_option
+def task_start_run(request: str, as_json: bool) -> None:
+    """Start the run of a schedule, as its CronJob does.
+
+    `python -m pipelines schedule` makes the CronJob. No second run is started for the same time, and none while the
+    last one goes on.
+    """
+    try:
+        from nofrost.tasks.scheduled_run import start_scheduled_run
+    except ImportError as error:
+        raise UserError(f"asking Kubeflow needs more ({error}): run pip install 'nofrost[store]'") from None
+    outcome = start_scheduled_run(request)
+    text = f"run {outcome.run_id}" + ("" if outcome.started else " of this schedule goes on: no other one is started")
+    emit(outcome._asdict(), text, as_json)
 
 
 def _write(output_file: Path | None, output: str) -> None:

@@ -31,7 +31,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a killed push, or a save that a newer one replaced, left in a store.
+    """What a killed push or swap, or a save that a newer one replaced, left in a store.
 
     Attributes:
         name: of the unfinished file or upload, or of the object.

@@ -13,7 +13,7 @@ from contextlib import suppress
 from nofrost.errors import UnavailableError, UserError
 from nofrost.store.base import Store, SwapError
 
-PREFIX = "nofrost/claims/"
+CLAIMS = "nofrost/claims/"
 # Seconds after which a claim is taken for that of a killed process, by the server's clock; and within which, by our
 # own, an object is written after its claim, so that nobody takes the claim for one.
 _LIFE_S, _USE_S = 60.0, 20.0
@@ -23,7 +23,7 @@ _PAUSE_S, _PATIENCE_S = 0.5, 120.0
 
 def swap_by_claim(store: Store, name: str, content: bytes, expected: str | None) -> str:
     """Do what :meth:`nofrost.store.base.Store.swap` does, without conditions of the server."""
-    prefix = f"{PREFIX}{name}/"
+    prefix = f"{CLAIMS}{name}/"
     own = prefix + uuid.uuid4().hex
     end = time.monotonic() + _PATIENCE_S
     while time.monotonic() < end:

@@ -46,7 +46,7 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether it has not ended, with allowance for clocks that differ."""
-        return datetime.now(UTC) < self.end + SKEW
+        return datetime.now(UTC) - SKEW < self.end
 
     def renew(self, seconds: float, holder: str | None = None) -> Lease:
         """Return the lease with its end so many seconds from now; in the name of another `holder` if one is given.
@@ -104,10 +104,10 @@ def find_lease(store: Store, name: str) -> Lease | None:
     try:
         fields = json.loads(version.content)
         holder, token = fields["holder"], fields["token"]
-        end = datetime.fromisoformat(fields["end"])
-        if not isinstance(holder, str) or not isinstance(token, str) or end.tzinfo is None:
+        end = datetime.fromisoformat(fields["end"]).astimezone(UTC)
+        if not isinstance(holder, str) or not isinstance(token, str):
             raise TypeError
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise UserError(f"{_object_name(name)} in {store.url} is no lease: find out what wrote it") from None
     return Lease(store, name, holder, end, token, version.tag)
 

@@ -142,7 +142,7 @@ def _position(content: bytes, name: str, url: str) -> Position:
         moved = datetime.fromisoformat(fields["moved"]).astimezone(UTC)
         if not isinstance(record, str) or not isinstance(previous, str | None) or not isinstance(value, dict):
             raise TypeError
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise UserError(
             f"{name} in {url} is no position of a pointer: find out what wrote it, and restore it from its history"
         ) from None

@@ -30,7 +30,7 @@ from nofrost.store.base import (
     object_name,
     too_large,
 )
-from nofrost.store.claims import swap_by_claim
+from nofrost.store.claims import CLAIMS, swap_by_claim
 from nofrost.store.conditions import Conditions, probe
 from nofrost.store.local_file import CHUNK, LocalFile
 from nofrost.store.s3_client import ATTEMPTS, PATIENT_ATTEMPTS, ClientFactory, backoff_s
@@ -40,6 +40,8 @@ from nofrost.system_errors import cannot_read
 
 # Size in bytes of the parts in which larger files are sent.
 PART = 8 << 20
+# Objects that show which conditions the server obeys.
+PROBES = "nofrost/probes/"
 # S3's limit for one object.
 _MAX_PARTS = 10_000
 # S3's limit of names on one page of a list.
@@ -180,11 +182,19 @@ class S3Store:
                 yield bytes(chunk)
 
     def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
-        """Sweep unfinished uploads: of each the time of its last part shows whether somebody may still send more."""
+        """Sweep unfinished uploads, and what killed swaps left.
+
+        Of an upload the time of its last part shows whether somebody may still send more.
+        """
         with self._explained():
             factory = ClientFactory(self._settings)
             self._endpoint = factory.endpoint
-            return factory.sweep_uploads(self.bucket, self._key(""), least_age_s, delete=delete)
+            uploads = factory.sweep_uploads(self.bucket, self._key(""), least_age_s, delete=delete)
+        objects = {**self.objects(PROBES), **self.objects(CLAIMS)}
+        left = [Leftover(name, each.size, time.time() - each.changed >= least_age_s) for name, each in objects.items()]
+        if delete and (dead := [each.name for each in left if each.is_dead]):
+            self.delete(dead)
+        return uploads + left
 
     def probe_conditions(self) -> Conditions:
         """Find out which conditional writes the server obeys, with a small object that is deleted afterwards.
@@ -192,7 +202,7 @@ class S3Store:
         Raises:
             UserError: the store refuses or cannot be reached.
         """
-        name = f"nofrost/probes/{uuid.uuid4().hex}"
+        name = f"{PROBES}{uuid.uuid4().hex}"
         with self._errors(name) as client:
             return probe(client, self._key(name))
 

@@ -14,7 +14,7 @@ from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import connection
 from nofrost.cluster.discovery import check_runtime, choose_kind
 from nofrost.cluster.job.identity import RUN_ID
-from nofrost.cluster.job.kinds import BackendChoice
+from nofrost.cluster.job.kinds import TRAINJOB, BackendChoice
 from nofrost.cluster.job.pytorchjob import as_pytorchjob
 from nofrost.cluster.job.settings import load_job_settings
 from nofrost.cluster.job.spec import JobSpec, Owner, Training
@@ -73,7 +73,7 @@ def launch_training(
         owner=Owner(name, uid) if name and uid else None,
     )
     kind = choose_kind(api, wanted)
-    if kind.kind == "TrainJob":
+    if kind is TRAINJOB:
         job = as_trainjob(spec)
         check_runtime(api, job_settings)
     else:

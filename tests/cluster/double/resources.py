@@ -59,4 +59,5 @@ RUNTIMES = Resource("trainer.kubeflow.org", "v1alpha1", "trainingruntimes", "Tra
 WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 # The group of the training operator has other kinds as well, such as notebooks.
 NOTEBOOKS = Resource("kubeflow.org", "v1", "notebooks", "Notebook")
-RESOURCES = (PODS, EVENTS, PYTORCHJOBS, TRAINJOBS, RUNTIMES, WORKLOADS, NOTEBOOKS)
+CRONJOBS = Resource("batch", "v1", "cronjobs", "CronJob")
+RESOURCES = (PODS, EVENTS, PYTORCHJOBS, TRAINJOBS, RUNTIMES, WORKLOADS, NOTEBOOKS, CRONJOBS)

@@ -14,6 +14,7 @@ from nofrost.cluster.launcher.follower import TaskError
 from nofrost.cluster.launcher.job_ends import JobEndedError, WrongInputError
 from nofrost.cluster.outcome.job_result import JobResult, read_result, result_name
 from nofrost.errors import UserError
+from tests.child_process import running
 from tests.cluster.double.refusals import RefusedError, refusing
 from tests.cluster.launcher.launched_job import NAME, OUTPUT, LaunchedJob, wait_until
 
@@ -22,13 +23,11 @@ def test_launcher_killed_and_started_again(launched: LaunchedJob, tmp_path: Path
     """With -9, while the job runs: the next one follows the same job, and shows no line twice."""
     script = tmp_path / "ranks.py"
     script.write_text(_script(launched))
-    first = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, env=_environment(), text=True)
-    wait_until(lambda: launched.is_there)
-    launched.add_pods(launched.status("Running"), launched.status("Running"))
-    launched.write("started", "epoch 1")
-    try:
+    with running([sys.executable, script], stderr=subprocess.PIPE, env=_environment(), text=True) as first:
+        wait_until(lambda: launched.is_there)
+        launched.add_pods(launched.status("Running"), launched.status("Running"))
+        launched.write("started", "epoch 1")
         wait_until(lambda: "epoch 1" in launched.stored_lines())
-    finally:
         first.kill()
         _, said = first.communicate(timeout=20)
     assert "epoch 1" in said

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.spec import JobSpec, Owner
 from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import load_recipe
+from tests.child_process import running
 from tests.cluster.double.api_server import ApiServer
 from tests.cluster.double.resources import NAMESPACE, PYTORCHJOBS, RUNTIMES, TRAINJOBS
 from tests.cluster.job.crd import errors, needs_crds
@@ -38,7 +40,6 @@ def launcher(
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    started = []
 
     def start(backend: str, recipe: str) -> subprocess.Popen[str]:
         options = {
@@ -53,18 +54,11 @@ def launcher(
             "output_file": tmp_path / "output",
         }
         line = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nofrost", "task", "launch", *line], stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
+        process = running([sys.executable, "-m", "nofrost", "task", "launch", *line], stderr=subprocess.PIPE, text=True)
+        return processes.enter_context(process)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+    with ExitStack() as processes:
+        yield start
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ class KfpDouble(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, handler: type[BaseHTTPRequestHandler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.token: str | None = None
         self.multi_user = False
         self.version = "2.17.0"
@@ -94,6 +94,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.handle_request()
 
+    def do_DELETE(self) -> None:
+        self.handle_request()
+
     def handle_request(self) -> None:
         url = urlsplit(self.path)
         self.query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -112,12 +115,16 @@ class Handler(BaseHTTPRequestHandler):
         if not self.asked_text().isascii():
             self.answer(500, {"error": "Error 1366: Incorrect string value for a column", "code": 13})
             return
-        for pattern, route in ROUTES.items():
+        for pattern, route in self.routes().items():
             found = re.fullmatch(pattern, request)
             if found:
                 route(self, *map(unquote, found.groups()))
                 return
         self.answer(404, "404 page not found")
+
+    def routes(self) -> dict[str, Callable[..., None]]:
+        """Return what answers a request, by its method and path."""
+        return ROUTES
 
     def asked_text(self) -> str:
         """Return all that the database would store of a request."""

@@ -17,23 +17,28 @@ pytest.importorskip("kfp")
 from nofrost.config import load_study, parse_study
 from nofrost.tasks import check_study
 from nofrost.tasks.ascii_text import from_ascii
+from tests.pipelines.conftest import Program
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "registry.example/nofrost-{}@sha256:" + "0" * 64
 TOKEN = "token-of-this-test"
+VARIABLES = {"KFP_EXISTING_TOKEN": TOKEN, "AWS_DEFAULT_REGION": "us-east-1"}
 
 
-def command(kfp: Any, *flags: str, **changed: str) -> subprocess.CompletedProcess[str]:
-    """Submit the digits study; `changed` options take the place of the usual ones."""
+def options_of(kfp: Any, *flags: str, **changed: str) -> list[str]:
+    """The command that submits the digits study; `changed` options take the place of the usual ones."""
     usual = {"host": kfp.url, "study": "digits", "store": "s3://bucket/nofrost"}
     usual |= {f"{name}_image": IMAGE.format(name) for name in ("stage", "train")}
     options = [word for key, value in {**usual, **changed}.items() for word in (f"--{key.replace('_', '-')}", value)]
-    options += flags
-    environment = {**os.environ, "KFP_EXISTING_TOKEN": TOKEN, "AWS_DEFAULT_REGION": "us-east-1"}
+    return ["submit", *options, *flags]
+
+
+def command(kfp: Any, *flags: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """Run it as a process."""
     return subprocess.run(
-        [sys.executable, "-m", "pipelines", "submit", *options],
+        [sys.executable, "-m", "pipelines", *options_of(kfp, *flags, **changed)],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, **VARIABLES},
         capture_output=True,
         text=True,
         check=False,
@@ -62,8 +67,16 @@ def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
     assert TOKEN not in ended.stdout + ended.stderr
 
 
-def test_the_started_run_is_printed_as_json(kfp: Any) -> None:
-    ended = command(kfp, "--json")
+@pytest.fixture
+def submit_here(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Run it in this process."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    return lambda *options, **changed: program(*options_of(*options, **changed))
+
+
+def test_the_started_run_is_printed_as_json(kfp: Any, submit_here: Program) -> None:
+    ended = submit_here(kfp, "--json")
     started = json.loads(ended.stdout)
     assert started["run_id"] == "run-1"
     assert started["created_version"] is True
@@ -87,7 +100,6 @@ def test_a_failed_run_of_a_study_that_may_be_split_is_started_again(kfp: Any) ->
     assert f"run run-1: {kfp.url}/#/runs/details/run-1\n" in ended.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -100,8 +112,10 @@ def test_a_failed_run_of_a_study_that_may_be_split_is_started_again(kfp: Any) ->
         ({"cluster": "no-such.yaml"}, "no-such.yaml"),
     ],
 )
-def test_wrong_input_is_an_error_before_any_request(kfp: Any, changed: dict[str, str], message: str) -> None:
-    ended = command(kfp, **changed)
+def test_wrong_input_is_an_error_before_any_request(
+    kfp: Any, submit_here: Program, changed: dict[str, str], message: str
+) -> None:
+    ended = submit_here(kfp, **changed)
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -18,6 +18,7 @@ import pytest
 from nofrost.errors import UserError
 from nofrost.store import Store, open_store, pull, push, verify
 from nofrost.store.local_file import LocalFile
+from tests.child_process import running
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -237,16 +238,13 @@ def test_a_signal_ends_a_push_to_a_server_that_does_not_answer(signum: int, line
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
         f"push(Path({str(folder)!r}), open_store({moto!r}))"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) as process:
-        try:
-            end = time.monotonic() + 60
-            while not any(method == "PUT" for method, *_ in line.seen):
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            process.send_signal(signum)
-            begin = time.monotonic()
-            process.communicate(timeout=30)
-            assert time.monotonic() - begin < 10
-            assert process.returncode == (143 if signum == signal.SIGTERM else -signal.SIGINT)
-        finally:
-            process.kill()
+    with running([sys.executable, "-c", script], stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + 60
+        while not any(method == "PUT" for method, *_ in line.seen):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signum)
+        begin = time.monotonic()
+        process.communicate(timeout=30)
+        assert time.monotonic() - begin < 10
+        assert process.returncode == (143 if signum == signal.SIGTERM else -signal.SIGINT)

@@ -56,7 +56,7 @@ def test_a_killed_move_leaves_the_old_position_or_the_new_one(
         states.append(position.value["is"])
         if states[-1] == "after":
             break
-        direct.store.delete(direct.store.names(claims.PREFIX))
+        direct.store.delete(direct.store.names(claims.CLAIMS))
     # Each request in turn: connection, reading, probes, record, pointer.
     assert len(states) > 8
     assert states == ["before"] * (len(states) - 1) + ["after"]
