@@ -73,7 +73,7 @@ def test_pods_are_one_for_each_task_and_a_driver_for_each_task_and_nested_pipeli
 
 
 def test_the_estimate_is_near_an_independent_one() -> None:
-    """12 runs in 4 shards: 549 kB up to KFP 2.16 and 895 kB from 2.17 on, 30 % more or less, of a graph without gate."""
+    """12 runs in 4 shards: 549 kB up to KFP 2.16 and 895 kB from 2.17 on, 30 % more or less, without a gate."""
     plan = replace(plan_of(12), champion="")
     documents = canonical(make_pipeline(plan, GraphSettings(Cluster(retries=Retries(count=2)), shards=4)))
     assert estimate_size(*documents, ARGUMENTS, "2.15.2").workflow_bytes == pytest.approx(549_000, rel=0.3)

@@ -81,11 +81,7 @@ SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),
     "Studies, recipes and methods": (study, recipes, papers, models, attacks),
     "Models and measurements": (transfer, card),
-<<<<<<< HEAD
-    "Storage and pipeline": (store, promote, champion, task),
-=======
-    "Storage and pipeline": (store, data, promote, task, metrics),
->>>>>>> trunk
+    "Storage and pipeline": (store, data, promote, champion, task, metrics),
 }
 
 
