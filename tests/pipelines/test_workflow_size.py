@@ -147,7 +147,7 @@ def test_a_study_that_fits_is_compiled_once(runs: int) -> None:
 
 
 def test_many_runs_are_compiled_only_where_few_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 300_000)
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 400_000)
     monkeypatch.setattr("pipelines.workflow_size.FIRST", 8)
     compiler = Compiler()
     assert 1 <= runs_that_fit(plan_of(400), compiler, ARGUMENTS) < 8
@@ -161,7 +161,7 @@ def test_a_study_with_one_long_recipe_is_measured_itself(monkeypatch: pytest.Mon
     longest = max(plan.runs, key=lambda run: len(run.recipe))
     long = replace(plan.runs[0], recipe=json.dumps({"description": "".join(map(str, range(6000)))}))
     unequal = replace(plan, runs=(*plan.runs[1:], long))
-    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 700_000)
+    monkeypatch.setattr("pipelines.workflow_size.WORKFLOW_LIMIT", 850_000)
     assert len(long.recipe) > 4 * len(longest.recipe)
     check_size(unequal, Compiler(), ARGUMENTS, shards=1)
     with pytest.raises(UserError):

@@ -16,7 +16,7 @@ from nofrost.config import Study, study_as_yaml
 from nofrost.promotion import write_candidate
 from nofrost.results import GateMetrics
 from nofrost.store import Output, Ref, Store, open_store, push
-from nofrost.store.releases import release
+from nofrost.store.releases import release_data
 from nofrost.tasks import champion_tasks
 from nofrost.tasks.stages import UNFIT
 from tests.champion.models import STUDY, evaluations, write_evaluations
@@ -117,7 +117,7 @@ def test_the_newest_release_of_the_data_is_resolved(runs: Runs, tmp_path: Path) 
     for content in ("first", "second"):
         (tmp_path / "data" / "images").write_text(content)
         ref = push(tmp_path / "data", runs.store)
-        release(runs.store, "photos", ref)
+        release_data(runs.store, "photos", ref)
         assert tasks.resolve("latest:photos", "", runs.url)[0] == str(ref)
     assert tasks.resolve(str(ref), "", runs.url)[0] == str(Ref.parse(str(ref)))
 

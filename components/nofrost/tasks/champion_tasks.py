@@ -19,16 +19,15 @@ from nofrost.champion.champion import (
 from nofrost.config import Study, parse_study
 from nofrost.errors import UserError, remark
 from nofrost.promotion import read_candidate
-from nofrost.results import Contender, write_result
+from nofrost.results import Contender, GateMetrics, write_result
 from nofrost.store import Output, Store, SwapError, open_store
 from nofrost.store.releases import resolve_ref
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.facts import gate_facts
 from nofrost.tasks.labels import CHAMPION, PROMOTION
 from nofrost.tasks.stages import UNFIT
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, workspace
-from nofrost.telemetry.metrics import push_facts, table
+from nofrost.telemetry.metrics import Fact, push_facts, table
 
 if TYPE_CHECKING:
     from nofrost.champion.evaluations import Evaluations, Unfinished
@@ -147,7 +146,7 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
     expected = json.loads(champion)["record"] if champion else None
     write_nomination(Nomination(champion=nominee, expected=expected), opened)
     remark(decided.reason)
-    facts = gate_facts(decided)
+    facts = _facts(decided)
     reign = None
     if decided.decision == "promote" and decided.policy.promotion == "manual":
         remark(f"the study leaves the promotion to you: nofrost champion promote {run}")
@@ -189,3 +188,13 @@ def _champion_evaluations(
 def _contender(champion: str) -> Contender:
     values = json.loads(champion)
     return Contender(run=values["run"], recipe=values["recipe"], seed=values["seed"])
+
+
+def _facts(gate: GateMetrics) -> list[Fact]:
+    """Return the decision of a gate and each of its criteria, for a Pushgateway."""
+    facts = [table.GATE_DECISION.fact(float(gate.decision == "promote"))]
+    for criterion in gate.criteria:
+        facts.append(table.GATE_CRITERION.fact(float(criterion.met), criterion=criterion.name))
+        if criterion.comparison:
+            facts.append(table.GATE_DIFFERENCE.fact(criterion.comparison.difference, criterion=criterion.name))
+    return facts

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -25,6 +26,7 @@ from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
+from nofrost.telemetry.metrics import push_facts, table
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
@@ -265,14 +267,17 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
     """
     from nofrost import promotion
 
-    return promotion.write_candidate(
+    parsed = check_study(parse_study(from_ascii(study)))
+    name = promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=check_study(parse_study(from_ascii(study))),
+        study=parsed,
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,
         store=open_store(store, patient=True),
     )
+    push_facts([table.PIPELINE_SUCCESS.fact(time.time())], study=parsed.name, task="write-candidate")
+    return name
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:
