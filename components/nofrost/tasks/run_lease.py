@@ -44,18 +44,22 @@ def take_run_lease(store: Store, name: str, starter: str, *, scheduled: bool) ->
     """
     holder = f"{_origin(scheduled)} run, by {starter}"
     current = find_lease(store, name)
-    if current is None or not current.is_held or current.holder == holder:
-        return acquire_lease(store, name, holder, STARTING_S)
-    run = _HOLDER.fullmatch(current.holder)
-    if run is None or read_record(run["run"], store) is None:
-        is_scheduled = current.holder.startswith(_origin(True))
-        ends = f"until {current.end:%Y-%m-%d %H:%M} in UTC, or until it ends"
-        raise RunGoesOnError(
-            f"{name} has a {current.holder} ({ends}): wait for its end, or give another name with --run-name",
-            run["run"] if run else "",
-            scheduled=is_scheduled,
-        )
-    return current.renew(STARTING_S, holder)
+    try:
+        if current is None or not current.is_held or current.holder == holder:
+            return acquire_lease(store, name, holder, STARTING_S)
+        run = _HOLDER.fullmatch(current.holder)
+        if run is not None and read_record(run["run"], store) is not None:
+            return current.renew(STARTING_S, holder)
+    except LeaseError:
+        # Another was first, and has it now.
+        return take_run_lease(store, name, starter, scheduled=scheduled)
+    is_scheduled = current.holder.startswith(_origin(True))
+    ends = f"until {current.end:%Y-%m-%d %H:%M} in UTC, or until it ends"
+    raise RunGoesOnError(
+        f"{name} has a {current.holder} ({ends}): wait for its end, or give another name with --run-name",
+        run["run"] if run else "",
+        scheduled=is_scheduled,
+    )
 
 
 def give_to_run(lease: Lease, run_id: str, *, scheduled: bool) -> Lease:
