@@ -18,11 +18,14 @@ run: $(VENV)/.run ## Prepare, train, attack and report the study in params.yaml;
 	@dvc repro || { echo "make run: it stopped; the line with ERROR above says where and why" >&2; exit 1; }
 	@echo "The report: file://$(CURDIR)/report/report.html"
 
+# Hundreds of processes of the tests load the same modules: compiled once, also where Python is told to keep no bytecode.
+TEST_ENVIRONMENT := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+
 test: $(VENV)/.dev lint ## Check style and types, run the tests
-	@OMP_NUM_THREADS=1 pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	@$(TEST_ENVIRONMENT) pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.dev ## Run the end-to-end checks of a minute or more
-	@OMP_NUM_THREADS=1 pytest -m slow -n auto --maxprocesses 4 --dist loadfile
+	@$(TEST_ENVIRONMENT) pytest -m slow -n auto --maxprocesses 4 --dist loadfile
 
 test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them against a real S3 server (Debian, root, 20 minutes)
 	@tests/servers/install-docker.sh

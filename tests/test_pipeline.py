@@ -88,6 +88,7 @@ NO_RESULT_DEPENDS_ON = {
     "ends.py",
     "error_file.py",
     "heartbeat.py",
+    "masking.py",
     "ranks.py",
     "rendezvous.py",
     "stopping.py",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from heapq import heappop, heappush
+from datetime import datetime, timedelta, tzinfo
 
 from cronsim import CronSim, CronSimError
 
 from nofrost.errors import UserError, shortened
+from nofrost.tasks.due_times import due_times
 
 _NUMBER = r"([0-9]{1,2}|[A-Za-z]{3})"
 # What cron of old knows. Extensions (L, W, #, ?) mean different things in different places, or nothing.
@@ -79,22 +79,8 @@ class Cron:
         return not self.text.split()[1].startswith("*")
 
     def times(self, zone: tzinfo, after: datetime) -> Iterator[datetime]:
-        """Yield when it is due after a time, by the clock of a zone, each time once and in order.
-
-        Args:
-            after: with a zone of its own.
-        """
-        # cronsim steps over some times where a clock changes, so it only says what a clock on the wall has to show.
-        ahead: list[datetime] = []
-        begin = after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)
-        for shown in CronSim(self.text, begin):
-            first, *again = _instants(shown, zone)
-            for time in (first, *again):
-                # A clock never shows what it skips.
-                if time > after and time.astimezone(zone).replace(tzinfo=None) == shown:
-                    heappush(ahead, time)
-            while ahead and ahead[0] <= first:
-                yield heappop(ahead).astimezone(zone)
+        """Yield when it is due after a time, as :func:`due_times` does."""
+        return due_times(self.text, zone, after)
 
     def wall_times(self, begin: datetime, end: datetime) -> Iterator[datetime]:
         """Yield the times from `begin` to before `end` that a clock on the wall would show; all without a zone."""
@@ -102,11 +88,6 @@ class Cron:
             if time >= end:
                 return
             yield time
-
-
-def _instants(shown: datetime, zone: tzinfo) -> list[datetime]:
-    """Return when a clock shows a time, in UTC: once, or twice where it goes back."""
-    return sorted({shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)})
 
 
 def _check_field(text: str, field: str) -> None:

@@ -12,6 +12,7 @@ from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.pod import CONTAINER_SECURITY, WITHOUT_ISTIO, pod_security, verbatim
 from nofrost.errors import UserError
 from nofrost.tasks.scheduled_run import HOST, JOB, TOKEN_FILE
+from nofrost.telemetry.metrics.gateway import VARIABLE as GATEWAY_VARIABLE
 from pipelines.cluster_settings import Cluster
 from pipelines.schedule.definition import LABEL, FoundSchedule, RunSettings, Schedule
 from pipelines.schedule.differences import differences, merge_patch, removed
@@ -20,6 +21,8 @@ KIND = "CronJob"
 # Seconds for which a request is repeated that meets a transient error: somebody waits for the command.
 RETRY_S = 20.0
 _MADE = "nofrost/made"
+# What network policies and Prometheus select.
+_LABELS = {"app.kubernetes.io/name": "nofrost", "app.kubernetes.io/component": "schedule"}
 # Of a run that could not be started in time, such as while the cluster was down; only the last one is made up for.
 _LATEST_S = 6 * 3600
 # Kubeflow in an installation for several users asks for a token that was made for it.
@@ -110,7 +113,7 @@ class CronJobs:
                     "activeDeadlineSeconds": 1800,
                     "template": {
                         "metadata": {
-                            "labels": {LABEL: schedule.name, **WITHOUT_ISTIO},
+                            "labels": {LABEL: schedule.name, **_LABELS, **WITHOUT_ISTIO},
                             "annotations": dict(WITHOUT_ISTIO),
                         },
                         "spec": self._pod(schedule),
@@ -143,10 +146,11 @@ class CronJobs:
                     "name": "start-run",
                     "image": self._image,
                     "imagePullPolicy": settings.image_pull_policy,
-                    "args": ["nofrost", "task", "start-run", "--request", verbatim(_request(schedule))],
+                    "args": [verbatim(word) for word in _command(schedule)],
                     "env": [
                         {"name": HOST, "value": self._host},
                         {"name": JOB, "valueFrom": job},
+                        *self._gateway(),
                     ],
                     "resources": {"requests": amounts, "limits": dict(amounts)},
                     "securityContext": CONTAINER_SECURITY,
@@ -161,6 +165,21 @@ class CronJobs:
                 {"name": "tmp", "emptyDir": {}},
             ],
         }
+
+    def _gateway(self) -> list[dict[str, Any]]:
+        """Return where the pod pushes metrics, as the ConfigMap of all pods says."""
+        name = self._cluster.credentials.config_map
+        if name is None:
+            return []
+        reference = {"name": name, "key": GATEWAY_VARIABLE, "optional": True}
+        return [{"name": GATEWAY_VARIABLE, "valueFrom": {"configMapKeyRef": reference}}]
+
+
+def _command(schedule: Schedule) -> list[str]:
+    about = {"study": schedule.study, "schedule": schedule.name}
+    about |= {"cron": schedule.cron.text, "time-zone": schedule.zone.key, "request": _request(schedule)}
+    options = [word for key, value in about.items() for word in (f"--{key}", value)]
+    return ["nofrost", "task", "start-run", *options]
 
 
 def _request(schedule: Schedule) -> str:

@@ -52,9 +52,11 @@ class Schedule:
 
     Attributes:
         name: of the schedule, as :func:`check_name` allows it.
+        study: name of the study.
     """
 
     name: str
+    study: str
     cron: Cron
     zone: ZoneInfo
     run: RunSettings

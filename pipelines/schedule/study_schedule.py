@@ -13,6 +13,7 @@ from nofrost.errors import ReportedError, UserError, remark
 from nofrost.prepare import resolve_source
 from nofrost.store import Ref, Store, open_store
 from nofrost.store.releases import LATEST, resolve_ref
+from nofrost.tasks.schedule_facts import push_schedule_facts
 from pipelines.cluster_settings import Cluster, load_cluster
 from pipelines.doctor.cluster_access import pods_account
 from pipelines.graph import GraphSettings
@@ -145,8 +146,12 @@ def schedule_study(
         # Before anything is uploaded.
         starters.check(run_settings(Uploaded("", "", "", False)))
         uploaded = _look_up(compiled, experiment, api) if dry_run else upload(compiled, api, experiment)
-        schedule = Schedule(when.name, when.cron, load_zone(when.zone), run_settings(uploaded))
-        return reconcile(schedule, starters, others, store, dry_run=dry_run)
+        study = request.study.name
+        schedule = Schedule(when.name, study, when.cron, load_zone(when.zone), run_settings(uploaded))
+        changes = reconcile(schedule, starters, others, store, dry_run=dry_run)
+    if not dry_run:
+        push_schedule_facts(study, when.name, when.cron.text, when.zone, submitted=False)
+    return changes
 
 
 def checked_data_ref(request: SubmitRequest, store: Store) -> str:

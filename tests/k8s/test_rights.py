@@ -16,13 +16,15 @@ from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.reap import reap
 from nofrost.cluster.run_jobs import delete_run_jobs
 from pipelines.doctor import Subject, examine
-from pipelines.submit import Endpoint
+from pipelines.submit import Api, Endpoint
 from tests.cluster.conftest import pod, server  # noqa: F401  (fixtures)
 from tests.cluster.double.api_server import ApiServer
 from tests.cluster.launcher.launched_job import OUTPUT, LaunchedJob, api_of
 from tests.k8s.rendering import FOLDER, find, needs_kubectl, render
 from tests.k8s.rights import Right, allowed, asked
 from tests.pipelines.doctor.conftest import kubernetes, no_cluster  # noqa: F401  (fixtures)
+from tests.pipelines.submit.conftest import kfp, package, start  # noqa: F401  (fixtures)
+from tests.pipelines.submit.kfp_double import API, KfpDouble
 
 
 @cache
@@ -99,6 +101,40 @@ def test_the_doctor(kubernetes: Any) -> None:  # noqa: F811
     assert len(requests) == len(kubernetes.requests) - 1, "nodes are of the whole cluster, and may be hidden"
     schedules = {right for right in role("nofrost-operator") if right[1] == "cronjobs"}
     assert asked(requests) | schedules == role("nofrost-operator")
+
+
+@needs_kubectl
+def test_a_submission_to_kubeflow_for_several_users(kfp: KfpDouble, start: Any) -> None:  # noqa: F811
+    """KFP asks Kubernetes for the right to what a request is about, and for no more than to make and to read here."""
+    kfp.multi_user = True
+    api = Api(Endpoint(kfp.url, "nofrost"))
+    api.run(start(api, service_account="nofrost").run_id)
+    found = set()
+    for method, path, _ in kfp.requests:
+        kind, _, rest = path.removeprefix(f"{API}/").partition("/")
+        if kind == "healthz":
+            continue
+        is_version = rest.endswith(("version", "versions"))
+        reading = "get" if rest and not is_version else "list"
+        resource = "pipelines/versions" if is_version else kind
+        found.add(("pipelines.kubeflow.org", resource, "create" if method == "POST" else reading))
+    rights = allowed(find(render(FOLDER / "overlays" / "gpu"), "Role", "nofrost-submitter"))
+    assert ("", "serviceaccounts:nofrost", "use") in rights
+    assert found < rights
+    assert {resource for _, resource, _ in found} == {resource for group, resource, _ in rights if group}
+    assert {verb for group, _, verb in rights if group} == {"create", "get", "list"}
+
+
+def test_a_role_that_allows_more_or_less_is_another_one() -> None:
+    items = list(yaml.safe_load_all((FOLDER / "base" / "roles.yaml").read_text(encoding="utf-8")))
+    changed = find(items, "Role", "nofrost-reaper")
+    changed["rules"][0]["verbs"].append("update")
+    changed["rules"][-1]["resourceNames"] = ["one"]
+    assert allowed(changed) ^ role("nofrost-reaper") == {
+        ("kubeflow.org", "pytorchjobs", "update"),
+        ("", "pods/log:one", "get"),
+        ("", "pods/log", "get"),
+    }
 
 
 def test_what_nobody_asks_for_is_found(server: ApiServer) -> None:  # noqa: F811

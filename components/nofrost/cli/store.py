@@ -120,8 +120,9 @@ def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: s
     """Print or delete what killed pushes and tasks left in the store, and what killed pulls left in FOLDERS.
 
     That is unfinished files and uploads, probes and claims of swaps, and what killed tasks left of their saves; the
-    newest save of a task is kept until no one has continued it for 30 days. Other objects are left alone: `dvc gc` deletes those that nothing
-    needs. What a running process still writes is kept. A pull that is run again does all this by itself.
+    newest save of a task is kept until no one has continued it for 30 days. Other objects are left alone: `dvc gc`
+    deletes those that nothing needs. What a running process still writes is kept. A pull that is run again does all
+    this by itself.
 
     Example: nofrost store gc --delete . runs
     """

@@ -182,18 +182,24 @@ def task_runtime(settings: str) -> None:
 
 @task.command("start-run")
 @click.option("--request", required=True, metavar="JSON", help="The run, as Kubeflow's API takes it.")
+@click.option("--study", required=True, help="Name of the study, for metrics, as the next three are.")
+@click.option("--schedule", required=True, help="Name of the schedule.")
+@click.option("--cron", required=True, help="Its five fields.")
+@click.option("--time-zone", required=True, help="The zone of its clock.")
 @json_option
-def task_start_run(request: str, as_json: bool) -> None:
+def task_start_run(request: str, study: str, schedule: str, cron: str, time_zone: str, as_json: bool) -> None:
     """Start the run of a schedule, as its CronJob does.
 
     `python -m pipelines schedule` makes the CronJob. No second run is started for the same time, and none while the
     last one goes on.
     """
     try:
+        from nofrost.tasks.schedule_facts import push_schedule_facts
         from nofrost.tasks.scheduled_run import start_scheduled_run
     except ImportError as error:
-        raise UserError(f"asking Kubeflow needs more ({error}): run pip install 'nofrost[store]'") from None
+        raise UserError(f"asking Kubeflow needs more ({error}): run pip install 'nofrost[pipeline]'") from None
     outcome = start_scheduled_run(request)
+    push_schedule_facts(study, schedule, cron, time_zone, submitted=outcome.started)
     text = f"run {outcome.run_id}" + ("" if outcome.started else " of this schedule goes on: no other one is started")
     emit(outcome._asdict(), text, as_json)
 

@@ -47,7 +47,12 @@ def test_a_schedule_is_made_with_everything_said(kfp: RecurringDouble, kubernete
     assert pod["serviceAccountName"] == "default-editor"
     (container,) = pod["containers"]
     assert container["image"] == IMAGE.format("stage")
-    request = json.loads(container["args"][-1])
+    words = container["args"]
+    assert words[:3] == ["nofrost", "task", "start-run"]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    request = json.loads(options.pop("--request"))
+    assert options == {"--study": "digits", "--schedule": "weekly", "--cron": "0 3 * * 1",
+                       "--time-zone": "Europe/Berlin"}  # fmt: skip
     assert request["runtime_config"]["parameters"]["train_image"] == IMAGE.format("train")
     assert request["experiment_id"] == kfp.experiments[0]["experiment_id"]
     assert "service_account" not in request
@@ -84,14 +89,15 @@ def test_a_dry_run_prints_the_difference_and_does_nothing(
     command(*WEEKLY)
     before = changes(kubernetes)
     moved = command(*WEEKLY[:3], "0 4 * * 1", "--time-zone", "America/New_York", "--dry-run")["changes"]
-    assert moved == ["schedule: 0 3 * * 1 -> 0 4 * * 1", "timeZone: Europe/Berlin -> America/New_York"]
+    assert moved[:2] == ["schedule: 0 3 * * 1 -> 0 4 * * 1", "timeZone: Europe/Berlin -> America/New_York"]
+    assert {line.rpartition(": ")[0].rpartition(".")[2][:10] for line in moved[2:]} == {"containers"}
     assert changes(kubernetes) == before
 
 
 def test_only_what_differs_is_changed_and_what_went_is_removed(kubernetes: ApiServer, command: Command) -> None:
     command(*WEEKLY, "--service-account", "nofrost", "--pipeline-root", "s3://other")
     job = kubernetes.find(CRONJOBS, NAME)
-    assert len(command(*WEEKLY)["changes"]) == 2
+    assert len(command(*WEEKLY)["changes"]) == 2, "the account of the pod, and the request"
     changed = kubernetes.find(CRONJOBS, NAME)
     assert changed["metadata"]["uid"] == job["metadata"]["uid"]
     (container,) = changed["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
