@@ -8,10 +8,12 @@ from nofrost.cluster.api.errors import KubernetesError
 from pipelines.cluster_settings import Cluster
 from pipelines.doctor.cluster_access import NoAccessError, cluster_api, found_in, pods_account
 from pipelines.doctor.finding import Finding
+from pipelines.schedule.definition import LABEL
 
 NAMESPACE, CONFIGURATION, QUOTA = "namespace", "configuration", "quota"
 POLICY, REAPER, MONITORING = "network policy", "reaper", "monitoring"
-CHECKS = (NAMESPACE, CONFIGURATION, QUOTA, POLICY, REAPER, MONITORING)
+GATEWAY, SCHEDULES = "Pushgateway", "schedules"
+CHECKS = (NAMESPACE, CONFIGURATION, QUOTA, POLICY, REAPER, MONITORING, GATEWAY, SCHEDULES)
 REMEDY = "kubectl apply -k the overlay (docs/cluster.md)"
 ENFORCED = "pod-security.kubernetes.io/enforce"
 
@@ -32,6 +34,8 @@ def check_installation(namespace: str | None, cluster: Cluster, store: str) -> I
         POLICY: lambda api: _policy(api, place),
         REAPER: lambda api: _reaper(api, place),
         MONITORING: lambda api: _monitoring(api, place),
+        GATEWAY: lambda api: _gateway(api, place),
+        SCHEDULES: lambda api: _schedules(api, place),
     }
     try:
         with cluster_api() as api:
@@ -120,6 +124,28 @@ def _monitoring(api: KubernetesApi, place: str) -> Finding:
     if lacking:
         return Finding(MONITORING, "missing", f"namespace {place} has no {' and '.join(lacking)} of nofrost: {REMEDY}")
     return Finding(MONITORING, "ok", f"namespace {place} has what Prometheus is to scrape and to alert of")
+
+
+def _gateway(api: KubernetesApi, place: str) -> Finding:
+    found = found_in(api, f"/apis/apps/v1/namespaces/{place}/deployments/nofrost-pushgateway")
+    if found is None:
+        return Finding(GATEWAY, "missing", f"there is no Deployment nofrost-pushgateway in namespace {place}: {REMEDY}")
+    if not found.get("status", {}).get("availableReplicas"):
+        detail = f"nofrost-pushgateway does not run: look at kubectl describe pods --namespace {place} " \
+                 "--selector app.kubernetes.io/component=pushgateway"  # fmt: skip
+        return Finding(GATEWAY, "missing", detail)
+    return Finding(GATEWAY, "ok", f"nofrost-pushgateway runs in namespace {place}")
+
+
+def _schedules(api: KubernetesApi, place: str) -> Finding:
+    found = api.items(f"/apis/batch/v1/namespaces/{place}/cronjobs", labelSelector=LABEL)
+    stopped = [item["metadata"]["name"] for item in found if item["spec"].get("suspend")]
+    if stopped:
+        detail = f"{', '.join(stopped)} suspended: make the schedule again, or unschedule it"
+        return Finding(SCHEDULES, "missing", detail)
+    last = {item["metadata"]["labels"][LABEL]: item.get("status", {}).get("lastScheduleTime") for item in found}
+    listed = ", ".join(f"{name} (last {time or 'never so far'})" for name, time in last.items())
+    return Finding(SCHEDULES, "ok", f"CronJobs: {listed or 'none'}; `python -m pipelines status` has more")
 
 
 def _is_ours(item: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from nofrost.cluster.job.pod_settings import METRICS_PORT
+from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.job.training_runtime import runtime_name, training_runtime
 from pipelines.cluster_settings import load_cluster
 from tests.cluster.job.crd import needs_crds
@@ -77,6 +78,25 @@ def test_the_settings_beside_an_overlay_name_what_it_has(overlay: str) -> None:
     if settings.backend != "none":
         runtime = find(items, "TrainingRuntime", runtime_name(settings))
         assert runtime["spec"] == training_runtime(settings)["spec"]
+
+
+def test_the_runtime_for_volcano_is_that_of_its_settings() -> None:
+    settings = JobSettings.model_validate({"gang": {"scheduler": "volcano", "queue": "nofrost"}})
+    file = FOLDER / "components" / "volcano" / "training-runtime.yaml"
+    assert yaml.safe_load(file.read_text(encoding="utf-8")) == training_runtime(settings)
+    (queue,) = render(FOLDER / "components" / "volcano" / "cluster")
+    assert (queue["kind"], queue["metadata"]["name"]) == ("Queue", "nofrost")
+
+
+def test_another_namespace_is_a_line_of_the_overlay(tmp_path: Path) -> None:
+    root = copied(tmp_path / "k8s")
+    change(root, GPU, "namespace: nofrost", "namespace: team-a")
+    items = render(root / "overlays/gpu")
+    assert find(items, "Namespace", "team-a")["metadata"]["labels"]["pipelines.kubeflow.org/enabled"] == "true"
+    others = [item for item in items if item["kind"] != "Namespace"]
+    assert {item["metadata"]["namespace"] for item in others} == {"team-a"}
+    bound = [each for item in items if item["kind"] == "RoleBinding" for each in item["subjects"]]
+    assert {each["namespace"] for each in bound} == {"team-a"}
 
 
 def test_the_quota_has_room_for_a_job_of_the_settings_and_its_launcher() -> None:

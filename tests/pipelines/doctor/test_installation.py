@@ -19,6 +19,14 @@ STORE = "s3://my-bucket/nofrost"
 PLACE = "/api/v1/namespaces/nofrost"
 REAPER = "/apis/batch/v1/namespaces/nofrost/cronjobs/nofrost-reaper"
 MONITORING = "/apis/monitoring.coreos.com/v1"
+GATEWAY = "/apis/apps/v1/namespaces/nofrost/deployments/nofrost-pushgateway"
+SCHEDULES = "/apis/batch/v1/namespaces/nofrost/cronjobs"
+
+
+def schedule(*, is_stopped: bool = False, **status: str) -> Any:
+    labels = {"nofrost/schedule": "weekly"}
+    metadata = {"name": "nofrost-schedule-weekly", "labels": labels}
+    return {"metadata": metadata, "spec": {"suspend": is_stopped}, "status": status}
 
 
 def states(cluster: Cluster | None = None) -> dict[str, tuple[str, str]]:
@@ -40,6 +48,8 @@ def installed(kubernetes: Any) -> Any:
         MONITORING: {"resources": []},
         f"{MONITORING}/namespaces/nofrost/podmonitors": monitors,
         f"{MONITORING}/namespaces/nofrost/prometheusrules": monitors,
+        GATEWAY: {"status": {"availableReplicas": 1}},
+        SCHEDULES: {"items": [schedule(lastScheduleTime="2026-11-23T02:00:00Z")]},
     }
     return kubernetes
 
@@ -49,18 +59,19 @@ def test_everything_is_there(installed: Any) -> None:
     assert {check: state for check, (state, _) in found.items()} == dict.fromkeys(CHECKS, "ok")
     assert "last succeeded 2026-11-29T03:17:20Z" in found["reaper"][1]
     assert "AWS_DEFAULT_REGION, NOFROST_STORE" in found["configuration"][1]
+    assert "weekly (last 2026-11-23T02:00:00Z)" in found["schedules"][1]
 
 
 @needs_kubectl
 def test_the_names_are_those_of_the_manifests() -> None:
     names = {(item["kind"], item["metadata"]["name"]) for item in render(FOLDER / "overlays/gpu")}
-    wanted = {"CronJob": "nofrost-reaper", "NetworkPolicy": "nofrost", "ConfigMap": "nofrost-s3"}
+    wanted = {"CronJob": "nofrost-reaper", "Deployment": "nofrost-pushgateway", "ConfigMap": "nofrost-s3"}
     assert wanted.items() <= names
 
 
 def test_nothing_is_there(kubernetes: Any) -> None:
     found = states()
-    assert found.pop("quota")[0] == "unknown"
+    assert found.pop("quota")[0] == found.pop("schedules")[0] == "unknown"
     assert {state for state, _ in found.values()} == {"missing"}
     assert "kubectl apply -k" in found["reaper"][1]
 
@@ -84,6 +95,8 @@ def test_nothing_is_there(kubernetes: Any) -> None:
             "used up pods 3 of 3",
         ),
         (f"{MONITORING}/namespaces/nofrost/prometheusrules", {"items": []}, "monitoring", "no prometheusrules of"),
+        (GATEWAY, {"status": {}}, "Pushgateway", "does not run"),
+        (SCHEDULES, {"items": [schedule(is_stopped=True)]}, "schedules", "nofrost-schedule-weekly suspended"),
     ],
 )
 def test_what_is_wrong_is_missing(installed: Any, path: str, content: Any, check: str, fact: str) -> None:
