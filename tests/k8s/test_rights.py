@@ -125,6 +125,18 @@ def test_a_submission_to_kubeflow_for_several_users(kfp: KfpDouble, start: Any) 
     assert {verb for group, _, verb in rights if group} == {"create", "get", "list"}
 
 
+def test_a_role_that_allows_more_or_less_is_another_one() -> None:
+    items = list(yaml.safe_load_all((FOLDER / "base" / "roles.yaml").read_text(encoding="utf-8")))
+    changed = find(items, "Role", "nofrost-reaper")
+    changed["rules"][0]["verbs"].append("update")
+    changed["rules"][-1]["resourceNames"] = ["one"]
+    assert allowed(changed) ^ role("nofrost-reaper") == {
+        ("kubeflow.org", "pytorchjobs", "update"),
+        ("", "pods/log:one", "get"),
+        ("", "pods/log", "get"),
+    }
+
+
 def test_what_nobody_asks_for_is_found(server: ApiServer) -> None:  # noqa: F811
     server.requests += [("GET", "/apis", {}), ("POST", "/apis/kubeflow.org/v1/namespaces/research/pytorchjobs", {})]
     server.requests.append(("GET", "/api/v1/namespaces/research/pods/a/log", {"follow": "true"}))

@@ -119,9 +119,10 @@ def store_verify(refs: tuple[str, ...], store_url: str | None, as_json: bool) ->
 def store_gc(folders: tuple[Path, ...], delete: bool, hours: float, store_url: str | None, as_json: bool) -> None:
     """Print or delete what killed pushes and tasks left in the store, and what killed pulls left in FOLDERS.
 
-    That is unfinished files and uploads, and what killed tasks left of their saves and locks; the newest save of a task
-    is kept until no one has continued it for 30 days. Other objects are left alone: `dvc gc` deletes those that nothing
-    needs. What a running process still writes is kept. A pull that is run again does all this by itself.
+    That is unfinished files and uploads, probes and claims of swaps, and what killed tasks left of their saves; the
+    newest save of a task is kept until no one has continued it for 30 days. Other objects are left alone: `dvc gc`
+    deletes those that nothing needs. What a running process still writes is kept. A pull that is run again does all
+    this by itself.
 
     Example: nofrost store gc --delete . runs
     """
