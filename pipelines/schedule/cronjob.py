@@ -10,9 +10,9 @@ from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.connection import connection
 from nofrost.cluster.api.errors import KubernetesError
 from nofrost.cluster.job.pod import CONTAINER_SECURITY, WITHOUT_ISTIO, pod_security, verbatim
+from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
 from nofrost.errors import UserError
 from nofrost.tasks.scheduled_run import HOST, JOB, TOKEN_FILE
-from nofrost.telemetry.metrics.gateway import VARIABLE as GATEWAY_VARIABLE
 from pipelines.cluster_settings import Cluster
 from pipelines.schedule.definition import LABEL, FoundSchedule, RunSettings, Schedule
 from pipelines.schedule.differences import differences, merge_patch, removed
@@ -150,7 +150,7 @@ class CronJobs:
                     "env": [
                         {"name": HOST, "value": self._host},
                         {"name": JOB, "valueFrom": job},
-                        *self._gateway(),
+                        *self._environment(),
                     ],
                     "resources": {"requests": amounts, "limits": dict(amounts)},
                     "securityContext": CONTAINER_SECURITY,
@@ -166,13 +166,19 @@ class CronJobs:
             ],
         }
 
-    def _gateway(self) -> list[dict[str, Any]]:
-        """Return where the pod pushes metrics, as the ConfigMap of all pods says."""
-        name = self._cluster.credentials.config_map
-        if name is None:
-            return []
-        reference = {"name": name, "key": GATEWAY_VARIABLE, "optional": True}
-        return [{"name": GATEWAY_VARIABLE, "valueFrom": {"configMapKeyRef": reference}}]
+    def _environment(self) -> list[dict[str, Any]]:
+        """Return the variables that the Secret and the ConfigMap of all pods hold, for the store and for metrics."""
+        credentials = self._cluster.credentials
+        sources = (
+            ("secretKeyRef", credentials.secret, SECRET_KEYS),
+            ("configMapKeyRef", credentials.config_map, CONFIG_KEYS),
+        )
+        return [
+            {"name": key, "valueFrom": {kind: {"name": source, "key": key, "optional": True}}}
+            for kind, source, keys in sources
+            if source is not None
+            for key in keys
+        ]
 
 
 def _command(schedule: Schedule) -> list[str]:

@@ -17,13 +17,18 @@ LABEL = "nofrost/schedule"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,33}[a-z0-9])?")
 
 
+def can_name_a_schedule(name: str) -> bool:
+    """Whether a schedule can have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """Return the name of a schedule.
 
     Raises:
         UserError: it cannot be one.
     """
-    if not _NAME.fullmatch(name):
+    if not can_name_a_schedule(name):
         raise UserError(f"{shortened(name)} cannot name a schedule: write up to 35 characters of a-z, 0-9 and '-', "
                         "the first and the last none of '-'")  # fmt: skip
     return name

@@ -1,7 +1,9 @@
 """Submitting a study: compile the pipeline, push the study's source data, start a run, and wait for it."""
 
 import math
+import os
 import re
+import socket
 import tempfile
 import time
 from dataclasses import dataclass
@@ -10,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nofrost.config import Study
-from nofrost.errors import UserError, printable
-from nofrost.store import open_store
+from nofrost.errors import UserError, printable, remark
+from nofrost.store import Lease, Store, open_store
+from nofrost.tasks.run_lease import RunGoesOnError, give_to_run, take_run_lease
 from pipelines.cluster_settings import load_cluster
 from pipelines.graph import GraphSettings
 from pipelines.package import push_source
+from pipelines.schedule.definition import can_name_a_schedule
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import CompiledPipeline
@@ -133,7 +137,11 @@ def submit_study(
         arguments["data_ref"] = push_source(request.study, request.data_ref, store)
 
         def start(package: CompiledPipeline, name: str = run_name) -> StartedRun:
-            return start_run(package, arguments, api, run_name=name, **options)
+            lease = _lease_of(run_name, store)
+            run = start_run(package, arguments, api, run_name=name, **options)
+            if lease:
+                give_to_run(lease, run.run_id, scheduled=False)
+            return run
 
         if not wait_for:
             return start(first)
@@ -154,3 +162,24 @@ def submit_study(
         outputs = run_parts(parts, complete_part, store)
         check_deadline(deadline, f"{run_name}, the report on all parts,")
         return complete_run(packages.write(packages.compile_report(plan, outputs)), patient=True)
+
+
+def _lease_of(name: str, store: Store) -> Lease | None:
+    """Return the lease of the runs of a name, by which a schedule of that name starts none beside this one.
+
+    There is none where no schedule can have that name, where another run that was submitted has it, as before there
+    were schedules, and where the store cannot be reached from here.
+
+    Raises:
+        RunGoesOnError: a run that a schedule started goes on.
+    """
+    if not can_name_a_schedule(name):
+        return None
+    try:
+        return take_run_lease(store, name, f"{socket.gethostname()}, process {os.getpid()}", scheduled=False)
+    except RunGoesOnError as error:
+        if error.scheduled:
+            raise
+    except UserError as error:
+        remark(f"whether a schedule has started a run of the name {name} is not known: {error}")
+    return None

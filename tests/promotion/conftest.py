@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def dvc(*arguments: str, cwd: Path) -> str:
     return end.stdout + end.stderr
 
 
+@cache
 def study_of(*overrides: str) -> Study:
     return load_study("digits", (f"runs.recipe=[{', '.join(RECIPES)}]", "title=Prüfung", *overrides))
 

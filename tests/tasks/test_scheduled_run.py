@@ -14,16 +14,27 @@ pytest.importorskip("urllib3")
 pytest.importorskip("cronsim")
 
 from nofrost.errors import UnavailableError, UserError
+from nofrost.store import Store, find_lease, open_store
+from nofrost.tasks.run_lease import give_to_run, take_run_lease
+from nofrost.tasks.run_record import RunRecord, write_record
 from nofrost.tasks.scheduled_run import HOST, JOB, start_scheduled_run
 from tests.pipelines.schedule.recurring_double import RecurringDouble
 
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "description": "schedule weekly",
     "experiment_id": "experiment",
     "pipeline_version_reference": {"pipeline_id": "pipeline", "pipeline_version_id": "version"},
-    "runtime_config": {"parameters": {"data_ref": "latest:photos"}},
+    "runtime_config": {"parameters": {"data_ref": "latest:photos", "store": ""}},
     "service_account": "nofrost",
 }
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path) -> Store:
+    """The store of the runs, in a folder."""
+    opened = open_store(str(tmp_path / "store"))
+    REQUEST["runtime_config"] = {"parameters": {"data_ref": "latest:photos", "store": opened.url}}
+    return opened
 
 
 @pytest.fixture
@@ -42,7 +53,7 @@ def kfp(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecurringDouble]:
 
 
 def start(token_file: Path = Path("no token"), **changes: Any) -> Any:
-    return start_scheduled_run(json.dumps({**REQUEST, **changes}), token_file)
+    return start_scheduled_run("weekly", json.dumps({**REQUEST, **changes}), token_file)
 
 
 def test_a_run_is_started_with_the_name_of_the_job(kfp: RecurringDouble) -> None:
@@ -70,10 +81,12 @@ def test_a_second_pod_of_the_same_job_starts_no_second_run(kfp: RecurringDouble)
     [("RUNNING", False), ("PENDING", False), ("CANCELING", False), ("FAILED", True)],
 )
 def test_none_is_started_while_the_last_one_goes_on(
-    kfp: RecurringDouble, monkeypatch: pytest.MonkeyPatch, state: str, starts: bool
+    kfp: RecurringDouble, monkeypatch: pytest.MonkeyPatch, store: Store, state: str, starts: bool
 ) -> None:
     start()
     kfp.states["run-1"] = state
+    if starts:
+        write_record(ended("run-1"), store)
     monkeypatch.setenv(JOB, "nofrost-schedule-weekly-2")
     assert start() == (("run-2", True) if starts else ("run-1", False))
 
@@ -82,7 +95,25 @@ def test_runs_of_others_do_not_count(kfp: RecurringDouble, monkeypatch: pytest.M
     start()
     kfp.states["run-1"] = "RUNNING"
     monkeypatch.setenv(JOB, "nofrost-schedule-daily-1")
-    assert start(description="schedule daily").started
+    request = json.dumps({**REQUEST, "description": "schedule daily"})
+    assert start_scheduled_run("daily", request, Path("no token")).started
+
+
+def ended(run: str) -> RunRecord:
+    return RunRecord(run, "succeeded", "", [], "SUCCEEDED", "2026-11-29T12:00:00Z")
+
+
+def test_none_is_started_beside_one_that_was_submitted_by_hand(kfp: RecurringDouble, store: Store) -> None:
+    lease = take_run_lease(store, "weekly", "somebody", scheduled=False)
+    assert start() == ("", False)
+    give_to_run(lease, "by-hand", scheduled=False)
+    assert start() == ("by-hand", False)
+    assert kfp.runs == []
+    write_record(ended("by-hand"), store)
+    assert start() == ("run-1", True)
+    found = find_lease(store, "weekly")
+    assert found is not None
+    assert found.holder == "scheduled run run-1"
 
 
 def test_an_answer_that_is_lost_is_no_second_run(kfp: RecurringDouble) -> None:
@@ -118,10 +149,10 @@ def test_an_error_is_one_sentence_and_tried_again_where_that_may_help(
 @pytest.mark.parametrize("request_", ["", "{", "[]", "1", '{"experiment_id": "x"}'])
 def test_a_request_of_somebody_else_is_refused(kfp: RecurringDouble, request_: str) -> None:
     with pytest.raises(UserError, match="--request is not that of a schedule"):
-        start_scheduled_run(request_)
+        start_scheduled_run("weekly", request_)
 
 
 def test_outside_of_a_cronjob_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(HOST, raising=False)
     with pytest.raises(UserError, match="this command is for CronJobs"):
-        start_scheduled_run(json.dumps(REQUEST))
+        start_scheduled_run("weekly", json.dumps(REQUEST))

@@ -182,8 +182,8 @@ def task_runtime(settings: str) -> None:
 
 @task.command("start-run")
 @click.option("--request", required=True, metavar="JSON", help="The run, as Kubeflow's API takes it.")
-@click.option("--study", required=True, help="Name of the study, for metrics, as the next three are.")
 @click.option("--schedule", required=True, help="Name of the schedule.")
+@click.option("--study", required=True, help="Name of the study, for metrics, as the next two are.")
 @click.option("--cron", required=True, help="Its five fields.")
 @click.option("--time-zone", required=True, help="The zone of its clock.")
 @json_option
@@ -198,9 +198,10 @@ def task_start_run(request: str, study: str, schedule: str, cron: str, time_zone
         from nofrost.tasks.scheduled_run import start_scheduled_run
     except ImportError as error:
         raise UserError(f"asking Kubeflow needs more ({error}): run pip install 'nofrost[pipeline]'") from None
-    outcome = start_scheduled_run(request)
+    outcome = start_scheduled_run(schedule, request)
     push_schedule_facts(study, schedule, cron, time_zone, submitted=outcome.started)
-    text = f"run {outcome.run_id}" + ("" if outcome.started else " of this schedule goes on: no other one is started")
+    other = f"{outcome.run_id or 'another run'} goes on: no other one is started"
+    text = f"run {outcome.run_id}" if outcome.started else other
     emit(outcome._asdict(), text, as_json)
 
 

@@ -16,7 +16,9 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from nofrost.errors import UnavailableError, UserError, printable, reason
+from nofrost.errors import UnavailableError, UserError, printable, reason, remark
+from nofrost.store import open_store
+from nofrost.tasks.run_lease import RunGoesOnError, give_to_run, take_run_lease
 
 # Environment variables of the pod: address of the API, and name of the job, which the time of the schedule ends.
 HOST, JOB = "NOFROST_KFP_HOST", "NOFROST_SCHEDULED_JOB"
@@ -31,24 +33,25 @@ class Outcome(NamedTuple):
     """What became of a time of a schedule.
 
     Attributes:
-        run_id: of the run that is started, or prevents it.
-        started: whether it is of this time; False where the run of an earlier time goes on.
+        run_id: of the run that is started, or prevents it; "" where that one is being started.
+        started: whether it is of this time; False where another run of the name goes on.
     """
 
     run_id: str
     started: bool
 
 
-def start_scheduled_run(request: str, token_file: Path = Path(TOKEN_FILE)) -> Outcome:
-    """Start the run of a time of a schedule, unless it was started before or the last one goes on.
+def start_scheduled_run(schedule: str, request: str, token_file: Path = Path(TOKEN_FILE)) -> Outcome:
+    """Start the run of a time of a schedule, unless it was started before or another one of the name goes on.
 
     Args:
+        schedule: its name, which is also that of the lease.
         request: body of the API's request as JSON, without the name of the run: that is the one of the job.
         token_file: file with the token of this pod for Kubeflow; without one there is no authorization.
 
     Raises:
-        UserError: the API refuses, or the environment or the request is not that of a schedule.
-        UnavailableError: it cannot be reached, or may have started the run without saying so.
+        UserError: the API or the store refuses, or the environment or the request is not that of a schedule.
+        UnavailableError: one of them cannot be reached, or the API may have started the run without saying so.
     """
     host, job = os.environ.get(HOST), os.environ.get(JOB)
     if not host or not job:
@@ -56,6 +59,7 @@ def start_scheduled_run(request: str, token_file: Path = Path(TOKEN_FILE)) -> Ou
     try:
         body = json.loads(request)
         description, experiment = body["description"], body["experiment_id"]
+        store = body["runtime_config"]["parameters"]["store"]
     except (ValueError, KeyError, TypeError):
         raise UserError("--request is not that of a schedule: make the CronJob again with `python -m pipelines "
                         "schedule`") from None  # fmt: skip
@@ -68,7 +72,14 @@ def start_scheduled_run(request: str, token_file: Path = Path(TOKEN_FILE)) -> Ou
     for run in before:
         if run.get("description") == description and run.get("state") not in _ENDED:
             return Outcome(str(run["run_id"]), started=False)
-    return Outcome(api.start(body), started=True)
+    try:
+        lease = take_run_lease(open_store(store), schedule, job, scheduled=True)
+    except RunGoesOnError as error:
+        remark(str(error))
+        return Outcome(error.run_id, started=False)
+    run_id = api.start(body)
+    give_to_run(lease, run_id, scheduled=True)
+    return Outcome(run_id, started=True)
 
 
 class _Api:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,9 @@ def kfp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KfpDouble]:
         monkeypatch.delenv(name, raising=False)
     for name in ("KF_PIPELINES_SA_TOKEN_PATH", "KFP_EXISTING_TOKEN", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
+    if "AWS_ENDPOINT_URL_S3" not in os.environ:
+        # Nothing listens there, and no test asks a bucket of somebody else.
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setattr(client.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "no-context.json"))
     with KfpDouble() as double:
         thread = threading.Thread(target=double.serve_forever, kwargs={"poll_interval": 0.01})
