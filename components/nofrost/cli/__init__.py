@@ -5,6 +5,7 @@ A command only reads the configuration and calls the package. It imports what is
 """
 
 import io
+import os
 import sys
 from typing import Any
 
@@ -20,10 +21,12 @@ from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
 from nofrost.cli.task import task
+from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
 from nofrost.errors import remark, show
 from nofrost.first_process import run_under_init
 from nofrost.stopping import end_with_parent, stopped_by_sigterm
 from nofrost.system_errors import as_reported
+from nofrost.telemetry.log import begin as begin_log
 
 
 def main(command: click.Command | None = None) -> None:
@@ -44,6 +47,7 @@ def _exit_code(command: click.Command) -> int:
     try:
         with stopped_by_sigterm():
             end_with_parent()
+            begin_log(os.environ.get(RUN_ID, ""), os.environ.get(JOB_NAME, ""))
             command(standalone_mode=False)
         return 0
     # click turns a KeyboardInterrupt into Abort, but not one that comes before it or while it does so.
