@@ -53,7 +53,7 @@ class End(NamedTuple):
     @property
     def sentences(self) -> list[str]:
         """What it said but for its progress."""
-        return [line for line in self.errors.splitlines() if line and not line.startswith('{"time": ')]
+        return [line for line in self.errors.splitlines() if line and ": done in" not in line and " s left" not in line]
 
 
 Run = Callable[..., list[End]]

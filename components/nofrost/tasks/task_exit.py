@@ -15,7 +15,7 @@ from nofrost.errors import UserError, reason
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.system_errors import as_reported, comes_from_machine, exit_code_of_task
 from nofrost.tasks.task_errors import clear_error, record_error
-from nofrost.telemetry.log import begin as begin_log
+from nofrost.telemetry import log
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,7 +53,7 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
             name, store = _label(label, arguments, task.__name__), str(arguments["store"])
             try:
                 with stopped_by_sigterm():
-                    begin_log(os.environ.get(RUN_ID, ""), os.environ.get(JOB_NAME, ""))
+                    log.begin(os.environ.get(RUN_ID, ""), os.environ.get(JOB_NAME, ""))
                     output = task(*args, **kwargs)
             except FailedProcessError as error:
                 code = int(error.code or 0)
@@ -70,6 +70,8 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
                 is_wrong = code == UserError.exit_code and not comes_from_machine(error)
                 record_error(name, code, str(explained), store, input_is_wrong=is_wrong)
                 sys.exit(code)
+            finally:
+                log.end()
             clear_error(name, store)
             return output
 

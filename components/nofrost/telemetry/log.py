@@ -47,6 +47,14 @@ def begin(run: str, job: str) -> None:
     errors.sentence_format = _sentence if choice == "json" else errors.as_text
 
 
+def end() -> None:
+    """Write text again, as a library does."""
+    global _is_structured
+    _is_structured = False
+    _shared.clear()
+    errors.sentence_format = errors.as_text
+
+
 def is_structured() -> bool:
     """Whether events of the work are JSON."""
     return _is_structured
