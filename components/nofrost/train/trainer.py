@@ -22,6 +22,7 @@ from nofrost.seeds import derive_seed
 from nofrost.stage import save_interval_s
 from nofrost.stopping import stop_requested
 from nofrost.telemetry import Progress, progress
+from nofrost.telemetry.log import event
 from nofrost.train.batch_statistics import BatchStatistics
 from nofrost.train.failures import check_finite, oom_message
 from nofrost.train.micro_batches import MicroBatches
@@ -189,6 +190,8 @@ class Trainer:
         row = epoch_row(state, self.phase, measured)
         state.curves.append(row)
         self.metrics.epoch(row)
+        if self.group.is_rank_zero:
+            event("epoch", f"epoch {row.epoch} of {self.epochs} is done", **row.as_json())
         if bar:
             bar.measured(**{name: value for name, value in row.as_json().items() if isinstance(value, float)})
         if measured and self._is_best(measured):
