@@ -177,6 +177,7 @@ class Trainer:
                 loss = self._add_up(sums)
                 if bar:
                     bar.measured(loss=loss)
+                state.stopped = stopped
                 since = self.save(since)
                 if stopped:
                     # All end together: the starter kills rank 0, as it writes, 30 s after another one has ended.
@@ -282,7 +283,8 @@ class Trainer:
         if saved is None:
             return False
         self.state, tensors = saved
-        cause = self.group.broadcast(cause_of_restart(self.folder) if self.group.is_rank_zero else "")
+        was_stopped, self.state.stopped = self.state.stopped, False
+        cause = self.group.broadcast(cause_of_restart(self.folder, was_stopped) if self.group.is_rank_zero else "")
         self.state.restarts[cause] = self.state.restarts.get(cause, 0) + 1
         self.start_phase(tensors)
         return True
