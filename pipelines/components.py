@@ -5,9 +5,20 @@ annotations, so this file does without `from __future__ import annotations`. The
 training is a command, as is launching it as a job.
 """
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 component = dsl.component(base_image="nofrost-stage", install_kfp_package=False)
+
+
+@component
+def resolve(data_ref: str, study: str, store: str) -> NamedTuple(  # type: ignore[valid-type]
+    "Newest", [("source", str), ("champion", str), ("checkpoint", str)]
+):
+    from nofrost import tasks
+
+    return tasks.resolve(data_ref, study, store)
 
 
 @component
@@ -108,6 +119,21 @@ def evaluate(
 
 
 @component
+def gate(
+    study: str,
+    adversarial: list[str],
+    ood: list[str],
+    champion: str,
+    champion_adversarial: str,
+    champion_ood: str,
+    store: str,
+) -> str:
+    from nofrost import tasks
+
+    return tasks.gate(study, adversarial, ood, champion, [champion_adversarial, champion_ood], store)
+
+
+@component
 def report(
     study: str,
     dataset: str,
@@ -115,6 +141,7 @@ def report(
     trained: list[str],
     adversarial: list[str],
     ood: list[str],
+    gate: str,
     store: str,
     html: dsl.Output[dsl.HTML],
     markdown: dsl.Output[dsl.Markdown],
@@ -126,7 +153,7 @@ def report(
     from nofrost import tasks
 
     runs = [*trained, *adversarial, *ood]
-    output, accuracies = tasks.report(study, dataset, augmentation, runs, store, html.path, markdown.path)
+    output, accuracies = tasks.report(study, dataset, augmentation, runs, store, html.path, markdown.path, gate)
     for name, accuracy in accuracies.items():
         metrics.log_metric(name, accuracy)
     # kfp.local takes a task from its cache only if each of its artifacts has a file.
@@ -152,6 +179,14 @@ def write_candidate(
 
     outputs = [dataset, augmentation, *trained, *adversarial, *ood, report]
     return tasks.write_candidate(study, source, outputs, run, image, store)
+
+
+# What it promotes is in the candidate of the run, which an input names so that it is written before.
+@component
+def promote(gate: str, candidate: str, champion: str, run: str, store: str) -> str:
+    from nofrost import tasks
+
+    return tasks.promote(gate, champion, run, store)
 
 
 @component

@@ -82,7 +82,7 @@ class _Reader:
 
     def _fold_many(self, groups: list[list[Json]]) -> list[tuple[Box, list[Json]]]:
         """Return a box for each group of tasks; runs beyond the first share one."""
-        nested = [tasks for tasks in groups if "dag" in self._component(tasks[0])]
+        nested = [tasks for tasks in groups if _kind(tasks[0]) == "run"]
         rest = nested[SHOWN:] if len(nested) > MANY else []
         boxes = [(self._box(tasks), tasks) for tasks in groups if tasks not in rest]
         if rest:
@@ -94,7 +94,7 @@ class _Reader:
     def _box(self, tasks: list[Json]) -> Box:
         task, component = tasks[-1], self._component(tasks[-1])
         name = PART.sub("", task["taskInfo"]["name"])
-        kind = re.sub(r"(-\d+)+$", "", task["componentRef"]["name"].removeprefix("comp-"))
+        kind = _kind(task)
         if "dag" in component:
             return Box(name, kind, inside=self.drawing(component))
         notes = [f"{len(tasks) - 1} shards, merged"] if len(tasks) > 1 else []
@@ -116,6 +116,11 @@ class _Reader:
     def _component(self, task: Json) -> Json:
         component: Json = self._components[task["componentRef"]["name"]]
         return component
+
+
+def _kind(task: Json) -> str:
+    """Return the name of the component that a task runs, without the numbers of copies."""
+    return re.sub(r"(-\d+)+$", "", task["componentRef"]["name"].removeprefix("comp-"))
 
 
 def _counted(number: int, noun: str) -> str:

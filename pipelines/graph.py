@@ -4,6 +4,10 @@ Tasks exchange text: configuration, and outputs by content (``data/dataset@<md5>
 so Kubeflow's cache compares exactly refs, configuration and image: it is content-addressed. Artifacts are for people:
 the report and its numbers.
 
+What is newest is found when a run begins: a schedule starts a fixed package with fixed arguments. The first task,
+which is never taken from the cache, resolves the source data and the champion; the champion is evaluated anew on the
+dataset of the run, which the cache serves as long as data, suites and champion are the same.
+
 There is no loop, condition or collection: the KFP server handles each of them wrongly somewhere, such as a
 condition whose task was in the cache. (No `from __future__ import annotations` here: Kubeflow evaluates the
 annotations of pipelines.)
@@ -29,6 +33,13 @@ from pipelines.study_plan import StudyPlan
 
 # Of all pipelines: Kubeflow's cache serves a task only within pipelines of one name.
 NAME = "nofrost"
+
+
+class ChampionOutputs(NamedTuple):
+    """The outputs of the evaluations of the champion."""
+
+    adversarial: str
+    ood: str
 
 
 class RunOutputs(NamedTuple):
@@ -87,16 +98,18 @@ class GraphSettings:
 def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a study.
 
-    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, the ref of the source data.
+    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`: the ref of the source data, or
+    ``latest:NAME`` for its newest release.
     """
     graph = _Graph(plan, settings)
-    one_run = graph.run_pipeline()
+    one_run, champion = graph.run_pipeline(), graph.champion_pipeline()
 
     @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
     def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
-            outputs = graph.outputs(one_run, store, stage_image, train_image, data_ref)
-            graph.report(plan.study, outputs, store, stage_image, data_ref)
+            newest = graph.resolve(store, stage_image, data_ref)
+            outputs = graph.outputs(one_run, store, stage_image, train_image, newest["source"])
+            graph.report(champion, outputs, store, stage_image, newest)
 
     return nofrost
 
@@ -104,7 +117,7 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
 def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a part of a study's runs, which lists its outputs in ``nofrost/runs/RUN/outputs.json``.
 
-    Its parameters are those of :func:`make_pipeline`.
+    Its parameters are those of :func:`make_pipeline`, but `data_ref` is a ref, so that all parts have the same data.
 
     Args:
         plan: of the study with these runs alone.
@@ -125,7 +138,7 @@ def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponen
 def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: GraphSettings) -> BaseComponent:
     """Return the pipeline that reports on a study whose runs were made in parts, and writes its candidate.
 
-    Its parameters are `store`, `stage_image` and `data_ref`.
+    Its parameters are `store`, `stage_image` and `data_ref`, which is that of the parts.
 
     Args:
         plan: of the whole study.
@@ -133,11 +146,12 @@ def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: 
             for `trained`, `adversarial` and `ood`.
     """
     graph = _Graph(plan, settings)
+    champion = graph.champion_pipeline()
 
     @graph.pipeline("Report on a study whose recipes and seeds were trained and evaluated before.")
     def nofrost(store: str, stage_image: str, data_ref: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
-            graph.report(plan.study, outputs, store, stage_image, data_ref)
+            graph.report(champion, outputs, store, stage_image, graph.resolve(store, stage_image, data_ref))
 
     return nofrost
 
@@ -198,20 +212,76 @@ class _Graph:
         by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
         return {"dataset": dataset, "augmentation": augmentation, **by_stage}
 
-    def report(self, study: str, outputs: Mapping[str, Any], store: str, image: str, data_ref: str) -> None:
-        """Add the tasks that report on outputs and write the candidate for dvc.lock."""
-        rendered = components.report(study=study, **outputs, store=store)
+    def resolve(self, store: str, image: str, data_ref: str) -> Mapping[str, Any]:
+        """Add the task that finds what is newest; return its outputs `source`, `champion` and `checkpoint`."""
+        resolved = components.resolve(data_ref=data_ref, study=self.plan.champion, store=store)
+        outputs: Mapping[str, Any] = self.place(resolved, None, image, caching=False).outputs
+        return outputs
+
+    def report(
+        self,
+        champion: BaseComponent,
+        outputs: Mapping[str, Any],
+        store: str,
+        image: str,
+        newest: Mapping[str, Any],
+    ) -> None:
+        """Add the tasks that compare outputs with the champion, report on them, write the candidate and promote.
+
+        Args:
+            champion: as :meth:`champion_pipeline` returns it.
+            newest: as :meth:`resolve` returns it.
+        """
+        study, run = self.plan.study, dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        gate = self._gate(champion, outputs, store, image, newest) if self.plan.champion else ""
+        rendered = components.report(study=study, **outputs, gate=gate, store=store)
         report = self.place(rendered, "report", image).outputs["Output"]
-        candidate = components.write_candidate(
-            study=study,
-            source=data_ref,
-            **outputs,
-            report=report,
-            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            image=image,
+        written = components.write_candidate(
+            study=study, source=newest["source"], **outputs, report=report, run=run, image=image, store=store
+        )
+        candidate = self.place(written, None, image, caching=False).output
+        if self.plan.champion:
+            promoted = components.promote(
+                gate=gate, candidate=candidate, champion=newest["champion"], run=run, store=store
+            )
+            self.place(promoted, None, image, caching=False)
+
+    def _gate(
+        self,
+        champion: BaseComponent,
+        outputs: Mapping[str, Any],
+        store: str,
+        image: str,
+        newest: Mapping[str, Any],
+    ) -> Any:
+        """Add the evaluations of the champion and the task that decides; return its output."""
+        evaluated = champion(
+            dataset=outputs["dataset"], checkpoint=newest["checkpoint"], store=store, stage_image=image
+        )
+        evaluated.set_caching_options(self.settings.caching)
+        decided = components.gate(
+            study=self.plan.study,
+            adversarial=outputs["adversarial"],
+            ood=outputs["ood"],
+            champion=newest["champion"],
+            champion_adversarial=evaluated.outputs["adversarial"],
+            champion_ood=evaluated.outputs["ood"],
             store=store,
         )
-        self.place(candidate, None, image, caching=False)
+        return self.place(decided, "report", image).output
+
+    def champion_pipeline(self) -> BaseComponent:
+        """Return the pipeline that evaluates the champion. kfp wants it to be made before the pipeline that uses it."""
+
+        @dsl.pipeline(name="champion")
+        def champion(dataset: str, checkpoint: str, store: str, stage_image: str) -> ChampionOutputs:
+            inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
+            return ChampionOutputs(
+                adversarial=self._evaluate("adversarial", stage_image, suite=self.plan.adversarial, **inputs),
+                ood=self._evaluate("ood", stage_image, suite=self.plan.ood, **inputs),
+            )
+
+        return champion
 
     def run_pipeline(self) -> BaseComponent:
         """Return the pipeline of one recipe and seed. kfp wants it to be made before the pipeline that uses it."""

@@ -27,6 +27,7 @@ class StudyPlan:
     Attributes:
         study: all of it, as YAML.
         dataset, augmentation, adversarial, ood: its parts, as JSON.
+        champion: the name of the study if it has a gate; empty otherwise.
     """
 
     study: str
@@ -35,6 +36,7 @@ class StudyPlan:
     adversarial: str
     ood: str
     runs: tuple[RunPlan, ...]
+    champion: str = ""
 
 
 def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
@@ -58,6 +60,7 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         adversarial=_as_text(study.suites.adversarial),
         ood=_as_text(study.suites.ood),
         runs=tuple(RunPlan(name, str(seed), recipes[name]) for name in study.runs.recipe for seed in study.runs.seed),
+        champion=study.name if study.gate else "",
     )
 
 

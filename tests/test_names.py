@@ -31,6 +31,7 @@ SHARED_MODULES = {
     "__init__": "of each package",
     "__main__": "of `python -m nofrost` and `python -m pipelines`",
     "base": "the base class of each family of methods, beside them",
+    "champion": "the folder, and the class in it",
     "api": "requests to Kubernetes, and to Kubeflow Pipelines",
     "cli": "the commands of `nofrost`, and those of `python -m pipelines`",
     "errors": "of the package, and of requests to Kubernetes",

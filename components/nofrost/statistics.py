@@ -1,6 +1,7 @@
-"""Intervals and paired tests for accuracies that are exact counts."""
+"""Intervals and paired tests for accuracies, and the calibration of a model's confidence."""
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
@@ -91,3 +92,94 @@ def mean_interval(
         return mean, None, None, None
     half = float(stdtrit(len(values) - 1, 0.5 + confidence / 2)) * deviation / math.sqrt(len(values))
     return mean, deviation, mean - half, mean + half
+
+
+def paired_interval(first: Flags, second: Flags, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the difference of two accuracies on the same images (Newcombe 1998, method 10).
+
+    It is made of both Wilson intervals and the correlation of the flags, so that it has a width on few images even
+    where the two classifiers agree on all of them.
+
+    Args:
+        first: [N] whether the first classifier is right on each image; its accuracy minus the second's is estimated.
+        second: [N] the same for the second.
+
+    Returns:
+        Lower and upper end, in [-1, 1].
+
+    Raises:
+        ValueError: the two arrays have different lengths or none.
+    """
+    if first.shape != second.shape or first.size == 0:
+        raise ValueError(f"a paired interval needs the same images for both, got {first.shape} and {second.shape}")
+    total = first.size
+    counts = int(first.sum()), int(second.sum())
+    shares = [count / total for count in counts]
+    (low_1, high_1), (low_2, high_2) = (wilson_interval(count, total, confidence) for count in counts)
+    difference = (counts[0] - counts[1]) / total
+    correlation = _correlation(first, second)
+    below = (shares[0] - low_1, high_2 - shares[1])
+    above = (high_1 - shares[0], shares[1] - low_2)
+    down, up = (math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2)) for one, other in (below, above))
+    return max(-1.0, difference - down), min(1.0, difference + up)
+
+
+def _correlation(first: Flags, second: Flags) -> float:
+    """Return the correlation of two arrays of flags; 0 where one of them is constant. A positive one is corrected for
+    continuity, as Newcombe has it."""
+    both, neither = int(np.sum(first & second)), int(np.sum(~first & ~second))
+    only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    if margins == 0:
+        return 0.0
+    determinant = float(both * neither - only_first * only_second)
+    if determinant > 0:
+        determinant = max(determinant - first.size / 2, 0.0)
+    return determinant / math.sqrt(margins)
+
+
+_BINS = 15
+
+
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the expected calibration error in [0, 1] (Guo et al. 2017): the distance of confidence and accuracy.
+
+    It is averaged over 15 equally wide bins of confidence, weighted by their images.
+
+    Args:
+        confidence: [..., N] in [0, 1], the probability of the predicted class of each image, N at least 1.
+        right: [..., N] whether the prediction is right.
+
+    Returns:
+        The error of each row: [...].
+    """
+    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    images = confidence.shape[-1]
+    cells = (np.arange(confidence.size // images)[:, None] * _BINS + bins.reshape(-1, images)).ravel()
+    excess = np.bincount(cells, (confidence - right).ravel(), confidence.size // images * _BINS)
+    return np.abs(excess.reshape(*confidence.shape[:-1], _BINS)).sum(-1) / images  # type: ignore[no-any-return]
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    images: int,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> tuple[float, float]:
+    """Return the percentile interval of a statistic over images (Efron 1979), the same at each call.
+
+    Args:
+        statistic: from rows of images [M, N] to M values.
+        images: their number N, at least 1.
+    """
+    generator = np.random.default_rng(0)
+    # Few at once, so that a large test split fits into memory.
+    most = max(1, 2_000_000 // images)
+    values = np.concatenate(
+        [
+            statistic(generator.integers(0, images, (min(most, resamples - start), images)))
+            for start in range(0, resamples, most)
+        ]
+    )
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -51,7 +51,7 @@ def command_at(path: tuple[str, ...]) -> click.Command:
 
 def test_every_stage_has_its_command() -> None:
     others = {"transfer", "card", "study", "recipes", "papers", "models", "attacks", "store", "data", "promote"}
-    others |= {"task", "metrics"}
+    others |= {"task", "metrics", "champion"}
     assert {path[0] for path in walk(cli)} == {*STAGES, *others}
 
 

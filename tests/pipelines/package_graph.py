@@ -16,11 +16,11 @@ RECIPES = ("st", "sat", "mbnat", "nofrost")
 PLACEHOLDER = re.compile(r"{{\$\.inputs\.parameters\['([^']+)'\]}}")
 
 
-def plan_of(recipes: int = 1, seeds: int = 1) -> StudyPlan:
+def plan_of(recipes: int = 1, seeds: int = 1, champion: str = "digits") -> StudyPlan:
     """A plan whose texts stand for the real ones."""
     pairs = itertools.product(RECIPES[:recipes], range(seeds))
     runs = tuple(RunPlan(name, str(seed), f"recipe of {name}") for name, seed in pairs)
-    return StudyPlan("the study", "the dataset", "the augmentation", "the attacks", "the corruptions", runs)
+    return StudyPlan("the study", "the dataset", "the augmentation", "the attacks", "the corruptions", runs, champion)
 
 
 @dataclass(frozen=True)

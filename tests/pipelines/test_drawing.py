@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -56,10 +57,12 @@ def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> N
     assert (names(whole), named_arrows(whole)) == (["study", "finish"], {("study", "finish")})
     assert whole.boxes[1].note == "always runs"
     study, runs = study_in(whole), ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0"]
-    assert names(study) == ["prepare", "augment", *runs, "report", "write-candidate"]
-    around = {pair for run in runs for pair in (("augment", run), (run, "report"))}
-    assert named_arrows(study) == {("prepare", "augment"), ("report", "write-candidate"), *around}
-    for box in study.boxes[2:6]:
+    last = ["gate", "report", "write-candidate", "promote"]
+    assert names(study) == ["resolve", "prepare", "augment", "champion", *runs, *last]
+    around = {pair for run in runs for pair in (("augment", run), (run, "gate"))}
+    around |= {("prepare", "champion"), ("champion", "gate")}
+    assert named_arrows(study) == {("resolve", "prepare"), ("prepare", "augment"), *pairwise(last), *around}
+    for box in study.boxes[4:8]:
         assert box.inside is not None
         evaluations = {"evaluate-adversarial", "evaluate-ood"}
         assert {*names(box.inside)} == {"train", *evaluations}
@@ -67,7 +70,7 @@ def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> N
 
 
 def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
-    run = study_in(drawing_of(spec_of(shards=3, gpus=1))).boxes[2].inside
+    run = study_in(drawing_of(spec_of(shards=3, gpus=1))).boxes[4].inside
     assert run is not None
     notes = {box.name: (box.note, box.copies > 1) for box in run.boxes}
     assert notes == {
@@ -81,7 +84,7 @@ def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
     ("gpus", "nodes", "note"), [(8, 2, "2 nodes x 8 GPUs"), (2, 1, "1 node x 2 GPUs"), (0, 2, "2 nodes")]
 )
 def test_a_launcher_shows_what_its_job_has(gpus: int, nodes: int, note: str) -> None:
-    run = study_in(drawing_of(spec_of(gpus=gpus, nodes=nodes))).boxes[2].inside
+    run = study_in(drawing_of(spec_of(gpus=gpus, nodes=nodes))).boxes[4].inside
     assert run is not None
     evaluated = "1 GPU" if gpus else ""
     assert {box.name: box.note for box in run.boxes} == {
@@ -93,9 +96,9 @@ def test_a_launcher_shows_what_its_job_has(gpus: int, nodes: int, note: str) -> 
 
 def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
     study = study_in(drawing_of(spec_of(runs=11)))
-    assert names(study)[2:7] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
-    assert {("augment", "7 more runs"), ("7 more runs", "report")} <= named_arrows(study)
-    assert len(study.boxes) == 2 + 5 + 2
+    assert names(study)[4:9] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
+    assert {("augment", "7 more runs"), ("7 more runs", "gate")} <= named_arrows(study)
+    assert len(study.boxes) == 4 + 5 + 4
 
 
 @pytest.mark.parametrize("settings", [{}, {"shards": 4, "gpus": 1}, {"gpus": 8, "nodes": 2}, {"runs": 11}])
@@ -164,9 +167,9 @@ def test_the_command_prints_mermaid_and_the_size(program: Program, tmp_path: Pat
         return ended.stdout
 
     size, mermaid = graph().split("\n", 1)
-    assert size.startswith("%% 17 tasks, 40 pods")
+    assert size.startswith("%% 22 tasks, 51 pods")
     assert mermaid == as_mermaid(drawing_of(spec_of()))
     printed = json.loads(graph("--shards", "2", "--out", str(tmp_path / "graph.mmd"), "--json"))
-    assert (printed["tasks"], printed["pods"], printed["out"]) == (33, 72, str(tmp_path / "graph.mmd"))
+    assert (printed["tasks"], printed["pods"], printed["out"]) == (42, 91, str(tmp_path / "graph.mmd"))
     assert 0 < printed["package_bytes"] < printed["workflow_bytes"]
     assert (tmp_path / "graph.mmd").read_text(encoding="utf-8") == as_mermaid(drawing_of(spec_of(shards=2)))

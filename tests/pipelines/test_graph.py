@@ -23,7 +23,10 @@ from pipelines.study_plan import StudyPlan
 from tests.pipelines.package_graph import PackageGraph, Source, plan_of
 
 ROOT = Path(__file__).parents[2]
-NOTES = {"write-candidate", "record-outputs", "finish"}  # tasks of the pipeline that are not stages
+# Tasks of the pipeline that are not stages: notes, which are never taken from the cache, and what is about the
+# champion, which is state outside a checkout.
+NOTES = {"write-candidate", "record-outputs", "finish", "resolve", "promote"}
+CHAMPION = {"champion", "gate"}
 ON_GPU = {"train", "evaluate", "evaluate-shard"}
 STUDIES = [(1, 1), (4, 1), (3, 2)]
 MANY = {"gpus": 8, "nodes": 2}
@@ -50,6 +53,8 @@ def instance(graph: PackageGraph, task: tuple[str, ...]) -> Instance:
     kind = graph.kind(task).replace("launch", "train")
     if len(task) < 3:
         return (kind,)
+    if graph.kind(task[:-1]) == "champion":
+        return ("champion",)
     if kind.startswith("evaluate"):
         kind = {"the attacks": "evaluate-adversarial", "the corruptions": "evaluate-ood"}[graph.value(task, "suite")]
     run = task[:-1]
@@ -83,7 +88,9 @@ def test_the_graph_is_that_of_dvc_edge_by_edge(recipes: int, seeds: int, shards:
     edges = {
         (instance(graph, source), instance(graph, task)) for task in graph.tasks() for source in graph.sources(task)
     }
-    between_stages = {(one, other) for one, other in edges if one != other and not {one[0], other[0]} & NOTES}
+    between_stages = {
+        (one, other) for one, other in edges if one != other and not {one[0], other[0]} & (NOTES | CHAMPION)
+    }
     assert between_stages == edges_of_dvc(plan_of(recipes, seeds))
 
 
@@ -93,9 +100,16 @@ def test_the_tasks_are_one_for_each_stage_shard_merge_and_note(recipes: int, see
     graph = compiled(recipes, seeds, shards=shards)
     evaluations = 1 if shards == 1 else shards + 1
     tasks = list(graph.tasks())
-    assert len(tasks) == 5 + recipes * seeds * (1 + 2 * evaluations)
+    assert len(tasks) == 8 + 2 * evaluations + recipes * seeds * (1 + 2 * evaluations)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert {instance(graph, task)[0] for task in tasks} == {*stages, "write-candidate", "finish"}
+    assert {instance(graph, task)[0] for task in tasks} == {
+        *stages,
+        *CHAMPION,
+        "write-candidate",
+        "finish",
+        "resolve",
+        "promote",
+    }
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -152,7 +166,8 @@ INPUTS = {
     },
     "evaluate": {"suite", "dataset", "checkpoint", "shards", "store", "gpus"},
     "evaluate-shard": {"suite", "dataset", "checkpoint", "shard", "store", "gpus"},
-    "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "store"},
+    "gate": {"study", "adversarial", "ood", "champion", "champion_adversarial", "champion_ood", "store"},
+    "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "gate", "store"},
 }
 
 
@@ -184,6 +199,64 @@ def test_the_inputs_of_a_training_are_its_recipe_seed_data_and_devices() -> None
         "store": Source((), "store"),
         "gpus": 1,
     }
+
+
+def only(graph: PackageGraph, kind: str) -> tuple[str, ...]:
+    (task,) = [task for task in graph.tasks() if graph.kind(task) == kind]
+    return task
+
+
+def test_a_run_resolves_what_is_newest_once_and_only_that_comes_from_no_cache() -> None:
+    graph = compiled(2, shards=2)
+    resolve = only(graph, "resolve")
+    assert graph.values(resolve) == {
+        "data_ref": Source((), "data_ref"),
+        "study": "digits",
+        "store": Source((), "store"),
+    }
+    readers = {graph.kind(task) for task in graph.tasks() if Source((), "data_ref") in graph.values(task).values()}
+    assert readers == {"resolve"}
+    for kind in ("prepare", "write-candidate"):
+        assert graph.value(only(graph, kind), "source") == Source(resolve, "source")
+    for kind in ("gate", "promote"):
+        assert graph.value(only(graph, kind), "champion") == Source(resolve, "champion")
+
+
+def test_the_champion_is_evaluated_on_the_dataset_and_with_the_suites_and_shards_of_the_run() -> None:
+    graph = compiled(2, shards=2)
+    checkpoint = Source(only(graph, "resolve"), "checkpoint")
+    evaluations = [task for task in graph.tasks() if instance(graph, task) == ("champion",)]
+    assert {graph.value(task, "checkpoint") for task in evaluations} == {checkpoint}
+    assert {graph.value(task, "dataset") for task in evaluations} == {Source(only(graph, "prepare"), "Output")}
+    assert [graph.value(task, "suite") for task in evaluations].count("the attacks") == 3
+    assert [graph.value(task, "suite") for task in evaluations].count("the corruptions") == 3
+    gate = only(graph, "gate")
+    for kind, suite in (("adversarial", "the attacks"), ("ood", "the corruptions")):
+        merged = graph.value(gate, f"champion_{kind}").task
+        assert (graph.kind(merged), graph.value(merged, "suite")) == ("evaluate", suite)
+        assert len(graph.value(gate, kind)) == 2
+    names = [graph.task(task)["taskInfo"]["name"] for task in evaluations]
+    assert sorted(names)[0] == "evaluate-adversarial, 0/2"
+    assert {graph.kind(task[:-1]) for task in evaluations} == {"champion"}
+
+
+def test_a_promotion_comes_after_report_and_candidate() -> None:
+    graph = compiled(2)
+    given = graph.values(only(graph, "promote"))
+    decided = Source(only(graph, "gate"), "Output")
+    assert (given["gate"], given["candidate"]) == (decided, Source(only(graph, "write-candidate"), "Output"))
+    assert graph.value(only(graph, "report"), "gate") == decided
+    assert graph.value(only(graph, "write-candidate"), "report").task == only(graph, "report")
+
+
+def test_a_study_without_a_gate_has_nothing_about_a_champion() -> None:
+    pipeline = make_pipeline(plan_of(2, champion=""), GraphSettings(Cluster()))
+    graph = PackageGraph(*canonical(pipeline))
+    kinds = {graph.kind(task) for task in graph.tasks()}
+    assert kinds == {"resolve", "prepare", "augment", "train", "evaluate", "report", "write-candidate", "finish"}
+    assert graph.value(only(graph, "resolve"), "study") == ""
+    assert graph.value(only(graph, "report"), "gate") == ""
+    assert {graph.kind(task[:-1]) for task in graph.tasks() if graph.kind(task) == "evaluate"} == {"run"}
 
 
 def launchers(graph: PackageGraph) -> list[tuple[str, ...]]:
@@ -282,7 +355,7 @@ def test_a_command_has_an_option_for_each_input_and_takes_all_of_them(devices: d
 def test_an_evaluation_has_one_gpu_however_many_a_training_has() -> None:
     graph = compiled(shards=2, **MANY)
     evaluations = [task for task in graph.tasks() if graph.kind(task).startswith("evaluate")]
-    assert len(evaluations) == 6
+    assert len(evaluations) == 12, "of a run and of the champion"
     for task in evaluations:
         assert graph.value(task, "gpus") == 1
         assert graph.container(task)["resources"]["accelerator"]["resourceCount"] == "1"
@@ -429,12 +502,13 @@ def test_a_part_of_a_study_lists_its_outputs_and_leaves_no_candidate() -> None:
 
 def test_the_report_of_parts_has_their_outputs_as_constants() -> None:
     graph = report_of_parts()
-    assert {graph.kind(task) for task in graph.tasks()} == {"report", "write-candidate", "finish"}
-    for task in graph.tasks():
-        if graph.kind(task) != "finish":
-            values = graph.values(task)
-            assert (values["dataset"], values["augmentation"]) == ("d@1", "a@2")
-            assert (values["trained"], values["adversarial"], values["ood"]) == (["t@3"], ["e@4"], ["e@5"])
+    kinds = {graph.kind(task) for task in graph.tasks()}
+    assert kinds == {"resolve", "evaluate", "gate", "report", "write-candidate", "promote", "finish"}
+    for kind in ("report", "write-candidate", "gate"):
+        values = graph.values(only(graph, kind))
+        if kind != "gate":
+            assert (values["dataset"], values["augmentation"], values["trained"]) == ("d@1", "a@2", ["t@3"])
+        assert (values["adversarial"], values["ood"]) == (["e@4"], ["e@5"])
     assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {"store", "stage_image", "data_ref"}
 
 

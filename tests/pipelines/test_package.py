@@ -102,13 +102,14 @@ def test_components_without_copies_mean_what_the_compiler_wrote() -> None:
 
 def test_a_study_of_more_runs_and_shards_has_no_more_components() -> None:
     names = {"prepare", "augment", "run", "train", "evaluate", "report", "write-candidate", "finish", "exit-handler"}
+    names |= {"resolve", "champion", "gate", "promote"}
     for recipes, seeds, shards in ((1, 1, 1), (3, 2, 1), (4, 1, 3)):
         spec, platform = canonical(
             make_pipeline(plan_of(recipes, seeds), GraphSettings(Cluster(), shards=shards, gpus=1))
         )
         expected = names | ({"evaluate-shard"} if shards > 1 else set())
         assert set(spec["components"]) == {f"comp-{name}" for name in expected}
-        containers = {f"exec-{name}" for name in expected - {"run", "exit-handler"}}
+        containers = {f"exec-{name}" for name in expected - {"run", "champion", "exit-handler"}}
         assert set(spec["deploymentSpec"]["executors"]) == containers
         assert set(platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]) == containers
 

@@ -33,6 +33,17 @@ def test_a_run_with_a_candidate_has_succeeded_whatever_kubeflow_says(
     assert end("run", tmp_path, state)["state"] == "failed", "the candidate is another run's"
 
 
+def test_a_run_whose_promotion_failed_has_failed_although_its_candidate_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-1")
+    open_store(str(tmp_path)).put("nofrost/locks/run-1.yaml", b"schema: 1\n")
+    record_error("train sat, seed 0", 143, "of an earlier try", str(tmp_path))
+    assert end("run-1", tmp_path)["state"] == "succeeded"
+    record_error("promote", 2, "the checkpoint is gone", str(tmp_path))
+    assert "promote ended with 2: the checkpoint is gone" in end("run-1", tmp_path)["error"]
+
+
 def test_a_part_of_a_study_has_succeeded_when_its_outputs_are_recorded(tmp_path: Path) -> None:
     tasks.record_outputs({"dataset": "data/dataset@1"}, "run-1", str(tmp_path))
     assert end("run-1", tmp_path)["state"] == "succeeded"

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from nofrost.cli.champion import champion
 from nofrost.cli.data import data
 from nofrost.cli.evaluate import card, evaluate, transfer
 from nofrost.cli.metrics import metrics
@@ -80,7 +81,7 @@ SECTIONS = {
     "Stages, in order": (prepare, augment, train, evaluate, report),
     "Studies, recipes and methods": (study, recipes, papers, models, attacks),
     "Models and measurements": (transfer, card),
-    "Storage and pipeline": (store, data, promote, task, metrics),
+    "Storage and pipeline": (store, data, promote, champion, task, metrics),
 }
 
 

@@ -2,6 +2,7 @@
 
 from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.fraction import PixelFraction
+from nofrost.config.gate import GateSpec, Margins
 from nofrost.config.loading import load_recipe, load_schema, load_study, load_suite, parse_study, study_as_yaml
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
@@ -19,6 +20,8 @@ __all__ = [
     "AttackSpec",
     "AugmentationSpec",
     "DatasetSpec",
+    "GateSpec",
+    "Margins",
     "ModelSpec",
     "ObjectiveSpec",
     "OodSuite",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field, model_validator
 
 from nofrost.config.base import ImageCount, Name, Seed, Settings, first_duplicate
+from nofrost.config.gate import GateSpec
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.errors import shortened, unknown
@@ -80,7 +81,10 @@ class Suites(Settings):
 
 
 class Study(Settings):
-    """Recipes x seeds, the dataset they are trained on and the suites they are evaluated on."""
+    """Recipes x seeds, the dataset they are trained on and the suites they are evaluated on.
+
+    The `gate` says when its best run becomes the champion; null for a study that has none.
+    """
 
     name: Name
     title: str
@@ -90,6 +94,7 @@ class Study(Settings):
     runs: Runs
     recipes: dict[Name, Recipe]
     suites: Suites
+    gate: GateSpec | None = GateSpec()
 
     @model_validator(mode="after")
     def _runs_name_recipes_of_the_study(self) -> Study:

@@ -85,6 +85,10 @@ class Inputs:
         return Engine(sample, batch_size, self.device, MeasurementCache(folder))
 
 
+class UnfitError(UserError):
+    """A model was made for other images or classes than those of a dataset."""
+
+
 def fingerprint(config: dict[str, Any], checksums: Mapping[str, str], device: torch.device) -> dict[str, Any]:
     """Return what measured numbers depend on, as JSON values.
 
@@ -166,7 +170,8 @@ def read_model(model: ModelSource, images: TestImages) -> tuple[nn.Module, dict[
     """Return a network on the CPU, and the checksums of its files or of its weights and code.
 
     Raises:
-        UserError: it is missing or damaged, or was made for other images or classes.
+        UserError: it is missing or damaged.
+        UnfitError: it was made for other images or classes.
     """
     if isinstance(model, Reference):
         network = model.load()
@@ -190,12 +195,12 @@ def _classifier(checkpoint: Path, weights: Path, images: TestImages) -> models.C
         ("image size", tuple(signature.image_size), tuple(manifest.image_size)),
     ):
         if of_model != of_dataset:
-            raise UserError(
+            raise UnfitError(
                 f"the model in {checkpoint} does not fit {dataset}: {what} {of_model} against {of_dataset}, "
                 "evaluate it on the dataset it was trained on"
             )
     if signature.classes and tuple(signature.classes) != tuple(manifest.classes):
-        raise UserError(
+        raise UnfitError(
             f"the model in {checkpoint} names other classes than {dataset}: evaluate it on the dataset it was made for"
         )
     return load_checkpoint(weights, signature)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.notices import notice_batch_effects
+from nofrost.evaluate.properties.answers import log_probabilities
 from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint
 from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
@@ -29,7 +31,7 @@ class OodEvaluation(Evaluation[OodSuite]):
     stage = "evaluate-ood"
 
     def measurements(self) -> list[Measurement]:
-        return [self.inputs.model.clean(), *self._corrupted().values()]
+        return [self.inputs.model.clean(), *self._corrupted().values(), _confidence(self.inputs.model)]
 
     def check_model(self, engine: Engine) -> None:
         self._conditions()
@@ -40,7 +42,8 @@ class OodEvaluation(Evaluation[OodSuite]):
         clean = engine.right(predicted)
         flags = {condition: engine.right(each) for condition, each in self._corrupted().items()}
         notice_batch_effects(engine, self.inputs.model, engine.values(predicted))
-        arrays = _arrays(engine.sample, engine.values(predicted), clean, flags)
+        confidence = engine.values(_confidence(self.inputs.model))
+        arrays = {**_arrays(engine.sample, engine.values(predicted), clean, flags), "confidence": confidence}
         return Findings(_metrics(self.suite, engine.sample, clean, flags), arrays, _examples(engine.sample, self.suite))
 
     def _corrupted(self) -> dict[Corruption, Measurement]:
@@ -71,6 +74,16 @@ def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corruption) 
         return model.classify(corrupt(images, name, severity, seed=suite.seed, indices=indices)) == labels
 
     return Measurement(f"{name}-{severity}", f"{name} {severity}", right)
+
+
+def _confidence(model: EvaluatedModel) -> Measurement:
+    """Return the measurement of the probability of the predicted class of each clean image, float64 in [0, 1]."""
+
+    @torch.no_grad()
+    def confidence(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
+        return log_probabilities(model.logits(images)).amax(1).exp()
+
+    return Measurement("confidence", "confidence", confidence, dtype=np.float64)
 
 
 def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corruption, Flags]) -> OodMetrics:

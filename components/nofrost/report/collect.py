@@ -21,6 +21,7 @@ from nofrost.results import (
     AdversarialMetrics,
     Epoch,
     EvaluationRecord,
+    GateMetrics,
     OodMetrics,
     PropertySummary,
     Timing,
@@ -46,7 +47,7 @@ COMMANDS = {
 }
 
 
-def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study) -> Collected:
+def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, gate: Path | None = None) -> Collected:
     """Read everything that the report shows.
 
     Args:
@@ -54,9 +55,10 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study) 
         augmentation: output of the augment stage, or None when the study has no augmentation sets.
         runs: folder that holds ``<recipe>/seed-<seed>/`` for every run of the study.
         study: the study the runs belong to.
+        gate: file in which a gate wrote its decision on these runs; None if there was none.
 
     Raises:
-        UserError: a run is missing, a file is damaged, or a run belongs to another study.
+        UserError: a run is missing, a file is damaged, or a run or the decision belongs to another study.
     """
     inputs = {"dataset": checksum(dataset)}
     if augmentation is not None:
@@ -66,7 +68,14 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study) 
         recipe_runs = tuple(_read_run(runs, name, seed, study) for seed in study.runs.seed)
         inputs |= {f"runs/{run.name}": _checksum(run.folder) for run in recipe_runs}
         recipes.append(RecipeRuns(name, position, study.recipes[name], recipe_runs))
-    return Collected(study, dataset, read_manifest(dataset), augmentation, tuple(recipes), inputs)
+    decided = read_result(GateMetrics, gate) if gate else None
+    if decided and gate:
+        inputs["gate"] = sha256_file(gate)
+        if decided.study != study.name or decided.challenger.name not in {
+            run.name for each in recipes for run in each.runs
+        }:
+            raise UserError(f"{gate} is about {decided.challenger.name} of study {decided.study}: run the gate again")
+    return Collected(study, dataset, read_manifest(dataset), augmentation, tuple(recipes), decided, inputs)
 
 
 def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from nofrost.config import Recipe, Study
 from nofrost.data import Manifest
-from nofrost.results import AdversarialMetrics, Epoch, OodMetrics, Protocol, Timing, TrainMetrics, TrainRecord
+from nofrost.results import (
+    AdversarialMetrics,
+    Epoch,
+    GateMetrics,
+    OodMetrics,
+    Protocol,
+    Timing,
+    TrainMetrics,
+    TrainRecord,
+)
 
 CLEAN, WORST_CASE = "clean", "worst-case"
 
@@ -52,13 +61,14 @@ class RecipeRuns:
 
 @dataclass(frozen=True)
 class Collected:
-    """A study with all its runs, and the checksum of each of its `inputs`."""
+    """A study with all its runs, what its gate decided if there is one, and the checksum of each of its `inputs`."""
 
     study: Study
     dataset: Path
     manifest: Manifest
     augmentation: Path | None
     recipes: tuple[RecipeRuns, ...]
+    gate: GateMetrics | None
     inputs: dict[str, str]
 
     @property

@@ -24,7 +24,9 @@ LIBRARIES = ("jinja2", "matplotlib", "numpy", "pillow", "scipy")
 EPOCH_COLUMNS = tuple(Epoch.model_fields)
 
 
-def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out: Path) -> dict[str, Any]:
+def run(
+    dataset: Path, augmentation: Path | None, runs: Path, study: Study, out: Path, gate: Path | None = None
+) -> dict[str, Any]:
     """Write the report of a study to the folder `out`.
 
     ``report.html`` is one file that needs no network; ``report.md`` holds the same tables; ``metrics.json`` the
@@ -37,17 +39,19 @@ def run(dataset: Path, augmentation: Path | None, runs: Path, study: Study, out:
         runs: folder that holds ``<recipe>/seed-<seed>/{train,evaluate-adversarial,evaluate-ood}`` for every run.
         study: the study that was run.
         out: the folder to make; an earlier one is replaced when the new one is complete.
+        gate: file in which a gate wrote its decision on these runs; None leaves its section out.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        UserError: a run is missing, a file is damaged, or a run belongs to another study.
+        UserError: a run is missing, a file is damaged, or a run or the decision of the gate belongs to another
+            study.
     """
-    collected = collect(dataset, augmentation, runs, study)
+    collected = collect(dataset, augmentation, runs, study, gate)
     numbers = metrics(collected)
     inputs = [run.folder / stage for run in collected.runs for stage in FILES]
-    inputs += [dataset, *([augmentation] if augmentation else [])]
+    inputs += [dataset, *(path for path in (augmentation, gate) if path)]
     fingerprint = {"study": study.as_json(), "inputs": collected.inputs}
     output = stage_output(out, stage="report", inputs=inputs, fingerprint=fingerprint)
     with exposed("report"), output as folder:

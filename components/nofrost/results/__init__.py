@@ -18,6 +18,7 @@ from nofrost.results.adversarial import (
 )
 from nofrost.results.common import Proportion, Record, Result, read_result, read_results, validate_result, write_result
 from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics
+from nofrost.results.gate import Comparison, Contender, Criterion, CriterionName, Decision, GateMetrics, PassedOver
 from nofrost.results.ood import CorruptionAccuracy, MeanAccuracy, OodMetrics, SeverityPoint
 from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
 from nofrost.results.training import (
@@ -45,16 +46,23 @@ __all__ = [
     "BudgetCurve",
     "BudgetPoint",
     "CatastrophicOverfitting",
+    "Comparison",
+    "Contender",
     "CorruptionAccuracy",
+    "Criterion",
+    "CriterionName",
     "DatasetMetrics",
+    "Decision",
     "Epoch",
     "EvaluationRecord",
+    "GateMetrics",
     "LayerMetrics",
     "LayerNorms",
     "MeanAccuracy",
     "OodMetrics",
     "Overfitting",
     "ParameterGroup",
+    "PassedOver",
     "PhaseMetrics",
     "PropertySummary",
     "Proportion",

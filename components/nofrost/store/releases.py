@@ -29,7 +29,7 @@ def release_data(store: Store, name: str, ref: Ref) -> tuple[Position, bool]:
         SwapError: another process released data of this name at the same time.
     """
     pointer = release_pointer(store, name)
-    _check_complete(ref, store)
+    check_complete(ref, store)
     current = pointer.read()
     if current and _ref(current, pointer).md5 == ref.md5:
         return current, False
@@ -59,7 +59,7 @@ def _ref(position: Position, pointer: Pointer) -> Ref:
     return Ref.parse(text)
 
 
-def _check_complete(ref: Ref, store: Store) -> None:
+def check_complete(ref: Ref, store: Store) -> None:
     """Check that the store has every object of `ref`, without reading them."""
     md5s = {ref.md5, *(files_of(ref, store).values() if store.sizes([ref.md5]) and ref.is_dir else ())}
     if missing := md5s - set(store.sizes(md5s)):

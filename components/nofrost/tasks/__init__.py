@@ -7,6 +7,7 @@ wrong input, 143 when it was stopped after saving, 200 when other processes of a
 """
 
 from nofrost.cluster.job.spec import Training
+from nofrost.tasks.champion_tasks import gate, promote, resolve
 from nofrost.tasks.run_end import finish, record_outputs
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train, write_candidate
 from nofrost.tasks.study_check import check_study
@@ -18,9 +19,12 @@ __all__ = [
     "evaluate",
     "evaluate_shard",
     "finish",
+    "gate",
     "prepare",
+    "promote",
     "record_outputs",
     "report",
+    "resolve",
     "train",
     "write_candidate",
 ]

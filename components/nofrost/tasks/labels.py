@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from nofrost.store import Output
 from nofrost.tasks.ascii_text import from_ascii
 
+CHAMPION = "champion"
+"""The folder of the champion's checkpoint and evaluations in a workspace."""
+
+PROMOTION = "promote"
+"""The name of the task that makes a model the champion."""
+
 
 def train_label(recipe_id: str, seed: str, **_: object) -> str:
     """Return the name of a training, such as "train sat, seed 0", from the arguments of the task."""
@@ -22,8 +28,10 @@ def evaluation_label(suite: str, checkpoint: str, shard: str = "", shards: Seque
 
     That of the task that merges `shards` ends with "merge".
     """
-    recipe_id, seed = Output.parse(checkpoint).path.split("/")[1:3]
-    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {recipe_id}, {seed.replace('-', ' ')}"
+    path = Output.parse(checkpoint).path if checkpoint else CHAMPION
+    run = path.split("/")[1:3]
+    model = CHAMPION if path.startswith(CHAMPION) else f"{run[0]}, {run[1].replace('-', ' ')}"
+    name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {model}"
     if shard:
         return f"{name}, shard {shard}"
     return f"{name}, merge" if shards else name

@@ -8,6 +8,7 @@ from nofrost.cluster.run_jobs import delete_run_jobs
 from nofrost.errors import remark
 from nofrost.promotion import candidate_name
 from nofrost.store import open_store
+from nofrost.tasks.labels import PROMOTION
 from nofrost.tasks.run_record import RunRecord, outputs_name, record_name, write_outputs, write_record
 from nofrost.tasks.task_errors import errors_of
 from nofrost.tasks.task_exit import exit_on_error
@@ -29,9 +30,9 @@ def record_outputs(outputs: Mapping[str, str | Sequence[str]], run: str, store: 
 def finish(run: str, state: str, store: str) -> str:
     """Delete the jobs that a run left on the cluster, record in the store how it ended, and return the record's name.
 
-    A run has succeeded if what its last task writes is in the store: its candidate, or the outputs of a part of a
-    study. The record is a :class:`RunRecord`. Kubeflow's word in it is often wrong: it is RUNNING for most runs with
-    nested pipelines that succeeded.
+    A run has succeeded if its candidate, or the outputs of a part of a study, is in the store, and the promotion that
+    follows has left no error. The record is a :class:`RunRecord`. Kubeflow's word in it is often wrong: it is RUNNING
+    for most runs with nested pipelines that succeeded.
 
     Args:
         run: id of the run.
@@ -41,8 +42,10 @@ def finish(run: str, state: str, store: str) -> str:
     for sentence in delete_run_jobs(run):
         remark(sentence)
     opened = open_store(store, patient=True)
-    succeeded = any(name in opened.objects(name) for name in (candidate_name(run), outputs_name(run)))
-    errors = [] if succeeded else errors_of(run, opened)
+    errors = errors_of(run, opened)
+    is_written = any(name in opened.objects(name) for name in (candidate_name(run), outputs_name(run)))
+    succeeded = is_written and not any(each.task == PROMOTION for each in errors)
+    errors = [] if succeeded else errors
     error = "; ".join(f"{each.task} ended with {each.exit_code}: {each.message}" for each in errors)
     if not succeeded and not errors:
         error = (

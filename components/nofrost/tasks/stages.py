@@ -2,30 +2,37 @@
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from nofrost.champion.champion import GATE_FILE
 from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
 from nofrost.cluster.job.spec import Training
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
 from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
+from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.labels import evaluation_label, train_label
+from nofrost.tasks.labels import CHAMPION, evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
 from nofrost.tasks.start_limit import limited_start
 from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
+from nofrost.telemetry.metrics import push_facts, table
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
+
+UNFIT = "unfit: "
+"""Begins what an evaluation returns instead of an output if the champion knows other images or classes."""
 
 
 @exit_on_error(lambda **_: "prepare")
@@ -134,21 +141,28 @@ def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str,
 def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
+    Args:
+        checkpoint: of a run, or ``champion/train`` of the champion; empty if there is no champion.
+
     Returns:
-        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``.
+        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``; of a champion one below
+        ``champion``, an empty text, or one that begins with UNFIT.
     """
+    if not checkpoint:
+        return ""
     from nofrost.evaluate import Shard, run
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
     require_gpus(gpus)
-    with workspace(store) as work:
+    with workspace(store) as work, _unless_unfit(work, checkpoint) as unfit:
         shard_spec = Shard.parse(shard)
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = f"{_evaluation_path(work, model, config)}.shard-{shard_spec.index}-of-{shard_spec.count}"
         with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint, shard], work.store):
             run(data, model, config, work.folder / path, shard=shard_spec)
             return work.push(path)
+    return unfit[0]
 
 
 @exit_on_error(evaluation_label)
@@ -157,18 +171,23 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
 
     Args:
         suite: the suite as JSON.
+        checkpoint: as in `evaluate_shard`.
         shards: outputs of `evaluate_shard`, all of them or none.
         gpus: as in `train`.
 
     Returns:
-        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``.
+        The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``; of a champion as in `evaluate_shard`.
     """
+    if not checkpoint:
+        return ""
+    if shards and shards[0].startswith(UNFIT):
+        return shards[0]
     from nofrost.evaluate import merge, run
     from nofrost.models import require_gpus
 
     config = _parse_suite(suite)
     require_gpus(gpus)
-    with workspace(store) as work:
+    with workspace(store) as work, _unless_unfit(work, checkpoint) as unfit:
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = _evaluation_path(work, model, config)
         if shards:
@@ -177,17 +196,45 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
         with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
             run(data, model, config, work.folder / path)
             return work.push(path)
+    return unfit[0]
+
+
+@contextmanager
+def _unless_unfit(work: Workspace, checkpoint: str) -> Iterator[list[str]]:
+    """Run the block, and yield a list that then holds what to return if the champion does not fit the dataset.
+
+    The study goes on without a comparison: with other classes it needs a champion of its own.
+    """
+    from nofrost.evaluate.inputs import UnfitError
+
+    unfit: list[str] = []
+    try:
+        yield unfit
+    except UnfitError as error:
+        if not checkpoint.startswith(f"{CHAMPION}/"):
+            raise
+        sentence = str(error).replace(f"{work.folder}/", "")
+        remark(sentence)
+        unfit.append(f"{UNFIT}{sentence}")
 
 
 @exit_on_error(lambda **_: "report")
 def report(
-    study: str, dataset: str, augmentation: str, runs: Sequence[str], store: str, html: str, markdown: str
+    study: str,
+    dataset: str,
+    augmentation: str,
+    runs: Sequence[str],
+    store: str,
+    html: str,
+    markdown: str,
+    gate: str = "",
 ) -> tuple[str, dict[str, float]]:
     """Write the report of the study; `runs` are all outputs of its runs.
 
     Args:
         study: as YAML.
         html, markdown: paths for copies of the report, which Kubeflow shows.
+        gate: output of the gate, empty for a study without one.
 
     Returns:
         The output ``report``, and every accuracy (a share in [0, 1]) by its name, ``<recipe>/seed-<seed>/<condition>``.
@@ -198,9 +245,9 @@ def report(
         data, augmented = work.pull(dataset), work.pull(augmentation)
         for output in runs:
             work.pull(output)
-        metrics = run(
-            data, augmented, work.folder / "runs", check_study(parse_study(from_ascii(study))), work.folder / "report"
-        )
+        parsed = check_study(parse_study(from_ascii(study)))
+        decided = work.pull(gate) / GATE_FILE if gate else None
+        metrics = run(data, augmented, work.folder / "runs", parsed, work.folder / "report", decided)
         for name, copy in (("report.html", html), ("report.md", markdown)):
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
             Path(copy).write_bytes((work.folder / "report" / name).read_bytes())
@@ -220,14 +267,17 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
     """
     from nofrost import promotion
 
-    return promotion.write_candidate(
+    parsed = check_study(parse_study(from_ascii(study)))
+    name = promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=check_study(parse_study(from_ascii(study))),
+        study=parsed,
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,
         store=open_store(store, patient=True),
     )
+    push_facts([table.PIPELINE_SUCCESS.fact(time.time())], study=parsed.name, task="write-candidate")
+    return name
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from nofrost.report.document import Document, Section, numbered
 from nofrost.report.runs import Collected
 from nofrost.report.sections.alarms import alarms
 from nofrost.report.sections.attacks import budget, convergence, tradeoff
+from nofrost.report.sections.champion import champion
 from nofrost.report.sections.corruptions import corruptions
 from nofrost.report.sections.examples import augmentation, examples
 from nofrost.report.sections.layers import layers
@@ -16,6 +17,7 @@ from nofrost.report.sections.training import cost, training
 _SECTIONS = (
     overview,
     results,
+    champion,
     alarms,
     tradeoff,
     convergence,

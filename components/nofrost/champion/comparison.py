@@ -1,0 +1,74 @@
+"""A challenger beside the champion, on the same images: what the gate compares, each with a test or an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.champion.evaluations import Evaluations
+from nofrost.results import Comparison
+from nofrost.statistics import Flags, bootstrap_interval, calibration_error, paired_comparison, paired_interval
+
+
+def compare_flags(challenger: Flags, champion: Flags, confidence: float) -> Comparison:
+    """Compare two accuracies: the exact McNemar test, and Newcombe's interval of the difference.
+
+    Args:
+        challenger, champion: [N] whether each model is right on each of the same images.
+        confidence: of the interval.
+    """
+    test = paired_comparison(challenger, champion)
+    low, high = paired_interval(challenger, champion, confidence)
+    return Comparison(
+        challenger=float(challenger.mean()),
+        champion=float(champion.mean()),
+        difference=test["difference"],
+        low=low,
+        high=high,
+        p_value=test["p_value"],
+        images=len(challenger),
+        confidence=confidence,
+    )
+
+
+def compare_ood(challenger: Evaluations, champion: Evaluations, confidence: float) -> Comparison:
+    """Compare mean accuracies on corrupted images by bootstrap over images, which all corruptions share."""
+
+    def mean(model: Evaluations) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+        return lambda rows: model.corrupted[rows].mean(-1)
+
+    return _compare(mean(challenger), mean(champion), len(challenger.corrupted), confidence)
+
+
+def compare_calibration(challenger: Evaluations, champion: Evaluations, confidence: float) -> Comparison:
+    """Compare expected calibration errors on clean images by bootstrap over images."""
+
+    def error(model: Evaluations) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+        return lambda rows: calibration_error(model.confidence[rows], model.ood_clean[rows])
+
+    return _compare(error(challenger), error(champion), len(challenger.confidence), confidence)
+
+
+def _compare(
+    challenger: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    champion: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    images: int,
+    confidence: float,
+) -> Comparison:
+    all_rows = np.arange(images)
+    values = float(challenger(all_rows)), float(champion(all_rows))
+    difference = values[0] - values[1]
+    low, high = bootstrap_interval(lambda rows: challenger(rows) - champion(rows), images, confidence)
+    return Comparison(
+        challenger=values[0],
+        champion=values[1],
+        difference=difference,
+        # Of few images the percentiles may miss the value itself by a hair.
+        low=min(low, difference),
+        high=max(high, difference),
+        p_value=None,
+        images=images,
+        confidence=confidence,
+    )
