@@ -18,6 +18,7 @@ from nofrost.cluster.job.identity import RUN_ID
 from nofrost.ends import End, first_cause
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
+from nofrost.telemetry.log import VARIABLE as LOG
 from pipelines.children import Children
 from pipelines.local_nodes import node_commands
 from pipelines.run_log import RunLog, Task
@@ -46,7 +47,8 @@ class Tasks(ABC):
         task = Task.from_command(command)
         if not self.children.may_begin(closing=task.name == CLOSING):
             return False
-        variables = {**variables, RUN_ID: self.run_id}
+        # People read these logs.
+        variables = {LOG: os.environ.get(LOG, "text"), **variables, RUN_ID: self.run_id}
         with self.run_log.task(task):
             if task.name == "launch":
                 self._run_nodes(task, variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +10,8 @@ import pytest
 
 from nofrost.config import DatasetSpec
 
+# Tests read what commands say to people, though no terminal is here.
+os.environ.setdefault("NOFROST_LOG", "text")
 # A busy machine is no failure: examples have no time limit.
 hypothesis.settings.register_profile("nofrost", deadline=None)
 hypothesis.settings.load_profile("nofrost")

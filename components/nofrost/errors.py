@@ -4,7 +4,7 @@ import difflib
 import re
 import reprlib
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import ClassVar, NoReturn
 
@@ -29,8 +29,22 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def say(line: str) -> bool:
-    """Print a line for people on standard error, at once; return whether it could be written.
+def as_text(line: str, level: str) -> str:
+    """Return a line as people read it."""
+    return printable(line)
+
+
+# How a line for people is written, given its level (info, warning, error); :mod:`nofrost.telemetry.log` replaces it.
+sentence_format: Callable[[str, str], str] = as_text
+
+
+def say(line: str, level: str = "info") -> bool:
+    """Print a line for people on standard error, at once; return whether it could be written."""
+    return write_line(sentence_format(line, level))
+
+
+def write_line(line: str) -> bool:
+    """Write a line on standard error, at once; return whether it could be written.
 
     Work never fails because no one can read about it: standard error may be closed, or a file on a full disk.
     """
@@ -38,7 +52,7 @@ def say(line: str) -> bool:
     if sys.stderr is None:
         return False
     try:
-        print(printable(line), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return False
     return True
@@ -46,7 +60,7 @@ def say(line: str) -> bool:
 
 def show(line: str) -> None:
     """Print the line of an error on standard error; on standard output where that is closed or full."""
-    if not say(line):
+    if not say(line, "error"):
         with suppress(OSError, ValueError):
             print(printable(line), flush=True)
 
@@ -122,7 +136,7 @@ def shortened(value: object) -> str:
 
 def remark(text: str) -> None:
     """Print a sentence on standard error that a user should read, though the work continues."""
-    say(f"nofrost: {text}")
+    say(f"nofrost: {text}", "warning")
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UserError:

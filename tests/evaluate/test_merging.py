@@ -30,7 +30,7 @@ DIVISIONS = [
     pytest.param(9, {"max_images": 7, "batch_size": 2}, id="more shards than images"),
     pytest.param(1, {"max_images": 10}, id="one shard"),
 ]
-CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 5}, "square": {"queries": 10}}, "cascade": True}
+CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 2}, "square": {"queries": 4}}, "cascade": True}
 # In three groups.
 GROUPS = {"batch_size": 3, "max_images": 36}
 CASCADES = [
@@ -38,7 +38,7 @@ CASCADES = [
     pytest.param(2, {**CASCADE, "batch_size": 59}, id="one group"),
     pytest.param(
         3,
-        {"attacks": {"autoattack": {"steps": 3, "targets": 2, "queries": 10}}, **GROUPS},
+        {"attacks": {"autoattack": {"steps": 2, "targets": 1, "queries": 4}}, **GROUPS},
         id="groups of an attack that is a cascade",
     ),
 ]

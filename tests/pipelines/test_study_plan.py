@@ -89,8 +89,10 @@ def test_weights_by_ref_can_be_planned() -> None:
     assert ref in next(run.recipe for run in plan.runs if run.recipe_id == "sat")
 
 
-def with_texts(text: str) -> Study:
-    study = load_study("digits", ["runs.recipe=[st]"])
+SMALL = load_study("digits", ["runs.recipe=[st]"])
+
+
+def with_texts(study: Study, text: str) -> Study:
     recipe = study.recipes["st"].model_copy(update={"title": text, "citation": text})
     dataset = DatasetSpec.model_validate({**study.dataset.as_json(), "source": "folder", "path": text or "x"})
     texts = {"title": text, "note": text, "dataset": dataset}
@@ -99,7 +101,7 @@ def with_texts(text: str) -> Study:
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Co", "Cn")), max_size=30))
 def test_a_study_in_any_script_is_ascii_and_comes_out_equal(text: str) -> None:
-    study = with_texts(text)
+    study = with_texts(SMALL, text)
     plan = plan_study(study, 0, 1)
     (run,) = plan.runs
     sent = (plan.study, plan.dataset, plan.augmentation, plan.adversarial, plan.ood, run.recipe)

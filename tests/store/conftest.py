@@ -6,6 +6,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -44,7 +45,13 @@ def moto_endpoint() -> Iterator[str]:
     url = "http://{}:{}".format(*served.get_host_and_port())
     signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=testing/20000101/us-east-1/s3/aws4_request"}
     urlopen(Request(f"{url}/bucket", headers=signed, method="PUT")).close()
-    yield url
+    from botocore.loaders import JSONFileLoader
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Each client would read the descriptions of AWS again, which is more than half of the time that it takes.
+        read = cache(JSONFileLoader().load_file)
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield url
     served.stop()
 
 

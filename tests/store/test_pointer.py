@@ -237,6 +237,7 @@ def test_killed_before_any_request_a_move_leaves_the_old_position_or_the_new_one
         history = Pointer(local_store, NAME).history()
         assert history.positions[0] == position
         assert history.positions[-1] == before
+        assert local_store.get(f"nofrost/things/one/{position.record}") == local_store.get(NAME)
         if position.value["is"] == "after":
             break
         # Claims of a killed mover stand in the way for a minute.

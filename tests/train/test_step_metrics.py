@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nofrost import train
 from nofrost.config import Recipe, recipe_of
+from nofrost.errors import StoppedError
 from nofrost.results import Epoch
 from nofrost.results.common import read_results
+from nofrost.stage import UNFINISHED
 from nofrost.telemetry.metrics.exposition import exposed
 from nofrost.telemetry.metrics.table import METRICS
 from nofrost.train import step_metrics
+from nofrost.train.restarts import FILE
 from nofrost.train.trainer import Trainer
 from pipelines.local_nodes import free_port
 from tests.telemetry.metrics.servers import get
@@ -103,6 +107,23 @@ def test_a_training_exports_what_it_does(
     for metric in METRICS:
         if metric.name.startswith(("nofrost_train_", "nofrost_stage_")):
             assert {metric.name, f"{metric.name}_sum"} & names, metric.name
+
+
+def test_a_training_that_was_stopped_knows_it_from_its_save_alone(
+    recipe: Recipe, digits: Path, tmp_path: Path, scrape: Callable[[], Values], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop:
+        def is_set(self) -> bool:
+            return True
+
+    with exposed("train", "sat", "0"):
+        with monkeypatch.context() as patched:
+            patched.setattr("nofrost.train.trainer.stop_requested", lambda: nullcontext(Stop()))
+            with pytest.raises(StoppedError):
+                train.run(digits, None, recipe, "sat", 0, tmp_path / "out")
+        (tmp_path / ".out.nofrost-partial" / UNFINISHED / FILE).unlink()
+        train.run(digits, None, recipe, "sat", 0, tmp_path / "out")
+        assert value(scrape(), "train_restarts_total", cause="stopped") == 1
 
 
 def test_measuring_changes_nothing(

@@ -5,6 +5,7 @@ A command only reads the configuration and calls the package. It imports what is
 """
 
 import io
+import os
 import sys
 from typing import Any
 
@@ -21,10 +22,12 @@ from nofrost.cli.stages import augment, prepare, report, train
 from nofrost.cli.store import store
 from nofrost.cli.streams import finish_streams, output_error, prepare_streams
 from nofrost.cli.task import task
+from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
 from nofrost.errors import remark, show
 from nofrost.first_process import run_under_init
 from nofrost.stopping import end_with_parent, stopped_by_sigterm
 from nofrost.system_errors import as_reported
+from nofrost.telemetry import log
 
 
 def main(command: click.Command | None = None) -> None:
@@ -35,7 +38,10 @@ def main(command: click.Command | None = None) -> None:
     # For other programs; `python -m nofrost` has done so before it was loaded.
     run_under_init()
     prepare_streams()
-    code = finish_streams(_exit_code(command or cli))
+    try:
+        code = finish_streams(_exit_code(command or cli))
+    finally:
+        log.end()
     if code:
         sys.exit(code)
 
@@ -45,6 +51,7 @@ def _exit_code(command: click.Command) -> int:
     try:
         with stopped_by_sigterm():
             end_with_parent()
+            log.begin(os.environ.get(RUN_ID, ""), os.environ.get(JOB_NAME, ""))
             command(standalone_mode=False)
         return 0
     # click turns a KeyboardInterrupt into Abort, but not one that comes before it or while it does so.

@@ -17,6 +17,7 @@ from nofrost.evaluate.transferability import check_names, measure_transfer
 from nofrost.models import default_device
 from nofrost.results import TransferMetrics, write_result
 from nofrost.stage import RECORD, UNFINISHED, stage_output
+from nofrost.telemetry.metrics.exposition import exposed
 
 
 def run_transfer(
@@ -72,7 +73,7 @@ def run_transfer(
         fingerprint=fingerprint(config, checksums, device),
         resumable=True,
     )
-    with output as partial:
+    with exposed("transfer"), output as partial:
         engine = Engine(images.sample, batch_size, device, MeasurementCache(partial / UNFINISHED / CONDITIONS))
         result = measure_transfer(networks, created, engine, show_progress=True)
         write_arrays(partial / "flags.npz", result.arrays())

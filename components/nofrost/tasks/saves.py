@@ -24,9 +24,8 @@ from nofrost.store.push import put_files
 from nofrost.store.tree import Entry, address, as_object
 from nofrost.tasks.stored_saves import POINTER, read_pointer, ref_of, saves_of
 
-# What a stage writes last: a training the pointer to its files and a word on how it ended, an evaluation each finished
-# batch and measurement.
-_WRITTEN_LAST = ("state.json", "end.txt", "*.npz")
+# What a stage writes last: a training the pointer to its files, an evaluation each finished batch and measurement.
+_WRITTEN_LAST = ("state.json", "*.npz")
 # Seconds between two looks for a new save; a look costs little beside making one.
 POLL_S = 1.0
 # A snapshot during which the stage has written is taken again.

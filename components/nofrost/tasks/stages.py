@@ -26,7 +26,8 @@ from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
-from nofrost.telemetry.metrics import push_facts, table
+from nofrost.telemetry.metrics import push_facts
+from nofrost.telemetry.metrics.table import PIPELINE_SUCCESS
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
@@ -258,6 +259,8 @@ def report(
 def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
     """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
 
+    With it the run has come to its end, which is pushed for Prometheus.
+
     Args:
         study: the study that was run, as YAML.
         source: ref of the source of the dataset, or empty.
@@ -267,16 +270,16 @@ def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, i
     """
     from nofrost import promotion
 
-    parsed = check_study(parse_study(from_ascii(study)))
+    config = check_study(parse_study(from_ascii(study)))
     name = promotion.write_candidate(
         [Output.parse(text) for text in outputs],
-        study=parsed,
+        study=config,
         run=run,
         image=image,
         source=Ref.parse(source) if source else None,
         store=open_store(store, patient=True),
     )
-    push_facts([table.PIPELINE_SUCCESS.fact(time.time())], study=parsed.name, task="write-candidate")
+    push_facts([PIPELINE_SUCCESS.fact(time.time())], study=config.name, task="write-candidate")
     return name
 
 

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from nofrost.cluster.job.identity import FAILURE_CODE
+from nofrost.cluster.job.identity import FAILURE_CODE, JOB_NAME, RUN_ID
 from nofrost.errors import UserError, reason
 from nofrost.stopping import stopped_by_sigterm
 from nofrost.system_errors import as_reported, comes_from_machine, exit_code_of_task
 from nofrost.tasks.task_errors import clear_error, record_error
+from nofrost.telemetry import log
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +53,7 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
             name, store = _label(label, arguments, task.__name__), str(arguments["store"])
             try:
                 with stopped_by_sigterm():
+                    log.begin(os.environ.get(RUN_ID, ""), os.environ.get(JOB_NAME, ""))
                     output = task(*args, **kwargs)
             except FailedProcessError as error:
                 code = int(error.code or 0)
@@ -68,6 +70,8 @@ def exit_on_error(label: Callable[..., str]) -> Callable[[Callable[P, R]], Calla
                 is_wrong = code == UserError.exit_code and not comes_from_machine(error)
                 record_error(name, code, str(explained), store, input_is_wrong=is_wrong)
                 sys.exit(code)
+            finally:
+                log.end()
             clear_error(name, store)
             return output
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from nofrost.errors import printable, say
+from nofrost.telemetry import log
 from nofrost.telemetry.metrics.exposition import measure, still_working
 from nofrost.telemetry.metrics.table import STAGE_PROGRESS
 
@@ -121,13 +122,19 @@ class _Lines(Progress):
         if now - self.printed >= LINE_INTERVAL_S:
             self.printed = now
             left = self.remaining_s()
-            self._print(f"{self.done}/{self.total}" + ("" if left is None else f", {left:.0f} s left"))
+            text = f"{self.done}/{self.total}" + ("" if left is None else f", {left:.0f} s left")
+            self._print("progress", text, remaining_s=None if left is None else round(left))
 
     def close(self, least_s: float) -> None:
         seconds = time.monotonic() - self.started
         if seconds >= least_s:
-            self._print(f"done in {seconds:.1f} s")
+            self._print("done", f"done in {seconds:.1f} s", seconds=round(seconds, 3))
 
-    def _print(self, text: str) -> None:
+    def _print(self, event: str, text: str, **values: object) -> None:
         note = f" ({self.note})" if self.note else ""
-        say(f"{self.title}: {text}{note}")
+        line = f"{self.title}: {text}{note}"
+        if not log.is_structured():
+            say(line)
+            return
+        work = {"work": self.title, "done": self.done, "total": self.total}
+        log.event(event, line, **work, **values, figures=self.figures)

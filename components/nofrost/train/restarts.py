@@ -1,7 +1,8 @@
 """What ended the try of a training before this one, for the count of restarts by cause.
 
-A try that ends by an error or on request leaves a word beside its saved state. One that is killed, or whose machine is
-lost, cannot.
+A try that is stopped says so in the state that it saves then. One that ends by an error leaves a word beside its saved
+state, which is no save: a task that begins again on another machine has only what was saved, and does not find it. One
+that is killed, or whose machine is lost, leaves nothing.
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ def noted_end(folder: Path) -> Iterator[None]:
         raise
 
 
-def cause_of_restart(folder: Path) -> str:
-    """Return which of CAUSES ended the try before this one, and forget it."""
+def cause_of_restart(folder: Path, was_stopped: bool) -> str:
+    """Return which of CAUSES ended the try before this one, and forget it.
+
+    Args:
+        was_stopped: whether it saved its state because it was stopped.
+    """
     path = folder / FILE
     try:
         cause = path.read_text(encoding="ascii")
         path.unlink()
     except (OSError, ValueError):
-        return "killed"
-    return cause if cause in CAUSES else "killed"
+        cause = ""
+    return cause if cause in CAUSES else "stopped" if was_stopped else "killed"
 
 
 def _cause(error: BaseException) -> str:

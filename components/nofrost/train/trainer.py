@@ -22,6 +22,7 @@ from nofrost.seeds import derive_seed
 from nofrost.stage import save_interval_s
 from nofrost.stopping import stop_requested
 from nofrost.telemetry import Progress, progress
+from nofrost.telemetry.log import event
 from nofrost.train.batch_statistics import BatchStatistics
 from nofrost.train.failures import check_finite, oom_message
 from nofrost.train.micro_batches import MicroBatches
@@ -176,6 +177,7 @@ class Trainer:
                 loss = self._add_up(sums)
                 if bar:
                     bar.measured(loss=loss)
+                state.stopped = stopped
                 since = self.save(since)
                 if stopped:
                     # All end together: the starter kills rank 0, as it writes, 30 s after another one has ended.
@@ -189,6 +191,8 @@ class Trainer:
         row = epoch_row(state, self.phase, measured)
         state.curves.append(row)
         self.metrics.epoch(row)
+        if self.group.is_rank_zero:
+            event("epoch", f"epoch {row.epoch} of {self.epochs} is done", **row.as_json())
         if bar:
             bar.measured(**{name: value for name, value in row.as_json().items() if isinstance(value, float)})
         if measured and self._is_best(measured):
@@ -279,7 +283,8 @@ class Trainer:
         if saved is None:
             return False
         self.state, tensors = saved
-        cause = self.group.broadcast(cause_of_restart(self.folder) if self.group.is_rank_zero else "")
+        was_stopped, self.state.stopped = self.state.stopped, False
+        cause = self.group.broadcast(cause_of_restart(self.folder, was_stopped) if self.group.is_rank_zero else "")
         self.state.restarts[cause] = self.state.restarts.get(cause, 0) + 1
         self.start_phase(tensors)
         return True

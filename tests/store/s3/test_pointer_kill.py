@@ -52,6 +52,7 @@ def test_a_killed_move_leaves_the_old_position_or_the_new_one(
         history = direct.history()
         assert history.positions[0] == position
         assert history.positions[-1] == before
+        assert direct.store.get(f"nofrost/things/one/{position.record}") == direct.store.get(NAME)
         assert len(history.positions) == (1 if position == before else 2)
         states.append(position.value["is"])
         if states[-1] == "after":

@@ -102,6 +102,14 @@ def test_a_server_that_does_not_obey_is_found_out_and_swaps_all_the_same(
     assert capsys.readouterr().err == "", "it is said once"
 
 
+def test_a_server_that_takes_etags_with_and_without_quotes_gets_them_as_they_are(moto: str) -> None:
+    from nofrost.store.s3 import S3Store
+
+    store = open_store(moto)
+    assert isinstance(store, S3Store)
+    assert store.probe_conditions() == (True, True, True)
+
+
 @pytest.mark.parametrize("server", ["moto"])
 def test_a_lost_answer_to_the_probe_is_not_a_server_that_does_not_obey(
     store: Store, line: Any, capsys: pytest.CaptureFixture[str]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from nofrost.errors import reason, remark, shortened
 from nofrost.ranks import process_rank
+from nofrost.telemetry.log import shared_by_events
 from nofrost.telemetry.metrics.memory import memory_bytes
 from nofrost.telemetry.metrics.table import ENDPOINT_LABELS, STAGE_LAST_PROGRESS, STAGE_MEMORY, Metric
 
@@ -116,8 +117,14 @@ def exposed(stage: str, recipe: str = "", seed: str = "") -> Iterator[None]:
     remark on standard error: the work goes on without.
 
     Args:
-        stage, recipe, seed: labels of all metrics.
+        stage, recipe, seed: labels of all metrics, and keys of all events of the log.
     """
+    with shared_by_events(stage=stage, recipe=recipe, seed=seed), _endpoint(stage, recipe, seed):
+        yield
+
+
+@contextmanager
+def _endpoint(stage: str, recipe: str, seed: str) -> Iterator[None]:
     global _measured
     text = os.environ.get(VARIABLE, "")
     if not text or _measured is not None or process_rank().local_rank != 0:

@@ -138,7 +138,8 @@ TRAIN_RESTARTS = Metric(
     "nofrost_train_restarts_total",
     "counter",
     "",
-    "Restarts of this training by what ended it before: stopped (SIGTERM), peer-lost, error, or killed without a word.",
+    "Restarts of this training by what ended it before: stopped (SIGTERM), peer-lost, error, or killed without a word; "
+    "on another machine than before, peer-lost and error are not known and count as killed.",
     ("cause",),
 )
 TRAIN_GOODPUT = Metric(
