@@ -137,7 +137,9 @@ def _reviewed(api: KubernetesApi, path: str, content: dict[str, Any]) -> dict[st
 
 def _role(namespace: str, account: str, rights: tuple[Right, ...]) -> str:
     """Return the Role that gives these rights to an account, and its RoleBinding, as YAML."""
-    metadata = {"name": ROLE, "namespace": namespace}
+    # Beside the Role of that name in k8s/, which is bound to another account and has more kinds of jobs.
+    name = f"{ROLE}-{account}"
+    metadata = {"name": name, "namespace": namespace}
     rules = [
         {"apiGroups": [right.group], "resources": [right.resource], "verbs": list(right.verbs)} for right in rights
     ]
@@ -147,7 +149,7 @@ def _role(namespace: str, account: str, rights: tuple[Right, ...]) -> str:
         "apiVersion": f"{group}/v1",
         "kind": "RoleBinding",
         "metadata": metadata,
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": ROLE},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     }
     return yaml.safe_dump_all([role, binding], sort_keys=False)

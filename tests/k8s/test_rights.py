@@ -16,6 +16,7 @@ from nofrost.cluster.job.settings import JobSettings
 from nofrost.cluster.reap import reap
 from nofrost.cluster.run_jobs import delete_run_jobs
 from pipelines.doctor import Subject, examine
+from pipelines.doctor.training_jobs import launcher_rights
 from pipelines.submit import Api, Endpoint
 from tests.cluster.conftest import pod, server  # noqa: F401  (fixtures)
 from tests.cluster.double.api_server import ApiServer
@@ -64,6 +65,12 @@ def test_the_launcher(server: ApiServer, tmp_path: Path) -> None:  # noqa: F811
         assert end.result(20) == OUTPUT
         job.end()
     assert asked(server.requests) == role("nofrost-launcher")
+
+
+def test_doctor_asks_for_the_rights_of_the_role() -> None:
+    settings = JobSettings(queue="nofrost")
+    rights = [right for kind in JOB_KINDS for right in launcher_rights(kind, settings)]
+    assert {(each.group, each.resource, verb) for each in rights for verb in each.verbs} == role("nofrost-launcher")
 
 
 def test_finish_needs_no_more_than_the_launcher(pod: Path, server: ApiServer, tmp_path: Path) -> None:  # noqa: F811

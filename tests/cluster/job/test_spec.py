@@ -196,7 +196,7 @@ def test_the_container_of_both_kinds_has_the_same_command_and_almost_the_same_en
     assert sources["AWS_ENDPOINT_URL_S3"] == {
         "configMapKeyRef": {"name": "endpoint", "key": "AWS_ENDPOINT_URL_S3", "optional": True}
     }
-    assert len(sources) == 6
+    assert len(sources) == 7
 
 
 @pytest.mark.parametrize("build", [as_pytorchjob, as_trainjob])

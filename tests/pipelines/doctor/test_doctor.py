@@ -18,6 +18,7 @@ from nofrost.errors import UserError
 from nofrost.store import open_store
 from pipelines.doctor import Subject, examine
 from pipelines.doctor.conditional_writes import check_store
+from pipelines.doctor.installation import CHECKS as INSTALLED
 from pipelines.submit import Endpoint
 from tests.pipelines.doctor.conftest import served
 from tests.pipelines.submit.conftest import kfp  # noqa: F401  (a fixture)
@@ -153,8 +154,8 @@ def test_the_command_prints_a_line_for_each_finding(kfp: KfpDouble, moto: str) -
     assert len(lines) == len(CHECKS)
     assert lines[0].startswith("missing  Kubeflow Pipelines")
     assert "omit --namespace" in lines[0]
-    ended = doctor("--host", kfp.url, "--store", moto, "--json", "--gpus", "8", "--nodes", "2")
+    ended = doctor("--host", kfp.url, "--store", moto, "--json", "--gpus", "8", "--nodes", "2", "--installation")
     found = {finding["check"]: finding["state"] for finding in json.loads(ended.stdout)}
-    assert list(found) == CHECKS
+    assert list(found) == [*CHECKS[:3], "GPUs", *CHECKS[3:], *INSTALLED]
     assert ended.returncode == int("missing" in found.values())
     assert found["S3 compare-and-swap"] == "ok"

@@ -42,6 +42,17 @@ def test_a_name_belongs_to_one_metric() -> None:
     assert len({metric.name for metric in METRICS}) == len(METRICS) > 30
 
 
+def constants() -> dict[str, str]:
+    return {name: value.name for name, value in vars(table).items() if isinstance(value, Metric)}
+
+
+@pytest.mark.parametrize("constant", constants())
+def test_the_code_exports_each_metric(constant: str) -> None:
+    files = [*(ROOT / "components").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]
+    users = [path for path in files if path.name != "table.py" and constant in path.read_text(encoding="utf-8")]
+    assert users, f"no one exports {constants()[constant]}"
+
+
 def shown() -> set[str]:
     expressions = [*panel_queries(), *variable_queries(), *(rule["expr"] for rule in rules())]
     return {name for expression in expressions for name in names(expression)}

@@ -18,11 +18,12 @@ from nofrost.cluster.job.values import (
 )
 from nofrost.config.base import Schema
 from nofrost.stage import SAVE_INTERVALS_S
+from nofrost.telemetry.log import VARIABLE as LOG_VARIABLE
 from nofrost.telemetry.metrics.gateway import VARIABLE as GATEWAY_VARIABLE
 
 # Environment variables of all pods, by the names of the keys in the Secret and in the ConfigMap.
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", GATEWAY_VARIABLE)
+CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", GATEWAY_VARIABLE, LOG_VARIABLE)
 # Where pods that train or evaluate serve their metrics.
 METRICS_PORT = 8081
 

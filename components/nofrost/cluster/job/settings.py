@@ -25,7 +25,7 @@ POD_GRACE_S = 120
 _SCHEDULERS = {"volcano": "volcano", "scheduler-plugins": "scheduler-plugins-scheduler"}
 # Settings that a TrainJob takes from its TrainingRuntime.
 RUNTIME_SETTINGS = ("restarts", "gang", "priority_class", "image_pull_policy")
-# The CRD of TrainJobs allows 128, of which up to twelve are ours.
+# The CRD of TrainJobs allows 128, of which up to thirteen are ours.
 _MOST_VARIABLES = 100
 _OPERATOR_VARIABLES = re.compile(
     r"(PET|KUBEFLOW|TORCHELASTIC)_.*|MASTER_ADDR|MASTER_PORT|WORLD_SIZE|RANK|PYTHONUNBUFFERED"
