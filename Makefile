@@ -31,7 +31,7 @@ test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them agai
 	@tests/servers/install-docker.sh
 	@tests/servers/install-s3.sh
 	@python tests/servers/docker.py -- python tests/servers/s3.py -- \
-	  pytest tests/docker tests/store tests/pipelines/test_containers.py
+	  pytest tests/docker tests/store tests/pipelines/test_containers.py tests/pipelines/test_retraining.py
 
 cluster-checks: $(VENV)/.dev ## Render the manifests in k8s/, validate them and check the alerts (kubectl and promtool)
 	@pytest tests/k8s tests/telemetry/metrics/test_rules.py tests/telemetry/metrics/test_table.py

@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 from nofrost.files import write_text
 from nofrost.prepare import resolve_source
 from nofrost.store import Store, push
-from nofrost.store.releases import resolve_ref
+from nofrost.store.releases import LATEST, resolve_ref
 from nofrost.system_errors import explain_write_errors
 
 # The pipeline, and what is Kubernetes' own of its executors.
@@ -107,6 +107,8 @@ class _Components:
 def push_source(study: Study, data_ref: str | None, store: Store) -> str:
     """Push the study's source data, which pods cannot read from this machine; return their ref, empty without files.
 
+    What is ``latest:NAME`` stays so.
+
     Args:
         data_ref: the ref of data that are in the store already, or ``latest:NAME`` for the newest of a name; None
             pushes the data at ``dataset.path``.
@@ -116,7 +118,9 @@ def push_source(study: Study, data_ref: str | None, store: Store) -> str:
             the store cannot be written.
     """
     if data_ref is not None:
-        return str(resolve_ref(data_ref, store))
+        ref = resolve_ref(data_ref, store)
+        # The task `resolve` of the graph takes what is the newest then.
+        return data_ref if data_ref.startswith(LATEST) else str(ref)
     if not resolve_source(study.dataset, study.name, ("dataset",)).needs_path:
         return ""
     path = Path(study.dataset.path)

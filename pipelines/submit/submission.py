@@ -14,6 +14,7 @@ from typing import Any
 from nofrost.config import Study
 from nofrost.errors import UserError, printable, remark
 from nofrost.store import Lease, Store, open_store
+from nofrost.store.releases import resolve_ref
 from nofrost.tasks.run_lease import RunGoesOnError, give_to_run, take_run_lease
 from pipelines.cluster_settings import load_cluster
 from pipelines.graph import GraphSettings
@@ -135,6 +136,9 @@ def submit_study(
         first = packages.write(packages.compile_study(plan) if len(parts) == 1 else packages.compile_part(parts[0]))
         check_version(api.health.version, first.needs, api.address)
         arguments["data_ref"] = push_source(request.study, request.data_ref, store)
+        if len(parts) > 1 and arguments["data_ref"]:
+            # All parts have the same data.
+            arguments["data_ref"] = str(resolve_ref(arguments["data_ref"], store))
 
         def start(package: CompiledPipeline, name: str = run_name) -> StartedRun:
             lease = _lease_of(run_name, store)
