@@ -19,6 +19,7 @@ from nofrost.ends import End, first_cause
 from nofrost.errors import UserError, reason
 from nofrost.store import Store
 from nofrost.telemetry.log import VARIABLE as LOG
+from nofrost.telemetry.metrics.exposition import VARIABLE as METRICS_PORT
 from pipelines.children import Children
 from pipelines.local_nodes import node_commands
 from pipelines.run_log import RunLog, Task
@@ -47,6 +48,8 @@ class Tasks(ABC):
         task = Task.from_command(command)
         if not self.children.may_begin(closing=task.name == CLOSING):
             return False
+        # The port is that of a pod: here, whoever wants metrics says where.
+        variables = {name: value for name, value in variables.items() if name != METRICS_PORT}
         # People read these logs.
         variables = {LOG: os.environ.get(LOG, "text"), **variables, RUN_ID: self.run_id}
         with self.run_log.task(task):

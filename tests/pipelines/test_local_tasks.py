@@ -133,9 +133,10 @@ def test_a_process_has_this_python_first_and_knows_the_run(tmp_path: Path) -> No
     tasks = ProcessTasks(log, Children(log.say), "run-1")
     command = ["sh", "-c", 'exec python -c "$1"', "nofrost", SHOW]
     with tasks.children:
-        assert tasks([*command, *arguments("prepare", {})], {"OWN": "1"})
+        assert tasks([*command, *arguments("prepare", {})], {"OWN": "1", "NOFROST_METRICS_PORT": "8081"})
     environment = json.loads(log.tasks[0].last_line())
     assert environment.items() >= {"NOFROST_RUN_ID": "run-1", "OWN": "1"}.items()
+    assert "NOFROST_METRICS_PORT" not in environment, "on one machine the tasks of several runs would want the same one"
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work: on standard error for people, and to a training operator that asks for it."""
+"""Progress of long work: for people, in structured logs, as metrics, and to a training operator that asks for it."""
 
 from nofrost.telemetry.display import Progress, progress
 
