@@ -138,6 +138,8 @@ def _endpoint(stage: str, recipe: str, seed: str) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
     thread.start()
     _measured = measured
+    # Work that hangs before its first unit has stalled as well.
+    still_working()
     try:
         yield
     finally:

@@ -75,7 +75,7 @@ STAGE_LAST_PROGRESS = Metric(
     "nofrost_stage_last_progress_timestamp_seconds",
     "gauge",
     "seconds",
-    "When a unit of work, such as a training step or a batch of an evaluation, was last finished.",
+    "When a unit of work, such as a training step or a batch of an evaluation, was last finished, or the stage began.",
 )
 STAGE_MEMORY = Metric(
     "nofrost_stage_memory_bytes",
