@@ -31,7 +31,7 @@ test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them agai
 	@tests/servers/install-docker.sh
 	@tests/servers/install-s3.sh
 	@python tests/servers/docker.py -- python tests/servers/s3.py -- \
-	  pytest tests/docker tests/store tests/pipelines/test_containers.py tests/pipelines/test_retraining.py
+	  pytest tests/docker tests/store tests/champion tests/pipelines/test_containers.py tests/pipelines/test_retraining.py
 
 cluster-checks: $(VENV)/.dev ## Render the manifests in k8s/, validate them and check the alerts (kubectl and promtool)
 	@pytest tests/k8s tests/telemetry/metrics/test_rules.py tests/telemetry/metrics/test_table.py
@@ -75,7 +75,7 @@ $(VENV)/.dev: $(VENV)/.run
 	@# uv, for pip's resolver does not come to an end with the pins of kfp and of DVC's S3 together; pip says which index.
 	@index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}; \
 	  $(BIN)/uv pip install --quiet --python $(BIN)/python $${index:+--default-index "$$index"} \
-	  --editable '.[dvc,s3,pipeline,docker,dev]' \
+	  --editable '.[dvc,s3,pipeline,docker,registry,dev]' \
 	  && $(BIN)/uv pip install --quiet --python $(BIN)/python $${index:+--default-index "$$index"} \
 	  --no-deps 'torchattacks>=3.5,<4' # a peer in tests; it asks for a requests of 2021, which kfp does not go with
 	@touch $@

@@ -331,6 +331,7 @@ def test_the_one_unpickler_knows_its_names() -> None:
 
 # Distributions by the name they are imported under, where the two differ, and those that come with another one.
 IMPORTED_AS = {
+    "model-registry": "model_registry",
     "pillow": "PIL",
     "prometheus-client": "prometheus_client",
     "pyyaml": "yaml",

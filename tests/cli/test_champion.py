@@ -79,3 +79,14 @@ def test_a_champion_is_rolled_back_and_promoted(store: Path, tmp_path: Path) -> 
 def test_a_study_without_a_champion_is_an_error(store: Path) -> None:
     with pytest.raises(UserError, match="study other has no champion"):
         call(store, "show", "other")
+
+
+def test_a_registry_is_asked_only_where_one_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("model_registry")
+    monkeypatch.setenv("NOFROST_MODEL_REGISTRY", "")
+    with pytest.raises(UserError, match="NOFROST_MODEL_REGISTRY is '': give the URL"):
+        call(store, "register", "digits")
+    monkeypatch.setenv("NOFROST_MODEL_REGISTRY", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match="refuses or does not answer"):
+        call(store, "register", "digits")
+    assert "tries it again" in call(store, "rollback", "digits")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from nofrost import errors
+from nofrost.cli import main
 from nofrost.errors import UserError, remark
 from nofrost.telemetry import display, log, progress
 from nofrost.telemetry.metrics.exposition import exposed
@@ -126,21 +125,20 @@ def test_another_choice_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         log.begin("", "")
 
 
-def test_a_command_logs_each_epoch(digits: Path, tmp_path: Path) -> None:
-    arguments = [option for each in SMALL for option in ("--set", each)]
+def test_a_command_logs_each_epoch(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = (*SMALL, "schedule.epochs=2", "schedule.batch_size=70")
+    arguments = [option for each in overrides for option in ("--set", each)]
     command = ["train", "--study", "digits", "--recipe", "st", "--dataset", str(digits), "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-m", "nofrost", *command, *arguments],
-        env={**os.environ, "NOFROST_RUN_ID": "run-2"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    written = [json.loads(line) for line in done.stderr.splitlines()]
+    monkeypatch.setattr(sys, "argv", ["nofrost", *command, *arguments])
+    monkeypatch.setenv("NOFROST_RUN_ID", "run-2")
+    main()
+    written = events(capsys)
     assert {(each["run"], each["stage"], each["recipe"], each["seed"]) for each in written} == {
         ("run-2", "train", "st", "0")
     }
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
     epochs = [each for each in written if each["event"] == "epoch"]
     assert [each["loss"] for each in epochs] == [row["loss"] for row in curves]
+    assert not log.is_structured()

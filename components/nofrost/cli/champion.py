@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nofrost.cli.options import aligned, emit, json_option, open_store, store_option
-from nofrost.errors import UserError, printable, remark
+from nofrost.errors import UserError, printable, reason, remark
+from nofrost.masking import without_secrets
 
 if TYPE_CHECKING:
     from nofrost.champion.champion import Reign
@@ -116,8 +117,40 @@ def champion_rollback(study: str, record: str | None, reason: str, store_url: st
     _emit_move(rollback(study, store, record, reason), store, as_json)
 
 
+@champion.command("register")
+@click.argument("study")
+@store_option
+def champion_register(study: str, store_url: str | None) -> None:
+    """Make Kubeflow's Model Registry show the champion of STUDY, as each promotion does where it is asked to.
+
+    NOFROST_MODEL_REGISTRY names the registry by its URL, KF_PIPELINES_SA_TOKEN_PATH the file of a token for it.
+
+    Example: NOFROST_MODEL_REGISTRY=http://localhost:8080 nofrost champion register digits
+    """
+    from nofrost.champion.champion import read_champion
+    from nofrost.champion.registry import VARIABLE, project
+
+    store = open_store(store_url)
+    reign = read_champion(study, store)
+    if reign is None:
+        raise UserError(f"study {study} has no champion in {store.url}: `nofrost champion show` lists those that have")
+    try:
+        project(reign, store)
+    except UserError:
+        raise
+    # The library of the registry has no common class for what it raises.
+    except Exception as error:
+        raise UserError(
+            f"the registry of {VARIABLE} refuses or does not answer: {without_secrets(reason(error))}"
+        ) from error
+    click.echo(printable(f"{reign.champion.contender.name} of run {reign.champion.run} is in the registry"))
+
+
 def _emit_move(reign: Reign, store: Store, as_json: bool) -> None:
+    from nofrost.champion.registry import project_if_asked
+
     made = reign.champion
+    project_if_asked(reign, store)
     text = f"the champion of study {made.study} is {made.contender.name} of run {made.run} ({reign.position.record})"
     emit(_summary(reign), printable(text), as_json)
 

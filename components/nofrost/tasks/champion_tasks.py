@@ -16,6 +16,7 @@ from nofrost.champion.champion import (
     read_gate,
     write_nomination,
 )
+from nofrost.champion.registry import project_if_asked
 from nofrost.config import Study, parse_study
 from nofrost.errors import UserError, remark
 from nofrost.promotion import read_candidate
@@ -154,6 +155,7 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
         reign = _crowned(nominee, expected, opened)
     if reign:
         facts.append(table.CHAMPION_PROMOTION.fact(reign.position.moved.timestamp()))
+        project_if_asked(reign, opened)
         remark(f"the champion of study {study} is now {challenger.name} of run {run}")
     push_facts(facts, study=study, task="promote")
     return reign.position.record if reign else ""
