@@ -19,7 +19,7 @@ from nofrost.tasks.run_lease import RunGoesOnError, give_to_run, take_run_lease
 from pipelines.cluster_settings import load_cluster
 from pipelines.graph import GraphSettings
 from pipelines.package import push_source
-from pipelines.schedule.definition import can_name_a_schedule
+from pipelines.schedule.definition import PREFIX, can_name_a_schedule
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.submit.api import Api
 from pipelines.submit.compiled import CompiledPipeline
@@ -30,6 +30,7 @@ from pipelines.submit.parts import plan_parts, run_parts
 from pipelines.submit.start import StartedRun, start_run
 from pipelines.submit.texts import check_texts
 from pipelines.submit.versions import check_version, release
+from pipelines.submit.waiting import has_ended
 
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -141,7 +142,7 @@ def submit_study(
             arguments["data_ref"] = str(resolve_ref(arguments["data_ref"], store))
 
         def start(package: CompiledPipeline, name: str = run_name) -> StartedRun:
-            lease = _lease_of(run_name, store)
+            lease = _lease_of(run_name, store, api)
             run = start_run(package, arguments, api, run_name=name, **options)
             if lease:
                 give_to_run(lease, run.run_id, scheduled=False)
@@ -168,7 +169,7 @@ def submit_study(
         return complete_run(packages.write(packages.compile_report(plan, outputs)), patient=True)
 
 
-def _lease_of(name: str, store: Store) -> Lease | None:
+def _lease_of(name: str, store: Store, api: Api) -> Lease | None:
     """Return the lease of the runs of a name, by which a schedule of that name starts none beside this one.
 
     There is none where no schedule can have that name, where another run that was submitted has it, as before there
@@ -180,6 +181,7 @@ def _lease_of(name: str, store: Store) -> Lease | None:
     if not can_name_a_schedule(name):
         return None
     try:
+        _check_recurring_runs(name, api)
         return take_run_lease(store, name, f"{socket.gethostname()}, process {os.getpid()}", scheduled=False)
     except RunGoesOnError as error:
         if error.scheduled:
@@ -187,3 +189,20 @@ def _lease_of(name: str, store: Store) -> Lease | None:
     except UserError as error:
         remark(f"whether a schedule has started a run of the name {name} is not known: {error}")
     return None
+
+
+def _check_recurring_runs(name: str, api: Api) -> None:
+    """Check that no run goes on which Kubeflow has started for the schedule of a name: it knows no lease.
+
+    Raises:
+        RunGoesOnError: one does.
+        UserError: the API refuses to say.
+    """
+    ids = {each.recurring_run_id for each in api.recurring_runs() if each.display_name == f"{PREFIX}{name}"}
+    for run in api.newest_runs() if ids else ():
+        if run.recurring_run_id in ids and not has_ended(run):
+            raise RunGoesOnError(
+                f"{name} has a scheduled run {run.run_id}: wait for its end, or give another name with --run-name",
+                run.run_id,
+                scheduled=True,
+            )

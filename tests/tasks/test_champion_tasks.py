@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from nofrost import tasks
-from nofrost.champion.champion import Champion, list_reigns, promote_by_hand, read_champion, read_gate
+from nofrost.champion.champion import Champion, list_reigns, promote_by_hand, read_champion, read_gate, rollback
 from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations
 from nofrost.config import Study, study_as_yaml
 from nofrost.promotion import write_candidate
 from nofrost.results import GateMetrics
 from nofrost.store import Output, Ref, Store, open_store, push
+from nofrost.store.base import object_name
 from nofrost.store.releases import release_data
 from nofrost.tasks import champion_tasks
-from nofrost.tasks.stages import UNFIT
+from nofrost.tasks.labels import UNFIT
 from tests.champion.models import STUDY, evaluations, write_evaluations
 
 
@@ -159,6 +160,27 @@ def test_a_study_can_leave_the_promotion_to_people(runs: Runs, capsys: pytest.Ca
     assert runs.champion.how == "hand"
 
 
+def test_a_model_that_was_rolled_back_is_not_promoted_by_a_run_that_makes_it_again(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.run("run-1", BAD, GOOD)
+    runs.run("run-2", BAD, BETTER, champion=GOOD)
+    rollback("digits", runs.store, reason="too slow")
+    _, champion, _ = tasks.resolve("", "digits", runs.url)
+    gate, outputs = runs.gate(champion, BAD, BETTER, GOOD)
+    # The training comes from the cache, so the checkpoint is that of run-2.
+    assert runs.promote("run-2", champion, gate, outputs) == ""
+    assert runs.champion
+    assert runs.champion.run == "run-1"
+    assert "rolled back, and is left to you: nofrost champion promote run-2" in capsys.readouterr().err
+    promote_by_hand("run-2", runs.store)
+    assert runs.champion.run == "run-2"
+    # Another model than that one is promoted as ever.
+    rollback("digits", runs.store)
+    assert runs.run("run-3", BAD, BETTER, champion=GOOD).decision == "promote"
+    assert runs.champion.run == "run-3"
+
+
 def with_gate(study: Study, **values: Any) -> Study:
     assert study.gate
     return study.model_copy(update={"gate": study.gate.model_copy(update=values)})
@@ -192,6 +214,25 @@ def test_a_champion_of_other_classes_is_left_out_with_a_reason(runs: Runs) -> No
     metrics = read_gate(Output.parse(gate), runs.store)
     assert metrics.decision == "keep"
     assert "classes 10 against 12" in metrics.criteria[0].reason
+
+
+def test_a_champion_whose_checkpoint_is_gone_ends_no_run_and_can_be_replaced_by_hand(runs: Runs) -> None:
+    runs.run("run-1", BAD, GOOD)
+    assert runs.champion
+    runs.store.delete([object_name(runs.champion.checkpoint.ref.md5)])
+    _, champion, checkpoint = tasks.resolve("", "digits", runs.url)
+    suite = json.dumps(STUDY.suites.ood.as_json())
+    assert checkpoint.startswith(UNFIT)
+    assert tasks.evaluate_shard(suite, "data/dataset@none", checkpoint, "0/2", "no such store") == checkpoint
+    unfit = tasks.evaluate(suite, "data/dataset@none", checkpoint, [checkpoint] * 2, "no such store")
+    pairs = [runs.evaluated(f"runs/{name}/seed-0", model) for name, model in (("st", BAD), ("sat", BETTER))]
+    adversarial, ood = zip(*pairs, strict=True)
+    gate = tasks.gate(study_as_yaml(STUDY), adversarial, ood, champion, [unfit] * 2, runs.url)
+    runs.promote("run-2", champion, gate, [*adversarial, *ood])
+    assert runs.champion.run == "run-1"
+    assert "no longer whole in the store" in read_gate(Output.parse(gate), runs.store).criteria[0].reason
+    promote_by_hand("run-2", runs.store, force=True)
+    assert runs.champion.run == "run-2"
 
 
 def test_without_a_champion_its_evaluations_are_empty_at_once() -> None:

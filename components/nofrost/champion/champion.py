@@ -145,6 +145,17 @@ def rollback(study: str, store: Store, record: str | None = None, reason: str = 
     return crown(earlier.champion.model_copy(update=again), current.position.record, store)
 
 
+def was_rolled_back(champion: Champion, store: Store) -> bool:
+    """Return whether somebody put an earlier champion in the place of this model, the last time that it was one.
+
+    A run on unchanged data trains the same model again, byte for byte or from the cache, and would undo the rollback.
+    """
+    reigns = list_reigns(champion.study, store)
+    md5 = champion.checkpoint.ref.md5
+    latest = next((index for index, reign in enumerate(reigns) if reign.champion.checkpoint.ref.md5 == md5), 0)
+    return latest > 0 and reigns[latest - 1].champion.how == "rollback"
+
+
 def read_gate(output: Output, store: Store) -> GateMetrics:
     """Return what a gate decided, from its output."""
     with TemporaryDirectory(prefix="nofrost-") as folder:

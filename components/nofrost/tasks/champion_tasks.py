@@ -14,6 +14,7 @@ from nofrost.champion.champion import (
     crown,
     read_champion,
     read_gate,
+    was_rolled_back,
     write_nomination,
 )
 from nofrost.champion.registry import project_if_asked
@@ -21,11 +22,10 @@ from nofrost.config import Study, parse_study
 from nofrost.errors import UserError, remark
 from nofrost.promotion import read_candidate
 from nofrost.results import Contender, GateMetrics, write_result
-from nofrost.store import Output, Store, SwapError, open_store
-from nofrost.store.releases import resolve_ref
+from nofrost.store import MissingError, Output, Store, SwapError, open_store
+from nofrost.store.releases import check_complete, resolve_ref
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.labels import CHAMPION, PROMOTION
-from nofrost.tasks.stages import UNFIT
+from nofrost.tasks.labels import CHAMPION, PROMOTION, UNFIT
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, workspace
 from nofrost.telemetry.metrics import Fact, push_facts, table
@@ -44,7 +44,8 @@ def resolve(data_ref: str, study: str, store: str) -> tuple[str, str, str]:
 
     Returns:
         The ref of the source data, or an empty text; the champion as JSON, and its checkpoint as an output, both empty
-        if there is none.
+        if there is none. A text that begins with UNFIT takes the place of a checkpoint that the store no longer holds:
+        the study goes on without a comparison.
 
     Raises:
         UserError: there is no data of that name.
@@ -55,7 +56,14 @@ def resolve(data_ref: str, study: str, store: str) -> tuple[str, str, str]:
     if reign is None:
         return source, "", ""
     champion = {"record": reign.position.record, **reign.champion.contender.as_json()}
-    return source, json.dumps(champion), str(Output(f"{CHAMPION}/train", reign.champion.checkpoint.ref))
+    checkpoint = Output(f"{CHAMPION}/train", reign.champion.checkpoint.ref)
+    try:
+        check_complete(checkpoint.ref, opened)
+    except MissingError:
+        sentence = f"its checkpoint {checkpoint.ref} is no longer whole in the store"
+        remark(f"the champion of study {study} cannot be compared: {sentence}")
+        return source, json.dumps(champion), f"{UNFIT}{sentence}"
+    return source, json.dumps(champion), str(checkpoint)
 
 
 @exit_on_error(lambda **_: "gate")
@@ -151,6 +159,11 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
     reign = None
     if decided.decision == "promote" and decided.policy.promotion == "manual":
         remark(f"the study leaves the promotion to you: nofrost champion promote {run}")
+    elif decided.decision == "promote" and was_rolled_back(nominee, opened):
+        remark(
+            f"{challenger.name} has the weights of a champion that was rolled back, and is left to you: "
+            f"nofrost champion promote {run}"
+        )
     elif decided.decision == "promote":
         reign = _crowned(nominee, expected, opened)
     if reign:

@@ -9,6 +9,10 @@ from nofrost.tasks.ascii_text import from_ascii
 CHAMPION = "champion"
 """The folder of the champion's checkpoint and evaluations in a workspace."""
 
+UNFIT = "unfit: "
+"""Begins what takes the place of the champion's checkpoint or of its evaluation where it cannot be evaluated: the store
+no longer holds it, or it knows other images or classes."""
+
 PROMOTION = "promote"
 """The name of the task that makes a model the champion."""
 
@@ -28,7 +32,7 @@ def evaluation_label(suite: str, checkpoint: str, shard: str = "", shards: Seque
 
     That of the task that merges `shards` ends with "merge".
     """
-    path = Output.parse(checkpoint).path if checkpoint else CHAMPION
+    path = CHAMPION if not checkpoint or checkpoint.startswith(UNFIT) else Output.parse(checkpoint).path
     run = path.split("/")[1:3]
     model = CHAMPION if path.startswith(CHAMPION) else f"{run[0]}, {run[1].replace('-', ' ')}"
     name = f"evaluate-{json.loads(from_ascii(suite))['kind']} {model}"

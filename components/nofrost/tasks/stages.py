@@ -19,7 +19,7 @@ from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
 from nofrost.store import Output, Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
-from nofrost.tasks.labels import CHAMPION, evaluation_label, train_label
+from nofrost.tasks.labels import CHAMPION, UNFIT, evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
 from nofrost.tasks.start_limit import limited_start
 from nofrost.tasks.stored_saves import saves_of
@@ -31,9 +31,6 @@ from nofrost.telemetry.metrics.table import PIPELINE_SUCCESS
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
-
-UNFIT = "unfit: "
-"""Begins what an evaluation returns instead of an output if the champion knows other images or classes."""
 
 
 @exit_on_error(lambda **_: "prepare")
@@ -143,14 +140,15 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
     Args:
-        checkpoint: of a run, or ``champion/train`` of the champion; empty if there is no champion.
+        checkpoint: of a run, or ``champion/train`` of the champion; empty if there is no champion, and a text that
+            begins with UNFIT if its checkpoint is gone.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``; of a champion one below
         ``champion``, an empty text, or one that begins with UNFIT.
     """
-    if not checkpoint:
-        return ""
+    if not checkpoint or checkpoint.startswith(UNFIT):
+        return checkpoint
     from nofrost.evaluate import Shard, run
     from nofrost.models import require_gpus
 
@@ -179,8 +177,8 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``; of a champion as in `evaluate_shard`.
     """
-    if not checkpoint:
-        return ""
+    if not checkpoint or checkpoint.startswith(UNFIT):
+        return checkpoint
     if shards and shards[0].startswith(UNFIT):
         return shards[0]
     from nofrost.evaluate import merge, run

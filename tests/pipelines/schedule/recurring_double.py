@@ -94,7 +94,7 @@ class RecurringHandler(Handler):
         super().answer(*arguments, **options)
 
     def routes(self) -> dict[str, Callable[..., None]]:
-        return {**RECURRING_ROUTES, **ROUTES}
+        return {**ROUTES, **RECURRING_ROUTES}
 
     def list_recurring(self) -> None:
         found = self.in_namespace(self.server.recurring)

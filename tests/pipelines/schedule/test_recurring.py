@@ -14,8 +14,9 @@ pytest.importorskip("kfp")
 from nofrost.config import load_study
 from nofrost.errors import RunFailedError, UserError
 from nofrost.store import LeaseError, acquire_lease, open_store
+from nofrost.tasks.run_lease import RunGoesOnError
 from pipelines.schedule.study_schedule import read_times, schedule_study
-from pipelines.submit import ApiError, Endpoint, SubmitRequest
+from pipelines.submit import ApiError, Endpoint, SubmitRequest, submit_study
 from tests.pipelines.schedule.conftest import Command
 from tests.pipelines.schedule.recurring_double import RecurringDouble
 
@@ -146,6 +147,23 @@ def test_only_one_run_at_a_time_and_no_backlog(kfp: RecurringDouble, command: Co
     assert (status["last_run"], status["state"]) == ("run-1", "RUNNING")
     kfp.states["run-1"] = "FAILED"
     assert kfp.advance(MONDAY + timedelta(days=28)) == ["run-2"], "three times were missed"
+
+
+def test_beside_a_run_of_it_none_is_submitted(kfp: RecurringDouble, command: Command, moto: str) -> None:
+    command(*WEEKLY)
+    kfp.advance(MONDAY)
+    kfp.states["run-1"] = "RUNNING"
+    fields = dict.fromkeys(("namespace", "token_file", "ca_cert", "service_account", "pipeline_root", "timeout"))
+    request = SubmitRequest(load_study("digits", ['runs.recipe=["st"]']), moto, IMAGE, IMAGE)
+
+    def submit() -> None:
+        submit_study(request, host=kfp.url, experiment="nofrost", run_name="weekly", wait_for=False, **fields)
+
+    with pytest.raises(RunGoesOnError, match=r"weekly has a scheduled run run-1"):
+        submit()
+    kfp.states["run-1"] = "SUCCEEDED"
+    submit()
+    assert len(kfp.runs) == 2
 
 
 def test_the_service_account_is_honoured_or_refused(kfp: RecurringDouble, command: Command) -> None:

@@ -221,6 +221,9 @@ class Handler(BaseHTTPRequestHandler):
         found = [thing for thing in things if thing["display_name"] == predicate["stringValue"]]
         self.answer(200, {key: found, "total_size": len(found)} if found else {})
 
+    def list_recurring(self) -> None:
+        self.answer(200, {})
+
     def create_run(self) -> None:
         asked = json.loads(self.body)
         reference = asked["pipeline_version_reference"]
@@ -247,6 +250,7 @@ ROUTES: dict[str, Callable[..., None]] = {
     f"POST {API}/pipelines/upload_version": Handler.upload_version,
     f"GET {API}/experiments": Handler.list_experiments,
     f"POST {API}/experiments": Handler.create_experiment,
+    f"GET {API}/recurringruns": Handler.list_recurring,
     f"POST {API}/runs": Handler.create_run,
     f"GET {API}/runs/([^/]+)": Handler.get_run,
 }
