@@ -71,8 +71,8 @@ def _push(address: str, facts: list[Fact], key: dict[str, str]) -> None:
     handler = default_handler
     if parts.username is not None:
         # The client does not know addresses with a login.
-        login = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
-        handler = partial(basic_auth_handler, **login)
+        name, password = unquote(parts.username), unquote(parts.password or "")
+        handler = partial(basic_auth_handler, username=name, password=password)
     without_login = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     pushadd_to_gateway(without_login, JOB, registry, key, timeout=TIMEOUT_S, handler=handler)
 
