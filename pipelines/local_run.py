@@ -115,7 +115,7 @@ def run(
             children.raise_if_stopped()
             raise
         children.raise_if_stopped()
-        return _finished_run(run_log, folder, target)
+        return _finished_run(run_log, folder, target, promotes=study.gate is not None)
 
 
 def _run_graph(
@@ -137,12 +137,18 @@ def _new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _finished_run(run_log: RunLog, folder: Path, store: Store) -> FinishedRun:
-    """Return the run and its report, after checking that its last tasks succeeded."""
-    # kfp.local may report success for a failed run. These two tasks are never taken from the cache, so both must have
-    # been executed.
+def _finished_run(run_log: RunLog, folder: Path, store: Store, *, promotes: bool) -> FinishedRun:
+    """Return the run and its report, after checking that its last tasks succeeded.
+
+    Args:
+        promotes: whether the study has a gate, and so a task that promotes.
+    """
+    # kfp.local may report success for a failed run. These tasks are never taken from the cache, so all must have been
+    # executed.
     candidate, finish = run_log.last("write-candidate"), run_log.last("finish")
-    if candidate is None or finish is None or candidate.exit_code or finish.exit_code:
+    promoted = run_log.last("promote") if promotes else finish
+    ended = (candidate, finish, promoted)
+    if candidate is None or not all(task and task.exit_code == 0 for task in ended):
         raise RunFailedError(f"the run did not complete: see {folder / 'logs'}")
     report = folder / "report"
     pull(Output.parse(candidate.parameters["report"]).ref, report, store)

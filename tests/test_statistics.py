@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nofrost.statistics import mean_and_deviation, paired_comparison, wilson_interval
+from nofrost.statistics import (
+    bootstrap_interval,
+    calibration_error,
+    mean_and_deviation,
+    paired_comparison,
+    paired_interval,
+    wilson_interval,
+)
 
 Z95 = 1.959963984540054  # 97.5 % point of the normal distribution
 counts = st.integers(1, 60_000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
@@ -189,3 +196,62 @@ def test_a_single_seed_has_a_mean_and_no_deviation() -> None:
 def test_no_values_have_no_mean() -> None:
     with pytest.raises(ValueError, match="at least one"):
         mean_and_deviation([])
+
+
+def pairs(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flags of two classifiers, of which so many images are right with both, with one alone, and with neither."""
+    counts = (both, first, second, neither)
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+def test_the_paired_interval_has_its_published_value() -> None:
+    """Newcombe 1998, improved intervals for the difference of paired proportions, Table II, method 10: 36, 12, 2, 0."""
+    assert paired_interval(*pairs(36, 12, 2, 0)) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+
+
+@quick
+@given(st.tuples(*[st.integers(0, 400)] * 4).filter(any), st.floats(0.5, 0.999))
+def test_the_paired_interval_holds_the_difference_and_turns_with_the_order(
+    counts: tuple[int, int, int, int], confidence: float
+) -> None:
+    first, second = pairs(*counts)
+    low, high = paired_interval(first, second, confidence)
+    difference = first.mean() - second.mean()
+    assert -1 <= low <= difference + 1e-12
+    assert difference - 1e-12 <= high <= 1
+    assert paired_interval(second, first, confidence) == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_a_paired_interval_has_a_width_where_two_models_agree_on_few_images() -> None:
+    low, high = paired_interval(*pairs(10, 0, 0, 0))
+    assert low < -0.2 < 0.2 < high
+    with pytest.raises(ValueError, match="same images"):
+        paired_interval(np.ones(2, bool), np.ones(3, bool))
+
+
+def test_the_calibration_error_is_that_of_a_plain_loop() -> None:
+    generator = np.random.default_rng(0)
+    confidence, right = generator.uniform(size=500), generator.uniform(size=500) < 0.6
+    expected = 0.0
+    for place in range(15):
+        inside = (confidence >= place / 15) & (confidence < (place + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    assert float(calibration_error(confidence, right)) == pytest.approx(expected)
+    rows = generator.integers(0, 500, (3, 500))
+    assert calibration_error(confidence[rows], right[rows]) == pytest.approx(
+        [float(calibration_error(confidence[row], right[row])) for row in rows]
+    )
+
+
+@pytest.mark.parametrize(("confidence", "right", "error"), [(1.0, True, 0.0), (1.0, False, 1.0), (0.7, True, 0.3)])
+def test_the_calibration_error_of_one_answer_is_its_distance(confidence: float, right: bool, error: float) -> None:
+    assert float(calibration_error(np.full(8, confidence), np.full(8, right))) == pytest.approx(error)
+
+
+def test_the_bootstrap_interval_of_a_mean_is_near_that_of_the_normal_distribution_and_repeats_itself() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    low, high = bootstrap_interval(lambda rows: values[rows].mean(-1), len(values))
+    half = Z95 * values.std() / math.sqrt(len(values))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.2 * half)
+    assert bootstrap_interval(lambda rows: values[rows].mean(-1), len(values)) == (low, high)

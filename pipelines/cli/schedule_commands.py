@@ -97,9 +97,10 @@ def schedule_(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Let a study run again and again, as the schedule NAME; given again, it changes what is otherwise, or nothing.
+    """Let a study run again and again, as the schedule NAME.
 
-    One run at a time; of the times that were missed while the cluster was down, the last one is made up for.
+    The same command again changes nothing, and with other options what differs. One run at a time; of the times that
+    were missed while the cluster was down, the last one is made up for.
 
     \b
     Example: python -m pipelines schedule weekly --cron '0 3 * * 1' --time-zone Europe/Berlin --study study.yaml

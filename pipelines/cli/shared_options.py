@@ -27,8 +27,9 @@ NODES = click.option(
 )
 DATA_REF = click.option(
     "--data-ref",
-    metavar="REF",
-    help="Source data by content. Default: the data at the study's dataset.path, which are pushed.",
+    metavar="latest:NAME|REF",
+    help="Source data by content, or the newest that `nofrost data release NAME` gave. Default: the data at the "
+    "study's dataset.path, which are pushed.",
 )
 CLUSTER = click.option("--cluster", type=PATH, help="YAML file with resources, placement and credentials.")
 HOST = click.option(

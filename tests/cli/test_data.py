@@ -55,6 +55,10 @@ def test_what_was_released_is_the_newest_data_and_in_the_history(run: Run, refs:
     assert [each["ref"] for each in releases] == [str(refs[1]), str(refs[0])]
 
 
+def test_what_push_prints_can_be_released(run: Run, refs: list[Ref]) -> None:
+    assert run("release", "photos", f"some@where/photos@{refs[0]}")[:2] == (0, f"latest:photos is {refs[0]}\n")
+
+
 def test_released_twice_it_is_said_since_when(run: Run, refs: list[Ref]) -> None:
     assert json.loads(run("release", "photos", str(refs[0]), "--json")[1])["new"] is True
     # The address alone is the same data.

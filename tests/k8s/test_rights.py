@@ -34,16 +34,28 @@ def role(name: str) -> frozenset[Right]:
     return frozenset(allowed(find(items, "Role", name)))
 
 
+# Each account with its Roles, and the only Secret that one of them reads: KFP's own.
+BOUND = [
+    ("nofrost", "nofrost-kfp-pods"),
+    ("nofrost", "nofrost-launcher"),
+    ("nofrost", "nofrost-submitter"),
+    ("nofrost-reaper", "nofrost-reaper"),
+]
+SECRET = ("", "secrets:mlpipeline-minio-artifact", "get")
+
+
 @needs_kubectl
 @pytest.mark.parametrize("overlay", ["dev", "gpu"])
 def test_no_overlay_allows_more(overlay: str) -> None:
     items = render(FOLDER / "overlays" / overlay)
     for name in ("nofrost-launcher", "nofrost-reaper"):
         assert allowed(find(items, "Role", name)) == role(name)
-    bound = [item for item in items if item["kind"] == "RoleBinding"]
-    assert {item["roleRef"]["name"] for item in bound} == {item["metadata"]["name"] for item in bound}
-    (reaper,) = (item for item in bound if "nofrost-reaper" in [each["name"] for each in item["subjects"]])
-    assert reaper["roleRef"]["name"] == "nofrost-reaper"
+    bindings = [item for item in items if item["kind"] == "RoleBinding"]
+    bound = [(subject["name"], item["roleRef"]["name"]) for item in bindings for subject in item["subjects"]]
+    assert sorted(bound) == BOUND
+    every = {right for item in items if item["kind"] == "Role" for right in allowed(item)}
+    assert not [right for right in every if "*" in right]
+    assert {right for right in every if right[1].startswith("secrets")} == {SECRET}
     assert not [item for item in items if item["kind"].startswith("ClusterRole")]
 
 

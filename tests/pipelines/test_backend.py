@@ -28,7 +28,9 @@ from tests.pipelines.backend import VERSIONS, Backend, ContainerError, Ended, Po
 from tests.pipelines.backend_state import Json
 
 SHARDS = 2
-NEVER_CACHED = {"write-candidate", "record-outputs", "finish"}
+NEVER_CACHED = {"resolve", "write-candidate", "promote", "record-outputs", "finish"}
+NOTES = {"resolve": 1, "write-candidate": 1, "promote": 1, "finish": 1}
+OF_CHAMPION = {"evaluate-shard": 2 * SHARDS, "evaluate": 2}
 STAGE_IMAGE, TRAIN_IMAGE = "stage@sha256:1", "train@sha256:2"
 ARGUMENTS = {"store": "s3://bucket/nofrost", "stage_image": STAGE_IMAGE, "train_image": TRAIN_IMAGE, "data_ref": ""}
 BY_DIGEST = {**ARGUMENTS, "train_image": f"registry/nofrost-train@sha256:{'2' * 64}"}  # as jobs want it
@@ -58,6 +60,8 @@ def by_content(pod: Pod) -> dict[str, Any]:
     assert all("{{" not in str(value) for value in pod.inputs.values()), f"a placeholder is left: {pod.inputs}"
     meaning = {name: value for name, value in pod.inputs.items() if not name.startswith("pipelinechannel--")}
     content = md5(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+    if pod.component == "resolve":
+        return {"source": pod.inputs["data_ref"], "champion": "the champion", "checkpoint": "champion/train@1"}
     return dict.fromkeys(pod.outputs, f"{pod.component}@{content}")
 
 
@@ -76,6 +80,11 @@ def counts(ended: Ended) -> dict[str, int]:
     return dict(Counter(pod.component for pod in ended.pods))
 
 
+def sums(*counted: dict[str, int]) -> dict[str, int]:
+    """Counts of pods added up."""
+    return dict(sum(map(Counter, counted), Counter()))
+
+
 def of_each_run(number: int) -> dict[str, int]:
     """The pods of so many runs."""
     return {"train": number, "evaluate-shard": number * 2 * SHARDS, "evaluate": number * 2}
@@ -89,11 +98,11 @@ def refs_of(ended: Ended, component: str) -> list[str]:
 def test_a_cold_run_runs_every_task_once_and_reports_on_all_runs_in_order(version: str, package: Path) -> None:
     ended = Backend(package, version).run(ARGUMENTS, by_content)
     assert (ended.state, ended.errors, ended.cached) == ("Succeeded", [], [])
-    ends = {"prepare": 1, "augment": 1, "report": 1, "write-candidate": 1, "finish": 1}
-    assert counts(ended) == {**ends, **of_each_run(4)}
+    once = {"prepare": 1, "augment": 1, "gate": 1, "report": 1}
+    assert counts(ended) == sums(NOTES, once, OF_CHAMPION, of_each_run(4))
     runs = [(pod.inputs["recipe_id"], pod.inputs["seed"]) for pod in ended.ran("train")]
     assert runs == [("st", "0"), ("st", "1"), ("sat", "0"), ("sat", "1")]
-    merges = ended.ran("evaluate")
+    merges = [pod for pod in ended.ran("evaluate") if pod.inputs["checkpoint"] in refs_of(ended, "train")]
     for pod in (*ended.ran("report"), *ended.ran("write-candidate")):
         assert pod.inputs["trained"] == refs_of(ended, "train")
         for kind in ("adversarial", "ood"):
@@ -119,8 +128,8 @@ def test_the_same_run_again_comes_from_the_cache(version: str, package: Path) ->
     first = server.run(ARGUMENTS, by_content)
     again = server.run(ARGUMENTS, by_content, run="run-2")
     assert (again.state, again.errors) == ("Succeeded", [])
-    assert counts(again) == {"write-candidate": 1, "finish": 1}
-    assert again.pods[0].inputs == {**first.ran("write-candidate")[0].inputs, "run": "run-2"}
+    assert counts(again) == NOTES
+    assert again.ran("write-candidate")[0].inputs == {**first.ran("write-candidate")[0].inputs, "run": "run-2"}
 
 
 @pytest.mark.parametrize(("version", "told"), [("2.15", "RUNNING"), ("2.17", "FAILED")])
@@ -130,15 +139,15 @@ def test_a_training_that_fails_stops_nothing_but_its_own_run(version: str, told:
     assert failed.state == "Failed"
     assert len(failed.errors) == 1
     # The training that failed ran too.
-    expected = {"prepare": 1, "augment": 1, "finish": 1, **of_each_run(3)}
-    assert counts(failed) == {**expected, "train": 4}
+    once = {"resolve": 1, "prepare": 1, "augment": 1, "finish": 1}
+    assert counts(failed) == {**sums(once, OF_CHAMPION, of_each_run(3)), "train": 4}
     assert failed.pods[-1].component == "finish"
     # Why `finish` looks for the candidate in the store: what Kubeflow says of the end depends on its version.
     assert failed.pods[-1].inputs["status"]["state"] == told
 
     again = server.run(ARGUMENTS, by_content)
     assert again.state == "Succeeded"
-    assert counts(again) == {"report": 1, "write-candidate": 1, "finish": 1, **of_each_run(1)}
+    assert counts(again) == {"gate": 1, "report": 1, **NOTES, **of_each_run(1)}
     trained = again.ran("train")[0].inputs
     assert (trained["recipe_id"], trained["seed"]) == ("sat", "0")
 
@@ -214,7 +223,7 @@ def test_a_training_on_nodes_has_its_gpus_in_the_job_and_none_in_the_pod_that_la
 def test_a_job_is_launched_once_for_all_runs_of_the_pipeline(version: str, on_nodes: Path) -> None:
     server = Backend(on_nodes, version)
     server.run(BY_DIGEST, by_content)
-    assert counts(server.run(BY_DIGEST, by_content, run="run-2")) == {"write-candidate": 1, "finish": 1}
+    assert counts(server.run(BY_DIGEST, by_content, run="run-2")) == NOTES
 
 
 @pytest.mark.parametrize(
@@ -252,7 +261,7 @@ def test_a_changed_study_runs_only_what_changed(changed: str, package: Path, tmp
     ended = Backend(tmp_path / "changed.yaml", "2.17", server.cache).run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
     ran = {name: number for name, number in counts(ended).items() if name in of_each_run(1)}
-    assert ran == {"suites.ood.seed=1": {"evaluate-shard": 4 * SHARDS, "evaluate": 4}}.get(changed, of_each_run(2))
+    assert ran == {"suites.ood.seed=1": {"evaluate-shard": 5 * SHARDS, "evaluate": 5}}.get(changed, of_each_run(2))
 
 
 def test_another_image_runs_everything_again(package: Path) -> None:
@@ -280,10 +289,10 @@ def test_a_study_in_parts_ends_with_the_report_of_the_whole(version: str, packag
         for stage in ("trained", "adversarial", "ood"):
             outputs[stage] += recorded[stage]
         outputs |= {name: recorded[name] for name in ("dataset", "augmentation")}
-    write(tmp_path / "report.yaml", make_report_pipeline(plan, outputs, GraphSettings(WITHOUT_USER)))
+    write(tmp_path / "report.yaml", make_report_pipeline(plan, outputs, GraphSettings(WITHOUT_USER, shards=SHARDS)))
     arguments = {name: value for name, value in ARGUMENTS.items() if name != "train_image"}
     report = Backend(tmp_path / "report.yaml", version, cache).run(arguments, by_content)
-    assert (report.state, counts(report)) == ("Succeeded", {"report": 1, "write-candidate": 1, "finish": 1})
+    assert (report.state, counts(report)) == ("Succeeded", {**OF_CHAMPION, "gate": 1, "report": 1, **NOTES})
     for component in ("report", "write-candidate"):
         ours, theirs = (
             {name: value for name, value in ended.ran(component)[0].inputs.items() if "--" not in name}
@@ -291,14 +300,15 @@ def test_a_study_in_parts_ends_with_the_report_of_the_whole(version: str, packag
         )
         assert ours == theirs
     # A study that was made in parts is in the cache for all of it as well.
-    assert counts(Backend(package, version, cache).run(ARGUMENTS, by_content)).keys() <= {"report", *NEVER_CACHED}
+    again = Backend(package, version, cache).run(ARGUMENTS, by_content)
+    assert counts(again).keys() <= {"gate", "report", *NEVER_CACHED}
 
 
 def test_one_shard_is_one_task_without_merge(tmp_path: Path) -> None:
     write(tmp_path / "one.yaml", make_pipeline(make_plan(), GraphSettings(WITHOUT_USER)))
     ended = Backend(tmp_path / "one.yaml", "2.17").run(ARGUMENTS, by_content)
     assert ended.state == "Succeeded"
-    assert counts(ended)["evaluate"] == 2 * 4
+    assert counts(ended)["evaluate"] == 2 * 4 + 2
     assert "evaluate-shard" not in counts(ended)
     assert all(pod.inputs["shards"] == [] for pod in ended.ran("evaluate"))
 

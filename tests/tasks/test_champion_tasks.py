@@ -13,6 +13,8 @@ from nofrost import tasks
 from nofrost.champion.champion import Champion, list_reigns, promote_by_hand, read_champion, read_gate, rollback
 from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations
 from nofrost.config import Study, study_as_yaml
+from nofrost.models import create_model
+from nofrost.models.checkpoint import save_checkpoint
 from nofrost.promotion import write_candidate
 from nofrost.results import GateMetrics
 from nofrost.store import Output, Ref, Store, open_store, push
@@ -259,3 +261,23 @@ def test_facts_of_the_gate_are_pushed_by_each_run(runs: Runs, monkeypatch: pytes
     assert values["nofrost_gate_criterion_passed", "worst-case"] == 0
     assert values["nofrost_gate_difference_ratio", "worst-case"] == 0
     assert ("nofrost_champion_promotion_timestamp_seconds",) not in values
+
+
+@pytest.mark.parametrize("classes", [10, 12])
+def test_the_champion_is_evaluated_if_it_knows_the_classes_of_the_dataset(
+    classes: int, begun: Any, tmp_path: Path
+) -> None:
+    model = create_model("resnet8", normaliser="bn", num_classes=classes, image_size=16, channels=1)
+    (tmp_path / "train").mkdir()
+    save_checkpoint(tmp_path / "train" / "best.safetensors", model, {})
+    checkpoint = f"champion/train@{push(tmp_path / 'train', open_store(begun.store))}"
+    suite = json.dumps(begun.study.suites.ood.as_json())
+    shards = [tasks.evaluate_shard(suite, begun.dataset, checkpoint, shard, begun.store) for shard in ("0/2", "1/2")]
+    merged = tasks.evaluate(suite, begun.dataset, checkpoint, shards, begun.store)
+    if classes == 10:
+        assert Output.parse(shards[0]).path == "champion/evaluate-ood.shard-0-of-2"
+        assert Output.parse(merged).path == "champion/evaluate-ood"
+        assert tasks.evaluate(suite, begun.dataset, checkpoint, [], begun.store) == merged
+    else:
+        sentence = "the model in champion/train does not fit data/dataset: classes 12 against 10"
+        assert all(text.startswith(f"{UNFIT}{sentence}") for text in (*shards, merged))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -182,6 +183,14 @@ def test_on_a_terminal_a_bar_reaches_its_end_and_results_go_to_standard_output()
     assert "train[sat, 0]" in shown, "brackets in a title are printed as they are"
     assert "loss [0.15] [/x]" in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_structured_log_has_no_bar() -> None:
+    script = f"from nofrost.telemetry import log; log.begin('', ''){BAR}"
+    code, _, shown = under_a_terminal(script, NOFROST_LOG="json")
+    assert code == 0
+    assert [json.loads(line)["done"] for line in shown.splitlines()] == [20]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")

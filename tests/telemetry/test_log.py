@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -60,6 +61,17 @@ def test_progress_is_an_event_with_what_it_belongs_to(
     log.event("message", "after the stage")
     (after,) = events(capsys)
     assert "stage" not in after
+
+
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    log.begin("", "")
+    with progress("train", total=1) as bar:
+        bar.measured(loss=math.nan, lr=0.1)
+    log.event("epoch", "epoch 1 is done", row=[{"loss": math.inf}])
+    lines = capsys.readouterr().err.splitlines()
+    first, second = (json.loads(line, parse_constant=pytest.fail) for line in lines)
+    assert first["figures"] == {"loss": None, "lr": 0.1}
+    assert second["row"] == [{"loss": None}]
 
 
 def test_a_process_of_several_says_its_rank(

@@ -21,6 +21,8 @@ def data() -> None:
 def data_release(name: str, ref: str, store_url: str | None, as_json: bool) -> None:
     """Make REF the newest data of NAME. All of it has to be in the store, as `nofrost store push` leaves it there.
 
+    The PATH@REF that `nofrost store push` prints is taken too; the path does not count.
+
     Runs that have begun keep the data that they began with. To go back, release the earlier REF again. If another
     process releases data of NAME at the same time, one of the two succeeds and the other is told.
 
@@ -28,7 +30,7 @@ def data_release(name: str, ref: str, store_url: str | None, as_json: bool) -> N
     """
     from nofrost.store import Ref, release_data
 
-    position, is_new = release_data(open_store(store_url), name, Ref.parse(ref))
+    position, is_new = release_data(open_store(store_url), name, Ref.parse(ref.rpartition("@")[2]))
     released = position.value["ref"]
     emit({"name": name, "ref": released, "new": is_new}, f"latest:{name} is {released}", as_json)
     if not is_new:

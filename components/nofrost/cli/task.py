@@ -200,8 +200,8 @@ def task_start_run(request: str, study: str, schedule: str, cron: str, time_zone
         raise UserError(f"asking Kubeflow needs more ({error}): run pip install 'nofrost[pipeline]'") from None
     outcome = start_scheduled_run(schedule, request)
     push_schedule_facts(study, schedule, cron, time_zone, submitted=outcome.started)
-    other = f"{outcome.run_id or 'another run'} goes on: no other one is started"
-    text = f"run {outcome.run_id}" if outcome.started else other
+    run = f"run {outcome.run_id}" if outcome.run_id else "another run"
+    text = run if outcome.started else f"{run} goes on: no other one is started"
     emit(outcome._asdict(), text, as_json)
 
 

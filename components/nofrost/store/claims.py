@@ -1,8 +1,9 @@
 """Compare-and-swap on servers that do not obey conditions: claims that keep others out, and a look back afterwards.
 
-Who wants to write an object first writes a claim, ``nofrost/claims/NAME/UUID``, and lists all claims. Only who finds no
-other goes on, so two never do if a server's lists show at once what was written, as those of S3 do. Unlike with
-conditions, a request that a network delays for longer than a claim lasts can still overwrite what another wrote.
+Whoever wants to write an object first writes a claim, ``nofrost/claims/NAME/UUID``, and lists all claims. Only a writer
+that finds no other claim goes on, so two never do if the lists of a server show at once what was written, as those of
+S3 do. Unlike with conditions, a request that a network delays for longer than a claim lasts can still overwrite what
+another wrote.
 """
 
 import random
@@ -39,7 +40,7 @@ def swap_by_claim(store: Store, name: str, content: bytes, expected: str | None)
                 if tag is not None:
                     return tag
         finally:
-            # Who may not delete leaves a claim that keeps others waiting for a minute.
+            # A writer that may not delete leaves a claim that keeps others waiting for a minute.
             with suppress(UserError):
                 store.delete(claims)
         time.sleep(random.uniform(0.1, 1) * _PAUSE_S)

@@ -61,8 +61,8 @@ def progress(
 ) -> Iterator[Progress]:
     """Show the progress of `total` units of work, of which `done` were finished by an earlier run.
 
-    On a terminal that can move its cursor it is a bar with the time left. Elsewhere it is a plain line at most every 15
-    seconds and one at the end, unless the work took less than `least_s` seconds.
+    On a terminal that can move its cursor it is a bar with the time left. Elsewhere, and in a structured log, it is a
+    line at most every 15 seconds and one at the end, unless the work took less than `least_s` seconds.
 
     Args:
         post_status: whether this is what the process was started for, so that its progress is that of the job:
@@ -74,7 +74,7 @@ def progress(
 
 @contextmanager
 def _shown(title: str, total: int, done: int, least_s: float) -> Iterator[Progress]:
-    if _moves_the_cursor():
+    if _moves_the_cursor() and not log.is_structured():
         # Imported here, so that commands without a bar start faster.
         from tqdm import tqdm
 

@@ -11,6 +11,7 @@ Every event has the keys ``time`` (UTC), ``level``, ``event`` and ``message``, a
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def event(name: str, message: str, **values: object) -> None:
     Args:
         name: of the kind of event, such as ``epoch``.
         message: the same for people.
-        values: JSON values.
+        values: JSON values; nan and infinity become null.
     """
     if _is_structured:
         errors.write_line(_line("info", name, message, **values))
@@ -92,7 +93,18 @@ def _line(level: str, name: str, message: str, **values: object) -> str:
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     content = {"time": time, "level": level, "event": name, "message": message, **_shared, **_rank(), **values}
     # In ASCII: no line break and nothing that a terminal obeys.
-    return json.dumps(content, default=str)
+    return json.dumps(_finite(content), default=str, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """Return a JSON value with null for numbers that JSON does not have, such as the loss of a model that diverged."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _rank() -> dict[str, int]:

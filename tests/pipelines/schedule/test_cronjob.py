@@ -67,6 +67,35 @@ def test_kubernetes_takes_the_manifest(kubernetes: ApiServer, command: Command, 
     validate({**job, "metadata": sent}, version, strict=True)
 
 
+def test_its_pod_starts_the_run(
+    kfp: RecurringDouble, kubernetes: ApiServer, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arguments and variables are those of the manifest."""
+    from click.testing import CliRunner
+
+    from nofrost.cli import cli
+
+    command(*WEEKLY, "--cluster-host", kfp.url, "--service-account", "nofrost", "--pipeline-root", "s3://$(HOME)/x")
+    pod = kubernetes.find(CRONJOBS, NAME)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {each["name"]: each.get("value", f"{NAME}-29410740") for each in container["env"][:2]}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    words = [word.replace("$$", "$") for word in container["args"][1:]]
+    started = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
+    assert json.loads(started.stdout) == {"run_id": "run-1", "started": True}
+    (run,) = kfp.runs
+    assert (run["display_name"], run["service_account"]) == (f"{NAME}-29410740", "nofrost")
+    assert run["runtime_config"]["pipeline_root"] == "s3://$(HOME)/x"
+    assert run["runtime_config"]["parameters"]["store"].startswith("s3://bucket/")
+    kfp.states["run-1"] = "RUNNING"
+    monkeypatch.setenv("NOFROST_SCHEDULED_JOB", f"{NAME}-29420820")
+    again = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert again.stdout == "run run-1 goes on: no other one is started\n"
+    (status,) = command("status", "weekly")
+    assert (status["last_run"], status["state"]) == ("run-1", "RUNNING")
+
+
 def test_applied_twice_it_changes_nothing(kubernetes: ApiServer, command: Command) -> None:
     command(*WEEKLY)
     job = kubernetes.find(CRONJOBS, NAME)

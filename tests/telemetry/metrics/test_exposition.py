@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,11 @@ def test_a_process_begins_anew_and_leaves_nothing(scrape: Callable[[], str]) -> 
         scrape()
     with exposed("train", "sat", "0"):
         assert "nofrost_train_loss" not in scrape()
+
+
+def test_work_that_never_begins_can_be_seen_to_stall(scrape: Callable[[], str]) -> None:
+    with exposed("train", "sat", "0"):
+        assert samples(scrape())["nofrost_stage_last_progress_timestamp_seconds", LABELS] > time.time() - 60
 
 
 def test_an_error_of_the_work_closes_the_endpoint(scrape: Callable[[], str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,7 +58,42 @@ def test_without_a_gateway_nothing_is_pushed(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("address", ["closed", "ftp://gateway", "gateway:9091", "http://", "http://user:hunter2@["])
+def test_a_login_in_the_address_is_sent_and_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    logins = []
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            logins.append((self.headers["Authorization"], self.headers["Host"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        host = f"127.0.0.1:{server.server_port}"
+        for login in ("user:hunter%202@", ""):
+            monkeypatch.setenv("NOFROST_PUSHGATEWAY", f"http://{login}{host}")
+            assert push_facts([GATE_DECISION.fact(1.0)], study="digits", task="gate")
+        server.shutdown()
+        thread.join()
+    assert logins == [(f"Basic {base64.b64encode(b'user:hunter 2').decode()}", host), (None, host)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "closed",
+        "ftp://gateway",
+        "gateway:9091",
+        "http://",
+        "http://user:hunter2@[",
+        "http://user:hunter2@127.0.0.1:x",
+        "http://user:hunter2/3@127.0.0.1",
+        "https://user:hunter2@127.0.0.1:1",
+    ],
+)
 def test_a_gateway_that_cannot_be_reached_is_one_sentence(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

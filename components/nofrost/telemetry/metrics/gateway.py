@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from functools import partial
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from nofrost.errors import reason, remark
 from nofrost.masking import without_secrets
@@ -22,6 +23,8 @@ TIMEOUT_S = 5.0
 
 def push_facts(facts: Iterable[Fact], *, study: str, task: str) -> bool:
     """Push facts to the gateway that NOFROST_PUSHGATEWAY names, such as ``http://pushgateway:9091``; nothing without.
+
+    The address may have a login (``https://user:password@host``), sent as basic authentication and never shown.
 
     All values of a metric that this task of this study pushed before are replaced. A gateway that refuses or does not
     answer within 5 s is a remark on standard error and no error: the work is done.
@@ -54,9 +57,9 @@ def _push(address: str, facts: list[Fact], key: dict[str, str]) -> None:
     """
     # Imported here: it takes 0.1 s.
     from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
+    from prometheus_client.exposition import basic_auth_handler, default_handler
 
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise ValueError(f"{VARIABLE} does not begin with http:// or https://")
+    parts = _parts(address)
     registry = CollectorRegistry()
     gauges: dict[str, Gauge] = {}
     for fact in facts:
@@ -65,4 +68,26 @@ def _push(address: str, facts: list[Fact], key: dict[str, str]) -> None:
             gauges[metric.name] = Gauge(metric.name, metric.help, metric.labels, registry=registry)
         gauge = gauges[metric.name]
         (gauge.labels(*fact.labels) if metric.labels else gauge).set(fact.value)
-    pushadd_to_gateway(address, JOB, registry, key, timeout=TIMEOUT_S)
+    handler = default_handler
+    if parts.username is not None:
+        # The client does not know addresses with a login.
+        name, password = unquote(parts.username), unquote(parts.password or "")
+        handler = partial(basic_auth_handler, username=name, password=password)
+    without_login = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    pushadd_to_gateway(without_login, JOB, registry, key, timeout=TIMEOUT_S, handler=handler)
+
+
+def _parts(address: str) -> SplitResult:
+    """Return the parts of an address.
+
+    Raises:
+        ValueError: it is none of HTTP. The message shows nothing of it: what stands where a port should is a password.
+    """
+    try:
+        parts = urlsplit(address)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise ValueError("it is no address such as http://pushgateway:9091")
+    return parts
