@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -20,6 +21,7 @@ _NO_ZONES = frozenset(("localtime", "posixrules", "Factory"))
 _AHEAD = timedelta(days=400)
 
 
+@cache
 def load_zone(name: str) -> ZoneInfo:
     """Return the zone of a name of the IANA database, such as "Europe/Berlin".
 

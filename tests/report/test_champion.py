@@ -77,7 +77,7 @@ def test_a_promotion_is_shown_with_every_number(tree: Any) -> None:
     for comparison in comparisons:
         shown = (100 * comparison.challenger, 100 * comparison.champion)
         assert all(f"| {value:.1f} " in text or f" {value:.1f} |" in text for value in shown)
-    assert "the worst-case accuracy is more than the champion's" in text
+    assert "the worst-case accuracy is higher than the champion's" in text
     assert "2 points of clean accuracy, 2 points of mean accuracy on corrupted images and 2 points" in text
 
 
@@ -91,13 +91,13 @@ def test_a_challenger_that_fails_is_shown_with_the_criteria_that_it_fails(tree: 
 def test_the_first_champion_has_nothing_beside_it(tree: Any) -> None:
     text = section(tree, gate_of(0.4, None, GateSpec(promotion="manual")))
     assert "- **Champion**: none yet" in text
-    assert "The study leaves its promotion to people" in text
+    assert "The study leaves the promotion to a person" in text
 
 
 def test_a_policy_without_margins_is_explained(tree: Any) -> None:
     policy = GateSpec(gain=0.01, margins=Margins(clean=None, ood=None, calibration=None))
     text = section(tree, gate_of(0.6, of_champion(0.5), policy))
-    assert "more than 1 points more than the champion's" in text
+    assert "more than 1 point higher than the champion's" in text
     assert "nothing else counts" in text
 
 

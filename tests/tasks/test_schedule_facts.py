@@ -30,6 +30,12 @@ def test_the_longest_pause(cron: str, zone: str, pause: timedelta) -> None:
     assert longest_interval_s(cron, ZoneInfo(zone), NOW) == pause.total_seconds()
 
 
+def test_without_a_gateway_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOFROST_PUSHGATEWAY", raising=False)
+    monkeypatch.setattr(schedule_facts, "due_times", None)
+    assert not schedule_facts.push_schedule_facts("digits", "weekly", "0 3 * * 1", "UTC", submitted=True)
+
+
 @pytest.mark.parametrize("submitted", [False, True])
 def test_the_facts(monkeypatch: pytest.MonkeyPatch, submitted: bool) -> None:
     pushed: dict[str, Any] = {}
@@ -39,6 +45,7 @@ def test_the_facts(monkeypatch: pytest.MonkeyPatch, submitted: bool) -> None:
         return True
 
     monkeypatch.setattr(schedule_facts, "push_facts", push)
+    monkeypatch.setenv("NOFROST_PUSHGATEWAY", "http://127.0.0.1:9")
     began = datetime.now(UTC).timestamp()
     schedule_facts.push_schedule_facts("digits", "weekly", "0 3 * * 1", "Europe/Berlin", submitted=submitted)
     assert (pushed["study"], pushed["task"]) == ("digits", "schedule-weekly")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from nofrost.tasks.due_times import due_times, longest_interval_s
 from nofrost.telemetry.metrics import push_facts, table
+from nofrost.telemetry.metrics.gateway import VARIABLE as GATEWAY_VARIABLE
 
 
 def push_schedule_facts(study: str, schedule: str, cron: str, zone: str, *, submitted: bool) -> bool:
@@ -16,6 +18,9 @@ def push_schedule_facts(study: str, schedule: str, cron: str, zone: str, *, subm
         cron: its five fields.
         submitted: whether it has just started a run.
     """
+    # Its times take a while to find.
+    if not os.environ.get(GATEWAY_VARIABLE):
+        return False
     now = datetime.now(UTC)
     clock = ZoneInfo(zone)
     facts = [

@@ -36,7 +36,7 @@ def _consequence(gate: GateMetrics) -> str:
     if gate.decision == "keep":
         return "The champion stays." if gate.champion else "The study stays without a champion."
     if gate.policy.promotion == "manual":
-        return "The study leaves its promotion to people: nofrost champion promote RUN."
+        return "The study leaves the promotion to a person: nofrost champion promote RUN."
     return "It becomes the champion, unless another one has become so since this run began."
 
 
@@ -91,6 +91,11 @@ def _values(comparison: Comparison | None) -> list[Cell]:
     ]
 
 
+def _points(share: float) -> str:
+    number = f"{100 * share:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
 def _policy(gate: GateMetrics) -> str:
     """Return the policy of the study in words."""
     policy: GateSpec = gate.policy
@@ -99,8 +104,8 @@ def _policy(gate: GateMetrics) -> str:
         "mean accuracy on corrupted images": policy.margins.ood,
         "calibration (the error rises)": policy.margins.calibration,
     }
-    limits = [f"{100 * margin:g} points of {name}" for name, margin in losses.items() if margin is not None]
-    gain = "more" if policy.gain == 0 else f"more than {100 * policy.gain:g} points more"
+    limits = [f"{_points(margin)} of {name}" for name, margin in losses.items() if margin is not None]
+    gain = "higher" if policy.gain == 0 else f"more than {_points(policy.gain)} higher"
     several = (
         f" As the challenger is the best of {gate.runs} on the images that test it, each test is at a level "
         f"{gate.runs} times as strict (Bonferroni)."
