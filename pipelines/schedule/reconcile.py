@@ -99,8 +99,9 @@ def _changing(name: str, store: Store) -> Iterator[None]:
     who = "somebody"
     with suppress(OSError, KeyError):
         who = getpass.getuser()
+    # The dot sets it apart from the leases of runs, which are called like schedules.
     lease = acquire_lease(
-        store, f"schedule-{name}", f"{who} on {socket.gethostname()}, process {os.getpid()}", _LEASE_S
+        store, f"schedule.{name}", f"{who} on {socket.gethostname()}, process {os.getpid()}", _LEASE_S
     )
     try:
         yield
