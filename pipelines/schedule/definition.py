@@ -30,7 +30,7 @@ def check_name(name: str) -> str:
     """
     if not can_name_a_schedule(name):
         raise UserError(f"{shortened(name)} cannot name a schedule: write up to 35 characters of a-z, 0-9 and '-', "
-                        "the first and the last none of '-'")  # fmt: skip
+                        "without '-' at either end")  # fmt: skip
     return name
 
 

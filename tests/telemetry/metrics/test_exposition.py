@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nofrost.telemetry import progress
 from nofrost.telemetry.metrics.exposition import count, exposed, is_exposed, measure, observe
-from nofrost.telemetry.metrics.table import TRAIN_LOSS, TRAIN_RESTARTS, TRAIN_STEP_DURATION
+from nofrost.telemetry.metrics.table import METRICS, TRAIN_LOSS, TRAIN_RESTARTS, TRAIN_STEP_DURATION
 from pipelines.local_nodes import free_port
 from tests.telemetry.metrics.servers import get
 from tests.telemetry.metrics.test_rules import promtool
@@ -98,10 +98,13 @@ def test_other_paths_are_not_found(scrape: Callable[[], str], monkeypatch: pytes
 
 def test_what_is_served_follows_the_conventions(scrape: Callable[[], str], tmp_path: Path) -> None:
     with exposed("train", "sat", "0"):
-        measure(TRAIN_LOSS, 2.0)
-        count(TRAIN_RESTARTS, 2, "killed")
+        for metric in METRICS:
+            if metric.source == "endpoint" and metric.kind != "histogram":
+                (count if metric.kind == "counter" else measure)(metric, 1.0, *metric.labels)
         observe(TRAIN_STEP_DURATION, 0.3)
-        promtool("check", "metrics", folder=tmp_path, text=scrape())
+        served = scrape()
+    assert all(f"\n{metric.name}" in served for metric in METRICS if metric.source == "endpoint")
+    promtool("check", "metrics", folder=tmp_path, text=served)
 
 
 def test_without_the_variable_there_is_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nofrost.telemetry.metrics import push_facts
-from nofrost.telemetry.metrics.table import STUDY_ACCURACY, STUDY_ALARMS
+from nofrost.telemetry.metrics.table import METRICS
 from tests.telemetry.metrics.monitoring import alerts, write_rules
 from tests.telemetry.metrics.servers import get, program
 
@@ -48,12 +48,10 @@ def test_each_alert_is_played_quiet_before_it_fires_and_after(alert: str) -> Non
 
 
 def test_what_is_pushed_follows_the_conventions(gateway: str, tmp_path: Path) -> None:
-    labels = {"recipe": "sat", "seed": "0"}
-    facts = [
-        STUDY_ACCURACY.fact(0.5, condition="clean", norm="linf", eps="8/255", **labels),
-        STUDY_ALARMS.fact(1.0, alarm="step-size", status="warn", **labels),
-    ]
+    metrics = [metric for metric in METRICS if metric.source == "pushgateway"]
+    facts = [metric.fact(1.0, **{label: label for label in metric.labels}) for metric in metrics]
     assert push_facts(facts, study="digits", task="report")
     ours = [line for line in get(f"{gateway}/metrics").splitlines() if "nofrost_" in line]
-    assert len(ours) == 6
+    # Help, type and value of each.
+    assert len(ours) == 3 * len(metrics)
     promtool("check", "metrics", folder=tmp_path, text="\n".join(ours) + "\n")
