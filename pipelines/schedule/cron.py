@@ -75,8 +75,9 @@ class Cron:
 
     @property
     def names_hours(self) -> bool:
-        """Whether it is due at some hours of the day, and not in every hour or every so many."""
-        return not self.text.split()[1].startswith("*")
+        """Whether it is due at some hours of the day, and not in every hour or every so many: at most two are some."""
+        hours, _, step = self.text.split()[1].partition("/")
+        return hours != "*" or int(step or 1) >= 12
 
     def times(self, zone: tzinfo, after: datetime) -> Iterator[datetime]:
         """Yield when it is due after a time, as :func:`due_times` does."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nofrost.champion.comparison import compare_calibration, compare_ood
 from nofrost.champion.decision import decide
 from nofrost.champion.evaluations import Evaluations, Unfinished
 from nofrost.config import GateSpec, Margins
@@ -109,6 +110,29 @@ def test_the_level_of_a_test_is_shared_out_over_the_runs() -> None:
 def test_the_champion_itself_is_recognised() -> None:
     champion = evaluations(share(0.5), weights="same")
     assert "is the champion itself" in gate(evaluations(share(0.5), weights="same"), champion=champion).reason
+
+
+@pytest.mark.parametrize(("images", "rules_out"), [(1, False), (8, False), (100, False), (360, True)])
+def test_models_that_agree_on_few_images_rule_out_no_loss(images: int, rules_out: bool) -> None:
+    # The suite of corruptions may take fewer images than the attacks.
+    few = evaluations(np.ones(images, bool))
+    comparisons = compare_ood(few, few, 0.95), compare_calibration(few, few, 0.95)
+    for comparison in comparisons:
+        assert comparison.low == -comparison.high
+        assert (comparison.high <= 0.02) == rules_out
+
+
+def test_a_level_that_is_shared_out_over_many_runs_widens_an_interval_of_resamples() -> None:
+    generator = np.random.default_rng(0)
+    right = np.ones(400, bool)
+    one, other = (evaluations(right, corrupted=generator.uniform(size=400) < 0.7) for _ in range(2))
+    low, lower, lowest = (compare_ood(one, other, 1 - 0.05 / runs).low for runs in (1, 100, 1000))
+    # The standard error of the difference, at the quantiles of the normal distribution.
+    error = float(np.std(one.corrupted - other.corrupted)) / 20
+    for found, quantile in ((low, 1.96), (lower, 3.48), (lowest, 4.06)):
+        assert found == pytest.approx(
+            one.corrupted.mean() - other.corrupted.mean() - quantile * error, abs=0.35 * error
+        )
 
 
 def test_a_larger_gain_can_be_asked_for() -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("cronsim")
 
 from nofrost.errors import UnavailableError, UserError
 from nofrost.store import Store, find_lease, open_store
-from nofrost.tasks.run_lease import give_to_run, take_run_lease
+from nofrost.tasks.run_lease import RunGoesOnError, give_to_run, take_run_lease
 from nofrost.tasks.run_record import RunRecord, write_record
 from nofrost.tasks.scheduled_run import HOST, JOB, start_scheduled_run
 from tests.pipelines.schedule.recurring_double import RecurringDouble
@@ -81,14 +81,22 @@ def test_a_second_pod_of_the_same_job_starts_no_second_run(kfp: RecurringDouble)
     [("RUNNING", False), ("PENDING", False), ("CANCELING", False), ("FAILED", True)],
 )
 def test_none_is_started_while_the_last_one_goes_on(
-    kfp: RecurringDouble, monkeypatch: pytest.MonkeyPatch, store: Store, state: str, starts: bool
+    kfp: RecurringDouble, monkeypatch: pytest.MonkeyPatch, state: str, starts: bool
 ) -> None:
     start()
     kfp.states["run-1"] = state
-    if starts:
-        write_record(ended("run-1"), store)
     monkeypatch.setenv(JOB, "nofrost-schedule-weekly-2")
     assert start() == (("run-2", True) if starts else ("run-1", False))
+
+
+def test_the_run_of_a_pod_that_was_killed_gets_the_lease_from_the_next_pod(kfp: RecurringDouble, store: Store) -> None:
+    kfp.lost = "POST .*/runs"
+    with pytest.raises(UnavailableError):
+        start()
+    kfp.states["run-1"] = "RUNNING"
+    assert start() == start() == ("run-1", True)
+    with pytest.raises(RunGoesOnError, match="scheduled run run-1"):
+        take_run_lease(store, "weekly", "somebody", scheduled=False)
 
 
 def test_runs_of_others_do_not_count(kfp: RecurringDouble, monkeypatch: pytest.MonkeyPatch) -> None:

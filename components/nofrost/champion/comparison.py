@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from nofrost.champion.evaluations import Evaluations
 from nofrost.results import Comparison
 from nofrost.statistics import Flags, bootstrap_interval, calibration_error, paired_comparison, paired_interval
+
+# Fewest and most of a bootstrap.
+_RESAMPLES = (1000, 20_000)
 
 
 def compare_flags(challenger: Flags, champion: Flags, confidence: float) -> Comparison:
@@ -51,6 +55,14 @@ def compare_calibration(challenger: Evaluations, champion: Evaluations, confiden
     return _compare(error(challenger), error(champion), len(challenger.confidence), confidence)
 
 
+def _unseen(images: int, confidence: float) -> float:
+    """Return the share of images that may be otherwise although none of so many was (Clopper & Pearson 1934).
+
+    A bootstrap of few images, on which both models agree, has no width, whatever they do on others.
+    """
+    return float(1 - ((1 - confidence) / 2) ** (1 / images))
+
+
 def _compare(
     challenger: Callable[[NDArray[np.int64]], NDArray[np.float64]],
     champion: Callable[[NDArray[np.int64]], NDArray[np.float64]],
@@ -60,14 +72,16 @@ def _compare(
     all_rows = np.arange(images)
     values = float(challenger(all_rows)), float(champion(all_rows))
     difference = values[0] - values[1]
-    low, high = bootstrap_interval(lambda rows: challenger(rows) - champion(rows), images, confidence)
+    # Twenty resamples beyond each end, within a minute or so.
+    resamples = min(max(_RESAMPLES[0], math.ceil(40 / (1 - confidence))), _RESAMPLES[1])
+    low, high = bootstrap_interval(lambda rows: challenger(rows) - champion(rows), images, confidence, resamples)
+    unseen = _unseen(images, confidence)
     return Comparison(
         challenger=values[0],
         champion=values[1],
         difference=difference,
-        # Of few images the percentiles may miss the value itself by a hair.
-        low=min(low, difference),
-        high=max(high, difference),
+        low=max(-1.0, min(low, difference - unseen)),
+        high=min(1.0, max(high, difference + unseen)),
         p_value=None,
         images=images,
         confidence=confidence,

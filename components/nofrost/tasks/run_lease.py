@@ -1,11 +1,13 @@
 """The lease of the runs of one name: a schedule starts none beside one that was submitted by hand, nor the reverse.
 
-The lease ends with the record of the run that holds it, which `finish` writes; a week after its start without one.
+The lease ends with the record of the run that holds it, which `finish` writes. Without one it ends when a schedule sees
+in Kubeflow that the run has ended, and a week after its start at the latest.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from nofrost.store import Lease, LeaseError, Store, acquire_lease, find_lease
 from nofrost.tasks.run_record import read_record
@@ -30,13 +32,14 @@ class RunGoesOnError(LeaseError):
         self.scheduled = scheduled
 
 
-def take_run_lease(store: Store, name: str, starter: str, *, scheduled: bool) -> Lease:
+def take_run_lease(store: Store, name: str, starter: str, *, scheduled: bool, ended: Collection[str] = ()) -> Lease:
     """Return the lease for a run that is to be started, which :func:`give_to_run` passes on to it.
 
     Args:
         name: of the runs, such as that of a schedule.
         starter: who starts it; the same one gets it again, as after a restart.
         scheduled: whether that is a schedule.
+        ended: ids of runs that Kubeflow knows to have ended, which may have left no record.
 
     Raises:
         RunGoesOnError: a run of the name goes on.
@@ -48,11 +51,11 @@ def take_run_lease(store: Store, name: str, starter: str, *, scheduled: bool) ->
         if current is None or not current.is_held or current.holder == holder:
             return acquire_lease(store, name, holder, STARTING_S)
         run = _HOLDER.fullmatch(current.holder)
-        if run is not None and read_record(run["run"], store) is not None:
+        if run is not None and (run["run"] in ended or read_record(run["run"], store) is not None):
             return current.renew(STARTING_S, holder)
     except LeaseError:
         # Another was first, and has it now.
-        return take_run_lease(store, name, starter, scheduled=scheduled)
+        return take_run_lease(store, name, starter, scheduled=scheduled, ended=ended)
     is_scheduled = current.holder.startswith(_origin(True))
     ends = f"until {current.end:%Y-%m-%d %H:%M} in UTC, or until it ends"
     raise RunGoesOnError(

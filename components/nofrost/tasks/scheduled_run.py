@@ -65,19 +65,22 @@ def start_scheduled_run(schedule: str, request: str, token_file: Path = Path(TOK
                         "schedule`") from None  # fmt: skip
     api = _Api(host.rstrip("/"), token_file)
     body["display_name"] = job
+    before = api.runs(experiment)
     # A pod before this one may have started it and not lived to see that.
-    for run in (before := api.runs(experiment)):
-        if run.get("display_name") == job:
-            return Outcome(str(run["run_id"]), started=True)
-    for run in before:
+    own = next((str(run["run_id"]) for run in before if run.get("display_name") == job), None)
+    for run in before if own is None else ():
         if run.get("description") == description and run.get("state") not in _ENDED:
             return Outcome(str(run["run_id"]), started=False)
+    # One that was killed without `finish` has no record, and would have the lease until the next time of a week.
+    ended = {str(run["run_id"]) for run in before if run.get("state") in _ENDED}
     try:
-        lease = take_run_lease(open_store(store), schedule, job, scheduled=True)
+        lease = take_run_lease(open_store(store), schedule, job, scheduled=True, ended=ended)
     except RunGoesOnError as error:
+        if own:
+            return Outcome(own, started=True)
         remark(str(error))
         return Outcome(error.run_id, started=False)
-    run_id = api.start(body)
+    run_id = own or api.start(body)
     give_to_run(lease, run_id, scheduled=True)
     return Outcome(run_id, started=True)
 

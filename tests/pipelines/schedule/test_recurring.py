@@ -238,8 +238,8 @@ def test_of_two_changes_at_once_one_is_refused(kfp: RecurringDouble, command: Co
 
 
 def test_while_somebody_else_changes_it_nothing_is_changed(kfp: RecurringDouble, command: Command, moto: str) -> None:
-    lease = acquire_lease(open_store(moto), "schedule-weekly", "somebody", 60)
-    with pytest.raises(LeaseError, match="schedule-weekly is held by somebody until"):
+    lease = acquire_lease(open_store(moto), "schedule.weekly", "somebody", 60)
+    with pytest.raises(LeaseError, match=r"schedule\.weekly is held by somebody until"):
         command(*WEEKLY)
     assert kfp.recurring == []
     lease.release()

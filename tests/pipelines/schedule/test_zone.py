@@ -58,6 +58,8 @@ def test_runs_that_a_change_leaves_out_or_repeats_are_said() -> None:
     assert len(sentences("0,59 2 * * 0", "Europe/Berlin")) == 2
     # The half hour of Lord Howe.
     assert len(sentences("45 1 * * *", "Australia/Lord_Howe")) == 1
+    # Of a Friday, and at midnight: the one run of that week.
+    assert "00:00 does not exist in Africa/Cairo" in sentences("0 */24 * * 5", "Africa/Cairo")[0]
 
 
 @pytest.mark.parametrize(
