@@ -14,7 +14,7 @@ from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
 from nofrost.errors import UserError
 from nofrost.tasks.scheduled_run import HOST, JOB, TOKEN_FILE
 from pipelines.cluster_settings import Cluster
-from pipelines.schedule.definition import LABEL, FoundSchedule, RunSettings, Schedule
+from pipelines.schedule.definition import LABEL, FoundSchedule, Schedule
 from pipelines.schedule.differences import differences, merge_patch, removed
 
 KIND = "CronJob"
@@ -48,9 +48,6 @@ class CronJobs:
         self._path = f"/apis/batch/v1/namespaces/{namespace}/cronjobs"
         self._account, self._image, self._host = service_account, image, host
         self._cluster = cluster or Cluster()
-
-    def check(self, run: RunSettings) -> None:
-        """Check nothing: a CronJob of Kubernetes 1.27 or later does all that a schedule asks of it."""
 
     def find(self, name: str | None = None) -> list[FoundSchedule]:
         """Return those of a schedule, or of all schedules."""

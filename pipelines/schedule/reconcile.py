@@ -11,7 +11,7 @@ from typing import Protocol
 
 from nofrost.errors import UserError, closest
 from nofrost.store import Store, acquire_lease
-from pipelines.schedule.definition import FoundSchedule, RunSettings, Schedule
+from pipelines.schedule.definition import FoundSchedule, Schedule
 
 # No change of a schedule takes longer; that of a killed process is waited for.
 _LEASE_S = 120.0
@@ -25,9 +25,6 @@ class Starters(Protocol):
     """
 
     kind: str
-
-    def check(self, run: RunSettings) -> None:
-        """Raise UserError if the schedule would run in another way than asked for."""
 
     def find(self, name: str | None = None) -> list[FoundSchedule]:
         """Return those of a schedule, or of all schedules."""
@@ -55,9 +52,8 @@ def reconcile(
 
     Raises:
         LeaseError: somebody else changes the schedule at this moment.
-        UserError: it would run in another way than asked for, or the store or an API refuses.
+        UserError: the store or an API refuses.
     """
-    starters.check(schedule.run)
     if dry_run:
         return _changes(schedule, starters, others)
     with _changing(schedule.name, store):

@@ -32,8 +32,8 @@ class RecurringRuns:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def check(self, run: RunSettings) -> None:
-        """Check that the server does what a schedule asks of it.
+    def check(self, service_account: str | None) -> None:
+        """Check that the server does what a schedule asks of it, as the account of its pods.
 
         Raises:
             UserError: it would run the schedule in another way, without saying so.
@@ -42,7 +42,7 @@ class RecurringRuns:
         version = parse(text)
         if version is None or version >= _WHOLE:
             return
-        if run.service_account:
+        if service_account:
             why = f"KFP {text} drops the service account of a recurring run, which works from {shown(_WHOLE)} on"
             raise UserError(f"{self._api.address}: {why}: leave out --service-account, {_INSTEAD}")
         if self._api.health.multi_user:

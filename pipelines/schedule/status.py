@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from nofrost.errors import UserError, closest
@@ -55,8 +55,6 @@ class Status:
 
 def clock_time(time: datetime) -> str:
     """Return a time by the clock of its zone, and in UTC."""
-    from datetime import UTC
-
     offset = f"{time:%z}"
     return f"{time:%a %Y-%m-%d %H:%M} {offset[:3]}:{offset[3:]}, {time.astimezone(UTC):%Y-%m-%d %H:%M} in UTC"
 

@@ -137,17 +137,13 @@ def schedule_study(
         compiled = packages.write(documents)
         check_version(version, compiled.needs, api.address)
         given = {name: parameters[name] for name in compiled.parameters}
-
-        def run_settings(uploaded: Uploaded) -> RunSettings:
-            ids = uploaded.pipeline_id, uploaded.version_id, uploaded.experiment_id
-            return RunSettings(*ids, given, service_account, pipeline_root)
-
-        starters, others = _starters(when, request, cluster, api, service_account, cluster_host)
         # Before anything is uploaded.
-        starters.check(run_settings(Uploaded("", "", "", False)))
+        starters, others = _starters(when, request, cluster, api, service_account, cluster_host)
         uploaded = _look_up(compiled, experiment, api) if dry_run else upload(compiled, api, experiment)
+        ids = uploaded.pipeline_id, uploaded.version_id, uploaded.experiment_id
+        run = RunSettings(*ids, given, service_account, pipeline_root)
         study = request.study.name
-        schedule = Schedule(when.name, study, when.cron, load_zone(when.zone), run_settings(uploaded))
+        schedule = Schedule(when.name, study, when.cron, load_zone(when.zone), run)
         changes = reconcile(schedule, starters, others, store, dry_run=dry_run)
     if not dry_run:
         push_schedule_facts(study, when.name, when.cron.text, when.zone, submitted=False)
@@ -196,11 +192,16 @@ def _cron_jobs(namespace: str) -> list[Starters]:
 def _starters(
     when: When, request: SubmitRequest, cluster: Cluster, api: Api, service_account: str | None, cluster_host: str
 ) -> tuple[Starters, Sequence[Starters]]:
-    """Return what is to start the runs, and what must not beside it."""
+    """Return what is to start the runs, and what must not beside it.
+
+    Raises:
+        UserError: it would start them in another way than asked for, or cannot be reached.
+    """
     recurring = RecurringRuns(api)
     place, account = pods_account(api.namespace, service_account)
     if when.form == "cronjob":
         return CronJobs(place, account, request.stage_image, cluster, cluster_host), [recurring]
+    recurring.check(service_account)
     return recurring, _cron_jobs(place)
 
 

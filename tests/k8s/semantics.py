@@ -7,15 +7,21 @@ valid.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nofrost.cluster.job.kinds import JOB_KINDS
+from nofrost.errors import UserError
+from pipelines.schedule.cron import Cron
+from pipelines.schedule.zone import load_zone
 from tests.cluster.job.pod_security import problems
 from tests.cluster.job.test_trainjob import patched
 
 Json = dict[str, Any]
+# Schemas take any text: the API server alone reads it.
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,30 @@ def _of_containers(pods: Pods, pinned: bool) -> Iterator[str]:
         for bound in ("requests", "limits"):
             lacking = {"cpu", "memory"} - set(container.get("resources", {}).get(bound, ()))
             yield from (f"{what} has no {bound} of {resource}" for resource in sorted(lacking))
+            yield from (f"{what}: {fault}" for fault in _of_quantities(container.get("resources", {}).get(bound, {})))
+        yield from (f"{what} {fault}" for fault in _of_names(container, pods.spec))
+
+
+def _of_quantities(amounts: Json) -> Iterator[str]:
+    for resource, amount in amounts.items():
+        if not _QUANTITY.fullmatch(str(amount)):
+            yield f"{amount} of {resource} is no quantity"
+
+
+def _of_names(container: Json, spec: Json) -> Iterator[str]:
+    """Yield the names of volumes and ports that a container uses and a pod does not have."""
+    volumes = {each["name"] for each in spec.get("volumes", ())}
+    mounted = [each["name"] for each in container.get("volumeMounts", ())]
+    yield from (f"mounts {name}, which is no volume" for name in mounted if name not in volumes)
+    ports = _ports([container])
+    probes = [container.get(f"{kind}Probe", {}).get("httpGet") for kind in ("startup", "liveness", "readiness")]
+    yield from (f"has no port {each['port']} to probe" for each in probes if each and each["port"] not in ports)
+
+
+def _ports(containers: Iterable[Json]) -> set[str | int]:
+    """Return the names and numbers of the ports that containers declare."""
+    declared = [port for container in containers for port in container.get("ports", ())]
+    return {port[key] for port in declared for key in ("name", "containerPort") if key in port}
 
 
 def _of_references(pods: Pods, items: list[Json]) -> Iterator[str]:
@@ -113,7 +143,18 @@ def _of_references(pods: Pods, items: list[Json]) -> Iterator[str]:
                 reference = source.get(f"{key}KeyRef") or source.get(f"{key}Ref")
                 if reference and not reference.get("optional"):
                     wanted.append((kind, reference["name"]))
+        given = {each["name"] for each in container.get("env", ())} | set(_keys(container, items))
+        used = re.findall(r"(?<!\$)\$\((\w+)\)", " ".join(container.get("args", ())))
+        yield from (f"{pods.of}: nothing sets {name} of an argument" for name in used if name not in given)
     yield from (f"{pods.of}: there is no {kind} {name}" for kind, name in wanted if (kind, name) not in there)
+
+
+def _keys(container: Json, items: list[Json]) -> Iterator[str]:
+    """Yield the variables that a container takes from whole ConfigMaps."""
+    names = [each.get("configMapRef", {}).get("name") for each in container.get("envFrom", ())]
+    for item in items:
+        if item["kind"] == "ConfigMap" and item["metadata"]["name"] in names:
+            yield from item.get("data", ())
 
 
 def _of_object(item: Json, items: list[Json], pods: list[Pods]) -> Iterator[str]:
@@ -126,10 +167,24 @@ def _of_object(item: Json, items: list[Json], pods: list[Pods]) -> Iterator[str]
     elif kind == "CronJob":
         if (spec.get("concurrencyPolicy"), "timeZone" in spec) != ("Forbid", True):
             yield "it may run twice at once, or at the time of whatever zone the controller has"
+        try:
+            Cron.parse(spec["schedule"])
+            load_zone(spec.get("timeZone", "UTC"))
+        except UserError as error:
+            yield str(error)
+    elif kind == "Deployment":
+        if not selects(spec["selector"], spec["template"]["metadata"]["labels"]):
+            yield "it does not select its own pods"
+    elif kind == "ResourceQuota":
+        yield from _of_quantities(spec.get("hard", {}))
     elif kind in ("NetworkPolicy", "Service"):
         selector = spec["podSelector"] if kind == "NetworkPolicy" else {"matchLabels": spec["selector"]}
-        if not any(selects(selector, each.labels) for each in pods):
+        chosen = [each for each in pods if selects(selector, each.labels)]
+        if not chosen:
             yield "it selects no pod"
+        for port in spec.get("ports", ()) if chosen else ():
+            if port.get("targetPort", port["port"]) not in _ports(chosen[0].spec["containers"]):
+                yield f"no pod that it selects has port {port.get('targetPort', port['port'])}"
     elif kind == "PodMonitor":
         yield from _of_monitor(item, pods)
 

@@ -265,20 +265,3 @@ def test_the_checks_find(what: str, tmp_path: Path) -> None:
     change(root, *changes)
     found = wrong(folder, root)
     assert any(re.search(expected, each) for each in found), found
-
-
-@pytest.mark.parametrize(
-    ("labels", "endpoint", "found"),
-    [
-        ({"app.kubernetes.io/component": "train"}, {"port": "metrics"}, None),
-        ({"app.kubernetes.io/component": "train"}, {"portNumber": 8081}, None),
-        ({"app.kubernetes.io/component": "training"}, {"port": "metrics"}, "it selects no pod"),
-        ({"app.kubernetes.io/component": "train"}, {"port": "metric"}, "no pod that it selects has port metric"),
-        ({"app.kubernetes.io/component": "reaper"}, {"port": "metrics"}, "no pod that it selects has port metrics"),
-    ],
-)
-def test_a_monitor_has_to_find_a_port(labels: dict[str, str], endpoint: Json, found: str | None) -> None:
-    items = [*render(FOLDER / "overlays/gpu"), *render(FOLDER / "examples")]
-    spec = {"selector": {"matchLabels": labels}, "podMetricsEndpoints": [endpoint]}
-    monitor = {"kind": "PodMonitor", "metadata": {"name": "x", "namespace": "nofrost"}, "spec": spec}
-    assert defects([monitor], pinned=True, beside=items) == ([f"PodMonitor x: {found}"] if found else [])
