@@ -51,6 +51,10 @@ def change_arrays(path: Path, **changes: Any) -> None:
             lambda at: change_arrays(at / OOD / "flags.npz", confidence=None),
             "confidence does not hold a value for each",
         ),
+        (
+            lambda at: change_arrays(at / OOD / "flags.npz", confidence=np.r_[np.nan, np.ones(39)]),
+            "confidence is not finite",
+        ),
         (lambda at: change_arrays(at / OOD / "flags.npz", indices=np.arange(39)), "indices does not hold a value"),
         (
             lambda at: change_arrays(at / ADVERSARIAL / "flags.npz", **{"correct/worst-case": np.ones(40, bool)}),

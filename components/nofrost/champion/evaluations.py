@@ -94,6 +94,9 @@ def _read(folder: Path, contender: Contender, study: Study) -> Evaluations:
         for point in corruption.severities
     ]
     attacked = read_arrays(folder / ADVERSARIAL / "flags.npz")
+    confidence = _values(arrays, "confidence", np.float64, ood.samples, path)
+    if not np.isfinite(confidence).all():
+        raise UserError(f"{path}: confidence is not finite on each image: the outputs of the model overflow")
     return Evaluations(
         contender=contender,
         adversarial=adversarial,
@@ -103,7 +106,7 @@ def _read(folder: Path, contender: Contender, study: Study) -> Evaluations:
         clean=flags[CLEAN],
         worst_case=flags[WORST_CASE],
         corrupted=np.mean(corrupted, axis=0),
-        confidence=_values(arrays, "confidence", np.float64, ood.samples, path),
+        confidence=confidence,
         ood_clean=_values(arrays, "correct/clean", np.bool_, ood.samples, path),
         indices={
             ADVERSARIAL: _values(
