@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from nofrost.telemetry.metrics import gateway as gateway_module
 from nofrost.telemetry.metrics import push_facts
 from nofrost.telemetry.metrics.table import GATE_CRITERION, GATE_DECISION, TRAIN_LOSS
 from tests.telemetry.metrics.servers import get
@@ -79,6 +82,31 @@ def test_a_login_in_the_address_is_sent_and_no_part_of_it(monkeypatch: pytest.Mo
         server.shutdown()
         thread.join()
     assert logins == [(f"Basic {base64.b64encode(b'user:hunter 2').decode()}", host), (None, host)]
+
+
+def test_a_gateway_that_answers_drop_by_drop_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The timeout of a socket begins again with each byte."""
+    monkeypatch.setattr(gateway_module, "TIMEOUT_S", 0.4)
+    stop = threading.Event()
+
+    def drip() -> None:
+        with server.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.0 200 OK\r\nX: ")
+            while not stop.wait(0.1):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        monkeypatch.setenv("NOFROST_PUSHGATEWAY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        assert not push_facts([GATE_DECISION.fact(1.0)], study="digits", task="gate")
+        assert time.monotonic() - began < 5
+        stop.set()
+        thread.join()
+    assert "no whole answer within 0.4 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

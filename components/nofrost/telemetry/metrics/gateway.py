@@ -8,6 +8,7 @@ Pushgateway".
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from functools import partial
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -40,12 +41,38 @@ def push_facts(facts: Iterable[Fact], *, study: str, task: str) -> bool:
     if not address:
         return False
     try:
-        _push(address, list(facts), {"study": study, "task": task})
+        _push_in_time(address, list(facts), {"study": study, "task": task})
     except Exception as error:
         why = without_secrets(reason(error))
         remark(f"what {task} measured cannot be pushed to {VARIABLE} ({why}): the work is done all the same")
         return False
     return True
+
+
+def _push_in_time(address: str, facts: list[Fact], key: dict[str, str]) -> None:
+    """Push facts within :data:`TIMEOUT_S`.
+
+    The client's timeout is that of each wait for the server, and none of the wait for a name server.
+
+    Raises:
+        OSError, ValueError: as :func:`_push`; `TimeoutError` where the time is over.
+    """
+    errors: list[Exception | None] = []
+
+    def push() -> None:
+        try:
+            _push(address, facts, key)
+            errors.append(None)
+        except Exception as error:
+            errors.append(error)
+
+    # A daemon: a server that hangs does not keep the process.
+    thread = threading.Thread(target=push, name="pushgateway", daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_S)
+    error = errors[0] if errors else TimeoutError(f"no whole answer within {TIMEOUT_S:g} s")
+    if error:
+        raise error
 
 
 def _push(address: str, facts: list[Fact], key: dict[str, str]) -> None:
