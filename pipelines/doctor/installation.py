@@ -105,7 +105,8 @@ def _reaper(api: KubernetesApi, place: str) -> Finding:
         return Finding(REAPER, "missing", f"CronJob nofrost-reaper in namespace {place} is suspended: resume it")
     status = found.get("status", {})
     last, succeeded = status.get("lastScheduleTime"), status.get("lastSuccessfulTime")
-    if last and not succeeded:
+    # The first one may be at work.
+    if last and not succeeded and not status.get("active"):
         detail = f"CronJob nofrost-reaper has never succeeded: look at kubectl logs --namespace {place} " \
                  "--selector app.kubernetes.io/component=reaper"  # fmt: skip
         return Finding(REAPER, "missing", detail)

@@ -106,6 +106,11 @@ def test_what_is_wrong_is_missing(installed: Any, path: str, content: Any, check
     assert (found[check][0], fact in found[check][1]) == ("missing", True), found[check]
 
 
+def test_the_first_reaper_may_be_at_work(installed: Any) -> None:
+    installed.objects[REAPER] = {"spec": {}, "status": {"lastScheduleTime": "a", "active": [{"name": "b"}]}}
+    assert states()["reaper"][0] == "ok"
+
+
 def test_settings_without_a_config_map_need_none(installed: Any) -> None:
     assert states(Cluster(credentials=Credentials(config_map=None)))["configuration"][0] == "ok"
 
