@@ -14,7 +14,7 @@ from nofrost.cluster.job.pod_settings import CONFIG_KEYS, SECRET_KEYS
 from nofrost.errors import UserError
 from nofrost.tasks.scheduled_run import HOST, JOB, TOKEN_FILE
 from pipelines.cluster_settings import Cluster
-from pipelines.schedule.definition import LABEL, FoundSchedule, Schedule
+from pipelines.schedule.definition import LABEL, PREFIX, FoundSchedule, Schedule
 from pipelines.schedule.differences import differences, merge_patch, removed
 
 KIND = "CronJob"
@@ -60,7 +60,9 @@ class CronJobs:
             return [f"{KIND} {schedule.full_name}: to be created"]
         wanted, current = self._spec(schedule), found[0]
         gone = removed(current.applied or {}, wanted)
-        return [*differences(current.spec, wanted), *gone]
+        lines = [*differences(current.spec, wanted), *gone]
+        # Without it, `status` would say for ever that it was edited.
+        return lines or ["the note of how it was made: to be written again"] * (current.applied != wanted)
 
     def apply(self, schedule: Schedule, found: list[FoundSchedule]) -> None:
         """Bring about the schedule, where `found` is what there is of it."""
@@ -87,6 +89,11 @@ class CronJobs:
         try:
             return ask()
         except KubernetesError as error:
+            if error.status == 409 and verb == "create":
+                raise UserError(
+                    f"the namespace has a CronJob of this name without the label {LABEL}, which somebody took away: "
+                    f"delete it with `kubectl delete cronjob {PREFIX}NAME`, and run the same again"
+                ) from None
             if error.status == 409:
                 raise UserError("somebody else changes the schedule at this moment: run the same again") from None
             if error.status == 403:

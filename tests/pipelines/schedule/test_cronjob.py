@@ -165,6 +165,19 @@ def test_one_without_the_note_of_how_it_was_made_is_put_right(kubernetes: ApiSer
     assert command("status")[0]["edited"] == ["what it was made with is not noted in it any more"]
     assert command(*WEEKLY)["changes"] == ["suspend: true -> false"]
     assert command("status")[0]["edited"] == []
+    kubernetes.change(CRONJOBS, NAME, metadata={"annotations": {"nofrost/made": "{"}})
+    assert command(*WEEKLY)["changes"] == ["the note of how it was made: to be written again"]
+    assert command("status")[0]["edited"] == []
+
+
+def test_one_without_its_label_is_in_the_way_and_said(kubernetes: ApiServer, command: Command) -> None:
+    command(*WEEKLY)
+    kubernetes.change(CRONJOBS, NAME, metadata={"labels": None})
+    assert command("status") == []
+    with pytest.raises(
+        UserError, match=r"without the label nofrost/schedule.*kubectl delete cronjob nofrost-schedule-"
+    ):
+        command(*WEEKLY)
 
 
 def test_another_zone_takes_the_place_of_the_recurring_run_and_back(
