@@ -34,7 +34,7 @@ test-containers: $(VENV)/.dev ## Build the images, run the pipeline in them agai
 	  pytest tests/docker tests/store tests/champion tests/pipelines/test_containers.py tests/pipelines/test_retraining.py
 
 cluster-checks: $(VENV)/.dev ## Render the manifests in k8s/, validate them and check the alerts (kubectl and promtool)
-	@pytest tests/k8s tests/telemetry/metrics/test_rules.py tests/telemetry/metrics/test_table.py
+	@pytest tests/k8s $(addprefix tests/telemetry/metrics/test_,rules.py table.py dashboard.py)
 
 lint: $(VENV)/.dev ## Check style and types
 	@ruff check
