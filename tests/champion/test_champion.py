@@ -12,15 +12,15 @@ import pytest
 
 from nofrost.champion.champion import (
     GATE_FILE,
+    Challenger,
     Champion,
-    Nomination,
-    crown,
-    list_reigns,
+    list_champions,
+    make_champion,
     promote_by_hand,
     read_champion,
     rollback,
     studies_with_champion,
-    write_nomination,
+    write_challenger,
 )
 from nofrost.errors import UserError
 from nofrost.results import GateMetrics, write_result
@@ -58,39 +58,39 @@ def champion(run: str, store: Store, folder: Path, gate: GateMetrics | None = No
     )
 
 
-def reigning(store: Store) -> str:
-    reign = read_champion("digits", store)
-    assert reign
-    return reign.champion.run
+def present_run(store: Store) -> str:
+    stored = read_champion("digits", store)
+    assert stored
+    return stored.champion.run
 
 
-def crowned(run: str, store: Store, folder: Path) -> None:
+def made_champion(run: str, store: Store, folder: Path) -> None:
     current = read_champion("digits", store)
-    crown(champion(run, store, folder), current.position.record if current else None, store)
+    make_champion(champion(run, store, folder), current.position.record if current else None, store)
 
 
 def test_a_champion_is_read_as_it_was_written(store: Store, tmp_path: Path) -> None:
     assert read_champion("digits", store) is None
     assert studies_with_champion(store) == []
     first = champion("run-1", store, tmp_path)
-    reign = crown(first, None, store)
+    stored = make_champion(first, None, store)
     read = read_champion("digits", store)
     assert read
-    assert (read.champion, read.position.record) == (first, reign.position.record)
+    assert (read.champion, read.position.record) == (first, stored.position.record)
     assert studies_with_champion(store) == ["digits"]
 
 
 def test_who_expects_another_champion_moves_nothing(store: Store, tmp_path: Path) -> None:
-    first = crown(champion("run-1", store, tmp_path), None, store)
-    crown(champion("run-2", store, tmp_path), first.position.record, store)
+    first = make_champion(champion("run-1", store, tmp_path), None, store)
+    make_champion(champion("run-2", store, tmp_path), first.position.record, store)
     for expected in (None, first.position.record):
         with pytest.raises(SwapError):
-            crown(champion("run-3", store, tmp_path), expected, store)
-    assert [reign.champion.run for reign in list_reigns("digits", store)] == ["run-2", "run-1"]
+            make_champion(champion("run-3", store, tmp_path), expected, store)
+    assert [stored.champion.run for stored in list_champions("digits", store)] == ["run-2", "run-1"]
 
 
 def test_of_sixteen_promoters_one_wins(store: Store, tmp_path: Path) -> None:
-    crowned("run-0", store, tmp_path)
+    made_champion("run-0", store, tmp_path)
     current = read_champion("digits", store)
     assert current
     expected = current.position.record
@@ -98,7 +98,7 @@ def test_of_sixteen_promoters_one_wins(store: Store, tmp_path: Path) -> None:
 
     def attempt(candidate: Champion) -> bool:
         try:
-            crown(candidate, expected, store)
+            make_champion(candidate, expected, store)
         except SwapError:
             return False
         return True
@@ -106,8 +106,8 @@ def test_of_sixteen_promoters_one_wins(store: Store, tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(attempt, candidates))
     assert won.count(True) == 1
-    reigns = list_reigns("digits", store)
-    assert [reign.champion.run for reign in reigns] == [f"run-{won.index(True) + 1}", "run-0"]
+    champions = list_champions("digits", store)
+    assert [stored.champion.run for stored in champions] == [f"run-{won.index(True) + 1}", "run-0"]
 
 
 # The process kills itself before its step number N in the store, of all that it takes for a promotion.
@@ -133,21 +133,21 @@ def test_a_promoter_killed_between_any_two_steps_leaves_the_old_champion_or_the_
     url: str, tmp_path: Path
 ) -> None:
     store = open_store(url)
-    crowned("run-1", store, tmp_path / "work")
+    made_champion("run-1", store, tmp_path / "work")
     current = read_champion("digits", store)
     assert current
     challenger = champion("run-2", store, tmp_path / "work")
-    write_nomination(Nomination(champion=challenger, expected=current.position.record), store)
+    write_challenger(Challenger(champion=challenger, expected=current.position.record), store)
     by_hand = challenger.model_copy(update={"how": "hand", "reason": decided("promote").reason})
     seen = []
     for step in range(1, 60):
         ended = subprocess.run(
             [sys.executable, "-c", KILLED, url, str(step)], capture_output=True, text=True, check=False
         )
-        reigns = list_reigns("digits", store)
-        seen.append(reigns[0].champion.run)
-        assert reigns[0].champion in (current.champion, by_hand)
-        verify(reigns[0].champion.checkpoint.ref, store)
+        champions = list_champions("digits", store)
+        seen.append(champions[0].champion.run)
+        assert champions[0].champion in (current.champion, by_hand)
+        verify(champions[0].champion.checkpoint.ref, store)
         if ended.returncode == 0:
             break
         assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -159,12 +159,12 @@ def test_a_promoter_killed_between_any_two_steps_leaves_the_old_champion_or_the_
 
 
 def test_a_model_that_the_store_does_not_hold_is_not_crowned(local: Store, tmp_path: Path) -> None:
-    crowned("run-1", local, tmp_path)
+    made_champion("run-1", local, tmp_path)
     damaged = champion("run-2", local, tmp_path)
     local.delete([object_name(damaged.checkpoint.ref.md5)])
     with pytest.raises(MissingError):
-        crown(damaged, None, local)
-    assert reigning(local) == "run-1"
+        make_champion(damaged, None, local)
+    assert present_run(local) == "run-1"
 
 
 @pytest.fixture
@@ -176,14 +176,14 @@ def test_a_rollback_returns_to_the_champion_before_and_then_to_the_one_before_th
     local: Store, tmp_path: Path
 ) -> None:
     for number in (1, 2, 3):
-        crowned(f"run-{number}", local, tmp_path)
+        made_champion(f"run-{number}", local, tmp_path)
     back = rollback("digits", local)
     assert (back.champion.run, back.champion.how, back.champion.reason) == ("run-2", "rollback", "from run run-3")
     assert rollback("digits", local, reason="worse in the field").champion.run == "run-1"
     with pytest.raises(UserError, match="no champion before sat/seed-0"):
         rollback("digits", local)
-    newest = list_reigns("digits", local)
-    assert [reign.champion.run for reign in newest] == ["run-1", "run-2", "run-3", "run-2", "run-1"]
+    newest = list_champions("digits", local)
+    assert [stored.champion.run for stored in newest] == ["run-1", "run-2", "run-3", "run-2", "run-1"]
     again = rollback("digits", local, newest[2].position.record)
     assert (again.champion.run, again.champion.restored) == ("run-3", newest[2].position.record)
 
@@ -191,26 +191,26 @@ def test_a_rollback_returns_to_the_champion_before_and_then_to_the_one_before_th
 def test_a_rollback_names_what_is_not_there(local: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="study digits has no champion"):
         rollback("digits", local)
-    crowned("run-1", local, tmp_path)
+    made_champion("run-1", local, tmp_path)
     with pytest.raises(UserError, match=r"no position 'history/x\.json'"):
         rollback("digits", local, "history/x.json")
 
 
-def nominated(run: str, gate: GateMetrics, expected: str | None, store: Store, folder: Path) -> None:
-    write_nomination(Nomination(champion=champion(run, store, folder, gate), expected=expected), store)
+def left_challenger(run: str, gate: GateMetrics, expected: str | None, store: Store, folder: Path) -> None:
+    write_challenger(Challenger(champion=champion(run, store, folder, gate), expected=expected), store)
 
 
 def test_a_promotion_by_hand_needs_the_gate_or_force(local: Store, tmp_path: Path) -> None:
-    nominated("run-1", decided("promote"), None, local, tmp_path)
+    left_challenger("run-1", decided("promote"), None, local, tmp_path)
     first = promote_by_hand("run-1", local)
-    assert (first.champion.how, reigning(local)) == ("hand", "run-1")
+    assert (first.champion.how, present_run(local)) == ("hand", "run-1")
     assert promote_by_hand("run-1", local).position == first.position, "again it changes nothing"
-    nominated("run-2", decided("keep"), first.position.record, local, tmp_path)
+    left_challenger("run-2", decided("keep"), first.position.record, local, tmp_path)
     with pytest.raises(UserError, match=r"run run-2 is not promoted, since its gate decided against it: .*--force"):
         promote_by_hand("run-2", local)
-    assert reigning(local) == "run-1"
+    assert present_run(local) == "run-1"
     assert promote_by_hand("run-2", local, force=True).champion.reason.startswith("its gate decided against it")
-    nominated("run-3", decided("promote"), first.position.record, local, tmp_path)
+    left_challenger("run-3", decided("promote"), first.position.record, local, tmp_path)
     with pytest.raises(UserError, match="compared it with another champion"):
         promote_by_hand("run-3", local)
     assert promote_by_hand("run-3", local, force=True, reason="approved").champion.reason == "approved"
@@ -227,7 +227,7 @@ def test_a_run_without_a_challenger_is_named(local: Store) -> None:
 
 
 def test_a_pointer_to_something_else_is_named(local: Store, tmp_path: Path) -> None:
-    crowned("run-1", local, tmp_path)
+    made_champion("run-1", local, tmp_path)
     content = local.get("nofrost/champions/digits/champion.json")
     local.put("nofrost/champions/other/champion.json", content)
     with pytest.raises(UserError, match="is no champion of study other"):

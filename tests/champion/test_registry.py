@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("model_registry")
 
-from nofrost.champion.champion import Reign, crown, read_champion, rollback
+from nofrost.champion.champion import StoredChampion, make_champion, read_champion, rollback
 from nofrost.champion.registry import VARIABLE, project, project_if_asked
 from nofrost.errors import UserError
 from nofrost.store import Output, Store, open_store, push
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def crowned(run: str, store: Store, folder: Path) -> Reign:
+def made_champion(run: str, store: Store, folder: Path) -> StoredChampion:
     measured = folder / f"evaluations of {run}"
     write_evaluations(measured, evaluations(np.arange(100) < 60))
     current = read_champion("digits", store)
@@ -45,16 +45,16 @@ def crowned(run: str, store: Store, folder: Path) -> Reign:
         for name in ("adversarial", "ood")
     }
     made = champion(run, store, folder).model_copy(update=outputs)
-    return crown(made, current.position.record if current else None, store)
+    return make_champion(made, current.position.record if current else None, store)
 
 
 def test_a_champion_is_a_version_with_its_artifact_and_numbers(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
-    reign = crowned("run-1", store, tmp_path)
-    assert project_if_asked(reign, store)
+    stored = made_champion("run-1", store, tmp_path)
+    assert project_if_asked(stored, store)
     (model,), (version,), (artifact,) = registry.objects.values()
-    md5 = reign.champion.checkpoint.ref.md5.removesuffix(".dir")
+    md5 = stored.champion.checkpoint.ref.md5.removesuffix(".dir")
     assert (model["name"], version["name"], version["state"]) == ("digits", md5, "LIVE")
     assert version["customProperties"]["worst_case_accuracy"]["double_value"] == 0.6
     assert version["customProperties"]["run"]["string_value"] == "run-1"
@@ -64,24 +64,24 @@ def test_a_champion_is_a_version_with_its_artifact_and_numbers(
 
 
 def test_again_it_makes_nothing_new(registry: Registry, store: Store, tmp_path: Path) -> None:
-    reign = crowned("run-1", store, tmp_path)
-    project(reign, store)
+    stored = made_champion("run-1", store, tmp_path)
+    project(stored, store)
     before = {kind: [dict(each) for each in objects] for kind, objects in registry.objects.items()}
-    project(reign, store)
+    project(stored, store)
     assert registry.objects == before
 
 
 def test_a_projection_that_broke_off_anywhere_is_completed_by_the_next(
     registry: Registry, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reign = crowned("run-1", store, tmp_path)
+    stored = made_champion("run-1", store, tmp_path)
     for refused in range(7):
         registry.objects = {"model": [], "version": [], "artifact": []}
         registry.requests, registry.refused = [], refused
-        assert not project_if_asked(reign, store)
+        assert not project_if_asked(stored, store)
         assert "`nofrost champion register digits` tries it again" in capsys.readouterr().err
         registry.refused = None
-        project(reign, store)
+        project(stored, store)
         assert [len(objects) for objects in registry.objects.values()] == [1, 1, 1]
 
 
@@ -89,7 +89,7 @@ def test_the_champion_alone_is_live_after_a_promotion_and_after_a_rollback(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
     for run in ("run-1", "run-2"):
-        project(crowned(run, store, tmp_path), store)
+        project(made_champion(run, store, tmp_path), store)
     states = {each["customProperties"]["run"]["string_value"]: each for each in registry.objects["version"]}
     assert [states[run]["state"] for run in ("run-1", "run-2")] == ["ARCHIVED", "LIVE"]
     project(rollback("digits", store), store)
@@ -105,8 +105,8 @@ def test_a_registry_that_cannot_be_asked_is_one_sentence(
     monkeypatch.setenv(VARIABLE, address)
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "none"))
     with pytest.raises(UserError, match=message):
-        project(crowned("run-1", store, tmp_path), store)
+        project(made_champion("run-1", store, tmp_path), store)
 
 
 def test_without_a_registry_nothing_is_projected(store: Store, tmp_path: Path) -> None:
-    assert not project_if_asked(crowned("run-1", store, tmp_path), store)
+    assert not project_if_asked(made_champion("run-1", store, tmp_path), store)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nofrost.champion.champion import Nomination, write_nomination
+from nofrost.champion.champion import Challenger, write_challenger
 from nofrost.cli import cli
 from nofrost.errors import UserError
 from nofrost.store import open_store
 from tests.champion.models import decided
-from tests.champion.test_champion import champion, crowned
+from tests.champion.test_champion import champion, made_champion
 
 
 def call(store: Path, *arguments: str) -> str:
@@ -27,7 +27,7 @@ def call(store: Path, *arguments: str) -> str:
 def store(tmp_path: Path) -> Path:
     """A store in which study digits has had two champions."""
     for run in ("run-1", "run-2"):
-        crowned(run, open_store(str(tmp_path / "store")), tmp_path / "work")
+        made_champion(run, open_store(str(tmp_path / "store")), tmp_path / "work")
     return tmp_path / "store"
 
 
@@ -69,7 +69,7 @@ def test_a_champion_is_rolled_back_and_promoted(store: Path, tmp_path: Path) -> 
     assert "of run run-2" in call(store, "rollback", "digits", "--to", record)
     opened = open_store(str(store))
     challenger = champion("run-3", opened, tmp_path / "work", decided("keep"))
-    write_nomination(Nomination(champion=challenger, expected=None), opened)
+    write_challenger(Challenger(champion=challenger, expected=None), opened)
     with pytest.raises(UserError, match="its gate decided against it"):
         call(store, "promote", "run-3")
     assert "of run run-3" in call(store, "promote", "run-3", "--force", "--reason", "approved")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nofrost import tasks
-from nofrost.champion.champion import Champion, list_reigns, promote_by_hand, read_champion, read_gate, rollback
+from nofrost.champion.champion import Champion, list_champions, promote_by_hand, read_champion, read_gate, rollback
 from nofrost.champion.evaluations import ADVERSARIAL, OOD, Evaluations
 from nofrost.config import Study, study_as_yaml
 from nofrost.models import create_model
@@ -80,8 +80,8 @@ class Runs:
 
     @property
     def champion(self) -> Champion | None:
-        reign = read_champion(self.study.name, self.store)
-        return reign.champion if reign else None
+        stored = read_champion(self.study.name, self.store)
+        return stored.champion if stored else None
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_runs_promote_what_is_better_and_leave_what_is_not(runs: Runs) -> None:
     assert (same.decision, same.champion and same.champion.run) == ("keep", "run-1")
     assert runs.champion.run == "run-1"
     assert runs.run("run-3", BAD, BETTER, champion=GOOD).decision == "promote"
-    assert [reign.champion.run for reign in list_reigns("digits", runs.store)] == ["run-3", "run-1"]
+    assert [stored.champion.run for stored in list_champions("digits", runs.store)] == ["run-3", "run-1"]
 
 
 def test_the_champion_is_given_as_a_checkpoint_of_its_own_path(runs: Runs) -> None:
@@ -148,7 +148,7 @@ def test_a_promotion_that_is_tried_again_after_it_moved_the_pointer_has_succeede
     record = runs.promote("run-1", "", gate, outputs)
     assert record
     assert runs.promote("run-1", "", gate, outputs) == record
-    assert len(list_reigns("digits", runs.store)) == 1
+    assert len(list_champions("digits", runs.store)) == 1
 
 
 def test_a_study_can_leave_the_promotion_to_people(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:

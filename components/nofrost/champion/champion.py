@@ -61,7 +61,7 @@ class Champion(Schema):
 
 
 @dataclass(frozen=True)
-class Reign:
+class StoredChampion:
     """A champion, and the record of the move of the pointer that made it one."""
 
     position: Position
@@ -83,22 +83,22 @@ def studies_with_champion(store: Store) -> list[str]:
     return sorted(parts[0] for parts in names if parts[1:] == ["champion.json"])
 
 
-def read_champion(study: str, store: Store) -> Reign | None:
+def read_champion(study: str, store: Store) -> StoredChampion | None:
     """Return the champion of a study; None if there is none.
 
     Raises:
         UserError: the store cannot be read, or what is there is no champion.
     """
     position = champion_pointer(study, store).read()
-    return _reign(position, study, store) if position else None
+    return _stored(position, study, store) if position else None
 
 
-def list_reigns(study: str, store: Store) -> list[Reign]:
+def list_champions(study: str, store: Store) -> list[StoredChampion]:
     """Return the champion of a study and those before it, the newest first; raises like :func:`read_champion`."""
-    return [_reign(position, study, store) for position in champion_pointer(study, store).history().positions]
+    return [_stored(position, study, store) for position in champion_pointer(study, store).history().positions]
 
 
-def crown(champion: Champion, expected: str | None, store: Store) -> Reign:
+def make_champion(champion: Champion, expected: str | None, store: Store) -> StoredChampion:
     """Make a model the champion of its study.
 
     Args:
@@ -111,10 +111,10 @@ def crown(champion: Champion, expected: str | None, store: Store) -> Reign:
     check_complete(champion.checkpoint.ref, store)
     pointer = champion_pointer(champion.study, store)
     position = pointer.move(champion.as_json(), champion.checkpoint.ref.md5.removesuffix(".dir"), expected)
-    return Reign(position, champion)
+    return StoredChampion(position, champion)
 
 
-def rollback(study: str, store: Store, record: str | None = None, reason: str = "") -> Reign:
+def rollback(study: str, store: Store, record: str | None = None, reason: str = "") -> StoredChampion:
     """Make an earlier champion of a study its champion again.
 
     Args:
@@ -126,11 +126,11 @@ def rollback(study: str, store: Store, record: str | None = None, reason: str = 
         UserError: there is no such champion, or the store no longer holds all of its checkpoint.
         SwapError: the champion was replaced meanwhile.
     """
-    reigns = list_reigns(study, store)
-    if not reigns:
+    champions = list_champions(study, store)
+    if not champions:
         raise UserError(f"study {study} has no champion in {store.url}: `nofrost champion show` lists those that have")
-    by_record = {reign.position.record: reign for reign in reigns}
-    current = reigns[0]
+    by_record = {stored.position.record: stored for stored in champions}
+    current = champions[0]
     if record is None:
         began = by_record.get(current.champion.restored or "", current)
         record = began.position.previous
@@ -142,7 +142,7 @@ def rollback(study: str, store: Store, record: str | None = None, reason: str = 
     # What a rollback returned to counts, not the rollback.
     origin = earlier.champion.restored or record
     again = {"how": "rollback", "reason": reason or f"from run {current.champion.run}", "restored": origin}
-    return crown(earlier.champion.model_copy(update=again), current.position.record, store)
+    return make_champion(earlier.champion.model_copy(update=again), current.position.record, store)
 
 
 def was_rolled_back(champion: Champion, store: Store) -> bool:
@@ -150,10 +150,10 @@ def was_rolled_back(champion: Champion, store: Store) -> bool:
 
     A run on unchanged data trains the same model again, byte for byte or from the cache, and would undo the rollback.
     """
-    reigns = list_reigns(champion.study, store)
+    champions = list_champions(champion.study, store)
     md5 = champion.checkpoint.ref.md5
-    latest = next((index for index, reign in enumerate(reigns) if reign.champion.checkpoint.ref.md5 == md5), 0)
-    return latest > 0 and reigns[latest - 1].champion.how == "rollback"
+    latest = next((index for index, stored in enumerate(champions) if stored.champion.checkpoint.ref.md5 == md5), 0)
+    return latest > 0 and champions[latest - 1].champion.how == "rollback"
 
 
 def read_gate(output: Output, store: Store) -> GateMetrics:
@@ -163,7 +163,7 @@ def read_gate(output: Output, store: Store) -> GateMetrics:
         return read_result(GateMetrics, Path(folder) / "gate" / GATE_FILE)
 
 
-class Nomination(Schema):
+class Challenger(Schema):
     """The best run of a study as a run of the pipeline leaves it in the store, to be promoted by the gate or by hand.
 
     Attributes:
@@ -175,23 +175,23 @@ class Nomination(Schema):
     expected: str | None
 
 
-def _nomination_name(run: str) -> str:
+def _challenger_name(run: str) -> str:
     return f"nofrost/runs/{checked_word(run, 'a run')}/challenger.json"
 
 
-def write_nomination(nomination: Nomination, store: Store) -> None:
-    """Write the nomination of a run to the store."""
-    content = json.dumps(nomination.as_json(), indent=2) + "\n"
-    store.put(_nomination_name(nomination.champion.run), content.encode())
+def write_challenger(entry: Challenger, store: Store) -> None:
+    """Write the challenger of a run to the store."""
+    content = json.dumps(entry.as_json(), indent=2) + "\n"
+    store.put(_challenger_name(entry.champion.run), content.encode())
 
 
-def read_nomination(run: str, store: Store) -> Nomination:
-    """Return the nomination of a run.
+def read_challenger(run: str, store: Store) -> Challenger:
+    """Return the challenger of a run.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
-    name = _nomination_name(run)
+    name = _challenger_name(run)
     try:
         content = store.get(name)
     except MissingError:
@@ -199,12 +199,12 @@ def read_nomination(run: str, store: Store) -> Nomination:
             f"run {run} has left no challenger in {store.url}: it has not ended, or its study has no gate"
         ) from None
     try:
-        return Nomination.model_validate(json.loads(content))
+        return Challenger.model_validate(json.loads(content))
     except (ValueError, UserError):
         raise UserError(f"{name} in {store.url} is no challenger of a run: run the pipeline again") from None
 
 
-def promote_by_hand(run: str, store: Store, *, force: bool = False, reason: str = "") -> Reign:
+def promote_by_hand(run: str, store: Store, *, force: bool = False, reason: str = "") -> StoredChampion:
     """Make the best run of a study that the pipeline ran its champion.
 
     Args:
@@ -215,8 +215,8 @@ def promote_by_hand(run: str, store: Store, *, force: bool = False, reason: str 
         UserError: the run has left no challenger, or it needs `force`.
         SwapError: another model became the champion meanwhile.
     """
-    nomination = read_nomination(run, store)
-    challenger = nomination.champion
+    entry = read_challenger(run, store)
+    challenger = entry.champion
     current = read_champion(challenger.study, store)
     if current and (current.champion.run, current.champion.checkpoint) == (run, challenger.checkpoint):
         return current
@@ -225,16 +225,16 @@ def promote_by_hand(run: str, store: Store, *, force: bool = False, reason: str 
     objection = ""
     if gate.decision != "promote":
         objection = f"its gate decided against it: {gate.reason}"
-    elif expected != nomination.expected:
+    elif expected != entry.expected:
         against = gate.champion.name if gate.champion else "none"
         objection = f"its gate compared it with another champion ({against}) than the present one"
     if objection and not force:
         raise UserError(f"run {run} is not promoted, since {objection} Use --force to promote it all the same")
     by_hand = challenger.model_copy(update={"how": "hand", "reason": reason or objection or gate.reason})
-    return crown(by_hand, expected, store)
+    return make_champion(by_hand, expected, store)
 
 
-def _reign(position: Position, study: str, store: Store) -> Reign:
+def _stored(position: Position, study: str, store: Store) -> StoredChampion:
     try:
         champion = Champion.model_validate(dict(position.value))
     except (ValidationError, UserError):
@@ -244,4 +244,4 @@ def _reign(position: Position, study: str, store: Store) -> Reign:
             f"{_FOLDER}/{study}/{position.record} in {store.url} is no champion of study {study}: find "
             "out what wrote it"
         )
-    return Reign(position, champion)
+    return StoredChampion(position, champion)

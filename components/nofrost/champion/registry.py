@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from nofrost.champion.champion import Reign
+from nofrost.champion.champion import StoredChampion
 from nofrost.errors import UserError, reason, remark
 from nofrost.masking import without_secrets
 from nofrost.results import AdversarialMetrics, OodMetrics, Result, read_result
@@ -32,7 +32,7 @@ _FORMAT = "safetensors"
 R = TypeVar("R", bound=Result)
 
 
-def project_if_asked(reign: Reign, store: Store) -> bool:
+def project_if_asked(stored: StoredChampion, store: Store) -> bool:
     """Project a champion into the registry that NOFROST_MODEL_REGISTRY names; what fails is a remark and no error.
 
     Returns:
@@ -41,15 +41,15 @@ def project_if_asked(reign: Reign, store: Store) -> bool:
     if not os.environ.get(VARIABLE):
         return False
     try:
-        project(reign, store)
+        project(stored, store)
     except Exception as error:
-        remedy = f"`nofrost champion register {reign.champion.study}` tries it again"
+        remedy = f"`nofrost champion register {stored.champion.study}` tries it again"
         remark(f"the champion is not in the registry of {VARIABLE} ({without_secrets(reason(error))}): {remedy}")
         return False
     return True
 
 
-def project(reign: Reign, store: Store) -> None:
+def project(stored: StoredChampion, store: Store) -> None:
     """Make the registry that NOFROST_MODEL_REGISTRY names show a champion. Called again it changes nothing.
 
     Raises:
@@ -74,15 +74,15 @@ def project(reign: Reign, store: Store) -> None:
         raise UserError(f"{VARIABLE} begins with https:// and needs a token: name its file in {_TOKEN_VARIABLE}")
     else:
         client = ModelRegistryAPIClient.insecure_connection(address, port, token)
-    asyncio.run(_project(client, reign, store))
+    asyncio.run(_project(client, stored, store))
 
 
-async def _project(client: ModelRegistryAPIClient, reign: Reign, store: Store) -> None:
+async def _project(client: ModelRegistryAPIClient, stored: StoredChampion, store: Store) -> None:
     """Get or make model, version and artifact, each of which an earlier try may have left out; then the states."""
     from model_registry.types import ListOptions, ModelArtifact, ModelVersion, RegisteredModel
     from model_registry.types.contexts import ModelVersionState
 
-    made = reign.champion
+    made = stored.champion
     version_name = made.checkpoint.ref.md5.removesuffix(".dir")
     model = await client.get_registered_model_by_params(made.study)
     if model is None:
@@ -90,7 +90,7 @@ async def _project(client: ModelRegistryAPIClient, reign: Reign, store: Store) -
         model = await client.upsert_registered_model(RegisteredModel(name=made.study, description=description))
     assert model.id
     version = await client.get_model_version_by_params(model.id, version_name)
-    properties = _properties(reign, store)
+    properties = _properties(stored, store)
     if version is None:
         version = ModelVersion(name=version_name, author="nofrost")
     version.description, version.state, version.custom_properties = made.reason, ModelVersionState.LIVE, properties
@@ -114,8 +114,8 @@ async def _project(client: ModelRegistryAPIClient, reign: Reign, store: Store) -
             await client.upsert_model_version(other)
 
 
-def _properties(reign: Reign, store: Store) -> Mapping[str, bool | int | float | str]:
-    made = reign.champion
+def _properties(stored: StoredChampion, store: Store) -> Mapping[str, bool | int | float | str]:
+    made = stored.champion
     adversarial = _read(AdversarialMetrics, made.adversarial, store)
     ood = _read(OodMetrics, made.ood, store)
     return {
@@ -123,7 +123,7 @@ def _properties(reign: Reign, store: Store) -> Mapping[str, bool | int | float |
         "recipe": made.recipe,
         "seed": made.seed,
         "checkpoint": str(made.checkpoint),
-        "record": reign.position.record,
+        "record": stored.position.record,
         "how": made.how,
         "clean_accuracy": adversarial.accuracy["clean"].accuracy,
         "worst_case_accuracy": adversarial.accuracy["worst-case"].accuracy,

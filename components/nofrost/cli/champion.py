@@ -11,7 +11,7 @@ from nofrost.errors import UserError, printable, reason, remark
 from nofrost.masking import without_secrets
 
 if TYPE_CHECKING:
-    from nofrost.champion.champion import Reign
+    from nofrost.champion.champion import StoredChampion
     from nofrost.results import GateMetrics
     from nofrost.store import Store
 
@@ -40,26 +40,26 @@ def champion_show(study: str | None, store_url: str | None, as_json: bool) -> No
 
     store = open_store(store_url)
     if study is None:
-        reigns = {name: reign for name in studies_with_champion(store) if (reign := read_champion(name, store))}
-        rows = [(name, *_row(reign)[1:]) for name, reign in reigns.items()]
-        emit([_summary(reign) for reign in reigns.values()], aligned(rows), as_json)
-        if not reigns:
+        champions = {name: stored for name in studies_with_champion(store) if (stored := read_champion(name, store))}
+        rows = [(name, *_row(stored)[1:]) for name, stored in champions.items()]
+        emit([_summary(stored) for stored in champions.values()], aligned(rows), as_json)
+        if not champions:
             remark(f"no study has a champion in {store.url}")
         return
-    reign = read_champion(study, store)
-    if reign is None:
+    stored = read_champion(study, store)
+    if stored is None:
         raise UserError(f"study {study} has no champion in {store.url}: `nofrost champion show` lists those that have")
     gate: GateMetrics | None = None
     # The champion is shown also where `dvc gc --cloud` has deleted what its gate wrote.
     try:
-        gate = read_gate(reign.champion.gate, store)
+        gate = read_gate(stored.champion.gate, store)
     except UserError as error:
         remark(str(error))
-    lines = [f"{name}: {value}" for name, value in _summary(reign).items() if value is not None]
+    lines = [f"{name}: {value}" for name, value in _summary(stored).items() if value is not None]
     lines += (
         [f"{'met' if each.met else 'not met'}  {each.name}: {each.sentence}" for each in gate.criteria] if gate else []
     )
-    summary = {**_summary(reign), "gate": gate.as_json() if gate else None}
+    summary = {**_summary(stored), "gate": gate.as_json() if gate else None}
     emit(summary, "\n".join(map(printable, lines)), as_json)
 
 
@@ -69,13 +69,13 @@ def champion_show(study: str | None, store_url: str | None, as_json: bool) -> No
 @json_option
 def champion_history(study: str, store_url: str | None, as_json: bool) -> None:
     """Print the champion of STUDY and those before it, the newest first: record, time, run, model, how and why."""
-    from nofrost.champion.champion import list_reigns
+    from nofrost.champion.champion import list_champions
 
     store = open_store(store_url)
-    reigns = list_reigns(study, store)
-    rows = [_row(reign) for reign in reigns]
-    emit([_summary(reign) for reign in reigns], aligned(rows), as_json)
-    if not reigns:
+    champions = list_champions(study, store)
+    rows = [_row(stored) for stored in champions]
+    emit([_summary(stored) for stored in champions], aligned(rows), as_json)
+    if not champions:
         remark(f"study {study} has had no champion in {store.url}")
 
 
@@ -131,11 +131,11 @@ def champion_register(study: str, store_url: str | None) -> None:
     from nofrost.champion.registry import VARIABLE, project
 
     store = open_store(store_url)
-    reign = read_champion(study, store)
-    if reign is None:
+    stored = read_champion(study, store)
+    if stored is None:
         raise UserError(f"study {study} has no champion in {store.url}: `nofrost champion show` lists those that have")
     try:
-        project(reign, store)
+        project(stored, store)
     except UserError:
         raise
     # The library of the registry has no common class for what it raises.
@@ -143,23 +143,23 @@ def champion_register(study: str, store_url: str | None) -> None:
         raise UserError(
             f"the registry of {VARIABLE} refuses or does not answer: {without_secrets(reason(error))}"
         ) from error
-    click.echo(printable(f"{reign.champion.contender.name} of run {reign.champion.run} is in the registry"))
+    click.echo(printable(f"{stored.champion.contender.name} of run {stored.champion.run} is in the registry"))
 
 
-def _emit_move(reign: Reign, store: Store, as_json: bool) -> None:
+def _emit_move(stored: StoredChampion, store: Store, as_json: bool) -> None:
     from nofrost.champion.registry import project_if_asked
 
-    made = reign.champion
-    project_if_asked(reign, store)
-    text = f"the champion of study {made.study} is {made.contender.name} of run {made.run} ({reign.position.record})"
-    emit(_summary(reign), printable(text), as_json)
+    made = stored.champion
+    project_if_asked(stored, store)
+    text = f"the champion of study {made.study} is {made.contender.name} of run {made.run} ({stored.position.record})"
+    emit(_summary(stored), printable(text), as_json)
 
 
-def _summary(reign: Reign) -> dict[str, Any]:
-    moved = f"{reign.position.moved:%Y-%m-%dT%H:%M:%SZ}"
-    return {**reign.champion.as_json(), "record": reign.position.record, "moved": moved}
+def _summary(stored: StoredChampion) -> dict[str, Any]:
+    moved = f"{stored.position.moved:%Y-%m-%dT%H:%M:%SZ}"
+    return {**stored.champion.as_json(), "record": stored.position.record, "moved": moved}
 
 
-def _row(reign: Reign) -> tuple[str, ...]:
-    made, summary = reign.champion, _summary(reign)
+def _row(stored: StoredChampion) -> tuple[str, ...]:
+    made, summary = stored.champion, _summary(stored)
     return summary["record"], summary["moved"], made.run, made.contender.name, made.how, made.reason

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from nofrost.champion.champion import (
     GATE_FILE,
+    Challenger,
     Champion,
-    Nomination,
-    Reign,
-    crown,
+    StoredChampion,
+    make_champion,
     read_champion,
     read_gate,
     was_rolled_back,
-    write_nomination,
+    write_challenger,
 )
 from nofrost.champion.registry import project_if_asked
 from nofrost.config import Study, parse_study
@@ -52,11 +52,11 @@ def resolve(data_ref: str, study: str, store: str) -> tuple[str, str, str]:
     """
     opened = open_store(store, patient=True)
     source = str(resolve_ref(data_ref, opened)) if data_ref else ""
-    reign = read_champion(study, opened) if study else None
-    if reign is None:
+    stored = read_champion(study, opened) if study else None
+    if stored is None:
         return source, "", ""
-    champion = {"record": reign.position.record, **reign.champion.contender.as_json()}
-    checkpoint = Output(f"{CHAMPION}/train", reign.champion.checkpoint.ref)
+    champion = {"record": stored.position.record, **stored.champion.contender.as_json()}
+    checkpoint = Output(f"{CHAMPION}/train", stored.champion.checkpoint.ref)
     try:
         check_complete(checkpoint.ref, opened)
     except MissingError:
@@ -137,7 +137,7 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
     def output(path: str) -> Output:
         return Output(path, made.outs[path])
 
-    nominee = Champion(
+    successor = Champion(
         study=study,
         run=run,
         recipe=challenger.recipe,
@@ -153,39 +153,39 @@ def promote(gate: str, champion: str, run: str, store: str) -> str:
         reason=decided.reason,
     )
     expected = json.loads(champion)["record"] if champion else None
-    write_nomination(Nomination(champion=nominee, expected=expected), opened)
+    write_challenger(Challenger(champion=successor, expected=expected), opened)
     remark(decided.reason)
     facts = _facts(decided)
-    reign = None
+    stored = None
     if decided.decision == "promote" and decided.policy.promotion == "manual":
         remark(f"the study leaves the promotion to you: nofrost champion promote {run}")
-    elif decided.decision == "promote" and was_rolled_back(nominee, opened):
+    elif decided.decision == "promote" and was_rolled_back(successor, opened):
         remark(
             f"{challenger.name} has the weights of a champion that was rolled back, and is left to you: "
             f"nofrost champion promote {run}"
         )
     elif decided.decision == "promote":
-        reign = _crowned(nominee, expected, opened)
-    if reign:
-        facts.append(table.CHAMPION_PROMOTION.fact(reign.position.moved.timestamp()))
-        project_if_asked(reign, opened)
+        stored = _promoted(successor, expected, opened)
+    if stored:
+        facts.append(table.CHAMPION_PROMOTION.fact(stored.position.moved.timestamp()))
+        project_if_asked(stored, opened)
         remark(f"the champion of study {study} is now {challenger.name} of run {run}")
     push_facts(facts, study=study, task="promote")
-    return reign.position.record if reign else ""
+    return stored.position.record if stored else ""
 
 
-def _crowned(nominee: Champion, expected: str | None, store: Store) -> Reign | None:
+def _promoted(successor: Champion, expected: str | None, store: Store) -> StoredChampion | None:
     """Make a model the champion; None if another one was first."""
     try:
-        return crown(nominee, expected, store)
+        return make_champion(successor, expected, store)
     except SwapError:
-        current = read_champion(nominee.study, store)
+        current = read_champion(successor.study, store)
         # An earlier try of this task was killed after it had moved the pointer.
-        if current and current.champion == nominee:
+        if current and current.champion == successor:
             return current
         remark(
-            f"the champion of study {nominee.study} is no longer the one that {nominee.contender.name} was compared "
-            "with, and stays: submit the study again to compare with it"
+            f"the champion of study {successor.study} is no longer the one that {successor.contender.name} was "
+            "compared with, and stays: submit the study again to compare with it"
         )
         return None
 
