@@ -157,10 +157,10 @@ def schedule_(
 def status_(name: str | None, as_json: bool, **options: Any) -> None:
     """Show where the schedule NAME stands, or all: its next run, how the last one went, and what was edited by hand."""
     from pipelines.schedule.status import statuses
-    from pipelines.schedule.study_schedule import all_starters
+    from pipelines.schedule.study_schedule import all_triggers
     from pipelines.submit import Endpoint
 
-    found = statuses(name, *all_starters(Endpoint(**options)), _now())
+    found = statuses(name, *all_triggers(Endpoint(**options)), _now())
     emit(found, "\n".join(each.text() for each in found), as_json)
     if not found:
         remark("there are no schedules")
@@ -179,12 +179,12 @@ def unschedule_(name: str, store_url: str | None, as_json: bool, **options: Any)
     from nofrost.cli.options import open_store
     from pipelines.schedule.definition import check_name
     from pipelines.schedule.reconcile import remove
-    from pipelines.schedule.study_schedule import all_starters
+    from pipelines.schedule.study_schedule import all_triggers
     from pipelines.submit import Endpoint
 
     check_name(name)
-    _, starters = all_starters(Endpoint(**options))
-    lines = remove(name, starters, open_store(store_url))
+    _, triggers = all_triggers(Endpoint(**options))
+    lines = remove(name, triggers, open_store(store_url))
     emit(lines, "\n".join(lines), as_json)
 
 

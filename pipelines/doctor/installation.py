@@ -1,10 +1,12 @@
 """What the manifests in k8s/ install beside a single submission: configuration, limits, reaper, monitoring."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from nofrost.cluster.api.client import KubernetesApi
 from nofrost.cluster.api.errors import KubernetesError
+from nofrost.telemetry.metrics.gateway import VARIABLE as PUSHGATEWAY
 from pipelines.cluster_settings import Cluster
 from pipelines.doctor.cluster_access import NoAccessError, cluster_api, found_in, pods_account
 from pipelines.doctor.finding import Finding
@@ -15,6 +17,7 @@ POLICY, REAPER, MONITORING = "network policy", "reaper", "monitoring"
 GATEWAY, SCHEDULES = "Pushgateway", "schedules"
 CHECKS = (NAMESPACE, CONFIGURATION, QUOTA, POLICY, REAPER, MONITORING, GATEWAY, SCHEDULES)
 REMEDY = "kubectl apply -k the overlay (docs/cluster.md)"
+DEPLOYMENT = "nofrost-pushgateway"
 ENFORCED = "pod-security.kubernetes.io/enforce"
 
 
@@ -34,7 +37,7 @@ def check_installation(namespace: str | None, cluster: Cluster, store: str) -> I
         POLICY: lambda api: _policy(api, place),
         REAPER: lambda api: _reaper(api, place),
         MONITORING: lambda api: _monitoring(api, place),
-        GATEWAY: lambda api: _gateway(api, place),
+        GATEWAY: lambda api: _gateway(api, place, config_map),
         SCHEDULES: lambda api: _schedules(api, place),
     }
     try:
@@ -72,7 +75,7 @@ def _configuration(api: KubernetesApi, place: str, name: str | None, store: str)
     if found is None:
         return Finding(CONFIGURATION, "missing", f"there is no ConfigMap {name} in namespace {place}: {REMEDY}")
     data = found.get("data") or {}
-    if (theirs := data.get("NOFROST_STORE", "")) != store:
+    if (theirs := data.get("NOFROST_STORE", "")).rstrip("/") != store.rstrip("/"):
         detail = f"ConfigMap {name} has {theirs or 'no store'}, not {store}, and the reaper looks there: correct it"
         return Finding(CONFIGURATION, "missing", detail)
     return Finding(CONFIGURATION, "ok", f"ConfigMap {name}: {', '.join(sorted(data))}")
@@ -116,7 +119,8 @@ def _reaper(api: KubernetesApi, place: str) -> Finding:
 def _monitoring(api: KubernetesApi, place: str) -> Finding:
     group = "/apis/monitoring.coreos.com/v1"
     if found_in(api, group) is None:
-        return Finding(MONITORING, "missing", "the cluster has no Prometheus of the operator: install it")
+        detail = "the cluster has no Prometheus of the operator, which is optional: nothing is scraped or alerted of"
+        return Finding(MONITORING, "ok", detail)
     lacking = [
         plural
         for plural in ("podmonitors", "prometheusrules")
@@ -127,15 +131,21 @@ def _monitoring(api: KubernetesApi, place: str) -> Finding:
     return Finding(MONITORING, "ok", f"namespace {place} has what Prometheus is to scrape and to alert of")
 
 
-def _gateway(api: KubernetesApi, place: str) -> Finding:
-    found = found_in(api, f"/apis/apps/v1/namespaces/{place}/deployments/nofrost-pushgateway")
+def _gateway(api: KubernetesApi, place: str, config_map: str | None) -> Finding:
+    configuration = found_in(api, f"/api/v1/namespaces/{place}/configmaps/{config_map}") if config_map else None
+    address = ((configuration or {}).get("data") or {}).get(PUSHGATEWAY, "")
+    if not address:
+        return Finding(GATEWAY, "ok", f"none, which is optional: the ConfigMap has no {PUSHGATEWAY}")
+    if not re.search(rf"//{DEPLOYMENT}[:./]|//{DEPLOYMENT}$", address):
+        return Finding(GATEWAY, "ok", f"one of your own, as the ConfigMap names it in {PUSHGATEWAY}")
+    found = found_in(api, f"/apis/apps/v1/namespaces/{place}/deployments/{DEPLOYMENT}")
     if found is None:
-        return Finding(GATEWAY, "missing", f"there is no Deployment nofrost-pushgateway in namespace {place}: {REMEDY}")
+        return Finding(GATEWAY, "missing", f"there is no Deployment {DEPLOYMENT} in namespace {place}: {REMEDY}")
     if not found.get("status", {}).get("availableReplicas"):
-        detail = f"nofrost-pushgateway does not run: look at kubectl describe pods --namespace {place} " \
+        detail = f"{DEPLOYMENT} does not run: look at kubectl describe pods --namespace {place} " \
                  "--selector app.kubernetes.io/component=pushgateway"  # fmt: skip
         return Finding(GATEWAY, "missing", detail)
-    return Finding(GATEWAY, "ok", f"nofrost-pushgateway runs in namespace {place}")
+    return Finding(GATEWAY, "ok", f"{DEPLOYMENT} runs in namespace {place}")
 
 
 def _schedules(api: KubernetesApi, place: str) -> Finding:

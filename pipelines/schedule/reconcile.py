@@ -17,7 +17,7 @@ from pipelines.schedule.definition import FoundSchedule, Schedule
 _LEASE_S = 120.0
 
 
-class Starters(Protocol):
+class Triggers(Protocol):
     """What can start the runs of schedules: recurring runs, or CronJobs.
 
     Attributes:
@@ -40,12 +40,12 @@ class Starters(Protocol):
 
 
 def reconcile(
-    schedule: Schedule, starters: Starters, others: Sequence[Starters], store: Store, *, dry_run: bool
+    schedule: Schedule, triggers: Triggers, others: Sequence[Triggers], store: Store, *, dry_run: bool
 ) -> list[str]:
     """Bring about a schedule and return what was changed, a line each: none where nothing is otherwise.
 
     Args:
-        starters: what is to start its runs.
+        triggers: what is to start its runs.
         others: what must not do so beside it, as the schedule may have been made for another zone before.
         store: in which a lease keeps two changes of the schedule from happening at once.
         dry_run: change nothing, and return what would be.
@@ -55,12 +55,12 @@ def reconcile(
         UserError: the store or an API refuses.
     """
     if dry_run:
-        return _changes(schedule, starters, others)
+        return _changes(schedule, triggers, others)
     with _changing(schedule.name, store):
-        lines = _changes(schedule, starters, others)
-        found = starters.find(schedule.name)
-        if starters.difference(schedule, found):
-            starters.apply(schedule, found)
+        lines = _changes(schedule, triggers, others)
+        found = triggers.find(schedule.name)
+        if triggers.difference(schedule, found):
+            triggers.apply(schedule, found)
         # Afterwards: a process that is killed in between leaves both rather than none.
         for other in others:
             for each in other.find(schedule.name):
@@ -68,7 +68,7 @@ def reconcile(
         return lines
 
 
-def remove(name: str, all_starters: Sequence[Starters], store: Store) -> list[str]:
+def remove(name: str, all_triggers: Sequence[Triggers], store: Store) -> list[str]:
     """Delete a schedule and return a line for each thing that was deleted.
 
     Raises:
@@ -77,18 +77,18 @@ def remove(name: str, all_starters: Sequence[Starters], store: Store) -> list[st
     """
     with _changing(name, store):
         lines = []
-        for starters in all_starters:
-            for found in starters.find(name):
-                starters.delete(found)
-                lines.append(f"{starters.kind} {found.id}: deleted")
+        for triggers in all_triggers:
+            for found in triggers.find(name):
+                triggers.delete(found)
+                lines.append(f"{triggers.kind} {found.id}: deleted")
     if not lines:
-        names = sorted({found.name for starters in all_starters for found in starters.find()})
+        names = sorted({found.name for triggers in all_triggers for found in triggers.find()})
         raise UserError(f"there is no schedule {name}: {closest(name, names)}there are {', '.join(names) or 'none'}")
     return lines
 
 
-def _changes(schedule: Schedule, starters: Starters, others: Sequence[Starters]) -> list[str]:
-    lines = starters.difference(schedule, starters.find(schedule.name))
+def _changes(schedule: Schedule, triggers: Triggers, others: Sequence[Triggers]) -> list[str]:
+    lines = triggers.difference(schedule, triggers.find(schedule.name))
     for other in others:
         lines += [f"{other.kind} {schedule.full_name}: to be deleted" for _ in other.find(schedule.name)]
     return lines

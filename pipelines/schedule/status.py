@@ -11,7 +11,7 @@ from nofrost.errors import UserError, closest
 from pipelines.schedule.cron import Cron
 from pipelines.schedule.definition import FoundSchedule
 from pipelines.schedule.differences import differences
-from pipelines.schedule.reconcile import Starters
+from pipelines.schedule.reconcile import Triggers
 from pipelines.schedule.zone import load_zone
 from pipelines.submit import Api
 
@@ -59,13 +59,13 @@ def clock_time(time: datetime) -> str:
     return f"{time:%a %Y-%m-%d %H:%M} {offset[:3]}:{offset[3:]}, {time.astimezone(UTC):%Y-%m-%d %H:%M} in UTC"
 
 
-def statuses(name: str | None, api: Api, all_starters: Sequence[Starters], now: datetime) -> list[Status]:
+def statuses(name: str | None, api: Api, all_triggers: Sequence[Triggers], now: datetime) -> list[Status]:
     """Return where the schedule of a name stands, or all of them.
 
     Raises:
         UserError: there is no such schedule, or an API refuses.
     """
-    found = [(starters.kind, each) for starters in all_starters for each in starters.find()]
+    found = [(triggers.kind, each) for triggers in all_triggers for each in triggers.find()]
     if name is not None and name not in {each.name for _, each in found}:
         names = sorted({each.name for _, each in found})
         raise UserError(f"there is no schedule {name}: {closest(name, names)}there are {', '.join(names) or 'none'}")

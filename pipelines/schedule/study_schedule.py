@@ -20,7 +20,7 @@ from pipelines.graph import GraphSettings
 from pipelines.schedule.cron import Cron
 from pipelines.schedule.cronjob import CronJobs
 from pipelines.schedule.definition import RunSettings, Schedule, check_name
-from pipelines.schedule.reconcile import Starters, reconcile
+from pipelines.schedule.reconcile import Triggers, reconcile
 from pipelines.schedule.recurring import RecurringRuns
 from pipelines.schedule.zone import Form, choose_form, irregularities, is_utc, load_zone
 from pipelines.study_plan import plan_study
@@ -138,13 +138,13 @@ def schedule_study(
         check_version(version, compiled.needs, api.address)
         given = {name: parameters[name] for name in compiled.parameters}
         # Before anything is uploaded.
-        starters, others = _starters(when, request, cluster, api, service_account, cluster_host)
+        triggers, others = _triggers(when, request, cluster, api, service_account, cluster_host)
         uploaded = _look_up(compiled, experiment, api) if dry_run else upload(compiled, api, experiment)
         ids = uploaded.pipeline_id, uploaded.version_id, uploaded.experiment_id
         run = RunSettings(*ids, given, service_account, pipeline_root)
         study = request.study.name
         schedule = Schedule(when.name, study, when.cron, load_zone(when.zone), run)
-        changes = reconcile(schedule, starters, others, store, dry_run=dry_run)
+        changes = reconcile(schedule, triggers, others, store, dry_run=dry_run)
     if not dry_run:
         push_schedule_facts(study, when.name, when.cron.text, when.zone, submitted=False)
     return changes
@@ -167,14 +167,14 @@ def checked_data_ref(request: SubmitRequest, store: Store) -> str:
     return text
 
 
-def all_starters(endpoint: Endpoint) -> tuple[Api, list[Starters]]:
+def all_triggers(endpoint: Endpoint) -> tuple[Api, list[Triggers]]:
     """Return all that may start runs of schedules, and the API of Kubeflow that one of them uses."""
     api = Api(endpoint)
     api.connect()
     return api, [RecurringRuns(api), *_cron_jobs(pods_account(api.namespace, None)[0])]
 
 
-def _cron_jobs(namespace: str) -> list[Starters]:
+def _cron_jobs(namespace: str) -> list[Triggers]:
     """Return the CronJobs of a namespace; nothing where they cannot be seen, and then say so."""
     try:
         jobs = CronJobs(namespace)
@@ -189,9 +189,9 @@ def _cron_jobs(namespace: str) -> list[Starters]:
     return [jobs]
 
 
-def _starters(
+def _triggers(
     when: When, request: SubmitRequest, cluster: Cluster, api: Api, service_account: str | None, cluster_host: str
-) -> tuple[Starters, Sequence[Starters]]:
+) -> tuple[Triggers, Sequence[Triggers]]:
     """Return what is to start the runs, and what must not beside it.
 
     Raises:

@@ -18,6 +18,8 @@ from tests.k8s.rendering import FOLDER, needs_kubectl, render
 STORE = "s3://my-bucket/nofrost"
 PLACE = "/api/v1/namespaces/nofrost"
 REAPER = "/apis/batch/v1/namespaces/nofrost/cronjobs/nofrost-reaper"
+CONFIGURATION = f"{PLACE}/configmaps/nofrost-s3"
+DATA = {"NOFROST_STORE": STORE, "AWS_DEFAULT_REGION": "eu-central-1"}
 MONITORING = "/apis/monitoring.coreos.com/v1"
 GATEWAY = "/apis/apps/v1/namespaces/nofrost/deployments/nofrost-pushgateway"
 SCHEDULES = "/apis/batch/v1/namespaces/nofrost/cronjobs"
@@ -41,7 +43,7 @@ def installed(kubernetes: Any) -> Any:
     monitors = {"items": [{"metadata": {"name": "nofrost-jobs"}}]}
     kubernetes.objects |= {
         PLACE: {"metadata": {"name": "nofrost", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}},
-        f"{PLACE}/configmaps/nofrost-s3": {"data": {"NOFROST_STORE": STORE, "AWS_DEFAULT_REGION": "eu-central-1"}},
+        CONFIGURATION: {"data": DATA | {"NOFROST_PUSHGATEWAY": "http://nofrost-pushgateway:9091"}},
         f"{PLACE}/resourcequotas": {"items": [quota]},
         "/apis/networking.k8s.io/v1/namespaces/nofrost/networkpolicies/nofrost": {"metadata": {"name": "nofrost"}},
         REAPER: {"spec": {}, "status": {"lastScheduleTime": "a", "lastSuccessfulTime": "2026-11-29T03:17:20Z"}},
@@ -58,7 +60,7 @@ def test_everything_is_there(installed: Any) -> None:
     found = states()
     assert {check: state for check, (state, _) in found.items()} == dict.fromkeys(CHECKS, "ok")
     assert "last succeeded 2026-11-29T03:17:20Z" in found["reaper"][1]
-    assert "AWS_DEFAULT_REGION, NOFROST_STORE" in found["configuration"][1]
+    assert "AWS_DEFAULT_REGION, NOFROST_PUSHGATEWAY, NOFROST_STORE" in found["configuration"][1]
     assert "weekly (last 2026-11-23T02:00:00Z)" in found["schedules"][1]
 
 
@@ -72,6 +74,7 @@ def test_the_names_are_those_of_the_manifests() -> None:
 def test_nothing_is_there(kubernetes: Any) -> None:
     found = states()
     assert found.pop("quota")[0] == found.pop("schedules")[0] == "unknown"
+    assert found.pop("monitoring")[0] == found.pop("Pushgateway")[0] == "ok"
     assert {state for state, _ in found.values()} == {"missing"}
     assert "kubectl apply -k" in found["reaper"][1]
 
@@ -85,7 +88,7 @@ def test_nothing_is_there(kubernetes: Any) -> None:
             "namespace",
             "nofrost enforces restricted, which refuses containers of Kubeflow's own",
         ),
-        (f"{PLACE}/configmaps/nofrost-s3", {}, "configuration", f"has no store, not {STORE}"),
+        (CONFIGURATION, {}, "configuration", f"has no store, not {STORE}"),
         (REAPER, {"spec": {"suspend": True}}, "reaper", "is suspended"),
         (REAPER, {"spec": {}, "status": {"lastScheduleTime": "a"}}, "reaper", "has never succeeded"),
         (
@@ -96,14 +99,35 @@ def test_nothing_is_there(kubernetes: Any) -> None:
         ),
         (f"{MONITORING}/namespaces/nofrost/prometheusrules", {"items": []}, "monitoring", "no prometheusrules of"),
         (GATEWAY, {"status": {}}, "Pushgateway", "does not run"),
+        (GATEWAY, None, "Pushgateway", "there is no Deployment"),
         (SCHEDULES, {"items": [schedule(is_stopped=True)]}, "schedules", "nofrost-schedule-weekly suspended"),
     ],
 )
 def test_what_is_wrong_is_missing(installed: Any, path: str, content: Any, check: str, fact: str) -> None:
-    installed.objects[path] = content
+    if content is None:
+        del installed.objects[path]
+    else:
+        installed.objects[path] = content
     found = states()
     assert [name for name, (state, _) in found.items() if state != "ok"] == [check]
     assert (found[check][0], fact in found[check][1]) == ("missing", True), found[check]
+
+
+def test_what_is_optional_may_be_absent_or_your_own(installed: Any) -> None:
+    del installed.objects[MONITORING], installed.objects[GATEWAY]
+    installed.objects[CONFIGURATION] = {"data": DATA}
+    found = states()
+    assert [(found[check][0], "optional" in found[check][1]) for check in ("monitoring", "Pushgateway")] == [
+        ("ok", True),
+        ("ok", True),
+    ]
+    installed.objects[CONFIGURATION] = {"data": DATA | {"NOFROST_PUSHGATEWAY": "http://gateway.monitoring:9091"}}
+    assert states()["Pushgateway"] == ("ok", "one of your own, as the ConfigMap names it in NOFROST_PUSHGATEWAY")
+
+
+def test_a_slash_at_the_end_of_the_store_is_no_other_store(installed: Any) -> None:
+    installed.objects[CONFIGURATION] = {"data": DATA | {"NOFROST_STORE": f"{STORE}/"}}
+    assert states()["configuration"][0] == "ok"
 
 
 def test_the_first_reaper_may_be_at_work(installed: Any) -> None:
