@@ -15,7 +15,8 @@ from nofrost.stage import save_interval_s
 from nofrost.store import Output, Store, open_store, pull
 from pipelines.children import Children
 from pipelines.cluster_settings import Cluster, Retries
-from pipelines.graph import GraphSettings, make_pipeline
+from pipelines.graph import make_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.kfp_local import run_pipeline
 from pipelines.local_tasks import ContainerTasks, ProcessTasks, Tasks, image_id
 from pipelines.package import push_source

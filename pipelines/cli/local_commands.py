@@ -49,7 +49,8 @@ def compile_(
     study = load_checked_study(study_name, overrides)
     check_configuration_apart(out, study_name, str(cluster) if cluster else None)
     from pipelines.cluster_settings import load_cluster
-    from pipelines.graph import GraphSettings, make_pipeline
+    from pipelines.graph import make_pipeline
+    from pipelines.graph_settings import GraphSettings
     from pipelines.package import Documents, canonical, write_package
     from pipelines.study_plan import StudyPlan, plan_study
     from pipelines.workflow_size import check_size
@@ -96,7 +97,8 @@ def graph_(
     from pipelines.cluster_settings import load_cluster
     from pipelines.drawing import as_mermaid, drawing_of
     from pipelines.drawing_file import draw
-    from pipelines.graph import GraphSettings, make_pipeline
+    from pipelines.graph import make_pipeline
+    from pipelines.graph_settings import GraphSettings
     from pipelines.package import canonical
     from pipelines.study_plan import plan_study
     from pipelines.workflow_size import estimate_size

@@ -13,7 +13,7 @@ from pipelines.doctor.installation import check_installation
 from pipelines.doctor.kfp_version import check_kfp
 from pipelines.doctor.service_account import check_service_account, check_use
 from pipelines.doctor.training_jobs import check_training_jobs
-from pipelines.graph import GraphSettings
+from pipelines.graph_settings import GraphSettings
 from pipelines.submit import Api, Endpoint
 
 

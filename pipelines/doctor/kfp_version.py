@@ -2,7 +2,8 @@
 
 from nofrost.errors import UserError
 from pipelines.doctor.finding import Finding
-from pipelines.graph import GraphSettings, make_pipeline
+from pipelines.graph import make_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit import Api, versions

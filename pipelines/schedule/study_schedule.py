@@ -16,7 +16,7 @@ from nofrost.store.releases import LATEST, resolve_ref
 from nofrost.tasks.schedule_facts import push_schedule_facts
 from pipelines.cluster_settings import Cluster, load_cluster
 from pipelines.doctor.cluster_access import pods_account
-from pipelines.graph import GraphSettings
+from pipelines.graph_settings import GraphSettings
 from pipelines.schedule.cron import Cron
 from pipelines.schedule.cronjob import CronJobs
 from pipelines.schedule.definition import RunSettings, Schedule, check_name

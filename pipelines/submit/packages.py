@@ -7,7 +7,8 @@ from typing import Any
 
 from kfp.dsl.base_component import BaseComponent
 
-from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import Documents, canonical, write_package
 from pipelines.study_plan import StudyPlan
 from pipelines.submit.compiled import CompiledPipeline, check_compiled

@@ -17,7 +17,7 @@ from nofrost.store import Lease, Store, open_store
 from nofrost.store.releases import resolve_ref
 from nofrost.tasks.run_lease import RunGoesOnError, give_to_run, take_run_lease
 from pipelines.cluster_settings import load_cluster
-from pipelines.graph import GraphSettings
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import push_source
 from pipelines.schedule.definition import PREFIX, can_name_a_schedule
 from pipelines.study_plan import StudyPlan, plan_study

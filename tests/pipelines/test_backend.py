@@ -21,7 +21,8 @@ from nofrost.cluster.job.spec import JobSpec, Training
 from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import load_study
 from pipelines.cluster_settings import Cluster
-from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import canonical, write_package
 from pipelines.study_plan import StudyPlan, plan_study
 from tests.pipelines.backend import VERSIONS, Backend, ContainerError, Ended, Pod, RefusedError

@@ -18,7 +18,8 @@ from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster
 from pipelines.drawing import Drawing, as_mermaid, drawing_of
 from pipelines.drawing_file import draw
-from pipelines.graph import GraphSettings, make_pipeline
+from pipelines.graph import make_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import canonical
 from pipelines.study_plan import RunPlan, plan_study
 from pipelines.svg import as_svg, layout

@@ -17,7 +17,8 @@ from nofrost.cluster.job.settings import load_job_settings
 from nofrost.errors import UserError
 from nofrost.tasks.ascii_text import from_ascii
 from pipelines.cluster_settings import DEFAULTS, Cluster
-from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph import make_part_pipeline, make_pipeline, make_report_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import canonical
 from pipelines.study_plan import StudyPlan
 from tests.pipelines.package_graph import PackageGraph, Source, plan_of

@@ -18,7 +18,8 @@ from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConf
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.cluster_settings import Cluster
-from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline
+from pipelines.graph import make_part_pipeline, make_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import canonical
 from tests.pipelines.conftest import Program
 from tests.pipelines.package_graph import plan_of
@@ -48,7 +49,8 @@ def test_compiling_again_gives_the_same_bytes(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from tests.pipelines.package_graph import plan_of\nfrom pipelines.cluster_settings import Cluster\n"
-        "from pipelines.graph import GraphSettings, make_pipeline\n"
+        "from pipelines.graph import make_pipeline\n"
+        "from pipelines.graph_settings import GraphSettings\n"
         "from pipelines.package import canonical, write_package\n"
         "pipeline = make_pipeline(plan_of(3, 2), GraphSettings(Cluster(), shards=3, gpus=1))\n"
         "write_package(Path(sys.argv[1]), canonical(pipeline))"

@@ -15,7 +15,8 @@ import pytest
 from nofrost.config import load_study
 from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster, Retries
-from pipelines.graph import GraphSettings, make_part_pipeline, make_pipeline
+from pipelines.graph import make_part_pipeline, make_pipeline
+from pipelines.graph_settings import GraphSettings
 from pipelines.package import Documents, canonical, write_package
 from pipelines.study_plan import StudyPlan, plan_study
 from pipelines.workflow import Workflow

@@ -13,7 +13,7 @@ from nofrost.config import AttackSpec, ScheduleSpec
 from nofrost.config.recipe import TRAINABLE
 from nofrost.models import create_model
 from nofrost.train.objectives import Adversary, Batch, create_objective, list_objectives
-from nofrost.train.records import trace_step
+from nofrost.train.step_record import trace_step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ import torch
 
 from nofrost import train
 from nofrost.train.objectives import Batch
-from nofrost.train.records import trace_step
+from nofrost.train.step_record import trace_step
 from nofrost.train.trainer import Trainer
 
 Make = Callable[..., Trainer]

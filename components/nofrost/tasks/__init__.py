@@ -8,8 +8,8 @@ wrong input, 143 when it was stopped after saving, 200 when other processes of a
 
 from nofrost.cluster.job.spec import Training
 from nofrost.tasks.champion_tasks import gate, promote, resolve
-from nofrost.tasks.run_end import finish, record_outputs
-from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train, write_candidate
+from nofrost.tasks.run_end import finish, record_outputs, write_candidate
+from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train
 from nofrost.tasks.study_check import check_study
 
 __all__ = [

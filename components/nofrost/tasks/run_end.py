@@ -1,17 +1,49 @@
-"""The tasks that end a run: what a part of a study has made, and how the run ended."""
+"""The tasks that end a run: its candidate, or what a part of a study has made, and how the run ended."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from nofrost import promotion
 from nofrost.cluster.run_jobs import delete_run_jobs
+from nofrost.config import parse_study
 from nofrost.errors import remark
-from nofrost.promotion import candidate_name
-from nofrost.store import open_store
+from nofrost.store import Output, Ref, open_store
+from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import PROMOTION
 from nofrost.tasks.run_record import RunRecord, outputs_name, record_name, write_outputs, write_record
+from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_errors import errors_of
 from nofrost.tasks.task_exit import exit_on_error
+from nofrost.telemetry.metrics import push_facts
+from nofrost.telemetry.metrics.table import PIPELINE_SUCCESS
+
+
+@exit_on_error(lambda **_: "write-candidate")
+def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
+    """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
+
+    With it the run has come to its end, which is pushed for Prometheus.
+
+    Args:
+        study: the study that was run, as YAML.
+        source: ref of the source of the dataset, or empty.
+        outputs: all outputs of the run.
+        run: id of the run.
+        image: the image in which the stages ran.
+    """
+    config = check_study(parse_study(from_ascii(study)))
+    name = promotion.write_candidate(
+        [Output.parse(text) for text in outputs],
+        study=config,
+        run=run,
+        image=image,
+        source=Ref.parse(source) if source else None,
+        store=open_store(store, patient=True),
+    )
+    push_facts([PIPELINE_SUCCESS.fact(time.time())], study=config.name, task="write-candidate")
+    return name
 
 
 @exit_on_error(lambda **_: "record-outputs")
@@ -43,7 +75,7 @@ def finish(run: str, state: str, store: str) -> str:
         remark(sentence)
     opened = open_store(store, patient=True)
     errors = errors_of(run, opened)
-    is_written = any(name in opened.objects(name) for name in (candidate_name(run), outputs_name(run)))
+    is_written = any(name in opened.objects(name) for name in (promotion.candidate_name(run), outputs_name(run)))
     succeeded = is_written and not any(each.task == PROMOTION for each in errors)
     errors = [] if succeeded else errors
     error = "; ".join(f"{each.task} ended with {each.exit_code}: {each.message}" for each in errors)

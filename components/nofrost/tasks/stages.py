@@ -1,8 +1,7 @@
-"""A task for each stage, and the one that writes a candidate. Paths in the workspace are those of dvc.yaml."""
+"""A task for each stage. Paths in the workspace are those of dvc.yaml."""
 
 import json
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodS
 from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
-from nofrost.store import Output, Ref, open_store, pull
+from nofrost.store import Ref, open_store, pull
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import CHAMPION, UNFIT, evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
@@ -26,8 +25,6 @@ from nofrost.tasks.stored_saves import saves_of
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
-from nofrost.telemetry.metrics import push_facts
-from nofrost.telemetry.metrics.table import PIPELINE_SUCCESS
 
 DATASET = "data/dataset"
 AUGMENTATION = "data/augmentation"
@@ -251,34 +248,6 @@ def report(
             Path(copy).parent.mkdir(parents=True, exist_ok=True)
             Path(copy).write_bytes((work.folder / "report" / name).read_bytes())
         return work.push("report"), _accuracies(metrics)
-
-
-@exit_on_error(lambda **_: "write-candidate")
-def write_candidate(study: str, source: str, outputs: Sequence[str], run: str, image: str, store: str) -> str:
-    """Write the candidate that `nofrost promote RUN` merges into dvc.lock, and return its name in the store.
-
-    With it the run has come to its end, which is pushed for Prometheus.
-
-    Args:
-        study: the study that was run, as YAML.
-        source: ref of the source of the dataset, or empty.
-        outputs: all outputs of the run.
-        run: id of the run.
-        image: the image in which the stages ran.
-    """
-    from nofrost import promotion
-
-    config = check_study(parse_study(from_ascii(study)))
-    name = promotion.write_candidate(
-        [Output.parse(text) for text in outputs],
-        study=config,
-        run=run,
-        image=image,
-        source=Ref.parse(source) if source else None,
-        store=open_store(store, patient=True),
-    )
-    push_facts([PIPELINE_SUCCESS.fact(time.time())], study=config.name, task="write-candidate")
-    return name
 
 
 def _accuracies(metrics: dict[str, Any]) -> dict[str, float]:

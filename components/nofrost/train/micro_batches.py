@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nofrost.models import Classifier
 from nofrost.train.objectives import Adversary, Batch, Losses, Objective
-from nofrost.train.records import StepTrace
+from nofrost.train.step_record import StepTrace
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from nofrost.data import Split
 from nofrost.errors import StoppedError
 from nofrost.models import Classifier, precision, single_thread_if_small
 from nofrost.processes import ProcessGroup
-from nofrost.results import Selection, StepRecord, StoppedEarly
+from nofrost.results import Selection, StoppedEarly
 from nofrost.seeds import derive_seed
 from nofrost.stage import save_interval_s
 from nofrost.stopping import stop_requested
@@ -27,17 +26,18 @@ from nofrost.train.batch_statistics import BatchStatistics
 from nofrost.train.failures import check_finite, oom_message
 from nofrost.train.micro_batches import MicroBatches
 from nofrost.train.objectives import Batch
-from nofrost.train.optimiser import clip_adaptively, describe, set_lr
+from nofrost.train.optimiser import clip_adaptively, set_lr
 from nofrost.train.overfitting import collapsed, stopped_early
 from nofrost.train.partial import training_mode
 from nofrost.train.phase_state import PhaseState
-from nofrost.train.records import State, StepTrace, epoch_row, mean_loss, trace_step
+from nofrost.train.records import State, epoch_row, mean_loss
 from nofrost.train.restarts import cause_of_restart, noted_end
 from nofrost.train.saving import load_state, save_best, save_state
 from nofrost.train.schedule import running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
 from nofrost.train.step_metrics import StepMetrics
+from nofrost.train.step_record import step_record, trace_step
 
 # Images measured at once, at least; a batch as large as that of training fits in memory anyway.
 VALIDATION_BATCH = 64
@@ -257,7 +257,7 @@ class Trainer:
                     for name, value in (("loss", share), *losses.correct.items()):
                         sums[name] = sums[name] + value if name in sums else value
         if trace:
-            state.steps[phase.name] = self._describe_step(images, updates, trace)
+            state.steps[phase.name] = step_record(phase, tensors, self.group, images, updates, trace)
         return sums
 
     def validate(self) -> Selection:
@@ -311,19 +311,3 @@ class Trainer:
         finite = torch.stack([tensor.isfinite().all() for tensor in self.model.state_dict().values()]).all()
         best = self.folder / self.state.best_checkpoint if self.state.best_checkpoint else None
         check_finite(loss if finite else math.nan, self.state.epochs + 1, best)
-
-    def _describe_step(self, images: Mapping[str, int], updates: int, trace: StepTrace) -> StepRecord:
-        """Return what a step did in all processes."""
-        totals = self.group.total({view: torch.tensor(count) for view, count in images.items()})
-        return StepRecord(
-            images={view: int(count) for view, count in totals.items()},
-            image_size=self.phase.images.image_size,
-            attack=self.phase.attack() if "adversarial" in images else None,
-            **asdict(trace),
-            updates=updates,
-            trained_parameters=self.phase_state.partial.trained,
-            optimiser=describe(self.phase_state.optimiser),
-            world_size=self.group.size,
-            images_per_rank=self.phase.images.images_per_rank,
-            accumulation=self.phase.images.accumulation,
-        )

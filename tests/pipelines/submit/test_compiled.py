@@ -11,7 +11,7 @@ import yaml
 pytest.importorskip("kfp")
 
 from pipelines.cluster_settings import Cluster
-from pipelines.graph import GraphSettings
+from pipelines.graph_settings import GraphSettings
 from pipelines.study_plan import RunPlan, StudyPlan
 from pipelines.submit.packages import Packages
 from tests.pipelines.submit.conftest import read_compiled

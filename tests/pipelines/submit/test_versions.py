@@ -98,7 +98,8 @@ def test_the_version_is_known_at_the_address_of_the_web_pages(kfp: Any, api: Any
 )
 def test_what_a_pipeline_needs_follows_from_what_was_compiled(settings: dict[str, Any], fields: set[str]) -> None:
     from pipelines.cluster_settings import Cluster
-    from pipelines.graph import GraphSettings, make_pipeline
+    from pipelines.graph import make_pipeline
+    from pipelines.graph_settings import GraphSettings
     from pipelines.package import canonical
     from pipelines.study_plan import RunPlan, StudyPlan
 
