@@ -13,12 +13,12 @@ component = dsl.component(base_image="nofrost-stage", install_kfp_package=False)
 
 
 @component
-def resolve(data_ref: str, study: str, store: str) -> NamedTuple(  # type: ignore[valid-type]
+def resolve(data_ref: str, study: str, schedule: str, run: str, store: str) -> NamedTuple(  # type: ignore[valid-type]
     "Newest", [("source", str), ("champion", str), ("checkpoint", str)]
 ):
     from nofrost import tasks
 
-    return tasks.resolve(data_ref, study, store)
+    return tasks.resolve(data_ref, study, store, schedule, run)
 
 
 @component

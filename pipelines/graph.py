@@ -51,16 +51,17 @@ class RunOutputs(NamedTuple):
 def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a study.
 
-    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`: the ref of the source data, or
-    ``latest:NAME`` for its newest release.
+    Its parameters are `store`, `stage_image`, `train_image`, `data_ref`: the ref of the source data, or
+    ``latest:NAME`` for its newest release, and `schedule`: the name whose lease the run takes, if Kubeflow starts it by
+    a schedule of its own.
     """
     graph = _Graph(plan, settings)
     one_run, champion = graph.run_pipeline(), graph.champion_pipeline()
 
     @graph.pipeline("Prepare, augment, train every recipe and seed of a study, attack and corrupt, report.")
-    def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "") -> None:
+    def nofrost(store: str, stage_image: str, train_image: str, data_ref: str = "", schedule: str = "") -> None:
         with graph.finish_at_the_end(store, stage_image):
-            newest = graph.resolve(store, stage_image, data_ref)
+            newest = graph.resolve(store, stage_image, data_ref, schedule)
             outputs = graph.outputs(one_run, store, stage_image, train_image, newest["source"])
             graph.report(champion, outputs, store, stage_image, newest)
 
@@ -70,7 +71,7 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
 def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a part of a study's runs, which lists its outputs in ``nofrost/runs/RUN/outputs.json``.
 
-    Its parameters are those of :func:`make_pipeline`, but `data_ref` is a ref, so that all parts have the same data.
+    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, which is a ref: all parts have the same data.
 
     Args:
         plan: of the study with these runs alone.
@@ -165,9 +166,15 @@ class _Graph:
         by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
         return {"dataset": dataset, "augmentation": augmentation, **by_stage}
 
-    def resolve(self, store: str, image: str, data_ref: str) -> Mapping[str, Any]:
+    def resolve(self, store: str, image: str, data_ref: str, schedule: str = "") -> Mapping[str, Any]:
         """Add the task that finds what is newest; return its outputs `source`, `champion` and `checkpoint`."""
-        resolved = components.resolve(data_ref=data_ref, study=self.plan.champion, store=store)
+        resolved = components.resolve(
+            data_ref=data_ref,
+            study=self.plan.champion,
+            schedule=schedule,
+            run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            store=store,
+        )
         outputs: Mapping[str, Any] = self.place(resolved, None, image, caching=False).outputs
         return outputs
 

@@ -104,6 +104,7 @@ def run(
             tasks = ProcessTasks(run_log, children, run_id)
         arguments = {
             "data_ref": source,
+            "schedule": "",
             "store": target.url,
             "stage_image": stage_image,
             "train_image": train_image,

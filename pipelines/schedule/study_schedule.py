@@ -123,6 +123,7 @@ def schedule_study(
         "stage_image": request.stage_image,
         "train_image": request.train_image,
         "data_ref": checked_data_ref(request, store),
+        "schedule": when.name,
     }
     api = Api(endpoint)
     with tempfile.TemporaryDirectory() as folder:
@@ -136,9 +137,11 @@ def schedule_study(
             )
         compiled = packages.write(documents)
         check_version(version, compiled.needs, api.address)
-        given = {name: parameters[name] for name in compiled.parameters}
         # Before anything is uploaded.
         triggers, others = _triggers(when, request, cluster, api, service_account, cluster_host)
+        # A CronJob takes the lease before it starts a run, and Kubeflow starts one without any question.
+        parameters["schedule"] = when.name if triggers.kind == RecurringRuns.kind else ""
+        given = {name: parameters[name] for name in compiled.parameters}
         uploaded = _look_up(compiled, experiment, api) if dry_run else upload(compiled, api, experiment)
         ids = uploaded.pipeline_id, uploaded.version_id, uploaded.experiment_id
         run = RunSettings(*ids, given, service_account, pipeline_root)

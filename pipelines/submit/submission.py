@@ -130,7 +130,7 @@ def submit_study(
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)
     images = {"stage_image": request.stage_image, "train_image": request.train_image}
-    arguments = {"store": store.url, **images, "data_ref": request.data_ref or ""}
+    arguments = {"store": store.url, **images, "data_ref": request.data_ref or "", "schedule": ""}
     with tempfile.TemporaryDirectory() as folder:
         packages = Packages(Path(folder), settings)
         parts = plan_parts(plan, split, packages, arguments, release(api.health.version))

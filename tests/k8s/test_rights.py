@@ -113,6 +113,8 @@ def test_the_doctor(kubernetes: Any) -> None:  # noqa: F811
     kubernetes.objects["/apis/kueue.x-k8s.io"] = {"preferredVersion": {"version": "v1beta1"}}
     monitoring = "/apis/monitoring.coreos.com/v1"
     kubernetes.objects |= {monitoring: {}, f"{monitoring}/namespaces/nofrost/podmonitors": {"items": []}}
+    configuration = {"data": {"NOFROST_PUSHGATEWAY": "http://nofrost-pushgateway:9091"}}
+    kubernetes.objects["/api/v1/namespaces/nofrost/configmaps/nofrost-s3"] = configuration
     endpoint = Endpoint("http://127.0.0.1:9", "nofrost")
     overlay = FOLDER / "overlays" / "gpu" / "cluster.yaml"
     list(examine(Subject(endpoint, "/tmp", "nofrost", cluster=overlay, gpus=8, nodes=2, installation=True)))

@@ -213,6 +213,8 @@ def test_a_run_resolves_what_is_newest_once_and_only_that_comes_from_no_cache() 
     assert graph.values(resolve) == {
         "data_ref": Source((), "data_ref"),
         "study": "digits",
+        "schedule": Source((), "schedule"),
+        "run": "{{$.pipeline_job_uuid}}",
         "store": Source((), "store"),
     }
     readers = {graph.kind(task) for task in graph.tasks() if Source((), "data_ref") in graph.values(task).values()}

@@ -17,11 +17,12 @@ from nofrost.models import create_model
 from nofrost.models.checkpoint import save_checkpoint
 from nofrost.promotion import write_candidate
 from nofrost.results import GateMetrics
-from nofrost.store import Output, Ref, Store, open_store, push
+from nofrost.store import Output, Ref, Store, find_lease, open_store, push
 from nofrost.store.base import object_name
 from nofrost.store.releases import release_data
 from nofrost.tasks import champion_tasks
 from nofrost.tasks.labels import UNFIT
+from nofrost.tasks.run_lease import give_to_run, take_run_lease
 from tests.champion.models import STUDY, evaluations, write_evaluations
 
 
@@ -123,6 +124,20 @@ def test_the_newest_release_of_the_data_is_resolved(runs: Runs, tmp_path: Path) 
         release_data(runs.store, "photos", ref)
         assert tasks.resolve("latest:photos", "", runs.url)[0] == str(ref)
     assert tasks.resolve(str(ref), "", runs.url)[0] == str(Ref.parse(str(ref)))
+
+
+def test_a_run_of_kubeflows_own_schedule_ends_beside_a_submitted_one(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_to_run(take_run_lease(runs.store, "weekly", "somebody", scheduled=False), "run-1", scheduled=False)
+    with pytest.raises(SystemExit) as end:
+        tasks.resolve("", "digits", runs.url, "weekly", "run-2")
+    assert end.value.code == 2
+    assert "weekly has a submitted run run-1" in capsys.readouterr().err
+    assert tasks.resolve("", "digits", runs.url, "nightly", "run-2") == ("", "", "")
+    lease = find_lease(runs.store, "nightly")
+    assert lease
+    assert lease.holder == "scheduled run run-2"
 
 
 def test_data_that_were_never_released_end_the_run_with_a_sentence(

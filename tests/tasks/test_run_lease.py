@@ -10,7 +10,14 @@ import pytest
 
 from nofrost.errors import UserError
 from nofrost.store import Store, find_lease, open_store
-from nofrost.tasks.run_lease import RUNNING_S, STARTING_S, RunGoesOnError, give_to_run, take_run_lease
+from nofrost.tasks.run_lease import (
+    RUNNING_S,
+    STARTING_S,
+    RunGoesOnError,
+    give_to_run,
+    take_lease_of_schedule,
+    take_run_lease,
+)
 from nofrost.tasks.run_record import RunRecord, write_record
 
 
@@ -57,6 +64,30 @@ def test_it_ends_by_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     assert timedelta(seconds=RUNNING_S - 60) < lease.end - datetime.now(UTC) <= timedelta(seconds=RUNNING_S)
     lease.renew(-3600)
     assert take_run_lease(store, "weekly", "second", scheduled=False).name == "weekly"
+
+
+def test_a_run_that_kubeflow_starts_takes_it_and_has_it_when_its_task_is_tried_again(store: Store) -> None:
+    for _ in range(2):
+        lease = take_lease_of_schedule(store, "weekly", "run-1")
+        assert holder(store) == "scheduled run run-1"
+        assert lease.end > datetime.now(UTC) + timedelta(seconds=RUNNING_S - 60)
+    with pytest.raises(RunGoesOnError, match="weekly has a scheduled run run-1"):
+        take_run_lease(store, "weekly", "somebody", scheduled=False)
+
+
+def test_a_run_that_kubeflow_starts_takes_it_from_a_killed_one_of_the_schedule(store: Store) -> None:
+    take_lease_of_schedule(store, "weekly", "killed-without-a-record")
+    take_lease_of_schedule(store, "weekly", "run-2")
+    assert holder(store) == "scheduled run run-2"
+
+
+def test_a_run_that_kubeflow_starts_does_not_take_it_from_a_submitted_one(store: Store) -> None:
+    give_to_run(take_run_lease(store, "weekly", "somebody", scheduled=False), "run-1", scheduled=False)
+    with pytest.raises(RunGoesOnError, match="weekly has a submitted run run-1"):
+        take_lease_of_schedule(store, "weekly", "run-2")
+    end("run-1", store)
+    take_lease_of_schedule(store, "weekly", "run-2")
+    assert holder(store) == "scheduled run run-2"
 
 
 def test_of_eight_at_once_one_gets_it(store: Store) -> None:

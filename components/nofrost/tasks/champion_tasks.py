@@ -26,6 +26,7 @@ from nofrost.store import MissingError, Output, Store, SwapError, open_store
 from nofrost.store.releases import check_complete, resolve_ref
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import CHAMPION, PROMOTION, UNFIT
+from nofrost.tasks.run_lease import take_lease_of_schedule
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, workspace
 from nofrost.telemetry.metrics import Fact, push_facts, table
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
 
 
 @exit_on_error(lambda **_: "resolve")
-def resolve(data_ref: str, study: str, store: str) -> tuple[str, str, str]:
+def resolve(data_ref: str, study: str, store: str, schedule: str = "", run: str = "") -> tuple[str, str, str]:
     """Return what is newest as this run begins: the source data, and the champion that it is compared with.
 
     Args:
         data_ref: ref of the source data, ``latest:NAME`` for the newest release of that name, or empty.
         study: name of the study; empty if it has no gate.
+        schedule: name of the schedule by which Kubeflow itself has started this run, for which it takes the lease of
+            that name; empty for any other run, whose starter has taken it.
+        run: id of the run.
 
     Returns:
         The ref of the source data, or an empty text; the champion as JSON, and its checkpoint as an output, both empty
@@ -48,9 +52,11 @@ def resolve(data_ref: str, study: str, store: str) -> tuple[str, str, str]:
         the study goes on without a comparison.
 
     Raises:
-        UserError: there is no data of that name.
+        UserError: there is no data of that name, or a run goes on that was submitted under the name of the schedule.
     """
     opened = open_store(store, patient=True)
+    if schedule:
+        take_lease_of_schedule(opened, schedule, run)
     source = str(resolve_ref(data_ref, opened)) if data_ref else ""
     stored = read_champion(study, opened) if study else None
     if stored is None:

@@ -70,5 +70,22 @@ def give_to_run(lease: Lease, run_id: str, *, scheduled: bool) -> Lease:
     return lease.renew(RUNNING_S, f"{_origin(scheduled)} run {run_id}")
 
 
+def take_lease_of_schedule(store: Store, name: str, run_id: str) -> Lease:
+    """Return the lease for a run that Kubeflow's recurring run of a schedule has started, at its begin.
+
+    One that another run of the schedule holds is taken over: Kubeflow starts no run of a recurring run beside another,
+    so that one has ended, without a record if it was killed.
+
+    Raises:
+        RunGoesOnError: a run goes on that was submitted under the name of the schedule.
+        UserError: the name cannot be that of a lease, or the store cannot be reached.
+    """
+    current = find_lease(store, name)
+    run = _HOLDER.fullmatch(current.holder) if current else None
+    ended = {run["run"]} if run and run["origin"] == _origin(True) else ()
+    lease = take_run_lease(store, name, f"Kubeflow as {run_id}", scheduled=True, ended=ended)
+    return give_to_run(lease, run_id, scheduled=True)
+
+
 def _origin(scheduled: bool) -> str:
     return "scheduled" if scheduled else "submitted"

@@ -54,6 +54,7 @@ def test_a_schedule_is_made_with_everything_said(kfp: RecurringDouble, kubernete
     assert options == {"--study": "digits", "--schedule": "weekly", "--cron": "0 3 * * 1",
                        "--time-zone": "Europe/Berlin"}  # fmt: skip
     assert request["runtime_config"]["parameters"]["train_image"] == IMAGE.format("train")
+    assert request["runtime_config"]["parameters"]["schedule"] == "", "the CronJob takes the lease for the run"
     assert request["experiment_id"] == kfp.experiments[0]["experiment_id"]
     assert "service_account" not in request
 

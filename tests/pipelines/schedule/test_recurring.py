@@ -34,7 +34,9 @@ def test_a_schedule_is_made_with_everything_said_and_starts_runs(kfp: RecurringD
     (recurring,) = kfp.recurring
     assert recurring["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1"}}
     assert (recurring["mode"], recurring["no_catchup"], recurring["max_concurrency"]) == ("ENABLE", True, "1")
-    assert recurring["runtime_config"]["parameters"]["store"].startswith("s3://bucket/")
+    parameters = recurring["runtime_config"]["parameters"]
+    assert parameters["store"].startswith("s3://bucket/")
+    assert parameters["schedule"] == "weekly", "the run takes the lease by itself"
     assert kfp.advance(MONDAY - timedelta(seconds=1)) == []
     assert kfp.advance(MONDAY) == ["run-1"]
     assert kfp.started == [("run-1", "pipeline-runner")]

@@ -56,6 +56,7 @@ def test_a_study_is_started_with_its_parameters(kfp: Any) -> None:
         "stage_image": IMAGE.format("stage"),
         "train_image": IMAGE.format("train"),
         "data_ref": "",
+        "schedule": "",
     }
     (package,) = kfp.uploads
     spec, _ = yaml.safe_load_all(package)

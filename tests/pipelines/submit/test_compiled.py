@@ -24,7 +24,7 @@ def test_the_compiled_pipeline_of_this_project_is_what_its_file_holds(tmp_path: 
     assert list(yaml.safe_load_all(compiled.path.read_bytes())) == [compiled.spec, compiled.platform]
     assert compiled.name == "nofrost"
     assert compiled.needs == {"securityContext"}
-    assert set(compiled.parameters) == {"store", "stage_image", "train_image", "data_ref"}
+    assert set(compiled.parameters) == {"store", "stage_image", "train_image", "data_ref", "schedule"}
 
 
 def test_the_version_is_the_content(package: Path, tmp_path: Path) -> None:
