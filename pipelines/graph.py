@@ -71,7 +71,7 @@ def make_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
 def make_part_pipeline(plan: StudyPlan, settings: GraphSettings) -> BaseComponent:
     """Return the pipeline of a part of a study's runs, which lists its outputs in ``nofrost/runs/RUN/outputs.json``.
 
-    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, which is a ref: all parts have the same data.
+    Its parameters are `store`, `stage_image`, `train_image` and `data_ref`, a ref: all parts have the same data.
 
     Args:
         plan: of the study with these runs alone.
