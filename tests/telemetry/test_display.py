@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from nofrost.telemetry import display, progress
+from nofrost.telemetry import display, progress, work
 from tests.child_process import running
 
 
@@ -27,7 +27,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(display, "time", clock)
+    for module in (display, work):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

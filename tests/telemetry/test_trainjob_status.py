@@ -12,7 +12,8 @@ import pytest
 from nofrost import train
 from nofrost.cluster.job.trainjob import as_trainjob
 from nofrost.config import recipe_of
-from nofrost.telemetry import Progress, display, progress
+from nofrost.telemetry import Progress, progress
+from nofrost.telemetry import work as work_module
 from nofrost.telemetry.trainjob_status import trainer_status
 from tests.cluster.job.crd import errors, needs_crds
 from tests.cluster.job.jobs import job
@@ -51,7 +52,7 @@ def test_the_percentage_is_within_its_limits_and_100_only_at_the_end(total: int,
 
 def test_the_time_left_is_that_of_this_run_and_fits_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(display, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    monkeypatch.setattr(work_module, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
     work = Progress(100, 80)
     assert "estimatedRemainingSeconds" not in trainer_status(work, is_complete=False)
     now[0] = 50.0

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from nofrost.errors import reason, remark
 
 if TYPE_CHECKING:
-    from nofrost.telemetry.display import Progress
+    from nofrost.telemetry.work import Progress
 
 VARIABLES = (
     "KUBEFLOW_TRAINER_SERVER_URL",
