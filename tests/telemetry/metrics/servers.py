@@ -130,4 +130,7 @@ def stack(folder: Path, rules: Path) -> Iterator[Stack]:
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
         options = ("--config.file=prometheus.yaml", f"--storage.tsdb.path={folder}/series", "--log.level=warn")
         address = running.enter_context(server("prometheus", *options, port=prometheus_port, folder=folder))
+        # It is ready before it looks for anything.
+        known = f"{address}/api/v1/targets"
+        wait_for(lambda: len(answer(known)["data"]["activeTargets"]) == len(targets), "Prometheus knows its targets")
         yield Stack(address, alerts, gateway, port)
