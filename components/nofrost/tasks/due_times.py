@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from heapq import heappop, heappush
 from itertools import islice, pairwise
 
-from cronsim import CronSim
-
 # Enough to see the nights and weekends of a schedule of minutes.
 _TIMES = 3000
 _YEARS = timedelta(days=9 * 366)
@@ -23,6 +21,9 @@ def due_times(cron: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
         cron: five fields.
         after: with a zone of its own.
     """
+    # Imported here: the image for training has no schedules, and not this library.
+    from cronsim import CronSim
+
     # cronsim steps over some times where a clock changes, so it only says what a clock on the wall has to show.
     ahead: list[datetime] = []
     begin = after.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)
