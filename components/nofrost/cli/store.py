@@ -41,9 +41,14 @@ def store_push(paths: tuple[Path, ...], store_url: str | None, as_json: bool) ->
 
 @store.command("pull")
 @click.argument("targets", nargs=-1, required=True, metavar="PATH@REF...")
+@click.option(
+    "--without-shards",
+    is_flag=True,
+    help="Leave out shards of images, which `nofrost train --data stream` fetches as it needs them.",
+)
 @store_option
 @json_option
-def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -> None:
+def store_pull(targets: tuple[str, ...], without_shards: bool, store_url: str | None, as_json: bool) -> None:
     """Download the content of each REF to its PATH, complete and verified, or not at all.
 
     An interrupted pull, when repeated, keeps what was downloaded. A PATH with other content is refused, unless that
@@ -56,7 +61,7 @@ def store_pull(targets: tuple[str, ...], store_url: str | None, as_json: bool) -
     pairs = [_path_and_ref(text) for text in targets]
     opened = open_store(store_url)
     for path, ref in pairs:
-        pull(ref, path, opened)
+        pull(ref, path, opened, shards=not without_shards)
     paths = [str(path) for path, _ in pairs]
     emit(paths, "\n".join(map(printable, paths)), as_json)
 

@@ -1,8 +1,10 @@
 """Pull the content of a ref to a file or folder: complete and verified, or not at all."""
 
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -26,15 +28,20 @@ from nofrost.telemetry import progress
 
 # An object that arrives altered is downloaded once more, as the network may be the cause.
 _DOWNLOADS = 2
+_SHARD = re.compile(r"(?:.*/)?[^/]+-[0-9]{6}\.tar")
 # Number of missing or altered objects that a message of `verify` names.
 _NAMED = 3
 
 
-def pull(ref: Ref, path: Path, store: Store) -> None:
+def pull(ref: Ref, path: Path, store: Store, *, shards: bool = True) -> None:
     """Replace `path` by the content of `ref`, complete and verified, or leave it unchanged.
 
     Files are downloaded to a folder beside `path`, which replaces it when it is complete. If the process is killed, the
     next call keeps the intact files. Equal content at `path` is kept; other outputs of a stage are replaced.
+
+    Args:
+        shards: also pull the shards of images (``train/train-000000.tar``), if there are any. Without them the rest is
+            verified, and content at `path` that also has them is kept.
 
     Raises:
         UserError: an object is missing or altered, `path` holds something else, or the store or the disk refuses.
@@ -43,19 +50,24 @@ def pull(ref: Ref, path: Path, store: Store) -> None:
         target = target_of(path)
         if isinstance(store, LocalStore):
             check_apart(path, target, [store.folder])
+        files: Mapping[str, str] | None = None
+        fitting = {ref.md5}
+        if ref.is_dir and not shards:
+            files = {relpath: md5 for relpath, md5 in files_of(ref, store).items() if not is_shard(relpath)}
+            fitting.add(address(as_object(itertools.starmap(Entry, files.items()))))
         partial = work_path(target, "pull")
         # Nothing is written where nothing is to do, so that the place may be read-only.
         leftovers = (work_path(target, what) for what in ("pull", "earlier", "lock"))
         is_whole, seen = not any(os.path.lexists(path) for path in leftovers), _identity(target)
-        if is_whole and _holds(target, ref):
+        if is_whole and _address(target) in fitting:
             return
         # Another process may pull the same, or be a stage that writes there: wait until it has finished.
         with folder_lock(target, wait=True):
             restore_folder(target)
             # Read a second time only if another process has replaced it.
-            if (is_whole and _identity(target) == seen) or not _holds(target, ref):
+            if (is_whole and _identity(target) == seen) or _address(target) not in fitting:
                 check_replaceable(path, target, None)
-                files = files_of(ref, store, target.name)
+                files = files_of(ref, store, target.name) if files is None else files
                 check_replaceable(path, target, _stage_of(files, store))
                 with _removed_if_empty(partial):
                     content = partial / "content"
@@ -118,6 +130,11 @@ def files_of(ref: Ref, store: Store, name: str = "content") -> Mapping[str, str]
     return {entry.relpath: entry.md5 for entry in read_entries(ref.md5, store)}
 
 
+def is_shard(relpath: str) -> bool:
+    """Return whether a file of a folder is a shard of images, by its name."""
+    return bool(_SHARD.fullmatch(relpath))
+
+
 def verify(ref: Ref, store: Store) -> None:
     """Read every object of `ref` and compare it with its checksum; nothing is written anywhere.
 
@@ -148,16 +165,16 @@ def verify(ref: Ref, store: Store) -> None:
         )
 
 
-def _holds(path: Path, ref: Ref) -> bool:
-    """Return whether the file or folder at `path` has the content of `ref`."""
+def _address(path: Path) -> str | None:
+    """Return the address of the file or folder at `path`; None if it is missing or cannot be the content of a ref."""
     try:
-        if ref.is_dir and path.is_dir():
+        if path.is_dir():
             entries = [Entry(relpath, file.md5) for relpath, file in files_below(path).items()]
-            return address(as_object(entries)) == ref.md5
-        return path.is_file() and LocalFile.of(path).md5 == ref.md5
+            return address(as_object(entries))
+        return LocalFile.of(path).md5 if path.is_file() else None
     except UserError:
-        # It contains something that cannot be pushed, so it is not the content of any ref.
-        return False
+        # It contains something that cannot be pushed.
+        return None
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
