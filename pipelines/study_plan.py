@@ -84,7 +84,7 @@ def _check_files(study: Study) -> None:
 
 def _check_batches(study: Study, gpus: int, nodes: int) -> None:
     """Raise UserError if the processes of a training cannot share a batch equally, which each would say on its node."""
-    from nofrost.train.batches import check_batches
+    from nofrost.train.shares import check_batches
 
     for name in study.runs.recipe:
         try:

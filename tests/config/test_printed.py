@@ -74,7 +74,7 @@ PRINTED: dict[str, dict[str, Any]] = {
     "nofrost-star-code": CODE_1 | {"schedule.epochs": 30, "schedule.batch_size": 85, "attack.steps": 20},
     "combine": WANG2022 | PGD_10 | {"model.normaliser": "bn"},
     "deepaugment": WANG2022 | {"objective.views": ("clean", "deepaugment")},
-    "tda": WANG2022 | {"objective.views": ("tda",)},
+    "tda": WANG2022 | {"objective.views": ("texture-debiased",), "views.texture_debiased.random_resized_crop": 0.64},
     "trades": WANG2022 | PGD_10 | {"objective.beta": 1.0},
     "trades-cifar": {
         "objective.beta": 6.0,

@@ -127,7 +127,7 @@ def test_the_recipes_differ_in_what_their_method_is_about() -> None:
     assert normalisers == {"st": "bn", "sat": "bn", "mbnat": "mbn", "nofrost": "nf"}
     assert load_recipe("st").objective.name == "st"
     assert load_recipe("nofrost").objective.name == load_recipe("sat").objective.name == "sat"
-    assert load_recipe("nofrost-star").views.augmentation_sets == ("deepaugment", "tda")
+    assert load_recipe("nofrost-star").views.augmentation_sets == ("deepaugment",)
 
 
 def test_the_quick_adversarial_suite_shows_whether_its_attack_has_converged() -> None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms import RandomResizedCrop
 
 from nofrost.config import load_recipe
-from nofrost.config.recipe import ViewSpec
+from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
-from nofrost.train.batches import TrainingImages, check_batches
+from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import Batch
+from nofrost.train.shares import check_batches
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 1), dtype=np.uint8)
 SPLIT = Split(PIXELS, np.arange(50, dtype=np.int64) % 5, np.arange(100, 150, dtype=np.int64))
 SETS = {"deepaugment": np.full_like(PIXELS, 10), "tda": np.full_like(PIXELS, 20)}
 PLAIN = ViewSpec()
 EVERYTHING = ViewSpec(image_size=5, random_resized_crop=0.3, crop_padding=1, horizontal_flip=True)
+DEBIASED = EVERYTHING.model_copy(update={"texture_debiased": TextureDebiasedSpec(noise=True)})
 
 
 def images(
@@ -29,6 +37,7 @@ def images(
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
+    batch = batch.to(torch.device("cpu"))
     return [batch.images, batch.labels, batch.indices, *(batch.augmented[view] for view in sorted(batch.augmented))]
 
 
@@ -69,6 +78,35 @@ def test_another_seed_or_epoch_has_another_order(other: tuple[int, int]) -> None
     assert not torch.equal(first, second)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 9),
+    epoch=st.integers(0, 9),
+    runs=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=4),
+    views=st.sampled_from([(EVERYTHING, ("tda",)), (DEBIASED, ("augmented", "texture-debiased"))]),
+)
+def test_killed_and_resumed_with_any_number_of_processes_an_epoch_has_the_same_batches(
+    seed: int, epoch: int, runs: list[tuple[int, int]], views: tuple[ViewSpec, tuple[str, ...]]
+) -> None:
+    """Each run has a number of processes, and ends after a number of steps; the last one finishes the epoch."""
+    sets = {"tda": SETS["tda"]}
+
+    def epoch_of(size: int, first_step: int) -> Iterator[Batch]:
+        parts = [TrainingImages(SPLIT, sets, views[1], views[0], 12, ProcessGroup(rank, size)) for rank in range(size)]
+        for shared in zip(*(part.epoch(seed, epoch, first_step) for part in parts), strict=True):
+            columns = zip(*map(tensors, shared), strict=True)
+            images, labels, indices, *augmented = [torch.cat(column) for column in columns]
+            yield Batch(images, labels, indices, dict(zip(sorted(views[1]), augmented, strict=True)))
+
+    undisturbed, seen = list(epoch_of(1, 0)), 0
+    for number, (size, steps) in enumerate(runs):
+        last = number + 1 == len(runs)
+        for batch in islice(epoch_of(size, seen), None if last else steps):
+            assert all(torch.equal(*pair) for pair in zip(tensors(batch), tensors(undisturbed[seen]), strict=True))
+            seen += 1
+    assert seen == len(undisturbed) == 4
+
+
 @pytest.mark.parametrize("size", [2, 4, 8])
 @pytest.mark.parametrize(
     "views", [PLAIN, EVERYTHING, ViewSpec(image_size=9, horizontal_flip=True), ViewSpec(crop_padding=2)]
@@ -102,6 +140,43 @@ def test_a_set_is_row_aligned_and_every_view_has_its_own_crop_and_flip() -> None
     moved = TrainingImages(SPLIT, twins, ("tda",), ViewSpec(crop_padding=2, horizontal_flip=True), 8)
     same = [(batch.augmented["tda"] == batch.images).flatten(1).all(1) for batch in moved.epoch(0, 0, 0)]
     assert int(torch.cat(same).sum()) < 12  # of 48, each with one chance in fifty
+
+
+def test_the_texture_debiased_view_is_drawn_anew_at_each_step_and_has_its_own_crop_alone() -> None:
+    """Pixels that are their own coordinates show which part of its image a view covers."""
+    size = 48
+    places = np.arange(size, dtype=np.uint8) * 5
+    pixels = np.empty((240, size, size, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1], pixels[..., 2] = places, places[:, None], 128
+    split = Split(pixels, np.zeros(240, np.int64), np.arange(240, dtype=np.int64))
+    views = ViewSpec(random_resized_crop=0.08, crop_padding=4, texture_debiased=TextureDebiasedSpec())
+    training_images = TrainingImages(split, {}, ("texture-debiased",), views, 240)
+    crops = torch.cat([batch.augmented["texture-debiased"] for batch in training_images.epoch(0, 0, 0)]) * 255 / 5
+
+    def area(images: torch.Tensor) -> torch.Tensor:
+        # Pixels next to an edge may be clamped: measure between the others.
+        inner = size / (size - 3)
+        width, height = images[:, 0, 0, -2] - images[:, 0, 0, 1], images[:, 1, -2, 0] - images[:, 1, 1, 0]
+        return width * height * (inner / size) ** 2
+
+    assert 0.62 < float(area(crops).min()) < 0.7
+    torch.manual_seed(0)
+    theirs = [RandomResizedCrop.get_params(torch.zeros(1, 480, 480), [0.64, 1.0], [3 / 4, 4 / 3]) for _ in range(1000)]
+    expected = np.mean([height * width for _, _, height, width in theirs]) / 480**2
+    assert float(area(crops).mean()) == pytest.approx(expected, abs=0.015)
+    batches = [next(training_images.epoch(0, epoch, 0)).to(torch.device("cpu")) for epoch in (0, 1)]
+    first, second = (batch.augmented["texture-debiased"][batch.indices.argsort()] for batch in batches)
+    assert not (first == second).flatten(1).all(1).any()
+    assert float((first - second).abs().mean()) > 0.05
+
+
+def test_augmented_draws_the_texture_debiased_view_as_often_as_a_set() -> None:
+    views = ViewSpec(texture_debiased=TextureDebiasedSpec())
+    sets = {"deepaugment": SETS["deepaugment"]}
+    levels = []
+    for batch in TrainingImages(SPLIT, sets, ("augmented",), views, 8).epoch(0, 0, 0):
+        levels += (batch.to(torch.device("cpu")).augmented["augmented"].flatten(1).std(dim=1) < 1e-6).tolist()
+    assert 12 < sum(levels) < 36
 
 
 @pytest.mark.parametrize("size", [4, 9])
@@ -155,6 +230,15 @@ def test_only_this_processs_rows_are_read() -> None:
         ),
         ({"augmented_views": ("tda",)}, r"has deepaugment, which the objective does not train on: leave it out"),
         ({"augmented_views": ()}, r"has deepaugment, tda, which the objective does not train on"),
+        (
+            {"augmented_views": ("texture-debiased",), "augmented": {}},
+            r"trains on 'texture-debiased' images and views\.texture_debiased is not set: set it to \{\}",
+        ),
+        (
+            {"augmented_views": ("tda",), "augmented": {"tda": PIXELS}, "views": DEBIASED},
+            r"views\.texture_debiased makes a view that the objective does not train on: leave it out, or name "
+            r"texture-debiased or augmented",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_images_are_refused(changes: dict[str, object], message: str) -> None:

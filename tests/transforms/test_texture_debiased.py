@@ -10,17 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from nofrost.transforms.texture_debiased import (
+from nofrost.transforms.colours import (
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
-    crop_and_mirror,
     gaussian_blur,
-    jitter_colours,
     luminance,
-    texture_debiased,
 )
+from nofrost.transforms.texture_debiased import Distortion, crop_and_mirror, jitter_colours, texture_debiased
 
 PLAIN = {"horizontal_flip": False}
 
@@ -130,7 +128,8 @@ def test_crops_are_those_of_torchvision_and_stay_in_the_image() -> None:
 
 def test_grey_images_change_only_in_brightness_and_contrast() -> None:
     images = drawn(64, 1, 8, 8)
-    jittered = jitter_colours(images, torch.ones(64, dtype=torch.bool), generator())
+    drawn_for = Distortion.draw(64, 1, generator())
+    jittered = jitter_colours(images, torch.ones(64, dtype=torch.bool), drawn_for.amounts, drawn_for.order)
     order = images.flatten(1).argsort(dim=1)
     values = jittered.flatten(1).gather(1, order)
     assert (values.diff(dim=1) >= -1e-6).all(), "brighter pixels stay brighter"
@@ -140,7 +139,8 @@ def test_grey_images_change_only_in_brightness_and_contrast() -> None:
 def test_only_images_of_the_mask_are_jittered_each_with_its_own_draw() -> None:
     images = drawn(1, 3, 8, 8).repeat(32, 1, 1, 1)
     chosen = torch.arange(32) % 2 == 0
-    jittered = jitter_colours(images, chosen, generator())
+    drawn_for = Distortion.draw(32, 3, generator())
+    jittered = jitter_colours(images, chosen, drawn_for.amounts, drawn_for.order)
     assert torch.equal(jittered[~chosen], images[~chosen])
     assert torch.pdist(jittered[chosen].flatten(1)).min() > 1e-3
 
@@ -178,3 +178,18 @@ def test_all_randomness_comes_from_the_generator() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, texture_debiased(images, generator(5), **options))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_distortion_of_some_images_is_theirs_in_the_whole_batch_bit_for_bit(channels: int) -> None:
+    images = drawn(12, channels, 8, 8)
+    distortion = Distortion.draw(12, channels, generator(), noise=True, blur=True)
+    rows = torch.tensor([1, 4, 7, 8])
+    assert torch.equal(distortion[rows](images[rows]), distortion(images)[rows])
+
+
+def test_images_outside_the_mask_stay_as_they_are() -> None:
+    images, mask = drawn(64, 3, 8, 8), torch.arange(64) < 20
+    distorted = Distortion.draw(64, 3, generator(), noise=True, blur=True).where(mask)(images)
+    assert torch.equal(distorted[~mask], images[~mask])
+    assert 10 < int((distorted[mask] != images[mask]).flatten(1).any(1).sum()) <= 20

@@ -18,15 +18,29 @@ from nofrost.errors import shortened
 TRAINABLE = ("all", "bn", "rest", "bn-not-first", "bn-not-last", "two-per-channel")
 
 
+class TextureDebiasedSpec(Settings):
+    """The texture-debiased view (Hermann et al. 2020): its own crop, which keeps at least the share
+    `random_resized_crop` of the area, and colour distortion as in wang2022's code; in Hermann et al. also `noise` and
+    `blur`."""
+
+    random_resized_crop: float = Field(default=0.64, gt=0, le=1)
+    noise: bool = False
+    blur: bool = False
+
+
 class ViewSpec(OmitEmpty, Settings):
     """What is done to training images: resized to `image_size`, cut (`random_resized_crop` is the least share of the
-    area that is kept), cropped with padding, flipped. `augmentation_sets` (by method) are further training images."""
+    area that is kept), cropped with padding, flipped. `augmentation_sets` (by method) are further training images.
+
+    With `texture_debiased` the clean images have a further view, drawn anew at each step, whose only crop is its own.
+    """
 
     image_size: int | None = Field(default=None, ge=4)
     random_resized_crop: float | None = Field(default=None, gt=0, le=1)
     crop_padding: int = Field(default=0, ge=0)
     horizontal_flip: bool = False
     augmentation_sets: tuple[str, ...] = ()
+    texture_debiased: TextureDebiasedSpec | None = None
 
 
 class SelectionSpec(OmitEmpty, Settings):

@@ -6,64 +6,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nofrost.config.model import Statistics
-from nofrost.config.recipe import Recipe, ViewSpec
-from nofrost.data import Split, to_tensor
+from nofrost.config.recipe import ViewSpec
+from nofrost.data import Split
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
-from nofrost.train.batch_statistics import check_groups
 from nofrost.train.objectives import Batch
-from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
-
-# The view that draws one of the augmentation sets for each image.
-ANY_SET = "augmented"
-
-
-def check_shares(batch_size: int, accumulation: int, statistics: Statistics, processes: int) -> None:
-    """Check that the processes share a batch equally, in whole micro-batches and in whole groups for batch statistics.
-
-    Args:
-        accumulation: micro-batches of a batch.
-
-    Raises:
-        UserError: they cannot.
-    """
-    if batch_size % processes:
-        per_process = max(1, batch_size // processes)
-        raise UserError(
-            f"schedule.batch_size {batch_size} cannot be shared equally by {processes} processes: set it to a "
-            f"multiple, such as {per_process * processes}, or change the number of processes"
-        )
-    images = batch_size // processes
-    if images % accumulation:
-        fitting = next(number for number in (*range(accumulation, images), images) if images % number == 0)
-        of_each = f" that each of {processes} processes has" if processes > 1 else ""
-        raise UserError(
-            f"schedule.accumulation {accumulation} does not divide the {images} images{of_each} of "
-            f"schedule.batch_size {batch_size}: set it to a divisor, such as {fitting}"
-        )
-    check_groups(statistics, images // accumulation, accumulation, processes)
-
-
-def check_batches(recipe: Recipe, processes: int) -> None:
-    """Check that the processes share the batches of each phase of a recipe equally.
-
-    Raises:
-        UserError: they cannot.
-    """
-    for name, phase in recipe.in_phases().items():
-        schedule = phase.schedule
-        try:
-            check_shares(schedule.batch_size, schedule.accumulation, recipe.model.batch_statistics, processes)
-        except UserError as error:
-            if not recipe.phases:
-                raise
-            raise UserError(f"phases.{name}: {error}") from None
+from nofrost.train.shares import check_shares, rows_of_process
+from nofrost.train.views import ANY_SET, TEXTURE_DEBIASED, BatchViews, View
 
 
 @dataclass(frozen=True)
@@ -73,15 +26,15 @@ class TrainingImages:
     Attributes:
         split: clean images, memory-mapped; only this process's rows of a batch are read.
         augmented: images of each augmentation set by its name, row-aligned with the split.
-        augmented_views: the augmented views of a batch: the name of a set, or ``augmented`` for a set drawn for each
-            image.
+        augmented_views: the augmented views of a batch: the name of a set, ``texture-debiased``, or ``augmented`` for
+            one of these drawn for each image.
         views: the transforms of each image, in this order: resized crop, or resize; crop with padding; flip. Each view
-            of an image has its own crop and flip. An `image_size` larger than the stored one enlarges.
+            of an image has its own crop and flip. An `image_size` larger than the stored one enlarges. The
+            texture-debiased view has its own crop, the flip, and colours.
         batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
             the rows of all processes together equal the batch of a single process, bit for bit.
-        accumulation: steps of gradient accumulation: the micro-batches of a batch; each is shared by the processes in
-            the order of their ranks, so that the images that share a micro-batch do not depend on their number.
+        accumulation: steps of gradient accumulation: the micro-batches of a batch, each shared by the processes.
         batch_statistics: of the recipe's batch norms (``model.batch_statistics``).
     """
 
@@ -103,22 +56,37 @@ class TrainingImages:
         self._check_views()
 
     def _check_views(self) -> None:
-        sets = ", ".join(self.augmented) or "none"
+        debiased = (TEXTURE_DEBIASED,) if self.views.texture_debiased else ()
+        known = (*self.augmented, *debiased)
         for view in self.augmented_views:
-            if not self.augmented or (view != ANY_SET and view not in self.augmented):
-                hint = closest(view, ("clean", "adversarial", ANY_SET, *self.augmented)).rstrip()
-                raise UserError(
-                    f"the objective trains on {view!r} images and views.augmentation_sets has {sets}: name "
-                    f"{'a set' if view == ANY_SET else view} there, or choose another objective or other views"
-                    f"{f' ({hint})' if hint and view != ANY_SET else ''}"
-                )
-        used = self.augmented if ANY_SET in self.augmented_views else self.augmented_views
+            if not known or (view != ANY_SET and view not in known):
+                raise self._unknown_view(view, known)
+        used = known if ANY_SET in self.augmented_views else self.augmented_views
         unused = [name for name in self.augmented if name not in used]
         if unused:
             raise UserError(
                 f"views.augmentation_sets has {', '.join(unused)}, which the objective does not train on: leave it "
                 "out, or choose an objective that does"
             )
+        if debiased and TEXTURE_DEBIASED not in used:
+            raise UserError(
+                f"views.texture_debiased makes a view that the objective does not train on: leave it out, or name "
+                f"{TEXTURE_DEBIASED} or {ANY_SET} in objective.views"
+            )
+
+    def _unknown_view(self, view: str, known: tuple[str, ...]) -> UserError:
+        if view == TEXTURE_DEBIASED:
+            return UserError(
+                f"the objective trains on {view!r} images and views.texture_debiased is not set: set it to {{}}, "
+                "or choose other views"
+            )
+        sets = ", ".join(self.augmented) or "none"
+        hint = closest(view, ("clean", "adversarial", ANY_SET, *known)).rstrip()
+        return UserError(
+            f"the objective trains on {view!r} images and views.augmentation_sets has {sets}: name "
+            f"{'a set' if view == ANY_SET else view} there, or choose another objective or other views"
+            f"{f' ({hint})' if hint and view != ANY_SET else ''}"
+        )
 
     @property
     def steps(self) -> int:
@@ -160,39 +128,28 @@ class TrainingImages:
                 upcoming = pool.submit(self._batch, order, seed, epoch, step + 1) if step + 1 < self.steps else None
                 yield current.result()
 
-    @property
-    def _rank_rows(self) -> NDArray[np.int64]:
-        """This process's rows of a batch, one micro-batch after the other."""
-        rows = np.arange(self.batch_size).reshape(self.accumulation, self.group.size, self.micro_batch_size)
-        return rows[:, self.group.rank].ravel()
-
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
-        rows = order[step * self.batch_size + self._rank_rows]
+        rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+        own = rows_of_process(self.batch_size, self.accumulation, self.group)
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
-        images, labels, indices = self.split.batch(rows)
-        clean = self._view(images, generator)
-        augmented = {
-            view: self._view(self._augmented(view, rows, generator), generator) for view in self.augmented_views
-        }
-        return Batch(clean, labels, indices, augmented)
+        views = BatchViews(self.views, self.image_size, rows, own, generator)
+        clean = views.view(self.split.images)
+        augmented = {view: self._augmented(view, views) for view in self.augmented_views}
+        labels, indices = (
+            torch.from_numpy(np.array(each[rows[own]])) for each in (self.split.labels, self.split.indices)
+        )
+        return Batch(
+            clean.images,
+            labels,
+            indices,
+            {name: view.images for name, view in augmented.items()},
+            distortions={name: view.distortion for name, view in augmented.items() if view.distortion},
+        )
 
-    def _augmented(self, view: str, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        if view != ANY_SET:
-            return to_tensor(self.augmented[view][rows])
-        set_numbers = torch.randint(0, len(self.augmented), (self.batch_size,), generator=generator)
-        rank_numbers = set_numbers.numpy()[self._rank_rows]
-        mixed = np.empty((len(rows), *self.split.images.shape[1:]), np.uint8)
-        for number, images in enumerate(self.augmented.values()):
-            mixed[rank_numbers == number] = images[rows[rank_numbers == number]]
-        return to_tensor(mixed)
-
-    def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        views, n, rows = self.views, self.batch_size, self._rank_rows
-        if views.random_resized_crop:
-            boxes = crop_boxes(n, (views.random_resized_crop, 1.0), generator)
-            images = resized_crop(images, boxes[rows], self.image_size)
-        elif images.shape[2:] != self.image_size:
-            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True)
-        if views.crop_padding:
-            images = padded_crop(images, views.crop_padding, crop_offsets(n, views.crop_padding, generator)[rows])
-        return flip(images, flips(n, generator)[rows]) if views.horizontal_flip else images
+    def _augmented(self, name: str, views: BatchViews) -> View:
+        debiased = self.views.texture_debiased
+        if name == ANY_SET:
+            return views.any_set(list(self.augmented.values()), self.split.images, debiased)
+        if name == TEXTURE_DEBIASED and debiased:
+            return views.texture_debiased(self.split.images, debiased)
+        return views.view(self.augmented[name])

@@ -23,11 +23,12 @@ from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
 from nofrost.ranks import process_rank
 from nofrost.seeds import derive_seed
-from nofrost.train.batches import TrainingImages, check_batches
+from nofrost.train.batches import TrainingImages
 from nofrost.train.objectives import Adversary, Clock, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
 from nofrost.train.schedule import lr_share, threat_share
+from nofrost.train.shares import check_batches
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
         boxes: [N, 4] as :func:`crop_boxes` draws them.
         size: height and width of the result.
     """
+    if not len(images):
+        return images.new_empty(0, images.shape[1], *size)
     top, left, height, width = boxes.T.to(images)
     rows = _resampled(images.permute(0, 2, 3, 1), top, height, size[0])  # [N, height, W, C]
     columns = _resampled(rows.transpose(1, 2), left, width, size[1])  # [N, width, height, C]

@@ -6,22 +6,40 @@ blur, which that code leaves out; here both are options, with amplitudes of our 
 own random settings.
 """
 
-import math
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from nofrost.transforms.colours import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    gaussian_blur,
+    luminance,
+)
 from nofrost.transforms.crops import crop_boxes, flip, flips, resized_crop
 
 CROP_AREA = (0.64, 1.0)
 COLOUR, JITTER, GREY, BLUR, NOISE = 0.5, 0.8, 0.2, 0.5, 0.5  # probabilities
 BRIGHTNESS = CONTRAST = SATURATION = (0.2, 1.8)
 HUE = (-0.2, 0.2)  # of a full turn of the colour circle
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BLUR_SIGMA = (0.1, 2.0)  # pixels of an image of 224; the upper end is never below 1 pixel
 NOISE_STD = (0.0, 0.1)
+
+# In the order in which they are drawn; grey images have the first two alone.
+Adjustment = Callable[[Tensor, Tensor], Tensor]
+ADJUSTMENTS: tuple[tuple[Adjustment, tuple[float, float]], ...] = (
+    (adjust_brightness, BRIGHTNESS),
+    (adjust_contrast, CONTRAST),
+    (adjust_saturation, SATURATION),
+    (adjust_hue, HUE),
+)
 
 
 def texture_debiased(
@@ -39,20 +57,9 @@ def texture_debiased(
     Returns:
         New images of the same shape, type and device, in [0, 1].
     """
-    n = len(images)
     images = crop_and_mirror(images, horizontal_flip, generator)
-    coloured = _chance(n, COLOUR, generator)
-    images = jitter_colours(images, coloured & _chance(n, JITTER, generator), generator)
-    images = _where(coloured & _chance(n, GREY, generator), luminance(images).expand_as(images), images)
-    if blur:
-        largest = max(1.0, BLUR_SIGMA[1] * min(images.shape[2:]) / 224)
-        blurred = gaussian_blur(images, _uniform((n,), (BLUR_SIGMA[0], largest), generator), largest)
-        images = _where(_chance(n, BLUR, generator), blurred, images)
-    if noise:
-        std = _uniform((n,), NOISE_STD, generator) * _chance(n, NOISE, generator)
-        values = torch.randn(images.shape, generator=generator) * std[:, None, None, None]
-        images = images + values.to(images)
-    return images.clamp(0, 1)
+    n, channels = images.shape[:2]
+    return Distortion.draw(n, channels, generator, noise=noise, blur=blur)(images)
 
 
 def crop_and_mirror(images: Tensor, mirror: bool, generator: torch.Generator) -> Tensor:
@@ -63,21 +70,94 @@ def crop_and_mirror(images: Tensor, mirror: bool, generator: torch.Generator) ->
     return flip(images, flips(n, generator)) if mirror else images
 
 
-def jitter_colours(images: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the images with those in `mask` (bool [N], CPU) jittered in brightness, contrast, saturation and hue.
+@dataclass(frozen=True)
+class Distortion:
+    """What is drawn for each of n images to change their colours, and with the options to blur them and add noise.
 
-    The order is drawn for each image. Grey images (C = 1) are jittered in brightness and contrast only.
+    Drawing and applying are separate, so that processes that share a batch can draw for all images and distort theirs,
+    on the device that trains. Grey images are jittered in brightness and contrast only.
+
+    Attributes:
+        jittered, grey, blurred: bool [n], which images are.
+        amounts, order: [n, k], of the k adjustments of colour, and the number of the one that comes first, second, ...
+        sigmas: [n] in [0, 1], where between the bounds the width of the blur lies.
+        noise_stds, noise_seeds: [n], standard deviation (0 for images without noise), and seed of the noise.
     """
-    steps: list[tuple[Callable[[Tensor, Tensor], Tensor], tuple[float, float]]]
-    steps = [(adjust_brightness, BRIGHTNESS), (adjust_contrast, CONTRAST)]
-    if images.shape[1] == 3:
-        steps += [(adjust_saturation, SATURATION), (adjust_hue, HUE)]
-    n = len(images)
-    amounts = torch.stack([_uniform((n,), bounds, generator) for _, bounds in steps], dim=1)
-    order = torch.rand(n, len(steps), generator=generator).argsort(dim=1)
+
+    jittered: Tensor
+    amounts: Tensor
+    order: Tensor
+    grey: Tensor
+    sigmas: Tensor
+    blurred: Tensor
+    noise_stds: Tensor
+    noise_seeds: Tensor
+
+    @classmethod
+    def draw(
+        cls, n: int, channels: int, generator: torch.Generator, *, noise: bool = False, blur: bool = False
+    ) -> Distortion:
+        """Draw the distortion of n images; blur and noise come last, so that all else is equal without them."""
+        chance = partial(_chance, n, generator)
+        coloured = chance(COLOUR)
+        jittered = coloured & chance(JITTER)
+        adjustments = ADJUSTMENTS if channels == 3 else ADJUSTMENTS[:2]
+        amounts = torch.stack([_uniform(n, bounds, generator) for _, bounds in adjustments], dim=1)
+        order = torch.rand(n, len(adjustments), generator=generator).argsort(dim=1)
+        grey = coloured & chance(GREY)
+        none = torch.zeros(n)
+        sigmas, blurred = (torch.rand(n, generator=generator), chance(BLUR)) if blur else (none, none.bool())
+        stds, seeds = none, none.long()
+        if noise:
+            stds = _uniform(n, NOISE_STD, generator) * chance(NOISE)
+            # A seed for each image, so that its noise does not depend on which others are distorted with it.
+            seeds = torch.randint(2**63 - 1, (n,), generator=generator)
+        return cls(jittered, amounts, order, grey, sigmas, blurred, stds, seeds)
+
+    def __len__(self) -> int:
+        return len(self.jittered)
+
+    def __getitem__(self, rows: Tensor | slice) -> Distortion:
+        """Return the distortion of these images alone."""
+        return Distortion(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def where(self, mask: Tensor) -> Distortion:
+        """Return the distortion that leaves the images outside `mask` (bool [n]) as they are."""
+        return Distortion(
+            self.jittered & mask,
+            self.amounts,
+            self.order,
+            self.grey & mask,
+            self.sigmas,
+            self.blurred & mask,
+            self.noise_stds * mask,
+            self.noise_seeds,
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the n images (float [n, C, H, W] in [0, 1], on any device) distorted, in [0, 1]."""
+        images = jitter_colours(images, self.jittered, self.amounts, self.order)
+        images = _where(self.grey, luminance(images).expand_as(images), images)
+        if self.blurred.any():
+            largest = max(1.0, BLUR_SIGMA[1] * min(images.shape[2:]) / 224)
+            sigmas = BLUR_SIGMA[0] + (largest - BLUR_SIGMA[0]) * self.sigmas
+            images = _where(self.blurred, gaussian_blur(images, sigmas, largest), images)
+        for row in self.noise_stds.nonzero()[:, 0].tolist():
+            generator = torch.Generator().manual_seed(int(self.noise_seeds[row]))
+            images[row] += (torch.randn(images.shape[1:], generator=generator) * self.noise_stds[row]).to(images)
+        return images.clamp(0, 1)
+
+
+def jitter_colours(images: Tensor, mask: Tensor, amounts: Tensor, order: Tensor) -> Tensor:
+    """Return the images with those in `mask` (bool [N], CPU) adjusted in colour.
+
+    Args:
+        amounts: [N, k] of the first k of :data:`ADJUSTMENTS`.
+        order: [N, k], the number of the adjustment that comes first, second, ...
+    """
     images = images.clone()
-    for position in range(len(steps)):
-        for number, (adjust, _) in enumerate(steps):
+    for position in range(order.shape[1]):
+        for number, (adjust, _) in enumerate(ADJUSTMENTS[: order.shape[1]]):
             rows = (mask & (order[:, position] == number)).nonzero()[:, 0]
             amount = amounts[rows, number].view(-1, 1, 1, 1).to(images)
             rows = rows.to(images.device)
@@ -85,58 +165,11 @@ def jitter_colours(images: Tensor, mask: Tensor, generator: torch.Generator) -> 
     return images
 
 
-def luminance(images: Tensor) -> Tensor:
-    """Return the brightness [N, 1, H, W] of colour images; grey images as they are."""
-    if images.shape[1] == 1:
-        return images
-    return (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+def _uniform(n: int, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    return bounds[0] + (bounds[1] - bounds[0]) * torch.rand(n, generator=generator)
 
 
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images times `factor` [N, 1, 1, 1], clipped to [0, 1]."""
-    return (images * factor).clamp(0, 1)
-
-
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images, their distance from their own mean brightness times `factor` [N, 1, 1, 1], clipped."""
-    mean = luminance(images).mean(dim=(1, 2, 3), keepdim=True)
-    return torch.lerp(mean.expand_as(images), images, factor).clamp(0, 1)
-
-
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Return colour images, their distance from grey times `factor` [N, 1, 1, 1], clipped to [0, 1]."""
-    return torch.lerp(luminance(images).expand_as(images), images, factor).clamp(0, 1)
-
-
-def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Return colour images with all hues turned by `turn` [N, 1, 1, 1], in full turns, by way of HSV."""
-    value, strongest = images.max(dim=1, keepdim=True)
-    chroma = value - images.amin(dim=1, keepdim=True)
-    following = images.roll(-1, dims=1) - images.roll(-2, dims=1)  # g-b, b-r, r-g: by which primary is strongest
-    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
-    hue = 2 * strongest + following.gather(1, strongest) / safe + 6 * turn  # in sixths of a turn
-    primaries = images.new_tensor((5.0, 3.0, 1.0)).view(1, 3, 1, 1)
-    sector = (primaries + hue) % 6
-    return value - chroma * torch.minimum(sector, 4 - sector).clamp(0, 1)
-
-
-def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
-    """Return the images blurred by Gaussians of standard deviation `sigma` [N] (pixels, at most `largest`)."""
-    n, channels, height, width = images.shape
-    radius = min(math.ceil(3 * largest), height - 1, width - 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernels = torch.softmax(-(offsets**2) / (2 * sigma[:, None] ** 2), dim=1).repeat_interleave(channels, dim=0)
-    kernels = kernels.to(images)[:, None, None]
-    padded = F.pad(images, (radius,) * 4, mode="reflect").view(1, n * channels, height + 2 * radius, -1)
-    rows = F.conv2d(padded, kernels, groups=n * channels)
-    return F.conv2d(rows, kernels.transpose(2, 3), groups=n * channels).view(images.shape)
-
-
-def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
-    return bounds[0] + (bounds[1] - bounds[0]) * torch.rand(shape, generator=generator)
-
-
-def _chance(n: int, probability: float, generator: torch.Generator) -> Tensor:
+def _chance(n: int, generator: torch.Generator, probability: float) -> Tensor:
     return torch.rand(n, generator=generator) < probability
 
 

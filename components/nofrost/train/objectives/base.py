@@ -20,6 +20,7 @@ from nofrost.config.base import Schema
 from nofrost.errors import UserError
 from nofrost.models import Joint, branch, has_mixture
 from nofrost.registry import Registry, check_settings, configurable
+from nofrost.transforms.texture_debiased import Distortion
 
 Batching = Literal["joint", "separate"]
 Clock = Callable[[str], AbstractContextManager[object]]
@@ -35,6 +36,7 @@ class Batch:
         indices: [N] int64, the index of each image in its dataset, which selects the random numbers of attacks.
         augmented: further views of the same images, by their name in the objective's `augmented_views`.
         groups: of batch statistics, equal chunks of the images (:mod:`nofrost.train.batch_statistics`).
+        distortions: of augmented views, still to be applied: :meth:`to` does, on the device that it moves to.
     """
 
     images: Tensor
@@ -42,6 +44,7 @@ class Batch:
     indices: Tensor
     augmented: Mapping[str, Tensor] = field(default_factory=dict)
     groups: int = 1
+    distortions: Mapping[str, Distortion] = field(default_factory=dict)
 
     def parts(self, count: int, groups: int) -> list[Batch]:
         """Return `count` equal parts of the batch, one after the other, each of so many groups."""
@@ -49,16 +52,24 @@ class Batch:
         split = {view: torch.split(images, size) for view, images in self.augmented.items()}
         parts = zip(*(torch.split(tensor, size) for tensor in (self.images, self.labels, self.indices)), strict=True)
         return [
-            Batch(images, labels, indices, {view: chunks[part] for view, chunks in split.items()}, groups)
+            Batch(
+                images,
+                labels,
+                indices,
+                {view: chunks[part] for view, chunks in split.items()},
+                groups,
+                {view: drawn[part * size : (part + 1) * size] for view, drawn in self.distortions.items()},
+            )
             for part, (images, labels, indices) in enumerate(parts)
         ]
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on this device."""
+        """Return the batch on this device, with all views complete."""
         images, labels, indices = (
             tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.indices)
         )
         augmented = {view: tensor.to(device, non_blocking=True) for view, tensor in self.augmented.items()}
+        augmented.update({view: distort(augmented[view]) for view, distort in self.distortions.items()})
         return Batch(images, labels, indices, augmented, self.groups)
 
 
@@ -153,7 +164,7 @@ class Objective(ABC):
     @property
     def augmented_views(self) -> tuple[str, ...]:
         """The augmented views that a batch must contain: ``augmented`` for one of the recipe's augmentation sets drawn
-        per image, or the name of a set."""
+        per image, ``texture-debiased``, or the name of a set."""
         return ()
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:

@@ -1,0 +1,124 @@
+"""The views of the images of a batch: each image of each view has its own crop, flip and colours.
+
+Random numbers are drawn for the whole batch and sliced, so that the rows of all processes together equal the batch of a
+single process, bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
+from nofrost.data import to_tensor
+from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
+from nofrost.transforms.texture_debiased import Distortion
+
+# The view that draws one of the augmentation sets, or the texture-debiased view, for each image.
+ANY_SET = "augmented"
+TEXTURE_DEBIASED = "texture-debiased"
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of this process's images, float32 [n, C, H, W] in [0, 1], with what the training device is to distort."""
+
+    images: Tensor
+    distortion: Distortion | None = None
+
+
+@dataclass(frozen=True)
+class BatchViews:
+    """Makes the views of one batch, in the order in which they are asked for.
+
+    Attributes:
+        spec: the recipe's transforms.
+        size: height and width of the views.
+        rows: int64 [N], of the training split, those of the whole batch.
+        own: int64 [n], positions in the batch of the rows that this process has.
+        generator: of all that is drawn, on the CPU.
+    """
+
+    spec: ViewSpec
+    size: tuple[int, int]
+    rows: NDArray[np.int64]
+    own: NDArray[np.int64]
+    generator: torch.Generator
+
+    def view(self, images: NDArray[np.uint8]) -> View:
+        """Return the view with the recipe's crop or resize, padding and flip."""
+        return View(self._transformed([images], self._zeros, self.own))
+
+    def texture_debiased(self, images: NDArray[np.uint8], spec: TextureDebiasedSpec) -> View:
+        """Return the texture-debiased view, whose only crop is its own."""
+        crops = self._flipped(self._cropped([images], self._zeros, self.own, spec.random_resized_crop), self.own)
+        return View(crops, self._distortion(crops.shape[1], spec))
+
+    def any_set(
+        self, sets: Sequence[NDArray[np.uint8]], clean: NDArray[np.uint8], spec: TextureDebiasedSpec | None
+    ) -> View:
+        """Return the view that draws for each image one of the sets or, with a `spec`, the texture-debiased view."""
+        count = len(sets) + (spec is not None)
+        numbers = torch.randint(0, count, (len(self.rows),), generator=self.generator).numpy()
+        if spec is None:
+            return View(self._transformed(sets, numbers, self.own))
+        debiased = numbers[self.own] == len(sets)
+        images = torch.empty(len(self.own), clean.shape[3], *self.size)
+        mask = torch.from_numpy(debiased)
+        if sets:
+            images[~mask] = self._transformed(sets, numbers, self.own[~debiased])
+        own = self.own[debiased]
+        images[mask] = self._flipped(self._cropped([clean], self._zeros, own, spec.random_resized_crop), own)
+        return View(images, self._distortion(images.shape[1], spec).where(mask))
+
+    @property
+    def _zeros(self) -> NDArray[np.int64]:
+        """The numbers of a single source of images."""
+        return np.zeros(len(self.rows), np.int64)
+
+    def _transformed(
+        self, sources: Sequence[NDArray[np.uint8]], numbers: NDArray[np.int64], own: NDArray[np.int64]
+    ) -> Tensor:
+        """Return the images at the positions `own`, of the source that `numbers` [N] says, transformed."""
+        spec = self.spec
+        if spec.random_resized_crop:
+            images = self._cropped(sources, numbers, own, spec.random_resized_crop)
+        else:
+            images = self._stored(sources, numbers, own)
+            if images.shape[2:] != self.size:
+                images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        if spec.crop_padding:
+            offsets = crop_offsets(len(self.rows), spec.crop_padding, self.generator)
+            images = padded_crop(images, spec.crop_padding, offsets[own])
+        return self._flipped(images, own)
+
+    def _stored(
+        self, sources: Sequence[NDArray[np.uint8]], numbers: NDArray[np.int64], own: NDArray[np.int64]
+    ) -> Tensor:
+        rows = self.rows[own]
+        if len(sources) == 1:
+            return to_tensor(sources[0][rows])
+        stored = np.empty((len(rows), *sources[0].shape[1:]), np.uint8)
+        for number, images in enumerate(sources):
+            these = numbers[own] == number
+            stored[these] = images[rows[these]]
+        return to_tensor(stored)
+
+    def _cropped(
+        self, sources: Sequence[NDArray[np.uint8]], numbers: NDArray[np.int64], own: NDArray[np.int64], least: float
+    ) -> Tensor:
+        boxes = crop_boxes(len(self.rows), (least, 1.0), self.generator)
+        return resized_crop(self._stored(sources, numbers, own), boxes[own], self.size)
+
+    def _flipped(self, images: Tensor, own: NDArray[np.int64]) -> Tensor:
+        if not self.spec.horizontal_flip:
+            return images
+        return flip(images, flips(len(self.rows), self.generator)[own])
+
+    def _distortion(self, channels: int, spec: TextureDebiasedSpec) -> Distortion:
+        drawn = Distortion.draw(len(self.rows), channels, self.generator, noise=spec.noise, blur=spec.blur)
+        return drawn[torch.from_numpy(self.own)]
