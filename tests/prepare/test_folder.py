@@ -12,9 +12,9 @@ from PIL import Image
 
 from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
+from nofrost.data.parallel import in_order
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.photo import in_order
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
 
 Paint = Callable[..., Path]

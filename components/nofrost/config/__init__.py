@@ -1,6 +1,7 @@
 """Typed configuration: Recipe, Suite and Study, read from YAML. Every error names file, key and allowed values."""
 
 from nofrost.config.attack import AttackSpec, Threat
+from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.gate import GateSpec, Margins
 from nofrost.config.loading import load_recipe, load_schema, load_study, load_suite, parse_study, study_as_yaml
@@ -20,6 +21,7 @@ __all__ = [
     "AttackSpec",
     "AugmentationSpec",
     "DatasetSpec",
+    "EvaluationView",
     "GateSpec",
     "Margins",
     "ModelSpec",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 from pydantic import ConfigDict, Field, model_validator
 
 from nofrost.config.base import ImageCount, Name, Seed, Settings, first_duplicate
+from nofrost.config.evaluation_view import LARGEST_SIDE, EvaluationView
 from nofrost.config.gate import GateSpec
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
@@ -19,7 +22,12 @@ class DatasetSpec(Settings):
     Attributes:
         source: the kind of source, such as ``digits`` or ``folder`` (docs/data.md).
         path: archive, file or folder that it reads.
-        image_size: resizes to squares of so many pixels.
+        storage: ``array`` keeps images of one size in one array, ``shards`` keeps photographs as JPEGs in tar shards;
+            ``auto`` is shards for photographs that have a `view`, and for sources that say so (docs/data.md).
+        image_size: resizes to squares of so many pixels, in an array.
+        view: of the photographs in shards, unless a suite has one of its own.
+        shorter_side: larger photographs are reduced to a shorter side of so many pixels before they are stored; null
+            stores them as they were published.
         limit: keeps that many images in all, balanced over classes.
         test_share: share of the images that become the test split, for sources without one.
         selection_share: of the training images, cut off to choose checkpoints on.
@@ -30,11 +38,30 @@ class DatasetSpec(Settings):
 
     source: str = "digits"
     path: str = "data/source"
+    storage: Literal["auto", "array", "shards"] = "auto"
     image_size: int | None = Field(default=None, ge=4, le=1024)
+    view: EvaluationView | None = None
+    shorter_side: int | None = Field(default=None, ge=4, le=LARGEST_SIDE)
     limit: ImageCount | None = None
     test_share: float = Field(default=0.2, ge=0.001, le=0.999)
     selection_share: float = Field(default=0.1, ge=0.001, le=0.999)
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _storage_fits(self) -> Self:
+        is_array = self.storage == "array" or self.image_size is not None
+        for key in ("view", "shorter_side"):
+            if is_array and getattr(self, key) is not None:
+                by = "storage: array" if self.storage == "array" else f"image_size {self.image_size}"
+                raise ValueError(f"{key} is for photographs in shards, and {by} makes an array: leave out one of them")
+        if self.storage == "shards" and self.image_size is not None:
+            raise ValueError(f"image_size {self.image_size} makes an array, not shards: set view, or storage: array")
+        if self.view and self.shorter_side and self.shorter_side < self.view.resize:
+            raise ValueError(
+                f"shorter_side {self.shorter_side} is smaller than view.resize {self.view.resize}: photographs would "
+                "be enlarged again; raise it, or leave it out"
+            )
+        return self
 
 
 class AugmentationSpec(Settings):

@@ -6,13 +6,25 @@ from nofrost.data.augmentation_set import (
     read_augmentation_set,
     write_augmentation_manifest,
 )
-from nofrost.data.manifest import SPLITS, Manifest, SplitManifest, checksum, read_manifest, write_manifest
+from nofrost.data.manifest import (
+    SPLITS,
+    Manifest,
+    ShardManifest,
+    SplitManifest,
+    checksum,
+    read_manifest,
+    write_manifest,
+)
+from nofrost.data.photographs import Images, Photographs
 from nofrost.data.split import Split, from_tensor, read_split, to_tensor, write_images, write_split
 
 __all__ = [
     "SPLITS",
     "AugmentationManifest",
+    "Images",
     "Manifest",
+    "Photographs",
+    "ShardManifest",
     "Split",
     "SplitManifest",
     "augmentation_checksum",

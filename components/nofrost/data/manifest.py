@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from nofrost.config.base import Schema
+from nofrost.config.base import OmitEmpty, Schema, first_duplicate
+from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, unknown
 from nofrost.files import read_json, sha256_file, write_json
@@ -19,9 +20,19 @@ Count = Annotated[int, Field(ge=0, le=10**12)]
 Pixels = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
-class SplitManifest(Schema):
+class ShardManifest(Schema):
+    """One tar of photographs: how many records it holds, its bytes, and its MD5, which is its address in a store."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.tar$")
+    records: Count
+    size: Count
+    md5: str = Field(pattern="^[0-9a-f]{32}$")
+
+
+class SplitManifest(OmitEmpty):
     """One split: its images by class, and the SHA-256 of ``images.npy``, ``labels.npy`` and ``indices.npy``.
 
+    A split of photographs has `shards` and, instead of ``images.npy``, ``index.npy`` (nofrost/data/shards/index.py).
     ``indices.npy`` holds the position of each image in the source (in the source's own order; for a source with a test
     split of its own, positions in that split).
     """
@@ -29,15 +40,37 @@ class SplitManifest(Schema):
     count: Count
     class_counts: tuple[Count, ...]
     sha256: dict[str, str]
+    shards: tuple[ShardManifest, ...] = ()
+
+    @model_validator(mode="after")
+    def _shards_hold_all_images(self) -> Self:
+        check_shards(self.shards, self.count)
+        return self
 
 
-class Manifest(Schema):
-    """A dataset on disk. `mean` and `std` are those of the training pixels by channel, in [0, 1]."""
+def check_shards(shards: tuple[ShardManifest, ...], count: int) -> None:
+    """Check that shards, if there are any, hold `count` photographs and have names of their own.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if shards and sum(shard.records for shard in shards) != count:
+        raise ValueError(f"shards hold {sum(shard.records for shard in shards)} of {count} photographs")
+    if (twice := first_duplicate(shard.name for shard in shards)) is not None:
+        raise ValueError(f"two shards are called {twice}")
+
+
+class Manifest(OmitEmpty):
+    """A dataset on disk. `mean` and `std` are those of the training pixels by channel, in [0, 1].
+
+    Photographs in shards have a `view`, which makes images of `image_size` of them; `mean` and `std` are of these.
+    """
 
     format: Literal[1] = 1
     name: str
     classes: tuple[str, ...] = Field(min_length=1)
     image_size: tuple[Pixels, Pixels]
+    view: EvaluationView | None = None
     channels: int = Field(ge=1, le=64)
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
@@ -59,6 +92,13 @@ class Manifest(Schema):
                     f"splits.{name}.class_counts are not the {split.count} images of {len(self.classes)} classes: "
                     "prepare the data again"
                 )
+            if split.count and bool(split.shards) != (self.view is not None):
+                raise ValueError(
+                    f"splits.{name} {'has shards' if split.shards else 'is an array'} and view is {self.view}: a view "
+                    "is for shards, prepare the data again"
+                )
+        if self.view and self.image_size != (self.view.crop, self.view.crop):
+            raise ValueError(f"image_size is not the view's crop of {self.view.crop} pixels: prepare the data again")
         for text in (self.name, *self.classes):
             # JSON can hold halves of a character, which no file or terminal takes
             if any("\ud800" <= character <= "\udfff" for character in text):

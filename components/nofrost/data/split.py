@@ -1,31 +1,35 @@
-"""One split on disk and in memory: a memory-mapped array of images, labels and source indices."""
+"""One split on disk and in memory: images (an array or photographs), labels and source indices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.arrays import read_array, write_array
-from nofrost.data.manifest import SplitManifest, read_manifest
+from nofrost.data.manifest import ShardManifest, SplitManifest, read_manifest
+from nofrost.data.photographs import Images, Photographs
+from nofrost.data.shards.access import LocalFiles
+from nofrost.data.shards.index import read_index
 from nofrost.errors import UserError, unknown
 from nofrost.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
 
-FILES = ("images", "labels", "indices")
+NUMBERS = ("labels", "indices")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, H, W, C] (memory-mapped), labels int64 [N] and source indices int64 [N]."""
+    """Images uint8 [N, H, W, C] (an array, memory-mapped, or photographs), labels and source indices int64 [N]."""
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
 
@@ -97,15 +101,17 @@ def write_split(
     return SplitManifest(
         count=len(labels),
         class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
-        sha256={name: sha256_file(folder / f"{name}.npy") for name in FILES},
+        sha256={name: sha256_file(folder / f"{name}.npy") for name in ("images", *NUMBERS)},
     )
 
 
-def read_split(dataset: Path, name: str, *, verify: bool = False) -> Split:
+def read_split(dataset: Path, name: str, *, verify: bool = False, view: EvaluationView | None = None) -> Split:
     """Return the split `name` ("train", "selection" or "test") of the dataset in the folder `dataset`.
 
     Args:
-        verify: also compare the checksums of all files with the manifest (reads everything once).
+        verify: also compare the checksums of the arrays with the manifest (reads them once). Photographs are compared
+            one by one as they are read, so that nothing has to be read twice.
+        view: of photographs; None for that of the dataset.
 
     Raises:
         UserError: there is no such split, or its files are damaged or do not match the manifest.
@@ -115,23 +121,44 @@ def read_split(dataset: Path, name: str, *, verify: bool = False) -> Split:
         raise unknown(f"split of {dataset}", name, manifest.splits)
     expected = manifest.splits[name]
     folder = dataset / name
-    arrays = {file: read_array(folder / f"{file}.npy") for file in FILES}
-    shape = (expected.count, *manifest.image_size, manifest.channels)
-    for file, array in arrays.items():
-        array_shape, dtype = (shape, np.uint8) if file == "images" else (shape[:1], np.int64)
-        if array.shape != array_shape or array.dtype != dtype:
-            content = f"{array.dtype} {list(array.shape)}, the manifest says {np.dtype(dtype)} {list(array_shape)}"
-            raise UserError(f"{folder / file}.npy holds {content}: prepare the dataset again")
-        if verify and sha256_file(folder / f"{file}.npy") != expected.sha256.get(file):
+    numbers = {key: read_array(folder / f"{key}.npy") for key in NUMBERS}
+    for key, array in numbers.items():
+        _check_array(folder / f"{key}.npy", array, (expected.count,), np.int64)
+    if manifest.view:
+        view = view or manifest.view
+        images: Images = read_photographs(folder, expected.shards, expected.count, view, manifest.channels)
+    else:
+        images = read_array(folder / "images.npy")
+        _check_array(folder / "images.npy", images, (expected.count, *manifest.image_size, manifest.channels), np.uint8)
+    for key in expected.sha256 if verify else ():
+        if sha256_file(folder / f"{key}.npy") != expected.sha256[key]:
             raise UserError(
-                f"{folder / file}.npy does not match its checksum in the manifest: prepare the dataset again"
+                f"{folder / key}.npy does not match its checksum in the manifest: prepare the dataset again"
             )
-    if not _in_range(arrays["labels"], len(manifest.classes)):
+    if not _in_range(numbers["labels"], len(manifest.classes)):
         raise UserError(
             f"{folder / 'labels.npy'} names classes that the manifest does not ({len(manifest.classes)} are known): "
             "prepare the dataset again"
         )
-    return Split(**arrays)
+    return Split(images, **numbers)
+
+
+def read_photographs(
+    folder: Path, shards: tuple[ShardManifest, ...], count: int, view: EvaluationView, channels: int
+) -> Photographs:
+    """Return the `count` photographs in the shards of `folder`.
+
+    Raises:
+        UserError: the index is missing or does not fit the manifest.
+    """
+    files = LocalFiles(folder, [shard.name for shard in shards])
+    return Photographs(read_index(folder, shards, count), files, view, channels)
+
+
+def _check_array(path: Path, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        content = f"{array.dtype} {list(array.shape)}, the manifest says {np.dtype(dtype)} {list(shape)}"
+        raise UserError(f"{path} holds {content}: prepare the dataset again")
 
 
 def _in_range(labels: NDArray[np.int64], n_classes: int) -> bool:

@@ -1,17 +1,12 @@
-"""One photograph: its header and its pixels, upright, without transparency, in 8 bits; many are decoded by threads."""
+"""One photograph: its header and its pixels, upright, without transparency, in 8 bits."""
 
-import os
 import re
 import threading
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,33 +27,11 @@ _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _LARGE_PIXELS = 1 << 23  # images above are decoded one after another, as each takes hundreds of megabytes
 _ONE_LARGE_IMAGE = threading.Lock()
 _AHEAD_BYTES = 1 << 28  # of decoded images that wait for their turn
-T = TypeVar("T")
 
 
 def images_ahead(image_bytes: int) -> int:
-    """Return how many decoded images of this size may wait for their turn in :func:`in_order`."""
+    """Return how many decoded images of this size may wait for their turn."""
     return max(1, _AHEAD_BYTES // image_bytes)
-
-
-def in_order(function: Callable[..., T], items: Iterable[object], most_ahead: int | None = None) -> Iterator[T]:
-    """Yield function(item) for each item in order, computed by a few threads that never run far ahead.
-
-    Args:
-        most_ahead: how many results may wait, such as large images; None leaves it to the number of threads.
-
-    An exception of `function` is raised at its item; items that have not been started are then dropped.
-    """
-    threads = min(8, os.cpu_count() or 1)
-    ahead = min(4 * threads, most_ahead or 4 * threads)
-    remaining = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        window: deque[Future[T]] = deque(pool.submit(function, item) for item in islice(remaining, ahead))
-        try:
-            while window:
-                yield window.popleft().result()
-                window.extend(pool.submit(function, item) for item in islice(remaining, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nofrost.config.model import Statistics
 from nofrost.config.recipe import ViewSpec
-from nofrost.data import Split
+from nofrost.data import Images, Split
+from nofrost.data.order import epoch_order
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
@@ -39,7 +40,7 @@ class TrainingImages:
     """
 
     split: Split
-    augmented: Mapping[str, NDArray[np.uint8]]
+    augmented: Mapping[str, Images]
     augmented_views: tuple[str, ...]
     views: ViewSpec
     batch_size: int
@@ -120,7 +121,7 @@ class TrainingImages:
 
         They are those of the first micro-batch, then of the second, and so on.
         """
-        order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(self.split))
+        order = epoch_order(len(self.split), seed, epoch)
         with ThreadPoolExecutor(1, "nofrost-batches") as pool:
             upcoming = None
             for step in range(first_step, self.steps):

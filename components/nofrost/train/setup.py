@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nofrost.attacks import attack_settings, create_attack
 from nofrost.config import Recipe
-from nofrost.data import augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
+from nofrost.data import Images, augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
 from nofrost.models import BatchNorm, Classifier, Signature, build, default_device, load_pretrained
@@ -97,7 +95,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
     if sets and augmentation is None:
         raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")
     origin = checksum(dataset)
-    augmented: dict[str, NDArray[np.uint8]] = {}
+    augmented: dict[str, Images] = {}
     if augmentation:
         augmented = {
             method: read_augmentation_set(augmentation, method, dataset=origin, verify=True) for method in sets

@@ -24,7 +24,7 @@ from nofrost.augment.deepaugment.network import (
     save_network,
     train_network,
 )
-from nofrost.data import Split, from_tensor, to_tensor, write_images
+from nofrost.data import Images, Split, from_tensor, to_tensor, write_images
 from nofrost.errors import UserError
 from nofrost.models.device import default_device, exact_float32, single_thread_if_small
 from nofrost.seeds import derive_seed
@@ -120,7 +120,7 @@ class Tally:
 
 
 def generate(
-    network: ReconstructionNetwork, images: NDArray[np.uint8], seed: int, device: torch.device, tally: Tally
+    network: ReconstructionNetwork, images: Images, seed: int, device: torch.device, tally: Tally
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield a DeepAugment version of every image, in order, batch by batch, and keep the tally.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nofrost.config.base import Schema
 from nofrost.config.validation import sentence
-from nofrost.data import to_tensor
+from nofrost.data import Images, to_tensor
 from nofrost.errors import UserError
 from nofrost.files import read_json, write_json
 from nofrost.limits import regular_file
@@ -91,7 +91,7 @@ def new_network(spec: NetworkSpec, generator: torch.Generator) -> Reconstruction
 
 
 def train_network(
-    images: NDArray[np.uint8], seed: int, device: torch.device, *, width: int, epochs: int, batch_size: int, lr: float
+    images: Images, seed: int, device: torch.device, *, width: int, epochs: int, batch_size: int, lr: float
 ) -> ReconstructionNetwork:
     """Return a network trained on the images uint8 [N, H, W, C] with Adam on the mean absolute error.
 
@@ -121,7 +121,7 @@ def train_network(
 
 
 @torch.no_grad()
-def reconstruction_psnr(network: ReconstructionNetwork, images: NDArray[np.uint8], device: torch.device) -> float:
+def reconstruction_psnr(network: ReconstructionNetwork, images: Images, device: torch.device) -> float:
     """Return the peak signal-to-noise ratio in dB of the reconstruction of up to 256 images spread over all."""
     rows = np.unique(np.linspace(0, len(images) - 1, _SAMPLE).astype(np.int64))
     errors = []
@@ -131,11 +131,11 @@ def reconstruction_psnr(network: ReconstructionNetwork, images: NDArray[np.uint8
     return float(-10 * torch.stack(errors).mean().clamp(min=1e-10).log10())
 
 
-def _patches(images: NDArray[np.uint8], rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+def _patches(images: Images, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
     height, width = images.shape[1:3]
     top = int(torch.randint(max(1, height - PATCH + 1), (), generator=generator))
     left = int(torch.randint(max(1, width - PATCH + 1), (), generator=generator))
-    return to_tensor(images[rows, top : top + PATCH, left : left + PATCH])
+    return to_tensor(images[rows][:, top : top + PATCH, left : left + PATCH])
 
 
 def save_network(network: ReconstructionNetwork, path: Path) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from nofrost.data.parallel import in_order
 from nofrost.errors import UserError
-from nofrost.prepare.photo import decode, images_ahead, in_order, read_header
+from nofrost.prepare.photo import decode, images_ahead, read_header
 from nofrost.prepare.pixels import batch_length
 from nofrost.prepare.sources.base import UNKNOWN_LICENCE, Part, Source, SourceData, missing, register
 from nofrost.prepare.sources.folders import folders_in

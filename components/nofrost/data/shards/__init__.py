@@ -1,0 +1,1 @@
+"""Photographs in tar shards of the WebDataset layout, read by position."""
