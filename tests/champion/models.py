@@ -93,6 +93,7 @@ def evaluations(
         clean=Proportion.of_flags(clean),
         corruptions={"contrast": contrast},
         averaging="mean",
+        test_sets={},
         indices_sha256=_sha256(indices),
         **mean,
     )

@@ -166,7 +166,7 @@ def test_a_damaged_shard_does_not_count_as_finished(
 ) -> None:
     suite, out = make_ood_suite(max_images=20, batch_size=4), tmp_path / "shard"
     run(dataset, checkpoint_with("bn"), suite, out, Shard(0, 2))
-    evaluation = OodEvaluation(suite, read_inputs(dataset, checkpoint_with("bn"), suite.max_images))
+    evaluation = OodEvaluation(suite, read_inputs(dataset, checkpoint_with("bn"), suite))
     record = evaluation._record({})
     assert is_finished(out, Shard(0, 2), record, evaluation.measurements())
     damage(out / "conditions/contrast-5.npz")

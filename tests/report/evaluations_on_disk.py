@@ -22,6 +22,7 @@ from nofrost.results import (
     SeverityPoint,
     StepsCurve,
     StepsPoint,
+    TestSetAccuracy,
     write_result,
 )
 from tests.report.dataset_on_disk import digits
@@ -206,6 +207,16 @@ def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
         corruptions=corruptions,
         **_mean([corruption.mean_accuracy for corruption in corruptions.values()]),
         averaging="unweighted mean over all corruptions and severities",
+        test_sets={
+            name: TestSetAccuracy.of(
+                round((clean - 0.05) * 200),
+                200,
+                name="collected anew",
+                data_sha256="7" * 64,
+                indices_sha256="8" * 64,
+            )
+            for name in suite.test_sets
+        },
         indices_sha256=f"{samples:064d}",
     )
     write_result(folder / "metrics.json", metrics)

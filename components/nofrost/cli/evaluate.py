@@ -52,6 +52,12 @@ MEASURED = ("metrics.json", "record.json", "flags.npz", "examples.npz", "propert
     help="An argument of that function, such as depth=18. May be given more than once.",
 )
 @click.option(
+    "--test-sets",
+    type=PATH,
+    metavar="FOLDER",
+    help="Output folder of `nofrost prepare --test-sets`, for the further test sets of an ood suite.",
+)
+@click.option(
     "--shard",
     metavar="INDEX/COUNT",
     help="Measure one shard of the test images, for --merge: 0/3 is every third batch (of the suite's batch_size).",
@@ -73,6 +79,7 @@ def evaluate(
     checkpoint: Path | None,
     function: str | None,
     settings: tuple[str, ...],
+    test_sets: Path | None,
     shard: str | None,
     merge: tuple[Path, ...],
     out: Path,
@@ -102,9 +109,9 @@ def evaluate(
         check_configuration_apart(out, study_name, suite_name)
         metrics: AdversarialMetrics | OodMetrics | ShardMetrics
         if merge:
-            metrics = stage.merge(dataset, model, suite, merge, out)
+            metrics = stage.merge(dataset, model, suite, merge, out, test_sets)
         else:
-            metrics = stage.run(dataset, model, suite, out, parsed_shard)
+            metrics = stage.run(dataset, model, suite, out, parsed_shard, test_sets)
     if is_rank_zero:
         emit(metrics, f"{out}: {_summary(metrics)}", as_json)
 
@@ -130,7 +137,9 @@ def _summary(metrics: AdversarialMetrics | OodMetrics | ShardMetrics) -> str:
     if isinstance(metrics, ShardMetrics):
         return f"shard {metrics.shard} with {images}, to be merged with the others"
     if not isinstance(metrics, AdversarialMetrics):
-        return f"clean {metrics.clean.accuracy:.1%}, mean over corruptions {metrics.mean_accuracy:.1%} of {images}"
+        test_sets = "".join(f", {name} {each.accuracy:.1%}" for name, each in metrics.test_sets.items())
+        mean = f"mean over corruptions {metrics.mean_accuracy:.1%}"
+        return f"clean {metrics.clean.accuracy:.1%}, {mean} of {images}{test_sets}"
     accuracies = ", ".join(f"{name} {proportion.accuracy:.1%}" for name, proportion in metrics.accuracy.items())
     alarms = ", ".join(f"{alarm.status} {alarm.name}" for alarm in metrics.alarms if alarm.status != "pass")
     return f"{accuracies} of {images}" + (f"; alarms: {alarms}" if alarms else "")

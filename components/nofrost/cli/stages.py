@@ -27,16 +27,39 @@ from nofrost.errors import UserError
 @click.option("--path", help="Archive, file or folder of the source; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
+@click.option("--test-sets", is_flag=True, help="Make the further test sets of the ood suite instead, for --dataset.")
+@click.option("--dataset", type=PATH, help="With --test-sets: output of `nofrost prepare`, for classes and size.")
 @click.option("--out", type=PATH, required=True, help="Folder to write the dataset to.")
-def prepare(study_name: str | None, overrides: tuple[str, ...], as_json: bool, out: Path, **shortcuts: Any) -> None:
+def prepare(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    test_sets: bool,
+    dataset: Path | None,
+    out: Path,
+    **shortcuts: Any,
+) -> None:
     """Turn images from a source into a dataset with train, selection and test splits and a manifest.
 
     Example: nofrost prepare --source folder --path photos --image-size 64 --out data/dataset
+
+    Further test sets: nofrost prepare --test-sets --set test_sets.new.source=folder --set test_sets.new.path=photos-2
+    --dataset data/dataset --out data/test-sets
     """
     from nofrost import prepare as stage
-    from nofrost.config import dataset_of
+    from nofrost.config import dataset_of, further_test_sets
 
     values = {key: value for key, value in shortcuts.items() if value is not None}
+    if test_sets or dataset:
+        if dataset is None or not test_sets or values:
+            reason = "--source, --path, --image-size and --limit are for a dataset" if values else "give both"
+            raise click.UsageError(f"--test-sets and --dataset belong together: {reason}.")
+        specs = further_test_sets(study_name, overrides)
+        check_configuration_apart(out, study_name)
+        made = stage.run_test_sets(specs, dataset, out)
+        counts = ", ".join(f"{name} with {count:,} images" for name, count in made.test_images.items())
+        emit(made, f"{out}: {counts or 'no test sets'}", as_json)
+        return
     overrides += tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     origin = study_name or "the default dataset"
     config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)

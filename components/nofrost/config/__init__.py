@@ -11,9 +11,10 @@ from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
 from nofrost.config.papers import Paper, cite, find_paper, load_papers, paper_of, recipes_of
 from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
-from nofrost.config.select import augmentation_of, dataset_of, parse_part, recipe_of, suite_of
+from nofrost.config.select import augmentation_of, dataset_of, further_test_sets, parse_part, recipe_of, suite_of
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
 from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
+from nofrost.config.test_sets import TestSets, TestSetSpec
 from nofrost.config.yaml_text import as_yaml
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "ScheduleSpec",
     "Study",
     "Suite",
+    "TestSetSpec",
+    "TestSets",
     "Threat",
     "ViewSpec",
     "as_yaml",
@@ -41,6 +44,7 @@ __all__ = [
     "cite",
     "dataset_of",
     "find_paper",
+    "further_test_sets",
     "load_papers",
     "load_recipe",
     "load_schema",

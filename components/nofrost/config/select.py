@@ -10,6 +10,7 @@ from nofrost.config.loading import load_recipe, load_study, load_suite, overridd
 from nofrost.config.recipe import Recipe
 from nofrost.config.study import AugmentationSpec, DatasetSpec
 from nofrost.config.suite import Suite
+from nofrost.config.test_sets import TestSets
 from nofrost.errors import UserError, unknown
 
 S = TypeVar("S", bound=Schema)
@@ -23,6 +24,13 @@ def dataset_of(study: str | None, overrides: Sequence[str] = ()) -> DatasetSpec:
     """
     spec = load_study(study).dataset if study else DatasetSpec()
     return _updated(spec, overrides, study or "the default dataset")
+
+
+def further_test_sets(study: str | None, overrides: Sequence[str] = ()) -> TestSets:
+    """Return the further test sets of the study's ood suite, or none, with `overrides` such as ``test_sets.a.limit=9``
+    on top; raises like `dataset_of`."""
+    spec = TestSets(test_sets=load_study(study).suites.ood.test_sets) if study else TestSets()
+    return _updated(spec, overrides, f"{study}: suites.ood" if study else "the test sets")
 
 
 def augmentation_of(study: str | None, overrides: Sequence[str] = ()) -> AugmentationSpec:

@@ -11,6 +11,7 @@ from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
+from nofrost.config.test_sets import TestSetSpec
 from nofrost.errors import unknown
 
 # The same on every machine and for every kind of suite, as the last bits of a model's output depend on the batch size.
@@ -89,13 +90,17 @@ class AdversarialSuite(Cited):
 
 
 class OodSuite(Cited):
-    """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019)."""
+    """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019), and further test sets.
+
+    Each of `test_sets` has an accuracy of its own, which the mean over corruptions leaves out.
+    """
 
     kind: Literal["ood"]
     title: str
     citation: str
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
+    test_sets: dict[Name, TestSetSpec] = Field(default={})
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: ImageCount | None = None

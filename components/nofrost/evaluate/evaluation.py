@@ -4,7 +4,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -89,8 +89,9 @@ class Evaluation(ABC, Generic[S]):
 
     def run_shard(self, shard: Shard, out: Path) -> ShardMetrics:
         """Measure the images of one shard and keep the arrays in `out` for merging; return its metrics."""
+        measurements = [self._of_shard(measurement, shard) for measurement in self.measurements()]
         if not len(self._rows(shard)):
-            dealt = images_dealt(self.measurements(), self.suite.batch_size)
+            dealt = self._images_dealt()
             remark(
                 f"shard {shard} has no image to measure, as {dealt} at a time belong to one shard: use fewer shards, "
                 "or lower the suite's batch_size"
@@ -99,7 +100,7 @@ class Evaluation(ABC, Generic[S]):
         with self._output(out, fingerprint) as partial:
             engine = self.inputs.engine(self.suite.batch_size, partial / CONDITIONS, self._rows(shard))
             with engine.ready(self.inputs.network):
-                engine.run(self.measurements(), f"{self.stage} {shard}")
+                engine.run(measurements, f"{self.stage} {shard}")
             metrics = self._shard_metrics(shard)
             record = self._record(engine.cache.reduced_batch_sizes)
             write_result(partial / RECORD, ShardRecord(**dict(record), shard=str(shard)))
@@ -140,7 +141,17 @@ class Evaluation(ABC, Generic[S]):
         return self.inputs.record(self.stage, self.suite, reduced)
 
     def _rows(self, shard: Shard) -> Rows:
-        return shard.rows(len(self.inputs.sample), images_dealt(self.measurements(), self.suite.batch_size))
+        return shard.rows(len(self.inputs.sample), self._images_dealt())
+
+    def _of_shard(self, measurement: Measurement, shard: Shard) -> Measurement:
+        """Return a measurement that has images of its own with those of the shard alone; any other as it is."""
+        sample = measurement.sample
+        if sample is None:
+            return measurement
+        return replace(measurement, sample=sample.select(shard.rows(len(sample), self._images_dealt())))
+
+    def _images_dealt(self) -> int:
+        return images_dealt(self.measurements(), self.suite.batch_size)
 
     def _shard_metrics(self, shard: Shard) -> ShardMetrics:
         sample = self.inputs.sample.select(self._rows(shard))

@@ -14,13 +14,13 @@ from torch import nn
 
 from nofrost import models
 from nofrost.config import Suite
-from nofrost.data import Manifest, checksum, read_manifest, read_split
 from nofrost.errors import UserError
+from nofrost.evaluate.images import SPLIT, TestImages, read_images, read_test_sets
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
-from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_split
+from nofrost.evaluate.measuring.sample import Rows, Sample
 from nofrost.files import sha256_file
 from nofrost.models.checkpoint import checkpoint_file, load_checkpoint, read_signature
 from nofrost.models.contents import model_sha256
@@ -28,7 +28,6 @@ from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
 from nofrost.results import EvaluationRecord
 
-SPLIT = "test"
 LIBRARIES = ("torch", "numpy", "timm")
 
 ModelSource = Path | Reference
@@ -36,25 +35,15 @@ ModelSource = Path | Reference
 
 
 @dataclass(frozen=True)
-class TestImages:
-    """Images of the test split of a dataset, and the checksum of the dataset."""
-
-    __test__ = False  # the name is no test class of pytest
-
-    dataset: Path
-    manifest: Manifest
-    sample: Sample
-    checksum: str
-
-
-@dataclass(frozen=True)
 class Inputs:
-    """The test images, the network (on the CPU), the checksums of dataset and model, and where these are."""
+    """The test images, the network (on the CPU), the checksums of all inputs, where these are, and the further test
+    sets of the suite by name."""
 
     images: TestImages
     network: nn.Module
     checksums: dict[str, str]
     paths: Sequence[Path]
+    test_sets: Mapping[str, TestImages] = field(default_factory=dict)
     device: torch.device = field(default_factory=models.default_device)
 
     @property
@@ -136,34 +125,22 @@ def record(
     )
 
 
-def read_inputs(dataset: Path, model: ModelSource, max_images: int | None) -> Inputs:
-    """Return a model and the images that it is evaluated on.
+def read_inputs(dataset: Path, model: ModelSource, suite: Suite, test_sets: Path | None = None) -> Inputs:
+    """Return a model and the images that a suite evaluates it on.
 
     Args:
         dataset: output folder of prepare.
-        max_images: how many images, evenly spaced; None: all.
+        test_sets: output folder of prepare-test-sets; needed only by a suite that has further test sets.
 
     Raises:
         UserError: one of them is missing or damaged, or the model was made for other images or classes.
     """
-    images = read_images(dataset, max_images)
+    images = read_images(dataset, suite.max_images)
     network, checksums = read_model(model, images)
-    return Inputs(images, network, {"dataset": images.checksum, **checksums}, [dataset, path_of(model)])
-
-
-def read_images(dataset: Path, max_images: int | None) -> TestImages:
-    """Return images of the test split of a dataset.
-
-    Raises:
-        UserError: the split is missing, damaged or empty.
-    """
-    if max_images is not None and max_images < 1:
-        raise UserError(f"max_images is {max_images}: it must be at least 1")
-    manifest = read_manifest(dataset)
-    sample = sample_of_split(read_split(dataset, SPLIT, verify=True), max_images)
-    if len(sample) == 0:
-        raise UserError(f"the {SPLIT} split of {dataset} is empty: prepare the dataset again")
-    return TestImages(dataset, manifest, sample, checksum(dataset))
+    further = read_test_sets(suite, test_sets, images)
+    checksums |= {f"test-sets/{name}": each.checksum for name, each in further.items()}
+    paths = [dataset, path_of(model), *([test_sets] if test_sets and further else [])]
+    return Inputs(images, network, {"dataset": images.checksum, **checksums}, paths, further)
 
 
 def read_model(model: ModelSource, images: TestImages) -> tuple[nn.Module, dict[str, str]]:

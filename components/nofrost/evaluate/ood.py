@@ -1,6 +1,6 @@
-"""Evaluation with an ood suite: a model on corrupted test images (Hendrycks & Dietterich 2019)."""
+"""Evaluation with an ood suite: corrupted test images (Hendrycks & Dietterich 2019), and further test sets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from torch import Tensor
 from nofrost.config import OodSuite
 from nofrost.errors import UserError
 from nofrost.evaluate.evaluation import Evaluation, Findings
+from nofrost.evaluate.images import TestImages
 from nofrost.evaluate.inputs import channels_last
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.notices import notice_batch_effects
 from nofrost.evaluate.properties.answers import log_probabilities
-from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint
+from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint, TestSetAccuracy
 from nofrost.statistics import Flags, wilson_interval
 from nofrost.transforms.corruptions import check_corruption, corrupt
 
@@ -26,12 +27,13 @@ Corruption = tuple[str, int]  # name and severity
 
 @dataclass(frozen=True)
 class OodEvaluation(Evaluation[OodSuite]):
-    """The evaluation of a model on corrupted test images."""
+    """The evaluation of a model on corrupted test images and further test sets."""
 
     stage = "evaluate-ood"
 
     def measurements(self) -> list[Measurement]:
-        return [self.inputs.model.clean(), *self._corrupted().values(), _confidence(self.inputs.model)]
+        model = self.inputs.model
+        return [model.clean(), *self._corrupted().values(), _confidence(model), *self._on_test_sets().values()]
 
     def check_model(self, engine: Engine) -> None:
         self._conditions()
@@ -44,11 +46,27 @@ class OodEvaluation(Evaluation[OodSuite]):
         notice_batch_effects(engine, self.inputs.model, engine.values(predicted))
         confidence = engine.values(_confidence(self.inputs.model))
         arrays = {**_arrays(engine.sample, engine.values(predicted), clean, flags), "confidence": confidence}
-        return Findings(_metrics(self.suite, engine.sample, clean, flags), arrays, _examples(engine.sample, self.suite))
+        test_sets = {}
+        for name, measurement in self._on_test_sets().items():
+            images = self.inputs.test_sets[name]
+            test_sets[name] = _test_set_accuracy(images, engine.right(measurement))
+            values = {"indices": images.sample.indices, "labels": images.sample.labels}
+            values["predictions"] = engine.values(measurement)
+            arrays |= {f"test-sets/{name}/{key}": value for key, value in values.items()}
+        metrics = _metrics(self.suite, engine.sample, clean, flags, test_sets)
+        return Findings(metrics, arrays, _examples(engine.sample, self.suite))
 
     def _corrupted(self) -> dict[Corruption, Measurement]:
         model = self.inputs.model
         return {condition: _measurement(model, self.suite, condition) for condition in self._conditions()}
+
+    def _on_test_sets(self) -> dict[str, Measurement]:
+        """Return by name of each further test set the measurement of the classes that the model predicts on it."""
+        clean = self.inputs.model.clean()
+        return {
+            name: replace(clean, name=f"test-set-{name}", title=f"test set {name}", sample=images.sample)
+            for name, images in self.inputs.test_sets.items()
+        }
 
     def _conditions(self) -> list[Corruption]:
         """Return every corruption at every severity, after checking that each can be made.
@@ -86,7 +104,22 @@ def _confidence(model: EvaluatedModel) -> Measurement:
     return Measurement("confidence", "confidence", confidence, dtype=np.float64)
 
 
-def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corruption, Flags]) -> OodMetrics:
+def _test_set_accuracy(images: TestImages, right: Flags) -> TestSetAccuracy:
+    return TestSetAccuracy.of_flags(
+        right,
+        name=images.manifest.name,
+        data_sha256=images.checksum,
+        indices_sha256=images.sample.indices_sha256(),
+    )
+
+
+def _metrics(
+    suite: OodSuite,
+    sample: Sample,
+    clean: Flags,
+    flags: dict[Corruption, Flags],
+    test_sets: dict[str, TestSetAccuracy],
+) -> OodMetrics:
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in flags):
         by_severity = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
@@ -101,6 +134,7 @@ def _metrics(suite: OodSuite, sample: Sample, clean: Flags, flags: dict[Corrupti
         corruptions=corruptions,
         **_mean(list(flags.values())),
         averaging="unweighted mean over all corruptions and severities",
+        test_sets=test_sets,
         indices_sha256=sample.indices_sha256(),
     )
 

@@ -132,11 +132,12 @@ def load_shards(folders: Sequence[Path], measurements: Sequence[Measurement], en
     Raises:
         UserError: something is missing in a shard, or is not about as many images as the shard has.
     """
-    shards = (Shard(index, len(folders)) for index in range(len(folders)))
+    shards = [Shard(index, len(folders)) for index in range(len(folders))]
     dealt = images_dealt(measurements, engine.batch_size)
-    rows = [shard.rows(len(engine.sample), dealt) for shard in shards]
     for measurement in measurements:
         if measurement.name not in engine.cache:
+            total = len(engine.sample_of(measurement))
+            rows = [shard.rows(total, dealt) for shard in shards]
             engine.cache[measurement.name] = _joined(measurement, folders, rows, engine.cache)
 
 

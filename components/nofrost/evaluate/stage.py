@@ -33,7 +33,12 @@ PEER_LOST = (
 
 
 def run(
-    dataset: Path, model: ModelSource, suite: Suite, out: Path, shard: Shard | None = None
+    dataset: Path,
+    model: ModelSource,
+    suite: Suite,
+    out: Path,
+    shard: Shard | None = None,
+    test_sets: Path | None = None,
 ) -> Metrics | ShardMetrics:
     """Evaluate a model with a suite on the test split of `dataset`; write the result to the folder `out`.
 
@@ -45,6 +50,7 @@ def run(
         dataset: output folder of prepare.
         model: output folder of train, whose best checkpoint is evaluated, a checkpoint, or a function that makes it.
         suite: adversarial or ood.
+        test_sets: output folder of prepare-test-sets; needed only by a suite that has further test sets.
         shard: measure only these images, for :func:`merge`, which computes accuracies, alarms and examples. The
             ``metrics.json`` of a shard names the shard and its number of images; ``conditions/`` holds its arrays.
 
@@ -53,7 +59,7 @@ def run(
             corruption, or a shard is asked for and there are several processes.
     """
     with ProcessGroup.joined(PEER_LOST) as processes:
-        evaluation = processes.agree(lambda: _evaluation(dataset, model, suite))
+        evaluation = processes.agree(lambda: _evaluation(dataset, model, suite, test_sets))
         if shard is not None and processes.size > 1:
             raise UserError("--shard is for a single process, and torchrun makes shards by itself: use one of the two")
         with exposed(evaluation.stage, *_trained_as(model)):
@@ -62,13 +68,20 @@ def run(
             return evaluation.run(out) if shard is None else evaluation.run_shard(shard, out)
 
 
-def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path], out: Path) -> Metrics:
+def merge(
+    dataset: Path,
+    model: ModelSource,
+    suite: Suite,
+    shards: Sequence[Path],
+    out: Path,
+    test_sets: Path | None = None,
+) -> Metrics:
     """Write to the folder `out` what :func:`run` would have without shards, byte for byte.
 
     Only examples and the alarms that probe the model itself are computed here, so it takes a device of the same kind.
 
     Args:
-        dataset, model, suite: those of the shards.
+        dataset, model, suite, test_sets: those of the shards.
         shards: output folders of all shards, in any order.
 
     Raises:
@@ -78,7 +91,7 @@ def merge(dataset: Path, model: ModelSource, suite: Suite, shards: Sequence[Path
     with ProcessGroup.joined(PEER_LOST) as processes:
         if processes.size > 1:
             raise UserError("--merge is for a single process: start it without torchrun")
-        evaluation = _evaluation(dataset, model, suite)
+        evaluation = _evaluation(dataset, model, suite, test_sets)
         with exposed(evaluation.stage, *_trained_as(model)):
             return evaluation.merge(shards, out)
 
@@ -92,14 +105,14 @@ def _trained_as(model: ModelSource) -> tuple[str, str]:
     return "", ""
 
 
-def _evaluation(dataset: Path, model: ModelSource, suite: Suite) -> Evaluation[Any]:
+def _evaluation(dataset: Path, model: ModelSource, suite: Suite, test_sets: Path | None) -> Evaluation[Any]:
     """Return the evaluation, after checking all that can be checked before anything is measured."""
     evaluation: Evaluation[Any]
     if isinstance(suite, AdversarialSuite):
         plan = make_plan(suite)
-        evaluation = _AdversarialEvaluation(suite, read_inputs(dataset, model, suite.max_images), plan)
+        evaluation = _AdversarialEvaluation(suite, read_inputs(dataset, model, suite), plan)
     else:
-        evaluation = OodEvaluation(suite, read_inputs(dataset, model, suite.max_images))
+        evaluation = OodEvaluation(suite, read_inputs(dataset, model, suite, test_sets))
     evaluation.check()
     return evaluation
 

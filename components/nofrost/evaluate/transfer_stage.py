@@ -9,7 +9,8 @@ from nofrost.attacks import attack_settings, check_attacks, create_attack
 from nofrost.config import AttackSpec, Threat
 from nofrost.config.suite import BATCH_SIZE
 from nofrost.data.arrays import write_arrays
-from nofrost.evaluate.inputs import ModelSource, fingerprint, path_of, read_images, read_model, record
+from nofrost.evaluate.images import read_images
+from nofrost.evaluate.inputs import ModelSource, fingerprint, path_of, read_model, record
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.sharding import CONDITIONS

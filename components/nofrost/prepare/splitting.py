@@ -57,6 +57,22 @@ def split_rows(source: SourceData, config: DatasetSpec) -> SplitRows:
     }
 
 
+def rows_of_test_set(part: Part, classes: Sequence[str], limit: int | None) -> Integers:
+    """Return the rows of a test set, ascending: all, or `limit` of them as evenly over classes as their sizes allow.
+
+    Raises:
+        UserError: a class has no image, or `limit` is too small for every class to have one.
+    """
+    counts = _class_counts(part, classes, 1, "in the test set")
+    if limit is not None and limit < len(classes):
+        raise UserError(
+            f"dataset.limit is {limit}: with {len(classes)} classes it must be at least {len(classes)}, so that every "
+            "class is in the test set"
+        )
+    ranks = _ranks(part.labels, _OWN_TEST_SEED)
+    return np.flatnonzero(ranks < _balanced(counts, limit)[part.labels])
+
+
 def _ranks(labels: Integers, seed: int) -> Integers:
     """Return the rank of every image in the seeded order of its class, from 0."""
     order = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))

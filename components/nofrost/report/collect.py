@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,12 @@ def _check_against(study: Study, run: Run) -> None:
         raise UserError(
             f"{folder / 'train'} contains recipe {run.train.recipe} with seed {run.train.seed}: train this run again"
         )
-    corruptions = ", ".join(sorted(study.suites.ood.corruptions))
     settings: tuple[tuple[str, str, object, object], ...] = (
         ("evaluate-adversarial", "protocol", adversarial.protocol, suite.protocol),
         ("evaluate-adversarial", "norm", adversarial.threat.norm, suite.threat.norm),
         ("evaluate-adversarial", "budget", adversarial.threat.eps, suite.threat.eps),
-        ("evaluate-ood", "corruptions", ", ".join(sorted(run.ood.corruptions)), corruptions),
+        ("evaluate-ood", "corruptions", _listed(run.ood.corruptions), _listed(study.suites.ood.corruptions)),
+        ("evaluate-ood", "test sets", _listed(run.ood.test_sets), _listed(study.suites.ood.test_sets)),
     )
     for stage, name, actual, expected in settings:
         if actual != expected:
@@ -140,6 +140,10 @@ def _check_against(study: Study, run: Run) -> None:
     for condition in (CLEAN, *suite.attacks, WORST_CASE):
         if condition not in adversarial.accuracy:
             raise UserError(f"{folder / 'evaluate-adversarial'} lacks {condition}: evaluate this run again")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _checksum(folder: Path) -> str:

@@ -83,7 +83,8 @@ def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
     accuracies: dict[str, Any] = {name: run.adversarial.accuracy[name].accuracy for name in conditions}
     statuses = [alarm.status for alarm in run.adversarial.alarms]
     alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
-    return {**accuracies, "ood": run.ood.mean_accuracy, "alarms": alarms}
+    test_sets = {f"test-sets/{name}": each.accuracy for name, each in run.ood.test_sets.items()}
+    return {**accuracies, "ood": run.ood.mean_accuracy, **test_sets, "alarms": alarms}
 
 
 def write_plots(folder: Path, collected: Collected) -> None:

@@ -17,9 +17,9 @@ from nofrost.results.adversarial import (
     TransferMetrics,
 )
 from nofrost.results.common import Proportion, Record, Result, read_result, read_results, validate_result, write_result
-from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics
+from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics, TestSetsMetrics
 from nofrost.results.gate import Comparison, Contender, Criterion, CriterionName, Decision, GateMetrics, PassedOver
-from nofrost.results.ood import CorruptionAccuracy, MeanAccuracy, OodMetrics, SeverityPoint
+from nofrost.results.ood import CorruptionAccuracy, MeanAccuracy, OodMetrics, SeverityPoint, TestSetAccuracy
 from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
 from nofrost.results.training import (
     CatastrophicOverfitting,
@@ -79,6 +79,8 @@ __all__ = [
     "StepsCurve",
     "StepsPoint",
     "StoppedEarly",
+    "TestSetAccuracy",
+    "TestSetsMetrics",
     "Timing",
     "TrainMetrics",
     "TrainRecord",

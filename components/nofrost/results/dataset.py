@@ -16,6 +16,14 @@ class DatasetMetrics(Result):
     channels: int
 
 
+class TestSetsMetrics(Result):
+    """``metrics.json`` of prepare-test-sets: the number of images of each further test set."""
+
+    __test__ = False  # the name is no test class of pytest
+
+    test_images: dict[str, int]
+
+
 class AugmentationMetrics(Result):
     """``metrics.json`` of augment: the number of images in each set, and under the name of each method what it
     measured of its set."""

@@ -30,8 +30,18 @@ class CorruptionAccuracy(MeanAccuracy):
     severities: tuple[SeverityPoint, ...] = Field(min_length=1)
 
 
+class TestSetAccuracy(Proportion):
+    """Accuracy on a further test set: `name` as its source calls it, and the checksums of its images and indices."""
+
+    __test__ = False  # the name is no test class of pytest
+
+    name: str
+    data_sha256: str
+    indices_sha256: str
+
+
 class OodMetrics(MeanAccuracy):
-    """``metrics.json`` of evaluate-ood; `averaging` says what its mean is over."""
+    """``metrics.json`` of evaluate-ood; `averaging` says what its mean is over. `test_sets` are no part of it."""
 
     kind: Literal["ood"]
     title: str
@@ -40,4 +50,5 @@ class OodMetrics(MeanAccuracy):
     clean: Proportion
     corruptions: dict[str, CorruptionAccuracy] = Field(min_length=1)
     averaging: str
+    test_sets: dict[str, TestSetAccuracy]
     indices_sha256: str

@@ -20,11 +20,13 @@ def check_study(study: Study, origin: str | None = None, overrides: Sequence[str
     """
     # Only here: these load torch, which takes seconds that the small tasks of the pipeline do not need.
     from nofrost.augment import resolve_methods, spell_out
-    from nofrost.prepare import resolve_source
+    from nofrost.prepare import resolve_source, resolve_test_set
     from nofrost.train import check_methods
 
     origin = origin or study.name
     resolve_source(study.dataset, origin, ("dataset",), overrides)
+    for name, spec in study.suites.ood.test_sets.items():
+        resolve_test_set(name, spec, None, origin, ("suites", "ood", "test_sets"), overrides)
     methods = resolve_methods(study.augmentation, origin, ("augmentation",), overrides)
     check_methods(study, origin, overrides)
     augmentation = AugmentationSpec.model_validate(spell_out(study.augmentation, methods))

@@ -45,6 +45,7 @@ class Measurement:
         among: only images on which at least one of these measurements is right are computed; the value of the others
             is 0 or false. Empty: all images are computed.
         repacked: whether these images are packed into full batches anew, as few of a batch may be left; see `GROUP`.
+        sample: the images that it is measured on; None: those of the engine.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Measurement:
     shape: tuple[int, ...] = ()
     among: tuple[Measurement, ...] = ()
     repacked: bool = False
+    sample: Sample | None = None
 
     @property
     def is_accuracy(self) -> bool:
@@ -121,7 +123,7 @@ class Engine:
         for number, measurement in enumerate(measurements, start=1):
             heading = None if title is None else f"{title} {number}/{len(measurements)}: {measurement.title}"
             self.values(measurement, heading)
-            if measurement.is_accuracy and len(self.sample):
+            if measurement.is_accuracy and len(self.sample_of(measurement)):
                 measure(EVALUATION_ACCURACY, float(self.right(measurement).mean()), measurement.title)
 
     def values(self, measurement: Measurement, heading: str | None = None) -> NDArray[Any]:
@@ -137,10 +139,14 @@ class Engine:
     def right(self, measurement: Measurement) -> Flags:
         """Return whether the model is right on each image [N]: the measured flags, or those of predicted classes."""
         values = self.values(measurement)
-        return values if values.dtype == np.bool_ else np.equal(values, self.sample.labels)
+        return values if values.dtype == np.bool_ else np.equal(values, self.sample_of(measurement).labels)
+
+    def sample_of(self, measurement: Measurement) -> Sample:
+        """Return the images that a measurement is made on."""
+        return self.sample if measurement.sample is None else measurement.sample
 
     def _measure(self, measurement: Measurement, heading: str | None) -> NDArray[Any]:
-        total = len(self.sample)
+        total = len(self.sample_of(measurement))
         values: NDArray[Any] = np.zeros((total, *measurement.shape), measurement.dtype)
         selected = np.ones(total, dtype=np.bool_)
         if measurement.among:
@@ -171,6 +177,7 @@ class Engine:
         self, measurement: Measurement, pending: Sequence[tuple[int, Rows]], shown: Progress
     ) -> Iterator[tuple[int, Rows, NDArray[Any]]]:
         """Yield number, rows and values of each pending batch."""
+        sample = self.sample_of(measurement)
         halving = Halving(
             self.device,
             measurement.title,
@@ -179,7 +186,7 @@ class Engine:
         )
 
         def values_of(rows: Rows, batch_size: int) -> NDArray[Any]:
-            computed = measurement.compute(*self.sample.batch(rows, self.device), batch_size)
+            computed = measurement.compute(*sample.batch(rows, self.device), batch_size)
             return computed.detach().cpu().numpy().astype(measurement.dtype, copy=False)
 
         for number, rows in pending:

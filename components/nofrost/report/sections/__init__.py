@@ -12,6 +12,7 @@ from nofrost.report.sections.origin import configuration, origin
 from nofrost.report.sections.overview import overview
 from nofrost.report.sections.properties import properties
 from nofrost.report.sections.results import branches, pairs, results
+from nofrost.report.sections.test_sets import test_sets
 from nofrost.report.sections.training import cost, training
 
 _SECTIONS = (
@@ -24,6 +25,7 @@ _SECTIONS = (
     budget,
     properties,
     corruptions,
+    test_sets,
     examples,
     augmentation,
     branches,

@@ -1,0 +1,76 @@
+"""The images of an evaluation: the test split of a dataset, and further test sets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nofrost.config import OodSuite, Suite, TestSetSpec
+from nofrost.data import Manifest, checksum, read_manifest, read_split
+from nofrost.data.manifest import MANIFEST
+from nofrost.errors import UserError, shortened
+from nofrost.evaluate.measuring.sample import Sample, sample_of_split
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class TestImages:
+    """Images of the test split of a dataset, or of a further test set, and the checksum of all of it."""
+
+    __test__ = False  # the name is no test class of pytest
+
+    dataset: Path
+    manifest: Manifest
+    sample: Sample
+    checksum: str
+
+
+def read_images(dataset: Path, max_images: int | None) -> TestImages:
+    """Return images of the test split of a dataset.
+
+    Raises:
+        UserError: the split is missing, damaged or empty.
+    """
+    if max_images is not None and max_images < 1:
+        raise UserError(f"max_images is {max_images}: it must be at least 1")
+    manifest = read_manifest(dataset)
+    sample = sample_of_split(read_split(dataset, SPLIT, verify=True), max_images)
+    if len(sample) == 0:
+        raise UserError(f"the {SPLIT} split of {dataset} is empty: prepare the dataset again")
+    return TestImages(dataset, manifest, sample, checksum(dataset))
+
+
+def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dict[str, TestImages]:
+    """Return the further test sets of a suite by name, at most `max_images` evenly spaced images of each.
+
+    Args:
+        folder: output folder of prepare-test-sets.
+        images: of the dataset that they belong to.
+
+    Raises:
+        UserError: one is missing or damaged, or was prepared with other settings or for another dataset.
+    """
+    specs = suite.test_sets if isinstance(suite, OodSuite) else {}
+    again = f"prepare them with `nofrost prepare --test-sets --dataset {images.dataset} --out {folder or 'FOLDER'}`"
+    if specs and folder is None:
+        raise UserError(f"the suite has test sets ({', '.join(specs)}): {again}, and add --test-sets FOLDER")
+    found = {}
+    for name, spec in specs.items():
+        assert folder is not None
+        if not (folder / name / MANIFEST).is_file():
+            raise UserError(f"{folder} does not hold test set {name}: {again}")
+        found[name] = read_images(folder / name, suite.max_images)
+        difference = _difference(spec, found[name].manifest, images.manifest)
+        if difference:
+            raise UserError(f"{folder / name} {difference}: {again}")
+    return found
+
+
+def _difference(spec: TestSetSpec, test_set: Manifest, dataset: Manifest) -> str:
+    """Return how a test set differs from what the suite says of it, or from the dataset; an empty text if it fits."""
+    for what in ("classes", "image_size", "channels"):
+        if getattr(test_set, what) != getattr(dataset, what):
+            return f"was prepared for another dataset (its {what} differ)"
+    for key, value in spec.as_json().items():
+        if key != "path" and test_set.config.get(key) != value:
+            return f"was prepared with {key} {shortened(test_set.config.get(key))}, the suite has {shortened(value)}"
+    return ""

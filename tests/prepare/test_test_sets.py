@@ -1,0 +1,166 @@
+"""Further test sets: what prepare writes of a source, matched to the classes and images of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from nofrost.config import TestSets, TestSetSpec
+from nofrost.config.loading import validated
+from nofrost.data import read_manifest, read_split
+from nofrost.errors import UserError
+from nofrost.files import read_json
+from nofrost.prepare import run_test_sets
+from nofrost.prepare.test_set_stage import class_indices
+
+CLASSES = tuple("0123456789")
+
+
+def arrays(path: Path, **changes: Any) -> Path:
+    """Write 40 digits, four of each class, as an .npz of 16 x 16 pixels; None leaves an array out."""
+    bunch = load_digits()
+    rows = np.concatenate([np.flatnonzero(bunch.target == label)[:4] for label in range(10)])
+    pixels = np.repeat(np.repeat(bunch.images[rows], 2, 1), 2, 2) * 255 / 16
+    values = {"images": pixels.round().astype(np.uint8), "labels": bunch.target[rows], **changes}
+    np.savez(path, **{name: value for name, value in values.items() if value is not None})
+    return path
+
+
+def prepare(out: Path, dataset: Path, path: Path, **keys: Any) -> Path:
+    """Make one test set of the arrays at `path` and return its folder."""
+    spec = TestSetSpec(source="npz", path=str(path), **keys)
+    run_test_sets(TestSets(test_sets={"new": spec}), dataset, out)
+    return out / "new"
+
+
+def test_a_test_set_is_a_dataset_with_a_test_split_alone_and_the_classes_of_the_dataset(
+    digits: Path, tmp_path: Path
+) -> None:
+    folder = prepare(tmp_path / "out", digits, arrays(tmp_path / "new.npz"))
+    made, dataset = read_manifest(folder), read_manifest(digits)
+    assert list(made.splits) == ["test"]
+    assert (made.classes, made.image_size, made.mean, made.std) == (
+        dataset.classes,
+        dataset.image_size,
+        dataset.mean,
+        dataset.std,
+    )
+    assert made.provenance["new.npz"].startswith("sha256:")
+    split = read_split(folder, "test", verify=True)
+    with np.load(tmp_path / "new.npz") as source:
+        assert np.array_equal(split.images[..., 0], source["images"])
+        assert np.array_equal(split.labels, source["labels"])
+    assert read_json(tmp_path / "out/record.json")["stage"] == "prepare-test-sets"
+    assert read_json(tmp_path / "out/metrics.json") == {"test_images": {"new": 40}}
+
+
+def test_images_get_the_size_that_prepare_gave_those_of_the_dataset(digits: Path, tmp_path: Path) -> None:
+    images = load_digits().images.astype(np.uint8)[:40] * 15
+    small = arrays(tmp_path / "small.npz", images=images)
+    split = read_split(prepare(tmp_path / "out", digits, small), "test")
+    assert split.images.shape == (40, 16, 16, 1)
+    expected = Image.fromarray(images[7]).resize((16, 16), Image.Resampling.BICUBIC)
+    assert np.array_equal(split.images[7, ..., 0], np.asarray(expected))
+
+
+def test_of_a_source_with_its_own_test_split_that_split_is_used(digits: Path, tmp_path: Path) -> None:
+    with np.load(arrays(tmp_path / "one.npz")) as source:
+        values = {"test_images": source["images"][::-1], "test_labels": source["labels"][::-1]}
+    folder = prepare(tmp_path / "out", digits, arrays(tmp_path / "both.npz", **values))
+    assert np.array_equal(read_split(folder, "test").labels, values["test_labels"])
+
+
+def test_a_limit_keeps_a_balanced_part(digits: Path, tmp_path: Path) -> None:
+    split = read_split(prepare(tmp_path / "out", digits, arrays(tmp_path / "new.npz"), limit=20), "test")
+    assert np.bincount(split.labels).tolist() == [2] * 10
+    assert np.all(np.diff(split.indices) > 0)
+
+
+def test_equal_content_gives_equal_bytes_wherever_it_lies(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    paths = arrays(tmp_path / "new.npz"), arrays(tmp_path / "elsewhere/new.npz")
+    for path, out in zip(paths, ("one", "two"), strict=True):
+        prepare(tmp_path / out, digits, path)
+    files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
+    assert len(files) == 6
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "expected"),
+    [
+        (["b", "a", "c"], ["a", "b", "c"], [1, 0, 2]),
+        (["0", "1", "2"], ["a", "b", "c"], [0, 1, 2]),
+        (["2", "0", "1"], ["0", "1", "2"], [2, 0, 1]),
+    ],
+)
+def test_classes_are_matched_by_name_or_else_by_number(
+    names: list[str], classes: list[str], expected: list[int]
+) -> None:
+    assert class_indices(names, classes).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b"], "has no class 'c'"),
+        (["a", "b", "c", "d"], "has class 'd', which the dataset does not have"),
+        (["0", "1"], "has 2 numbered classes, the dataset 3"),
+        (["1", "2", "3"], "has class '1', which the dataset does not have"),
+    ],
+)
+def test_other_classes_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        class_indices(names, ["a", "b", "c"])
+
+
+def test_a_class_without_an_image_is_refused_by_name(digits: Path, tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(10), 4)
+    labels[labels == 3] = 4
+    path = arrays(tmp_path / "new.npz", labels=labels, classes=np.array(CLASSES))
+    with pytest.raises(UserError, match="class '3' has 0 images: it needs at least 1, in the test set"):
+        prepare(tmp_path / "out", digits, path)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"path": "/missing"}, r"^test_sets\.new\.path /missing does not exist"),
+        ({"limit": 7}, r"^test_sets\.new\.limit is 7: with 10 classes it must be at least 10"),
+        ({"image_size": 8}, r"^test_sets\.new\.path has images of \(8, 8, 1\).* give test_sets\.new\.image_size"),
+        ({"source": "nqz"}, r"^suites\.ood: test_sets\.new\.source: .*'npz'"),
+        ({"pathology": 1}, r"^suites\.ood: unknown key 'test_sets\.new\.pathology'"),
+    ],
+)
+def test_an_error_names_the_key_of_the_test_set(
+    digits: Path, tmp_path: Path, keys: dict[str, Any], message: str
+) -> None:
+    values = {"source": "npz", "path": str(arrays(tmp_path / "new.npz")), **keys}
+    with pytest.raises(UserError, match=message):
+        run_test_sets(TestSets(test_sets={"new": TestSetSpec(**values)}), digits, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_a_split_are_refused() -> None:
+    with pytest.raises(UserError, match="selection_share is for datasets, which are split"):
+        validated(TestSetSpec, {"source": "npz", "selection_share": 0.1}, "suites.ood.test_sets.new")
+
+
+def test_of_several_test_sets_the_one_at_fault_is_named_and_nothing_is_written(digits: Path, tmp_path: Path) -> None:
+    good, bad = arrays(tmp_path / "good.npz"), arrays(tmp_path / "bad.npz", labels=None)
+    specs = {path.stem: TestSetSpec(source="npz", path=str(path)) for path in (good, bad)}
+    with pytest.raises(UserError, match=r"bad\.npz holds the arrays images: it needs images and labels"):
+        run_test_sets(TestSets(test_sets=specs), digits, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_without_test_sets_has_an_output_without_any(digits: Path, tmp_path: Path) -> None:
+    run_test_sets(TestSets(), digits, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "record.json"]
