@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nofrost.prepare.sources import Part, SourceData
+from nofrost.data.dataset_card import PublishedFile, load_card
+from nofrost.prepare.sources import Part, SourceData, published
 
 Paint = Callable[..., Path]
 
@@ -29,6 +30,29 @@ def paint() -> Paint:
         return path
 
     return save
+
+
+@pytest.fixture
+def take_for_published(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes the files in `folders` count as the published ones of a card, by their checksums.
+
+    The further arguments are taken for fields of each file of the card.
+    """
+
+    def own(file: PublishedFile, folders: tuple[Path, ...], fields: dict[str, object]) -> PublishedFile:
+        changes: dict[str, object] = {**fields, "members": tuple(own(each, folders, {}) for each in file.members)}
+        path = next((folder / file.name for folder in folders if (folder / file.name).is_file()), None)
+        if path and file.checksum:
+            kind = file.checksum[0]
+            changes[kind] = hashlib.new(kind, path.read_bytes()).hexdigest()
+        return file.model_copy(update=changes)
+
+    def take(name: str, *folders: Path, **fields: object) -> None:
+        card = load_card(name)
+        changed = card.model_copy(update={"files": tuple(own(file, folders, fields) for file in card.files)})
+        monkeypatch.setattr(published, "load_card", lambda other: changed if other == name else load_card(other))
+
+    return take
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from nofrost.data import SPLITS, read_manifest, read_split
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import cifar10
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +115,7 @@ def cifar(path: Path, chance: random.Random) -> None:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=chance.choice((0, 1, 2))) as archive:
         for name in ("data_batch_1", "../../outside", "x" * 90, "test_batch"):
-            member = tarfile.TarInfo(f"{cifar10.FOLDER}/{name}")
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             member.type = chance.choice((tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE))
             member.linkname, member.size = "/etc/passwd", 100 if member.type == tarfile.REGTYPE else 0
             archive.addfile(member, io.BytesIO(bytes(100)))
@@ -165,7 +164,7 @@ def test_mutated_sources_are_prepared_or_refused(
         work = tmp_path / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        path = work / ("data.npz" if source == "npz" else cifar10.ARCHIVE if source == "cifar10" else "in")
+        path = work / ("data.npz" if source == "npz" else "cifar-10-python.tar.gz" if source == "cifar10" else "in")
         make(path, chance)
         before = sorted(work.rglob("*"))
         code, text = outcome(source, path, work / "out", chance.choice((None, 12)))

@@ -26,7 +26,6 @@ from PIL import Image, PngImagePlugin
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import cifar10
 
 LABELS = np.arange(12) % 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 4), dtype=np.uint8)
@@ -183,8 +182,8 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_a_cifar_archive_with_a_fault_is_refused_with_its_reason(tmp_path: Path, fault: str) -> None:
     make, reason = ARCHIVES[fault]
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / cifar10.ARCHIVE).write_bytes(make())
-    refused("cifar10", tmp_path / "in" / cifar10.ARCHIVE, reason)
+    (tmp_path / "in" / "cifar-10-python.tar.gz").write_bytes(make())
+    refused("cifar10", tmp_path / "in" / "cifar-10-python.tar.gz", reason)
 
 
 def png(width: int, height: int, data: bytes, chunks: bytes = b"") -> bytes:

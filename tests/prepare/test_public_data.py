@@ -39,7 +39,7 @@ def test_cifar10_has_its_published_counts_and_statistics(tmp_path: Path) -> None
 
 @needs("mnist")
 def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
-    metrics = run(DatasetSpec(source="idx", path=str(DATA / "mnist")), tmp_path / "out")
+    metrics = run(DatasetSpec(source="mnist", path=str(DATA / "mnist")), tmp_path / "out")
     assert metrics.as_json() == {
         "train_images": 54_000,
         "selection_images": 6_000,
@@ -48,6 +48,18 @@ def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
         "image_size": [28, 28],
         "channels": 1,
     }
+
+
+@needs("mnist")
+def test_mnist_has_its_published_statistics() -> None:
+    source = open_source(resolve_source(DatasetSpec(source="mnist", path=str(DATA / "mnist"))))
+    assert source.test is not None
+    assert np.bincount(source.train.labels)[[3, 7]].tolist() == [6131, 6265]
+    assert np.bincount(source.test.labels)[[3, 7]].tolist() == [1010, 1028]
+    statistics = PixelStatistics(1)
+    deque(statistics.watch(source.train.read(np.arange(60_000))), maxlen=0)
+    mean, std = statistics.mean_and_std()
+    assert (mean[0], std[0]) == pytest.approx((0.1307, 0.3081), abs=1e-4)
 
 
 @needs("imagenette-mini")

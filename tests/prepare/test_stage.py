@@ -26,7 +26,20 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_source_is_known_by_its_name() -> None:
-    assert list_sources() == ["cifar10", "digits", "folder", "idx", "npz"]
+    assert list_sources() == [
+        "cifar10",
+        "cifar10.1",
+        "cifar100",
+        "digits",
+        "fashion-mnist",
+        "folder",
+        "gaussians",
+        "idx",
+        "mnist",
+        "npz",
+        "stl10",
+        "svhn",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -36,8 +49,11 @@ def test_every_source_is_known_by_its_name() -> None:
             {"source": "cifar"},
             ["source", "'npz'", "got 'cifar'", "did you mean 'cifar10'?"],
         ),
-        ({"limt": 60}, ["unknown key 'limt'", "did you mean 'limit'?", "allowed here are image_size, limit, path"]),
-        ({"source": "npz", "key": "x"}, ["unknown key 'key'", "allowed here are image_size"]),
+        (
+            {"limt": 60},
+            ["unknown key 'limt'", "did you mean 'limit'?", "allowed here are class_limit, classes, image_size"],
+        ),
+        ({"source": "npz", "key": "x"}, ["unknown key 'key'", "allowed here are class_limit"]),
         ({"limit": 0}, ["limit", "greater than or equal to 1", "got 0"]),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import DatasetSpec
+from nofrost.data import SPLITS
 from nofrost.errors import UserError
 from nofrost.prepare.sources import Part, SourceData
 
@@ -21,34 +22,44 @@ SplitRows = dict[str, tuple[Part, Integers]]
 _OWN_TEST_SEED = 0
 
 
-def split_rows(source: SourceData, config: DatasetSpec) -> SplitRows:
+def split_rows(source: SourceData, config: DatasetSpec, class_limit: int | None = None) -> SplitRows:
     """Return for "train", "selection" and "test" the part of the source they are read from and the rows, ascending.
 
     A source's own test split is kept as it is; otherwise `test_share` of every class becomes the test split. Then
     `selection_share` of what is left of every class becomes the selection split. Every split gets at least one image
-    of every class. `limit` keeps so many images in all, as evenly over classes as their sizes allow, and shared
-    between a source's own splits in proportion to their sizes.
+    of every class, except that a `selection_share` of 0 leaves the selection split empty. `limit` keeps so many images
+    in all, as evenly over classes as their sizes allow, and shared between a source's own splits in proportion to their
+    sizes.
+
+    Args:
+        class_limit: keeps at most so many images of each class; those of the source's own test split do not count.
 
     Raises:
-        UserError: a class has too few images, or `limit` is too small for every class to be in every split.
+        UserError: a class has too few images, or `limit` or `class_limit` is too small for every class to be in every
+            split.
     """
-    _check_limit(config.limit, len(source.classes))
+    # the splits that are cut from the training images
+    cut = ["train", *(["selection"] if config.selection_share else []), *(["test"] if source.test is None else [])]
+    n_classes, whole = len(source.classes), sorted({*cut, "test"}, key=SPLITS.index)
+    _check_limit("limit", config.limit, n_classes * len(whole), f"with {n_classes} classes ", whole)
+    _check_limit("class_limit", class_limit, len(cut), "", cut)
     train = source.train
     ranks = _ranks(train.labels, config.seed)
+    counts = _class_counts(train, source.classes, len(cut), f"one each for {_listed(cut)}" if cut[1:] else "for train")
+    if class_limit is not None:
+        counts = np.minimum(counts, class_limit)
     if source.test is None:
-        counts = _class_counts(train, source.classes, 3, "one each for train, selection and test")
         quota = _balanced(counts, config.limit)
-        n_test = _share(quota, config.test_share, reserve=2)
+        n_test = _share(quota, config.test_share, reserve=len(cut) - 1)
         test_part, test = train, ranks < n_test[train.labels]
     else:
-        counts = _class_counts(train, source.classes, 2, "one each for train and selection")
         test_counts = _class_counts(source.test, source.classes, 1, "in the test split")
-        train_limit, test_limit = _shared_limit(config.limit, len(train.labels), len(source.test.labels), len(counts))
+        train_limit, test_limit = _shared_limit(config.limit, counts, test_counts, len(cut))
         quota = _balanced(counts, train_limit)
         n_test = np.zeros_like(quota)
         test_ranks = _ranks(source.test.labels, _OWN_TEST_SEED)
         test_part, test = source.test, test_ranks < _balanced(test_counts, test_limit)[source.test.labels]
-    n_selection = _share(quota - n_test, config.selection_share, reserve=1)
+    n_selection = _share(quota - n_test, config.selection_share, reserve=1) if config.selection_share else 0 * quota
     first, second, last = (n[train.labels] for n in (n_test, n_test + n_selection, quota))
     return {
         "train": (train, np.flatnonzero((ranks >= second) & (ranks < last))),
@@ -94,12 +105,16 @@ def _class_counts(part: Part, classes: Sequence[str], least: int, purpose: str) 
     return counts
 
 
-def _check_limit(limit: int | None, n_classes: int) -> None:
-    if limit is not None and limit < 3 * n_classes:
+def _check_limit(key: str, limit: int | None, least: int, with_classes: str, splits: Sequence[str]) -> None:
+    if limit is not None and limit < least:
         raise UserError(
-            f"dataset.limit is {limit}: with {n_classes} classes it must be at least {3 * n_classes}, so that every "
-            "class is in train, selection and test"
+            f"dataset.{key} is {limit}: {with_classes}it must be at least {least}, so that every class is in "
+            f"{_listed(splits)}"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
 
 
 def _share(counts: Integers, share: float, reserve: int) -> Integers:
@@ -124,9 +139,16 @@ def _balanced(counts: Integers, limit: int | None) -> Integers:
     return quota
 
 
-def _shared_limit(limit: int | None, n_train: int, n_test: int, n_classes: int) -> tuple[int | None, int | None]:
-    """Return `limit` shared between train and test in proportion to their sizes, enough for every class in each."""
+def _shared_limit(
+    limit: int | None, train_counts: Integers, test_counts: Integers, least: int
+) -> tuple[int | None, int | None]:
+    """Return `limit` shared between train and test in proportion to their sizes.
+
+    Args:
+        least: images of each class that train needs; test needs one.
+    """
+    n_train, n_test, n_classes = int(train_counts.sum()), int(test_counts.sum()), len(train_counts)
     if limit is None or limit >= n_train + n_test:
         return None, None
-    test = min(max(limit * n_test // (n_train + n_test), n_classes), limit - 2 * n_classes)
+    test = min(max(limit * n_test // (n_train + n_test), n_classes), limit - least * n_classes)
     return limit - test, test

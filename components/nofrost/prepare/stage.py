@@ -34,7 +34,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         # before all images are looked through, which may take long
         check_output(out, stage="prepare", inputs=source.inputs(out))
         data = open_source(source)
-        rows = split_rows(data, source)
+        rows = split_rows(data, source, source.class_limit)
         for text in (*data.remarks, *_limit_remark(data, source)):
             say(f"prepare: {text}")
         # the result depends on the content of the source, not on its path
@@ -70,7 +70,8 @@ def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folde
             if name == "train":
                 batches = statistics.watch(batches)
             labels = part.labels[rows]
-            splits[name] = write_split(folder / name, batches, part.shape, labels, rows, len(source.classes))
+            indices = part.indices(rows)
+            splits[name] = write_split(folder / name, batches, part.shape, labels, indices, len(source.classes))
         # Inside, as otherwise a line would say that the stage is done.
         mean, std = statistics.mean_and_std()
         for channel, deviation in enumerate(std):
@@ -88,7 +89,7 @@ def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folde
         mean=mean,
         std=std,
         splits=splits,
-        provenance={"origin": source.origin, **source.checksums},
+        provenance={"origin": source.origin, **({"url": source.url} if source.url else {}), **source.checksums},
         licence=source.licence,
         config=settings,
     )

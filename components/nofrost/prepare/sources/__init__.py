@@ -1,15 +1,21 @@
 """The sources of images by name. A source describes its content and reads the images of rows, batch by batch."""
 
-import nofrost.prepare.sources.cifar10
+import nofrost.prepare.sources.cifar
+import nofrost.prepare.sources.cifar10_1
 import nofrost.prepare.sources.folder
+import nofrost.prepare.sources.gaussians
 import nofrost.prepare.sources.idx
 
 # ruff: noqa: F401  importing a source registers it
 import nofrost.prepare.sources.in_memory
+import nofrost.prepare.sources.mnist
 import nofrost.prepare.sources.npz
+import nofrost.prepare.sources.stl10
+import nofrost.prepare.sources.svhn
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source
+from nofrost.prepare.sources.chosen import with_chosen_classes
 from nofrost.system_errors import cannot_read
 
 __all__ = ["SOURCES", "Part", "Source", "SourceData", "list_sources", "open_source", "register", "resolve_source"]
@@ -28,6 +34,8 @@ def open_source(source: Source) -> SourceData:
         raise cannot_read(error, f"dataset.path {source.path}") from None
     _check_text(data)
     _check_shares(source, data)
+    if source.classes is not None:
+        data = with_chosen_classes(data, source.classes)
     if len(data.classes) < 2:
         raise UserError(
             f"dataset.path {source.path} holds one class ({data.classes[0]}): a classifier needs at least 2"

@@ -5,18 +5,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    model_serializer,
+)
 
 from nofrost.config import DatasetSpec
+from nofrost.config.base import ImageCount
 from nofrost.config.validation import sentence, with_override
 from nofrost.errors import UserError, reason
 from nofrost.registry import Registry
 from nofrost.system_errors import cannot_read
 
+# YAML reads the name of a digit as a number.
+ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 UNKNOWN_LICENCE = "not stated; ask the owner of the images"
 
 
@@ -28,11 +39,17 @@ class Part:
         labels: int64 [N], a class index for each image, in the source's own order.
         shape: (H, W, C) of the images that are read.
         read: a function of rows int64 [n] (ascending) that yields their images in batches uint8 [m, H, W, C].
+        positions: int64 [N], position of each image in the source; None if these are all of its images.
     """
 
     labels: NDArray[np.int64]
     shape: tuple[int, int, int]
     read: Callable[[NDArray[np.int64]], Iterator[NDArray[np.uint8]]]
+    positions: NDArray[np.int64] | None = None
+
+    def indices(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions in the source of these rows."""
+        return rows if self.positions is None else self.positions[rows]
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class SourceData:
         origin: a sentence on where the images come from, without any path.
         checksums: file name and checksum of what was read, such as ``{"digits.npz": "sha256:..."}``.
         remarks: a sentence for each thing that lies there and is not used, which the user is told.
+        url: the page of a published dataset; empty for images of the user.
     """
 
     name: str
@@ -54,20 +72,31 @@ class SourceData:
     licence: str
     checksums: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    url: str = ""
 
 
 class Source(DatasetSpec):
     """A kind of source: the configuration of a dataset, with the source's own options as further fields.
 
     Attributes:
+        classes: names of those that are kept, in the order of their labels; null keeps all.
+        class_limit: keeps that many training images of each class: of those that are not in a test split of the source.
         needs_path: whether it reads a file or folder at `path`.
         libraries: packages that affect the pixels; the record of the dataset states their versions.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    classes: tuple[ClassName, ...] | None = Field(default=None, min_length=2)
+    class_limit: ImageCount | None = None
+
     needs_path: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
+
+    @model_serializer(mode="wrap")
+    def _without_a_choice_that_was_not_made(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = {name for name in ("classes", "class_limit") if getattr(self, name) is None}
+        return {key: value for key, value in handler(self).items() if key not in unset}
 
     def inputs(self, out: Path) -> list[Path]:
         """Return the files and folders that nothing may be written to while the source is read.

@@ -43,24 +43,36 @@ class Idx(Source):
         """
         path = regular_file(Path(self.path))
         files, unused = _find(path)
-        train = self._part(files["train-images"], files["train-labels"])
-        test = self._part(files["test-images"], files["test-labels"]) if "test-images" in files else None
+        train, *test = (
+            idx_part(files[f"{name}-images"], files[f"{name}-labels"], None, self.image_size)
+            for name in ("train", "test")
+            if f"{name}-images" in files
+        )
         return SourceData(
             name=path.resolve().name,
-            classes=numbered_classes(*(part.labels for part in (train, test) if part is not None)),
+            classes=numbered_classes(*(part.labels for part in (train, *test))),
             train=train,
-            test=test,
+            test=test[0] if test else None,
             origin="IDX files " + ", ".join(sorted(file.name for file in files.values())),
             licence=UNKNOWN_LICENCE,
             checksums={file.name: "sha256:" + sha256_file(file) for file in files.values()},
             remarks=(f"{', '.join(unused)} in {path.name} are left out",) if unused else (),
         )
 
-    def _part(self, images_file: Path, labels_file: Path) -> Part:
-        images = open_idx(images_file)
-        check_images(images)
-        labels = check_labels(open_idx(labels_file), len(images), None)
-        return streamed_part(images, labels, self.image_size)
+
+def idx_part(images_file: Path, labels_file: Path, n_classes: int | None, image_size: int | None) -> Part:
+    """Return images and labels of two IDX files as a part of a source.
+
+    Args:
+        n_classes: number of classes; None to derive it from the labels.
+        image_size: side in pixels to which the images are resized; None keeps their size.
+
+    Raises:
+        UserError: a file is cut off or not IDX, or images and labels do not fit each other.
+    """
+    images = open_idx(images_file)
+    check_images(images)
+    return streamed_part(images, check_labels(open_idx(labels_file), len(images), n_classes), image_size)
 
 
 def _find(path: Path) -> tuple[dict[str, Path], list[str]]:

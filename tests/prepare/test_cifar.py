@@ -1,24 +1,25 @@
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
 import struct
 import tarfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR10
 
 from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import cifar10, open_source, resolve_source
+from nofrost.prepare.sources import cifar, open_source, resolve_source
 
+ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -26,7 +27,7 @@ def text(value: str) -> bytes:
     return b"U" + bytes([len(value)]) + value.encode()  # Python 2's str
 
 
-def batch(images: np.ndarray, labels: np.ndarray) -> bytes:
+def batch(images: np.ndarray, **labels: np.ndarray) -> bytes:
     """Return a pickle as Python 2 and the NumPy of its time wrote it: protocol 2, byte strings, old module names."""
     data = images.tobytes()
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R"
@@ -39,31 +40,49 @@ def batch(images: np.ndarray, labels: np.ndarray) -> bytes:
     )
     shape = b"J" + struct.pack("<i", len(images)) + b"M\x00\x0c\x86"
     state = b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<I", len(data)) + data + b"tb"
-    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
-    return b"\x80\x02}(" + text("labels") + numbers + text("data") + array + state + b"u."
+    lists = [
+        text(key) + b"](" + b"".join(b"K" + bytes([label]) for label in each) + b"e" for key, each in labels.items()
+    ]
+    return b"\x80\x02}(" + b"".join(lists) + text("data") + array + state + b"u."
 
 
-def meta() -> bytes:
-    return b"\x80\x02}" + text("label_names") + b"](" + b"".join(map(text, NAMES)) + b"es."
+def meta(**names: Sequence[str]) -> bytes:
+    lists = [text(key) + b"](" + b"".join(map(text, each)) + b"e" for key, each in names.items()]
+    return b"\x80\x02}(" + b"".join(lists) + b"u."
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def published(tmp_path: Path, take_for_published: Callable[..., None]) -> Path:
     """A folder like the published one with 20 images a batch, their checksums taken for the published ones."""
-    folder = tmp_path / "source" / cifar10.FOLDER
+    folder = tmp_path / "source" / FOLDER
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    for name in (*cifar10.TRAIN_FILES, cifar10.TEST_FILE):
+    for name in (*TRAIN_FILES, "test_batch"):
         images = random.integers(0, 256, (20, 3072), dtype=np.uint8)
-        (folder / name).write_bytes(batch(images, random.permutation(np.arange(20) % 10)))
-    (folder / cifar10.META_FILE).write_bytes(meta())
-    for file in folder.iterdir():
-        monkeypatch.setitem(cifar10.MD5, file.name, hashlib.md5(file.read_bytes()).hexdigest())
+        (folder / name).write_bytes(batch(images, labels=random.permutation(np.arange(20) % 10)))
+    (folder / "batches.meta").write_bytes(meta(label_names=NAMES))
+    take_for_published("cifar10", folder)
+    return folder
+
+
+@pytest.fixture
+def cifar100(tmp_path: Path, take_for_published: Callable[..., None]) -> Path:
+    """A folder like that of CIFAR-100: 100 and 20 images of 4 fine and 2 coarse classes."""
+    folder = tmp_path / "source" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(1)
+    for name, count in (("train", 100), ("test", 20)):
+        fine = random.permutation(np.arange(count) % 4)
+        images = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        (folder / name).write_bytes(batch(images, fine_labels=fine, coarse_labels=fine // 2))
+    names = {"fine_label_names": ["apple", "pear", "bee", "wasp"], "coarse_label_names": ["fruit", "insects"]}
+    (folder / "meta").write_bytes(meta(**names))
+    take_for_published("cifar100", folder)
     return folder
 
 
 def archived(folder: Path) -> Path:
-    path = folder.parent / cifar10.ARCHIVE
+    path = folder.parent / ARCHIVE
     with tarfile.open(path, "w:gz") as archive:
         archive.add(folder, folder.name)
     for file in folder.iterdir():
@@ -72,14 +91,9 @@ def archived(folder: Path) -> Path:
     return path
 
 
-def test_the_checksums_are_those_torchvision_knows() -> None:
-    known = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
-    assert known == cifar10.MD5
-
-
 @pytest.mark.parametrize("form", ["folder", "folder above", "archive", "archive's folder"])
 def test_every_form_is_found_and_gives_the_same_images(published: Path, tmp_path: Path, form: str) -> None:
-    batches = [pickle.loads((published / name).read_bytes(), encoding="latin1") for name in cifar10.TRAIN_FILES]  # noqa: S301
+    batches = [pickle.loads((published / name).read_bytes(), encoding="latin1") for name in TRAIN_FILES]  # noqa: S301
     path = {"folder": published, "folder above": published.parent}.get(form)
     if path is None:
         archive = archived(published)
@@ -149,19 +163,19 @@ class Attack:
 @pytest.mark.parametrize("function", [os.mkdir, Path, eval, np.load], ids=lambda function: function.__name__)
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_malicious_batch_is_refused_and_not_run(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any, protocol: int
+    published: Path, tmp_path: Path, take_for_published: Callable[..., None], function: Any, protocol: int
 ) -> None:
     target = str(tmp_path / "run") if function is not eval else f"__import__('os').mkdir({str(tmp_path / 'run')!r})"
     content = pickle.dumps({"data": Attack(function, target), "labels": []}, protocol)
     (published / "data_batch_1").write_bytes(content)
-    monkeypatch.setitem(cifar10.MD5, "data_batch_1", hashlib.md5(content).hexdigest())
+    take_for_published("cifar10", published)
     with pytest.raises(UserError, match="it is not a published file"):
         open_source(resolve_source(DatasetSpec(source="cifar10", path=str(published))))
     assert not (tmp_path / "run").exists()
 
 
 def test_an_oversized_member_is_not_read(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar10, "_LARGEST_BYTES", 1000)
+    monkeypatch.setattr(cifar.Cifar10, "largest_member", 1000)
     with pytest.raises(UserError, match="data_batch_1 is missing"):
         open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archived(published)))))
 
@@ -177,3 +191,17 @@ def test_a_member_that_is_no_file_is_skipped(published: Path) -> None:
         for member, content in members:
             new.addfile(member, io.BytesIO(content))
     assert len(open_source(resolve_source(DatasetSpec(source="cifar10", path=str(archive)))).train.labels) == 100
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"), [("fine", ("apple", "pear", "bee", "wasp")), ("coarse", ("fruit", "insects"))]
+)
+def test_cifar100_has_the_labels_that_are_asked_for(cifar100: Path, labels: str, classes: tuple[str, ...]) -> None:
+    data = open_source(resolve_source(DatasetSpec(source="cifar100", path=str(cifar100), labels=labels)))  # type: ignore[call-arg]
+    content = pickle.loads((cifar100 / "train").read_bytes(), encoding="latin1")  # noqa: S301
+    assert data.classes == classes
+    assert data.test is not None
+    assert data.train.labels.tolist() == content[f"{labels}_labels"]
+    assert (len(data.train.labels), len(data.test.labels)) == (100, 20)
+    images = np.concatenate(list(data.train.read(np.array([0, 7, 99]))))
+    np.testing.assert_array_equal(images.transpose(0, 3, 1, 2).reshape(3, -1), content["data"][[0, 7, 99]])

@@ -1,0 +1,74 @@
+"""Sources of published files, which are read only if they are what their authors published."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nofrost.data.dataset_card import DatasetCard, PublishedFile, load_card
+from nofrost.prepare.sources.base import Part, Source, SourceData
+from nofrost.prepare.sources.download import download
+
+
+class Published(Source):
+    """A source of files that a card (nofrost/data/cards) describes; the card bears its name.
+
+    Attributes:
+        download: fetch files that are missing at `path`, a folder, from where their authors publish them.
+    """
+
+    download: bool = False
+
+    @property
+    def card(self) -> DatasetCard:
+        """What is known of the dataset."""
+        return load_card(self.source)
+
+    def files(self) -> tuple[PublishedFile, ...]:
+        """Return the published files that are read."""
+        return self.card.files
+
+    def fetch(self) -> None:
+        """Download the files that are not at `path`, if `download` is set.
+
+        Raises:
+            UserError: `path` is a file, or a file cannot be downloaded or is not the published one.
+        """
+        folder = Path(self.path)
+        for file in self.files() if self.download else ():
+            if not self.has(file):
+                download(file, folder)
+
+    def has(self, file: PublishedFile) -> bool:
+        """Return whether `path` is or holds `file`, or all that it unpacks to."""
+        path = Path(self.path)
+        if path.is_file():
+            return bool(file.members)
+        if (path / file.name).is_file():
+            return True
+        folders = [path, *([path / file.folder] if file.folder else [])]
+        return bool(file.members) and any(
+            all((folder / member.name).is_file() for member in file.members) for folder in folders
+        )
+
+    def data(
+        self, train: Part, test: Part | None, checksums: Mapping[str, str], classes: tuple[str, ...] = (), **more: Any
+    ) -> SourceData:
+        """Return the content of the source with what its card says.
+
+        Args:
+            classes: their names; those of the card by default.
+            checksums: of the files that were read.
+            more: further fields of `SourceData`.
+        """
+        card = self.card
+        return SourceData(
+            name=self.source,
+            classes=classes or card.class_names,
+            train=train,
+            test=test,
+            origin=f"{card.title} ({card.citation})" + (", its own test split" if test else ""),
+            licence=card.licence,
+            checksums=checksums,
+            url=card.url,
+            **more,
+        )
