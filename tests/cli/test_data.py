@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nofrost.cli import cli, main
+from nofrost.data.dataset_card import list_cards, load_card
 from nofrost.store import Ref, open_store, push, resolve_ref
 
 Run = Callable[..., tuple[int, str, str]]
@@ -88,3 +89,25 @@ def test_a_name_without_releases_has_an_empty_history(run: Run) -> None:
     code, out, err = run("history", "photos")
     assert (code, out) == (0, "")
     assert "photos" in err
+
+
+def test_every_card_is_listed(run: Run) -> None:
+    code, out, _ = run("list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == list_cards()
+    assert list(json.loads(run("list", "--json")[1])) == list_cards()
+
+
+def test_a_card_shows_terms_files_and_quirks(run: Run) -> None:
+    code, out, _ = run("show", "stl10")
+    card = load_card("stl10")
+    assert code == 0
+    assert all(text in out for text in (card.licence, card.url, card.files[0].md5, "2,640,397,119", *card.quirks))
+    assert json.loads(run("show", "stl10", "--json")[1]) == {"name": "stl10", **card.as_json()}
+
+
+def test_an_unknown_card_is_one_sentence(run: Run) -> None:
+    code, out, error = run("show", "imagnet")
+    assert (code, out) == (2, "")
+    assert "did you mean 'imagenet'?" in error
+    assert error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`nofrost data`: release data under a name, so that runs that take the newest find it."""
+"""`nofrost data`: cards of published datasets, and releases of data, which runs find that take the newest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,60 @@ from nofrost.errors import remark
 
 @click.group()
 def data() -> None:
-    """Release data under a name: what scheduled runs take that ask for `latest:NAME`."""
+    """Show what is known of published datasets, and release data under a name, which scheduled runs take."""
+
+
+@data.command("list")
+@json_option
+def data_list(as_json: bool) -> None:
+    """Print the published datasets that there are cards of: how many images and classes they have.
+
+    Those without a source are described, but not yet read by their name.
+    """
+    from nofrost.data.dataset_card import list_cards, load_card
+
+    cards = {name: load_card(name) for name in list_cards()}
+    heads = ("name", "title", "source", "images", "classes", "pixels")
+    rows = [
+        (name, card.title, card.source or "-", card.counts(), str(card.classes), card.pixels())
+        for name, card in cards.items()
+    ]
+    emit({name: card.as_json() for name, card in cards.items()}, aligned([heads, *rows]), as_json)
+
+
+@data.command("show")
+@click.argument("name")
+@json_option
+def data_show(name: str, as_json: bool) -> None:
+    """Print the card of a published dataset: what it holds, its terms, its files with checksums, and its quirks.
+
+    Example: nofrost data show cifar10
+    """
+    from nofrost.data.dataset_card import load_card
+
+    card = load_card(name)
+    facts = {
+        "title": card.title,
+        "about": card.about,
+        "source": card.source or "none yet reads it by name",
+        "test set of": card.test_of,
+        "images": card.counts(),
+        "classes": str(card.classes),
+        "pixels": card.pixels(),
+        "licence": card.licence,
+        "page": card.url,
+        "cite": card.citation,
+    }
+    lines = [aligned([(key, value) for key, value in facts.items() if value])]
+    files = [
+        (file.name, f"{file.size:,} bytes" if file.size else "", ":".join(file.checksum or ()), file.url or "")
+        for file in card.files
+    ]
+    if files:
+        lines += ["", "files", aligned([("", *row) for row in files])]
+    if card.quirks:
+        lines += ["", "quirks", *(f"  {quirk}" for quirk in card.quirks)]
+    emit({"name": name, **card.as_json()}, "\n".join(lines), as_json)
 
 
 @data.command("release")

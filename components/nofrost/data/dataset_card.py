@@ -90,6 +90,15 @@ class DatasetCard(OmitEmpty):
             raise ValueError(f"class_names has {len(self.class_names)} names for {self.classes} classes")
         return self
 
+    def counts(self) -> str:
+        """Return the number of images by split, in words."""
+        return ", ".join(f"{count:,} {split}" for split, count in self.images.items())
+
+    def pixels(self) -> str:
+        """Return size and kind of the images, in words."""
+        size = "photographs" if self.image_size is None else "{}x{}".format(*self.image_size)
+        return f"{size}, {'grey' if self.channels == 1 else 'colour'}"
+
     def file(self, name: str) -> PublishedFile:
         """Return the published file of this name."""
         return next(file for file in self.files if file.name == name)
@@ -97,7 +106,7 @@ class DatasetCard(OmitEmpty):
 
 @cache
 def _paths() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((Path(str(files("nofrost"))) / "data" / "cards").glob("*.yaml"))}
+    return dict(sorted((path.stem, path) for path in (Path(str(files("nofrost"))) / "data" / "cards").glob("*.yaml")))
 
 
 def list_cards() -> list[str]:
