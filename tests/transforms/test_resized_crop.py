@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as tvf
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from nofrost.transforms.crops import crop_boxes, resized_crop
+from nofrost.transforms.crops import crop_boxes, pixel_boxes, resized_crop
 
 WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
 
@@ -86,3 +88,46 @@ def test_boxes_are_distributed_as_torchvision_draws_them(least: float) -> None:
 
 def test_a_box_that_cannot_be_drawn_is_the_whole_image() -> None:
     assert torch.equal(crop_boxes(5, (1.0, 1.0), generator()), WHOLE.expand(5, 4))
+
+
+@pytest.mark.parametrize("size", [(375, 500), (500, 333), (400, 1600), (1200, 300)])
+@pytest.mark.parametrize("least", [0.08, 0.64])
+def test_boxes_of_photographs_are_distributed_as_those_of_torchvision(size: tuple[int, int], least: float) -> None:
+    n = 4000
+    ours = pixel_boxes(torch.tensor(size).expand(n, 2), (least, 1.0), generator()).double()
+    torch.manual_seed(1)
+    image = torch.zeros(1, 1, 1).expand(1, *size)
+    theirs = torch.tensor(
+        [RandomResizedCrop.get_params(image, [least, 1.0], [3 / 4, 4 / 3]) for _ in range(n)], dtype=torch.float64
+    )
+
+    def quantities(boxes: Tensor) -> Tensor:
+        top, left, height, width = boxes.T
+        area, centres = (
+            height * width / (size[0] * size[1]),
+            ((2 * top + height) / size[0], (2 * left + width) / size[1]),
+        )
+        return torch.stack((area, (width / height).log(), *centres, (top == 0).double(), (left == 0).double()))
+
+    moments = [torch.cat((values.mean(dim=1), values.std(dim=1))) for values in map(quantities, (ours, theirs))]
+    torch.testing.assert_close(*moments, atol=0.02, rtol=0.03)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), min_size=1, max_size=8),
+    st.sampled_from([0.08, 0.64, 1.0]),
+    st.integers(0, 1000),
+)
+def test_boxes_lie_in_their_photographs(sizes: list[tuple[int, int]], least: float, seed: int) -> None:
+    drawn_for = torch.tensor(sizes)
+    boxes = pixel_boxes(drawn_for, (least, 1.0), generator(seed))
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] > 0).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= drawn_for).all()
+
+
+@pytest.mark.parametrize("size", [(20, 1000), (1000, 20), (7, 90)])
+def test_where_no_draw_fits_the_box_is_the_central_one_of_torchvision(size: tuple[int, int]) -> None:
+    boxes = pixel_boxes(torch.tensor([size]), (1.0, 1.0), generator())
+    expected = RandomResizedCrop.get_params(torch.zeros(1, *size), [1.0, 1.0], [3 / 4, 4 / 3])
+    assert tuple(boxes[0].tolist()) == expected

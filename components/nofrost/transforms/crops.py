@@ -52,15 +52,45 @@ def crop_boxes(n: int, area: tuple[float, float], generator: torch.Generator) ->
     return torch.stack((top, left, height, width), dim=1)
 
 
+def pixel_boxes(sizes: Tensor, area: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Return boxes int64 [n, 4] of top, left, height and width in pixels, as torchvision's RandomResizedCrop draws them.
+
+    A box has a share of its image's area drawn from `area` and a ratio of width to height in pixels between 3/4 and
+    4/3, and any place in the image; when none of ten drawn fits, it is the largest central one of these ratios.
+
+    Args:
+        sizes: int64 [n, 2], height and width of each image.
+    """
+    shares, ratios = _shares_and_ratios(len(sizes), area, generator)
+    heights, widths = sizes.double().T
+    wanted = shares * (heights * widths)[:, None]
+    drawn = torch.stack(((wanted / ratios).sqrt().round(), (wanted * ratios).sqrt().round()), dim=2)
+    fits = ((drawn > 0) & (drawn <= sizes[:, None])).all(dim=2)
+    first = drawn[torch.arange(len(sizes)), fits.int().argmax(dim=1)]
+    central = torch.stack(
+        (torch.minimum(heights, (widths / RATIO[0]).round()), torch.minimum(widths, (heights * RATIO[1]).round())),
+        dim=1,
+    )
+    is_central = ~fits.any(dim=1, keepdim=True)
+    cut = torch.where(is_central, central, first)
+    room = sizes - cut
+    places = (torch.rand((len(sizes), 2), generator=generator, dtype=torch.float64) * (room + 1)).floor()
+    return torch.cat((torch.where(is_central, (room / 2).floor(), places), cut), dim=1).long()
+
+
 def _sizes(n: int, area: tuple[float, float], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    lowest, highest = (math.log(bound) for bound in RATIO)
-    shares = area[0] + (area[1] - area[0]) * torch.rand((n, TRIES), generator=generator)
-    ratios = (lowest + (highest - lowest) * torch.rand((n, TRIES), generator=generator)).exp()
+    shares, ratios = _shares_and_ratios(n, area, generator)
     sizes = torch.stack(((shares * ratios).sqrt(), (shares / ratios).sqrt()))
     fits = (sizes <= 1).all(dim=0)
     first = fits.int().argmax(dim=1).expand(2, 1, n).transpose(1, 2)
     width, height = torch.where(fits.any(dim=1), sizes.gather(2, first)[..., 0], 1.0)
     return width, height
+
+
+def _shares_and_ratios(n: int, area: tuple[float, float], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    lowest, highest = (math.log(bound) for bound in RATIO)
+    shares = area[0] + (area[1] - area[0]) * torch.rand((n, TRIES), generator=generator)
+    return shares, (lowest + (highest - lowest) * torch.rand((n, TRIES), generator=generator)).exp()
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
