@@ -17,7 +17,7 @@ TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", **MEETING}
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*TWO, *JOB, "PET_NPROC_PER_NODE", "TORCHELASTIC_ERROR_FILE"):
+    for name in (*TWO, *JOB, "LOCAL_WORLD_SIZE", "PET_NPROC_PER_NODE", "TORCHELASTIC_ERROR_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -56,6 +56,9 @@ def test_without_both_variables_there_is_one_process_which_speaks(
 def test_torchrun_says_rank_size_and_place_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {**TWO, "RANK": "5", "WORLD_SIZE": "8"})
     assert process_rank() == ProcessRank(5, 8, 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert process_rank() == ProcessRank(5, 8, 1, 4)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
     monkeypatch.delenv("LOCAL_RANK")
     assert process_rank() == ProcessRank(5, 8, 0)
 

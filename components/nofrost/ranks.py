@@ -21,11 +21,13 @@ class ProcessRank:
         rank: number of this process, from 0.
         size: number of all processes.
         local_rank: its number among those on this machine.
+        local_size: how many there are on this machine, as far as it is known.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @property
     def prints_results(self) -> bool:
@@ -61,7 +63,9 @@ def process_rank() -> ProcessRank:
     port = _number("MASTER_PORT")
     if not 0 < port < 2**16:
         raise UserError(f"MASTER_PORT is {port}, which is not a port: {_REMEDY}")
-    return ProcessRank(rank, size, _number("LOCAL_RANK") if os.environ.get("LOCAL_RANK") else 0)
+    local_rank = _number("LOCAL_RANK") if os.environ.get("LOCAL_RANK") else 0
+    local_size = _number("LOCAL_WORLD_SIZE") if os.environ.get("LOCAL_WORLD_SIZE") else 1
+    return ProcessRank(rank, size, local_rank, max(1, local_size))
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def this_node(nodes: int, gpus: int) -> Node:
 def forget_rank_of_pod() -> None:
     """Unset RANK and WORLD_SIZE where an operator has set them for a pod, as if this were a process of the training."""
     if os.environ.get("PET_NNODES") and "TORCHELASTIC_RUN_ID" not in os.environ:
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             os.environ.pop(name, None)
 
 

@@ -1,8 +1,10 @@
 """The training batches of an epoch; their order and their views are a function of (seed, epoch, step)."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,14 +12,19 @@ from numpy.typing import NDArray
 
 from nofrost.config.model import Statistics
 from nofrost.config.recipe import ViewSpec
-from nofrost.data import Images, Split
+from nofrost.data import Images, Photographs, Split
 from nofrost.data.order import epoch_order
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
+from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Batch
 from nofrost.train.shares import check_shares, rows_of_process
 from nofrost.train.views import ANY_SET, TEXTURE_DEBIASED, BatchViews, View
+
+# Of photographs: batches that are ready before the training asks for them, and threads that put them together, two so
+# that one batch is decoded while another is finished.
+AHEAD, MAKERS = 2, 2
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,14 @@ class TrainingImages:
             one of these drawn for each image.
         views: the transforms of each image, in this order: resized crop, or resize; crop with padding; flip. Each view
             of an image has its own crop and flip. An `image_size` larger than the stored one enlarges. The
-            texture-debiased view has its own crop, the flip, and colours.
+            texture-debiased view has its own crop, the flip, and colours. Of photographs, a crop of random size is one
+            of the stored photograph; without it, the evaluation view of the dataset takes the place of the image.
         batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
             the rows of all processes together equal the batch of a single process, bit for bit.
         accumulation: steps of gradient accumulation: the micro-batches of a batch, each shared by the processes.
         batch_statistics: of the recipe's batch norms (``model.batch_statistics``).
+        threads: decode photographs; those of all phases of a training.
     """
 
     split: Split
@@ -47,6 +56,7 @@ class TrainingImages:
     group: ProcessGroup = field(default_factory=ProcessGroup)
     accumulation: int = 1
     batch_statistics: Statistics = "process"
+    threads: DecodingThreads = field(default_factory=DecodingThreads)
 
     def __post_init__(self) -> None:
         if self.steps == 0:
@@ -54,6 +64,13 @@ class TrainingImages:
                 f"schedule.batch_size {self.batch_size} is larger than the {len(self.split)} training images: lower it"
             )
         check_shares(self.batch_size, self.accumulation, self.batch_statistics, self.group.size)
+        for name, images in self.augmented.items():
+            if isinstance(images, Photographs) != self.has_photographs:
+                kinds = ("photographs", "an array") if self.has_photographs else ("an array", "photographs")
+                raise UserError(
+                    f"the dataset holds {kinds[0]} and its augmentation set {name} {kinds[1]}: run `nofrost augment` "
+                    "on this dataset again"
+                )
         self._check_views()
 
     def _check_views(self) -> None:
@@ -90,6 +107,11 @@ class TrainingImages:
         )
 
     @property
+    def has_photographs(self) -> bool:
+        """Whether the images are photographs in shards, which are decoded for each batch, and not an array."""
+        return isinstance(self.split.images, Photographs)
+
+    @property
     def steps(self) -> int:
         """Steps of one epoch; the images that are left after the last full batch are not used in this epoch."""
         return len(self.split) // self.batch_size
@@ -122,18 +144,26 @@ class TrainingImages:
         They are those of the first micro-batch, then of the second, and so on.
         """
         order = epoch_order(len(self.split), seed, epoch)
-        with ThreadPoolExecutor(1, "nofrost-batches") as pool:
-            upcoming = None
-            for step in range(first_step, self.steps):
-                current = upcoming or pool.submit(self._batch, order, seed, epoch, step)
-                upcoming = pool.submit(self._batch, order, seed, epoch, step + 1) if step + 1 < self.steps else None
-                yield current.result()
+        ahead, makers = (AHEAD, MAKERS) if self.has_photographs else (1, 1)
+        steps = iter(range(first_step, self.steps))
+        upcoming: deque[Future[Batch]] = deque()
+        self.threads.begin()
+        with ThreadPoolExecutor(makers, "nofrost-batches") as pool:
+            try:
+                while True:
+                    for step in islice(steps, ahead + 1 - len(upcoming)):
+                        upcoming.append(pool.submit(self._batch, order, seed, epoch, step))
+                    if not upcoming:
+                        return
+                    yield self.threads.awaited(upcoming.popleft())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]
         own = rows_of_process(self.batch_size, self.accumulation, self.group)
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
-        views = BatchViews(self.views, self.image_size, rows, own, generator)
+        views = BatchViews(self.views, self.image_size, rows, own, generator, self.threads)
         clean = views.view(self.split.images)
         augmented = {view: self._augmented(view, views) for view in self.augmented_views}
         labels, indices = (

@@ -22,6 +22,7 @@ from nofrost.processes import ProcessGroup
 from nofrost.ranks import process_rank
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
+from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Adversary, Clock, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
@@ -101,7 +102,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
             method: read_augmentation_set(augmentation, method, dataset=origin, verify=True) for method in sets
         }
     split = read_split(dataset, "train", verify=True)
-    phases = []
+    phases, threads = [], DecodingThreads()
     for phase_name, phase in recipe.in_phases().items():
         objective = create_objective(phase.objective.name, **phase.objective.settings())
         used = {method: augmented[method] for method in phase.views.augmentation_sets}
@@ -114,6 +115,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
             group,
             accumulation=phase.schedule.accumulation,
             batch_statistics=recipe.model.batch_statistics,
+            threads=threads,
         )
         phases.append(Phase(phase_name, phase, images, objective))
     return phases

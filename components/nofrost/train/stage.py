@@ -17,6 +17,7 @@ from nofrost.processes import ProcessGroup
 from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
 from nofrost.stage import RECORD, UNFINISHED, stage_output
 from nofrost.telemetry.metrics.exposition import exposed
+from nofrost.train.decoding import decoders
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
@@ -89,7 +90,7 @@ def run(
                     config=recipe.as_json(),
                     inputs=inputs,
                     seeds={"seed": seed},
-                    libraries=("torch", "torchvision", "timm", "numpy"),
+                    libraries=("torch", "torchvision", "timm", "numpy", *_decoders(trainer)),
                     device=trainer.device.type,
                     steps=trainer.state.steps,
                 )
@@ -128,6 +129,11 @@ def _output(out: Path, inputs: Sequence[Path], fingerprint: Mapping[str, Any], g
         folder = group.broadcast(group.agree(lambda: stack.enter_context(output) if group.is_rank_zero else None))
         assert folder is not None
         yield folder
+
+
+def _decoders(trainer: Trainer) -> tuple[str, ...]:
+    """Return the libraries that decoded what the training has read."""
+    return decoders() if any(phase.images.has_photographs for phase in trainer.phases) else ()
 
 
 def _metrics(trainer: Trainer, name: str) -> TrainMetrics:

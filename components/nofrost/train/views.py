@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
-from nofrost.data import to_tensor
-from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, resized_crop
+from nofrost.data import Images, to_tensor
+from nofrost.train.decoding_threads import DecodingThreads
+from nofrost.train.photograph_views import crops, evaluation_views, photographs_of, stored_sizes
+from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, pixel_boxes, resized_crop
 from nofrost.transforms.texture_debiased import Distortion
 
 # The view that draws one of the augmentation sets, or the texture-debiased view, for each image.
@@ -41,6 +43,7 @@ class BatchViews:
         rows: int64 [N], of the training split, those of the whole batch.
         own: int64 [n], positions in the batch of the rows that this process has.
         generator: of all that is drawn, on the CPU.
+        threads: decode photographs.
     """
 
     spec: ViewSpec
@@ -48,19 +51,18 @@ class BatchViews:
     rows: NDArray[np.int64]
     own: NDArray[np.int64]
     generator: torch.Generator
+    threads: DecodingThreads
 
-    def view(self, images: NDArray[np.uint8]) -> View:
+    def view(self, images: Images) -> View:
         """Return the view with the recipe's crop or resize, padding and flip."""
         return View(self._transformed([images], self._zeros, self.own))
 
-    def texture_debiased(self, images: NDArray[np.uint8], spec: TextureDebiasedSpec) -> View:
+    def texture_debiased(self, images: Images, spec: TextureDebiasedSpec) -> View:
         """Return the texture-debiased view, whose only crop is its own."""
         crops = self._flipped(self._cropped([images], self._zeros, self.own, spec.random_resized_crop), self.own)
         return View(crops, self._distortion(crops.shape[1], spec))
 
-    def any_set(
-        self, sets: Sequence[NDArray[np.uint8]], clean: NDArray[np.uint8], spec: TextureDebiasedSpec | None
-    ) -> View:
+    def any_set(self, sets: Sequence[Images], clean: Images, spec: TextureDebiasedSpec | None) -> View:
         """Return the view that draws for each image one of the sets or, with a `spec`, the texture-debiased view."""
         count = len(sets) + (spec is not None)
         numbers = torch.randint(0, count, (len(self.rows),), generator=self.generator).numpy()
@@ -80,9 +82,7 @@ class BatchViews:
         """The numbers of a single source of images."""
         return np.zeros(len(self.rows), np.int64)
 
-    def _transformed(
-        self, sources: Sequence[NDArray[np.uint8]], numbers: NDArray[np.int64], own: NDArray[np.int64]
-    ) -> Tensor:
+    def _transformed(self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64]) -> Tensor:
         """Return the images at the positions `own`, of the source that `numbers` [N] says, transformed."""
         spec = self.spec
         if spec.random_resized_crop:
@@ -96,21 +96,25 @@ class BatchViews:
             images = padded_crop(images, spec.crop_padding, offsets[own])
         return self._flipped(images, own)
 
-    def _stored(
-        self, sources: Sequence[NDArray[np.uint8]], numbers: NDArray[np.int64], own: NDArray[np.int64]
-    ) -> Tensor:
-        rows = self.rows[own]
+    def _stored(self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64]) -> Tensor:
+        """Return the images as they are stored; photographs in their evaluation view."""
+        rows, numbers = self.rows[own], numbers[own]
+        if photographs := photographs_of(sources):
+            return evaluation_views(photographs, numbers, rows, self.threads)
         if len(sources) == 1:
             return to_tensor(sources[0][rows])
         stored = np.empty((len(rows), *sources[0].shape[1:]), np.uint8)
         for number, images in enumerate(sources):
-            these = numbers[own] == number
-            stored[these] = images[rows[these]]
+            stored[numbers == number] = images[rows[numbers == number]]
         return to_tensor(stored)
 
     def _cropped(
-        self, sources: Sequence[NDArray[np.uint8]], numbers: NDArray[np.int64], own: NDArray[np.int64], least: float
+        self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64], least: float
     ) -> Tensor:
+        """Return crops of random size, of at least the share `least` of the area; of the stored photograph itself."""
+        if photographs := photographs_of(sources):
+            boxes = pixel_boxes(stored_sizes(photographs, numbers, self.rows), (least, 1.0), self.generator)
+            return crops(photographs, numbers[own], self.rows[own], boxes[own], self.size, self.threads)
         boxes = crop_boxes(len(self.rows), (least, 1.0), self.generator)
         return resized_crop(self._stored(sources, numbers, own), boxes[own], self.size)
 

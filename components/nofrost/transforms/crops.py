@@ -53,7 +53,7 @@ def crop_boxes(n: int, area: tuple[float, float], generator: torch.Generator) ->
 
 
 def pixel_boxes(sizes: Tensor, area: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Return boxes int64 [n, 4] of top, left, height and width in pixels, as torchvision's RandomResizedCrop draws them.
+    """Return boxes int64 [n, 4] of top, left, height and width in pixels, as torchvision's RandomResizedCrop does.
 
     A box has a share of its image's area drawn from `area` and a ratio of width to height in pixels between 3/4 and
     4/3, and any place in the image; when none of ten drawn fits, it is the largest central one of these ratios.

@@ -1,0 +1,121 @@
+"""Crops of stored photographs are those of torchvision, whichever library decodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resized_crop
+
+from nofrost.data import Photographs
+from nofrost.errors import UserError
+from nofrost.train import decoding
+from nofrost.train.decoding import decoded_crop, decoders
+from tests.train.photographs_on_disk import encoded, photographs, picture
+
+BOXES = [(0, 0, 40, 30), (3, 5, 20, 17), (1, 2, 23, 58), (10, 20, 70, 90), (0, 7, 16, 50), (50, 3, 9, 60)]
+SIZE = (16, 12)
+
+
+@pytest.fixture(params=["pillow", "simplejpeg"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "simplejpeg":
+        pytest.importorskip("simplejpeg")
+    else:
+        monkeypatch.setattr(decoding, "simplejpeg", None)
+    return str(request.param)
+
+
+def pixels_of_torchvision(images: Photographs, row: int, box: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    crop = resized_crop(images.decoded(row), *box, list(size), InterpolationMode.BILINEAR)
+    return np.asarray(crop).reshape(*size, images.channels)
+
+
+def fitting(images: Photographs) -> list[tuple[int, tuple[int, ...]]]:
+    """Every row with every box that lies in its photograph."""
+    sizes = images.sizes(np.arange(len(images)))
+    return [
+        (row, (top, left, height, width))
+        for row, (stored_height, stored_width) in enumerate(sizes)
+        for top, left, height, width in BOXES
+        if top + height <= stored_height and left + width <= stored_width
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_crop_is_that_of_torchvision_bit_for_bit_where_nothing_is_scaled(
+    channels: int, decoder: str, tmp_path: Path
+) -> None:
+    images = photographs(tmp_path, 10, channels=channels, encode=encoded)
+    compared = 0
+    for row, box in fitting(images):
+        size = (16, 12) if min(box[2] / 16, box[3] / 12) < 2 else (36, 50)
+        crop = decoded_crop(images, row, box, size)
+        assert np.array_equal(crop, pixels_of_torchvision(images, row, box, size))
+        compared += 1
+    assert compared > 15
+
+
+@pytest.mark.parametrize(
+    ("box", "size"), [((10, 20, 70, 90), (35, 45)), ((3, 5, 80, 110), (16, 16)), ((0, 0, 90, 120), (8, 9))]
+)
+def test_a_large_crop_is_decoded_at_a_smaller_scale_and_almost_the_same(
+    box: tuple[int, ...], size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simplejpeg = pytest.importorskip("simplejpeg")
+    images, shapes = photographs(tmp_path, 3), []
+
+    class Watched:
+        decode_jpeg_header = simplejpeg.decode_jpeg_header
+
+        @staticmethod
+        def decode_jpeg(*arguments: object, **settings: object) -> np.ndarray:
+            pixels = simplejpeg.decode_jpeg(*arguments, **settings)
+            shapes.append(pixels.shape[:2])
+            return pixels
+
+    monkeypatch.setattr(decoding, "simplejpeg", Watched)
+    crop = decoded_crop(images, 2, box, size).astype(int)
+    ((height, width),) = shapes
+    assert height < 90
+    assert width < 120
+    assert box[2] * height / 90 >= size[0], "never smaller than the result"
+    assert box[3] * width / 120 >= size[1], "never smaller than the result"
+    assert np.abs(crop - pixels_of_torchvision(images, 2, box, size)).mean() < 2
+
+
+def test_a_cmyk_photograph_is_left_to_pillow(decoder: str, tmp_path: Path) -> None:
+    images = photographs(tmp_path, 2, encode=lambda image: encoded(image.convert("CMYK")))
+    crop = decoded_crop(images, 0, (3, 5, 20, 17), SIZE)
+    assert np.array_equal(crop, pixels_of_torchvision(images, 0, (3, 5, 20, 17), SIZE))
+    assert np.abs(crop.astype(int) - np.asarray(picture(0, (40, 30)).crop((5, 3, 22, 23)).resize((12, 16)))).mean() < 20
+
+
+def test_a_grey_photograph_among_coloured_ones_has_three_equal_channels(decoder: str, tmp_path: Path) -> None:
+    images = photographs(tmp_path, 2, encode=lambda image: encoded(image.convert("L")))
+    crop = decoded_crop(images, 1, (1, 2, 23, 30), SIZE)
+    assert np.array_equal(crop, pixels_of_torchvision(images, 1, (1, 2, 23, 30), SIZE))
+    assert (crop == crop[..., :1]).all()
+
+
+def test_a_damaged_photograph_is_named(decoder: str, tmp_path: Path) -> None:
+    images = photographs(tmp_path, 4)
+    record = images.index[3]
+    shard = sorted(tmp_path.glob("*.tar"))[int(record["shard"])]
+    content = bytearray(shard.read_bytes())
+    content[int(record["offset"]) + 100] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{shard.name} is cut off or damaged at record 3"):
+        decoded_crop(images, 3, (0, 0, 16, 16), SIZE)
+
+
+def test_a_record_that_is_no_jpeg_is_named(decoder: str, tmp_path: Path) -> None:
+    images = photographs(tmp_path, 2, encode=lambda image: b"no JPEG at all")
+    with pytest.raises(UserError, match=r"record 1 in .*train-000000\.tar cannot be decoded"):
+        decoded_crop(images, 1, (0, 0, 16, 16), SIZE)
+
+
+def test_the_record_of_a_training_names_the_libraries_that_decode(decoder: str) -> None:
+    assert decoders() == (("pillow",) if decoder == "pillow" else ("pillow", "simplejpeg"))
