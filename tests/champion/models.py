@@ -142,6 +142,7 @@ def _record(
     protocol = Protocol(
         suite="",
         suite_sha256="5" * 64,
+        view=None,
         threat=Threat(),
         samples=len(indices),
         indices_sha256=_sha256(indices),

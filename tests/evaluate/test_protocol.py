@@ -33,6 +33,7 @@ def test_a_result_records_what_makes_it_comparable(
     assert [len(made.pop(key)) for key in ("suite_sha256", "data_sha256")] == [64, 64]
     assert made == {
         "suite": "Short",
+        "view": None,
         "threat": {"norm": "linf", "eps": "0.12"},
         "samples": 8,
         "indices_sha256": result.sample.indices_sha256(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nofrost.config import Study, Threat
+from nofrost.config import AdversarialSuite, OodSuite, Study, Threat
 from nofrost.results import (
     AdversarialMetrics,
     Alarm,
@@ -100,7 +100,7 @@ def _attacked(folder: Path, study: Study, recipe: str, flags: dict[str, np.ndarr
     )
     write_result(folder / "metrics.json", metrics)
     record = EvaluationRecord(
-        **record_fields("evaluate-adversarial"), split="test", protocol=_protocol(suite.title, suite.threat, samples)
+        **record_fields("evaluate-adversarial"), split="test", protocol=_protocol(suite, suite.threat, samples)
     )
     write_result(folder / "record.json", record)
     images, labels = digits()
@@ -167,10 +167,11 @@ def _alarms(recipe: str, masked: bool) -> tuple[Alarm, ...]:
     )
 
 
-def _protocol(title: str, threat: Threat, samples: int) -> Protocol:
+def _protocol(suite: AdversarialSuite | OodSuite, threat: Threat | None, samples: int) -> Protocol:
     return Protocol(
-        suite=title,
+        suite=suite.title,
         suite_sha256="5" * 64,
+        view=suite.view,
         threat=threat,
         samples=samples,
         indices_sha256=f"{samples:064d}",
@@ -219,6 +220,9 @@ def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
         },
         indices_sha256=f"{samples:064d}",
     )
+    protocol = _protocol(suite, None, samples)
+    record = EvaluationRecord(**record_fields("evaluate-ood"), split="test", protocol=protocol)
+    write_result(folder / "record.json", record)
     write_result(folder / "metrics.json", metrics)
     images, labels = digits()
     image = images[0].astype(np.float32) / 255

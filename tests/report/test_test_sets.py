@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,19 @@ def test_a_run_that_was_evaluated_on_other_test_sets_is_refused(tree: Tree) -> N
     with pytest.raises(UserError, match="evaluate-ood has test sets none, the study new, other: evaluate this run"):
         tree.report("again")
     assert not Path(tree.root / "again").exists()
+
+
+def test_views_are_shown_and_another_view_of_a_run_is_refused(tree: Tree) -> None:
+    views = ("suites.adversarial.view={resize: 32, crop: 28}", "suites.ood.view={resize: 28, crop: 28}")
+    other = Tree(tree.root / "views", study("runs.recipe=[st]", "suites.ood.before_resize=true", *views))
+    text = page(other.report()).text
+    for told in ("attacks: shorter side to 32, central 28 × 28", "corruptions: shorter side to 28, central 28 × 28"):
+        assert told in " ".join(text.split())
+    assert "Noise was added to the stored pixels, before the resize." in text
+
+    def without_view(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "protocol": {**record["protocol"], "view": None}}
+
+    other.change("st/seed-0/evaluate-ood/record.json", without_view)
+    with pytest.raises(UserError, match="evaluate-ood has view as they are stored, the study shorter side to 28"):
+        other.report("again")

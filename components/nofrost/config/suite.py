@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
+from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
 from nofrost.config.test_sets import TestSetSpec
@@ -54,8 +55,8 @@ class AdversarialSuite(Cited):
     An attack without a `name` is the one that it is reported as. In a `cascade` every attack is run only on the images
     that all attacks before it left correct, as in AutoAttack: its accuracy is that of the worst case so far. A
     mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means
-    all). `properties` are measured beside the attacks; null means none. A `batch_size` that does not fit into memory is
-    halved until it does.
+    all). `properties` are measured beside the attacks; null means none. Images are resized and cropped by `view`; null
+    means by that of the dataset. A `batch_size` that does not fit into memory is halved until it does.
     """
 
     kind: Literal["adversarial"]
@@ -69,6 +70,7 @@ class AdversarialSuite(Cited):
     steps_curve: StepsCurveSpec | None = None
     budget_curve: BudgetCurveSpec | None = None
     properties: PropertiesSpec | None = None
+    view: EvaluationView | None = None
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: ImageCount | None = None
@@ -92,7 +94,9 @@ class AdversarialSuite(Cited):
 class OodSuite(Cited):
     """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019), and further test sets.
 
-    Each of `test_sets` has an accuracy of its own, which the mean over corruptions leaves out.
+    Each of `test_sets` has an accuracy of its own, which the mean over corruptions leaves out. Images are resized and
+    cropped by `view`, null means by that of the dataset, and then corrupted; with `before_resize` noise is added to
+    the stored pixels, before the resize, so that it is enlarged with the image (galloway2019, footnote 6).
     """
 
     kind: Literal["ood"]
@@ -101,6 +105,8 @@ class OodSuite(Cited):
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
     test_sets: dict[Name, TestSetSpec] = Field(default={})
+    view: EvaluationView | None = None
+    before_resize: bool = False
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: ImageCount | None = None

@@ -1,5 +1,7 @@
-"""The evaluation view of a photograph: resize of the shorter side, then the central square."""
+"""The evaluation view of an image: resize of the shorter side, then the central square."""
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from nofrost.config.evaluation_view import EvaluationView
@@ -19,3 +21,15 @@ def central_square(image: Image.Image, view: EvaluationView) -> Image.Image:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (round((side - view.crop) / 2) for side in (width, height))
     return image.crop((left, top, left + view.crop, top + view.crop))
+
+
+def central_squares(images: NDArray[np.uint8], view: EvaluationView) -> NDArray[np.uint8]:
+    """Return the evaluation view of images uint8 [N, H, W, C] of an array: uint8 [N, crop, crop, C].
+
+    Each channel is resized by itself, so that there may be any number of them.
+    """
+    squares = np.empty((len(images), view.crop, view.crop, images.shape[3]), np.uint8)
+    for square, image in zip(squares, images, strict=True):
+        for channel in range(image.shape[2]):
+            square[..., channel] = np.asarray(central_square(Image.fromarray(image[..., channel]), view))
+    return squares

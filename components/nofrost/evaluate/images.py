@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nofrost.config import OodSuite, Suite, TestSetSpec
-from nofrost.data import Manifest, checksum, read_manifest, read_split
+from nofrost.config import EvaluationView, OodSuite, Suite, TestSetSpec
+from nofrost.data import Manifest, Split, checksum, read_manifest, read_split
 from nofrost.data.manifest import MANIFEST
 from nofrost.errors import UserError, shortened
-from nofrost.evaluate.measuring.sample import Sample, sample_of_split
+from nofrost.evaluate.measuring.sample import Change, Sample, sample_of_split
 
 SPLIT = "test"
 
@@ -20,12 +20,32 @@ class TestImages:
 
     dataset: Path
     manifest: Manifest
+    split: Split
     sample: Sample
     checksum: str
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels at which the images are evaluated."""
+        view = self.sample.view
+        return (view.crop, view.crop) if view else self.manifest.image_size
 
-def read_images(dataset: Path, max_images: int | None) -> TestImages:
+    @property
+    def is_resized(self) -> bool:
+        """Whether that is another size than the dataset's own, which models are made for."""
+        return self.image_size != self.manifest.image_size
+
+    def changed(self, change: Change) -> Sample:
+        """Return the images, each changed as it is stored, before it is resized and cropped."""
+        return sample_of_split(self.split, len(self.sample), self.sample.view, change)
+
+
+def read_images(dataset: Path, max_images: int | None, view: EvaluationView | None = None) -> TestImages:
     """Return images of the test split of a dataset.
+
+    Args:
+        max_images: how many images, evenly spaced; None: all.
+        view: resizes and crops them; None: by the view of the dataset, if it has one.
 
     Raises:
         UserError: the split is missing, damaged or empty.
@@ -33,10 +53,11 @@ def read_images(dataset: Path, max_images: int | None) -> TestImages:
     if max_images is not None and max_images < 1:
         raise UserError(f"max_images is {max_images}: it must be at least 1")
     manifest = read_manifest(dataset)
-    sample = sample_of_split(read_split(dataset, SPLIT, verify=True), max_images)
+    split = read_split(dataset, SPLIT, verify=True, view=view)
+    sample = sample_of_split(split, max_images, view)
     if len(sample) == 0:
         raise UserError(f"the {SPLIT} split of {dataset} is empty: prepare the dataset again")
-    return TestImages(dataset, manifest, sample, checksum(dataset))
+    return TestImages(dataset, manifest, split, sample, checksum(dataset))
 
 
 def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dict[str, TestImages]:
@@ -58,7 +79,7 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
         assert folder is not None
         if not (folder / name / MANIFEST).is_file():
             raise UserError(f"{folder} does not hold test set {name}: {again}")
-        found[name] = read_images(folder / name, suite.max_images)
+        found[name] = read_images(folder / name, suite.max_images, suite.view)
         difference = _difference(spec, found[name].manifest, images.manifest)
         if difference:
             raise UserError(f"{folder / name} {difference}: {again}")

@@ -26,6 +26,7 @@ from nofrost.models.checkpoint import checkpoint_file, load_checkpoint, read_sig
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import exact_float32
 from nofrost.models.reference import Reference
+from nofrost.models.trial import check_forward
 from nofrost.results import EvaluationRecord
 
 LIBRARIES = ("torch", "numpy", "timm")
@@ -135,7 +136,7 @@ def read_inputs(dataset: Path, model: ModelSource, suite: Suite, test_sets: Path
     Raises:
         UserError: one of them is missing or damaged, or the model was made for other images or classes.
     """
-    images = read_images(dataset, suite.max_images)
+    images = read_images(dataset, suite.max_images, suite.view)
     network, checksums = read_model(model, images)
     further = read_test_sets(suite, test_sets, images)
     checksums |= {f"test-sets/{name}": each.checksum for name, each in further.items()}
@@ -169,9 +170,10 @@ def _classifier(checkpoint: Path, weights: Path, images: TestImages) -> models.C
     for what, of_model, of_dataset in (
         ("classes", signature.num_classes, len(manifest.classes)),
         ("channels", signature.channels, manifest.channels),
-        ("image size", tuple(signature.image_size), tuple(manifest.image_size)),
+        ("image size", tuple(signature.image_size), tuple(images.image_size)),
     ):
-        if of_model != of_dataset:
+        # a suite with a view of its own asks for another size, which the model itself may refuse
+        if of_model != of_dataset and not (what == "image size" and images.is_resized):
             raise UnfitError(
                 f"the model in {checkpoint} does not fit {dataset}: {what} {of_model} against {of_dataset}, "
                 "evaluate it on the dataset it was trained on"
@@ -180,7 +182,10 @@ def _classifier(checkpoint: Path, weights: Path, images: TestImages) -> models.C
         raise UnfitError(
             f"the model in {checkpoint} names other classes than {dataset}: evaluate it on the dataset it was made for"
         )
-    return load_checkpoint(weights, signature)
+    classifier = load_checkpoint(weights, signature)
+    if images.is_resized:
+        check_forward(classifier, images.image_size, ", as the view of the suite makes them")
+    return classifier
 
 
 def channels_last(images: torch.Tensor) -> NDArray[np.float32]:

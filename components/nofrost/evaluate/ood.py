@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nofrost.config import OodSuite
+from nofrost.data import from_tensor, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate.evaluation import Evaluation, Findings
 from nofrost.evaluate.images import TestImages
@@ -20,7 +21,7 @@ from nofrost.evaluate.notices import notice_batch_effects
 from nofrost.evaluate.properties.answers import log_probabilities
 from nofrost.results import CorruptionAccuracy, OodMetrics, Proportion, SeverityPoint, TestSetAccuracy
 from nofrost.statistics import Flags, wilson_interval
-from nofrost.transforms.corruptions import check_corruption, corrupt
+from nofrost.transforms.corruptions import check_corruption, corrupt, is_noise, noise_names
 
 Corruption = tuple[str, int]  # name and severity
 
@@ -54,11 +55,55 @@ class OodEvaluation(Evaluation[OodSuite]):
             values["predictions"] = engine.values(measurement)
             arrays |= {f"test-sets/{name}/{key}": value for key, value in values.items()}
         metrics = _metrics(self.suite, engine.sample, clean, flags, test_sets)
-        return Findings(metrics, arrays, _examples(engine.sample, self.suite))
+        return Findings(metrics, arrays, self._examples(engine.sample))
 
     def _corrupted(self) -> dict[Corruption, Measurement]:
         model = self.inputs.model
-        return {condition: _measurement(model, self.suite, condition) for condition in self._conditions()}
+        return {condition: self._measurement(model, condition) for condition in self._conditions()}
+
+    def _measurement(self, model: EvaluatedModel, condition: Corruption) -> Measurement:
+        """Return the measurement of whether the model is right on each corrupted image."""
+        (name, severity), seed = condition, self.suite.seed
+        noisy = self._noisy(condition)
+
+        def right(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
+            shown = corrupt(images, name, severity, seed=seed, indices=indices) if noisy is None else images
+            return model.classify(shown) == labels
+
+        return Measurement(f"{name}-{severity}", f"{name} {severity}", right, sample=noisy)
+
+    def _noisy(self, condition: Corruption) -> Sample | None:
+        """Return the images with noise in their stored pixels; None for a corruption of the resized ones."""
+        (name, severity), seed = condition, self.suite.seed
+        if not (self.suite.before_resize and is_noise(name)):
+            return None
+
+        def change(image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+            noisy = corrupt(to_tensor(image[None]), name, severity, seed=seed, indices=[index])
+            levels: NDArray[np.uint8] = from_tensor(noisy)[0]
+            return levels
+
+        return self.inputs.images.changed(change)
+
+    def _examples(self, sample: Sample) -> dict[str, NDArray[Any]]:
+        """Return the first image with every corruption at the highest severity."""
+        severity = max(self.suite.severities)
+        row = np.zeros(1, dtype=np.int64)
+        image, index = sample.read(row), sample.indices[row]
+        names = list(dict.fromkeys(self.suite.corruptions))
+        shown = []
+        for name in names:
+            noisy = self._noisy((name, severity))
+            corrupted = corrupt(image, name, severity, seed=self.suite.seed, indices=index)
+            shown.append(channels_last(corrupted if noisy is None else noisy.read(row))[0])
+        return {
+            "image": channels_last(image)[0],
+            "label": sample.labels[row],
+            "index": index,
+            "corrupted": np.stack(shown),
+            "names": np.array(names),
+            "severity": np.array([severity]),
+        }
 
     def _on_test_sets(self) -> dict[str, Measurement]:
         """Return by name of each further test set the measurement of the classes that the model predicts on it."""
@@ -81,17 +126,17 @@ class OodEvaluation(Evaluation[OodSuite]):
                 check_corruption(name, severity, channels=self.inputs.images.manifest.channels)
             except UserError as error:
                 raise UserError(f"suite: corruptions: {error}") from None
+        if self.suite.before_resize and self.inputs.images.sample.view is None:
+            raise UserError(
+                "suite: before_resize: the images are evaluated as they are stored, nothing is resized: set view, or "
+                "leave before_resize out"
+            )
+        if self.suite.before_resize and not any(map(is_noise, names)):
+            raise UserError(
+                f"suite: before_resize: none of the corruptions is noise: add one of {', '.join(noise_names())}, or "
+                "leave before_resize out"
+            )
         return conditions
-
-
-def _measurement(model: EvaluatedModel, suite: OodSuite, condition: Corruption) -> Measurement:
-    """Return the measurement of whether the model is right on each corrupted image."""
-    name, severity = condition
-
-    def right(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
-        return model.classify(corrupt(images, name, severity, seed=suite.seed, indices=indices)) == labels
-
-    return Measurement(f"{name}-{severity}", f"{name} {severity}", right)
 
 
 def _confidence(model: EvaluatedModel) -> Measurement:
@@ -164,22 +209,3 @@ def _arrays(
         "correct/clean": clean,
     }
     return arrays | {f"correct/{name}/{severity}": each for (name, severity), each in flags.items()}
-
-
-def _examples(sample: Sample, suite: OodSuite) -> dict[str, NDArray[Any]]:
-    """Return the first image with every corruption at the highest severity."""
-    severity = max(suite.severities)
-    row = np.zeros(1, dtype=np.int64)
-    image = sample.read(row)
-    names = list(dict.fromkeys(suite.corruptions))
-    shown = [
-        channels_last(corrupt(image, name, severity, seed=suite.seed, indices=sample.indices[row]))[0] for name in names
-    ]
-    return {
-        "image": channels_last(image)[0],
-        "label": sample.labels[row],
-        "index": sample.indices[row],
-        "corrupted": np.stack(shown),
-        "names": np.array(names),
-        "severity": np.array([severity]),
-    }

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import Study
-from nofrost.data import checksum, read_manifest
+from nofrost.data import Manifest, checksum, read_manifest
 from nofrost.data.arrays import read_arrays
 from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file
+from nofrost.report import text
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 from nofrost.results import (
     AdversarialMetrics,
@@ -35,7 +36,7 @@ from nofrost.stage import RECORD
 FILES = {
     "train": ("metrics.json", "curves.json", "timing.json", RECORD),
     "evaluate-adversarial": ("metrics.json", RECORD, "flags.npz", "examples.npz"),
-    "evaluate-ood": ("metrics.json", "examples.npz"),
+    "evaluate-ood": ("metrics.json", RECORD, "examples.npz"),
 }
 # Exists only where the suite asks for properties of the layers.
 LAYER_ARRAYS = "evaluate-adversarial/properties.npz"
@@ -63,9 +64,10 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
     inputs = {"dataset": checksum(dataset)}
     if augmentation is not None:
         inputs["augmentation"] = augmentation_checksum(augmentation)
+    manifest = read_manifest(dataset)
     recipes = []
     for position, name in enumerate(study.runs.recipe):
-        recipe_runs = tuple(_read_run(runs, name, seed, study) for seed in study.runs.seed)
+        recipe_runs = tuple(_read_run(runs, name, seed, study, manifest) for seed in study.runs.seed)
         inputs |= {f"runs/{run.name}": _checksum(run.folder) for run in recipe_runs}
         recipes.append(RecipeRuns(name, position, study.recipes[name], recipe_runs))
     decided = read_result(GateMetrics, gate) if gate else None
@@ -75,10 +77,10 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
             run.name for each in recipes for run in each.runs
         }:
             raise UserError(f"{gate} is about {decided.challenger.name} of study {decided.study}: run the gate again")
-    return Collected(study, dataset, read_manifest(dataset), augmentation, tuple(recipes), decided, inputs)
+    return Collected(study, dataset, manifest, augmentation, tuple(recipes), decided, inputs)
 
 
-def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:
+def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manifest) -> Run:
     folder = runs / recipe / f"seed-{seed}"
     _require_files(folder, recipe, seed)
     adversarial = read_result(AdversarialMetrics, folder / "evaluate-adversarial" / "metrics.json")
@@ -93,9 +95,10 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study) -> Run:
         adversarial=adversarial,
         protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / RECORD).protocol,
         ood=read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json"),
+        ood_protocol=read_result(EvaluationRecord, folder / "evaluate-ood" / RECORD).protocol,
         flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", adversarial),
     )
-    _check_against(study, run)
+    _check_against(study, run, manifest)
     return run
 
 
@@ -121,7 +124,7 @@ def _check_not_a_shard(folder: Path) -> None:
         )
 
 
-def _check_against(study: Study, run: Run) -> None:
+def _check_against(study: Study, run: Run, manifest: Manifest) -> None:
     suite, adversarial, folder = study.suites.adversarial, run.adversarial, run.folder
     if (run.train.recipe, run.train.seed) != (run.recipe, run.seed):
         raise UserError(
@@ -131,6 +134,8 @@ def _check_against(study: Study, run: Run) -> None:
         ("evaluate-adversarial", "protocol", adversarial.protocol, suite.protocol),
         ("evaluate-adversarial", "norm", adversarial.threat.norm, suite.threat.norm),
         ("evaluate-adversarial", "budget", adversarial.threat.eps, suite.threat.eps),
+        ("evaluate-adversarial", "view", text.view(run.protocol.view), text.view(suite.view or manifest.view)),
+        ("evaluate-ood", "view", text.view(run.ood_protocol.view), text.view(study.suites.ood.view or manifest.view)),
         ("evaluate-ood", "corruptions", _listed(run.ood.corruptions), _listed(study.suites.ood.corruptions)),
         ("evaluate-ood", "test sets", _listed(run.ood.test_sets), _listed(study.suites.ood.test_sets)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.config import Recipe, Study
+from nofrost.config import EvaluationView, Recipe, Study
 from nofrost.data import Manifest
 from nofrost.results import (
     AdversarialMetrics,
@@ -27,8 +27,8 @@ CLEAN, WORST_CASE = "clean", "worst-case"
 class Run:
     """One recipe and seed with everything its stages measured.
 
-    `protocol` makes its adversarial numbers comparable. `flags` says, for each condition (clean, the attacks,
-    worst-case), whether the model was right on each test image: bool [N].
+    `protocol` makes its adversarial numbers comparable, `ood_protocol` the others. `flags` says, for each condition
+    (clean, the attacks, worst-case), whether the model was right on each test image: bool [N].
     """
 
     recipe: str
@@ -41,6 +41,7 @@ class Run:
     adversarial: AdversarialMetrics
     protocol: Protocol
     ood: OodMetrics
+    ood_protocol: Protocol
     flags: dict[str, NDArray[np.bool_]]
 
     @property
@@ -80,6 +81,15 @@ class Collected:
     def first(self) -> Run:
         """The first run, for what all runs share."""
         return self.recipes[0].runs[0]
+
+    @property
+    def views(self) -> dict[str, EvaluationView | None]:
+        """How the images of each suite are resized and cropped."""
+        suites = self.study.suites
+        return {
+            "attacks": suites.adversarial.view or self.manifest.view,
+            "corruptions": suites.ood.view or self.manifest.view,
+        }
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from nofrost.config import EvaluationView
+
 PROTOCOLS = {
     "quick": "a short set of attacks chosen for this project; the numbers are not comparable with published ones",
     "paper": "the attacks and settings as the paper printed them; the numbers are comparable with that paper's only",
@@ -73,6 +75,13 @@ def threat(norm: str, eps: object) -> str:
     """Return a threat in the field's notation: ``ℓ∞ ≤ 8/255``."""
     symbol = {"linf": "ℓ∞", "l2": "ℓ2"}.get(norm, norm)
     return f"{symbol} ≤ {eps}"
+
+
+def view(used: EvaluationView | None) -> str:
+    """Return how stored images are resized and cropped: ``shorter side to 256, central 224 × 224 pixels``."""
+    if used is None:
+        return "as they are stored"
+    return f"shorter side to {used.resize}, central {used.crop} × {used.crop} pixels"
 
 
 def seeds(values: Sequence[int]) -> str:

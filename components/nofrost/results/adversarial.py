@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nofrost.config import AttackSpec, Threat
+from nofrost.config import AttackSpec, EvaluationView, Threat
 from nofrost.results.common import Proportion, Record, Result
 from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
 
@@ -141,6 +141,7 @@ class Protocol(Result):
 
     Args:
         suite_sha256: of the suite's settings.
+        view: how stored images were resized and cropped; None: they were evaluated as they are stored.
         threat: None for a suite without attacks.
         indices_sha256, data_sha256: of the images' indices in the test split, and of the dataset.
         batch_size: images measured at once.
@@ -151,6 +152,7 @@ class Protocol(Result):
 
     suite: str
     suite_sha256: str
+    view: EvaluationView | None
     threat: Threat | None
     samples: int = Field(ge=0)
     indices_sha256: str

@@ -81,6 +81,16 @@ def corruption_names() -> list[str]:
     return sorted(CORRUPTIONS)
 
 
+def noise_names() -> list[str]:
+    """Return the names of those that draw noise, sorted."""
+    return sorted(name for name, corruption in CORRUPTIONS.items() if corruption.random)
+
+
+def is_noise(name: str) -> bool:
+    """Return whether a known corruption draws noise, independently in each pixel."""
+    return CORRUPTIONS[name].random
+
+
 def check_corruption(name: str, severity: int, *, channels: int) -> None:
     """Check that :func:`corrupt` can be called with these, before any work is done.
 

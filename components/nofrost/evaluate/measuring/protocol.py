@@ -37,6 +37,7 @@ def protocol(
     return Protocol(
         suite=title,
         suite_sha256=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        view=sample.view,
         threat=config.get("threat"),
         samples=len(sample),
         indices_sha256=sample.indices_sha256(),

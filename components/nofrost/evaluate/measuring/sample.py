@@ -11,11 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from nofrost.attacks.batch import FLOATS
-from nofrost.data import Split
+from nofrost.config import EvaluationView
+from nofrost.data import Photographs, Split, to_tensor
+from nofrost.data.central_square import central_squares
+from nofrost.data.parallel import in_order
 from nofrost.errors import UserError
 from nofrost.models.contents import is_readable
 
 Rows = NDArray[np.int64]
+
+Change = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+"""From a stored image uint8 [H, W, C] and its index to an image of the same form."""
 
 _READ_AT_ONCE = 256  # images whose checksum is taken at once
 
@@ -28,11 +34,13 @@ class Sample:
         read: maps rows [n] of the sample to images float32 [n, C, H, W] in [0, 1].
         labels: int64 [N], the true classes.
         indices: int64 [N], which images of their dataset they are; they pick the random numbers of each image.
+        view: by which `read` resizes and crops what is stored; None: it does not.
     """
 
     read: Callable[[Rows], torch.Tensor]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
+    view: EvaluationView | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,7 +52,7 @@ class Sample:
 
     def select(self, rows: Rows) -> Sample:
         """Return the sample of these rows only."""
-        return Sample(lambda subset: self.read(rows[subset]), self.labels[rows], self.indices[rows])
+        return Sample(lambda subset: self.read(rows[subset]), self.labels[rows], self.indices[rows], self.view)
 
     def indices_sha256(self) -> str:
         """Return the SHA-256 of the indices as little-endian 64-bit integers: which images a number belongs to."""
@@ -70,15 +78,34 @@ def spaced_rows(total: int, count: int | None) -> Rows:
     return np.arange(count, dtype=np.int64) * total // max(count, 1)
 
 
-def sample_of_split(split: Split, max_images: int | None) -> Sample:
-    """Return at most `max_images` evenly spaced images of a split."""
+def sample_of_split(
+    split: Split, max_images: int | None, view: EvaluationView | None = None, change: Change | None = None
+) -> Sample:
+    """Return at most `max_images` evenly spaced images of a split, read batch by batch.
+
+    Args:
+        view: resizes and crops the images of an array; None leaves them as they are. Photographs have a view already.
+        change: what is done to each stored image before it is resized and cropped.
+    """
     rows = spaced_rows(len(split), max_images)
+    images, indices = split.images, np.array(split.indices[rows])
+    if isinstance(images, Photographs):
+        view = images.view
+
+    def changed(row: int) -> NDArray[np.uint8]:
+        assert change is not None
+        stored = np.asarray(images.decoded(int(rows[row])) if isinstance(images, Photographs) else images[rows[row]])
+        image: NDArray[np.uint8] = change(stored.reshape(*stored.shape[:2], -1), int(indices[row]))
+        square: NDArray[np.uint8] = central_squares(image[None], view)[0] if view else image
+        return square
 
     def read(subset: Rows) -> torch.Tensor:
-        images, _, _ = split.batch(rows[subset])
-        return images
+        if change is not None:
+            return to_tensor(np.stack(list(in_order(changed, subset))))
+        pixels = images[rows[subset]]
+        return to_tensor(central_squares(pixels, view) if view and not isinstance(images, Photographs) else pixels)
 
-    return Sample(read, np.array(split.labels[rows]), np.array(split.indices[rows]))
+    return Sample(read, np.array(split.labels[rows]), indices, view)
 
 
 def sample_of_tensors(

@@ -22,7 +22,10 @@ def corruptions(collected: Collected) -> Section:
 def _basis(collected: Collected) -> str:
     count = text.plural(min(run.ood.samples for run in collected.runs), "test image")
     images = f"{count} of {collected.manifest.name}, each corrupted at every severity"
-    return f"Accuracy in % on {images}; {cells.spread(collected)}."
+    sentences = [f"Accuracy in % on {images}; {cells.spread(collected)}."]
+    if collected.study.suites.ood.before_resize:
+        sentences.append("Noise was added to the stored pixels, before the resize.")
+    return " ".join(sentences)
 
 
 def _means(collected: Collected) -> Table:

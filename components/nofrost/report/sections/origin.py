@@ -21,6 +21,7 @@ def _batch_size(protocol: Protocol) -> str:
 _PROTOCOL_ROWS: tuple[tuple[str, Callable[[Protocol], str]], ...] = (
     ("suite", lambda protocol: f"{protocol.suite} (SHA-256 {text.short(protocol.suite_sha256)})"),
     ("images", lambda protocol: f"{text.count(protocol.samples)} (indices {text.short(protocol.indices_sha256)})"),
+    ("view", lambda protocol: text.view(protocol.view)),
     ("dataset", lambda protocol: f"SHA-256 {text.short(protocol.data_sha256)}"),
     ("seeds", lambda protocol: ", ".join(f"{name} {seed}" for name, seed in protocol.seeds.items())),
     ("batch size", _batch_size),

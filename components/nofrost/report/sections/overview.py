@@ -33,6 +33,7 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
     return [
         ("Dataset", f"{manifest.name}: {text.listed(counts)} images"),
         ("Images", f"{width} × {height} pixels, {colours}"),
+        *_views(collected),
         ("Classes", _classes(manifest.classes)),
         ("Provenance", _provenance(manifest.provenance)),
         ("Licence", manifest.licence or "not stated"),
@@ -43,6 +44,16 @@ def _facts(collected: Collected) -> list[tuple[str, str]]:
         ("Out of distribution", f"{study.suites.ood.title}: {cite(study.suites.ood.citation)}"),
         ("Trained on", text.listed(sorted({run.timing.device for run in collected.runs}))),
     ]
+
+
+def _views(collected: Collected) -> list[tuple[str, str]]:
+    """Return how images were resized and cropped, if they were."""
+    views = {suite: text.view(view) for suite, view in collected.views.items()}
+    if not any(collected.views.values()):
+        return []
+    distinct = set(views.values())
+    told = distinct.pop() if len(distinct) == 1 else "; ".join(f"{suite}: {view}" for suite, view in views.items())
+    return [("Evaluated at", told)]
 
 
 def _provenance(provenance: dict[str, str]) -> str:
