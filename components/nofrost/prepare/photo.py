@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nofrost.config.evaluation_view import EvaluationView
+from nofrost.data.central_square import central_square
 from nofrost.errors import UserError, reason
 from nofrost.limits import regular_file
 from nofrost.prepare.pixels import resize_and_crop
@@ -32,6 +35,27 @@ _AHEAD_BYTES = 1 << 28  # of decoded images that wait for their turn
 def images_ahead(image_bytes: int) -> int:
     """Return how many decoded images of this size may wait for their turn."""
     return max(1, _AHEAD_BYTES // image_bytes)
+
+
+class ImageFile(Protocol):
+    """A file, or a part of one, that holds an image; ``str`` is how messages name it."""
+
+    def open(self) -> IO[bytes]:
+        """Return its bytes as a stream that can be sought."""
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """An image in a file of its own."""
+
+    path: Path
+
+    def open(self) -> IO[bytes]:
+        """Return its bytes; raises a UserError if it is a pipe or device."""
+        return regular_file(self.path).open("rb")
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -55,24 +79,24 @@ def refusing_giant_images() -> Iterator[None]:
         yield
 
 
-def read_header(path: Path) -> Header:
+def read_header(file: ImageFile) -> Header:
     """Return size and kind of the image without decoding its pixels.
 
     Raises:
         UserError: it cannot be read or is not an image.
     """
-    with _opened(path) as image:
+    with opened(file) as image:
         # Pillow decodes a whole PNG to look for EXIF data after the pixels; decode() still turns such an image.
-        orientation = 1 if image.format == "PNG" and "exif" not in image.info else image.getexif().get(_ORIENTATION, 1)
-        if orientation not in _TRANSPOSED:
+        turn = 1 if image.format == "PNG" and "exif" not in image.info else orientation(image)
+        if turn not in _TRANSPOSED:
             return Header((image.height, image.width), image.mode in _GREY_MODES)
     # Pillow gives the upright size of some formats before decoding and of others after it: decode, opened afresh.
-    with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        return Header((upright.height, upright.width), image.mode in _GREY_MODES)
+    with opened(file) as image:
+        turned = ImageOps.exif_transpose(image)
+        return Header((turned.height, turned.width), image.mode in _GREY_MODES)
 
 
-def decode(path: Path, channels: int, image_size: int | None) -> NDArray[np.uint8]:
+def decode(file: ImageFile, channels: int, image_size: int | None) -> NDArray[np.uint8]:
     """Return the pixels uint8 [H, W, C]: upright by EXIF, transparency on white.
 
     Args:
@@ -82,15 +106,38 @@ def decode(path: Path, channels: int, image_size: int | None) -> NDArray[np.uint
     Raises:
         UserError: the file cannot be read, is cut off, or is not an image of 8 or 16 bits.
     """
-    with _opened(path) as stored, _alone_if_large(stored):
-        ImageOps.exif_transpose(stored, in_place=True)
-        image = _on_white(_in_8_bits(stored, stored.format, path), "L" if channels == 1 else "RGB")
+    with opened(file) as stored, alone_if_large(stored):
+        image = upright(stored, channels, file)
         if image_size is not None:
             image = resize_and_crop(image, image_size)
         return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def _alone_if_large(image: Image.Image) -> AbstractContextManager[object]:
+def viewed(file: ImageFile, channels: int, view: EvaluationView) -> NDArray[np.uint8]:
+    """Return the evaluation view of an image, uint8 [crop, crop, C], otherwise like :func:`decode`."""
+    with opened(file) as stored, alone_if_large(stored):
+        image = central_square(upright(stored, channels, file), view)
+        return np.asarray(image).reshape(view.crop, view.crop, channels)
+
+
+def upright(stored: Image.Image, channels: int, file: ImageFile) -> Image.Image:
+    """Return an opened image upright by EXIF, with transparency on white, in mode L for one channel or RGB for three.
+
+    Raises:
+        UserError: its pixels have 32 bits.
+    """
+    ImageOps.exif_transpose(stored, in_place=True)
+    return _on_white(_in_8_bits(stored, stored.format, file), "L" if channels == 1 else "RGB")
+
+
+def orientation(image: Image.Image) -> int:
+    """Return how an opened image is to be turned, as EXIF has it, from 1 (not at all) to 8."""
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def alone_if_large(image: Image.Image) -> AbstractContextManager[object]:
+    """Return a lock for the decoding of an image with very many pixels, so that only one takes memory at a time."""
     return _ONE_LARGE_IMAGE if image.width * image.height > _LARGE_PIXELS else nullcontext()
 
 
@@ -108,43 +155,46 @@ def _on_white(image: Image.Image, mode: str) -> Image.Image:
     return flat
 
 
-def _in_8_bits(image: Image.Image, kind: str | None, path: Path) -> Image.Image:
+def _in_8_bits(image: Image.Image, kind: str | None, file: ImageFile) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):  # 0 to 65535
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise UserError(f"{path} has 32-bit pixels, whose range is unknown: convert it to 8 or 16 bits")
+        raise UserError(f"{file} has 32-bit pixels, whose range is unknown: convert it to 8 or 16 bits")
     return image
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image; turn the many errors that Pillow raises for damaged files into a UserError that names the file."""
+def opened(file: ImageFile) -> Iterator[Image.Image]:
+    """Open an image without decoding its pixels.
+
+    The many errors that Pillow raises for damaged files, in the block too, become a UserError that names the file.
+    """
     try:
         # Opened as a stream: given a path, Pillow maps uncompressed files into memory and scrambles rotated TIFFs.
-        with regular_file(path).open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+        with file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
             yield image
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(f"{path} has too many pixels for a photograph: remove it or make it smaller") from None
+        raise UserError(f"{file} has too many pixels for a photograph: remove it or make it smaller") from None
     except MemoryError:
-        raise UserError(f"{path} needs more memory than there is: remove it or make it smaller") from None
+        raise UserError(f"{file} needs more memory than there is: remove it or make it smaller") from None
     except UnidentifiedImageError:
         kinds = ", ".join(_FORMATS[:-1])
         raise UserError(
-            f"{path} is cut off or not an image of the kinds that are read ({kinds} or {_FORMATS[-1]}): remove or "
+            f"{file} is cut off or not an image of the kinds that are read ({kinds} or {_FORMATS[-1]}): remove or "
             "replace it"
         ) from None
     except OSError as error:
         if error.errno is not None:
-            raise cannot_read(error, path) from None
-        raise _damaged(path, error) from error
+            raise cannot_read(error, str(file)) from None
+        raise _damaged(file, error) from error
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise _damaged(file, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged(file: ImageFile, error: Exception) -> UserError:
     # Pillow reads them, and stops at a limit.
     if re.search(r"text.chunk", str(error), re.IGNORECASE):
-        return UserError(f"{path} has a text or colour profile that is far too large: save it again without it")
-    return UserError(f"{path} cannot be decoded ({reason(error)}): remove it, replace it or save it again")
+        return UserError(f"{file} has a text or colour profile that is far too large: save it again without it")
+    return UserError(f"{file} cannot be decoded ({reason(error)}): remove it, replace it or save it again")

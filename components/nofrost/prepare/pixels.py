@@ -49,6 +49,11 @@ def to_levels(images: NDArray[Any]) -> NDArray[np.uint8]:
     return images if images.dtype == np.uint8 else np.rint(images * 255.0).astype(np.uint8)
 
 
+def levels(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how often each of the 256 levels occurs in images uint8 [..., C]: int64 [C, 256]."""
+    return np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])])
+
+
 class PixelStatistics:
     """Mean and standard deviation of the pixels of each channel, independent of the order and size of the batches."""
 
@@ -59,9 +64,12 @@ class PixelStatistics:
     def watch(self, batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         """Yield the batches uint8 [n, H, W, C] unchanged, and count their levels."""
         for batch in batches:
-            for channel, counts in enumerate(self.counts):
-                counts += np.bincount(batch[..., channel].ravel(), minlength=256)
+            self.add(levels(batch))
             yield batch
+
+    def add(self, counts: NDArray[np.int64]) -> None:
+        """Count the `levels` of more images: int64 [C, 256]."""
+        self.counts += counts
 
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and (population) standard deviation of each channel, in [0, 1]."""

@@ -1,23 +1,31 @@
 """The stage prepare: open the source, assign images to splits, write them with manifest, metrics and record."""
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.config import DatasetSpec
+from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
+from nofrost.data.jpeg import QUALITY
 from nofrost.errors import UserError, say
 from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import PixelStatistics
+from nofrost.prepare.shard_splits import write_shard_split
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import SplitRows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, check_output, stage_output
 from nofrost.telemetry import Progress, progress
 from nofrost.telemetry.metrics.exposition import exposed
+
+Written = tuple[dict[str, SplitManifest], PixelStatistics, dict[str, str]]
+"""Splits by name, the statistics of the training pixels, and what was changed, by kind."""
 
 
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
@@ -31,6 +39,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
     """
     with exposed("prepare"), refusing_giant_images():
         source = resolve_source(config)
+        view = source.shard_view()
         # before all images are looked through, which may take long
         check_output(out, stage="prepare", inputs=source.inputs(out))
         data = open_source(source)
@@ -40,8 +49,14 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         # the result depends on the content of the source, not on its path
         settings = {key: value for key, value in source.as_json().items() if key != "path"}
         fingerprint = {"config": settings, "source": dict(data.checksums)}
-        with stage_output(out, stage="prepare", inputs=source.inputs(out), fingerprint=fingerprint) as folder:
-            manifest = _write(data, rows, settings, folder)
+        if view:
+            # what an earlier run stored is kept
+            fingerprint |= {"libraries": {name: version(name) for name in source.libraries}}
+        with stage_output(
+            out, stage="prepare", inputs=source.inputs(out), fingerprint=fingerprint, resumable=view is not None
+        ) as folder:
+            write = partial(_write_shards, source.shorter_side, view) if view else _write_arrays
+            manifest = _manifest(data, settings, view, *write(data, rows, folder))
             metrics = _metrics(manifest)
             write_manifest(folder, manifest)
             write_result(folder / "metrics.json", metrics)
@@ -60,7 +75,7 @@ def _limit_remark(data: SourceData, config: DatasetSpec) -> list[str]:
     return [f"dataset.limit is {config.limit:,}, the source has {count:,} images: all of them are kept"]
 
 
-def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folder: Path) -> Manifest:
+def _write_arrays(source: SourceData, split: SplitRows, folder: Path) -> Written:
     statistics = PixelStatistics(source.train.shape[2])
     splits: dict[str, SplitManifest] = {}
     with progress("prepare", total=sum(len(rows) for _, rows in split.values())) as bar:
@@ -73,23 +88,73 @@ def _write(source: SourceData, split: SplitRows, settings: dict[str, Any], folde
             indices = part.indices(rows)
             splits[name] = write_split(folder / name, batches, part.shape, labels, indices, len(source.classes))
         # Inside, as otherwise a line would say that the stage is done.
-        mean, std = statistics.mean_and_std()
-        for channel, deviation in enumerate(std):
-            if deviation == 0:
-                raise UserError(
-                    f"every training pixel of channel {channel} has the same value: the images hold nothing to learn "
-                    "from, check dataset.path"
-                )
+        _check_differences(statistics)
+    return splits, statistics, {}
+
+
+def _write_shards(
+    shorter_side: int | None, view: EvaluationView, source: SourceData, split: SplitRows, folder: Path
+) -> Written:
+    statistics = PixelStatistics(source.train.shape[2])
+    splits: dict[str, SplitManifest] = {}
+    changes: Counter[str] = Counter()
+    with progress("prepare", total=sum(len(rows) for _, rows in split.values())) as bar:
+        for name in SPLITS:
+            part, rows = split[name]
+            splits[name], tally = write_shard_split(
+                folder,
+                name,
+                part,
+                rows,
+                len(source.classes),
+                shorter_side=shorter_side,
+                view=view if name == "train" else None,
+                bar=bar,
+            )
+            statistics.add(tally.levels)
+            changes += tally.changes
+        _check_differences(statistics)
+    if not changes:
+        return splits, statistics, {}
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(changes.items()))
+    say(f"prepare: {changes.total():,} photographs are stored anew, as JPEGs of quality {QUALITY}: {kinds}")
+    return splits, statistics, {"stored anew as JPEG": kinds}
+
+
+def _check_differences(statistics: PixelStatistics) -> None:
+    for channel, deviation in enumerate(statistics.mean_and_std()[1]):
+        if deviation == 0:
+            raise UserError(
+                f"every training pixel of channel {channel} has the same value: the images hold nothing to learn "
+                "from, check dataset.path"
+            )
+
+
+def _manifest(
+    source: SourceData,
+    settings: dict[str, Any],
+    view: EvaluationView | None,
+    splits: dict[str, SplitManifest],
+    statistics: PixelStatistics,
+    changes: dict[str, str],
+) -> Manifest:
     height, width, channels = source.train.shape
+    mean, std = statistics.mean_and_std()
     return Manifest(
         name=source.name,
         classes=source.classes,
         image_size=(height, width),
+        view=view,
         channels=channels,
         mean=mean,
         std=std,
         splits=splits,
-        provenance={"origin": source.origin, **({"url": source.url} if source.url else {}), **source.checksums},
+        provenance={
+            "origin": source.origin,
+            **({"url": source.url} if source.url else {}),
+            **source.checksums,
+            **changes,
+        },
         licence=source.licence,
         config=settings,
     )

@@ -5,6 +5,8 @@ import nofrost.prepare.sources.cifar10_1
 import nofrost.prepare.sources.folder
 import nofrost.prepare.sources.gaussians
 import nofrost.prepare.sources.idx
+import nofrost.prepare.sources.imagenet
+import nofrost.prepare.sources.imagenet_v2
 
 # ruff: noqa: F401  importing a source registers it
 import nofrost.prepare.sources.in_memory
@@ -12,6 +14,7 @@ import nofrost.prepare.sources.mnist
 import nofrost.prepare.sources.npz
 import nofrost.prepare.sources.stl10
 import nofrost.prepare.sources.svhn
+import nofrost.prepare.sources.webdataset
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source

@@ -19,10 +19,11 @@ from pydantic import (
     model_serializer,
 )
 
-from nofrost.config import DatasetSpec
+from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.config.base import ImageCount
 from nofrost.config.validation import sentence, with_override
 from nofrost.errors import UserError, reason
+from nofrost.prepare.photo import ImageFile
 from nofrost.registry import Registry
 from nofrost.system_errors import cannot_read
 
@@ -40,12 +41,14 @@ class Part:
         shape: (H, W, C) of the images that are read.
         read: a function of rows int64 [n] (ascending) that yields their images in batches uint8 [m, H, W, C].
         positions: int64 [N], position of each image in the source; None if these are all of its images.
+        images: for photographs a function of a row that returns its file, safe to call in threads; otherwise None.
     """
 
     labels: NDArray[np.int64]
     shape: tuple[int, int, int]
     read: Callable[[NDArray[np.int64]], Iterator[NDArray[np.uint8]]]
     positions: NDArray[np.int64] | None = None
+    images: Callable[[int], ImageFile] | None = None
 
     def indices(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions in the source of these rows."""
@@ -82,6 +85,8 @@ class Source(DatasetSpec):
         classes: names of those that are kept, in the order of their labels; null keeps all.
         class_limit: keeps that many training images of each class: of those that are not in a test split of the source.
         needs_path: whether it reads a file or folder at `path`.
+        holds_photographs: whether its images are files, which can be kept as they are, in shards.
+        prefers_shards: whether they are kept so unless the configuration says otherwise.
         libraries: packages that affect the pixels; the record of the dataset states their versions.
     """
 
@@ -91,6 +96,8 @@ class Source(DatasetSpec):
     class_limit: ImageCount | None = None
 
     needs_path: ClassVar[bool] = True
+    holds_photographs: ClassVar[bool] = False
+    prefers_shards: ClassVar[bool] = False
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
 
     @model_serializer(mode="wrap")
@@ -111,6 +118,23 @@ class Source(DatasetSpec):
             if path.is_dir():
                 return [child for child in path.iterdir() if child.resolve() != out.resolve()]
         return [path]
+
+    def shard_view(self) -> EvaluationView | None:
+        """Return the evaluation view of the photographs if they become shards; None if an array is made of the images.
+
+        Raises:
+            UserError: shards are asked for, and the source holds no photographs.
+        """
+        asked = {"view": self.view, "shorter_side": self.shorter_side, "storage": self.storage == "shards" or None}
+        keys = [key for key, value in asked.items() if value is not None]
+        if keys and not self.holds_photographs:
+            known = ", ".join(name for name, source in SOURCES.classes.items() if source.holds_photographs)
+            raise UserError(
+                f"dataset.{keys[0]} is for photographs ({known}), and the images of source {self.source!r} become an "
+                "array: leave it out"
+            )
+        by_nature = self.prefers_shards and self.storage == "auto" and self.image_size is None
+        return (self.view or EvaluationView()) if keys or by_nature else None
 
     def open(self) -> SourceData:
         """Return what the source holds, its images resized to `image_size` when that is set.

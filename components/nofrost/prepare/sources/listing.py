@@ -31,21 +31,23 @@ class Listing:
     loose: int = 0
     _visited: dict[tuple[int, int], str] = field(default_factory=dict)
 
-    def images(self, root: Path, classes: tuple[str, ...]) -> list[list[str]]:
-        """Return for each class the sorted paths of its images, at any depth, relative to `root`.
+    def images(self, root: Path, classes: Sequence[str]) -> Iterator[list[str]]:
+        """Yield for each class the sorted paths of its images, at any depth, relative to `root`.
 
         Links to folders are followed, wherever they lead.
 
         Raises:
             UserError: a folder cannot be listed, is reached twice (by links), holds splits or links that lead nowhere;
-                or a class has no images.
+                or a class has no images (after the last class).
         """
         self.loose += sum(is_image(entry.name) and entry.is_file() for entry in root.iterdir())
-        files = [sorted(self._below(root / name, root)) for name in classes]
-        if not all(files):
-            full = [name for name, images in zip(classes, files, strict=True) if images]
-            raise _without_images(root, full, next(name for name in classes if name not in full))
-        return files
+        full, empty = [], []
+        for name in classes:
+            files = sorted(self._below(root / name, root))
+            (full if files else empty).append(name)
+            yield files
+        if empty:
+            raise _without_images(root, full, empty[0])
 
     def remarks(self) -> list[str]:
         """Return a sentence for each kind of file that is not used."""

@@ -1,0 +1,124 @@
+"""Splits of photographs in shards: written in parallel, flat in memory, and gone on with where a run was killed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config.evaluation_view import EvaluationView
+from nofrost.data import SplitManifest
+from nofrost.data.arrays import read_arrays, write_array, write_arrays
+from nofrost.data.parallel import in_order
+from nofrost.data.shards.writer import SHARD_BYTES, Photograph, ShardWriter
+from nofrost.errors import UserError
+from nofrost.files import read_json, sha256_file, write_json
+from nofrost.prepare.sources import Part
+from nofrost.prepare.storing import StoredForm, stored_form
+from nofrost.stage import UNFINISHED
+from nofrost.telemetry import Progress
+
+
+@dataclass
+class Tally:
+    """What is known of the photographs that were written: `changes` by kind, and `levels` int64 [C, 256]."""
+
+    levels: NDArray[np.int64]
+    count: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, form: StoredForm) -> None:
+        """Count one more photograph."""
+        self.count += 1
+        if form.change:
+            self.changes[form.change] += 1
+        if form.levels is not None:
+            self.levels += form.levels
+
+    def save(self, path: Path) -> None:
+        """Write it for the next run."""
+        names = sorted(self.changes)
+        changes = np.array([self.changes[name] for name in names], dtype=np.int64)
+        write_arrays(
+            path,
+            {"levels": self.levels, "count": np.array(self.count), "names": np.array(names, "U16"), "changes": changes},
+        )
+
+    @classmethod
+    def load(cls, path: Path, channels: int) -> Tally:
+        """Return what an earlier run saved; an empty tally if there is nothing."""
+        try:
+            saved = read_arrays(path)
+            changes = Counter(dict(zip(saved["names"].tolist(), saved["changes"].tolist(), strict=True)))
+            return cls(saved["levels"], int(saved["count"]), changes)
+        except (UserError, KeyError):
+            return cls(np.zeros((channels, 256), dtype=np.int64))
+
+
+def write_shard_split(
+    folder: Path,
+    name: str,
+    part: Part,
+    rows: NDArray[np.int64],
+    n_classes: int,
+    *,
+    shorter_side: int | None,
+    view: EvaluationView | None,
+    bar: Progress,
+) -> tuple[SplitManifest, Tally]:
+    """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
+
+    An earlier run that was killed is gone on with after its last whole shard. The bytes written do not depend on the
+    number of threads or on kills.
+
+    Args:
+        rows: int64 [N], ascending.
+        shorter_side: larger photographs are reduced to it, in pixels; None stores them as they are.
+        view: whose levels are counted, of training photographs.
+        bar: advanced by the photographs written, and at once by those of an earlier run.
+
+    Raises:
+        UserError: a photograph is damaged.
+    """
+    finished, saved = folder / UNFINISHED / f"{name}.json", folder / UNFINISHED / f"{name}-tally.npz"
+    channels = part.shape[2]
+    if finished.is_file():
+        bar.advance(len(rows))
+        return SplitManifest.model_validate(read_json(finished)), Tally.load(saved, channels)
+    writer, tally = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES), Tally.load(saved, channels)
+    if tally.count > writer.count:
+        tally = Tally(np.zeros_like(tally.levels))
+    bar.advance(writer.count)
+    assert part.images is not None
+    images = part.images
+    forms = in_order(lambda row: stored_form(images(int(row)), channels, shorter_side, view), rows[tally.count :])
+    # a shard that was finished just before a kill is not in the saved tally
+    for _ in range(writer.count - tally.count):
+        tally.add(next(forms))
+    for _ in writer.write(_tallied(forms, part.labels[rows[writer.count :]], tally, bar)):
+        tally.save(saved)
+    _, shards = writer.finish()
+    labels = part.labels[rows]
+    for key, numbers in (("labels", labels), ("indices", rows)):
+        write_array(folder / name / f"{key}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+    manifest = SplitManifest(
+        count=len(rows),
+        class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
+        sha256={key: sha256_file(folder / name / f"{key}.npy") for key in ("index", "labels", "indices")},
+        shards=shards,
+    )
+    write_json(finished, manifest.as_json())
+    return manifest, tally
+
+
+def _tallied(
+    forms: Iterable[StoredForm], labels: NDArray[np.int64], tally: Tally, bar: Progress
+) -> Iterator[Photograph]:
+    for form, label in zip(forms, labels.tolist(), strict=True):
+        tally.add(form)
+        bar.advance()
+        yield Photograph(form.content, label, form.size)

@@ -1,0 +1,47 @@
+"""ImageNet-V2: test images in folders that are named by the index of their class."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from nofrost.prepare.sources.base import Source, SourceData, missing, register
+from nofrost.prepare.sources.class_folders import CHECKSUM, list_class_folders, names_and_sizes
+from nofrost.prepare.sources.folders import folders_in
+from nofrost.prepare.sources.imagenet import check_classes, wordnet_ids
+from nofrost.prepare.sources.listing import Listing
+from nofrost.prepare.sources.photographs import common_shape, photograph_part
+
+
+@register("imagenet-v2")
+class ImageNetV2(Source):
+    """One of the three sets of ImageNet-V2, unpacked: a test set of the classes of ImageNet-1k."""
+
+    holds_photographs: ClassVar[bool] = True
+    prefers_shards: ClassVar[bool] = True
+
+    def open(self) -> SourceData:
+        """Return the images of the folders 0 to 999 in `path`, by class and then by name.
+
+        The folders are numbers, sorted as numbers: as texts, 10 would come before 2, and nearly all images would get
+        the class of others. Their classes bear the WordNet ids of ImageNet-1k.
+
+        Raises:
+            UserError: a folder is missing, or there are others.
+        """
+        root, classes, listing = Path(self.path), wordnet_ids(), Listing(splits_are_given=True)
+        if not root.is_dir():
+            raise missing(root, f"the unpacked folder of ImageNet-V2 with the folders 0 to {len(classes) - 1}")
+        numbers = [str(number) for number in range(len(classes))]
+        check_classes(root, [folder.name for folder in folders_in(root)], numbers)
+        images = list_class_folders(listing, root, numbers)
+        shape = common_shape(self, images.images(), len(images))
+        return SourceData(
+            name="imagenet-v2",
+            classes=classes,
+            train=photograph_part(self, images.labels, images.image, shape),
+            test=None,
+            origin="ImageNet-V2 (B. Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, 2019): "
+            f"{root.resolve().name}",
+            licence="MIT for the collection; the photographs belong to their authors",
+            checksums={CHECKSUM: "sha256:" + names_and_sizes([images])},
+            remarks=tuple(listing.remarks()),
+        )

@@ -1,0 +1,123 @@
+"""How a photograph of a source is stored: its own bytes where they are an upright JPEG, else a JPEG made of it."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nofrost.config.evaluation_view import EvaluationView
+from nofrost.data.central_square import central_square
+from nofrost.data.jpeg import decode_jpeg, encode_jpeg
+from nofrost.errors import UserError
+from nofrost.prepare.photo import ImageFile, alone_if_large, opened, orientation, upright
+from nofrost.prepare.pixels import levels
+from nofrost.system_errors import cannot_read
+
+_LARGEST_SIDE = 65_535  # of a JPEG
+_LARGEST_RATIO = 100  # of the sides: the evaluation view of a thinner one would take hundreds of megabytes
+_LARGEST_FILE = 1 << 28  # bytes
+
+
+@dataclass(frozen=True)
+class StoredForm:
+    """What is stored of a photograph.
+
+    Attributes:
+        content: the bytes of an upright JPEG.
+        size: height and width in pixels.
+        change: why these are not the bytes of the source, such as "CMYK"; empty if they are.
+        levels: of its evaluation view, int64 [C, 256]; None if they were not asked for.
+    """
+
+    content: bytes
+    size: tuple[int, int]
+    change: str
+    levels: NDArray[np.int64] | None
+
+
+def stored_form(
+    file: ImageFile, channels: int, shorter_side: int | None, view: EvaluationView | None = None
+) -> StoredForm:
+    """Return what is stored of a photograph, which is decoded as a whole, so that damage is found.
+
+    Args:
+        channels: 1 if all photographs are grey, otherwise 3.
+        shorter_side: larger photographs are reduced to it, in pixels; None leaves them as they are.
+        view: whose levels are counted, if any.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or has a form that no photograph has.
+    """
+    content = _read(file)
+    with opened(_Bytes(content, str(file))) as stored, alone_if_large(stored):
+        _check_shape(stored, file)
+        change = _change(stored, channels, shorter_side)
+        if change:
+            image = _reduced(upright(stored, channels, file), shorter_side)
+            content = encode_jpeg(image)
+            # the pixels that will be read
+            image = decode_jpeg(content, channels) if view else image
+        else:
+            image = stored.convert("L" if channels == 1 else "RGB")
+        counts = None
+        if view:
+            counts = levels(np.asarray(central_square(image, view)).reshape(view.crop, view.crop, channels))
+        return StoredForm(content, (image.height, image.width), change, counts)
+
+
+@dataclass(frozen=True)
+class _Bytes:
+    """An image in memory, which messages name as the file that it was read from."""
+
+    content: bytes
+    name: str
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(self.content)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _read(file: ImageFile) -> bytes:
+    try:
+        with file.open() as stream:
+            content = stream.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise cannot_read(error, str(file)) from None
+    if len(content) > _LARGEST_FILE:
+        raise UserError(f"{file} has more than {_LARGEST_FILE:,} bytes: remove it or make it smaller")
+    return content
+
+
+def _check_shape(image: Image.Image, file: ImageFile) -> None:
+    shorter, longer = sorted(image.size)
+    if longer > _LARGEST_SIDE or longer > _LARGEST_RATIO * shorter:
+        raise UserError(
+            f"{file} has {image.width}x{image.height} pixels: a photograph in shards has at most {_LARGEST_SIDE:,} on "
+            f"a side, and {_LARGEST_RATIO} times its other side; remove or crop it"
+        )
+
+
+def _change(image: Image.Image, channels: int, shorter_side: int | None) -> str:
+    """Return why the bytes of an opened image cannot be stored as they are; empty if they can."""
+    # a JPEG of several pictures, as some cameras make, is read as its first one
+    if image.format not in ("JPEG", "MPO"):
+        return str(image.format)
+    if image.mode not in (("L",) if channels == 1 else ("L", "RGB")):
+        return str(image.mode)
+    if orientation(image) != 1:
+        return "turned"
+    if shorter_side is not None and min(image.size) > shorter_side:
+        return "reduced"
+    return ""
+
+
+def _reduced(image: Image.Image, shorter_side: int | None) -> Image.Image:
+    shorter = min(image.size)
+    if shorter_side is None or shorter <= shorter_side:
+        return image
+    width, height = (max(1, round(side * shorter_side / shorter)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
