@@ -144,7 +144,7 @@ FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another class": (lambda root: (root / "train/cat").mkdir(), r"train also holds cat \(1 in all\)"),
     "a class without test images": (lambda root: shutil.rmtree(root / "val" / WNIDS[0]), "val lacks n00000000"),
     "no training images": (
-        lambda root: shutil.rmtree(root / "train"), "train does not exist: expected there is the folder train of class"
+        lambda root: shutil.rmtree(root / "train"), "holds no such thing: expected there is the folder train of class"
     ),
     "an empty class": (
         lambda root: [file.unlink() for file in (root / "train" / WNIDS[2]).iterdir()], "n00000002 holds no images"

@@ -35,10 +35,13 @@ def test_every_source_is_known_by_its_name() -> None:
         "folder",
         "gaussians",
         "idx",
+        "imagenet",
+        "imagenet-v2",
         "mnist",
         "npz",
         "stl10",
         "svhn",
+        "webdataset",
     ]
 
 
@@ -192,14 +195,14 @@ def test_a_limit_above_the_number_of_images_is_said(tmp_path: Path, capsys: pyte
     )
 
 
-@pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])
+@pytest.mark.parametrize("source", ["cifar10", "folder", "imagenet", "imagenet-v2", "npz", "idx", "webdataset"])
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b"])
 def test_a_path_that_no_file_system_takes_is_refused(tmp_path: Path, source: str, path: str) -> None:
     with pytest.raises(UserError, match=r"cannot read|does not exist"):
         run(DatasetSpec(source=source, path=path), tmp_path / "out")
 
 
-@pytest.mark.parametrize("source", ["cifar10", "folder", "npz", "idx"])
+@pytest.mark.parametrize("source", ["cifar10", "folder", "imagenet", "imagenet-v2", "npz", "idx", "webdataset"])
 @pytest.mark.parametrize("state", ["does not exist", "holds no"])
 def test_a_path_without_the_source_is_refused_with_what_is_expected(tmp_path: Path, source: Any, state: str) -> None:
     path = tmp_path / "source"

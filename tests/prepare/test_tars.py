@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nofrost.errors import UserError
-from nofrost.prepare.sources.tars import Member, TarImage, read_bytes, tar_members
+from nofrost.prepare.sources.tars import TarImage, TarMember, read_bytes, tar_members
 from tests.prepare.jpegs import member, tar
 
 LONG = "folder/" * 40 + "x.jpg"
@@ -81,7 +81,7 @@ def test_no_damage_raises_anything_but_a_sentence(tmp_path_factory: pytest.TempP
         members = list(tar_members(path))
     except UserError:
         return
-    assert all(isinstance(each, Member) and each.offset + each.size <= len(GOOD) for each in members)
+    assert all(isinstance(each, TarMember) and each.offset + each.size <= len(GOOD) for each in members)
 
 
 def test_an_image_of_a_tar_that_became_shorter_is_refused(tmp_path: Path) -> None:

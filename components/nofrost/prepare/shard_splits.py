@@ -24,7 +24,7 @@ from nofrost.telemetry import Progress
 
 
 @dataclass
-class Tally:
+class StoredCounts:
     """What is known of the photographs that were written: `changes` by kind, and `levels` int64 [C, 256]."""
 
     levels: NDArray[np.int64]
@@ -49,8 +49,8 @@ class Tally:
         )
 
     @classmethod
-    def load(cls, path: Path, channels: int) -> Tally:
-        """Return what an earlier run saved; an empty tally if there is nothing."""
+    def load(cls, path: Path, channels: int) -> StoredCounts:
+        """Return what an earlier run saved; an empty one if there is nothing."""
         try:
             saved = read_arrays(path)
             changes = Counter(dict(zip(saved["names"].tolist(), saved["changes"].tolist(), strict=True)))
@@ -69,7 +69,7 @@ def write_shard_split(
     shorter_side: int | None,
     view: EvaluationView | None,
     bar: Progress,
-) -> tuple[SplitManifest, Tally]:
+) -> tuple[SplitManifest, StoredCounts]:
     """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
 
     An earlier run that was killed is gone on with after its last whole shard. The bytes written do not depend on the
@@ -88,10 +88,10 @@ def write_shard_split(
     channels = part.shape[2]
     if finished.is_file():
         bar.advance(len(rows))
-        return SplitManifest.model_validate(read_json(finished)), Tally.load(saved, channels)
-    writer, tally = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES), Tally.load(saved, channels)
+        return SplitManifest.model_validate(read_json(finished)), StoredCounts.load(saved, channels)
+    writer, tally = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES), StoredCounts.load(saved, channels)
     if tally.count > writer.count:
-        tally = Tally(np.zeros_like(tally.levels))
+        tally = StoredCounts(np.zeros_like(tally.levels))
     bar.advance(writer.count)
     assert part.images is not None
     images = part.images
@@ -116,7 +116,7 @@ def write_shard_split(
 
 
 def _tallied(
-    forms: Iterable[StoredForm], labels: NDArray[np.int64], tally: Tally, bar: Progress
+    forms: Iterable[StoredForm], labels: NDArray[np.int64], tally: StoredCounts, bar: Progress
 ) -> Iterator[Photograph]:
     for form, label in zip(forms, labels.tolist(), strict=True):
         tally.add(form)

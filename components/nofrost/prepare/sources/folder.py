@@ -12,7 +12,7 @@ from nofrost.prepare.sources.class_folders import CHECKSUM, list_class_folders, 
 from nofrost.prepare.sources.folders import folders_in
 from nofrost.prepare.sources.layout import check_same_classes, find_layout
 from nofrost.prepare.sources.listing import Listing
-from nofrost.prepare.sources.photographs import common_shape, photograph_part
+from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
 
 
 @register("folder")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from nofrost.prepare.sources.imagenet_devkit import DEVKIT, ground_truth
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.listing import Listing
 from nofrost.prepare.sources.packed import PackedPaths
-from nofrost.prepare.sources.photographs import common_shape, photograph_part
-from nofrost.prepare.sources.tars import Member, TarImages, tar_members
+from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
+from nofrost.prepare.sources.tars import TarImages, TarMember, tar_members
 from nofrost.system_errors import explain_read_errors
 from nofrost.telemetry import progress
 
@@ -38,9 +38,10 @@ _CHUNK = 1 << 20
 def wordnet_ids() -> tuple[str, ...]:
     """Return the 1,000 classes of ImageNet-1k in the order of their indices: WordNet ids, sorted."""
     # slow to import, and only the sources of ImageNet need it
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
-    return tuple(ImageNetInfo("imagenet-1k").label_names())
+    facts: Any = ImageNetInfo("imagenet-1k")
+    return tuple(facts.label_names())
 
 
 @register("imagenet")
@@ -142,7 +143,7 @@ def _validation_tar(file: Path, classes: Sequence[str]) -> TarImages:
     return _tar_images(file, _positions(members)[order], labels[order])
 
 
-def _positions(members: Sequence[Member]) -> NDArray[np.int64]:
+def _positions(members: Sequence[TarMember]) -> NDArray[np.int64]:
     return np.array([(member.offset, member.size) for member in members], dtype=np.int64).reshape(-1, 2)
 
 
@@ -156,7 +157,7 @@ def _folders(root: Path, split: str, classes: Sequence[str], listing: Listing) -
     folder = next((found for found in (root / split, root / _KAGGLE / split) if found.is_dir()), None)
     if folder is None:
         tar = TRAIN_TAR if split == "train" else VAL_TAR
-        raise missing(root / split, f"the folder {split} of class folders, or {tar} beside it")
+        raise missing(root, f"the folder {split} of class folders, or {tar} beside it")
     names = [inner.name for inner in folders_in(folder)]
     if not names and split == "val":
         return _flat_validation(root, folder, classes)

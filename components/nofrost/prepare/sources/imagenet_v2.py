@@ -8,7 +8,7 @@ from nofrost.prepare.sources.class_folders import CHECKSUM, list_class_folders, 
 from nofrost.prepare.sources.folders import folders_in
 from nofrost.prepare.sources.imagenet import check_classes, wordnet_ids
 from nofrost.prepare.sources.listing import Listing
-from nofrost.prepare.sources.photographs import common_shape, photograph_part
+from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
 
 
 @register("imagenet-v2")
@@ -28,7 +28,7 @@ class ImageNetV2(Source):
             UserError: a folder is missing, or there are others.
         """
         root, classes, listing = Path(self.path), wordnet_ids(), Listing(splits_are_given=True)
-        if not root.is_dir():
+        if not root.is_dir() or not folders_in(root):
             raise missing(root, f"the unpacked folder of ImageNet-V2 with the folders 0 to {len(classes) - 1}")
         numbers = [str(number) for number in range(len(classes))]
         check_classes(root, [folder.name for folder in folders_in(root)], numbers)

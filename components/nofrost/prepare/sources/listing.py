@@ -41,7 +41,8 @@ class Listing:
                 or a class has no images (after the last class).
         """
         self.loose += sum(is_image(entry.name) and entry.is_file() for entry in root.iterdir())
-        full, empty = [], []
+        full: list[str] = []
+        empty: list[str] = []
         for name in classes:
             files = sorted(self._below(root / name, root))
             (full if files else empty).append(name)

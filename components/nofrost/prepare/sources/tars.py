@@ -21,7 +21,7 @@ _KIND = "not a tar archive", "fetch or make it again"
 
 
 @dataclass(frozen=True)
-class Member:
+class TarMember:
     """A file in a tar: its path there, and where its bytes lie in the file on the disk."""
 
     name: str
@@ -94,7 +94,7 @@ def read_bytes(file: Path, offset: int, size: int) -> bytes:
     return content
 
 
-def tar_members(file: Path, offset: int = 0, size: int | None = None) -> Iterator[Member]:
+def tar_members(file: Path, offset: int = 0, size: int | None = None) -> Iterator[TarMember]:
     """Yield the files in an uncompressed tar in their order; folders are left out.
 
     Args:
@@ -114,9 +114,9 @@ def tar_members(file: Path, offset: int = 0, size: int | None = None) -> Iterato
             for member in archive:
                 _check_member(file, member)
                 if member.isreg():
-                    yield Member(member.name, offset + member.offset_data, member.size)
+                    yield TarMember(member.name, offset + member.offset_data, member.size)
                 # otherwise it keeps all of them in memory
-                archive.members.clear()
+                cast(Any, archive).members.clear()
             # It ends quietly at a header that is damaged.
             part.seek(archive.offset)
             if any(part.read(_BLOCK)) or archive.offset >= size:

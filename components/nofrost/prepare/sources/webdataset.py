@@ -15,7 +15,7 @@ from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import UNKNOWN_LICENCE, Source, SourceData, explain_damage, register
 from nofrost.prepare.sources.imagenet import wordnet_ids
-from nofrost.prepare.sources.photographs import common_shape, photograph_part
+from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
 from nofrost.prepare.sources.streamed import numbered_classes
 from nofrost.prepare.sources.webdataset_names import find_shards
 from nofrost.prepare.sources.webdataset_records import Records

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nofrost.errors import UserError, shortened
 from nofrost.prepare.photo import SUFFIXES
-from nofrost.prepare.sources.tars import Member, TarImages, read_bytes, tar_members
+from nofrost.prepare.sources.tars import TarImages, TarMember, read_bytes, tar_members
 
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # the key ends at the first dot, as webdataset has it
 _LABELS = ("cls", "json")
@@ -95,7 +95,7 @@ class Records:
         """Return the SHA-256 of keys, labels and sizes in hexadecimal."""
         return self._digest.hexdigest()
 
-    def _append(self, key: str, image: Member, label: int) -> None:
+    def _append(self, key: str, image: TarMember, label: int) -> None:
         content = key.encode(errors="surrogateescape")
         self._digest.update(content + b"\0%d %d\n" % (label, image.size))
         self._keys.append(int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
@@ -105,17 +105,17 @@ class Records:
         self._labels.append(label)
 
 
-def _key(member: Member) -> str | None:
+def _key(member: TarMember) -> str | None:
     match = _NAME.fullmatch(member.name)
     return match[1] if match else None
 
 
-def _suffix(member: Member) -> str:
+def _suffix(member: TarMember) -> str:
     match = _NAME.fullmatch(member.name)
     return match[2].lower() if match else ""
 
 
-def _record(file: Path, key: str, members: Sequence[Member], left_out: Counter[str]) -> tuple[Member, int]:
+def _record(file: Path, key: str, members: Sequence[TarMember], left_out: Counter[str]) -> tuple[TarMember, int]:
     """Return the image of a record and its label."""
     where = f"{file}: the record {shortened(key)}"
     images = [member for member in members if f".{_suffix(member)}" in SUFFIXES]
@@ -131,7 +131,7 @@ def _record(file: Path, key: str, members: Sequence[Member], left_out: Counter[s
     return images[0], found.pop()
 
 
-def _label(file: Path, member: Member, where: str) -> int | None:
+def _label(file: Path, member: TarMember, where: str) -> int | None:
     """Return the label in a .cls or .json; None if a .json has none."""
     if member.size > _LARGEST_LABEL:
         raise UserError(f"{where} has a label of {member.size:,} bytes: make the shard again")
