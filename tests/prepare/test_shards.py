@@ -164,6 +164,17 @@ def test_what_another_source_left_is_not_taken_over(
     assert folder_bytes(tmp_path / "out") == folder_bytes(tmp_path / "whole")
 
 
+def test_chosen_classes_keep_their_photographs(tmp_path: Path, source: Path) -> None:
+    for number in range(4):
+        write(source / "ape" / f"{number}.jpg", jpeg(90 + number))
+    run(config(source, classes=("dog", "cat")), tmp_path / "out")
+    files = sorted(source.rglob("*.jpg"))
+    split, images = read_split(tmp_path / "out", "train"), photographs(tmp_path / "out", "train")
+    for row, (label, index) in enumerate(zip(split.labels, split.indices, strict=True)):
+        assert files[index].parent.name == ("dog", "cat")[label]
+        assert files[index].name in ("03.jpg", "04.jpg") or images.encoded(row) == files[index].read_bytes()
+
+
 def test_a_cut_off_photograph_is_named(tmp_path: Path, source: Path) -> None:
     file = source / "dog" / "07.jpg"
     file.write_bytes(file.read_bytes()[:-100])

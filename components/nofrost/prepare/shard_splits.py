@@ -72,7 +72,7 @@ def write_shard_split(
 ) -> tuple[SplitManifest, StoredCounts]:
     """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
 
-    An earlier run that was killed is gone on with after its last whole shard. The bytes written do not depend on the
+    Work of an earlier run that was killed goes on after its last whole shard. The bytes written do not depend on the
     number of threads or on kills.
 
     Args:
@@ -103,7 +103,7 @@ def write_shard_split(
         tally.save(saved)
     _, shards = writer.finish()
     labels = part.labels[rows]
-    for key, numbers in (("labels", labels), ("indices", rows)):
+    for key, numbers in (("labels", labels), ("indices", part.indices(rows))):
         write_array(folder / name / f"{key}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
     manifest = SplitManifest(
         count=len(rows),

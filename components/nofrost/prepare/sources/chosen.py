@@ -36,4 +36,6 @@ def _chosen(part: Part, new_labels: NDArray[np.int64]) -> Part:
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         return part.read(kept[rows])
 
-    return replace(part, labels=labels[kept], read=read, positions=part.indices(kept))
+    images = part.images
+    chosen = None if images is None else lambda row: images(int(kept[row]))
+    return replace(part, labels=labels[kept], read=read, positions=part.indices(kept), images=chosen)

@@ -66,7 +66,7 @@ def photograph_part(
         while group := list(islice(images, batch_length(shape))):
             yield np.stack(group)
 
-    return Part(labels, shape, read, image_of)
+    return Part(labels, shape, read, images=image_of)
 
 
 def _check_size(image: ImageFile, size: tuple[int, int], expected: tuple[int, int]) -> None:
