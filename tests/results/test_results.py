@@ -31,7 +31,7 @@ from nofrost.results import (
 )
 from nofrost.statistics import wilson_interval
 
-TIMING = Timing(seconds=1.5, images_per_second=100.0, device="cpu")
+TIMING = Timing(seconds=1.5, images_per_second=100.0, data_wait=0.03, device="cpu")
 EPOCH: dict[str, Any] = {
     "epoch": 1, "phase": "train", "loss": 2.0, "lr": 0.1, "eps": 0.03, "train_clean": 0.5, "train_augmented": None,
     "train_adversarial": None, "selection_clean": 0.6, "selection_attacked": None,
@@ -87,7 +87,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         ({"seconds": 1.5, "device": "cpu"}, "key images_per_second is missing: run the stage that wrote it again"),
         ({**TIMING.as_json(), "second": 1}, "unknown key 'second': did you mean 'seconds'"),
         ({**TIMING.as_json(), "seconds": "long"}, "seconds: .*got 'long'"),
-        ([TIMING.as_json()], "is not a mapping: its keys are device, images_per_second, seconds"),
+        ([TIMING.as_json()], "is not a mapping: its keys are data_wait, device, images_per_second, seconds"),
     ],
 )
 def test_a_file_of_another_form_is_an_error_that_names_file_and_key(content: Any, message: str, tmp_path: Path) -> None:

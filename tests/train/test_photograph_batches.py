@@ -98,7 +98,7 @@ def test_a_set_of_photographs_is_row_aligned_and_cropped_by_its_own_sizes(
         assert torch.equal(view, images_of(images, rows, boxes, (12, 12)))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 9), runs=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=3))
 def test_killed_and_resumed_with_any_number_of_processes_an_epoch_has_the_same_batches(
     split: Split, sets: dict[str, Photographs], seed: int, runs: list[tuple[int, int]]

@@ -8,18 +8,23 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from nofrost import train
 from nofrost.config import Recipe, recipe_of
 from nofrost.errors import StoppedError
+from nofrost.processes import ProcessGroup
 from nofrost.results import Epoch
 from nofrost.results.common import read_results
 from nofrost.stage import UNFINISHED
 from nofrost.telemetry.metrics.exposition import exposed
 from nofrost.telemetry.metrics.table import METRICS
 from nofrost.train import step_metrics
+from nofrost.train.objectives import Batch
+from nofrost.train.records import State
 from nofrost.train.restarts import FILE
+from nofrost.train.step_metrics import StepMetrics
 from nofrost.train.trainer import Trainer
 from pipelines.local_nodes import free_port
 from tests.telemetry.metrics.servers import get
@@ -107,6 +112,20 @@ def test_a_training_exports_what_it_does(
     for metric in METRICS:
         if metric.name.startswith(("nofrost_train_", "nofrost_stage_")):
             assert {metric.name, f"{metric.name}_sum"} & names, metric.name
+
+
+def test_the_wait_for_data_is_its_share_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two steps: 1 s and 2 s until the batch comes, 3 s and 4 s of work; then the end of the epoch.
+    clock = iter([0, 1, 1, 4, 4, 6, 6, 10, 10])
+    metrics, state = StepMetrics(ProcessGroup(), torch.device("cpu")), State()
+    monkeypatch.setattr(step_metrics.time, "monotonic", lambda: next(clock))
+    assert metrics.data_wait == 0
+    batches = [Batch(torch.zeros(1, 1, 4, 4), torch.zeros(1), torch.zeros(1))] * 2
+    for _ in metrics.waits(batches):
+        with metrics.step(state, 1):
+            pass
+    assert metrics.data_wait == pytest.approx(3 / 10)
+    assert (state.wait_seconds, state.step_seconds) == (3, 10)
 
 
 def test_a_training_that_was_stopped_knows_it_from_its_save_alone(

@@ -109,10 +109,14 @@ class Epoch(Result):
 
 
 class Timing(Result):
-    """``train/timing.json``: the time of a training and the images it saw in a second."""
+    """``train/timing.json``: the time of a training and the images it saw in a second.
+
+    `data_wait` is the share of its steps' time in which the first process waited for its batches.
+    """
 
     seconds: float
     images_per_second: float
+    data_wait: float
     device: str
 
 

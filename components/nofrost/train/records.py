@@ -30,6 +30,7 @@ class State(BaseModel):
         steps: what one step of each phase did, by the phase's name.
         started: when the training began for the first time, in seconds since 1970; 0 if it is not known.
         step_seconds: of `seconds`, those of the steps that are in this state, with the wait for their batches.
+        wait_seconds: of `step_seconds`, those that were waited for batches.
         stopped: whether this was saved because the training was asked to stop.
         restarts: how often the training was started again, by cause (:mod:`nofrost.train.restarts`).
     """
@@ -46,6 +47,7 @@ class State(BaseModel):
     steps: dict[str, StepRecord] = {}
     started: float = 0.0
     step_seconds: float = 0.0
+    wait_seconds: float = 0.0
     stopped: bool = False
     restarts: dict[str, int] = {}
 

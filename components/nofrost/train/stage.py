@@ -168,7 +168,12 @@ def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainR
             shutil.copyfile(best, temporary)
     epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in trainer.phases}
     images = sum(epoch_images[row.phase] for row in state.curves)
-    timing = Timing(seconds=state.seconds, images_per_second=images / state.seconds, device=device_name(trainer.device))
+    timing = Timing(
+        seconds=state.seconds,
+        images_per_second=images / state.seconds,
+        data_wait=state.wait_seconds / state.step_seconds if state.step_seconds else 0.0,
+        device=device_name(trainer.device),
+    )
     write_result(folder / "metrics.json", metrics)
     write_result(folder / "timing.json", timing)
     write_result(folder / "curves.json", state.curves)

@@ -32,6 +32,8 @@ class StepMetrics:
 
     Attributes:
         is_measured: whether the current step is one that is measured; equal in all processes.
+        data_wait: the share of the time of the epoch so far that this process has waited for batches. On a GPU part of
+            it may have passed while the GPU was still at work.
     """
 
     def __init__(self, group: ProcessGroup, device: torch.device) -> None:
@@ -39,7 +41,13 @@ class StepMetrics:
         self.is_measured = False
         self._due = 0.0
         self._waited_s = 0.0
+        self._epoch_waited_s = self._epoch_s = 0.0
         self._parts_s: dict[str, float] = {}
+
+    @property
+    def data_wait(self) -> float:
+        """See the class."""
+        return self._epoch_waited_s / self._epoch_s if self._epoch_s else 0.0
 
     @property
     def is_due(self) -> bool:
@@ -49,6 +57,7 @@ class StepMetrics:
     def waits(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of an epoch, and take the time that each is waited for."""
         iterator = iter(batches)
+        self._epoch_waited_s = self._epoch_s = 0.0
         while True:
             began = time.monotonic()
             batch = next(iterator, None)
@@ -64,6 +73,9 @@ class StepMetrics:
         began = self._now()
         yield
         taken = self._now() - began
+        self._epoch_waited_s += self._waited_s
+        self._epoch_s += self._waited_s + taken
+        state.wait_seconds += self._waited_s
         state.step_seconds += self._waited_s + taken
         count(table.TRAIN_STEPS)
         count(table.TRAIN_DATA_WAIT, self._waited_s)

@@ -167,7 +167,8 @@ class Trainer:
             if self.metrics.is_measured:
                 self.metrics.epoch_so_far(state, self.phase, sums)
             if bar:
-                bar.advance(1, f"epoch {number}/{self.epochs}")
+                bar.measured(data_wait=self.metrics.data_wait)
+                bar.advance(1, f"epoch {number}/{self.epochs}, waits for data: {self.metrics.data_wait:.0%}")
             stopped = stop is not None and stop.is_set()
             is_save_due = stopped or time.monotonic() - since > self.save_interval_s
             wish = self.group.largest(SAVE if is_save_due else MEASURE if self.metrics.is_due else 0)
@@ -192,7 +193,8 @@ class Trainer:
         state.curves.append(row)
         self.metrics.epoch(row)
         if self.group.is_rank_zero:
-            event("epoch", f"epoch {row.epoch} of {self.epochs} is done", **row.as_json())
+            figures = row.as_json() | {"data_wait": round(self.metrics.data_wait, 4)}
+            event("epoch", f"epoch {row.epoch} of {self.epochs} is done", **figures)
         if bar:
             bar.measured(**{name: value for name, value in row.as_json().items() if isinstance(value, float)})
         if measured and self._is_best(measured):

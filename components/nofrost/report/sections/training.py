@@ -71,6 +71,7 @@ def cost(collected: Collected) -> Section:
             _proportion(run.train.selection.attacked, decimals),
             Cell(text.duration(run.timing.seconds)),
             Cell(text.count(round(run.timing.images_per_second))),
+            Cell(text.percent(run.timing.data_wait, 0)),
             Cell(run.timing.device),
         ]
         for recipe in collected.recipes
@@ -86,12 +87,14 @@ def cost(collected: Collected) -> Section:
         Column("attacked", "selection split"),
         Column("time"),
         Column("images / s"),
+        Column("waits for data"),
         Column("device", text=True),
     ]
     caption = (
         "One row for each training. Selection: accuracy in % of the kept checkpoint on the selection split with its "
         "95 % Wilson interval; it is optimistic, because the epoch was selected by it. Time: of the complete training "
-        "on this device, including attacks."
+        "on this device, including attacks. Waits for data: the share of the time of its steps in which it waited for "
+        "images to be read and decoded."
     )
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 
