@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nofrost.prepare.sources.base import Part, SourceData
-from nofrost.prepare.sources.cifar10 import FOLDER, Cifar10
-from nofrost.prepare.sources.in_memory import Idx
+from nofrost.config import DatasetSpec
+from nofrost.prepare.sources import Part, SourceData, open_source, resolve_source
 
 Batch = tuple[Tensor, Tensor]
 """Images [N, C, H, W] in [0, 1], float32, and labels [N] int64."""
@@ -28,15 +27,13 @@ def source(dataset: str, data: Path, folder: Path) -> SourceData:
         data: the folder that holds ``cifar10`` and ``mnist``.
         folder: where a ``cifar10/unpack.py`` may write the published layout to, once.
     """
-    if dataset == "mnist":
-        return Idx(path=str(data / "mnist")).open()
-    unpack = data / "cifar10" / "unpack.py"
-    if not unpack.exists():
-        return Cifar10(path=str(data / "cifar10")).open()
-    if not (folder / FOLDER).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, str(unpack), str(folder)], check=True, stdout=subprocess.DEVNULL)
-    return Cifar10(path=str(folder)).open()
+    path, unpack = data / dataset, data / "cifar10" / "unpack.py"
+    if dataset == "cifar10" and unpack.exists():
+        path = folder
+        if not (folder / "cifar-10-batches-py").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            subprocess.run([sys.executable, str(unpack), str(folder)], check=True, stdout=subprocess.DEVNULL)
+    return open_source(resolve_source(DatasetSpec(source=dataset, path=str(path))))
 
 
 def read(part: Part, count: int | None = None) -> Batch:

@@ -12,7 +12,7 @@ from nofrost.prepare import list_sources
 
 ROOT = Path(__file__).parents[2]
 # sources of a user's own images, which no card describes
-OWN = {"folder", "idx", "npz"}
+OWN = {"folder", "idx", "npz", "webdataset"}
 
 cards = pytest.mark.parametrize("name", list_cards())
 
@@ -31,7 +31,9 @@ def test_a_card_is_whole(name: str) -> None:
     assert all(count > 0 for count in card.images.values())
     assert re.match(r"https?://", card.url)
     for file in card.files:
-        assert file.checksum or card.source is None, f"{name}: {file.name} has no checksum"
+        assert file.checksum or card.source is None or "no checksums" in str(card.quirks), (
+            f"{name}: {file.name} has no checksum"
+        )
     for text in (card.about, *card.quirks):
         assert text.endswith((".", ")"))
         assert len(text) < 260

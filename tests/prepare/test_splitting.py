@@ -45,6 +45,58 @@ def test_each_split_takes_its_share_of_every_class(labelled: Callable[..., Sourc
     assert counts == {"test": [25, 10, 5], "selection": [8, 3, 2], "train": [67, 27, 13]}
 
 
+@given(class_counts, st.booleans(), st.integers(0, 100))
+def test_a_selection_share_of_zero_leaves_all_to_the_training(
+    labelled: Callable[..., SourceData], counts: list[int], own_test: bool, seed: int
+) -> None:
+    labels = interleaved(counts)
+    source = labelled(labels, labels if own_test else None)
+    config = DatasetSpec(selection_share=0, seed=seed)
+    rows, some = rows_of(split_rows(source, config)), rows_of(split_rows(source, DatasetSpec(seed=seed)))
+    assert rows["selection"] == []
+    assert rows["test"] == some["test"]
+    assert rows["train"] == sorted(some["train"] + some["selection"])
+
+
+@given(class_counts, st.integers(3, 50), st.booleans())
+def test_a_class_limit_keeps_so_many_training_images_of_each_class(
+    labelled: Callable[..., SourceData], counts: list[int], limit: int, own_test: bool
+) -> None:
+    source = labelled(interleaved(counts), interleaved(counts) if own_test else None)
+    splits = split_rows(source, DatasetSpec(), limit)
+    kept = {name: np.bincount(part.labels[rows], minlength=len(counts)) for name, (part, rows) in splits.items()}
+    expected = np.minimum(counts, limit)
+    if own_test:
+        assert kept["test"].tolist() == counts
+        np.testing.assert_array_equal(kept["train"] + kept["selection"], expected)
+    else:
+        np.testing.assert_array_equal(sum(kept.values()), expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "own_test", "limit", "message"),
+    [
+        (0.1, False, 2, "class_limit is 2: it must be at least 3, so that every class is in train, selection and test"),
+        (0.1, True, 1, "class_limit is 1: it must be at least 2, so that every class is in train and selection"),
+        (0, False, 1, "class_limit is 1: it must be at least 2, so that every class is in train and test"),
+    ],
+)
+def test_a_class_limit_too_small_for_every_split_is_refused(
+    labelled: Callable[..., SourceData], share: float, own_test: bool, limit: int, message: str
+) -> None:
+    labels = interleaved([10, 10])
+    source = labelled(labels, labels if own_test else None)
+    with pytest.raises(UserError, match=message):
+        split_rows(source, DatasetSpec(selection_share=share), limit)
+    split_rows(source, DatasetSpec(selection_share=share), limit + 1)
+
+
+@pytest.mark.parametrize("share", [1e-300, 0.0009, -0.1, 1.0])
+def test_a_selection_share_is_zero_or_not_too_small(share: float) -> None:
+    with pytest.raises(ValueError, match="selection_share"):
+        DatasetSpec(selection_share=share)
+
+
 def test_another_seed_makes_another_split(labelled: Callable[..., SourceData]) -> None:
     source = labelled(interleaved([30, 30]))
     first, again, other = (rows_of(split_rows(source, DatasetSpec(seed=seed))) for seed in (0, 0, 1))

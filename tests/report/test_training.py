@@ -57,6 +57,12 @@ def test_robust_overfitting_is_reported_with_its_intervals(make_tree: Callable[.
     ) in page
 
 
+def test_without_a_selection_split_the_report_says_that_the_last_epoch_was_kept(make_tree: Callable[..., Any]) -> None:
+    page = edited(make_tree, "metrics.json", selection={"clean": None, "attacked": None, "score": 0.0})
+    assert "The dataset has no selection split, so the vertical line marks the last epoch, whose checkpoint" in page
+    assert "no-robust-overfitting" not in page
+
+
 def test_a_training_that_stopped_early_gives_the_reason(make_tree: Callable[..., Any]) -> None:
     page = edited(make_tree, "metrics.json", stopped_early={"epoch": 4, "epochs": 15, "reason": "it fell"})
     assert "! **warn** trained-to-the-end: it fell: the training ended after epoch 4 of 15" in page

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 import nofrost
-from nofrost import train
-from nofrost.config import ObjectiveSpec, Recipe, recipe_of
+from nofrost import prepare, train
+from nofrost.config import DatasetSpec, ObjectiveSpec, Recipe, recipe_of
 from nofrost.errors import UserError
 from nofrost.files import read_checked_json, write_checked_json
 from nofrost.results import TrainMetrics, read_result
@@ -52,6 +54,27 @@ def test_every_recipe_of_the_study_trains_and_writes_all_files(name: str, digits
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["config"] == recipe.as_json()
     assert "torch" in record["libraries"]
+
+
+def test_without_a_selection_split_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    prepare.run(DatasetSpec(limit=200, selection_share=0), tmp_path / "digits")
+    recipe = tiny("sat", "schedule.epochs=2")
+    metrics = train.run(tmp_path / "digits", None, recipe, "sat", 0, tmp_path / "out")
+    assert (metrics.best_epoch, metrics.training_images) == (2, 160)
+    assert (metrics.selection.clean, metrics.selection.attacked) == (None, None)
+    curves = json.loads((tmp_path / "out" / "curves.json").read_text())
+    assert [(row["selection_clean"], row["selection_attacked"]) for row in curves] == [(None, None)] * 2
+    best, last = (load_file(tmp_path / "out" / f"{name}.safetensors") for name in ("best", "last"))
+    assert all(torch.equal(best[name], last[name]) for name in last)
+
+
+def test_a_guard_needs_a_selection_split(tmp_path: Path) -> None:
+    prepare.run(DatasetSpec(limit=60, selection_share=0), tmp_path / "digits")
+    with pytest.raises(
+        UserError, match=r"selection\.guard watches .* and the dataset has none \(its selection_share is 0"
+    ):
+        train.run(tmp_path / "digits", None, tiny("sat", "selection.guard=0.2"), "sat", 0, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(digits: Path, tmp_path: Path) -> None:

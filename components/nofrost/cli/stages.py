@@ -167,7 +167,9 @@ def train(
         return
     clean, attacked = metrics.selection.clean, metrics.selection.attacked
     attacked_text = f", {attacked.accuracy:.1%} attacked" if attacked else ""
-    summary = f"best epoch {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
+    summary = f"epoch {metrics.best_epoch}, the last, is kept, as there is no selection split"
+    if clean:
+        summary = f"best epoch {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
     emit(metrics, f"{out}: {summary}", as_json)
 
 

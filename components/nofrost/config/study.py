@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from nofrost.config.base import ImageCount, Name, Seed, Settings, first_duplicate
 from nofrost.config.evaluation_view import LARGEST_SIDE, EvaluationView
@@ -12,6 +12,8 @@ from nofrost.config.gate import GateSpec
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.errors import shortened, unknown
+
+LEAST_SHARE = 0.001  # of the images, for a split
 
 
 class DatasetSpec(Settings):
@@ -30,7 +32,8 @@ class DatasetSpec(Settings):
             stores them as they were published.
         limit: keeps that many images in all, balanced over classes.
         test_share: share of the images that become the test split, for sources without one.
-        selection_share: of the training images, cut off to choose checkpoints on.
+        selection_share: of the training images, cut off to choose checkpoints on; with 0 all are trained on, and the
+            last checkpoint is kept.
         seed: of the split.
     """
 
@@ -43,9 +46,16 @@ class DatasetSpec(Settings):
     view: EvaluationView | None = None
     shorter_side: int | None = Field(default=None, ge=4, le=LARGEST_SIDE)
     limit: ImageCount | None = None
-    test_share: float = Field(default=0.2, ge=0.001, le=0.999)
-    selection_share: float = Field(default=0.1, ge=0.001, le=0.999)
+    test_share: float = Field(default=0.2, ge=LEAST_SHARE, le=0.999)
+    selection_share: float = Field(default=0.1, ge=0, le=0.999)
     seed: Seed = 0
+
+    @field_validator("selection_share")
+    @classmethod
+    def _share_is_some_or_none(cls, value: float) -> float:
+        if 0 < value < LEAST_SHARE:
+            raise ValueError(f"{value:g} is less than {LEAST_SHARE:g}: write 0 for no selection split")
+        return value
 
     @model_validator(mode="after")
     def _storage_fits(self) -> Self:

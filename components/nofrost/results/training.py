@@ -11,10 +11,11 @@ from nofrost.results.common import Proportion, Record, Result
 class Selection(Result):
     """Accuracy on the selection split; `attacked` is None for recipes that are trained on clean images alone.
 
-    The `score` in [0, 1], which selects the best checkpoint, is a weighted average of the two accuracies.
+    The `score` in [0, 1], which selects the best checkpoint, is a weighted average of the two accuracies. Where the
+    dataset has no selection split (selection_share 0), both are None, the score is 0, and the last epoch is kept.
     """
 
-    clean: Proportion
+    clean: Proportion | None
     attacked: Proportion | None
     score: float
 

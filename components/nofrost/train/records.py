@@ -87,7 +87,7 @@ def epoch_row(state: State, phase: Phase, measured: Selection | None) -> Epoch:
         lr=phase.lr(state.epoch + 1 - 1 / phase.images.steps),
         eps=phase.eps(state.epoch + 1),
         **{f"train_{view}": accuracy(state, phase, view) for view in dict.fromkeys([*VIEWS, *views])},
-        selection_clean=measured.clean.accuracy if measured else None,
+        selection_clean=measured.clean.accuracy if measured and measured.clean else None,
         selection_attacked=attacked.accuracy if attacked else None,
     )
 

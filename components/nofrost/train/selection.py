@@ -19,8 +19,10 @@ def select(
 
     The score averages the two with the weight `robust_weight` (λ of the objective) for attacked accuracy, so that the
     best checkpoint is the best at what the recipe trains for; with weight 0 there is no attack. Each process of `group`
-    measures every n-th image, `batch_size` at once; all return the same.
+    measures every n-th image, `batch_size` at once; all return the same. Of an empty split nothing is known.
     """
+    if not len(split):
+        return Selection(clean=None, attacked=None, score=0.0)
     spec = recipe.selection.attack
     attack = create_attack(spec.name, norm=recipe.threat.norm, eps=recipe.threat.eps, seed=0, **spec.settings())
     device = model.mean.device

@@ -11,7 +11,15 @@ import torch
 
 from nofrost.attacks import attack_settings, create_attack
 from nofrost.config import Recipe
-from nofrost.data import Images, augmentation_checksum, checksum, read_augmentation_set, read_manifest, read_split
+from nofrost.data import (
+    Images,
+    Split,
+    augmentation_checksum,
+    checksum,
+    read_augmentation_set,
+    read_manifest,
+    read_split,
+)
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
 from nofrost.models import BatchNorm, Classifier, Signature, build, default_device, load_pretrained
@@ -142,6 +150,19 @@ def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) ->
     if weights:
         load_pretrained(model, weights, spec.new_head)
     return model.to(default_device())
+
+
+def check_selection(recipe: Recipe, selection: Split) -> None:
+    """Check that the recipe does without a selection split where that is empty.
+
+    Raises:
+        UserError: it does not.
+    """
+    if recipe.selection.guard and not len(selection):
+        raise UserError(
+            "selection.guard watches attacked accuracy on the selection split, and the dataset has none (its "
+            "selection_share is 0): set selection.guard to null, or prepare the dataset with a selection_share"
+        )
 
 
 def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:

@@ -21,7 +21,7 @@ from nofrost.train.decoding import decoders
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
-from nofrost.train.setup import check_phases, input_checksums, new_model, phases_of
+from nofrost.train.setup import check_phases, check_selection, input_checksums, new_model, phases_of
 from nofrost.train.trainer import Trainer
 
 PEER_LOST = (
@@ -45,7 +45,8 @@ def run(
     ends with the same bits. Started by torchrun, the processes share every batch and rank 0 writes.
 
     Args:
-        dataset: output of prepare; trained on its train split, chosen on its selection split, test left alone.
+        dataset: output of prepare; trained on its train split, chosen on its selection split (where that is empty, the
+            last epoch is kept), test left alone.
         augmentation: output of augment; needed when the recipe names augmentation sets.
         recipe: how to train.
         name: of the recipe, for the record.
@@ -75,6 +76,7 @@ def run(
             model = new_model(recipe, dataset, weights, seed)
             check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True)
+            check_selection(recipe, selection)
             return inputs, Trainer(model, phases, seed, selection, group)
 
         inputs, trainer = group.agree(set_up)

@@ -186,9 +186,9 @@ class Trainer:
                     raise StoppedError(f"stopped in epoch {number} after saving: the same command continues from there")
         self._add_up(sums)
         last = state.epoch + 1 == self.phase.epochs
-        measured = (
-            self.validate() if last or (state.epoch + 1) % self.phase.recipe.selection.every_epochs == 0 else None
-        )
+        # without a selection split the last epoch is the one that is kept
+        is_due = len(self.selection) and (state.epoch + 1) % self.phase.recipe.selection.every_epochs == 0
+        measured = self.validate() if last or is_due else None
         row = epoch_row(state, self.phase, measured)
         state.curves.append(row)
         self.metrics.epoch(row)

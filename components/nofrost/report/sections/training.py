@@ -24,14 +24,21 @@ def _curves(collected: Collected) -> Figure:
         Panel(f"{run.recipe}, seed {run.seed}", svg, _in_words(run), recipe.position)
         for (recipe, run), svg in zip(pairs, drawings, strict=True)
     ]
-    images = sorted({run.train.selection.clean.total for run in collected.runs})
+    images = sorted({clean.total for run in collected.runs if (clean := run.train.selection.clean)})
+    above = "Above: training loss by epoch (objectives differ between recipes, so compare shapes, not heights). Below: "
+    trained = "on the training images under the training attack (dashed line)"
+    if not images:
+        caption = (
+            f"{above}accuracy in % {trained}. The dataset has no selection split, so the vertical line marks the last "
+            f"epoch, whose checkpoint was kept.{_of_phases(collected)}"
+        )
+        return Figure(caption, panels)
     caption = (
-        "Above: training loss by epoch (objectives differ between recipes, so compare shapes, not heights). Below: "
-        f"accuracy in % on {' or '.join(map(text.count, images))} images of the selection split, clean (unbroken line, "
-        "circles) and attacked (dotted line, squares), and on the training images under the training attack "
-        "(dashed line): overfitting opens a gap between the two attacked curves. The vertical line marks the epoch "
-        f"whose checkpoint was kept.{_of_phases(collected)} The selection split is cut from the training images; no "
-        "checkpoint was selected on test images."
+        f"{above}accuracy in % on {' or '.join(map(text.count, images))} images of the selection split, clean "
+        f"(unbroken line, circles) and attacked (dotted line, squares), and {trained}: overfitting opens a gap between "
+        "the two attacked curves. The vertical line marks the epoch whose checkpoint was kept."
+        f"{_of_phases(collected)} The selection split is cut from the training images; no checkpoint was selected on "
+        "test images."
     )
     return Figure(caption, panels)
 
@@ -91,10 +98,10 @@ def cost(collected: Collected) -> Section:
         Column("device", text=True),
     ]
     caption = (
-        "One row for each training. Selection: accuracy in % of the kept checkpoint on the selection split with its "
-        "95 % Wilson interval; it is optimistic, because the epoch was selected by it. Time: of the complete training "
-        "on this device, including attacks. Waits for data: the share of the time of its steps in which it waited for "
-        "images to be read and decoded."
+        "One row for each training. Selection: accuracy in % of the kept checkpoint on the selection split, if there "
+        "is one, with its 95 % Wilson interval; it is optimistic, because the epoch was selected by it. Time: of the "
+        "complete training on this device, including attacks. Waits for data: the share of the time of its steps in "
+        "which it waited for images to be read and decoded."
     )
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 
