@@ -31,6 +31,7 @@ LEVELS = {
     "champion": 7,  # the model that the gate of a study let in last
     "store": 6,  # content by its address, local or on S3: no stage knows it
     **dict.fromkeys(STAGES, 5),
+    "verify": 5,  # faults of what prepare and augment wrote
     "attacks": 4,
     "models": 3,
     "data": 3,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from nofrost.cli import cli, main
+from nofrost.config import DatasetSpec
 from nofrost.data.dataset_card import list_cards, load_card
+from nofrost.prepare import run as prepare
 from nofrost.store import Ref, open_store, push, resolve_ref
 
 Run = Callable[..., tuple[int, str, str]]
@@ -111,3 +113,16 @@ def test_an_unknown_card_is_one_sentence(run: Run) -> None:
     assert (code, out) == (2, "")
     assert "did you mean 'imagenet'?" in error
     assert error.count("\n") == 1
+
+
+def test_verify_prints_a_line_for_each_fault_and_exits_with_2(run: Run, tmp_path: Path) -> None:
+    prepare(DatasetSpec(limit=60), tmp_path / "dataset")
+    folder = str(tmp_path / "dataset")
+    assert run("verify", folder)[:2] == (0, f"{folder}: 60 images, no fault\n")
+    (tmp_path / "dataset" / "record.json").unlink()
+    (tmp_path / "dataset" / "stray").touch()
+    code, out, err = run("verify", folder)
+    assert (code, len(out.splitlines())) == (2, 2)
+    assert "has 2 faults" in err
+    code, out, _ = run("verify", folder, "--json")
+    assert (code, len(json.loads(out)["faults"]), json.loads(out)["images"]) == (2, 2, 60)

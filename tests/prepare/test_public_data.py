@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from nofrost.config import DatasetSpec
+from nofrost.data.pixel_statistics import PixelStatistics
 from nofrost.prepare import run
-from nofrost.prepare.pixels import PixelStatistics
 from nofrost.prepare.sources import open_source, resolve_source
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from nofrost.config import EvaluationView
+from nofrost.data.pixel_statistics import levels
 from nofrost.errors import UserError
 from nofrost.prepare.photo import FileImage
-from nofrost.prepare.pixels import levels
 from nofrost.prepare.storing import StoredForm, stored_form
 from tests.prepare.jpegs import jpeg, turned_jpeg, write
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from nofrost.cli.options import aligned, emit, json_option, open_store, store_option
-from nofrost.errors import remark
+from nofrost.errors import UserError, remark
 
 
 @click.group()
 def data() -> None:
-    """Show what is known of published datasets, and release data under a name, which scheduled runs take."""
+    """Show what is known of published datasets, verify data, and release it under a name, which scheduled runs take."""
 
 
 @data.command("list")
@@ -64,6 +66,27 @@ def data_show(name: str, as_json: bool) -> None:
     if card.quirks:
         lines += ["", "quirks", *(f"  {quirk}" for quirk in card.quirks)]
     emit({"name": name, **card.as_json()}, "\n".join(lines), as_json)
+
+
+@data.command("verify")
+@click.argument("folder", metavar="DATASET", type=click.Path(path_type=Path))
+@json_option
+def data_verify(folder: Path, as_json: bool) -> None:
+    """Look for every fault of DATASET, an output of prepare, prepare-test-sets or augment, and print a line for each.
+
+    All files are read and all photographs decoded: damaged, missing and surplus files and records, labels, counts and
+    statistics of the training images that are not those of the manifest. Exits with 2 if there is a fault.
+
+    Example: nofrost data verify data/dataset
+    """
+    from nofrost.verify import verify
+
+    found = verify(folder)
+    facts = {"dataset": str(folder), "images": found.images, "faults": found.lines}
+    emit(facts, "\n".join(found.lines) or f"{folder}: {found.images:,} images, no fault", as_json)
+    if found.lines:
+        count = "1 fault" if len(found.lines) == 1 else f"{len(found.lines):,} faults"
+        raise UserError(f"{folder} has {count}: make it again with the stage that wrote it, or pull it again")
 
 
 @data.command("release")

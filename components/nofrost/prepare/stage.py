@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
 from nofrost.data.jpeg import QUALITY
+from nofrost.data.pixel_statistics import PixelStatistics
 from nofrost.errors import UserError, say
 from nofrost.prepare.photo import refusing_giant_images
-from nofrost.prepare.pixels import PixelStatistics
 from nofrost.prepare.shard_splits import write_shard_split
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import SplitRows, split_rows

@@ -10,9 +10,9 @@ from PIL import Image
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.central_square import central_square
 from nofrost.data.jpeg import decode_jpeg, encode_jpeg
+from nofrost.data.pixel_statistics import levels
 from nofrost.errors import UserError
 from nofrost.prepare.photo import ImageFile, alone_if_large, opened, orientation, upright
-from nofrost.prepare.pixels import levels
 from nofrost.system_errors import cannot_read
 
 _LARGEST_SIDE = 65_535  # of a JPEG
