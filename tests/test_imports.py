@@ -48,6 +48,7 @@ LEVELS = {
     "heartbeat": 2,
     "rendezvous": 1,
     "ranks": 0,  # without torch
+    "data_cache": 0,
     "first_process": 0,
     "network_interface": 1,
     "stopping": 1,

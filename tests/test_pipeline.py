@@ -89,6 +89,7 @@ NO_RESULT_DEPENDS_ON = {
     "error_file.py",
     "heartbeat.py",
     "masking.py",
+    "data_cache.py",
     "ranks.py",
     "rendezvous.py",
     "stopping.py",

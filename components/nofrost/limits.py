@@ -49,6 +49,14 @@ def check_expansion(size: int, compressed: int, what: str) -> None:
         )
 
 
+def byte_count(text: str) -> int | None:
+    """Return the bytes that a text such as ``200GiB``, ``1.5T``, ``64Gi`` or ``1000000`` means; None for any other."""
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,6})?) ?([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if match is None or (match[3] and not match[2]):
+        return None
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " "))
+
+
 def whole_number(text: str) -> int | None:
     """Return the whole number that a text consists of, from 0 to 999,999,999; None if it is anything else."""
     # `int` would take " 1", "1_0" and digits of other scripts as well.

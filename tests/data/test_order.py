@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from nofrost.data.order import block_order, epoch_order
 
-SHARDS = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(lambda sizes: np.repeat(np.arange(len(sizes)), sizes))
+SHARDS = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(
+    lambda sizes: np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
+)
 
 
 @given(SHARDS, st.integers(0, 5), st.integers(0, 3), st.integers(1, 14))

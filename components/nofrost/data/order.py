@@ -25,7 +25,7 @@ def block_order(shard_of_row: NDArray[np.integer], seed: int, epoch: int, window
         window: shards at a time; with all of them at once it is a permutation of the rows like any other.
     """
     generator = _generator(seed, epoch)
-    shards = int(shard_of_row.max(initial=-1)) + 1
+    shards = int(shard_of_row.max()) + 1 if len(shard_of_row) else 0
     window_of_shard = np.empty(shards, dtype=np.int64)
     window_of_shard[generator.permutation(shards)] = np.arange(shards) // window
     # sorted by window, and within it by a random number

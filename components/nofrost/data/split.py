@@ -14,7 +14,7 @@ from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.arrays import read_array, write_array
 from nofrost.data.manifest import ShardManifest, SplitManifest, read_manifest
 from nofrost.data.photographs import Images, Photographs
-from nofrost.data.shards.access import LocalFiles
+from nofrost.data.shards.cached import shard_files
 from nofrost.data.shards.index import read_index
 from nofrost.errors import UserError, unknown
 from nofrost.files import sha256_file
@@ -151,8 +151,7 @@ def read_photographs(
     Raises:
         UserError: the index is missing or does not fit the manifest.
     """
-    files = LocalFiles(folder, [shard.name for shard in shards])
-    return Photographs(read_index(folder, shards, count), files, view, channels)
+    return Photographs(read_index(folder, shards, count), shard_files(folder, shards), view, channels)
 
 
 def _check_array(path: Path, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
