@@ -43,6 +43,7 @@ def train(
     dataset: str,
     augmentation: str,
     store: str,
+    data: str,
     gpus: int,
     checkpoint: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> dsl.ContainerSpec:
@@ -56,6 +57,7 @@ def train(
             *("--dataset", dataset),
             *("--augmentation", augmentation),
             *("--store", store),
+            *("--data", data),
             *("--gpus", gpus),
             *("--output-file", checkpoint),
         ],
@@ -72,6 +74,7 @@ def launch(
     dataset: str,
     augmentation: str,
     store: str,
+    data: str,
     gpus: int,
     nodes: int,
     image: str,
@@ -88,6 +91,7 @@ def launch(
             *("--dataset", dataset),
             *("--augmentation", augmentation),
             *("--store", store),
+            *("--data", data),
             *("--gpus", gpus),
             *("--nodes", nodes),
             *("--image", image),

@@ -272,6 +272,7 @@ class _Graph:
     def _train(self, inputs: Mapping[str, Any], stage_image: str, train_image: str) -> PipelineTask:
         """Add a training: in its own pod, or as a job that a small pod starts and follows."""
         gpus, nodes = self.settings.gpus, self.settings.nodes
+        inputs = {**inputs, "data": self.settings.data}
         if not self.settings.launches_jobs:
             return self.place(components.train(**inputs, gpus=gpus), "train", train_image, gpus=gpus)
         settings = self.settings.cluster.job_settings().as_json()

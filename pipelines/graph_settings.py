@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nofrost.cluster.job.spec import MOST_GPUS, MOST_NODES
+from nofrost.cluster.job.spec import MOST_GPUS, MOST_NODES, DataAccess
 from nofrost.errors import UserError
 from pipelines.cluster_settings import Cluster
 
@@ -16,6 +16,8 @@ class GraphSettings:
         shards: of every evaluation, at least 1.
         gpus: on each node of a training, as the plan was made for. With any, an evaluation has one.
         nodes: machines for each training, as the plan was made for.
+        data: where a training reads shards of images: ``local``, each node fetches all of them first, or ``stream``,
+            they are fetched as they are needed.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
 
     Raises:
@@ -26,6 +28,7 @@ class GraphSettings:
     shards: int = 1
     gpus: int = 0
     nodes: int = 1
+    data: DataAccess = "local"
     caching: bool = True
 
     def __post_init__(self) -> None:

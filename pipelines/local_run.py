@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from nofrost.cluster.job.spec import DataAccess
 from nofrost.config import Study
 from nofrost.errors import RunFailedError, UserError
 from nofrost.lock import folder_lock
@@ -45,6 +46,7 @@ def run(
     gpus: int = 0,
     nodes: int = 1,
     shards: int = 1,
+    data: DataAccess = "local",
     caching: bool = True,
     quiet: bool = False,
 ) -> FinishedRun:
@@ -62,6 +64,7 @@ def run(
         gpus: GPUs on each node of a training; with any, an evaluation uses one.
         nodes: groups of processes of each training, which stand for machines.
         shards: number of parts of every evaluation.
+        data: where a training reads shards of images, as :class:`GraphSettings` has it.
         quiet: print the progress of tasks on standard error, not on standard output.
 
     Raises:
@@ -77,7 +80,7 @@ def run(
     source = push_source(study, data_ref, target)
     # Tasks get the interval as a setting of the cluster, which comes before the variable of this process.
     cluster = Cluster(retries=Retries(count=0), save_interval_s=int(save_interval_s()))
-    settings = GraphSettings(cluster, shards=shards, gpus=gpus, nodes=nodes, caching=caching)
+    settings = GraphSettings(cluster, shards=shards, gpus=gpus, nodes=nodes, data=data, caching=caching)
     pipeline = make_pipeline(plan_study(study, gpus, nodes), settings)
     with folder_lock(folder):
         root, run_id = folder / "tasks", _new_id()

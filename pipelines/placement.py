@@ -8,6 +8,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 from nofrost.cluster.job.identity import RUN_ID
 from nofrost.cluster.job.pod_settings import (
     CONFIG_KEYS,
+    DATA_CACHE_PATH,
     METRICS_PORT,
     SECRET_KEYS,
     Placement,
@@ -48,6 +49,14 @@ def placed(
         task.set_env_variable(METRICS_VARIABLE, str(METRICS_PORT))
         task.set_env_variable(SAVE_INTERVAL, str(cluster.save_interval_s))
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)
+    cache = cluster.data_cache
+    if cache and stage in ("augment", "train", "evaluate", "report"):
+        for name, value in cache.environment().items():
+            task.set_env_variable(name, value)
+        if cache.claim:
+            kubernetes.mount_pvc(task, cache.claim, DATA_CACHE_PATH)
+        else:
+            kubernetes.empty_dir_mount(task, "data-cache", DATA_CACHE_PATH)
     # The root file system is read-only where the namespace requires it, so temporary files need a volume.
     kubernetes.empty_dir_mount(task, "tmp", "/tmp")
     _on(task, cluster.placement)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from pipelines.cli.shared_options import (
     CA_CERT,
     CACHE,
     CLUSTER,
+    DATA,
     DATA_REF,
     EXPERIMENT,
     GPUS,
@@ -28,6 +29,9 @@ from pipelines.cli.shared_options import (
     TRAIN_IMAGE,
     load_checked_study,
 )
+
+if TYPE_CHECKING:
+    from nofrost.cluster.job.spec import DataAccess
 
 
 @click.command("submit")
@@ -66,6 +70,7 @@ from pipelines.cli.shared_options import (
 @GPUS
 @NODES
 @SHARDS
+@DATA
 @CLUSTER
 @CACHE
 def submit_(
@@ -79,6 +84,7 @@ def submit_(
     gpus: int,
     nodes: int,
     shards: int,
+    data: DataAccess,
     cluster: Path | None,
     cache: bool,
     **options: Any,
@@ -104,6 +110,7 @@ def submit_(
         gpus=gpus,
         nodes=nodes,
         shards=shards,
+        data=data,
         cluster=cluster,
         caching=cache,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,10 @@ from nofrost.cli.options import (
     study_option,
 )
 from nofrost.errors import UserError, remark
-from pipelines.cli.shared_options import CACHE, CLUSTER, DATA_REF, GPUS, NODES, SHARDS, load_checked_study
+from pipelines.cli.shared_options import CACHE, CLUSTER, DATA, DATA_REF, GPUS, NODES, SHARDS, load_checked_study
+
+if TYPE_CHECKING:
+    from nofrost.cluster.job.spec import DataAccess
 
 
 @click.command("compile")
@@ -29,6 +32,7 @@ from pipelines.cli.shared_options import CACHE, CLUSTER, DATA_REF, GPUS, NODES, 
 @GPUS
 @NODES
 @SHARDS
+@DATA
 @CLUSTER
 @CACHE
 def compile_(
@@ -38,6 +42,7 @@ def compile_(
     gpus: int,
     nodes: int,
     shards: int,
+    data: DataAccess,
     cluster: Path | None,
     cache: bool,
 ) -> None:
@@ -55,7 +60,7 @@ def compile_(
     from pipelines.study_plan import StudyPlan, plan_study
     from pipelines.workflow_size import check_size
 
-    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes, cache)
+    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes, data, cache)
 
     # The size is that of the package that is written.
     @functools.cache
@@ -128,6 +133,7 @@ def graph_(
 @GPUS
 @NODES
 @SHARDS
+@DATA
 @CACHE
 def run_(
     study_name: str | None,

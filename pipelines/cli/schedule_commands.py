@@ -13,6 +13,7 @@ from pipelines.cli.shared_options import (
     CA_CERT,
     CACHE,
     CLUSTER,
+    DATA,
     EXPERIMENT,
     GPUS,
     HOST,
@@ -30,6 +31,7 @@ from pipelines.cli.shared_options import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from nofrost.cluster.job.spec import DataAccess
     from pipelines.schedule.zone import Form
 
 
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 @GPUS
 @NODES
 @SHARDS
+@DATA
 @CLUSTER
 @CACHE
 @click.option(
@@ -91,6 +94,7 @@ def schedule_(
     gpus: int,
     nodes: int,
     shards: int,
+    data: DataAccess,
     cluster: Path | None,
     cache: bool,
     cluster_host: str | None,
@@ -125,6 +129,7 @@ def schedule_(
         gpus=gpus,
         nodes=nodes,
         shards=shards,
+        data=data,
         cluster=cluster,
         caching=cache,
     )

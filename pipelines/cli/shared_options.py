@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nofrost.cli.options import PATH, not_empty
+from nofrost.cli.options import PATH, data_option, not_empty
 
 if TYPE_CHECKING:
     from nofrost.config import Study
@@ -25,6 +25,7 @@ GPUS = click.option(
 NODES = click.option(
     "--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines of each training."
 )
+DATA = data_option
 DATA_REF = click.option(
     "--data-ref",
     metavar="latest:NAME|REF",

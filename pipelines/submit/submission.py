@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nofrost.cluster.job.spec import DataAccess
 from nofrost.config import Study
 from nofrost.errors import UserError, printable, remark
 from nofrost.store import Lease, Store, open_store
@@ -44,6 +45,7 @@ class SubmitRequest:
         stage_image, train_image: by digest.
         data_ref: ref of the source data; None pushes the data at the study's ``dataset.path``.
         cluster: YAML file that describes the cluster; None for the default.
+        data: where a training reads shards of images, as :class:`GraphSettings` has it.
         caching: reuse outputs of tasks that ran before.
     """
 
@@ -55,6 +57,7 @@ class SubmitRequest:
     gpus: int = 0
     nodes: int = 1
     shards: int = 1
+    data: DataAccess = "local"
     cluster: Path | None = None
     caching: bool = True
 
@@ -125,7 +128,7 @@ def submit_study(
         }
     )
     cluster = load_cluster(request.cluster)
-    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.caching)
+    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.data, request.caching)
     plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)

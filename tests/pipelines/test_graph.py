@@ -161,9 +161,10 @@ def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
 INPUTS = {
     "prepare": {"spec", "source", "store"},
     "augment": {"spec", "dataset", "store"},
-    "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus"},
+    "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data", "gpus"},
     "launch": {
-        *("recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "gpus", "nodes", "image", "settings")
+        *("recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data"),
+        *("gpus", "nodes", "image", "settings"),
     },
     "evaluate": {"suite", "dataset", "checkpoint", "shards", "store", "gpus"},
     "evaluate-shard": {"suite", "dataset", "checkpoint", "shard", "store", "gpus"},
@@ -198,6 +199,7 @@ def test_the_inputs_of_a_training_are_its_recipe_seed_data_and_devices() -> None
         "dataset": Source(("exit-handler-1", "prepare"), "Output"),
         "augmentation": Source(("exit-handler-1", "augment"), "Output"),
         "store": Source((), "store"),
+        "data": "local",
         "gpus": 1,
     }
 

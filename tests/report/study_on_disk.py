@@ -93,7 +93,7 @@ def _train(folder: Path, study: Study, recipe: str, seed: int, rng: np.random.Ge
     write_result(folder / "curves.json", _curves(epochs, clean, robust if adversarial else None, rng))
     timing = Timing(seconds=83.7, images_per_second=1234.5, data_wait=0.03, device="cpu (2 threads)")
     write_result(folder / "timing.json", timing)
-    record = TrainRecord(**record_fields("train"), device="cpu", steps={"train": _step(adversarial)})
+    record = TrainRecord(**record_fields("train"), device="cpu", steps={"train": _step(adversarial)}, window=None)
     write_result(folder / "record.json", record)
 
 

@@ -67,6 +67,14 @@ store_option = click.option(
     metavar="URL",
     help="The store: s3://BUCKET/PREFIX or a folder. Default: NOFROST_STORE, else DVC's default remote.",
 )
+data_option = click.option(
+    "--data",
+    type=click.Choice(["local", "stream"]),
+    default="local",
+    show_default=True,
+    help="Where shards of images are read: local, where all of them lie; or stream, from the store as they are needed, "
+    "through a cache in NOFROST_DATA_CACHE of at most NOFROST_CACHE_SIZE bytes.",
+)
 
 
 def stage_options(command: F) -> F:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from nofrost.cli.options import (
     PATH,
     as_one_of_several,
     check_configuration_apart,
+    data_option,
     dataset_option,
     emit,
     given_options,
@@ -18,6 +20,7 @@ from nofrost.cli.options import (
     stage_options,
     store_option,
 )
+from nofrost.data_cache import FOLDER_VARIABLE, SIZE_VARIABLE
 from nofrost.errors import UserError
 
 
@@ -111,6 +114,25 @@ def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, d
     show_default=True,
     help="GPUs of this machine that share every batch, each with a process; 0 uses one if there is one.",
 )
+@data_option
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    help="Shards whose images are shuffled together, one such window after the other. Default: all with --data local, "
+    "16 with --data stream. Another window is another order, and gives other weights.",
+)
+@click.option(
+    "--data-cache",
+    type=PATH,
+    envvar=FOLDER_VARIABLE,
+    help=f"With --data stream: folder of the cache. Default: {FOLDER_VARIABLE}, else ~/.cache/nofrost/shards.",
+)
+@click.option(
+    "--cache-size",
+    metavar="BYTES",
+    envvar=SIZE_VARIABLE,
+    help=f"With --data stream: its limit, such as 200GiB. Default: {SIZE_VARIABLE}, else 80 % of the disk.",
+)
 @click.option("--out", type=PATH, required=True, help="Folder to write checkpoints, curves and metrics to.")
 @click.pass_context
 def train(
@@ -124,6 +146,10 @@ def train(
     augmentation: Path | None,
     store_url: str | None,
     gpus: int,
+    data: str,
+    window: int | None,
+    data_cache: Path | None,
+    cache_size: str | None,
     out: Path,
 ) -> None:
     """Train one recipe with one seed.
@@ -138,6 +164,9 @@ def train(
     On several GPUs of this machine: --gpus 8, which starts a process for each. They share every batch, so that the
     model is the same except for rounding and for batch norms, which normalise by the images of one process. torchrun
     does as well (without --gpus), but hides the exit codes.
+
+    Photographs that need not fit on the disk: `nofrost store pull --without-shards data/dataset@REF`, then --data
+    stream, which fetches the shards from --store as they are needed.
     """
     if gpus:
         from nofrost.models import require_gpus
@@ -155,14 +184,23 @@ def train(
 
     from nofrost import train as stage
     from nofrost.config import recipe_of
+    from nofrost.data.shards.cached import shards_from
+    from nofrost.store import default_store, open_store
+    from nofrost.tasks.shard_cache import make_shard_cache, users_cache
     from nofrost.tasks.workspace import pretrained
 
     with as_one_of_several() as is_rank_zero:
         recipe = recipe_of(study_name, recipe_name, overrides)
         stage.check_methods(recipe, f"{study_name}: recipes.{recipe_name}" if study_name else recipe_name, overrides)
         check_configuration_apart(out, study_name, recipe_name)
-        with pretrained(recipe, out, store_url) as weights:
-            metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights)
+        with ExitStack() as stack:
+            if data == "stream":
+                window = window or stage.STREAM_WINDOW
+                opened = open_store(store_url or default_store(), patient=True)
+                cache = make_shard_cache(opened, data_cache or users_cache(), cache_size)
+                stack.enter_context(shards_from(cache))
+            weights = stack.enter_context(pretrained(recipe, out, store_url))
+            metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights, window)
     if not is_rank_zero:
         return
     clean, attacked = metrics.selection.clean, metrics.selection.attacked

@@ -9,13 +9,13 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from nofrost.cli.options import PATH, emit, json_option
+from nofrost.cli.options import PATH, data_option, emit, json_option
 from nofrost.cluster.job.kinds import BackendChoice
 from nofrost.errors import UserError, printable, remark
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The first six are the fields of `nofrost.cluster.job.spec.Training`.
+# The first seven are the fields of `nofrost.cluster.job.spec.Training`.
 _TRAINING_OPTIONS = (
     click.option("--recipe", required=True, help="The recipe as JSON."),
     click.option("--recipe-id", required=True, help="Name of the recipe."),
@@ -23,6 +23,7 @@ _TRAINING_OPTIONS = (
     click.option("--dataset", required=True, metavar="PATH@REF", help="The dataset."),
     click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets."),
     click.option("--store", required=True, metavar="URL", help="Store of the refs."),
+    data_option,
     click.option(
         "--gpus",
         type=click.IntRange(min=0),
@@ -60,7 +61,7 @@ def task() -> None:
 
 @task.command("train")
 @training_options
-def task_train(gpus: int, nodes: int, output_file: Path | None, **training: str) -> None:
+def task_train(gpus: int, nodes: int, output_file: Path | None, **training: Any) -> None:
     """Train one run and push its output.
 
     When it is stopped and the same command is run again, here or elsewhere, it continues from the last save in the
@@ -95,7 +96,7 @@ def task_launch(
     image: str,
     settings: str,
     backend: BackendChoice | None,
-    **training: str,
+    **training: Any,
 ) -> None:
     """Train one run in a job on the cluster.
 

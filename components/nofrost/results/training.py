@@ -161,7 +161,13 @@ class StepRecord(Result):
 
 
 class TrainRecord(Record):
-    """``train/record.json``; `steps` are the first of each phase, by the phase's name."""
+    """``train/record.json``.
+
+    Args:
+        steps: the first of each phase, by the phase's name.
+        window: shards whose rows were shuffled together in the order of an epoch; None if all rows were.
+    """
 
     device: str
     steps: dict[str, StepRecord]
+    window: int | None

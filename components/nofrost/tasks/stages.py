@@ -94,7 +94,7 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
         if done and done.output:
             return done.output if node.rank == 0 else ""
     path = run_path(recipe_id, seed, "train")
-    depends_on = [training.recipe, seed, training.dataset, training.augmentation]
+    depends_on = [training.recipe, seed, training.dataset, training.augmentation, training.data]
     start_limit: AbstractContextManager[None] = nullcontext()
     if node.rank == 0:
         opened = open_store(store, patient=True)
@@ -107,22 +107,25 @@ def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str,
     """Train on this node; of :func:`train` that which counts as a start, as even torch may fail when it is loaded."""
     from nofrost.models import require_gpus
     from nofrost.tasks.nodes import all_nodes
-    from nofrost.train import run
+    from nofrost.train import STREAM_WINDOW, run
 
     recipe_id, seed, store, job = training.recipe_id, training.seed, training.store, os.environ.get(JOB_NAME, "")
     require_gpus(gpus)
     with all_nodes(node) as start, workspace(store) as work:
         out = work.folder / path
-        data, augmented = work.pull(training.dataset), work.pull(training.augmentation)
+        streams, inputs = training.data == "stream", (training.dataset, training.augmentation)
+        data, augmented = map(work.pull, inputs) if streams else work.pull_whole(*inputs)
         with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
             if gpus > 1 or node.count > 1:
                 write_text(work.folder / f"{recipe_id}.yaml", from_ascii(training.recipe))
                 options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
-                options |= {"augmentation": augmented, "store": store, "out": out}
+                options |= {"augmentation": augmented, "store": store, "out": out, "data": training.data}
+                options |= {"data-cache": work.cache.folder, "cache-size": work.cache.limit} if streams else {}
                 start(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
             else:
                 with pretrained(config, out, store) as weights:
-                    run(data, augmented, config, recipe_id, int(seed), out, weights)
+                    window = STREAM_WINDOW if streams else None
+                    run(data, augmented, config, recipe_id, int(seed), out, weights, window)
             if node.rank != 0:
                 return ""
             output = work.push(path)

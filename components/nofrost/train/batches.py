@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from nofrost.config.model import Statistics
 from nofrost.config.recipe import ViewSpec
 from nofrost.data import Images, Photographs, Split
-from nofrost.data.order import epoch_order
+from nofrost.data.order import Rows, block_order, epoch_order
 from nofrost.errors import UserError, closest
 from nofrost.processes import ProcessGroup
 from nofrost.seeds import derive_seed
 from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Batch
 from nofrost.train.shares import check_shares, rows_of_process
+from nofrost.train.upcoming import Upcoming, check_room
 from nofrost.train.views import ANY_SET, TEXTURE_DEBIASED, BatchViews, View
 
 # Of photographs: batches that are ready before the training asks for them, and threads that put them together, two so
@@ -46,6 +47,7 @@ class TrainingImages:
         accumulation: steps of gradient accumulation: the micro-batches of a batch, each shared by the processes.
         batch_statistics: of the recipe's batch norms (``model.batch_statistics``).
         threads: decode photographs; those of all phases of a training.
+        window: shards whose rows are shuffled together, one such window after the other; None for all.
     """
 
     split: Split
@@ -57,6 +59,7 @@ class TrainingImages:
     accumulation: int = 1
     batch_statistics: Statistics = "process"
     threads: DecodingThreads = field(default_factory=DecodingThreads)
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps == 0:
@@ -72,6 +75,16 @@ class TrainingImages:
                     "on this dataset again"
                 )
         self._check_views()
+        if self.window is not None:
+            self._check_window(self.window)
+
+    def _check_window(self, window: int) -> None:
+        if not isinstance(self.split.images, Photographs):
+            raise UserError(
+                "the training images are an array, which has no shards to be read in windows: leave out --window and "
+                "--data stream"
+            )
+        check_room((self.split.images, *self.augmented.values()), window)
 
     def _check_views(self) -> None:
         debiased = (TEXTURE_DEBIASED,) if self.views.texture_debiased else ()
@@ -138,26 +151,37 @@ class TrainingImages:
         height, width = self.image_size
         return self.micro_batch_size * height * width
 
+    def order(self, seed: int, epoch: int) -> Rows:
+        """Return the rows of the split in the order of an epoch: int64 [N]."""
+        if self.window is not None and isinstance(self.split.images, Photographs):
+            return block_order(self.split.images.index["shard"], seed, epoch, self.window)
+        return epoch_order(len(self.split), seed, epoch)
+
     def epoch(self, seed: int, epoch: int, first_step: int) -> Iterator[Batch]:
         """Yield this process's rows of each step's batch, on the CPU; the next ones are read meanwhile.
 
         They are those of the first micro-batch, then of the second, and so on.
         """
-        order = epoch_order(len(self.split), seed, epoch)
+        order = self.order(seed, epoch)
+        shards = self._upcoming_shards(order, seed, epoch)
         ahead, makers = (AHEAD, MAKERS) if self.has_photographs else (1, 1)
         steps = iter(range(first_step, self.steps))
         upcoming: deque[Future[Batch]] = deque()
         self.threads.begin()
         with ThreadPoolExecutor(makers, "nofrost-batches") as pool:
             try:
-                while True:
+                for current in range(first_step, self.steps):
+                    shards.at(current * self.batch_size)
                     for step in islice(steps, ahead + 1 - len(upcoming)):
                         upcoming.append(pool.submit(self._batch, order, seed, epoch, step))
-                    if not upcoming:
-                        return
                     yield self.threads.awaited(upcoming.popleft())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _upcoming_shards(self, order: Rows, seed: int, epoch: int) -> Upcoming:
+        # In so many rows all shards of the first window are met.
+        following = self.order(seed, epoch + 1)[: 16 * self.window] if self.window else order[:0]
+        return Upcoming((self.split.images, *self.augmented.values()), order, following)
 
     def _batch(self, order: NDArray[np.int64], seed: int, epoch: int, step: int) -> Batch:
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]

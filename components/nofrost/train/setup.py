@@ -92,8 +92,18 @@ def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, we
     return inputs
 
 
-def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | None, group: ProcessGroup) -> list[Phase]:
+def phases_of(
+    recipe: Recipe,
+    name: str,
+    dataset: Path,
+    augmentation: Path | None,
+    group: ProcessGroup,
+    window: int | None = None,
+) -> list[Phase]:
     """Return the phases of the recipe called `name`, with this process's rows of their images.
+
+    Args:
+        window: shards whose rows are shuffled together; None for all.
 
     Raises:
         UserError: a setting is wrong, an objective is unknown, or does not fit the images that there are.
@@ -124,6 +134,7 @@ def phases_of(recipe: Recipe, name: str, dataset: Path, augmentation: Path | Non
             accumulation=phase.schedule.accumulation,
             batch_statistics=recipe.model.batch_statistics,
             threads=threads,
+            window=window,
         )
         phases.append(Phase(phase_name, phase, images, objective))
     return phases

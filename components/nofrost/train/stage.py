@@ -24,6 +24,8 @@ from nofrost.train.records import as_csv
 from nofrost.train.setup import check_phases, check_selection, input_checksums, new_model, phases_of
 from nofrost.train.trainer import Trainer
 
+# Shards that a training shuffles together when it streams: 4 GiB of the size that `prepare` writes.
+STREAM_WINDOW = 16
 PEER_LOST = (
     "another process of this training has failed (its own error says why): start again, and it continues from the last "
     "save"
@@ -38,6 +40,7 @@ def run(
     seed: int,
     out: Path,
     weights: Path | None = None,
+    window: int | None = None,
 ) -> TrainMetrics:
     """Train one recipe with one seed and write checkpoints, curves and metrics to `out`.
 
@@ -55,6 +58,8 @@ def run(
             ``metrics.json``, ``timing.json`` and ``record.json``. The best is that of the last phase. Both checkpoints
             hold the weight average where the recipe has one.
         weights: pre-trained ones, a file or the output of a training; by default what the recipe names as a path.
+        window: shards of the training photographs whose rows are shuffled together, one such window after the other, so
+            that a cache of a few windows suffices (:func:`nofrost.data.order.block_order`); None shuffles all rows.
 
     Raises:
         UserError: recipe, dataset and weights do not fit, memory does not suffice, or the loss is not finite; an
@@ -72,7 +77,7 @@ def run(
 
         def set_up() -> tuple[dict[str, str], Trainer]:
             inputs = input_checksums(recipe, dataset, augmentation, weights)
-            phases = phases_of(recipe, name, dataset, augmentation, group)
+            phases = phases_of(recipe, name, dataset, augmentation, group, window)
             model = new_model(recipe, dataset, weights, seed)
             check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True)
@@ -80,7 +85,10 @@ def run(
             return inputs, Trainer(model, phases, seed, selection, group)
 
         inputs, trainer = group.agree(set_up)
-        fingerprint = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
+        fingerprint: dict[str, Any] = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
+        if window is not None:
+            # Another order of the images gives other bits.
+            fingerprint["window"] = window
         paths = [path for path in (dataset, augmentation, weights) if path]
         with _output(out, paths, fingerprint, group) as folder:
             with group.report_local_error():
@@ -95,6 +103,7 @@ def run(
                     libraries=("torch", "torchvision", "timm", "numpy", *_decoders(trainer)),
                     device=trainer.device.type,
                     steps=trainer.state.steps,
+                    window=window,
                 )
                 _write(folder, trainer, metrics, record)
             return metrics

@@ -76,6 +76,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "run_as": NUMBERS,
     "save_interval_s": NUMBERS,
     "image_pull_policy": st.sampled_from(["Always", "IfNotPresent", "Never"]),
+    "data_cache": st.fixed_dictionaries({"limit": MEMORY}, optional={"claim": MAYBE}),
 }
 
 

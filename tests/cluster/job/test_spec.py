@@ -108,6 +108,7 @@ def test_the_command_is_that_of_every_node() -> None:
         f"--dataset={TRAINING.dataset}",
         f"--augmentation={TRAINING.augmentation}",
         "--store=s3://bucket/nofrost",
+        "--data=local",
         "--gpus=8",
         "--nodes=2",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nofrost.cluster.job.identity import FIXED_ENV, JOB_NAME, RUN_ID
 from nofrost.cluster.job.kinds import KUEUE
-from nofrost.cluster.job.pod_settings import CONFIG_KEYS, METRICS_PORT, SECRET_KEYS
+from nofrost.cluster.job.pod_settings import CONFIG_KEYS, DATA_CACHE_PATH, METRICS_PORT, SECRET_KEYS
 from nofrost.cluster.job.settings import POD_GRACE_S, JobSettings
 from nofrost.cluster.job.spec import JobSpec, Json
 from nofrost.stage import SAVE_INTERVAL
@@ -26,6 +26,7 @@ CONTAINER_SECURITY = {
 # Prometheus finds pods by the ports that they declare.
 PORTS = ({"name": "metrics", "containerPort": METRICS_PORT},)
 MOUNTS = ({"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"})
+_DATA_CACHE = "data-cache"
 # The same in every pod: the saves of a training take up to the grace after SIGTERM.
 COMMON_POD_FIELDS = {
     "automountServiceAccountToken": False,
@@ -45,6 +46,7 @@ def environment(spec: JobSpec) -> list[Json]:
         **({RUN_ID: spec.run} if spec.run else {}),
         SAVE_INTERVAL: str(settings.save_interval_s),
         METRICS_VARIABLE: str(METRICS_PORT),
+        **(settings.data_cache.environment() if settings.data_cache else {}),
         **FIXED_ENV,
         **settings.env,
     }
@@ -81,7 +83,17 @@ def resources(spec: JobSpec) -> Json:
 def volumes(settings: JobSettings) -> list[Json]:
     """Return the volumes: the root file system cannot be written, and NCCL needs more shared memory than 64 MiB."""
     memory = {"medium": "Memory", "sizeLimit": settings.shared_memory}
-    return [{"name": "tmp", "emptyDir": {}}, {"name": "shm", "emptyDir": memory}]
+    fixed: list[Json] = [{"name": "tmp", "emptyDir": {}}, {"name": "shm", "emptyDir": memory}]
+    cache = settings.data_cache
+    if cache is None:
+        return fixed
+    kind = {"persistentVolumeClaim": {"claimName": cache.claim}} if cache.claim else {"emptyDir": {}}
+    return [*fixed, {"name": _DATA_CACHE, **kind}]
+
+
+def mounts_of_data_cache(settings: JobSettings) -> list[Json]:
+    """Return where the volume of the data cache is mounted, if there is one."""
+    return [{"name": _DATA_CACHE, "mountPath": DATA_CACHE_PATH}] if settings.data_cache else []
 
 
 def pod_security(settings: JobSettings) -> Json:

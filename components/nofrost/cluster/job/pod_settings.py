@@ -17,6 +17,7 @@ from nofrost.cluster.job.values import (
     ObjectName,
 )
 from nofrost.config.base import Schema
+from nofrost.data_cache import FOLDER_VARIABLE, SIZE_VARIABLE
 from nofrost.stage import SAVE_INTERVALS_S
 from nofrost.telemetry.log import VARIABLE as LOG_VARIABLE
 from nofrost.telemetry.metrics.gateway import VARIABLE as GATEWAY_VARIABLE
@@ -24,6 +25,8 @@ from nofrost.telemetry.metrics.gateway import VARIABLE as GATEWAY_VARIABLE
 # Environment variables of all pods, by the names of the keys in the Secret and in the ConfigMap.
 SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 CONFIG_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", GATEWAY_VARIABLE, LOG_VARIABLE)
+# Where the volume of the data cache is mounted.
+DATA_CACHE_PATH = "/data-cache"
 # Where pods that train or evaluate serve their metrics.
 METRICS_PORT = 8081
 
@@ -77,6 +80,18 @@ class Credentials(Schema):
     config_map: ObjectName | None = "nofrost-s3"
 
 
+class DataCache(Schema):
+    """Where pods that read shards of images keep them: in a PersistentVolumeClaim, which other pods find again, or in a
+    folder of their own, where there is no `claim`. All shards in it have at most `limit` bytes."""
+
+    limit: Memory
+    claim: ObjectName | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables by which tasks find it."""
+        return {FOLDER_VARIABLE: DATA_CACHE_PATH, SIZE_VARIABLE: self.limit}
+
+
 class PodSettings(Schema):
     """What the pods of every task share.
 
@@ -86,6 +101,7 @@ class PodSettings(Schema):
             themselves run as 1000.
         save_interval_s: seconds between two saves of a training. An evaluation saves after every batch; what it saves
             is sent to the store as soon as the pause after the last one, at most a quarter of this, is over.
+        data_cache: null for the folder of temporary files of each pod, without a limit.
     """
 
     placement: Placement = Placement()
@@ -95,3 +111,4 @@ class PodSettings(Schema):
     run_as: Int32 | None = Field(default=1000, ge=1)
     save_interval_s: int = Field(default=300, ge=SAVE_INTERVALS_S.start, lt=SAVE_INTERVALS_S.stop)
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    data_cache: DataCache | None = None

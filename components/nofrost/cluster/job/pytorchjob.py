@@ -11,6 +11,7 @@ from nofrost.cluster.job.pod import (
     PORTS,
     arguments,
     environment,
+    mounts_of_data_cache,
     place,
     pod_metadata,
     pod_security,
@@ -77,7 +78,7 @@ def _pod(spec: JobSpec) -> Json:
         "ports": list(PORTS),
         "resources": resources(spec),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": list(MOUNTS),
+        "volumeMounts": [*MOUNTS, *mounts_of_data_cache(settings)],
     }
     fields = {
         "schedulerName": settings.gang.name_of_scheduler if settings.gang else None,

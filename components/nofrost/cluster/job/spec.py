@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from nofrost.cluster.job.identity import RUN_LABEL
 from nofrost.cluster.job.kinds import KUEUE
@@ -16,6 +16,8 @@ from nofrost.cluster.job.values import LABEL_VALUE
 from nofrost.errors import UserError, shortened
 
 Json = dict[str, Any]
+# Where a training reads shards of images: on its node, where all of them lie, or in the store, as it needs them.
+DataAccess = Literal["local", "stream"]
 # Annotation with the SHA-256 of the specification: a job is adopted only if its is the same.
 SPEC_ANNOTATION = "nofrost/spec"
 # The operators append "-worker-999" and "-node-0-999-abcde" for their pods, whose names are labels of 63 characters:
@@ -38,6 +40,8 @@ class Training:
         recipe: as JSON.
         dataset, augmentation: PATH@REF.
         store: URL.
+        data: where shards of images are read: ``local``, each node fetches all of them first, or ``stream``, they are
+            fetched as they are needed.
     """
 
     recipe: str
@@ -46,6 +50,7 @@ class Training:
     dataset: str
     augmentation: str
     store: str
+    data: DataAccess = "local"
 
     def arguments(self, gpus: int, nodes: int) -> tuple[str, ...]:
         """Return the arguments of `nofrost` that train this on each of the nodes."""

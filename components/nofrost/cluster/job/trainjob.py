@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from nofrost.cluster.job.kinds import NODE, TRAINJOB
-from nofrost.cluster.job.pod import arguments, environment, place, pod_metadata, pod_security, resources, volumes
+from nofrost.cluster.job.pod import (
+    arguments,
+    environment,
+    mounts_of_data_cache,
+    place,
+    pod_metadata,
+    pod_security,
+    resources,
+    volumes,
+)
 from nofrost.cluster.job.settings import check_backend
 from nofrost.cluster.job.spec import JobSpec, Json
 from nofrost.cluster.job.training_runtime import runtime_name
@@ -19,9 +28,17 @@ def as_trainjob(spec: JobSpec) -> Json:
     """
     settings = spec.settings
     check_backend(settings, "trainjob")
+    mounts = mounts_of_data_cache(settings)
+    # Trainer adds these to those of the runtime.
+    containers = {"containers": [{"name": NODE, "volumeMounts": mounts}]} if mounts else {}
     pod = {
         "metadata": pod_metadata(spec),
-        "spec": {**place(spec), "securityContext": pod_security(settings), "volumes": volumes(settings)},
+        "spec": {
+            **place(spec),
+            "securityContext": pod_security(settings),
+            **containers,
+            "volumes": volumes(settings),
+        },
     }
     patch = {"template": {"spec": {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": pod}}}]}}}
     return {
