@@ -41,6 +41,7 @@ def test_every_source_is_known_by_its_name() -> None:
         "npz",
         "stl10",
         "svhn",
+        "tiny-imagenet",
         "webdataset",
     ]
 

@@ -95,11 +95,12 @@ def _opened(name: str, source: Source, manifest: Manifest) -> _TestSet:
 def _write(test_set: _TestSet, manifest: Manifest, folder: Path, bar: Progress) -> None:
     part, rows, data = test_set.part, test_set.rows, test_set.data
     batches = _reported(part.read(rows), bar)
-    split = write_split(folder / SPLIT, batches, part.shape, test_set.labels, rows, len(manifest.classes))
+    indices = part.indices(rows)
+    split = write_split(folder / SPLIT, batches, part.shape, test_set.labels, indices, len(manifest.classes))
     made = {
         "name": data.name,
         "splits": {SPLIT: split},
-        "provenance": {"origin": data.origin, **data.checksums},
+        "provenance": {"origin": data.origin, **({"url": data.url} if data.url else {}), **data.checksums},
         "licence": data.licence,
         "config": test_set.settings,
     }

@@ -14,6 +14,7 @@ import nofrost.prepare.sources.mnist
 import nofrost.prepare.sources.npz
 import nofrost.prepare.sources.stl10
 import nofrost.prepare.sources.svhn
+import nofrost.prepare.sources.tiny_imagenet
 import nofrost.prepare.sources.webdataset
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
