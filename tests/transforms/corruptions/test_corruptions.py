@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nofrost.errors import UserError
-from nofrost.transforms.corruption_functions import disk_kernel
-from nofrost.transforms.corruptions import CORRUPTIONS, check_corruption, corrupt, corruption_names
+from nofrost.transforms.corruptions import CORRUPTIONS, FAMILIES, check_corruption, corrupt, corruption_names
+from nofrost.transforms.corruptions.blur import disk_kernel
+from nofrost.transforms.corruptions.corruption import parameter_set_for
 
 NAMES = corruption_names()
 GREY_NAMES = [name for name in NAMES if not CORRUPTIONS[name].colour_only]
 SEVERITIES = (1, 2, 3, 4, 5)
+# These are not published in the order of their distances (saturate fades first; elastic moves far, then ripples; the
+# last zooms count less where steps are wider), or what is drawn for an image counts for more than the severity.
+UNORDERED = {"saturate", "elastic_transform", "glass_blur", "zoom_blur", "spatter", "frost", "fog", "snow"}
 
 
 def photographs(n: int, channels: int, side: int) -> torch.Tensor:
@@ -57,7 +61,7 @@ def test_a_corruption_keeps_shape_and_dtype_and_lands_on_the_levels_of_eight_bit
 
 
 @pytest.mark.parametrize("side", [32, 96])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "saturate"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNORDERED | FAMILIES["c-bar"].keys()])
 def test_each_severity_is_further_from_the_clean_image_than_the_one_before(name: str, side: int) -> None:
     images = photographs(8, 3, side)
     distances = [float((run(images, name, severity) - images).abs().mean()) for severity in SEVERITIES]
@@ -104,7 +108,7 @@ def test_a_corrupted_image_does_not_depend_on_the_other_images_of_its_batch(
     assert torch.equal(torch.cat(parts), whole[order])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CORRUPTIONS[name].random])
+@pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
 def test_noise_changes_with_seed_index_and_severity(name: str) -> None:
     images = constant(0.5, n=2)
     noise = {
@@ -131,7 +135,8 @@ def test_noise_changes_with_seed_index_and_severity(name: str) -> None:
     ],
 )
 def test_noise_has_the_published_deviation_and_no_bias(name: str, severity: int, side: int, deviation: float) -> None:
-    noise = run(constant(0.5, side, n=40), name, severity) - 0.5
+    images = constant(128 / 255, side, n=40)
+    noise = run(images, name, severity) - images
     assert float(noise.std()) == pytest.approx(deviation, rel=0.02)
     assert float(noise.mean()) == pytest.approx(0, abs=0.002)
 
@@ -165,17 +170,28 @@ def test_contrast_draws_each_channel_to_its_own_mean(severity: int, side: int, f
     assert torch.allclose(run(images, "contrast", severity), expected, atol=0.5 / 255 + 1e-6)
 
 
-@pytest.mark.parametrize("name", ["pixelate", "gaussian_blur", "defocus_blur", "contrast", "jpeg_compression"])
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        *(
+            (name, 5)
+            for name in ("pixelate", "gaussian_blur", "contrast", "jpeg_compression", "zoom_blur", "glass_blur")
+        ),
+        ("motion_blur", 5),
+        ("elastic_transform", 5),
+        ("defocus_blur", 3),
+    ],
+)
 @pytest.mark.parametrize("side", [16, 96])
-def test_corruptions_that_move_or_average_pixels_keep_a_constant_image(name: str, side: int) -> None:
+def test_corruptions_that_move_or_average_pixels_keep_a_constant_image(name: str, severity: int, side: int) -> None:
     images = constant(128 / 255, side)
-    assert torch.allclose(run(images, name, 5), images, atol=1 / 255)
+    assert torch.allclose(run(images, name, severity), images, atol=1.01 / 255)
 
 
 @pytest.mark.parametrize(("side", "severity"), [(32, 1), (32, 5), (96, 1), (96, 5), (33, 4)])
 def test_pixelate_agrees_with_pillow(side: int, severity: int) -> None:
     images = photographs(2, 3, side)
-    (scale,) = CORRUPTIONS["pixelate"].parameters(severity, side)
+    (scale,) = CORRUPTIONS["pixelate"].parameters(severity, parameter_set_for(side, side))
     pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
     small = int(side * scale)
     box = Image.Resampling.BOX
@@ -200,7 +216,7 @@ def test_jpeg_has_the_published_quality(side: int, quality: int, channels: int) 
 
 @pytest.mark.parametrize(("radius", "pixels"), [(0.3, 1), (1, 5), (1.5, 9), (3, 29), (10, 317)])
 def test_the_defocus_disk_averages_the_pixels_within_its_radius(radius: float, pixels: int) -> None:
-    kernel = disk_kernel(radius, 0.01)  # as good as no smoothing
+    kernel = disk_kernel(radius, 0.01).numpy()  # as good as no smoothing
     assert np.allclose(kernel[kernel > 1e-6], 1 / pixels)
     assert int((kernel > 1e-6).sum()) == pixels
     assert np.array_equal(kernel, kernel[::-1].T)
@@ -209,14 +225,20 @@ def test_the_defocus_disk_averages_the_pixels_within_its_radius(radius: float, p
 @pytest.mark.parametrize("softness", [0.1, 0.5, 0.6])
 def test_the_defocus_kernel_sums_to_one_and_smoothing_widens_it(softness: float) -> None:
     kernel = disk_kernel(3, softness)
-    assert kernel.sum() == pytest.approx(1, abs=1e-6)
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-6)
     assert kernel.max() <= disk_kernel(3, 0.01).max() + 1e-6
+
+
+@pytest.mark.parametrize(("severity", "brighter"), [(4, 1.013), (5, 1.0108)])
+def test_the_largest_disks_brighten_as_published(severity: int, brighter: float) -> None:
+    blurred = run(constant(100 / 255, 64 + 32), "defocus_blur", severity)
+    assert torch.allclose(blurred, torch.tensor(brighter * 100 / 255), atol=0.5 / 255 + 1e-4)
 
 
 def test_blur_spreads_a_point_symmetrically_with_the_published_width() -> None:
     point = torch.zeros(1, 1, 33, 33)
     point[0, 0, 16, 16] = 1
-    blurred = run(point, "gaussian_blur", 5)[0, 0]
+    blurred = corrupt(point, "gaussian_blur", 5, seed=0, indices=[0], parameter_set="cifar")[0, 0]
     assert torch.equal(blurred, blurred.flip(0))
     assert torch.equal(blurred, blurred.T)
     assert float(blurred[16, 16]) == pytest.approx(1 / (2 * np.pi), abs=0.002)  # of a Gaussian of one pixel
@@ -252,6 +274,7 @@ def test_an_empty_batch_stays_empty() -> None:
         ("contrast", 6, 3, "has no severity 6"),
         ("saturate", 3, 1, "the images have none"),
         ("contrast", 3, 4, "1 or 3 channels, got 4"),
+        ("spater", 3, 3, "did you mean 'spatter'"),
     ],
 )
 def test_an_impossible_corruption_is_refused_in_one_sentence(

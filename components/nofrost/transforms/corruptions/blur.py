@@ -1,0 +1,134 @@
+"""Blur (Hendrycks & Dietterich 2019, §3): defocus, frosted glass, motion and zoom."""
+
+import math
+from functools import lru_cache
+from itertools import repeat
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from nofrost.transforms.corruptions.corruption import Corruption
+from nofrost.transforms.corruptions.draws import Draws
+from nofrost.transforms.corruptions.filters import (
+    convolved,
+    gaussian_filter,
+    motion_blurred,
+    summed,
+    zoom_taps,
+)
+
+
+def defocus_blur(images: Tensor, radius: float, softness: float) -> Tensor:
+    """Blur with a disk of `radius` pixels, itself smoothed by a Gaussian of `softness` pixels; the border mirrors."""
+    return convolved(images, disk_kernel(radius, softness))
+
+
+@lru_cache(maxsize=16)
+def disk_kernel(radius: float, softness: float) -> Tensor:
+    """Return the square kernel of :func:`defocus_blur`, float32 [k, k].
+
+    The disk holds the pixels whose centres are within `radius`. The Gaussian has 3 x 3 taps up to a radius of 8 and
+    5 x 5 beyond. As in the published code, it smooths a field that a disk of 8 pixels or more just fits into, mirrored
+    at its border, so such a kernel sums to 1.01 and brightens.
+    """
+    taps = 1 if radius <= 8 else 2
+    field = 8 if radius <= 8 else int(radius)
+    rows, columns = np.mgrid[-field : field + 1, -field : field + 1]
+    disk = (rows**2 + columns**2 <= radius**2).astype(np.float64)
+    gaussian = np.exp(-(np.arange(-taps, taps + 1) ** 2) / (2 * softness**2))
+    gaussian /= gaussian.sum()
+    soft = disk / disk.sum()
+    for axis in (0, 1):
+        soft = ndimage.convolve1d(soft, gaussian, axis, mode="mirror")
+    cut = max(field - math.floor(radius) - taps, 0)
+    return torch.from_numpy(np.ascontiguousarray(soft[cut : len(soft) - cut, cut : len(soft) - cut], dtype=np.float32))
+
+
+def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, passes: int) -> Tensor:
+    """Blur, let pixels take the place of neighbours at up to `reach` pixels, `passes` times, and blur again.
+
+    The published code means to swap two pixels but copies one over the other: both are views of one array. Pixels are
+    visited from the last row and column to the first, so one may take what another has taken before.
+    """
+    height, width = images.shape[2:]
+    blurred = gaussian_filter(images, sigma).clamp_(0, 1).mul_(255).floor_().div_(255)
+    pixels = blurred.flatten(2)
+    for _ in range(passes):
+        source = _taken(draws, reach, height, width)
+        pixels = pixels.gather(2, source[:, None].expand(-1, images.shape[1], -1))
+    return gaussian_filter(pixels.view(images.shape), sigma)
+
+
+def _taken(draws: Draws, reach: int, height: int, width: int) -> Tensor:
+    """Return the pixel that each ends up with in one pass, int64 [N, H * W]."""
+    right, down = draws.integers(2, height, width, low=-reach, high=reach).unbind(1)
+    rows = torch.arange(height, device=down.device)[:, None]
+    columns = torch.arange(width, device=down.device)
+    visited = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
+    place = (rows * width + columns).expand_as(down)
+    taken = torch.where(visited, place + down * width + right, place)
+    # A later pixel was visited before and has been replaced by then; an earlier one still is what it was. So each leads
+    # to another until one is reached that is original when it is taken. Links of even length are joined at each turn:
+    # node p is pixel p after the pass, node p + size the same before it.
+    size = height * width
+    replaced = visited.flatten()[taken] & (taken > place)
+    link = torch.where(replaced, taken, taken + size).flatten(1)
+    original = torch.arange(size, 2 * size, device=down.device).expand_as(link)
+    link = torch.cat((link, original), dim=1)
+    while (link[:, :size] < size).any():
+        link = link.gather(1, link)
+    return link[:, :size] - size
+
+
+def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:
+    """Blur along a line at an angle of -45 to 45 degrees (see :func:`~filters.motion_blurred`)."""
+    return motion_blurred(images, radius, sigma, draws.uniform(low=-45, high=45))
+
+
+def zoom_blur(images: Tensor, stop: float, step: float) -> Tensor:
+    """Return the mean of the image and of its zooms by 1, 1 + `step`, ... below `stop`.
+
+    The zoom is of the window in the middle that it enlarges to the image's size; the published code and this one count
+    the image itself twice, for the zoom by 1 is among them.
+    """
+    height, width = images.shape[2:]
+    factors = np.arange(1, stop, step)
+    pixels = images.permute(0, 2, 3, 1).contiguous()
+    # Rows of all zooms first, then their columns in a turned sum, where a zoom's lines are whole in memory
+    total = pixels.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+    for factor in factors:
+        rows = summed(pixels, zoom_taps(height, float(factor)))
+        total += summed(rows.transpose(1, 2), zoom_taps(width, float(factor)))
+    return (total / (len(factors) + 1)).permute(0, 3, 2, 1).contiguous()
+
+
+BLUR = {
+    "defocus_blur": Corruption(
+        defocus_blur,
+        cifar=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        tiny_imagenet=((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
+        imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+    ),
+    "glass_blur": Corruption(
+        glass_blur,
+        cifar=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        tiny_imagenet=((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+        imagenet=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        random=True,
+    ),
+    "motion_blur": Corruption(
+        motion_blur,
+        cifar=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        tiny_imagenet=((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
+        imagenet=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+        random=True,
+    ),
+    "zoom_blur": Corruption(
+        zoom_blur,
+        cifar=tuple(zip((1.06, 1.11, 1.16, 1.21, 1.26), repeat(0.01))),
+        tiny_imagenet=tuple(zip((1.06, 1.11, 1.16, 1.21, 1.26), repeat(0.01))),
+        imagenet=((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+    ),
+}

@@ -1,0 +1,131 @@
+"""Digital corruptions (Hendrycks & Dietterich 2019, §3): contrast, elastic transform, pixelation and JPEG."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nofrost.transforms.corruptions.corruption import Corruption, each
+from nofrost.transforms.corruptions.draws import Draws
+from nofrost.transforms.corruptions.filters import box_taps, gaussian_filter, mirrored, pixel_grid, sampled, summed
+
+
+def contrast(images: Tensor, factor: float) -> Tensor:
+    """Draw every value towards the mean of its channel in its image: the distance is multiplied by `factor`."""
+    pixels = images.double()
+    mean = pixels.mean(dim=(2, 3), keepdim=True)
+    return pixels.sub_(mean).mul_(factor).add_(mean).float()
+
+
+def elastic_transform(images: Tensor, draws: Draws, amount: float, smoothness: float, shift: float) -> Tensor:
+    """Warp with a random affine map, then with a smooth field of displacements.
+
+    Args:
+        amount: factor of the field, of which each value is drawn from [-1, 1], as a share of the shorter side.
+        smoothness: standard deviation of the Gaussian that smooths it, as a share of the shorter side.
+        shift: up to which each of three points is moved by the affine map, as a share of the shorter side.
+    """
+    side = min(images.shape[2:])
+    height, width = images.shape[2:]
+    rows, columns = pixel_grid(images)
+    down, right = _affine(draws, height, width, shift * side)
+    warped = sampled(
+        images,
+        down[:, 0, None, None] * columns + down[:, 1, None, None] * rows + down[:, 2, None, None],
+        right[:, 0, None, None] * columns + right[:, 1, None, None] * rows + right[:, 2, None, None],
+        beyond="mirrored-at-centre",
+    )
+    if not amount:
+        return warped
+    field = draws.uniform(2, height, width, low=-1, high=1)
+    field = gaussian_filter(field, smoothness * side, mirrored, truncate=3.0).mul_(amount * side)
+    return sampled(warped, field[:, 1] + rows, field[:, 0] + columns, beyond="mirrored")
+
+
+def _affine(draws: Draws, height: int, width: int, shift: float) -> tuple[Tensor, Tensor]:
+    """Return the map from places in the result to those in the image: [N, 3] for the row and for the column.
+
+    Each holds the factors of column, of row, and of one. Three corners of a square around the middle move by up to
+    `shift` pixels in each direction.
+    """
+    centre = torch.tensor([height // 2, width // 2], dtype=torch.float64)
+    third = min(height, width) // 3
+    before = torch.stack((centre + third, torch.tensor([centre[0] + third, centre[1] - third]), centre - third))
+    after = before + draws.uniform(3, 2, low=-shift, high=shift).cpu().double()
+    corners = torch.cat((after, torch.ones(len(after), 3, 1, dtype=torch.float64)), dim=2)
+    # Points are written as (column, row), as OpenCV does.
+    factors = torch.linalg.solve(corners, before.expand(len(after), -1, -1)).float().to(draws.device)
+    return factors[:, :, 1], factors[:, :, 0]
+
+
+def pixelate(images: Tensor, scale: float) -> Tensor:
+    """Shrink to `scale` of the size by averaging boxes of pixels and grow back, as Pillow's BOX filter does.
+
+    Pillow works on 8-bit levels and rounds halves up after the pass over columns and after that over rows.
+    """
+    height, width = images.shape[2:]
+    small_height, small_width = int(height * scale), int(width * scale)
+    levels = (images * 255).round_().permute(0, 3, 2, 1)  # [N, width, height, C]
+    narrow = summed(levels, box_taps(width, small_width)).add_(0.5).floor_()
+    small = summed(narrow.transpose(1, 2), box_taps(height, small_height)).add_(0.5).floor_()
+    wide = summed(small.transpose(1, 2), box_taps(small_width, width))
+    return summed(wide.transpose(1, 2), box_taps(small_height, height)).div_(255).permute(0, 3, 1, 2).contiguous()
+
+
+def jpeg_compression(images: Tensor, quality: int) -> Tensor:
+    """Write and read every image as JPEG of this `quality`.
+
+    The codec takes one image at a time, so this is a loop over images, run in threads (Pillow frees the interpreter
+    lock while it works).
+    """
+    pixels = images.clamp(0, 1).mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    with ThreadPoolExecutor() as pool:
+        compressed = np.stack(list(pool.map(_jpeg, pixels, repeat(quality))))
+    return torch.from_numpy(compressed).to(images.device).permute(0, 3, 1, 2).float().div_(255).contiguous()
+
+
+def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    buffer = io.BytesIO()
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as compressed:
+        return np.asarray(compressed, dtype=np.uint8).reshape(image.shape)
+
+
+# Of the published constants for ImageNet, which are of 244 pixels for images of 224
+_OF_224 = 244 / 224
+
+DIGITAL = {
+    "contrast": Corruption(
+        contrast,
+        cifar=each(0.75, 0.50, 0.40, 0.30, 0.15),
+        tiny_imagenet=each(0.40, 0.30, 0.20, 0.10, 0.05),
+        imagenet=each(0.40, 0.30, 0.20, 0.10, 0.05),
+    ),
+    "elastic_transform": Corruption(
+        elastic_transform,
+        cifar=((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+        tiny_imagenet=((0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)),
+        imagenet=tuple(
+            tuple(_OF_224 * value for value in values)
+            for values in ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+        ),
+        random=True,
+    ),
+    "pixelate": Corruption(
+        pixelate,
+        cifar=each(0.95, 0.90, 0.85, 0.75, 0.65),
+        tiny_imagenet=each(0.9, 0.8, 0.7, 0.6, 0.5),
+        imagenet=each(0.6, 0.5, 0.4, 0.3, 0.25),
+    ),
+    "jpeg_compression": Corruption(
+        jpeg_compression,
+        cifar=each(80, 65, 58, 50, 40),
+        tiny_imagenet=each(65, 58, 50, 40, 25),
+        imagenet=each(25, 18, 15, 10, 7),
+    ),
+}

@@ -1,0 +1,212 @@
+"""Linear filters and resampling that several corruptions share, for images float32 [N, C, H, W] on any device."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+Border = Callable[[NDArray[np.int64], int], NDArray[np.int64]]
+# More taps than this are faster as a product of matrices.
+MOST_TAPS = 32
+
+
+def nearest(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the positions with those beyond the border moved to it."""
+    return positions.clip(0, size - 1)
+
+
+def mirrored(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the positions with those beyond the border mirrored at the border pixel's outer edge (c b a | a b c)."""
+    folded = positions % (2 * size)
+    return np.minimum(folded, 2 * size - 1 - folded)
+
+
+def mirrored_at_centre(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the positions with those beyond the border mirrored at the border pixel's centre (c b | a b c)."""
+    folded = positions % max(2 * size - 2, 1)
+    return np.minimum(folded, 2 * size - 2 - folded)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A linear filter of lines: value i of the result is the sum of `weights[i]` times the values at `indices[i]`.
+
+    Attributes:
+        indices, weights: int64 and float32 [size of the result, taps].
+        matrix: float32 [size of the result, size of the source], the same filter.
+    """
+
+    indices: Tensor
+    weights: Tensor
+    matrix: Tensor
+
+    @classmethod
+    def of(cls, indices: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> "Taps":
+        """Return the filter for lines of `size` values."""
+        matrix = np.zeros((len(indices), size))
+        np.add.at(matrix, (np.arange(len(indices))[:, None], indices), weights)
+        return cls(torch.from_numpy(indices), torch.from_numpy(weights).float(), torch.from_numpy(matrix).float())
+
+
+@lru_cache(maxsize=64)
+def gaussian_taps(size: int, sigma: float, border: Border = nearest, truncate: float = 4.0) -> Taps:
+    """Return a Gaussian of `sigma` pixels, cut off at `truncate` standard deviations (as in SciPy and scikit-image)."""
+    radius = int(truncate * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-(offsets**2) / (2 * sigma**2))
+    indices = border(np.arange(size)[:, None] + offsets, size)
+    return Taps.of(indices, np.broadcast_to(weights / weights.sum(), indices.shape).copy(), size)
+
+
+@lru_cache(maxsize=256)
+def zoom_taps(size: int, factor: float) -> Taps:
+    """Return the linear zoom of the window in the middle by `factor` >= 1, cut back to `size`.
+
+    The window has ceil(size / factor) values; its first and last stay first and last of the zoomed line (as in
+    scipy.ndimage.zoom), which is round(window * factor) long.
+    """
+    window = math.ceil(size / factor)
+    zoomed = round(window * factor)
+    positions = np.arange(size) + (zoomed - size) // 2
+    places = positions * ((window - 1) / max(zoomed - 1, 1))
+    low = np.floor(places).astype(np.int64)
+    share = places - low
+    indices = np.stack((low, np.minimum(low + 1, window - 1)), axis=1) + (size - window) // 2
+    return Taps.of(indices, np.stack((1 - share, share), axis=1), size)
+
+
+@lru_cache(maxsize=64)
+def box_taps(size: int, result: int) -> Taps:
+    """Return the mean of the values whose centres lie in each of `result` equal boxes (as Pillow's BOX filter).
+
+    Where boxes are narrower than a pixel, they are taken to be as wide as one.
+    """
+    scale = size / result
+    centres = (np.arange(result) + 0.5) * scale
+    support = 0.5 * max(scale, 1)
+    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    last = np.minimum((centres + support + 0.5).astype(np.int64), size)
+    indices = first[:, None] + np.arange((last - first).max())
+    # Pillow's box is open at its left and closed at its right end.
+    distances = (indices - centres[:, None] + 0.5) / max(scale, 1)
+    weights = ((distances > -0.5) & (distances <= 0.5) & (indices < last[:, None])).astype(np.float64)
+    return Taps.of(indices.clip(max=size - 1), weights / weights.sum(axis=1, keepdims=True), size)
+
+
+def filtered(images: Tensor, rows: Taps, columns: Taps) -> Tensor:
+    """Filter along the height with `rows` and along the width with `columns`."""
+    if max(rows.indices.shape[1], columns.indices.shape[1]) > MOST_TAPS:
+        left, right = rows.matrix.to(images.device), columns.matrix.T.to(images.device)
+        planes = images.flatten(0, 1)
+        # A product for each plane: its bits do not depend on how many there are.
+        narrow = planes.bmm(right.expand(len(planes), -1, -1))
+        return left.expand(len(planes), -1, -1).bmm(narrow).view(*images.shape[:2], len(left), -1)
+    lines = summed(images.permute(0, 2, 3, 1), rows)  # [N, height, W, C]
+    return summed(lines.transpose(1, 2), columns).permute(0, 3, 2, 1).contiguous()
+
+
+def summed(lines: Tensor, taps: Taps) -> Tensor:
+    """Filter the second dimension of `lines` [N, L, ...]."""
+    n, length, *rest = lines.shape
+    first = length * torch.arange(n, device=lines.device)
+    indices = (taps.indices.to(lines.device) + first[:, None, None]).flatten(0, 1)
+    weights = taps.weights.to(lines.device).repeat(n, 1)
+    table = lines.reshape(n * length, -1)
+    return F.embedding_bag(indices, table, per_sample_weights=weights, mode="sum").view(n, len(taps.indices), *rest)
+
+
+def gaussian_filter(images: Tensor, sigma: float, border: Border = nearest, truncate: float = 4.0) -> Tensor:
+    """Blur with a Gaussian of `sigma` pixels; too narrow a one to reach a neighbour leaves the images as they are."""
+    if int(truncate * sigma + 0.5) == 0:
+        return images
+    height, width = images.shape[2:]
+    return filtered(
+        images, gaussian_taps(height, sigma, border, truncate), gaussian_taps(width, sigma, border, truncate)
+    )
+
+
+def convolved(images: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve with a square kernel [k, k] of odd size that is symmetric, in both axes; the border mirrors.
+
+    Large kernels go through the Fourier transform.
+    """
+    pad = kernel.shape[-1] // 2
+    height, width = images.shape[2:]
+    padded = padded_by(images, pad)
+    kernel = kernel.to(images)
+    if pad <= 3:
+        planes = padded.reshape(-1, 1, *padded.shape[2:])
+        return F.conv2d(planes, kernel[None, None]).reshape(images.shape)
+    size = tuple(next_fast_len(side, real=True) for side in padded.shape[2:])
+    spectrum = torch.fft.rfft2(padded, s=size).mul_(torch.fft.rfft2(kernel, s=size))
+    whole: Tensor = torch.fft.irfft2(spectrum, s=size)
+    return whole[:, :, 2 * pad : 2 * pad + height, 2 * pad : 2 * pad + width]
+
+
+def padded_by(images: Tensor, pad: int) -> Tensor:
+    """Return the images with `pad` pixels more on each side, mirrored at the border pixel's centre."""
+    height, width = images.shape[2:]
+    if pad < min(height, width):
+        return F.pad(images, (pad, pad, pad, pad), mode="reflect")
+    rows, columns = (
+        torch.from_numpy(mirrored_at_centre(np.arange(-pad, side + pad), side)).to(images.device)
+        for side in (height, width)
+    )
+    return images[:, :, rows][..., columns]
+
+
+def motion_blurred(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Tensor:
+    """Blur along a line, as ImageMagick's MotionBlurImage does.
+
+    The kernel is one half of a Gaussian of `sigma` pixels, cut off at 2 `radius` + 1 values, that lie on whole pixels
+    in the direction of the angle; the nearest pixel is repeated beyond the border.
+
+    Args:
+        angles: [N] in degrees, on any device.
+    """
+    height, width = images.shape[2:]
+    steps = np.arange(2 * radius + 1)
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
+    weights = (weights / weights.sum()).tolist()
+    reach = 2 * radius
+    padded = F.pad(images, (reach,) * 4, mode="replicate")
+    blurred = torch.zeros_like(images)
+    # Directions differ from image to image, so do the offsets: a sum for each, of views that are not copied.
+    for row, angle in enumerate(np.deg2rad(angles.cpu().numpy().astype(np.float64))):
+        downs = np.ceil(steps * math.sin(angle) - 0.5).astype(int) + reach
+        rights = np.ceil(steps * math.cos(angle) - 0.5).astype(int) + reach
+        source, result = padded[row], blurred[row]
+        for weight, down, right in zip(weights, downs.tolist(), rights.tolist(), strict=True):
+            result.add_(source[:, down : down + height, right : right + width], alpha=weight)
+    return blurred
+
+
+def sampled(images: Tensor, down: Tensor, right: Tensor, *, beyond: str) -> Tensor:
+    """Return the images at places between pixels, by bilinear interpolation.
+
+    Args:
+        down, right: [N, H, W], of each pixel of the result, from the centre of the first pixel.
+        beyond: "mirrored" (c b a | a b c), "mirrored-at-centre" (c b | a b c) or "zero".
+    """
+    height, width = images.shape[2:]
+    corners = beyond != "mirrored"
+    if corners:
+        grid = torch.stack((right * (2 / (width - 1)) - 1, down * (2 / (height - 1)) - 1), dim=-1)
+    else:
+        grid = torch.stack(((2 * right + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
+    padding = "zeros" if beyond == "zero" else "reflection"
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=corners)
+
+
+def pixel_grid(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the row [H, 1] and the column [1, W] of each pixel, float32."""
+    height, width = images.shape[2:]
+    rows = torch.arange(height, device=images.device, dtype=torch.float32)[:, None]
+    return rows, torch.arange(width, device=images.device, dtype=torch.float32)[None]

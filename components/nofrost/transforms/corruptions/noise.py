@@ -1,0 +1,89 @@
+"""Noise (Hendrycks & Dietterich 2019, §3): Gaussian, shot and impulse noise."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from nofrost.transforms.corruptions.corruption import Corruption, each
+from nofrost.transforms.corruptions.draws import Draws
+
+
+def gaussian_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
+    """Add normal noise of this standard deviation (in the [0, 1] range) to every value."""
+    return images + deviation * draws.normal(*images.shape[1:])
+
+
+def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
+    """Replace every value v by a Poisson count of mean v * `photons`, divided by `photons`.
+
+    The values are those of 8 bits, so there are 256 distributions; each is drawn from with a table (Walker 1977, the
+    alias method), three times as fast as the Poisson numbers of numpy.
+    """
+    accept, other = (table.to(images.device) for table in poisson_tables(photons))
+    columns = accept.shape[1]
+    place = draws.uniform(*images.shape[1:]) * columns
+    column = place.long().clamp_(max=columns - 1)
+    cell = (images * 255).round_().long().mul_(columns).add_(column).flatten()
+    own = place.flatten() - column.flatten() < accept.flatten().index_select(0, cell)
+    counts = torch.where(own, column.flatten(), other.flatten().index_select(0, cell))
+    return (counts / photons).view(images.shape)
+
+
+@lru_cache(maxsize=16)
+def poisson_tables(photons: float) -> tuple[Tensor, Tensor]:
+    """Return the alias tables of the Poisson distributions of mean level / 255 * `photons`, for levels 0 to 255.
+
+    Returns:
+        Probability with which a column stands for its own number, float32 [256, columns], and the number that it stands
+        for otherwise, int64 [256, columns]. What is beyond the last column has a probability below 1e-9.
+    """
+    columns = int(stats.poisson.isf(1e-9, photons)) + 1
+    means = np.arange(256)[:, None] / 255 * photons
+    mass = stats.poisson.pmf(np.arange(columns), means)
+    mass *= columns / mass.sum(axis=1, keepdims=True)
+    accept, other = np.ones((256, columns)), np.tile(np.arange(columns), (256, 1))
+    rows = np.arange(256)
+    # The poorest column left is filled up from the richest, in all 256 rows at once, until none is left.
+    done = np.zeros((256, columns), dtype=bool)
+    for _ in range(columns - 1):
+        poor = np.where(done, np.inf, mass).argmin(axis=1)
+        rich = np.where(done, -np.inf, mass).argmax(axis=1)
+        accept[rows, poor] = mass[rows, poor].clip(0, 1)
+        other[rows, poor] = rich
+        mass[rows, rich] -= 1 - mass[rows, poor]
+        done[rows, poor] = True
+    return torch.from_numpy(accept).float(), torch.from_numpy(other)
+
+
+def impulse_noise(images: Tensor, draws: Draws, amount: float) -> Tensor:
+    """Set a share `amount` of all values, each channel by itself, to 0 or 1 with equal chance (salt and pepper)."""
+    uniform = draws.uniform(*images.shape[1:])
+    return images.masked_fill(uniform < amount / 2, 1.0).masked_fill_(uniform >= 1 - amount / 2, 0.0)
+
+
+NOISE = {
+    "gaussian_noise": Corruption(
+        gaussian_noise,
+        cifar=each(0.04, 0.06, 0.08, 0.09, 0.10),
+        tiny_imagenet=each(0.04, 0.08, 0.12, 0.15, 0.18),
+        imagenet=each(0.08, 0.12, 0.18, 0.26, 0.38),
+        random=True,
+    ),
+    "shot_noise": Corruption(
+        shot_noise,
+        cifar=each(500, 250, 100, 75, 50),
+        tiny_imagenet=each(250, 100, 50, 30, 15),
+        imagenet=each(60, 25, 12, 5, 3),
+        random=True,
+    ),
+    "impulse_noise": Corruption(
+        impulse_noise,
+        cifar=each(0.01, 0.02, 0.03, 0.05, 0.07),
+        tiny_imagenet=each(0.01, 0.02, 0.05, 0.08, 0.14),
+        imagenet=each(0.03, 0.06, 0.09, 0.17, 0.27),
+        random=True,
+    ),
+}
