@@ -1,0 +1,223 @@
+"""Photographs beside torchvision's ImageFolder: `python benchmarks/data_loading.py --photographs FOLDER`.
+
+- **prepare**: seconds and peak memory of `nofrost prepare` for 1, 4 and 16 times as many small JPEGs, and images per
+  second of a core, beside ImageFolder that decodes the same files and computes the same statistics of their pixels.
+- **disk**: images per second of an epoch of training views (random resized crop of 224, flip, float), from shards and
+  from ImageFolder in torch's DataLoader with a worker for each core, on the same photographs of ImageNet's size; with
+  and without the extra `fast`.
+- **s3**: the same from a server on loopback: shards streamed through an empty cache beside one GET for each photograph.
+
+Ours and theirs take turns in one run; the median of the ratios of each turn is printed. `--photographs` names the
+folder of imagenette-mini, of which the files are made. The server is the one of NOFROST_TEST_S3; without it,
+tests/servers/s3.py starts one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from unittest import mock
+
+import boto3
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.loading.photographs import LARGE, SMALL, mean_bytes, write_folder
+from benchmarks.loading.readers import folder_loader, object_loader, ours, ours_streamed
+from nofrost.data import read_split
+from nofrost.store import open_store, push
+from nofrost.train import decoding
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVER = ROOT / "tests" / "servers" / "s3.py"
+PARTS = ("prepare", "disk", "s3")
+# Reads every file of a folder as ImageFolder does, and sums its pixels as prepare must.
+IMAGE_FOLDER = """
+import sys
+import numpy as np
+from torchvision.datasets import ImageFolder
+counts = np.zeros((3, 256), dtype=np.int64)
+for image, _ in ImageFolder(sys.argv[1]):
+    pixels = np.asarray(image)
+    for channel in range(3):
+        counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: medians over the turns. `ratio` is ours to theirs; above 1 ours is faster."""
+
+    part: str
+    what: str
+    ours: float
+    theirs: float | None
+    ratio: float | None
+    unit: str
+
+
+def run(*command: str) -> tuple[float, float, float]:
+    """Run a command; return its seconds on the clock and of processors, and its peak memory in MiB."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with {status}")
+    return time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def prepare(folder: Path, dataset: Path, view: Sequence[str] = ()) -> tuple[float, float, float]:
+    """Time `nofrost prepare` of a folder into shards."""
+    settings = ["source=folder", f"path={folder}", "storage=shards", *view]
+    options = [option for setting in settings for option in ("--set", setting)]
+    nofrost = str(Path(sys.executable).with_name("nofrost"))
+    return run(nofrost, "prepare", *options, "--out", str(dataset))
+
+
+def show(row: Row) -> Row:
+    """Print a row and return it."""
+    beside = "" if row.theirs is None else f"{row.theirs:>12.1f}{row.ratio:>8.2f}"
+    print(f"{row.part:<9}{row.what:<52}{row.ours:>12.1f}{beside}  {row.unit}", flush=True)
+    return row
+
+
+def compare_prepare(work: Path, source: Path, counts: Sequence[int]) -> list[Row]:
+    """Measure prepare for several numbers of small photographs, and ImageFolder for the largest."""
+    rows = []
+    view = ("view.resize=48", "view.crop=48")
+    for count in counts:
+        folder = work / f"small-{count}"
+        write_folder(folder, source, count, SMALL)
+        dataset = work / "dataset"
+        clock, processor, memory = prepare(folder, dataset, view)
+        rows.append(show(Row("prepare", f"{count:,} photographs", clock, None, None, "seconds")))
+        rows.append(show(Row("prepare", f"{count:,} photographs", memory, None, None, "MiB at most")))
+        _, their_processor, _ = run(sys.executable, "-c", IMAGE_FOLDER, str(folder))
+        mine, theirs = count / processor, count / their_processor
+        what = f"{count:,} photographs, beside reading with ImageFolder"
+        rows.append(show(Row("prepare", what, mine, theirs, mine / theirs, "images a second of a core")))
+        shutil.rmtree(dataset)
+    return rows
+
+
+def compare(part: str, what: str, turns: int, mine: Callable[[], float], others: Callable[[], float]) -> Row:
+    """Let ours and theirs take turns; return the medians."""
+    pairs = [(mine(), others()) if turn % 2 else (others(), mine())[::-1] for turn in range(turns)]
+    ours_median, theirs_median = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    return show(Row(part, what, ours_median, theirs_median, ratio, "images a second"))
+
+
+def dataset_of(work: Path, source: Path, count: int) -> tuple[Path, Path]:
+    """Return a folder of large photographs, and the dataset made of it."""
+    folder, dataset = work / f"large-{count}", work / f"large-{count}-dataset"
+    write_folder(folder, source, count, LARGE)
+    if not dataset.is_dir():
+        prepare(folder, dataset, ("test_share=0.002", "selection_share=0.002", "view={resize: 256, crop: 224}"))
+    return folder, dataset
+
+
+def compare_disk(work: Path, source: Path, count: int, turns: int, workers: int) -> list[Row]:
+    """Measure an epoch from shards on disk beside ImageFolder."""
+    folder, dataset = dataset_of(work, source, count)
+    split = read_split(dataset, "train")
+    rows = []
+    for name, library in (("fast", decoding.simplejpeg), ("Pillow", None)):
+        with mock.patch.object(decoding, "simplejpeg", library):
+            what = f"{len(split):,} photographs, {name}"
+            rows.append(compare("disk", what, turns, lambda: ours(split), lambda: folder_loader(folder, workers)))
+    return rows
+
+
+def compare_s3(work: Path, source: Path, count: int, turns: int, workers: int) -> list[Row]:
+    """Measure an epoch that streams shards from the server through an empty cache, beside one GET a photograph."""
+    folder, dataset = dataset_of(work, source, count)
+    bucket, _, prefix = os.environ["NOFROST_TEST_S3"].removeprefix("s3://").partition("/")
+    client = boto3.Session().client("s3")
+    keys = []
+    for number, file in enumerate(sorted(folder.rglob("*.jpg"))):
+        keys.append(f"{prefix}photographs/{number:07d}.jpg".lstrip("/"))
+        client.upload_file(str(file), bucket, keys[-1])
+    store = open_store(f"{os.environ['NOFROST_TEST_S3']}/store")
+    push(dataset, store)
+
+    def streamed() -> float:
+        with tempfile.TemporaryDirectory(dir=work) as cache:
+            return ours_streamed(dataset, store, Path(cache))
+
+    what = f"{len(read_split(dataset, 'train')):,} photographs, shards beside one GET each"
+    row = compare("s3", what, turns, streamed, lambda: object_loader(bucket, keys, workers))
+    return [row]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photographs", type=Path, required=True, help="folder of imagenette-mini")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
+    parser.add_argument("--turns", type=int, default=3, help="how often each pair runs (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=3_000, help="large photographs (default: %(default)s)")
+    parser.add_argument("--small", type=int, nargs="+", default=[12_500, 50_000, 200_000], help="small photographs")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the DataLoader (default: %(default)s)")
+    parser.add_argument("--work", type=Path, help="keeps the files that are made here")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    arguments = parser.parse_args()
+    if "s3" in arguments.only and "NOFROST_TEST_S3" not in os.environ:
+        os.execv(sys.executable, (sys.executable, str(SERVER), "--", sys.executable, *sys.argv))
+    print(f"{'part':<9}{'what':<52}{'ours':>12}{'theirs':>12}{'ratio':>8}")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="loading-") as temporary:
+        work, source = arguments.work or Path(temporary), arguments.photographs
+        shared = (work, source, arguments.count, arguments.turns, arguments.workers)
+        if "prepare" in arguments.only:
+            rows += compare_prepare(work, source, arguments.small)
+        if "disk" in arguments.only:
+            rows += compare_disk(*shared)
+        if "s3" in arguments.only:
+            rows += compare_s3(*shared)
+        conditions = {
+            "photographs": f"imagenette-mini as {LARGE[0]} x {LARGE[1]} pixels, {mean_bytes_of(work):,.0f} bytes each",
+            "view": "random resized crop of 224 from 8 % of the area on, flip, float32; batches of 64",
+            "device": f"{os.cpu_count()} processors, {platform.machine()}",
+            "load": f"{os.getloadavg()[2]:.1f} processes on average at the end, the benchmark's own among them",
+            **{name: version(name) for name in ("torch", "torchvision", "pillow", "simplejpeg")},
+        }
+    write_results(arguments.results, conditions, rows)
+
+
+def mean_bytes_of(work: Path) -> float:
+    """Return the mean size of the large photographs, 0 if none were made."""
+    folders = [folder for folder in work.glob("large-*") if not folder.name.endswith("-dataset")]
+    return mean_bytes(folders[0]) if folders else 0.0
+
+
+def write_results(folder: Path, conditions: dict[str, str], rows: Sequence[Row]) -> None:
+    """Replace the rows of the parts that were measured, and leave those of other parts alone."""
+    path = folder / "data_loading.json"
+    measured = {row.part for row in rows}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"parts": {}}
+    for part in measured:
+        before["parts"][part] = {**conditions, "rows": [asdict(row) for row in rows if row.part == part]}
+    path.write_text(json.dumps(before, indent=2) + "\n", encoding="utf-8")
+    lines = ["# Data loading", "", "Made by `benchmarks/data_loading.py`; conditions of each part are in the JSON.", ""]
+    lines += ["| part | what | ours | theirs | ratio | unit |", "|---|---|---|---|---|---|"]
+    for part in PARTS:
+        for row in before["parts"].get(part, {}).get("rows", ()):
+            theirs, ratio = (f"{row[key]:,.2f}" if row[key] is not None else "" for key in ("theirs", "ratio"))
+            lines.append(f"| {part} | {row['what']} | {row['ours']:,.1f} | {theirs} | {ratio} | {row['unit']} |")
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
