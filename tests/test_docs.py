@@ -194,6 +194,8 @@ def test_a_documented_command_that_takes_seconds_runs_as_written(
     monkeypatch.chdir(tmp_path)
     # only the evaluation is missing, or the images
     absent = {"card": ours[1], "prepare": dict(pairwise(ours)).get("--path", "")}.get(ours[0])
+    if ours[:2] == ["data", "verify"]:
+        absent = ours[2]
     if absent:
         with pytest.raises(UserError, match=absent):
             CliRunner().invoke(cli, ours, catch_exceptions=False)

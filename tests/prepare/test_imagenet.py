@@ -15,6 +15,7 @@ import scipy.io
 from torchvision.datasets import imagenet as torchvision_imagenet
 
 from nofrost.config import DatasetSpec
+from nofrost.data.dataset_card import load_card
 from nofrost.errors import UserError
 from nofrost.prepare.sources import SourceData, imagenet, imagenet_devkit, imagenet_v2, open_source, resolve_source
 from tests.prepare.jpegs import jpeg, tar, write
@@ -74,9 +75,13 @@ def make(root: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> Path:
         write(root / imagenet.VAL_TAR, tar(reversed(VAL.items())))
         kit = gzip.compress(tar([(f"{imagenet_devkit.DEVKIT}/{name}", data) for name, data in devkit().items()]))
         write(root / f"{imagenet_devkit.DEVKIT}.tar.gz", kit)
-        monkeypatch.setattr(imagenet_devkit, "MD5", hashlib.md5(kit).hexdigest())
-        for name in imagenet.MD5:
-            monkeypatch.setitem(imagenet.MD5, name, hashlib.md5((root / name).read_bytes()).hexdigest())
+        card = load_card("imagenet")
+        files = [
+            file.model_copy(update={"md5": hashlib.md5((root / file.name).read_bytes()).hexdigest()})
+            for file in card.files
+        ]
+        for module in (imagenet, imagenet_devkit):
+            monkeypatch.setattr(module, "load_card", lambda _: card.model_copy(update={"files": tuple(files)}))
         return root
     base = root / "ILSVRC/Data/CLS-LOC" if layout == "kaggle" else root
     for name, images in TRAIN.items():
@@ -117,7 +122,7 @@ def test_every_layout_gives_the_same_images_in_the_same_order(published: Path) -
 
 def test_the_checksums_are_those_torchvision_knows() -> None:
     known = dict(torchvision_imagenet.ARCHIVE_META.values())
-    assert known == {**imagenet.MD5, f"{imagenet_devkit.DEVKIT}.tar.gz": imagenet_devkit.MD5}
+    assert known == {file.name: file.md5 for file in load_card("imagenet").files}
 
 
 def test_the_classes_are_the_thousand_of_imagenet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +138,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(
 ) -> None:
     root = make(tmp_path / "in", "tars", monkeypatch)
     (root / file).write_bytes((root / file).read_bytes() + bytes(512))
-    with pytest.raises(UserError, match=rf"{file} is not the published file \(its MD5 differs\): download it again"):
+    with pytest.raises(UserError, match=rf"{file} is not the published file \(its MD5 differs\)"):
         opened(root)
 
 

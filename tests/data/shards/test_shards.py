@@ -3,6 +3,8 @@
 import io
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +93,24 @@ def test_indexing_gives_the_evaluation_view(tmp_path):
         assert np.array_equal(image, np.asarray(expected(Image.open(io.BytesIO(content)))))
     assert np.array_equal(images[3:5], images[np.array([3, 4])])
     assert images[np.empty(0, np.int64)].shape == (0, 28, 28, 3)
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_of_many_shards_few_are_open_and_threads_still_read_rightly(tmp_path):
+    names = [f"{number}.tar" for number in range(200)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"%03d" % number * 3)
+    files = LocalFiles(tmp_path, names)
+    before = open_files()
+    order = np.random.default_rng(0).integers(0, 200, 3000).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda shard: files.read(shard, 3, 3), order)) == [b"%03d" % shard for shard in order]
+    assert open_files() - before <= 64
+    files.close()
+    assert open_files() == before
 
 
 def test_threads_may_read_at_once(tmp_path):

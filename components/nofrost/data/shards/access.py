@@ -1,6 +1,7 @@
 """Access to the bytes of shards."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -9,6 +10,8 @@ from typing import Protocol
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.system_errors import cannot_read
+
+_MOST_OPEN = 64  # of one split or set; opening is far cheaper than decoding what is read
 
 
 class ShardFiles(Protocol):
@@ -29,17 +32,17 @@ class ShardFiles(Protocol):
 
 
 class LocalFiles:
-    """Shards in a folder."""
+    """Shards in a folder; of a set with thousands, few are open at a time, as a process may not open many files."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._paths = [folder / name for name in names]
-        self._descriptors: dict[int, int] = {}
+        self._open: OrderedDict[int, _OpenFile] = OrderedDict()
         self._lock = Lock()
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Return `size` bytes of a shard from `offset` on; fewer where it ends before."""
         try:
-            return os.pread(self._descriptor(shard), size, offset)
+            return self._file(shard).read(size, offset)
         except FileNotFoundError:
             raise UserError(f"{self.place(shard)} is missing: prepare or pull the dataset again") from None
         except OSError as error:
@@ -52,14 +55,29 @@ class LocalFiles:
     def close(self) -> None:
         """Close all open shards."""
         with self._lock:
-            while self._descriptors:
-                os.close(self._descriptors.popitem()[1])
+            self._open.clear()
 
-    def _descriptor(self, shard: int) -> int:
+    def _file(self, shard: int) -> "_OpenFile":
         with self._lock:
-            if shard not in self._descriptors:
-                self._descriptors[shard] = os.open(regular_file(self._paths[shard]), os.O_RDONLY | os.O_CLOEXEC)
-            return self._descriptors[shard]
+            if shard not in self._open:
+                self._open[shard] = _OpenFile(self._paths[shard])
+                if len(self._open) > _MOST_OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(shard)
+            return self._open[shard]
+
+
+class _OpenFile:
+    """A file that is closed when nobody holds it any more, so that no thread loses the one it reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = None
+        self._descriptor = os.open(regular_file(path), os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int, offset: int) -> bytes:
+        assert self._descriptor is not None
+        return os.pread(self._descriptor, size, offset)
 
     def __del__(self) -> None:
-        self.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)

@@ -1,6 +1,5 @@
 """ImageNet-1k (ILSVRC 2012) as it is published: class folders, or the tars with the development kit."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from itertools import chain
@@ -10,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.errors import UserError
+from nofrost.data.dataset_card import load_card
+from nofrost.errors import UserError, say
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import Source, SourceData, missing, register
+from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.class_folders import CHECKSUM, ClassFolders, list_class_folders, names_and_sizes
 from nofrost.prepare.sources.folders import cannot_list, folders_in, is_image
 from nofrost.prepare.sources.imagenet_devkit import DEVKIT, ground_truth
@@ -21,18 +22,11 @@ from nofrost.prepare.sources.listing import Listing
 from nofrost.prepare.sources.packed import PackedPaths
 from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
 from nofrost.prepare.sources.tars import TarImages, TarMember, tar_members
-from nofrost.system_errors import explain_read_errors
 from nofrost.telemetry import progress
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
-MD5 = {  # of the published files, as in torchvision.datasets.ImageNet
-    TRAIN_TAR: "1d675b47d978889d74fa0da5fadfb00e",
-    VAL_TAR: "29b22e2961454d5413ddabcf34fc5622",
-}
-LICENCE = "ImageNet's terms of access: non-commercial research and education"
 _KAGGLE = "ILSVRC/Data/CLS-LOC"  # the folders are there in Kaggle's archive
 _CLASS_TAR = re.compile(r"(?:.*/)?(n[0-9]{8})\.tar")
-_CHUNK = 1 << 20
 
 
 def wordnet_ids() -> tuple[str, ...]:
@@ -63,12 +57,14 @@ class ImageNet(Source):
             UserError: there are none, a class is missing, a tar or the kit is not the published one (by its MD5), or
                 something is damaged.
         """
+        card = load_card("imagenet")
         root, classes, listing = Path(self.path), wordnet_ids(), Listing(splits_are_given=True)
         images: dict[str, ClassFolders | TarImages] = {}
         checksums: dict[str, str] = {}
         for split, tar in (("train", TRAIN_TAR), ("val", VAL_TAR)):
             if regular_file(root / tar).is_file():
-                checksums[tar] = _checked_md5(root / tar)
+                say(f"prepare: {tar} is read to compare its checksum")
+                checksums |= check_file(root / tar, card.file(tar))
                 read = _training_tar if split == "train" else _validation_tar
                 images[split] = read(root / tar, classes)
             else:
@@ -83,11 +79,11 @@ class ImageNet(Source):
             classes=classes,
             train=train,
             test=val,
-            origin="ImageNet-1k (O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, 2015): "
-            "training and validation images of ILSVRC 2012, the latter as test split",
-            licence=LICENCE,
+            origin=f"{card.title} ({card.citation}), its validation images as test split",
+            licence=card.licence,
             checksums=checksums,
             remarks=tuple(listing.remarks()),
+            url=card.url,
         )
 
 
@@ -103,21 +99,6 @@ def check_classes(folder: Path, names: Sequence[str], classes: Sequence[str]) ->
                 f"{folder} {fault} {first_names(sorted(found))} ({len(found):,} in all): ImageNet-1k has "
                 f"{len(classes):,} classes; complete it, or read another choice of classes with dataset.source folder"
             )
-
-
-def _checked_md5(file: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with (
-        progress(f"checksum of {file.name}", total=file.stat().st_size, least_s=5) as bar,
-        explain_read_errors(file),
-        file.open("rb") as stream,
-    ):
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            bar.advance(len(chunk))
-    if digest.hexdigest() != MD5[file.name]:
-        raise UserError(f"{file} is not the published file (its MD5 differs): download it again")
-    return f"md5:{MD5[file.name]}"
 
 
 def _training_tar(file: Path, classes: Sequence[str]) -> TarImages:

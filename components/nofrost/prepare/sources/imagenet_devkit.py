@@ -1,19 +1,19 @@
 """The development kit of ILSVRC 2012, which says the class of each validation image."""
 
 import gzip
-import hashlib
 import io
 import tarfile
 from pathlib import Path
 
 import numpy as np
 
+from nofrost.data.dataset_card import load_card
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import explain_damage
+from nofrost.prepare.sources.checksums import check_file
 
 DEVKIT = "ILSVRC2012_devkit_t12"
-MD5 = "fa75699e90414af021442c21a62c3abf"  # of the archive, as in torchvision.datasets.ImageNet
 _FILES = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")  # in the folder data
 _LARGEST = 1 << 28  # bytes, unpacked
 _REMEDY = "download the development kit again"
@@ -55,11 +55,9 @@ def _contents(root: Path) -> dict[str, bytes]:
             f"{root} holds validation images without class folders, and neither {DEVKIT} nor {archive.name}, which "
             "say their classes: add one of them"
         )
-    with explain_damage(archive, "not the published archive", _REMEDY), archive.open("rb") as stream:
-        if hashlib.file_digest(stream, "md5").hexdigest() != MD5:
-            raise UserError(f"{archive} is not the published file (its MD5 differs): download it again")
-        stream.seek(0)
-        with gzip.open(stream) as unpacked:
+    check_file(archive, load_card("imagenet").file(archive.name))
+    with explain_damage(archive, "not the published archive", _REMEDY):
+        with gzip.open(archive) as unpacked:
             content = unpacked.read(_LARGEST)
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             contents = {}

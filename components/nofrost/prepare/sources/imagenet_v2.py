@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
+from nofrost.data.dataset_card import load_card
 from nofrost.prepare.sources.base import Source, SourceData, missing, register
 from nofrost.prepare.sources.class_folders import CHECKSUM, list_class_folders, names_and_sizes
 from nofrost.prepare.sources.folders import folders_in
@@ -27,6 +28,7 @@ class ImageNetV2(Source):
         Raises:
             UserError: a folder is missing, or there are others.
         """
+        card = load_card("imagenet-v2")
         root, classes, listing = Path(self.path), wordnet_ids(), Listing(splits_are_given=True)
         if not root.is_dir() or not folders_in(root):
             raise missing(root, f"the unpacked folder of ImageNet-V2 with the folders 0 to {len(classes) - 1}")
@@ -39,9 +41,9 @@ class ImageNetV2(Source):
             classes=classes,
             train=photograph_part(self, images.labels, images.image, shape),
             test=None,
-            origin="ImageNet-V2 (B. Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, 2019): "
-            f"{root.resolve().name}",
-            licence="MIT for the collection; the photographs belong to their authors",
+            origin=f"{card.title} ({card.citation}): {root.resolve().name}",
+            licence=card.licence,
             checksums={CHECKSUM: "sha256:" + names_and_sizes([images])},
             remarks=tuple(listing.remarks()),
+            url=card.url,
         )
