@@ -11,9 +11,11 @@ from click.testing import CliRunner, Result
 from nofrost.cli import cli
 from nofrost.data import read_manifest
 from nofrost.errors import UserError
+from nofrost.files import read_json
 from nofrost.models import create_model, save_checkpoint
 from nofrost.ranks import Node
-from nofrost.store import open_store, push
+from nofrost.store import open_store, pull, push
+from tests.photographs_on_disk import write_dataset
 
 SMALL = ("model.arch=resnet8", "schedule.epochs=1", "schedule.batch_size=100", "model.normaliser=bn")
 
@@ -102,3 +104,23 @@ def test_gpus_that_are_not_there_and_processes_of_torchrun_are_refused(
     assert isinstance(done.exception, UserError)
     assert "--gpus starts the processes itself" in str(done.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stream_is_read_from_the_store_and_its_options_reach_the_cache(tmp_path: Path) -> None:
+    dataset, store = write_dataset(tmp_path / "dataset", train=100), open_store(str(tmp_path / "store"))
+    pull(push(dataset, store), tmp_path / "without", store, shards=False)
+    options = ("--data", "stream", "--store", store.url, "--data-cache", str(tmp_path / "cache"))
+    small = train(tmp_path / "without", tmp_path / "out", *options, "--cache-size", "20kB", "--window", "2")
+    assert "two windows of 2 shards" in str(small.exception)
+    done = train(tmp_path / "without", tmp_path / "out", *options, "--cache-size", "200kB", "--window", "2")
+    assert done.exit_code == 0, done.output
+    assert read_json(tmp_path / "out" / "record.json")["window"] == 2
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 200_000
+
+
+def test_a_dataset_without_its_shards_needs_a_stream(tmp_path: Path) -> None:
+    dataset, store = write_dataset(tmp_path / "dataset", train=100), open_store(str(tmp_path / "store"))
+    pull(push(dataset, store), tmp_path / "without", store, shards=False)
+    done = train(tmp_path / "without", tmp_path / "out")
+    assert done.exit_code != 0
+    assert "is missing" in str(done.exception)
