@@ -15,6 +15,7 @@ from nofrost.files import write_text
 from nofrost.prepare import resolve_source
 from nofrost.store import Store, push
 from nofrost.store.releases import LATEST, resolve_ref
+from nofrost.store.source_files import SCHEME
 from nofrost.system_errors import explain_write_errors
 
 # The pipeline, and what is Kubernetes' own of its executors.
@@ -107,7 +108,7 @@ class _Components:
 def push_source(study: Study, data_ref: str | None, store: Store) -> str:
     """Push the study's source data, which pods cannot read from this machine; return their ref, empty without files.
 
-    What is ``latest:NAME`` stays so.
+    What is ``latest:NAME`` stays so. Data on S3 (``s3://...``) are not pushed: the task that reads them fetches them.
 
     Args:
         data_ref: the ref of data that are in the store already, or ``latest:NAME`` for the newest of a name; None
@@ -122,6 +123,9 @@ def push_source(study: Study, data_ref: str | None, store: Store) -> str:
         # The task `resolve` of the graph takes what is the newest then.
         return data_ref if data_ref.startswith(LATEST) else str(ref)
     if not resolve_source(study.dataset, study.name, ("dataset",)).needs_path:
+        return ""
+    # The task fetches them itself.
+    if study.dataset.path.startswith(SCHEME):
         return ""
     path = Path(study.dataset.path)
     if not path.exists():

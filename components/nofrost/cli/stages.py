@@ -27,7 +27,7 @@ from nofrost.errors import UserError
 @click.command()
 @stage_options
 @click.option("--source", help="Such as digits, cifar10, folder, npz or idx; short for --set source=...")
-@click.option("--path", help="Archive, file or folder of the source; short for --set path=...")
+@click.option("--path", help="Archive, file or folder of the source, also s3://...; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
 @click.option("--test-sets", is_flag=True, help="Make the further test sets of the ood suite instead, for --dataset.")
@@ -51,6 +51,7 @@ def prepare(
     """
     from nofrost import prepare as stage
     from nofrost.config import dataset_of, further_test_sets
+    from nofrost.store.source_files import local_source
 
     values = {key: value for key, value in shortcuts.items() if value is not None}
     if test_sets or dataset:
@@ -67,7 +68,8 @@ def prepare(
     origin = study_name or "the default dataset"
     config = stage.resolve_source(dataset_of(study_name, overrides), origin, overrides=overrides)
     check_configuration_apart(out, study_name)
-    metrics = stage.run(config, out)
+    with local_source(config.path, out) as path:
+        metrics = stage.run(config.model_copy(update={"path": path}), out)
     counts = (
         f"{metrics.train_images:,} train, {metrics.selection_images:,} selection, {metrics.test_images:,} test images"
     )

@@ -142,6 +142,29 @@ class S3Store:
         objects = {item["path"][skip:]: StoredObject(item["size"], item["last_modified"].timestamp()) for item in items}
         return {name: stored for name, stored in objects.items() if name.startswith(prefix)}
 
+    def pages(self) -> Iterator[dict[str, int]]:
+        """Yield the objects below the prefix with their sizes in bytes, page by page, so that few are in memory."""
+        skip = len(self._key(""))
+        with self._errors() as client:
+            for page in obstore.list(client, self.prefix or None, chunk_size=_PAGE):
+                yield {item["path"][skip:]: item["size"] for item in page}
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a named object in bytes; None if there is none of that name."""
+        try:
+            with self._errors(name) as client:
+                return obstore.head(client, self._key(checked_name(name)))["size"]
+        except MissingError:
+            return None
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Yield the content of a named object of any size in chunks.
+
+        Raises:
+            MissingError: there is none of that name.
+        """
+        return self._stream(checked_name(name), name)
+
     def delete(self, names: Iterable[str]) -> None:
         keys = [self._key(checked_name(name)) for name in names]
         with self._errors(f"{len(keys)} objects") as client, suppress(FileNotFoundError):
@@ -177,9 +200,7 @@ class S3Store:
         self._put(name, lambda client, key: obstore.put(client, key, content, use_multipart=False))
 
     def read(self, md5: str) -> Iterator[bytes]:
-        with self._errors(f"object {md5}") as client:
-            for chunk in obstore.get(client, self._key(object_name(md5))).stream(CHUNK):
-                yield bytes(chunk)
+        return self._stream(object_name(md5), f"object {md5}")
 
     def sweep(self, least_age_s: float, *, delete: bool) -> list[Leftover]:
         """Sweep unfinished uploads, and what killed swaps left.
@@ -220,6 +241,11 @@ class S3Store:
                 )
             self._conditions = conditions
         return self._conditions
+
+    def _stream(self, name: str, what: str) -> Iterator[bytes]:
+        with self._errors(what) as client:
+            for chunk in obstore.get(client, self._key(name)).stream(CHUNK):
+                yield bytes(chunk)
 
     def _get(self, name: str) -> Version:
         with self._errors(name) as client:

@@ -17,6 +17,7 @@ from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
 from nofrost.store import Ref, open_store, pull
+from nofrost.store.source_files import local_source
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.labels import CHAMPION, UNFIT, evaluation_label, train_label
 from nofrost.tasks.saves import checkpointed_in_store
@@ -36,7 +37,8 @@ def prepare(spec: str, source: str, store: str) -> str:
 
     Args:
         spec: the study's dataset, as JSON.
-        source: ref of the source data at the study's ``dataset.path``; empty for a source that needs no path.
+        source: ref of the source data at the study's ``dataset.path``; empty for a source that needs no path, and for
+            one on S3, which is fetched from there.
         store: URL of the store.
 
     Returns:
@@ -50,7 +52,8 @@ def prepare(spec: str, source: str, store: str) -> str:
             path = work.folder / "source" / Path(config.path).name
             pull(Ref.parse(source), path, work.store)
             config = config.model_copy(update={"path": str(path)})
-        run(config, work.folder / DATASET)
+        with local_source(config.path, work.folder / DATASET) as local:
+            run(config.model_copy(update={"path": local}), work.folder / DATASET)
         return work.push(DATASET)
 
 
