@@ -29,6 +29,13 @@ def prepare(spec: str, source: str, store: str) -> str:
 
 
 @component
+def prepare_test_sets(spec: str, source: str, dataset: str, store: str) -> str:
+    from nofrost import tasks
+
+    return tasks.prepare_test_sets(spec, source, dataset, store)
+
+
+@component
 def augment(spec: str, dataset: str, store: str) -> str:
     from nofrost import tasks
 
@@ -102,16 +109,17 @@ def launch(
 
 
 @component
-def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int) -> str:
+def evaluate_shard(suite: str, dataset: str, test_sets: str, checkpoint: str, shard: str, store: str, gpus: int) -> str:
     from nofrost import tasks
 
-    return tasks.evaluate_shard(suite, dataset, checkpoint, shard, store, gpus)
+    return tasks.evaluate_shard(suite, dataset, checkpoint, shard, store, gpus, test_sets)
 
 
 @component
 def evaluate(
     suite: str,
     dataset: str,
+    test_sets: str,
     checkpoint: str,
     shards: list[str],
     store: str,
@@ -119,7 +127,7 @@ def evaluate(
 ) -> str:
     from nofrost import tasks
 
-    return tasks.evaluate(suite, dataset, checkpoint, shards, store, gpus)
+    return tasks.evaluate(suite, dataset, checkpoint, shards, store, gpus, test_sets)
 
 
 @component
@@ -170,6 +178,7 @@ def write_candidate(
     study: str,
     source: str,
     dataset: str,
+    test_sets: str,
     augmentation: str,
     trained: list[str],
     adversarial: list[str],
@@ -181,7 +190,7 @@ def write_candidate(
 ) -> str:
     from nofrost import tasks
 
-    outputs = [dataset, augmentation, *trained, *adversarial, *ood, report]
+    outputs = [dataset, test_sets, augmentation, *trained, *adversarial, *ood, report]
     return tasks.write_candidate(study, source, outputs, run, image, store)
 
 
@@ -196,6 +205,7 @@ def promote(gate: str, candidate: str, champion: str, run: str, store: str) -> s
 @component
 def record_outputs(
     dataset: str,
+    test_sets: str,
     augmentation: str,
     trained: list[str],
     adversarial: list[str],
@@ -205,8 +215,8 @@ def record_outputs(
 ) -> str:
     from nofrost import tasks
 
-    runs = {"trained": trained, "adversarial": adversarial, "ood": ood}
-    return tasks.record_outputs({"dataset": dataset, "augmentation": augmentation, **runs}, run, store)
+    outputs = {"dataset": dataset, "test_sets": test_sets, "augmentation": augmentation}
+    return tasks.record_outputs({**outputs, "trained": trained, "adversarial": adversarial, "ood": ood}, run, store)
 
 
 @component

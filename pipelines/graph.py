@@ -96,8 +96,8 @@ def make_report_pipeline(plan: StudyPlan, outputs: Mapping[str, Any], settings: 
 
     Args:
         plan: of the whole study.
-        outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset` and `augmentation`, lists
-            for `trained`, `adversarial` and `ood`.
+        outputs: of all parts together, with the keys of ``outputs.json``: texts for `dataset`, `test_sets` and
+            `augmentation`, lists for `trained`, `adversarial` and `ood`.
     """
     graph = _Graph(plan, settings)
     champion = graph.champion_pipeline()
@@ -147,6 +147,8 @@ class _Graph:
         plan = self.plan
         prepared = components.prepare(spec=plan.dataset, source=data_ref, store=store)
         dataset = self.place(prepared, "prepare", stage_image).output
+        beside = components.prepare_test_sets(spec=plan.test_sets, source=data_ref, dataset=dataset, store=store)
+        test_sets = self.place(beside, "prepare", stage_image).output
         augmented = components.augment(spec=plan.augmentation, dataset=dataset, store=store)
         augmentation = self.place(augmented, "augment", stage_image).output
         runs = []
@@ -156,6 +158,7 @@ class _Graph:
                 recipe_id=run.recipe_id,
                 seed=run.seed,
                 dataset=dataset,
+                test_sets=test_sets,
                 augmentation=augmentation,
                 store=store,
                 stage_image=stage_image,
@@ -164,7 +167,7 @@ class _Graph:
             task.set_caching_options(self.settings.caching).set_display_name(f"{run.recipe_id}, seed {run.seed}")
             runs.append(task.outputs)
         by_stage = {stage: [run[stage] for run in runs] for stage in RunOutputs._fields}
-        return {"dataset": dataset, "augmentation": augmentation, **by_stage}
+        return {"dataset": dataset, "test_sets": test_sets, "augmentation": augmentation, **by_stage}
 
     def resolve(self, store: str, image: str, data_ref: str, schedule: str = "") -> Mapping[str, Any]:
         """Add the task that finds what is newest; return its outputs `source`, `champion` and `checkpoint`."""
@@ -194,7 +197,8 @@ class _Graph:
         """
         study, run = self.plan.study, dsl.PIPELINE_JOB_ID_PLACEHOLDER
         gate = self._gate(champion, outputs, store, image, newest) if self.plan.champion else ""
-        rendered = components.report(study=study, **outputs, gate=gate, store=store)
+        shown = {key: value for key, value in outputs.items() if key != "test_sets"}
+        rendered = components.report(study=study, **shown, gate=gate, store=store)
         report = self.place(rendered, "report", image).outputs["Output"]
         written = components.write_candidate(
             study=study, source=newest["source"], **outputs, report=report, run=run, image=image, store=store
@@ -216,7 +220,11 @@ class _Graph:
     ) -> Any:
         """Add the evaluations of the champion and the task that decides; return its output."""
         evaluated = champion(
-            dataset=outputs["dataset"], checkpoint=newest["checkpoint"], store=store, stage_image=image
+            dataset=outputs["dataset"],
+            test_sets=outputs["test_sets"],
+            checkpoint=newest["checkpoint"],
+            store=store,
+            stage_image=image,
         )
         evaluated.set_caching_options(self.settings.caching)
         decided = components.gate(
@@ -234,12 +242,8 @@ class _Graph:
         """Return the pipeline that evaluates the champion. kfp wants it to be made before the pipeline that uses it."""
 
         @dsl.pipeline(name="champion")
-        def champion(dataset: str, checkpoint: str, store: str, stage_image: str) -> ChampionOutputs:
-            inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
-            return ChampionOutputs(
-                adversarial=self._evaluate("adversarial", stage_image, suite=self.plan.adversarial, **inputs),
-                ood=self._evaluate("ood", stage_image, suite=self.plan.ood, **inputs),
-            )
+        def champion(dataset: str, test_sets: str, checkpoint: str, store: str, stage_image: str) -> ChampionOutputs:
+            return ChampionOutputs(*self._evaluations(stage_image, dataset, test_sets, checkpoint, store))
 
         return champion
 
@@ -252,6 +256,7 @@ class _Graph:
             recipe_id: str,
             seed: str,
             dataset: str,
+            test_sets: str,
             augmentation: str,
             store: str,
             stage_image: str,
@@ -260,12 +265,7 @@ class _Graph:
             training = {"recipe": recipe, "recipe_id": recipe_id, "seed": seed, "dataset": dataset}
             training |= {"augmentation": augmentation, "store": store}
             checkpoint = self._train(training, stage_image, train_image).output
-            inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
-            return RunOutputs(
-                trained=checkpoint,
-                adversarial=self._evaluate("adversarial", stage_image, suite=self.plan.adversarial, **inputs),
-                ood=self._evaluate("ood", stage_image, suite=self.plan.ood, **inputs),
-            )
+            return RunOutputs(checkpoint, *self._evaluations(stage_image, dataset, test_sets, checkpoint, store))
 
         return run
 
@@ -279,6 +279,14 @@ class _Graph:
         text = to_ascii(json.dumps(settings, sort_keys=True, ensure_ascii=False))
         launched = components.launch(**inputs, gpus=gpus, nodes=nodes, image=train_image, settings=text)
         return self.place(launched, None, stage_image)
+
+    def _evaluations(self, image: str, dataset: Any, test_sets: Any, checkpoint: Any, store: str) -> tuple[Any, Any]:
+        """Add both evaluations of a checkpoint and return their outputs; only that with the ood suite has test sets."""
+        inputs = {"dataset": dataset, "checkpoint": checkpoint, "store": store}
+        return (
+            self._evaluate("adversarial", image, suite=self.plan.adversarial, test_sets="", **inputs),
+            self._evaluate("ood", image, suite=self.plan.ood, test_sets=test_sets, **inputs),
+        )
 
     def _evaluate(self, kind: str, image: str, **inputs: Any) -> Any:
         """Add the evaluation with the suite of a kind: in one task, or all shards and their merge.

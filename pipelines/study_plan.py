@@ -1,9 +1,11 @@
 """The plan of a study: its runs, and the configuration of each stage, which the graph is compiled with."""
 
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from nofrost.config import Study, study_as_yaml
+from nofrost.config import Study, TestSets, study_as_yaml
 from nofrost.config.base import Schema
 from nofrost.errors import UserError
 from nofrost.tasks import check_study
@@ -27,6 +29,7 @@ class StudyPlan:
     Attributes:
         study: all of it, as YAML.
         dataset, augmentation, adversarial, ood: its parts, as JSON.
+        test_sets: the further test sets of the ood suite, as JSON, with paths inside the source of the dataset.
         champion: the name of the study if it has a gate; empty otherwise.
     """
 
@@ -37,6 +40,7 @@ class StudyPlan:
     ood: str
     runs: tuple[RunPlan, ...]
     champion: str = ""
+    test_sets: str = "{}"
 
 
 def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
@@ -61,6 +65,7 @@ def plan_study(study: Study, gpus: int, nodes: int) -> StudyPlan:
         ood=_as_text(study.suites.ood),
         runs=tuple(RunPlan(name, str(seed), recipes[name]) for name in study.runs.recipe for seed in study.runs.seed),
         champion=study.name if study.gate else "",
+        test_sets=_as_text(_inside_source(study)),
     )
 
 
@@ -80,6 +85,33 @@ def _check_files(study: Study) -> None:
                 f"recipes.{name}.model.weights is a file of one machine, which containers do not have: store it "
                 "with `nofrost store push` and use the ref that it prints"
             )
+
+
+def _inside_source(study: Study) -> TestSets:
+    """Return the further test sets of a study as a task finds them: paths begin with the name of ``dataset.path``.
+
+    Raises:
+        UserError: one is elsewhere on this machine.
+    """
+    from nofrost.prepare import resolve_source, resolve_test_set
+
+    root = Path(os.path.normpath(study.dataset.path))
+    has_source = resolve_source(study.dataset, study.name, ("dataset",)).needs_path
+    specs = {}
+    for name, spec in study.suites.ood.test_sets.items():
+        path = Path(os.path.normpath(spec.path))
+        if not resolve_test_set(name, spec, None, study.name, ("suites", "ood", "test_sets")).needs_path or is_ref(
+            spec.path
+        ):
+            specs[name] = spec
+        elif has_source and path.is_relative_to(root):
+            specs[name] = spec.model_copy(update={"path": (root.name / path.relative_to(root)).as_posix()})
+        else:
+            raise UserError(
+                f"suites.ood.test_sets.{name}.path is not inside dataset.path, and containers have no other files of "
+                "this machine: move it there, or store it with `nofrost store push` and use the ref that it prints"
+            )
+    return TestSets(test_sets=specs)
 
 
 def _check_batches(study: Study, gpus: int, nodes: int) -> None:

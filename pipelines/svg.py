@@ -15,6 +15,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, san
 LINE = "#8b949e"
 COLOURS = {
     "prepare": "#1f6f9c",
+    "prepare-test-sets": "#1f6f9c",
     "augment": "#1f6f9c",
     "train": "#b04a12",
     "launch": "#b04a12",

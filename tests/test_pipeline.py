@@ -22,12 +22,14 @@ from tests.child_process import running
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 DESIGN = {  # the graph of docs/architecture.md: which stage feeds which
+    ("prepare", "prepare-test-sets"),
     ("prepare", "augment"),
     ("prepare", "train"),
     ("augment", "train"),
     ("prepare", "evaluate-adversarial"),
     ("train", "evaluate-adversarial"),
     ("prepare", "evaluate-ood"),
+    ("prepare-test-sets", "evaluate-ood"),
     ("train", "evaluate-ood"),
     ("prepare", "report"),
     ("augment", "report"),

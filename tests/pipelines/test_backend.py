@@ -99,7 +99,7 @@ def refs_of(ended: Ended, component: str) -> list[str]:
 def test_a_cold_run_runs_every_task_once_and_reports_on_all_runs_in_order(version: str, package: Path) -> None:
     ended = Backend(package, version).run(ARGUMENTS, by_content)
     assert (ended.state, ended.errors, ended.cached) == ("Succeeded", [], [])
-    once = {"prepare": 1, "augment": 1, "gate": 1, "report": 1}
+    once = {"prepare": 1, "prepare-test-sets": 1, "augment": 1, "gate": 1, "report": 1}
     assert counts(ended) == sums(NOTES, once, OF_CHAMPION, of_each_run(4))
     runs = [(pod.inputs["recipe_id"], pod.inputs["seed"]) for pod in ended.ran("train")]
     assert runs == [("st", "0"), ("st", "1"), ("sat", "0"), ("sat", "1")]
@@ -140,7 +140,7 @@ def test_a_training_that_fails_stops_nothing_but_its_own_run(version: str, told:
     assert failed.state == "Failed"
     assert len(failed.errors) == 1
     # The training that failed ran too.
-    once = {"resolve": 1, "prepare": 1, "augment": 1, "finish": 1}
+    once = {"resolve": 1, "prepare": 1, "prepare-test-sets": 1, "augment": 1, "finish": 1}
     assert counts(failed) == {**sums(once, OF_CHAMPION, of_each_run(3)), "train": 4}
     assert failed.pods[-1].component == "finish"
     # Why `finish` looks for the candidate in the store: what Kubeflow says of the end depends on its version.
@@ -283,13 +283,13 @@ def test_a_study_in_parts_ends_with_the_report_of_the_whole(version: str, packag
         write(path, make_part_pipeline(replace(plan, runs=runs), GraphSettings(WITHOUT_USER, shards=SHARDS)))
         part = Backend(path, version, cache).run(ARGUMENTS, by_content, run=f"run-{number}")
         assert part.state == "Succeeded"
-        first = {"prepare": 1, "augment": 1} if number == 0 else {}
+        first = {"prepare": 1, "prepare-test-sets": 1, "augment": 1} if number == 0 else {}
         assert counts(part) == {**first, **of_each_run(len(runs)), "record-outputs": 1, "finish": 1}
         recorded = part.ran("record-outputs")[0].inputs
         assert recorded["run"] == f"run-{number}"
         for stage in ("trained", "adversarial", "ood"):
             outputs[stage] += recorded[stage]
-        outputs |= {name: recorded[name] for name in ("dataset", "augmentation")}
+        outputs |= {name: recorded[name] for name in ("dataset", "test_sets", "augmentation")}
     write(tmp_path / "report.yaml", make_report_pipeline(plan, outputs, GraphSettings(WITHOUT_USER, shards=SHARDS)))
     arguments = {name: value for name, value in ARGUMENTS.items() if name != "train_image"}
     report = Backend(tmp_path / "report.yaml", version, cache).run(arguments, by_content)

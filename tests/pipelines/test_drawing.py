@@ -59,11 +59,12 @@ def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> N
     assert whole.boxes[1].note == "always runs"
     study, runs = study_in(whole), ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0"]
     last = ["gate", "report", "write-candidate", "promote"]
-    assert names(study) == ["resolve", "prepare", "augment", "champion", *runs, *last]
-    around = {pair for run in runs for pair in (("augment", run), (run, "gate"))}
-    around |= {("prepare", "champion"), ("champion", "gate")}
-    assert named_arrows(study) == {("resolve", "prepare"), ("prepare", "augment"), *pairwise(last), *around}
-    for box in study.boxes[4:8]:
+    assert names(study) == ["resolve", "prepare", "prepare-test-sets", "augment", "champion", *runs, *last]
+    around = {pair for run in runs for pair in (("augment", run), ("prepare-test-sets", run), (run, "gate"))}
+    around |= {("prepare-test-sets", "champion"), ("champion", "gate")}
+    around |= {("resolve", "prepare"), ("prepare", "prepare-test-sets"), ("prepare", "augment")}
+    assert named_arrows(study) == {*pairwise(last), *around}
+    for box in study.boxes[5:9]:
         assert box.inside is not None
         evaluations = {"evaluate-adversarial", "evaluate-ood"}
         assert {*names(box.inside)} == {"train", *evaluations}
@@ -71,7 +72,7 @@ def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> N
 
 
 def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
-    run = study_in(drawing_of(spec_of(shards=3, gpus=1))).boxes[4].inside
+    run = study_in(drawing_of(spec_of(shards=3, gpus=1))).boxes[5].inside
     assert run is not None
     notes = {box.name: (box.note, box.copies > 1) for box in run.boxes}
     assert notes == {
@@ -85,7 +86,7 @@ def test_shards_are_one_box_that_says_how_many_and_on_what() -> None:
     ("gpus", "nodes", "note"), [(8, 2, "2 nodes x 8 GPUs"), (2, 1, "1 node x 2 GPUs"), (0, 2, "2 nodes")]
 )
 def test_a_launcher_shows_what_its_job_has(gpus: int, nodes: int, note: str) -> None:
-    run = study_in(drawing_of(spec_of(gpus=gpus, nodes=nodes))).boxes[4].inside
+    run = study_in(drawing_of(spec_of(gpus=gpus, nodes=nodes))).boxes[5].inside
     assert run is not None
     evaluated = "1 GPU" if gpus else ""
     assert {box.name: box.note for box in run.boxes} == {
@@ -97,9 +98,9 @@ def test_a_launcher_shows_what_its_job_has(gpus: int, nodes: int, note: str) -> 
 
 def test_of_many_runs_the_first_are_drawn_and_the_others_counted() -> None:
     study = study_in(drawing_of(spec_of(runs=11)))
-    assert names(study)[4:9] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
+    assert names(study)[5:10] == ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0", "7 more runs"]
     assert {("augment", "7 more runs"), ("7 more runs", "gate")} <= named_arrows(study)
-    assert len(study.boxes) == 4 + 5 + 4
+    assert len(study.boxes) == 5 + 5 + 4
 
 
 @pytest.mark.parametrize("settings", [{}, {"shards": 4, "gpus": 1}, {"gpus": 8, "nodes": 2}, {"runs": 11}])

@@ -45,7 +45,14 @@ def part_of_a_study() -> PackageGraph:
 
 
 def report_of_parts() -> PackageGraph:
-    outputs = {"dataset": "d@1", "augmentation": "a@2", "trained": ["t@3"], "adversarial": ["e@4"], "ood": ["e@5"]}
+    outputs: dict[str, Any] = {
+        "dataset": "d@1",
+        "test_sets": "s@6",
+        "augmentation": "a@2",
+        "trained": ["t@3"],
+        "adversarial": ["e@4"],
+        "ood": ["e@5"],
+    }
     return PackageGraph(*canonical(make_report_pipeline(plan_of(), outputs, GraphSettings(Cluster()))))
 
 
@@ -101,7 +108,7 @@ def test_the_tasks_are_one_for_each_stage_shard_merge_and_note(recipes: int, see
     graph = compiled(recipes, seeds, shards=shards)
     evaluations = 1 if shards == 1 else shards + 1
     tasks = list(graph.tasks())
-    assert len(tasks) == 8 + 2 * evaluations + recipes * seeds * (1 + 2 * evaluations)
+    assert len(tasks) == 9 + 2 * evaluations + recipes * seeds * (1 + 2 * evaluations)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert {instance(graph, task)[0] for task in tasks} == {
         *stages,
@@ -160,14 +167,15 @@ def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
 # What tasks are given, and with it the key of Kubeflow's cache: beside these only the command and the image.
 INPUTS = {
     "prepare": {"spec", "source", "store"},
+    "prepare-test-sets": {"spec", "source", "dataset", "store"},
     "augment": {"spec", "dataset", "store"},
     "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data", "gpus"},
     "launch": {
         *("recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data"),
         *("gpus", "nodes", "image", "settings"),
     },
-    "evaluate": {"suite", "dataset", "checkpoint", "shards", "store", "gpus"},
-    "evaluate-shard": {"suite", "dataset", "checkpoint", "shard", "store", "gpus"},
+    "evaluate": {"suite", "dataset", "test_sets", "checkpoint", "shards", "store", "gpus"},
+    "evaluate-shard": {"suite", "dataset", "test_sets", "checkpoint", "shard", "store", "gpus"},
     "gate": {"study", "adversarial", "ood", "champion", "champion_adversarial", "champion_ood", "store"},
     "report": {"study", "dataset", "augmentation", "trained", "adversarial", "ood", "gate", "store"},
 }
@@ -258,7 +266,10 @@ def test_a_study_without_a_gate_has_nothing_about_a_champion() -> None:
     pipeline = make_pipeline(plan_of(2, champion=""), GraphSettings(Cluster()))
     graph = PackageGraph(*canonical(pipeline))
     kinds = {graph.kind(task) for task in graph.tasks()}
-    assert kinds == {"resolve", "prepare", "augment", "train", "evaluate", "report", "write-candidate", "finish"}
+    assert kinds == {
+        *("resolve", "prepare", "prepare-test-sets", "augment", "train", "evaluate", "report", "write-candidate"),
+        "finish",
+    }
     assert graph.value(only(graph, "resolve"), "study") == ""
     assert graph.value(only(graph, "report"), "gate") == ""
     assert {graph.kind(task[:-1]) for task in graph.tasks() if graph.kind(task) == "evaluate"} == {"run"}
@@ -498,7 +509,7 @@ def test_a_part_of_a_study_lists_its_outputs_and_leaves_no_candidate() -> None:
     values = graph.values(record)
     assert values["run"] == "{{$.pipeline_job_uuid}}"
     assert [instance(graph, source.task)[0] for source in values["trained"]] == ["train"] * 2
-    assert {"dataset", "augmentation", "adversarial", "ood", "store", "run", "trained"} == set(values)
+    assert {"dataset", "test_sets", "augmentation", "adversarial", "ood", "store", "run", "trained"} == set(values)
     assert not graph.task(record)["cachingOptions"]
     assert set(graph.spec["root"]["inputDefinitions"]["parameters"]) == {
         *("store", "stage_image", "train_image", "data_ref")

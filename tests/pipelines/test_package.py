@@ -104,7 +104,7 @@ def test_components_without_copies_mean_what_the_compiler_wrote() -> None:
 
 def test_a_study_of_more_runs_and_shards_has_no_more_components() -> None:
     names = {"prepare", "augment", "run", "train", "evaluate", "report", "write-candidate", "finish", "exit-handler"}
-    names |= {"resolve", "champion", "gate", "promote"}
+    names |= {"resolve", "prepare-test-sets", "champion", "gate", "promote"}
     for recipes, seeds, shards in ((1, 1, 1), (3, 2, 1), (4, 1, 3)):
         spec, platform = canonical(
             make_pipeline(plan_of(recipes, seeds), GraphSettings(Cluster(), shards=shards, gpus=1))

@@ -66,7 +66,7 @@ def size(runs: int, shards: int, version: str = "2.17") -> WorkflowSize:
 @pytest.mark.parametrize(("runs", "shards"), [(1, 1), (4, 1), (3, 2)])
 def test_pods_are_one_for_each_task_and_a_driver_for_each_task_and_nested_pipeline(runs: int, shards: int) -> None:
     evaluations = 2 * (1 if shards == 1 else shards + 1)
-    others = ("resolve", "prepare", "augment", "gate", "report", "write-candidate", "promote", "finish")
+    others = ("resolve", "prepare", "test sets", "augment", "gate", "report", "write-candidate", "promote", "finish")
     tasks = runs * (1 + evaluations) + evaluations + len(others)
     drivers = tasks + runs + len(("root", "exit handler", "champion"))
     estimated = size(runs, shards)

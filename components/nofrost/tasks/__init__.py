@@ -11,6 +11,7 @@ from nofrost.tasks.champion_tasks import gate, promote, resolve
 from nofrost.tasks.run_end import finish, record_outputs, write_candidate
 from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train
 from nofrost.tasks.study_check import check_study
+from nofrost.tasks.test_set_task import prepare_test_sets
 
 __all__ = [
     "Training",
@@ -21,6 +22,7 @@ __all__ = [
     "finish",
     "gate",
     "prepare",
+    "prepare_test_sets",
     "promote",
     "record_outputs",
     "report",

@@ -9,7 +9,7 @@ from nofrost.errors import UserError
 from nofrost.store import MissingError, Store
 
 # The keys of the outputs of a part: of the study, and lists with one output for each recipe and seed.
-COMMON = ("dataset", "augmentation")
+COMMON = ("dataset", "test_sets", "augmentation")
 LISTS = ("trained", "adversarial", "ood")
 
 

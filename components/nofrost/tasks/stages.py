@@ -139,12 +139,15 @@ def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str,
 
 
 @exit_on_error(evaluation_label)
-def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0) -> str:
+def evaluate_shard(
+    suite: str, dataset: str, checkpoint: str, shard: str, store: str, gpus: int = 0, test_sets: str = ""
+) -> str:
     """Evaluate one shard of the test images, such as ``0/4``; `suite` is the suite as JSON, `gpus` as in `train`.
 
     Args:
         checkpoint: of a run, or ``champion/train`` of the champion; empty if there is no champion, and a text that
             begins with UNFIT if its checkpoint is gone.
+        test_sets: the output of `prepare_test_sets`; empty for a suite that has none.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>.shard-<index>-of-<count>``; of a champion one below
@@ -161,14 +164,23 @@ def evaluate_shard(suite: str, dataset: str, checkpoint: str, shard: str, store:
         shard_spec = Shard.parse(shard)
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = f"{_evaluation_path(work, model, config)}.shard-{shard_spec.index}-of-{shard_spec.count}"
-        with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint, shard], work.store):
-            run(data, model, config, work.folder / path, shard=shard_spec)
+        further = work.pull(test_sets) if test_sets else None
+        with checkpointed_in_store(work.folder / path, [suite, dataset, test_sets, checkpoint, shard], work.store):
+            run(data, model, config, work.folder / path, shard_spec, further)
             return work.push(path)
     return unfit[0]
 
 
 @exit_on_error(evaluation_label)
-def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], store: str, gpus: int = 0) -> str:
+def evaluate(
+    suite: str,
+    dataset: str,
+    checkpoint: str,
+    shards: Sequence[str],
+    store: str,
+    gpus: int = 0,
+    test_sets: str = "",
+) -> str:
     """Merge the shards of an evaluation, or without any evaluate all images; the result is the same.
 
     Args:
@@ -176,6 +188,7 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
         checkpoint: as in `evaluate_shard`.
         shards: outputs of `evaluate_shard`, all of them or none.
         gpus: as in `train`.
+        test_sets: as in `evaluate_shard`.
 
     Returns:
         The output ``runs/<recipe>/seed-<seed>/evaluate-<kind>``; of a champion as in `evaluate_shard`.
@@ -192,11 +205,12 @@ def evaluate(suite: str, dataset: str, checkpoint: str, shards: Sequence[str], s
     with workspace(store) as work, _unless_unfit(work, checkpoint) as unfit:
         data, model = work.pull(dataset), work.pull(checkpoint)
         path = _evaluation_path(work, model, config)
+        further = work.pull(test_sets) if test_sets else None
         if shards:
-            merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path)
+            merge(data, model, config, [work.pull(shard) for shard in shards], work.folder / path, further)
             return work.push(path)
-        with checkpointed_in_store(work.folder / path, [suite, dataset, checkpoint], work.store):
-            run(data, model, config, work.folder / path)
+        with checkpointed_in_store(work.folder / path, [suite, dataset, test_sets, checkpoint], work.store):
+            run(data, model, config, work.folder / path, test_sets=further)
             return work.push(path)
     return unfit[0]
 

@@ -44,7 +44,11 @@ def test_all_parts_have_the_same_data(kfp: Any, submit: Any, store: Store, tmp_p
     first = released(store, tmp_path / "photos", "1")
     kfp.fault("POST .*/runs", lambda: None, lambda: released(store, tmp_path / "photos", "2"))
     for number in (1, 2):
-        outputs = {"dataset": "data/dataset@d", "augmentation": "data/augmentation@a"}
+        outputs = {
+            "dataset": "data/dataset@d",
+            "test_sets": "data/test-sets@s",
+            "augmentation": "data/augmentation@a",
+        }
         lists = {key: [f"runs/st/seed-{number}/{key}@x"] for key in ("trained", "adversarial", "ood")}
         store.put(f"nofrost/runs/run-{number}/outputs.json", json.dumps({**outputs, **lists}).encode())
     submit(ST, "runs.seed=[0,1]", store=store.url, data_ref="latest:photos", wait_for=True, split=1)

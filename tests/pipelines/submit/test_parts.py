@@ -43,7 +43,11 @@ def test_the_parts_are_of_about_one_size_and_in_order(count: int, most: int, siz
 
 def recorded(store: Store, run: str, seeds: Sequence[int], **changes: Any) -> None:
     """Record the outputs of a part as its last task does."""
-    outputs: dict[str, Any] = {"dataset": "data/dataset@d", "augmentation": "data/augmentation@a"}
+    outputs: dict[str, Any] = {
+        "dataset": "data/dataset@d",
+        "test_sets": "data/test-sets@s",
+        "augmentation": "data/augmentation@a",
+    }
     outputs |= {key: [f"runs/st/seed-{seed}/{key}@x" for seed in seeds] for key in ("trained", "adversarial", "ood")}
     store.put(f"nofrost/runs/{run}/outputs.json", json.dumps({**outputs, **changes}).encode())
 
