@@ -59,7 +59,7 @@ def test_the_picture_has_the_stages_and_no_arrow_that_follows_from_others() -> N
     assert whole.boxes[1].note == "always runs"
     study, runs = study_in(whole), ["st, seed 0", "sat, seed 0", "mbnat, seed 0", "nofrost, seed 0"]
     last = ["gate", "report", "write-candidate", "promote"]
-    assert names(study) == ["resolve", "prepare", "prepare-test-sets", "augment", "champion", *runs, *last]
+    assert names(study) == ["resolve", "prepare", "augment", "prepare-test-sets", "champion", *runs, *last]
     around = {pair for run in runs for pair in (("augment", run), ("prepare-test-sets", run), (run, "gate"))}
     around |= {("prepare-test-sets", "champion"), ("champion", "gate")}
     around |= {("resolve", "prepare"), ("prepare", "prepare-test-sets"), ("prepare", "augment")}
@@ -169,7 +169,7 @@ def test_the_command_prints_mermaid_and_the_size(program: Program, tmp_path: Pat
         return ended.stdout
 
     size, mermaid = graph().split("\n", 1)
-    assert size.startswith("%% 22 tasks, 51 pods")
+    assert size.startswith("%% 23 tasks, 53 pods")
     assert mermaid == as_mermaid(drawing_of(spec_of()))
     printed = json.loads(graph("--shards", "2", "--out", str(tmp_path / "graph.mmd"), "--json"))
     assert (printed["tasks"], printed["pods"], printed["out"]) == (42, 91, str(tmp_path / "graph.mmd"))

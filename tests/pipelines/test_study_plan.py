@@ -109,3 +109,31 @@ def test_a_study_in_any_script_is_ascii_and_comes_out_equal(text: str) -> None:
     assert parse_study(from_ascii(plan.study)) == check_study(study)
     assert parse_part(DatasetSpec, from_ascii(plan.dataset), "dataset") == study.dataset
     assert parse_part(Recipe, from_ascii(run.recipe), "recipe") == study.recipes["st"]
+
+
+REF = f"{'0' * 32}.dir:100:3"
+
+
+@pytest.mark.parametrize(
+    ("path", "planned_path"),
+    [("data/source/new", "source/new"), ("./data/source", "source"), (REF, REF)],
+)
+def test_test_sets_are_found_inside_the_source_or_by_ref(path: str, planned_path: str) -> None:
+    test_sets = f"suites.ood.test_sets={{new: {{source: npz, path: '{path}'}}}}"
+    plan = planned("dataset.source=npz", test_sets)
+    assert json.loads(plan.test_sets) == {
+        "test_sets": {"new": {"source": "npz", "path": planned_path, "limit": None}},
+    }
+    assert json.loads(plan.ood)["test_sets"]["new"]["path"] == path, "as dvc repro has it"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("dataset.source=npz", "suites.ood.test_sets={new: {source: npz, path: data/other}}"),
+        ("suites.ood.test_sets={new: {source: npz, path: data/source/new}}",),
+    ],
+)
+def test_a_test_set_elsewhere_on_this_machine_is_refused(overrides: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"suites\.ood\.test_sets\.new\.path is not inside dataset\.path, .* the ref"):
+        planned(*overrides)

@@ -105,8 +105,8 @@ def test_long_arguments_count_up_to_2_16_only() -> None:
     assert estimated.shares("2.17.0") == {"workflow": 1 + RESERVE}
 
 
-def test_29_runs_fit_into_an_argument() -> None:
-    assert 0.9 < size(29, 1, "2.16").shares("2.16")["argument"] <= 1
+def test_27_runs_fit_into_an_argument() -> None:
+    assert 0.9 < size(27, 1, "2.16").shares("2.16")["argument"] <= 1
 
 
 class Compiler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from nofrost.config import TestSets, TestSetSpec
+from nofrost.config import DatasetSpec, TestSets, TestSetSpec
 from nofrost.config.loading import validated
-from nofrost.data import read_manifest, read_split
+from nofrost.data import Photographs, read_manifest, read_split
+from nofrost.data.dataset_card import load_card
 from nofrost.errors import UserError
 from nofrost.files import read_json
-from nofrost.prepare import run_test_sets
+from nofrost.prepare import run, run_test_sets
 from nofrost.prepare.test_set_stage import class_indices
 
 CLASSES = tuple("0123456789")
@@ -164,3 +166,79 @@ def test_of_several_test_sets_the_one_at_fault_is_named_and_nothing_is_written(d
 def test_a_study_without_test_sets_has_an_output_without_any(digits: Path, tmp_path: Path) -> None:
     run_test_sets(TestSets(), digits, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "record.json"]
+
+
+def photographs(folder: Path, count: int, names: tuple[str, ...] = ("cat", "dog"), suffix: str = ".jpg") -> Path:
+    """Write so many photographs of 40 x 50 pixels for each class."""
+    random = np.random.default_rng(count)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            coarse = Image.fromarray(random.integers(0, 256, (5, 4, 3), dtype=np.uint8))
+            coarse.resize((50, 40), Image.Resampling.BICUBIC).save(folder / name / f"{number}{suffix}", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 20 photographs in shards, seen at 28 of 32 pixels."""
+    folder = tmp_path_factory.mktemp("photographs")
+    path = str(photographs(folder / "photos", 10))
+    run(DatasetSpec(source="folder", path=path, view={"resize": 32, "crop": 28}), folder / "dataset")  # type: ignore[arg-type]
+    return folder / "dataset"
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("0", "1")])
+def test_a_test_set_of_a_dataset_of_photographs_keeps_the_published_bytes(
+    photo_dataset: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    source = photographs(tmp_path / "new", 3, names)
+    specs = TestSets(test_sets={"new": TestSetSpec(source="folder", path=str(source))})
+    run_test_sets(specs, photo_dataset, tmp_path / "out")
+    made, split = read_manifest(tmp_path / "out/new"), read_split(tmp_path / "out/new", "test", verify=True)
+    assert made.classes == ("cat", "dog")
+    assert made.view == read_manifest(photo_dataset).view
+    assert isinstance(split.images, Photographs)
+    assert split.images.shape == (6, 28, 28, 3)
+    assert split.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    stored = [split.images.encoded(row) for row in range(6)]
+    assert stored == [(source / name / f"{number}.jpg").read_bytes() for name in names for number in range(3)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "new", "record.json"]
+    assert sorted(path.name for path in (tmp_path / "out/new").iterdir()) == ["manifest.json", "test"]
+
+
+def test_photographs_that_are_stored_anew_are_counted(photo_dataset: Path, tmp_path: Path) -> None:
+    source = photographs(tmp_path / "new", 2, suffix=".png")
+    specs = TestSets(test_sets={"new": TestSetSpec(source="folder", path=str(source))})
+    run_test_sets(specs, photo_dataset, tmp_path / "out")
+    assert read_manifest(tmp_path / "out/new").provenance["stored anew as JPEG"].startswith("4 ")
+
+
+def test_a_test_set_of_an_array_beside_photographs_is_refused(
+    digits: Path, photo_dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"^test_sets\.new\.source 'npz' has images of an array, and the dataset holds"):
+        prepare(tmp_path / "out", photo_dataset, arrays(tmp_path / "new.npz"))
+
+
+def test_both_versions_of_cifar10_1_are_test_sets_of_cifar10(
+    tmp_path: Path, take_for_published: Callable[..., None]
+) -> None:
+    random, names = np.random.default_rng(0), load_card("cifar10.1").class_names
+    pixels = random.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    labels = np.tile(np.arange(10), 6)
+    order = [3, 1, 0, 2, 9, 8, 7, 6, 5, 4]  # of the classes in the dataset, which a folder would sort
+    np.savez(tmp_path / "cifar10.npz", images=pixels, labels=labels, classes=np.array([names[each] for each in order]))
+    run(DatasetSpec(source="npz", path=str(tmp_path / "cifar10.npz")), tmp_path / "dataset")
+    folder, specs = tmp_path / "cifar10.1", {}
+    folder.mkdir()
+    for version, count in (("v4", 50), ("v6", 30)):
+        np.save(folder / f"cifar10.1_{version}_data.npy", pixels[:count])
+        np.save(folder / f"cifar10.1_{version}_labels.npy", labels[:count].astype(np.int32))
+        specs[version] = TestSetSpec(source="cifar10.1", path=str(folder), version=version)  # type: ignore[call-arg]
+    take_for_published("cifar10.1", folder)
+    run_test_sets(TestSets(test_sets=specs), tmp_path / "dataset", tmp_path / "out")
+    for version, count in (("v4", 50), ("v6", 30)):
+        split = read_split(tmp_path / "out" / version, "test")
+        assert np.array_equal(split.images, pixels[:count])
+        assert [order[label] for label in split.labels] == labels[:count].tolist(), "the same class by name"

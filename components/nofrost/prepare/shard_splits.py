@@ -69,6 +69,7 @@ def write_shard_split(
     shorter_side: int | None,
     view: EvaluationView | None,
     bar: Progress,
+    unfinished: Path | None = None,
 ) -> tuple[SplitManifest, StoredCounts]:
     """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
 
@@ -80,11 +81,13 @@ def write_shard_split(
         shorter_side: larger photographs are reduced to it, in pixels; None stores them as they are.
         view: whose levels are counted, of training photographs.
         bar: advanced by the photographs written, and at once by those of an earlier run.
+        unfinished: where it is kept how far an unfinished run has come; None for the place that a stage has for it.
 
     Raises:
         UserError: a photograph is damaged.
     """
-    finished, saved = folder / UNFINISHED / f"{name}.json", folder / UNFINISHED / f"{name}-tally.npz"
+    state = unfinished or folder / UNFINISHED
+    finished, saved = state / f"{name}.json", state / f"{name}-tally.npz"
     channels = part.shape[2]
     if finished.is_file():
         bar.advance(len(rows))

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from nofrost.config import DatasetSpec, TestSets, TestSetSpec
 from nofrost.config.validation import sentence
 from nofrost.data import Manifest, checksum, read_manifest, write_manifest, write_split
 from nofrost.errors import UserError, say, shortened
+from nofrost.files import make_folder
 from nofrost.prepare.photo import refusing_giant_images
+from nofrost.prepare.shard_splits import write_shard_split
 from nofrost.prepare.sources import Part, Source, SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import rows_of_test_set
 from nofrost.results import Record, TestSetsMetrics, write_result
-from nofrost.stage import RECORD, check_output, stage_output
+from nofrost.stage import RECORD, UNFINISHED, check_output, stage_output
 from nofrost.telemetry import Progress, progress
 from nofrost.telemetry.metrics.exposition import exposed
 
@@ -29,14 +32,13 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class _TestSet:
-    """A test set whose source is open and fits the dataset."""
+    """A test set whose source is open and fits the dataset; `part` has the labels of the dataset."""
 
     name: str
     source: Source
     data: SourceData
     part: Part
     rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,14 +68,17 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
         checksums = {f"{each.name}/{key}": value for each in test_sets for key, value in each.data.checksums.items()}
         checksums["dataset"] = checksum(dataset)
         settings = {each.name: each.settings for each in test_sets}
-        fingerprint = {"config": settings, "inputs": checksums}
         libraries = sorted({library for source in sources.values() for library in source.libraries})
+        # what an earlier run stored is kept, so it depends on these too
+        versions = {name: version(name) for name in libraries}
+        fingerprint = {"config": settings, "inputs": checksums, "libraries": versions}
         metrics = TestSetsMetrics(test_images={each.name: len(each.rows) for each in test_sets})
-        with stage_output(out, stage=STAGE, inputs=inputs, fingerprint=fingerprint) as folder:
+        resumable = manifest.view is not None
+        with stage_output(out, stage=STAGE, inputs=inputs, fingerprint=fingerprint, resumable=resumable) as folder:
             with progress(STAGE, total=sum(metrics.test_images.values())) as bar:
                 for each in test_sets:
                     with keys_of(each.name):
-                        _write(each, manifest, folder / each.name, bar)
+                        _write(each, manifest, folder, bar)
             write_result(folder / "metrics.json", metrics)
             record = Record.of(STAGE, config=settings, inputs=checksums, seeds={}, libraries=libraries)
             write_result(folder / RECORD, record)
@@ -82,6 +87,11 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
 
 def _opened(name: str, source: Source, manifest: Manifest) -> _TestSet:
     with keys_of(name):
+        if manifest.view and not source.holds_photographs:
+            raise UserError(
+                f"dataset.source {source.source!r} has images of an array, and the dataset holds photographs: name a "
+                "source of photographs, such as folder"
+            )
         data = open_source(source)
         part = data.train if data.test is None else data.test
         classes = class_indices(data.classes, manifest.classes)
@@ -89,18 +99,29 @@ def _opened(name: str, source: Source, manifest: Manifest) -> _TestSet:
         rows = rows_of_test_set(part, data.classes, source.limit)
     for text in data.remarks:
         say(f"{STAGE}: {name}: {text}")
-    return _TestSet(name, source, data, part, rows, classes[part.labels[rows]])
+    return _TestSet(name, source, data, replace(part, labels=classes[part.labels]), rows)
 
 
-def _write(test_set: _TestSet, manifest: Manifest, folder: Path, bar: Progress) -> None:
-    part, rows, data = test_set.part, test_set.rows, test_set.data
-    batches = _reported(part.read(rows), bar)
-    indices = part.indices(rows)
-    split = write_split(folder / SPLIT, batches, part.shape, test_set.labels, indices, len(manifest.classes))
+def _write(test_set: _TestSet, manifest: Manifest, out: Path, bar: Progress) -> None:
+    part, rows, data, folder = test_set.part, test_set.rows, test_set.data, out / test_set.name
+    provenance = {"origin": data.origin, **({"url": data.url} if data.url else {}), **data.checksums}
+    if manifest.view:
+        unfinished = out / UNFINISHED / test_set.name
+        make_folder(unfinished)
+        shorter_side, n_classes = test_set.source.shorter_side, len(manifest.classes)
+        split, counts = write_shard_split(
+            folder, SPLIT, part, rows, n_classes, shorter_side=shorter_side, view=None, bar=bar, unfinished=unfinished
+        )
+        if counts.changes:
+            kinds = (f"{count:,} {kind}" for kind, count in sorted(counts.changes.items()))
+            provenance["stored anew as JPEG"] = ", ".join(kinds)
+    else:
+        batches, labels, indices = _reported(part.read(rows), bar), part.labels[rows], part.indices(rows)
+        split = write_split(folder / SPLIT, batches, part.shape, labels, indices, len(manifest.classes))
     made = {
         "name": data.name,
         "splits": {SPLIT: split},
-        "provenance": {"origin": data.origin, **({"url": data.url} if data.url else {}), **data.checksums},
+        "provenance": provenance,
         "licence": data.licence,
         "config": test_set.settings,
     }
@@ -125,11 +146,16 @@ def resolve_test_set(
         UserError: there is no such source, or an option is unknown or of a wrong value.
     """
     values = spec.as_json()
+    inherited: dict[str, Any] = {}
     if manifest is not None:
-        # Enlarged as the dataset's own images were, unless the suite says otherwise.
-        values = {"image_size": manifest.config.get("image_size"), **values}
+        # Stored and resized as the dataset's own images are, unless the suite says otherwise.
+        if manifest.view:
+            shorter_side = manifest.config.get("shorter_side")
+            inherited = {"storage": "shards", "view": manifest.view.as_json(), "shorter_side": shorter_side}
+        else:
+            inherited = {"storage": "array", "image_size": manifest.config.get("image_size")}
     try:
-        config = DatasetSpec.model_validate(values)
+        config = DatasetSpec.model_validate({**inherited, **values})
     except ValidationError as error:
         raise UserError(sentence(error, DatasetSpec, origin, overrides, (*key, name))) from None
     return resolve_source(config, origin, (*key, name), overrides)
