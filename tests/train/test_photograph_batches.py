@@ -26,7 +26,7 @@ from nofrost.train import batches, decoding, decoding_threads, photograph_views
 from nofrost.train.batches import TrainingImages
 from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Batch
-from nofrost.transforms.crops import pixel_boxes
+from nofrost.transforms.crops import flip, flips, pixel_boxes
 from tests.train.photographs_on_disk import SIZES, VIEW, photographs
 
 N = 30
@@ -78,11 +78,15 @@ def images_of(photographs: Photographs, rows: np.ndarray, boxes: torch.Tensor, s
 
 def test_crops_are_those_of_torchvision_on_the_stored_photograph(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "SCALES", ())
-    for step, batch in enumerate(TrainingImages(split, {}, (), CROPS, 10).epoch(3, 1, 0)):
+    flipped = CROPS.model_copy(update={"horizontal_flip": True})
+    for step, decoded in enumerate(TrainingImages(split, {}, (), flipped, 10).epoch(3, 1, 0)):
+        assert decoded.images.dtype == torch.uint8, "until the batch is on its device"
+        batch = decoded.to(CPU)
         rows = rows_of(batch)
         generator = torch.Generator().manual_seed(derive_seed(3, "views", 1, step))
         boxes = pixel_boxes(torch.from_numpy(split.images.sizes(rows)), (0.3, 1.0), generator)
-        assert torch.equal(batch.images, images_of(split.images, rows, boxes, (12, 12)))
+        expected = flip(images_of(split.images, rows, boxes, (12, 12)), flips(10, generator))
+        assert torch.equal(batch.images, expected)
         assert np.array_equal(batch.labels.numpy(), rows % 3)
 
 
@@ -90,7 +94,7 @@ def test_a_set_of_photographs_is_row_aligned_and_cropped_by_its_own_sizes(
     split: Split, sets: dict[str, Photographs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "SCALES", ())
-    batch = next(TrainingImages(split, sets, ("deepaugment",), CROPS, 10).epoch(0, 0, 0))
+    batch = next(TrainingImages(split, sets, ("deepaugment",), CROPS, 10).epoch(0, 0, 0)).to(CPU)
     rows = rows_of(batch)
     generator = torch.Generator().manual_seed(derive_seed(0, "views", 0, 0))
     for images, view in ((split.images, batch.images), (sets["deepaugment"], batch.augmented["deepaugment"])):
@@ -135,13 +139,13 @@ def test_only_this_processs_photographs_are_decoded(split: Split, monkeypatch: p
 
 
 def test_without_a_crop_of_random_size_the_evaluation_view_is_trained_on(split: Split) -> None:
-    batch = next(TrainingImages(split, {}, (), ViewSpec(), 10).epoch(0, 0, 0))
+    batch = next(TrainingImages(split, {}, (), ViewSpec(), 10).epoch(0, 0, 0)).to(CPU)
     stored = to_tensor(split.images[rows_of(batch)])
     assert stored.shape[2:] == (VIEW.crop, VIEW.crop)
     assert torch.equal(batch.images, stored)
-    smaller = next(TrainingImages(split, {}, (), ViewSpec(image_size=9), 10).epoch(0, 0, 0))
+    smaller = next(TrainingImages(split, {}, (), ViewSpec(image_size=9), 10).epoch(0, 0, 0)).to(CPU)
     assert torch.equal(smaller.images, F.interpolate(stored, (9, 9), mode="bilinear", antialias=True))
-    padded = next(TrainingImages(split, {}, (), ViewSpec(crop_padding=2), 10).epoch(0, 0, 0))
+    padded = next(TrainingImages(split, {}, (), ViewSpec(crop_padding=2), 10).epoch(0, 0, 0)).to(CPU)
     assert padded.images.shape == stored.shape
     assert not torch.equal(padded.images, stored)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
 from nofrost.data import Images, to_tensor
 from nofrost.train.decoding_threads import DecodingThreads
+from nofrost.train.objectives.base import scaled
 from nofrost.train.photograph_views import crops, evaluation_views, photographs_of, stored_sizes
 from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, pixel_boxes, resized_crop
 from nofrost.transforms.texture_debiased import Distortion
@@ -27,7 +28,12 @@ TEXTURE_DEBIASED = "texture-debiased"
 
 @dataclass(frozen=True)
 class View:
-    """A view of this process's images, float32 [n, C, H, W] in [0, 1], with what the training device is to distort."""
+    """A view of this process's images, [n, C, H, W], with what is left to the training device.
+
+    Attributes:
+        images: float32 in [0, 1], or the levels of decoded photographs, uint8.
+        distortion: to be applied to them.
+    """
 
     images: Tensor
     distortion: Distortion | None = None
@@ -59,7 +65,7 @@ class BatchViews:
 
     def texture_debiased(self, images: Images, spec: TextureDebiasedSpec) -> View:
         """Return the texture-debiased view, whose only crop is its own."""
-        crops = self._flipped(self._cropped([images], self._zeros, self.own, spec.random_resized_crop), self.own)
+        crops = self._cropped([images], self._zeros, self.own, spec.random_resized_crop)
         return View(crops, self._distortion(crops.shape[1], spec))
 
     def any_set(self, sets: Sequence[Images], clean: Images, spec: TextureDebiasedSpec | None) -> View:
@@ -68,13 +74,13 @@ class BatchViews:
         numbers = torch.randint(0, count, (len(self.rows),), generator=self.generator).numpy()
         if spec is None:
             return View(self._transformed(sets, numbers, self.own))
-        debiased = numbers[self.own] == len(sets)
-        images = torch.empty(len(self.own), clean.shape[3], *self.size)
-        mask = torch.from_numpy(debiased)
-        if sets:
-            images[~mask] = self._transformed(sets, numbers, self.own[~debiased])
-        own = self.own[debiased]
-        images[mask] = self._flipped(self._cropped([clean], self._zeros, own, spec.random_resized_crop), own)
+        mask = torch.from_numpy(numbers[self.own] == len(sets))
+        of_sets = self._transformed(sets or [clean], numbers * bool(sets), self.own[~mask])
+        crops = self._cropped([clean], self._zeros, self.own[mask], spec.random_resized_crop)
+        if crops.dtype != of_sets.dtype:
+            crops = scaled(crops)
+        images = of_sets.new_empty(len(self.own), *of_sets.shape[1:])
+        images[~mask], images[mask] = of_sets, crops
         return View(images, self._distortion(images.shape[1], spec).where(mask))
 
     @property
@@ -84,17 +90,19 @@ class BatchViews:
 
     def _transformed(self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64]) -> Tensor:
         """Return the images at the positions `own`, of the source that `numbers` [N] says, transformed."""
-        spec = self.spec
+        spec, padding = self.spec, self.spec.crop_padding
+        if spec.random_resized_crop and not padding:
+            return self._cropped(sources, numbers, own, spec.random_resized_crop)
         if spec.random_resized_crop:
-            images = self._cropped(sources, numbers, own, spec.random_resized_crop)
+            images = self._cropped(sources, numbers, own, spec.random_resized_crop, mirror=False)
         else:
             images = self._stored(sources, numbers, own)
             if images.shape[2:] != self.size:
-                images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
-        if spec.crop_padding:
-            offsets = crop_offsets(len(self.rows), spec.crop_padding, self.generator)
-            images = padded_crop(images, spec.crop_padding, offsets[own])
-        return self._flipped(images, own)
+                images = F.interpolate(scaled(images), self.size, mode="bilinear", antialias=True)
+        if padding:
+            images = padded_crop(images, padding, crop_offsets(len(self.rows), padding, self.generator)[own])
+        mirrored = self._mirrored(own)
+        return images if mirrored is None else flip(images, mirrored)
 
     def _stored(self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64]) -> Tensor:
         """Return the images as they are stored; photographs in their evaluation view."""
@@ -109,19 +117,31 @@ class BatchViews:
         return to_tensor(stored)
 
     def _cropped(
-        self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64], least: float
+        self,
+        sources: Sequence[Images],
+        numbers: NDArray[np.int64],
+        own: NDArray[np.int64],
+        least: float,
+        *,
+        mirror: bool = True,
     ) -> Tensor:
-        """Return crops of random size, of at least the share `least` of the area; of the stored photograph itself."""
-        if photographs := photographs_of(sources):
-            boxes = pixel_boxes(stored_sizes(photographs, numbers, self.rows), (least, 1.0), self.generator)
-            return crops(photographs, numbers[own], self.rows[own], boxes[own], self.size, self.threads)
-        boxes = crop_boxes(len(self.rows), (least, 1.0), self.generator)
-        return resized_crop(self._stored(sources, numbers, own), boxes[own], self.size)
+        """Return crops of random size, of at least the share `least` of the area; of the stored photograph itself.
 
-    def _flipped(self, images: Tensor, own: NDArray[np.int64]) -> Tensor:
-        if not self.spec.horizontal_flip:
-            return images
-        return flip(images, flips(len(self.rows), self.generator)[own])
+        Args:
+            mirror: also flip them, if the recipe does.
+        """
+        if photographs := photographs_of(sources):
+            boxes = pixel_boxes(stored_sizes(photographs, numbers, self.rows), (least, 1.0), self.generator)[own]
+            mirrored = self._mirrored(own) if mirror else None
+            return crops(photographs, numbers[own], self.rows[own], boxes, mirrored, self.size, self.threads)
+        boxes = crop_boxes(len(self.rows), (least, 1.0), self.generator)[own]
+        images = resized_crop(self._stored(sources, numbers, own), boxes, self.size)
+        mirrored = self._mirrored(own) if mirror else None
+        return images if mirrored is None else flip(images, mirrored)
+
+    def _mirrored(self, own: NDArray[np.int64]) -> Tensor | None:
+        """Return which images to mirror: bool [n]; None if the recipe mirrors none."""
+        return flips(len(self.rows), self.generator)[own] if self.spec.horizontal_flip else None
 
     def _distortion(self, channels: int, spec: TextureDebiasedSpec) -> Distortion:
         drawn = Distortion.draw(len(self.rows), channels, self.generator, noise=spec.noise, blur=spec.blur)

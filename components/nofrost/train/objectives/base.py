@@ -31,7 +31,7 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        images: the clean images, [N, C, H, W] in [0, 1].
+        images: the clean images, [N, C, H, W] in [0, 1]; of photographs uint8 until :meth:`to`, a quarter of the bytes.
         labels: [N] int64.
         indices: [N] int64, the index of each image in its dataset, which selects the random numbers of attacks.
         augmented: further views of the same images, by their name in the objective's `augmented_views`.
@@ -68,9 +68,15 @@ class Batch:
         images, labels, indices = (
             tensor.to(device, non_blocking=True) for tensor in (self.images, self.labels, self.indices)
         )
-        augmented = {view: tensor.to(device, non_blocking=True) for view, tensor in self.augmented.items()}
+        images = scaled(images)
+        augmented = {view: scaled(tensor.to(device, non_blocking=True)) for view, tensor in self.augmented.items()}
         augmented.update({view: distort(augmented[view]) for view, distort in self.distortions.items()})
         return Batch(images, labels, indices, augmented, self.groups)
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Return images in [0, 1], float32; levels of 0 to 255, if they are uint8, divided by 255."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)
