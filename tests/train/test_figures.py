@@ -30,6 +30,8 @@ def test_the_loss_is_stated_at_every_save_and_all_measurements_at_the_end_of_an_
     work = Kept(trainer.phase.images.steps)
     trainer.train_epoch(work)
     assert work.done == work.total == len(work.kept)
+    waited = [figures.pop("data_wait") for figures in work.kept]
+    assert all(0 <= share < 1 for share in waited)
     assert work.kept[0] == {"epoch": 1, "epochs": 1}
     losses = [figures["loss"] for figures in work.kept[1:]]
     assert len(set(losses)) == len(losses)

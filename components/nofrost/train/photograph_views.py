@@ -74,7 +74,8 @@ def evaluation_views(sources: Sequence[Photographs], numbers: Rows, rows: Rows, 
     count, height, width, channels = len(rows), *sources[0].shape[1:]
 
     def view(position: int) -> NDArray[np.uint8]:
-        return sources[numbers[position]].viewed(int(rows[position]))
+        pixels: NDArray[np.uint8] = sources[numbers[position]].viewed(int(rows[position]))
+        return pixels
 
     return _together(view, (count, channels, height, width), threads)
 
