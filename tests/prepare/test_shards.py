@@ -71,6 +71,15 @@ def test_photographs_are_stored_as_they_were_published(
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
 
 
+def test_training_photographs_are_mixed_so_that_a_part_of_them_has_all_classes(tmp_path: Path, source: Path) -> None:
+    """The folders of a source come one class after the other; a training that streams shuffles a few shards at a time."""
+    run(config(source), tmp_path / "out")
+    train, test = (read_split(tmp_path / "out", name) for name in ("train", "test"))
+    assert train.labels.tolist() != sorted(train.labels)
+    assert set(train.labels[:6]) == {0, 1}
+    assert test.indices.tolist() == sorted(test.indices), "which are only read in order"
+
+
 def test_mean_and_deviation_are_those_of_the_view_of_the_training_photographs(tmp_path: Path, source: Path) -> None:
     run(config(source), tmp_path / "out")
     manifest, images = read_manifest(tmp_path / "out"), photographs(tmp_path / "out", "train")

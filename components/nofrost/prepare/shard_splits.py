@@ -77,7 +77,7 @@ def write_shard_split(
     number of threads or on kills.
 
     Args:
-        rows: int64 [N], ascending.
+        rows: int64 [N].
         shorter_side: larger photographs are reduced to it, in pixels; None stores them as they are.
         view: whose levels are counted, of training photographs.
         bar: advanced by the photographs written, and at once by those of an earlier run.

@@ -68,6 +68,12 @@ def split_rows(source: SourceData, config: DatasetSpec, class_limit: int | None 
     }
 
 
+def mixed_rows(rows: Integers, seed: int) -> Integers:
+    """Return rows in a seeded order of their own: a source may be sorted by class."""
+    order: Integers = np.random.default_rng((seed, len(rows))).permutation(rows)
+    return order
+
+
 def rows_of_test_set(part: Part, classes: Sequence[str], limit: int | None) -> Integers:
     """Return the rows of a test set, ascending: all, or `limit` of them as evenly over classes as their sizes allow.
 

@@ -18,7 +18,7 @@ from nofrost.errors import UserError, say
 from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.shard_splits import write_shard_split
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
-from nofrost.prepare.splitting import SplitRows, split_rows
+from nofrost.prepare.splitting import SplitRows, mixed_rows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, check_output, stage_output
 from nofrost.telemetry import Progress, progress
@@ -31,7 +31,8 @@ Written = tuple[dict[str, SplitManifest], PixelStatistics, dict[str, str]]
 def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
     """Make the dataset of `config` in the folder `out` and return the content of ``out/metrics.json``.
 
-    Rows of every split are sorted by their position in the source. `mean` and `std` of the manifest are those of all
+    Rows of every split are sorted by their position in the source, except for training photographs in shards: these are
+    mixed, so that a few shards hold images of all classes. `mean` and `std` of the manifest are those of all
     training pixels, exact, in float64. The path of the source is not recorded, so equal content gives equal bytes.
 
     Raises:
@@ -55,7 +56,7 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         with stage_output(
             out, stage="prepare", inputs=source.inputs(out), fingerprint=fingerprint, resumable=view is not None
         ) as folder:
-            write = partial(_write_shards, source.shorter_side, view) if view else _write_arrays
+            write = partial(_write_shards, source, view) if view else _write_arrays
             manifest = _manifest(data, settings, view, *write(data, rows, folder))
             metrics = _metrics(manifest)
             write_manifest(folder, manifest)
@@ -93,7 +94,7 @@ def _write_arrays(source: SourceData, split: SplitRows, folder: Path) -> Written
 
 
 def _write_shards(
-    shorter_side: int | None, view: EvaluationView, source: SourceData, split: SplitRows, folder: Path
+    config: DatasetSpec, view: EvaluationView, source: SourceData, split: SplitRows, folder: Path
 ) -> Written:
     statistics = PixelStatistics(source.train.shape[2])
     splits: dict[str, SplitManifest] = {}
@@ -101,13 +102,15 @@ def _write_shards(
     with progress("prepare", total=sum(len(rows) for _, rows in split.values())) as bar:
         for name in SPLITS:
             part, rows = split[name]
+            if name == "train":
+                rows = mixed_rows(rows, config.seed)
             splits[name], tally = write_shard_split(
                 folder,
                 name,
                 part,
                 rows,
                 len(source.classes),
-                shorter_side=shorter_side,
+                shorter_side=config.shorter_side,
                 view=view if name == "train" else None,
                 bar=bar,
             )
