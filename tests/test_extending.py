@@ -120,11 +120,10 @@ def test_a_dataset_source_is_a_registered_class(monkeypatch: pytest.MonkeyPatch,
 def test_an_augmentation_method_is_a_registered_class(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from nofrost import augment, prepare, tasks
     from nofrost.augment import base
-    from nofrost.data import checksum, read_augmentation_set, read_split, write_images
+    from nofrost.data import checksum, read_augmentation_set, read_split
 
     monkeypatch.setattr(base.METHODS, "classes", dict(base.METHODS.classes))
-    names = {"register": base.register, "Method": base.Method, "batches": base.batches}
-    names |= {"write_images": write_images, "np": np, "__name__": "page"}
+    names = {"register": base.register, "Method": base.Method, "Maker": base.Maker, "np": np, "__name__": "page"}
     exec(compile(snippet("an augmentation method"), "docs/architecture.md", "exec"), names)
     overrides = ["augmentation.methods=[inverted]", "augmentation.inverted.level=128"]
     overrides += ["recipes.nofrost.views.augmentation_sets=[inverted]"]

@@ -53,6 +53,7 @@ LEVELS = {
     "network_interface": 1,
     "stopping": 1,
     "seeds": 1,
+    "shard": 0,
     "system_errors": 0,
     "error_file": 0,
     "masking": -1,

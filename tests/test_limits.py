@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nofrost.augment.deepaugment.network import load_network
+from nofrost.augment.deepaugment.networks import load_network
 from nofrost.config import load_recipe, load_study
 from nofrost.data.arrays import read_array, read_arrays
 from nofrost.errors import UserError

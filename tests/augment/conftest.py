@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
-from nofrost.data import Manifest, write_manifest, write_split
+from nofrost.config.evaluation_view import EvaluationView
+from nofrost.data import Manifest, SplitManifest, write_manifest, write_split
+from nofrost.data.arrays import write_array
+from nofrost.data.jpeg import encode_jpeg
+from nofrost.data.shards.writer import Photograph, ShardWriter
+from nofrost.files import sha256_file
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +66,50 @@ def folder_bytes() -> Callable[[Path], dict[str, str]]:
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     return digests
+
+
+@pytest.fixture(scope="session")
+def make_photographs() -> Callable[..., Path]:
+    """Return a function that writes a dataset of photographs of different sizes, 34 for training, as shards."""
+
+    def make(folder: Path, channels: int = 3) -> Path:
+        view, splits = EvaluationView(resize=24, crop=20), {}
+        random = np.random.default_rng(0)
+        for name, count in (("train", 34), ("selection", 2), ("test", 2)):
+            labels = np.arange(count, dtype=np.int64) % 2
+            writer = ShardWriter(folder / name, name, shard_bytes=20_000)
+            records = []
+            for label in labels.tolist():
+                height, width = random.integers(26, 44, 2).tolist()
+                coarse = random.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+                image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+                content = encode_jpeg(image.convert("L") if channels == 1 else image)
+                records.append(Photograph(content, label, (height, width)))
+            list(writer.write(records))
+            shards = writer.finish()[1]
+            for key, numbers in (("labels", labels), ("indices", np.arange(count))):
+                write_array(folder / name / f"{key}.npy", [numbers], numbers.shape, np.dtype(np.int64))
+            files = ("index", "labels", "indices")
+            splits[name] = SplitManifest(
+                count=count,
+                class_counts=tuple(np.bincount(labels, minlength=2).tolist()),
+                sha256={key: sha256_file(folder / name / f"{key}.npy") for key in files},
+                shards=shards,
+            )
+        manifest = Manifest(
+            name="photographs",
+            classes=("even", "odd"),
+            image_size=(20, 20),
+            view=view,
+            channels=channels,
+            mean=(0.5,) * channels,
+            std=(0.3,) * channels,
+            splits=splits,
+            provenance={},
+            licence="CC0",
+            config={},
+        )
+        write_manifest(folder, manifest)
+        return folder
+
+    return make

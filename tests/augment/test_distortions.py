@@ -11,7 +11,8 @@ from nofrost.augment.deepaugment.distortions import (
     DistortedConvolution,
     Distortion,
 )
-from nofrost.augment.deepaugment.network import NetworkSpec, ReconstructionNetwork, new_network
+from nofrost.augment.deepaugment.encoder_decoder import EncoderDecoderSpec, ReconstructionNetwork
+from nofrost.augment.deepaugment.networks import new_network
 
 CPU = torch.device("cpu")
 CASES = [
@@ -30,7 +31,9 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> ReconstructionNetwork:
-    return new_network(NetworkSpec(channels=3, width=8), torch.Generator().manual_seed(0)).requires_grad_(False)
+    network = new_network(EncoderDecoderSpec(channels=3, width=8), torch.Generator().manual_seed(0))
+    assert isinstance(network, ReconstructionNetwork)
+    return network.requires_grad_(False)
 
 
 @pytest.mark.parametrize(("distortion", "shape"), CASES)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nofrost.augment.base import batches, correlation
-from nofrost.augment.deepaugment import method as module
-from nofrost.augment.deepaugment.method import Tally, generate, usable
+from nofrost.augment.base import ImageBlock, Values, correlation
+from nofrost.augment.deepaugment import small_network as module
+from nofrost.augment.deepaugment.small_network import small_network_make, usable
+from nofrost.augment.originals import Originals
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), dtype=np.uint8)
 CPU = torch.device("cpu")
@@ -29,9 +30,11 @@ class Broken(nn.Module):
         return outputs
 
 
-def made_by(network: Any) -> tuple[np.ndarray, Tally]:
-    tally = Tally()
-    return np.concatenate(list(generate(network, IMAGES, 0, CPU, tally))), tally
+def made_by(network: Any) -> tuple[np.ndarray, Values]:
+    originals, make = Originals(IMAGES), small_network_make(network, 0, CPU)
+    made = [make(ImageBlock(number, rows.start, IMAGES[rows])) for number, rows in enumerate(originals.blocks())]
+    totals = {key: sum(values[key] for _, values in made) for key in made[0][1]}
+    return np.concatenate([np.asarray(images) for images, _ in made]), totals
 
 
 DAMAGES = {
@@ -46,14 +49,14 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_useless_images_are_made_again_more_mildly(damage: str) -> None:
-    images, tally = made_by(Broken(DAMAGES[damage], until=0.5))
-    assert (tally.milder, tally.unchanged) == (35, 0)
+    images, totals = made_by(Broken(DAMAGES[damage], until=0.5))
+    assert (totals["milder"], totals["unchanged"]) == (35, 0)
     np.testing.assert_array_equal(images, IMAGES)  # the milder attempt of this network gives its input back
 
 
 def test_an_image_that_no_strength_can_change_usefully_stays_as_it_is() -> None:
-    images, tally = made_by(Broken(DAMAGES["nan"], until=-1.0))
-    assert tally.unchanged > 0
+    images, totals = made_by(Broken(DAMAGES["nan"], until=-1.0))
+    assert totals["unchanged"] > 0
     np.testing.assert_array_equal(images, IMAGES)
 
 
@@ -69,8 +72,8 @@ def test_the_last_attempt_is_the_mildest(monkeypatch: pytest.MonkeyPatch) -> Non
             return images
 
     monkeypatch.setattr(module, "usable", never)
-    _, tally = made_by(Watch())
-    assert (tally.milder, tally.unchanged) == (0, 70)
+    _, totals = made_by(Watch())
+    assert (totals["milder"], totals["unchanged"]) == (0, 70)
     first_batch = seen[: len(module.LEVELS)]
     for strength, level in zip(first_batch, module.LEVELS, strict=True):
         assert 0.3 * level <= strength <= level
@@ -99,7 +102,7 @@ def test_correlation_is_that_of_numpy_and_0_for_constant_or_broken_images() -> N
 
 
 @pytest.mark.parametrize(("count", "size", "lengths"), [(130, 8, [64, 64, 2]), (3, 600, [2, 1]), (2, 2000, [1, 1])])
-def test_batches_are_consecutive_and_smaller_for_large_images(count: int, size: int, lengths: list[int]) -> None:
-    slices = batches(count, size, size)
+def test_blocks_are_consecutive_and_smaller_for_large_images(count: int, size: int, lengths: list[int]) -> None:
+    slices = Originals(np.broadcast_to(np.uint8(0), (count, size, size, 1))).blocks()
     assert [rows.stop - rows.start for rows in slices] == lengths
     assert [row for rows in slices for row in range(count)[rows]] == list(range(count))

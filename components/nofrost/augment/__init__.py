@@ -4,6 +4,6 @@
 import nofrost.augment.deepaugment.method
 import nofrost.augment.tda
 from nofrost.augment.base import list_methods, resolve_methods, spell_out
-from nofrost.augment.stage import run
+from nofrost.augment.stage import merge, run
 
-__all__ = ["list_methods", "resolve_methods", "run", "spell_out"]
+__all__ = ["list_methods", "merge", "resolve_methods", "run", "spell_out"]

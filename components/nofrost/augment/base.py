@@ -1,25 +1,54 @@
 """The base class of augmentation methods, their registry, and what they share."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor
 
+from nofrost.augment.originals import Originals, Pixels
 from nofrost.config import AugmentationSpec
 from nofrost.config.base import Settings
 from nofrost.config.validation import sentence
-from nofrost.data import Split
 from nofrost.errors import UserError, shortened
 from nofrost.registry import Registry
-from nofrost.telemetry import progress
 
-SMALL_PIXELS = 64 * 64  # of an image; smaller ones are worked on in one thread
-_BATCH_PIXELS = 1 << 20
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ImageBlock:
+    """Consecutive training images, which are augmented together and apart from all others.
+
+    Attributes:
+        number: from 0.
+        first: the row of its first image.
+        images: uint8 [n, H, W, C], or for photographs a list of [H, W, C].
+    """
+
+    number: int
+    first: int
+    images: Pixels | Sequence[Pixels]
+
+
+Make = Callable[[ImageBlock], tuple[Pixels | Sequence[Pixels], Values]]
+"""Return the images made of a block, one of the same size for each, and what was measured of them, summed over them."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What makes the images of a set.
+
+    Attributes:
+        make: a function of the block alone, so that tasks can share the blocks and a killed one can go on.
+        facts: what was measured once, such as of a network.
+    """
+
+    make: Make
+    facts: Values = field(default_factory=dict)
 
 
 class Method(Settings):
@@ -33,13 +62,31 @@ class Method(Settings):
     name: ClassVar[str]
     provenance: ClassVar[str]
 
-    def make(self, train: Split, seed: int, folder: Path) -> dict[str, Any]:
-        """Write ``images.npy``, uint8 [N, H, W, C], into `folder`, row i made of training image i; return the metrics.
+    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+        """Return what makes the images; called again after a kill, it goes on from what it left in the folders.
+
+        Args:
+            originals: all training images.
+            seed: of everything random.
+            folder: of the set, for files that belong beside it, such as a network that was trained.
+            unfinished: for files that only a run that goes on needs.
 
         Raises:
             UserError: a setting does not fit the images.
         """
         raise NotImplementedError
+
+    def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
+        """Return the metrics of the set from the facts of its maker and the sums over all `count` images.
+
+        Raises:
+            UserError: the set is of no use.
+        """
+        return {}
+
+    def side(self) -> int | None:
+        """Return to how many pixels the shorter side of photographs is resized; None for that of the dataset's view."""
+        return None
 
     def files(self) -> dict[str, Path]:
         """Return the files that settings name, by setting. The result depends on their content, not on their path."""
@@ -97,15 +144,11 @@ def unused_settings(config: AugmentationSpec, methods: dict[str, Method]) -> lis
 
 
 def spell_out(config: AugmentationSpec, methods: dict[str, Method]) -> dict[str, Any]:
-    """Return the configuration as JSON values with all settings of all methods, defaults included."""
-    settings = {name: method.as_json() for name, method in methods.items()}
+    """Return the configuration as JSON values: the settings of the methods in use with their defaults, and those that
+    were given to others."""
+    used = {*config.methods, *unused_settings(config, methods)}
+    settings = {name: method.as_json() for name, method in methods.items() if name in used}
     return {"methods": list(config.methods), **settings, "seed": config.seed}
-
-
-def batches(count: int, height: int, width: int) -> list[slice]:
-    """Return consecutive slices of `count` rows: up to 64 images, fewer when they are large."""
-    length = max(1, min(64, _BATCH_PIXELS // (height * width)))
-    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 def correlation(images: Tensor, others: Tensor) -> Tensor:
@@ -117,11 +160,3 @@ def correlation(images: Tensor, others: Tensor) -> Tensor:
     first, second = (values - values.mean(dim=1, keepdim=True) for values in brightness)
     norms = first.norm(dim=1) * second.norm(dim=1)
     return torch.where(norms > 1e-6, (first * second).sum(dim=1) / norms, 0.0).nan_to_num(0.0, 0.0, 0.0)
-
-
-def reported(title: str, batches: Iterable[NDArray[np.uint8]], total: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the batches unchanged and show the progress over `total` images."""
-    with progress(title, total=total) as bar:
-        for batch in batches:
-            yield batch
-            bar.advance(len(batch))

@@ -1,16 +1,16 @@
 """Method tda: one texture-debiased version of every training image."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from nofrost.augment.base import SMALL_PIXELS, Method, batches, correlation, register, reported
-from nofrost.data import Split, from_tensor, to_tensor, write_images
-from nofrost.models.device import default_device, exact_float32, single_thread_if_small
+from nofrost.augment.base import ImageBlock, Maker, Method, Values, correlation, register
+from nofrost.augment.originals import Originals, Pixels
+from nofrost.data import from_tensor, to_tensor
+from nofrost.models.device import default_device
 from nofrost.seeds import derive_seed
 from nofrost.transforms.texture_debiased import texture_debiased
 
@@ -31,19 +31,25 @@ class TextureDebiased(Method):
 
     provenance = "Hermann et al. 2020 (texture-debiased augmentation) with the settings of wang2022's code"
 
-    def make(self, train: Split, seed: int, folder: Path) -> dict[str, Any]:
-        """Write ``images.npy`` [N, H, W, C] into `folder` and return the metrics."""
-        correlations: list[float] = []
-        device, (height, width) = default_device(), train.images.shape[1:3]
+    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+        """Return what makes the images; of photographs, which differ in size, each has a generator of its own."""
+        device, settings = default_device(), self.as_json()
 
-        def generated() -> Iterator[NDArray[np.uint8]]:
-            for number, rows in enumerate(batches(len(train), height, width)):
-                originals = to_tensor(train.images[rows]).to(device)
-                generator = torch.Generator().manual_seed(derive_seed(seed, "tda", number))
-                debiased = texture_debiased(originals, generator, **self.as_json())
-                correlations.append(float(correlation(originals, debiased).sum()))
-                yield from_tensor(debiased)
+        def debiased(images: Tensor, number: int, values: Values) -> Pixels:
+            images = images.to(device)
+            made = texture_debiased(images, torch.Generator().manual_seed(derive_seed(seed, "tda", number)), **settings)
+            values["correlation"] += float(correlation(images, made).sum())
+            return from_tensor(made)
 
-        with exact_float32(device), single_thread_if_small(device, height * width, SMALL_PIXELS):
-            write_images(folder / "images.npy", reported("tda", generated(), len(train)), train.images.shape)
-        return {"mean_correlation": round(sum(correlations) / len(train), 4)}
+        def make(block: ImageBlock) -> tuple[Pixels | list[Pixels], Values]:
+            values = {"correlation": 0.0}
+            if isinstance(block.images, np.ndarray):
+                return debiased(to_tensor(block.images), block.number, values), values
+            rows = enumerate(block.images, block.first)
+            return [debiased(to_tensor(image[None]), row, values)[0] for row, image in rows], values
+
+        return Maker(make)
+
+    def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
+        """Return how much the images look like theirs."""
+        return {"mean_correlation": round(totals["correlation"] / count, 4)}

@@ -79,21 +79,49 @@ def prepare(
 @click.command()
 @stage_options
 @dataset_option
+@click.option(
+    "--shard", metavar="INDEX/COUNT", help="Make one shard of the images, for --merge: 0/3 is the first third of them."
+)
+@click.option(
+    "--merge",
+    type=PATH,
+    multiple=True,
+    metavar="SHARD",
+    help="Output folder of a shard; repeat for every shard. Writes the sets of all images.",
+)
 @click.option("--out", type=PATH, required=True, help="Folder to write the augmentation sets to.")
-def augment(study_name: str | None, overrides: tuple[str, ...], as_json: bool, dataset: Path, out: Path) -> None:
+def augment(
+    study_name: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    dataset: Path,
+    shard: str | None,
+    merge: tuple[Path, ...],
+    out: Path,
+) -> None:
     """Make augmentation sets of the training images offline (DeepAugment, texture-debiased augmentation).
 
+    Killed, it goes on where it was when the same command is run again.
+
     Example: nofrost augment --dataset data/dataset --set methods=[tda] --out data/augmentation
+
+    Over two machines: add --shard 0/2 --out part-0 on one and --shard 1/2 --out part-1 on the other, then --merge
+    part-0 --merge part-1 --out data/augmentation, with the other options as before.
     """
+    if shard is not None and merge:
+        raise UserError("--shard makes one shard and --merge joins all of them: give one of the two")
     from nofrost import augment as stage
     from nofrost.config import augmentation_of
+    from nofrost.shard import TaskShard
 
     config = augmentation_of(study_name, overrides)
     stage.resolve_methods(config, study_name or "the default augmentation", overrides=overrides)
     check_configuration_apart(out, study_name)
-    metrics = stage.run(dataset, config, out)
+    parsed_shard = None if shard is None else TaskShard.parse(shard)
+    metrics = stage.merge(dataset, config, merge, out) if merge else stage.run(dataset, config, out, parsed_shard)
     summary = f"{', '.join(config.methods) or 'no sets'} of {metrics.images:,} training images"
-    emit(metrics, f"{out}: {summary}", as_json)
+    of_all = f"shard {shard}, to be merged with the others: " if shard else ""
+    emit(metrics, f"{out}: {of_all}{summary}", as_json)
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,15 @@ from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.files import read_json
 from nofrost.results import EvaluationRecord, ShardRecord, read_result
+from nofrost.shard import TaskShard
+from nofrost.shard import in_order as in_order_of_shards
 from nofrost.stage import RECORD
 
 CONDITIONS = "conditions"  # folder of the measurement cache, in the partial output and in the output of a shard
 
 
 @dataclass(frozen=True)
-class Shard:
+class Shard(TaskShard):
     """Shard `index` (from 0) of `count`, written ``0/3``: every `count`-th batch of the images, or group of batches.
 
     Shards consist of whole batches, not of single images, because the last bits of a model's output depend on the batch
@@ -37,33 +38,6 @@ class Shard:
     Raises:
         UserError: there is no such shard.
     """
-
-    index: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"shard {self}: the number of shards must be at least 1, such as 0/3")
-        if not 0 <= self.index < self.count:
-            raise UserError(
-                f"there is no shard {self}: of {self.count} the first is 0/{self.count} and the last "
-                f"{self.count - 1}/{self.count}"
-            )
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Return the shard that is written ``index/count``.
-
-        Raises:
-            UserError: the text is of another form, or there is no such shard.
-        """
-        match = re.fullmatch(r"(-?[0-9]{1,9})/(-?[0-9]{1,9})", text.strip())
-        if match is None:
-            raise UserError(f"shard {text!r} is not of the form index/count: write 0/3 for the first of three")
-        return cls(int(match[1]), int(match[2]))
 
     def rows(self, total: int, dealt: int) -> Rows:
         """Return which of `total` rows belong to this shard, when `dealt` rows after the other go to each in turn."""
@@ -80,25 +54,7 @@ def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
     Raises:
         UserError: they are not all shards of this evaluation, each of them once.
     """
-    if not folders:
-        raise UserError("no shards to merge: name the folder of every shard")
-    by_shard: dict[Shard, Path] = {}
-    for folder in folders:
-        shard = _shard_of(folder, record)
-        for other, other_folder in by_shard.items():
-            if shard == other:
-                raise UserError(f"{other_folder} and {folder} both hold shard {shard}: name every shard once")
-            if shard.count != other.count:
-                raise UserError(
-                    f"{other_folder} holds shard {other} but {folder} shard {shard}: merge shards of the same count"
-                )
-        by_shard[shard] = folder
-    count = next(iter(by_shard)).count
-    missing = next((index for index in range(count) if Shard(index, count) not in by_shard), None)
-    if missing is not None:
-        names = ", ".join(map(str, folders))
-        raise UserError(f"shard {missing}/{count} is not among {names}: name the folders of all {count} shards")
-    return [by_shard[Shard(index, count)] for index in range(count)]
+    return in_order_of_shards((_shard_of(folder, record), folder) for folder in folders)
 
 
 def is_finished(folder: Path, shard: Shard, record: EvaluationRecord, measurements: Iterable[Measurement]) -> bool:

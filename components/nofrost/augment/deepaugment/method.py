@@ -1,163 +1,221 @@
-"""Method deepaugment (Hendrycks et al. 2021): outputs of an image-to-image network that is distorted at random.
+"""The methods deepaugment, deepaugment-edsr and deepaugment-cae (Hendrycks et al. 2021): outputs of image-to-image
+networks that are distorted at random."""
 
-The network is trained or loaded, then applied to each training image. If the output is not usable, the image is passed
-again with a milder distortion.
-"""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from nofrost.augment.base import SMALL_PIXELS, Method, batches, correlation, register, reported
-from nofrost.augment.deepaugment.distortions import Chance, DistortedConvolution
-from nofrost.augment.deepaugment.network import (
-    ReconstructionNetwork,
-    load_network,
-    reconstruction_psnr,
-    save_network,
-    train_network,
+from nofrost.augment.base import Maker, Method, Values, register
+from nofrost.augment.deepaugment.encoder_decoder import ReconstructionNetwork
+from nofrost.augment.deepaugment.networks import Network, load_network, save_network
+from nofrost.augment.deepaugment.paper_networks import (
+    CaeSettings,
+    EdsrSettings,
+    NetworkSettings,
+    check_channels,
+    check_untrained,
+    facts,
+    paper_networks_make,
 )
-from nofrost.data import Images, Split, from_tensor, to_tensor, write_images
+from nofrost.augment.deepaugment.small_network import small_network_make
+from nofrost.augment.deepaugment.training import reconstruction, train_small_network
+from nofrost.augment.originals import Originals
+from nofrost.config.base import first_duplicate
 from nofrost.errors import UserError
-from nofrost.models.device import default_device, exact_float32, single_thread_if_small
-from nofrost.seeds import derive_seed
+from nofrost.models.device import default_device
 
-LEVELS = (1.0, 0.5, 0.25)  # of strength; each next one is for images whose output was not usable
-STRENGTH = (0.3, 1.0)
-LEAST_CORRELATION = 0.5  # of brightness with the original
-LEAST_CONTRAST = 0.15  # of the original's
+SMALL: Literal["residual-encoder-decoder"] = "residual-encoder-decoder"
+_OF_THE_SMALL = ("weights", "width", "epochs", "batch_size", "lr")
+_PAPER = (
+    "Hendrycks et al. 2021 (DeepAugment): outputs of an image-to-image network with distorted weights and activations"
+)
+
+
+class _PaperMethod(Method):
+    """What the sets of the paper's networks share."""
+
+    shorter_side: int | None = Field(default=None, ge=16, le=4096)
+
+    def side(self) -> int | None:
+        """Return to how many pixels the shorter side of photographs is resized; None for that of the dataset's view."""
+        return self.shorter_side
+
+    def _networks(self) -> dict[str, NetworkSettings]:
+        """Return the settings of the networks in use by the key under which they stand."""
+        raise NotImplementedError
+
+    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+        """Return what makes the images with the networks, which are loaded or trained first."""
+        device = default_device()
+        networks: dict[str, Network] = {}
+        measured: Values = {}
+        for key, settings in self._networks().items():
+            network = settings.network(key, originals, seed, device, folder, unfinished)
+            measured |= facts(network, originals, device, key)
+            networks[settings.architecture] = network
+        return Maker(paper_networks_make(networks, seed, device), measured)
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the weights."""
+        return {
+            "weights" if key == self.name else f"{key.removeprefix(f'{self.name}.')}.weights": Path(settings.weights)
+            for key, settings in self._networks().items()
+            if settings.weights is not None
+        }
+
+    def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
+        """Return how well the networks give images back, and how much the images that they made look like theirs."""
+        return {
+            **facts,
+            "mean_correlation": round(totals["correlation"] / count, 4),
+            "unlike_images": int(totals["unlike"]),
+        }
 
 
 @register("deepaugment")
-class DeepAugment(Method):
-    """DeepAugment (Hendrycks et al. 2021).
+class DeepAugment(_PaperMethod):
+    """DeepAugment in one set.
 
     Attributes:
-        weights: a safetensors file of a network trained before; None trains a small one on the dataset.
-        width: channels of the network to train.
+        networks: ``[residual-encoder-decoder]``, a small network of our own for images of few pixels, or the paper's:
+            ``[edsr, cae]`` makes each image with one of both, or one of them.
+        weights: a safetensors file of a small network trained before; None trains one on the dataset.
+        width: channels of the small network to train.
         epochs, batch_size, lr: of its training with Adam.
+        edsr, cae: settings of the paper's networks, as those of `deepaugment-edsr` and `deepaugment-cae`.
+        shorter_side: to which photographs are resized before the paper's networks see them; None for that of the
+            dataset's view. The paper has 512.
     """
 
+    networks: tuple[Literal["residual-encoder-decoder", "edsr", "cae"], ...] = Field(default=(SMALL,), min_length=1)
     weights: str | None = None
     width: int = Field(default=16, ge=1)
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=64, ge=1)
     lr: float = Field(default=2e-3, gt=0)
-
-    @model_validator(mode="after")
-    def _weights_are_not_trained(self) -> Self:
-        fields = type(self).model_fields
-        ignored = [
-            name for name in ("width", "epochs", "batch_size", "lr") if getattr(self, name) != fields[name].default
-        ]
-        if self.weights is not None and ignored:
-            raise ValueError(f"weights are loaded and not trained, so that {ignored[0]} has no effect: leave out one")
-        return self
+    edsr: EdsrSettings = EdsrSettings()
+    cae: CaeSettings = CaeSettings()
 
     provenance = (
-        "Hendrycks et al. 2021 (DeepAugment): outputs of an image-to-image network with distorted weights and "
-        "activations; one residual encoder-decoder at the images' own size stands for their two networks (EDSR and CAE)"
+        f"{_PAPER}; one residual encoder-decoder at the images' own size stands for their two networks (EDSR and CAE), "
+        "unless networks names these"
     )
 
-    def files(self) -> dict[str, Path]:
-        """Return the file of the weights."""
-        return {} if self.weights is None else {"weights": Path(self.weights)}
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> Self:
+        check_untrained(self, _OF_THE_SMALL[1:])
+        if (twice := first_duplicate(self.networks)) is not None:
+            raise ValueError(f"networks names {twice} twice: name each once")
+        if self._is_small and len(self.networks) > 1:
+            raise ValueError(f"networks: {SMALL} goes with no other: name it alone, or edsr and cae")
+        unused = (
+            ("edsr", "cae", "shorter_side")
+            if self._is_small
+            else (*_OF_THE_SMALL, *{"edsr", "cae"}.difference(self.networks))
+        )
+        fields = type(self).model_fields
+        given = [name for name in unused if getattr(self, name) != fields[name].default]
+        if given:
+            raise ValueError(f"{given[0]} has no effect with networks {list(self.networks)}: leave out one")
+        return self
 
-    def make(self, train: Split, seed: int, folder: Path) -> dict[str, Any]:
-        """Write ``images.npy`` [N, H, W, C] and the network into `folder` and return the metrics.
+    @property
+    def _is_small(self) -> bool:
+        return SMALL in self.networks
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values, without those of networks that are not used."""
+        hidden = ("edsr", "cae", "shorter_side") if self._is_small else _OF_THE_SMALL
+        values = super().as_json()
+        shown = {"edsr", "cae"}.intersection(self.networks)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in hidden and (name not in ("edsr", "cae") or name in shown)
+        }
+
+    def _networks(self) -> dict[str, NetworkSettings]:
+        settings: dict[str, NetworkSettings] = {"edsr": self.edsr, "cae": self.cae}
+        return {f"{self.name}.{name}": settings[name] for name in self.networks if name in settings}
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the weights."""
+        return super().files() | ({"weights": Path(self.weights)} if self.weights is not None else {})
+
+    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+        """Return what makes the images with the network or networks, which are loaded or trained first."""
+        if not self._is_small:
+            return super().maker(originals, seed, folder, unfinished)
+        device = default_device()
+        network = self._small_network(originals, seed, folder).to(device)
+        psnr = reconstruction(network, originals, device).psnr
+        return Maker(small_network_make(network, seed, device), {"reconstruction_psnr_db": round(psnr, 2)})
+
+    def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
+        """Return how well the network gives images back, and how useful the images are that it made.
 
         Raises:
-            UserError: the network of `weights` is damaged or made for other images, or most outputs are not usable.
+            UserError: most outputs of the small network are not usable.
         """
-        count, height, width, channels = train.images.shape
-        device = default_device()
-        with exact_float32(device), single_thread_if_small(device, height * width, SMALL_PIXELS):
-            if self.weights is None:
-                settings = self.as_json()
-                del settings["weights"]
-                network = train_network(train.images, seed, device, **settings)
-            else:
-                network = load_network(Path(self.weights)).requires_grad_(False).to(device)
-            if network.spec.channels != channels:
-                raise UserError(
-                    f"augmentation.deepaugment.weights {self.weights} is a network for {network.spec.channels}-channel "
-                    f"images, the dataset has {channels}: choose another, or null to train one"
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-            save_network(network, folder / "network.safetensors")
-            psnr = reconstruction_psnr(network, train.images, device)
-            tally = Tally()
-            images = reported("deepaugment", generate(network, train.images, seed, device, tally), count)
-            write_images(folder / "images.npy", images, train.images.shape)
-        if 2 * tally.unchanged > count:
+        if not self._is_small:
+            return super().metrics(facts, totals, count)
+        unchanged = int(totals["unchanged"])
+        if 2 * unchanged > count:
             raise UserError(
-                f"deepaugment could not change {tally.unchanged} of {count} images usefully, as its network does not "
-                f"know such images (it gives them back at {psnr:.1f} dB): train one with more "
+                f"deepaugment could not change {unchanged} of {count} images usefully, as its network does not know "
+                f"such images (it gives them back at {facts['reconstruction_psnr_db']:.1f} dB): train one with more "
                 "augmentation.deepaugment.epochs"
             )
         return {
-            "reconstruction_psnr_db": round(psnr, 2),
-            "mean_correlation": round(tally.correlation / count, 4),
-            "milder_images": tally.milder,
-            "unchanged_images": tally.unchanged,
+            **facts,
+            "mean_correlation": round(totals["correlation"] / count, 4),
+            "milder_images": int(totals["milder"]),
+            "unchanged_images": unchanged,
         }
 
+    def _small_network(self, originals: Originals, seed: int, folder: Path) -> ReconstructionNetwork:
+        file = folder / "network.safetensors"
+        if file.exists() and file.with_suffix(".json").exists():
+            network = load_network(file).requires_grad_(False)
+        elif self.weights is not None:
+            network = load_network(Path(self.weights)).requires_grad_(False)
+            check_channels(network, originals.channels, f"augmentation.deepaugment.weights {self.weights}")
+        else:
+            settings = {name: getattr(self, name) for name in _OF_THE_SMALL[1:]}
+            network = train_small_network(originals, seed, default_device(), **settings)
+        if not isinstance(network, ReconstructionNetwork):
+            raise UserError(
+                f"augmentation.deepaugment.weights {self.weights} is a network of the architecture "
+                f"{network.spec.architecture}: name it in augmentation.deepaugment.networks and give its weights there"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        save_network(network, file)
+        return network
 
-@dataclass
-class Tally:
-    """How many images needed a milder distortion, how many were left as they are, and the summed correlation."""
 
-    milder: int = 0
-    unchanged: int = 0
-    correlation: float = 0.0
+class _OfOneNetwork(_PaperMethod, NetworkSettings):
+    """A set of one network of the paper.
 
-
-def generate(
-    network: ReconstructionNetwork, images: Images, seed: int, device: torch.device, tally: Tally
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield a DeepAugment version of every image, in order, batch by batch, and keep the tally.
-
-    Args:
-        network: on `device`.
-        images: uint8 [N, H, W, C].
-        seed: every batch draws from a generator of its own, derived from it.
+    Attributes:
+        shorter_side: to which photographs are resized before the network sees them; None for that of the dataset's
+            view. The paper has 512.
     """
-    for number, rows in enumerate(batches(len(images), *images.shape[1:3])):
-        originals = to_tensor(images[rows]).to(device)
-        distorted = _distort(network, originals, (seed, number), tally)
-        tally.correlation += float(correlation(originals, distorted).sum())
-        yield from_tensor(distorted)
+
+    def _networks(self) -> dict[str, NetworkSettings]:
+        return {self.name: self}
 
 
-@torch.no_grad()
-def _distort(network: ReconstructionNetwork, originals: Tensor, seed: tuple[int, int], tally: Tally) -> Tensor:
-    result = originals.clone()
-    rows = torch.arange(len(originals), device=originals.device)
-    for attempt, level in enumerate(LEVELS):
-        chance = Chance(derive_seed(*seed, "deepaugment", attempt), originals.device)
-        strength = level * chance.strengths(len(rows), *STRENGTH)
-        outputs = network(originals[rows], DistortedConvolution(strength, chance)).clamp(0, 1)
-        good = usable(outputs, originals[rows])
-        result[rows[good]] = outputs[good]
-        rows = rows[~good]
-        if not len(rows):
-            return result
-        tally.milder += len(rows) if attempt == 0 else 0
-    tally.milder -= len(rows)
-    tally.unchanged += len(rows)
-    return result
+@register("deepaugment-edsr")
+class DeepAugmentEdsr(_OfOneNetwork, EdsrSettings):
+    """DeepAugment's first set: of EDSR, a network for super-resolution by four."""
+
+    provenance = f"{_PAPER}; EDSR (Lim et al. 2017)"
 
 
-def usable(outputs: Tensor, originals: Tensor) -> Tensor:
-    """Return a bool [N]: the output is finite, keeps enough of the original's contrast and still looks like it."""
-    finite = outputs.isfinite().flatten(1).all(dim=1)
-    contrast = outputs.mean(dim=1).flatten(1).std(dim=1)
-    enough = contrast >= LEAST_CONTRAST * originals.mean(dim=1).flatten(1).std(dim=1)
-    return finite & enough & (correlation(outputs, originals) >= LEAST_CORRELATION)
+@register("deepaugment-cae")
+class DeepAugmentCae(_OfOneNetwork, CaeSettings):
+    """DeepAugment's second set: of a compressive auto-encoder."""
+
+    provenance = f"{_PAPER}; a compressive auto-encoder (Theis et al. 2017)"
