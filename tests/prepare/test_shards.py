@@ -72,7 +72,7 @@ def test_photographs_are_stored_as_they_were_published(
 
 
 def test_training_photographs_are_mixed_so_that_a_part_of_them_has_all_classes(tmp_path: Path, source: Path) -> None:
-    """The folders of a source come one class after the other; a training that streams shuffles a few shards at a time."""
+    """Folders come one class after the other, and a training that streams shuffles a few shards at a time."""
     run(config(source), tmp_path / "out")
     train, test = (read_split(tmp_path / "out", name) for name in ("train", "test"))
     assert train.labels.tolist() != sorted(train.labels)
