@@ -142,6 +142,12 @@ def test_a_shard_missing_between_others_is_named(published: Path) -> None:
         opened(published / "imagenet1k-train-{0000..0002}.tar")
 
 
+def test_shards_may_be_numbered_by_their_first_record(tmp_path: Path) -> None:
+    for first in (0, 4, 8):
+        shard(tmp_path / f"{first:06d}.tar", range(first, first + 4))
+    assert len(opened(tmp_path).train.labels) == 12
+
+
 def test_shards_of_unclear_splits_are_refused(published: Path) -> None:
     shard(published / "more.tar", range(50, 54))
     with pytest.raises(UserError, match=r"holds more\.tar, whose name does not say .* dataset\.splits"):

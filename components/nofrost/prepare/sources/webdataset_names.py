@@ -82,18 +82,21 @@ def _tars(folder: Path) -> list[Path]:
 
 def _check_numbers(files: Sequence[Path]) -> None:
     """Check that no number is missing between those of the shards, as after a download that was stopped."""
-    last: dict[tuple[Path, str, int], int] = {}
+    series: dict[tuple[Path, str], dict[int, str]] = {}
     for file in files:
         if match := _NUMBERED.fullmatch(file.name):
-            series, number = (file.parent, match[1], len(match[2])), int(match[2])
-            # numbers without zeros before them are not sorted
-            if match[2].startswith("0") and series in last and number != last[series] + 1:
-                absent = f"{match[1]}{last[series] + 1:0{len(match[2])}d}{_SUFFIX}"
-                raise UserError(
-                    f"{file.parent / absent} is missing between its neighbours: fetch it, or name the shards that are "
-                    "meant with dataset.splits"
-                )
-            last[series] = number
+            series.setdefault((file.parent, match[1]), {})[int(match[2])] = match[2]
+    for (folder, prefix), numbers in series.items():
+        first, last = min(numbers), max(numbers)
+        # others are numbered by their first record, say
+        if last - first < 2 * len(numbers):
+            for number in range(first, last):
+                if number not in numbers:
+                    width = len(numbers[first]) if numbers[first].startswith("0") else 0
+                    raise UserError(
+                        f"{folder / f'{prefix}{number:0{width}d}{_SUFFIX}'} is missing between its neighbours: fetch "
+                        "it, or name the shards that are meant with dataset.splits"
+                    )
 
 
 def _by_role(path: Path, roles: dict[str | None, list[Path]]) -> list[list[Path]]:
