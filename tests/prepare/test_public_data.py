@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nofrost.config import DatasetSpec
+from nofrost.config import DatasetSpec, EvaluationView
+from nofrost.data import Photographs, read_split
 from nofrost.data.pixel_statistics import PixelStatistics
 from nofrost.prepare import run
 from nofrost.prepare.sources import open_source, resolve_source
+from nofrost.verify import verify
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -67,3 +69,16 @@ def test_photographs_keep_the_test_split_of_the_source(tmp_path: Path) -> None:
     metrics = run(DatasetSpec(source="folder", path=str(DATA / "imagenette-mini"), image_size=48), tmp_path / "out")
     assert (metrics.train_images, metrics.selection_images, metrics.test_images) == (450, 50, 500)
     assert metrics.channels == 3
+
+
+@pytest.mark.slow
+@needs("imagenette-mini")
+def test_the_photographs_of_imagenette_are_stored_byte_for_byte(tmp_path: Path) -> None:
+    path = DATA / "imagenette-mini"
+    run(DatasetSpec(source="folder", path=str(path), view=EvaluationView()), tmp_path / "out")
+    for name, folder in (("train", "train"), ("selection", "train"), ("test", "val")):
+        split, files = read_split(tmp_path / "out", name), sorted((path / folder).rglob("*.JPEG"))
+        assert isinstance(split.images, Photographs)
+        for row, index in enumerate(split.indices):
+            assert split.images.encoded(row) == files[index].read_bytes()
+    assert verify(tmp_path / "out").lines == []

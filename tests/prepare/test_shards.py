@@ -16,6 +16,7 @@ from nofrost.data import SPLITS, Photographs, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import resolve_source, run, shard_splits
 from nofrost.prepare.storing import StoredForm, stored_form
+from nofrost.verify import verify
 from tests.prepare.jpegs import jpeg, turned_jpeg, write
 
 FolderBytes = Callable[[Path], dict[str, str]]
@@ -182,6 +183,12 @@ def test_chosen_classes_keep_their_photographs(tmp_path: Path, source: Path) -> 
     for row, (label, index) in enumerate(zip(split.labels, split.indices, strict=True)):
         assert files[index].parent.name == ("dog", "cat")[label]
         assert files[index].name in ("03.jpg", "04.jpg") or images.encoded(row) == files[index].read_bytes()
+
+
+def test_without_a_selection_split_all_photographs_train(tmp_path: Path, source: Path) -> None:
+    run(config(source, selection_share=0), tmp_path / "out")
+    assert [len(photographs(tmp_path / "out", name)) for name in SPLITS] == [20, 0, 4]
+    assert verify(tmp_path / "out").lines == []
 
 
 def test_a_cut_off_photograph_is_named(tmp_path: Path, source: Path) -> None:
