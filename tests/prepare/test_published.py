@@ -348,6 +348,23 @@ def test_missing_files_are_downloaded_when_that_is_asked_for(
     assert opened("cifar10.1", path, download=True).checksums == data.checksums
 
 
+def test_a_dataset_does_not_tell_whether_its_files_were_downloaded(offered: Path, tmp_path: Path) -> None:
+    for name, download in (("a", True), ("b", False)):
+        values = {"source": "cifar10.1", "path": str(tmp_path / "new"), "download": download}
+        run(DatasetSpec.model_validate(values), tmp_path / name)
+    assert read_manifest(tmp_path / "a") == read_manifest(tmp_path / "b")
+
+
+def test_a_test_set_that_is_split_and_a_limit_without_an_effect_are_remarked(
+    cifar10_1: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"source": "cifar10.1", "path": str(cifar10_1[0]), "version": "v4", "class_limit": 6}
+    run(DatasetSpec.model_validate(values), tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "CIFAR-10.1 is a test set of cifar10: to test models on it, name it in the test_sets of an ood suite" in said
+    assert "dataset.class_limit is 6, no class has more than 5 images: all are kept" in said
+
+
 def test_a_download_that_is_not_the_published_file_leaves_nothing(offered: Path, tmp_path: Path) -> None:
     (offered / "cifar10.1_v6_labels.npy").write_bytes(b"<html>moved</html>")
     with pytest.raises(UserError, match=r"sends is not the published cifar10\.1_v6_labels\.npy"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -126,3 +127,17 @@ def test_prepare_reads_from_s3_and_records_no_path(moto: str, tmp_path: Path) ->
     first, second = (contents(tmp_path / name) for name in "ab")
     assert {name for name in first if first[name] != second[name]} <= {"record.json"}
     assert not (tmp_path / ".a.nofrost-source").exists()
+
+
+def test_test_sets_are_read_from_s3_too(moto: str, tmp_path: Path) -> None:
+    values = io.BytesIO()
+    np.savez(values, images=np.zeros((10, 8, 8), np.uint8), labels=np.arange(10))
+    put(moto, {"sets/new.npz": values.getvalue()})
+    data, out = str(tmp_path / "data"), str(tmp_path / "out")
+    assert CliRunner().invoke(cli, ["prepare", "--limit", "60", "--out", data], catch_exceptions=False).exit_code == 0
+    arguments = ["prepare", "--test-sets", "--dataset", data, "--out", out, "--json"]
+    for key, value in {"source": "npz", "path": f"{moto}/sets/new.npz"}.items():
+        arguments += ["--set", f"test_sets.new.{key}={value}"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]

@@ -60,7 +60,12 @@ def prepare(
             raise click.UsageError(f"--test-sets and --dataset belong together: {reason}.")
         specs = further_test_sets(study_name, overrides)
         check_configuration_apart(out, study_name)
-        made = stage.run_test_sets(specs, dataset, out)
+        with ExitStack() as stack:
+            local = {}
+            for name, spec in specs.test_sets.items():
+                path = stack.enter_context(local_source(spec.path, out.with_name(f"{out.name}-{name}")))
+                local[name] = spec.model_copy(update={"path": path})
+            made = stage.run_test_sets(specs.model_copy(update={"test_sets": local}), dataset, out)
         counts = ", ".join(f"{name} with {count:,} images" for name, count in made.test_images.items())
         emit(made, f"{out}: {counts or 'no test sets'}", as_json)
         return

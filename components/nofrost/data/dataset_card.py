@@ -114,6 +114,11 @@ def list_cards() -> list[str]:
     return list(_paths())
 
 
+def find_card(name: str) -> DatasetCard | None:
+    """Return the card of the dataset called `name`; None if there is none."""
+    return load_card(name) if name in _paths() else None
+
+
 @cache
 def load_card(name: str) -> DatasetCard:
     """Return the card of the dataset called `name`, such as ``cifar10``.

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
+from nofrost.data.dataset_card import find_card
 from nofrost.data.jpeg import QUALITY
 from nofrost.data.pixel_statistics import PixelStatistics
 from nofrost.errors import UserError, say
 from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.shard_splits import write_shard_split
-from nofrost.prepare.sources import SourceData, open_source, resolve_source
+from nofrost.prepare.sources import Source, SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import SplitRows, mixed_rows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, check_output, stage_output
@@ -45,10 +46,10 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         check_output(out, stage="prepare", inputs=source.inputs(out))
         data = open_source(source)
         rows = split_rows(data, source, source.class_limit)
-        for text in (*data.remarks, *_limit_remark(data, source)):
+        for text in (*data.remarks, *_remarks(data, source)):
             say(f"prepare: {text}")
         # the result depends on the content of the source, not on its path
-        settings = {key: value for key, value in source.as_json().items() if key != "path"}
+        settings = source.settings()
         fingerprint = {"config": settings, "source": dict(data.checksums)}
         if view:
             # what an earlier run stored is kept
@@ -69,11 +70,19 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
     return metrics
 
 
-def _limit_remark(data: SourceData, config: DatasetSpec) -> list[str]:
+def _remarks(data: SourceData, source: Source) -> Iterator[str]:
+    """Yield what is without an effect, or probably not meant."""
     count = sum(len(part.labels) for part in (data.train, data.test) if part is not None)
-    if config.limit is None or config.limit <= count:
-        return []
-    return [f"dataset.limit is {config.limit:,}, the source has {count:,} images: all of them are kept"]
+    if source.limit is not None and source.limit > count:
+        yield f"dataset.limit is {source.limit:,}, the source has {count:,} images: all of them are kept"
+    largest = int(np.bincount(data.train.labels).max())
+    if source.class_limit is not None and source.class_limit > largest:
+        yield f"dataset.class_limit is {source.class_limit:,}, no class has more than {largest:,} images: all are kept"
+    if (card := find_card(source.source)) and card.test_of:
+        yield (
+            f"{card.title} is a test set of {card.test_of}: to test models on it, name it in the test_sets of an ood "
+            "suite; here its images are split and trained on"
+        )
 
 
 def _write_arrays(source: SourceData, split: SplitRows, folder: Path) -> Written:

@@ -43,7 +43,7 @@ class _TestSet:
     @property
     def settings(self) -> dict[str, Any]:
         """Its configuration without the path: the result depends on the content of the source."""
-        return {key: value for key, value in self.source.as_json().items() if key != "path"}
+        return self.source.settings()
 
 
 def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:

@@ -87,6 +87,7 @@ class Source(DatasetSpec):
         needs_path: whether it reads a file or folder at `path`.
         holds_photographs: whether its images are files, which can be kept as they are, in shards.
         prefers_shards: whether they are kept so unless the configuration says otherwise.
+        of_place: keys that say where the images come from, and not what they are.
         libraries: packages that affect the pixels; the record of the dataset states their versions.
     """
 
@@ -98,12 +99,17 @@ class Source(DatasetSpec):
     needs_path: ClassVar[bool] = True
     holds_photographs: ClassVar[bool] = False
     prefers_shards: ClassVar[bool] = False
+    of_place: ClassVar[tuple[str, ...]] = ("path",)
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
 
     @model_serializer(mode="wrap")
     def _without_a_choice_that_was_not_made(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unset = {name for name in ("classes", "class_limit") if getattr(self, name) is None}
         return {key: value for key, value in handler(self).items() if key not in unset}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the configuration as JSON without what the images do not depend on, such as where they lie."""
+        return {key: value for key, value in self.as_json().items() if key not in self.of_place}
 
     def inputs(self, out: Path) -> list[Path]:
         """Return the files and folders that nothing may be written to while the source is read.

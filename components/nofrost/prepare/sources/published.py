@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nofrost.data.dataset_card import DatasetCard, PublishedFile, load_card
 from nofrost.prepare.sources.base import Part, Source, SourceData
@@ -17,6 +17,8 @@ class Published(Source):
     """
 
     download: bool = False
+
+    of_place: ClassVar[tuple[str, ...]] = ("path", "download")
 
     @property
     def card(self) -> DatasetCard:
