@@ -117,6 +117,32 @@ def _without_weights(arch: str, settings: dict[str, Any]) -> Classifier:
         return create_model(arch, **settings)
 
 
+@models.command("convert")
+@click.argument("file", type=PATH, metavar="FILE")
+@click.option("--out", type=PATH, required=True, metavar="FILE.safetensors", help="File to write the weights to.")
+@json_option
+def models_convert(file: Path, out: Path, as_json: bool) -> None:
+    """Convert published weights of DeepAugment's networks to a safetensors file, without running code.
+
+    FILE is edsr_baseline_x4.pt or the auto-encoder's model_final.state. Give what is written to `nofrost augment`.
+
+    Example: nofrost models convert edsr_baseline_x4-6b446fab.pt --out edsr.safetensors
+
+    Then: nofrost augment --set methods=[deepaugment-edsr] --set deepaugment-edsr.weights=edsr.safetensors ...
+    """
+    from nofrost.augment.deepaugment.published import convert
+    from nofrost.system_errors import explain_write_errors
+
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out} does not end in .safetensors: choose a file name such as edsr.safetensors")
+    with explain_write_errors(out):
+        network = convert(file, out)
+    parameters = sum(values.numel() for values in network.parameters())
+    about = {**network.spec.as_json(), "parameters": parameters}
+    text = f"{out}: {about['architecture']} for {about['channels']} channels with {parameters:,} parameters"
+    emit(about, text, as_json)
+
+
 @models.command("statistics")
 @click.argument("path", type=PATH)
 @json_option
