@@ -6,7 +6,6 @@ more JPEG of quality 85; `jpeg_quality` does the same.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +40,9 @@ __all__ = [
 
 Indices = torch.Tensor | NDArray[np.int64] | Sequence[int]
 SMALLEST_IMAGE = 4  # side in pixels that the kernels for small images need
+# Values of the images that are corrupted at once: a few photographs, whose intermediate results stay in the processor's
+# cache; on a GPU as many as fill it. Memory beyond the result's is bounded by them.
+CPU_VALUES, GPU_VALUES = 2**19, 2**25
 PUBLISHED_QUALITY = 85  # of the JPEG files of ImageNet-C and Tiny-ImageNet-C
 
 # The 15 of ImageNet-C by kind, its 4 extra ones, and the 10 of ImageNet-C-bar
@@ -128,11 +130,15 @@ def corrupt(
     if not len(pixels):
         return images
     corruption = CORRUPTIONS[name]
-    arguments: list[Any] = list(corruption.parameters(severity, parameter_set or parameter_set_for(*pixels.shape[2:])))
-    if corruption.random:
-        arguments.insert(0, Draws(seed, name, severity, rows, pixels.device))
-    corrupted = _to_levels(corruption.function(pixels, *arguments))
-    return (corrupted if jpeg_quality is None else jpeg_compression(corrupted, jpeg_quality)).to(images.dtype)
+    parameters = corruption.parameters(severity, parameter_set or parameter_set_for(*pixels.shape[2:]))
+    corrupted = torch.empty_like(pixels)
+    at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // pixels[0].numel())
+    for start in range(0, len(pixels), at_once):
+        some = slice(start, start + at_once)
+        draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
+        levels = _to_levels(corruption.function(pixels[some], *draws, *parameters))
+        corrupted[some] = levels if jpeg_quality is None else jpeg_compression(levels, jpeg_quality)
+    return corrupted.to(images.dtype)
 
 
 def _checked(images: torch.Tensor, indices: Indices) -> tuple[torch.Tensor, NDArray[np.int64]]:

@@ -54,32 +54,33 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, passes: i
     """
     height, width = images.shape[2:]
     blurred = gaussian_filter(images, sigma).clamp_(0, 1).mul_(255).floor_().div_(255)
-    pixels = blurred.flatten(2)
+    pixels, source = blurred.flatten(2), torch.arange(len(images) * height * width, device=images.device).int()
     for _ in range(passes):
-        source = _taken(draws, reach, height, width)
-        pixels = pixels.gather(2, source[:, None].expand(-1, images.shape[1], -1))
+        source = source.index_select(0, _taken(draws, len(images), reach, height, width))
+    first = height * width * torch.arange(len(images), device=images.device)[:, None]
+    own = source.view(len(images), -1) - first
+    pixels = pixels.gather(2, own[:, None].expand(-1, images.shape[1], -1))
     return gaussian_filter(pixels.view(images.shape), sigma)
 
 
-def _taken(draws: Draws, reach: int, height: int, width: int) -> Tensor:
-    """Return the pixel that each ends up with in one pass, int64 [N, H * W]."""
+def _taken(draws: Draws, n: int, reach: int, height: int, width: int) -> Tensor:
+    """Return the pixel that each ends up with in one pass, int32 [N * H * W], numbered through all images."""
     right, down = draws.integers(2, height, width, low=-reach, high=reach).unbind(1)
     rows = torch.arange(height, device=down.device)[:, None]
     columns = torch.arange(width, device=down.device)
     visited = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
-    place = (rows * width + columns).expand_as(down)
-    taken = torch.where(visited, place + down * width + right, place)
+    step = ((down * width + right) * visited).int().flatten()
+    place = torch.arange(n * height * width, device=down.device, dtype=torch.int32)
+    taken = place + step
     # A later pixel was visited before and has been replaced by then; an earlier one still is what it was. So each leads
-    # to another until one is reached that is original when it is taken. Links of even length are joined at each turn:
-    # node p is pixel p after the pass, node p + size the same before it.
-    size = height * width
-    replaced = visited.flatten()[taken] & (taken > place)
-    link = torch.where(replaced, taken, taken + size).flatten(1)
-    original = torch.arange(size, 2 * size, device=down.device).expand_as(link)
-    link = torch.cat((link, original), dim=1)
-    while (link[:, :size] < size).any():
-        link = link.gather(1, link)
-    return link[:, :size] - size
+    # to another until one is reached that takes an original pixel; chains are joined to twice their length at a turn.
+    replaced = (step > 0) & visited.repeat(n, 1, 1).flatten().index_select(0, taken)
+    link = torch.where(replaced, taken, place)
+    while True:
+        joined = link.index_select(0, link)
+        if torch.equal(joined, link):
+            return taken.index_select(0, link)
+        link = joined
 
 
 def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:

@@ -70,23 +70,34 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
     """
     height, width = images.shape[2:]
     small_height, small_width = int(height * scale), int(width * scale)
-    levels = (images * 255).round_().permute(0, 3, 2, 1)  # [N, width, height, C]
-    narrow = summed(levels, box_taps(width, small_width)).add_(0.5).floor_()
-    small = summed(narrow.transpose(1, 2), box_taps(height, small_height)).add_(0.5).floor_()
-    wide = summed(small.transpose(1, 2), box_taps(small_width, width))
-    return summed(wide.transpose(1, 2), box_taps(small_height, height)).div_(255).permute(0, 3, 1, 2).contiguous()
+    levels = (images * 255).round_().flatten(0, 1)
+    narrow = _rounded(summed(levels.transpose(1, 2), box_taps(width, small_width)))  # [N * C, width, height]
+    small = _rounded(summed(narrow.transpose(1, 2), box_taps(height, small_height)))
+    wide = summed(small.transpose(1, 2), box_taps(small_width, width)).transpose(1, 2).contiguous()
+    return summed(wide, box_taps(small_height, height)).view(images.shape).div_(255)
+
+
+def _rounded(levels: Tensor) -> Tensor:
+    return levels.add_(0.5).floor_()
 
 
 def jpeg_compression(images: Tensor, quality: int) -> Tensor:
     """Write and read every image as JPEG of this `quality`.
 
-    The codec takes one image at a time, so this is a loop over images, run in threads (Pillow frees the interpreter
-    lock while it works).
+    The codec takes one image at a time, so this is a loop over images, in as many threads as torch has (Pillow frees
+    the interpreter lock while it works).
     """
-    pixels = images.clamp(0, 1).mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    with ThreadPoolExecutor() as pool:
-        compressed = np.stack(list(pool.map(_jpeg, pixels, repeat(quality))))
-    return torch.from_numpy(compressed).to(images.device).permute(0, 3, 1, 2).float().div_(255).contiguous()
+    levels = images.clamp(0, 1).mul_(255).round_().byte()
+    pixels = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    threads = torch.get_num_threads()
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            compressed = list(pool.map(_jpeg, pixels, repeat(quality)))
+    else:
+        compressed = [_jpeg(image, quality) for image in pixels]
+    # Turned as bytes, which are a quarter of floats
+    planes = torch.from_numpy(np.stack(compressed)).permute(0, 3, 1, 2).contiguous()
+    return planes.to(images.device).float().div_(255)
 
 
 def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ MUD = (63, 42, 20)
 
 def speckle_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise whose standard deviation is `deviation` times the value itself."""
-    return images + deviation * images * draws.normal(*images.shape[1:])
+    return draws.normal(*images.shape[1:]).mul_(deviation * images).add_(images)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:

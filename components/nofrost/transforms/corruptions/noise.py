@@ -13,7 +13,7 @@ from nofrost.transforms.corruptions.draws import Draws
 
 def gaussian_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise of this standard deviation (in the [0, 1] range) to every value."""
-    return images + deviation * draws.normal(*images.shape[1:])
+    return draws.normal(*images.shape[1:]).mul_(deviation).add_(images)
 
 
 def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
@@ -24,12 +24,12 @@ def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
     """
     accept, other = (table.to(images.device) for table in poisson_tables(photons))
     columns = accept.shape[1]
-    place = draws.uniform(*images.shape[1:]) * columns
-    column = place.long().clamp_(max=columns - 1)
-    cell = (images * 255).round_().long().mul_(columns).add_(column).flatten()
-    own = place.flatten() - column.flatten() < accept.flatten().index_select(0, cell)
+    place = draws.uniform(*images.shape[1:]).mul_(columns)
+    column = place.floor().clamp_(max=columns - 1)
+    cell = (images * 255).round_().mul_(columns).add_(column).int().flatten()
+    own = place.sub_(column).flatten() < accept.flatten().index_select(0, cell)
     counts = torch.where(own, column.flatten(), other.flatten().index_select(0, cell))
-    return (counts / photons).view(images.shape)
+    return counts.div_(photons).view(images.shape)
 
 
 @lru_cache(maxsize=16)
@@ -38,7 +38,7 @@ def poisson_tables(photons: float) -> tuple[Tensor, Tensor]:
 
     Returns:
         Probability with which a column stands for its own number, float32 [256, columns], and the number that it stands
-        for otherwise, int64 [256, columns]. What is beyond the last column has a probability below 1e-9.
+        for otherwise, float32 [256, columns]. What is beyond the last column has a probability below 1e-9.
     """
     columns = int(stats.poisson.isf(1e-9, photons)) + 1
     means = np.arange(256)[:, None] / 255 * photons
@@ -46,16 +46,16 @@ def poisson_tables(photons: float) -> tuple[Tensor, Tensor]:
     mass *= columns / mass.sum(axis=1, keepdims=True)
     accept, other = np.ones((256, columns)), np.tile(np.arange(columns), (256, 1))
     rows = np.arange(256)
-    # The poorest column left is filled up from the richest, in all 256 rows at once, until none is left.
-    done = np.zeros((256, columns), dtype=bool)
+    # The poorest column left is filled up from the richest, in all 256 rows at once, until one is left.
+    lowest, highest = mass.copy(), mass.copy()
     for _ in range(columns - 1):
-        poor = np.where(done, np.inf, mass).argmin(axis=1)
-        rich = np.where(done, -np.inf, mass).argmax(axis=1)
-        accept[rows, poor] = mass[rows, poor].clip(0, 1)
+        poor, rich = lowest.argmin(axis=1), highest.argmax(axis=1)
+        accept[rows, poor] = lowest[rows, poor].clip(0, 1)
         other[rows, poor] = rich
-        mass[rows, rich] -= 1 - mass[rows, poor]
-        done[rows, poor] = True
-    return torch.from_numpy(accept).float(), torch.from_numpy(other)
+        left = highest[rows, rich] - (1 - lowest[rows, poor])
+        lowest[rows, rich] = highest[rows, rich] = left
+        lowest[rows, poor], highest[rows, poor] = np.inf, -np.inf
+    return torch.from_numpy(accept).float(), torch.from_numpy(other).float()
 
 
 def impulse_noise(images: Tensor, draws: Draws, amount: float) -> Tensor:

@@ -18,8 +18,8 @@ EMBOSS = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 def water_film(liquid: Tensor) -> Tensor:
     """Return how strongly water shines, float32 [N, 1, H, W] in [0, 1], from `liquid`, whole levels 0 to 255."""
     distance = _box_mean(edge_distance(edges(liquid))).floor_()
-    relief = _convolved(equalised(distance), torch.tensor(EMBOSS)).clamp_(0, 255)
-    film = liquid * _box_mean(relief).round_()
+    relief = _weighted(equalised(distance), EMBOSS).clamp_(0, 255)
+    film = _box_mean(relief).round_().mul_(liquid)
     return film / film.amax(dim=(2, 3), keepdim=True).clamp(min=1)
 
 
@@ -29,9 +29,11 @@ def edges(levels: Tensor) -> Tensor:
     The gradient is Sobel's and its size the sum of the absolute values of its parts.
     """
     padded = F.pad(levels, (1, 1, 1, 1), mode="replicate")
-    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=levels.device)
-    right, down = F.conv2d(padded, torch.stack((sobel, sobel.T))[:, None]).unsqueeze(2).unbind(1)
-    size = right.abs() + down.abs()
+    across, along = padded[..., 2:] - padded[..., :-2], padded[..., 2:, :] - padded[..., :-2, :]
+    right = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    down = along[..., :-2] + 2 * along[..., 1:-1] + along[..., 2:]
+    steep, flat = down.abs(), right.abs()
+    size = steep + flat
     around = F.pad(size, (1, 1, 1, 1))
     height, width = levels.shape[2:]
 
@@ -39,46 +41,56 @@ def edges(levels: Tensor) -> Tensor:
         return around[:, :, 1 + below : 1 + below + height, 1 + beside : 1 + beside + width]
 
     # An edge is one pixel wide: as strong as its neighbours in the direction of the gradient, of four directions.
-    across, steep = down.abs() < 0.41421356 * right.abs(), down.abs() > 2.41421356 * right.abs()
-    falling = right * down < 0
     highest = torch.where(
-        across,
+        steep < 0.41421356 * flat,
         (size > neighbour(0, -1)) & (size >= neighbour(0, 1)),
         torch.where(
-            steep,
+            steep > 2.41421356 * flat,
             (size > neighbour(-1, 0)) & (size >= neighbour(1, 0)),
             torch.where(
-                falling,
+                right * down < 0,
                 (size > neighbour(-1, 1)) & (size > neighbour(1, -1)),
                 (size > neighbour(-1, -1)) & (size > neighbour(1, 1)),
             ),
         ),
     )
-    candidates = highest & (size > LOW)
-    kept = highest & (size > HIGH)
+    kept, weak = highest & (size > HIGH), highest & (size > LOW) & (size <= HIGH)
     while True:
-        spread = candidates & (F.max_pool2d(kept.float(), 3, stride=1, padding=1) > 0)
-        if torch.equal(spread, kept):
+        beside = kept.clone()
+        beside[..., 1:] |= kept[..., :-1]
+        beside[..., :-1] |= kept[..., 1:]
+        near = beside.clone()
+        near[..., 1:, :] |= beside[..., :-1, :]
+        near[..., :-1, :] |= beside[..., 1:, :]
+        joined = weak & near & ~kept
+        if not joined.any():
             return kept
-        kept = spread
+        kept = kept | joined
 
 
 def edge_distance(edge: Tensor) -> Tensor:
     """Return the distance of each pixel to the nearest edge, at most FARTHEST, float32 [N, 1, H, W]."""
-    far = float(FARTHEST**2)
-    along: Tensor = torch.where(edge, 0.0, far)
-    # Squared distances along the columns, then the least sum with those along the rows
-    for dimension in (2, 3):
-        nearest = along.clone()
-        length = along.shape[dimension]
-        for step in range(1, min(FARTHEST, length)):
-            low, high = along.narrow(dimension, 0, length - step), along.narrow(dimension, step, length - step)
-            part = nearest.narrow(dimension, step, length - step)
-            torch.minimum(part, low + step**2, out=part)
-            part = nearest.narrow(dimension, 0, length - step)
-            torch.minimum(part, high + step**2, out=part)
-        along = nearest
-    return along.sqrt_()
+    far = float(FARTHEST)
+    # Along the columns, where the nearest in 2k steps is the nearer of two in k steps; then the least square with a
+    # step along the rows
+    nearest: Tensor = torch.where(edge, 0.0, far)
+    for step in (1, 2, 4, 8, 16):
+        _lower(nearest, nearest + step, 2, step)
+    nearest = nearest.square_()
+    columns = nearest.clone()
+    buffer = torch.empty_like(columns)
+    for step in range(1, FARTHEST):
+        _lower(nearest, torch.add(columns, step**2, out=buffer), 3, step)
+    return nearest.sqrt_()
+
+
+def _lower(values: Tensor, bounds: Tensor, dimension: int, step: int) -> None:
+    """Lower the values to those of `bounds` at `step` before and after them."""
+    length = values.shape[dimension] - step
+    if length > 0:
+        for to, source in ((step, 0), (0, step)):
+            part = values.narrow(dimension, to, length)
+            torch.minimum(part, bounds.narrow(dimension, source, length), out=part)
 
 
 def equalised(levels: Tensor) -> Tensor:
@@ -98,8 +110,17 @@ def equalised(levels: Tensor) -> Tensor:
 
 
 def _box_mean(images: Tensor) -> Tensor:
-    return _convolved(images, torch.full((3, 3), 1 / 9))
+    padded = padded_by(images, 1)
+    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]).mul_(1 / 9)
 
 
-def _convolved(images: Tensor, kernel: Tensor) -> Tensor:
-    return F.conv2d(padded_by(images, 1), kernel.to(images)[None, None])
+def _weighted(images: Tensor, kernel: tuple[tuple[float, ...], ...]) -> Tensor:
+    """Return the sum of each pixel's neighbours by the weights of a kernel of 3 x 3."""
+    height, width = images.shape[2:]
+    padded, total = padded_by(images, 1), torch.zeros_like(images)
+    for row, weights in enumerate(kernel):
+        for column, weight in enumerate(weights):
+            if weight:
+                total.add_(padded[:, :, row : row + height, column : column + width], alpha=weight)
+    return total
