@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from nofrost.config import EvaluationView
+from nofrost.data.jpeg import decode_jpeg
 from nofrost.data.pixel_statistics import levels
 from nofrost.errors import UserError
 from nofrost.prepare.photo import FileImage
@@ -34,6 +35,7 @@ def pixels(content: bytes, mode: str = "RGB") -> np.ndarray:
         (turned_jpeg(orientation=1), 3, None),
         (turned_jpeg(orientation=77), 3, None),
         (jpeg(size=(20, 16)), 3, 16),
+        (jpeg(kind="MPO", save_all=True, append_images=[Image.new("RGB", (20, 16))]), 3, None),
     ],
 )
 def test_an_upright_jpeg_keeps_its_bytes(
@@ -41,6 +43,8 @@ def test_an_upright_jpeg_keeps_its_bytes(
 ) -> None:
     form = stored(tmp_path, content, channels, shorter_side)
     assert (form.content, form.size, form.change) == (content, (16, 20), "")
+    mode = "L" if channels == 1 else "RGB"
+    np.testing.assert_array_equal(decode_jpeg(form.content, channels), pixels(content, mode))
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nofrost.config import DatasetSpec, EvaluationView
+from nofrost.config import DatasetSpec, EvaluationView, TestSets
 from nofrost.data import AugmentationManifest, checksum, read_split, write_augmentation_manifest
 from nofrost.data.shards.index import RECORD
 from nofrost.data.shards.writer import Photograph, ShardWriter
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
-from nofrost.prepare import run, shard_splits
+from nofrost.prepare import run, run_test_sets, shard_splits
 from nofrost.verify import verify
 from tests.prepare.jpegs import jpeg, member, tar, write
 
@@ -39,6 +39,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(DatasetSpec(limit=60), root / "array")
     augmentation_sets(root / "photographs", root / "photograph-sets")
     augmentation_sets(root / "array", root / "array-sets")
+    test_sets = TestSets.model_validate({"test_sets": {"again": {"source": "folder", "path": str(root / "in")}}})
+    run_test_sets(test_sets, root / "photographs", root / "test-sets")
     return root
 
 
@@ -70,11 +72,11 @@ def copy(prepared: Path, tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-@pytest.mark.parametrize("name", ["photographs", "array", "photograph-sets", "array-sets"])
+@pytest.mark.parametrize("name", ["photographs", "array", "photograph-sets", "array-sets", "test-sets"])
 def test_what_is_whole_has_no_fault(prepared: Path, name: str) -> None:
     faults = verify(prepared / name)
     assert faults.lines == []
-    assert faults.images == {"photographs": 24, "array": 60, "photograph-sets": 8}.get(
+    assert faults.images == {"photographs": 24, "array": 60, "photograph-sets": 8, "test-sets": 24}.get(
         name, len(read_split(prepared / "array", "train"))
     )
 
@@ -242,6 +244,11 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "no augmented photographs": (
         "photograph-sets", lambda d: (d / "tda/tda-000001.tar").unlink(), ["tda/tda-000001.tar: is missing"]
     ),
+    "a damaged test set": (
+        "test-sets", lambda d: flip(d / "again/test/test-000000.tar", 700),
+        ["again/test/test-000000.tar: is damaged", "record 000000000: is damaged"],
+    ),
+    "a file beside test sets": ("test-sets", lambda d: write(d / "x", b""), ["x: does not belong there"]),
     "a file beside augmentation sets": (
         "array-sets", lambda d: write(d / "x", b""), ["x: does not belong there"]
     ),

@@ -26,7 +26,7 @@ from nofrost.errors import UserError
 
 @click.command()
 @stage_options
-@click.option("--source", help="Such as digits, cifar10, folder, npz or idx; short for --set source=...")
+@click.option("--source", help="Such as digits, cifar10, folder, imagenet or webdataset; short for --set source=...")
 @click.option("--path", help="Archive, file or folder of the source, also s3://...; short for --set path=...")
 @click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
