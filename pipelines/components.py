@@ -36,10 +36,17 @@ def prepare_test_sets(spec: str, source: str, dataset: str, store: str) -> str:
 
 
 @component
-def augment(spec: str, dataset: str, store: str) -> str:
+def augment_shard(spec: str, dataset: str, shard: str, store: str) -> str:
     from nofrost import tasks
 
-    return tasks.augment(spec, dataset, store)
+    return tasks.augment_shard(spec, dataset, shard, store)
+
+
+@component
+def augment(spec: str, dataset: str, shards: list[str], store: str) -> str:
+    from nofrost import tasks
+
+    return tasks.augment(spec, dataset, store, shards)
 
 
 @dsl.container_component

@@ -14,7 +14,7 @@ annotations of pipelines.)
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from kfp.dsl.pipeline_task import PipelineTask
 
 from nofrost.tasks.ascii_text import to_ascii
 from pipelines import components
-from pipelines.graph_settings import GraphSettings
+from pipelines.graph_settings import GraphSettings, shard_names
 from pipelines.placement import placed
 from pipelines.study_plan import StudyPlan
 
@@ -149,8 +149,7 @@ class _Graph:
         dataset = self.place(prepared, "prepare", stage_image).output
         beside = components.prepare_test_sets(spec=plan.test_sets, source=data_ref, dataset=dataset, store=store)
         test_sets = self.place(beside, "prepare", stage_image).output
-        augmented = components.augment(spec=plan.augmentation, dataset=dataset, store=store)
-        augmentation = self.place(augmented, "augment", stage_image).output
+        augmentation = self._augmentation(stage_image, spec=plan.augmentation, dataset=dataset, store=store)
         runs = []
         for run in plan.runs:
             task = one_run(
@@ -269,6 +268,16 @@ class _Graph:
 
         return run
 
+    def _augmentation(self, image: str, **inputs: Any) -> Any:
+        """Add the augmentation: in one task, or all shards and their merge."""
+
+        def add(task: PipelineTask, part: str) -> Any:
+            return self.place(task.set_display_name(f"augment{part}"), "augment", image).output
+
+        names = shard_names(self.settings.augment_shards)
+        shards = [add(components.augment_shard(**inputs, shard=name), f", {name}") for name in names]
+        return add(components.augment(**inputs, shards=shards), ", merge" if shards else "")
+
     def _train(self, inputs: Mapping[str, Any], stage_image: str, train_image: str) -> PipelineTask:
         """Add a training: in its own pod, or as a job that a small pod starts and follows."""
         gpus, nodes = self.settings.gpus, self.settings.nodes
@@ -294,12 +303,12 @@ class _Graph:
         Merging evaluates a few images again, so it gets the same device as the shards.
         """
 
-        count, gpus = self.settings.shards, self.settings.evaluation_gpus
+        gpus = self.settings.evaluation_gpus
 
         def add(task: PipelineTask, part: str) -> Any:
             named = task.set_display_name(f"evaluate-{kind}{part}")
             return self.place(named, "evaluate", image, gpus=gpus).output
 
-        names: Sequence[str] = [f"{index}/{count}" for index in range(count)] if count > 1 else []
+        names = shard_names(self.settings.shards)
         shards = [add(components.evaluate_shard(**inputs, shard=name, gpus=gpus), f", {name}") for name in names]
         return add(components.evaluate(**inputs, shards=shards, gpus=gpus), ", merge" if shards else "")

@@ -1,5 +1,6 @@
 """What a graph is compiled with beside the plan of a study."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nofrost.cluster.job.spec import MOST_GPUS, MOST_NODES, DataAccess
@@ -18,6 +19,7 @@ class GraphSettings:
         nodes: machines for each training, as the plan was made for.
         data: where a training reads shards of images: ``local``, each node fetches all of them first, or ``stream``,
             they are fetched as they are needed.
+        augment_shards: of the augmentation, at least 1.
         caching: reuse the output of a task that ran with the same refs, configuration and image before.
 
     Raises:
@@ -30,6 +32,7 @@ class GraphSettings:
     nodes: int = 1
     data: DataAccess = "local"
     caching: bool = True
+    augment_shards: int = 1
 
     def __post_init__(self) -> None:
         for name, number, least, most in (("gpus", self.gpus, 0, MOST_GPUS), ("nodes", self.nodes, 1, MOST_NODES)):
@@ -53,3 +56,8 @@ class GraphSettings:
     @property
     def evaluation_gpus(self) -> int:
         return min(self.gpus, 1)
+
+
+def shard_names(count: int) -> Sequence[str]:
+    """Return the names of the shards that a stage is divided into; none for a single task."""
+    return [f"{index}/{count}" for index in range(count)] if count > 1 else []

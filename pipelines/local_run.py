@@ -47,6 +47,7 @@ def run(
     nodes: int = 1,
     shards: int = 1,
     data: DataAccess = "local",
+    augment_shards: int = 1,
     caching: bool = True,
     quiet: bool = False,
 ) -> FinishedRun:
@@ -65,6 +66,7 @@ def run(
         nodes: groups of processes of each training, which stand for machines.
         shards: number of parts of every evaluation.
         data: where a training reads shards of images, as :class:`GraphSettings` has it.
+        augment_shards: number of parts of the augmentation.
         quiet: print the progress of tasks on standard error, not on standard output.
 
     Raises:
@@ -80,7 +82,9 @@ def run(
     source = push_source(study, data_ref, target)
     # Tasks get the interval as a setting of the cluster, which comes before the variable of this process.
     cluster = Cluster(retries=Retries(count=0), save_interval_s=int(save_interval_s()))
-    settings = GraphSettings(cluster, shards=shards, gpus=gpus, nodes=nodes, data=data, caching=caching)
+    settings = GraphSettings(
+        cluster, shards=shards, gpus=gpus, nodes=nodes, data=data, caching=caching, augment_shards=augment_shards
+    )
     pipeline = make_pipeline(plan_study(study, gpus, nodes), settings)
     with folder_lock(folder):
         root, run_id = folder / "tasks", _new_id()

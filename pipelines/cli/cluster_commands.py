@@ -11,6 +11,7 @@ import click
 
 from nofrost.cli.options import aligned, emit, json_option, not_empty, stage_options, store_option
 from pipelines.cli.shared_options import (
+    AUGMENT_SHARDS,
     CA_CERT,
     CACHE,
     CLUSTER,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 @GPUS
 @NODES
 @SHARDS
+@AUGMENT_SHARDS
 @DATA
 @CLUSTER
 @CACHE
@@ -84,6 +86,7 @@ def submit_(
     gpus: int,
     nodes: int,
     shards: int,
+    augment_shards: int,
     data: DataAccess,
     cluster: Path | None,
     cache: bool,
@@ -111,6 +114,7 @@ def submit_(
         nodes=nodes,
         shards=shards,
         data=data,
+        augment_shards=augment_shards,
         cluster=cluster,
         caching=cache,
     )

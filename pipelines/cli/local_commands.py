@@ -19,7 +19,17 @@ from nofrost.cli.options import (
     study_option,
 )
 from nofrost.errors import UserError, remark
-from pipelines.cli.shared_options import CACHE, CLUSTER, DATA, DATA_REF, GPUS, NODES, SHARDS, load_checked_study
+from pipelines.cli.shared_options import (
+    AUGMENT_SHARDS,
+    CACHE,
+    CLUSTER,
+    DATA,
+    DATA_REF,
+    GPUS,
+    NODES,
+    SHARDS,
+    load_checked_study,
+)
 
 if TYPE_CHECKING:
     from nofrost.cluster.job.spec import DataAccess
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
 @GPUS
 @NODES
 @SHARDS
+@AUGMENT_SHARDS
 @DATA
 @CLUSTER
 @CACHE
@@ -42,6 +53,7 @@ def compile_(
     gpus: int,
     nodes: int,
     shards: int,
+    augment_shards: int,
     data: DataAccess,
     cluster: Path | None,
     cache: bool,
@@ -60,7 +72,7 @@ def compile_(
     from pipelines.study_plan import StudyPlan, plan_study
     from pipelines.workflow_size import check_size
 
-    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes, data, cache)
+    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes, data, cache, augment_shards)
 
     # The size is that of the package that is written.
     @functools.cache
@@ -83,6 +95,7 @@ def compile_(
 @GPUS
 @NODES
 @SHARDS
+@AUGMENT_SHARDS
 @CLUSTER
 def graph_(
     study_name: str | None,
@@ -92,6 +105,7 @@ def graph_(
     gpus: int,
     nodes: int,
     shards: int,
+    augment_shards: int,
     cluster: Path | None,
 ) -> None:
     """Draw the graph of a study as a cluster would run it, and print how large its workflow becomes.
@@ -108,7 +122,7 @@ def graph_(
     from pipelines.study_plan import plan_study
     from pipelines.workflow_size import estimate_size
 
-    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes)
+    settings = GraphSettings(load_cluster(cluster), shards, gpus, nodes, augment_shards=augment_shards)
     spec, platform = canonical(make_pipeline(plan_study(study, gpus, nodes), settings))
     size = estimate_size(spec, platform, {})
     if out is None:
@@ -133,6 +147,7 @@ def graph_(
 @GPUS
 @NODES
 @SHARDS
+@AUGMENT_SHARDS
 @DATA
 @CACHE
 def run_(

@@ -10,6 +10,7 @@ import click
 from nofrost.cli.options import emit, json_option, not_empty, stage_options, store_option
 from nofrost.errors import remark
 from pipelines.cli.shared_options import (
+    AUGMENT_SHARDS,
     CA_CERT,
     CACHE,
     CLUSTER,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 @GPUS
 @NODES
 @SHARDS
+@AUGMENT_SHARDS
 @DATA
 @CLUSTER
 @CACHE
@@ -94,6 +96,7 @@ def schedule_(
     gpus: int,
     nodes: int,
     shards: int,
+    augment_shards: int,
     data: DataAccess,
     cluster: Path | None,
     cache: bool,
@@ -130,6 +133,7 @@ def schedule_(
         nodes=nodes,
         shards=shards,
         data=data,
+        augment_shards=augment_shards,
         cluster=cluster,
         caching=cache,
     )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SHARDS = click.option(
     "--shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Shards of every evaluation."
 )
+AUGMENT_SHARDS = click.option(
+    "--augment-shards", type=click.IntRange(1, 64), default=1, show_default=True, help="Shards of the augmentation."
+)
 GPUS = click.option(
     "--gpus",
     type=click.IntRange(min=0),

@@ -115,7 +115,9 @@ def schedule_study(
         }
     )
     cluster = load_cluster(request.cluster)
-    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.data, request.caching)
+    settings = GraphSettings(
+        cluster, request.shards, request.gpus, request.nodes, request.data, request.caching, request.augment_shards
+    )
     plan = plan_study(request.study, request.gpus, request.nodes)
     store = open_store(request.store)
     parameters = {

@@ -47,6 +47,7 @@ class SubmitRequest:
         cluster: YAML file that describes the cluster; None for the default.
         data: where a training reads shards of images, as :class:`GraphSettings` has it.
         caching: reuse outputs of tasks that ran before.
+        augment_shards: of the augmentation.
     """
 
     study: Study
@@ -60,6 +61,7 @@ class SubmitRequest:
     data: DataAccess = "local"
     cluster: Path | None = None
     caching: bool = True
+    augment_shards: int = 1
 
     def __post_init__(self) -> None:
         for option, image in (("--stage-image", self.stage_image), ("--train-image", self.train_image)):
@@ -128,7 +130,9 @@ def submit_study(
         }
     )
     cluster = load_cluster(request.cluster)
-    settings = GraphSettings(cluster, request.shards, request.gpus, request.nodes, request.data, request.caching)
+    settings = GraphSettings(
+        cluster, request.shards, request.gpus, request.nodes, request.data, request.caching, request.augment_shards
+    )
     plan = plan_study(request.study, request.gpus, request.nodes)
     api = Api(Endpoint(host, namespace, token_file, ca_cert))
     store = open_store(request.store)

@@ -121,6 +121,18 @@ def test_the_tasks_are_one_for_each_stage_shard_merge_and_note(recipes: int, see
 
 
 @pytest.mark.parametrize("shards", [1, 3])
+def test_the_augmentation_is_one_task_or_its_shards_and_their_merge(shards: int) -> None:
+    graph = compiled(augment_shards=shards)
+    parts = {graph.value(task, "shard"): task for task in graph.tasks() if graph.kind(task) == "augment-shard"}
+    (whole,) = [task for task in graph.tasks() if graph.kind(task) == "augment"]
+    expected = [f"{index}/{shards}" for index in range(shards)] if shards > 1 else []
+    assert sorted(parts) == expected
+    assert graph.value(whole, "shards") == [Source(parts[name], "Output") for name in expected]
+    for task in (*parts.values(), whole):
+        assert graph.value(task, "dataset") == Source(("exit-handler-1", "prepare"), "Output")
+
+
+@pytest.mark.parametrize("shards", [1, 3])
 def test_shards_are_merged_in_their_order_and_one_shard_needs_no_merge(shards: int) -> None:
     graph = compiled(shards=shards)
     for kind in ("evaluate-adversarial", "evaluate-ood"):
@@ -168,7 +180,8 @@ def test_people_read_recipes_and_shards_in_the_names_of_tasks() -> None:
 INPUTS = {
     "prepare": {"spec", "source", "store"},
     "prepare-test-sets": {"spec", "source", "dataset", "store"},
-    "augment": {"spec", "dataset", "store"},
+    "augment": {"spec", "dataset", "shards", "store"},
+    "augment-shard": {"spec", "dataset", "shard", "store"},
     "train": {"recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data", "gpus"},
     "launch": {
         *("recipe", "recipe_id", "seed", "dataset", "augmentation", "store", "data"),

@@ -149,6 +149,15 @@ def test_a_task_reads_of_the_shards_only_what_its_stage_needs(stored: Stored, re
         assert len(stored.shards & set(read)) in (1, 2)
 
 
+def test_augmentation_sets_of_photographs_are_made_in_shards_and_merged(stored: Stored) -> None:
+    spec = json.dumps({"methods": ["tda"]})
+    whole = tasks.augment(spec, stored.dataset, stored.url)
+    parts = [tasks.augment_shard(spec, stored.dataset, shard, stored.url) for shard in ("0/2", "1/2")]
+    assert tasks.augment(spec, stored.dataset, stored.url, parts) == whole
+    files = files_of(Output.parse(whole).ref, open_store(stored.url))
+    assert {"tda/index.npy", "tda/tda-000000.tar"} <= set(files)
+
+
 @pytest.mark.parametrize(
     ("size", "limit"), [("200GiB", 200 << 30), ("1.5T", 1_500_000_000_000), ("64Gi", 64 << 30), ("1000", 1000)]
 )

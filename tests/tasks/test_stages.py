@@ -40,6 +40,15 @@ def test_prepare_reads_its_source_by_ref(form: str, tmp_path: Path) -> None:
     assert output.ref == push(tmp_path / "dataset", store)
 
 
+def test_shards_of_the_augmentation_are_merged_to_the_whole(begun: Any) -> None:
+    spec = json.dumps(begun.study.augmentation.as_json())
+    shards = [tasks.augment_shard(spec, begun.dataset, shard, begun.store) for shard in ("0/2", "1/2")]
+    assert [Output.parse(shard).path for shard in shards] == [
+        f"data/augmentation.shard-{index}-of-2" for index in (0, 1)
+    ]
+    assert tasks.augment(spec, begun.dataset, begun.store, shards) == begun.augmentation
+
+
 def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: Any, tmp_path: Path) -> None:
     study = begun.study
     run = "runs/st/seed-0"

@@ -7,15 +7,17 @@ wrong input, 143 when it was stopped after saving, 200 when other processes of a
 """
 
 from nofrost.cluster.job.spec import Training
+from nofrost.tasks.augment_tasks import augment, augment_shard
 from nofrost.tasks.champion_tasks import gate, promote, resolve
 from nofrost.tasks.run_end import finish, record_outputs, write_candidate
-from nofrost.tasks.stages import augment, evaluate, evaluate_shard, prepare, report, train
+from nofrost.tasks.stages import evaluate, evaluate_shard, prepare, report, train
 from nofrost.tasks.study_check import check_study
 from nofrost.tasks.test_set_task import prepare_test_sets
 
 __all__ = [
     "Training",
     "augment",
+    "augment_shard",
     "check_study",
     "evaluate",
     "evaluate_shard",

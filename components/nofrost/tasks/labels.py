@@ -17,6 +17,13 @@ PROMOTION = "promote"
 """The name of the task that makes a model the champion."""
 
 
+def augment_label(shard: str = "", shards: Sequence[str] = (), **_: object) -> str:
+    """Return the name of an augmentation: "augment", "augment, shard 1/4", or "augment, merge" of the shards."""
+    if shard:
+        return f"augment, shard {shard}"
+    return "augment, merge" if shards else "augment"
+
+
 def train_label(recipe_id: str, seed: str, **_: object) -> str:
     """Return the name of a training, such as "train sat, seed 0", from the arguments of the task."""
     return f"train {recipe_id}, seed {seed}"

@@ -12,7 +12,7 @@ from nofrost.cluster.job.identity import JOB_NAME, RUN_ID
 from nofrost.cluster.job.spec import Training
 from nofrost.cluster.outcome.job_result import JobResult, read_result, write_result
 from nofrost.cluster.outcome.stored_log import job_output_name
-from nofrost.config import AdversarialSuite, AugmentationSpec, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
+from nofrost.config import AdversarialSuite, DatasetSpec, OodSuite, Recipe, parse_part, parse_study
 from nofrost.errors import remark
 from nofrost.files import write_text
 from nofrost.ranks import Node, forget_rank_of_pod, this_node
@@ -28,7 +28,6 @@ from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import Workspace, pretrained, workspace
 
 DATASET = "data/dataset"
-AUGMENTATION = "data/augmentation"
 
 
 @exit_on_error(lambda **_: "prepare")
@@ -55,21 +54,6 @@ def prepare(spec: str, source: str, store: str) -> str:
         with local_source(config.path, work.folder / DATASET) as local:
             run(config.model_copy(update={"path": local}), work.folder / DATASET)
         return work.push(DATASET)
-
-
-@exit_on_error(lambda **_: "augment")
-def augment(spec: str, dataset: str, store: str) -> str:
-    """Make the augmentation sets of `dataset`; `spec` is the study's augmentation, as JSON.
-
-    Returns:
-        The output ``data/augmentation``.
-    """
-    from nofrost.augment import run
-
-    config = parse_part(AugmentationSpec, from_ascii(spec), "augmentation")
-    with workspace(store) as work:
-        run(work.pull(dataset), config, work.folder / AUGMENTATION)
-        return work.push(AUGMENTATION)
 
 
 @exit_on_error(train_label)
