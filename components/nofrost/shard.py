@@ -1,4 +1,4 @@
-"""Shards of the work of a stage: which part of it one of several tasks does."""
+"""Task shards: which part of the work of a stage one of several tasks does. Tar shards are in nofrost/data/shards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TaskShard:
         return cls(int(match[1]), int(match[2]))
 
 
-def in_order(folders: Iterable[tuple[TaskShard, Path]]) -> list[Path]:
+def folders_by_index(folders: Iterable[tuple[TaskShard, Path]]) -> list[Path]:
     """Return the folders by the index of the shard that each holds.
 
     Raises:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
-from nofrost.data.parallel import in_order
+from nofrost.data.parallel import threaded_map
 from nofrost.errors import UserError
 from nofrost.prepare import run
 from nofrost.prepare.sources import SourceData, open_source, resolve_source
@@ -166,12 +166,12 @@ def test_results_come_in_order_though_work_does_not() -> None:
         time.sleep(item[1])
         return item[0]
 
-    assert list(in_order(work, enumerate(delays))) == list(range(20))
+    assert list(threaded_map(work, enumerate(delays))) == list(range(20))
 
 
 def test_work_never_runs_far_ahead_of_its_consumer() -> None:
     begun: list[int] = []
-    results = in_order(begun.append, range(10_000))
+    results = threaded_map(begun.append, range(10_000))
     next(results)
     time.sleep(0.05)
     assert len(begun) <= 4 * 8 + 1
@@ -189,7 +189,7 @@ def test_an_error_comes_in_its_turn_and_stops_the_work() -> None:
             raise UserError("third")
         return item
 
-    results = in_order(work, range(10_000))
+    results = threaded_map(work, range(10_000))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(UserError, match="third"):
         next(results)

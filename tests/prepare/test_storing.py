@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from nofrost.config import EvaluationView
 from nofrost.data.jpeg import decode_jpeg
-from nofrost.data.pixel_statistics import levels
+from nofrost.data.pixel_statistics import histograms
 from nofrost.errors import UserError
 from nofrost.prepare.photo import FileImage
 from nofrost.prepare.storing import StoredForm, stored_form
@@ -85,7 +85,7 @@ def test_levels_are_those_of_the_evaluation_view_of_what_is_stored(tmp_path: Pat
     form = stored_form(FileImage(write(tmp_path / "photo", content)), 3, None, view)
     image = Image.open(io.BytesIO(form.content)).convert("RGB")
     seen = v2.CenterCrop(24)(v2.Resize(32)(image))
-    np.testing.assert_array_equal(form.levels, levels(np.asarray(seen)))
+    np.testing.assert_array_equal(form.histograms, histograms(np.asarray(seen)))
 
 
 @pytest.mark.parametrize(

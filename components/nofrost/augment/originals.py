@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nofrost.data import Images, Photographs
-from nofrost.data.parallel import in_order
+from nofrost.data.parallel import threaded_map
 
 Pixels = NDArray[np.uint8]
 SMALL_PIXELS = 64 * 64  # of an image; smaller ones are worked on in one thread
@@ -69,7 +69,7 @@ class Originals:
         """Return consecutive images: uint8 [n, H, W, C], or for photographs a list of [H, W, C]."""
         if not isinstance(self.images, Photographs):
             return self.images[rows]
-        return list(in_order(self.image, range(rows.start, rows.stop)))
+        return list(threaded_map(self.image, range(rows.start, rows.stop)))
 
     def patches(self, rows: NDArray[np.int64], size: int, generator: torch.Generator) -> Pixels:
         """Return a random patch of each image of `rows`, uint8 [n, h, w, C], whole images where they are not larger.
@@ -81,7 +81,7 @@ class Originals:
             top, left = (_offset(length - size, generator) for length in (height, width))
             return self.images[rows, top : top + size, left : left + size]
         places = torch.rand(len(rows), 2, generator=generator).tolist()
-        return np.stack(list(in_order(self._patch, zip(rows.tolist(), places, [size] * len(rows), strict=True))))
+        return np.stack(list(threaded_map(self._patch, zip(rows.tolist(), places, [size] * len(rows), strict=True))))
 
     def _patch(self, patch: tuple[int, list[float], int]) -> Pixels:
         row, place, size = patch

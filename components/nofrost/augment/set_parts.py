@@ -20,7 +20,7 @@ from nofrost.data.shards.writer import Photograph, ShardWriter
 from nofrost.data.split import read_photographs
 from nofrost.errors import UserError
 from nofrost.files import read_checked_json, sha256_file, write_bytes, write_checked_json
-from nofrost.shard import TaskShard, in_order
+from nofrost.shard import TaskShard, folders_by_index
 
 SHARD_FILE = "shard.json"
 _ROWS = 1024  # of an array that are copied at once
@@ -125,7 +125,7 @@ def read_parts(folders: Sequence[Path], dataset: str, config: dict[str, Any]) ->
         UserError: they are not all parts of this augmentation, each once, or one is damaged.
     """
     parts = {folder: _read(folder) for folder in folders}
-    ordered = in_order((TaskShard.parse(part.shard), folder) for folder, part in parts.items())
+    ordered = folders_by_index((TaskShard.parse(part.shard), folder) for folder, part in parts.items())
     first = parts[ordered[0]]
     for folder in ordered:
         part = parts[folder]

@@ -16,7 +16,7 @@ from nofrost.augment.base import ImageBlock, Maker, Values
 from nofrost.augment.originals import Originals, Pixels
 from nofrost.data import ShardManifest
 from nofrost.data.jpeg import encode_jpeg
-from nofrost.data.parallel import in_order
+from nofrost.data.parallel import threaded_map
 from nofrost.data.shards import index
 from nofrost.data.shards.writer import Photograph, ShardWriter
 from nofrost.errors import UserError
@@ -102,7 +102,7 @@ class SetWork:
                 row = first + known
                 stored = first + writer.count
                 for images, measured in self._made(slices, blocks):
-                    for content, image in zip(in_order(_encoded, images), images, strict=True):
+                    for content, image in zip(threaded_map(_encoded, images), images, strict=True):
                         if row >= stored:
                             yield Photograph(content, int(self.labels[row]), image.shape[:2])
                         row += 1
@@ -117,7 +117,7 @@ class SetWork:
     def _made(self, slices: list[slice], first: int) -> Iterator[tuple[Pixels | Sequence[Pixels], Values]]:
         """Yield the images of each block and what was measured of them; the next originals are read meanwhile."""
         remaining = slices[first:]
-        reads = in_order(self.originals.read, remaining, most_ahead=2) if self.originals.are_photographs else None
+        reads = threaded_map(self.originals.read, remaining, most_ahead=2) if self.originals.are_photographs else None
         for number, part in enumerate(remaining, self.blocks.start + first):
             images = next(reads) if reads else self.originals.read(part)
             yield self.maker.make(ImageBlock(number, part.start, images))

@@ -16,7 +16,7 @@ def cores() -> int:
     return min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def in_order(function: Callable[..., T], items: Iterable[object], most_ahead: int | None = None) -> Iterator[T]:
+def threaded_map(function: Callable[..., T], items: Iterable[object], most_ahead: int | None = None) -> Iterator[T]:
     """Yield function(item) for each item in order, computed by a few threads that never run far ahead.
 
     Args:

@@ -17,8 +17,7 @@ from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.files import read_json
 from nofrost.results import EvaluationRecord, ShardRecord, read_result
-from nofrost.shard import TaskShard
-from nofrost.shard import in_order as in_order_of_shards
+from nofrost.shard import TaskShard, folders_by_index
 from nofrost.stage import RECORD
 
 CONDITIONS = "conditions"  # folder of the measurement cache, in the partial output and in the output of a shard
@@ -54,7 +53,7 @@ def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
     Raises:
         UserError: they are not all shards of this evaluation, each of them once.
     """
-    return in_order_of_shards((_shard_of(folder, record), folder) for folder in folders)
+    return folders_by_index((_shard_of(folder, record), folder) for folder in folders)
 
 
 def is_finished(folder: Path, shard: Shard, record: EvaluationRecord, measurements: Iterable[Measurement]) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data import SplitManifest
 from nofrost.data.arrays import read_arrays, write_array, write_arrays
-from nofrost.data.parallel import in_order
+from nofrost.data.parallel import threaded_map
 from nofrost.data.shards.writer import SHARD_BYTES, Photograph, ShardWriter
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file, write_json
@@ -25,9 +25,15 @@ from nofrost.telemetry import Progress
 
 @dataclass
 class StoredCounts:
-    """What is known of the photographs that were written: `changes` by kind, and `levels` int64 [C, 256]."""
+    """What is known of the photographs that were written.
 
-    levels: NDArray[np.int64]
+    Attributes:
+        histograms: of the levels in their views, int64 [C, 256].
+        count: how many were written.
+        changes: how many were stored as other bytes than the source has, by kind.
+    """
+
+    histograms: NDArray[np.int64]
     count: int = 0
     changes: Counter[str] = field(default_factory=Counter)
 
@@ -36,17 +42,15 @@ class StoredCounts:
         self.count += 1
         if form.change:
             self.changes[form.change] += 1
-        if form.levels is not None:
-            self.levels += form.levels
+        if form.histograms is not None:
+            self.histograms += form.histograms
 
     def save(self, path: Path) -> None:
         """Write it for the next run."""
         names = sorted(self.changes)
         changes = np.array([self.changes[name] for name in names], dtype=np.int64)
-        write_arrays(
-            path,
-            {"levels": self.levels, "count": np.array(self.count), "names": np.array(names, "U16"), "changes": changes},
-        )
+        values = {"histograms": self.histograms, "count": np.array(self.count)}
+        write_arrays(path, {**values, "names": np.array(names, "U16"), "changes": changes})
 
     @classmethod
     def load(cls, path: Path, channels: int) -> StoredCounts:
@@ -54,7 +58,7 @@ class StoredCounts:
         try:
             saved = read_arrays(path)
             changes = Counter(dict(zip(saved["names"].tolist(), saved["changes"].tolist(), strict=True)))
-            return cls(saved["levels"], int(saved["count"]), changes)
+            return cls(saved["histograms"], int(saved["count"]), changes)
         except (UserError, KeyError):
             return cls(np.zeros((channels, 256), dtype=np.int64))
 
@@ -87,23 +91,23 @@ def write_shard_split(
         UserError: a photograph is damaged.
     """
     state = unfinished or folder / UNFINISHED
-    finished, saved = state / f"{name}.json", state / f"{name}-tally.npz"
+    finished, saved = state / f"{name}.json", state / f"{name}-counts.npz"
     channels = part.shape[2]
     if finished.is_file():
         bar.advance(len(rows))
         return SplitManifest.model_validate(read_json(finished)), StoredCounts.load(saved, channels)
-    writer, tally = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES), StoredCounts.load(saved, channels)
-    if tally.count > writer.count:
-        tally = StoredCounts(np.zeros_like(tally.levels))
+    writer, counts = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES), StoredCounts.load(saved, channels)
+    if counts.count > writer.count:
+        counts = StoredCounts(np.zeros_like(counts.histograms))
     bar.advance(writer.count)
     assert part.images is not None
     images = part.images
-    forms = in_order(lambda row: stored_form(images(int(row)), channels, shorter_side, view), rows[tally.count :])
-    # a shard that was finished just before a kill is not in the saved tally
-    for _ in range(writer.count - tally.count):
-        tally.add(next(forms))
-    for _ in writer.write(_tallied(forms, part.labels[rows[writer.count :]], tally, bar)):
-        tally.save(saved)
+    forms = threaded_map(lambda row: stored_form(images(int(row)), channels, shorter_side, view), rows[counts.count :])
+    # a shard that was finished just before a kill is not in the saved counts
+    for _ in range(writer.count - counts.count):
+        counts.add(next(forms))
+    for _ in writer.write(_counted(forms, part.labels[rows[writer.count :]], counts, bar)):
+        counts.save(saved)
     _, shards = writer.finish()
     labels = part.labels[rows]
     for key, numbers in (("labels", labels), ("indices", part.indices(rows))):
@@ -115,13 +119,13 @@ def write_shard_split(
         shards=shards,
     )
     write_json(finished, manifest.as_json())
-    return manifest, tally
+    return manifest, counts
 
 
-def _tallied(
-    forms: Iterable[StoredForm], labels: NDArray[np.int64], tally: StoredCounts, bar: Progress
+def _counted(
+    forms: Iterable[StoredForm], labels: NDArray[np.int64], counts: StoredCounts, bar: Progress
 ) -> Iterator[Photograph]:
     for form, label in zip(forms, labels.tolist(), strict=True):
-        tally.add(form)
+        counts.add(form)
         bar.advance()
         yield Photograph(form.content, label, form.size)

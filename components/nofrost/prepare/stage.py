@@ -113,7 +113,7 @@ def _write_shards(
             part, rows = split[name]
             if name == "train":
                 rows = mixed_rows(rows, config.seed)
-            splits[name], tally = write_shard_split(
+            splits[name], counts = write_shard_split(
                 folder,
                 name,
                 part,
@@ -123,8 +123,8 @@ def _write_shards(
                 view=view if name == "train" else None,
                 bar=bar,
             )
-            statistics.add(tally.levels)
-            changes += tally.changes
+            statistics.add(counts.histograms)
+            changes += counts.changes
         _check_differences(statistics)
     if not changes:
         return splits, statistics, {}

@@ -10,7 +10,7 @@ from PIL import Image
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.central_square import central_square
 from nofrost.data.jpeg import decode_jpeg, encode_jpeg
-from nofrost.data.pixel_statistics import levels
+from nofrost.data.pixel_statistics import histograms
 from nofrost.errors import UserError
 from nofrost.prepare.photo import ImageFile, alone_if_large, opened, orientation, upright
 from nofrost.system_errors import cannot_read
@@ -28,13 +28,13 @@ class StoredForm:
         content: the bytes of an upright JPEG.
         size: height and width in pixels.
         change: why these are not the bytes of the source, such as "CMYK"; empty if they are.
-        levels: of its evaluation view, int64 [C, 256]; None if they were not asked for.
+        histograms: of its evaluation view, int64 [C, 256]; None if they were not asked for.
     """
 
     content: bytes
     size: tuple[int, int]
     change: str
-    levels: NDArray[np.int64] | None
+    histograms: NDArray[np.int64] | None
 
 
 def stored_form(
@@ -45,7 +45,7 @@ def stored_form(
     Args:
         channels: 1 if all photographs are grey, otherwise 3.
         shorter_side: larger photographs are reduced to it, in pixels; None leaves them as they are.
-        view: whose levels are counted, if any.
+        view: whose levels are counted; None counts none.
 
     Raises:
         UserError: it cannot be read, is damaged, or has a form that no photograph has.
@@ -63,7 +63,7 @@ def stored_form(
             image = stored.convert("L" if channels == 1 else "RGB")
         counts = None
         if view:
-            counts = levels(np.asarray(central_square(image, view)).reshape(view.crop, view.crop, channels))
+            counts = histograms(np.asarray(central_square(image, view)).reshape(view.crop, view.crop, channels))
         return StoredForm(content, (image.height, image.width), change, counts)
 
 

@@ -16,8 +16,8 @@ from nofrost.config import EvaluationView
 from nofrost.data import ShardManifest
 from nofrost.data.central_square import central_square
 from nofrost.data.jpeg import decode_jpeg
-from nofrost.data.parallel import in_order
-from nofrost.data.pixel_statistics import PixelStatistics, levels
+from nofrost.data.parallel import threaded_map
+from nofrost.data.pixel_statistics import PixelStatistics, histograms
 from nofrost.data.shards.access import LocalFiles
 from nofrost.data.shards.index import Index, read_index
 from nofrost.errors import UserError, reason, shortened
@@ -177,10 +177,10 @@ def _check_records(
         if view is None:
             return row, "", None
         pixels = np.asarray(central_square(image, view)).reshape(view.crop, view.crop, photographs.channels)
-        return row, "", levels(pixels)
+        return row, "", histograms(pixels)
 
     try:
-        for row, fault, counts in in_order(check, rows):
+        for row, fault, counts in threaded_map(check, rows):
             if fault:
                 found.add(row, fault)
                 whole = False

@@ -14,7 +14,7 @@ from nofrost.attacks.batch import FLOATS
 from nofrost.config import EvaluationView
 from nofrost.data import Photographs, Split, to_tensor
 from nofrost.data.central_square import central_squares
-from nofrost.data.parallel import in_order
+from nofrost.data.parallel import threaded_map
 from nofrost.errors import UserError
 from nofrost.models.contents import is_readable
 
@@ -101,7 +101,7 @@ def sample_of_split(
 
     def read(subset: Rows) -> torch.Tensor:
         if change is not None:
-            return to_tensor(np.stack(list(in_order(changed, subset))))
+            return to_tensor(np.stack(list(threaded_map(changed, subset))))
         pixels = images[rows[subset]]
         return to_tensor(central_squares(pixels, view) if view and not isinstance(images, Photographs) else pixels)
 

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.data.parallel import in_order
+from nofrost.data.parallel import threaded_map
 from nofrost.errors import UserError
 from nofrost.prepare.photo import ImageFile, decode, images_ahead, read_header, viewed
 from nofrost.prepare.pixels import batch_length
@@ -26,7 +26,7 @@ def common_shape(source: Source, images: Iterable[ImageFile], count: int) -> tup
     Raises:
         UserError: an image is damaged, or of another size; the message names it.
     """
-    headers = in_order(lambda image: (image, read_header(image)), images)
+    headers = threaded_map(lambda image: (image, read_header(image)), images)
     view, image_size = source.shard_view(), source.image_size
     if side := view.crop if view else image_size:
         # the first colour image decides, usually the very first
@@ -62,7 +62,7 @@ def photograph_part(
         return pixels
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        images = in_order(decode_row, rows, images_ahead(int(np.prod(shape))))
+        images = threaded_map(decode_row, rows, images_ahead(int(np.prod(shape))))
         while group := list(islice(images, batch_length(shape))):
             yield np.stack(group)
 
