@@ -14,7 +14,7 @@ from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.central_square import central_square
 from nofrost.data.jpeg import decode_jpeg
 from nofrost.data.parallel import cores
-from nofrost.data.shards.access import ShardFiles
+from nofrost.data.shards.access import REMEDY, ShardFiles
 from nofrost.data.shards.index import Index
 from nofrost.errors import UserError
 
@@ -26,10 +26,10 @@ class Photographs:
     """JPEGs of any size, read by row; `images[rows]` are their evaluation view, uint8 [n, crop, crop, C].
 
     Attributes:
-        index: where each lies, and its size (nofrost/data/shards/index.py).
-        files: of the shards.
-        view: that of indexing.
-        channels: 1 or 3.
+        index: structured [N]: where each lies, and its size (nofrost/data/shards/index.py).
+        files: read the shards.
+        view: the evaluation view that indexing returns.
+        channels: 1 (grey) or 3 (RGB).
     """
 
     index: Index
@@ -68,9 +68,7 @@ class Photographs:
         shard = int(record["shard"])
         content = self.files.read(shard, int(record["offset"]), int(record["size"]))
         if zlib.crc32(content) != int(record["crc32"]):
-            raise UserError(
-                f"{self.files.place(shard)} is cut off or damaged at record {row}: prepare or pull the dataset again"
-            )
+            raise UserError(f"{self.files.place(shard)} is cut off or damaged at record {row}: {REMEDY}")
         return content
 
     def decoded(self, row: int) -> Image.Image:
@@ -82,11 +80,20 @@ class Photographs:
         return self._decode(row, self.encoded(row))
 
     def viewed(self, row: int) -> NDArray[np.uint8]:
-        """Return the evaluation view of a row: uint8 [H, W, C]."""
+        """Return the evaluation view of a row: uint8 [crop, crop, C].
+
+        Raises:
+            UserError: as :meth:`decoded`.
+        """
         pixels = np.asarray(central_square(self.decoded(row), self.view))
         return pixels.reshape(self.shape[1:])
 
     def __getitem__(self, rows: Rows | slice) -> NDArray[np.uint8]:
+        """Return the evaluation views of rows, decoded in threads: uint8 [n, crop, crop, C].
+
+        Raises:
+            UserError: as :meth:`decoded`.
+        """
         numbers = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
         images = np.empty((len(numbers), *self.shape[1:]), np.uint8)
 
@@ -104,7 +111,7 @@ class Photographs:
             return decode_jpeg(content, self.channels)
         except ValueError as error:
             place = self.files.place(int(self.index[row]["shard"]))
-            raise UserError(f"record {row} in {place} cannot be decoded ({error}): prepare the dataset again") from None
+            raise UserError(f"record {row} in {place} cannot be decoded ({error}): {REMEDY}") from None
 
 
 Images = NDArray[np.uint8] | Photographs

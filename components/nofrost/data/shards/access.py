@@ -11,6 +11,8 @@ from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.system_errors import cannot_read
 
+REMEDY = "make the images again with the stage that wrote them, or pull them again"
+"""Of damage to what a dataset and an augmentation set have alike: an index, and shards."""
 _MOST_OPEN = 64  # of one split or set; opening is far cheaper than decoding what is read
 
 
@@ -44,7 +46,7 @@ class LocalFiles:
         try:
             return self._file(shard).read(size, offset)
         except FileNotFoundError:
-            raise UserError(f"{self.place(shard)} is missing: prepare or pull the dataset again") from None
+            raise UserError(f"{self.place(shard)} is missing: {REMEDY}") from None
         except OSError as error:
             raise cannot_read(error, self._paths[shard]) from None
 

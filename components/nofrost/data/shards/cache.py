@@ -17,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
+from nofrost.data.shards.access import REMEDY
 from nofrost.data.shards.cache_contents import Contents, Entry, contents_of, pins
 from nofrost.data_cache import SIZE_VARIABLE
 from nofrost.errors import UnavailableError, UserError
@@ -70,23 +71,22 @@ class ShardCache:
         """Return bytes of a shard, which is fetched if it is not there.
 
         Raises:
-            UserError: it cannot be fetched, is not what its md5 says, or has no place.
+            UserError: it cannot be fetched, is not what its md5 says, or is larger than the cache may be.
+            UnavailableError: the cache is full of shards that other tasks need.
         """
         for _ in range(_ATTEMPTS):
             descriptor = self._open(shard)
             try:
                 content = os.pread(descriptor, size, offset)
             except OSError as error:
-                raise cannot_read(error, self._path(shard)) from error
+                raise cannot_read(error, self.path(shard)) from error
             finally:
                 os.close(descriptor)
             if len(content) == size:
                 return content
             # Somebody has cut the file in the cache.
-            self._path(shard).unlink(missing_ok=True)
-        raise UserError(
-            f"shard {shard.name} has no {size:,} bytes at {offset:,}, which its index says: prepare the data again"
-        )
+            self.path(shard).unlink(missing_ok=True)
+        raise UserError(f"shard {shard.name} has no {size:,} bytes at {offset:,}, which its index names: {REMEDY}")
 
     def announce(self, shards: Sequence[Shard]) -> None:
         """Say which shards will be read from now on, in this order, without repeats; what was said before is forgotten.
@@ -110,7 +110,7 @@ class ShardCache:
         """Fetch shards that are not there, and keep all of them in the folder during the block.
 
         Args:
-            what: the shards belong to, for the error.
+            what: name of what the shards belong to, for the error.
             fetched: called for each shard that is there.
 
         Raises:
@@ -132,8 +132,8 @@ class ShardCache:
             yield
 
     def path(self, shard: Shard) -> Path:
-        """Return where a shard lies if it is there."""
-        return self._path(shard)
+        """Return where a shard lies once it is fetched."""
+        return self.folder / shard.md5
 
     def close(self) -> None:
         """Stop fetching ahead; what is there stays."""
@@ -142,12 +142,9 @@ class ShardCache:
             self._positions, self._queue = {}, deque()
             self._state.notify_all()
 
-    def _path(self, shard: Shard) -> Path:
-        return self.folder / shard.md5
-
     def _open(self, shard: Shard) -> int:
         """Return the descriptor of a shard, which stays readable whatever becomes of the file."""
-        path = self._path(shard)
+        path = self.path(shard)
         with self._explained():
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -165,7 +162,7 @@ class ShardCache:
 
     def _fetch(self, shard: Shard, *, is_needed: bool) -> int | None:
         """Return the descriptor of a shard after fetching it; None if there is no room and it is not needed yet."""
-        path = self._path(shard)
+        path = self.path(shard)
         unfinished = work_path(path, "tmp")
         make_folder(self.folder)
         with folder_lock(path, wait=True, quiet=True):
@@ -267,7 +264,7 @@ class ShardCache:
                 queue = self._queue
                 shard = queue.popleft()
             try:
-                if self._path(shard).exists() or _is_fetched(self._path(shard)):
+                if self.path(shard).exists() or _is_fetched(self.path(shard)):
                     continue
                 descriptor = self._fetch(shard, is_needed=False)
             except (UserError, OSError):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from nofrost.data.arrays import read_array, write_array
 from nofrost.data.manifest import ShardManifest
+from nofrost.data.shards.access import REMEDY
 from nofrost.errors import UserError
 
 FILE = "index.npy"
@@ -44,7 +45,7 @@ def read_index(folder: Path, shards: tuple[ShardManifest, ...], count: int) -> I
     if index.dtype != RECORD or index.shape != (count,):
         raise UserError(
             f"{path} holds {index.dtype} {list(index.shape)}, it must be the {count} records that the manifest says: "
-            "prepare the dataset again"
+            f"{REMEDY}"
         )
     if not count:
         return index
@@ -52,11 +53,11 @@ def read_index(folder: Path, shards: tuple[ShardManifest, ...], count: int) -> I
     if int(numbers.max()) >= len(shards) or not np.array_equal(
         np.bincount(numbers, minlength=len(shards)), [shard.records for shard in shards]
     ):
-        raise UserError(f"{path} and the manifest disagree on which shard holds what: prepare the dataset again")
+        raise UserError(f"{path} and the manifest disagree on which shard holds what: {REMEDY}")
     ends = np.zeros(len(shards), dtype=np.uint64)
     np.maximum.at(ends, numbers, index["offset"] + index["size"])
     if (ends > np.array([shard.size for shard in shards], dtype=np.uint64)).any():
-        raise UserError(f"{path} names bytes beyond the end of a shard: prepare the dataset again")
+        raise UserError(f"{path} names bytes beyond the end of a shard: {REMEDY}")
     if min(int(index[key].min()) for key in ("height", "width", "size")) < 1:
-        raise UserError(f"{path} has a record without pixels: prepare the dataset again")
+        raise UserError(f"{path} has a record without pixels: {REMEDY}")
     return index
