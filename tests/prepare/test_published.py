@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,11 +17,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from nofrost.config import DatasetSpec
+from nofrost.config import DatasetSpec, TestSets
 from nofrost.data import read_manifest, read_split
 from nofrost.data.dataset_card import load_card
 from nofrost.errors import UnavailableError, UserError
-from nofrost.prepare import run
+from nofrost.prepare import run, run_test_sets
 from nofrost.prepare.sources import SourceData, open_source, resolve_source, stl10
 from nofrost.prepare.sources.gaussians import COVARIANCE, MEANS
 
@@ -224,6 +225,46 @@ def test_a_fault_in_published_files_is_one_sentence(
     assert words[fault] in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", ["cifar10", "cifar10.1", "fashion-mnist", "mnist", "stl10", "svhn", "tiny-imagenet"])
+@pytest.mark.parametrize("kind", ["loop", "pipe", "folder", "empty", "noise"])
+def test_what_bears_the_name_of_a_published_file_and_is_none_is_one_sentence(
+    source: str, kind: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for file in load_card(source).files:
+        for path in (folder / each.name for each in (file, *file.members)):
+            make = {
+                "loop": lambda path: path.symlink_to(path.name),
+                "pipe": os.mkfifo,
+                "folder": Path.mkdir,
+                "empty": Path.touch,
+                "noise": lambda path: path.write_bytes(RANDOM.bytes(999)),
+            }
+            make[kind](path)
+    with pytest.raises(UserError) as error:
+        run(DatasetSpec(source=source, path=str(folder)), tmp_path / "out")
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_cifar10_1_is_a_test_set_of_a_dataset_with_its_classes(
+    cifar10_1: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    folder, x, y = cifar10_1
+    names = np.array(load_card("cifar10.1").class_names)
+    # in another order than theirs, as of some copy of CIFAR-10
+    np.savez(tmp_path / "data.npz", images=x, labels=9 - y, classes=names[::-1])
+    run(DatasetSpec(source="npz", path=str(tmp_path / "data.npz")), tmp_path / "dataset")
+    spec = TestSets.model_validate({"test_sets": {"new": {"source": "cifar10.1", "path": str(folder)}}})
+    assert run_test_sets(spec, tmp_path / "dataset", tmp_path / "out").test_images == {"new": 30}
+    manifest, split = read_manifest(tmp_path / "out" / "new"), read_split(tmp_path / "out" / "new", "test")
+    np.testing.assert_array_equal(split.images, x[:30])
+    np.testing.assert_array_equal(names[::-1][split.labels], names[y[:30]])
+    assert manifest.provenance["url"] == load_card("cifar10.1").url
 
 
 def test_a_manifest_says_licence_origin_page_and_checksums(

@@ -122,7 +122,8 @@ class Source(DatasetSpec):
         # Who opens it says why it cannot be read.
         with suppress(OSError):
             if path.is_dir():
-                return [child for child in path.iterdir() if child.resolve() != out.resolve()]
+                # Links that lead nowhere, or in a circle, are nothing that could be written to.
+                return [child for child in path.iterdir() if child.exists() and child.resolve() != out.resolve()]
         return [path]
 
     def shard_view(self) -> EvaluationView | None:

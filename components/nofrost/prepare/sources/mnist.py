@@ -6,6 +6,7 @@ from typing import IO, cast
 
 from nofrost.data.dataset_card import PublishedFile
 from nofrost.errors import UserError
+from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file, check_stream, not_published
 from nofrost.prepare.sources.idx import idx_part
@@ -38,17 +39,18 @@ class Mnist(Published):
     def _find(self, path: Path, file: PublishedFile) -> tuple[Path, dict[str, str]]:
         """Return where the file is, gzipped or not, and its checksum: that of the unpacked file if it is known."""
         packed, unpacked = path / file.name, path / file.name.removesuffix(".gz")
-        if not file.members:
-            if not packed.is_file() and unpacked.is_file():
-                raise not_published(unpacked, file)
-            return packed, check_file(packed, file)
         if unpacked.is_file():
-            return unpacked, check_file(unpacked, file.members[0], file)
-        if not packed.is_file():
+            if file.members:
+                return unpacked, check_file(unpacked, file.members[0], file)
+            if not packed.is_file():
+                raise not_published(unpacked, file)
+        if not regular_file(packed).is_file():
             raise UserError(
                 f"dataset.path {path} holds no {file.name}: {self.card.title} is four files, with it "
                 f"{', '.join(each.name for each in self.files() if each != file)}; add it, or set dataset.download"
             )
+        if not file.members:
+            return packed, check_file(packed, file)
         with explain_damage(packed, "not gzip", f"download {file.name} again"), gzip.open(packed) as stream:
             return packed, check_stream(cast(IO[bytes], stream), packed, file.members[0], file)
 
