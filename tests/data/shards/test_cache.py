@@ -155,7 +155,7 @@ def test_a_shard_that_was_cut_in_the_cache_is_fetched_again(tmp_path: Path) -> N
     cache.read(source.shards[0], 0, 1)
     (tmp_path / source.shards[0].md5).write_bytes(b"short")
     assert cache.read(source.shards[0], SIZE - 2, 2) == b"\0\0"
-    with pytest.raises(UserError, match="which its index says"):
+    with pytest.raises(UserError, match="which its index names"):
         cache.read(source.shards[0], SIZE, 1)
 
 

@@ -132,7 +132,7 @@ def test_threads_may_read_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda path: path.unlink(), "train-000000.tar is missing: prepare or pull"),
+        (lambda path: path.unlink(), "train-000000.tar is missing: make the images again"),
         (lambda path: path.write_bytes(path.read_bytes()[:600]), "train-000000.tar is cut off or damaged at record 0"),
         (
             lambda path: path.write_bytes(path.read_bytes()[:700] + b"x" + path.read_bytes()[701:]),
