@@ -74,9 +74,9 @@ def test_the_last_attempt_is_the_mildest(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "usable", never)
     _, totals = made_by(Watch())
     assert (totals["milder"], totals["unchanged"]) == (0, 70)
-    first_batch = seen[: len(module.LEVELS)]
-    for strength, level in zip(first_batch, module.LEVELS, strict=True):
-        assert 0.3 * level <= strength <= level
+    first_batch = seen[: len(module.STRENGTH_FACTORS)]
+    for strength, factor in zip(first_batch, module.STRENGTH_FACTORS, strict=True):
+        assert 0.3 * factor <= strength <= factor
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -15,7 +15,8 @@ from nofrost.augment.deepaugment.padding import padded_to_multiple
 from nofrost.config.base import Schema
 
 SCALE = 4
-LEVELS = 255  # pixels inside of the network run to 255, as in the published weights, which GELU of features notices
+# Pixels inside of the network run to 255, as the published weights expect; distortions by GELU depend on it too
+PIXEL_RANGE = 255
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's colours, which the published weights expect to be subtracted
 FIRST_PART = 5  # of the body; features are distorted behind it
 
@@ -81,7 +82,7 @@ class Edsr(nn.Module):
         reduced = F.interpolate(padded, scale_factor=1 / SCALE, mode="bilinear", antialias=True)
         mean = images.new_tensor(MEAN).view(1, 3, 1, 1)
         mean = mean if self.spec.channels == 3 else mean.mean(dim=1, keepdim=True)
-        features = self.head((reduced - mean) * LEVELS)
+        features = self.head((reduced - mean) * PIXEL_RANGE)
         features = head(features) if head else features
         refined = features
         for number, block in enumerate((*self.body, self.merge)):
@@ -92,7 +93,7 @@ class Edsr(nn.Module):
         refined = features + refined
         for expand in self.expand:
             refined = F.pixel_shuffle(expand(refined), 2)
-        output: Tensor = self.tail(refined) / LEVELS + mean
+        output: Tensor = self.tail(refined) / PIXEL_RANGE + mean
         return output[..., :height, :width]
 
     def noise(self, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nofrost.augment.deepaugment.cae import BLOCKS, Cae, CaeSpec
-from nofrost.augment.deepaugment.edsr import LEVELS, MEAN, EdsrSpec
+from nofrost.augment.deepaugment.edsr import MEAN, PIXEL_RANGE, EdsrSpec
 from nofrost.augment.deepaugment.networks import Network, Spec, build, check_fit, save_network
 from nofrost.errors import UserError, reason, shortened
 from nofrost.limits import regular_file
@@ -113,7 +113,7 @@ def _edsr(file: Path, weights: Weights) -> tuple[Spec, Weights]:
 
 def _check_means(file: Path, weights: Weights) -> None:
     """Check and remove the two layers of EDSR that subtract and add the mean colour, which is fixed in ours."""
-    mean = torch.tensor(MEAN) * LEVELS
+    mean = torch.tensor(MEAN) * PIXEL_RANGE
     for name, expected in (("sub_mean", -mean), ("add_mean", mean)):
         weight, bias = weights.pop(f"{name}.weight", None), weights.pop(f"{name}.bias", None)
         if weight is None and bias is None:

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from nofrost.augment.base import ImageBlock, Make, Values, correlation
-from nofrost.augment.deepaugment.distortions import Chance, DistortedConvolution
+from nofrost.augment.deepaugment.distortions import BatchDraws, DistortedConvolution
 from nofrost.augment.deepaugment.encoder_decoder import ReconstructionNetwork
 from nofrost.augment.originals import Pixels
 from nofrost.data import from_tensor, to_tensor
 from nofrost.seeds import derive_seed
 
-LEVELS = (1.0, 0.5, 0.25)  # of strength; each next one is for images whose output was not usable
+# Each is for images whose output at the one before was not usable
+STRENGTH_FACTORS = (1.0, 0.5, 0.25)
 STRENGTH = (0.3, 1.0)
 LEAST_CORRELATION = 0.5  # of brightness with the original
 LEAST_CONTRAST = 0.15  # of the original's
@@ -50,10 +51,10 @@ def _distorted(network: ReconstructionNetwork, originals: Tensor, seed: tuple[in
 def _distort(network: ReconstructionNetwork, originals: Tensor, seed: tuple[int, int], values: Values) -> Tensor:
     result = originals.clone()
     rows = torch.arange(len(originals), device=originals.device)
-    for attempt, level in enumerate(LEVELS):
-        chance = Chance(derive_seed(*seed, "deepaugment", attempt), originals.device)
-        strength = level * chance.strengths(len(rows), *STRENGTH)
-        outputs = network(originals[rows], DistortedConvolution(strength, chance)).clamp(0, 1)
+    for attempt, factor in enumerate(STRENGTH_FACTORS):
+        draws = BatchDraws(derive_seed(*seed, "deepaugment", attempt), originals.device)
+        strength = factor * draws.strengths(len(rows), *STRENGTH)
+        outputs = network(originals[rows], DistortedConvolution(strength, draws)).clamp(0, 1)
         good = usable(outputs, originals[rows])
         result[rows[good]] = outputs[good]
         rows = rows[~good]

@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 _COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
 
 
-def tar_members(
+def named_members(
     path: Path, names: Collection[str], *, most_bytes: int, largest_member: int
 ) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and content of each regular file of the tar archive `path` that is called as one of `names`.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nofrost.data.dataset_card import PublishedFile
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
-from nofrost.prepare.sources.archives import tar_members
+from nofrost.prepare.sources.archives import named_members
 from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.checksums import not_published
 from nofrost.prepare.sources.in_memory import array_part
@@ -60,7 +60,7 @@ class _Cifar(Published):
             with explain_damage(candidate, "not an archive", f"download {archive.name} again"):
                 if regular_file(candidate).is_file():
                     limits = {"most_bytes": _LARGEST_ARCHIVE, "largest_member": self.largest_member}
-                    return {name: content.read() for name, content in tar_members(candidate, names, **limits)}
+                    return {name: content.read() for name, content in named_members(candidate, names, **limits)}
                 if (candidate / self.train_files[0]).is_file():
                     files = {name: candidate / name for name in names}
                     return {name: self._content(file) for name, file in files.items() if file.is_file()}

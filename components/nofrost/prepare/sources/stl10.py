@@ -12,7 +12,7 @@ from nofrost.data.dataset_card import PublishedFile
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.prepare.pixels import batch_length, resize_batch
-from nofrost.prepare.sources.archives import tar_members
+from nofrost.prepare.sources.archives import named_members
 from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.checksums import check_file, check_stream
 from nofrost.prepare.sources.published import Published
@@ -88,7 +88,7 @@ def _check(place: Path, archive: PublishedFile) -> dict[str, str]:
 
 
 def _members(place: Path, names: list[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    return tar_members(place, names, most_bytes=_LARGEST_ARCHIVE, largest_member=_LARGEST_MEMBER)
+    return named_members(place, names, most_bytes=_LARGEST_ARCHIVE, largest_member=_LARGEST_MEMBER)
 
 
 @contextmanager
