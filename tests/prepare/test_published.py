@@ -345,12 +345,18 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, *arguments: object) -> None:
+        # torchvision closes its first connection, which only follows redirections, without reading from it
+        pass
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A server of the files in the folder ``served``."""
     folder = tmp_path / "served"
     folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as http:
+    with _QuietServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as http:
         Thread(target=http.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{http.server_port}", folder
         http.shutdown()
