@@ -10,6 +10,7 @@ from nofrost.config.base import Schema
 from nofrost.errors import UserError
 from nofrost.tasks import check_study
 from nofrost.tasks.ascii_text import to_ascii
+from nofrost.tasks.test_set_task import is_remote
 from nofrost.tasks.workspace import is_ref
 
 
@@ -96,13 +97,13 @@ def _inside_source(study: Study) -> TestSets:
     from nofrost.prepare import resolve_source, resolve_test_set
 
     root = Path(os.path.normpath(study.dataset.path))
-    has_source = resolve_source(study.dataset, study.name, ("dataset",)).needs_path
+    needs_path = resolve_source(study.dataset, study.name, ("dataset",)).needs_path
+    has_source = needs_path and not is_remote(study.dataset.path)
     specs = {}
     for name, spec in study.suites.ood.test_sets.items():
         path = Path(os.path.normpath(spec.path))
-        if not resolve_test_set(name, spec, None, study.name, ("suites", "ood", "test_sets")).needs_path or is_ref(
-            spec.path
-        ):
+        source = resolve_test_set(name, spec, None, study.name, ("suites", "ood", "test_sets"))
+        if not source.needs_path or is_remote(spec.path):
             specs[name] = spec
         elif has_source and path.is_relative_to(root):
             specs[name] = spec.model_copy(update={"path": (root.name / path.relative_to(root)).as_posix()})

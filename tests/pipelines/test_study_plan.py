@@ -116,7 +116,12 @@ REF = f"{'0' * 32}.dir:100:3"
 
 @pytest.mark.parametrize(
     ("path", "planned_path"),
-    [("data/source/new", "source/new"), ("./data/source", "source"), (REF, REF)],
+    [
+        ("data/source/new", "source/new"),
+        ("./data/source", "source"),
+        (REF, REF),
+        ("s3://bucket/new", "s3://bucket/new"),
+    ],
 )
 def test_test_sets_are_found_inside_the_source_or_by_ref(path: str, planned_path: str) -> None:
     test_sets = f"suites.ood.test_sets={{new: {{source: npz, path: '{path}'}}}}"

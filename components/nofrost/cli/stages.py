@@ -52,6 +52,7 @@ def prepare(
     from nofrost import prepare as stage
     from nofrost.config import dataset_of, further_test_sets
     from nofrost.store.source_files import local_source
+    from nofrost.tasks.test_set_task import local_test_sets
 
     values = {key: value for key, value in shortcuts.items() if value is not None}
     if test_sets or dataset:
@@ -60,12 +61,8 @@ def prepare(
             raise click.UsageError(f"--test-sets and --dataset belong together: {reason}.")
         specs = further_test_sets(study_name, overrides)
         check_configuration_apart(out, study_name)
-        with ExitStack() as stack:
-            local = {}
-            for name, spec in specs.test_sets.items():
-                path = stack.enter_context(local_source(spec.path, out.with_name(f"{out.name}-{name}")))
-                local[name] = spec.model_copy(update={"path": path})
-            made = stage.run_test_sets(specs.model_copy(update={"test_sets": local}), dataset, out)
+        with local_test_sets(specs, out) as local:
+            made = stage.run_test_sets(local, dataset, out)
         counts = ", ".join(f"{name} with {count:,} images" for name, count in made.test_images.items())
         emit(made, f"{out}: {counts or 'no test sets'}", as_json)
         return
