@@ -29,7 +29,7 @@ def test_the_table_has_a_column_for_each_test_set_with_its_interval(tree: Tree) 
     ]
     rows = {name.split()[0]: cells for name, cells in shown.rows(number).items() if name}
     assert all(cell.startswith("93.5") for cell in rows["st"][1:]), rows["st"]
-    assert "new is collected anew" in shown.text
+    assert "Column new holds collected anew" in shown.text
     numbers = json.loads((folder / "metrics.json").read_text())["runs"]["st"]["seed-0"]
     assert numbers["test-sets/new"] == numbers["test-sets/other"] == 0.935
 

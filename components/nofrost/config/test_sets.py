@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import ConfigDict, Field, model_validator
 
 from nofrost.config.base import ImageCount, Name, Settings
@@ -15,6 +17,7 @@ class TestSetSpec(Settings):
     it.
 
     Attributes:
+        of_place: keys that say where the images come from, and not what they are.
         source: the kind of source, such as ``npz`` or ``folder`` (docs/data.md).
         path: archive, file or folder that it reads.
         limit: keeps that many images in all, balanced over classes.
@@ -23,6 +26,8 @@ class TestSetSpec(Settings):
     __test__ = False  # the name is no test class of pytest
 
     model_config = ConfigDict(extra="allow")
+
+    of_place: ClassVar[tuple[str, ...]] = ("path", "download")
 
     source: str
     path: str = "data/source"

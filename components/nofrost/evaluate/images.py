@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nofrost.config import EvaluationView, OodSuite, Suite, TestSetSpec
 from nofrost.data import Manifest, Split, checksum, read_manifest, read_split
@@ -92,6 +93,12 @@ def _difference(spec: TestSetSpec, test_set: Manifest, dataset: Manifest) -> str
         if getattr(test_set, what) != getattr(dataset, what):
             return f"was prepared for another dataset (its {what} differ)"
     for key, value in spec.as_json().items():
-        if key != "path" and test_set.config.get(key) != value:
-            return f"was prepared with {key} {shortened(test_set.config.get(key))}, the suite has {shortened(value)}"
+        prepared = test_set.config.get(key)
+        if key not in spec.of_place and _as_text(prepared) != _as_text(value):
+            return f"was prepared with {key} {shortened(prepared)}, the suite has {shortened(value)}"
     return ""
+
+
+def _as_text(value: Any) -> Any:
+    # a source keeps names as text, such as those of the classes 3 and 7
+    return list(map(str, value)) if isinstance(value, list) else value

@@ -53,7 +53,7 @@ def _views(collected: Collected) -> list[tuple[str, str]]:
         return []
     distinct = set(views.values())
     told = distinct.pop() if len(distinct) == 1 else "; ".join(f"{suite}: {view}" for suite, view in views.items())
-    return [("Evaluated at", told)]
+    return [("Evaluated", told)]
 
 
 def _provenance(provenance: dict[str, str]) -> str:

@@ -32,10 +32,16 @@ def test_sets(collected: Collected) -> Section | None:
             for name in names
         ),
     ]
-    sources = [f"{name} is {first.test_sets[name].name}" for name in names if first.test_sets[name].name != name]
-    named = f" Of the test sets, {text.listed(sources)}." if sources else ""
-    caption = (
-        f"Accuracy in % on clean images of the test split and of test sets of the same classes; "
-        f"{cells.spread(collected)}.{named} The images differ from column to column, so no paired test compares them."
-    )
-    return Section("test-sets", "Further test sets", "Test sets", [Table(caption, columns, rows)])
+    names_of_sources = [
+        f"{name} holds {first.test_sets[name].name}" for name in names if first.test_sets[name].name != name
+    ]
+    sentences = [
+        "Accuracy in % on clean images of the test split and of test sets of the same classes; "
+        f"{cells.spread(collected)}."
+    ]
+    if view := collected.views["corruptions"]:
+        sentences.append(f"Images are evaluated at {text.view(view)}.")
+    if names_of_sources:
+        sentences.append(f"Column {text.listed(names_of_sources)}.")
+    sentences.append("The images differ from column to column, so no paired test compares them.")
+    return Section("test-sets", "Further test sets", "Test sets", [Table(" ".join(sentences), columns, rows)])
