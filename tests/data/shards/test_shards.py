@@ -81,6 +81,21 @@ def test_a_writer_goes_on_after_the_last_finished_shard(tmp_path):
     }
 
 
+def test_a_finished_shard_that_lost_its_end_is_written_again(tmp_path):
+    whole = written(tmp_path / "whole", photographs())
+    writer = ShardWriter(tmp_path / "parts", "train", shard_bytes=8_000)
+    finished = writer.write(photographs())
+    first = next(finished)
+    next(finished)
+    shard = tmp_path / "parts" / "train-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:1024])
+    writer = ShardWriter(tmp_path / "parts", "train", shard_bytes=8_000)
+    assert writer.count == first
+    for _ in writer.write(list(photographs())[first:]):
+        pass
+    assert writer.finish()[1] == whole[1]
+
+
 def test_indexing_gives_the_evaluation_view(tmp_path):
     transforms = pytest.importorskip("torchvision.transforms")
     _, shards = written(tmp_path, photographs())

@@ -1,6 +1,7 @@
 """Write photographs as tar shards and their index: one pass, flat in memory, resumable shard by shard."""
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,9 +95,14 @@ class ShardWriter:
                 append(member(f"{key}.cls", str(photograph.label).encode()))
                 photograph = None if offset >= self._shard_bytes else next(photographs, None)
             append(END)
+            # before its part of the index says that it is whole
+            file.flush()
+            os.fsync(file.fileno())
         index = np.array(records, RECORD)
         self._add(index, ShardManifest(name=path.name, records=len(index), size=offset, md5=digest.hexdigest()))
-        write_arrays(self._part(number), {"index": index, "md5": np.array(digest.hexdigest())})
+        write_arrays(
+            self._part(number), {"index": index, "md5": np.array(digest.hexdigest()), "size": np.array(offset)}
+        )
         return True
 
     def _load(self) -> bool:
@@ -105,10 +111,10 @@ class ShardWriter:
         path = self._folder / self._file(number)
         try:
             part = read_arrays(self._part(number))
-            index, md5, size = part["index"], str(part["md5"]), path.stat().st_size
+            index, md5, size = part["index"], str(part["md5"]), int(part["size"])
+            if index.dtype != RECORD or size != path.stat().st_size:
+                return False
         except (UserError, KeyError, FileNotFoundError):
-            return False
-        if index.dtype != RECORD or size % BLOCK:
             return False
         self._add(index, ShardManifest(name=path.name, records=len(index), size=size, md5=md5))
         return True
