@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nofrost.data.dataset_card import PublishedFile, load_card
-from nofrost.prepare.sources import Part, SourceData, published
+from nofrost.prepare.sources import Part, SourceData, published_source
 
 Paint = Callable[..., Path]
 
@@ -50,7 +50,7 @@ def take_for_published(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def take(name: str, *folders: Path, **fields: object) -> None:
         card = load_card(name)
         changed = card.model_copy(update={"files": tuple(own(file, folders, fields) for file in card.files)})
-        monkeypatch.setattr(published, "load_card", lambda other: changed if other == name else load_card(other))
+        monkeypatch.setattr(published_source, "load_card", lambda other: changed if other == name else load_card(other))
 
     return take
 

@@ -367,14 +367,14 @@ def offered(
     server: tuple[str, Path], cifar10_1: tuple[Path, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """CIFAR-10.1 on a server; the folder that is served."""
-    from nofrost.prepare.sources import published
+    from nofrost.prepare.sources import published_source
 
     url, folder = server
     for file in cifar10_1[0].iterdir():
         file.rename(folder / file.name)
-    card = published.load_card("cifar10.1")
+    card = published_source.load_card("cifar10.1")
     files = tuple(file.model_copy(update={"url": f"{url}/{file.name}"}) for file in card.files)
-    monkeypatch.setattr(published, "load_card", lambda name: card.model_copy(update={"files": files}))
+    monkeypatch.setattr(published_source, "load_card", lambda name: card.model_copy(update={"files": files}))
     return folder
 
 

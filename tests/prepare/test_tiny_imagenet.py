@@ -15,7 +15,7 @@ from nofrost.config import DatasetSpec
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run
-from nofrost.prepare.sources import open_source, published, resolve_source
+from nofrost.prepare.sources import open_source, published_source, resolve_source
 
 WORDNET_IDS = ("n02124075", "n01443537", "n04067472")  # not sorted, as in the published list
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
@@ -43,8 +43,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "wnids.txt").write_text("\n".join(WORDNET_IDS))
     (root / "words.txt").write_text("n01443537\tgoldfish, Carassius auratus\n")
     paint(root / "test" / "images" / "test_0.JPEG", 0, 0)
-    card = published.load_card("tiny-imagenet").model_copy(update={"images": {"train": 15, "validation": 6}})
-    monkeypatch.setattr(published, "load_card", lambda name: card)
+    card = published_source.load_card("tiny-imagenet").model_copy(update={"images": {"train": 15, "validation": 6}})
+    monkeypatch.setattr(published_source, "load_card", lambda name: card)
     return root
 
 
@@ -53,10 +53,10 @@ def zipped(folder: Path, monkeypatch: pytest.MonkeyPatch, take_for_published: Ca
     with zipfile.ZipFile(archive, "w") as target:
         for path in sorted(folder.rglob("*")):
             target.write(path, path.relative_to(folder.parent))
-    card = published.load_card("tiny-imagenet")
+    card = published_source.load_card("tiny-imagenet")
     take_for_published("tiny-imagenet", folder.parent)
-    changed = published.load_card("tiny-imagenet").model_copy(update={"images": card.images})
-    monkeypatch.setattr(published, "load_card", lambda name: changed)
+    changed = published_source.load_card("tiny-imagenet").model_copy(update={"images": card.images})
+    monkeypatch.setattr(published_source, "load_card", lambda name: changed)
     return archive
 
 

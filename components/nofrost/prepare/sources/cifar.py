@@ -20,7 +20,7 @@ from nofrost.prepare.sources.archives import named_members
 from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.checksums import not_published
 from nofrost.prepare.sources.in_memory import array_part
-from nofrost.prepare.sources.published import Published
+from nofrost.prepare.sources.published_source import Published
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     # NumPy has moved the function that rebuilds arrays; an array's own reduction knows where it is.

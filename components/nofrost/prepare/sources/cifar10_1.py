@@ -11,7 +11,7 @@ from nofrost.errors import UserError
 from nofrost.prepare.sources.base import SourceData, missing, register
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.in_memory import array_part
-from nofrost.prepare.sources.published import Published
+from nofrost.prepare.sources.published_source import Published
 
 
 @register("cifar10.1")

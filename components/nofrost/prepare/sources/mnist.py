@@ -10,7 +10,7 @@ from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file, check_stream, not_published
 from nofrost.prepare.sources.idx import idx_part
-from nofrost.prepare.sources.published import Published
+from nofrost.prepare.sources.published_source import Published
 
 
 @register("mnist")

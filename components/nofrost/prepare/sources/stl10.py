@@ -15,7 +15,7 @@ from nofrost.prepare.pixels import batch_length, resize_batch
 from nofrost.prepare.sources.archives import named_members
 from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.checksums import check_file, check_stream
-from nofrost.prepare.sources.published import Published
+from nofrost.prepare.sources.published_source import Published
 from nofrost.prepare.sources.streamed import StreamedArray
 
 _SIDE = 96

@@ -10,7 +10,7 @@ from nofrost.errors import UserError
 from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.in_memory import array_part
-from nofrost.prepare.sources.published import Published
+from nofrost.prepare.sources.published_source import Published
 
 _FILES = ("train_32x32.mat", "test_32x32.mat")
 _CLASSES = 10

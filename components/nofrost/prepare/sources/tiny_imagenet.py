@@ -20,7 +20,7 @@ from nofrost.prepare.sources.base import SourceData, explain_damage, missing, re
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.packed import PackedPaths
 from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
-from nofrost.prepare.sources.published import Published
+from nofrost.prepare.sources.published_source import Published
 from nofrost.system_errors import explain_read_errors
 
 _CLASSES, _ANNOTATIONS = "wnids.txt", "val/val_annotations.txt"
