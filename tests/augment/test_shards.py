@@ -52,7 +52,7 @@ def datasets(
     tmp_path_factory: pytest.TempPathFactory, make_dataset: Callable[..., Path], make_photographs: Callable[..., Path]
 ) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("datasets")
-    return {"array": make_dataset(folder / "array", 70, channels=3), "photographs": make_photographs(folder / "photos")}
+    return {"array": make_dataset(folder / "array", 40, channels=3), "photographs": make_photographs(folder / "photos")}
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +90,17 @@ def test_more_shards_than_blocks_leave_some_empty(
     kind: str, datasets: dict[str, Path], tmp_path: Path, folder_bytes: FolderBytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = AugmentationSpec(methods=("tda",))
-    parts = [tmp_path / f"part-{index}" for index in range(12)]
+    parts = [tmp_path / f"part-{index}" for index in range(10)]
     for index, part in enumerate(parts):
         run(datasets[kind], spec, part, TaskShard(index, len(parts)))
-    assert "shard 0/12 has no image of tda to make" in capsys.readouterr().err
+    assert "shard 0/10 has no image of tda to make" in capsys.readouterr().err
     merge(datasets[kind], spec, parts, tmp_path / "merged")
     run(datasets[kind], spec, tmp_path / "whole")
     assert folder_bytes(tmp_path / "merged") == folder_bytes(tmp_path / "whole")
 
 
 @KINDS
-@pytest.mark.parametrize("survived", [1, 3])
+@pytest.mark.parametrize("survived", [1, 2])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     kind: str,
     survived: int,

@@ -126,9 +126,9 @@ def models_convert(file: Path, out: Path, as_json: bool) -> None:
 
     FILE is edsr_baseline_x4.pt or the auto-encoder's model_final.state. Give what is written to `nofrost augment`.
 
-    Example: nofrost models convert edsr_baseline_x4-6b446fab.pt --out edsr.safetensors
+    Example: nofrost models convert downloads/edsr_baseline_x4-6b446fab.pt --out weights/edsr.safetensors
 
-    Then: nofrost augment --set methods=[deepaugment-edsr] --set deepaugment-edsr.weights=edsr.safetensors ...
+    Then: nofrost augment --set methods=[deepaugment-edsr] --set deepaugment-edsr.weights=weights/edsr.safetensors ...
     """
     from nofrost.augment.deepaugment.published import convert
     from nofrost.system_errors import explain_write_errors
