@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from nofrost.data import Images, Photographs
+from nofrost.data.central_square import resize_shorter_side
 from nofrost.data.parallel import threaded_map
 
 Pixels = NDArray[np.uint8]
@@ -62,7 +62,9 @@ class Originals:
         if not isinstance(self.images, Photographs):
             image: Pixels = self.images[row]
             return image
-        pixels = np.asarray(resized(self.images.decoded(row), self._shorter_side or self.images.view.resize))
+        pixels = np.asarray(
+            resize_shorter_side(self.images.decoded(row), self._shorter_side or self.images.view.resize)
+        )
         return pixels.reshape(*pixels.shape[:2], self.channels)
 
     def read(self, rows: slice) -> Pixels | Sequence[Pixels]:
@@ -89,18 +91,6 @@ class Originals:
         size = min(size, *image.shape[:2])
         top, left = (int(share * (length - size + 1)) for share, length in zip(place, image.shape[:2], strict=True))
         return image[top : top + size, left : left + size]
-
-
-def resized(image: Image.Image, shorter_side: int) -> Image.Image:
-    """Return the image with a shorter side of so many pixels, as torchvision's ``Resize`` does on Pillow's images."""
-    size = _scaled(image.size, shorter_side)
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-
-
-def _scaled(sizes: tuple[int, int], shorter_side: int) -> tuple[int, int]:
-    shorter = min(sizes)
-    first, second = (shorter_side if side == shorter else int(shorter_side * side / shorter) for side in sizes)
-    return first, second
 
 
 def _offset(room: int, generator: torch.Generator) -> int:

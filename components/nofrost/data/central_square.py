@@ -7,19 +7,25 @@ from PIL import Image
 from nofrost.config.evaluation_view import EvaluationView
 
 
+def resize_shorter_side(image: Image.Image, length: int) -> Image.Image:
+    """Return the image with its shorter side resized to `length` pixels, as torchvision's ``Resize`` does.
+
+    Bilinear with antialias; the longer side is rounded down.
+    """
+    shorter = min(image.size)
+    if shorter == length:
+        return image
+    width, height = (length if side == shorter else int(length * side / shorter) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
 def central_square(image: Image.Image, view: EvaluationView) -> Image.Image:
     """Return the central square of `view.crop` pixels of the image with its shorter side resized to `view.resize`.
 
     Bilinear with antialias and rounded as torchvision's ``Resize`` and ``CenterCrop`` are, pixel for pixel.
     """
-    width, height = image.size
-    shorter = min(width, height)
-    if shorter != view.resize:
-        width, height = (
-            view.resize if side == shorter else int(view.resize * side / shorter) for side in (width, height)
-        )
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (round((side - view.crop) / 2) for side in (width, height))
+    image = resize_shorter_side(image, view.resize)
+    left, top = (round((side - view.crop) / 2) for side in image.size)
     return image.crop((left, top, left + view.crop, top + view.crop))
 
 

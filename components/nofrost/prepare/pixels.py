@@ -1,10 +1,13 @@
-"""Pixels of a dataset: resizing, conversion of float images, and statistics of the training pixels."""
+"""Pixels of a dataset: batches of images, their resizing, and conversion of float images."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from nofrost.telemetry import Progress
 
 BATCH_BYTES = 4_000_000
 _RESIZED_PIXELS = 1 << 24  # at most, of one image before it is cropped
@@ -13,6 +16,13 @@ _RESIZED_PIXELS = 1 << 24  # at most, of one image before it is cropped
 def batch_length(shape: tuple[int, int, int]) -> int:
     """Return how many images of `shape` (H, W, C) make a batch of about 4 MB."""
     return max(1, BATCH_BYTES // int(np.prod(shape)))
+
+
+def reported(batches: Iterator[NDArray[np.uint8]], bar: Progress) -> Iterator[NDArray[np.uint8]]:
+    """Yield batches uint8 [n, H, W, C] unchanged, and advance the bar by the images that were taken."""
+    for batch in batches:
+        yield batch
+        bar.advance(len(batch))
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:

@@ -22,6 +22,9 @@ from nofrost.prepare.storing import StoredForm, stored_form
 from nofrost.stage import UNFINISHED
 from nofrost.telemetry import Progress
 
+CHANGED = "stored anew as JPEG"
+"""Key of the manifest's provenance under which :func:`list_changes` stands."""
+
 
 @dataclass
 class StoredCounts:
@@ -61,6 +64,11 @@ class StoredCounts:
             return cls(saved["histograms"], int(saved["count"]), changes)
         except (UserError, KeyError):
             return cls(np.zeros((channels, 256), dtype=np.int64))
+
+
+def list_changes(changes: Counter[str]) -> str:
+    """Return how many photographs were changed, by kind, in words."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(changes.items()))
 
 
 def write_shard_split(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
@@ -17,12 +16,13 @@ from nofrost.data.jpeg import QUALITY
 from nofrost.data.pixel_statistics import PixelStatistics
 from nofrost.errors import UserError, say
 from nofrost.prepare.photo import refusing_giant_images
-from nofrost.prepare.shard_splits import write_shard_split
+from nofrost.prepare.pixels import reported
+from nofrost.prepare.shard_splits import CHANGED, list_changes, write_shard_split
 from nofrost.prepare.sources import Source, SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import SplitRows, mixed_rows, split_rows
 from nofrost.results import DatasetMetrics, Record, write_result
 from nofrost.stage import RECORD, check_output, stage_output
-from nofrost.telemetry import Progress, progress
+from nofrost.telemetry import progress
 from nofrost.telemetry.metrics.exposition import exposed
 
 Written = tuple[dict[str, SplitManifest], PixelStatistics, dict[str, str]]
@@ -91,7 +91,7 @@ def _write_arrays(source: SourceData, split: SplitRows, folder: Path) -> Written
     with progress("prepare", total=sum(len(rows) for _, rows in split.values())) as bar:
         for name in SPLITS:
             part, rows = split[name]
-            batches = _reported(part.read(rows), bar)
+            batches = reported(part.read(rows), bar)
             if name == "train":
                 batches = statistics.watch(batches)
             labels = part.labels[rows]
@@ -128,9 +128,11 @@ def _write_shards(
         _check_differences(statistics)
     if not changes:
         return splits, statistics, {}
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(changes.items()))
-    say(f"prepare: {changes.total():,} photographs are stored anew, as JPEGs of quality {QUALITY}: {kinds}")
-    return splits, statistics, {"stored anew as JPEG": kinds}
+    say(
+        f"prepare: {changes.total():,} photographs are stored anew, as JPEGs of quality {QUALITY}: "
+        f"{list_changes(changes)}"
+    )
+    return splits, statistics, {CHANGED: list_changes(changes)}
 
 
 def _check_differences(statistics: PixelStatistics) -> None:
@@ -161,21 +163,10 @@ def _manifest(
         mean=mean,
         std=std,
         splits=splits,
-        provenance={
-            "origin": source.origin,
-            **({"url": source.url} if source.url else {}),
-            **source.checksums,
-            **changes,
-        },
+        provenance={**source.provenance, **changes},
         licence=source.licence,
         config=settings,
     )
-
-
-def _reported(batches: Iterator[NDArray[np.uint8]], bar: Progress) -> Iterator[NDArray[np.uint8]]:
-    for batch in batches:
-        yield batch
-        bar.advance(len(batch))
 
 
 def _metrics(manifest: Manifest) -> DatasetMetrics:

@@ -18,7 +18,8 @@ from nofrost.data import Manifest, checksum, read_manifest, write_manifest, writ
 from nofrost.errors import UserError, say, shortened
 from nofrost.files import make_folder
 from nofrost.prepare.photo import refusing_giant_images
-from nofrost.prepare.shard_splits import write_shard_split
+from nofrost.prepare.pixels import reported
+from nofrost.prepare.shard_splits import CHANGED, list_changes, write_shard_split
 from nofrost.prepare.sources import Part, Source, SourceData, open_source, resolve_source
 from nofrost.prepare.splitting import rows_of_test_set
 from nofrost.results import Record, TestSetsMetrics, write_result
@@ -104,7 +105,7 @@ def _opened(name: str, source: Source, manifest: Manifest) -> _TestSet:
 
 def _write(test_set: _TestSet, manifest: Manifest, out: Path, bar: Progress) -> None:
     part, rows, data, folder = test_set.part, test_set.rows, test_set.data, out / test_set.name
-    provenance = {"origin": data.origin, **({"url": data.url} if data.url else {}), **data.checksums}
+    provenance = data.provenance
     if manifest.view:
         unfinished = out / UNFINISHED / test_set.name
         make_folder(unfinished)
@@ -113,10 +114,9 @@ def _write(test_set: _TestSet, manifest: Manifest, out: Path, bar: Progress) -> 
             folder, SPLIT, part, rows, n_classes, shorter_side=shorter_side, view=None, bar=bar, unfinished=unfinished
         )
         if counts.changes:
-            kinds = (f"{count:,} {kind}" for kind, count in sorted(counts.changes.items()))
-            provenance["stored anew as JPEG"] = ", ".join(kinds)
+            provenance[CHANGED] = list_changes(counts.changes)
     else:
-        batches, labels, indices = _reported(part.read(rows), bar), part.labels[rows], part.indices(rows)
+        batches, labels, indices = reported(part.read(rows), bar), part.labels[rows], part.indices(rows)
         split = write_split(folder / SPLIT, batches, part.shape, labels, indices, len(manifest.classes))
     made = {
         "name": data.name,
@@ -199,12 +199,6 @@ def _check_shape(part: Part, manifest: Manifest) -> None:
             f"dataset.path has images of {part.shape} (height, width, channels), the dataset of {expected}: give "
             "dataset.image_size, or make the images alike"
         )
-
-
-def _reported(batches: Iterator[NDArray[np.uint8]], bar: Progress) -> Iterator[NDArray[np.uint8]]:
-    for batch in batches:
-        yield batch
-        bar.advance(len(batch))
 
 
 @contextmanager

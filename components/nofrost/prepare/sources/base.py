@@ -77,6 +77,11 @@ class SourceData:
     remarks: tuple[str, ...] = ()
     url: str = ""
 
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Origin, page and checksums, for the manifest."""
+        return {"origin": self.origin, **({"url": self.url} if self.url else {}), **self.checksums}
+
 
 class Source(DatasetSpec):
     """A kind of source: the configuration of a dataset, with the source's own options as further fields.

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +51,26 @@ def list_class_folders(listing: Listing, root: Path, classes: Sequence[str]) -> 
 
 
 def names_and_sizes(folders: Sequence[ClassFolders]) -> str:
-    """Return the SHA-256 of all relative paths and file sizes, in hexadecimal.
+    """Return the :func:`digest_of_sizes` of all files.
 
     Raises:
         UserError: a file cannot be looked at.
     """
-    # not of the content, which would then be read twice
+    return digest_of_sizes(_sizes(folders))
+
+
+def digest_of_sizes(files: Iterable[tuple[str, int]]) -> str:
+    """Return the SHA-256 of all relative paths and file sizes, in hexadecimal.
+
+    Not of the content, which would then be read twice.
+    """
     digest = hashlib.sha256()
+    for name, size in files:
+        digest.update(os.fsencode(name) + b"\0%d\n" % size)
+    return digest.hexdigest()
+
+
+def _sizes(folders: Sequence[ClassFolders]) -> Iterator[tuple[str, int]]:
     for folder in folders:
         for row in range(len(folder)):
             name = folder.files[row]
@@ -65,5 +78,4 @@ def names_and_sizes(folders: Sequence[ClassFolders]) -> str:
                 size = os.stat(os.path.join(folder.root, name)).st_size  # noqa: PTH116, PTH118  a million times
             except OSError as error:
                 raise cannot_read(error, folder.root / name) from None
-            digest.update(os.fsencode(name) + b"\0%d\n" % size)
-    return digest.hexdigest()
+            yield name, size

@@ -1,8 +1,6 @@
 """Tiny ImageNet in its published layout: the zip file, or the folder it unpacks to."""
 
-import hashlib
 import io
-import os
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from nofrost.limits import regular_file
 from nofrost.prepare.photo import FileImage, ImageFile
 from nofrost.prepare.sources.base import SourceData, explain_damage, missing, register
 from nofrost.prepare.sources.checksums import check_file
+from nofrost.prepare.sources.class_folders import CHECKSUM, digest_of_sizes
 from nofrost.prepare.sources.packed import PackedPaths
 from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
 from nofrost.prepare.sources.published_source import Published
@@ -80,7 +79,8 @@ class TinyImageNet(Published):
         for split, paths in splits.items():
             _check_count(sum(map(len, paths)), self.card.images[split], split, self.path)
         if not checksums:
-            checksums = {"names and sizes of all files": _names_and_sizes(place, chain(*train, *val))}
+            sizes = ((path, place.size(path)) for path in chain(*train, *val))
+            checksums = {CHECKSUM: f"sha256:{digest_of_sizes(sizes)}"}
         packed = {split: PackedPaths(chain(*paths)) for split, paths in splits.items()}
         images = (place.image(path) for each in packed.values() for path in map(each.__getitem__, range(len(each))))
         shape = common_shape(self, images, sum(map(len, packed.values())))
@@ -224,11 +224,3 @@ def _check_count(count: int, published: int, split: str, origin: str) -> None:
             f"{origin} holds {count:,} {split} images, the published dataset {published:,}: unpack it again, or read "
             "it with source folder"
         )
-
-
-def _names_and_sizes(place: _Place, paths: chain[str]) -> str:
-    """Return a checksum of all paths and sizes; not of the content, which would then be read twice."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(os.fsencode(path) + b"\0%d\n" % place.size(path))
-    return f"sha256:{digest.hexdigest()}"
