@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nofrost.errors import UserError
-from nofrost.transforms.corruptions import CORRUPTIONS, FAMILIES, check_corruption, corrupt, corruption_names
+from nofrost.transforms.corruptions import (
+    CORRUPTIONS,
+    CPU_VALUES,
+    FAMILIES,
+    check_corruption,
+    corrupt,
+    corruption_names,
+)
 from nofrost.transforms.corruptions.blur import disk_kernel
 from nofrost.transforms.corruptions.corruption import parameter_set_for
 
@@ -106,6 +115,67 @@ def test_a_corrupted_image_does_not_depend_on_the_other_images_of_its_batch(
         corrupt(images[rows], name, severity, seed=3, indices=indices[rows]) for rows in (order[:cut], order[cut:])
     ]
     assert torch.equal(torch.cat(parts), whole[order])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "frost"])
+@pytest.mark.parametrize(("channels", "height", "width"), [(3, 40, 70), (1, 70, 33)])
+def test_an_image_alone_is_corrupted_as_in_a_batch_of_any_shape(
+    name: str, channels: int, height: int, width: int
+) -> None:
+    if channels == 1 and CORRUPTIONS[name].colour_only:
+        return
+    images = photographs(3, channels, 70)[:, :, :height, :width]
+    whole = corrupt(images, name, 5, seed=0, indices=[4, 5, 6])
+    alone = [corrupt(images[row : row + 1], name, 5, seed=0, indices=[4 + row]) for row in range(3)]
+    assert torch.equal(torch.cat(alone), whole)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smallest_images_take_the_largest_parameters(name: str) -> None:
+    images = photographs(2, 3, 4)
+    corrupted = corrupt(images, name, 5, seed=0, indices=[0, 1], parameter_set="imagenet")
+    assert corrupted.shape == images.shape
+    assert corrupted.isfinite().all()
+
+
+def test_one_more_jpeg_is_that_of_pillow() -> None:
+    image = photographs(1, 3, 32)
+    noisy = run(image, "gaussian_noise", 3)
+    again = corrupt(image, "gaussian_noise", 3, seed=0, indices=[0], jpeg_quality=85)
+    buffer = io.BytesIO()
+    Image.fromarray((noisy[0] * 255).round().byte().permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=85)
+    expected = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1) / 255
+    assert torch.allclose(again[0], expected, atol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many images there are, so many values at most are corrupted at once."""
+    seen = []
+    blur = CORRUPTIONS["gaussian_blur"]
+
+    def watched(images: torch.Tensor, sigma: float) -> torch.Tensor:
+        seen.append(images.numel())
+        return blur.function(images, sigma)
+
+    monkeypatch.setitem(CORRUPTIONS, "gaussian_blur", dataclasses.replace(blur, function=watched))
+    images = photographs(1, 3, 96).expand(100, -1, -1, -1)
+    blurred = run(images, "gaussian_blur", 2)
+    assert max(seen) <= CPU_VALUES
+    assert sum(seen) == images.numel()
+    assert torch.equal(blurred, blurred[:1].expand_as(blurred))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parameter_set": "imagnet"}, "did you mean 'imagenet'"),
+        ({"jpeg_quality": 0}, "a number from 1 to 95"),
+        ({"jpeg_quality": 100}, "a number from 1 to 95"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_sentence(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        corrupt(torch.zeros(1, 3, 16, 16), "contrast", 1, seed=0, indices=[0], **options)
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])

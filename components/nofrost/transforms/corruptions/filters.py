@@ -120,7 +120,8 @@ def summed(lines: Tensor, taps: Taps) -> Tensor:
     first = length * torch.arange(n, device=lines.device)
     indices = (taps.indices.to(lines.device) + first[:, None, None]).flatten(0, 1)
     weights = taps.weights.to(lines.device).repeat(n, 1)
-    table = lines.reshape(n * length, -1)
+    # A turned view of one plane would be summed by other code, in other bits.
+    table = lines.reshape(n * length, -1).contiguous()
     return F.embedding_bag(indices, table, per_sample_weights=weights, mode="sum").view(n, len(taps.indices), *rest)
 
 
