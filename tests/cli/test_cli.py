@@ -109,7 +109,7 @@ def test_the_installed_command_prints_help_quickly() -> None:
         (["train", "--recipe", "st", "--dataset", "nowhere", "--out", "o"], ["nowhere", "nofrost prepare"]),
         (["train", "--study", "digits", "--recipe", "fat", "--dataset", "d", "--out", "o"], ["recipe of study digits"]),
         (["prepare", "--study", "digit", "--out", "o"], ["unknown study 'digit'", "'digits'"]),
-        (["prepare", "--source", "mnist", "--out", "o"], ["source", "'idx'"]),
+        (["prepare", "--source", "idxs", "--out", "o"], ["source", "'idx'"]),
         (["prepare", "--source", "folder", "--path", "nowhere", "--out", "o"], ["nowhere"]),
         (
             ["evaluate", "--suite", "adversarial-slow", "--dataset", "d", "--checkpoint", "c", "--out", "o"],
