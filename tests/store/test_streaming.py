@@ -12,7 +12,7 @@ from nofrost.data.shards.cached import shards_from
 from nofrost.errors import UserError
 from nofrost.store import Store, pull, push
 from nofrost.store.base import object_name
-from nofrost.tasks.shard_cache import make_shard_cache
+from nofrost.tasks.cache_settings import make_shard_cache
 from tests.photographs_on_disk import write_dataset
 
 

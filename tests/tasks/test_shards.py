@@ -15,7 +15,7 @@ from nofrost.data import read_manifest
 from nofrost.errors import UserError
 from nofrost.store import Output, files_of, open_store, pull, push
 from nofrost.store.local import LocalStore
-from nofrost.tasks.shard_cache import make_shard_cache
+from nofrost.tasks.cache_settings import make_shard_cache
 from nofrost.tasks.workspace import workspace
 from tests.photographs_on_disk import write_augmentation, write_dataset
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nofrost import train
 from nofrost.config import Recipe, ViewSpec
 from nofrost.data import Photographs, read_split
-from nofrost.data.shards.cache import ShardCache
 from nofrost.data.shards.cached import shards_from
+from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.errors import StoppedError, UserError
 from nofrost.files import read_json
 from nofrost.processes import ProcessGroup

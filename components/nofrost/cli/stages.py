@@ -218,7 +218,7 @@ def train(
     from nofrost.config import recipe_of
     from nofrost.data.shards.cached import shards_from
     from nofrost.store import default_store, open_store
-    from nofrost.tasks.shard_cache import make_shard_cache, users_cache
+    from nofrost.tasks.cache_settings import make_shard_cache, users_cache
     from nofrost.tasks.workspace import pretrained
 
     with as_one_of_several() as is_rank_zero:

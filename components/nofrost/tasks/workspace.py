@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nofrost.config import Recipe
-from nofrost.data.shards.cache import ShardCache
 from nofrost.data.shards.cached import shards_from
+from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.data_cache import FOLDER_VARIABLE, SIZE_VARIABLE
 from nofrost.errors import UserError
 from nofrost.files import work_path
 from nofrost.lock import folder_lock
 from nofrost.store import MissingError, Output, Ref, Store, default_store, files_of, open_store, pull, push
 from nofrost.store.pull import is_shard
-from nofrost.tasks.shard_cache import cache_folder, make_shard_cache
+from nofrost.tasks.cache_settings import cache_folder, make_shard_cache
 from nofrost.telemetry import progress
 
 

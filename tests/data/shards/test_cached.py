@@ -10,8 +10,8 @@ import pytest
 from nofrost.data import Photographs, read_augmentation_set, read_split
 from nofrost.data import checksum as checksum_of
 from nofrost.data.shards.access import LocalFiles
-from nofrost.data.shards.cache import ShardCache
 from nofrost.data.shards.cached import CachedFiles, shards_from
+from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.errors import UserError
 from nofrost.store import Store, open_store, pull, push
 from tests.photographs_on_disk import write_augmentation, write_dataset

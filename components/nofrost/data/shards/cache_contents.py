@@ -1,4 +1,4 @@
-"""What is in the folder of a :class:`nofrost.data.shards.cache.ShardCache`.
+"""What is in the folder of a :class:`nofrost.data.shards.shard_cache.ShardCache`.
 
 A shard is a file named by its md5. Beside it lie ``.MD5.nofrost-lock`` while one process fetches it, and
 ``.MD5.nofrost-tmp``, which has the size of the shard from the beginning, so that promised space counts.
@@ -27,7 +27,7 @@ _PINS = re.compile(rf"\..+{re.escape(MARK)}pins")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedShard:
     """A whole shard: its md5, its bytes, and when it was last used, in nanoseconds since 1970."""
 
     md5: str
@@ -36,7 +36,7 @@ class Entry:
 
 
 @dataclass
-class Contents:
+class CacheContents:
     """What is in the folder.
 
     Attributes:
@@ -45,14 +45,14 @@ class Contents:
         size: bytes of all shards, with those that are being fetched.
     """
 
-    shards: list[Entry] = field(default_factory=list)
+    shards: list[CachedShard] = field(default_factory=list)
     pinned: set[str] = field(default_factory=set)
     size: int = 0
 
 
-def contents_of(folder: Path) -> Contents:
+def contents_of(folder: Path) -> CacheContents:
     """Return what is in the folder, after deleting what killed processes left; nothing may come or go meanwhile."""
-    contents = Contents()
+    contents = CacheContents()
     with os.scandir(folder) as entries:
         for entry in entries:
             # Other processes delete their own pins at any time.
@@ -82,10 +82,10 @@ def pins(folder: Path, md5s: Iterable[str], space: AbstractContextManager[None])
         os.close(descriptor)
 
 
-def _add(contents: Contents, folder: Path, entry: os.DirEntry[str]) -> None:
+def _add(contents: CacheContents, folder: Path, entry: os.DirEntry[str]) -> None:
     if _SHARD.fullmatch(entry.name):
         status = entry.stat(follow_symlinks=False)
-        contents.shards.append(Entry(entry.name, status.st_size, status.st_mtime_ns))
+        contents.shards.append(CachedShard(entry.name, status.st_size, status.st_mtime_ns))
         contents.size += status.st_size
     elif match := _UNFINISHED.fullmatch(entry.name):
         shard = folder / match[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nofrost.data.manifest import ShardManifest
 from nofrost.data.shards.access import LocalFiles, ShardFiles
-from nofrost.data.shards.cache import ShardCache
+from nofrost.data.shards.shard_cache import ShardCache
 
 _CACHE: ContextVar[ShardCache | None] = ContextVar("cache of shards", default=None)
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nofrost.data.manifest import ShardManifest
-from nofrost.data.shards.cache import ShardCache
 from nofrost.data.shards.cache_contents import contents_of
+from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.errors import UnavailableError, UserError
 from nofrost.lock import folder_lock
 from tests.child_process import running
@@ -80,7 +80,7 @@ def test_the_limit_holds_after_every_read(
 
 
 def test_the_least_recently_used_shard_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nofrost.data.shards.cache._NOTE_S", 0.0)
+    monkeypatch.setattr("nofrost.data.shards.shard_cache._NOTE_S", 0.0)
     source = Source(4)
     cache = ShardCache(source, tmp_path, 3 * SIZE)
     for number in (0, 1, 2, 0, 3):
@@ -190,7 +190,7 @@ HANGING = """
 import sys, time
 from pathlib import Path
 from nofrost.data.manifest import ShardManifest
-from nofrost.data.shards.cache import ShardCache
+from nofrost.data.shards.shard_cache import ShardCache
 
 def fetch(md5):
     yield b"x"
@@ -233,7 +233,7 @@ SHARING = """
 import hashlib, random, sys
 from pathlib import Path
 from nofrost.data.manifest import ShardManifest
-from nofrost.data.shards.cache import ShardCache
+from nofrost.data.shards.shard_cache import ShardCache
 
 contents = {hashlib.md5(bytes([n]) * 1000).hexdigest(): bytes([n]) * 1000 for n in range(8)}
 shards = [ShardManifest(name=f"train-{n}.tar", records=1, size=1000, md5=md5) for n, md5 in enumerate(contents)]

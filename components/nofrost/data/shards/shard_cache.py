@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nofrost.data.shards.access import REMEDY
-from nofrost.data.shards.cache_contents import Contents, Entry, contents_of, pins
+from nofrost.data.shards.cache_contents import CacheContents, CachedShard, contents_of, pins
 from nofrost.data_cache import SIZE_VARIABLE
 from nofrost.errors import UnavailableError, UserError
 from nofrost.files import LocksUnknownError, make_folder, work_path
@@ -35,7 +35,7 @@ _THREADS = 4
 _NOTE_S = 1.0
 
 
-class Shard(Protocol):
+class FetchedShard(Protocol):
     """What a cache has to know of a shard: its name, for messages, its bytes, and its md5."""
 
     @property
@@ -63,11 +63,11 @@ class ShardCache:
         self._noted: dict[str, float] = {}
         self._state = threading.Condition()
         self._positions: dict[str, int] = {}
-        self._queue: deque[Shard] = deque()
+        self._queue: deque[FetchedShard] = deque()
         self._threads: list[threading.Thread] = []
         self._is_closed = False
 
-    def read(self, shard: Shard, offset: int, size: int) -> bytes:
+    def read(self, shard: FetchedShard, offset: int, size: int) -> bytes:
         """Return bytes of a shard, which is fetched if it is not there.
 
         Raises:
@@ -88,7 +88,7 @@ class ShardCache:
             self.path(shard).unlink(missing_ok=True)
         raise UserError(f"shard {shard.name} has no {size:,} bytes at {offset:,}, which its index names: {REMEDY}")
 
-    def announce(self, shards: Sequence[Shard]) -> None:
+    def announce(self, shards: Sequence[FetchedShard]) -> None:
         """Say which shards will be read from now on, in this order, without repeats; what was said before is forgotten.
 
         They are fetched ahead as far as the limit allows, and those that come first are the last to make room.
@@ -106,7 +106,7 @@ class ShardCache:
             self._state.notify_all()
 
     @contextmanager
-    def pinned(self, shards: Sequence[Shard], what: str, fetched: Callable[[], object]) -> Iterator[None]:
+    def pinned(self, shards: Sequence[FetchedShard], what: str, fetched: Callable[[], object]) -> Iterator[None]:
         """Fetch shards that are not there, and keep all of them in the folder during the block.
 
         Args:
@@ -131,7 +131,7 @@ class ShardCache:
                 fetched()
             yield
 
-    def path(self, shard: Shard) -> Path:
+    def path(self, shard: FetchedShard) -> Path:
         """Return where a shard lies once it is fetched."""
         return self.folder / shard.md5
 
@@ -142,7 +142,7 @@ class ShardCache:
             self._positions, self._queue = {}, deque()
             self._state.notify_all()
 
-    def _open(self, shard: Shard) -> int:
+    def _open(self, shard: FetchedShard) -> int:
         """Return the descriptor of a shard, which stays readable whatever becomes of the file."""
         path = self.path(shard)
         with self._explained():
@@ -160,7 +160,7 @@ class ShardCache:
                     os.utime(descriptor)
             return descriptor
 
-    def _fetch(self, shard: Shard, *, is_needed: bool) -> int | None:
+    def _fetch(self, shard: FetchedShard, *, is_needed: bool) -> int | None:
         """Return the descriptor of a shard after fetching it; None if there is no room and it is not needed yet."""
         path = self.path(shard)
         unfinished = work_path(path, "tmp")
@@ -180,7 +180,7 @@ class ShardCache:
                 unfinished.unlink(missing_ok=True)
                 raise
 
-    def _download(self, shard: Shard, path: Path) -> None:
+    def _download(self, shard: FetchedShard, path: Path) -> None:
         for _ in range(_ATTEMPTS):
             digest, size = hashlib.md5(usedforsecurity=False), 0
             with path.open("r+b") as file:
@@ -197,7 +197,7 @@ class ShardCache:
             "push the data again"
         )
 
-    def _reserve(self, shard: Shard, unfinished: Path, *, is_needed: bool) -> bool:
+    def _reserve(self, shard: FetchedShard, unfinished: Path, *, is_needed: bool) -> bool:
         """Make an empty file of the shard's size, after deleting others if there is no room; return whether there is.
 
         Raises:
@@ -231,7 +231,7 @@ class ShardCache:
                 file.truncate(shard.size)
             return True
 
-    def _replaceable(self, contents: Contents, shard: Shard, *, is_needed: bool) -> list[Entry]:
+    def _replaceable(self, contents: CacheContents, shard: FetchedShard, *, is_needed: bool) -> list[CachedShard]:
         """Return the shards that may make room for another, in this order."""
         with self._state:
             positions = self._positions

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from nofrost.data.shards.cache import ShardCache
+from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.data_cache import FOLDER_VARIABLE, SIZE_VARIABLE
 from nofrost.errors import UserError, shortened
 from nofrost.limits import byte_count
