@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
 from nofrost.augment import merge, run, sets
 from nofrost.augment.sets import SetWork
+from nofrost.cli import cli
 from nofrost.config import AugmentationSpec
 from nofrost.data import Photographs, checksum, read_augmentation_set, read_split
 from nofrost.data.shards import writer
@@ -289,3 +291,26 @@ def test_photographs_are_resized_as_a_method_asks(datasets: dict[str, Path], tmp
     assert set(images.sizes(np.arange(34)).min(axis=1).tolist()) == {32}
     with pytest.raises(UserError, match=r"deepaugment-edsr\.shorter_side is for photographs"):
         run(datasets["array"], AugmentationSpec.model_validate(values), tmp_path / "other")
+
+
+def test_the_command_makes_shards_and_merges_them(
+    datasets: dict[str, Path], tmp_path: Path, folder_bytes: FolderBytes
+) -> None:
+    def augment(*arguments: str) -> Result:
+        command = ["augment", "--dataset", str(datasets["photographs"]), "--set", "methods=[tda]", *arguments]
+        return CliRunner().invoke(cli, command)
+
+    parts = [str(tmp_path / f"part-{index}") for index in range(2)]
+    outputs = [augment("--shard", f"{index}/2", "--out", part).stdout for index, part in enumerate(parts)]
+    assert "shard 0/2, to be merged with the others: tda of 16 training images" in outputs[0]
+    assert "tda of 18 training images" in outputs[1]
+    assert augment("--merge", parts[0], "--merge", parts[1], "--out", str(tmp_path / "merged")).exit_code == 0
+    assert augment("--out", str(tmp_path / "whole")).exit_code == 0
+    assert folder_bytes(tmp_path / "merged") == folder_bytes(tmp_path / "whole")
+    for wrong, message in (
+        (("--shard", "0/2", "--merge", parts[0]), "give one of the two"),
+        (("--shard", "2/2"), "there is no shard 2/2"),
+        (("--shard", "first"), "is not of the form index/count"),
+        (("--merge", str(datasets["photographs"])), "holds no shard of augmentation sets"),
+    ):
+        assert message in str(augment(*wrong, "--out", str(tmp_path / "out")).exception)
