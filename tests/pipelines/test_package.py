@@ -17,10 +17,12 @@ from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from nofrost.config import load_study
+from nofrost.store import open_store
 from pipelines.cluster_settings import Cluster
 from pipelines.graph import make_part_pipeline, make_pipeline
 from pipelines.graph_settings import GraphSettings
-from pipelines.package import canonical
+from pipelines.package import canonical, push_source
 from tests.pipelines.conftest import Program
 from tests.pipelines.package_graph import plan_of
 
@@ -34,6 +36,12 @@ def command(*arguments: str, hash_seed: str = "0") -> subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def test_data_on_s3_are_fetched_by_the_task_and_not_pushed(tmp_path: Path) -> None:
+    study = load_study("digits", ["dataset.source=folder", "dataset.path=s3://bucket/photos"])
+    assert push_source(study, None, open_store(str(tmp_path / "store"))) == ""
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_compiled_study_is_the_golden_file(tmp_path: Path) -> None:
