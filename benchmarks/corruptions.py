@@ -123,12 +123,13 @@ def throughput(name: str, photographs: list[Image.Image], batch: int, severity: 
 def peak_memory(name: str, count: int) -> float:
     """Return the most MiB that a process holds that corrupts `count` images of 224 pixels in batches of 32."""
     code = (
-        "import resource, torch\n"
+        "import pathlib, re, torch\n"
         "from nofrost.transforms.corruptions import corrupt\n"
         "torch.set_num_threads(1)\n"
         f"for start in range(0, {count}, 32):\n"
         f"    corrupt(torch.rand(32, 3, 224, 224), {name!r}, 3, seed=0, indices=range(start, start + 32))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) / 1024)\n"
     )
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 

@@ -136,7 +136,8 @@ def corrupt(
     for start in range(0, len(pixels), at_once):
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
-        levels = _to_levels(corruption.function(pixels[some], *draws, *parameters))
+        result = corruption.function(pixels[some], *draws, *parameters)
+        levels = result if corruption.on_levels else _to_levels(result)
         corrupted[some] = levels if jpeg_quality is None else jpeg_compression(levels, jpeg_quality)
     return corrupted.to(images.dtype)
 

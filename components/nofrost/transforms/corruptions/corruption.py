@@ -24,6 +24,7 @@ class Corruption:
         function: takes images, float32 [N, C, H, W] in [0, 1], for a `random` corruption :class:`Draws`, and the
             parameters of a severity; returns images of the same shape, which may leave [0, 1].
         colour_only: says that grey images do not have it.
+        on_levels: says that its results lie on the 256 levels of 8 bits already.
     """
 
     function: Callable[..., Tensor]
@@ -32,6 +33,7 @@ class Corruption:
     imagenet: Parameters
     random: bool = False
     colour_only: bool = False
+    on_levels: bool = False
 
     def parameters(self, severity: int, parameter_set: ParameterSet) -> tuple[Any, ...]:
         """Return the parameters at this severity."""

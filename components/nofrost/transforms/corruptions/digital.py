@@ -132,11 +132,13 @@ DIGITAL = {
         cifar=each(0.95, 0.90, 0.85, 0.75, 0.65),
         tiny_imagenet=each(0.9, 0.8, 0.7, 0.6, 0.5),
         imagenet=each(0.6, 0.5, 0.4, 0.3, 0.25),
+        on_levels=True,
     ),
     "jpeg_compression": Corruption(
         jpeg_compression,
         cifar=each(80, 65, 58, 50, 40),
         tiny_imagenet=each(65, 58, 50, 40, 25),
         imagenet=each(25, 18, 15, 10, 7),
+        on_levels=True,
     ),
 }
