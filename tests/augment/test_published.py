@@ -112,7 +112,7 @@ class RunsCode:
     ("content", "message"),
     [
         ({"a": RunsCode()}, r"asks for (posix|nt)\.system, where only tensors are read"),
-        ({"head.0.weight": "text"}, r"'head\.0\.weight' is no weight"),
+        ({"head.0.weight": "text"}, r"'head\.0\.weight' is not a weight"),
         ([1, 2], "holds no weights by name"),
         ({}, "holds no weights by name"),
         ({"conv1.weight": drawn(3, 3)}, "neither an EDSR"),

@@ -45,7 +45,7 @@ FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "absolute": (lambda: tar([("/tmp/b.jpg", b"x")]), "'/tmp/b.jpg', a path that leads out"),
     "symbolic link": (lambda: tar([(member("a.jpg", tarfile.SYMTYPE, "/etc/passwd"), b"")]), "which is a link"),
     "hard link": (lambda: tar([(member("a.jpg", tarfile.LNKTYPE, "b.jpg"), b"")]), "which is a link"),
-    "device": (lambda: tar([(member("a.jpg", tarfile.CHRTYPE), b"")]), "which is no file"),
+    "device": (lambda: tar([(member("a.jpg", tarfile.CHRTYPE), b"")]), "which is not a file"),
     "gzip": (lambda: gzip.compress(GOOD), "is compressed by gzip, .*: unpack it"),
     "web page": (lambda: b"<html>404</html>" * 100, "is cut off or not a tar archive"),
     "nothing": (lambda: b"", "is cut off or not a tar archive"),

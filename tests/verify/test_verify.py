@@ -161,7 +161,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     ),
     "another label in a shard": (
         "photographs", lambda d: flip(d / FIRST, (d / FIRST).read_bytes().index(b"000000001.cls") + 512),
-        [OTHER_MD5, "record 000000001: its label is no number"],
+        [OTHER_MD5, "record 000000001: its label is not a number"],
     ),
     "another checksum in the index": (
         "photographs", lambda d: change_index(d, "crc32", 2, 7), [OTHER_INDEX, "record 000000002: is damaged"]

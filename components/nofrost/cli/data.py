@@ -1,4 +1,4 @@
-"""`nofrost data`: cards of published datasets, and releases of data, which runs find that take the newest."""
+"""`nofrost data`: cards of published datasets, verification, and releases of data for runs that take the newest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from nofrost.errors import UserError, remark
 
 @click.group()
 def data() -> None:
-    """Show what is known of published datasets, verify data, and release it under a name, which scheduled runs take."""
+    """Show published datasets, verify prepared data, and release data under a name that scheduled runs read."""
 
 
 @data.command("list")
 @json_option
 def data_list(as_json: bool) -> None:
-    """Print the published datasets that there are cards of: how many images and classes they have.
+    """Print the published datasets that NoFrost knows, with their numbers of images and classes.
 
-    Those without a source are described, but not yet read by their name.
+    Those without a source are described, but cannot be prepared by name yet.
     """
     from nofrost.data.dataset_card import list_cards, load_card
 
@@ -47,7 +47,7 @@ def data_show(name: str, as_json: bool) -> None:
     facts = {
         "title": card.title,
         "about": card.about,
-        "source": card.source or "none yet reads it by name",
+        "source": card.source or "none: it cannot be prepared by name yet",
         "test set of": card.test_of,
         "images": card.counts(),
         "classes": str(card.classes),

@@ -72,8 +72,9 @@ data_option = click.option(
     type=click.Choice(["local", "stream"]),
     default="local",
     show_default=True,
-    help="Where shards of images are read: local, where all of them lie; or stream, from the store as they are needed, "
-    "through a cache in NOFROST_DATA_CACHE of at most NOFROST_CACHE_SIZE bytes.",
+    help="Where training reads shards of photographs: local, from the folder of the dataset, which has all of them; or "
+    "stream, from the store as they are needed, through a cache in NOFROST_DATA_CACHE of at most NOFROST_CACHE_SIZE "
+    "bytes.",
 )
 
 

@@ -31,8 +31,12 @@ from nofrost.errors import UserError
 @click.option("--image-size", type=int, help="Resize to squares of this many pixels; short for --set image_size=...")
 @click.option("--limit", type=int, help="Keep this many images, balanced over classes; short for --set limit=...")
 @click.option("--test-sets", is_flag=True, help="Make the further test sets of the ood suite instead, for --dataset.")
-@click.option("--dataset", type=PATH, help="With --test-sets: output of `nofrost prepare`, for classes and size.")
-@click.option("--out", type=PATH, required=True, help="Folder to write the dataset to.")
+@click.option(
+    "--dataset",
+    type=PATH,
+    help="With --test-sets: output of `nofrost prepare`, whose classes and image size the test sets get.",
+)
+@click.option("--out", type=PATH, required=True, help="Folder to write the dataset to, or the test sets.")
 def prepare(
     study_name: str | None,
     overrides: tuple[str, ...],

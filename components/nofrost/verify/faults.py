@@ -82,4 +82,4 @@ def check_files(folder: Path, files: Collection[str], folders: Collection[str], 
         elif entry.name not in (*files, *folders):
             faults.add(path, "does not belong there")
         elif path.is_dir() != (entry.name in folders):
-            faults.add(path, "is a folder" if path.is_dir() else "is no folder")
+            faults.add(path, "is a folder" if path.is_dir() else "is not a folder")

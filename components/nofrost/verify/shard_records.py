@@ -84,7 +84,7 @@ def check_shards(photographs: ShardSet, faults: Faults, bar: Progress) -> PixelS
 def _check_file(path: Path, shard: ShardManifest, faults: Faults) -> bool:
     """Note whether the file is missing or another; return whether it can be read."""
     if not path.is_file():
-        faults.add(path, "is missing" if not path.exists() else "is no file")
+        faults.add(path, "is missing" if not path.exists() else "is not a file")
         return False
     digest, size = hashlib.md5(usedforsecurity=False), 0
     try:
@@ -140,7 +140,7 @@ def _fault_of(member: tarfile.TarInfo, expected: Mapping[str, int], seen: set[st
     if path.is_absolute() or ".." in path.parts:
         return "is a path that leads out of the shard"
     if not member.isreg() or member.issparse():
-        return "is a link" if member.issym() or member.islnk() else "is no file"
+        return "is a link" if member.issym() or member.islnk() else "is not a file"
     if member.name in seen:
         return "is there twice"
     return "" if member.name in expected else "is surplus: no record has it"
@@ -197,6 +197,6 @@ def _check_labels(photographs: ShardSet, rows: Sequence[int], labels: dict[int, 
         if row not in labels:
             continue
         if not _LABEL.fullmatch(labels[row]):
-            found.add(row, "its label is no number")
+            found.add(row, "its label is not a number")
         elif photographs.labels is not None and int(labels[row]) != photographs.labels[row]:
             found.add(row, "its label is not that of labels.npy")

@@ -70,12 +70,12 @@ def read_published(file: Path) -> Weights:
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        what = f"asks for {asked[1]}" if asked else "is damaged, or no file of torch"
+        what = f"asks for {asked[1]}" if asked else "is damaged, or not a file of torch"
         raise UserError(
             f"{file} {what}, where only tensors are read and no code is run: choose a file that holds weights alone"
         ) from None
     except Exception as error:  # whatever a cut-off pickle or archive raises
-        raise UserError(f"{file} is cut off or no file of torch ({reason(error)}): download it again") from None
+        raise UserError(f"{file} is cut off or not a file of torch ({reason(error)}): download it again") from None
     for key in _HOLDERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -88,7 +88,7 @@ def _tensors(file: Path, content: Any) -> Weights:
     weights = {}
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise UserError(f"{file}: {shortened(name)} is no weight: choose the file of a state_dict")
+            raise UserError(f"{file}: {shortened(name)} is not a weight: choose the file of a state_dict")
         # of a model that several GPUs trained
         weights[name.removeprefix("module.")] = tensor.detach().float().contiguous()
     return weights

@@ -159,7 +159,7 @@ def _check_member(file: Path, member: tarfile.TarInfo) -> None:
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{file} holds {name}, a path that leads out of the archive: do not use it, or make it again")
     if not (member.isreg() or member.isdir()):
-        kind = "a link" if member.issym() or member.islnk() else "no file"
+        kind = "a link" if member.issym() or member.islnk() else "not a file"
         raise UserError(f"{file} holds {name}, which is {kind}: make the archive again with files alone")
     if member.issparse():
         raise UserError(f"{file} holds {name} with gaps (a sparse file): make the archive again without --sparse")

@@ -146,7 +146,7 @@ def _label(file: Path, member: TarMember, where: str) -> int | None:
                 return None
         is_number = re.fullmatch("[0-9]{1,10}", value) if isinstance(value, str) else type(value) is int
         if not is_number or not 0 <= int(value) <= _LARGEST_CLASS:
-            raise ValueError(f"{shortened(value)} is no whole number")
+            raise ValueError(f"{shortened(value)} is not a whole number")
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} has no label in its .{_suffix(member)} ({error}): make the shard again") from None
     return int(value)
