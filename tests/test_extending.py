@@ -123,7 +123,13 @@ def test_an_augmentation_method_is_a_registered_class(monkeypatch: pytest.Monkey
     from nofrost.data import checksum, read_augmentation_set, read_split
 
     monkeypatch.setattr(base.METHODS, "classes", dict(base.METHODS.classes))
-    names = {"register": base.register, "Method": base.Method, "Maker": base.Maker, "np": np, "__name__": "page"}
+    names = {
+        "register": base.register,
+        "Method": base.Method,
+        "Augmenter": base.Augmenter,
+        "np": np,
+        "__name__": "page",
+    }
     exec(compile(snippet("an augmentation method"), "docs/architecture.md", "exec"), names)
     overrides = ["augmentation.methods=[inverted]", "augmentation.inverted.level=128"]
     overrides += ["recipes.nofrost.views.augmentation_sets=[inverted]"]

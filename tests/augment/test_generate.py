@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nofrost.augment.base import ImageBlock, Values, correlation
 from nofrost.augment.deepaugment import small_network as module
-from nofrost.augment.deepaugment.small_network import small_network_make, usable
+from nofrost.augment.deepaugment.small_network import small_network_augment, usable
 from nofrost.augment.originals import Originals
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), dtype=np.uint8)
@@ -31,7 +31,7 @@ class Broken(nn.Module):
 
 
 def made_by(network: Any) -> tuple[np.ndarray, Values]:
-    originals, make = Originals(IMAGES), small_network_make(network, 0, CPU)
+    originals, make = Originals(IMAGES), small_network_augment(network, 0, CPU)
     made = [make(ImageBlock(number, rows.start, IMAGES[rows])) for number, rows in enumerate(originals.blocks())]
     totals = {key: sum(values[key] for _, values in made) for key in made[0][1]}
     return np.concatenate([np.asarray(images) for images, _ in made]), totals

@@ -15,7 +15,7 @@ from nofrost.augment.deepaugment.cae import Cae, CaeSpec
 from nofrost.augment.deepaugment.edsr import Edsr, EdsrSpec
 from nofrost.augment.deepaugment.image_draws import ImageDraws
 from nofrost.augment.deepaugment.networks import Network, load_network, new_network, save_network
-from nofrost.augment.deepaugment.paper_networks import distorted, paper_networks_make
+from nofrost.augment.deepaugment.paper_networks import distorted, paper_networks_augment
 from nofrost.augment.deepaugment.training import NetworkTraining, reconstruction
 from nofrost.augment.originals import Originals
 from nofrost.errors import UserError
@@ -173,12 +173,12 @@ def test_a_distorted_image_depends_on_its_draws_alone_and_differs_from_the_plain
 def test_each_image_of_a_mixed_set_is_made_by_one_of_the_networks_whatever_the_block() -> None:
     images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     networks: dict[str, Network] = {spec.architecture: drawn(spec) for spec in SPECS}
-    make = paper_networks_make(networks, 0, CPU)
+    make = paper_networks_augment(networks, 0, CPU)
     whole, values = make(ImageBlock(0, 0, images))
     later, _ = make(ImageBlock(1, 5, images[5:]))
     np.testing.assert_array_equal(np.stack(list(whole))[5:], np.stack(list(later)))
     assert 0 <= values["unlike"] <= 12
-    alone = [paper_networks_make({name: network}, 0, CPU) for name, network in networks.items()]
+    alone = [paper_networks_augment({name: network}, 0, CPU) for name, network in networks.items()]
     assert len({np.stack(list(each(ImageBlock(0, 0, images))[0])).tobytes() for each in (make, *alone)}) == 3
 
 

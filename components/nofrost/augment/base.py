@@ -34,20 +34,20 @@ class ImageBlock:
     images: Pixels | Sequence[Pixels]
 
 
-Make = Callable[[ImageBlock], tuple[Pixels | Sequence[Pixels], Values]]
+Augment = Callable[[ImageBlock], tuple[Pixels | Sequence[Pixels], Values]]
 """Return the images made of a block, one of the same size for each, and what was measured of them, summed over them."""
 
 
 @dataclass(frozen=True)
-class Maker:
-    """What makes the images of a set.
+class Augmenter:
+    """Makes the images of a set from the training images, block by block.
 
     Attributes:
-        make: a function of the block alone, so that tasks can share the blocks and a killed one can go on.
+        augment: a function of the block alone, so that tasks can share the blocks and a killed one can go on.
         facts: what was measured once, such as of a network.
     """
 
-    make: Make
+    augment: Augment
     facts: Values = field(default_factory=dict)
 
 
@@ -62,8 +62,8 @@ class Method(Settings):
     name: ClassVar[str]
     provenance: ClassVar[str]
 
-    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
-        """Return what makes the images; called again after a kill, it goes on from what it left in the folders.
+    def augmenter(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Augmenter:
+        """Return the augmenter; called again after a kill, it goes on from what it left in the folders.
 
         Args:
             originals: all training images.
@@ -77,7 +77,7 @@ class Method(Settings):
         raise NotImplementedError
 
     def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
-        """Return the metrics of the set from the facts of its maker and the sums over all `count` images.
+        """Return the metrics of the set from the facts of its augmenter and the sums over all `count` images.
 
         Raises:
             UserError: the set is of no use.

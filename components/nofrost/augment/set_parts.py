@@ -30,7 +30,7 @@ _AGAIN = "make this shard again with `nofrost augment --shard`"
 class SetPart(Schema):
     """Some of the images of a set: how many, shards of photographs, the SHA-256 of all other files, and measurements.
 
-    `facts` and `values` are those of the maker of the images: measured once, and of each block.
+    `facts` and `values` are those of the augmenter of the images: measured once, and of each block.
     """
 
     images: int

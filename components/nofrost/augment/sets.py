@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nofrost.augment.base import ImageBlock, Maker, Values
+from nofrost.augment.base import Augmenter, ImageBlock, Values
 from nofrost.augment.originals import Originals, Pixels
 from nofrost.data import ShardManifest
 from nofrost.data.jpeg import encode_jpeg
@@ -42,7 +42,7 @@ class SetWork:
 
     Attributes:
         method: name of the set.
-        maker: of its images.
+        augmenter: of its images.
         originals: all training images.
         labels: int64 [N], which shards of photographs hold beside them.
         blocks: those that are made here, as a range of their numbers; all, or a shard's.
@@ -51,7 +51,7 @@ class SetWork:
     """
 
     method: str
-    maker: Maker
+    augmenter: Augmenter
     originals: Originals
     labels: NDArray[np.int64]
     blocks: range
@@ -120,7 +120,7 @@ class SetWork:
         reads = threaded_map(self.originals.read, remaining, most_ahead=2) if self.originals.are_photographs else None
         for number, part in enumerate(remaining, self.blocks.start + first):
             images = next(reads) if reads else self.originals.read(part)
-            yield self.maker.make(ImageBlock(number, part.start, images))
+            yield self.augmenter.augment(ImageBlock(number, part.start, images))
 
     def _bar(self, rows: int, done: int) -> AbstractContextManager[Progress]:
         return progress(self.method, rows, done)

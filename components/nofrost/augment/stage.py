@@ -139,11 +139,11 @@ class _Augmentation:
         if shard and not blocks:
             remark(f"shard {shard} has no image of {name} to make, as there are fewer blocks: use fewer shards")
         with exact_float32(device), single_thread_if_small(device, originals.pixels, SMALL_PIXELS):
-            maker = method.maker(originals, self.config.seed, folder / name, unfinished)
+            augmenter = method.augmenter(originals, self.config.seed, folder / name, unfinished)
             saved = unfinished / f"{name}.json"
-            work = SetWork(name, maker, originals, self.train.labels, blocks, folder / name, saved)
+            work = SetWork(name, augmenter, originals, self.train.labels, blocks, folder / name, saved)
             files, values = work.run()
-        made = Made(files, maker.facts, values)
+        made = Made(files, augmenter.facts, values)
         write_made(unfinished / f"{name}.made.json", made)
         return made
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nofrost.augment.base import ImageBlock, Maker, Method, Values, correlation, register
+from nofrost.augment.base import Augmenter, ImageBlock, Method, Values, correlation, register
 from nofrost.augment.originals import Originals, Pixels
 from nofrost.data import from_tensor, to_tensor
 from nofrost.models.device import default_device
@@ -31,7 +31,7 @@ class TextureDebiased(Method):
 
     provenance = "Hermann et al. 2020 (texture-debiased augmentation) with the settings of wang2022's code"
 
-    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+    def augmenter(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Augmenter:
         """Return what makes the images; of photographs, which differ in size, each has a generator of its own."""
         device, settings = default_device(), self.as_json()
 
@@ -41,14 +41,14 @@ class TextureDebiased(Method):
             values["correlation"] += float(correlation(images, made).sum())
             return from_tensor(made)
 
-        def make(block: ImageBlock) -> tuple[Pixels | list[Pixels], Values]:
+        def augment(block: ImageBlock) -> tuple[Pixels | list[Pixels], Values]:
             values = {"correlation": 0.0}
             if isinstance(block.images, np.ndarray):
                 return debiased(to_tensor(block.images), block.number, values), values
             rows = enumerate(block.images, block.first)
             return [debiased(to_tensor(image[None]), row, values)[0] for row, image in rows], values
 
-        return Maker(make)
+        return Augmenter(augment)
 
     def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
         """Return how much the images look like theirs."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nofrost.augment.base import Maker, Method, Values, register
+from nofrost.augment.base import Augmenter, Method, Values, register
 from nofrost.augment.deepaugment.encoder_decoder import ReconstructionNetwork
 from nofrost.augment.deepaugment.networks import Network, load_network, save_network
 from nofrost.augment.deepaugment.paper_networks import (
@@ -17,9 +17,9 @@ from nofrost.augment.deepaugment.paper_networks import (
     check_channels,
     check_untrained,
     facts,
-    paper_networks_make,
+    paper_networks_augment,
 )
-from nofrost.augment.deepaugment.small_network import small_network_make
+from nofrost.augment.deepaugment.small_network import small_network_augment
 from nofrost.augment.deepaugment.training import reconstruction, train_small_network
 from nofrost.augment.originals import Originals
 from nofrost.config.base import first_duplicate
@@ -46,7 +46,7 @@ class _PaperMethod(Method):
         """Return the settings of the networks in use by the key under which they stand."""
         raise NotImplementedError
 
-    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+    def augmenter(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Augmenter:
         """Return what makes the images with the networks, which are loaded or trained first."""
         device = default_device()
         networks: dict[str, Network] = {}
@@ -55,7 +55,7 @@ class _PaperMethod(Method):
             network = settings.network(key, originals, seed, device, folder, unfinished)
             measured |= facts(network, originals, device, key)
             networks[settings.architecture] = network
-        return Maker(paper_networks_make(networks, seed, device), measured)
+        return Augmenter(paper_networks_augment(networks, seed, device), measured)
 
     def files(self) -> dict[str, Path]:
         """Return the files of the weights."""
@@ -144,14 +144,14 @@ class DeepAugment(_PaperMethod):
         """Return the files of the weights."""
         return super().files() | ({"weights": Path(self.weights)} if self.weights is not None else {})
 
-    def maker(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Maker:
+    def augmenter(self, originals: Originals, seed: int, folder: Path, unfinished: Path) -> Augmenter:
         """Return what makes the images with the network or networks, which are loaded or trained first."""
         if not self._is_small:
-            return super().maker(originals, seed, folder, unfinished)
+            return super().augmenter(originals, seed, folder, unfinished)
         device = default_device()
         network = self._small_network(originals, seed, folder).to(device)
         psnr = reconstruction(network, originals, device).psnr
-        return Maker(small_network_make(network, seed, device), {"reconstruction_psnr_db": round(psnr, 2)})
+        return Augmenter(small_network_augment(network, seed, device), {"reconstruction_psnr_db": round(psnr, 2)})
 
     def metrics(self, facts: Values, totals: Mapping[str, float], count: int) -> dict[str, int | float]:
         """Return how well the network gives images back, and how useful the images are that it made.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.func import functional_call
 
-from nofrost.augment.base import ImageBlock, Make, Values, correlation
+from nofrost.augment.base import Augment, ImageBlock, Values, correlation
 from nofrost.augment.deepaugment import cae_distortions, edsr_distortions
 from nofrost.augment.deepaugment.cae import Cae, CaeSpec
 from nofrost.augment.deepaugment.edsr import Edsr, EdsrSpec
@@ -137,7 +137,7 @@ def facts(network: Network, originals: Originals, device: torch.device, key: str
     return {f"{network.spec.architecture}_psnr_db": round(psnr, 2)}
 
 
-def paper_networks_make(networks: Mapping[str, Network], seed: int, device: torch.device) -> Make:
+def paper_networks_augment(networks: Mapping[str, Network], seed: int, device: torch.device) -> Augment:
     """Return what makes images with networks that are on `device`; each image is made by one that is drawn.
 
     It measures the summed correlation with the originals and how many images no longer look like theirs; these are
@@ -145,7 +145,7 @@ def paper_networks_make(networks: Mapping[str, Network], seed: int, device: torc
     """
 
     @torch.no_grad()
-    def make(block: ImageBlock) -> tuple[list[Pixels], Values]:
+    def augment(block: ImageBlock) -> tuple[list[Pixels], Values]:
         made, values = [], {"correlation": 0.0, "unlike": 0.0}
         for row, image in enumerate(block.images, block.first):
             draws = ImageDraws(derive_seed(seed, "deepaugment", "image", row))
@@ -157,7 +157,7 @@ def paper_networks_make(networks: Mapping[str, Network], seed: int, device: torc
             made.append(from_tensor(output)[0])
         return made, values
 
-    return make
+    return augment
 
 
 def distorted(network: Network, image: Tensor, draws: ImageDraws) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nofrost.augment.base import ImageBlock, Make, Values, correlation
+from nofrost.augment.base import Augment, ImageBlock, Values, correlation
 from nofrost.augment.deepaugment.distortions import BatchDraws, DistortedConvolution
 from nofrost.augment.deepaugment.encoder_decoder import ReconstructionNetwork
 from nofrost.augment.originals import Pixels
@@ -21,14 +21,14 @@ LEAST_CORRELATION = 0.5  # of brightness with the original
 LEAST_CONTRAST = 0.15  # of the original's
 
 
-def small_network_make(network: ReconstructionNetwork, seed: int, device: torch.device) -> Make:
+def small_network_augment(network: ReconstructionNetwork, seed: int, device: torch.device) -> Augment:
     """Return what makes images with a network that is on `device`.
 
     It measures the summed correlation with the originals, and how many images needed a milder distortion or were left
     as they are. Every block draws from generators of its own; of photographs, which differ in size, every image does.
     """
 
-    def make(block: ImageBlock) -> tuple[Pixels | list[Pixels], Values]:
+    def augment(block: ImageBlock) -> tuple[Pixels | list[Pixels], Values]:
         values = {"correlation": 0.0, "milder": 0.0, "unchanged": 0.0}
         if isinstance(block.images, np.ndarray):
             return _distorted(network, to_tensor(block.images).to(device), (seed, block.number), values), values
@@ -38,7 +38,7 @@ def small_network_make(network: ReconstructionNetwork, seed: int, device: torch.
         ]
         return made, values
 
-    return make
+    return augment
 
 
 def _distorted(network: ReconstructionNetwork, originals: Tensor, seed: tuple[int, int], values: Values) -> Pixels:
