@@ -18,7 +18,10 @@ from nofrost.errors import UserError
     [
         ("dataset.source=cifar", ["dataset.source: input should be 'digits'", "did you mean 'cifar10'?"]),
         ("dataset.limt=60", ["unknown key 'dataset.limt'", "did you mean 'limit'?"]),
-        ("augmentation.methods=[augmix]", ["augmentation.methods.0", "'deepaugment' or 'tda'", "got 'augmix'"]),
+        (
+            "augmentation.methods=[augmix]",
+            ["augmentation.methods.0", "'deepaugment-edsr', 'deepaugment-cae' or 'tda'", "got 'augmix'"],
+        ),
         ("augmentation.deepaugment.wide=1", ["'augmentation.deepaugment.wide'", "did you mean 'width'?"]),
         ("augmentation.tda=3", ["augmentation.tda: 3 is not a mapping", "horizontal_flip"]),
         ("recipes.sat.attack.stepz=3", ["recipes.sat.attack.stepz", "did you mean 'steps'?"]),
