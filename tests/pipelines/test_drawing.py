@@ -172,6 +172,6 @@ def test_the_command_prints_mermaid_and_the_size(program: Program, tmp_path: Pat
     assert size.startswith("%% 23 tasks, 53 pods")
     assert mermaid == as_mermaid(drawing_of(spec_of()))
     printed = json.loads(graph("--shards", "2", "--out", str(tmp_path / "graph.mmd"), "--json"))
-    assert (printed["tasks"], printed["pods"], printed["out"]) == (42, 91, str(tmp_path / "graph.mmd"))
+    assert (printed["tasks"], printed["pods"], printed["out"]) == (43, 93, str(tmp_path / "graph.mmd"))
     assert 0 < printed["package_bytes"] < printed["workflow_bytes"]
     assert (tmp_path / "graph.mmd").read_text(encoding="utf-8") == as_mermaid(drawing_of(spec_of(shards=2)))
