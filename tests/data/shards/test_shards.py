@@ -167,6 +167,7 @@ def test_a_damaged_shard_is_named(tmp_path, harm, message):
     [
         ("shard", 99, "disagree on which shard"),
         ("offset", 10**9, "beyond the end"),
+        ("offset", 2**64 - 10, "beyond the end"),
         ("height", 0, "without pixels"),
     ],
 )

@@ -54,9 +54,9 @@ def read_index(folder: Path, shards: tuple[ShardManifest, ...], count: int) -> I
         np.bincount(numbers, minlength=len(shards)), [shard.records for shard in shards]
     ):
         raise UserError(f"{path} and the manifest disagree on which shard holds what: {REMEDY}")
-    ends = np.zeros(len(shards), dtype=np.uint64)
-    np.maximum.at(ends, numbers, index["offset"] + index["size"])
-    if (ends > np.array([shard.size for shard in shards], dtype=np.uint64)).any():
+    lengths = np.array([shard.size for shard in shards], dtype=np.uint64)[numbers]
+    # Not offset + size, which a damaged offset takes beyond 64 bits, to a small number.
+    if ((index["offset"] > lengths) | (index["size"] > lengths - np.minimum(index["offset"], lengths))).any():
         raise UserError(f"{path} names bytes beyond the end of a shard: {REMEDY}")
     if min(int(index[key].min()) for key in ("height", "width", "size")) < 1:
         raise UserError(f"{path} has a record without pixels: {REMEDY}")
