@@ -20,8 +20,8 @@ from torchvision.datasets import ImageFolder
 
 from nofrost.config import ViewSpec
 from nofrost.data import Photographs, Split, read_manifest, read_split
-from nofrost.data.shards.cache import ShardCache
 from nofrost.data.shards.cached import CachedFiles
+from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.store import Store
 from nofrost.train.batches import TrainingImages
 
