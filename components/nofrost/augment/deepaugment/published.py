@@ -1,10 +1,10 @@
 """Published weights of DeepAugment's networks: torch's files, read without running code, as files of ours."""
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def read_published(file: Path) -> Weights:
         with stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         asked = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         what = f"asks for {asked[1]}" if asked else "is damaged, or not a file of torch"
         raise UserError(
