@@ -21,6 +21,6 @@ lock() { # OUTPUT INPUT...
 
 lock "$stage" pyproject.toml --extra pipeline
 # Versions as in the other image, so that both share one layer of dependencies.
-lock "$train" pyproject.toml --extra store --constraint "$stage"
+lock "$train" pyproject.toml --extra store --extra fast --constraint "$stage"
 python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
   lock docker/locks/build.txt -
