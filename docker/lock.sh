@@ -19,7 +19,7 @@ lock() { # OUTPUT INPUT...
     --custom-compile-command "make lock" --output-file "$@"
 }
 
-lock "$stage" pyproject.toml --extra pipeline
+lock "$stage" pyproject.toml --extra pipeline --extra fast
 # Versions as in the other image, so that both share one layer of dependencies.
 lock "$train" pyproject.toml --extra store --extra fast --constraint "$stage"
 python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
