@@ -106,6 +106,15 @@ def test_row_i_is_made_of_image_i(augmented: Path, digits: Path, method: str) ->
     assert (correlations.argmax(axis=1) == np.arange(96)).mean() > 0.6
 
 
+def test_a_set_whose_images_are_missing_is_an_error_that_names_the_file(
+    augmented: Path, digits: Path, tmp_path: Path
+) -> None:
+    sets = shutil.copytree(augmented, tmp_path / "sets")
+    (sets / "tda" / "images.npy").unlink()
+    with pytest.raises(UserError, match=r"tda/images\.npy is missing: augment again"):
+        read_augmentation_set(sets, "tda", dataset=checksum(digits), verify=True)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_no_image_is_empty(augmented: Path, digits: Path, method: str) -> None:
     images = read_augmentation_set(augmented, method, dataset=checksum(digits))

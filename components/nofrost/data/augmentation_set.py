@@ -89,6 +89,8 @@ def read_augmentation_set(folder: Path, method: str, *, dataset: str, verify: bo
         raise UserError(f"{folder} was made from another dataset: run `nofrost augment` on this one")
     shards = manifest.shards.get(method, ())
     file = folder / method / (index.FILE if shards else "images.npy")
+    if not file.exists():
+        raise UserError(f"{file} is missing: augment again, or pull the sets again")
     if verify and sha256_file(file) != manifest.sha256[method]:
         raise UserError(f"{file} is damaged (its checksum is not the one in {MANIFEST}): augment again")
     if shards and manifest.view and manifest.channels:

@@ -68,7 +68,7 @@ class Photographs:
         shard = int(record["shard"])
         content = self.files.read(shard, int(record["offset"]), int(record["size"]))
         if zlib.crc32(content) != int(record["crc32"]):
-            raise UserError(f"{self.files.place(shard)} is cut off or damaged at record {row}: {REMEDY}")
+            raise UserError(f"{self.files.place(shard)} is cut off or damaged at record {row}: {self.files.remedy}")
         return content
 
     def decoded(self, row: int) -> Image.Image:

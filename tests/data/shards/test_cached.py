@@ -84,5 +84,7 @@ def test_damage_in_the_cache_names_shard_and_file(tmp_path: Path, dataset: Path,
         images.encoded(0)
         (file,) = [path for path in (tmp_path / "cache").iterdir() if len(path.name) == 32]
         file.write_bytes(bytes(file.stat().st_size))
-        with pytest.raises(UserError, match=rf"train-000000\.tar \({file}\) is cut off or damaged at record 0"):
+        with pytest.raises(
+            UserError, match=rf"train-000000\.tar \({file}\) is cut off or damaged at record 0: delete this"
+        ):
             images.encoded(0)

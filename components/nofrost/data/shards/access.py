@@ -17,7 +17,13 @@ _MOST_OPEN = 64  # of one split or set; opening is far cheaper than decoding wha
 
 
 class ShardFiles(Protocol):
-    """The shards of a split or an augmentation set; several threads may read at once."""
+    """The shards of a split or an augmentation set; several threads may read at once.
+
+    Attributes:
+        remedy: what to do about bytes that are damaged, for messages.
+    """
+
+    remedy: str
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Return `size` bytes of a shard from `offset` on; fewer where it ends before.
@@ -35,6 +41,8 @@ class ShardFiles(Protocol):
 
 class LocalFiles:
     """Shards in a folder; of a set with thousands, few are open at a time, as a process may not open many files."""
+
+    remedy = REMEDY
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._paths = [folder / name for name in names]

@@ -20,6 +20,9 @@ class CachedFiles:
         cache: of all splits and sets.
     """
 
+    # A shard is verified when it is fetched, so that the file in the cache was damaged later.
+    remedy = "delete this file of the cache, so that it is fetched again"
+
     def __init__(self, shards: Sequence[ShardManifest], cache: ShardCache) -> None:
         self.shards, self.cache = tuple(shards), cache
 
