@@ -228,6 +228,12 @@ def test_sources_of_arrays_refuse_what_is_for_photographs(tmp_path: Path, option
         run(DatasetSpec(source="digits", **options), tmp_path / "out")
 
 
+@pytest.mark.parametrize("view", [None, {"resize": 256}])
+def test_photographs_are_not_stored_smaller_than_their_view_even_if_it_is_the_default(view: Any) -> None:
+    with pytest.raises(ValueError, match=r"shorter_side 255 is smaller than view\.resize 256"):
+        DatasetSpec.model_validate({"source": "folder", "view": view, "shorter_side": 255})
+
+
 def test_photographs_of_many_sizes_need_a_view_or_a_size(tmp_path: Path, source: Path) -> None:
     with pytest.raises(UserError, match=r"set dataset\.image_size to make .*, or dataset\.view to keep"):
         run(config(source, view=None), tmp_path / "out")

@@ -66,9 +66,10 @@ class DatasetSpec(Settings):
                 raise ValueError(f"{key} is for photographs in shards, and {by} makes an array: leave out one of them")
         if self.storage == "shards" and self.image_size is not None:
             raise ValueError(f"image_size {self.image_size} makes an array, not shards: set view, or storage: array")
-        if self.view and self.shorter_side and self.shorter_side < self.view.resize:
+        resize = (self.view or EvaluationView()).resize
+        if self.shorter_side and self.shorter_side < resize:
             raise ValueError(
-                f"shorter_side {self.shorter_side} is smaller than view.resize {self.view.resize}: photographs would "
+                f"shorter_side {self.shorter_side} is smaller than view.resize {resize}: photographs would "
                 "be enlarged again; raise it, or leave it out"
             )
         return self
