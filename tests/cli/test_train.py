@@ -87,7 +87,7 @@ def test_several_gpus_are_given_to_processes_with_the_same_options(monkeypatch: 
     done = CliRunner().invoke(cli, ["train", "--gpus", "4", *given])
     assert done.exit_code == 0, done.output
     ((arguments, gpus, node),) = started
-    assert (arguments[0], sorted(arguments[1:]), gpus, node) == ("train", sorted(given), 4, Node())
+    assert (arguments[0], sorted(arguments[1:]), gpus, node) == ("train", sorted([*given, "--data=local"]), 4, Node())
 
 
 @pytest.mark.parametrize("gpus", ["1", "2"])
@@ -116,6 +116,25 @@ def test_a_stream_is_read_from_the_store_and_its_options_reach_the_cache(tmp_pat
     assert done.exit_code == 0, done.output
     assert read_json(tmp_path / "out" / "record.json")["window"] == 2
     assert 0 < sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 200_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--cache-size", "1GiB"), "--cache-size is for --data stream"),
+        (("--data-cache", "cache"), "--data-cache is for --data stream"),
+        (("--data", "stream", "--store", "store", "--data-cache", "dataset/cache"), "lies in"),
+    ],
+)
+def test_options_of_a_cache_that_would_do_nothing_or_harm_are_refused(
+    options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path / "dataset", train=100)
+    done = train(Path("dataset"), Path("out"), *options)
+    assert isinstance(done.exception, UserError)
+    assert message in str(done.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
 
 
 def test_a_dataset_without_its_shards_needs_a_stream(tmp_path: Path) -> None:

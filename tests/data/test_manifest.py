@@ -118,6 +118,11 @@ def test_a_manifest_that_is_no_json_object_names_the_file(content: str, tmp_path
     assert str(tmp_path / "manifest.json") in complaint(lambda: read_manifest(tmp_path))
 
 
+def test_augmentation_sets_are_no_dataset(tmp_path: Path) -> None:
+    folder = augmentation(tmp_path)
+    assert complaint(lambda: read_manifest(folder)).startswith(f"{folder} holds augmentation sets")
+
+
 def test_a_set_comes_back_as_it_was_written(tmp_path: Path) -> None:
     images = read_augmentation_set(augmentation(tmp_path), "tda", dataset="d1")
     np.testing.assert_array_equal(images, IMAGES)

@@ -167,7 +167,7 @@ def test_a_size_is_read_with_its_unit(size: str, limit: int, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("size", ["much", "-1", "0", "1 e3", "12i", "1.2.3G"])
 def test_what_is_no_size_is_refused(size: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"NOFROST_CACHE_SIZE is .*, which is not a size"):
+    with pytest.raises(UserError, match=r"--cache-size or NOFROST_CACHE_SIZE is .*, which is not a size"):
         make_shard_cache(open_store(str(tmp_path)), tmp_path / "cache", size)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from nofrost.error_file import write_error
-from nofrost.errors import PeerLostError, ReportedError, StoppedError, printable, reason, remark
+from nofrost.errors import PeerLostError, ReportedError, StoppedError, UserError, printable, reason, remark
 from nofrost.ranks import process_rank
 from nofrost.stopping import TerminatedError
 from nofrost.system_errors import as_reported, exit_code_of_task
@@ -92,6 +92,21 @@ def given_options(ctx: click.Context, but: Collection[str]) -> list[str]:
             values = value if isinstance(value, tuple) else (value,)
             arguments += [name] if value is True else [f"{name}={each}" for each in values]
     return arguments
+
+
+def refuse_given(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that are given on the command line, not by a variable, where they have no effect.
+
+    Args:
+        names: of the parameters.
+        why: follows the name of the option.
+
+    Raises:
+        UserError: one is given.
+    """
+    for name in names:
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
 def check_configuration_apart(out: Path, *names: str | None) -> None:

@@ -16,6 +16,7 @@ from nofrost.cli.options import (
     dataset_option,
     emit,
     given_options,
+    refuse_given,
     seed_option,
     stage_options,
     store_option,
@@ -204,6 +205,9 @@ def train(
     Photographs that need not fit on the disk: `nofrost store pull --without-shards data/dataset@REF`, then --data
     stream, which fetches the shards from --store as they are needed.
     """
+    of_streaming = ("data_cache", "cache_size")
+    if data == "local":
+        refuse_given(ctx, of_streaming, "is for --data stream: leave it out, or add that")
     if gpus:
         from nofrost.models import require_gpus
 
@@ -215,12 +219,14 @@ def train(
         from nofrost.ranks import Node
         from nofrost.tasks.starter import start
 
-        start(["train", *given_options(ctx, but=("gpus",))], gpus, Node())
+        # Their values may be those of variables, which the processes have too.
+        start(["train", *given_options(ctx, but=("gpus", *(of_streaming if data == "local" else ())))], gpus, Node())
         return
 
     from nofrost import train as stage
     from nofrost.config import recipe_of
     from nofrost.data.shards.cached import shards_from
+    from nofrost.stage import check_apart
     from nofrost.store import default_store, open_store
     from nofrost.tasks.cache_settings import make_shard_cache, users_cache
     from nofrost.tasks.workspace import pretrained
@@ -233,7 +239,9 @@ def train(
             if data == "stream":
                 window = window or stage.STREAM_WINDOW
                 opened = open_store(store_url or default_store(), patient=True)
-                cache = make_shard_cache(opened, data_cache or users_cache(), cache_size)
+                folder = data_cache or users_cache()
+                check_apart(folder, folder, [path for path in (dataset, augmentation, out) if path])
+                cache = make_shard_cache(opened, folder, cache_size)
                 stack.enter_context(shards_from(cache))
             weights = stack.enter_context(pretrained(recipe, out, store_url))
             metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights, window)

@@ -115,8 +115,11 @@ def read_manifest(dataset: Path) -> Manifest:
     path = dataset / MANIFEST
     if not path.is_file():
         raise UserError(f"{dataset} holds no dataset ({MANIFEST} is missing): make one with `nofrost prepare`")
+    content = read_json(path)
+    if isinstance(content, dict) and "dataset" in content and "splits" not in content:
+        raise UserError(f"{dataset} holds augmentation sets: name the dataset that they were made from")
     try:
-        return Manifest.model_validate(read_json(path))
+        return Manifest.model_validate(content)
     except ValidationError as error:
         raise UserError(sentence(error, Manifest, str(path))) from None
 

@@ -32,7 +32,9 @@ def make_shard_cache(store: Store, folder: Path, size: str | None = None) -> Sha
     if size:
         given = byte_count(size)
         if not given:
-            raise UserError(f"{SIZE_VARIABLE} is {shortened(size)}, which is not a size: write one such as 200GiB")
+            raise UserError(
+                f"--cache-size or {SIZE_VARIABLE} is {shortened(size)}, which is not a size: write one such as 200GiB"
+            )
         limit = given
     return ShardCache(store.read, folder, limit)
 

@@ -81,6 +81,18 @@ def test_a_writer_goes_on_after_the_last_finished_shard(tmp_path):
     }
 
 
+def test_a_finished_shard_that_was_damaged_meanwhile_is_written_again(tmp_path):
+    whole = written(tmp_path / "whole", photographs())
+    finished = ShardWriter(tmp_path / "parts", "train", shard_bytes=8_000).write(photographs())
+    next(finished)
+    shard = tmp_path / "parts" / "train-000000.tar"
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 1
+    shard.write_bytes(content)
+    assert ShardWriter(tmp_path / "parts", "train", shard_bytes=8_000).count == 0
+    assert written(tmp_path / "parts", photographs())[1] == whole[1]
+
+
 def test_a_finished_shard_that_lost_its_end_is_written_again(tmp_path):
     whole = written(tmp_path / "whole", photographs())
     writer = ShardWriter(tmp_path / "parts", "train", shard_bytes=8_000)
