@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nofrost.config import cite, load_papers, load_recipe, load_suite, paper_of, shipped_names
+from nofrost.prepare import list_sources
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
@@ -68,5 +69,5 @@ def test_the_documentation_names_the_recipes_and_suites_of_a_paper(key: str) -> 
     assert f"**Recipes:** {len(recipes)} (`nofrost recipes list --paper {key}`)" in text
     suites = {name for name in shipped_names("suite") if paper_of(load_suite(name).citation) == key}
     assert set(re.findall(r"`(adversarial-[\w-]+|ood-[\w-]+)`", text)) == suites
-    named = set(re.findall(r"`([a-z0-9-]+)`", text)) - suites
+    named = set(re.findall(r"`([a-z0-9-]+)`", text)) - suites - set(list_sources())
     assert {name for name in named if not name.startswith("-")} <= recipes | {"awgn"}

@@ -148,7 +148,9 @@ def test_never_two_who_hold_it_by_what_they_know(
                 else:
                     known.pop(who).release()
         except LeaseError:
-            assert [other for other in known if other != who and clock.time < known[other].end + lease.SKEW] != []
+            held = [other for other in known if other != who and clock.time < known[other].end + lease.SKEW]
+            # One that had ended may have been taken, and given back, meanwhile.
+            assert held or (action == "renew" and clock.time >= known[who].end + lease.SKEW)
             known.pop(who, None)
         assert len([who for who in known if clock.time < known[who].end]) <= 1
 
