@@ -1,4 +1,4 @@
-"""Photographs beside torchvision's ImageFolder: `python benchmarks/data_loading.py --photographs FOLDER`.
+"""Photographs beside torchvision's ImageFolder: `python benchmarks/data_loading.py`.
 
 - **prepare**: seconds and peak memory of `nofrost prepare` for 1, 4 and 16 times as many small JPEGs, and images per
   second of a core, beside ImageFolder that decodes the same files and computes the same statistics of their pixels.
@@ -7,8 +7,8 @@
   and without the extra `fast`.
 - **s3**: the same from a server on loopback: shards streamed through an empty cache beside one GET for each photograph.
 
-Ours and theirs take turns in one run; the median of the ratios of each turn is printed. `--photographs` names the
-folder of imagenette-mini, of which the files are made. The server is the one of NOFROST_TEST_S3; without it,
+Ours and theirs take turns in one run; the median of the ratios of each turn is printed. The files are made of
+imagenette-mini, in the folder that `--data` names. The server is the one of NOFROST_TEST_S3; without it,
 tests/servers/s3.py starts one.
 """
 
@@ -164,7 +164,9 @@ def compare_s3(work: Path, source: Path, count: int, turns: int, workers: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photographs", type=Path, required=True, help="folder of imagenette-mini")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with imagenette-mini (default: %(default)s)"
+    )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--turns", type=int, default=3, help="how often each pair runs (default: %(default)s)")
     parser.add_argument("--count", type=int, default=3_000, help="large photographs (default: %(default)s)")
@@ -178,7 +180,7 @@ def main() -> None:
     print(f"{'part':<9}{'what':<52}{'ours':>12}{'theirs':>12}{'ratio':>8}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="loading-") as temporary:
-        work, source = arguments.work or Path(temporary), arguments.photographs
+        work, source = arguments.work or Path(temporary), arguments.data / "imagenette-mini"
         shared = (work, source, arguments.count, arguments.turns, arguments.workers)
         if "prepare" in arguments.only:
             rows += compare_prepare(work, source, arguments.small)
