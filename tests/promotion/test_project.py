@@ -46,7 +46,7 @@ def checkout(tmp_path: Path, store: Store) -> Path:
 
 def push_outputs(run: str, recipes: tuple[str, ...], folder: Path, store: Store) -> list[Output]:
     """Push outputs like those of a run of these recipes: small files instead of images and weights."""
-    folders = ["data/dataset", "data/augmentation"]
+    folders = ["data/dataset", "data/test-sets", "data/augmentation"]
     stages = ("train", "evaluate-adversarial", "evaluate-ood")
     folders += [f"runs/{recipe}/seed-0/{stage}" for recipe in recipes for stage in stages]
     if recipes == RECIPES:
