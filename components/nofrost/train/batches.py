@@ -25,7 +25,7 @@ from nofrost.train.views import ANY_SET, TEXTURE_DEBIASED, BatchViews, View
 
 # Of photographs: batches that are ready before the training asks for them, and threads that put them together, two so
 # that one batch is decoded while another is finished.
-AHEAD, MAKERS = 2, 2
+AHEAD, BATCH_THREADS = 2, 2
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,11 @@ class TrainingImages:
         """
         order = self.order(seed, epoch)
         shards = self._upcoming_shards(order, seed, epoch)
-        ahead, makers = (AHEAD, MAKERS) if self.has_photographs else (1, 1)
+        ahead, batch_threads = (AHEAD, BATCH_THREADS) if self.has_photographs else (1, 1)
         steps = iter(range(first_step, self.steps))
         upcoming: deque[Future[Batch]] = deque()
         self.threads.begin()
-        with ThreadPoolExecutor(makers, "nofrost-batches") as pool:
+        with ThreadPoolExecutor(batch_threads, "nofrost-batches") as pool:
             try:
                 for current in range(first_step, self.steps):
                     shards.at(current * self.batch_size)
