@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nofrost.data.manifest import ShardManifest
-from nofrost.data.shards.cache_contents import contents_of
+from nofrost.data.shards.cache_contents import contents_of, pins
 from nofrost.data.shards.shard_cache import ShardCache
 from nofrost.errors import UnavailableError, UserError
 from nofrost.lock import folder_lock
@@ -220,13 +220,29 @@ def test_what_a_killed_process_was_fetching_does_not_count(tmp_path: Path) -> No
 
 
 def test_the_fetching_of_others_counts_and_is_waited_for(tmp_path: Path) -> None:
+    source, contents = Source(2), []
+    cache = ShardCache(source, tmp_path, SIZE)
+    reader = threading.Thread(target=lambda: contents.append(cache.read(source.shards[1], 0, 1)))
+    with folder_lock(tmp_path / source.shards[0].md5):
+        unfinished = tmp_path / f".{source.shards[0].md5}.nofrost-tmp"
+        unfinished.write_bytes(bytes(SIZE))
+        reader.start()
+        time.sleep(0.1)
+        assert not contents
+        unfinished.rename(tmp_path / source.shards[0].md5)
+    reader.join(20)
+    assert contents == [b"\1"]
+    assert present(tmp_path, source) == {1}
+
+
+def test_what_others_fetch_to_keep_is_not_waited_for(tmp_path: Path) -> None:
     source = Source(2)
     cache = ShardCache(source, tmp_path, SIZE)
-    with folder_lock(tmp_path / source.shards[0].md5):
+    pinned = pins(tmp_path, [source.shards[0].md5], folder_lock(tmp_path / "space"))
+    with pinned, folder_lock(tmp_path / source.shards[0].md5):
         (tmp_path / f".{source.shards[0].md5}.nofrost-tmp").write_bytes(bytes(SIZE))
         with pytest.raises(UnavailableError, match="in use by other tasks"):
             cache.read(source.shards[1], 0, 1)
-    assert cache.read(source.shards[1], 0, 1) == b"\1"
 
 
 SHARING = """

@@ -41,13 +41,18 @@ class CacheContents:
 
     Attributes:
         shards: whole ones.
+        fetching: bytes of those that are being fetched, by their md5.
         pinned: md5 of those that processes need to stay.
-        size: bytes of all shards, with those that are being fetched.
     """
 
     shards: list[CachedShard] = field(default_factory=list)
+    fetching: dict[str, int] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
-    size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all shards, with those that are being fetched."""
+        return sum(shard.size for shard in self.shards) + sum(self.fetching.values())
 
 
 def contents_of(folder: Path) -> CacheContents:
@@ -86,13 +91,12 @@ def _add(contents: CacheContents, folder: Path, entry: os.DirEntry[str]) -> None
     if _SHARD.fullmatch(entry.name):
         status = entry.stat(follow_symlinks=False)
         contents.shards.append(CachedShard(entry.name, status.st_size, status.st_mtime_ns))
-        contents.size += status.st_size
     elif match := _UNFINISHED.fullmatch(entry.name):
         shard = folder / match[1]
         if _is_dead(entry, lambda: is_written(shard)):
             Path(entry).unlink()
         else:
-            contents.size += entry.stat(follow_symlinks=False).st_size
+            contents.fetching[match[1]] = entry.stat(follow_symlinks=False).st_size
     elif _PINS.fullmatch(entry.name):
         if _is_dead(entry, lambda: _is_locked(entry)):
             Path(entry).unlink()

@@ -33,6 +33,8 @@ _ATTEMPTS = 2
 _THREADS = 4
 # That a shard is in use is noted in its time of modification, at most that often.
 _NOTE_S = 1.0
+# Between two looks at whether what others are fetching has arrived and can make room.
+_LOOK_S = 0.02
 
 
 class FetchedShard(Protocol):
@@ -200,36 +202,42 @@ class ShardCache:
     def _reserve(self, shard: FetchedShard, unfinished: Path, *, is_needed: bool) -> bool:
         """Make an empty file of the shard's size, after deleting others if there is no room; return whether there is.
 
+        A shard that is needed waits until what others are fetching has arrived, if that can make room then.
+
         Raises:
-            UserError: there is none, and the shard is needed.
+            UserError: there will be none, and the shard is needed.
         """
         if shard.size > self.limit:
             raise UserError(
                 f"shard {shard.name} has {shard.size:,} bytes and the cache {self.folder} may have {self.limit:,}: "
                 f"raise {SIZE_VARIABLE}"
             )
-        with self._space():
-            unfinished.unlink(missing_ok=True)
-            contents = contents_of(self.folder)
-            excess = contents.size + shard.size - self.limit
-            chosen = []
-            for entry in self._replaceable(contents, shard, is_needed=is_needed):
+        while True:
+            with self._space():
+                unfinished.unlink(missing_ok=True)
+                contents = contents_of(self.folder)
+                excess = contents.size + shard.size - self.limit
+                chosen = []
+                for entry in self._replaceable(contents, shard, is_needed=is_needed):
+                    if excess <= 0:
+                        break
+                    chosen.append(entry)
+                    excess -= entry.size
                 if excess <= 0:
-                    break
-                chosen.append(entry)
-                excess -= entry.size
-            if excess > 0:
-                if not is_needed:
-                    return False
+                    for entry in chosen:
+                        (self.folder / entry.md5).unlink(missing_ok=True)
+                    with unfinished.open("xb") as file:
+                        file.truncate(shard.size)
+                    return True
+            if not is_needed:
+                return False
+            if excess > sum(size for md5, size in contents.fetching.items() if md5 not in contents.pinned):
                 raise UnavailableError(
                     f"the cache {self.folder} may have {self.limit:,} bytes, and all are in use by other tasks: raise "
                     f"{SIZE_VARIABLE}, or wait for them"
                 )
-            for entry in chosen:
-                (self.folder / entry.md5).unlink(missing_ok=True)
-            with unfinished.open("xb") as file:
-                file.truncate(shard.size)
-            return True
+            # Who fetches a shard holds its own lock alone, and never waits for room: no circle of waiting can form.
+            time.sleep(_LOOK_S)
 
     def _replaceable(self, contents: CacheContents, shard: FetchedShard, *, is_needed: bool) -> list[CachedShard]:
         """Return the shards that may make room for another, in this order."""
