@@ -50,12 +50,15 @@ def write_shards(
 
 
 def write_dataset(folder: Path, train: int = 60, others: int = 12, shard_bytes: int = 10_000) -> Path:
-    """Write a dataset like an output of prepare; a shard of 10,000 bytes holds about four photographs."""
+    """Write a dataset like an output of prepare; a shard of 10,000 bytes holds about four photographs.
+
+    The index of a photograph in its source is twice its row.
+    """
     splits = {}
     for number, (name, count) in enumerate({"train": train, "selection": others, "test": others}.items()):
         shards, checksums = write_shards(folder / name, count, shard_bytes, seed=number)
         labels: NDArray[np.int64] = np.arange(count, dtype=np.int64) % CLASSES
-        for key, numbers in (("labels", labels), ("indices", np.arange(count, dtype=np.int64))):
+        for key, numbers in (("labels", labels), ("indices", 2 * np.arange(count, dtype=np.int64))):
             write_array(folder / name / f"{key}.npy", [numbers], numbers.shape, numbers.dtype)
             checksums[key] = sha256_file(folder / name / f"{key}.npy")
         counts = tuple(np.bincount(labels, minlength=CLASSES).tolist())

@@ -122,6 +122,8 @@ def test_shards_of_such_a_model_are_merged_and_another_model_is_refused(evaluate
         (("--model", "foreign:half"), "the model computes in float16, but is evaluated in float32"),
         (("--model", "foreign:linear", "--set-model", "pixels=64"), "the model failed on"),
         (("--model", "foreign:linear", "--set-model", "classes=7"), "but the model has 7 classes"),
+        (("--model", "text.safetensors"), "text.safetensors is no code: name a checkpoint with --checkpoint"),
+        (("--model", "."), "--model is for code that returns a network, and . is no code"),
         (("--checkpoint", "nothing"), "nothing is missing: name a .safetensors checkpoint"),
         (("--checkpoint", "text.safetensors"), "text.json is not a checkpoint's JSON"),
         (("--model", "foreign:linear", "--shard", "3/3"), "there is no shard 3/3"),

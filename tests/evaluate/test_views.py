@@ -20,7 +20,7 @@ from nofrost.evaluate.measuring.sample import sample_of_split
 from nofrost.results import EvaluationRecord, read_result
 from nofrost.transforms.corruptions import corrupt
 from tests.evaluate.conftest import checkpoint
-from tests.evaluate.photographs_on_disk import VIEW, write_photographs
+from tests.photographs_on_disk import VIEW, write_dataset
 
 MakeSuite = Callable[..., AdversarialSuite]
 MakeOodSuite = Callable[..., OodSuite]
@@ -29,7 +29,7 @@ MakeOodSuite = Callable[..., OodSuite]
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of photographs: 21 in the test split, in several shards."""
-    return write_photographs(tmp_path_factory.mktemp("photographs"), {"train": 6, "selection": 3, "test": 21})
+    return write_dataset(tmp_path_factory.mktemp("photographs"), train=6, others=21)
 
 
 @pytest.fixture(scope="session")

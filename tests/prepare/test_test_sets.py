@@ -137,6 +137,7 @@ def test_a_class_without_an_image_is_refused_by_name(digits: Path, tmp_path: Pat
         ({"path": "/missing"}, r"^test_sets\.new\.path /missing does not exist"),
         ({"limit": 7}, r"^test_sets\.new\.limit is 7: with 10 classes it must be at least 10"),
         ({"image_size": 8}, r"^test_sets\.new\.path has images of \(8, 8, 1\).* give test_sets\.new\.image_size"),
+        ({"view": {"resize": 16, "crop": 16}}, r"^test_sets\.new\.view is for photographs .* the dataset is an array"),
         ({"source": "nqz"}, r"^suites\.ood: test_sets\.new\.source: .*'npz'"),
         ({"pathology": 1}, r"^suites\.ood: unknown key 'test_sets\.new\.pathology'"),
     ],

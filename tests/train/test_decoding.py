@@ -13,7 +13,7 @@ from nofrost.data import Photographs
 from nofrost.errors import UserError
 from nofrost.train import decoding
 from nofrost.train.decoding import decoded_crop, decoders
-from tests.train.photographs_on_disk import encoded, photographs, picture
+from tests.train.photographs_in_shards import encoded, photographs, picture
 
 BOXES = [(0, 0, 40, 30), (3, 5, 20, 17), (1, 2, 23, 58), (10, 20, 70, 90), (0, 7, 16, 50), (50, 3, 9, 60)]
 SIZE = (16, 12)

@@ -27,7 +27,7 @@ from nofrost.train.batches import TrainingImages
 from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Batch
 from nofrost.transforms.crops import flip, flips, pixel_boxes
-from tests.train.photographs_on_disk import SIZES, VIEW, photographs
+from tests.train.photographs_in_shards import SIZES, VIEW, photographs
 
 N = 30
 CROPS = ViewSpec(image_size=12, random_resized_crop=0.3)

@@ -13,7 +13,7 @@ from nofrost import train
 from nofrost.config import Recipe
 from nofrost.errors import StoppedError, UserError
 from nofrost.train import decoding, trainer
-from tests.train.photographs_on_disk import augmentation, dataset
+from tests.photographs_on_disk import write_augmentation, write_dataset
 from tests.train.test_stage import fingerprints
 
 RECIPE = Recipe.model_validate(
@@ -40,8 +40,8 @@ RECIPE = Recipe.model_validate(
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("photographs")
-    data = dataset(folder / "dataset", {"train": 26, "selection": 6, "test": 6})
-    return data, augmentation(folder / "augmentation", data)
+    dataset = write_dataset(folder / "dataset", train=26, others=6)
+    return dataset, write_augmentation(folder / "augmentation", dataset)
 
 
 def test_a_training_has_phases_of_image_sizes_and_records_what_decoded(
@@ -87,8 +87,8 @@ def test_a_training_stopped_in_mid_epoch_ends_with_the_same_bits(
 
 
 def test_a_damaged_photograph_ends_the_training_in_one_sentence(tmp_path: Path) -> None:
-    data = dataset(tmp_path / "dataset", {"train": 12, "selection": 6, "test": 6})
-    shard = data / "train" / "train-000000.tar"
+    dataset = write_dataset(tmp_path / "dataset", train=12, others=6)
+    shard = dataset / "train" / "train-000000.tar"
     content = bytearray(shard.read_bytes())
     content[700] ^= 1
     shard.write_bytes(content)
@@ -97,4 +97,4 @@ def test_a_damaged_photograph_ends_the_training_in_one_sentence(tmp_path: Path) 
         update={"views": recipe.views.model_copy(update={"augmentation_sets": (), "texture_debiased": None})}
     )
     with pytest.raises(UserError, match=r"train-000000\.tar is cut off or damaged at record 0"):
-        train.run(data, None, plain, "st", 0, tmp_path / "out")
+        train.run(dataset, None, plain, "st", 0, tmp_path / "out")

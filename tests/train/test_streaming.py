@@ -218,7 +218,7 @@ def read_manifest_shards(dataset: Path) -> tuple[Any, ...]:
 def test_a_cache_too_small_for_two_windows_is_refused_before_the_first_step(
     elsewhere: Path, store: Store, tmp_path: Path
 ) -> None:
-    message = r"two windows of 3 shards have up to [0-9,]+ bytes in 1 sets of images, and the cache .* may have 30,000"
+    message = r"two windows of 3 shards of every set of images have up to [0-9,]+ bytes, and the cache .* may have 30,"
     with shards_from(ShardCache(store.read, tmp_path / "cache", 30_000)), pytest.raises(UserError, match=message):
         train.run(elsewhere / "dataset", None, recipe(), "tiny", 0, tmp_path / "out", window=WINDOW)
 

@@ -124,6 +124,11 @@ def _model(checkpoint: Path | None, function: str | None, settings: tuple[str, .
         if settings:
             raise UserError("--set-model is for the function of --model: leave it out with --checkpoint")
         return checkpoint
+    if function.endswith(".safetensors") or Path(function).is_dir():
+        raise UserError(
+            f"--model is for code that returns a network, and {function} is no code: name a "
+            "checkpoint with --checkpoint"
+        )
     from nofrost.config.loading import overridden
     from nofrost.models.reference import Reference
 

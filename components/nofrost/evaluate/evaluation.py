@@ -16,11 +16,12 @@ from nofrost.errors import remark
 from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
-from nofrost.evaluate.sharding import CONDITIONS, Shard, images_dealt, in_order, is_finished, load_shards, record_of_all
+from nofrost.evaluate.sharding import CONDITIONS, Shard, images_dealt, is_finished, load_shards, record_of_all, shard_in
 from nofrost.files import work_path
 from nofrost.lock import is_written_in
 from nofrost.processes import ProcessGroup
 from nofrost.results import AdversarialMetrics, EvaluationRecord, OodMetrics, ShardMetrics, ShardRecord, write_result
+from nofrost.shard import folders_by_index
 from nofrost.stage import RECORD, UNFINISHED, stage_output, target_of
 
 S = TypeVar("S", AdversarialSuite, OodSuite)
@@ -83,7 +84,7 @@ class Evaluation(ABC, Generic[S]):
         Raises:
             UserError: `shards` are not all the shards of this evaluation, each of them once.
         """
-        ordered = in_order(shards, self._record({}))
+        ordered = self._by_index(shards)
         with self._output(out, self.inputs.fingerprint(self.suite), ordered) as partial:
             return self._measure_all_images(partial, ordered)
 
@@ -127,9 +128,13 @@ class Evaluation(ABC, Generic[S]):
             processes.barrier()
             if partial is None:
                 return metrics
-            merged = self._measure_all_images(partial, in_order(outputs, self._record({})))
+            merged = self._measure_all_images(partial, self._by_index(outputs))
         _remove_shards(folder)
         return merged
+
+    def _by_index(self, folders: Sequence[Path]) -> list[Path]:
+        record = self._record({})
+        return folders_by_index((shard_in(folder, record), folder) for folder in folders)
 
     def _output(
         self, out: Path, fingerprint: dict[str, Any], shards: Sequence[Path] = ()

@@ -17,7 +17,7 @@ from nofrost.evaluate.measuring.protocol import MAY_DIFFER, of_all_shards
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.files import read_json
 from nofrost.results import EvaluationRecord, ShardRecord, read_result
-from nofrost.shard import TaskShard, folders_by_index
+from nofrost.shard import TaskShard
 from nofrost.stage import RECORD
 
 CONDITIONS = "conditions"  # folder of the measurement cache, in the partial output and in the output of a shard
@@ -43,17 +43,27 @@ class Shard(TaskShard):
         return np.flatnonzero(np.arange(total) // dealt % self.count == self.index).astype(np.int64)
 
 
-def in_order(folders: Sequence[Path], record: EvaluationRecord) -> list[Path]:
-    """Return the folders by the index of the shard that they hold.
+def shard_in(folder: Path, record: EvaluationRecord) -> Shard:
+    """Return which shard of an evaluation a folder holds.
 
     Args:
-        folders: outputs of the stage for shards, in any order.
+        folder: output of the stage for a shard.
         record: what ``record.json`` of the whole holds; a shard's holds the same and which shard it is.
 
     Raises:
-        UserError: they are not all shards of this evaluation, each of them once.
+        UserError: the folder holds no shard, or one of another evaluation.
     """
-    return folders_by_index((_shard_of(folder, record), folder) for folder in folders)
+    recorded = read_json(folder / RECORD)
+    if not isinstance(recorded, dict) or "shard" not in recorded:
+        raise UserError(f"{folder} holds no shard of an evaluation: make one with `nofrost evaluate --shard 0/3`")
+    shard = Shard.parse(str(recorded.pop("shard")))
+    difference = _difference(recorded, record.as_json(), ignored=MAY_DIFFER)
+    if difference is not None:
+        raise UserError(
+            f"{folder} holds a shard of another evaluation ({difference}): merge it with the suite, dataset and "
+            "checkpoint, on the kind of device and with the versions, that it was measured with"
+        )
+    return shard
 
 
 def is_finished(folder: Path, shard: Shard, record: EvaluationRecord, measurements: Iterable[Measurement]) -> bool:
@@ -61,7 +71,7 @@ def is_finished(folder: Path, shard: Shard, record: EvaluationRecord, measuremen
     try:
         for measurement in measurements:
             read_values(folder / CONDITIONS / f"{measurement.name}.npz")
-        return _shard_of(folder, record) == shard
+        return shard_in(folder, record) == shard
     except UserError:
         return False
 
@@ -114,20 +124,6 @@ def _joined(
         parts.append(values)
     joined: NDArray[Any] = np.concatenate(parts)[np.argsort(np.concatenate(rows))]
     return joined
-
-
-def _shard_of(folder: Path, record: EvaluationRecord) -> Shard:
-    recorded = read_json(folder / RECORD)
-    if not isinstance(recorded, dict) or "shard" not in recorded:
-        raise UserError(f"{folder} holds no shard of an evaluation: make one with `nofrost evaluate --shard 0/3`")
-    shard = Shard.parse(str(recorded.pop("shard")))
-    difference = _difference(recorded, record.as_json(), ignored=MAY_DIFFER)
-    if difference is not None:
-        raise UserError(
-            f"{folder} holds a shard of another evaluation ({difference}): merge it with the suite, dataset and "
-            "checkpoint, on the kind of device and with the versions, that it was measured with"
-        )
-    return shard
 
 
 def _difference(there: Any, here: Any, key: str = "", *, ignored: tuple[str, ...]) -> str | None:

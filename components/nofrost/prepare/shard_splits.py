@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data import SplitManifest
 from nofrost.data.arrays import read_arrays, write_array, write_arrays
+from nofrost.data.manifest import ShardManifest
 from nofrost.data.parallel import threaded_map
 from nofrost.data.shards.writer import SHARD_BYTES, Photograph, ShardWriter
 from nofrost.errors import UserError
@@ -104,30 +105,64 @@ def write_shard_split(
     if finished.is_file():
         bar.advance(len(rows))
         return SplitManifest.model_validate(read_json(finished)), StoredCounts.load(saved, channels)
-    writer, counts = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES), StoredCounts.load(saved, channels)
+    writer = ShardWriter(folder / name, name, shard_bytes=SHARD_BYTES)
+    assert part.images is not None
+    images = part.images
+
+    def stored(start: int) -> Iterator[StoredForm]:
+        return threaded_map(lambda row: stored_form(images(int(row)), channels, shorter_side, view), rows[start:])
+
+    counts = _write_photographs(writer, stored, part.labels[rows], saved, bar, channels)
+    _, shards = writer.finish()
+    manifest = _split_manifest(folder / name, part.labels[rows], part.indices(rows), n_classes, shards)
+    write_json(finished, manifest.as_json())
+    return manifest, counts
+
+
+def _write_photographs(
+    writer: ShardWriter,
+    stored: Callable[[int], Iterator[StoredForm]],
+    labels: NDArray[np.int64],
+    saved: Path,
+    bar: Progress,
+    channels: int,
+) -> StoredCounts:
+    """Write the photographs that an earlier run has not written; return what is known of all.
+
+    Args:
+        stored: returns the photographs from a position on.
+        labels: of all.
+        saved: file of the counts of an earlier run, brought up to date after each shard.
+    """
+    counts = StoredCounts.load(saved, channels)
     if counts.count > writer.count:
         counts = StoredCounts(np.zeros_like(counts.histograms))
     bar.advance(writer.count)
-    assert part.images is not None
-    images = part.images
-    forms = threaded_map(lambda row: stored_form(images(int(row)), channels, shorter_side, view), rows[counts.count :])
+    forms = stored(counts.count)
     # a shard that was finished just before a kill is not in the saved counts
     for _ in range(writer.count - counts.count):
         counts.add(next(forms))
-    for _ in writer.write(_counted(forms, part.labels[rows[writer.count :]], counts, bar)):
+    for _ in writer.write(_counted(forms, labels[writer.count :], counts, bar)):
         counts.save(saved)
-    _, shards = writer.finish()
-    labels = part.labels[rows]
-    for key, numbers in (("labels", labels), ("indices", part.indices(rows))):
-        write_array(folder / name / f"{key}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
-    manifest = SplitManifest(
-        count=len(rows),
+    return counts
+
+
+def _split_manifest(
+    folder: Path,
+    labels: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    n_classes: int,
+    shards: tuple[ShardManifest, ...],
+) -> SplitManifest:
+    """Write labels and indices beside the shards of a split; return its manifest."""
+    for key, numbers in (("labels", labels), ("indices", indices)):
+        write_array(folder / f"{key}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+    return SplitManifest(
+        count=len(labels),
         class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
-        sha256={key: sha256_file(folder / name / f"{key}.npy") for key in ("index", "labels", "indices")},
+        sha256={key: sha256_file(folder / f"{key}.npy") for key in ("index", "labels", "indices")},
         shards=shards,
     )
-    write_json(finished, manifest.as_json())
-    return manifest, counts
 
 
 def _counted(

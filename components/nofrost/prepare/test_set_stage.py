@@ -154,6 +154,12 @@ def resolve_test_set(
             inherited = {"storage": "shards", "view": manifest.view.as_json(), "shorter_side": shorter_side}
         else:
             inherited = {"storage": "array", "image_size": manifest.config.get("image_size")}
+            of_shards = [key for key in ("view", "shorter_side") if values.get(key) is not None]
+            if of_shards and "storage" not in values:
+                raise UserError(
+                    f"{'.'.join((*key, name, of_shards[0]))} is for photographs in shards, and the dataset is an "
+                    "array, as its test sets are: leave it out"
+                )
     try:
         config = DatasetSpec.model_validate({**inherited, **values})
     except ValidationError as error:

@@ -64,8 +64,8 @@ def check_room(sets: Iterable[Images], window: int) -> None:
     needed = sum(sum(each[: 2 * window]) for each in sizes)
     if cached and needed > (cache := cached[0][1].cache).limit:
         raise UserError(
-            f"two windows of {window} shards have up to {needed:,} bytes in {len(cached)} sets of images, and the "
-            f"cache {cache.folder} may have {cache.limit:,}: raise {SIZE_VARIABLE}, or train with a smaller --window"
+            f"two windows of {window} shards of every set of images have up to {needed:,} bytes, and the cache "
+            f"{cache.folder} may have {cache.limit:,}: raise {SIZE_VARIABLE}, or train with a smaller --window"
         )
 
 

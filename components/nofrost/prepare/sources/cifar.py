@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from nofrost.data.dataset_card import PublishedFile
 from nofrost.errors import UserError
-from nofrost.limits import regular_file
 from nofrost.prepare.sources.archives import named_members
-from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
+from nofrost.prepare.sources.base import Part, SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import not_published
 from nofrost.prepare.sources.in_memory import array_part
 from nofrost.prepare.sources.published_source import Published
@@ -46,7 +45,7 @@ class _Cifar(Published):
         """
         self.fetch()
         path, archive = Path(self.path), self.card.files[0]
-        contents = self._contents(path, archive)
+        contents = self._contents(archive)
         for file in archive.members:
             if file.name not in contents:
                 raise UserError(f"{file.name} is missing in {path}: download and unpack {archive.name} again")
@@ -54,17 +53,15 @@ class _Cifar(Published):
                 raise not_published(path, file, archive)
         return contents
 
-    def _contents(self, path: Path, archive: PublishedFile) -> dict[str, bytes]:
+    def _contents(self, archive: PublishedFile) -> dict[str, bytes]:
         names = [member.name for member in archive.members]
-        for candidate in (path, path / str(archive.folder), path / archive.name):
-            with explain_damage(candidate, "not an archive", f"download {archive.name} again"):
-                if regular_file(candidate).is_file():
-                    limits = {"most_bytes": _LARGEST_ARCHIVE, "largest_member": self.largest_member}
-                    return {name: content.read() for name, content in named_members(candidate, names, **limits)}
-                if (candidate / self.train_files[0]).is_file():
-                    files = {name: candidate / name for name in names}
-                    return {name: self._content(file) for name, file in files.items() if file.is_file()}
-        raise missing(path, f"{archive.name}, its folder {archive.folder}, or a folder with one of them")
+        place = self.archive_or_folder(self.train_files[:1])
+        with explain_damage(place, "not an archive", f"download {archive.name} again"):
+            if place.is_dir():
+                files = {name: place / name for name in names}
+                return {name: self._content(file) for name, file in files.items() if file.is_file()}
+            limits = {"most_bytes": _LARGEST_ARCHIVE, "largest_member": self.largest_member}
+            return {name: content.read() for name, content in named_members(place, names, **limits)}
 
     def _content(self, file: Path) -> bytes:
         # a larger file is not the published one, as its MD5 will say

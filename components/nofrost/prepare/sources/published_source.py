@@ -1,11 +1,12 @@
 """Sources of published files, which are read only if they are what their authors published."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nofrost.data.dataset_card import DatasetCard, PublishedFile, load_card
-from nofrost.prepare.sources.base import Part, Source, SourceData
+from nofrost.limits import regular_file
+from nofrost.prepare.sources.base import Part, Source, SourceData, missing
 from nofrost.prepare.sources.download import download
 
 
@@ -51,6 +52,21 @@ class Published(Source):
         return bool(file.members) and any(
             all((folder / member.name).is_file() for member in file.members) for folder in folders
         )
+
+    def archive_or_folder(self, names: Iterable[str]) -> Path:
+        """Return where the card's archive lies, packed or unpacked: at `path`, or in it.
+
+        Args:
+            names: of files of the archive; a folder with one of them is what it unpacks to.
+
+        Raises:
+            UserError: `path` neither is nor holds the archive or such a folder.
+        """
+        path, archive = Path(self.path), self.card.files[0]
+        for place in (path, path / str(archive.folder), path / archive.name):
+            if regular_file(place).is_file() or any((place / name).is_file() for name in names):
+                return place
+        raise missing(path, f"{archive.name}, its folder {archive.folder}, or a folder with one of them")
 
     def data(
         self, train: Part, test: Part | None, checksums: Mapping[str, str], classes: tuple[str, ...] = (), **more: Any

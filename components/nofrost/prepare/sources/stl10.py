@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from nofrost.data.dataset_card import PublishedFile
 from nofrost.errors import UserError
-from nofrost.limits import regular_file
 from nofrost.prepare.pixels import batch_length, resize_batch
 from nofrost.prepare.sources.archives import named_members
-from nofrost.prepare.sources.base import Part, SourceData, explain_damage, missing, register
+from nofrost.prepare.sources.base import Part, SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file, check_stream
 from nofrost.prepare.sources.published_source import Published
 from nofrost.prepare.sources.streamed import StreamedArray
@@ -38,19 +37,12 @@ class Stl10(Published):
             UserError: there is none, a file is missing or damaged, or is not the published one (by its MD5).
         """
         self.fetch()
-        place, archive = self._place(), self.card.files[0]
+        archive = self.card.files[0]
+        place = self.archive_or_folder([member.name for member in archive.members])
         with explain_damage(place, "not an archive", f"download {archive.name} again"):
             checksums = _check(place, archive)
         train, test = (self._part(place, f"{name}_X.bin", f"{name}_y.bin") for name in ("train", "test"))
         return self.data(train, test, checksums)
-
-    def _place(self) -> Path:
-        """Return the archive, or the folder with its files."""
-        path, archive = Path(self.path), self.card.files[0]
-        for candidate in (path, path / str(archive.folder), path / archive.name):
-            if regular_file(candidate).is_file() or any((candidate / each.name).is_file() for each in archive.members):
-                return candidate
-        raise missing(path, f"{archive.name}, its folder {archive.folder}, or a folder with one of them")
 
     def _part(self, place: Path, images_name: str, labels_name: str) -> Part:
         with _opened(place, labels_name) as stream:

@@ -14,7 +14,7 @@ import numpy as np
 from nofrost.errors import UserError, shortened
 from nofrost.limits import regular_file
 from nofrost.prepare.photo import FileImage, ImageFile
-from nofrost.prepare.sources.base import SourceData, explain_damage, missing, register
+from nofrost.prepare.sources.base import SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.class_folders import CHECKSUM, digest_of_sizes
 from nofrost.prepare.sources.packed import PackedPaths
@@ -96,14 +96,11 @@ class TinyImageNet(Published):
         return self.data(parts[0], parts[1], checksums, classes)
 
     def _place(self) -> tuple[_Place, dict[str, str]]:
-        path, archive = Path(self.path), self.card.files[0]
-        for candidate in (path, path / str(archive.folder), path / archive.name):
-            if regular_file(candidate).is_file():
-                checksums = check_file(candidate, archive)
-                return _Zip.of(candidate, str(archive.folder)), checksums
-            if (candidate / _CLASSES).is_file():
-                return _Folder(candidate), {}
-        raise missing(path, f"{archive.name}, its folder {archive.folder}, or a folder with one of them")
+        path, archive = self.archive_or_folder([_CLASSES]), self.card.files[0]
+        if path.is_dir():
+            return _Folder(path), {}
+        checksums = check_file(path, archive)
+        return _Zip.of(path, str(archive.folder)), checksums
 
 
 @dataclass(frozen=True)
