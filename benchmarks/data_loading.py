@@ -6,6 +6,7 @@
   from ImageFolder in torch's DataLoader with a worker for each core, on the same photographs of ImageNet's size; with
   and without the extra `fast`.
 - **s3**: the same from a server on loopback: shards streamed through an empty cache beside one GET for each photograph.
+  An epoch of ImageNet has some 600 shards and waits for the first few; as many shares of this one are shards of 8 MiB.
 
 Ours and theirs take turns in one run; the median of the ratios of each turn is printed. The files are made of
 imagenette-mini, in the folder that `--data` names. The server is the one of NOFROST_TEST_S3; without it,
@@ -23,7 +24,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -36,7 +36,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.loading.photographs import LARGE, SMALL, mean_bytes, write_folder
 from benchmarks.loading.readers import folder_loader, object_loader, ours, ours_streamed
-from nofrost.data import read_split
+from nofrost.config import DatasetSpec
+from nofrost.data import read_manifest, read_split
+from nofrost.data.shards.writer import SHARD_BYTES
+from nofrost.prepare import run as run_prepare
+from nofrost.prepare import shard_splits
 from nofrost.store import open_store, push
 from nofrost.train import decoding
 
@@ -54,6 +58,16 @@ for image, _ in ImageFolder(sys.argv[1]):
     for channel in range(3):
         counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
 """
+# Runs a command in silence and prints its seconds on the clock and of processors, and its peak memory in MiB.
+MEASURED = """
+import os, subprocess, sys, time
+begin = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+STREAMED_SHARD_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -70,12 +84,14 @@ class Row:
 
 def run(*command: str) -> tuple[float, float, float]:
     """Run a command; return its seconds on the clock and of processors, and its peak memory in MiB."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with {status}")
-    return time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    # A program of its own, as the system counts the memory of whoever starts a process as the process's.
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURED, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+    )
+    if measured.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {measured.returncode}")
+    clock, processor, memory = map(float, measured.stdout.splitlines()[-1].split())
+    return clock, processor, memory
 
 
 def prepare(folder: Path, dataset: Path, view: Sequence[str] = ()) -> tuple[float, float, float]:
@@ -120,12 +136,16 @@ def compare(part: str, what: str, turns: int, mine: Callable[[], float], others:
     return show(Row(part, what, ours_median, theirs_median, ratio, "images a second"))
 
 
-def dataset_of(work: Path, source: Path, count: int) -> tuple[Path, Path]:
-    """Return a folder of large photographs, and the dataset made of it."""
-    folder, dataset = work / f"large-{count}", work / f"large-{count}-dataset"
+def dataset_of(work: Path, source: Path, count: int, shard_bytes: int = SHARD_BYTES) -> tuple[Path, Path]:
+    """Return a folder of large photographs, and the dataset made of it, in shards of so many bytes."""
+    folder, dataset = work / f"large-{count}", work / f"large-{count}-dataset-{shard_bytes >> 20}"
     write_folder(folder, source, count, LARGE)
     if not dataset.is_dir():
-        prepare(folder, dataset, ("test_share=0.002", "selection_share=0.002", "view={resize: 256, crop: 224}"))
+        config = DatasetSpec.model_validate(
+            {"source": "folder", "path": str(folder), "storage": "shards", "test_share": 0.002, "selection_share": 0}
+        )
+        with mock.patch.object(shard_splits, "SHARD_BYTES", shard_bytes):
+            run_prepare(config, dataset)
     return folder, dataset
 
 
@@ -143,7 +163,7 @@ def compare_disk(work: Path, source: Path, count: int, turns: int, workers: int)
 
 def compare_s3(work: Path, source: Path, count: int, turns: int, workers: int) -> list[Row]:
     """Measure an epoch that streams shards from the server through an empty cache, beside one GET a photograph."""
-    folder, dataset = dataset_of(work, source, count)
+    folder, dataset = dataset_of(work, source, count, STREAMED_SHARD_BYTES)
     bucket, _, prefix = os.environ["NOFROST_TEST_S3"].removeprefix("s3://").partition("/")
     client = boto3.Session().client("s3")
     keys = []
@@ -157,7 +177,8 @@ def compare_s3(work: Path, source: Path, count: int, turns: int, workers: int) -
         with tempfile.TemporaryDirectory(dir=work) as cache:
             return ours_streamed(dataset, store, Path(cache))
 
-    what = f"{len(read_split(dataset, 'train')):,} photographs, shards beside one GET each"
+    train = read_manifest(dataset).splits["train"]
+    what = f"{train.count:,} photographs in {len(train.shards)} shards, beside one GET each"
     row = compare("s3", what, turns, streamed, lambda: object_loader(bucket, keys, workers))
     return [row]
 
@@ -200,12 +221,13 @@ def main() -> None:
 
 def mean_bytes_of(work: Path) -> float:
     """Return the mean size of the large photographs, 0 if none were made."""
-    folders = [folder for folder in work.glob("large-*") if not folder.name.endswith("-dataset")]
+    folders = [folder for folder in work.glob("large-*") if "-dataset" not in folder.name]
     return mean_bytes(folders[0]) if folders else 0.0
 
 
 def write_results(folder: Path, conditions: dict[str, str], rows: Sequence[Row]) -> None:
     """Replace the rows of the parts that were measured, and leave those of other parts alone."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "data_loading.json"
     measured = {row.part for row in rows}
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"parts": {}}
