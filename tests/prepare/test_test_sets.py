@@ -18,7 +18,7 @@ from nofrost.data.dataset_card import load_card
 from nofrost.errors import UserError
 from nofrost.files import read_json
 from nofrost.prepare import run, run_test_sets
-from nofrost.prepare.test_set_stage import class_indices
+from nofrost.prepare.test_set_classes import class_indices
 
 CLASSES = tuple("0123456789")
 

@@ -12,7 +12,7 @@ from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
-from nofrost.config.test_sets import TestSetSpec
+from nofrost.config.test_sets import NamedTestSets
 from nofrost.errors import unknown
 
 # The same on every machine and for every kind of suite, as the last bits of a model's output depend on the batch size.
@@ -104,7 +104,7 @@ class OodSuite(Cited):
     citation: str
     corruptions: tuple[str, ...] = Field(min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
-    test_sets: dict[Name, TestSetSpec] = Field(default={})
+    test_sets: NamedTestSets = Field(default={})
     view: EvaluationView | None = None
     before_resize: bool = False
     seed: Seed = 0

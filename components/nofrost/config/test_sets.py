@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from nofrost.config.base import ImageCount, Name, Settings
+
+_KINDS = ("subset", "outliers")
 
 
 class TestSetSpec(Settings):
@@ -20,7 +30,9 @@ class TestSetSpec(Settings):
         of_place: keys that say where the images come from, and not what they are.
         source: the kind of source, such as ``npz`` or ``folder`` (docs/data.md).
         path: archive, file or folder that it reads.
-        limit: keeps that many images in all, balanced over classes.
+        limit: keeps that many images in all, balanced over classes; of a corrupted set, of each of its conditions.
+        subset: it may have only some of the dataset's classes, as some published sets have by themselves.
+        outliers: its images are of no class of the dataset: a model is asked how sure it is, not what they are.
     """
 
     __test__ = False  # the name is no test class of pytest
@@ -32,6 +44,26 @@ class TestSetSpec(Settings):
     source: str
     path: str = "data/source"
     limit: ImageCount | None = None
+    subset: bool = False
+    outliers: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key not in _KINDS or value}
+
+    def of_source(self) -> dict[str, Any]:
+        """Return the keys of the source, as JSON values."""
+        return {key: value for key, value in self.as_json().items() if key not in _KINDS}
+
+    def of_kind(self) -> dict[str, bool]:
+        """Return which of `subset` and `outliers` are set."""
+        return {key: True for key in _KINDS if getattr(self, key)}
+
+    @model_validator(mode="after")
+    def _images_have_one_kind(self) -> TestSetSpec:
+        if self.subset and self.outliers:
+            raise ValueError("subset and outliers exclude one another: outliers have none of the dataset's classes")
+        return self
 
     @model_validator(mode="after")
     def _nothing_is_split(self) -> TestSetSpec:
@@ -41,9 +73,19 @@ class TestSetSpec(Settings):
         return self
 
 
+def _without_those_left_out(test_sets: Any) -> Any:
+    if not isinstance(test_sets, Mapping):
+        return test_sets
+    return {name: spec for name, spec in test_sets.items() if spec is not None}
+
+
+NamedTestSets = Annotated[dict[Name, TestSetSpec], BeforeValidator(_without_those_left_out)]
+"""Test sets by name; null leaves out one that the base of a suite has."""
+
+
 class TestSets(Settings):
     """The further test sets of a suite, by name: what is prepared beside a dataset."""
 
     __test__ = False  # the name is no test class of pytest
 
-    test_sets: dict[Name, TestSetSpec] = Field(default={})
+    test_sets: NamedTestSets = Field(default={})

@@ -1,5 +1,7 @@
 """The manifest of a dataset: its contents, provenance and checksums."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +15,7 @@ from nofrost.files import read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "selection", "test")
+_CONDITION = re.compile("[a-z][a-z_]*-[1-5]")
 
 
 # A manifest may come from anywhere, and models are built as large as it says.
@@ -31,6 +34,8 @@ class ShardManifest(Schema):
 
 class SplitManifest(OmitEmpty):
     """One split: its images by class, and the SHA-256 of ``images.npy``, ``labels.npy`` and ``indices.npy``.
+
+    Of a test set also that of ``accepted.npy`` and ``textures.npy``, where it has them (nofrost/data/split.py).
 
     A split of photographs has `shards` and, instead of ``images.npy``, ``index.npy`` (nofrost/data/shards/index.py).
     ``indices.npy`` holds the position of each image in the source (in the source's own order; for a source with a test
@@ -60,10 +65,44 @@ def check_shards(shards: tuple[ShardManifest, ...], count: int) -> None:
         raise ValueError(f"two shards are called {twice}")
 
 
+class TestSetManifest(OmitEmpty):
+    """How a model of the dataset is asked about the images of a test set that has other classes than the dataset.
+
+    Attributes:
+        classes: its own; ``labels.npy`` holds their numbers, and `class_counts` has a count for each.
+        outputs: for each of them the classes of the dataset, outputs of a model, that mean it. The other outputs are
+            left out before an answer is taken.
+        answer: the class of the largest logit among all `outputs`; or that of the largest mean probability over the
+            outputs of a class (cue conflict, Geirhos et al. 2019).
+        outliers: the images are of no class of the dataset; all of them have the one class ``outlier``.
+    """
+
+    __test__ = False  # the name is no test class of pytest
+
+    classes: tuple[str, ...] = Field(min_length=1)
+    outputs: tuple[tuple[Annotated[int, Field(ge=0, le=10**6)], ...], ...]
+    answer: Literal["largest", "mean"] = "largest"
+    outliers: bool = False
+
+    @model_validator(mode="after")
+    def _each_class_has_outputs_of_its_own(self) -> Self:
+        if len(self.outputs) != len(self.classes):
+            raise ValueError(f"outputs are those of {len(self.outputs)} classes, and there are {len(self.classes)}")
+        for name, outputs in zip(self.classes, self.outputs, strict=True):
+            if not outputs:
+                raise ValueError(f"outputs of class {name!r} are none: prepare the test set again")
+        number, count = Counter(output for outputs in self.outputs for output in outputs).most_common(1)[0]
+        if count > 1:
+            raise ValueError(f"outputs name {number} twice: an output of a model means one class")
+        return self
+
+
 class Manifest(OmitEmpty):
     """A dataset on disk. `mean` and `std` are those of the training pixels by channel, in [0, 1].
 
     Photographs in shards have a `view`, which makes images of `image_size` of them; `mean` and `std` are of these.
+    A test set has the `classes` of the dataset that it belongs to, and `test_set` if its own are not all of them. A
+    corrupted one has a split for each corruption and severity, such as ``gaussian_noise-1``; all others have `SPLITS`.
     """
 
     format: Literal[1] = 1
@@ -78,6 +117,12 @@ class Manifest(OmitEmpty):
     provenance: dict[str, str]
     licence: str
     config: dict[str, Any]
+    test_set: TestSetManifest | None = None
+
+    @property
+    def label_classes(self) -> tuple[str, ...]:
+        """The classes that labels are numbers of."""
+        return self.test_set.classes if self.test_set else self.classes
 
     @model_validator(mode="after")
     def _parts_fit_each_other(self) -> Self:
@@ -85,12 +130,12 @@ class Manifest(OmitEmpty):
             if len(values) != self.channels:
                 raise ValueError(f"{key} has {len(values)} values for {self.channels} channels: prepare the data again")
         for name, split in self.splits.items():
-            if name not in SPLITS:
+            if name not in SPLITS and not _CONDITION.fullmatch(name):
                 raise ValueError(f"splits: {unknown('split', name, SPLITS)}")
-            if len(split.class_counts) != len(self.classes) or sum(split.class_counts) != split.count:
+            if len(split.class_counts) != len(self.label_classes) or sum(split.class_counts) != split.count:
                 raise ValueError(
-                    f"splits.{name}.class_counts are not the {split.count} images of {len(self.classes)} classes: "
-                    "prepare the data again"
+                    f"splits.{name}.class_counts are not the {split.count} images of {len(self.label_classes)} "
+                    "classes: prepare the data again"
                 )
             if split.count and bool(split.shards) != (self.view is not None):
                 raise ValueError(
@@ -99,11 +144,21 @@ class Manifest(OmitEmpty):
                 )
         if self.view and self.image_size != (self.view.crop, self.view.crop):
             raise ValueError(f"image_size is not the view's crop of {self.view.crop} pixels: prepare the data again")
-        for text in (self.name, *self.classes):
+        if self.test_set and max(max(outputs) for outputs in self.test_set.outputs) >= len(self.classes):
+            raise ValueError(f"test_set.outputs name others than the {len(self.classes)} classes of the dataset")
+        for text in (self.name, *self.classes, *(self.test_set.classes if self.test_set else ())):
             # JSON can hold halves of a character, which no file or terminal takes
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise ValueError(f"the name {text!a} is not Unicode: prepare the data again with another name")
         return self
+
+
+def split_condition(name: str) -> tuple[str, int] | None:
+    """Return corruption and severity of a split of a corrupted test set; None for the name of another split."""
+    if not _CONDITION.fullmatch(name):
+        return None
+    corruption, _, severity = name.rpartition("-")
+    return corruption, int(severity)
 
 
 def read_manifest(dataset: Path) -> Manifest:

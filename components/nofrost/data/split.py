@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,24 @@ if TYPE_CHECKING:
     import torch
 
 NUMBERS = ("labels", "indices")
+FURTHER = ("accepted", "textures")
+"""Arrays that only some test sets have, a row for each image."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, H, W, C] (an array, memory-mapped, or photographs), labels and source indices int64 [N]."""
+    """Images uint8 [N, H, W, C] (an array, memory-mapped, or photographs), labels and source indices int64 [N].
+
+    Attributes:
+        accepted: int64 [N, K], the classes that are right, padded with -1; None where only the label is.
+        textures: int64 [N], the class of the texture (the label is that of the shape); None for other images.
+    """
 
     images: Images
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
+    accepted: NDArray[np.int64] | None = None
+    textures: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,6 +86,7 @@ def write_split(
     labels: NDArray[np.int64],
     indices: NDArray[np.int64],
     n_classes: int,
+    further: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> SplitManifest:
     """Write a split into `folder` and return its manifest.
 
@@ -87,6 +97,7 @@ def write_split(
         labels: int64 [N] in [0, n_classes).
         indices: int64 [N], position of each image in the source.
         n_classes: number of classes of the dataset.
+        further: arrays of `FURTHER` by name, int64, a row for each image.
 
     Raises:
         ValueError: images, labels and indices are not equally many, or a label is not in [0, n_classes).
@@ -96,17 +107,23 @@ def write_split(
     if not _in_range(labels, n_classes):
         raise ValueError(f"{folder}: labels must lie in [0, {n_classes}), got {labels.min()} to {labels.max()}")
     write_images(folder / "images.npy", batches, (len(labels), *image_shape))
-    for name, numbers in (("labels", labels), ("indices", indices)):
-        write_array(folder / f"{name}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+    numbers = {"labels": labels, "indices": indices, **(further or {})}
+    write_numbers(folder, numbers)
     return SplitManifest(
         count=len(labels),
         class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
-        sha256={name: sha256_file(folder / f"{name}.npy") for name in ("images", *NUMBERS)},
+        sha256={name: sha256_file(folder / f"{name}.npy") for name in ("images", *numbers)},
     )
 
 
+def write_numbers(folder: Path, arrays: Mapping[str, NDArray[np.int64]]) -> None:
+    """Write arrays of whole numbers into `folder`, each as a file of its name."""
+    for name, numbers in arrays.items():
+        write_array(folder / f"{name}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+
+
 def read_split(dataset: Path, name: str, *, verify: bool = False, view: EvaluationView | None = None) -> Split:
-    """Return the split `name` ("train", "selection" or "test") of the dataset in the folder `dataset`.
+    """Return the split `name`, such as "train" or "test", of the dataset in the folder `dataset`.
 
     Args:
         verify: also compare the checksums of the arrays with the manifest (reads them once). Photographs are compared
@@ -124,6 +141,10 @@ def read_split(dataset: Path, name: str, *, verify: bool = False, view: Evaluati
     numbers = {key: read_array(folder / f"{key}.npy") for key in NUMBERS}
     for key, array in numbers.items():
         _check_array(folder / f"{key}.npy", array, (expected.count,), np.int64)
+    further = {key: read_array(folder / f"{key}.npy") for key in FURTHER if key in expected.sha256}
+    for key, array in further.items():
+        shape = (expected.count, *array.shape[1:]) if key == "accepted" and array.ndim == 2 else (expected.count,)
+        _check_array(folder / f"{key}.npy", array, shape, np.int64)
     if manifest.view:
         view = view or manifest.view
         images: Images = read_photographs(folder, expected.shards, expected.count, view, manifest.channels)
@@ -135,12 +156,14 @@ def read_split(dataset: Path, name: str, *, verify: bool = False, view: Evaluati
             raise UserError(
                 f"{folder / key}.npy does not match its checksum in the manifest: prepare the dataset again"
             )
-    if not _in_range(numbers["labels"], len(manifest.classes)):
-        raise UserError(
-            f"{folder / 'labels.npy'} names classes that the manifest does not ({len(manifest.classes)} are known): "
-            "prepare the dataset again"
-        )
-    return Split(images, **numbers)
+    n_classes = len(manifest.label_classes)
+    for key, array in {**numbers, **further}.items():
+        if key != "indices" and not _in_range(array, n_classes, -1 if key == "accepted" else 0):
+            raise UserError(
+                f"{folder / key}.npy names classes that the manifest does not ({n_classes} are known): prepare the "
+                "dataset again"
+            )
+    return Split(images, **numbers, **further)
 
 
 def read_photographs(
@@ -160,5 +183,5 @@ def _check_array(path: Path, array: NDArray[Any], shape: tuple[int, ...], dtype:
         raise UserError(f"{path} holds {content}: prepare the dataset again")
 
 
-def _in_range(labels: NDArray[np.int64], n_classes: int) -> bool:
-    return bool(labels.size == 0 or (labels.min() >= 0 and labels.max() < n_classes))
+def _in_range(labels: NDArray[np.int64], n_classes: int, least: int = 0) -> bool:
+    return bool(labels.size == 0 or (labels.min() >= least and labels.max() < n_classes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data import SplitManifest
-from nofrost.data.arrays import read_arrays, write_array, write_arrays
+from nofrost.data.arrays import read_arrays, write_arrays
 from nofrost.data.manifest import ShardManifest
 from nofrost.data.parallel import threaded_map
 from nofrost.data.shards.writer import SHARD_BYTES, Photograph, ShardWriter
+from nofrost.data.split import write_numbers
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file, write_json
 from nofrost.prepare.sources import Part
@@ -83,6 +84,7 @@ def write_shard_split(
     view: EvaluationView | None,
     bar: Progress,
     unfinished: Path | None = None,
+    further: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> tuple[SplitManifest, StoredCounts]:
     """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
 
@@ -95,6 +97,7 @@ def write_shard_split(
         view: whose levels are counted, of training photographs.
         bar: advanced by the photographs written, and at once by those of an earlier run.
         unfinished: where it is kept how far an unfinished run has come; None for the place that a stage has for it.
+        further: as of :func:`write_split`.
 
     Raises:
         UserError: a photograph is damaged.
@@ -114,7 +117,8 @@ def write_shard_split(
 
     counts = _write_photographs(writer, stored, part.labels[rows], saved, bar, channels)
     _, shards = writer.finish()
-    manifest = _split_manifest(folder / name, part.labels[rows], part.indices(rows), n_classes, shards)
+    numbers = {"labels": part.labels[rows], "indices": part.indices(rows), **(further or {})}
+    manifest = _split_manifest(folder / name, numbers, n_classes, shards)
     write_json(finished, manifest.as_json())
     return manifest, counts
 
@@ -148,19 +152,15 @@ def _write_photographs(
 
 
 def _split_manifest(
-    folder: Path,
-    labels: NDArray[np.int64],
-    indices: NDArray[np.int64],
-    n_classes: int,
-    shards: tuple[ShardManifest, ...],
+    folder: Path, numbers: Mapping[str, NDArray[np.int64]], n_classes: int, shards: tuple[ShardManifest, ...]
 ) -> SplitManifest:
-    """Write labels and indices beside the shards of a split; return its manifest."""
-    for key, numbers in (("labels", labels), ("indices", indices)):
-        write_array(folder / f"{key}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
+    """Write the arrays `numbers`, labels and indices among them, beside the shards of a split; return its manifest."""
+    write_numbers(folder, numbers)
+    labels = numbers["labels"]
     return SplitManifest(
         count=len(labels),
         class_counts=tuple(np.bincount(labels, minlength=n_classes).tolist()),
-        sha256={key: sha256_file(folder / f"{key}.npy") for key in ("index", "labels", "indices")},
+        sha256={key: sha256_file(folder / f"{key}.npy") for key in ("index", *numbers)},
         shards=shards,
     )
 

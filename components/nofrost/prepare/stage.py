@@ -45,6 +45,11 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         # before all images are looked through, which may take long
         check_output(out, stage="prepare", inputs=source.inputs(out))
         data = open_source(source)
+        if data.conditions:
+            raise UserError(
+                f"dataset.source {source.source} has corrupted versions of the same test images: name it in the "
+                "test_sets of an ood suite"
+            )
         rows = split_rows(data, source, source.class_limit)
         for text in (*data.remarks, *_remarks(data, source)):
             say(f"prepare: {text}")

@@ -1,9 +1,10 @@
-"""The stage prepare-test-sets: images of further sources, with the classes and the image size of a dataset."""
+"""The stage prepare-test-sets: images of further sources for the models of a dataset, with its image size."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,24 @@ from pydantic import ValidationError
 
 from nofrost.config import DatasetSpec, TestSets, TestSetSpec
 from nofrost.config.validation import sentence
-from nofrost.data import Manifest, checksum, read_manifest, write_manifest, write_split
-from nofrost.errors import UserError, say, shortened
+from nofrost.data import (
+    Manifest,
+    SplitManifest,
+    TestSetManifest,
+    checksum,
+    read_manifest,
+    write_manifest,
+    write_split,
+)
+from nofrost.errors import UserError, say
 from nofrost.files import make_folder
 from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import reported
 from nofrost.prepare.shard_splits import CHANGED, list_changes, write_shard_split
 from nofrost.prepare.sources import Part, Source, SourceData, open_source, resolve_source
+from nofrost.prepare.sources.chosen import relabelled
 from nofrost.prepare.splitting import rows_of_test_set
+from nofrost.prepare.test_set_classes import match_classes
 from nofrost.results import Record, TestSetsMetrics, write_result
 from nofrost.stage import RECORD, UNFINISHED, check_output, stage_output
 from nofrost.telemetry import Progress, progress
@@ -33,25 +44,39 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class _TestSet:
-    """A test set whose source is open and fits the dataset; `part` has the labels of the dataset."""
+    """A test set whose source is open and fits the dataset.
+
+    Attributes:
+        parts: by the name of its split, with the labels of the test set.
+        rows: that are kept of each part.
+        classes: None if they are those of the dataset.
+    """
 
     name: str
+    spec: TestSetSpec
     source: Source
     data: SourceData
-    part: Part
+    parts: Mapping[str, Part]
     rows: NDArray[np.int64]
+    classes: TestSetManifest | None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Its configuration without the path: the result depends on the content of the source."""
-        return self.source.settings()
+        return {**self.source.settings(), **self.spec.of_kind()}
+
+    @property
+    def count(self) -> int:
+        """The number of images in all of its splits."""
+        return len(self.parts) * len(self.rows)
 
 
 def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
     """Make the test sets of `config` in the folder `out`, each in a folder of its name, and return ``metrics.json``.
 
-    Each is a dataset with a test split alone, whose classes, labels and image size are those of `dataset`, and so are
-    `mean` and `std` of its manifest. The paths of the sources are not recorded, so equal content gives equal bytes.
+    Each is a dataset with a test split alone, or with one for each corruption and severity, whose image size is that of
+    `dataset`, and so are `mean` and `std` of its manifest. Its classes and labels are those of `dataset` too, unless
+    its manifest has `test_set`. The paths of the sources are not recorded, so equal content gives equal bytes.
 
     Args:
         dataset: output folder of prepare, which models are trained on.
@@ -65,7 +90,7 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
         inputs = [dataset, *(path for source in sources.values() for path in source.inputs(out))]
         # before all images are looked through, which may take long
         check_output(out, stage=STAGE, inputs=inputs)
-        test_sets = [_opened(name, source, manifest) for name, source in sources.items()]
+        test_sets = [_opened(name, config.test_sets[name], source, manifest) for name, source in sources.items()]
         checksums = {f"{each.name}/{key}": value for each in test_sets for key, value in each.data.checksums.items()}
         checksums["dataset"] = checksum(dataset)
         settings = {each.name: each.settings for each in test_sets}
@@ -73,7 +98,7 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
         # what an earlier run stored is kept, so it depends on these too
         versions = {name: version(name) for name in libraries}
         fingerprint = {"config": settings, "inputs": checksums, "libraries": versions}
-        metrics = TestSetsMetrics(test_images={each.name: len(each.rows) for each in test_sets})
+        metrics = TestSetsMetrics(test_images={each.name: each.count for each in test_sets})
         resumable = manifest.view is not None
         with stage_output(out, stage=STAGE, inputs=inputs, fingerprint=fingerprint, resumable=resumable) as folder:
             with progress(STAGE, total=sum(metrics.test_images.values())) as bar:
@@ -86,46 +111,77 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
     return metrics
 
 
-def _opened(name: str, source: Source, manifest: Manifest) -> _TestSet:
+def _opened(name: str, spec: TestSetSpec, source: Source, manifest: Manifest) -> _TestSet:
     with keys_of(name):
         if manifest.view and not source.holds_photographs:
             raise UserError(
                 f"dataset.source {source.source!r} has images of an array, and the dataset holds photographs: name a "
                 "source of photographs, such as folder"
             )
-        data = open_source(source)
-        part = data.train if data.test is None else data.test
-        classes = class_indices(data.classes, manifest.classes)
-        _check_shape(part, manifest)
-        rows = rows_of_test_set(part, data.classes, source.limit)
-    for text in data.remarks:
+        data = open_source(source, least_classes=1 if spec.outliers else 2)
+        match = match_classes(data, spec, manifest.classes)
+        parts = data.conditions or {SPLIT: data.train if data.test is None else data.test}
+        parts = {split: relabelled(part, match.labels) for split, part in parts.items()}
+        first = next(iter(parts.values()))
+        _check_shape(first, manifest)
+        classes = match.test_set.classes if match.test_set else manifest.classes
+        rows = rows_of_test_set(first, classes, source.limit)
+    for text in (*data.remarks, *([match.remark] if match.remark else [])):
         say(f"{STAGE}: {name}: {text}")
-    return _TestSet(name, source, data, replace(part, labels=classes[part.labels]), rows)
+    return _TestSet(name, spec, source, data, parts, rows, match.test_set)
 
 
 def _write(test_set: _TestSet, manifest: Manifest, out: Path, bar: Progress) -> None:
-    part, rows, data, folder = test_set.part, test_set.rows, test_set.data, out / test_set.name
-    provenance = data.provenance
-    if manifest.view:
-        unfinished = out / UNFINISHED / test_set.name
-        make_folder(unfinished)
-        shorter_side, n_classes = test_set.source.shorter_side, len(manifest.classes)
-        split, counts = write_shard_split(
-            folder, SPLIT, part, rows, n_classes, shorter_side=shorter_side, view=None, bar=bar, unfinished=unfinished
-        )
-        if counts.changes:
-            provenance[CHANGED] = list_changes(counts.changes)
-    else:
-        batches, labels, indices = reported(part.read(rows), bar), part.labels[rows], part.indices(rows)
-        split = write_split(folder / SPLIT, batches, part.shape, labels, indices, len(manifest.classes))
-    made = {
+    data, folder = test_set.data, out / test_set.name
+    provenance, changes = data.provenance, Counter[str]()
+    splits = {}
+    for split, part in test_set.parts.items():
+        splits[split], changed = _write_split(test_set, split, part, manifest, out, bar)
+        changes += changed
+    if changes:
+        provenance[CHANGED] = list_changes(changes)
+    made: dict[str, Any] = {
         "name": data.name,
-        "splits": {SPLIT: split},
+        "splits": splits,
         "provenance": provenance,
         "licence": data.licence,
         "config": test_set.settings,
+        "test_set": test_set.classes,
     }
+    if manifest.view:
+        made["view"] = test_set.source.shard_view()
     write_manifest(folder, manifest.model_copy(update=made))
+
+
+def _write_split(
+    test_set: _TestSet, split: str, part: Part, manifest: Manifest, out: Path, bar: Progress
+) -> tuple[SplitManifest, Counter[str]]:
+    """Write a split of a test set and return its manifest, and how many photographs were stored anew, by kind."""
+    rows, folder = test_set.rows, out / test_set.name
+    n_classes = len(test_set.classes.classes if test_set.classes else manifest.classes)
+    further = {
+        key: values[rows]
+        for key, values in (("accepted", part.accepted), ("textures", part.textures))
+        if values is not None
+    }
+    if manifest.view:
+        unfinished = out / UNFINISHED / test_set.name
+        make_folder(unfinished)
+        written, counts = write_shard_split(
+            folder,
+            split,
+            part,
+            rows,
+            n_classes,
+            shorter_side=test_set.source.shorter_side,
+            view=None,
+            bar=bar,
+            unfinished=unfinished,
+            further=further,
+        )
+        return written, counts.changes
+    batches, labels, indices = reported(part.read(rows), bar), part.labels[rows], part.indices(rows)
+    return write_split(folder / split, batches, part.shape, labels, indices, n_classes, further), Counter()
 
 
 def resolve_test_set(
@@ -145,7 +201,7 @@ def resolve_test_set(
     Raises:
         UserError: there is no such source, or an option is unknown or of a wrong value.
     """
-    values = spec.as_json()
+    values = spec.of_source()
     inherited: dict[str, Any] = {}
     if manifest is not None:
         # Stored and resized as the dataset's own images are, unless the suite says otherwise.
@@ -165,37 +221,6 @@ def resolve_test_set(
     except ValidationError as error:
         raise UserError(sentence(error, DatasetSpec, origin, overrides, (*key, name))) from None
     return resolve_source(config, origin, (*key, name), overrides)
-
-
-def class_indices(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return for each class of a test set its index among the classes of the dataset, int64 [K].
-
-    Classes are matched by name, or by position where those of the test set are numbered from 0.
-
-    Raises:
-        UserError: a class is missing, or unknown to the dataset.
-    """
-    index = {name: number for number, name in enumerate(classes)}
-    is_numbered = list(names) == [str(number) for number in range(len(names))]
-    if is_numbered and not index.keys() >= set(names):
-        if len(names) != len(classes):
-            raise UserError(
-                f"dataset.path has {len(names)} numbered classes, the dataset {len(classes)}: a test set has the "
-                "classes of the dataset, all of them"
-            )
-        return np.arange(len(classes), dtype=np.int64)
-    for name in names:
-        if name not in index:
-            raise UserError(
-                f"dataset.path has class {shortened(name)}, which the dataset does not have: name its classes as the "
-                "dataset does, or number them from 0 in the dataset's order"
-            )
-    for name in classes:
-        if name not in names:
-            raise UserError(
-                f"dataset.path has no class {shortened(name)}: a test set has the classes of the dataset, all of them"
-            )
-    return np.array([index[name] for name in names], dtype=np.int64)
 
 
 def _check_shape(part: Part, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from nofrost.data import SPLITS, Manifest, SplitManifest
 from nofrost.data.arrays import read_array
 from nofrost.data.manifest import MANIFEST
 from nofrost.data.pixel_statistics import PixelStatistics
+from nofrost.data.split import FURTHER
 from nofrost.errors import shortened
 from nofrost.files import sha256_file
 from nofrost.telemetry import Progress, progress
@@ -55,22 +56,26 @@ def _check_split(
 ) -> NDArray[np.int64] | None:
     """Note the faults of a split; return its source indices, if they can be read."""
     place = folder / name
-    files = {"labels", "indices", "index" if manifest.view else "images"}
+    classes = manifest.label_classes
+    further = sorted(split.sha256.keys() & set(FURTHER))
+    files = {"labels", "indices", "index" if manifest.view else "images", *further}
     shards = {shard.name for shard in split.shards}
     check_files(place, {*(f"{key}.npy" for key in files), *shards}, (), faults)
     for key in sorted(files - split.sha256.keys()):
         faults.add(folder / MANIFEST, f"splits.{name}.sha256 lacks {key}")
     numbers = {key: _numbers(place / f"{key}.npy", split.count, faults) for key in ("labels", "indices")}
     labels, indices = numbers["labels"], numbers["indices"]
+    for key in further:
+        _check_further(place / f"{key}.npy", split.count, len(classes), faults)
     if labels is not None:
-        if int(labels.min(initial=0)) < 0 or int(labels.max(initial=0)) >= len(manifest.classes):
-            faults.add(place / "labels.npy", f"has labels that are not from 0 to {len(manifest.classes) - 1}")
-        counts = np.bincount(labels[(labels >= 0) & (labels < len(manifest.classes))], minlength=len(manifest.classes))
+        if int(labels.min(initial=0)) < 0 or int(labels.max(initial=0)) >= len(classes):
+            faults.add(place / "labels.npy", f"has labels that are not from 0 to {len(classes) - 1}")
+        counts = np.bincount(labels[(labels >= 0) & (labels < len(classes))], minlength=len(classes))
         if tuple(counts.tolist()) != split.class_counts:
             wrong = int(np.flatnonzero(counts != np.array(split.class_counts))[0])
             faults.add(
                 place / "labels.npy",
-                f"has {counts[wrong]:,} images of class {shortened(manifest.classes[wrong])}, the manifest says "
+                f"has {counts[wrong]:,} images of class {shortened(classes[wrong])}, the manifest says "
                 f"{split.class_counts[wrong]:,}",
             )
     if indices is not None and len(np.unique(indices)) < len(indices):
@@ -97,6 +102,18 @@ def _numbers(path: Path, count: int, faults: Faults) -> NDArray[np.int64] | None
             return numbers
         faults.add(path, f"holds {numbers.dtype} {list(numbers.shape)}, the manifest says int64 [{count}]")
     return None
+
+
+def _check_further(path: Path, count: int, n_classes: int, faults: Faults) -> None:
+    """Note the faults of an array of classes beside the labels: int64 [N], or [N, K] padded with -1 (accepted)."""
+    with faults.noting(path):
+        numbers = read_array(path)
+        is_padded = path.stem == "accepted"
+        if numbers.dtype != np.int64 or numbers.shape[:1] != (count,) or numbers.ndim != 1 + is_padded:
+            shape = f"[{count}, K]" if is_padded else f"[{count}]"
+            faults.add(path, f"holds {numbers.dtype} {list(numbers.shape)}, the manifest says int64 {shape}")
+        elif int(numbers.min(initial=0)) < -int(is_padded) or int(numbers.max(initial=0)) >= n_classes:
+            faults.add(path, f"has classes that are not from 0 to {n_classes - 1}")
 
 
 def _check_images(path: Path, shape: tuple[int, ...], faults: Faults) -> PixelStatistics | None:

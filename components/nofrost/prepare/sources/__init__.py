@@ -18,15 +18,37 @@ import nofrost.prepare.sources.tiny_imagenet
 import nofrost.prepare.sources.webdataset
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
-from nofrost.prepare.sources.base import SOURCES, Part, Source, SourceData, list_sources, register, resolve_source
+from nofrost.prepare.sources.base import (
+    SOURCES,
+    OwnClasses,
+    Part,
+    Source,
+    SourceData,
+    list_sources,
+    register,
+    resolve_source,
+)
 from nofrost.prepare.sources.chosen import with_chosen_classes
 from nofrost.system_errors import cannot_read
 
-__all__ = ["SOURCES", "Part", "Source", "SourceData", "list_sources", "open_source", "register", "resolve_source"]
+__all__ = [
+    "SOURCES",
+    "OwnClasses",
+    "Part",
+    "Source",
+    "SourceData",
+    "list_sources",
+    "open_source",
+    "register",
+    "resolve_source",
+]
 
 
-def open_source(source: Source) -> SourceData:
+def open_source(source: Source, least_classes: int = 2) -> SourceData:
     """Return what a source holds, checked.
+
+    Args:
+        least_classes: that it must have: one, if its images are not to be told apart.
 
     Raises:
         UserError: there is nothing at `source.path`, or not what the source expects there.
@@ -40,7 +62,7 @@ def open_source(source: Source) -> SourceData:
     _check_shares(source, data)
     if source.classes is not None:
         data = with_chosen_classes(data, source.classes)
-    if len(data.classes) < 2:
+    if len(data.classes) < least_classes:
         raise UserError(
             f"dataset.path {source.path} holds one class ({data.classes[0]}): a classifier needs at least 2"
         )

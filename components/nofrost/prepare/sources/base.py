@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -42,6 +42,8 @@ class Part:
         read: a function of rows int64 [n] (ascending) that yields their images in batches uint8 [m, H, W, C].
         positions: int64 [N], position of each image in the source; None if these are all of its images.
         images: for photographs a function of a row that returns its file, safe to call in threads; otherwise None.
+        accepted: int64 [N, K], all classes that are right, padded with -1; None if the label alone is.
+        textures: int64 [N], of images that have the texture of another class: that class.
     """
 
     labels: NDArray[np.int64]
@@ -49,10 +51,28 @@ class Part:
     read: Callable[[NDArray[np.int64]], Iterator[NDArray[np.uint8]]]
     positions: NDArray[np.int64] | None = None
     images: Callable[[int], ImageFile] | None = None
+    accepted: NDArray[np.int64] | None = None
+    textures: NDArray[np.int64] | None = None
 
     def indices(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions in the source of these rows."""
         return rows if self.positions is None else self.positions[rows]
+
+
+@dataclass(frozen=True)
+class OwnClasses:
+    """The classes of a published test set that are not simply all of those of the dataset it belongs to.
+
+    Attributes:
+        meanings: for each class of the set the classes of the dataset that mean it, by name; None if each class means
+            the one of its own name, and they are some of the dataset's.
+        answer: how a model's answer is found among them, as of :class:`nofrost.data.TestSetManifest`.
+        outliers: the images are of none of the classes, which say what they were taken for.
+    """
+
+    meanings: Mapping[str, tuple[str, ...]] | None = None
+    answer: Literal["largest", "mean"] = "largest"
+    outliers: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,9 @@ class SourceData:
         checksums: file name and checksum of what was read, such as ``{"digits.npz": "sha256:..."}``.
         remarks: a sentence for each thing that lies there and is not used, which the user is told.
         url: the page of a published dataset; empty for images of the user.
+        own_classes: of a published test set that has other classes than its dataset; None otherwise.
+        conditions: the parts of a corrupted test set by corruption and severity, such as ``gaussian_noise-1``, row for
+            row the same images; `train` is the first of them.
     """
 
     name: str
@@ -76,6 +99,8 @@ class SourceData:
     checksums: Mapping[str, str]
     remarks: tuple[str, ...] = ()
     url: str = ""
+    own_classes: OwnClasses | None = None
+    conditions: Mapping[str, Part] = field(default_factory=dict)
 
     @property
     def provenance(self) -> dict[str, str]:

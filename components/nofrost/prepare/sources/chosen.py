@@ -25,17 +25,43 @@ def with_chosen_classes(data: SourceData, classes: Sequence[str]) -> SourceData:
     chosen = np.array([data.classes.index(name) for name in classes])
     labels = np.full(len(data.classes), -1, np.int64)
     labels[chosen] = np.arange(len(chosen))
-    test = None if data.test is None else _chosen(data.test, labels)
-    return replace(data, classes=tuple(classes), train=_chosen(data.train, labels), test=test)
+    test = None if data.test is None else relabelled(data.test, labels)
+    conditions = {name: relabelled(part, labels) for name, part in data.conditions.items()}
+    return replace(data, classes=tuple(classes), train=relabelled(data.train, labels), test=test, conditions=conditions)
 
 
-def _chosen(part: Part, new_labels: NDArray[np.int64]) -> Part:
+def relabelled(part: Part, new_labels: NDArray[np.int64]) -> Part:
+    """Return the images of a part with new labels; those whose label is -1 then are left out.
+
+    Args:
+        new_labels: int64 [K], for each old label the new one. An image is also left out if its texture, or each of its
+            accepted classes, becomes -1.
+    """
+    if not len(new_labels) or np.array_equal(new_labels, np.arange(len(new_labels))):
+        return part
     labels = new_labels[part.labels]
-    kept = np.flatnonzero(labels >= 0)
+    # an index of -1 is the padding, and takes the -1 at the end
+    accepted, textures = (
+        None if each is None else np.append(new_labels, -1)[each] for each in (part.accepted, part.textures)
+    )
+    is_kept = labels >= 0
+    if accepted is not None:
+        is_kept &= (accepted >= 0).any(1)
+    if textures is not None:
+        is_kept &= textures >= 0
+    kept = np.flatnonzero(is_kept)
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         return part.read(kept[rows])
 
     images = part.images
     chosen = None if images is None else lambda row: images(int(kept[row]))
-    return replace(part, labels=labels[kept], read=read, positions=part.indices(kept), images=chosen)
+    return replace(
+        part,
+        labels=labels[kept],
+        read=read,
+        positions=part.indices(kept),
+        images=chosen,
+        accepted=None if accepted is None else accepted[kept],
+        textures=None if textures is None else textures[kept],
+    )
