@@ -27,7 +27,7 @@ NETWORK = {"width": 4, "steps": 2, "batch_size": 2, "patch": 16, "lr": 0.004}
 SPECS = {
     "array": AugmentationSpec.model_validate(
         {
-            "methods": ["deepaugment", "deepaugment-edsr", "tda"],
+            "methods": ["deepaugment", "deepaugment-edsr", "tda", "corruptions"],
             "deepaugment": {"width": 8, "epochs": 6, "batch_size": 16, "lr": 0.01},
             "deepaugment-edsr": NETWORK,
         }

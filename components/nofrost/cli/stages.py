@@ -106,7 +106,8 @@ def augment(
     merge: tuple[Path, ...],
     out: Path,
 ) -> None:
-    """Make augmentation sets of the training images offline (DeepAugment, texture-debiased augmentation).
+    """Make augmentation sets of the training images offline (DeepAugment, texture-debiased augmentation,
+    corruptions).
 
     Killed, it goes on where it was when the same command is run again.
 

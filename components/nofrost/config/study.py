@@ -81,7 +81,7 @@ class AugmentationSpec(Settings):
     Settings of a method stand under its name; the method checks them (nofrost/augment/).
 
     Attributes:
-        methods: of which sets are made, such as ``deepaugment`` or ``tda`` (docs/data.md).
+        methods: of which sets are made, such as ``deepaugment``, ``tda`` or ``corruptions`` (docs/training.md).
         seed: of all of them.
     """
 
