@@ -39,6 +39,7 @@ LEVELS = {
     "registry": 3,
     "results": 3,  # what stages write and others read
     "config": 2,
+    "measures": 2,
     "stage": 3,
     "lock": 2,
     "statistics": 1,

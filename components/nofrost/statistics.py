@@ -124,6 +124,63 @@ def paired_interval(first: Flags, second: Flags, confidence: float = 0.95) -> tu
     return max(-1.0, difference - down), min(1.0, difference + up)
 
 
+def unpaired_interval(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the difference of two accuracies on different images (Newcombe 1998, method 10 for
+    independent samples, which is made of both Wilson intervals).
+
+    Args:
+        first: how many images are right, and of how many; its accuracy minus the second's is estimated.
+        second: the same for the second.
+
+    Returns:
+        Lower and upper end, in [-1, 1].
+
+    Raises:
+        ValueError: as :func:`wilson_interval`.
+    """
+    shares = [correct / total for correct, total in (first, second)]
+    (low_1, high_1), (low_2, high_2) = (wilson_interval(*counts, confidence) for counts in (first, second))
+    difference = shares[0] - shares[1]
+    down = math.hypot(shares[0] - low_1, high_2 - shares[1])
+    up = math.hypot(high_1 - shares[0], shares[1] - low_2)
+    return max(-1.0, difference - down), min(1.0, difference + up)
+
+
+def paired_mean_comparison(
+    first: NDArray[np.float64], second: NDArray[np.float64], confidence: float = 0.95
+) -> dict[str, float]:
+    """Compare two classifiers on several versions of the same images, by Student's paired test over images.
+
+    The versions of an image are no independent answers: each image counts once, with the share of its versions that a
+    classifier gets right.
+
+    Args:
+        first: [N] that share for the first classifier, in [0, 1].
+        second: [N] the same for the second.
+
+    Returns:
+        ``difference`` (mean of the first minus that of the second), ``low`` and ``high`` of its interval, in [-1, 1],
+        and the two-sided ``p_value``. It is at least 2^(1 - N), as with the exact test of all exchanges of the two,
+        so that few images on which all differences are equal prove nothing.
+
+    Raises:
+        ValueError: the two arrays have different lengths or none.
+    """
+    if first.shape != second.shape or first.size == 0:
+        raise ValueError(f"a paired test needs the same images for both, got {first.shape} and {second.shape} shares")
+    from scipy.special import stdtr, stdtrit
+
+    differences, images = first - second, first.size
+    mean, least = float(differences.mean()), 2.0 ** (1 - images)
+    if images == 1:
+        return {"difference": mean, "low": -1.0, "high": 1.0, "p_value": 1.0}
+    error = float(differences.std(ddof=1)) / math.sqrt(images)
+    half = float(stdtrit(images - 1, 0.5 + confidence / 2)) * error
+    p_value = 2 * float(stdtr(images - 1, -abs(mean) / error)) if error else float(mean == 0)
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    return {"difference": mean, "low": low, "high": high, "p_value": min(1.0, max(p_value, least))}
+
+
 def _correlation(first: Flags, second: Flags) -> float:
     """Return the correlation of two arrays of flags; 0 where one of them is constant. A positive one is corrected for
     continuity, as Newcombe has it."""
@@ -138,7 +195,12 @@ def _correlation(first: Flags, second: Flags) -> float:
     return determinant / math.sqrt(margins)
 
 
-_BINS = 15
+BINS = 15  # of confidence, in a reliability diagram
+
+
+def confidence_bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return in which of 15 equally wide bins of [0, 1] each confidence lies, from 0."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -153,11 +215,11 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
     Returns:
         The error of each row: [...].
     """
-    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
+    bins = confidence_bins(confidence)
     images = confidence.shape[-1]
-    cells = (np.arange(confidence.size // images)[:, None] * _BINS + bins.reshape(-1, images)).ravel()
-    excess = np.bincount(cells, (confidence - right).ravel(), confidence.size // images * _BINS)
-    return np.abs(excess.reshape(*confidence.shape[:-1], _BINS)).sum(-1) / images  # type: ignore[no-any-return]
+    cells = (np.arange(confidence.size // images)[:, None] * BINS + bins.reshape(-1, images)).ravel()
+    excess = np.bincount(cells, (confidence - right).ravel(), confidence.size // images * BINS)
+    return np.abs(excess.reshape(*confidence.shape[:-1], BINS)).sum(-1) / images  # type: ignore[no-any-return]
 
 
 def bootstrap_interval(

@@ -25,6 +25,7 @@ from nofrost.results import (
     SeverityPoint,
     write_result,
 )
+from tests.ood_results import answers, calibration
 
 STUDY = load_study(
     "digits",
@@ -90,10 +91,14 @@ def evaluations(
         title=study.suites.ood.title,
         samples=samples,
         seed=0,
-        clean=Proportion.of_flags(clean),
+        clean=answers(int(clean.sum()), samples),
         corruptions={"contrast": contrast},
+        corruption_error=None,
+        corrupted_calibration=calibration(mean["mean_accuracy"]),
         averaging="mean",
         test_sets={},
+        corrupted_sets={},
+        outlier_sets={},
         indices_sha256=_sha256(indices),
         **mean,
     )

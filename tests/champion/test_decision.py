@@ -116,7 +116,7 @@ def test_the_champion_itself_is_recognised() -> None:
 def test_models_that_agree_on_few_images_rule_out_no_loss(images: int, rules_out: bool) -> None:
     # The suite of corruptions may take fewer images than the attacks.
     few = evaluations(np.ones(images, bool))
-    comparisons = compare_ood(few, few, 0.95), compare_calibration(few, few, 0.95)
+    comparisons = compare_ood(few.corrupted, few.corrupted, 0.95), compare_calibration(few, few, 0.95)
     for comparison in comparisons:
         assert comparison.low == -comparison.high
         assert (comparison.high <= 0.02) == rules_out
@@ -126,7 +126,7 @@ def test_a_level_that_is_shared_out_over_many_runs_widens_an_interval_of_resampl
     generator = np.random.default_rng(0)
     right = np.ones(400, bool)
     one, other = (evaluations(right, corrupted=generator.uniform(size=400) < 0.7) for _ in range(2))
-    low, lower, lowest = (compare_ood(one, other, 1 - 0.05 / runs).low for runs in (1, 100, 1000))
+    low, lower, lowest = (compare_ood(one.corrupted, other.corrupted, 1 - 0.05 / runs).low for runs in (1, 100, 1000))
     # The standard error of the difference, at the quantiles of the normal distribution.
     error = float(np.std(one.corrupted - other.corrupted)) / 20
     for found, quantile in ((low, 1.96), (lower, 3.48), (lowest, 4.06)):

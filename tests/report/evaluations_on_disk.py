@@ -25,6 +25,7 @@ from nofrost.results import (
     TestSetAccuracy,
     write_result,
 )
+from tests.ood_results import answers, calibration, keys_of_test_set
 from tests.report.dataset_on_disk import digits
 
 CLEAN_ACCURACY = {"st": 0.985, "sat": 0.96, "mbnat": 0.972, "nofrost": 0.953}
@@ -204,20 +205,23 @@ def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
         title=suite.title,
         samples=samples,
         seed=suite.seed,
-        clean=Proportion.of(round(clean * samples), samples),
+        clean=answers(round(clean * samples), samples),
         corruptions=corruptions,
+        corruption_error=None,
+        corrupted_calibration=calibration(clean / 2) if corruptions else None,
         **_mean([corruption.mean_accuracy for corruption in corruptions.values()]),
         averaging="unweighted mean over all corruptions and severities",
         test_sets={
-            name: TestSetAccuracy.of(
-                round((clean - 0.05) * 200),
-                200,
+            name: TestSetAccuracy(
+                **keys_of_test_set(round((clean - 0.05) * 200), 200, Proportion.of(round(clean * samples), samples)),
                 name="collected anew",
                 data_sha256="7" * 64,
                 indices_sha256="8" * 64,
             )
             for name in suite.test_sets
         },
+        corrupted_sets={},
+        outlier_sets={},
         indices_sha256=f"{samples:064d}",
     )
     protocol = _protocol(suite, None, samples)

@@ -79,7 +79,7 @@ ATTACKED = "st/seed-0/evaluate-adversarial/metrics.json"
         (ATTACKED, "alarms.0.status", "maybe", r"alarms\.0\.status: .*got 'maybe'"),
         ("st/seed-0/train/metrics.json", "seed", 5, r"contains recipe st with seed 5: train this run again"),
         ("st/seed-0/train/metrics.json", "recipe", "sat", r"contains recipe sat with seed 0: train this run again"),
-        ("st/seed-0/evaluate-ood/metrics.json", "corruptions", {}, r"corruptions: "),
+        ("st/seed-0/evaluate-ood/metrics.json", "corruptions", {}, r"corruptions and their mean do not fit"),
     ],
 )
 def test_a_file_that_contradicts_itself_or_the_study_is_refused(

@@ -37,13 +37,18 @@ def compare_flags(challenger: Flags, champion: Flags, confidence: float) -> Comp
     )
 
 
-def compare_ood(challenger: Evaluations, champion: Evaluations, confidence: float) -> Comparison:
-    """Compare mean accuracies on corrupted images by bootstrap over images, which all corruptions share."""
+def compare_ood(challenger: NDArray[np.float64], champion: NDArray[np.float64], confidence: float) -> Comparison:
+    """Compare mean accuracies on corrupted images by bootstrap over images, which all corruptions share.
 
-    def mean(model: Evaluations) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
-        return lambda rows: model.corrupted[rows].mean(-1)
+    Args:
+        challenger, champion: [N], the share of corruptions and severities on which each model is right, by image.
+        confidence: of the interval.
+    """
 
-    return _compare(mean(challenger), mean(champion), len(challenger.corrupted), confidence)
+    def mean(shares: NDArray[np.float64]) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+        return lambda rows: shares[rows].mean(-1)
+
+    return _compare(mean(challenger), mean(champion), len(challenger), confidence)
 
 
 def compare_calibration(challenger: Evaluations, champion: Evaluations, confidence: float) -> Comparison:

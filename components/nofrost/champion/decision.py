@@ -80,7 +80,11 @@ def _criteria(policy: GateSpec, challenger: Model, champion: Model | None, confi
     if margins.clean is not None:
         yield _loss("clean", margins.clean, compare_flags(challenger.clean, champion.clean, confidence))
     if margins.ood is not None:
-        yield _loss("ood", margins.ood, compare_ood(challenger, champion, confidence))
+        # Both have the same suite, so that both or neither has corruptions.
+        if challenger.corrupted is None or champion.corrupted is None:
+            yield _criterion("ood", "", "The suite has no corruptions, so there is no mean over them to compare.")
+        else:
+            yield _loss("ood", margins.ood, compare_ood(challenger.corrupted, champion.corrupted, confidence))
     if margins.calibration is not None:
         yield _loss("calibration", margins.calibration, compare_calibration(challenger, champion, confidence))
 

@@ -29,7 +29,8 @@ class Evaluations:
         adversarial, ood: what the evaluations wrote.
         adversarial_record, ood_record: how they came about.
         clean, worst_case: [N] whether the model is right on each image, and still right under every attack.
-        corrupted: float64 [M], the share of all corruptions and severities on which it is right, by image.
+        corrupted: float64 [M], the share of all corruptions and severities on which it is right, by image; None where
+            the suite has no corruptions.
         confidence: float64 [M] in [0, 1], the probability of the predicted class of each clean image.
         ood_clean: [M] whether the model is right on each clean image of the corrupted ones.
         indices: the images of each evaluation, by their numbers in the test split.
@@ -42,7 +43,7 @@ class Evaluations:
     ood_record: EvaluationRecord
     clean: Flags
     worst_case: Flags
-    corrupted: NDArray[np.float64]
+    corrupted: NDArray[np.float64] | None
     confidence: NDArray[np.float64]
     ood_clean: Flags
     indices: dict[str, NDArray[np.int64]]
@@ -105,7 +106,7 @@ def _read(folder: Path, contender: Contender, study: Study) -> Evaluations:
         ood_record=records[OOD],
         clean=flags[CLEAN],
         worst_case=flags[WORST_CASE],
-        corrupted=np.mean(corrupted, axis=0),
+        corrupted=np.mean(corrupted, axis=0) if corrupted else None,
         confidence=confidence,
         ood_clean=_values(arrays, "correct/clean", np.bool_, ood.samples, path),
         indices={

@@ -118,6 +118,7 @@ def _properties(stored: StoredChampion, store: Store) -> Mapping[str, bool | int
     made = stored.champion
     adversarial = _read(AdversarialMetrics, made.adversarial, store)
     ood = _read(OodMetrics, made.ood, store)
+    corrupted = {} if ood.mean_accuracy is None else {"ood_accuracy": ood.mean_accuracy}
     return {
         "run": made.run,
         "recipe": made.recipe,
@@ -127,7 +128,7 @@ def _properties(stored: StoredChampion, store: Store) -> Mapping[str, bool | int
         "how": made.how,
         "clean_accuracy": adversarial.accuracy["clean"].accuracy,
         "worst_case_accuracy": adversarial.accuracy["worst-case"].accuracy,
-        "ood_accuracy": ood.mean_accuracy,
+        **corrupted,
         "threat": f"{adversarial.threat.norm} {adversarial.threat.eps}",
     }
 

@@ -142,9 +142,11 @@ def _summary(metrics: AdversarialMetrics | OodMetrics | ShardMetrics) -> str:
     if isinstance(metrics, ShardMetrics):
         return f"shard {metrics.shard} with {images}, to be merged with the others"
     if not isinstance(metrics, AdversarialMetrics):
-        test_sets = "".join(f", {name} {each.accuracy:.1%}" for name, each in metrics.test_sets.items())
-        mean = f"mean over corruptions {metrics.mean_accuracy:.1%}"
-        return f"clean {metrics.clean.accuracy:.1%}, {mean} of {images}{test_sets}"
+        mean = "" if metrics.mean is None else f", mean over corruptions {metrics.mean.mean_accuracy:.1%}"
+        sets = [f", {name} {each.accuracy:.1%}" for name, each in metrics.test_sets.items()]
+        sets += [f", {name} {each.mean_accuracy:.1%}" for name, each in metrics.corrupted_sets.items()]
+        sets += [f", {name} AUROC {each.max_softmax.auroc:.3f}" for name, each in metrics.outlier_sets.items()]
+        return f"clean {metrics.clean.accuracy:.1%}{mean} of {images}{''.join(sets)}"
     accuracies = ", ".join(f"{name} {proportion.accuracy:.1%}" for name, proportion in metrics.accuracy.items())
     alarms = ", ".join(f"{alarm.status} {alarm.name}" for alarm in metrics.alarms if alarm.status != "pass")
     return f"{accuracies} of {images}" + (f"; alarms: {alarms}" if alarms else "")

@@ -13,7 +13,7 @@ from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, further_test_sets, parse_part, recipe_of, suite_of
 from nofrost.config.study import AugmentationSpec, DatasetSpec, Study
-from nofrost.config.suite import AdversarialSuite, OodSuite, Suite
+from nofrost.config.suite import AdversarialSuite, Baseline, OodSuite, Suite
 from nofrost.config.test_sets import TestSets, TestSetSpec
 from nofrost.config.yaml_text import as_yaml
 
@@ -21,6 +21,7 @@ __all__ = [
     "AdversarialSuite",
     "AttackSpec",
     "AugmentationSpec",
+    "Baseline",
     "DatasetSpec",
     "EvaluationView",
     "GateSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
@@ -91,25 +91,49 @@ class AdversarialSuite(Cited):
         return {key: {"name": key, **spec} if isinstance(spec, Mapping) else spec for key, spec in specs.items()}
 
 
+Baseline = Literal["alexnet"]
+"""The model whose errors corruption errors are divided by (Hendrycks & Dietterich 2019, §4.1)."""
+
+
 class OodSuite(Cited):
     """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019), and further test sets.
 
     Each of `test_sets` has an accuracy of its own, which the mean over corruptions leaves out. Images are resized and
     cropped by `view`, null means by that of the dataset, and then corrupted; with `before_resize` noise is added to
     the stored pixels, before the resize, so that it is enlarged with the image (galloway2019, footnote 6).
+
+    Attributes:
+        parameter_set: whose parameters corruptions have; null for those of the images' size.
+        jpeg_quality: of one more JPEG of each corrupted image, as the published files of photographs went through (85).
+        baseline: adds mCE and relative mCE, of all corruptions that it has errors of; null for none.
     """
 
     kind: Literal["ood"]
     title: str
     citation: str
-    corruptions: tuple[str, ...] = Field(min_length=1)
+    corruptions: tuple[str, ...]
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
     test_sets: NamedTestSets = Field(default={})
     view: EvaluationView | None = None
     before_resize: bool = False
+    parameter_set: Literal["cifar", "tiny-imagenet", "imagenet"] | None = None
+    jpeg_quality: int | None = Field(default=None, ge=1, le=95)
+    baseline: Baseline | None = None
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
     max_images: ImageCount | None = None
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> OodSuite:
+        if not self.corruptions and not self.test_sets:
+            raise ValueError("corruptions and test_sets are empty: name some of one of them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Suites without them keep the form, and the checksum, that they had before there were these keys.
+        later = ("parameter_set", "jpeg_quality", "baseline")
+        return {key: value for key, value in handler(self).items() if value is not None or key not in later}
 
 
 Suite = AdversarialSuite | OodSuite

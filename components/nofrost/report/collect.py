@@ -137,7 +137,7 @@ def _check_against(study: Study, run: Run, manifest: Manifest) -> None:
         ("evaluate-adversarial", "view", text.view(run.protocol.view), text.view(suite.view or manifest.view)),
         ("evaluate-ood", "view", text.view(run.ood_protocol.view), text.view(study.suites.ood.view or manifest.view)),
         ("evaluate-ood", "corruptions", _listed(run.ood.corruptions), _listed(study.suites.ood.corruptions)),
-        ("evaluate-ood", "test sets", _listed(run.ood.test_sets), _listed(study.suites.ood.test_sets)),
+        ("evaluate-ood", "test sets", _listed(run.ood.further_sets), _listed(study.suites.ood.test_sets)),
     )
     for stage, name, actual, expected in settings:
         if actual != expected:

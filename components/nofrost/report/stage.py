@@ -84,7 +84,8 @@ def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
     statuses = [alarm.status for alarm in run.adversarial.alarms]
     alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
     test_sets = {f"test-sets/{name}": each.accuracy for name, each in run.ood.test_sets.items()}
-    return {**accuracies, "ood": run.ood.mean_accuracy, **test_sets, "alarms": alarms}
+    corrupted = {} if run.ood.mean_accuracy is None else {"ood": run.ood.mean_accuracy}
+    return {**accuracies, **corrupted, **test_sets, "alarms": alarms}
 
 
 def write_plots(folder: Path, collected: Collected) -> None:

@@ -19,7 +19,20 @@ from nofrost.results.adversarial import (
 from nofrost.results.common import Proportion, Record, Result, read_result, read_results, validate_result, write_result
 from nofrost.results.dataset import AugmentationMetrics, DatasetMetrics, TestSetsMetrics
 from nofrost.results.gate import Comparison, Contender, Criterion, CriterionName, Decision, GateMetrics, PassedOver
-from nofrost.results.ood import CorruptionAccuracy, MeanAccuracy, OodMetrics, SeverityPoint, TestSetAccuracy
+from nofrost.results.ood import (
+    Answers,
+    Calibration,
+    CorruptedSet,
+    CorruptionAccuracy,
+    CorruptionError,
+    Detection,
+    MeanAccuracy,
+    OodMetrics,
+    OutlierSet,
+    ReliabilityBin,
+    SeverityPoint,
+    TestSetAccuracy,
+)
 from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
 from nofrost.results.training import (
     CatastrophicOverfitting,
@@ -40,19 +53,24 @@ __all__ = [
     "SEVERITIES",
     "AdversarialMetrics",
     "Alarm",
+    "Answers",
     "AttackUse",
     "AugmentationMetrics",
     "BatchNormStatistics",
     "BudgetCurve",
     "BudgetPoint",
+    "Calibration",
     "CatastrophicOverfitting",
     "Comparison",
     "Contender",
+    "CorruptedSet",
     "CorruptionAccuracy",
+    "CorruptionError",
     "Criterion",
     "CriterionName",
     "DatasetMetrics",
     "Decision",
+    "Detection",
     "Epoch",
     "EvaluationRecord",
     "GateMetrics",
@@ -60,6 +78,7 @@ __all__ = [
     "LayerNorms",
     "MeanAccuracy",
     "OodMetrics",
+    "OutlierSet",
     "Overfitting",
     "ParameterGroup",
     "PassedOver",
@@ -68,6 +87,7 @@ __all__ = [
     "Proportion",
     "Protocol",
     "Record",
+    "ReliabilityBin",
     "Result",
     "RobustOverfitting",
     "Selection",

@@ -75,15 +75,19 @@ class EvaluatedModel:
         self.classify(images)
 
     @torch.no_grad()
-    def classify(self, images: Tensor) -> Tensor:
-        """Return the classes int64 [n] of images on the device.
+    def finite_logits(self, images: Tensor) -> Tensor:
+        """Return the logits [n, K] of images on the device, without gradient.
 
         Raises:
             UserError: as :meth:`logits`, or the logits are NaN or +infinity.
         """
-        classes = self.logits(images).argmax(1)
+        logits = self.logits(images)
         self._checked.check_finite()
-        return classes
+        return logits
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the classes int64 [n] of images on the device; raises like :meth:`finite_logits`."""
+        return self.finite_logits(images).argmax(1)
 
     def attack(
         self,

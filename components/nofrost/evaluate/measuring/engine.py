@@ -45,6 +45,7 @@ class Measurement:
         among: only images on which at least one of these measurements is right are computed; the value of the others
             is 0 or false. Empty: all images are computed.
         repacked: whether these images are packed into full batches anew, as few of a batch may be left; see `GROUP`.
+        classes: from the values [N, ...] to the predicted classes [N], where the values are more than these.
         sample: the images that it is measured on; None: those of the engine.
     """
 
@@ -55,12 +56,13 @@ class Measurement:
     shape: tuple[int, ...] = ()
     among: tuple[Measurement, ...] = ()
     repacked: bool = False
+    classes: Callable[[NDArray[Any]], NDArray[np.int64]] | None = None
     sample: Sample | None = None
 
     @property
     def is_accuracy(self) -> bool:
         """Whether it says for each image if the model is right."""
-        return self.shape == () and np.dtype(self.dtype).kind in "bi"
+        return self.classes is not None or (self.shape == () and np.dtype(self.dtype).kind in "bi")
 
     def in_order(self) -> Iterator[Measurement]:
         """Yield every measurement that this one depends on, each after those that it depends on, and this one."""
@@ -139,7 +141,10 @@ class Engine:
     def right(self, measurement: Measurement) -> Flags:
         """Return whether the model is right on each image [N]: the measured flags, or those of predicted classes."""
         values = self.values(measurement)
-        return values if values.dtype == np.bool_ else np.equal(values, self.sample_of(measurement).labels)
+        if values.dtype == np.bool_:
+            return values
+        classes = values if measurement.classes is None else measurement.classes(values)
+        return np.equal(classes, self.sample_of(measurement).labels)
 
     def sample_of(self, measurement: Measurement) -> Sample:
         """Return the images that a measurement is made on."""

@@ -9,12 +9,15 @@ from nofrost.report.document import Block, Cell, Column, Figure, Panel, Picture,
 from nofrost.report.figures import Line
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.report.sections.examples import data_uri
-from nofrost.report.sections.results import ood_mean
+from nofrost.report.sections.results import ood_means
 
 
-def corruptions(collected: Collected) -> Section:
-    """Return the means over severities, accuracy against severity, and an image under each corruption."""
+def corruptions(collected: Collected) -> Section | None:
+    """Return the means over severities, accuracy against severity, and an image under each corruption; None for a
+    suite without corruptions."""
     suite = collected.study.suites.ood
+    if not suite.corruptions:
+        return None
     blocks: list[Block] = [_means(collected), _panels(collected), _pictures(collected), _by_severity(collected)]
     return Section("corruptions", f"Out of distribution: {suite.title}", "Corruptions", blocks)
 
@@ -35,7 +38,7 @@ def _means(collected: Collected) -> Table:
         [
             cells.recipe_cell(recipe),
             *(cells.estimate_cell(_mean(recipe, name), decimals) for name in names),
-            cells.estimate_cell(ood_mean(recipe), decimals),
+            *(cells.estimate_cell(mean, decimals) for mean in ood_means(recipe)),
         ]
         for recipe in collected.recipes
     ]

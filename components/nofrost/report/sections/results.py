@@ -36,7 +36,8 @@ def _columns(collected: Collected) -> list[Column]:
     group = f"{suite.title} · protocol {suite.protocol} · {cells.threat(collected)}"
     ood = collected.study.suites.ood.title
     attacks = [Column(collected.title(condition), group) for condition in collected.conditions[1:]]
-    return [Column("clean"), *attacks, Column("mean accuracy", ood)]
+    corrupted = [Column("mean accuracy", ood)] if collected.study.suites.ood.corruptions else []
+    return [Column("clean"), *attacks, *corrupted]
 
 
 def _in_a_cascade(collected: Collected) -> str:
@@ -64,7 +65,7 @@ def _by_recipe(collected: Collected) -> Table:
                 )
                 for condition in collected.conditions
             ),
-            cells.estimate_cell(ood_mean(recipe), decimals),
+            *(cells.estimate_cell(mean, decimals) for mean in ood_means(recipe)),
             cells.alarm_cell(alarm for run in recipe.runs for alarm in run.adversarial.alarms),
         ]
         for recipe in collected.recipes
@@ -90,9 +91,10 @@ def _explanation(collected: Collected) -> str:
     return " ".join(sentences)
 
 
-def ood_mean(recipe: RecipeRuns) -> Estimate:
-    """Return the mean accuracy over all corruptions of a recipe."""
-    return estimate_mean([run.ood for run in recipe.runs])
+def ood_means(recipe: RecipeRuns) -> list[Estimate]:
+    """Return the mean accuracy over all corruptions of a recipe; none where its suite has no corruptions."""
+    means = [run.ood.mean for run in recipe.runs if run.ood.mean is not None]
+    return [estimate_mean(means)] if means else []
 
 
 def _by_run(collected: Collected) -> Table:
@@ -104,7 +106,11 @@ def _by_run(collected: Collected) -> Table:
                 cells.proportion_cell(run.adversarial.accuracy[name], decimals, cells.doubt([run], name))
                 for name in collected.conditions
             ),
-            Cell(text.percent(run.ood.mean_accuracy, decimals), f"{run.ood.samples} images"),
+            *(
+                Cell(text.percent(mean.mean_accuracy, decimals), f"{run.ood.samples} images")
+                for mean in (run.ood.mean,)
+                if mean is not None
+            ),
         ]
         for recipe in collected.recipes
         for run in recipe.runs

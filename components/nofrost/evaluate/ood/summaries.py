@@ -1,0 +1,99 @@
+"""From the answers on images to what ``metrics.json`` says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nofrost.config import Baseline
+from nofrost.evaluate.ood.answers import TOP, Answered
+from nofrost.evaluate.ood.made_corruptions import Corruption
+from nofrost.measures import Reliability, corruption_errors
+from nofrost.results import (
+    Calibration,
+    CorruptionAccuracy,
+    CorruptionError,
+    MeanAccuracy,
+    Proportion,
+    ReliabilityBin,
+    SeverityPoint,
+)
+from nofrost.statistics import Flags, wilson_interval
+
+
+def is_right(classes: NDArray[np.int64], labels: NDArray[np.int64]) -> Flags:
+    """Return whether one of the named classes is right, by image.
+
+    Args:
+        classes: [N, n], what was named for each image.
+        labels: [N], or [N, K] with every class that is right for an image, padded with -1.
+    """
+    allowed = labels.reshape(len(labels), -1)
+    # Named classes one after the other: all at once would take N · n · K values
+    hits = [((named[:, None] == allowed) & (allowed >= 0)).any(1) for named in classes.T]
+    right: Flags = np.logical_or.reduce(hits)
+    return right
+
+
+def answer_keys(answered: Answered, labels: NDArray[np.int64], classes: int) -> dict[str, Any]:
+    """Return accuracy, top-5 accuracy and calibration, as keys of :class:`~nofrost.results.Answers`.
+
+    Args:
+        labels: as for :func:`is_right`.
+        classes: how many the answer is among.
+    """
+    right = is_right(answered.classes[:, None], labels)
+    top5 = Proportion.of_flags(is_right(answered.top5, labels)) if classes > TOP else None
+    reliability = Reliability(len(right))
+    reliability.add(answered.confidence, right)
+    accuracy = Proportion.of_flags(right)
+    return {**dict(accuracy), "top5": top5, "calibration": calibration_of(reliability)}
+
+
+def calibration_of(reliability: Reliability) -> Calibration:
+    """Return the calibration of all answers that were added."""
+    low, high = reliability.interval()
+    bins = tuple(
+        ReliabilityBin(count=count, confidence=min(1.0, confidence), accuracy=accuracy)
+        for count, confidence, accuracy in reliability.bins()
+    )
+    return Calibration(error=min(1.0, reliability.error), low=low, high=high, bins=bins)
+
+
+def by_corruption(flags: Mapping[Corruption, Flags]) -> dict[str, CorruptionAccuracy]:
+    """Return the accuracy by corruption, of flags [N] for each corruption and severity on the same N images."""
+    corruptions = {}
+    for name in dict.fromkeys(name for name, _ in flags):
+        by_severity = {severity: each for (corruption, severity), each in flags.items() if corruption == name}
+        points = tuple(SeverityPoint.of_flags(each, severity=severity) for severity, each in by_severity.items())
+        corruptions[name] = CorruptionAccuracy(severities=points, **dict(mean_of(list(by_severity.values()))))
+    return corruptions
+
+
+def mean_of(flags: Sequence[Flags]) -> MeanAccuracy:
+    """Return the mean accuracy over conditions and its 95 % interval.
+
+    The conditions share their images, so the counts are not independent. The interval is Wilson's for as many
+    independent images as would give the spread that is seen between images (the effective sample size, Kish 1965).
+    """
+    per_image = np.mean(flags, axis=0)
+    mean = float(per_image.mean())
+    spread = float(per_image.var(ddof=1)) if len(per_image) > 1 else 0.0
+    independent = mean * (1 - mean) / spread * len(per_image) if spread else len(per_image)
+    effective = round(min(independent, len(flags) * len(per_image)))
+    low, high = wilson_interval(round(mean * effective), effective)
+    return MeanAccuracy(mean_accuracy=mean, mean_low=low, mean_high=high)
+
+
+def corruption_error(
+    baseline: Baseline | None, clean: Proportion, corruptions: Mapping[str, CorruptionAccuracy]
+) -> CorruptionError | None:
+    """Return mCE and relative mCE; None without a baseline or corruptions."""
+    if baseline is None or not corruptions:
+        return None
+    errors = {name: 1 - each.mean_accuracy for name, each in corruptions.items()}
+    mce, relative = corruption_errors(1 - clean.accuracy, errors, baseline)
+    return CorruptionError(mce=mce, relative_mce=relative, baseline=baseline)

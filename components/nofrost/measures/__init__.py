@@ -1,0 +1,14 @@
+"""Measures of a classifier out of distribution: calibration, detection of outliers, errors beside a baseline's."""
+
+from nofrost.measures.calibration import Reliability
+from nofrost.measures.corruption_error import BASELINES, corruption_errors
+from nofrost.measures.detection import auroc, auroc_interval, false_positive_rate
+
+__all__ = [
+    "BASELINES",
+    "Reliability",
+    "auroc",
+    "auroc_interval",
+    "corruption_errors",
+    "false_positive_rate",
+]
