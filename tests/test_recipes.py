@@ -61,8 +61,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
     path = tmp_path_factory.mktemp("study") / "tiny.yaml"
     names = shipped_names("recipe")
     recipes = yaml.safe_dump({"recipes": {name: small(name) for name in names}})
-    suites = "suites: {adversarial: adversarial-quick, ood: ood-quick}\n"
-    path.write_text(f"name: tiny\ntitle: Tiny\ndataset: {{}}\nscale:{SCALE}{recipes}{suites}", encoding="utf-8")
+    rest = "augmentation: {methods: [deepaugment, corruptions]}\nsuites: {adversarial: adversarial-quick, ood: ood-quick}"
+    path.write_text(f"name: tiny\ntitle: Tiny\ndataset: {{}}\nscale:{SCALE}{recipes}{rest}", encoding="utf-8")
     return load_study(path).recipes
 
 
@@ -73,9 +73,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for size in (16, 32):
         prepare.run(DatasetSpec(source="digits", image_size=size, limit=60), folder / f"dataset-{size}")
     network = {"width": 4, "epochs": 20, "batch_size": 8}
-    augment.run(
-        folder / "dataset-16", AugmentationSpec.model_validate({"deepaugment": network}), folder / "augmentation"
-    )
+    spec = {"methods": ["deepaugment", "corruptions"], "deepaugment": network}
+    augment.run(folder / "dataset-16", AugmentationSpec.model_validate(spec), folder / "augmentation")
     return folder
 
 
@@ -108,12 +107,13 @@ def expected(recipe: Recipe) -> dict[str, Any]:
         "fast": ["adversarial"],
         "free": ["adversarial"],
         "multi-view": list(spec.setting("views") or ()),
+        "augmix": ["clean", "augmix", "augmix-2"],
     }.get(spec.name, ["clean", "adversarial"])
     images = dict.fromkeys(views, size)
     if (clean_share := spec.setting("clean_share")) is not None:
         images["clean"] = round(clean_share * size)
     images = {view: count for view, count in images.items() if count}
-    joint = spec.setting("batching") == "joint"
+    joint = (spec.setting("batching") or ("joint" if spec.name == "augmix" else "separate")) == "joint"
     replays = spec.setting("replays") or 1
     passes = replays * (1 if joint else len(images))
     moves = passes + (spec.name == "fast")

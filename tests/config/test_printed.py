@@ -153,6 +153,11 @@ PRINTED: dict[str, dict[str, Any]] = {
     "galloway2019-mlp-bn-wd": {"model.normaliser": "bn", "optimiser.weight_decay": 0.01},
     "galloway2019-mlp-deep": {"schedule.epochs": 40, "optimiser.lr": 128e-5, "optimiser.momentum": 0.0},
     "galloway2019-mlp-deep-bn": {"schedule.epochs": 10, "model.normaliser_eps": 1e-3, "optimiser.lr": 128e-5},
+    # Hendrycks et al. 2020 §3; Cubuk et al. 2020, whose scale ends at 10; Zhong et al. 2020 §3
+    "augmix": WANG2022 | {"objective.consistency_weight": 12, "views.augmix.width": 3, "views.augmix.severity": 3},
+    "randaugment": WANG2022 | {"views.randaugment.operations": 2, "views.randaugment.magnitude": 9 * 30 / 10},
+    "random-erasing": WANG2022 | {"views.random_erasing.probability": 0.5, "views.random_erasing.area": (0.02, 0.4)},
+    "corruptions": WANG2022 | {"objective.views": ("clean", "corruptions")},
     "xie2020-adv": XIE2020,
     "xie2020-adv-code": XIE2020 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
     "xie2020-adv-running": XIE2020 | AT_THE_END,
@@ -225,7 +230,7 @@ def test_fast_grows_its_images_while_its_rate_falls_from_phase_to_phase() -> Non
     assert rates == [pytest.approx(course) for course in ([0, 0.4, 0.04], [0.04, 0.004], [0.004, 0.0004])]
 
 
-def test_only_the_recipes_of_wang2022_have_plain_names() -> None:
+def test_only_the_recipes_of_wang2022_and_those_for_comparison_have_plain_names() -> None:
     for name in shipped_names("recipe"):
         paper, prefix = paper_of(load_recipe(name).citation), name.split("-")[0]
-        assert prefix == paper or (paper == "wang2022" and prefix not in load_papers())
+        assert prefix == paper or (paper in ("wang2022", None) and prefix not in load_papers())

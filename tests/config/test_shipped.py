@@ -24,12 +24,20 @@ from nofrost.config import (
     study_as_yaml,
 )
 
+# With the training of wang2022's `st`, as what others do for robustness.
+FOR_COMPARISON = {"augmix", "corruptions", "randaugment", "random-erasing"}
+
 
 @pytest.mark.parametrize("name", shipped_names("recipe"))
 def test_every_shipped_recipe_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.title
-    assert paper_of(recipe.citation), "a recipe names the paper it comes from"
+    if name in FOR_COMPARISON:
+        kept = ("model", "optimiser", "schedule", "threat", "trainable", "precision")
+        assert all(getattr(recipe, key) == getattr(load_recipe("st"), key) for key in kept)
+        assert recipe.citation.endswith("on the training of wang2022 §4.1 (ST)")
+    else:
+        assert paper_of(recipe.citation), "a recipe names the paper it comes from"
 
 
 @pytest.mark.parametrize("name", shipped_names("recipe"))

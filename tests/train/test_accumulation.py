@@ -50,8 +50,8 @@ def compared(trainers: list[Trainer], tolerance: float = 1e-4) -> None:
 @pytest.mark.parametrize("name", list_objectives())
 def test_steps_of_every_objective(name: str, make_trainer: Make) -> None:
     normaliser = "mbn" if name == "mbnat" else "bn"
-    sets = ["other"] if name == "multi-view" else []
-    changes = {**SMOOTH, "views": {"augmentation_sets": sets}}
+    views = {"multi-view": {"augmentation_sets": ["other"]}, "augmix": {"augmix": {}}}.get(name, {})
+    changes = {**SMOOTH, "views": views}
     compared(
         [
             make_trainer(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import RandomResizedCrop
 
 from nofrost.config import load_recipe
-from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
+from nofrost.config.recipe import AugMixSpec, RandAugmentSpec, RandomErasingSpec, TextureDebiasedSpec, ViewSpec
 from nofrost.data import Split, to_tensor
 from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
@@ -28,6 +28,13 @@ SETS = {"deepaugment": np.full_like(PIXELS, 10), "tda": np.full_like(PIXELS, 20)
 PLAIN = ViewSpec()
 EVERYTHING = ViewSpec(image_size=5, random_resized_crop=0.3, crop_padding=1, horizontal_flip=True)
 DEBIASED = EVERYTHING.model_copy(update={"texture_debiased": TextureDebiasedSpec(noise=True)})
+OPERATIONS = DEBIASED.model_copy(
+    update={
+        "randaugment": RandAugmentSpec(operations=1),
+        "random_erasing": RandomErasingSpec(),
+        "augmix": AugMixSpec(width=1, depth=1),
+    }
+)
 
 
 def images(
@@ -105,6 +112,50 @@ def test_killed_and_resumed_with_any_number_of_processes_an_epoch_has_the_same_b
             assert all(torch.equal(*pair) for pair in zip(tensors(batch), tensors(undisturbed[seen]), strict=True))
             seen += 1
     assert seen == len(undisturbed) == 4
+
+
+@pytest.mark.parametrize("augmented", [("tda", "augmix", "augmix-2"), ("augmented", "augmix")])
+def test_operations_of_images_are_those_of_one_process_and_leave_torchs_generator_alone(
+    augmented: tuple[str, ...],
+) -> None:
+    sets = {"tda": SETS["tda"]}
+    views = OPERATIONS if "augmented" in augmented else OPERATIONS.model_copy(update={"texture_debiased": None})
+    state = torch.get_rng_state()
+
+    def batches_of(size: int, epoch: int = 1) -> list[list[torch.Tensor]]:
+        parts = [TrainingImages(SPLIT, sets, augmented, views, 24, ProcessGroup(rank, size)) for rank in range(size)]
+        shared = zip(*(part.epoch(0, epoch, 0) for part in parts), strict=True)
+        return [[torch.cat(columns) for columns in zip(*map(tensors, each), strict=True)] for each in shared]
+
+    whole = batches_of(1)
+    for size in (2, 3):
+        for ours, theirs in zip(batches_of(size), whole, strict=True):
+            assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    images = whole[0][0]
+    assert images.dtype == torch.float32
+    assert 0 <= float(images.min()) < float(images.max()) <= 1
+    assert not torch.equal(batches_of(1, epoch=2)[0][0], images)
+
+
+def test_the_two_views_of_augmix_are_drawn_apart_on_top_of_the_other_transforms() -> None:
+    views = ViewSpec(augmix=AugMixSpec(severity=10))
+    for batch in TrainingImages(SPLIT, {}, ("augmix", "augmix-2"), views, 48).epoch(0, 0, 0):
+        first, second = (view for _, view in sorted(batch.to(torch.device("cpu")).augmented.items()))
+        assert torch.equal(batch.images, to_tensor(PIXELS[rows_of(batch)])), "clean images have no operations"
+        different = (first != second).flatten(1).any(1)
+        assert different.float().mean() > 0.8
+
+
+def test_randaugment_and_erasing_change_every_view_but_the_texture_debiased_one() -> None:
+    erased = {"random_erasing": RandomErasingSpec(probability=1, area=(0.2, 0.2), fill="black")}
+    bright = Split(np.full_like(PIXELS, 255), SPLIT.labels, SPLIT.indices)
+    views = ViewSpec(texture_debiased=TextureDebiasedSpec()).model_copy(update=erased)
+    sets = {"tda": bright.images}
+    batch = next(TrainingImages(bright, sets, ("tda", "texture-debiased"), views, 48).epoch(0, 0, 0))
+    black = [(images.flatten(1) == 0).float().mean(1) for images in (batch.images, batch.augmented["tda"])]
+    assert all(float(each.min()) > 0.05 for each in black), "a fifth of the area, in whole pixels of 6 x 6"
+    assert torch.equal(batch.augmented["texture-debiased"], torch.ones(48, 1, 6, 6))
 
 
 @pytest.mark.parametrize("size", [2, 4, 8])
@@ -238,6 +289,19 @@ def test_only_this_processs_rows_are_read() -> None:
             {"augmented_views": ("tda",), "augmented": {"tda": PIXELS}, "views": DEBIASED},
             r"views\.texture_debiased makes a view that the objective does not train on: leave it out, or name "
             r"texture-debiased or augmented",
+        ),
+        (
+            {"augmented_views": ("augmix",), "augmented": {}},
+            r"trains on 'augmix' images and views\.augmix is not set: set it to \{\}, or choose other views",
+        ),
+        (
+            {"augmented_views": ("tda",), "augmented": {"tda": PIXELS}, "views": ViewSpec(augmix=AugMixSpec())},
+            r"views\.augmix makes a view that the objective does not train on: leave it out, or name augmix or "
+            r"augmix-2",
+        ),
+        (
+            {"augmented": {}, "views": ViewSpec(augmix=AugMixSpec())},
+            r"'augmented' images .* has none: name a set there",
         ),
     ],
 )

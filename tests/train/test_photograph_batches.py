@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
-from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
+from nofrost.config.recipe import AugMixSpec, RandAugmentSpec, RandomErasingSpec, TextureDebiasedSpec, ViewSpec
 from nofrost.data import Photographs, Split, to_tensor
 from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
@@ -122,6 +122,27 @@ def test_killed_and_resumed_with_any_number_of_processes_an_epoch_has_the_same_b
             seen += 1
     assert seen == len(undisturbed) == 5
     assert sorted(torch.cat([batch[2] for batch in undisturbed]).tolist()) == list(range(100, 130)), "each once"
+
+
+def test_operations_of_photographs_are_those_of_one_process(split: Split) -> None:
+    operations = {"randaugment": RandAugmentSpec(), "random_erasing": RandomErasingSpec(), "augmix": AugMixSpec()}
+    views = CROPS.model_copy(update={**operations, "horizontal_flip": True})
+
+    def batches_of(size: int) -> list[list[torch.Tensor]]:
+        groups = [ProcessGroup(rank, size) for rank in range(size)]
+        parts = [TrainingImages(split, {}, ("augmix", "augmix-2"), views, 6, group).epoch(0, 0, 3) for group in groups]
+        return [
+            [torch.cat(columns) for columns in zip(*map(tensors, shared), strict=True)]
+            for shared in zip(*parts, strict=True)
+        ]
+
+    whole = batches_of(1)
+    assert len(whole) == 2
+    for size in (2, 3):
+        for ours, theirs in zip(batches_of(size), whole, strict=True):
+            assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    plain = next(TrainingImages(split, {}, (), CROPS, 6).epoch(0, 0, 3)).to(CPU).images
+    assert all(not torch.equal(view, plain) for view in (whole[0][0], *whole[0][3:]))
 
 
 def test_only_this_processs_photographs_are_decoded(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -312,6 +313,18 @@ def test_a_training_that_fails_keeps_the_earlier_result(digits: Path, tmp_path: 
     with pytest.raises(UserError):
         train.run(digits, None, tiny("st", "optimiser.lr=10000000", "schedule.lr_warmup_epochs=0"), "st", 0, out)
     assert fingerprints(out) == before
+
+
+def test_two_epochs_of_augmix_with_randaugment_and_erasing(digits: Path, tmp_path: Path) -> None:
+    views = ("views.augmix={depth: 1}", "views.randaugment={magnitude: 3}", "views.random_erasing={area: [0.02, 0.1]}")
+    recipe = tiny("st", "objective={name: augmix, consistency_weight: 1}", *views, "schedule.epochs=2")
+    train.run(digits, None, recipe, "augmix", 0, tmp_path / "out")
+    curves = json.loads((tmp_path / "out" / "curves.json").read_text())
+    assert [math.isfinite(row["loss"]) for row in curves] == [True, True]
+    assert all(0 < curves[-1][f"train_{view}"] <= 1 for view in ("clean", "augmix", "augmix-2"))
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert set(record["steps"]["train"]["images"]) == {"clean", "augmix", "augmix-2"}
+    assert record["config"]["views"]["augmix"]["depth"] == 1
 
 
 def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def recipe_of(objective: str, model: dict[str, Any]) -> dict[str, Any]:
         **TINY,
         "model": {"arch": "resnet8", **model},
         "objective": {"name": objective, **settings.get(objective, {})},
+        "views": {**TINY["views"], **({"augmix": {"depth": 1}} if objective == "augmix" else {})},
         "optimiser": optimiser,
     }
 

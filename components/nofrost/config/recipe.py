@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_serializer, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Cited, Name, OmitEmpty, Schema, Settings, difference, merge
+from nofrost.config.base import Cited, Name, OmitEmpty, Schema, Settings, Share, difference, merge
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
@@ -28,11 +28,60 @@ class TextureDebiasedSpec(Settings):
     blur: bool = False
 
 
+class RandAugmentSpec(Settings):
+    """RandAugment (Cubuk et al. 2020): so many `operations`, drawn for each image, of one `magnitude` from 0 to 30.
+
+    The scale is torchvision's; the paper's ends at 10, so that its 9, the default, is 27 here.
+    """
+
+    operations: int = Field(default=2, ge=1, le=20)
+    magnitude: int = Field(default=27, ge=0, le=30)
+
+
+class RandomErasingSpec(Settings):
+    """Random erasing (Zhong et al. 2020): with this `probability` a rectangle of an image is filled with random levels,
+    or with black. `area` is the least and the most that it has of the image's, `ratio` that of its height to its
+    width."""
+
+    probability: Share = 0.5
+    area: tuple[Share, Share] = (0.02, 0.4)
+    ratio: tuple[PositiveFloat, PositiveFloat] = (0.3, 3.33)
+    fill: Literal["random", "black"] = "random"
+
+    @field_validator("area", "ratio")
+    @classmethod
+    def _least_comes_first(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] > bounds[1]:
+            raise ValueError(f"{list(bounds)} has the larger one first: write the least, then the most")
+        return bounds
+
+
+class AugMixSpec(Settings):
+    """AugMix (Hendrycks et al. 2020, §3): each image is mixed with `width` chains of operations on it.
+
+    Attributes:
+        severity: the largest magnitude of an operation, 1 to 10.
+        width: chains.
+        depth: operations of a chain; None draws 1 to 3 for each.
+        alpha: of the distributions (Dirichlet, Beta) of the weights of the mixture.
+        all_operations: also brightness, contrast, colour and sharpness, which the authors leave out, as they are too
+            much like corruptions of ImageNet-C.
+    """
+
+    severity: int = Field(default=3, ge=1, le=10)
+    width: int = Field(default=3, ge=1, le=20)
+    depth: int | None = Field(default=None, ge=1, le=20)
+    alpha: PositiveFloat = 1.0
+    all_operations: bool = False
+
+
 class ViewSpec(OmitEmpty, Settings):
     """What is done to training images: resized to `image_size`, cut (`random_resized_crop` is the least share of the
-    area that is kept), cropped with padding, flipped. `augmentation_sets` (by method) are further training images.
+    area that is kept), cropped with padding, flipped, changed by `randaugment`, and in part erased (`random_erasing`).
+    `augmentation_sets` (by method) are further training images.
 
-    With `texture_debiased` the clean images have a further view, drawn anew at each step, whose only crop is its own.
+    With `texture_debiased` the clean images have a further view, drawn anew at each step, whose only crop is its own,
+    and with `augmix` up to two, which AugMix is applied to last.
     """
 
     image_size: int | None = Field(default=None, ge=4)
@@ -41,6 +90,9 @@ class ViewSpec(OmitEmpty, Settings):
     horizontal_flip: bool = False
     augmentation_sets: tuple[str, ...] = ()
     texture_debiased: TextureDebiasedSpec | None = None
+    randaugment: RandAugmentSpec | None = None
+    random_erasing: RandomErasingSpec | None = None
+    augmix: AugMixSpec | None = None
 
 
 class SelectionSpec(OmitEmpty, Settings):

@@ -21,7 +21,7 @@ from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Batch
 from nofrost.train.shares import check_shares, rows_of_process
 from nofrost.train.upcoming import Upcoming, check_room
-from nofrost.train.views import ANY_SET, TEXTURE_DEBIASED, BatchViews, View
+from nofrost.train.views import ANY_SET, AUGMIX, AUGMIX_AGAIN, DRAWN_VIEWS, TEXTURE_DEBIASED, BatchViews, View
 
 # Of photographs: batches that are ready before the training asks for them, and threads that put them together, two so
 # that one batch is decoded while another is finished.
@@ -35,12 +35,13 @@ class TrainingImages:
     Attributes:
         split: clean images, memory-mapped; only this process's rows of a batch are read.
         augmented: images of each augmentation set by its name, row-aligned with the split.
-        augmented_views: the augmented views of a batch: the name of a set, ``texture-debiased``, or ``augmented`` for
-            one of these drawn for each image.
-        views: the transforms of each image, in this order: resized crop, or resize; crop with padding; flip. Each view
-            of an image has its own crop and flip. An `image_size` larger than the stored one enlarges. The
-            texture-debiased view has its own crop, the flip, and colours. Of photographs, a crop of random size is one
-            of the stored photograph; without it, the evaluation view of the dataset takes the place of the image.
+        augmented_views: the augmented views of a batch: the name of a set, ``texture-debiased``, ``augmented`` for one
+            of these drawn for each image, ``augmix``, or ``augmix-2`` for a second draw of it.
+        views: the transforms of each image, in this order: resized crop, or resize; crop with padding; flip;
+            RandAugment; random erasing. Each view of an image has its own. An `image_size` larger than the stored one
+            enlarges. The texture-debiased view has its own crop, the flip, and colours. Of photographs, a crop of
+            random size is one of the stored photograph; without it, the evaluation view of the dataset takes the place
+            of the image.
         batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
             the rows of all processes together equal the batch of a single process, bit for bit.
@@ -87,28 +88,30 @@ class TrainingImages:
         check_room((self.split.images, *self.augmented.values()), window)
 
     def _check_views(self) -> None:
-        debiased = (TEXTURE_DEBIASED,) if self.views.texture_debiased else ()
-        known = (*self.augmented, *debiased)
+        drawn = [view for view, key in DRAWN_VIEWS.items() if getattr(self.views, key)]
+        any_set = [*self.augmented, *(view for view in drawn if view == TEXTURE_DEBIASED)]
+        known = (*self.augmented, *drawn, *([ANY_SET] if any_set else []))
         for view in self.augmented_views:
-            if not known or (view != ANY_SET and view not in known):
+            if view not in known:
                 raise self._unknown_view(view, known)
-        used = known if ANY_SET in self.augmented_views else self.augmented_views
+        used = {*self.augmented_views, *(any_set if ANY_SET in self.augmented_views else [])}
         unused = [name for name in self.augmented if name not in used]
         if unused:
             raise UserError(
                 f"views.augmentation_sets has {', '.join(unused)}, which the objective does not train on: leave it "
                 "out, or choose an objective that does"
             )
-        if debiased and TEXTURE_DEBIASED not in used:
-            raise UserError(
-                f"views.texture_debiased makes a view that the objective does not train on: leave it out, or name "
-                f"{TEXTURE_DEBIASED} or {ANY_SET} in objective.views"
-            )
+        for view, others in ((TEXTURE_DEBIASED, (ANY_SET,)), (AUGMIX, (AUGMIX_AGAIN,))):
+            if view in drawn and not {view, *others} & used:
+                raise UserError(
+                    f"views.{DRAWN_VIEWS[view]} makes a view that the objective does not train on: leave it out, or "
+                    f"name {' or '.join((view, *others))} in objective.views"
+                )
 
     def _unknown_view(self, view: str, known: tuple[str, ...]) -> UserError:
-        if view == TEXTURE_DEBIASED:
+        if view in DRAWN_VIEWS:
             return UserError(
-                f"the objective trains on {view!r} images and views.texture_debiased is not set: set it to {{}}, "
+                f"the objective trains on {view!r} images and views.{DRAWN_VIEWS[view]} is not set: set it to {{}}, "
                 "or choose other views"
             )
         sets = ", ".join(self.augmented) or "none"
@@ -202,9 +205,11 @@ class TrainingImages:
         )
 
     def _augmented(self, name: str, views: BatchViews) -> View:
-        debiased = self.views.texture_debiased
+        debiased, augmix = self.views.texture_debiased, self.views.augmix
         if name == ANY_SET:
             return views.any_set(list(self.augmented.values()), self.split.images, debiased)
         if name == TEXTURE_DEBIASED and debiased:
             return views.texture_debiased(self.split.images, debiased)
+        if name in (AUGMIX, AUGMIX_AGAIN) and augmix:
+            return views.augmix(self.split.images, augmix)
         return views.view(self.augmented[name])

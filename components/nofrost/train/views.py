@@ -1,4 +1,4 @@
-"""The views of the images of a batch: each image of each view has its own crop, flip and colours.
+"""The views of the images of a batch: each image of each view has its own crop, flip, colours and so on.
 
 Random numbers are drawn for the whole batch and sliced, so that the rows of all processes together equal the batch of a
 single process, bit for bit.
@@ -13,17 +13,22 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nofrost.config.recipe import TextureDebiasedSpec, ViewSpec
+from nofrost.config.recipe import AugMixSpec, TextureDebiasedSpec, ViewSpec
 from nofrost.data import Images, to_tensor
 from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives.base import scaled
 from nofrost.train.photograph_views import crops, evaluation_views, photographs_of, stored_sizes
 from nofrost.transforms.crops import crop_boxes, crop_offsets, flip, flips, padded_crop, pixel_boxes, resized_crop
+from nofrost.transforms.erasing import Erasures
+from nofrost.transforms.operations import Change, augmix, levels, randaugment
 from nofrost.transforms.texture_debiased import Distortion
 
 # The view that draws one of the augmentation sets, or the texture-debiased view, for each image.
 ANY_SET = "augmented"
 TEXTURE_DEBIASED = "texture-debiased"
+AUGMIX, AUGMIX_AGAIN = "augmix", "augmix-2"
+# Views that are drawn from the clean images, and the key of a recipe's `views` that has them.
+DRAWN_VIEWS = {TEXTURE_DEBIASED: "texture_debiased", AUGMIX: "augmix", AUGMIX_AGAIN: "augmix"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class View:
     """A view of this process's images, [n, C, H, W], with what is left to the training device.
 
     Attributes:
-        images: float32 in [0, 1], or the levels of decoded photographs, uint8.
+        images: float32 in [0, 1], or levels, uint8, as photographs are decoded to.
         distortion: to be applied to them.
     """
 
@@ -49,7 +54,7 @@ class BatchViews:
         rows: int64 [N], of the training split, those of the whole batch.
         own: int64 [n], positions in the batch of the rows that this process has.
         generator: of all that is drawn, on the CPU.
-        threads: decode photographs.
+        threads: decode photographs, and change images one by one.
     """
 
     spec: ViewSpec
@@ -60,8 +65,12 @@ class BatchViews:
     threads: DecodingThreads
 
     def view(self, images: Images) -> View:
-        """Return the view with the recipe's crop or resize, padding and flip."""
+        """Return the view with the recipe's crop or resize, padding, flip, RandAugment and erasing."""
         return View(self._transformed([images], self._zeros, self.own))
+
+    def augmix(self, images: Images, spec: AugMixSpec) -> View:
+        """Return that view with AugMix on top."""
+        return View(self._changed(self._transformed([images], self._zeros, self.own), self.own, augmix(spec)))
 
     def texture_debiased(self, images: Images, spec: TextureDebiasedSpec) -> View:
         """Return the texture-debiased view, whose only crop is its own."""
@@ -78,7 +87,7 @@ class BatchViews:
         of_sets = self._transformed(sets or [clean], numbers * bool(sets), self.own[~mask])
         crops = self._cropped([clean], self._zeros, self.own[mask], spec.random_resized_crop)
         if crops.dtype != of_sets.dtype:
-            crops = scaled(crops)
+            crops, of_sets = scaled(crops), scaled(of_sets)
         images = of_sets.new_empty(len(self.own), *of_sets.shape[1:])
         images[~mask], images[mask] = of_sets, crops
         return View(images, self._distortion(images.shape[1], spec).where(mask))
@@ -90,6 +99,28 @@ class BatchViews:
 
     def _transformed(self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64]) -> Tensor:
         """Return the images at the positions `own`, of the source that `numbers` [N] says, transformed."""
+        images = self._moved(sources, numbers, own)
+        if self.spec.randaugment:
+            images = self._changed(images, own, randaugment(self.spec.randaugment))
+        if erasing := self.spec.random_erasing:
+            drawn = Erasures.draw(len(self.rows), self.size, erasing, self.generator)
+            images = drawn[torch.from_numpy(own)](images)
+        return images
+
+    def _changed(self, images: Tensor, own: NDArray[np.int64], change: Change) -> Tensor:
+        """Return the images (those at the positions `own`) changed one by one, as levels, uint8."""
+        seeds = torch.randint(2**63 - 1, (len(self.rows),), generator=self.generator)[own].tolist()
+        images = levels(images)
+        changed = torch.empty_like(images)
+
+        def change_one(position: int) -> None:
+            changed[position] = change(images[position], seeds[position])
+
+        self.threads.run(change_one, len(seeds))
+        return changed
+
+    def _moved(self, sources: Sequence[Images], numbers: NDArray[np.int64], own: NDArray[np.int64]) -> Tensor:
+        """Return the images at the positions `own`, of the source that `numbers` [N] says, cropped and flipped."""
         spec, padding = self.spec, self.spec.crop_padding
         if spec.random_resized_crop and not padding:
             return self._cropped(sources, numbers, own, spec.random_resized_crop)

@@ -37,11 +37,12 @@ def small() -> Callable[..., Classifier]:
 
 @pytest.fixture(scope="session")
 def batch() -> Batch:
-    """12 images [N, 1, 16, 16] float64 in [0, 1] of 4 classes, with a flipped view."""
+    """12 images [N, 1, 16, 16] float64 in [0, 1] of 4 classes, with flipped views."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(12, 1, 16, 16, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 4, (12,), generator=generator)
-    return Batch(images, labels, torch.arange(100, 112), {"augmented": images.flip(3)})
+    views = {"augmented": images.flip(3), "augmix": images.flip(2), "augmix-2": images.flip(2, 3)}
+    return Batch(images, labels, torch.arange(100, 112), views)
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ BATCH_NORMS = {
     ("free", (("replays", 8),)): 8,
     ("fast", ()): 2,
     ("multi-view", ()): 3,
+    ("augmix", ()): 1,
+    ("augmix", (("batching", "separate"),)): 3,
     ("mbnat", ()): 1,  # each branch
     ("mbnat", (("batching", "joint"),)): 1,
 }

@@ -41,6 +41,7 @@ MAKES_ITS_OWN_ATTACK = ("trades", "fat", "trades-fat", "fast", "free")
         ("trades-fat", {"tau_milestones": (50, 50)}, r"tau_milestones: \[50.0, 50.0\]"),
         ("trades-fat", {"step_noise": -0.1}, r"step_noise: .* greater than or equal to 0, got -0\.1"),
         ("trades-fat", {"beta": -1}, r"beta: .*, got -1"),
+        ("augmix", {"consistency_weight": -1}, r"consistency_weight: .* greater than or equal to 0, got -1"),
         ("free", {"replays": 0}, r"replays: input should be greater than 0, got 0"),
         ("multi-view", {"views": ()}, r"views: \[\]: list at least one"),
         ("multi-view", {"views": ("clean", "clean")}, r"views: \['clean', 'clean'\]: .* each once"),

@@ -31,7 +31,8 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        images: the clean images, [N, C, H, W] in [0, 1]; of photographs uint8 until :meth:`to`, a quarter of the bytes.
+        images: the clean images, [N, C, H, W] in [0, 1]; of photographs levels, uint8, until :meth:`to`, a quarter of
+            the bytes, and of what RandAugment or AugMix has made too.
         labels: [N] int64.
         indices: [N] int64, the index of each image in its dataset, which selects the random numbers of attacks.
         augmented: further views of the same images, by their name in the objective's `augmented_views`.
@@ -170,7 +171,7 @@ class Objective(ABC):
     @property
     def augmented_views(self) -> tuple[str, ...]:
         """The augmented views that a batch must contain: ``augmented`` for one of the recipe's augmentation sets drawn
-        per image, ``texture-debiased``, or the name of a set."""
+        per image, ``texture-debiased``, ``augmix`` and ``augmix-2``, or the name of a set."""
         return ()
 
     def check(self, model: nn.Module, attack: AttackSpec) -> None:

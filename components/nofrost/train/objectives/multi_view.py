@@ -15,9 +15,10 @@ class MultiView(Objective):
     """The mean of the losses on the views.
 
     Args:
-        views: ``clean``, ``adversarial``, ``texture-debiased``, the name of one of the recipe's augmentation sets, or
-            ``augmented`` (one of these sets or ``texture-debiased``, drawn per image). wang2022 Eq. 2 has (clean,
-            augmented, adversarial); its code has four, with DeepAugment and texture-debiased images apart.
+        views: ``clean``, ``adversarial``, ``texture-debiased``, ``augmix``, the name of one of the recipe's
+            augmentation sets, or ``augmented`` (one of these sets or ``texture-debiased``, drawn per image). wang2022
+            Eq. 2 has (clean, augmented, adversarial); its code has four, with DeepAugment and texture-debiased images
+            apart.
         batching: ``joint`` or ``separate``, as in standard adversarial training.
 
     Raises:
