@@ -61,7 +61,10 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
     path = tmp_path_factory.mktemp("study") / "tiny.yaml"
     names = shipped_names("recipe")
     recipes = yaml.safe_dump({"recipes": {name: small(name) for name in names}})
-    rest = "augmentation: {methods: [deepaugment, corruptions]}\nsuites: {adversarial: adversarial-quick, ood: ood-quick}"
+    rest = (
+        "augmentation: {methods: [deepaugment, corruptions]}\n"
+        "suites: {adversarial: adversarial-quick, ood: ood-quick}\n"
+    )
     path.write_text(f"name: tiny\ntitle: Tiny\ndataset: {{}}\nscale:{SCALE}{recipes}{rest}", encoding="utf-8")
     return load_study(path).recipes
 
