@@ -13,9 +13,10 @@ import torch
 
 from nofrost import models
 from nofrost.config import OodSuite
-from nofrost.data import read_split, to_tensor
+from nofrost.data import from_tensor, read_split, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate import run
+from nofrost.evaluate.ood.made_corruptions import _example
 from nofrost.evaluate.ood.summaries import mean_of
 from nofrost.statistics import wilson_interval
 from nofrost.transforms.corruptions import corrupt
@@ -97,19 +98,28 @@ def test_the_output_is_whole_and_two_runs_write_the_same_bytes(
     assert json.loads(one["record.json"])["stage"] == "evaluate-ood"
 
 
-def test_examples_show_one_image_under_every_corruption_at_the_highest_severity(
+def test_examples_show_one_image_under_every_corruption_at_each_severity(
     dataset: Path, mixture_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:
     run(dataset, mixture_checkpoint, make_ood_suite(), tmp_path / "out")
     examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
     split = read_split(dataset, "test")
     assert examples["names"].tolist() == ["gaussian_noise", "contrast"]
-    assert examples["severity"].tolist() == [5]
-    assert np.array_equal(examples["image"], np.float32(split.images[0]) / 255)
-    assert examples["corrupted"].shape == (2, 8, 8, 1)
-    for name, shown in zip(examples["names"], examples["corrupted"], strict=True):
-        expected = corrupt(to_tensor(split.images[:1]), str(name), 5, seed=0, indices=[int(split.indices[0])])
-        assert np.array_equal(shown, expected[0].permute(1, 2, 0).numpy())
+    assert examples["severities"].tolist() == [1, 5]
+    assert np.array_equal(examples["image"], split.images[0])
+    assert examples["corrupted"].shape == (2, 2, 8, 8, 1)
+    for name, by_severity in zip(examples["names"], examples["corrupted"], strict=True):
+        for severity, shown in zip((1, 5), by_severity, strict=True):
+            image, index = to_tensor(split.images[:1]), int(split.indices[0])
+            expected = corrupt(image, str(name), severity, seed=0, indices=[index])
+            assert np.array_equal(shown, from_tensor(expected)[0])
+
+
+def test_examples_of_a_photograph_are_a_part_of_its_pixels() -> None:
+    image = torch.linspace(0, 1, 3 * 224 * 300).reshape(1, 3, 224, 300)
+    example = _example(image)
+    assert example.shape == (75, 100, 3)
+    assert np.array_equal(example, from_tensor(image)[0][::3, ::3])
 
 
 @pytest.mark.parametrize("finished", [0, 1, 3])

@@ -14,19 +14,15 @@ from nofrost.results import (
     AttackUse,
     BudgetCurve,
     BudgetPoint,
-    CorruptionAccuracy,
     EvaluationRecord,
-    OodMetrics,
     Proportion,
     Protocol,
-    SeverityPoint,
     StepsCurve,
     StepsPoint,
-    TestSetAccuracy,
     write_result,
 )
-from tests.ood_results import answers, calibration, keys_of_test_set
 from tests.report.dataset_on_disk import digits
+from tests.report.ood_on_disk import make_ood_evaluation
 
 CLEAN_ACCURACY = {"st": 0.985, "sat": 0.96, "mbnat": 0.972, "nofrost": 0.953}
 ROBUST_ACCURACY = {"st": 0.02, "sat": 0.60, "mbnat": 0.45, "nofrost": 0.63}
@@ -39,7 +35,10 @@ def make_evaluations(
 ) -> None:
     flags = _flags(study, recipe, seed, samples, rng)
     _attacked(folder / "evaluate-adversarial", study, recipe, flags, rng)
-    _corrupted(folder / "evaluate-ood", study, recipe, samples)
+    make_ood_evaluation(folder / "evaluate-ood", study, recipe, samples, CLEAN_ACCURACY.get(recipe, 0.9))
+    protocol = _protocol(study.suites.ood, None, samples)
+    record = EvaluationRecord(**record_fields("evaluate-ood"), split="test", protocol=protocol)
+    write_result(folder / "evaluate-ood" / "record.json", record)
 
 
 def record_fields(stage: str) -> dict[str, Any]:
@@ -188,59 +187,3 @@ def _protocol(suite: AdversarialSuite | OodSuite, threat: Threat | None, samples
         devices=("A processor",),
         versions={"nofrost": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
     )
-
-
-def _corrupted(folder: Path, study: Study, recipe: str, samples: int) -> None:
-    suite = study.suites.ood
-    clean = CLEAN_ACCURACY.get(recipe, 0.9)
-    corruptions = {}
-    for index, name in enumerate(suite.corruptions):
-        severities = tuple(
-            SeverityPoint.of(round(clean * (1 - 0.02 * (index + 1) * severity) * samples), samples, severity=severity)
-            for severity in suite.severities
-        )
-        corruptions[name] = CorruptionAccuracy(severities=severities, **_mean([point.accuracy for point in severities]))
-    metrics = OodMetrics(
-        kind="ood",
-        title=suite.title,
-        samples=samples,
-        seed=suite.seed,
-        clean=answers(round(clean * samples), samples),
-        corruptions=corruptions,
-        corruption_error=None,
-        corrupted_calibration=calibration(clean / 2) if corruptions else None,
-        **_mean([corruption.mean_accuracy for corruption in corruptions.values()]),
-        averaging="unweighted mean over all corruptions and severities",
-        test_sets={
-            name: TestSetAccuracy(
-                **keys_of_test_set(round((clean - 0.05) * 200), 200, Proportion.of(round(clean * samples), samples)),
-                name="collected anew",
-                data_sha256="7" * 64,
-                indices_sha256="8" * 64,
-            )
-            for name in suite.test_sets
-        },
-        corrupted_sets={},
-        outlier_sets={},
-        indices_sha256=f"{samples:064d}",
-    )
-    protocol = _protocol(suite, None, samples)
-    record = EvaluationRecord(**record_fields("evaluate-ood"), split="test", protocol=protocol)
-    write_result(folder / "record.json", record)
-    write_result(folder / "metrics.json", metrics)
-    images, labels = digits()
-    image = images[0].astype(np.float32) / 255
-    noisy = np.clip(image + np.random.default_rng(0).normal(0, 0.2, (len(suite.corruptions), *image.shape)), 0, 1)
-    np.savez(
-        folder / "examples.npz",
-        image=image,
-        label=labels[:1],
-        corrupted=noisy.astype(np.float32),
-        names=np.array(suite.corruptions),
-        severity=np.array([max(suite.severities)]),
-    )
-
-
-def _mean(accuracies: list[float]) -> dict[str, float]:
-    value = float(np.mean(accuracies))
-    return {"mean_accuracy": value, "mean_low": value - 0.031, "mean_high": value + 0.029}

@@ -106,5 +106,8 @@ def test_only_the_best_recipe_has_a_star(make_tree: Any) -> None:
     tree = make_tree("runs.recipe=[st, nofrost]")
     html = (tree.report() / "report.html").read_text(encoding="utf-8")
     rows = html.split('<table aria-labelledby="table-1">')[1].split("</table>")[0].split("<tr>")[-2:]
-    assert [row.count("★") for row in rows] == [1, 5]  # st when clean; nofrost under four attacks and their worst case
+    assert [row.count("★") for row in rows] == [
+        2,
+        5,
+    ]  # st clean and corrupted; nofrost under four attacks and their worst case
     assert rows[0].index("★") < rows[0].index("13.9")

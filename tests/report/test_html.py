@@ -21,7 +21,9 @@ def html_of(folder: Path) -> str:
 def test_the_page_loads_no_other_resource(whole: Any) -> None:
     html = html_of(whole[1])
     assert re.findall(r"<(?:script|link|iframe|object|embed|base|form)\b", html) == []
-    assert re.findall(r"""(?:src|href|action|srcset|poster)\s*=\s*["'](?!#|data:image/png;base64,)""", html) == []
+    assert (
+        re.findall(r"""(?:src|href|action|srcset|poster)\s*=\s*["'](?!#|data:image/(?:png|jpeg);base64,)""", html) == []
+    )
     assert re.findall(r"url\((?!#)|@import|https?://", html) == []
 
 
@@ -64,7 +66,8 @@ def test_header_cells_have_a_scope_and_drawings_a_description(whole: Any) -> Non
     html = html_of(whole[1])
     assert all("scope=" in cell for cell in re.findall(r"<th\b[^>]*>", html))
     plots = re.findall(r'<div class="plot"[^>]*>', html)
-    assert len(plots) == 3 + 6 + 4  # trade-off, steps, budget; corruptions; trainings
+    # trade-off, steps, budget; families and corruptions; reliability, trainings
+    assert len(plots) == 3 + 4 + 6 + 4 + 4
     assert all(re.search(r'role="img" aria-label="[^"]{20,}"', plot) for plot in plots)
 
 
@@ -107,7 +110,7 @@ def test_colours_have_enough_contrast(whole: Any, theme: int) -> None:
 def test_the_same_inputs_give_the_same_bytes(tree: Any) -> None:
     first, second = tree.report("first"), tree.report("second")
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
-    assert len(names) == 8
+    assert len(names) == 9
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 

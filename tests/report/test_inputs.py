@@ -100,14 +100,17 @@ def test_an_attack_of_the_study_that_was_not_run_is_named(tree: Any) -> None:
         tree.report()
 
 
-def test_flags_that_do_not_add_up_to_the_accuracy_are_refused(tree: Any) -> None:
-    path = tree.runs / "st" / "seed-0" / "evaluate-adversarial" / "flags.npz"
+@pytest.mark.parametrize(
+    ("stage", "name"), [("evaluate-adversarial", "correct/fgsm"), ("evaluate-ood", "correct/contrast/3")]
+)
+def test_flags_that_do_not_add_up_to_the_accuracy_are_refused(tree: Any, stage: str, name: str) -> None:
+    path = tree.runs / "st" / "seed-0" / stage / "flags.npz"
     with np.load(path) as file:
         arrays = dict(file)
-    arrays["correct/fgsm"][:] = True
+    arrays[name][:] = True
     np.savez(path, **arrays)
-    with pytest.raises(UserError, match=r"correct/fgsm is not \d+ of 360 images as in metrics\.json"):
-        tree.report()
+    with pytest.raises(UserError, match=rf"{name} is not \d+ of 360 images as in metrics\.json"):
+        collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04 cut off"])

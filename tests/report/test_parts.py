@@ -15,11 +15,11 @@ from PIL import Image
 from nofrost.report import figures, text
 from nofrost.report.compare import Estimate
 from nofrost.report.document import Column, Section, Table, numbered
-from nofrost.report.figures import Line
+from nofrost.report.figures import Bar, Line
 from nofrost.report.figures.style import series
 from nofrost.report.render import escape
 from nofrost.report.sections.examples import LARGEST_SIDE, data_uri, magnification, magnified
-from nofrost.results import Epoch
+from nofrost.results import Epoch, ReliabilityBin
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,14 @@ def test_an_image_survives_its_data_uri(channels: int, mode: str) -> None:
     assert decoded.mode == mode
     np.testing.assert_array_equal(np.asarray(decoded), pixels if mode == "RGB" else pixels[:, :, 0])
     assert data_uri(pixels.astype(np.float32) / 255) == data_uri(pixels)
+
+
+def test_a_photograph_may_be_a_jpeg() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    source = data_uri(pixels, quality=88)
+    assert Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).format == "JPEG"
+    assert source.startswith("data:image/jpeg;base64,")
+    assert len(source) < len(data_uri(pixels))
 
 
 def test_large_images_are_subsampled() -> None:
@@ -116,6 +124,23 @@ def test_curves_of_any_range_are_drawn(points: tuple[tuple[float, float], ...]) 
         assert svg.startswith("<svg")
         assert svg.endswith("</svg>")
         assert "nan" not in svg
+
+
+def test_bars_show_a_printed_number_where_there_is_one() -> None:
+    value = Estimate(0.8, 0.75, 0.85, None, 1)
+    plain, printed = (
+        figures.bar_panel("bars", {"fog": [Bar(0, value), Bar(1, value, number)]}) for number in (None, 0.7)
+    )
+    assert plain.count("fog") == printed.count("fog") == 1
+    # A mark of its own, in the colour of text.
+    assert printed.count("stroke: var(--ink)") > plain.count("stroke: var(--ink)")
+
+
+def test_a_reliability_diagram_of_any_bins_is_drawn() -> None:
+    bins = [ReliabilityBin(count=1, confidence=1.0, accuracy=0.0), ReliabilityBin(count=9, confidence=0.0, accuracy=1)]
+    svg = figures.reliability_panel("reliability", 0, {"clean": bins, "corrupted": bins[:1]})
+    assert "corrupted: right, %" in svg
+    assert "nan" not in svg
 
 
 def test_trainings_without_any_accuracy_are_drawn() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nofrost.config import Study
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
-from nofrost.report.collect import read_flags
+from nofrost.report.flags import read_flags
 from nofrost.report.runs import CLEAN, WORST_CASE
 from nofrost.results import AdversarialMetrics, Contender, EvaluationRecord, OodMetrics, read_result
 from nofrost.stage import RECORD

@@ -1,15 +1,21 @@
 """Cells, legends and phrases that the tables and captions of all sections share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from nofrost.report import text
-from nofrost.report.compare import Estimate, estimate
+from nofrost.report.compare import Estimate, estimate, estimate_value
 from nofrost.report.document import Cell
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.results import SEVERITIES, Alarm, Proportion, Status
+from nofrost.results import SEVERITIES, Alarm, Calibration, Proportion, Status
+from nofrost.statistics import mean_and_deviation
 
 ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
 NOT_CONVERGED = "not converged"
+STAR_OF_MEANS = (
+    "★ marks a mean that is separated from every other (paired test over images, p < 0.05 after Holm's correction for "
+    "all pairs)."
+)
 
 
 def digits(collected: Collected) -> int:
@@ -32,10 +38,35 @@ def estimate_cell(value: Estimate, decimals: int, best: bool = False, doubt: str
     if value.deviation is None:
         small = text.span(value.low, value.high, decimals)
     else:
-        spread = f"± {text.percent(value.deviation, decimals)} (n = {value.seeds})"
-        small = spread.replace(" ", "\N{NO-BREAK SPACE}")
+        small = _deviation(value.deviation, value.seeds, decimals)
     bounds = (value.low, value.value, value.high)
     return Cell(text.percent(value.value, decimals), small, hint=value.counts, bounds=bounds, best=best, doubt=doubt)
+
+
+def points_cell(value: Estimate, decimals: int) -> Cell:
+    """Return a difference of accuracies in percentage points, with its sign and its spread below."""
+    if value.deviation is None:
+        small = f"{text.points(value.low, decimals)} to {text.points(value.high, decimals)}"
+    else:
+        small = _deviation(value.deviation, value.seeds, decimals)
+    return Cell(text.points(value.value, decimals), small)
+
+
+def calibration_cell(calibrations: Sequence[Calibration], decimals: int) -> Cell:
+    """Return an expected calibration error in percent, from one for each seed, with its spread below."""
+    value = estimate_value([(each.error, each.low, each.high) for each in calibrations])
+    # Errors are small: a bar on the scale of accuracies would say nothing.
+    return replace(estimate_cell(value, decimals), bounds=None)
+
+
+def number_cell(shares: Sequence[float], decimals: int, shown: Callable[[float, int], str] = text.percent) -> Cell:
+    """Return a number in percent, one for each seed, that has no interval over images; mean and spread over seeds."""
+    mean, deviation = mean_and_deviation(list(shares))
+    return Cell(shown(mean, decimals), _deviation(deviation, len(shares), decimals) if deviation is not None else "")
+
+
+def _deviation(deviation: float, seeds: int, decimals: int) -> str:
+    return f"± {text.percent(deviation, decimals)} (n = {seeds})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def proportion_cell(accuracy: Proportion, decimals: int, doubt: str = "") -> Cell:

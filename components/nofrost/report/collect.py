@@ -17,6 +17,7 @@ from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file
 from nofrost.report import text
+from nofrost.report.flags import read_flags, read_ood_flags
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 from nofrost.results import (
     AdversarialMetrics,
@@ -36,7 +37,7 @@ from nofrost.stage import RECORD
 FILES = {
     "train": ("metrics.json", "curves.json", "timing.json", RECORD),
     "evaluate-adversarial": ("metrics.json", RECORD, "flags.npz", "examples.npz"),
-    "evaluate-ood": ("metrics.json", RECORD, "examples.npz"),
+    "evaluate-ood": ("metrics.json", RECORD, "flags.npz", "examples.npz"),
 }
 # Exists only where the suite asks for properties of the layers.
 LAYER_ARRAYS = "evaluate-adversarial/properties.npz"
@@ -84,6 +85,7 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manife
     folder = runs / recipe / f"seed-{seed}"
     _require_files(folder, recipe, seed)
     adversarial = read_result(AdversarialMetrics, folder / "evaluate-adversarial" / "metrics.json")
+    ood = read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json")
     run = Run(
         recipe=recipe,
         seed=seed,
@@ -94,8 +96,9 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manife
         record=read_result(TrainRecord, folder / "train" / RECORD),
         adversarial=adversarial,
         protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / RECORD).protocol,
-        ood=read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json"),
+        ood=ood,
         ood_protocol=read_result(EvaluationRecord, folder / "evaluate-ood" / RECORD).protocol,
+        ood_flags=read_ood_flags(folder / "evaluate-ood" / "flags.npz", ood),
         flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", adversarial),
     )
     _check_against(study, run, manifest)
@@ -158,30 +161,6 @@ def _checksum(folder: Path) -> str:
         names.append(LAYER_ARRAYS)
     lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def read_flags(path: Path, metrics: AdversarialMetrics) -> dict[str, NDArray[np.bool_]]:
-    """Return for each condition whether the model was right on each test image: bool [N].
-
-    Raises:
-        UserError: the flags do not add up to the accuracies of `metrics`.
-    """
-    flags = {}
-    arrays = read_arrays(path)
-    for condition, accuracy in metrics.accuracy.items():
-        values = arrays.get(f"correct/{condition}")
-        if (
-            values is None
-            or values.dtype != np.bool_
-            or values.shape != (accuracy.total,)
-            or values.sum() != accuracy.correct
-        ):
-            raise UserError(
-                f"{path}: correct/{condition} is not {accuracy.correct} of {accuracy.total} images as in metrics.json: "
-                "evaluate this run again"
-            )
-        flags[condition] = values
-    return flags
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
 """The estimate of an accuracy over the runs of a recipe, and the paired test between recipes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
-from nofrost.report.runs import Collected
+from numpy.typing import NDArray
+
+from nofrost.report.runs import Collected, Run
 from nofrost.results import MeanAccuracy, Proportion
-from nofrost.statistics import mean_and_deviation, paired_comparison
+from nofrost.statistics import Flags, mean_and_deviation, paired_comparison, paired_mean_comparison
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An accuracy of a recipe in [0, 1] and its spread.
+    """An accuracy, or another measure of a recipe, and its spread.
 
-    One seed: the accuracy and its 95 % Wilson interval over test images. Several: the mean over seeds, with one sample
-    standard deviation (ddof = 1) to each side. `counts` says how many images were right, seed by seed.
+    One seed: the value and its 95 % interval over test images. Several: the mean over seeds, with one sample standard
+    deviation (ddof = 1) to each side. `counts` says how many images were right, seed by seed.
     """
 
     value: float
@@ -32,7 +35,7 @@ def estimate(accuracies: Sequence[Proportion]) -> Estimate:
     counts = "; ".join(f"{each.correct:,} of {each.total:,} images" for each in accuracies)
     if len(accuracies) == 1:
         return Estimate(accuracies[0].accuracy, accuracies[0].low, accuracies[0].high, None, 1, counts)
-    return _over_seeds([each.accuracy for each in accuracies], counts)
+    return _shares_over_seeds([each.accuracy for each in accuracies], counts)
 
 
 def estimate_mean(means: Sequence[MeanAccuracy]) -> Estimate:
@@ -42,10 +45,19 @@ def estimate_mean(means: Sequence[MeanAccuracy]) -> Estimate:
         # The interval is Wilson's for an effective sample size, which is rounded: it may miss the mean by a hair.
         low, high = min(mean.mean_low, mean.mean_accuracy), max(mean.mean_high, mean.mean_accuracy)
         return Estimate(mean.mean_accuracy, low, high, None, 1)
-    return _over_seeds([mean.mean_accuracy for mean in means], "")
+    return _shares_over_seeds([mean.mean_accuracy for mean in means], "")
 
 
-def _over_seeds(values: Sequence[float], counts: str) -> Estimate:
+def estimate_value(values: Sequence[tuple[float, float, float]]) -> Estimate:
+    """Return the estimate from one (value, low, high) for each seed, of a measure that may be negative."""
+    if len(values) == 1:
+        return Estimate(*values[0], None, 1)
+    mean, deviation = mean_and_deviation([value for value, _, _ in values])
+    spread = deviation or 0.0
+    return Estimate(mean, mean - spread, mean + spread, deviation, len(values))
+
+
+def _shares_over_seeds(values: Sequence[float], counts: str) -> Estimate:
     mean, deviation = mean_and_deviation(list(values))
     spread = deviation or 0.0
     return Estimate(mean, max(0.0, mean - spread), min(1.0, mean + spread), deviation, len(values), counts)
@@ -53,16 +65,15 @@ def _over_seeds(values: Sequence[float], counts: str) -> Estimate:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two recipes of one seed on the same images: exact McNemar test, and its p value after Holm's correction."""
+    """Two recipes of one seed on the same images: the difference of their accuracies, in favour of the first, and the
+    p value of a paired test, before and after Holm's correction."""
 
     first: str
     second: str
     seed: int
-    difference: float
-    only_first: int
-    only_second: int
-    p_value: float
     corrected: float
+    difference: float
+    p_value: float
 
     @property
     def better(self) -> str | None:
@@ -70,6 +81,22 @@ class Pair:
         if self.corrected >= ALPHA:
             return None
         return self.first if self.difference > 0 else self.second
+
+
+@dataclass(frozen=True)
+class FlagPair(Pair):
+    """The exact McNemar test, and how many images one recipe alone got right."""
+
+    only_first: int
+    only_second: int
+
+
+@dataclass(frozen=True)
+class MeanPair(Pair):
+    """Student's paired test of mean accuracies over versions of the same images, and the difference's interval."""
+
+    low: float
+    high: float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -83,28 +110,62 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(collected: Collected, condition: str) -> list[Pair]:
+def compare(collected: Collected, condition: str) -> list[FlagPair]:
     """Return the comparison of every two recipes, seed by seed, on the images of `condition`.
 
     The correction counts all pairs and seeds of the condition. Empty when the runs were attacked on different images.
     """
-    if not collected.same_images:
+    return _flag_pairs(collected, lambda run: run.flags[condition]) if collected.same_images else []
+
+
+def compare_on_test_set(collected: Collected, name: str) -> list[FlagPair]:
+    """Return the comparison on a further test set; empty when the runs were evaluated on different images of it."""
+    return _flag_pairs(collected, lambda run: run.ood_flags.by_set[name]) if collected.same_ood_images(name) else []
+
+
+def compare_on_corruptions(collected: Collected, name: str | None = None) -> list[MeanPair]:
+    """Return the comparison of mean accuracies over corruptions.
+
+    Empty when the runs were evaluated on different images, or the corruptions hold different images.
+
+    Args:
+        name: of a test set of corrupted images; None: the corruptions of the suite.
+    """
+    if not collected.same_ood_images(name):
         return []
-    tests = []
-    for index, seed in enumerate(collected.study.runs.seed):
-        for first, second in combinations(collected.recipes, 2):
-            flags = (first.runs[index].flags[condition], second.runs[index].flags[condition])
-            tests.append((first.name, second.name, seed, paired_comparison(*flags)))
-    corrected = holm([test["p_value"] for *_, test in tests])
-    return [
-        Pair(first, second, seed, corrected=p, **test)
-        for (first, second, seed, test), p in zip(tests, corrected, strict=True)
+    tests = _tests(collected, lambda run: run.ood_flags.by_set[name], paired_mean_comparison)
+    return [MeanPair(**test) for test in tests]
+
+
+def _flag_pairs(collected: Collected, flags: Callable[[Run], Flags]) -> list[FlagPair]:
+    return [FlagPair(**test) for test in _tests(collected, flags, paired_comparison)]
+
+
+def _tests(
+    collected: Collected, values: Callable[[Run], NDArray[Any]], test: Callable[..., dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the outcome of a test for every two recipes and each seed, with p values corrected for all of them."""
+    tests = [
+        {
+            "first": first.name,
+            "second": second.name,
+            "seed": seed,
+            **test(values(first.runs[index]), values(second.runs[index])),
+        }
+        for index, seed in enumerate(collected.study.runs.seed)
+        for first, second in combinations(collected.recipes, 2)
     ]
+    corrected = holm([test["p_value"] for test in tests])
+    return [{**test, "corrected": p} for test, p in zip(tests, corrected, strict=True)]
 
 
 def best_recipe(collected: Collected, condition: str) -> str | None:
     """Return the recipe that is separated from every other with every seed, or None when there is none."""
-    pairs = compare(collected, condition)
+    return best_of(collected, compare(collected, condition))
+
+
+def best_of(collected: Collected, pairs: Sequence[Pair]) -> str | None:
+    """Return the recipe that these comparisons separate from every other with every seed, or None."""
     for recipe in collected.recipes:
         comparisons = [pair for pair in pairs if recipe.name in (pair.first, pair.second)]
         if comparisons and all(pair.better == recipe.name for pair in comparisons):

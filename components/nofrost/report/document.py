@@ -72,12 +72,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing, or several small ones side by side, with the recipes of the `legend` (name and position)."""
+    """One drawing, or several small ones side by side, with the recipes of the `legend` (name and position).
+
+    `wide` drawings may be of different heights: they fill columns under the legend.
+    """
 
     kind: ClassVar[str] = "figure"
     caption: str
     panels: Sequence[Panel]
     legend: Sequence[tuple[str, int]] = ()
+    wide: bool = False
     number: str = ""
 
 
@@ -92,15 +96,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Rows of images under each other; `corner` says what heads the columns, `recipe` is as in :class:`Cell`."""
+    """Rows of images under each other; `corner` says what heads the columns, `recipe` is as in :class:`Cell`.
+
+    None leaves a place empty. Pictures with a `summary` are folded under it.
+    """
 
     kind: ClassVar[str] = "pictures"
     title: str
     caption: str
-    rows: Sequence[tuple[str, Sequence[Picture]]]
+    rows: Sequence[tuple[str, Sequence[Picture | None]]]
     columns: Sequence[str]
     corner: str = ""
     recipe: int | None = None
+    summary: str = ""
     number: str = ""
 
 

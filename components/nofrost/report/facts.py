@@ -21,8 +21,8 @@ def _facts_of_run(run: Run) -> Iterator[Fact]:
     for condition, proportion in run.adversarial.accuracy.items():
         labels = {**of_run, "condition": condition, "norm": threat.norm, "eps": str(threat.eps)}
         yield STUDY_ACCURACY.fact(proportion.accuracy, **labels)
-    if run.ood.mean_accuracy is not None:
-        yield STUDY_OOD_ACCURACY.fact(run.ood.mean_accuracy, **of_run, corruption=MEAN)
+    if run.ood.mean:
+        yield STUDY_OOD_ACCURACY.fact(run.ood.mean.mean_accuracy, **of_run, corruption=MEAN)
     for name, corruption in run.ood.corruptions.items():
         yield STUDY_OOD_ACCURACY.fact(corruption.mean_accuracy, **of_run, corruption=name)
     for alarm in run.adversarial.alarms:

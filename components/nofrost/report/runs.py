@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import EvaluationView, Recipe, Study
 from nofrost.data import Manifest
+from nofrost.report.flags import OodFlags
 from nofrost.results import (
     AdversarialMetrics,
     Epoch,
@@ -28,7 +29,8 @@ class Run:
     """One recipe and seed with everything its stages measured.
 
     `protocol` makes its adversarial numbers comparable, `ood_protocol` the others. `flags` says, for each condition
-    (clean, the attacks, worst-case), whether the model was right on each test image: bool [N].
+    (clean, the attacks, worst-case), whether the model was right on each test image: bool [N]. `ood_flags` says how
+    often it was right on each corrupted image and each image of further test sets.
     """
 
     recipe: str
@@ -42,6 +44,7 @@ class Run:
     protocol: Protocol
     ood: OodMetrics
     ood_protocol: Protocol
+    ood_flags: OodFlags
     flags: dict[str, NDArray[np.bool_]]
 
     @property
@@ -110,3 +113,8 @@ class Collected:
     def same_images(self) -> bool:
         """Whether all runs were attacked on the same test images."""
         return len({(run.adversarial.samples, run.adversarial.indices_sha256) for run in self.runs}) == 1
+
+    def same_ood_images(self, name: str | None) -> bool:
+        """Whether all runs were evaluated on the same images of a test set (None: the same corrupted images)."""
+        found = {run.ood_flags.images.get(name) for run in self.runs}
+        return len(found) == 1 and found != {None}

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from nofrost.report.facts import facts_of
 from nofrost.report.render import to_html, to_markdown
 from nofrost.report.runs import Collected, Run
 from nofrost.report.sections import build
-from nofrost.results import Epoch, Record, write_result
+from nofrost.results import CorruptionAccuracy, Epoch, OodMetrics, Record, write_result
 from nofrost.stage import RECORD, stage_output
 from nofrost.telemetry import progress
 from nofrost.telemetry.metrics import push_facts
@@ -83,13 +83,27 @@ def _run_metrics(run: Run, conditions: Sequence[str]) -> dict[str, Any]:
     accuracies: dict[str, Any] = {name: run.adversarial.accuracy[name].accuracy for name in conditions}
     statuses = [alarm.status for alarm in run.adversarial.alarms]
     alarms = {"warn": statuses.count("warn"), "fail": statuses.count("fail")}
-    test_sets = {f"test-sets/{name}": each.accuracy for name, each in run.ood.test_sets.items()}
-    corrupted = {} if run.ood.mean_accuracy is None else {"ood": run.ood.mean_accuracy}
-    return {**accuracies, **corrupted, **test_sets, "alarms": alarms}
+    return {**accuracies, **_ood_metrics(run.ood), "alarms": alarms}
+
+
+def _ood_metrics(ood: OodMetrics) -> dict[str, float]:
+    """Return the measures out of distribution that there are: accuracies, corruption and calibration errors, AUROC."""
+    numbers = {"ood": ood.mean.mean_accuracy} if ood.mean else {}
+    numbers |= {f"test-sets/{name}": each.accuracy for name, each in ood.test_sets.items()}
+    numbers |= {f"test-sets/{name}": each.mean_accuracy for name, each in ood.corrupted_sets.items()}
+    errors = {"mce": ood.corruption_error} | {
+        f"mce/{name}": each.corruption_error for name, each in ood.corrupted_sets.items()
+    }
+    numbers |= {name: error.mce for name, error in errors.items() if error}
+    numbers |= {f"auroc/{name}": each.max_softmax.auroc for name, each in ood.outlier_sets.items()}
+    numbers["calibration-error"] = ood.clean.calibration.error
+    if ood.corrupted_calibration:
+        numbers["ood-calibration-error"] = ood.corrupted_calibration.error
+    return numbers
 
 
 def write_plots(folder: Path, collected: Collected) -> None:
-    """Write ``curves.csv``, ``steps.csv``, ``budget.csv`` and ``corruptions.csv`` into `folder`.
+    """Write ``curves.csv``, ``steps.csv``, ``budget.csv``, ``corruptions.csv`` and ``reliability.csv`` into `folder`.
 
     A file is written even if the study did not measure its curve; it then contains only the header.
     """
@@ -112,15 +126,34 @@ def write_plots(folder: Path, collected: Collected) -> None:
         for point in run.adversarial.budget_curve.points
     )
     corruptions = (
-        (run.name, name, point.severity, point.accuracy)
+        (run.name, test_set, name, point.severity, point.accuracy, point.low, point.high)
         for run in runs
-        for name, corruption in run.ood.corruptions.items()
+        for test_set, measured in _corruptions(run.ood)
+        for name, corruption in measured.items()
         for point in corruption.severities
+    )
+    reliability = (
+        (run.name, images, each.count, each.confidence, each.accuracy)
+        for run in runs
+        for images, calibration in (("clean", run.ood.clean.calibration), ("corrupted", run.ood.corrupted_calibration))
+        for each in (calibration.bins if calibration else ())
     )
     _write(folder / "curves.csv", ("recipe", "seed", "run", *EPOCH_COLUMNS), curves)
     _write(folder / "steps.csv", ("run", "steps", "accuracy", "low", "high"), steps)
     _write(folder / "budget.csv", ("run", "eps", "value", "accuracy", "low", "high"), budget)
-    _write(folder / "corruptions.csv", ("run", "corruption", "severity", "accuracy"), corruptions)
+    _write(
+        folder / "corruptions.csv",
+        ("run", "test_set", "corruption", "severity", "accuracy", "low", "high"),
+        corruptions,
+    )
+    _write(folder / "reliability.csv", ("run", "images", "count", "confidence", "accuracy"), reliability)
+
+
+def _corruptions(ood: OodMetrics) -> Iterator[tuple[str, dict[str, CorruptionAccuracy]]]:
+    """Yield the corruptions of the suite, whose test set has no name, and those of test sets."""
+    yield "", ood.corruptions
+    for name, test_set in ood.corrupted_sets.items():
+        yield name, test_set.corruptions
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

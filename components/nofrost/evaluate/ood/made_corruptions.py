@@ -12,7 +12,7 @@ from nofrost.config import OodSuite
 from nofrost.data import from_tensor, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate.images import TestImages
-from nofrost.evaluate.inputs import Inputs, channels_last
+from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Measurement
 from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.ood.answers import WHOLE, brief_answers
@@ -20,6 +20,8 @@ from nofrost.measures import BASELINES
 from nofrost.transforms.corruptions import check_corruption, corrupt, is_noise, noise_names
 
 Corruption = tuple[str, int]  # name and severity
+# In pixels. All corruptions of a photograph at each severity are then a few megabytes.
+EXAMPLE_SIDE = 112
 
 
 def conditions_of(suite: OodSuite, images: TestImages) -> list[Corruption]:
@@ -98,22 +100,32 @@ def _with_noise(suite: OodSuite, images: TestImages, condition: Corruption) -> S
 
 
 def corrupted_examples(suite: OodSuite, images: TestImages, sample: Sample) -> dict[str, NDArray[Any]]:
-    """Return the first image with every corruption at the highest severity."""
-    severity = max(suite.severities)
+    """Return the first image, and it with every corruption at each severity: uint8 [corruptions, severities, H, W, C].
+
+    A photograph is stored as every n-th of its pixels, so that noise looks as strong as it is.
+    """
     row = np.zeros(1, dtype=np.int64)
     image, index = sample.read(row), sample.indices[row]
-    names = list(dict.fromkeys(suite.corruptions))
-    shown = []
-    for name in names:
-        noisy = _with_noise(suite, images, (name, severity))
-        corrupted = _corrupt(suite, image, (name, severity), index) if noisy is None else noisy.read(row)
-        shown.append(channels_last(corrupted)[0])
-    clean = channels_last(image)[0]
+    names, severities = list(dict.fromkeys(suite.corruptions)), sorted(set(suite.severities))
+
+    def corrupted(condition: Corruption) -> NDArray[np.uint8]:
+        noisy = _with_noise(suite, images, condition)
+        return _example(_corrupt(suite, image, condition, index) if noisy is None else noisy.read(row))
+
+    clean = _example(image)
+    shown = [corrupted((name, severity)) for name in names for severity in severities]
     return {
         "image": clean,
         "label": sample.labels[row],
         "index": index,
-        "corrupted": np.stack(shown) if shown else np.zeros((0, *clean.shape), dtype=np.float32),
+        "corrupted": np.array(shown, dtype=np.uint8).reshape(len(names), len(severities), *clean.shape),
         "names": np.array(names, dtype=np.str_),
-        "severity": np.array([severity]),
+        "severities": np.array(severities),
     }
+
+
+def _example(image: Tensor) -> NDArray[np.uint8]:
+    """Return an image [1, C, H, W] as uint8 [H, W, C], reduced to `EXAMPLE_SIDE` by leaving out pixels."""
+    stride = -(-max(image.shape[2:]) // EXAMPLE_SIDE)
+    levels: NDArray[np.uint8] = from_tensor(image[:, :, ::stride, ::stride])[0]
+    return levels

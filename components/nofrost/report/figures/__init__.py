@@ -1,21 +1,26 @@
 """The drawings of the report: matplotlib without global state, as SVG that takes its colours from the page."""
 
 from nofrost.report.figures.accuracy import Line, budget_curve, severity_panels, steps_curve, tradeoff
+from nofrost.report.figures.bars import Bar, bar_panel
 from nofrost.report.figures.distributions import (
     channel_panel,
     gain_and_shift_panels,
     property_histogram,
     statistics_scatter,
 )
+from nofrost.report.figures.reliability import reliability_panel
 from nofrost.report.figures.style import swatch
 from nofrost.report.figures.training import training_panels
 
 __all__ = [
+    "Bar",
     "Line",
+    "bar_panel",
     "budget_curve",
     "channel_panel",
     "gain_and_shift_panels",
     "property_histogram",
+    "reliability_panel",
     "severity_panels",
     "statistics_scatter",
     "steps_curve",

@@ -138,11 +138,11 @@ def _apart(ticks: list[float], ratio: float) -> list[float]:
     return kept
 
 
-def severity_panels(corruptions: Mapping[str, Sequence[Line]]) -> list[str]:
-    """Return one SVG for each corruption; the `x` of its lines are severities."""
+def severity_panels(key: str, corruptions: Mapping[str, Sequence[Line]]) -> list[str]:
+    """Return one SVG for each corruption; the `x` of its lines are severities. `key` is unique in the page."""
     drawings = []
     for index, lines in enumerate(corruptions.values()):
-        name = f"severity-{index}"
+        name = f"severity-{key}-{index}"
         with figure(name, 160, 120) as (drawing, (axes,)):
             draw_lines(axes, lines, markersize=4)
             percent_axis(axes, label="")

@@ -4,14 +4,16 @@ from nofrost.report.document import Document, Section, numbered
 from nofrost.report.runs import Collected
 from nofrost.report.sections.alarms import alarms
 from nofrost.report.sections.attacks import budget, convergence, tradeoff
+from nofrost.report.sections.calibration import calibration
 from nofrost.report.sections.champion import champion
-from nofrost.report.sections.corruptions import corruptions
+from nofrost.report.sections.corruptions import corrupted_sets, corruptions
 from nofrost.report.sections.examples import augmentation, examples
 from nofrost.report.sections.layers import layers
 from nofrost.report.sections.origin import configuration, origin
 from nofrost.report.sections.overview import overview
+from nofrost.report.sections.pairs import pairs
 from nofrost.report.sections.properties import properties
-from nofrost.report.sections.results import branches, pairs, results
+from nofrost.report.sections.results import branches, results
 from nofrost.report.sections.test_sets import test_sets
 from nofrost.report.sections.training import cost, training
 
@@ -25,7 +27,9 @@ _SECTIONS = (
     budget,
     properties,
     corruptions,
+    corrupted_sets,
     test_sets,
+    calibration,
     examples,
     augmentation,
     branches,

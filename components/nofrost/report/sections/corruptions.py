@@ -1,122 +1,239 @@
-"""Accuracy under natural corruptions of the test images."""
+"""Accuracy on corrupted images: on the test images as the suite corrupts them, and on published sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from nofrost.config import cite
-from nofrost.data.arrays import read_arrays
-from nofrost.errors import UserError
+from nofrost.config.corruption_families import by_family
 from nofrost.report import cells, figures, text
-from nofrost.report.compare import Estimate, estimate, estimate_mean
-from nofrost.report.document import Block, Cell, Column, Figure, Panel, Picture, Pictures, Section, Table
-from nofrost.report.figures import Line
-from nofrost.report.runs import Collected, RecipeRuns
-from nofrost.report.sections.examples import data_uri
-from nofrost.report.sections.results import ood_means
+from nofrost.report.compare import Estimate, best_of, compare_on_corruptions, estimate, estimate_mean
+from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section, Table
+from nofrost.report.figures import Bar, Line
+from nofrost.report.runs import Collected, RecipeRuns, Run
+from nofrost.report.sections.corruption_sheet import corruption_sheet
+from nofrost.results import CorruptionAccuracy, CorruptionError, MeanAccuracy, SeverityPoint
+
+# A table of more corruptions than these is folded: the figures above it show the same.
+OPEN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Corrupted images: those of the suite (`name` is None), or a test set of published files."""
+
+    collected: Collected
+    name: str | None
+
+    @property
+    def key(self) -> str:
+        """Unique in the page."""
+        return (
+            "made" if self.name is None else f"set-{list(self.collected.study.suites.ood.test_sets).index(self.name)}"
+        )
+
+    @property
+    def corruptions(self) -> list[str]:
+        """The corruptions, by family in the papers' order."""
+        return [name for names in by_family(self.of(self.collected.first)).values() for name in names]
+
+    def of(self, run: Run) -> dict[str, CorruptionAccuracy]:
+        return run.ood.corruptions if self.name is None else run.ood.corrupted_sets[self.name].corruptions
+
+    def mean(self, run: Run) -> MeanAccuracy:
+        mean = run.ood.mean if self.name is None else run.ood.corrupted_sets[self.name]
+        assert mean is not None  # a source has corruptions
+        return mean
+
+    def error(self, run: Run) -> CorruptionError | None:
+        return (run.ood if self.name is None else run.ood.corrupted_sets[self.name]).corruption_error
+
+    @property
+    def basis(self) -> str:
+        """The sentence that says on what accuracies were measured."""
+        collected = self.collected
+        count = text.plural(min(_images(self.of(run)) for run in collected.runs), "image")
+        if self.name is None:
+            images = f"{count} of the test split of {collected.manifest.name}, corrupted here (nofrost-c)"
+        else:
+            images = f"{count} of {_titled(self.name, collected)}, as published"
+        return f"Accuracy in % on {images}, at every severity; {cells.spread(collected)}."
 
 
 def corruptions(collected: Collected) -> Section | None:
-    """Return the means over severities, accuracy against severity, and an image under each corruption; None for a
-    suite without corruptions."""
+    """Return what was measured on the suite's corruptions, and an image under each; None for a suite without any."""
     suite = collected.study.suites.ood
-    if not suite.corruptions:
+    if not collected.first.ood.corruptions:
         return None
-    blocks: list[Block] = [_means(collected), _panels(collected), _pictures(collected), _by_severity(collected)]
+    source = _Source(collected, None)
+    blocks = [*_blocks(source, _how(collected)), corruption_sheet(collected, source.corruptions)]
     return Section("corruptions", f"Out of distribution: {suite.title}", "Corruptions", blocks)
 
 
-def _basis(collected: Collected) -> str:
-    count = text.plural(min(run.ood.samples for run in collected.runs), "test image")
-    images = f"{count} of {collected.manifest.name}, each corrupted at every severity"
-    sentences = [f"Accuracy in % on {images}; {cells.spread(collected)}."]
-    if collected.study.suites.ood.before_resize:
+def corrupted_sets(collected: Collected) -> Section | None:
+    """Return what was measured on published sets of corrupted images, or None for a study that has none."""
+    names = [name for name in collected.study.suites.ood.test_sets if name in collected.first.ood.corrupted_sets]
+    if not names:
+        return None
+    blocks = [block for name in names for block in _blocks(_Source(collected, name), "")]
+    return Section("corrupted-sets", "Published sets of corrupted images", "Corrupted sets", blocks)
+
+
+def _blocks(source: _Source, how: str) -> list[Block]:
+    return [_means(source, how), _bars(source), _by_corruption(source), _curves(source), _by_severity(source)]
+
+
+def _how(collected: Collected) -> str:
+    """Return how the suite corrupts images, in sentences."""
+    suite = collected.study.suites.ood
+    sentences = [f"{cite(suite.citation)}."]
+    if suite.parameter_set is not None:
+        sentences.append(f"Parameters are those for {suite.parameter_set}.")
+    if suite.jpeg_quality is not None:
+        sentences.append(f"Corrupted images went through one more JPEG of quality {suite.jpeg_quality}.")
+    if suite.before_resize:
         sentences.append("Noise was added to the stored pixels, before the resize.")
     return " ".join(sentences)
 
 
-def _means(collected: Collected) -> Table:
-    decimals = cells.digits(collected)
-    names = collected.study.suites.ood.corruptions
+def _titled(name: str, collected: Collected) -> str:
+    own = collected.first.ood.corrupted_sets[name].name
+    return name if own == name else f"{name} ({own})"
+
+
+def _images(measured: dict[str, CorruptionAccuracy]) -> int:
+    return max(point.total for corruption in measured.values() for point in corruption.severities)
+
+
+def _means(source: _Source, how: str) -> Table:
+    """Return mean accuracies and corruption errors by recipe."""
+    collected, decimals = source.collected, cells.digits(source.collected)
+    best = best_of(collected, compare_on_corruptions(collected, source.name))
+    with_error = all(source.error(run) is not None for run in collected.runs)
     rows = [
         [
             cells.recipe_cell(recipe),
-            *(cells.estimate_cell(_mean(recipe, name), decimals) for name in names),
-            *(cells.estimate_cell(mean, decimals) for mean in ood_means(recipe)),
+            cells.estimate_cell(estimate([run.ood.clean for run in recipe.runs]), decimals),
+            cells.estimate_cell(_mean(source, recipe), decimals, best=best == recipe.name),
+            *(_error_cells(source, recipe, decimals) if with_error else ()),
         ]
         for recipe in collected.recipes
     ]
-    columns = [
-        Column("recipe", text=True),
-        *(Column(_words(name), "mean over severities") for name in names),
-        Column("mean"),
-    ]
-    return Table(f"{_basis(collected)} {cite(collected.study.suites.ood.citation)}.", columns, rows)
+    columns = [Column("recipe", text=True), Column("clean"), Column("mean", f"{len(source.corruptions)} corruptions")]
+    sentences = [source.basis, how]
+    if with_error:
+        columns += [Column("mCE", "corruption error"), Column("relative mCE", "corruption error")]
+        sentences.append(
+            "mCE: error rates over those of AlexNet, mean over the 15 corruptions; relative mCE: the same of what the "
+            "error rate rises by from clean images. Lower is better, AlexNet has 100."
+        )
+    if best is not None:
+        sentences.append(cells.STAR_OF_MEANS)
+    title = "" if source.name is None else _titled(source.name, collected)
+    return Table(" ".join(filter(None, sentences)), columns, rows, title=title)
 
 
-def _mean(recipe: RecipeRuns, name: str) -> Estimate:
-    return estimate_mean([run.ood.corruptions[name] for run in recipe.runs])
+def _mean(source: _Source, recipe: RecipeRuns) -> Estimate:
+    return estimate_mean([source.mean(run) for run in recipe.runs])
 
 
-def _at(recipe: RecipeRuns, name: str) -> list[tuple[int, Estimate]]:
-    severities = [point.severity for point in recipe.runs[0].ood.corruptions[name].severities]
-    curves = [{point.severity: point for point in run.ood.corruptions[name].severities} for run in recipe.runs]
+def _error_cells(source: _Source, recipe: RecipeRuns, decimals: int) -> list[Cell]:
+    errors = [error for run in recipe.runs if (error := source.error(run)) is not None]
     return [
-        (severity, estimate([points[severity] for points in curves]))
-        for severity in severities
-        if all(severity in points for points in curves)
+        cells.number_cell([error.mce for error in errors], decimals),
+        cells.number_cell([error.relative_mce for error in errors], decimals),
     ]
 
 
-def _panels(collected: Collected) -> Figure:
-    names = collected.study.suites.ood.corruptions
-    lines = {name: [_line(recipe, name) for recipe in collected.recipes] for name in names}
-    decimals = cells.digits(collected)
+def _under(source: _Source, recipe: RecipeRuns, name: str) -> Estimate:
+    return estimate_mean([source.of(run)[name] for run in recipe.runs])
+
+
+def _bars(source: _Source) -> Figure:
+    collected, decimals = source.collected, cells.digits(source.collected)
     panels = []
-    for name, svg in zip(names, figures.severity_panels(lines), strict=True):
-        ends = [
-            f"{recipe.name} {text.with_sign(line.y[-1].value, decimals)}"
-            for recipe, line in zip(collected.recipes, lines[name], strict=True)
+    for family, names in by_family(source.corruptions).items():
+        groups = {
+            _words(name): [Bar(recipe.position, _under(source, recipe, name)) for recipe in collected.recipes]
+            for name in names
+        }
+        svg = figures.bar_panel(f"bars-{source.key}-{family}", groups)
+        values = [
+            f"{name}: {', '.join(_named(collected, [bar.accuracy for bar in bars], decimals))}"
+            for name, bars in groups.items()
         ]
-        alt = f"Accuracy against the severity of {_words(name)}; at severity {lines[name][0].x[-1]}: {', '.join(ends)}."
+        panels.append(Panel(family, svg, f"Bars of the mean accuracy over severities. {'; '.join(values)}."))
+    caption = f"Mean accuracy over severities under each corruption, by family. {source.basis}"
+    return Figure(caption, panels, cells.legend(collected), wide=True)
+
+
+def _named(collected: Collected, values: Sequence[Estimate], decimals: int) -> Iterator[str]:
+    for recipe, value in zip(collected.recipes, values, strict=True):
+        yield f"{recipe.name} {text.with_sign(value.value, decimals)}"
+
+
+def _by_corruption(source: _Source) -> Table:
+    decimals = cells.digits(source.collected)
+    rows = [
+        [
+            Cell(_words(name), small=family),
+            *(cells.estimate_cell(_under(source, recipe, name), decimals) for recipe in source.collected.recipes),
+        ]
+        for family, names in by_family(source.corruptions).items()
+        for name in names
+    ]
+    columns = [
+        Column("corruption", text=True),
+        *(Column(recipe.name, "mean over severities") for recipe in source.collected.recipes),
+    ]
+    summary = f"All {len(rows)} corruptions" if len(rows) > OPEN_ROWS else ""
+    return Table(f"The numbers of the bars. {source.basis}", columns, rows, summary=summary)
+
+
+def _at(source: _Source, recipe: RecipeRuns, name: str) -> dict[int, Estimate]:
+    """Return by severity the accuracy under a corruption, where all runs measured it."""
+    curves: list[dict[int, SeverityPoint]] = [
+        {point.severity: point for point in source.of(run)[name].severities} for run in recipe.runs
+    ]
+    return {
+        severity: estimate([points[severity] for points in curves])
+        for severity in curves[0]
+        if all(severity in points for points in curves)
+    }
+
+
+def _curves(source: _Source) -> Figure:
+    collected, decimals = source.collected, cells.digits(source.collected)
+    lines = {name: [_line(source, recipe, name) for recipe in collected.recipes] for name in source.corruptions}
+    panels = []
+    for name, svg in zip(lines, figures.severity_panels(source.key, lines), strict=True):
+        ends = ", ".join(_named(collected, [line.y[-1] for line in lines[name]], decimals))
+        alt = f"Accuracy against the severity of {_words(name)}; at severity {lines[name][0].x[-1]}: {ends}."
         panels.append(Panel(_words(name), svg, alt))
-    caption = f"Accuracy against the severity of each corruption, 1 mild to 5 strong. {_basis(collected)}"
+    caption = f"Accuracy against the severity of each corruption, 1 mild to 5 strong. {source.basis}"
     return Figure(caption, panels, cells.legend(collected))
 
 
-def _line(recipe: RecipeRuns, name: str) -> Line:
-    points = _at(recipe, name)
-    return Line(recipe.position, [severity for severity, _ in points], [value for _, value in points])
+def _line(source: _Source, recipe: RecipeRuns, name: str) -> Line:
+    points = _at(source, recipe, name)
+    return Line(recipe.position, list(points), list(points.values()))
 
 
-def _by_severity(collected: Collected) -> Table:
-    decimals = cells.digits(collected)
-    rows = []
-    for name in collected.study.suites.ood.corruptions:
-        for recipe in collected.recipes:
-            header = Cell(_words(name), small=recipe.name, recipe=recipe.position)
-            rows.append([header, *(cells.estimate_cell(value, decimals) for _, value in _at(recipe, name))])
-    severities = [point.severity for point in next(iter(collected.first.ood.corruptions.values())).severities]
-    columns = [Column("corruption", text=True), *(Column(str(severity), "severity") for severity in severities)]
-    return Table(f"The numbers of the figure. {_basis(collected)}", columns, rows, summary="Every severity")
-
-
-def _pictures(collected: Collected) -> Pictures:
-    path = collected.first.folder / "evaluate-ood" / "examples.npz"
-    arrays = read_arrays(path)
-    complete = {"names", "corrupted", "image", "severity"} <= arrays.keys()
-    if not complete or len(arrays["names"]) != len(arrays["corrupted"]):
-        raise UserError(f"{path} does not contain corrupted examples: evaluate this run again")
-    names = [_words(str(name)) for name in arrays["names"]]
-    severity = int(arrays["severity"].ravel()[0])
-    pictures = [
-        Picture(data_uri(arrays["image"]), "test image without corruption"),
-        *(
-            Picture(data_uri(image), f"the same image under {name}")
-            for name, image in zip(names, arrays["corrupted"], strict=True)
-        ),
-    ]
-    caption = (
-        f"One test image of {collected.manifest.name} under every corruption at severity {severity}, pixels not "
-        "smoothed."
+def _by_severity(source: _Source) -> Table:
+    decimals = cells.digits(source.collected)
+    severities = sorted(
+        {point.severity for each in source.of(source.collected.first).values() for point in each.severities}
     )
-    return Pictures("", caption, [(f"severity {severity}", pictures)], ["clean", *names])
+    rows = []
+    for name in source.corruptions:
+        for recipe in source.collected.recipes:
+            points = _at(source, recipe, name)
+            accuracies = (points.get(severity) for severity in severities)
+            values = [cells.estimate_cell(value, decimals) if value else Cell("") for value in accuracies]
+            rows.append([Cell(_words(name), small=recipe.name, recipe=recipe.position), *values])
+    columns = [Column("corruption", text=True), *(Column(str(severity), "severity") for severity in severities)]
+    return Table(f"The numbers of the curves. {source.basis}", columns, rows, summary="Every severity")
 
 
 def _words(name: str) -> str:

@@ -21,8 +21,8 @@ from nofrost.report.runs import Collected, RecipeRuns
 LARGEST_SIDE = 160
 
 
-def data_uri(image: NDArray[Any]) -> str:
-    """Return an image [H, W, C], uint8 or floats in [0, 1], as the data URI of a PNG.
+def data_uri(image: NDArray[Any], quality: int | None = None) -> str:
+    """Return an image [H, W, C], uint8 or floats in [0, 1], as the data URI of a PNG, or of a JPEG of a `quality`.
 
     One channel is shown as grey levels, three as RGB; otherwise only the first channel is shown. An image larger than
     `LARGEST_SIDE` is reduced to every n-th pixel, which keeps the look of a perturbation.
@@ -34,8 +34,13 @@ def data_uri(image: NDArray[Any]) -> str:
     pixels = pixels[::stride, ::stride]
     pixels = pixels if pixels.shape[2] == 3 else pixels[:, :, 0]
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    if quality is None:
+        picture.save(buffer, format="PNG", optimize=True)
+    else:
+        picture.save(buffer, format="JPEG", quality=quality)
+    kind = "png" if quality is None else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def magnification(perturbations: NDArray[Any]) -> int:

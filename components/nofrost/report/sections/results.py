@@ -1,23 +1,13 @@
-"""The tables of accuracies: recipes, their branches, and the paired comparison of recipes on the same images."""
+"""The tables of accuracies: recipes, and their branches."""
 
 from nofrost.config import ModelSpec
 from nofrost.report import cells, text
-from nofrost.report.compare import ALPHA, Estimate, Pair, best_recipe, compare, estimate, estimate_mean
+from nofrost.report.compare import best_of, best_recipe, compare_on_corruptions, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Paragraph, Section, Table
-from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns
+from nofrost.report.runs import WORST_CASE, Collected, RecipeRuns
 
 # The prefix of conditions whose images were made against one branch and shown to the mixture.
 THROUGH = "through-"
-_PAIR_COLUMNS = (
-    Column("pair", text=True),
-    Column("seed"),
-    Column("difference, points"),
-    Column("only first right", "images"),
-    Column("only second right", "images"),
-    Column("p", "exact McNemar test"),
-    Column("p after Holm", "exact McNemar test"),
-    Column("verdict", text=True),
-)
 
 
 def results(collected: Collected) -> Section:
@@ -34,10 +24,9 @@ def results(collected: Collected) -> Section:
 def _columns(collected: Collected) -> list[Column]:
     suite = collected.study.suites.adversarial
     group = f"{suite.title} · protocol {suite.protocol} · {cells.threat(collected)}"
-    ood = collected.study.suites.ood.title
     attacks = [Column(collected.title(condition), group) for condition in collected.conditions[1:]]
-    corrupted = [Column("mean accuracy", ood)] if collected.study.suites.ood.corruptions else []
-    return [Column("clean"), *attacks, *corrupted]
+    ood = [Column("mean accuracy", collected.study.suites.ood.title)] if collected.first.ood.mean else []
+    return [Column("clean"), *attacks, *ood]
 
 
 def _in_a_cascade(collected: Collected) -> str:
@@ -53,6 +42,7 @@ def _in_a_cascade(collected: Collected) -> str:
 def _by_recipe(collected: Collected) -> Table:
     decimals = cells.digits(collected)
     best = {condition: best_recipe(collected, condition) for condition in collected.conditions}
+    best_ood = best_of(collected, compare_on_corruptions(collected))
     rows = [
         [
             cells.recipe_cell(recipe, titled=True),
@@ -65,7 +55,7 @@ def _by_recipe(collected: Collected) -> Table:
                 )
                 for condition in collected.conditions
             ),
-            *(cells.estimate_cell(mean, decimals) for mean in ood_means(recipe)),
+            *_ood_cells(recipe, decimals, best_ood),
             cells.alarm_cell(alarm for run in recipe.runs for alarm in run.adversarial.alarms),
         ]
         for recipe in collected.recipes
@@ -78,23 +68,23 @@ def _explanation(collected: Collected) -> str:
     sentences = []
     if any(run.adversarial.not_converged for run in collected.runs):
         sentences.append("Where an accuracy is marked as not converged, more attack steps were seen to lower it.")
-    if len(collected.study.runs.seed) == 1:
+    if len(collected.study.runs.seed) == 1 and collected.first.ood.mean:
         sentences.append("The interval of the out-of-distribution mean counts images, not their corrupted versions.")
     if not collected.same_images:
         sentences.append("The recipes were attacked on different images, so no value is marked as best.")
     elif len(collected.recipes) > 1:
         sentences.append(
             "★ marks a value that is separated from every other of its column (exact McNemar test on the same images, "
-            "p < 0.05 after Holm's correction for all pairs); without ★ the highest value may lead by chance. "
-            "Out of distribution no test is made: a mean over corruptions is not one answer for each image."
+            "p < 0.05 after Holm's correction for all pairs; for a mean over corruptions Student's paired test over "
+            "images); without ★ the highest value may lead by chance."
         )
     return " ".join(sentences)
 
 
-def ood_means(recipe: RecipeRuns) -> list[Estimate]:
-    """Return the mean accuracy over all corruptions of a recipe; none where its suite has no corruptions."""
-    means = [run.ood.mean for run in recipe.runs if run.ood.mean is not None]
-    return [estimate_mean(means)] if means else []
+def _ood_cells(recipe: RecipeRuns, decimals: int, best: str | None) -> list[Cell]:
+    """Return the mean accuracy over all corruptions of the suite; nothing for a suite without any."""
+    means = [mean for run in recipe.runs if (mean := run.ood.mean)]
+    return [cells.estimate_cell(estimate_mean(means), decimals, best == recipe.name)] if means else []
 
 
 def _by_run(collected: Collected) -> Table:
@@ -107,9 +97,9 @@ def _by_run(collected: Collected) -> Table:
                 for name in collected.conditions
             ),
             *(
-                Cell(text.percent(mean.mean_accuracy, decimals), f"{run.ood.samples} images")
-                for mean in (run.ood.mean,)
-                if mean is not None
+                [Cell(text.percent(mean.mean_accuracy, decimals), f"{run.ood.samples} images")]
+                if (mean := run.ood.mean)
+                else []
             ),
         ]
         for recipe in collected.recipes
@@ -184,70 +174,4 @@ def _rows(recipe: RecipeRuns, conditions: list[str], decimals: int) -> list[list
             *(cells.estimate_cell(estimate([run[name] for run in runs]), decimals) for name in conditions),
         ]
         for title, runs in accuracies.items()
-    ]
-
-
-def pairs(collected: Collected) -> Section:
-    """Return the comparison under the worst case and on clean images, or the reason why there is none."""
-    blocks: list[Block]
-    if len(collected.recipes) == 1:
-        blocks = [Paragraph("The study has one recipe, so there is nothing to compare.")]
-    elif not collected.same_images:
-        different = ", ".join(
-            f"{run.name} ({run.adversarial.samples} images, indices {text.short(run.adversarial.indices_sha256)})"
-            for run in collected.runs
-        )
-        blocks = [
-            Paragraph(
-                "A paired test needs the same test images for all recipes, and these runs were attacked on different "
-                f"ones: {different}. Evaluate them again with one suite to get this table."
-            )
-        ]
-    else:
-        blocks = [
-            _table(collected, WORST_CASE, "Under the worst case"),
-            _table(collected, CLEAN, "On clean images"),
-            _under_each_attack(collected),
-        ]
-    return Section("pairs", "Paired comparison of recipes", "Comparison", blocks)
-
-
-def _table(collected: Collected, condition: str, title: str) -> Table:
-    comparisons = compare(collected, condition)
-    images = text.plural(collected.first.adversarial.samples, "test image")
-    seeds = " and all seeds" if len(collected.study.runs.seed) > 1 else ""
-    caption = (
-        f"Condition {condition}: accuracy of the first recipe minus that of the second on the same {images} of "
-        f"{collected.manifest.name}, and the images that one alone got right. Two-sided exact McNemar test; p after "
-        f"Holm's correction for {text.plural(len(comparisons), 'test')} (all pairs of recipes{seeds}); separated below "
-        f"{ALPHA:g}. The test compares these trained models on such images, not other trainings of the same recipe."
-    )
-    return Table(caption, _PAIR_COLUMNS, [_row(pair) for pair in comparisons], title)
-
-
-def _under_each_attack(collected: Collected) -> Table:
-    """Return the comparison under every attack, corrected attack by attack."""
-    rows = [
-        [Cell(collected.title(attack)), *_row(pair)]
-        for attack in collected.conditions[1:-1]
-        for pair in compare(collected, attack)
-    ]
-    caption = (
-        f"As the tables above, under each attack of the suite, on the same test images of {collected.manifest.name}; "
-        "p after Holm's correction for all pairs and seeds of one attack. An attack marked + is cumulative."
-    )
-    return Table(caption, (Column("attack", text=True), *_PAIR_COLUMNS), rows, summary="Under each attack")
-
-
-def _row(pair: Pair) -> list[Cell]:
-    verdict = f"{pair.better} is better" if pair.better else "not separated"
-    return [
-        Cell(f"{pair.first} − {pair.second}"),
-        Cell(str(pair.seed)),
-        Cell(text.points(pair.difference)),
-        Cell(text.count(pair.only_first)),
-        Cell(text.count(pair.only_second)),
-        Cell(text.p_value(pair.p_value)),
-        Cell(text.p_value(pair.corrected)),
-        Cell(verdict),
     ]

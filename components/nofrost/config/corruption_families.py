@@ -1,0 +1,36 @@
+"""Names of corruptions by family, in the order of the papers; what each does is in nofrost/transforms/corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+CORRUPTION_FAMILIES = {
+    # Hendrycks & Dietterich 2019: the 15 of ImageNet-C, then the 4 extra ones
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+    # Mintun et al. 2021: ImageNet-C-bar
+    "c-bar": (
+        "blue_noise_sample",
+        "brownish_noise",
+        "caustic_refraction",
+        "checkerboard_cutout",
+        "cocentric_sine_waves",
+        "inverse_sparkles",
+        "perlin_noise",
+        "plasma_noise",
+        "single_frequency_greyscale",
+        "sparkles",
+    ),
+}
+
+
+def by_family(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return corruptions by family, families and names in the papers' order; those of no family under ``other``."""
+    given = dict.fromkeys(names)
+    families = {family: [name for name in members if name in given] for family, members in CORRUPTION_FAMILIES.items()}
+    known = {name for members in families.values() for name in members}
+    families["other"] = [name for name in given if name not in known]
+    return {family: members for family, members in families.items() if members}

@@ -1,0 +1,73 @@
+"""Bars of accuracies in groups, such as one group for each corruption with a bar for each recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nofrost.report.compare import Estimate
+from nofrost.report.figures.style import INK, PAGE, figure, series, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# In points: a bar, the name above its group, the space below it, and the axis under all groups.
+BAR, NAME, GAP, AXIS = 6.5, 11.0, 4.0, 30.0
+PANEL_WIDTH = 250
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The accuracy of the recipe at `position` of the study; `printed` is a published number in [0, 1] beside it."""
+
+    position: int
+    accuracy: Estimate
+    printed: float | None = None
+
+
+def bar_panel(name: str, groups: Mapping[str, Sequence[Bar]]) -> str:
+    """Draw groups of horizontal bars under each other, on an axis from 0 to 100 %; return the SVG.
+
+    A bar ends in the recipe's marker with its interval, and a short upright line is its printed number.
+
+    Args:
+        name: unique in the page.
+        groups: bars by what is written above them: names of this package, not of users.
+    """
+    height = sum(NAME + BAR * len(bars) + GAP for bars in groups.values())
+    with figure(name, PANEL_WIDTH, height + AXIS) as (drawing, (axes,)):
+        below = 0.0
+        for title, bars in groups.items():
+            axes.text(0.5, below + NAME - 2, title, color=INK, ha="left", va="bottom")
+            for index, bar in enumerate(bars):
+                _draw(axes, below + NAME + BAR * (index + 0.5), bar)
+            below += NAME + BAR * len(bars) + GAP
+        axes.set_ylim(height, 0)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlim(0, 101)
+        axes.set_xticks([0, 25, 50, 75, 100])
+        axes.set_xlabel("accuracy, %")
+        return to_svg(drawing)
+
+
+def _draw(axes: Axes, y: float, bar: Bar) -> None:
+    look, accuracy = series(bar.position), bar.accuracy
+    value = 100 * accuracy.value
+    axes.barh([y], [value], height=BAR - 1, color=look.colour, alpha=0.35, linewidth=0, zorder=2)
+    axes.errorbar(
+        [value],
+        [y],
+        xerr=[[max(0.0, value - 100 * accuracy.low)], [max(0.0, 100 * accuracy.high - value)]],
+        color=look.colour,
+        marker=look.marker,
+        markersize=4.5,
+        markeredgecolor=PAGE,
+        elinewidth=1.1,
+        capsize=0,
+        zorder=3,
+        clip_on=False,
+    )
+    if bar.printed is not None:
+        axes.plot([100 * bar.printed], [y], "|", color=INK, markersize=BAR, markeredgewidth=1.4, zorder=4)
