@@ -17,6 +17,8 @@ from nofrost.statistics import (
     mean_and_deviation,
     paired_comparison,
     paired_interval,
+    paired_mean_comparison,
+    unpaired_interval,
     wilson_interval,
 )
 
@@ -255,3 +257,40 @@ def test_the_bootstrap_interval_of_a_mean_is_near_that_of_the_normal_distributio
     half = Z95 * values.std() / math.sqrt(len(values))
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.2 * half)
     assert bootstrap_interval(lambda rows: values[rows].mean(-1), len(values)) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    # Newcombe 1998 (Statistics in Medicine 17, 873-890), Table II, method 10
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+    ],
+)
+def test_the_interval_of_accuracies_on_different_images_is_newcombes(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    assert unpaired_interval(first, second) == pytest.approx((low, high), abs=1e-4)
+    assert unpaired_interval(second, first) == pytest.approx((-high, -low), abs=1e-4)
+
+
+def test_means_over_versions_are_compared_by_students_paired_test() -> None:
+    from scipy.stats import ttest_rel
+
+    generator = np.random.default_rng(0)
+    first, second = generator.uniform(size=(2, 40))
+    found, expected = paired_mean_comparison(first, second), ttest_rel(first, second)
+    interval = expected.confidence_interval(0.95)
+    assert found["p_value"] == pytest.approx(expected.pvalue)
+    assert found["difference"] == pytest.approx(float((first - second).mean()))
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize(("images", "p_value"), [(1, 1.0), (2, 0.5), (5, 2**-4)])
+def test_equal_differences_on_few_images_prove_nothing(images: int, p_value: float) -> None:
+    assert paired_mean_comparison(np.full(images, 0.75), np.full(images, 0.5))["p_value"] == p_value
+    assert paired_mean_comparison(np.full(images, 0.5), np.full(images, 0.5))["p_value"] == 1.0
+    with pytest.raises(ValueError, match="same images"):
+        paired_mean_comparison(np.ones(2), np.ones(3))

@@ -1,11 +1,14 @@
 """The images of an evaluation: the test split of a dataset, and further test sets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nofrost.config import EvaluationView, OodSuite, Suite, TestSetSpec
-from nofrost.data import Manifest, Split, checksum, read_manifest, read_split
+from nofrost.data import Manifest, Split, checksum, read_manifest, read_split, split_condition
 from nofrost.data.manifest import MANIFEST
 from nofrost.errors import UserError, shortened
 from nofrost.evaluate.measuring.sample import Change, Sample, sample_of_split
@@ -41,6 +44,24 @@ class TestImages:
         return sample_of_split(self.split, len(self.sample), self.sample.view, change)
 
 
+@dataclass(frozen=True)
+class CorruptedImages:
+    """Published corrupted versions of the same images, by corruption and severity, and the checksum of all of it."""
+
+    manifest: Manifest
+    samples: Mapping[tuple[str, int], Sample]
+    checksum: str
+
+    @property
+    def sample(self) -> Sample:
+        """The images under the first condition: labels and indices are those of all."""
+        return next(iter(self.samples.values()))
+
+
+FurtherImages = TestImages | CorruptedImages
+"""The images of a further test set."""
+
+
 def read_images(dataset: Path, max_images: int | None, view: EvaluationView | None = None) -> TestImages:
     """Return images of the test split of a dataset.
 
@@ -61,7 +82,34 @@ def read_images(dataset: Path, max_images: int | None, view: EvaluationView | No
     return TestImages(dataset, manifest, split, sample, checksum(dataset))
 
 
-def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dict[str, TestImages]:
+def read_corrupted_images(
+    test_set: Path, max_images: int | None, view: EvaluationView | None = None
+) -> CorruptedImages:
+    """Return the images of a corrupted test set; arguments as of :func:`read_images`.
+
+    Raises:
+        UserError: a split is damaged or empty, or two of them hold other images.
+    """
+    manifest = read_manifest(test_set)
+    samples = {}
+    for name in manifest.splits:
+        condition = split_condition(name)
+        assert condition is not None
+        samples[condition] = sample_of_split(read_split(test_set, name, verify=True, view=view), max_images, view)
+    images = CorruptedImages(manifest, samples, checksum(test_set))
+    if not len(images.sample):
+        raise UserError(f"{test_set} holds no images: prepare it again")
+    for (name, severity), sample in samples.items():
+        same = np.array_equal(sample.indices, images.sample.indices)
+        if not (same and np.array_equal(sample.labels, images.sample.labels)):
+            raise UserError(
+                f"{test_set} holds other images under {name} at severity {severity} than under its first corruption: "
+                "prepare it again"
+            )
+    return images
+
+
+def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dict[str, FurtherImages]:
     """Return the further test sets of a suite by name, at most `max_images` evenly spaced images of each.
 
     Args:
@@ -75,13 +123,16 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
     again = f"prepare them with `nofrost prepare --test-sets --dataset {images.dataset} --out {folder or 'FOLDER'}`"
     if specs and folder is None:
         raise UserError(f"the suite has test sets ({', '.join(specs)}): {again}, and add --test-sets FOLDER")
-    found = {}
+    found: dict[str, FurtherImages] = {}
     for name, spec in specs.items():
         assert folder is not None
         if not (folder / name / MANIFEST).is_file():
             raise UserError(f"{folder} does not hold test set {name}: {again}")
-        found[name] = read_images(folder / name, suite.max_images, suite.view)
-        difference = _difference(spec, found[name].manifest, images.manifest)
+        manifest = read_manifest(folder / name)
+        is_corrupted = any(split_condition(split) for split in manifest.splits)
+        read = read_corrupted_images if is_corrupted else read_images
+        found[name] = read(folder / name, suite.max_images, suite.view)
+        difference = _difference(spec, manifest, images.manifest)
         if difference:
             raise UserError(f"{folder / name} {difference}: {again}")
     return found
@@ -92,8 +143,8 @@ def _difference(spec: TestSetSpec, test_set: Manifest, dataset: Manifest) -> str
     for what in ("classes", "image_size", "channels"):
         if getattr(test_set, what) != getattr(dataset, what):
             return f"was prepared for another dataset (its {what} differ)"
-    for key, value in spec.as_json().items():
-        prepared = test_set.config.get(key)
+    for key, value in {**spec.as_json(), "subset": spec.subset, "outliers": spec.outliers}.items():
+        prepared = test_set.config.get(key, False if key in ("subset", "outliers") else None)
         if key not in spec.of_place and _as_text(prepared) != _as_text(value):
             return f"was prepared with {key} {shortened(prepared)}, the suite has {shortened(value)}"
     return ""

@@ -15,7 +15,7 @@ from torch import nn
 from nofrost import models
 from nofrost.config import Suite
 from nofrost.errors import UserError
-from nofrost.evaluate.images import SPLIT, TestImages, read_images, read_test_sets
+from nofrost.evaluate.images import SPLIT, FurtherImages, TestImages, read_images, read_test_sets
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
@@ -44,7 +44,7 @@ class Inputs:
     network: nn.Module
     checksums: dict[str, str]
     paths: Sequence[Path]
-    test_sets: Mapping[str, TestImages] = field(default_factory=dict)
+    test_sets: Mapping[str, FurtherImages] = field(default_factory=dict)
     device: torch.device = field(default_factory=models.default_device)
 
     @property

@@ -3,6 +3,7 @@
 from nofrost.measures.calibration import Reliability
 from nofrost.measures.corruption_error import BASELINES, corruption_errors
 from nofrost.measures.detection import auroc, auroc_interval, false_positive_rate
+from nofrost.measures.effective_robustness import effective_robustness
 
 __all__ = [
     "BASELINES",
@@ -10,5 +11,6 @@ __all__ = [
     "auroc",
     "auroc_interval",
     "corruption_errors",
+    "effective_robustness",
     "false_positive_rate",
 ]

@@ -21,6 +21,7 @@ from nofrost.evaluate.properties.answers import to_float64
 TOP = 5
 # Columns of values: the classes of the five highest scores, highest first and -1 where there are fewer; then these
 _CONFIDENCE, _ENERGY, COLUMNS = TOP, TOP + 1, TOP + 2
+SCORES = [_CONFIDENCE, _ENERGY]
 
 Shown = Callable[[Tensor, Tensor], Tensor]
 """From images [n, C, H, W] and indices [n] to the images that the model is shown."""
