@@ -138,7 +138,15 @@ def test_operations_of_images_are_those_of_one_process_and_leave_torchs_generato
     assert not torch.equal(batches_of(1, epoch=2)[0][0], images)
 
 
-def test_the_two_views_of_augmix_are_drawn_apart_on_top_of_the_other_transforms() -> None:
+def test_the_views_of_augmix_mix_the_crop_and_flip_of_the_clean_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nofrost.train.views.augmix", lambda spec: lambda image, seed: image)
+    views = EVERYTHING.model_copy(update={"augmix": AugMixSpec()})
+    for batch in TrainingImages(SPLIT, {}, ("augmix", "augmix-2"), views, 16).epoch(0, 0, 0):
+        # Mixed as levels, to which a crop is rounded.
+        assert all((batch.images - view / 255).abs().max() <= 0.51 / 255 for view in batch.augmented.values())
+
+
+def test_the_two_views_of_augmix_are_drawn_apart() -> None:
     views = ViewSpec(augmix=AugMixSpec(severity=10))
     for batch in TrainingImages(SPLIT, {}, ("augmix", "augmix-2"), views, 48).epoch(0, 0, 0):
         first, second = (view for _, view in sorted(batch.to(torch.device("cpu")).augmented.items()))

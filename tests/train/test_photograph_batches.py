@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_killed_and_resumed_with_any_number_of_processes_an_epoch_has_the_same_b
     assert sorted(torch.cat([batch[2] for batch in undisturbed]).tolist()) == list(range(100, 130)), "each once"
 
 
-def test_operations_of_photographs_are_those_of_one_process(split: Split) -> None:
+def test_operations_of_photographs_are_those_of_one_process(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     operations = {"randaugment": RandAugmentSpec(), "random_erasing": RandomErasingSpec(), "augmix": AugMixSpec()}
     views = CROPS.model_copy(update={**operations, "horizontal_flip": True})
 
@@ -136,8 +137,17 @@ def test_operations_of_photographs_are_those_of_one_process(split: Split) -> Non
             for shared in zip(*parts, strict=True)
         ]
 
+    decoded: list[int] = []
+    decode = photograph_views.decoded_crop
+
+    def watched(images: Photographs, row: int, *arguments: Any) -> np.ndarray:
+        decoded.append(row)
+        return decode(images, row, *arguments)
+
+    monkeypatch.setattr(photograph_views, "decoded_crop", watched)
     whole = batches_of(1)
     assert len(whole) == 2
+    assert len(decoded) == 12, "each once for all of its views"
     for size in (2, 3):
         for ours, theirs in zip(batches_of(size), whole, strict=True):
             assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))

@@ -81,7 +81,7 @@ class ViewSpec(OmitEmpty, Settings):
     `augmentation_sets` (by method) are further training images.
 
     With `texture_debiased` the clean images have a further view, drawn anew at each step, whose only crop is its own,
-    and with `augmix` up to two, which AugMix is applied to last.
+    and with `augmix` up to two, which mix the clean one.
     """
 
     image_size: int | None = Field(default=None, ge=4)

@@ -39,9 +39,9 @@ class TrainingImages:
             of these drawn for each image, ``augmix``, or ``augmix-2`` for a second draw of it.
         views: the transforms of each image, in this order: resized crop, or resize; crop with padding; flip;
             RandAugment; random erasing. Each view of an image has its own. An `image_size` larger than the stored one
-            enlarges. The texture-debiased view has its own crop, the flip, and colours. Of photographs, a crop of
-            random size is one of the stored photograph; without it, the evaluation view of the dataset takes the place
-            of the image.
+            enlarges. The texture-debiased view has its own crop, the flip, and colours; those of AugMix mix the clean
+            view. Of photographs, a crop of random size is one of the stored photograph; without it, the evaluation
+            view of the dataset takes the place of the image.
         batch_size: of all processes together, each of which has the same number of rows.
         group: the processes that train together. Random numbers are drawn for the whole batch and sliced, so that
             the rows of all processes together equal the batch of a single process, bit for bit.
@@ -192,7 +192,7 @@ class TrainingImages:
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch, step))
         views = BatchViews(self.views, self.image_size, rows, own, generator, self.threads)
         clean = views.view(self.split.images)
-        augmented = {view: self._augmented(view, views) for view in self.augmented_views}
+        augmented = {view: self._augmented(view, views, clean) for view in self.augmented_views}
         labels, indices = (
             torch.from_numpy(np.array(each[rows[own]])) for each in (self.split.labels, self.split.indices)
         )
@@ -204,12 +204,12 @@ class TrainingImages:
             distortions={name: view.distortion for name, view in augmented.items() if view.distortion},
         )
 
-    def _augmented(self, name: str, views: BatchViews) -> View:
+    def _augmented(self, name: str, views: BatchViews, clean: View) -> View:
         debiased, augmix = self.views.texture_debiased, self.views.augmix
         if name == ANY_SET:
             return views.any_set(list(self.augmented.values()), self.split.images, debiased)
         if name == TEXTURE_DEBIASED and debiased:
             return views.texture_debiased(self.split.images, debiased)
         if name in (AUGMIX, AUGMIX_AGAIN) and augmix:
-            return views.augmix(self.split.images, augmix)
+            return views.augmix(clean, augmix)
         return views.view(self.augmented[name])

@@ -68,9 +68,9 @@ class BatchViews:
         """Return the view with the recipe's crop or resize, padding, flip, RandAugment and erasing."""
         return View(self._transformed([images], self._zeros, self.own))
 
-    def augmix(self, images: Images, spec: AugMixSpec) -> View:
-        """Return that view with AugMix on top."""
-        return View(self._changed(self._transformed([images], self._zeros, self.own), self.own, augmix(spec)))
+    def augmix(self, clean: View, spec: AugMixSpec) -> View:
+        """Return the view of the clean images with AugMix on top, as its authors mix one crop of an image."""
+        return View(self._changed(clean.images, self.own, augmix(spec)))
 
     def texture_debiased(self, images: Images, spec: TextureDebiasedSpec) -> View:
         """Return the texture-debiased view, whose only crop is its own."""
