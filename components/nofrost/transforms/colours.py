@@ -13,7 +13,8 @@ def luminance(images: Tensor) -> Tensor:
     """Return the brightness [N, 1, H, W] of colour images; grey images as they are."""
     if images.shape[1] == 1:
         return images
-    return (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    red, green, blue = (images[:, channel, None] * share for channel, share in enumerate(LUMINANCE))
+    return red.add_(green).add_(blue)
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:

@@ -138,6 +138,15 @@ def test_the_smallest_images_take_the_largest_parameters(name: str) -> None:
     assert corrupted.isfinite().all()
 
 
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FAMILIES["c-bar"]])
+def test_the_images_that_are_given_stay_as_they_are(name: str, severity: int) -> None:
+    images = photographs(2, 3, 8)
+    before = images.clone()
+    run(images, name, severity)
+    assert torch.equal(images, before)
+
+
 def test_one_more_jpeg_is_that_of_pillow() -> None:
     image = photographs(1, 3, 32)
     noisy = run(image, "gaussian_noise", 3)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from nofrost.transforms.corruptions import filters
 from nofrost.transforms.corruptions.blur import _taken
 from nofrost.transforms.corruptions.draws import Draws
 from nofrost.transforms.corruptions.filters import (
@@ -89,6 +90,15 @@ def test_motion_spreads_a_point_to_one_side_of_the_direction(angle: float, down:
         away = math.ceil(number * step - 0.5) if angle % 90 else number
         line[7 + down * away, 7 + right * away] += weight
     assert torch.allclose(blurred, line, atol=1e-6)
+
+
+@pytest.mark.parametrize("angle", [-135.0, -100.0, -45.0, -10.0, 0.0, 30.0, 45.0])
+def test_motion_in_small_images_is_that_in_large_ones(angle: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small images are blurred in sums of rows, large ones in sums of shifted views."""
+    angles = torch.tensor([angle, -20.0])
+    rows = motion_blurred(images(), 6, 3.0, angles)
+    monkeypatch.setattr(filters, "LARGE", 0)
+    assert torch.allclose(rows, motion_blurred(images(), 6, 3.0, angles), atol=1e-6)
 
 
 @pytest.mark.parametrize("reach", [1, 2, 4])

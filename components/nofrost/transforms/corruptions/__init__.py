@@ -42,7 +42,7 @@ Indices = torch.Tensor | NDArray[np.int64] | Sequence[int]
 SMALLEST_IMAGE = 4  # side in pixels that the kernels for small images need
 # Values of the images that are corrupted at once: a few photographs, whose intermediate results stay in the processor's
 # cache; on a GPU as many as fill it. Memory beyond the result's is bounded by them.
-CPU_VALUES, GPU_VALUES = 2**19, 2**25
+CPU_VALUES, GPU_VALUES = 2**19, 2**23
 PUBLISHED_QUALITY = 85  # of the JPEG files of ImageNet-C and Tiny-ImageNet-C
 
 # The 15 of ImageNet-C by kind, its 4 extra ones, and the 10 of ImageNet-C-bar
@@ -137,8 +137,14 @@ def corrupt(
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
         result = corruption.function(pixels[some], *draws, *parameters)
-        levels = result if corruption.on_levels else _to_levels(result)
-        corrupted[some] = levels if jpeg_quality is None else jpeg_compression(levels, jpeg_quality)
+        levels = corrupted[some]
+        if corruption.on_levels:
+            levels.copy_(result)
+        else:
+            # Rounded to the 256 levels of an 8-bit image
+            torch.clamp(result, 0, 1, out=levels).mul_(255).round_().div_(255)
+        if jpeg_quality is not None:
+            levels.copy_(jpeg_compression(levels, jpeg_quality))
     return corrupted.to(images.dtype)
 
 
@@ -152,8 +158,3 @@ def _checked(images: torch.Tensor, indices: Indices) -> tuple[torch.Tensor, NDAr
     if rows.shape != (len(images),):
         raise UserError(f"corrupt needs one index for each image, got {rows.size} for {len(images)} images")
     return images.detach().float().contiguous(), rows
-
-
-def _to_levels(images: torch.Tensor) -> torch.Tensor:
-    """Return the images in [0, 1], rounded to the 256 levels of an 8-bit image."""
-    return images.clamp(0, 1).mul_(255).round_().div_(255)

@@ -12,12 +12,17 @@ from torch import Tensor
 from nofrost.transforms.corruptions.corruption import Corruption
 from nofrost.transforms.corruptions.draws import Draws
 from nofrost.transforms.corruptions.filters import (
+    all_zooms,
     convolved,
     gaussian_filter,
     motion_blurred,
+    sum_of_zooms,
     summed,
-    zoom_taps,
 )
+
+# Doublings of the chains of glass blur before it is looked whether they are followed to their ends
+JOINED = 4
+ZOOMS = 3  # whose lines are filtered at once
 
 
 def defocus_blur(images: Tensor, radius: float, softness: float) -> Tensor:
@@ -52,35 +57,34 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, passes: i
     The published code means to swap two pixels but copies one over the other: both are views of one array. Pixels are
     visited from the last row and column to the first, so one may take what another has taken before.
     """
-    height, width = images.shape[2:]
-    blurred = gaussian_filter(images, sigma).clamp_(0, 1).mul_(255).floor_().div_(255)
-    pixels, source = blurred.flatten(2), torch.arange(len(images) * height * width, device=images.device).int()
-    for _ in range(passes):
-        source = source.index_select(0, _taken(draws, len(images), reach, height, width))
-    first = height * width * torch.arange(len(images), device=images.device)[:, None]
-    own = source.view(len(images), -1) - first
-    pixels = pixels.gather(2, own[:, None].expand(-1, images.shape[1], -1))
-    return gaussian_filter(pixels.view(images.shape), sigma)
+    n, channels, height, width = images.shape
+    # Too narrow a Gaussian returns the images themselves, which must stay as they are.
+    blurred = gaussian_filter(images, sigma).clamp(0, 1).mul_(255).floor_().div_(255)
+    source = _taken(draws, n, reach, height, width)
+    for _ in range(passes - 1):
+        source = source.index_select(0, _taken(draws, n, reach, height, width))
+    pixels = blurred.transpose(0, 1).reshape(channels, -1).index_select(1, source)
+    return gaussian_filter(pixels.view(channels, n, height, width).transpose(0, 1), sigma)
 
 
 def _taken(draws: Draws, n: int, reach: int, height: int, width: int) -> Tensor:
     """Return the pixel that each ends up with in one pass, int32 [N * H * W], numbered through all images."""
-    right, down = draws.integers(2, height, width, low=-reach, high=reach).unbind(1)
-    rows = torch.arange(height, device=down.device)[:, None]
-    columns = torch.arange(width, device=down.device)
-    visited = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
-    step = ((down * width + right) * visited).int().flatten()
-    place = torch.arange(n * height * width, device=down.device, dtype=torch.int32)
-    taken = place + step
+    right, down = draws.integers(2, height, width, low=-reach, high=reach, dtype=torch.int32).unbind(1)
+    steps = torch.zeros_like(down, memory_format=torch.contiguous_format)
+    visited = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
+    torch.add(right[:, *visited], down[:, *visited], alpha=width, out=steps[:, *visited])
+    step = steps.flatten()
     # A later pixel was visited before and has been replaced by then; an earlier one still is what it was. So each leads
-    # to another until one is reached that takes an original pixel; chains are joined to twice their length at a turn.
-    replaced = (step > 0) & visited.repeat(n, 1, 1).flatten().index_select(0, taken)
-    link = torch.where(replaced, taken, place)
+    # to another until one is reached that takes an original pixel; chains are joined to twice their length at a turn,
+    # and hardly one is longer than 2**JOINED.
+    link = step.clamp(min=0).add_(torch.arange(len(step), device=step.device, dtype=torch.int32))
+    for _ in range(JOINED if reach > 1 else 0):
+        link = link.index_select(0, link)
     while True:
-        joined = link.index_select(0, link)
-        if torch.equal(joined, link):
-            return taken.index_select(0, link)
-        link = joined
+        last = step.index_select(0, link)
+        if int(last.max()) <= 0:
+            return last.add_(link)
+        link = link.index_select(0, link)
 
 
 def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:
@@ -95,14 +99,16 @@ def zoom_blur(images: Tensor, stop: float, step: float) -> Tensor:
     the image itself twice, for the zoom by 1 is among them.
     """
     height, width = images.shape[2:]
-    factors = np.arange(1, stop, step)
-    pixels = images.permute(0, 2, 3, 1).contiguous()
-    # Rows of all zooms first, then their columns in a turned sum, where a zoom's lines are whole in memory
-    total = pixels.transpose(1, 2).clone(memory_format=torch.contiguous_format)
-    for factor in factors:
-        rows = summed(pixels, zoom_taps(height, float(factor)))
-        total += summed(rows.transpose(1, 2), zoom_taps(width, float(factor)))
-    return (total / (len(factors) + 1)).permute(0, 3, 2, 1).contiguous()
+    factors = (1.0, *np.arange(1, stop, step).tolist())
+    planes = images.flatten(0, 1)
+    upright, total = planes.transpose(1, 2).contiguous(), torch.zeros_like(planes)
+    # The columns of some zooms one below the other, then for each row the sum over them; few, to stay in the cache
+    for start in range(0, len(factors), ZOOMS):
+        some = factors[start : start + ZOOMS]
+        turned = summed(upright, all_zooms(width, some))  # [N * C, zooms * width, height]
+        zoomed = turned.view(len(planes), len(some), width, height).transpose(2, 3)
+        total += summed(zoomed.reshape(len(planes), -1, width), sum_of_zooms(height, some))
+    return total.div_(len(factors)).view(images.shape)
 
 
 BLUR = {

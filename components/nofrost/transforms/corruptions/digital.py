@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from nofrost.transforms.corruptions.corruption import Corruption, each
@@ -17,9 +18,7 @@ from nofrost.transforms.corruptions.filters import box_taps, gaussian_filter, mi
 
 def contrast(images: Tensor, factor: float) -> Tensor:
     """Draw every value towards the mean of its channel in its image: the distance is multiplied by `factor`."""
-    pixels = images.double()
-    mean = pixels.mean(dim=(2, 3), keepdim=True)
-    return pixels.sub_(mean).mul_(factor).add_(mean).float()
+    return torch.add(images.mean(dim=(2, 3), keepdim=True).mul_(1 - factor), images, alpha=factor)
 
 
 def elastic_transform(images: Tensor, draws: Draws, amount: float, smoothness: float, shift: float) -> Tensor:
@@ -33,18 +32,17 @@ def elastic_transform(images: Tensor, draws: Draws, amount: float, smoothness: f
     side = min(images.shape[2:])
     height, width = images.shape[2:]
     rows, columns = pixel_grid(images)
-    down, right = _affine(draws, height, width, shift * side)
-    warped = sampled(
-        images,
-        down[:, 0, None, None] * columns + down[:, 1, None, None] * rows + down[:, 2, None, None],
-        right[:, 0, None, None] * columns + right[:, 1, None, None] * rows + right[:, 2, None, None],
-        beyond="mirrored-at-centre",
+    down, right = (
+        (factor[:, 0, None, None] * columns).add(factor[:, 1, None, None] * rows + factor[:, 2, None, None])
+        for factor in _affine(draws, height, width, shift * side)
     )
+    warped = sampled(images, down, right, beyond="mirrored-at-centre")
     if not amount:
         return warped
     field = draws.uniform(2, height, width, low=-1, high=1)
-    field = gaussian_filter(field, smoothness * side, mirrored, truncate=3.0).mul_(amount * side)
-    return sampled(warped, field[:, 1] + rows, field[:, 0] + columns, beyond="mirrored")
+    field = gaussian_filter(field, smoothness * side, mirrored, truncate=3.0)
+    down, right = (torch.add(axis, field[:, number], alpha=amount * side) for axis, number in ((rows, 1), (columns, 0)))
+    return sampled(warped, down, right, beyond="mirrored")
 
 
 def _affine(draws: Draws, height: int, width: int, shift: float) -> tuple[Tensor, Tensor]:
@@ -72,9 +70,9 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
     small_height, small_width = int(height * scale), int(width * scale)
     levels = (images * 255).round_().flatten(0, 1)
     narrow = _rounded(summed(levels.transpose(1, 2), box_taps(width, small_width)))  # [N * C, width, height]
-    small = _rounded(summed(narrow.transpose(1, 2), box_taps(height, small_height)))
-    wide = summed(small.transpose(1, 2), box_taps(small_width, width)).transpose(1, 2).contiguous()
-    return summed(wide, box_taps(small_height, height)).view(images.shape).div_(255)
+    small = _rounded(summed(narrow.transpose(1, 2), box_taps(height, small_height))).div_(255)
+    wide = summed(small.transpose(1, 2), box_taps(small_width, width)).transpose(1, 2)
+    return summed(wide, box_taps(small_height, height)).view(images.shape)
 
 
 def _rounded(levels: Tensor) -> Tensor:
@@ -87,23 +85,24 @@ def jpeg_compression(images: Tensor, quality: int) -> Tensor:
     The codec takes one image at a time, so this is a loop over images, in as many threads as torch has (Pillow frees
     the interpreter lock while it works).
     """
-    levels = images.clamp(0, 1).mul_(255).round_().byte()
-    pixels = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    levels = images.clamp(0, 1).mul_(255).round_().permute(0, 2, 3, 1)
+    pixels = torch.empty(levels.shape, dtype=torch.uint8, device=images.device).copy_(levels).cpu().numpy()
     threads = torch.get_num_threads()
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             compressed = list(pool.map(_jpeg, pixels, repeat(quality)))
     else:
         compressed = [_jpeg(image, quality) for image in pixels]
-    # Turned as bytes, which are a quarter of floats
-    planes = torch.from_numpy(np.stack(compressed)).permute(0, 3, 1, 2).contiguous()
-    return planes.to(images.device).float().div_(255)
+    planes = torch.from_numpy(np.stack(compressed)).to(images.device).permute(0, 3, 1, 2)
+    return torch.empty_like(images).copy_(planes).div_(255)
 
 
 def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     buffer = io.BytesIO()
     Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=quality)
-    with Image.open(buffer) as compressed:
+    buffer.seek(0)
+    # As Image.open does, which would try what kind of file it is
+    with JpegImageFile(buffer) as compressed:
         return np.asarray(compressed, dtype=np.uint8).reshape(image.shape)
 
 

@@ -11,8 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
+
+
+class _Key(ISeedSequence):
+    """A key of Philox in the place of a sequence of seeds, for which numpy would ask the operating system."""
+
+    def __init__(self, stream: int, index: int) -> None:
+        self.words = np.array((stream, index), dtype=np.uint64)
+
+    def generate_state(self, n_words: int, dtype: DTypeLike = np.uint64) -> NDArray[np.uint64]:
+        return self.words
 
 
 class Draws:
@@ -25,28 +36,33 @@ class Draws:
         digest = hashlib.sha256(f"{seed}/{name}/{severity}".encode()).digest()
         stream = int.from_bytes(digest[:8], "little")
         keys = indices.astype(np.int64).view(np.uint64)  # negative indices too are keys of their own
-        self.generators = [
-            np.random.Generator(np.random.Philox(key=np.array([stream, key], dtype=np.uint64))) for key in keys
-        ]
+        # numpy takes any ISeedSequence; its annotations name one class of them only.
+        seeds: list[Any] = [_Key(stream, key) for key in keys.tolist()]
+        self.generators = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
         self.device = device
 
     def normal(self, *shape: int) -> Tensor:
         """Return float32 values of the standard normal distribution."""
-        return self._each(shape, np.float32, lambda rng: rng.standard_normal(shape, dtype=np.float32))
+        return self._each(shape, np.float32, lambda rng, row: rng.standard_normal(dtype=np.float32, out=row))
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return float32 values, uniform in [low, high)."""
-        values = self._each(shape, np.float32, lambda rng: rng.random(shape, dtype=np.float32))
-        return values if (low, high) == (0.0, 1.0) else low + (high - low) * values
+        values = self._each(shape, np.float32, lambda rng, row: rng.random(dtype=np.float32, out=row))
+        return values if (low, high) == (0.0, 1.0) else values.mul_(high - low).add_(low)
 
-    def integers(self, *shape: int, low: int, high: int) -> Tensor:
-        """Return int64 values, uniform in low, ..., high - 1, both of them in [-128, 127] or both beyond."""
+    def integers(self, *shape: int, low: int, high: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """Return values of `dtype`, uniform in low, ..., high - 1, both of them in [-128, 127] or both beyond."""
         small = low >= -128 and high <= 128
-        dtype: Any = np.int8 if small else np.int64
-        return self._each(shape, dtype, lambda rng: rng.integers(low, high, shape, dtype=dtype)).long()
+        drawn: Any = np.int8 if small else np.int64
 
-    def _each(self, shape: tuple[int, ...], dtype: Any, draw: Callable[[np.random.Generator], Any]) -> Tensor:
+        def draw(rng: np.random.Generator, row: NDArray[Any]) -> None:
+            row[:] = rng.integers(low, high, len(row), dtype=drawn)
+
+        return self._each(shape, drawn, draw).to(dtype)
+
+    def _each(self, shape: tuple[int, ...], dtype: Any, draw: Callable[[np.random.Generator, Any], Any]) -> Tensor:
+        """Return what `draw` writes for each generator into its row of values."""
         values = np.empty((len(self.generators), *shape), dtype=dtype)
-        for row, rng in enumerate(self.generators):
-            values[row] = draw(rng)
+        for rng, row in zip(self.generators, values.reshape(len(values), -1), strict=True):
+            draw(rng, row)
         return torch.from_numpy(values).to(self.device)

@@ -16,7 +16,7 @@ MUD = (63, 42, 20)
 
 def speckle_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise whose standard deviation is `deviation` times the value itself."""
-    return draws.normal(*images.shape[1:]).mul_(deviation * images).add_(images)
+    return torch.addcmul(images, images, draws.normal(*images.shape[1:]), value=deviation)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
@@ -44,10 +44,11 @@ def spatter(
     if images.shape[1] == 1:
         colour = luminance(colour)
     if not mud:
-        film = water_film((liquid.masked_fill(liquid < threshold, 0) * 255).floor_().clamp_(0, 255))
-        return images + strength * film * colour
-    cover = gaussian_filter((liquid > threshold).float(), strength)
-    return torch.lerp(images, colour, cover.masked_fill_(cover < 0.8, 0))
+        drops = torch.ge(liquid, threshold, out=torch.empty_like(liquid)).mul_(liquid)
+        return torch.addcmul(images, water_film(drops.mul_(255).floor_().clamp_(0, 255)), colour, value=strength)
+    cover = gaussian_filter(liquid.gt_(threshold), strength)
+    covered = torch.ge(cover, 0.8, out=torch.empty_like(cover))
+    return torch.lerp(images, colour, cover.mul_(covered))
 
 
 def saturate(images: Tensor, factor: float, shift: float) -> Tensor:
@@ -58,12 +59,15 @@ def saturate(images: Tensor, factor: float, shift: float) -> Tensor:
     """
     value = images.amax(dim=1, keepdim=True)
     spread = value - images.amin(dim=1, keepdim=True)
-    grey = spread == 0
-    red = images.new_tensor((0, 1, 1)).view(1, 3, 1, 1)
-    direction = torch.where(grey, red, (value - images) / spread.masked_fill(grey, 1))
-    saturation = spread / value.masked_fill(value == 0, 1)
-    changed = (saturation * factor + shift).clamp_(0, 1)
-    return value - value * changed * direction
+    grey = torch.eq(spread, 0, out=torch.empty_like(spread))
+    black = torch.eq(value, 0, out=torch.empty_like(value))
+    changed = (spread / black.add_(value)).mul_(factor).add_(shift).clamp_(0, 1).mul_(value)
+    # v - (v - x) * share, with v the value and share the change of the distance to it
+    share = changed / spread.add_(grey)
+    saturated = torch.addcmul(value - value * share, images, share)
+    if shift:
+        saturated[:, 1:] -= changed.mul_(grey)
+    return saturated
 
 
 EXTRA = {

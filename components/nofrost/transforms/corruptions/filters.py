@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 Border = Callable[[NDArray[np.int64], int], NDArray[np.int64]]
 # More taps than this are faster as a product of matrices.
 MOST_TAPS = 32
+LARGE = 64 * 64  # pixels of an image from which it is worth some calls of its own
 
 
 def nearest(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -39,20 +40,29 @@ class Taps:
     """A linear filter of lines: value i of the result is the sum of `weights[i]` times the values at `indices[i]`.
 
     Attributes:
-        indices, weights: int64 and float32 [size of the result, taps].
-        matrix: float32 [size of the result, size of the source], the same filter.
+        indices, weights: int32 and float32 [size of the result, taps].
+        size: of the source.
     """
 
     indices: Tensor
     weights: Tensor
-    matrix: Tensor
+    size: int
 
     @classmethod
     def of(cls, indices: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> "Taps":
         """Return the filter for lines of `size` values."""
-        matrix = np.zeros((len(indices), size))
-        np.add.at(matrix, (np.arange(len(indices))[:, None], indices), weights)
-        return cls(torch.from_numpy(indices), torch.from_numpy(weights).float(), torch.from_numpy(matrix).float())
+        return cls(torch.from_numpy(indices).int(), torch.from_numpy(weights).float(), size)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """The same filter, float32 [size of the result, size of the source]."""
+        matrix = torch.zeros(len(self.indices), self.size)
+        return matrix.scatter_add_(1, self.indices.long(), self.weights)
+
+    @cached_property
+    def selection(self) -> bool:
+        """Whether each value of the result is one of the source."""
+        return self.indices.shape[1] == 1 and bool((self.weights == 1).all())
 
 
 @lru_cache(maxsize=64)
@@ -82,6 +92,21 @@ def zoom_taps(size: int, factor: float) -> Taps:
     return Taps.of(indices, np.stack((1 - share, share), axis=1), size)
 
 
+@lru_cache(maxsize=32)
+def all_zooms(size: int, factors: tuple[float, ...]) -> Taps:
+    """Return the zooms by all these factors, one result after the other."""
+    zooms = [zoom_taps(size, factor) for factor in factors]
+    return Taps(torch.cat([zoom.indices for zoom in zooms]), torch.cat([zoom.weights for zoom in zooms]), size)
+
+
+@lru_cache(maxsize=32)
+def sum_of_zooms(size: int, factors: tuple[float, ...]) -> Taps:
+    """Return the sum of zooms by these factors, each of a line of its own, one line after the other."""
+    zooms = [zoom_taps(size, factor) for factor in factors]
+    indices = torch.cat([zoom.indices + number * size for number, zoom in enumerate(zooms)], dim=1)
+    return Taps(indices, torch.cat([zoom.weights for zoom in zooms], dim=1), size * len(zooms))
+
+
 @lru_cache(maxsize=64)
 def box_taps(size: int, result: int) -> Taps:
     """Return the mean of the values whose centres lie in each of `result` equal boxes (as Pillow's BOX filter).
@@ -108,16 +133,17 @@ def filtered(images: Tensor, rows: Taps, columns: Taps) -> Tensor:
         # A product for each plane: its bits do not depend on how many there are.
         narrow = planes.bmm(right.expand(len(planes), -1, -1))
         return left.expand(len(planes), -1, -1).bmm(narrow).view(*images.shape[:2], len(left), -1)
-    lines = summed(images.permute(0, 2, 3, 1), rows)  # [N, height, W, C]
-    return summed(lines.transpose(1, 2), columns).permute(0, 3, 2, 1).contiguous()
+    lines = summed(images.flatten(0, 1), rows)  # [N * C, height, W]
+    turned = summed(lines.transpose(1, 2), columns)
+    return turned.transpose(1, 2).contiguous().view(*images.shape[:2], len(rows.indices), -1)
 
 
 def summed(lines: Tensor, taps: Taps) -> Tensor:
     """Filter the second dimension of `lines` [N, L, ...]."""
     n, length, *rest = lines.shape
-    if taps.indices.shape[1] == 1 and bool((taps.weights == 1).all()):
-        return lines.index_select(1, taps.indices[:, 0].to(lines.device))
-    first = length * torch.arange(n, device=lines.device)
+    if taps.selection:
+        return lines.contiguous().index_select(1, taps.indices[:, 0].to(lines.device))
+    first = length * torch.arange(n, device=lines.device, dtype=torch.int32)
     indices = (taps.indices.to(lines.device) + first[:, None, None]).flatten(0, 1)
     weights = taps.weights.to(lines.device).repeat(n, 1)
     # A turned view of one plane would be summed by other code, in other bits.
@@ -174,21 +200,62 @@ def motion_blurred(images: Tensor, radius: int, sigma: float, angles: Tensor) ->
     Args:
         angles: [N] in degrees, on any device.
     """
-    height, width = images.shape[2:]
     steps = np.arange(2 * radius + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
-    weights = (weights / weights.sum()).tolist()
-    reach = 2 * radius
+    weights /= weights.sum()
+    radians = np.deg2rad(angles.cpu().numpy().astype(np.float64))[:, None]
+    downs, rights = (np.ceil(steps * part(radians) - 0.5).astype(np.int64) for part in (np.sin, np.cos))
+    if images.device.type == "cpu" and images[0, 0].numel() >= LARGE:
+        return _sum_of_views(images, downs, rights, weights)
+    # Shifts of whole rows are free where rows are summed; those along the rows cost a copy each: they are to be fewer.
+    if np.abs(rights[:, -1]).sum() > np.abs(downs[:, -1]).sum():
+        return _sum_of_rows(images.transpose(2, 3), rights, downs, weights).transpose(2, 3).contiguous()
+    return _sum_of_rows(images, downs, rights, weights)
+
+
+def _sum_of_views(
+    images: Tensor, downs: NDArray[np.int64], rights: NDArray[np.int64], weights: NDArray[np.float64]
+) -> Tensor:
+    """Return the same as :func:`_sum_of_rows`, image by image: large ones pay for the calls, and nothing is copied."""
+    height, width = images.shape[2:]
+    reach = int(max(np.abs(downs).max(), np.abs(rights).max()))
     padded = F.pad(images, (reach,) * 4, mode="replicate")
-    blurred = torch.zeros_like(images)
-    # Directions differ from image to image, so do the offsets: a sum for each, of views that are not copied.
-    for row, angle in enumerate(np.deg2rad(angles.cpu().numpy().astype(np.float64))):
-        downs = np.ceil(steps * math.sin(angle) - 0.5).astype(int) + reach
-        rights = np.ceil(steps * math.cos(angle) - 0.5).astype(int) + reach
-        source, result = padded[row], blurred[row]
-        for weight, down, right in zip(weights, downs.tolist(), rights.tolist(), strict=True):
-            result.add_(source[:, down : down + height, right : right + width], alpha=weight)
-    return blurred
+    total = torch.zeros_like(images)
+    starts = zip(padded, total, (downs + reach).tolist(), (rights + reach).tolist(), strict=True)
+    for source, result, tops, lefts in starts:
+        for weight, top, left in zip(weights.tolist(), tops, lefts, strict=True):
+            result.add_(source[:, top : top + height, left : left + width], alpha=weight)
+    return total
+
+
+def _sum_of_rows(
+    images: Tensor, downs: NDArray[np.int64], rights: NDArray[np.int64], weights: NDArray[np.float64]
+) -> Tensor:
+    """Return the sum of each image's pixels at `downs` and `rights` [N, K] from a place, times `weights` [K].
+
+    Offsets begin at 0 and never turn back; beyond the border is the nearest pixel.
+    """
+    (n, channels, height, width), device = images.shape, images.device
+    # Of each image a copy for each shift along the rows, from 0 to its last
+    last = rights[:, -1]
+    copies = np.abs(last) + 1
+    first = np.cumsum(copies) - copies
+    owner = np.repeat(np.arange(n), copies)
+    shift = (np.arange(len(owner)) - first[owner]) * np.sign(last)[owner]
+    reach = int(copies.max()) - 1
+    padded = F.pad(images, (reach, reach, 0, 0), mode="replicate").unfold(3, width, 1)
+    rows = padded[torch.from_numpy(owner).to(device), :, :, torch.from_numpy(shift + reach).to(device)]
+    # Rows are numbered by copy, channel and height.
+    copy = torch.from_numpy(first[:, None] + np.abs(rights)).to(device, torch.int32)
+    line = torch.from_numpy((np.arange(height)[:, None] + downs[:, None]).clip(0, height - 1)).to(device, torch.int32)
+    plane = copy[:, None] * channels + torch.arange(channels, device=device, dtype=torch.int32)[:, None]
+    indices = (plane[:, :, None] * height + line[:, None]).flatten(0, 2)
+    return F.embedding_bag(
+        indices,
+        rows.reshape(-1, width),
+        per_sample_weights=torch.from_numpy(weights).to(device, torch.float32).expand(indices.shape).contiguous(),
+        mode="sum",
+    ).view(n, channels, height, width)
 
 
 def sampled(images: Tensor, down: Tensor, right: Tensor, *, beyond: str) -> Tensor:
@@ -200,10 +267,11 @@ def sampled(images: Tensor, down: Tensor, right: Tensor, *, beyond: str) -> Tens
     """
     height, width = images.shape[2:]
     corners = beyond != "mirrored"
-    if corners:
-        grid = torch.stack((right * (2 / (width - 1)) - 1, down * (2 / (height - 1)) - 1), dim=-1)
-    else:
-        grid = torch.stack(((2 * right + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
+    grid = right.new_empty(*right.shape, 2)
+    for axis, (places, size) in enumerate(((right, width), (down, height))):
+        # From -1 to 1, between the centres of the outer pixels or between their outer edges
+        factor, shift = (2 / (size - 1), -1.0) if corners else (2 / size, 1 / size - 1)
+        torch.add(places.new_tensor(shift), places, alpha=factor, out=grid[..., axis])
     padding = "zeros" if beyond == "zero" else "reflection"
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=corners)
 

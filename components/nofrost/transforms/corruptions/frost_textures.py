@@ -28,9 +28,13 @@ TINTS = (
 TEXTURES = len(TINTS)
 
 
-@lru_cache(maxsize=32)
-def frost_texture(number: int, scale: float, channels: int) -> Tensor:
-    """Return texture 0 to 4, shrunk to `scale`: float32 [channels, side, side] in [0, 1], always the same."""
+@lru_cache(maxsize=4)
+def frost_textures(scale: float, channels: int) -> Tensor:
+    """Return all textures, shrunk to `scale`: float32 [channels, TEXTURES, side, side] in [0, 1], always the same."""
+    return torch.stack([_texture(number, scale, channels) for number in range(TEXTURES)], dim=1)
+
+
+def _texture(number: int, scale: float, channels: int) -> Tensor:
     mean, deviation = TINTS[number]
     side = round(SIDE * scale)
     texture = torch.tensor(mean).view(1, 3, 1, 1) + deviation * _ice(number)

@@ -13,7 +13,7 @@ from nofrost.transforms.corruptions.draws import Draws
 
 def gaussian_noise(images: Tensor, draws: Draws, deviation: float) -> Tensor:
     """Add normal noise of this standard deviation (in the [0, 1] range) to every value."""
-    return draws.normal(*images.shape[1:]).mul_(deviation).add_(images)
+    return torch.add(images, draws.normal(*images.shape[1:]), alpha=deviation)
 
 
 def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
@@ -27,8 +27,10 @@ def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
     place = draws.uniform(*images.shape[1:]).mul_(columns)
     column = place.floor().clamp_(max=columns - 1)
     cell = (images * 255).round_().mul_(columns).add_(column).int().flatten()
-    own = place.sub_(column).flatten() < accept.flatten().index_select(0, cell)
-    counts = torch.where(own, column.flatten(), other.flatten().index_select(0, cell))
+    own = place.sub_(column).flatten().lt_(accept.flatten().index_select(0, cell))
+    counts = other.flatten().index_select(0, cell)
+    # As a sum with 0 or 1, which is several times as fast as a choice between two tensors
+    counts.add_(column.flatten().sub_(counts).mul_(own))
     return counts.div_(photons).view(images.shape)
 
 
@@ -61,7 +63,8 @@ def poisson_tables(photons: float) -> tuple[Tensor, Tensor]:
 def impulse_noise(images: Tensor, draws: Draws, amount: float) -> Tensor:
     """Set a share `amount` of all values, each channel by itself, to 0 or 1 with equal chance (salt and pepper)."""
     uniform = draws.uniform(*images.shape[1:])
-    return images.masked_fill(uniform < amount / 2, 1.0).masked_fill_(uniform >= 1 - amount / 2, 0.0)
+    salt = torch.lt(uniform, amount / 2, out=torch.empty_like(images))
+    return torch.maximum(images, salt, out=salt).minimum(uniform.lt_(1 - amount / 2))
 
 
 NOISE = {

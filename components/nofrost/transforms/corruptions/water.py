@@ -4,6 +4,8 @@ The published code builds it from operations of OpenCV on 8-bit images; here the
 The distance to the nearest edge is Euclidean, where OpenCV sums steps to neighbours (2 % off at most).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +22,7 @@ def water_film(liquid: Tensor) -> Tensor:
     distance = _box_mean(edge_distance(edges(liquid))).floor_()
     relief = _weighted(equalised(distance), EMBOSS).clamp_(0, 255)
     film = _box_mean(relief).round_().mul_(liquid)
-    return film / film.amax(dim=(2, 3), keepdim=True).clamp(min=1)
+    return film.div_(film.amax(dim=(2, 3), keepdim=True).clamp(min=1))
 
 
 def edges(levels: Tensor) -> Tensor:
@@ -40,48 +42,58 @@ def edges(levels: Tensor) -> Tensor:
     def neighbour(below: int, beside: int) -> Tensor:
         return around[:, :, 1 + below : 1 + below + height, 1 + beside : 1 + beside + width]
 
-    # An edge is one pixel wide: as strong as its neighbours in the direction of the gradient, of four directions.
-    highest = torch.where(
-        steep < 0.41421356 * flat,
-        (size > neighbour(0, -1)) & (size >= neighbour(0, 1)),
-        torch.where(
-            steep > 2.41421356 * flat,
-            (size > neighbour(-1, 0)) & (size >= neighbour(1, 0)),
-            torch.where(
-                right * down < 0,
-                (size > neighbour(-1, 1)) & (size > neighbour(1, -1)),
-                (size > neighbour(-1, -1)) & (size > neighbour(1, 1)),
-            ),
-        ),
-    )
-    kept, weak = highest & (size > HIGH), highest & (size > LOW) & (size <= HIGH)
-    while True:
-        beside = kept.clone()
-        beside[..., 1:] |= kept[..., :-1]
-        beside[..., :-1] |= kept[..., 1:]
-        near = beside.clone()
-        near[..., 1:, :] |= beside[..., :-1, :]
-        near[..., :-1, :] |= beside[..., 1:, :]
-        joined = weak & near & ~kept
-        if not joined.any():
-            return kept
-        kept = kept | joined
+    # An edge is one pixel wide: as strong as its neighbours in the direction of the gradient, of four directions. Truth
+    # is written as 1 and 0: floats are compared and joined several times as fast as a choice is made by booleans.
+    level = _is(torch.lt, steep, flat * 0.41421356)
+    upright = _is(torch.gt, steep, flat * 2.41421356)
+    falling = _is(torch.lt, right.mul_(down), 0.0)
+    rising = 1 - falling
+    falling.mul_(_is(torch.gt, size, torch.maximum(neighbour(-1, 1), neighbour(1, -1))))
+    rising.mul_(_is(torch.gt, size, torch.maximum(neighbour(-1, -1), neighbour(1, 1))))
+    oblique = (1 - level).sub_(upright).mul_(falling.add_(rising))
+    level.mul_(_is(torch.gt, size, neighbour(0, -1))).mul_(_is(torch.ge, size, neighbour(0, 1)))
+    upright.mul_(_is(torch.gt, size, neighbour(-1, 0))).mul_(_is(torch.ge, size, neighbour(1, 0)))
+    strength = level.add_(upright).add_(oblique).mul_(size)
+    return _with_weak(strength > HIGH, strength > LOW)
+
+
+def _is(compared: Callable[..., Tensor], values: Tensor, others: Tensor | float) -> Tensor:
+    """Return 1 where the comparison holds and 0 elsewhere, float32."""
+    return compared(values, others, out=torch.empty_like(values))
+
+
+def _with_weak(kept: Tensor, edge: Tensor) -> Tensor:
+    """Return the edges [N, 1, H, W] that are kept, and those that touch them, directly or through others."""
+    width = kept.shape[3] + 2
+    around = torch.tensor([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1], device=kept.device)
+    open_ = F.pad(edge, (1, 1, 1, 1))
+    found = F.pad(kept, (1, 1, 1, 1)).flatten().nonzero()
+    left = open_.flatten().index_fill_(0, found[:, 0], False)
+    last_found_by = torch.empty(len(left), dtype=torch.int64, device=kept.device)
+    while len(found):
+        beside = (found + around).flatten()
+        beside = beside[left[beside]]
+        left.index_fill_(0, beside, False)
+        # A pixel may have been found from several; one of them leads on from it.
+        number = torch.arange(len(beside), device=kept.device)
+        last_found_by[beside] = number
+        found = beside[last_found_by[beside] == number][:, None]
+    return edge & ~left.view(open_.shape)[..., 1:-1, 1:-1]
 
 
 def edge_distance(edge: Tensor) -> Tensor:
     """Return the distance of each pixel to the nearest edge, at most FARTHEST, float32 [N, 1, H, W]."""
-    far = float(FARTHEST)
-    # Along the columns, where the nearest in 2k steps is the nearer of two in k steps; then the least square with a
-    # step along the rows
-    nearest: Tensor = torch.where(edge, 0.0, far)
+    # Along the rows, where the nearest in 2k steps is the nearer of two in k steps; then the least square with a step
+    # along the columns. All are whole numbers up to FARTHEST squared.
+    nearest = FARTHEST - FARTHEST * edge.short()
     for step in (1, 2, 4, 8, 16):
-        _lower(nearest, nearest + step, 2, step)
+        _lower(nearest, nearest + step, 3, step)
     nearest = nearest.square_()
-    columns = nearest.clone()
-    buffer = torch.empty_like(columns)
+    rows = nearest.clone()
+    buffer = torch.empty_like(rows)
     for step in range(1, FARTHEST):
-        _lower(nearest, torch.add(columns, step**2, out=buffer), 3, step)
-    return nearest.sqrt_()
+        _lower(nearest, torch.add(rows, step**2, out=buffer), 2, step)
+    return nearest.float().sqrt_()
 
 
 def _lower(values: Tensor, bounds: Tensor, dimension: int, step: int) -> None:
@@ -96,8 +108,7 @@ def _lower(values: Tensor, bounds: Tensor, dimension: int, step: int) -> None:
 def equalised(levels: Tensor) -> Tensor:
     """Return whole levels 0 to 255 spread so that their histogram is even, as OpenCV's equalizeHist does."""
     n, size = len(levels), levels[0].numel()
-    values = levels.long().flatten(1)
-    bins = torch.arange(n, device=levels.device)[:, None] * 256 + values
+    bins = levels.int().flatten(1) + 256 * torch.arange(n, device=levels.device, dtype=torch.int32)[:, None]
     histogram = torch.bincount(bins.flatten(), minlength=256 * n).view(n, 256)
     first = (histogram > 0).int().argmax(dim=1, keepdim=True)
     lowest = histogram.gather(1, first)
@@ -106,7 +117,7 @@ def equalised(levels: Tensor) -> Tensor:
     table = (above * scale).round_().clamp_(0, 255)
     # An image of a single level stays as it is.
     table = torch.where(lowest == size, torch.arange(256, device=levels.device, dtype=torch.float32), table)
-    return table.gather(1, values).view(levels.shape)
+    return table.flatten().index_select(0, bins.flatten()).view(levels.shape)
 
 
 def _box_mean(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from nofrost.transforms.colours import luminance
 from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
 from nofrost.transforms.corruptions.filters import filtered, motion_blurred, zoom_taps
-from nofrost.transforms.corruptions.frost_textures import TEXTURES, frost_texture
+from nofrost.transforms.corruptions.frost_textures import TEXTURES, frost_textures
 
 
 def snow(
@@ -27,14 +27,15 @@ def snow(
     out, blurred along a line of `radius` and `sigma`. The share `kept` of the image is not whitened.
     """
     height, width = images.shape[2:]
-    flakes = mean + deviation * draws.normal(1, height, width)
+    flakes = draws.normal(1, height, width).mul_(deviation).add_(mean)
     if zoom > 1:
         flakes = filtered(flakes, zoom_taps(height, zoom), zoom_taps(width, zoom))
-    flakes = flakes.masked_fill(flakes < threshold, 0).clamp_(0, 1).mul_(255).floor_().div_(255)
+    kept_flakes = torch.ge(flakes, threshold, out=torch.empty_like(flakes))
+    flakes = flakes.mul_(kept_flakes).clamp_(0, 1).mul_(255).floor_().div_(255)
     flakes = motion_blurred(flakes, radius, sigma, draws.uniform(low=-135, high=-45))
     flakes = flakes.mul_(255).round_().div_(255)
     white = torch.maximum(images, luminance(images) * 1.5 + 0.5)
-    return torch.lerp(white, images, kept).add_(flakes).add_(flakes.flip(2, 3))
+    return white.lerp_(images, kept).add_(flakes + flakes.flip(2, 3))
 
 
 def frost(images: Tensor, draws: Draws, kept: float, share: float, scale: float) -> Tensor:
@@ -43,24 +44,25 @@ def frost(images: Tensor, draws: Draws, kept: float, share: float, scale: float)
     The published sets draw the piece from five photographs, shrunk to `scale`. Their origin is not known, so ours are
     procedural (:mod:`~nofrost.transforms.corruptions.frost_textures`): this frost is like ImageNet-C's, not the same.
     """
-    channels, height, width = images.shape[1:]
-    textures = torch.stack([frost_texture(number, scale, channels) for number in range(TEXTURES)]).to(images)
+    n, channels, height, width = images.shape
+    textures = frost_textures(scale, channels).to(images.device)
     side = textures.shape[-1]
     number = draws.integers(low=0, high=TEXTURES)
     top, left = draws.integers(2, low=0, high=2**31).remainder(side).unbind(1)
-    rows = (top[:, None] + torch.arange(height, device=images.device)).remainder_(side)
+    rows = (top[:, None] + torch.arange(height, device=images.device)).remainder_(side).add_(side * number[:, None])
     columns = (left[:, None] + torch.arange(width, device=images.device)).remainder_(side)
-    # By place, then channel: a gather for all channels of a pixel at once
-    piece = textures.permute(0, 2, 3, 1)[number[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return torch.add(images * kept, piece.permute(0, 3, 1, 2), alpha=share)
+    place = (rows * side).int()[:, :, None] + columns.int()[:, None, :]
+    piece = textures.flatten(1).index_select(1, place.flatten()).view(channels, n, height, width).transpose(0, 1)
+    return torch.add(images * kept, piece, alpha=share)
 
 
 def fog(images: Tensor, draws: Draws, amount: float, decay: float) -> Tensor:
     """Add `amount` of a plasma fractal, and scale so that the brightest value of the image stays."""
     height, width = images.shape[2:]
     cloud = plasma_fractal(draws, max(height, width), decay)[:, None, :height, :width]
-    brightest = images.amax(dim=(1, 2, 3), keepdim=True)
-    return torch.add(images, cloud, alpha=amount).mul_(brightest / (brightest + amount))
+    brightest = images.flatten(1).amax(1)[:, None, None, None]
+    scale = brightest / (brightest + amount)
+    return torch.addcmul(cloud * (amount * scale), images, scale)
 
 
 def plasma_fractal(draws: Draws, side: int, decay: float) -> Tensor:
@@ -71,21 +73,22 @@ def plasma_fractal(draws: Draws, side: int, decay: float) -> Tensor:
     """
     size = 1 << (side - 1).bit_length()
     noise = draws.uniform(size, size, low=-1, high=1)
-    map_ = torch.zeros_like(noise)
+    corners = torch.zeros_like(noise[:, :1, :1])
     step, wibble = size, 100.0
     while step >= 2:
         half = step // 2
-        corners = map_[:, ::step, ::step]
-        pairs = corners + corners.roll(-1, 1)
-        centres = (pairs + pairs.roll(-1, 2)) / 4 + wibble**2 * noise[:, half::step, half::step]
-        map_[:, half::step, half::step] = centres
-        across = centres + centres.roll(1, 1) + corners + corners.roll(-1, 2)
-        map_[:, ::step, half::step] = across / 4 + wibble**2 * noise[:, ::step, half::step]
-        along = centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)
-        map_[:, half::step, ::step] = along / 4 + wibble**2 * noise[:, half::step, ::step]
-        step, wibble = half, wibble / decay
-    low, high = map_.amin((1, 2), keepdim=True), map_.amax((1, 2), keepdim=True)
-    return (map_ - low) / (high - low)
+        below, beside = corners.roll(-1, 1), corners.roll(-1, 2)
+        finer = torch.empty(len(noise), size // half, size // half, device=noise.device)
+        pairs = corners + below
+        centres = pairs.add(pairs.roll(-1, 2)).div_(4).add_(noise[:, half::step, half::step], alpha=wibble**2)
+        across = centres.roll(1, 1).add_(centres).add_(corners).add_(beside).div_(4)
+        along = centres.roll(1, 2).add_(centres).add_(corners).add_(below).div_(4)
+        finer[:, ::2, ::2], finer[:, 1::2, 1::2] = corners, centres
+        torch.add(across, noise[:, ::step, half::step], alpha=wibble**2, out=finer[:, ::2, 1::2])
+        torch.add(along, noise[:, half::step, ::step], alpha=wibble**2, out=finer[:, 1::2, ::2])
+        corners, step, wibble = finer, half, wibble / decay
+    low, high = corners.flatten(1).aminmax(dim=1)
+    return corners.sub_(low[:, None, None]).div_((high - low)[:, None, None])
 
 
 def brightness(images: Tensor, shift: float) -> Tensor:
@@ -95,8 +98,9 @@ def brightness(images: Tensor, shift: float) -> Tensor:
     """
     value = images.amax(dim=1, keepdim=True)
     raised = (value + shift).clamp_(max=1)
-    black = value == 0
-    return torch.where(black, raised, images * (raised / value.masked_fill(black, 1)))
+    black = torch.eq(value, 0, out=torch.empty_like(value))
+    ratio = raised / value.add_(black)
+    return torch.addcmul(raised.mul_(black), images, ratio)
 
 
 WEATHER = {
