@@ -198,4 +198,4 @@ def test_a_shard_measured_in_reduced_batches_is_merged_and_recorded(
     merged = merge(dataset, plain_checkpoint, suite, shards, tmp_path / "merged").as_json()
     assert merged == json.loads((tmp_path / "whole/metrics.json").read_text())
     record = json.loads((tmp_path / "merged/record.json").read_text())
-    assert record["protocol"]["reduced_batch_sizes"] == {"confidence": 8, "contrast-1": 8, "predictions": 8}
+    assert record["protocol"]["reduced_batch_sizes"] == {"clean": 8, "contrast-1": 8}
