@@ -20,7 +20,7 @@ STUDY = {
     "dataset": {
         "source": "folder",
         "path": str(IMAGENETTE),
-        "limit": 240,
+        "limit": 120,
         "view": {"resize": 256, "crop": 224},
     },
     "augmentation": {
@@ -28,7 +28,7 @@ STUDY = {
         "deepaugment": {
             "networks": ["edsr"],
             "shorter_side": 64,
-            "edsr": {"width": 16, "steps": 100, "batch_size": 4, "patch": 32, "lr": 0.002},
+            "edsr": {"width": 16, "steps": 30, "batch_size": 4, "patch": 32, "lr": 0.002},
         },
     },
     "scale": {
@@ -44,7 +44,7 @@ STUDY = {
     "suites": {
         "adversarial": {
             "base": "adversarial-quick",
-            "max_images": 8,
+            "max_images": 4,
             "steps_curve": None,
             "budget_curve": None,
             "view": {"resize": 256, "crop": 224},

@@ -134,7 +134,7 @@ def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory, digits: tuple[tor
     return checkpoint(tmp_path_factory.mktemp("plain"), model)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def checkpoint_with(plain_checkpoint: Path, mixture_checkpoint: Path) -> Callable[[str], Path]:
     """Return the checkpoint of the network with this normaliser, bn or mbn."""
     return lambda normaliser: {"bn": plain_checkpoint, "mbn": mixture_checkpoint}[normaliser]
@@ -152,7 +152,7 @@ def make_checkpoint(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_suite() -> Callable[..., AdversarialSuite]:
     """Make a suite of two short attacks without curves, with keys replaced by the arguments."""
 
@@ -171,7 +171,7 @@ def make_suite() -> Callable[..., AdversarialSuite]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_ood_suite() -> Callable[..., OodSuite]:
     """Make a suite of two corruptions at two severities, with keys replaced by the arguments."""
 

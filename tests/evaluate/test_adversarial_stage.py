@@ -32,23 +32,32 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.fixture(scope="module")
+def evaluated(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """The output of an evaluation of all images with two curves, in a folder of its own, and the metrics returned."""
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    return out, run(dataset, mixture_checkpoint, make_suite(**CURVES), out).as_json()
+
+
 def test_the_output_is_whole_agrees_with_the_metrics_returned_and_leaves_nothing_beside_it(
-    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+    evaluated: tuple[Path, dict[str, Any]],
 ) -> None:
-    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out").as_json()
-    assert sorted(contents(tmp_path / "out")) == FILES
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics
+    out, metrics = evaluated
+    assert sorted(contents(out)) == FILES
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert json.loads((out / "metrics.json").read_text()) == metrics
     assert metrics["samples"] == 60
     indices = 1000 + 3 * np.arange(60, dtype="<i8")
     assert metrics["indices_sha256"] == hashlib.sha256(indices.tobytes()).hexdigest()
 
 
 def test_flags_and_predictions_are_saved_by_image_and_add_up_to_the_metrics(
-    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+    evaluated: tuple[Path, dict[str, Any]], dataset: Path
 ) -> None:
-    metrics = run(dataset, mixture_checkpoint, make_suite(**CURVES), tmp_path / "out").as_json()
-    flags = np.load(tmp_path / "out/flags.npz", allow_pickle=False)
+    out, metrics = evaluated
+    flags = np.load(out / "flags.npz", allow_pickle=False)
     split = read_split(dataset, "test")
     assert np.array_equal(flags["labels"], split.labels)
     assert np.array_equal(flags["indices"], split.indices)
@@ -131,11 +140,10 @@ def test_a_model_without_mixture_has_no_branches(
 
 
 def test_examples_show_evenly_spaced_images_under_the_strongest_attack(
-    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path: Path
+    evaluated: tuple[Path, dict[str, Any]], dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite
 ) -> None:
-    suite = make_suite()
-    metrics = run(dataset, mixture_checkpoint, suite, tmp_path / "out").as_json()
-    examples = np.load(tmp_path / "out/examples.npz", allow_pickle=False)
+    suite, (out, metrics) = make_suite(**CURVES), evaluated
+    examples = np.load(out / "examples.npz", allow_pickle=False)
     split, rows = read_split(dataset, "test"), np.arange(8) * 60 // 8
     assert examples["images"].dtype == np.float32
     assert np.array_equal(examples["images"], np.float32(split.images[rows]) / 255)
@@ -178,22 +186,29 @@ def test_two_runs_write_the_same_bytes(
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+@pytest.fixture(scope="module")
+def undisturbed(
+    dataset: Path, mixture_checkpoint: Path, make_suite: MakeSuite, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """What an evaluation of 12 images with two curves writes."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    run(dataset, mixture_checkpoint, make_suite(max_images=12, **CURVES), out)
+    return contents(out)
+
+
 @pytest.mark.parametrize("finished", [0, 6, 11])
 def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes(
     dataset: Path,
     mixture_checkpoint: Path,
     make_suite: MakeSuite,
+    undisturbed: dict[str, bytes],
     tmp_path: Path,
     started: Any,
     finished: int,
 ) -> None:
     suite = make_suite(max_images=12, **CURVES)
-    run(dataset, mixture_checkpoint, suite, tmp_path / "undisturbed")
-    total = len(started)
-    assert (
-        total == 5 + 2 * 2 * 2
-    )  # two attacks, two steps, the unbounded point; both attacks on and through each branch
-    started.clear()
+    # Two attacks, two steps, the unbounded point; both attacks on and through each branch.
+    total = 5 + 2 * 2 * 2
     started.limit = finished
     with pytest.raises(KeyboardInterrupt):
         run(dataset, mixture_checkpoint, suite, tmp_path / "out")
@@ -202,7 +217,7 @@ def test_a_killed_run_repeats_no_finished_condition_and_ends_with_the_same_bytes
     started.limit = 100
     run(dataset, mixture_checkpoint, suite, tmp_path / "out")
     assert len(started) == total - finished
-    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+    assert contents(tmp_path / "out") == undisturbed
 
 
 def test_measurements_of_another_suite_are_not_reused(

@@ -23,6 +23,7 @@ CURVES = {
     "steps_curve": {"attack": "apgd-ce", "steps": [1, 2]},
     "budget_curve": {"attack": {"name": "fgsm"}, "multiples": [1]},
 }
+SHORT = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 2}}}
 DIVISIONS = [
     pytest.param(3, {"batch_size": 7}, id="even"),
     pytest.param(2, {"batch_size": 59}, id="a last batch of one image"),
@@ -31,8 +32,8 @@ DIVISIONS = [
     pytest.param(1, {"max_images": 10}, id="one shard"),
 ]
 CASCADE = {"attacks": {"fgsm": {}, "apgd-ce": {"steps": 2}, "square": {"queries": 4}}, "cascade": True}
-# In three groups.
-GROUPS = {"batch_size": 3, "max_images": 36}
+# In three groups, the last one of one image.
+GROUPS = {"batch_size": 3, "max_images": 25}
 CASCADES = [
     pytest.param(3, {**CASCADE, **GROUPS}, id="groups of a cascade"),
     pytest.param(2, {**CASCADE, "batch_size": 59}, id="one group"),
@@ -55,7 +56,7 @@ def test_merged_shards_are_the_adversarial_evaluation_of_all_images_byte_for_byt
     count: int,
     keys: dict[str, Any],
 ) -> None:
-    suite = make_suite(**CURVES, **keys)
+    suite = make_suite(**{**SHORT, **CURVES, **keys})
     whole = run(dataset, checkpoint_with(normaliser), suite, tmp_path / "whole").as_json()
     shards = run_shards(dataset, checkpoint_with(normaliser), suite, count, tmp_path)
     merged = merge_shards(dataset, checkpoint_with(normaliser), suite, shards[::-1], tmp_path / "merged").as_json()
@@ -101,7 +102,11 @@ def test_a_shard_that_gets_no_image_says_so(
     assert "shard 2/3 has no image to measure, as 2 at a time" in said[0]
 
 
-@pytest.mark.parametrize("keys", [{"batch_size": 7}, {**CASCADE, "batch_size": 4}], ids=["batches", "groups"])
+@pytest.mark.parametrize(
+    "keys",
+    [{**SHORT, "batch_size": 7}, {**CASCADE, "batch_size": 4, "max_images": 33}],
+    ids=["batches", "groups"],
+)
 def test_shards_run_the_same_batches_as_the_whole(
     dataset: Path,
     checkpoint_with: CheckpointWith,

@@ -35,10 +35,22 @@ def changed_protocol(shard: Path, **values: Any) -> None:
     changed(shard / "record.json", protocol={**protocol, **values})
 
 
+@pytest.fixture(scope="module")
+def measured(
+    dataset: Path,
+    checkpoint_with: CheckpointWith,
+    make_ood_suite: MakeSuite,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[Path]:
+    """Three shards of an evaluation of 20 images with corruptions. Read only."""
+    suite, folder = make_ood_suite(max_images=20, batch_size=4), tmp_path_factory.mktemp("shards")
+    return run_shards(dataset, checkpoint_with("bn"), suite, 3, folder)
+
+
 @pytest.fixture
-def shards(dataset: Path, checkpoint_with: CheckpointWith, make_ood_suite: MakeSuite, tmp_path: Path) -> list[Path]:
-    """Three shards of an evaluation of 20 images with corruptions."""
-    return run_shards(dataset, checkpoint_with("bn"), make_ood_suite(max_images=20, batch_size=4), 3, tmp_path)
+def shards(measured: list[Path], tmp_path: Path) -> list[Path]:
+    """Copies of the shards, which a test may change."""
+    return [shutil.copytree(shard, tmp_path / shard.name) for shard in measured]
 
 
 def save_contrast(shard: Path, values: NDArray[np.bool_]) -> None:

@@ -44,9 +44,10 @@ def test_data_on_s3_are_fetched_by_the_task_and_not_pushed(tmp_path: Path) -> No
     assert not (tmp_path / "store").exists()
 
 
-def test_a_compiled_study_is_the_golden_file(tmp_path: Path) -> None:
+def test_a_compiled_study_is_the_golden_file(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     out = tmp_path / "nofrost.yaml"
-    ended = command("-m", "pipelines", "compile", *GOLDEN_OPTIONS, "--out", str(out))
+    ended = program("compile", *GOLDEN_OPTIONS, "--out", str(out))
     assert ended.returncode == 0, ended.stderr
     again = f"python -m pipelines compile {' '.join(GOLDEN_OPTIONS)} --out tests/pipelines/golden/nofrost.yaml"
     assert out.read_text(encoding="utf-8") == (GOLDEN / "nofrost.yaml").read_text(encoding="utf-8"), again

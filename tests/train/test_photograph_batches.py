@@ -274,17 +274,13 @@ def test_another_thread_decodes_whenever_the_training_waits(clock: Callable[[lis
     assert counts == [1, 1, 1, 2, 3, 3]
 
 
-def test_as_many_threads_decode_at_once_as_are_counted() -> None:
-    threads = DecodingThreads(most=2)
-    both = threading.Barrier(2)
+def test_as_many_threads_decode_at_once_as_are_counted(clock: Callable[[list[float]], None]) -> None:
+    threads, alone, both = DecodingThreads(most=2), threading.Barrier(2), threading.Barrier(2)
     with pytest.raises(threading.BrokenBarrierError):
-        threads.run(lambda _: both.wait(0.2) and None, 2)
-    both.reset()
-    threads.begin()
-    threads.awaited(finished())
-    threads._last -= 1.0
-    late: Future[str] = Future()
-    threading.Timer(0.1, late.set_result, ["batch"]).start()
-    threads.awaited(late)
+        threads.run(lambda _: alone.wait(0.2) and None, 2)
+    # The second batch is asked for at once, and comes after a second.
+    clock([0, 0, 0, 1])
+    for _ in range(2):
+        threads.awaited(finished())
     assert threads.count == 2
-    threads.run(lambda _: both.wait(5) and None, 2)
+    threads.run(lambda _: both.wait(20) and None, 2)

@@ -72,8 +72,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of two processes that our starter started in ``two``, and those of one process in ``one``."""
     folder = tmp_path_factory.mktemp("pairs")
     dataset = folder / "dataset"
-    # Three steps of 40 images.
-    prepare.run(DatasetSpec(source="digits", image_size=16, limit=170), dataset)
+    # Three steps of 40 images, in the size in which they are published.
+    prepare.run(DatasetSpec(source="digits", image_size=8, limit=170), dataset)
     (folder / "recipes").mkdir()
     for objective, normaliser in PAIRS:
         recipe = recipe_of(objective, NORMALISERS[normaliser])
