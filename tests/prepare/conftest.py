@@ -36,7 +36,7 @@ def paint() -> Paint:
 def take_for_published(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes the files in `folders` count as the published ones of a card, by their checksums.
 
-    The further arguments are taken for fields of each file of the card.
+    `images` are the card's numbers of images. The further arguments are taken for fields of each file of the card.
     """
 
     def own(file: PublishedFile, folders: tuple[Path, ...], fields: dict[str, object]) -> PublishedFile:
@@ -47,9 +47,10 @@ def take_for_published(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             changes[kind] = hashlib.new(kind, path.read_bytes()).hexdigest()
         return file.model_copy(update=changes)
 
-    def take(name: str, *folders: Path, **fields: object) -> None:
+    def take(name: str, *folders: Path, images: dict[str, int] | None = None, **fields: object) -> None:
         card = load_card(name)
-        changed = card.model_copy(update={"files": tuple(own(file, folders, fields) for file in card.files)})
+        files = tuple(own(file, folders, fields) for file in card.files)
+        changed = card.model_copy(update={"files": files, "images": images or card.images})
         monkeypatch.setattr(published_source, "load_card", lambda other: changed if other == name else load_card(other))
 
     return take

@@ -2,20 +2,27 @@
 
 import nofrost.prepare.sources.cifar
 import nofrost.prepare.sources.cifar10_1
+import nofrost.prepare.sources.corrupted_arrays
+import nofrost.prepare.sources.corrupted_folders
+import nofrost.prepare.sources.cue_conflict
 import nofrost.prepare.sources.folder
 import nofrost.prepare.sources.gaussians
 import nofrost.prepare.sources.idx
 import nofrost.prepare.sources.imagenet
+import nofrost.prepare.sources.imagenet9
+import nofrost.prepare.sources.imagenet_real
 import nofrost.prepare.sources.imagenet_v2
 
 # ruff: noqa: F401  importing a source registers it
 import nofrost.prepare.sources.in_memory
 import nofrost.prepare.sources.mnist
 import nofrost.prepare.sources.npz
+import nofrost.prepare.sources.objectnet
 import nofrost.prepare.sources.stl10
 import nofrost.prepare.sources.svhn
 import nofrost.prepare.sources.tiny_imagenet
 import nofrost.prepare.sources.webdataset
+import nofrost.prepare.sources.wordnet_sets
 from nofrost.config import DatasetSpec
 from nofrost.errors import UserError
 from nofrost.prepare.sources.base import (

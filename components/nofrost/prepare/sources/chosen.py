@@ -49,19 +49,31 @@ def relabelled(part: Part, new_labels: NDArray[np.int64]) -> Part:
         is_kept &= (accepted >= 0).any(1)
     if textures is not None:
         is_kept &= textures >= 0
-    kept = np.flatnonzero(is_kept)
+    return rows_of(replace(part, labels=labels, accepted=accepted, textures=textures), np.flatnonzero(is_kept))
+
+
+def rows_of(part: Part, kept: NDArray[np.int64], **arrays: NDArray[np.int64]) -> Part:
+    """Return the rows `kept` (ascending) of a part.
+
+    Args:
+        arrays: `accepted` or `textures` of these rows, where the part has none.
+    """
 
     def read(rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         return part.read(kept[rows])
 
     images = part.images
     chosen = None if images is None else lambda row: images(int(kept[row]))
+    accepted, textures = (
+        arrays.get(key, None if old is None else old[kept])
+        for key, old in (("accepted", part.accepted), ("textures", part.textures))
+    )
     return replace(
         part,
-        labels=labels[kept],
+        labels=part.labels[kept],
         read=read,
         positions=part.indices(kept),
         images=chosen,
-        accepted=None if accepted is None else accepted[kept],
-        textures=None if textures is None else textures[kept],
+        accepted=accepted,
+        textures=textures,
     )

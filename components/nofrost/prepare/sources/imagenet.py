@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ _KAGGLE = "ILSVRC/Data/CLS-LOC"  # the folders are there in Kaggle's archive
 _CLASS_TAR = re.compile(r"(?:.*/)?(n[0-9]{8})\.tar")
 
 
+@cache
 def wordnet_ids() -> tuple[str, ...]:
     """Return the 1,000 classes of ImageNet-1k in the order of their indices: WordNet ids, sorted."""
     # slow to import, and only the sources of ImageNet need it
@@ -61,14 +63,9 @@ class ImageNet(Source):
         root, classes, listing = Path(self.path), wordnet_ids(), Listing(splits_are_given=True)
         images: dict[str, ClassFolders | TarImages] = {}
         checksums: dict[str, str] = {}
-        for split, tar in (("train", TRAIN_TAR), ("val", VAL_TAR)):
-            if regular_file(root / tar).is_file():
-                say(f"prepare: {tar} is read to compare its checksum")
-                checksums |= check_file(root / tar, card.file(tar))
-                read = _training_tar if split == "train" else _validation_tar
-                images[split] = read(root / tar, classes)
-            else:
-                images[split] = _folders(root, split, classes, listing)
+        for split in ("train", "val"):
+            images[split], found = _split_images(root, split, classes, listing)
+            checksums |= found
         if folders := [part for part in images.values() if isinstance(part, ClassFolders)]:
             checksums[CHECKSUM] = "sha256:" + names_and_sizes(folders)
         count = sum(map(len, images.values()))
@@ -85,6 +82,33 @@ class ImageNet(Source):
             remarks=tuple(listing.remarks()),
             url=card.url,
         )
+
+
+def validation_images(
+    root: Path, classes: Sequence[str], listing: Listing
+) -> tuple[ClassFolders | TarImages, dict[str, str]]:
+    """Return the validation images in `root` by class and then by name, whichever way they lie there, and checksums.
+
+    Raises:
+        UserError: as of :meth:`ImageNet.open`.
+    """
+    images, checksums = _split_images(root, "val", classes, listing)
+    if isinstance(images, ClassFolders):
+        checksums[CHECKSUM] = "sha256:" + names_and_sizes([images])
+    return images, checksums
+
+
+def _split_images(
+    root: Path, split: str, classes: Sequence[str], listing: Listing
+) -> tuple[ClassFolders | TarImages, dict[str, str]]:
+    """Return the images of a split, and the checksum of its tar if they are in one."""
+    tar = TRAIN_TAR if split == "train" else VAL_TAR
+    if not regular_file(root / tar).is_file():
+        return _folders(root, split, classes, listing), {}
+    say(f"prepare: {tar} is read to compare its checksum")
+    checksums = check_file(root / tar, load_card("imagenet").file(tar))
+    read = _training_tar if split == "train" else _validation_tar
+    return read(root / tar, classes), checksums
 
 
 def check_classes(folder: Path, names: Sequence[str], classes: Sequence[str]) -> None:

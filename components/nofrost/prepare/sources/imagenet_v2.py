@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nofrost.data.dataset_card import load_card
-from nofrost.prepare.sources.base import Source, SourceData, missing, register
+from nofrost.prepare.sources.base import OwnClasses, Source, SourceData, missing, register
 from nofrost.prepare.sources.class_folders import CHECKSUM, list_class_folders, names_and_sizes
 from nofrost.prepare.sources.folders import folders_in
 from nofrost.prepare.sources.imagenet import check_classes, wordnet_ids
@@ -46,4 +46,5 @@ class ImageNetV2(Source):
             checksums={CHECKSUM: "sha256:" + names_and_sizes([images])},
             remarks=tuple(listing.remarks()),
             url=card.url,
+            own_classes=OwnClasses(),
         )

@@ -123,7 +123,7 @@ def _array(file: Path, name: str) -> StreamedArray:
         check_expansion(member.file_size, member.compress_size, f"{file}: {name}")
         with archive.open(member) as content:
             head = io.BytesIO(content.read(_HEADER_BYTES))
-        shape, is_fortran, dtype = _read_header(head)
+        shape, is_fortran, dtype = read_npy_header(head)
         offset = head.tell()
     array = StreamedArray(f"{file}: {name}", shape, dtype, lambda: _values(file, member, offset), is_fortran)
     if offset + array.nbytes != member.file_size:
@@ -146,7 +146,12 @@ def _values(file: Path, member: zipfile.ZipInfo, offset: int) -> Iterator[IO[byt
         yield content
 
 
-def _read_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def read_npy_header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order (whether Fortran's) and type of the plain array that an .npy file has.
+
+    Raises:
+        ValueError: it has none.
+    """
     version = np.lib.format.read_magic(content)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:

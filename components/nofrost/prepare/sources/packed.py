@@ -22,6 +22,9 @@ class PackedPaths:
     def __len__(self) -> int:
         return len(self._ends) - 1
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PackedPaths) and (self._bytes, self._ends) == (other._bytes, other._ends)
+
     def __getitem__(self, row: int) -> str:
         if not 0 <= row < len(self):
             raise IndexError(row)

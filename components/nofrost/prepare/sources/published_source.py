@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from nofrost.data.dataset_card import DatasetCard, PublishedFile, load_card
+from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import Part, Source, SourceData, missing
 from nofrost.prepare.sources.download import download
@@ -49,6 +50,8 @@ class Published(Source):
         if (path / file.name).is_file():
             return True
         folders = [path, *([path / file.folder] if file.folder else [])]
+        if file.folder and not file.members:
+            return folders[1].is_dir()
         return bool(file.members) and any(
             all((folder / member.name).is_file() for member in file.members) for folder in folders
         )
@@ -67,6 +70,21 @@ class Published(Source):
             if regular_file(place).is_file() or any((place / name).is_file() for name in names):
                 return place
         raise missing(path, f"{archive.name}, its folder {archive.folder}, or a folder with one of them")
+
+    def check_count(self, count: int, published: int | None, part: str = "") -> None:
+        """Check that there are as many images as were `published`; None if nobody knows.
+
+        Args:
+            part: which part of the set is meant.
+
+        Raises:
+            UserError: there are more or fewer.
+        """
+        if published is not None and count != published:
+            where = f"{self.path}: {part}" if part else self.path
+            raise UserError(
+                f"{where} holds {count:,} images, in {self.card.title} are {published:,}: unpack it again, whole"
+            )
 
     def data(
         self, train: Part, test: Part | None, checksums: Mapping[str, str], classes: tuple[str, ...] = (), **more: Any
