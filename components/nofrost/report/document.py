@@ -98,13 +98,13 @@ class Picture:
 class Pictures:
     """Rows of images under each other; `corner` says what heads the columns, `recipe` is as in :class:`Cell`.
 
-    None leaves a place empty. Pictures with a `summary` are folded under it.
+    Those with a `summary` are folded under it.
     """
 
     kind: ClassVar[str] = "pictures"
     title: str
     caption: str
-    rows: Sequence[tuple[str, Sequence[Picture | None]]]
+    rows: Sequence[tuple[str, Sequence[Picture]]]
     columns: Sequence[str]
     corner: str = ""
     recipe: int | None = None

@@ -29,26 +29,26 @@ def corruption_sheet(collected: Collected, names: Sequence[str]) -> Pictures:
     if not complete or arrays["corrupted"].shape != shape or set(arrays["names"].tolist()) != set(names):
         raise UserError(f"{path} does not contain corrupted examples: evaluate this run again")
     by_name = dict(zip(arrays["names"].tolist(), arrays["corrupted"], strict=True))
-    severities = [f"severity {severity}" for severity in arrays["severities"].tolist()]
+    severities = [str(severity) for severity in arrays["severities"].tolist()]
     quality = JPEG_QUALITY if max(arrays["image"].shape) > LARGEST_PNG else None
-    rows: list[tuple[str, list[Picture | None]]] = []
+    rows = [("clean image", [Picture(data_uri(arrays["image"], quality), "test image without corruption")])]
     for name in names:
         words = name.replace("_", " ")
         pictures = [
-            Picture(data_uri(image, quality), f"the image under {words} of {severity}")
+            Picture(data_uri(image, quality), f"the image under {words} of severity {severity}")
             for image, severity in zip(by_name[name], severities, strict=True)
         ]
-        rows.append((words, [None, *pictures]))
-    rows[0][1][0] = Picture(data_uri(arrays["image"], quality), "test image without corruption")
-    summary = f"One image under all {len(rows)} corruptions" if len(rows) > OPEN_ROWS else ""
-    return Pictures("", _caption(collected, arrays["image"].shape[0]), rows, ["clean", *severities], summary=summary)
-
-
-def _caption(collected: Collected, height: int) -> str:
-    view = collected.views["corruptions"]
-    step = -(-(view.crop if view else collected.manifest.image_size[0]) // height)
-    reduced = f", one pixel of {step} in each direction" if step > 1 else ""
-    return (
-        f"One test image of {collected.manifest.name} under each corruption (nofrost-c) at each severity; pixels are "
-        f"not smoothed{reduced}."
+        rows.append((words, pictures))
+    step = _step(collected, arrays["image"].shape[0])
+    caption = (
+        f"One test image of {collected.manifest.name}, and it under each corruption (nofrost-c) at each severity"
+        f"{f'; of every {step} × {step} pixels one is kept' if step > 1 else ''}."
     )
+    summary = f"One image under all {len(names)} corruptions" if len(names) > OPEN_ROWS else ""
+    return Pictures("", caption, rows, severities, "severity", summary=summary)
+
+
+def _step(collected: Collected, height: int) -> int:
+    """Return the n of every n-th pixel that was kept, from the height of the example."""
+    view = collected.views["corruptions"]
+    return -(-(view.crop if view else collected.manifest.image_size[0]) // height)

@@ -128,6 +128,8 @@ def _means(source: _Source, how: str) -> Table:
             "mCE: error rates over those of AlexNet, mean over the 15 corruptions; relative mCE: the same of what the "
             "error rate rises by from clean images. Lower is better, AlexNet has 100."
         )
+        if source.name is None:
+            sentences.append("On nofrost-c neither stands beside numbers printed for the published files.")
     if best is not None:
         sentences.append(cells.STAR_OF_MEANS)
     title = "" if source.name is None else _titled(source.name, collected)
