@@ -25,7 +25,7 @@ _CPU = torch.device("cpu")
 
 
 @register("corruptions")
-class CorruptedImages(Method):
+class Corrupted(Method):
     """Training images with the corruptions of ImageNet-C and ImageNet-C-bar.
 
     Attributes:

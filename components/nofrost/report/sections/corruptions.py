@@ -13,6 +13,7 @@ from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section,
 from nofrost.report.figures import Bar, Line
 from nofrost.report.runs import Collected, RecipeRuns, Run
 from nofrost.report.sections.corruption_sheet import corruption_sheet
+from nofrost.report.sections.trained_corruptions import trained_corruptions
 from nofrost.results import CorruptionAccuracy, CorruptionError, MeanAccuracy, SeverityPoint
 
 # A table of more corruptions than these is folded: the figures above it show the same.
@@ -121,7 +122,7 @@ def _means(source: _Source, how: str) -> Table:
         for recipe in collected.recipes
     ]
     columns = [Column("recipe", text=True), Column("clean"), Column("mean", f"{len(source.corruptions)} corruptions")]
-    sentences = [source.basis, how]
+    sentences = [source.basis, how, trained_corruptions(collected, source.corruptions)]
     if with_error:
         columns += [Column("mCE", "corruption error"), Column("relative mCE", "corruption error")]
         sentences.append(
