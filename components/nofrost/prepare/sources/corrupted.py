@@ -5,19 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from nofrost.config.corruption_families import CORRUPTION_FAMILIES
 from nofrost.errors import UserError, unknown
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.published_source import Published
 
-BENCHMARK = (
-    "gaussian_noise", "shot_noise", "impulse_noise",
-    "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
-    "snow", "frost", "fog", "brightness",
-    "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-)  # fmt: skip
+BENCHMARK = tuple(name for family in ("noise", "blur", "weather", "digital") for name in CORRUPTION_FAMILIES[family])
 """The 15 corruptions that a mean corruption error is of (Hendrycks & Dietterich 2019)."""
-EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-PUBLISHED = (*BENCHMARK, *EXTRA)
+PUBLISHED = (*BENCHMARK, *CORRUPTION_FAMILIES["extra"])
 SEVERITIES = 5
 
 
