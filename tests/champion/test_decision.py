@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,15 @@ def test_a_level_that_is_shared_out_over_many_runs_widens_an_interval_of_resampl
         assert found == pytest.approx(
             one.corrupted.mean() - other.corrupted.mean() - quantile * error, abs=0.35 * error
         )
+
+
+def test_a_suite_without_corruptions_has_no_mean_to_compare_and_the_gate_says_so() -> None:
+    better, champion = (replace(evaluations(share(level)), corrupted=None) for level in (0.6, 0.5))
+    metrics = gate(better, champion=champion)
+    assert metrics.decision == "promote"
+    (ood,) = [criterion for criterion in metrics.criteria if criterion.name == "ood"]
+    assert (ood.met, ood.comparison) == (True, None)
+    assert ood.reason == "The suite has no corruptions, so there is no mean over them to compare."
 
 
 def test_a_larger_gain_can_be_asked_for() -> None:

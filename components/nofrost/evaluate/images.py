@@ -45,7 +45,7 @@ class TestImages:
 
 
 @dataclass(frozen=True)
-class CorruptedImages:
+class CorruptedTestImages:
     """Published corrupted versions of the same images, by corruption and severity, and the checksum of all of it."""
 
     manifest: Manifest
@@ -58,7 +58,7 @@ class CorruptedImages:
         return next(iter(self.samples.values()))
 
 
-FurtherImages = TestImages | CorruptedImages
+FurtherImages = TestImages | CorruptedTestImages
 """The images of a further test set."""
 
 
@@ -84,7 +84,7 @@ def read_images(dataset: Path, max_images: int | None, view: EvaluationView | No
 
 def read_corrupted_images(
     test_set: Path, max_images: int | None, view: EvaluationView | None = None
-) -> CorruptedImages:
+) -> CorruptedTestImages:
     """Return the images of a corrupted test set; arguments as of :func:`read_images`.
 
     Raises:
@@ -96,7 +96,7 @@ def read_corrupted_images(
         condition = split_condition(name)
         assert condition is not None
         samples[condition] = sample_of_split(read_split(test_set, name, verify=True, view=view), max_images, view)
-    images = CorruptedImages(manifest, samples, checksum(test_set))
+    images = CorruptedTestImages(manifest, samples, checksum(test_set))
     if not len(images.sample):
         raise UserError(f"{test_set} holds no images: prepare it again")
     for (name, severity), sample in samples.items():

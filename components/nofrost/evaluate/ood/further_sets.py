@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nofrost.config import Baseline
 from nofrost.data import Manifest
 from nofrost.errors import UserError
-from nofrost.evaluate.images import CorruptedImages, FurtherImages, TestImages
+from nofrost.evaluate.images import CorruptedTestImages, FurtherImages, TestImages
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.engine import Measurement
 from nofrost.evaluate.measuring.sample import Sample, spaced_rows
@@ -131,7 +131,9 @@ def test_set_arrays(images: TestImages, answered: Answered) -> dict[str, NDArray
     return {**values, "predictions": answered.classes, "correct": right}
 
 
-def corrupted_set_answers(model: EvaluatedModel, name: str, images: CorruptedImages) -> dict[Corruption, Measurement]:
+def corrupted_set_answers(
+    model: EvaluatedModel, name: str, images: CorruptedTestImages
+) -> dict[Corruption, Measurement]:
     """Return the measurements of the model's answers on a corrupted set, one for each corruption and severity."""
     rule = rule_of(images.manifest)
     return {
@@ -147,7 +149,7 @@ def corrupted_set_answers(model: EvaluatedModel, name: str, images: CorruptedIma
 
 
 def corrupted_set_accuracy(
-    images: CorruptedImages,
+    images: CorruptedTestImages,
     flags: Mapping[Corruption, Flags],
     calibration: Calibration,
     clean: CleanAnswers,
@@ -172,7 +174,7 @@ def corrupted_set_accuracy(
     )
 
 
-def corrupted_set_arrays(images: CorruptedImages, flags: Mapping[Corruption, Flags]) -> dict[str, NDArray[Any]]:
+def corrupted_set_arrays(images: CorruptedTestImages, flags: Mapping[Corruption, Flags]) -> dict[str, NDArray[Any]]:
     """Return the arrays of a corrupted set in ``flags.npz``."""
     arrays: dict[str, NDArray[Any]] = {"indices": images.sample.indices, "labels": images.sample.labels}
     return arrays | {f"correct/{name}/{severity}": each for (name, severity), each in flags.items()}

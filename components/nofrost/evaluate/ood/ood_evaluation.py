@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nofrost.config import OodSuite
 from nofrost.evaluate.evaluation import Evaluation, Findings
-from nofrost.evaluate.images import CorruptedImages, FurtherImages, TestImages
+from nofrost.evaluate.images import CorruptedTestImages, FurtherImages, TestImages
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.notices import notice_batch_effects
 from nofrost.evaluate.ood.answers import WHOLE, Answered, answers, predicted
@@ -174,12 +174,12 @@ class _ByKind:
     """The further test sets by name, each kind by itself."""
 
     plain: dict[str, TestImages]
-    corrupted: dict[str, CorruptedImages]
+    corrupted: dict[str, CorruptedTestImages]
     outliers: dict[str, TestImages]
 
     @classmethod
     def of(cls, test_sets: Mapping[str, FurtherImages]) -> Self:
-        corrupted = {name: each for name, each in test_sets.items() if isinstance(each, CorruptedImages)}
+        corrupted = {name: each for name, each in test_sets.items() if isinstance(each, CorruptedTestImages)}
         others = {name: each for name, each in test_sets.items() if isinstance(each, TestImages)}
         outliers = {name: each for name, each in others.items() if is_of_outliers(each.manifest)}
         plain = {name: each for name, each in others.items() if name not in outliers}
