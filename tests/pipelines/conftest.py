@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -38,25 +36,3 @@ def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return End(0, *capsys.readouterr())
 
     return run
-
-
-def stack_without_source(context: int = 0) -> list[inspect.FrameInfo]:
-    """Return what `inspect.stack` does, of the caller first, but for the lines of the source."""
-    frame, frames = sys._getframe(1), []
-    while frame is not None:
-        code = frame.f_code
-        frames.append(inspect.FrameInfo(frame, code.co_filename, frame.f_lineno, code.co_name, None, None))
-        frame = frame.f_back
-    return frames
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _stack_without_source() -> Iterator[None]:
-    """Leave the source out of the stack for whose names kfp asks at every change of a task.
-
-    To find the source of code that has no file, such as that of pytest-xdist, Python looks at every loaded module, of
-    which the process of the tests has thousands.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inspect, "stack", stack_without_source)
-        yield

@@ -127,7 +127,7 @@ def sent_while(*scripts: str, number: signal.Signals = signal.SIGTERM) -> None:
     ready = Path(os.environ["PYTHONPATH"]) / "ready"
 
     def send() -> None:
-        for _ in range(1000):
+        for _ in range(6000):
             if len(list(ready.parent.glob("ready-*"))) == len(scripts):
                 os.kill(os.getpid(), number)
                 return
