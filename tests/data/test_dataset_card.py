@@ -91,5 +91,5 @@ def test_the_documentation_has_a_row_for_each_card() -> None:
         card = load_card(name)
         shown = f"`{name}`" if card.source else name
         rows += [f"| [{shown}]({card.url}) | {card.counts()} | {card.classes} | {card.pixels()} | {card.licence} |"]
-    table = re.findall(r"^\|.*\|$", (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert table == rows
+    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert re.findall(r"^\|.*\|$", page, re.MULTILINE) == rows

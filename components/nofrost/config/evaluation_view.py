@@ -25,3 +25,8 @@ class EvaluationView(Settings):
         if self.crop > self.resize:
             raise ValueError(f"crop {self.crop} is larger than resize {self.resize}: lower it, or raise resize")
         return self
+
+
+def whole_view(view: EvaluationView) -> EvaluationView:
+    """Return the view with the crop of `view` that resizes to no more than that: a square image is shown whole."""
+    return EvaluationView(resize=view.crop, crop=view.crop)

@@ -119,6 +119,16 @@ def find_card(name: str) -> DatasetCard | None:
     return load_card(name) if name in _paths() else None
 
 
+def is_cropped(name: str) -> bool:
+    """Return whether the images of a published test set were cropped to one size, and those of its dataset were not.
+
+    They are shown whole, where the dataset's photographs are resized and cropped (ImageNet-C: Hendrycks & Dietterich
+    2019).
+    """
+    card = find_card(name)
+    return bool(card and card.image_size and card.test_of and load_card(card.test_of).image_size is None)
+
+
 @cache
 def load_card(name: str) -> DatasetCard:
     """Return the card of the dataset called `name`, such as ``cifar10``.

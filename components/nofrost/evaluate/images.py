@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from nofrost.config import EvaluationView, OodSuite, Suite, TestSetSpec
+from nofrost.config.evaluation_view import whole_view
 from nofrost.data import Manifest, Split, checksum, read_manifest, read_split, split_condition
+from nofrost.data.dataset_card import is_cropped
 from nofrost.data.manifest import MANIFEST
 from nofrost.errors import UserError, shortened
 from nofrost.evaluate.measuring.sample import Change, Sample, sample_of_split
@@ -131,7 +133,10 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
         manifest = read_manifest(folder / name)
         is_corrupted = any(split_condition(split) for split in manifest.splits)
         read = read_corrupted_images if is_corrupted else read_images
-        found[name] = read(folder / name, suite.max_images, suite.view)
+        view = suite.view
+        if view and manifest.view and is_cropped(manifest.name):
+            view = whole_view(view)
+        found[name] = read(folder / name, suite.max_images, view)
         difference = _difference(spec, manifest, images.manifest)
         if difference:
             raise UserError(f"{folder / name} {difference}: {again}")

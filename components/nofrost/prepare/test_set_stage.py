@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from nofrost.config import DatasetSpec, EvaluationView, TestSets, TestSetSpec
+from nofrost.config import DatasetSpec, TestSets, TestSetSpec
+from nofrost.config.evaluation_view import whole_view
 from nofrost.config.validation import sentence
 from nofrost.data import (
     Manifest,
@@ -24,12 +25,13 @@ from nofrost.data import (
     write_manifest,
     write_split,
 )
+from nofrost.data.dataset_card import is_cropped
 from nofrost.errors import UserError, say
 from nofrost.files import make_folder
 from nofrost.prepare.photo import refusing_giant_images
 from nofrost.prepare.pixels import reported
 from nofrost.prepare.shard_splits import CHANGED, list_changes, write_shard_split
-from nofrost.prepare.sources import SOURCES, Part, Source, SourceData, open_source, resolve_source
+from nofrost.prepare.sources import Part, Source, SourceData, open_source, resolve_source
 from nofrost.prepare.sources.chosen import relabelled
 from nofrost.prepare.splitting import rows_of_test_set
 from nofrost.prepare.test_set_classes import match_classes
@@ -207,9 +209,7 @@ def resolve_test_set(
         # Stored and resized as the dataset's own images are, unless the suite says otherwise.
         if manifest.view:
             shorter_side = manifest.config.get("shorter_side")
-            source = SOURCES.classes.get(spec.source)
-            view = EvaluationView(resize=manifest.view.crop, crop=manifest.view.crop)
-            view = view if source and source.is_cropped else manifest.view
+            view = whole_view(manifest.view) if is_cropped(spec.source) else manifest.view
             inherited = {"storage": "shards", "view": view.as_json(), "shorter_side": shorter_side}
         else:
             inherited = {"storage": "array", "image_size": manifest.config.get("image_size")}

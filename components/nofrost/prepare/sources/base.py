@@ -117,8 +117,6 @@ class Source(DatasetSpec):
         needs_path: whether it reads a file or folder at `path`.
         holds_photographs: whether its images are files, which can be kept as they are, in shards.
         prefers_shards: whether they are kept so unless the configuration says otherwise.
-        is_cropped: whether the photographs are cropped as they are published, so that a test set of them is shown whole
-            and not cropped once more.
         of_place: keys that say where the images come from, and not what they are.
         libraries: packages that affect the pixels; the record of the dataset states their versions.
     """
@@ -131,7 +129,6 @@ class Source(DatasetSpec):
     needs_path: ClassVar[bool] = True
     holds_photographs: ClassVar[bool] = False
     prefers_shards: ClassVar[bool] = False
-    is_cropped: ClassVar[bool] = False
     of_place: ClassVar[tuple[str, ...]] = ("path",)
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
 

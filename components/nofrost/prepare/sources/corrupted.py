@@ -16,7 +16,7 @@ PUBLISHED = (*BENCHMARK, *CORRUPTION_FAMILIES["extra"])
 SEVERITIES = 5
 
 
-class Corrupted(Published):
+class CorruptedSource(Published):
     """A published set with the same images in all corruptions and severities.
 
     Attributes:

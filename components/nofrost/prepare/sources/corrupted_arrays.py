@@ -13,7 +13,7 @@ from nofrost.files import sha256_file
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file
-from nofrost.prepare.sources.corrupted import BENCHMARK, SEVERITIES, Corrupted
+from nofrost.prepare.sources.corrupted import BENCHMARK, SEVERITIES, CorruptedSource
 from nofrost.prepare.sources.in_memory import array_part
 from nofrost.prepare.sources.npz import read_npy_header
 from nofrost.prepare.sources.tars import read_bytes, tar_members
@@ -51,7 +51,7 @@ class _Stored:
         return np.memmap(self.file, dtype, "r", self.offset + head.tell(), shape, order)
 
 
-class _CifarC(Corrupted):
+class _CifarC(CorruptedSource):
     """The published archive or its folder at `path`, or a folder that holds either."""
 
     def open(self) -> SourceData:

@@ -10,7 +10,7 @@ from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import OwnClasses, Part, SourceData, missing, register
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.class_folders import CHECKSUM
-from nofrost.prepare.sources.corrupted import BENCHMARK, PUBLISHED, SEVERITIES, Corrupted
+from nofrost.prepare.sources.corrupted import BENCHMARK, PUBLISHED, SEVERITIES, CorruptedSource
 from nofrost.prepare.sources.imagenet import wordnet_ids
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.listing import Listing
@@ -20,11 +20,10 @@ from nofrost.prepare.sources.trees import FolderTree, Images, TarTree, Tree
 from nofrost.telemetry import progress
 
 
-class _CorruptedFolders(Corrupted):
+class _CorruptedFolders(CorruptedSource):
     """The published tars at `path`, or a folder with the folders of the corruptions."""
 
     holds_photographs: ClassVar[bool] = True
-    is_cropped: ClassVar[bool] = True
     own_classes: ClassVar[OwnClasses | None] = None
 
     def check_classes(self, names: list[str], place: str) -> tuple[str, ...]:
@@ -93,7 +92,7 @@ class _CorruptedFolders(Corrupted):
         for tar in tars:
             file = next((file for file in files if file.name == tar.name), files[0])
             checksums |= check_file(tar, file)
-        return TarTree.of(tars, depth=3, is_wanted=self._is_wanted()), checksums
+        return TarTree(tars, depth=3, is_wanted=self._is_wanted()), checksums
 
     def _is_wanted(self) -> Callable[[str], bool]:
         wanted = {f"{name}/{level}" for name in self.names() for level in self.levels()}

@@ -29,7 +29,6 @@ class ImageNet9(Published):
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
-    is_cropped: ClassVar[bool] = True
 
     variant: Literal[
         "original", "mixed_same", "mixed_rand", "mixed_next", "only_fg", "no_fg", "only_bg_b", "only_bg_t"

@@ -51,7 +51,7 @@ class Published(Source):
             return True
         folders = [path, *([path / file.folder] if file.folder else [])]
         if file.folder and not file.members:
-            return folders[1].is_dir()
+            return path.name == file.folder or folders[1].is_dir()
         return bool(file.members) and any(
             all((folder / member.name).is_file() for member in file.members) for folder in folders
         )

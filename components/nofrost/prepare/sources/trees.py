@@ -1,5 +1,6 @@
 """Folders of class folders with photographs, unpacked or in tars that are read where they lie."""
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,17 +79,12 @@ class FolderTree:
         return ListedImages(found, found.files, names_and_sizes([found]))
 
 
-@dataclass(frozen=True)
 class TarTree:
-    """The last folders of the paths in tars: name, number of the tar, offset and size of each photograph in them."""
+    """The last folders of the paths of photographs in tars; millions of them take little memory."""
 
-    archives: Sequence[Path]
-    members: dict[str, list[tuple[str, int, int, int]]]
-
-    @classmethod
-    def of(
-        cls, archives: Sequence[Path], depth: int = 1, is_wanted: Callable[[str], bool] = lambda folder: True
-    ) -> "TarTree":
+    def __init__(
+        self, archives: Sequence[Path], depth: int = 1, is_wanted: Callable[[str], bool] = lambda folder: True
+    ) -> None:
         """List the photographs in uncompressed tars.
 
         Args:
@@ -98,28 +94,44 @@ class TarTree:
         Raises:
             UserError: as :func:`tar_members`.
         """
-        members: dict[str, list[tuple[str, int, int, int]]] = defaultdict(list)
+        self.archives = archives
+        self._names = PackedPaths()
+        self._rows: dict[str, array[int]] = defaultdict(lambda: array("q"))
+        self._numbers, self._offsets, self._sizes = array("i"), array("q"), array("q")
         for number, archive in enumerate(archives):
             for member in tar_members(archive):
                 *parents, name = member.name.split("/")
                 folder = "/".join(parents[-depth:])
                 if is_image(name) and is_wanted(folder):
-                    members[folder].append((name, number, member.offset, member.size))
-        return cls(archives, {folder: sorted(found) for folder, found in members.items()})
+                    self._rows[folder].append(len(self._names))
+                    self._names.extend((name,))
+                    self._numbers.append(number)
+                    self._offsets.append(member.offset)
+                    self._sizes.append(member.size)
 
     def folders(self, inside: str = "") -> list[str]:
         """Return the sorted names of the folders in a folder."""
         prefix = f"{inside}/" if inside else ""
-        return sorted({path[len(prefix) :].partition("/")[0] for path in self.members if path.startswith(prefix)})
+        return sorted({path[len(prefix) :].partition("/")[0] for path in self._rows if path.startswith(prefix)})
 
     def listed(self, inside: str, classes: Sequence[str]) -> ListedImages:
         """Return the photographs in the folders `classes` of a folder."""
-        found = [self.members.get(f"{inside}/{name}" if inside else name, []) for name in classes]
-        positions = np.array([member[1:] for each in found for member in each], dtype=np.int64).reshape(-1, 3)
-        labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(each) for each in found])
-        paths = [f"{name}/{member[0]}" for name, each in zip(classes, found, strict=True) for member in each]
-        numbers, offsets, sizes = positions.T
-        images = TarImages(self.archives, numbers.astype(np.int32), offsets, sizes, labels)
-        return ListedImages(
-            images, PackedPaths(paths), digest_of_sizes(zip(paths, map(int, sizes.tolist()), strict=True))
+        found = [
+            sorted(self._rows.get(f"{inside}/{name}" if inside else name, ()), key=self._names.__getitem__)
+            for name in classes
+        ]
+        rows = np.array([row for each in found for row in each], dtype=np.int64)
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), list(map(len, found)))
+        paths = PackedPaths(
+            f"{name}/{self._names[row]}" for name, each in zip(classes, found, strict=True) for row in each
         )
+        sizes = np.frombuffer(self._sizes, np.int64)[rows]
+        images = TarImages(
+            self.archives,
+            np.frombuffer(self._numbers, np.int32)[rows],
+            np.frombuffer(self._offsets, np.int64)[rows],
+            sizes,
+            labels,
+        )
+        named = zip(map(paths.__getitem__, range(len(paths))), sizes.tolist(), strict=True)
+        return ListedImages(images, paths, digest_of_sizes(named))

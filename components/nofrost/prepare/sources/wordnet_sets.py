@@ -58,7 +58,7 @@ class _WordnetSet(Published):
             if archive and regular_file(place).is_file():
                 if place.suffix == ".zip":
                     raise UserError(f"{place} is a zip file: unpack it, and name the folder {archive.folder}")
-                return TarTree.of([place]), check_file(place, archive)
+                return TarTree([place]), check_file(place, archive)
         expected = f"{archive.name}, or its folder {archive.folder}" if archive else "a folder of class folders"
         raise missing(path, f"{expected}, whose folders are WordNet ids such as n01443537")
 
