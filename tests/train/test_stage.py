@@ -325,6 +325,7 @@ def test_two_epochs_of_augmix_with_randaugment_and_erasing(digits: Path, tmp_pat
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert set(record["steps"]["train"]["images"]) == {"clean", "augmix", "augmix-2"}
     assert record["config"]["views"]["augmix"]["depth"] == 1
+    assert {"torchvision", "pillow"} <= set(record["libraries"]), "whose operations these are"
 
 
 def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Path) -> None:

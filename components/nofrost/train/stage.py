@@ -100,7 +100,7 @@ def run(
                     config=recipe.as_json(),
                     inputs=inputs,
                     seeds={"seed": seed},
-                    libraries=("torch", "torchvision", "timm", "numpy", *_decoders(trainer)),
+                    libraries=("torch", "torchvision", "timm", "numpy", *_image_libraries(trainer)),
                     device=trainer.device.type,
                     steps=trainer.state.steps,
                     window=window,
@@ -142,9 +142,11 @@ def _output(out: Path, inputs: Sequence[Path], fingerprint: Mapping[str, Any], g
         yield folder
 
 
-def _decoders(trainer: Trainer) -> tuple[str, ...]:
-    """Return the libraries that decoded what the training has read."""
-    return decoders() if any(phase.images.has_photographs for phase in trainer.phases) else ()
+def _image_libraries(trainer: Trainer) -> tuple[str, ...]:
+    """Return the libraries that decoded what the training has read, and of RandAugment's operations."""
+    if any(phase.images.has_photographs for phase in trainer.phases):
+        return decoders()
+    return ("pillow",) if any(phase.images.views.randaugment for phase in trainer.phases) else ()
 
 
 def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
