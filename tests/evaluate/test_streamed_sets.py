@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from nofrost import models
-from nofrost.config import OodSuite
+from nofrost.config import EvaluationView, OodSuite
 from nofrost.data import Photographs, SplitManifest, read_manifest, write_manifest
 from nofrost.data.arrays import write_array
 from nofrost.evaluate import Shard, merge, run
+from nofrost.evaluate.images import read_corrupted_images
 from nofrost.files import sha256_file
 from tests.evaluate.conftest import checkpoint
 from tests.photographs_on_disk import CLASSES, write_dataset, write_shards
@@ -36,6 +37,13 @@ def write_corrupted(folder: Path, dataset: Path) -> None:
         splits[name] = SplitManifest(count=COUNT, class_counts=counts, sha256=checksums, shards=shards)
     values = {"name": "corrupted photographs", "splits": splits, "config": {"source": "folder"}}
     write_manifest(folder, read_manifest(dataset).model_copy(update=values))
+
+
+def test_photographs_that_were_cropped_before_they_were_corrupted_are_not_cropped_again(tmp_path: Path) -> None:
+    write_corrupted(tmp_path / "published", write_dataset(tmp_path / "dataset", train=6, others=COUNT))
+    images = read_corrupted_images(tmp_path / "published", 2, EvaluationView(resize=20, crop=12))
+    assert {sample.view for sample in images.samples.values()} == {EvaluationView(resize=12, crop=12)}
+    assert images.sample.read(np.arange(2)).shape == (2, 3, 12, 12)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

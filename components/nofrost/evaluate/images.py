@@ -89,10 +89,14 @@ def read_corrupted_images(
 ) -> CorruptedTestImages:
     """Return the images of a corrupted test set; arguments as of :func:`read_images`.
 
+    Photographs were cropped before they were corrupted. They are not cropped again: of a view only the size counts.
+
     Raises:
         UserError: a split is damaged or empty, or two of them hold other images.
     """
     manifest = read_manifest(test_set)
+    if manifest.view and view:
+        view = view.model_copy(update={"resize": view.crop})
     samples = {}
     for name in manifest.splits:
         condition = split_condition(name)
