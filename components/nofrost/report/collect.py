@@ -151,7 +151,7 @@ def _check_against(study: Study, run: Run, manifest: Manifest) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    return ", ".join(sorted(set(names))) or "none"
 
 
 def _checksum(folder: Path) -> str:

@@ -53,9 +53,9 @@ def _accuracies(collected: Collected) -> Table:
         ),
     ]
     own_names = [f"{name} holds {first.test_sets[name].name}" for name in names if first.test_sets[name].name != name]
-    sentences = [
-        f"Accuracy in % on clean images of the test split and of further test sets; {cells.spread(collected)}."
-    ]
+    sentences = [f"Accuracy in % on images of the test split and of further test sets; {cells.spread(collected)}."]
+    if any(first.test_sets[name].classes < len(collected.manifest.classes) for name in names):
+        sentences.append("Beside a set of fewer classes belong the clean images of these, in the next table.")
     if view := collected.views["corruptions"]:
         sentences.append(f"Images are evaluated at {text.view(view)}.")
     if own_names:
