@@ -32,7 +32,7 @@ def draw_lines(axes: Axes, lines: Sequence[Line], markersize: float = 5.5) -> No
         axes.errorbar(
             line.x,
             [100 * estimate.value for estimate in line.y],
-            yerr=_error_bars(line.y),
+            yerr=error_bars(line.y),
             color=look.colour,
             linestyle=look.linestyle,
             marker=look.marker,
@@ -55,8 +55,8 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
             axes.errorbar(
                 [100 * clean.value],
                 [100 * robust.value],
-                xerr=_error_bars([clean]),
-                yerr=_error_bars([robust]),
+                xerr=error_bars([clean]),
+                yerr=error_bars([robust]),
                 color=look.colour,
                 marker=look.marker,
                 markersize=7,
@@ -76,7 +76,7 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
         return to_svg(drawing)
 
 
-def _error_bars(estimates: Sequence[Estimate]) -> list[list[float]]:
+def error_bars(estimates: Sequence[Estimate]) -> list[list[float]]:
     """Return the lengths of the error bars in percentage points: those below the values, then those above."""
     below = [100 * max(0.0, estimate.value - estimate.low) for estimate in estimates]
     return [below, [100 * max(0.0, estimate.high - estimate.value) for estimate in estimates]]

@@ -21,24 +21,18 @@ def reliability_panel(name: str, position: int, conditions: Mapping[str, Sequenc
         position: of the recipe, for its colour.
         conditions: the bins by what they were measured on (``clean``, ``corrupted``), drawn under each other.
     """
+    edges = np.linspace(0, 100, BINS + 1)
     with figure(name, 165, 30 + 95 * len(conditions), rows=len(conditions)) as (drawing, panels):
         for axes, (condition, bins) in zip(panels, conditions.items(), strict=True):
-            width = 100 / BINS
-            left = width * confidence_bins(np.array([each.confidence for each in bins]))
-            axes.bar(
-                left,
-                [100 * each.accuracy for each in bins],
-                width=width,
-                align="edge",
-                color=series(position).colour,
-                alpha=0.55,
-                edgecolor=PAGE,
-                linewidth=0.6,
-                zorder=2,
-            )
-            for middle, each in zip(left + width / 2, bins, strict=True):
-                low, high = wilson_interval(round(each.accuracy * each.count), each.count)
-                axes.plot([middle, middle], [100 * low, 100 * high], color=INK, linewidth=0.8, zorder=4)
+            places = confidence_bins(np.array([each.confidence for each in bins]))
+            accuracies = np.zeros(BINS)
+            accuracies[places] = [100 * each.accuracy for each in bins]
+            axes.stairs(accuracies, edges, fill=True, color=series(position).colour, alpha=0.55, zorder=2)
+            between = np.maximum(accuracies[:-1], accuracies[1:])
+            axes.vlines(edges[1:-1], 0, between, color=PAGE, linewidth=0.6, zorder=2.5)
+            ends = [wilson_interval(round(each.accuracy * each.count), each.count) for each in bins]
+            low, high = 100 * np.array(ends).T
+            axes.vlines((edges[places] + edges[places + 1]) / 2, low, high, color=INK, linewidth=0.8, zorder=4)
             axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
             axes.set_xlim(0, 100)
             axes.set_ylim(0, 102)
