@@ -15,6 +15,9 @@ from nofrost.transforms.corruptions.corruption import Corruption, each
 from nofrost.transforms.corruptions.draws import Draws
 from nofrost.transforms.corruptions.filters import box_taps, gaussian_filter, mirrored, pixel_grid, sampled, summed
 
+# Of the images that one call of the codec's loop takes for each thread: what is written is read from the cache
+CACHED_VALUES = 2**17
+
 
 def contrast(images: Tensor, factor: float) -> Tensor:
     """Draw every value towards the mean of its channel in its image: the distance is multiplied by `factor`."""
@@ -68,8 +71,8 @@ def pixelate(images: Tensor, scale: float) -> Tensor:
     """
     height, width = images.shape[2:]
     small_height, small_width = int(height * scale), int(width * scale)
-    levels = (images * 255).round_().flatten(0, 1)
-    narrow = _rounded(summed(levels.transpose(1, 2), box_taps(width, small_width)))  # [N * C, width, height]
+    turned = images.flatten(0, 1).transpose(1, 2).contiguous().mul_(255).round_()  # [N * C, width, height], a copy
+    narrow = _rounded(summed(turned, box_taps(width, small_width)))
     small = _rounded(summed(narrow.transpose(1, 2), box_taps(height, small_height))).div_(255)
     wide = summed(small.transpose(1, 2), box_taps(small_width, width)).transpose(1, 2)
     return summed(wide, box_taps(small_height, height)).view(images.shape)
@@ -85,16 +88,16 @@ def jpeg_compression(images: Tensor, quality: int) -> Tensor:
     The codec takes one image at a time, so this is a loop over images, in as many threads as torch has (Pillow frees
     the interpreter lock while it works).
     """
-    levels = images.clamp(0, 1).mul_(255).round_().permute(0, 2, 3, 1)
-    pixels = torch.empty(levels.shape, dtype=torch.uint8, device=images.device).copy_(levels).cpu().numpy()
-    threads = torch.get_num_threads()
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            compressed = list(pool.map(_jpeg, pixels, repeat(quality)))
-    else:
-        compressed = [_jpeg(image, quality) for image in pixels]
-    planes = torch.from_numpy(np.stack(compressed)).to(images.device).permute(0, 3, 1, 2)
-    return torch.empty_like(images).copy_(planes).div_(255)
+    compressed, threads = torch.empty_like(images), torch.get_num_threads()
+    at_once = threads * max(1, CACHED_VALUES // images[0].numel()) if images.device.type == "cpu" else len(images)
+    with ThreadPoolExecutor(threads) as pool:
+        each_image = pool.map if threads > 1 else map
+        for some, result in zip(torch.split(images, at_once), torch.split(compressed, at_once), strict=True):
+            levels = some.clamp(0, 1).mul_(255).round_().permute(0, 2, 3, 1)
+            pixels = torch.empty(levels.shape, dtype=torch.uint8, device=levels.device).copy_(levels).cpu().numpy()
+            planes = np.stack(list(each_image(_jpeg, pixels, repeat(quality))))
+            result.copy_(torch.from_numpy(planes).permute(0, 3, 1, 2)).div_(255)
+    return compressed
 
 
 def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

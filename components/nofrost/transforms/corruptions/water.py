@@ -4,8 +4,6 @@ The published code builds it from operations of OpenCV on 8-bit images; here the
 The distance to the nearest edge is Euclidean, where OpenCV sums steps to neighbours (2 % off at most).
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +12,7 @@ from nofrost.transforms.corruptions.filters import padded_by
 
 LOW, HIGH = 50, 150  # of the gradient, between which an edge is kept only with a stronger one beside it
 FARTHEST = 20  # pixels from an edge, beyond which all is alike
+STRAIGHT = 0.41421356  # tangent of 22.5 degrees, below which a gradient is along the rows or the columns
 EMBOSS = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 
 
@@ -32,53 +31,51 @@ def edges(levels: Tensor) -> Tensor:
     """
     padded = F.pad(levels, (1, 1, 1, 1), mode="replicate")
     across, along = padded[..., 2:] - padded[..., :-2], padded[..., 2:, :] - padded[..., :-2, :]
-    right = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
-    down = along[..., :-2] + 2 * along[..., 1:-1] + along[..., 2:]
-    steep, flat = down.abs(), right.abs()
+    right = (across[..., :-2, :] + across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2)
+    down = (along[..., :-2] + along[..., 2:]).add_(along[..., 1:-1], alpha=2)
+    # Truth is written as 1 and 0: floats are compared and joined several times as fast as booleans choose.
+    truth = torch.mul(right, down)
+    falling = truth.lt_(0).clone()
+    steep, flat = down.abs_(), right.abs_()
     size = steep + flat
     around = F.pad(size, (1, 1, 1, 1))
     height, width = levels.shape[2:]
 
-    def neighbour(below: int, beside: int) -> Tensor:
-        return around[:, :, 1 + below : 1 + below + height, 1 + beside : 1 + beside + width]
+    def above(below: int, beside: int, *, strictly: bool = True) -> Tensor:
+        """Return where the gradient is above that of a neighbour."""
+        neighbour = around[:, :, 1 + below : 1 + below + height, 1 + beside : 1 + beside + width]
+        return torch.gt(size, neighbour, out=truth) if strictly else torch.ge(size, neighbour, out=truth)
 
-    # An edge is one pixel wide: as strong as its neighbours in the direction of the gradient, of four directions. Truth
-    # is written as 1 and 0: floats are compared and joined several times as fast as a choice is made by booleans.
-    level = _is(torch.lt, steep, flat * 0.41421356)
-    upright = _is(torch.gt, steep, flat * 2.41421356)
-    falling = _is(torch.lt, right.mul_(down), 0.0)
-    rising = 1 - falling
-    falling.mul_(_is(torch.gt, size, torch.maximum(neighbour(-1, 1), neighbour(1, -1))))
-    rising.mul_(_is(torch.gt, size, torch.maximum(neighbour(-1, -1), neighbour(1, 1))))
-    oblique = (1 - level).sub_(upright).mul_(falling.add_(rising))
-    level.mul_(_is(torch.gt, size, neighbour(0, -1))).mul_(_is(torch.ge, size, neighbour(0, 1)))
-    upright.mul_(_is(torch.gt, size, neighbour(-1, 0))).mul_(_is(torch.ge, size, neighbour(1, 0)))
-    strength = level.add_(upright).add_(oblique).mul_(size)
+    # An edge is one pixel wide: as strong as its neighbours in the direction of the gradient, of four directions.
+    highest = (1 - falling).mul_(above(-1, -1)).mul_(above(1, 1))
+    highest.add_(falling.mul_(above(-1, 1)).mul_(above(1, -1)))
+    for one, other, beside in ((steep, flat, (0, 1)), (flat, steep, (1, 0))):
+        straight = torch.lt(one, torch.mul(other, STRAIGHT, out=truth), out=falling)
+        highest.mul_(torch.sub(1, straight, out=truth))
+        back = tuple(-step for step in beside)
+        highest.add_(straight.mul_(above(*back)).mul_(above(*beside, strictly=False)))
+    strength = highest.mul_(size)
     return _with_weak(strength > HIGH, strength > LOW)
-
-
-def _is(compared: Callable[..., Tensor], values: Tensor, others: Tensor | float) -> Tensor:
-    """Return 1 where the comparison holds and 0 elsewhere, float32."""
-    return compared(values, others, out=torch.empty_like(values))
 
 
 def _with_weak(kept: Tensor, edge: Tensor) -> Tensor:
     """Return the edges [N, 1, H, W] that are kept, and those that touch them, directly or through others."""
     width = kept.shape[3] + 2
     around = torch.tensor([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1], device=kept.device)
-    open_ = F.pad(edge, (1, 1, 1, 1))
-    found = F.pad(kept, (1, 1, 1, 1)).flatten().nonzero()
-    left = open_.flatten().index_fill_(0, found[:, 0], False)
+    whole = F.pad(kept, (1, 1, 1, 1)).flatten()
+    left = F.pad(edge & ~kept, (1, 1, 1, 1)).flatten()
+    weak = left.nonzero()
+    found = weak[whole.index_select(0, (weak + around).flatten()).view(-1, 8).any(1)]
     last_found_by = torch.empty(len(left), dtype=torch.int64, device=kept.device)
     while len(found):
+        left.index_fill_(0, found[:, 0], False)
         beside = (found + around).flatten()
-        beside = beside[left[beside]]
-        left.index_fill_(0, beside, False)
+        beside = beside[left.index_select(0, beside)]
         # A pixel may have been found from several; one of them leads on from it.
         number = torch.arange(len(beside), device=kept.device)
         last_found_by[beside] = number
-        found = beside[last_found_by[beside] == number][:, None]
-    return edge & ~left.view(open_.shape)[..., 1:-1, 1:-1]
+        found = beside[last_found_by.index_select(0, beside) == number][:, None]
+    return edge & ~left.view(*kept.shape[:2], -1, width)[..., 1:-1, 1:-1]
 
 
 def edge_distance(edge: Tensor) -> Tensor:
