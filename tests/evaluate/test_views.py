@@ -13,7 +13,7 @@ from PIL import Image
 
 from nofrost import models
 from nofrost.config import AdversarialSuite, EvaluationView, OodSuite
-from nofrost.data import Photographs, Split, read_split, to_tensor
+from nofrost.data import Photographs, Split, from_tensor, read_split, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate import run
 from nofrost.evaluate.measuring.sample import sample_of_split
@@ -142,7 +142,7 @@ def test_noise_before_the_resize_is_drawn_in_stored_pixels_and_enlarged_with_the
         measured(tmp_path / "out", "correct/contrast/5"), right(plain_checkpoint, after, split.labels)
     )
     with np.load(tmp_path / "out/examples.npz", allow_pickle=False) as examples:
-        assert np.array_equal(examples["corrupted"][0], images[0].permute(1, 2, 0).numpy())
+        assert np.array_equal(examples["corrupted"][0, 0], from_tensor(images[:1])[0])
 
 
 def test_noise_before_the_resize_of_a_photograph_is_in_its_own_pixels(
