@@ -35,7 +35,8 @@ Flags = NDArray[np.bool_]
 # Why an accuracy may differ; where nothing is written, ours differ from theirs by their draws and by rounding.
 REASONS = {
     "frost": "other textures: ours are procedural and five, theirs six photographs",
-    "motion_blur": "theirs cuts the blurred image's border off otherwise; ours is ImageMagick's, as published",
+    "impulse_noise": "chance: other values are drawn",
+    "zoom_blur": "theirs is cut off to whole levels, ours rounded",
     "spatter": "the distance to an edge is Euclidean, OpenCV's a sum of steps",
     "elastic_transform": "compared without the affine map, which theirs leaves out",
     "brightness": "theirs goes to HSV and back",
