@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torchvision.datasets as torchvision
 
-from nofrost.data.dataset_card import DatasetCard, list_cards, load_card
+from nofrost.data.dataset_card import DatasetCard, is_cropped, list_cards, load_card
 from nofrost.errors import UserError
 from nofrost.prepare import list_sources
 
@@ -93,3 +93,8 @@ def test_the_documentation_has_a_row_for_each_card() -> None:
         rows += [f"| [{shown}]({card.url}) | {card.counts()} | {card.classes} | {card.pixels()} | {card.licence} |"]
     page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8").partition("\n## ")[0]
     assert re.findall(r"^\|.*\|$", page, re.MULTILINE) == rows
+
+
+def test_sets_that_are_published_cropped_are_known_by_their_cards() -> None:
+    cropped = [name for name in list_cards() if is_cropped(name)]
+    assert cropped == ["cue-conflict", "imagenet-9", "imagenet-c"]

@@ -96,7 +96,7 @@ def read_corrupted_images(
     """
     manifest = read_manifest(test_set)
     if manifest.view and view:
-        view = view.model_copy(update={"resize": view.crop})
+        view = whole_view(view)
     samples = {}
     for name in manifest.splits:
         condition = split_condition(name)
@@ -138,7 +138,7 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
         is_corrupted = any(split_condition(split) for split in manifest.splits)
         read = read_corrupted_images if is_corrupted else read_images
         view = suite.view
-        if view and manifest.view and is_cropped(manifest.name):
+        if view and manifest.view and not is_corrupted and is_cropped(manifest.name):
             view = whole_view(view)
         found[name] = read(folder / name, suite.max_images, view)
         difference = _difference(spec, manifest, images.manifest)

@@ -22,6 +22,7 @@ from pydantic import (
 from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.config.base import ImageCount
 from nofrost.config.validation import sentence, with_override
+from nofrost.data.dataset_card import find_card
 from nofrost.errors import UserError, reason
 from nofrost.prepare.photo import ImageFile
 from nofrost.registry import Registry
@@ -165,7 +166,11 @@ class Source(DatasetSpec):
         asked = {"view": self.view, "shorter_side": self.shorter_side, "storage": self.storage == "shards" or None}
         keys = [key for key, value in asked.items() if value is not None]
         if keys and not self.holds_photographs:
-            known = ", ".join(name for name, source in SOURCES.classes.items() if source.holds_photographs)
+            known = ", ".join(
+                name
+                for name, source in sorted(SOURCES.classes.items())
+                if source.holds_photographs and not ((card := find_card(name)) and card.test_of)
+            )
             raise UserError(
                 f"dataset.{keys[0]} is for photographs ({known}), and the images of source {self.source!r} become an "
                 "array: leave it out"
