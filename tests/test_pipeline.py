@@ -45,8 +45,11 @@ SMALL = (
     "recipes.nofrost.schedule.threat_warmup_epochs=1",
     *(f"recipes.{name}.schedule.batch_size=32" for name in ("st", "nofrost")),
     "suites.adversarial.attacks.apgd-ce-100.steps=5",
+    "suites.adversarial.attacks.square-200.queries=20",
     "suites.adversarial.steps_curve.steps=[1, 2]",
+    "suites.adversarial.max_images=16",
     "suites.ood.severities=[1]",
+    "suites.ood.max_images=16",
 )
 
 

@@ -29,6 +29,7 @@ SMALL = (
     "recipes.mbnat.selection.attack.steps=1",
     "suites.adversarial.attacks={fgsm: {}, pgd: {steps: 2}}",
     "suites.adversarial.steps_curve.steps=[1, 2]",
+    "suites.adversarial.budget_curve={attack: {name: fgsm}, multiples: [1]}",
     "suites.adversarial.max_images=12",
     "suites.adversarial.batch_size=6",
     "suites.ood.corruptions=[contrast]",

@@ -30,10 +30,14 @@ SMALL = (
     *(f"recipes.{name}.schedule.epochs=2" for name in ("st", "mbnat")),
     *(f"recipes.{name}.schedule.batch_size=32" for name in ("st", "mbnat")),
     "suites.adversarial.attacks.apgd-ce-100.steps=5",
+    "suites.adversarial.attacks.square-200.queries=20",
     "suites.adversarial.steps_curve.steps=[1, 2]",
-    "suites.adversarial.batch_size=16",
+    "suites.adversarial.budget_curve.multiples=[1]",
+    "suites.adversarial.max_images=16",
+    "suites.adversarial.batch_size=8",
     "suites.ood.severities=[1]",
-    "suites.ood.batch_size=16",
+    "suites.ood.max_images=16",
+    "suites.ood.batch_size=8",
 )
 
 

@@ -36,6 +36,7 @@ SMALL = (
     "augmentation.methods=[]",
     "runs.recipe=[st]",
     "suites.adversarial.attacks.apgd-ce-100.steps=5",
+    "suites.adversarial.attacks.square-200.queries=20",
     "suites.adversarial.steps_curve=null",
     "suites.adversarial.budget_curve=null",
     "suites.ood.severities=[1]",

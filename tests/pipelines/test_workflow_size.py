@@ -201,3 +201,19 @@ def test_the_table_of_the_documentation_is_current() -> None:
         assert (new.tasks, new.pods) == (tasks, pods)
         sizes = [each / 1000 for each in (new.package_bytes, old.workflow_bytes, new.workflow_bytes)]
         assert sizes == pytest.approx(kilobytes, rel=0.05)
+
+
+@pytest.mark.slow
+def test_as_many_runs_fit_as_the_documentation_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    found = re.search(
+        r"(\d+) runs in one\s+shard, (\d+) in two, (\d+) in four and (\d+) in eight with KFP 2\.17, "
+        r"and (\d+), (\d+), (\d+)\s+and (\d+) before",
+        page,
+    )
+    assert found
+    plan = plan_of(60)
+    for number, said in enumerate(map(int, found.groups())):
+        shards, version = 2 ** (number % 4), ("2.17", "2.16")[number // 4]
+        part = replace(plan, runs=tuple(sorted(plan.runs, key=lambda run: len(run.recipe), reverse=True)[: said + 1]))
+        assert runs_that_fit(part, Compiler(shards=shards), ARGUMENTS, version) == said, f"{shards} shards, {version}"

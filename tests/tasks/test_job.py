@@ -22,15 +22,15 @@ from nofrost import tasks
 from nofrost.store import Output, Store, open_store, pull
 from pipelines.local_nodes import free_port
 
-SEED, KILLS = os.environ.get("NOFROST_SEED", "0"), int(os.environ.get("NOFROST_KILLS", "4"))
+SEED, KILLS = os.environ.get("NOFROST_SEED", "0"), int(os.environ.get("NOFROST_KILLS", "3"))
 # Kinds of kills, and how the node ends on which one comes.
 ENDS_OF_KILLED = {"rank": 128 + signal.SIGKILL, "starter": -signal.SIGKILL, "all": -signal.SIGKILL}
 # How the other node ends. The ranks of a starter that was killed are told to stop, and save together with those of the
 # other node, if they still can; None for a node that waits for one that never started.
 ENDS_OF_OTHERS = {"rank": [200], "starter": [200, 143, None], "all": [-signal.SIGKILL]}
 LIMIT_S = 150.0
-# As long as starting up, on a machine with two cores.
-EPOCHS = 60
+# About half as long as starting up, on a machine with two cores.
+EPOCHS = 30
 # Two processes on one node without GPUs, which a user may not ask for.
 COMMAND = "from nofrost import models; models.require_gpus = lambda count: None; from nofrost.cli import main; main()"
 pytestmark = pytest.mark.slow
