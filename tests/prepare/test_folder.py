@@ -159,14 +159,15 @@ def test_a_broken_link_is_named(class_folders: Path) -> None:
         opened(class_folders)
 
 
-def test_results_come_in_order_though_work_does_not() -> None:
+@pytest.mark.parametrize("together", [1, 3, 20, 50])
+def test_results_come_in_order_though_work_does_not(together: int) -> None:
     delays = [0.03, 0.0, 0.02, 0.0, 0.01] * 4
 
     def work(item: tuple[int, float]) -> int:
         time.sleep(item[1])
         return item[0]
 
-    assert list(threaded_map(work, enumerate(delays))) == list(range(20))
+    assert list(threaded_map(work, enumerate(delays), together=together)) == list(range(20))
 
 
 def test_work_never_runs_far_ahead_of_its_consumer() -> None:
@@ -194,3 +195,10 @@ def test_an_error_comes_in_its_turn_and_stops_the_work() -> None:
     with pytest.raises(UserError, match="third"):
         next(results)
     assert len(begun) < 100
+
+
+def test_an_error_of_items_taken_together_comes_before_the_results_of_these() -> None:
+    results = threaded_map(lambda item: 60 // (50 - item), range(10_000), together=20)
+    assert [next(results) for _ in range(40)] == [60 // (50 - item) for item in range(40)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -16,22 +16,37 @@ def cores() -> int:
     return min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def threaded_map(function: Callable[..., T], items: Iterable[object], most_ahead: int | None = None) -> Iterator[T]:
+def threaded_map(
+    function: Callable[..., T], items: Iterable[object], most_ahead: int | None = None, together: int = 1
+) -> Iterator[T]:
     """Yield function(item) for each item in order, computed by a few threads that never run far ahead.
 
     Args:
-        most_ahead: how many results may wait, such as large images; None leaves it to the number of threads.
+        most_ahead: how many of what threads take may wait, such as large images; None leaves it to their number.
+        together: how many items a thread takes at a time; more than one where they need less than a millisecond, which
+            is what it costs to hand one over.
 
-    An exception of `function` is raised at its item; items that have not been started are then dropped.
+    An exception of `function` is raised at its item, or at the first of those taken together with it; items that have
+    not been started are then dropped.
     """
     threads = cores()
-    ahead = min(4 * threads, most_ahead or 4 * threads)
+    most = max(2 * threads, 4 * threads // together)
+    ahead = min(most, most_ahead or most)
     remaining = iter(items)
+
+    def results(some: list[object]) -> list[T]:
+        return [function(item) for item in some]
+
+    def submit(count: int) -> Iterator[Future[list[T]]]:
+        for _ in range(count):
+            if some := list(islice(remaining, together)):
+                yield pool.submit(results, some)
+
     with ThreadPoolExecutor(threads) as pool:
-        window: deque[Future[T]] = deque(pool.submit(function, item) for item in islice(remaining, ahead))
+        window = deque(submit(ahead))
         try:
             while window:
-                yield window.popleft().result()
-                window.extend(pool.submit(function, item) for item in islice(remaining, 1))
+                yield from window.popleft().result()
+                window.extend(submit(1))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
