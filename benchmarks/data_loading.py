@@ -1,7 +1,8 @@
 """Photographs beside torchvision's ImageFolder: `python benchmarks/data_loading.py`.
 
-- **prepare**: seconds and peak memory of `nofrost prepare` for 1, 4 and 16 times as many small JPEGs, and images per
-  second of a core, beside ImageFolder that decodes the same files and computes the same statistics of their pixels.
+- **prepare**: seconds and peak memory of `nofrost prepare` for 1, 4 and 16 times as many small JPEGs, and for
+  photographs of ImageNet's size; images per second of a core, beside ImageFolder that decodes the same files and
+  computes the same statistics of their pixels (with the start of its process, which loads torch).
 - **disk**: images per second of an epoch of training views (random resized crop of 224, flip, float), from shards and
   from ImageFolder in torch's DataLoader with a worker for each core, on the same photographs of ImageNet's size; with
   and without the extra `fast`.
@@ -105,24 +106,25 @@ def prepare(folder: Path, dataset: Path, view: Sequence[str] = ()) -> tuple[floa
 def show(row: Row) -> Row:
     """Print a row and return it."""
     beside = "" if row.theirs is None else f"{row.theirs:>12.1f}{row.ratio:>8.2f}"
-    print(f"{row.part:<9}{row.what:<52}{row.ours:>12.1f}{beside}  {row.unit}", flush=True)
+    print(f"{row.part:<9}{row.what:<64}{row.ours:>12.1f}{beside}  {row.unit}", flush=True)
     return row
 
 
-def compare_prepare(work: Path, source: Path, counts: Sequence[int]) -> list[Row]:
-    """Measure prepare for several numbers of small photographs, and ImageFolder for the largest."""
+def compare_prepare(work: Path, source: Path, small: Sequence[int], large: int) -> list[Row]:
+    """Measure prepare for several numbers of small photographs and one of large ones, and ImageFolder for each."""
     rows = []
-    view = ("view.resize=48", "view.crop=48")
-    for count in counts:
-        folder = work / f"small-{count}"
-        write_folder(folder, source, count, SMALL)
-        dataset = work / "dataset"
+    sizes = [*((count, SMALL, 48) for count in small), (large, LARGE, 224)]
+    for count, size, crop in sizes:
+        folder, dataset = work / f"{'small' if size == SMALL else 'large'}-{count}", work / "dataset"
+        write_folder(folder, source, count, size)
+        view = (f"view.resize={crop * 8 // 7 if size == LARGE else crop}", f"view.crop={crop}")
         clock, processor, memory = prepare(folder, dataset, view)
-        rows.append(show(Row("prepare", f"{count:,} photographs", clock, None, None, "seconds")))
-        rows.append(show(Row("prepare", f"{count:,} photographs", memory, None, None, "MiB at most")))
+        what = f"{count:,} photographs of {size[0]} x {size[1]}"
+        rows.append(show(Row("prepare", what, clock, None, None, "seconds")))
+        rows.append(show(Row("prepare", what, memory, None, None, "MiB at most")))
         _, their_processor, _ = run(sys.executable, "-c", IMAGE_FOLDER, str(folder))
         mine, theirs = count / processor, count / their_processor
-        what = f"{count:,} photographs, beside reading with ImageFolder"
+        what += ", beside reading with ImageFolder"
         rows.append(show(Row("prepare", what, mine, theirs, mine / theirs, "images a second of a core")))
         shutil.rmtree(dataset)
     return rows
@@ -190,7 +192,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--turns", type=int, default=3, help="how often each pair runs (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=3_000, help="large photographs (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=9_000, help="large photographs (default: %(default)s)")
     parser.add_argument("--small", type=int, nargs="+", default=[12_500, 50_000, 200_000], help="small photographs")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the DataLoader (default: %(default)s)")
     parser.add_argument("--work", type=Path, help="keeps the files that are made here")
@@ -198,13 +200,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if "s3" in arguments.only and "NOFROST_TEST_S3" not in os.environ:
         os.execv(sys.executable, (sys.executable, str(SERVER), "--", sys.executable, *sys.argv))
-    print(f"{'part':<9}{'what':<52}{'ours':>12}{'theirs':>12}{'ratio':>8}")
+    print(f"{'part':<9}{'what':<64}{'ours':>12}{'theirs':>12}{'ratio':>8}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="loading-") as temporary:
         work, source = arguments.work or Path(temporary), arguments.data / "imagenette-mini"
         shared = (work, source, arguments.count, arguments.turns, arguments.workers)
         if "prepare" in arguments.only:
-            rows += compare_prepare(work, source, arguments.small)
+            rows += compare_prepare(work, source, arguments.small, arguments.count)
         if "disk" in arguments.only:
             rows += compare_disk(*shared)
         if "s3" in arguments.only:
