@@ -81,6 +81,7 @@ def test_a_folder_without_a_manifest_says_how_to_make_a_dataset(read: Callable[[
         ({"splits": {"train": {"count": 2}}}, ("key splits.train.class_counts is missing",)),
         ({"splits": [1]}, ("splits", "dictionary")),
         ({"splits": {"../../elsewhere": SPLIT.as_json()}}, ("unknown split '../../elsewhere'", "selection, test")),
+        ({"splits": {"test": SPLIT.as_json(), "fog-1": SPLIT.as_json()}}, ("splits.fog-1", "beside corruptions")),
         ({"format": 2}, ("format", "got 2")),
         ({"channels": "three"}, ("channels", "integer")),
         ({"image_size": [4]}, ("image_size", "is missing")),

@@ -189,7 +189,8 @@ def test_a_corrupted_set_has_the_accuracies_of_its_splits(
 ) -> None:
     splits = corrupted_splits(pictures)
     sets.add("published", splits)
-    suite = make_ood_suite(corruptions=[], test_sets=sets.specs)
+    # The baseline's errors are of ImageNet-C, and this is another set.
+    suite = make_ood_suite(corruptions=[], test_sets=sets.specs, baseline="alexnet")
     metrics, flags = sets.evaluate(plain_checkpoint, suite, tmp_path / "out")
     found = metrics.corrupted_sets["published"]
     right = {}
@@ -204,6 +205,17 @@ def test_a_corrupted_set_has_the_accuracies_of_its_splits(
     assert found.corruption_error is None
     assert metrics.mean is metrics.corrupted_calibration is None
     assert metrics.corruptions == {}
+
+
+def test_errors_on_imagenet_c_need_all_of_its_15_corruptions(
+    sets: Sets, pictures: Any, plain_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    sets.add("published", corrupted_splits(pictures))
+    folder = sets.folder / "published"
+    write_manifest(folder, read_manifest(folder).model_copy(update={"name": "imagenet-c"}))
+    suite = make_ood_suite(corruptions=[], test_sets=sets.specs, baseline="alexnet")
+    with pytest.raises(UserError, match="test set published lacks gaussian_noise at severity 1"):
+        sets.evaluate(plain_checkpoint, suite, tmp_path / "out")
 
 
 def test_splits_of_other_images_are_refused(

@@ -183,7 +183,7 @@ def test_folders_and_tars_of_corruptions_are_read_alike(folders: Path, form: str
         ),
         (
             lambda root: (root / "gaussian_noise/1/n01484850" / NAMES[0]).unlink(),
-            "gaussian_noise/1 holds 3 images, in ImageNet-C are 4",
+            "gaussian_noise/1 holds 3 images, and ImageNet-C has 4",
         ),
         (lambda root: shutil.rmtree(root), r"expected there is noise\.tar and blur\.tar"),
     ],

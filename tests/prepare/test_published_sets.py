@@ -136,7 +136,7 @@ def test_stylized_images_lie_like_those_of_imagenet(tmp_path: Path) -> None:
         ),
         (
             lambda folder: write(folder / "n01443537/b.jpg", PHOTO),
-            r"201 images, in ImageNet-R are 200: unpack it again",
+            r"201 images, and ImageNet-R has 200: unpack it again",
         ),
         (
             lambda folder: shutil.rmtree(folder),
@@ -174,7 +174,7 @@ def test_a_small_study_keeps_the_classes_that_it_shares_with_a_published_set(
     manifest = read_manifest(tmp_path / "sets/r")
     assert manifest.test_set is None, "all three are classes of ImageNet-R"
     assert read_split(tmp_path / "sets/r", "test", verify=True).labels.tolist() == [0, 1, 2]
-    assert "r: 197 of its 200 classes are left out, which the dataset does not have" in capsys.readouterr().err
+    assert "r: 197 of its 200 classes are left out: the dataset does not have them" in capsys.readouterr().err
     assert not verify(tmp_path / "sets").lines
 
 

@@ -47,7 +47,7 @@ def test_classes_that_the_dataset_lacks_are_left_out_with_a_word(source: Callabl
     assert match.labels.tolist() == [-1, 0, 1]
     assert match.test_set is not None
     assert match.test_set.outputs == ((1,), (2,))
-    assert match.remark == "1 of its 3 classes are left out, which the dataset does not have"
+    assert match.remark == "1 of its 3 classes are left out: the dataset does not have them"
 
 
 def test_a_set_with_all_classes_of_the_dataset_has_its_labels(source: Callable[..., SourceData]) -> None:

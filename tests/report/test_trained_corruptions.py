@@ -23,7 +23,7 @@ def test_a_recipe_that_has_trained_on_corruptions_is_named(make_tree: Callable[.
     metrics = {"images": 1293, "corruptions": {"mean_correlation": 0.9, "fog": 1, "contrast": 1292}}
     (tree.augmentation / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     collected = collect(tree.dataset, tree.augmentation, tree.runs, tree.study)
-    sentence = "st trained on images with contrast, which were not unseen therefore."
+    sentence = "st trained on images with contrast, so these were not unseen."
     assert trained_corruptions(collected, ["contrast", "snow"]) == sentence
     unseen = "st trained on corrupted images too, but on none of these corruptions."
     assert trained_corruptions(collected, ["snow"]) == unseen

@@ -126,7 +126,7 @@ class OodSuite(Cited):
     @model_validator(mode="after")
     def _something_is_measured(self) -> OodSuite:
         if not self.corruptions and not self.test_sets:
-            raise ValueError("corruptions and test_sets are empty: name some of one of them")
+            raise ValueError("corruptions and test_sets are empty: name at least one")
         return self
 
     @model_serializer(mode="wrap")

@@ -132,6 +132,8 @@ class Manifest(OmitEmpty):
         for name, split in self.splits.items():
             if name not in SPLITS and not _CONDITION.fullmatch(name):
                 raise ValueError(f"splits: {unknown('split', name, SPLITS)}")
+            if (name in SPLITS) != (next(iter(self.splits)) in SPLITS):
+                raise ValueError(f"splits.{name} is beside corruptions, or one among others: prepare the data again")
             if len(split.class_counts) != len(self.label_classes) or sum(split.class_counts) != split.count:
                 raise ValueError(
                     f"splits.{name}.class_counts are not the {split.count} images of {len(self.label_classes)} "

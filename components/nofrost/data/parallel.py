@@ -23,8 +23,8 @@ def threaded_map(
 
     Args:
         most_ahead: how many of what threads take may wait, such as large images; None leaves it to their number.
-        together: how many items a thread takes at a time; more than one where they need less than a millisecond, which
-            is what it costs to hand one over.
+        together: how many items a thread takes at a time; more than one where handing an item over takes a good part of
+            the time that it needs, such as the decoding of a thumbnail.
 
     An exception of `function` is raised at its item, or at the first of those taken together with it; items that have
     not been started are then dropped.

@@ -28,10 +28,14 @@ def effective_robustness(
         dataset_classes: of the dataset.
 
     Returns:
-        A difference in [-1, 1]; None where no such line is known, or clean accuracy is 0 or 1.
+        A difference in [-1, 1]; None where no such line is known, or clean accuracy is not that of any of these models:
+        a line that is continued beyond them would be a guess.
     """
     line = _lines().get(test_set)
-    if line is None or (classes, dataset_classes) != (line["classes"], 1000) or not 0 < clean < 1:
+    if line is None or (classes, dataset_classes) != (line["classes"], 1000):
+        return None
+    least, most = line["clean"]
+    if not least <= clean <= most:
         return None
     logit = line["slope"] * math.log(clean / (1 - clean)) + line["intercept"]
     return accuracy - 1 / (1 + math.exp(-logit))

@@ -59,7 +59,7 @@ def match_classes(data: SourceData, spec: TestSetSpec, classes: Sequence[str]) -
     number = {name: row for row, name in enumerate(kept)}
     labels = np.array([number.get(name, -1) for name in data.classes], dtype=np.int64)
     absent = len(data.classes) - len(kept)
-    remark = f"{absent:,} of its {len(data.classes):,} classes are left out, which the dataset does not have"
+    remark = f"{absent:,} of its {len(data.classes):,} classes are left out: the dataset does not have them"
     if (own is None or own.meanings is None) and len(kept) == len(classes):
         # all classes of the dataset, whose numbers serve
         labels = np.array([outputs[name][0] if outputs[name] else -1 for name in data.classes], dtype=np.int64)

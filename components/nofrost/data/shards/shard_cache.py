@@ -205,7 +205,8 @@ class ShardCache:
         A shard that is needed waits until what others are fetching has arrived, if that can make room then.
 
         Raises:
-            UserError: there will be none, and the shard is needed.
+            UserError: the shard is larger than the cache may be.
+            UnavailableError: there will be no room, and the shard is needed.
         """
         if shard.size > self.limit:
             raise UserError(
@@ -236,7 +237,7 @@ class ShardCache:
                     f"the cache {self.folder} may have {self.limit:,} bytes, and all are in use by other tasks: raise "
                     f"{SIZE_VARIABLE}, or wait for them"
                 )
-            # Who fetches a shard holds its own lock alone, and never waits for room: no circle of waiting can form.
+            # Those that are fetched have their room, and whoever fetches them waits for nobody: no circle can form.
             time.sleep(_LOOK_S)
 
     def _replaceable(self, contents: CacheContents, shard: FetchedShard, *, is_needed: bool) -> list[CachedShard]:

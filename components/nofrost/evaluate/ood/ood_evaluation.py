@@ -40,6 +40,7 @@ from nofrost.measures import Reliability
 from nofrost.results import Answers, Calibration, CorruptedSet, OodMetrics, OutlierSet, TestSetAccuracy
 from nofrost.statistics import Flags
 
+IMAGENET_C = "imagenet-c"
 _NO_MEAN = {"mean_accuracy": None, "mean_low": None, "mean_high": None}
 
 ByCondition = Mapping[Corruption, Measurement]
@@ -65,7 +66,7 @@ class OodEvaluation(Evaluation[OodSuite]):
         conditions_of(self.suite, self.inputs.images)
         check_test_sets(self.inputs.test_sets, self.inputs.sample)
         for name, images in self._images.corrupted.items():
-            if self.suite.baseline:
+            if self.suite.baseline and images.manifest.name == IMAGENET_C:
                 check_baseline(self.suite.baseline, list(images.samples), f"test set {name}")
         super().check_model(engine)
 
@@ -127,7 +128,9 @@ class OodEvaluation(Evaluation[OodSuite]):
         for name, images in self._images.corrupted.items():
             flags, calibration = _answers_to(engine, self._corrupted_sets[name])
             assert calibration is not None
-            found[name] = corrupted_set_accuracy(images, flags, calibration, clean, self.suite.baseline)
+            # Errors relative to AlexNet's are of ImageNet-C alone.
+            baseline = self.suite.baseline if images.manifest.name == IMAGENET_C else None
+            found[name] = corrupted_set_accuracy(images, flags, calibration, clean, baseline)
             _add(arrays, name, corrupted_set_arrays(images, flags))
         return found
 

@@ -26,7 +26,7 @@ _INSIDE = ("", "images", "objectnet-1.0/images")
 class ObjectNet(Published):
     """The unpacked folder of ObjectNet at `path`, or one that holds it, with a folder for each of its 313 classes.
 
-    The archive needs a password and is unpacked by who has accepted its terms.
+    The archive needs a password and is unpacked by whoever has accepted its terms.
     """
 
     holds_photographs: ClassVar[bool] = True
@@ -71,7 +71,7 @@ class ObjectNet(Published):
 
 @dataclass(frozen=True)
 class WithoutBorder:
-    """A photograph whose outermost pixels on each side are cut off; it is kept without loss."""
+    """A photograph whose outermost pixels on each side are cut off."""
 
     image: ImageFile
 

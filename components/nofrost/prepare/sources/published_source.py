@@ -83,7 +83,7 @@ class Published(Source):
         if published is not None and count != published:
             where = f"{self.path}: {part}" if part else self.path
             raise UserError(
-                f"{where} holds {count:,} images, in {self.card.title} are {published:,}: unpack it again, whole"
+                f"{where} holds {count:,} images, and {self.card.title} has {published:,}: unpack it again, whole"
             )
 
     def data(

@@ -11,7 +11,7 @@ from nofrost.results import Detection, OutlierSet, TestSetAccuracy
 
 
 def test_sets(collected: Collected) -> Section | None:
-    """Return the measures by test set, and how well outliers are told, or None for a study without such sets."""
+    """Return the measures by test set, and how well outliers are told apart, or None for a study without such sets."""
     first = collected.first.ood
     tables: list[Block] = []
     if first.test_sets:

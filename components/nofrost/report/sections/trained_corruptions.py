@@ -21,4 +21,4 @@ def trained_corruptions(collected: Collected, evaluated: Sequence[str]) -> str:
     seen = [name for name in evaluated if name in made]
     if not seen:
         return f"{', '.join(recipes)} trained on corrupted images too, but on none of these corruptions."
-    return f"{', '.join(recipes)} trained on images with {', '.join(seen)}, which were not unseen therefore."
+    return f"{', '.join(recipes)} trained on images with {', '.join(seen)}, so these were not unseen."
