@@ -15,7 +15,7 @@ from nofrost.config import EvaluationView, OodSuite
 from nofrost.data import Photographs, SplitManifest, read_manifest, write_manifest
 from nofrost.data.arrays import write_array
 from nofrost.evaluate import Shard, merge, run
-from nofrost.evaluate.images import read_corrupted_images
+from nofrost.evaluate.images import CorruptedTestImages, read_images, read_test_sets
 from nofrost.files import sha256_file
 from tests.evaluate.conftest import checkpoint
 from tests.photographs_on_disk import CLASSES, write_dataset, write_shards
@@ -39,10 +39,17 @@ def write_corrupted(folder: Path, dataset: Path) -> None:
     write_manifest(folder, read_manifest(dataset).model_copy(update=values))
 
 
-def test_photographs_that_were_cropped_before_they_were_corrupted_are_not_cropped_again(tmp_path: Path) -> None:
-    write_corrupted(tmp_path / "published", write_dataset(tmp_path / "dataset", train=6, others=COUNT))
-    images = read_corrupted_images(tmp_path / "published", 2, EvaluationView(resize=20, crop=12))
-    assert {sample.view for sample in images.samples.values()} == {EvaluationView(resize=12, crop=12)}
+@pytest.mark.parametrize(("name", "resize"), [("imagenet-c", 12), ("tiny-imagenet-c", 20)])
+def test_photographs_that_were_cropped_before_they_were_corrupted_are_not_cropped_again(
+    make_ood_suite: MakeSuite, tmp_path: Path, name: str, resize: int
+) -> None:
+    dataset, folder = write_dataset(tmp_path / "dataset", train=6, others=COUNT), tmp_path / "sets" / "published"
+    write_corrupted(folder, dataset)
+    write_manifest(folder, read_manifest(folder).model_copy(update={"name": name}))
+    suite = make_ood_suite(view=EvaluationView(resize=20, crop=12), test_sets={"published": {"source": "folder"}})
+    images = read_test_sets(suite, tmp_path / "sets", read_images(dataset, None))["published"]
+    assert isinstance(images, CorruptedTestImages)
+    assert {sample.view for sample in images.samples.values()} == {EvaluationView(resize=resize, crop=12)}
     assert images.sample.read(np.arange(2)).shape == (2, 3, 12, 12)
 
 

@@ -209,3 +209,17 @@ def test_folders_of_imagenet_v2_are_numbers_and_not_texts(tmp_path: Path, monkey
     (tmp_path / "11").rename(tmp_path / "cat")
     with pytest.raises(UserError, match=r"lacks 11 \(1 in all\)"):
         opened(tmp_path, "imagenet-v2")
+
+
+def test_a_variant_of_imagenet_v2_is_found_by_its_published_name_and_no_other_is_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagenet_v2, "wordnet_ids", lambda: ("n00000000", "n00000001"))
+    folder = tmp_path / "imagenetv2-threshold0.7-format-val"
+    for number in range(2):
+        write(folder / str(number) / "a.jpeg", jpeg(number))
+    for path in (tmp_path, folder):
+        spec = DatasetSpec.model_validate({"source": "imagenet-v2", "path": str(path), "variant": "threshold-0.7"})
+        assert open_source(resolve_source(spec)).origin.endswith(": threshold-0.7")
+    with pytest.raises(UserError, match=r"is the set threshold-0\.7 of ImageNet-V2, and variant is matched-frequency"):
+        opened(folder, "imagenet-v2")

@@ -89,14 +89,10 @@ def read_corrupted_images(
 ) -> CorruptedTestImages:
     """Return the images of a corrupted test set; arguments as of :func:`read_images`.
 
-    Photographs were cropped before they were corrupted. They are not cropped again: of a view only the size counts.
-
     Raises:
         UserError: a split is damaged or empty, or two of them hold other images.
     """
     manifest = read_manifest(test_set)
-    if manifest.view and view:
-        view = whole_view(view)
     samples = {}
     for name in manifest.splits:
         condition = split_condition(name)
@@ -138,7 +134,8 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
         is_corrupted = any(split_condition(split) for split in manifest.splits)
         read = read_corrupted_images if is_corrupted else read_images
         view = suite.view
-        if view and manifest.view and not is_corrupted and is_cropped(manifest.name):
+        # As prepare does: they are not cropped a second time, and of the view only the size counts.
+        if view and manifest.view and is_cropped(manifest.name):
             view = whole_view(view)
         found[name] = read(folder / name, suite.max_images, view)
         difference = _difference(spec, manifest, images.manifest)

@@ -182,8 +182,8 @@ def corrupted_set_arrays(images: CorruptedTestImages, flags: Mapping[Corruption,
 
 def _published_name(manifest: Manifest) -> str:
     """Return under which name there may be a line through published models; ImageNet-V2 is three sets."""
-    is_matched = any("matched-frequency" in each for each in manifest.provenance.values())
-    return f"{manifest.name}-matched-frequency" if is_matched else manifest.name
+    variant = manifest.config.get("variant")
+    return f"{manifest.name}-{variant}" if manifest.name == "imagenet-v2" else manifest.name
 
 
 def _accepted(images: TestImages) -> Numbers:

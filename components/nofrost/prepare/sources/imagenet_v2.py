@@ -1,9 +1,10 @@
 """ImageNet-V2: test images in folders that are named by the index of their class."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from nofrost.data.dataset_card import load_card
+from nofrost.errors import UserError
 from nofrost.prepare.sources.base import OwnClasses, Source, SourceData, missing, register
 from nofrost.prepare.sources.class_folders import CHECKSUM, list_class_folders, names_and_sizes
 from nofrost.prepare.sources.folders import folders_in
@@ -14,22 +15,28 @@ from nofrost.prepare.sources.photograph_parts import common_shape, photograph_pa
 
 @register("imagenet-v2")
 class ImageNetV2(Source):
-    """One of the three sets of ImageNet-V2, unpacked: a test set of the classes of ImageNet-1k."""
+    """One of the three sets of ImageNet-V2, unpacked: a test set of the classes of ImageNet-1k.
+
+    Attributes:
+        variant: which set; `path` is its folder, or the one that holds the folder under its published name.
+    """
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
 
+    variant: Literal["matched-frequency", "threshold-0.7", "top-images"] = "matched-frequency"
+
     def open(self) -> SourceData:
-        """Return the images of the folders 0 to 999 in `path`, by class and then by name.
+        """Return the images of the folders 0 to 999, by class and then by name.
 
         The folders are numbers, sorted as numbers: as texts, 10 would come before 2, and nearly all images would get
         the class of others. Their classes bear the WordNet ids of ImageNet-1k.
 
         Raises:
-            UserError: a folder is missing, or there are others.
+            UserError: a folder is missing, or there are others, or the name of the folder is that of another set.
         """
         card = load_card("imagenet-v2")
-        root, classes, listing = Path(self.path), wordnet_ids(), Listing(splits_are_given=True)
+        root, classes, listing = self._root(), wordnet_ids(), Listing(splits_are_given=True)
         if not root.is_dir() or not folders_in(root):
             raise missing(root, f"the unpacked folder of ImageNet-V2 with the folders 0 to {len(classes) - 1}")
         numbers = [str(number) for number in range(len(classes))]
@@ -41,10 +48,24 @@ class ImageNetV2(Source):
             classes=classes,
             train=photograph_part(self, images.labels, images.image, shape),
             test=None,
-            origin=f"{card.title} ({card.citation}): {root.resolve().name}",
+            origin=f"{card.title} ({card.citation}): {self.variant}",
             licence=card.licence,
             checksums={CHECKSUM: "sha256:" + names_and_sizes([images])},
             remarks=tuple(listing.remarks()),
             url=card.url,
             own_classes=OwnClasses(),
         )
+
+    def _root(self) -> Path:
+        card = load_card("imagenet-v2")
+        published = {file.folder: variant for variant, file in zip(card.images, card.files, strict=True)}
+        inside = [
+            Path(self.path) / folder for folder, variant in published.items() if folder and variant == self.variant
+        ]
+        root = next((folder for folder in inside if folder.is_dir()), Path(self.path))
+        if (other := published.get(root.absolute().name, self.variant)) != self.variant:
+            raise UserError(
+                f"{root} is the set {other} of ImageNet-V2, and variant is {self.variant}: write variant: {other}, or "
+                "name the other folder"
+            )
+        return root
