@@ -31,10 +31,15 @@ VIEWS = ViewSpec(image_size=SIDE, random_resized_crop=AREA, horizontal_flip=True
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
-def training_transform() -> Transform:
-    """Return the transform that ResNets are trained with on ImageNet, in torchvision's words."""
+def training_transform(*, levels: bool) -> Transform:
+    """Return the transform that ResNets are trained with on ImageNet, in torchvision's words.
+
+    Args:
+        levels: whether it leaves the levels as uint8, as our batches do, for the device to scale, or makes float32.
+    """
     crop = transforms.RandomResizedCrop(SIDE, scale=(AREA, 1.0))
-    composed: Transform = transforms.Compose([crop, transforms.RandomHorizontalFlip(), transforms.ToTensor()])
+    to_tensor = transforms.PILToTensor() if levels else transforms.ToTensor()
+    composed: Transform = transforms.Compose([crop, transforms.RandomHorizontalFlip(), to_tensor])
     return composed
 
 
@@ -59,16 +64,16 @@ def ours_streamed(dataset: Path, store: Store, cache: Path) -> float:
     return count / seconds
 
 
-def folder_loader(folder: Path, workers: int) -> float:
+def folder_loader(folder: Path, workers: int, *, levels: bool) -> float:
     """Return images per second of torchvision's ``ImageFolder`` in torch's ``DataLoader``."""
-    return rate(loader(ImageFolder(str(folder), training_transform()), workers))
+    return rate(loader(ImageFolder(str(folder), training_transform(levels=levels)), workers))
 
 
 class ObjectFolder(Dataset[tuple[torch.Tensor, int]]):
     """Photographs in a bucket, one object for each, by one GET for each."""
 
     def __init__(self, bucket: str, keys: list[str]) -> None:
-        self.bucket, self.keys, self.transform = bucket, keys, training_transform()
+        self.bucket, self.keys, self.transform = bucket, keys, training_transform(levels=True)
 
     def __len__(self) -> int:
         return len(self.keys)
