@@ -207,6 +207,17 @@ def test_a_corrupted_set_has_the_accuracies_of_its_splits(
     assert metrics.corruptions == {}
 
 
+def test_a_set_may_be_called_as_a_condition_of_another_one(
+    sets: Sets, pictures: Any, plain_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
+) -> None:
+    images, labels = pictures
+    sets.add("some", {"fog-1": (images, labels)})
+    sets.add("some-fog-1", {"test": (255 - images[:30], labels[:30])})
+    metrics, _ = sets.evaluate(plain_checkpoint, make_ood_suite(severities=[1], test_sets=sets.specs), tmp_path / "out")
+    right = logits(plain_checkpoint, 255 - images[:30]).argmax(1) == labels[:30]
+    assert (metrics.test_sets["some-fog-1"].total, metrics.test_sets["some-fog-1"].correct) == (30, right.sum())
+
+
 def test_errors_on_imagenet_c_need_all_of_its_15_corruptions(
     sets: Sets, pictures: Any, plain_checkpoint: Path, make_ood_suite: MakeSuite, tmp_path: Path
 ) -> None:

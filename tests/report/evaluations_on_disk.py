@@ -37,7 +37,8 @@ def make_evaluations(
     _attacked(folder / "evaluate-adversarial", study, recipe, flags, rng)
     make_ood_evaluation(folder / "evaluate-ood", study, recipe, samples, CLEAN_ACCURACY.get(recipe, 0.9))
     protocol = _protocol(study.suites.ood, None, samples)
-    record = EvaluationRecord(**record_fields("evaluate-ood"), split="test", protocol=protocol)
+    fields = {**record_fields("evaluate-ood"), "config": study.suites.ood.as_json()}
+    record = EvaluationRecord(**fields, split="test", protocol=protocol)
     write_result(folder / "evaluate-ood" / "record.json", record)
 
 

@@ -80,6 +80,9 @@ ATTACKED = "st/seed-0/evaluate-adversarial/metrics.json"
         ("st/seed-0/train/metrics.json", "seed", 5, r"contains recipe st with seed 5: train this run again"),
         ("st/seed-0/train/metrics.json", "recipe", "sat", r"contains recipe sat with seed 0: train this run again"),
         ("st/seed-0/evaluate-ood/metrics.json", "corruptions", {}, r"corruptions and their mean do not fit"),
+        ("st/seed-0/evaluate-ood/metrics.json", "seed", 9, r"has seed 9, the study 0: evaluate this run again"),
+        ("st/seed-0/evaluate-ood/record.json", "config.jpeg_quality", 85, r"has jpeg_quality 85, the study none"),
+        ("st/seed-0/evaluate-ood/record.json", "config.baseline", "alexnet", r"has baseline alexnet, the study none"),
     ],
 )
 def test_a_file_that_contradicts_itself_or_the_study_is_refused(

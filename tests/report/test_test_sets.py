@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from nofrost.errors import UserError
 from nofrost.report import text
 from nofrost.report.collect import collect
+from nofrost.report.collect_ood import check_alike
 from nofrost.report.compare import compare_on_corruptions, compare_on_test_set
 from nofrost.statistics import paired_comparison, paired_mean_comparison
 from tests.report.study_on_disk import Tree, study
@@ -84,6 +86,17 @@ def test_published_corruptions_have_a_section_of_their_own_and_are_not_called_ou
     words = " ".join(shown.text.split())
     assert "360 images of published, as published, at every severity" in words
     assert "360 images of the test split of digits, corrupted here (nofrost-c), at every severity" in words
+
+
+def test_runs_with_other_conditions_of_a_published_set_are_not_compared(tree: Tree) -> None:
+    runs = collect(tree.dataset, None, tree.runs, tree.study).recipes
+    first, other = runs[0].runs[0], runs[1].runs[0]
+    measured = other.ood.corrupted_sets["published"]
+    fewer = dict(list(measured.corruptions.items())[1:])
+    sets = {"published": measured.model_copy(update={"corruptions": fewer})}
+    check_alike([first, other])
+    with pytest.raises(UserError, match="sat/seed-0/evaluate-ood has other corruptions or severities of published"):
+        check_alike([first, replace(other, ood=other.ood.model_copy(update={"corrupted_sets": sets}))])
 
 
 def test_corruptions_are_in_the_order_of_the_papers(shown: Page) -> None:

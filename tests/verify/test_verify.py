@@ -39,7 +39,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(DatasetSpec(limit=60), root / "array")
     augmentation_sets(root / "photographs", root / "photograph-sets")
     augmentation_sets(root / "array", root / "array-sets")
-    test_sets = TestSets.model_validate({"test_sets": {"again": {"source": "folder", "path": str(root / "in")}}})
+    spec = {"source": "folder", "path": str(root / "in")}
+    test_sets = TestSets.model_validate({"test_sets": {"again": spec, "few": {**spec, "limit": 2}}})
     run_test_sets(test_sets, root / "photographs", root / "test-sets")
     return root
 
@@ -76,7 +77,7 @@ def copy(prepared: Path, tmp_path: Path) -> Callable[[str], Path]:
 def test_what_is_whole_has_no_fault(prepared: Path, name: str) -> None:
     faults = verify(prepared / name)
     assert faults.lines == []
-    assert faults.images == {"photographs": 24, "array": 60, "photograph-sets": 8, "test-sets": 24}.get(
+    assert faults.images == {"photographs": 24, "array": 60, "photograph-sets": 8, "test-sets": 26}.get(
         name, len(read_split(prepared / "array", "train"))
     )
 
@@ -247,6 +248,10 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "a damaged test set": (
         "test-sets", lambda d: flip(d / "again/test/test-000000.tar", 700),
         ["again/test/test-000000.tar: is damaged", "record 000000000: is damaged"],
+    ),
+    "a test set that is gone": ("test-sets", lambda d: shutil.rmtree(d / "few"), ["few/manifest.json: is missing"]),
+    "a test set too many": (
+        "test-sets", lambda d: shutil.copytree(d / "few", d / "more"), ["more: does not belong there"]
     ),
     "a file beside test sets": ("test-sets", lambda d: write(d / "x", b""), ["x: does not belong there"]),
     "a file beside augmentation sets": (

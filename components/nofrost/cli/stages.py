@@ -65,6 +65,8 @@ def prepare(
             reason = "--source, --path, --image-size and --limit are for a dataset" if values else "give both"
             raise click.UsageError(f"--test-sets and --dataset belong together: {reason}.")
         specs = further_test_sets(study_name, overrides)
+        if not specs.test_sets and study_name is None:
+            raise click.UsageError("No test set is named: give --study, or --set test_sets.NAME.source=... and so on.")
         check_configuration_apart(out, study_name)
         with local_test_sets(specs, out) as local:
             made = stage.run_test_sets(local, dataset, out)

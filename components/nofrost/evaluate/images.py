@@ -122,7 +122,10 @@ def read_test_sets(suite: Suite, folder: Path | None, images: TestImages) -> dic
         UserError: one is missing or damaged, or was prepared with other settings or for another dataset.
     """
     specs = suite.test_sets if isinstance(suite, OodSuite) else {}
-    again = f"prepare them with `nofrost prepare --test-sets --dataset {images.dataset} --out {folder or 'FOLDER'}`"
+    again = (
+        f"prepare them with `nofrost prepare --study STUDY --test-sets --dataset {images.dataset} "
+        f"--out {folder or 'FOLDER'}`"
+    )
     if specs and folder is None:
         raise UserError(f"the suite has test sets ({', '.join(specs)}): {again}, and add --test-sets FOLDER")
     found: dict[str, FurtherImages] = {}

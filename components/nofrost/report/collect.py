@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from nofrost.data.augmentation_set import augmentation_checksum
 from nofrost.errors import UserError
 from nofrost.files import read_json, sha256_file
 from nofrost.report import text
+from nofrost.report.collect_ood import check_alike, check_ood
 from nofrost.report.flags import read_flags, read_ood_flags
 from nofrost.report.runs import CLEAN, WORST_CASE, Collected, RecipeRuns, Run
 from nofrost.results import (
@@ -71,6 +72,7 @@ def collect(dataset: Path, augmentation: Path | None, runs: Path, study: Study, 
         recipe_runs = tuple(_read_run(runs, name, seed, study, manifest) for seed in study.runs.seed)
         inputs |= {f"runs/{run.name}": _checksum(run.folder) for run in recipe_runs}
         recipes.append(RecipeRuns(name, position, study.recipes[name], recipe_runs))
+    check_alike([run for each in recipes for run in each.runs])
     decided = read_result(GateMetrics, gate) if gate else None
     if decided and gate:
         inputs["gate"] = sha256_file(gate)
@@ -86,6 +88,7 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manife
     _require_files(folder, recipe, seed)
     adversarial = read_result(AdversarialMetrics, folder / "evaluate-adversarial" / "metrics.json")
     ood = read_result(OodMetrics, folder / "evaluate-ood" / "metrics.json")
+    ood_record = read_result(EvaluationRecord, folder / "evaluate-ood" / RECORD)
     run = Run(
         recipe=recipe,
         seed=seed,
@@ -97,11 +100,12 @@ def _read_run(runs: Path, recipe: str, seed: int, study: Study, manifest: Manife
         adversarial=adversarial,
         protocol=read_result(EvaluationRecord, folder / "evaluate-adversarial" / RECORD).protocol,
         ood=ood,
-        ood_protocol=read_result(EvaluationRecord, folder / "evaluate-ood" / RECORD).protocol,
+        ood_protocol=ood_record.protocol,
         ood_flags=read_ood_flags(folder / "evaluate-ood" / "flags.npz", ood),
         flags=read_flags(folder / "evaluate-adversarial" / "flags.npz", adversarial),
     )
     _check_against(study, run, manifest)
+    check_ood(study.suites.ood, ood, ood_record.config, folder / "evaluate-ood")
     return run
 
 
@@ -139,8 +143,6 @@ def _check_against(study: Study, run: Run, manifest: Manifest) -> None:
         ("evaluate-adversarial", "budget", adversarial.threat.eps, suite.threat.eps),
         ("evaluate-adversarial", "view", text.view(run.protocol.view), text.view(suite.view or manifest.view)),
         ("evaluate-ood", "view", text.view(run.ood_protocol.view), text.view(study.suites.ood.view or manifest.view)),
-        ("evaluate-ood", "corruptions", _listed(run.ood.corruptions), _listed(study.suites.ood.corruptions)),
-        ("evaluate-ood", "test sets", _listed(run.ood.further_sets), _listed(study.suites.ood.test_sets)),
     )
     for stage, name, actual, expected in settings:
         if actual != expected:
@@ -148,10 +150,6 @@ def _check_against(study: Study, run: Run, manifest: Manifest) -> None:
     for condition in (CLEAN, *suite.attacks, WORST_CASE):
         if condition not in adversarial.accuracy:
             raise UserError(f"{folder / 'evaluate-adversarial'} lacks {condition}: evaluate this run again")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(set(names))) or "none"
 
 
 def _checksum(folder: Path) -> str:

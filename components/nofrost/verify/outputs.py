@@ -10,7 +10,7 @@ from nofrost.data.arrays import read_array
 from nofrost.data.augmentation_set import read_augmentation_manifest
 from nofrost.data.manifest import MANIFEST
 from nofrost.files import read_json
-from nofrost.results import DatasetMetrics, Record, read_result
+from nofrost.results import DatasetMetrics, Record, TestSetsMetrics, read_result
 from nofrost.stage import RECORD
 from nofrost.telemetry import progress
 from nofrost.verify.faults import Faults, check_files
@@ -35,7 +35,11 @@ def verify(folder: Path) -> Faults:
         for test_set in test_sets:
             with faults.noting(test_set / MANIFEST):
                 check_dataset(test_set, read_manifest(test_set), faults)
-        check_files(folder, {RECORD, METRICS}, {path.name for path in test_sets}, faults)
+        with faults.noting(folder / METRICS):
+            made = read_result(TestSetsMetrics, folder / METRICS).test_images
+            check_files(folder, {RECORD, METRICS}, set(made), faults)
+            for name in made.keys() - {path.name for path in test_sets}:
+                faults.add(folder / name / MANIFEST, "is missing")
     elif _holds_augmentation_sets(folder):
         _check_augmentation(folder, read_augmentation_manifest(folder), faults)
     else:

@@ -139,7 +139,8 @@ def corrupted_set_answers(
     return {
         (corruption, severity): brief_answers(
             model,
-            f"test-set-{name}-{corruption}-{severity}",
+            # No name of a test set has a point, so that none of these can be another set's.
+            f"test-set-{name}.{corruption}-{severity}",
             f"test set {name}, {corruption} {severity}",
             rule,
             sample=sample,
