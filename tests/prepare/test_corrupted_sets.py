@@ -156,8 +156,11 @@ def folders(tmp_path: Path, take_for_published: Take, monkeypatch: pytest.Monkey
 CHOICE = {"corruptions": ["fog", "gaussian_noise"], "severities": [1, 5], "view": {"resize": 24, "crop": 24}}
 
 
-@pytest.mark.parametrize("form", ["unpacked", "."])
+@pytest.mark.parametrize("form", ["unpacked", "parent", "."])
 def test_folders_and_tars_of_corruptions_are_read_alike(folders: Path, form: str) -> None:
+    if form == "parent":
+        (folders / form).mkdir()
+        (folders / "unpacked").rename(folders / form / "ImageNet-C")
     data = opened("imagenet-c", folders / form, **CHOICE)
     assert list(data.conditions) == ["gaussian_noise-1", "gaussian_noise-5", "fog-1", "fog-5"]
     part = data.conditions["fog-5"]

@@ -80,7 +80,7 @@ class _CorruptedFolders(CorruptedSource):
     def _tree(self, listing: Listing) -> tuple[Tree, dict[str, str]]:
         path, files = Path(self.path), self.card.files
         inner = [path / str(file.folder) for file in files if file.folder]
-        for place in (path, *inner):
+        for place in (path, *inner, path / self.card.title):
             tree = FolderTree(place, listing)
             if not set(PUBLISHED).isdisjoint(tree.folders()):
                 return tree, {}
