@@ -14,8 +14,8 @@ from nofrost.errors import UserError
 from nofrost.files import write_text
 from nofrost.prepare import resolve_source
 from nofrost.store import Store, push
+from nofrost.store.location import SCHEME
 from nofrost.store.releases import LATEST, resolve_ref
-from nofrost.store.source_files import SCHEME
 from nofrost.system_errors import explain_write_errors
 
 # The pipeline, and what is Kubernetes' own of its executors.

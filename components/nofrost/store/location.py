@@ -10,7 +10,9 @@ from urllib.parse import unquote
 from nofrost.errors import UserError
 from nofrost.store.ref import is_relative_posix
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(/*)(.*)", re.IGNORECASE | re.DOTALL)
+SCHEME = "s3://"
+"""How the URL of an object or a bucket begins."""
+_ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(/*)(.*)", re.IGNORECASE | re.DOTALL)
 # Whoever means a folder whose name looks like something else has to begin its path like this.
 _PLAIN_PATH = ("/", "./", "../", "~")
 _FORMS = "write s3://BUCKET/PREFIX or a folder"
@@ -39,12 +41,12 @@ def parse_location(url: str) -> Bucket | Path:
     Raises:
         UserError: it is none of these, or DVC would read it in another way. A login is not repeated.
     """
-    match = _SCHEME.fullmatch(url)
+    match = _ANY_SCHEME.fullmatch(url)
     if match and "@" in match[3].partition("/")[0]:
         raise UserError(f"the URL of a {match[1]} store contains a login: leave it out, and set AWS's variables")
     if fault := _character_fault(url):
         raise _refused(url, fault)
-    if url.startswith("s3://"):
+    if url.startswith(SCHEME):
         return _bucket(url)
     if url.startswith(("file:///", "file://localhost/")):
         return _folder(url)
@@ -60,7 +62,7 @@ def parse_location(url: str) -> Bucket | Path:
 
 
 def _bucket(url: str) -> Bucket:
-    name, _, prefix = url.removeprefix("s3://").partition("/")
+    name, _, prefix = url.removeprefix(SCHEME).partition("/")
     prefix = prefix if prefix == "/" else prefix.removesuffix("/")
     if not name:
         raise _refused(url, _FORMS)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from nofrost.errors import UnavailableError, UserError, remark
 from nofrost.files import atomic_path
-from nofrost.store.location import Bucket, parse_location
+from nofrost.store.location import SCHEME, Bucket, parse_location
 from nofrost.store.remote import open_store
 from nofrost.store.s3 import S3Store
-from nofrost.store.source_files import SCHEME
 from nofrost.store.threads import for_each
 from nofrost.system_errors import cannot_write
 from nofrost.telemetry import progress

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from nofrost.errors import UserError
 from nofrost.files import work_path
-
-SCHEME = "s3://"
+from nofrost.store.location import SCHEME
 
 
 @contextmanager

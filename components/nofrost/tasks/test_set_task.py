@@ -8,7 +8,8 @@ from pathlib import Path
 from nofrost.config import TestSets, TestSetSpec, parse_part
 from nofrost.files import work_path
 from nofrost.store import Ref, default_store, open_store, pull
-from nofrost.store.source_files import SCHEME, local_source
+from nofrost.store.location import SCHEME
+from nofrost.store.source_files import local_source
 from nofrost.tasks.ascii_text import from_ascii
 from nofrost.tasks.task_exit import exit_on_error
 from nofrost.tasks.workspace import is_ref, workspace
