@@ -99,7 +99,7 @@ def test_a_training_exports_what_it_does(
     assert row.selection_attacked is not None
     assert value(found, "train_accuracy_ratio", split="selection", view="adversarial") == row.selection_attacked
     assert value(found, "train_attack_gap_ratio") == pytest.approx(row.train_adversarial - row.selection_attacked)
-    assert 0.3 < value(found, "train_attack_ratio") < 1
+    assert 0 < value(found, "train_attack_ratio") < 1
     assert value(found, "train_gradient_norm") > 0
     assert value(found, "train_imbalance_ratio") == 1
     assert 0 < value(found, "train_goodput_ratio") < 1
