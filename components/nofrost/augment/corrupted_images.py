@@ -13,12 +13,12 @@ from torch import Tensor
 from nofrost.augment.base import Augmenter, ImageBlock, Method, Values, correlation, register
 from nofrost.augment.originals import Originals, Pixels
 from nofrost.config.base import first_duplicate
+from nofrost.config.corruption_families import SEVERITIES, ParameterSet
 from nofrost.data import from_tensor, to_tensor
 from nofrost.errors import UserError, unknown
 from nofrost.models.device import default_device
 from nofrost.seeds import derive_seed
 from nofrost.transforms.corruptions import CORRUPTIONS, FAMILIES, check_corruption, corrupt
-from nofrost.transforms.corruptions.corruption import SEVERITIES, ParameterSet
 from nofrost.transforms.corruptions.draws import Draws
 
 _CPU = torch.device("cpu")

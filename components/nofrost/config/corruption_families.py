@@ -1,9 +1,16 @@
-"""Names of corruptions by family, in the order of the papers; what each does is in nofrost/transforms/corruptions."""
+"""Corruptions by family, severities and sets of parameters; what each does is in nofrost/transforms/corruptions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
+SEVERITIES = (1, 2, 3, 4, 5)
+
+# Whose parameters: those of CIFAR-10-C, of Tiny-ImageNet-C and of ImageNet-C
+ParameterSet = Literal["cifar", "tiny-imagenet", "imagenet"]
+
+# In the order of the papers
 CORRUPTION_FAMILIES = {
     # Hendrycks & Dietterich 2019: the 15 of ImageNet-C, then the 4 extra ones
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from nofrost.config.attack import AttackSpec, Threat
 from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
+from nofrost.config.corruption_families import SEVERITIES, ParameterSet
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
 from nofrost.config.properties import PropertiesSpec
@@ -112,11 +113,11 @@ class OodSuite(Cited):
     title: str
     citation: str
     corruptions: tuple[str, ...]
-    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=SEVERITIES, min_length=1)
     test_sets: NamedTestSets = Field(default={})
     view: EvaluationView | None = None
     before_resize: bool = False
-    parameter_set: Literal["cifar", "tiny-imagenet", "imagenet"] | None = None
+    parameter_set: ParameterSet | None = None
     jpeg_quality: int | None = Field(default=None, ge=1, le=95)
     baseline: Baseline | None = None
     seed: Seed = 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.arrays import read_array, write_array
-from nofrost.data.manifest import ShardManifest, SplitManifest, read_manifest
+from nofrost.data.manifest import Manifest, ShardManifest, SplitManifest, read_manifest
 from nofrost.data.photographs import Images, Photographs
 from nofrost.data.shards.cached import shard_files
 from nofrost.data.shards.index import read_index
@@ -122,18 +122,26 @@ def write_numbers(folder: Path, arrays: Mapping[str, NDArray[np.int64]]) -> None
         write_array(folder / f"{name}.npy", [numbers.astype(np.int64)], numbers.shape, np.dtype(np.int64))
 
 
-def read_split(dataset: Path, name: str, *, verify: bool = False, view: EvaluationView | None = None) -> Split:
+def read_split(
+    dataset: Path,
+    name: str,
+    *,
+    verify: bool = False,
+    view: EvaluationView | None = None,
+    manifest: Manifest | None = None,
+) -> Split:
     """Return the split `name`, such as "train" or "test", of the dataset in the folder `dataset`.
 
     Args:
         verify: also compare the checksums of the arrays with the manifest (reads them once). Photographs are compared
             one by one as they are read, so that nothing has to be read twice.
         view: of photographs; None for that of the dataset.
+        manifest: of the dataset, where it has been read already.
 
     Raises:
         UserError: there is no such split, or its files are damaged or do not match the manifest.
     """
-    manifest = read_manifest(dataset)
+    manifest = manifest or read_manifest(dataset)
     if name not in manifest.splits:
         raise unknown(f"split of {dataset}", name, manifest.splits)
     expected = manifest.splits[name]

@@ -77,7 +77,7 @@ def read_images(dataset: Path, max_images: int | None, view: EvaluationView | No
     if max_images is not None and max_images < 1:
         raise UserError(f"max_images is {max_images}: it must be at least 1")
     manifest = read_manifest(dataset)
-    split = read_split(dataset, SPLIT, verify=True, view=view)
+    split = read_split(dataset, SPLIT, verify=True, view=view, manifest=manifest)
     sample = sample_of_split(split, max_images, view)
     if len(sample) == 0:
         raise UserError(f"the {SPLIT} split of {dataset} is empty: prepare the dataset again")
@@ -97,7 +97,8 @@ def read_corrupted_images(
     for name in manifest.splits:
         condition = split_condition(name)
         assert condition is not None
-        samples[condition] = sample_of_split(read_split(test_set, name, verify=True, view=view), max_images, view)
+        split = read_split(test_set, name, verify=True, view=view, manifest=manifest)
+        samples[condition] = sample_of_split(split, max_images, view)
     images = CorruptedTestImages(manifest, samples, checksum(test_set))
     if not len(images.sample):
         raise UserError(f"{test_set} holds no images: prepare it again")

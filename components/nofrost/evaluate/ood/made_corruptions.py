@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nofrost.config import OodSuite
+from nofrost.config.corruption_families import SEVERITIES
 from nofrost.data import from_tensor, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate.images import TestImages
@@ -59,7 +60,7 @@ def check_baseline(baseline: str, conditions: list[Corruption], where: str) -> N
     Raises:
         UserError: something is missing in what `where` says.
     """
-    wanted = [(name, severity) for name in BASELINES[baseline].corruptions for severity in (1, 2, 3, 4, 5)]
+    wanted = [(name, severity) for name in BASELINES[baseline].corruptions for severity in SEVERITIES]
     lacking = next((each for each in wanted if each not in conditions), None)
     if lacking is not None:
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from nofrost.config import OodSuite
+from nofrost.config import Baseline, OodSuite
 from nofrost.evaluate.evaluation import Evaluation, Findings
 from nofrost.evaluate.images import CorruptedTestImages, FurtherImages, TestImages
 from nofrost.evaluate.measuring.engine import Engine, Measurement
@@ -66,8 +66,8 @@ class OodEvaluation(Evaluation[OodSuite]):
         conditions_of(self.suite, self.inputs.images)
         check_test_sets(self.inputs.test_sets, self.inputs.sample)
         for name, images in self._images.corrupted.items():
-            if self.suite.baseline and images.manifest.name == IMAGENET_C:
-                check_baseline(self.suite.baseline, list(images.samples), f"test set {name}")
+            if baseline := self._baseline_of(images):
+                check_baseline(baseline, list(images.samples), f"test set {name}")
         super().check_model(engine)
 
     def findings(self, engine: Engine) -> Findings:
@@ -128,9 +128,7 @@ class OodEvaluation(Evaluation[OodSuite]):
         for name, images in self._images.corrupted.items():
             flags, calibration = _answers_to(engine, self._corrupted_sets[name])
             assert calibration is not None
-            # Errors relative to AlexNet's are of ImageNet-C alone.
-            baseline = self.suite.baseline if images.manifest.name == IMAGENET_C else None
-            found[name] = corrupted_set_accuracy(images, flags, calibration, clean, baseline)
+            found[name] = corrupted_set_accuracy(images, flags, calibration, clean, self._baseline_of(images))
             _add(arrays, name, corrupted_set_arrays(images, flags))
         return found
 
@@ -144,6 +142,10 @@ class OodEvaluation(Evaluation[OodSuite]):
             found[name] = outlier_set(images, values, clean)
             _add(arrays, name, outlier_arrays(images, values))
         return found
+
+    def _baseline_of(self, images: CorruptedTestImages) -> Baseline | None:
+        """Return what errors on a published set are relative to: a baseline has errors of ImageNet-C alone."""
+        return self.suite.baseline if images.manifest.name == IMAGENET_C else None
 
     @cached_property
     def _images(self) -> _ByKind:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from nofrost.config.corruption_families import CORRUPTION_FAMILIES
+from nofrost.config.corruption_families import CORRUPTION_FAMILIES, SEVERITIES
 from nofrost.errors import UserError, unknown
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.published_source import Published
@@ -13,7 +13,6 @@ from nofrost.prepare.sources.published_source import Published
 BENCHMARK = tuple(name for family in ("noise", "blur", "weather", "digital") for name in CORRUPTION_FAMILIES[family])
 """The 15 corruptions that a mean corruption error is of (Hendrycks & Dietterich 2019)."""
 PUBLISHED = (*BENCHMARK, *CORRUPTION_FAMILIES["extra"])
-SEVERITIES = 5
 
 
 class CorruptedSource(Published):
@@ -25,7 +24,7 @@ class CorruptedSource(Published):
     """
 
     corruptions: tuple[str, ...] | None = Field(default=None, min_length=1)
-    severities: tuple[Annotated[int, Field(ge=1, le=SEVERITIES)], ...] | None = Field(default=None, min_length=1)
+    severities: tuple[Annotated[int, Field(ge=1, le=len(SEVERITIES))], ...] | None = Field(default=None, min_length=1)
 
     @field_validator("corruptions")
     @classmethod
@@ -48,7 +47,7 @@ class CorruptedSource(Published):
 
     def levels(self) -> list[int]:
         """Return the severities that are read, ascending."""
-        return sorted(set(self.severities or range(1, SEVERITIES + 1)))
+        return sorted(set(self.severities or SEVERITIES))
 
     def check_corruptions(self, there: Sequence[str]) -> None:
         """Check that all corruptions that are to be read are `there`.

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.config.corruption_families import SEVERITIES
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file
-from nofrost.prepare.sources.corrupted import BENCHMARK, SEVERITIES, CorruptedSource
+from nofrost.prepare.sources.corrupted import BENCHMARK, CorruptedSource
 from nofrost.prepare.sources.in_memory import array_part
 from nofrost.prepare.sources.npz import read_npy_header
 from nofrost.prepare.sources.tars import read_bytes, tar_members
@@ -69,7 +70,7 @@ class _CifarC(CorruptedSource):
             raise UserError(f"{place} lacks labels.npy: download {self.card.files[0].name} again")
         rows = self.card.images["corrupted"] // len(BENCHMARK)
         labels = self._labels(stored["labels.npy"], rows)
-        count = rows // SEVERITIES
+        count = rows // len(SEVERITIES)
         conditions = {}
         for name in self.names():
             images = stored[f"{name}.npy"].array()
@@ -102,7 +103,7 @@ class _CifarC(CorruptedSource):
             raise UserError(
                 f"labels.npy in {self.path} must be {rows:,} whole numbers from 0 to {classes - 1}: download it again"
             )
-        by_severity = labels.reshape(SEVERITIES, -1)
+        by_severity = labels.reshape(len(SEVERITIES), -1)
         if (by_severity != by_severity[0]).any():
             raise UserError(
                 f"labels.npy in {self.path} differs between severities, whose images are the same: download it again"

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from nofrost.config.corruption_families import SEVERITIES
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import OwnClasses, Part, SourceData, missing, register
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.class_folders import CHECKSUM
-from nofrost.prepare.sources.corrupted import BENCHMARK, PUBLISHED, SEVERITIES, CorruptedSource
+from nofrost.prepare.sources.corrupted import BENCHMARK, PUBLISHED, CorruptedSource
 from nofrost.prepare.sources.imagenet import wordnet_ids
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.listing import Listing
@@ -59,12 +60,14 @@ class _CorruptedFolders(CorruptedSource):
                 place = f"{name}/{level}"
                 folders = tree.folders(place)
                 if not folders:
-                    raise UserError(f"{self.path} lacks {place}: each corruption has severities 1 to {SEVERITIES}")
+                    raise UserError(f"{self.path} lacks {place}: each corruption has severities 1 to {len(SEVERITIES)}")
                 found_classes = self.check_classes(folders, f"{self.path}: {place}")
                 found = tree.listed(place, found_classes)
                 if not parts:
                     classes, first = found_classes, found.paths
-                    self.check_count(len(first), self.card.images["corrupted"] // (len(BENCHMARK) * SEVERITIES), place)
+                    self.check_count(
+                        len(first), self.card.images["corrupted"] // (len(BENCHMARK) * len(SEVERITIES)), place
+                    )
                     shape = common_shape(self, found.files.images(), len(first))
                 _check_same(first, found.paths, f"{self.path}: {place}", "/".join(map(str, conditions[0])))
                 parts[f"{name}-{level}"] = self._part(found.files, shape)

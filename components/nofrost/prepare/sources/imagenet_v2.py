@@ -58,12 +58,11 @@ class ImageNetV2(Source):
 
     def _root(self) -> Path:
         card = load_card("imagenet-v2")
-        published = {file.folder: variant for variant, file in zip(card.images, card.files, strict=True)}
-        inside = [
-            Path(self.path) / folder for folder, variant in published.items() if folder and variant == self.variant
-        ]
-        root = next((folder for folder in inside if folder.is_dir()), Path(self.path))
-        if (other := published.get(root.absolute().name, self.variant)) != self.variant:
+        folders = {variant: str(file.folder) for variant, file in zip(card.images, card.files, strict=True)}
+        path = Path(self.path)
+        root = path / folders[self.variant] if (path / folders[self.variant]).is_dir() else path
+        other = next((each for each, folder in folders.items() if folder == root.absolute().name), self.variant)
+        if other != self.variant:
             raise UserError(
                 f"{root} is the set {other} of ImageNet-V2, and variant is {self.variant}: write variant: {other}, or "
                 "name the other folder"

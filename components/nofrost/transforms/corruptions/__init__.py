@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nofrost.config.corruption_families import CORRUPTION_FAMILIES, SEVERITIES, ParameterSet
 from nofrost.errors import UserError, unknown
 from nofrost.transforms.corruptions.blur import BLUR
 from nofrost.transforms.corruptions.c_bar import C_BAR
 from nofrost.transforms.corruptions.corruption import (
     PARAMETER_SETS,
-    SEVERITIES,
     Corruption,
-    ParameterSet,
     parameter_set_for,
 )
 from nofrost.transforms.corruptions.digital import DIGITAL, jpeg_compression
@@ -30,7 +29,6 @@ from nofrost.transforms.corruptions.weather import WEATHER
 __all__ = [
     "CORRUPTIONS",
     "FAMILIES",
-    "PUBLISHED_QUALITY",
     "check_corruption",
     "corrupt",
     "corruption_names",
@@ -43,16 +41,10 @@ SMALLEST_IMAGE = 4  # side in pixels that the kernels for small images need
 # Values of the images that are corrupted at once: a few photographs, whose intermediate results stay in the processor's
 # cache; on a GPU as many as fill it. Memory beyond the result's is bounded by them.
 CPU_VALUES, GPU_VALUES = 2**19, 2**23
-PUBLISHED_QUALITY = 85  # of the JPEG files of ImageNet-C and Tiny-ImageNet-C
 
-# The 15 of ImageNet-C by kind, its 4 extra ones, and the 10 of ImageNet-C-bar
+_MADE = {**NOISE, **BLUR, **WEATHER, **DIGITAL, **EXTRA, **C_BAR}
 FAMILIES: dict[str, dict[str, Corruption]] = {
-    "noise": NOISE,
-    "blur": BLUR,
-    "weather": WEATHER,
-    "digital": DIGITAL,
-    "extra": EXTRA,
-    "c-bar": C_BAR,
+    family: {name: _MADE[name] for name in names} for family, names in CORRUPTION_FAMILIES.items()
 }
 CORRUPTIONS: dict[str, Corruption] = {name: each for family in FAMILIES.values() for name, each in family.items()}
 
@@ -112,7 +104,7 @@ def corrupt(
         parameter_set: whose parameters, "cifar", "tiny-imagenet" or "imagenet"; by default those of the images' size
             (:func:`~nofrost.transforms.corruptions.corruption.parameter_set_for`).
         jpeg_quality: of one more JPEG of the result, 1 to 95, as the published files of photographs went through
-            (:data:`PUBLISHED_QUALITY`); none by default.
+            (85); none by default.
 
     Returns:
         Images of the same shape, dtype and device, in [0, 1] and on the 256 levels of 8 bits, as the published sets

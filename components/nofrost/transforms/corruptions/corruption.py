@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
-SEVERITIES = (1, 2, 3, 4, 5)
+from nofrost.config.corruption_families import ParameterSet
 
-# Whose parameters: those of CIFAR-10-C, of Tiny-ImageNet-C and of ImageNet-C
-ParameterSet = Literal["cifar", "tiny-imagenet", "imagenet"]
 PARAMETER_SETS: tuple[ParameterSet, ...] = get_args(ParameterSet)
 
 # At severities 1 to 5
