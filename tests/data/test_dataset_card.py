@@ -9,6 +9,7 @@ import torchvision.datasets as torchvision
 from nofrost.data.dataset_card import DatasetCard, is_cropped, list_cards, load_card
 from nofrost.errors import UserError
 from nofrost.prepare import list_sources
+from nofrost.prepare.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
 # sources of a user's own images, which no card describes
@@ -27,6 +28,7 @@ def test_a_card_is_whole(name: str) -> None:
     assert card.source is None or card.source in list_sources()
     assert card.test_of is None or load_card(card.test_of).kind == "dataset"
     assert (card.test_of is not None) == (card.kind == "test set")
+    assert card.source is None or SOURCES.classes[card.source].test_only == (card.kind == "test set")
     assert card.images
     assert all(count > 0 for count in card.images.values())
     assert re.match(r"https?://", card.url)

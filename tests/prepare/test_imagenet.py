@@ -97,7 +97,7 @@ def make(root: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(path: Path, source: str = "imagenet") -> SourceData:
-    return open_source(resolve_source(DatasetSpec(source=source, path=str(path))))
+    return open_source(resolve_source(DatasetSpec(source=source, path=str(path)), is_test_set=source != "imagenet"))
 
 
 def content(source: SourceData, part: str) -> list[tuple[int, bytes]]:
@@ -220,6 +220,6 @@ def test_a_variant_of_imagenet_v2_is_found_by_its_published_name_and_no_other_is
         write(folder / str(number) / "a.jpeg", jpeg(number))
     for path in (tmp_path, folder):
         spec = DatasetSpec.model_validate({"source": "imagenet-v2", "path": str(path), "variant": "threshold-0.7"})
-        assert open_source(resolve_source(spec)).origin.endswith(": threshold-0.7")
+        assert open_source(resolve_source(spec, is_test_set=True)).origin.endswith(": threshold-0.7")
     with pytest.raises(UserError, match=r"is the set threshold-0\.7 of ImageNet-V2, and variant is matched-frequency"):
         opened(folder, "imagenet-v2")

@@ -30,7 +30,8 @@ RANDOM = np.random.default_rng(0)
 
 
 def opened(source: str, path: Path, **options: Any) -> SourceData:
-    return open_source(resolve_source(DatasetSpec.model_validate({"source": source, "path": str(path), **options})))
+    spec = DatasetSpec.model_validate({"source": source, "path": str(path), **options})
+    return open_source(resolve_source(spec, is_test_set=source == "cifar10.1"))
 
 
 def pixels(data: SourceData, rows: list[int], part: str = "train") -> np.ndarray:
@@ -215,7 +216,7 @@ def test_a_fault_in_published_files_is_one_sentence(
         folder = tmp_path / "nowhere"
     name = {"stl": "stl10", "cifar10_1": "cifar10.1"}.get(source, source)
     with pytest.raises(UserError) as error:
-        run(DatasetSpec(source=name, path=str(folder)), tmp_path / "out")
+        opened(name, folder)
     words = {
         "changed": "is not the published file (its ",
         "cut": "is cut off" if file.endswith(".gz") else "is not the published file (its ",
@@ -224,7 +225,6 @@ def test_a_fault_in_published_files_is_one_sentence(
     }
     assert words[fault] in str(error.value)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar10.1", "fashion-mnist", "mnist", "stl10", "svhn", "tiny-imagenet"])
@@ -245,10 +245,9 @@ def test_what_bears_the_name_of_a_published_file_and_is_none_is_one_sentence(
             }
             make[kind](path)
     with pytest.raises(UserError) as error:
-        run(DatasetSpec(source=source, path=str(folder)), tmp_path / "out")
+        opened(source, folder)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
 
 
 def test_cifar10_1_is_a_test_set_of_a_dataset_with_its_classes(
@@ -395,21 +394,10 @@ def test_missing_files_are_downloaded_when_that_is_asked_for(
     assert opened("cifar10.1", path, download=True).checksums == data.checksums
 
 
-def test_a_dataset_does_not_tell_whether_its_files_were_downloaded(offered: Path, tmp_path: Path) -> None:
-    for name, download in (("a", True), ("b", False)):
-        values = {"source": "cifar10.1", "path": str(tmp_path / "new"), "download": download}
-        run(DatasetSpec.model_validate(values), tmp_path / name)
-    assert read_manifest(tmp_path / "a") == read_manifest(tmp_path / "b")
-
-
-def test_a_test_set_that_is_split_and_a_limit_without_an_effect_are_remarked(
-    cifar10_1: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    values = {"source": "cifar10.1", "path": str(cifar10_1[0]), "version": "v4", "class_limit": 6}
-    run(DatasetSpec.model_validate(values), tmp_path / "out")
-    said = capsys.readouterr().err
-    assert "CIFAR-10.1 is a test set of cifar10: to test models on it, name it in the test_sets of an ood suite" in said
-    assert "dataset.class_limit is 6, no class has more than 5 images: all are kept" in said
+def test_the_settings_do_not_tell_whether_files_were_downloaded(tmp_path: Path) -> None:
+    values = {"source": "svhn", "path": str(tmp_path)}
+    specs = [DatasetSpec.model_validate({**values, "download": download}) for download in (True, False)]
+    assert resolve_source(specs[0]).settings() == resolve_source(specs[1]).settings()
 
 
 def test_a_download_that_is_not_the_published_file_leaves_nothing(offered: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def content(part: Part, row: int) -> bytes:
 
 def opened(source: str, path: Path, **options: Any) -> SourceData:
     values = {"source": source, "path": str(path), "view": {"resize": 16, "crop": 12}, **options}
-    return open_source(resolve_source(DatasetSpec.model_validate(values)))
+    return open_source(resolve_source(DatasetSpec.model_validate(values), is_test_set=True))
 
 
 def outputs(data: SourceData, classes: tuple[str, ...] | None = None) -> list[tuple[int, ...]]:

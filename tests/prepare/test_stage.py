@@ -14,6 +14,7 @@ from nofrost.config import DatasetSpec
 from nofrost.data import SPLITS, read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import list_sources, resolve_source, run
+from nofrost.prepare.sources import SOURCES
 
 FolderBytes = Callable[[Path], dict[str, str]]
 
@@ -185,6 +186,18 @@ def test_a_path_is_refused_by_a_source_that_reads_none(overrides: tuple[str, ...
     resolve_source(DatasetSpec())
 
 
+@pytest.mark.parametrize("source", [name for name, each in SOURCES.classes.items() if each.test_only])
+def test_a_source_that_is_only_tested_on_is_no_dataset(source: str, tmp_path: Path) -> None:
+    config = DatasetSpec(source=source)
+    with pytest.raises(UserError) as raised:
+        run(config, tmp_path / "out")
+    assert str(raised.value) == (
+        f"dataset: source: {source!r} holds images that models are only tested on, so no dataset is made of it: name "
+        f"it in the test_sets of an ood suite, such as suites.ood.test_sets.NAME.source={source}"
+    )
+    assert resolve_source(config, is_test_set=True).source == source
+
+
 def test_a_share_is_refused_by_a_source_with_a_test_split_of_its_own(tmp_path: Path) -> None:
     images, labels = np.arange(64, dtype=np.uint8).reshape(16, 2, 2), [0, 1] * 8
     np.savez(tmp_path / "a.npz", images=images, labels=labels, test_images=images, test_labels=labels)
@@ -202,21 +215,28 @@ def test_values_without_sense_are_refused(values: dict[str, Any]) -> None:
         DatasetSpec.model_validate(values)
 
 
-def test_a_limit_above_the_number_of_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(DatasetSpec(limit=5000), tmp_path / "out")
-    assert (
-        "prepare: dataset.limit is 5,000, the source has 1,797 images: all of them are kept" in capsys.readouterr().err
-    )
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("limit", "the source has 1,797 images: all of them are kept"),
+        ("class_limit", "no class has more than 183 images: all are kept"),
+    ],
+)
+def test_a_limit_above_the_number_of_images_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, sentence: str
+) -> None:
+    run(DatasetSpec.model_validate({key: 5000}), tmp_path / "out")
+    assert f"prepare: dataset.{key} is 5,000, {sentence}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("source", ["cifar10", "folder", "imagenet", "imagenet-v2", "npz", "idx", "webdataset"])
+@pytest.mark.parametrize("source", ["cifar10", "folder", "imagenet", "npz", "idx", "webdataset"])
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b"])
 def test_a_path_that_no_file_system_takes_is_refused(tmp_path: Path, source: str, path: str) -> None:
     with pytest.raises(UserError, match=r"cannot read|does not exist"):
         run(DatasetSpec(source=source, path=path), tmp_path / "out")
 
 
-@pytest.mark.parametrize("source", ["cifar10", "folder", "imagenet", "imagenet-v2", "npz", "idx", "webdataset"])
+@pytest.mark.parametrize("source", ["cifar10", "folder", "imagenet", "npz", "idx", "webdataset"])
 @pytest.mark.parametrize("state", ["does not exist", "holds no"])
 def test_a_path_without_the_source_is_refused_with_what_is_expected(tmp_path: Path, source: Any, state: str) -> None:
     path = tmp_path / "source"

@@ -11,7 +11,6 @@ import numpy as np
 
 from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.data import SPLITS, Manifest, SplitManifest, write_manifest, write_split
-from nofrost.data.dataset_card import find_card
 from nofrost.data.jpeg import QUALITY
 from nofrost.data.pixel_statistics import PixelStatistics
 from nofrost.errors import UserError, say
@@ -45,11 +44,6 @@ def run(config: DatasetSpec, out: Path) -> DatasetMetrics:
         # before all images are looked through, which may take long
         check_output(out, stage="prepare", inputs=source.inputs(out))
         data = open_source(source)
-        if data.conditions:
-            raise UserError(
-                f"dataset.source {source.source} has corrupted versions of the same test images: name it in the "
-                "test_sets of an ood suite"
-            )
         rows = split_rows(data, source, source.class_limit)
         for text in (*data.remarks, *_remarks(data, source)):
             say(f"prepare: {text}")
@@ -83,11 +77,6 @@ def _remarks(data: SourceData, source: Source) -> Iterator[str]:
     largest = int(np.bincount(data.train.labels).max())
     if source.class_limit is not None and source.class_limit > largest:
         yield f"dataset.class_limit is {source.class_limit:,}, no class has more than {largest:,} images: all are kept"
-    if (card := find_card(source.source)) and card.test_of:
-        yield (
-            f"{card.title} is a test set of {card.test_of}: to test models on it, name it in the test_sets of an ood "
-            "suite; here its images are split and trained on"
-        )
 
 
 def _write_arrays(source: SourceData, split: SplitRows, folder: Path) -> Written:

@@ -223,7 +223,7 @@ def resolve_test_set(
         config = DatasetSpec.model_validate({**inherited, **values})
     except ValidationError as error:
         raise UserError(sentence(error, DatasetSpec, origin, overrides, (*key, name))) from None
-    return resolve_source(config, origin, (*key, name), overrides)
+    return resolve_source(config, origin, (*key, name), overrides, is_test_set=True)
 
 
 def _check_shape(part: Part, manifest: Manifest) -> None:

@@ -22,7 +22,6 @@ from pydantic import (
 from nofrost.config import DatasetSpec, EvaluationView
 from nofrost.config.base import ImageCount
 from nofrost.config.validation import sentence, with_override
-from nofrost.data.dataset_card import find_card
 from nofrost.errors import UserError, reason
 from nofrost.prepare.photo import ImageFile
 from nofrost.registry import Registry
@@ -118,6 +117,7 @@ class Source(DatasetSpec):
         needs_path: whether it reads a file or folder at `path`.
         holds_photographs: whether its images are files, which can be kept as they are, in shards.
         prefers_shards: whether they are kept so unless the configuration says otherwise.
+        test_only: whether models are only tested on it, so that it is no dataset to train on.
         of_place: keys that say where the images come from, and not what they are.
         libraries: packages that affect the pixels; the record of the dataset states their versions.
     """
@@ -130,6 +130,7 @@ class Source(DatasetSpec):
     needs_path: ClassVar[bool] = True
     holds_photographs: ClassVar[bool] = False
     prefers_shards: ClassVar[bool] = False
+    test_only: ClassVar[bool] = False
     of_place: ClassVar[tuple[str, ...]] = ("path",)
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow")
 
@@ -169,7 +170,7 @@ class Source(DatasetSpec):
             known = ", ".join(
                 name
                 for name, source in sorted(SOURCES.classes.items())
-                if source.holds_photographs and not ((card := find_card(name)) and card.test_of)
+                if source.holds_photographs and not source.test_only
             )
             raise UserError(
                 f"dataset.{keys[0]} is for photographs ({known}), and the images of source {self.source!r} become an "
@@ -193,7 +194,12 @@ list_sources = SOURCES.names
 
 
 def resolve_source(
-    config: DatasetSpec, origin: str = "dataset", key: Sequence[str] = (), overrides: Sequence[str] = ()
+    config: DatasetSpec,
+    origin: str = "dataset",
+    key: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    *,
+    is_test_set: bool = False,
 ) -> Source:
     """Return the source that `config` names, with all of its options checked.
 
@@ -201,10 +207,11 @@ def resolve_source(
         origin: the file that `config` comes from, for the error.
         key: the key that leads to it there.
         overrides: texts `key=value` on top of the file; the message names the one at fault.
+        is_test_set: whether it is a test set of a suite, and not a dataset that models are trained on.
 
     Raises:
-        UserError: there is no such source, or an option is unknown or of a wrong value; the message names file, key
-            and what is allowed.
+        UserError: there is no such source, an option is unknown or of a wrong value, or a source of test images alone
+            is to be a dataset; the message names file, key and what is allowed.
     """
     names: Any = Literal[tuple(SOURCES.classes)]
     schema = SOURCES.classes.get(config.source) or create_model("Dataset", __base__=Source, source=(names, ...))
@@ -212,6 +219,13 @@ def resolve_source(
         source = schema.model_validate(config.as_json())
     except ValidationError as error:
         raise UserError(sentence(error, schema, origin, overrides, key)) from None
+    if source.test_only and not is_test_set:
+        location = ".".join((*key, "source"))
+        raise UserError(
+            f"{with_override(origin, location, overrides)}: {location}: {config.source!r} holds images that models are "
+            "only tested on, so no dataset is made of it: name it in the test_sets of an ood suite, such as "
+            f"suites.ood.test_sets.NAME.source={config.source}"
+        )
     location = ".".join((*key, "path"))
     is_named = source.path != DatasetSpec().path or any(
         text.partition("=")[0].strip() == location for text in overrides

@@ -1,7 +1,7 @@
 """CIFAR-10.1, a second test set for CIFAR-10, in its published arrays."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class Cifar101(Published):
     Attributes:
         version: of the set.
     """
+
+    test_only: ClassVar[bool] = True
 
     version: Literal["v4", "v6"] = "v6"
 

@@ -1,7 +1,7 @@
 """Published sets of corrupted test images: which corruptions and severities of one are read, and how they fit."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
@@ -22,6 +22,8 @@ class CorruptedSource(Published):
         corruptions: those that are read; null reads all 19, the 4 extra ones among them.
         severities: those that are read; null reads all 5.
     """
+
+    test_only: ClassVar[bool] = True
 
     corruptions: tuple[str, ...] | None = Field(default=None, min_length=1)
     severities: tuple[Annotated[int, Field(ge=1, le=len(SEVERITIES))], ...] | None = Field(default=None, min_length=1)

@@ -30,6 +30,7 @@ class CueConflict(Published):
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
+    test_only: ClassVar[bool] = True
 
     def open(self) -> SourceData:
         """Return the images whose texture is of another class than their shape, which is their label.

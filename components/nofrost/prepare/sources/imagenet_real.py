@@ -29,6 +29,7 @@ class ImageNetReal(Source):
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
+    test_only: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "pillow", "scipy", "timm")
 
     def open(self) -> SourceData:

@@ -23,6 +23,7 @@ class ImageNetV2(Source):
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
+    test_only: ClassVar[bool] = True
 
     variant: Literal["matched-frequency", "threshold-0.7", "top-images"] = "matched-frequency"
 

@@ -31,6 +31,7 @@ class ObjectNet(Published):
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
+    test_only: ClassVar[bool] = True
 
     def open(self) -> SourceData:
         """Return the photographs of the 113 classes that ImageNet has too, without their red border.

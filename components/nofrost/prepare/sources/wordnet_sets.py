@@ -23,6 +23,7 @@ class _WordnetSet(Published):
 
     holds_photographs: ClassVar[bool] = True
     prefers_shards: ClassVar[bool] = True
+    test_only: ClassVar[bool] = True
     own_classes: ClassVar[OwnClasses] = OwnClasses()
 
     def expected(self) -> Sequence[str] | None:
