@@ -209,6 +209,10 @@ def _names_a_folder(name: str) -> str:
 Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 
+LEFT_OUT: Any = type("LeftOut", (), {"__repr__": lambda self: "null"})()
+"""What :func:`merge` puts where null takes away a test set of the base; a null that takes nothing away stays null."""
+
+
 def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `values` on top: mappings key by key, everything else replaced.
 
@@ -219,9 +223,17 @@ def merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         base_value = merged.get(key)
         if isinstance(base_value, Mapping) and isinstance(value, Mapping) and not _names_differ(base_value, value):
+            if key == "test_sets":
+                value = {
+                    name: LEFT_OUT if _takes_away(base_value, name, each) else each for name, each in value.items()
+                }
             value = merge(base_value, value)
         merged[key] = value
     return merged
+
+
+def _takes_away(base: Mapping[str, Any], name: str, value: Any) -> bool:
+    return value is None and isinstance(base.get(name), Mapping)
 
 
 def difference(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from nofrost.config.base import ImageCount, Name, Settings
+from nofrost.config.base import LEFT_OUT, ImageCount, Name, Settings
+from nofrost.errors import closest, shortened
 
 _KINDS = ("subset", "outliers")
 
@@ -76,11 +77,18 @@ class TestSetSpec(Settings):
 def _without_those_left_out(test_sets: Any) -> Any:
     if not isinstance(test_sets, Mapping):
         return test_sets
-    return {name: spec for name, spec in test_sets.items() if spec is not None}
+    for name, spec in test_sets.items():
+        if spec is None:
+            known = sorted(other for other, spec in test_sets.items() if isinstance(spec, Mapping))
+            raise ValueError(
+                f"null leaves out a test set that the base has, and it has no {shortened(str(name))}: "
+                f"{closest(name, known)}known are {', '.join(known) or 'none'}"
+            )
+    return {name: spec for name, spec in test_sets.items() if spec is not LEFT_OUT}
 
 
 NamedTestSets = Annotated[dict[Name, TestSetSpec], BeforeValidator(_without_those_left_out)]
-"""Test sets by name; null leaves out one that the base of a suite has."""
+"""Test sets by name; null leaves out one that the base has, and no other."""
 
 
 class TestSets(Settings):
