@@ -9,6 +9,7 @@ import pytest
 from nofrost.config import Recipe, load_recipe, shipped_names
 from nofrost.config.reading import read
 from nofrost.config.scaling import scaled
+from nofrost.train.schedule import lr_share
 
 SMALL = {
     "model": {"arch": "resnet8"},
@@ -60,6 +61,32 @@ def test_lengths_in_epochs_shrink_with_the_epochs_unless_the_scale_sets_them() -
     assert small("fat-cifar").objective.tau_milestones == pytest.approx((50 * 8 / 120, 90 * 8 / 120), abs=1e-3)
     named = SMALL | {"schedule": {"epochs": 8, "milestones": [2]}}
     assert small("xie2020-adv", named).schedule.milestones == (2,)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "milestones", "shares"),
+    [
+        ("zeise2025-all-n", 8, [7], [1] * 7 + [0.1]),  # 7.5 would never be reached
+        ("zeise2025-all-n", 2, [1], [1, 0.1]),
+        ("zeise2025-all-n", 1, [0.938], [1]),
+        ("xie2020-adv", 2, [1], [1, 0.1]),  # 0.6, 1.3 and 1.7
+        ("galloway2019-vgg-large-lr", 5, [2.143, 3.571], [1, 1, 1, 0.1, 0.01]),
+    ],
+)
+def test_a_rate_that_falls_by_the_epoch_falls_before_the_end_when_scaled(
+    name: str, epochs: int, milestones: list[float], shares: list[float]
+) -> None:
+    schedule = small(name, {"schedule": {"epochs": epochs}}).schedule
+    assert schedule.milestones == pytest.approx(milestones, abs=1e-3)
+    assert [lr_share(schedule, epoch) for epoch in range(epochs)] == pytest.approx(shares)
+
+
+@pytest.mark.parametrize("name", shipped_names("recipe"))
+def test_no_scaled_recipe_keeps_its_first_rate_to_the_end(name: str) -> None:
+    for epochs in (2, 3, 8, 30):
+        for phase in small(name, {"schedule": {"epochs": epochs}}).in_phases().values():
+            if phase.schedule.shape == "step" and phase.schedule.epochs > 1:
+                assert lr_share(phase.schedule, phase.schedule.epochs - 1) < 1
 
 
 def test_an_average_begins_at_the_same_share_of_the_training() -> None:

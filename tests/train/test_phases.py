@@ -15,7 +15,7 @@ from nofrost import train
 from nofrost.config import Recipe
 from nofrost.data import read_split
 from nofrost.models import create_model
-from nofrost.results import PhaseMetrics, TrainMetrics
+from nofrost.results import PhaseMetrics, Proportion, Selection, TrainMetrics
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
@@ -83,6 +83,34 @@ def test_running_statistics_are_fixed_in_the_last_epochs_and_weights_are_not(dig
     assert all(2 * ours[name] == moving[name] for name in batches)
     moved = {name for name in ours if not torch.equal(ours[name], moving[name])}
     assert {name for name, _ in create_model("resnet8", num_classes=10, image_size=16).named_parameters()} <= moved
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, 1),
+        ({"selection": {"keep": "last"}}, 4),
+        ({"schedule": {"running_statistics_epochs": 2}}, 3),
+        ({"optimiser": {"averaging": {"decay": 0.5, "start_epoch": 3}}}, 4),
+        ({"optimiser": {"averaging": {"decay": 0.5, "start_epoch": 2.5}}}, 3),
+    ],
+)
+def test_the_kept_epoch_is_the_best_of_those_that_the_recipe_is_about_or_the_last(
+    changes: dict[str, Any], kept: int, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each epoch is measured worse than the one before."""
+    scores = iter((0.8, 0.6, 0.4, 0.2))
+
+    def falling(*_: object) -> Selection:
+        score = next(scores)
+        return Selection(clean=Proportion.of(round(score * 20), 20), attacked=None, score=score)
+
+    monkeypatch.setattr("nofrost.train.trainer.select", falling)
+    schedule = {"epochs": 4, "batch_size": 80, **changes.get("schedule", {})}
+    metrics = trained(digits, tmp_path / "out", **{"optimiser": {"lr": 0.01}, **changes, "schedule": schedule})
+    assert (metrics.best_epoch, metrics.selection.score) == (kept, (0.8, 0.6, 0.4, 0.2)[kept - 1])
+    best, last = (load_file(tmp_path / "out" / f"{name}.safetensors") for name in ("best", "last"))
+    assert all(torch.equal(best[name], last[name]) for name in best) == (kept == 4)
 
 
 @pytest.mark.parametrize("averaging", [None, {"decay": 0.9}])

@@ -254,7 +254,8 @@ def train(
     attacked_text = f", {attacked.accuracy:.1%} attacked" if attacked else ""
     summary = f"epoch {metrics.best_epoch}, the last, is kept, as there is no selection split"
     if clean:
-        summary = f"best epoch {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
+        kept = "best epoch" if recipe.selection.keep == "best" else "kept epoch"
+        summary = f"{kept} {metrics.best_epoch}, on the selection split {clean.accuracy:.1%} clean{attacked_text}"
     emit(metrics, f"{out}: {summary}", as_json)
 
 

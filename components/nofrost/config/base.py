@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -170,7 +170,21 @@ def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 class OmitEmpty(Schema):
-    """A schema whose JSON form omits keys that are null or empty, if that is their default."""
+    """A schema whose JSON form omits keys that are null or empty, if that is their default.
+
+    Attributes:
+        omitted_defaults: keys that are omitted whenever they have their default, which null stands for in a file. They
+            came later than files whose checksums are on record.
+    """
+
+    omitted_defaults: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {key: value for key, value in values.items() if value is not None or key not in cls.omitted_defaults}
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -178,7 +192,8 @@ class OmitEmpty(Schema):
         return {
             name: value
             for name, value in handler(self).items()
-            if value not in (None, [], {}) or getattr(self, name) != fields[name].get_default(call_default_factory=True)
+            if (value not in (None, [], {}) and name not in self.omitted_defaults)
+            or getattr(self, name) != fields[name].get_default(call_default_factory=True)
         }
 
 

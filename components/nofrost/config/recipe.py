@@ -96,10 +96,17 @@ class ViewSpec(OmitEmpty, Settings):
 
 
 class SelectionSpec(OmitEmpty, Settings):
-    """How the best checkpoint is chosen on the selection split: by clean and attacked accuracy, weighted as the
-    objective says. `every_epochs` epochs and after the last. `guard` ends the training when attacked accuracy falls by
-    more than this share from one measurement to the next (catastrophic overfitting of Fast, Wong et al. 2020)."""
+    """Which checkpoint is kept, and evaluated: the one that is best on the selection split by clean and attacked
+    accuracy, weighted as the objective says, or the last one, as papers that select nothing do.
 
+    The two accuracies are measured every `every_epochs` epochs and after the last. `guard` ends the training when
+    attacked accuracy falls by more than this share from one measurement to the next (catastrophic overfitting of Fast,
+    Wong et al. 2020); the checkpoint from before the fall is kept.
+    """
+
+    omitted_defaults = ("keep",)
+
+    keep: Literal["best", "last"] = "best"
     attack: AttackSpec = AttackSpec(name="pgd", steps=10)
     every_epochs: int = Field(default=1, ge=1)
     guard: float | None = Field(default=None, gt=0, le=1)

@@ -11,9 +11,10 @@ Path = tuple[str, ...]
 
 # Sizes that keep their proportion among the phases of a recipe, and the least value of each.
 SIZES: dict[Path, int] = {("schedule", "epochs"): 1, ("schedule", "batch_size"): 2, ("views", "image_size"): 4}
+MILESTONES = ("schedule", "milestones")
 # Lengths in epochs, which shrink with the epochs.
 LENGTHS: tuple[Path, ...] = (
-    ("schedule", "milestones"),
+    MILESTONES,
     ("schedule", "points"),
     ("schedule", "lr_warmup_epochs"),
     ("schedule", "threat_warmup_epochs"),
@@ -30,7 +31,8 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
 
     The largest phase gets the epochs, batch size and image size of `scale`; the others keep their proportion to it.
     Lengths in epochs that `scale` does not set (milestones, points, warm-ups, running statistics, averaging) shrink as
-    the epochs do. An attack's steps are lowered to those of `scale` but never raised: the one step of Fast stays one.
+    the epochs do; a rate that falls by the epoch still falls at least once before the last of several. An attack's
+    steps are lowered to those of `scale` but never raised: the one step of Fast stays one.
 
     Both are mappings as read from files and not validated, since a study may add what a base omits. Values of
     the wrong type are left for the schema to reject.
@@ -74,6 +76,8 @@ def _changes(phase: Mapping[str, Any], scale: Mapping[str, Any], largest: Mappin
             scaled_length = _scaled_length(length, ratio)
             if path == WHOLE_EPOCHS and _is_number(scaled_length):
                 scaled_length = max(1, round(scaled_length))
+            if path == MILESTONES and _size(phase, ("schedule", "per")) == "epoch":
+                scaled_length = _reached(scaled_length, _number(_at(changes, ("schedule", "epochs"))))
             changes = _with(changes, path, scaled_length)
     return changes
 
@@ -88,6 +92,16 @@ def _scaled_length(length: Any, ratio: float) -> Any:
             for item in length
         ]
     return round(length * ratio, 3) if _is_number(length) else length
+
+
+def _reached(milestones: Any, epochs: float) -> Any:
+    """Return the milestones at which a rate that moves by the epoch falls, at least one of them before the last epoch.
+
+    Those in the first epoch are left out, and those in the last one come at its beginning. A single epoch has none.
+    """
+    if epochs < 2 or not all(map(_is_number, milestones)):
+        return milestones
+    return list(dict.fromkeys(min(mark, epochs - 1) for mark in milestones if mark >= 1)) or [1]
 
 
 def _size(phase: Mapping[str, Any], path: Path) -> Any:

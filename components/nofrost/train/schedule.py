@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from itertools import pairwise
 
-from nofrost.config import ScheduleSpec
+from nofrost.config import Recipe, ScheduleSpec
 
 
 def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float:
@@ -45,6 +45,15 @@ def threat_share(spec: ScheduleSpec, epochs_done: float) -> float:
 def running_statistics(spec: ScheduleSpec, epochs_done: float) -> bool:
     """Return whether batch norms use their running statistics by now (the last epochs of xie2020 §4.3)."""
     return spec.running_statistics_epochs > 0 and epochs_done >= spec.epochs - spec.running_statistics_epochs
+
+
+def is_of_the_end(recipe: Recipe, epoch: int) -> bool:
+    """Return whether epoch number `epoch` of a phase, from 0, is trained as its last one is: with running statistics
+    and averaged weights where the recipe ends with them. Only such an epoch is what the recipe is about."""
+    schedule, averaging = recipe.schedule, recipe.optimiser.averaging
+    if schedule.running_statistics_epochs and not running_statistics(schedule, epoch):
+        return False
+    return averaging is None or epoch + 1 > averaging.start_epoch
 
 
 def _interpolated(points: tuple[tuple[float, float], ...], epoch: float) -> float:

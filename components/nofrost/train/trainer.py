@@ -33,7 +33,7 @@ from nofrost.train.phase_state import PhaseState
 from nofrost.train.records import State, epoch_row, mean_loss
 from nofrost.train.restarts import cause_of_restart, noted_end
 from nofrost.train.saving import load_state, save_best, save_state
-from nofrost.train.schedule import running_statistics
+from nofrost.train.schedule import is_of_the_end, running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
 from nofrost.train.step_metrics import StepMetrics
@@ -49,8 +49,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Trainer:
     """Trains a model phase after phase.
 
-    The best checkpoint is that of the best epoch of the last phase; during an earlier phase, of that one. The
-    optimiser, the weight average, the choice of what is trainable and the objective's memory begin with each phase.
+    The best checkpoint is that of the best epoch of the last phase, or of its last one where the recipe keeps that;
+    during an earlier phase, of that one. Epochs before running statistics or the weight average set in, where the
+    recipe ends with them, are not chosen. The optimiser, the weight average, the choice of what is trainable and the
+    objective's memory begin with each phase.
 
     Args:
         model: on its device; each phase continues with the weights of the one before.
@@ -297,10 +299,16 @@ class Trainer:
         return stopped_early(self.state.curves, guard, self.epochs) if self.state.curves else None
 
     def _is_best(self, measured: Selection) -> bool:
-        if self.state.best.get("phase") != self.phase.name:
+        """Return whether the epoch that was just measured is the one to keep so far."""
+        state, recipe = self.state, self.phase.recipe
+        if state.best.get("phase") != self.phase.name:
             return True
-        guard = self.phase.recipe.selection.guard
-        return measured.score >= self.state.best["score"] and not collapsed(self.state.curves, guard)
+        if collapsed(state.curves, recipe.selection.guard):
+            return False
+        best_epoch = state.epoch - (state.epochs - state.best["epoch"])
+        if is_of_the_end(recipe, state.epoch) and not is_of_the_end(recipe, best_epoch):
+            return True
+        return recipe.selection.keep == "last" or measured.score >= state.best["score"]
 
     def _add_up(self, sums: Mapping[str, Tensor]) -> float:
         """Add up the sums of all processes in the state; return the mean loss, which like the model must be finite."""

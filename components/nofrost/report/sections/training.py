@@ -73,7 +73,7 @@ def cost(collected: Collected) -> Section:
             Cell(text.count(run.train.parameters)),
             Cell(text.count(run.train.training_images)),
             Cell(str(run.train.epochs)),
-            Cell(str(run.train.best_epoch)),
+            Cell(f"{run.train.best_epoch}{', last' if recipe.recipe.selection.keep == 'last' else ''}"),
             _proportion(run.train.selection.clean, decimals),
             _proportion(run.train.selection.attacked, decimals),
             Cell(text.duration(run.timing.seconds)),
@@ -99,9 +99,9 @@ def cost(collected: Collected) -> Section:
     ]
     caption = (
         "One row for each training. Selection: accuracy in % of the kept checkpoint on the selection split, if there "
-        "is one, with its 95 % Wilson interval; it is optimistic, because the epoch was selected by it. Time: of the "
-        "complete training on this device, including attacks. Waits for data: the share of the time of its steps in "
-        "which it waited for images to be read and decoded."
+        "is one, with its 95 % Wilson interval; it is optimistic, because the epoch was selected by it, unless the "
+        "recipe keeps the last epoch. Time: of the complete training on this device, including attacks. Waits for "
+        "data: the share of the time of its steps in which it waited for images to be read and decoded."
     )
     return Section("cost", "Cost of training", "Cost", [Table(caption, columns, rows)])
 
