@@ -169,6 +169,25 @@ def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tup
             yield from named_settings(value, (*key, str(name)))
 
 
+class LaterKeys(Schema):
+    """A schema that got some keys later: its JSON form omits those that are null, false or empty.
+
+    Files without them keep the form, and the checksum, that they had before there were these keys.
+    """
+
+    later_keys: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unset(handler(self), self.later_keys)
+
+
+def without_unset(values: Mapping[str, Any], later: Iterable[str]) -> dict[str, Any]:
+    """Return the values of a schema in JSON form without those of `later` keys that are null, false or empty."""
+    later = set(later)
+    return {key: value for key, value in values.items() if key not in later or value not in (None, False, [], (), {})}
+
+
 class OmitEmpty(Schema):
     """A schema whose JSON form omits keys that are null or empty, if that is their default.
 

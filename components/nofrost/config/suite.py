@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nofrost.config.attack import AttackSpec, Threat
-from nofrost.config.base import Cited, ImageCount, Name, Seed, Settings
+from nofrost.config.base import Cited, ImageCount, LaterKeys, Name, Seed, Settings, Share
 from nofrost.config.corruption_families import SEVERITIES, ParameterSet
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
+from nofrost.config.model import MixtureInference
 from nofrost.config.properties import PropertiesSpec
 from nofrost.config.test_sets import NamedTestSets
 from nofrost.errors import unknown
@@ -50,15 +51,37 @@ class BudgetCurveSpec(Settings):
     multiples: tuple[PixelFraction, ...] = tuple(map(PixelFraction, ("1/4", "1/2", "1", "3/2", "2")))
 
 
-class AdversarialSuite(Cited):
+class MixturesSpec(Settings):
+    """Other mixtures of the branches of a mixture-BN model than the one it is deployed with (wang2022 App. A, Fig. 2).
+
+    Every place of `inference` goes with every one of `weights`, the adversarial branch's γ, and ``random`` also with
+    every one of `shares`. Each mixture is measured on clean images and under the suite's `branch_attacks`, which see
+    that mixture. Models without branches are left out.
+    """
+
+    inference: tuple[MixtureInference, ...] = Field(default=("logits",), min_length=1, max_length=3)
+    weights: tuple[Share, ...] = Field(default=(0.0, 0.25, 0.5, 0.75, 1.0), min_length=1, max_length=1000)
+    shares: tuple[Share, ...] = Field(default=(0.5,), min_length=1, max_length=1000)
+
+
+class AdversarialSuite(Cited, LaterKeys):
     """Attacks by the name they are reported under, and two curves. `protocol` says which numbers it is comparable with.
 
     An attack without a `name` is the one that it is reported as. In a `cascade` every attack is run only on the images
     that all attacks before it left correct, as in AutoAttack: its accuracy is that of the worst case so far. A
     mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means
-    all). `properties` are measured beside the attacks; null means none. Images are resized and cropped by `view`; null
-    means by that of the dataset. A `batch_size` that does not fit into memory is halved until it does.
+    all), and with other `mixtures` of them. `properties` are measured beside the attacks; null means none. Images are
+    resized and cropped by `view`; null means by that of the dataset. A `batch_size` that does not fit into memory is
+    halved until it does.
+
+    Attributes:
+        losses: measures the cross-entropy and, with more than 5 classes, the top-5 accuracy of clean images and of what
+            each attack makes. For these, images that are wrong when clean are attacked too.
+        training_images: of the training split, so many evenly spaced images are answered too, without augmentation:
+            accuracy, cross-entropy and the gap between them and those of the test images.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = ("losses", "training_images", "mixtures")
 
     kind: Literal["adversarial"]
     title: str
@@ -71,6 +94,9 @@ class AdversarialSuite(Cited):
     steps_curve: StepsCurveSpec | None = None
     budget_curve: BudgetCurveSpec | None = None
     properties: PropertiesSpec | None = None
+    losses: bool = False
+    training_images: ImageCount | None = None
+    mixtures: MixturesSpec | None = None
     view: EvaluationView | None = None
     seed: Seed = 0
     batch_size: int = Field(default=BATCH_SIZE, ge=1)
@@ -81,6 +107,12 @@ class AdversarialSuite(Cited):
         for name in self.branch_attacks or ():
             if name not in self.attacks:
                 raise unknown("attack in branch_attacks", name, self.attacks)
+        return self
+
+    @model_validator(mode="after")
+    def _every_attack_has_a_loss(self) -> AdversarialSuite:
+        if self.losses and self.cascade:
+            raise ValueError("losses are of attacks that run on every image, unlike those of a cascade: drop one")
         return self
 
     @field_validator("attacks", mode="before")
@@ -96,7 +128,7 @@ Baseline = Literal["alexnet"]
 """The model whose errors corruption errors are divided by (Hendrycks & Dietterich 2019, §4.1)."""
 
 
-class OodSuite(Cited):
+class OodSuite(Cited, LaterKeys):
     """Corruptions of the test images at severities 1 to 5 (Hendrycks & Dietterich 2019), and further test sets.
 
     Each of `test_sets` has an accuracy of its own, which the mean over corruptions leaves out. Images are resized and
@@ -108,6 +140,8 @@ class OodSuite(Cited):
         jpeg_quality: of one more JPEG of each corrupted image, as the published files of photographs went through (85).
         baseline: adds mCE and relative mCE, of all corruptions that it has errors of; null for none.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = ("parameter_set", "jpeg_quality", "baseline")
 
     kind: Literal["ood"]
     title: str
@@ -129,12 +163,6 @@ class OodSuite(Cited):
         if not self.corruptions and not self.test_sets:
             raise ValueError("corruptions and test_sets are empty: name at least one")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Suites without them keep the form, and the checksum, that they had before there were these keys.
-        later = ("parameter_set", "jpeg_quality", "baseline")
-        return {key: value for key, value in handler(self).items() if value is not None or key not in later}
 
 
 Suite = AdversarialSuite | OodSuite

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nofrost.config import EvaluationView, OodSuite, Suite, TestSetSpec
+from nofrost.config import AdversarialSuite, EvaluationView, OodSuite, Suite, TestSetSpec
 from nofrost.config.evaluation_view import whole_view
 from nofrost.data import Manifest, Split, checksum, read_manifest, read_split, split_condition
 from nofrost.data.dataset_card import is_cropped
@@ -15,7 +15,7 @@ from nofrost.data.manifest import MANIFEST
 from nofrost.errors import UserError, shortened
 from nofrost.evaluate.measuring.sample import Change, Sample, sample_of_split
 
-SPLIT = "test"
+SPLIT, TRAINING = "test", "train"
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,23 @@ def read_images(dataset: Path, max_images: int | None, view: EvaluationView | No
     if len(sample) == 0:
         raise UserError(f"the {SPLIT} split of {dataset} is empty: prepare the dataset again")
     return TestImages(dataset, manifest, split, sample, checksum(dataset))
+
+
+def read_training_images(images: TestImages, suite: AdversarialSuite) -> Sample | None:
+    """Return the images of the training split that a suite asks for, as test images are read; None if it asks for none.
+
+    Raises:
+        UserError: the split is missing, damaged or empty.
+    """
+    if suite.training_images is None:
+        return None
+    split = read_split(images.dataset, TRAINING, verify=True, view=suite.view, manifest=images.manifest)
+    if not len(split):
+        raise UserError(
+            f"the {TRAINING} split of {images.dataset} is empty: leave training_images out of the suite, or evaluate "
+            "on the dataset that the model was trained on"
+        )
+    return sample_of_split(split, suite.training_images, suite.view)
 
 
 def read_corrupted_images(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nofrost import models
-from nofrost.config import Suite
+from nofrost.config import AdversarialSuite, Suite
 from nofrost.errors import UserError
-from nofrost.evaluate.images import SPLIT, FurtherImages, TestImages, read_images, read_test_sets
+from nofrost.evaluate.images import SPLIT, FurtherImages, TestImages, read_images, read_test_sets, read_training_images
 from nofrost.evaluate.measuring.attacking import EvaluatedModel
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.engine import Engine
@@ -37,14 +37,15 @@ ModelSource = Path | Reference
 
 @dataclass(frozen=True)
 class Inputs:
-    """The test images, the network (on the CPU), the checksums of all inputs, where these are, and the further test
-    sets of the suite by name."""
+    """The test images, the network (on the CPU), the checksums of all inputs, where these are, the further test sets of
+    the suite by name, and the images of the training split that it asks for."""
 
     images: TestImages
     network: nn.Module
     checksums: dict[str, str]
     paths: Sequence[Path]
     test_sets: Mapping[str, FurtherImages] = field(default_factory=dict)
+    training: Sample | None = None
     device: torch.device = field(default_factory=models.default_device)
 
     @property
@@ -141,7 +142,8 @@ def read_inputs(dataset: Path, model: ModelSource, suite: Suite, test_sets: Path
     further = read_test_sets(suite, test_sets, images)
     checksums |= {f"test-sets/{name}": each.checksum for name, each in further.items()}
     paths = [dataset, path_of(model), *([test_sets] if test_sets and further else [])]
-    return Inputs(images, network, {"dataset": images.checksum, **checksums}, paths, further)
+    training = read_training_images(images, suite) if isinstance(suite, AdversarialSuite) else None
+    return Inputs(images, network, {"dataset": images.checksum, **checksums}, paths, further, training)
 
 
 def read_model(model: ModelSource, images: TestImages) -> tuple[nn.Module, dict[str, str]]:

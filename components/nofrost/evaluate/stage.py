@@ -123,13 +123,14 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
     plan: SuitePlan
 
     def measurements(self) -> list[Measurement]:
-        return self.plan.measurements(self.inputs.model).unique
+        return self.plan.measurements(self.inputs.model, self.inputs.training).unique
 
     def check_model(self, engine: Engine) -> None:
         check(engine, self.inputs.model, self.plan)
 
     def findings(self, engine: Engine) -> Findings:
-        result = result_of(engine, self.inputs.model, self.plan, self.inputs.images.checksum)
+        checksum, training = self.inputs.images.checksum, self.inputs.training
+        result = result_of(engine, self.inputs.model, self.plan, checksum, training)
         examples = self._examples(engine, result)
         return Findings(result.metrics, result.arrays(), examples, result.layers.arrays())
 

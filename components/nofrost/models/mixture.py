@@ -60,6 +60,20 @@ class Mixture:
             raise ValueError(f"inference {self.inference!r} of a mixture is none of logits, all and random")
 
     @property
+    def name(self) -> str:
+        """A name that tells it from every other mixture with the same seed: ``logits-0.25``, ``random-0.25-of-0.5``."""
+        of_layers = f"-of-{self.share:.12g}" if self.inference == "random" else ""
+        return f"{self.inference}-{self.weight:.12g}{of_layers}"
+
+    def simplest(self) -> "Mixture":
+        """Return the plainest mixture with the same answers: of one branch alone, of no layer, or of all."""
+        if self.weight in (0, 1) or (self.inference == "random" and self.share == 0):
+            return Mixture(self.weight)
+        if self.inference == "all" or (self.inference == "random" and self.share == 1):
+            return Mixture(self.weight, "all")
+        return self if self.inference == "random" else Mixture(self.weight)
+
+    @property
     def passes(self) -> int:
         """How many passes through the network an answer takes, 1 or 2."""
         return 1 if self.weight in (0, 1) or self.inference == "all" else 2

@@ -7,7 +7,7 @@ from nofrost.report import text
 from nofrost.report.compare import Estimate, estimate, estimate_value
 from nofrost.report.document import Cell
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.results import SEVERITIES, Alarm, Calibration, Proportion, Status
+from nofrost.results import SEVERITIES, Alarm, Calibration, PropertySummary, Proportion, Status
 from nofrost.statistics import mean_and_deviation
 
 ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
@@ -63,6 +63,24 @@ def number_cell(shares: Sequence[float], decimals: int, shown: Callable[[float, 
     """Return a number in percent, one for each seed, that has no interval over images; mean and spread over seeds."""
     mean, deviation = mean_and_deviation(list(shares))
     return Cell(shown(mean, decimals), _deviation(deviation, len(shares), decimals) if deviation is not None else "")
+
+
+def summary_cell(summaries: Sequence[PropertySummary]) -> Cell:
+    """Return the mean of a value of each image, one summary for each seed, with its interval over images or its
+    deviation over seeds."""
+    means = [summary.mean for summary in summaries if summary.mean is not None]
+    if len(means) < len(summaries):
+        return Cell("none", hint="no image has a finite value")
+    mean, deviation = mean_and_deviation(means)
+    if deviation is not None:
+        small = f"± {text.number(deviation)} (n = {len(means)})".replace(" ", "\N{NO-BREAK SPACE}")
+        return Cell(text.number(mean), small)
+    (summary,) = summaries
+    hint = f"{text.plural(summary.total - summary.infinite, 'image')}"
+    if summary.deviation is None or summary.low is None or summary.high is None:
+        return Cell(text.number(mean), hint=hint)
+    hint += f", standard deviation {text.number(summary.deviation)}"
+    return Cell(text.number(mean), f"{text.number(summary.low)} to {text.number(summary.high)}", hint=hint)
 
 
 def _deviation(deviation: float, seeds: int, decimals: int) -> str:

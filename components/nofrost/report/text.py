@@ -36,6 +36,11 @@ def points(difference: float, digits: int = 1) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if rounded else f"{0:.{digits}f}"
 
 
+def number(value: float) -> str:
+    """Return a value with three significant digits: ``0.250``, ``−12.3``."""
+    return f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
+
+
 def count(number: int) -> str:
     """Return a count with separated thousands: ``25,557,032``."""
     return f"{number:,}"

@@ -1,10 +1,11 @@
 """What evaluate-adversarial writes: accuracies under attacks, curves, alarms, and a record of how they came about."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nofrost.config import AttackSpec, EvaluationView, Threat
+from nofrost.config.model import MixtureInference
 from nofrost.results.common import Proportion, Record, Result
 from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
 
@@ -65,6 +66,42 @@ class AttackUse(AttackSpec):
     cumulative: bool
 
 
+class MixtureAccuracy(Result):
+    """Accuracies of one mixture of a mixture-BN model's branches: on clean images and under attacks that see it.
+
+    Attributes:
+        inference: where the branches are averaged; `share` of the layers that average, null unless it is ``random``.
+        weight: γ, of the adversarial branch.
+        accuracy: by condition: ``clean``, each of the suite's branch attacks, and ``worst-case`` over these.
+    """
+
+    inference: MixtureInference
+    weight: float = Field(ge=0, le=1)
+    share: float | None = Field(ge=0, le=1)
+    accuracy: dict[str, Proportion]
+
+
+class GeneralisationGap(Result):
+    """Answers to images of the training split without augmentation, and the generalisation gap.
+
+    Attributes:
+        cross_entropy: of the training images, in nats.
+        gap: `accuracy` minus that on the clean test images, and its 95 % interval (Newcombe 1998); the images are taken
+            as independent.
+        loss_gap: mean cross-entropy of the clean test images minus that of the training images; null where one has none
+            that is finite.
+        indices_sha256: of the indices of the images in the training split.
+    """
+
+    accuracy: Proportion
+    cross_entropy: PropertySummary
+    gap: float = Field(ge=-1, le=1)
+    gap_low: float = Field(ge=-1, le=1)
+    gap_high: float = Field(ge=-1, le=1)
+    loss_gap: float | None
+    indices_sha256: str
+
+
 class AdversarialMetrics(Result):
     """``metrics.json`` of evaluate-adversarial.
 
@@ -76,8 +113,15 @@ class AdversarialMetrics(Result):
         not_converged: conditions whose accuracy more attack steps would lower.
         branches: accuracies of each branch of a mixture-BN model by condition; empty for other models.
         properties: of each image, by name.
+        cross_entropy: in nats, over all images, by condition: ``clean`` and every attack; empty unless asked for.
+        top_5: accuracy by the same conditions, an image being right when its class is among the five likeliest; empty
+            for a model of 5 classes or fewer too.
+        training: null unless asked for.
+        mixtures: of a mixture-BN model, in the suite's order.
         indices_sha256: of the indices of the images in the dataset's test split.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = ("cross_entropy", "top_5", "training", "mixtures")
 
     kind: Literal["adversarial"]
     title: str
@@ -98,6 +142,10 @@ class AdversarialMetrics(Result):
     weight_norms: WeightNorms | None
     batch_norm: tuple[BatchNormStatistics, ...]
     indices_sha256: str
+    cross_entropy: dict[str, PropertySummary] = Field(default={})
+    top_5: dict[str, Proportion] = Field(default={})
+    training: GeneralisationGap | None = None
+    mixtures: tuple[MixtureAccuracy, ...] = ()
 
     @model_validator(mode="after")
     def _all_on_the_same_images(self) -> Self:

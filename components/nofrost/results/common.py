@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from nofrost.config.base import Schema
+from nofrost.config.base import Schema, without_unset
 from nofrost.config.validation import sentence
 from nofrost.errors import UserError, shortened
 from nofrost.files import read_json, write_json
@@ -24,13 +24,15 @@ class Result(Schema):
 
     Attributes:
         last_keys: the keys that are written after all others.
+        later_keys: the keys that are written only where there is something to write.
     """
 
     last_keys: ClassVar[tuple[str, ...]] = ()
+    later_keys: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
     def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
+        values = without_unset(handler(self), self.later_keys)
         return {name: values[name] for name in sorted(values, key=self.last_keys.__contains__)}
 
 

@@ -3,20 +3,25 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from torch import Tensor
 
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
+from nofrost.evaluate.adversarial.losses import answers, training_answers
+from nofrost.evaluate.adversarial.mixtures import CLEAN, WORST_CASE, mixtures_of
 from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, EvaluatedModel, through
 from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Measurement
+from nofrost.evaluate.measuring.sample import Sample
 from nofrost.evaluate.properties.suite import property_attacks, property_measurements
+from nofrost.models import Mixture
 from nofrost.results import BudgetPoint
 from nofrost.statistics import Flags
 
-RESERVED = ("clean", "worst-case", *map(through, BRANCHES))
+RESERVED = (CLEAN, WORST_CASE, *map(through, BRANCHES))
 WHOLE_RANGE = Fraction(1)  # the linf budget that reaches every image
 
 
@@ -56,6 +61,9 @@ class SuiteMeasurements:
         budgets: the budget curve, by growing budget.
         branches: by the branch of a mixture-BN model and the condition, ``clean`` among them.
         properties: by name.
+        losses: by condition, of what every image is answered with; those of attacks are the measurements of `attacks`.
+        training: of images of the training split; None where the suite asks for none.
+        mixtures: by mixture of a mixture-BN model and the condition, ``clean`` among them.
     """
 
     clean: Measurement
@@ -65,6 +73,9 @@ class SuiteMeasurements:
     budgets: tuple[tuple[Budget, Measurement], ...]
     branches: dict[Branch, dict[str, Measurement]]
     properties: dict[str, Measurement]
+    losses: dict[str, Measurement]
+    training: Measurement | None
+    mixtures: dict[Mixture, dict[str, Measurement]]
 
     @property
     def unique(self) -> list[Measurement]:
@@ -77,6 +88,9 @@ class SuiteMeasurements:
             *(measurement for _, measurement in self.budgets),
             *_of_branches(self.branches),
             *self.properties.values(),
+            *self.losses.values(),
+            *([self.training] if self.training else []),
+            *(measurement for each in self.mixtures.values() for measurement in each.values()),
         )
         return list({each.name: each for measurement in ordered for each in measurement.in_order()}.values())
 
@@ -109,15 +123,22 @@ class SuitePlan:
         for condition in (*self.conditions(), *self.branch_attacks.values(), *property_attacks(self.suite).values()):
             condition.check(classes, images)
 
-    def measurements(self, model: EvaluatedModel) -> SuiteMeasurements:
+    def measurements(self, model: EvaluatedModel, training: Sample | None = None) -> SuiteMeasurements:
         """Return everything that the suite measures of each image.
+
+        Args:
+            training: images of the training split, where the suite asks for them.
 
         Raises:
             UserError: the model does not fit a property; the message names its key.
         """
+        with_losses = self.suite.losses
+        attack = partial(answers, model) if with_losses else model.attacked
+        attacks = {name: attack(condition) for name, condition in self.attacks.items()}
+        losses = {CLEAN: answers(model)} if with_losses or training is not None else {}
         return SuiteMeasurements(
             clean=model.clean(),
-            attacks={name: model.attacked(condition) for name, condition in self.attacks.items()},
+            attacks=attacks,
             through={
                 branch: {name: model.attacked_through(each, branch) for name, each in self.branch_attacks.items()}
                 for branch in model.branches
@@ -132,7 +153,16 @@ class SuitePlan:
                 for branch in model.branches
             },
             properties=property_measurements(model.network, self.suite),
+            losses=losses | (attacks if with_losses else {}),
+            training=None if training is None else training_answers(model, training),
+            mixtures={each: self._of_mixture(model, each.simplest()) for each in mixtures_of(self.suite.mixtures)}
+            if model.branches
+            else {},
         )
+
+    def _of_mixture(self, model: EvaluatedModel, mixture: Mixture) -> dict[str, Measurement]:
+        attacked = {name: model.attacked(each, mixture) for name, each in self.branch_attacks.items()}
+        return {CLEAN: model.clean(mixture), **attacked}
 
 
 def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequence[str] = ()) -> SuitePlan:

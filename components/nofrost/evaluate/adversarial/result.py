@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.evaluate.adversarial.losses import MeasuredLosses, TrainingAnswers
+from nofrost.evaluate.adversarial.mixtures import MixtureFlags
 from nofrost.evaluate.adversarial.plan import Budget
 from nofrost.evaluate.card import make_card
 from nofrost.evaluate.measuring.sample import Sample
@@ -30,6 +32,9 @@ class RobustnessResult:
         budgets: budgets of the budget curve with their [N] flags, by growing budget; empty without one.
         properties: float64 [N] by name, such as ``decision_margin``; what the suite asks for.
         layers: weight norms and batch norm statistics, where the suite asks for them.
+        losses: cross-entropy and top-5 flags by condition, where the suite asks for them.
+        training: answers to images of the training split; None unless the suite asks for them.
+        mixtures: the same as `branches` for each mixture that the suite asks for, with ``worst-case``.
     """
 
     metrics: AdversarialMetrics
@@ -42,6 +47,9 @@ class RobustnessResult:
     budgets: tuple[tuple[Budget, Flags], ...]
     properties: dict[str, NDArray[np.float64]]
     layers: LayerStatistics
+    losses: MeasuredLosses
+    training: TrainingAnswers | None
+    mixtures: MixtureFlags
 
     @property
     def accuracy(self) -> dict[str, Proportion]:
@@ -83,4 +91,5 @@ class RobustnessResult:
             arrays |= {f"branches/{branch}/{name}": flags for name, flags in by_condition.items()}
         arrays |= {f"properties/{name}": values for name, values in self.properties.items()}
         arrays |= {f"steps/{steps}": flags for steps, flags in self.steps.items()}
+        arrays |= self.losses.arrays() | self.mixtures.arrays() | (self.training.arrays() if self.training else {})
         return arrays | {f"budgets/{budget.text}": flags for budget, flags in self.budgets}

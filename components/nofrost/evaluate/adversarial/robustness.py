@@ -14,6 +14,8 @@ from nofrost.attacks.model import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_gradients, judge, not_converged
+from nofrost.evaluate.adversarial.losses import measured_losses, measured_training
+from nofrost.evaluate.adversarial.mixtures import measured_mixtures
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
 from nofrost.evaluate.measuring.attacking import EvaluatedModel, through
@@ -21,7 +23,7 @@ from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
-from nofrost.evaluate.measuring.sample import sample_of_tensors
+from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
 from nofrost.evaluate.properties.suite import measured_layers, summaries
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
@@ -62,6 +64,8 @@ def robustness(
         UserError: images, labels, suite, device or the model's output are not as described.
     """
     plan = make_plan(_adversarial(suite))
+    if plan.suite.training_images is not None:
+        raise UserError("training_images is for a dataset on disk: use nofrost.evaluate.run, or leave it out")
     sample = sample_of_tensors(images, labels, indices, plan.suite.max_images)
     module = _module(model, checkpoint_dir)
     target = model_device(module) if device is None else usable_device(device)
@@ -91,15 +95,19 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
     check_gradients(engine, model, plan)
 
 
-def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha256: str) -> RobustnessResult:
+def result_of(
+    engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha256: str, training: Sample | None = None
+) -> RobustnessResult:
     """Return the result of the suite, measuring what is not in the engine's cache; call inside ``engine.ready``.
 
     Args:
         data_sha256: of the dataset, or of the images and labels themselves.
+        training: images of the training split, where the suite asks for them.
     """
-    measured = plan.measurements(model)
+    measured = plan.measurements(model, training)
     clean = engine.right(measured.clean)
-    attacked = {name: engine.right(each) for name, each in measured.attacks.items()}
+    # With losses an attack also runs on images that are wrong when clean: what it makes right stays wrong.
+    attacked = {name: clean & engine.right(each) for name, each in measured.attacks.items()}
     # wang2022 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
     through_branches = {
         through(branch): reduce(np.logical_and, map(engine.right, by_attack.values()), clean)
@@ -117,6 +125,9 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha25
     layers = measured_layers(engine, model, plan.suite)
     alarms = judge(engine, model, plan, flags, steps, budgets)
     suite, of_layers = plan.suite, layers.metrics()
+    losses = measured_losses(engine, model, measured.losses)
+    mixtures, on_training = measured_mixtures(engine, measured.mixtures), measured_training(engine, measured.training)
+    of_losses = losses.metrics()
     metrics = AdversarialMetrics(
         kind="adversarial",
         title=suite.title,
@@ -137,6 +148,9 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha25
         weight_norms=of_layers.weight_norms,
         batch_norm=of_layers.batch_norm,
         indices_sha256=engine.sample.indices_sha256(),
+        **of_losses,
+        training=on_training.metrics(clean, of_losses["cross_entropy"]["clean"]) if on_training else None,
+        mixtures=mixtures.metrics(),
     )
     return RobustnessResult(
         metrics=metrics,
@@ -151,6 +165,9 @@ def result_of(engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha25
         budgets=budgets,
         properties=properties,
         layers=layers,
+        losses=losses,
+        training=on_training,
+        mixtures=mixtures,
     )
 
 

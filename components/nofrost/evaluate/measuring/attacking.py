@@ -22,6 +22,10 @@ Branch = Literal["clean", "adversarial"]
 BRANCHES: tuple[Branch, ...] = ("clean", "adversarial")
 """The branches of a mixture-BN model; None stands for the mixture that it is deployed with."""
 
+Part = Branch | models.Mixture | None
+"""What of a mixture-BN model is measured: one branch, a mixture of both, or, for None, that which it is deployed with.
+"""
+
 
 class EvaluatedModel:
     """The model under evaluation: checks its outputs, and defines the measurements on it.
@@ -125,23 +129,20 @@ class EvaluatedModel:
         parts = batches(rows, batch_size)
         return torch.cat([self.attack(condition, *sample.batch(part, self.device), batch_size).cpu() for part in parts])
 
-    def on(self, branch: Branch | None) -> AbstractContextManager[None]:
-        """Return a context in which a mixture-BN model uses one of its branches; None: as it is deployed."""
-        return nullcontext() if branch is None else models.branch(self.network, branch)
+    def on(self, part: Part) -> AbstractContextManager[None]:
+        """Return a context in which a mixture-BN model uses this part of it."""
+        return nullcontext() if part is None else models.branch(self.network, part)
 
-    def clean(self, branch: Branch | None = None) -> Measurement:
+    def clean(self, part: Part = None) -> Measurement:
         """Return the measurement of the classes that the model predicts on clean images."""
 
         def predict(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
-            with self.on(branch):
+            with self.on(part):
                 return self.classify(images)
 
-        name, title = "predictions", "clean images"
-        if branch is not None:
-            name, title = f"{name}-{branch}-branch", f"{title}, {branch} branch"
-        return Measurement(name, title, predict, dtype=np.int64)
+        return Measurement(*_of_part("predictions", "clean images", part), predict, dtype=np.int64)
 
-    def attacked(self, condition: Condition, branch: Branch | None = None) -> Measurement:
+    def attacked(self, condition: Condition, part: Part = None) -> Measurement:
         """Return the measurement of whether the model is still right after an attack.
 
         In a cascade (``condition.after``) that is: after this attack and all those before it. An attack that is itself
@@ -149,12 +150,10 @@ class EvaluatedModel:
 
         Args:
             condition: the attack and its budget.
-            branch: of a mixture-BN model; model and attacker both use it.
+            part: of a mixture-BN model; model and attacker both use it.
         """
-        measured = self.clean(branch) if condition.after is None else self.attacked(condition.after, branch)
-        name, title = condition.name, condition.title
-        if branch is not None:
-            name, title = f"{name}-{branch}-branch", f"{title}, {branch} branch"
+        measured = self.clean(part) if condition.after is None else self.attacked(condition.after, part)
+        name, title = _of_part(condition.name, condition.title, part)
         attack = condition.create()
         members = attack.members(attack.min_classes)
         for number, member in enumerate(members):
@@ -162,7 +161,7 @@ class EvaluatedModel:
             measured = Measurement(
                 name if is_last else f"{name}-{number}-{member.name}",
                 title if len(members) == 1 else f"{title}, {member.name}",
-                self._right_after(condition, attacker=branch, target=branch, member=number),
+                self._right_after(condition, attacker=part, target=part, member=number),
                 among=(measured,),
                 repacked=condition.after is not None or number > 0,
             )
@@ -178,9 +177,7 @@ class EvaluatedModel:
         right_after = self._right_after(condition, attacker=branch, target=None)
         return Measurement(name, title, right_after, among=(among,), repacked=condition.after is not None)
 
-    def _right_after(
-        self, condition: Condition, attacker: Branch | None, target: Branch | None, member: int | None = None
-    ) -> Compute:
+    def _right_after(self, condition: Condition, attacker: Part, target: Part, member: int | None = None) -> Compute:
         def still_right(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
             with self.on(attacker):
                 adversarial = self.attack(condition, images, labels, indices, batch_size, member)
@@ -188,6 +185,13 @@ class EvaluatedModel:
                 return self.classify(adversarial) == labels
 
         return still_right
+
+
+def _of_part(name: str, title: str, part: Part) -> tuple[str, str]:
+    """Return name and title of a measurement for one part of a mixture-BN model."""
+    if isinstance(part, models.Mixture):
+        return f"{name}-mixture-{part.name}", f"{title}, mixture {part.name}"
+    return (name, title) if part is None else (f"{name}-{part}-branch", f"{title}, {part} branch")
 
 
 def through(branch: Branch) -> str:

@@ -1,6 +1,14 @@
 """The drawings of the report: matplotlib without global state, as SVG that takes its colours from the page."""
 
-from nofrost.report.figures.accuracy import Line, budget_curve, severity_panels, steps_curve, tradeoff
+from nofrost.report.figures.accuracy import (
+    Curve,
+    Line,
+    budget_curve,
+    mixture_curve,
+    severity_panels,
+    steps_curve,
+    tradeoff,
+)
 from nofrost.report.figures.bars import Bar, bar_panel
 from nofrost.report.figures.distributions import (
     channel_panel,
@@ -14,11 +22,13 @@ from nofrost.report.figures.training import training_panels
 
 __all__ = [
     "Bar",
+    "Curve",
     "Line",
     "bar_panel",
     "budget_curve",
     "channel_panel",
     "gain_and_shift_panels",
+    "mixture_curve",
     "property_histogram",
     "reliability_panel",
     "severity_panels",

@@ -25,6 +25,14 @@ class Line:
     y: Sequence[Estimate]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Points (weight, clean, worst case) of the recipe at `position` of the study, by growing weight."""
+
+    position: int
+    points: Sequence[tuple[float, Estimate, Estimate]]
+
+
 def draw_lines(axes: Axes, lines: Sequence[Line], markersize: float = 5.5) -> None:
     """Draw each line with its intervals, shifted a little sideways so that they do not overlap."""
     for index, line in enumerate(lines):
@@ -71,6 +79,40 @@ def tradeoff(points: Sequence[tuple[int, Estimate, Estimate]]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
         axes.set_ylim(-3, 103)
         axes.set_yticks([0, 25, 50, 75, 100])
+        axes.set_xlabel("clean accuracy, %")
+        axes.set_ylabel("worst-case accuracy, %")
+        return to_svg(drawing)
+
+
+def mixture_curve(name: str, curves: Sequence[Curve]) -> str:
+    """Draw clean against worst-case accuracy along the weight of a mixture, written at both ends; return the SVG.
+
+    Args:
+        name: unique in the page.
+    """
+    with figure(name, 240, 200) as (drawing, (axes,)):
+        for curve in curves:
+            look = series(curve.position)
+            clean = [100 * each.value for _, each, _ in curve.points]
+            robust = [100 * each.value for _, _, each in curve.points]
+            axes.errorbar(
+                clean,
+                robust,
+                xerr=error_bars([each for _, each, _ in curve.points]),
+                yerr=error_bars([each for _, _, each in curve.points]),
+                color=look.colour,
+                linestyle=look.linestyle,
+                marker=look.marker,
+                markersize=4.5,
+                markeredgecolor=PAGE,
+                elinewidth=0.7,
+                capsize=0,
+                zorder=3,
+            )
+            for end in {0, len(clean) - 1}:
+                label = f"{curve.points[end][0]:g}"
+                axes.annotate(label, (clean[end], robust[end]), (3, 4), textcoords="offset points", fontsize=7)
+        axes.margins(0.12)
         axes.set_xlabel("clean accuracy, %")
         axes.set_ylabel("worst-case accuracy, %")
         return to_svg(drawing)

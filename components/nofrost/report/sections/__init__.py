@@ -9,6 +9,8 @@ from nofrost.report.sections.champion import champion
 from nofrost.report.sections.corruptions import corrupted_sets, corruptions
 from nofrost.report.sections.examples import augmentation, examples
 from nofrost.report.sections.layers import layers
+from nofrost.report.sections.losses import losses
+from nofrost.report.sections.mixtures import mixtures
 from nofrost.report.sections.origin import configuration, origin
 from nofrost.report.sections.overview import overview
 from nofrost.report.sections.pairs import pairs
@@ -20,6 +22,7 @@ from nofrost.report.sections.training import cost, training
 _SECTIONS = (
     overview,
     results,
+    losses,
     champion,
     alarms,
     tradeoff,
@@ -33,6 +36,7 @@ _SECTIONS = (
     examples,
     augmentation,
     branches,
+    mixtures,
     layers,
     training,
     pairs,

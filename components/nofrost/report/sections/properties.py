@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from nofrost.report import cells, figures, text
 from nofrost.report.collect import read_property_values
-from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
+from nofrost.report.document import Block, Column, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import PropertySummary
-from nofrost.statistics import mean_and_deviation
 
 
 class _Property(NamedTuple):
@@ -67,7 +66,7 @@ def properties(collected: Collected) -> Section | None:
 
 def _table(collected: Collected, names: Sequence[str]) -> Table:
     rows = [
-        [cells.recipe_cell(recipe), *(_cell(_summaries(recipe, name)) for name in names)]
+        [cells.recipe_cell(recipe), *(cells.summary_cell(_summaries(recipe, name)) for name in names)]
         for recipe in collected.recipes
     ]
     meanings = [_how(name, _summaries(collected.recipes[0], name)[0].options, collected) for name in names]
@@ -79,22 +78,6 @@ def _summaries(recipe: RecipeRuns, name: str) -> list[PropertySummary]:
     return [run.adversarial.properties[name] for run in recipe.runs]
 
 
-def _cell(summaries: Sequence[PropertySummary]) -> Cell:
-    """Return the mean with its interval over images, or with the deviation over the seeds."""
-    means = [summary.mean for summary in summaries if summary.mean is not None]
-    if len(means) < len(summaries):
-        return Cell("none", hint="no image has a finite value")
-    mean, deviation = mean_and_deviation(means)
-    if deviation is not None:
-        return Cell(_number(mean), f"± {_number(deviation)} (n = {len(means)})".replace(" ", "\N{NO-BREAK SPACE}"))
-    (summary,) = summaries
-    hint = f"{text.plural(summary.total - summary.infinite, 'image')}"
-    if summary.deviation is None or summary.low is None or summary.high is None:
-        return Cell(_number(mean), hint=hint)
-    hint += f", standard deviation {_number(summary.deviation)}"
-    return Cell(_number(mean), f"{_number(summary.low)} to {_number(summary.high)}", hint=hint)
-
-
 def _drawing(values: Sequence[tuple[RecipeRuns, list[dict[str, NDArray[np.float64]]]]], name: str) -> str:
     drawn = [(recipe.position, np.concatenate([each[name] for each in runs])) for recipe, runs in values]
     return figures.property_histogram(name, drawn, logarithmic=name.startswith("gradient"))
@@ -102,7 +85,7 @@ def _drawing(values: Sequence[tuple[RecipeRuns, list[dict[str, NDArray[np.float6
 
 def _in_words(recipes: Sequence[RecipeRuns], name: str) -> str:
     means = [
-        f"{recipe.name} {_number(float(np.mean([summary.mean or 0 for summary in _summaries(recipe, name)])))}"
+        f"{recipe.name} {text.number(float(np.mean([summary.mean or 0 for summary in _summaries(recipe, name)])))}"
         for recipe in recipes
     ]
     return f"Histograms of the {name.replace('_', ' ')}; means: {'; '.join(means)}. The table above holds the numbers."
@@ -148,8 +131,3 @@ def _how(name: str, options: Mapping[str, Any], collected: Collected) -> str:
     if name == "boundary_distance":
         return f"{meaning} with {text.count(int(options.get('queries', 0)))} queries, an upper bound"
     return meaning
-
-
-def _number(value: float) -> str:
-    """Return a value with three significant digits."""
-    return f"{value:#.3g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
