@@ -8,7 +8,9 @@ from nofrost.config.loading import load_recipe, load_schema, load_study, load_su
 from nofrost.config.model import ModelSpec
 from nofrost.config.objective import ObjectiveSpec
 from nofrost.config.optimisation import OptimiserSpec, ScheduleSpec
+from nofrost.config.paper_claims import Claim, Inequality, Size, Value
 from nofrost.config.papers import Paper, cite, find_paper, load_papers, paper_of, recipes_of
+from nofrost.config.printed import Printed, PrintedColumn, PrintedRow, load_printed, parse_printed, printed_names
 from nofrost.config.reading import shipped_names
 from nofrost.config.recipe import Recipe, ViewSpec
 from nofrost.config.select import augmentation_of, dataset_of, further_test_sets, parse_part, recipe_of, suite_of
@@ -22,9 +24,11 @@ __all__ = [
     "AttackSpec",
     "AugmentationSpec",
     "Baseline",
+    "Claim",
     "DatasetSpec",
     "EvaluationView",
     "GateSpec",
+    "Inequality",
     "Margins",
     "ModelSpec",
     "ObjectiveSpec",
@@ -32,13 +36,18 @@ __all__ = [
     "OptimiserSpec",
     "Paper",
     "PixelFraction",
+    "Printed",
+    "PrintedColumn",
+    "PrintedRow",
     "Recipe",
     "ScheduleSpec",
+    "Size",
     "Study",
     "Suite",
     "TestSetSpec",
     "TestSets",
     "Threat",
+    "Value",
     "ViewSpec",
     "as_yaml",
     "augmentation_of",
@@ -47,13 +56,16 @@ __all__ = [
     "find_paper",
     "further_test_sets",
     "load_papers",
+    "load_printed",
     "load_recipe",
     "load_schema",
     "load_study",
     "load_suite",
     "paper_of",
     "parse_part",
+    "parse_printed",
     "parse_study",
+    "printed_names",
     "recipe_of",
     "recipes_of",
     "shipped_names",

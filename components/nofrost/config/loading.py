@@ -14,6 +14,7 @@ from nofrost.config.base import Schema, first_duplicate, merge
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
+from nofrost.config.sizes import of_size
 from nofrost.config.study import Study
 from nofrost.config.suite import Suite
 from nofrost.config.validation import sentence
@@ -43,9 +44,13 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
     return validated(SUITES[kind], values, str(name), overrides)
 
 
-def load_study(name: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`."""
-    values = _expand_study(read("study", name), str(name))
+def load_study(name: str | Path, overrides: Sequence[str] = (), size: str | None = None) -> Study:
+    """Return the study of this name or path with its recipes and suites spelled out; raises like `load_recipe`.
+
+    Args:
+        size: of those that the study has; None: the study as it stands, which is ``paper`` where it has sizes.
+    """
+    values = _expand_study(read("study", name), str(name), size)
     # otherwise a misspelt name would add a recipe
     for text in overrides:
         section, recipe, *inside = [*text.partition("=")[0].strip().split("."), ""]
@@ -72,8 +77,9 @@ def study_as_yaml(study: Study) -> str:
     )
 
 
-def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
+def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) -> dict[str, Any]:
     named_by = (origin,) if is_path(origin) else ()
+    values = of_size(values, origin, size)
     scale = values.pop("scale", {})
     recipes = _recipe_entries(values.get("recipes"), origin)
     if not isinstance(scale, dict):
@@ -85,7 +91,9 @@ def _expand_study(values: dict[str, Any], origin: str) -> dict[str, Any]:
         changes = dict(entry)
         base = on_its_base("recipe", {"base": changes.pop("base", None)}, named_by)
         values["recipes"][name] = merge(scaled(base, scale), changes)
-    values.setdefault("runs", {"recipe": list(recipes)})
+    runs = values.get("runs", {})
+    if isinstance(runs, Mapping):
+        values["runs"] = {"recipe": list(recipes), **runs}
     suites = values.get("suites")
     if isinstance(suites, dict):
         values["suites"] = {

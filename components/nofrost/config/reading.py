@@ -18,8 +18,8 @@ from nofrost.errors import UserError, closest, shortened, unknown
 from nofrost.limits import regular_file
 from nofrost.system_errors import cannot_read
 
-Kind = str  # "recipe", "suite" or "study": the shipped files lie in the package folder of its plural
-_FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies"}
+Kind = str  # "recipe", "suite", "study" or "printed": the shipped files lie in a package folder of their own
+_FOLDERS = {"recipe": "recipes", "suite": "suites", "study": "studies", "printed": "printed"}
 _MOST_BASES = 20
 _MOST_BYTES = 2 * MOST_CHARACTERS
 SUITES: dict[str, type[AdversarialSuite] | type[OodSuite]] = {"adversarial": AdversarialSuite, "ood": OodSuite}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from nofrost.config.base import ImageCount, Name, Seed, Settings, first_duplicate
+from nofrost.config.base import ImageCount, Name, OmitEmpty, Seed, Settings, first_duplicate
 from nofrost.config.evaluation_view import LARGEST_SIDE, EvaluationView
 from nofrost.config.gate import GateSpec
+from nofrost.config.paper_claims import Size
+from nofrost.config.printed import load_printed
 from nofrost.config.recipe import Recipe
 from nofrost.config.suite import AdversarialSuite, OodSuite
 from nofrost.errors import shortened, unknown
@@ -118,15 +120,19 @@ class Suites(Settings):
     ood: OodSuite
 
 
-class Study(Settings):
+class Study(OmitEmpty, Settings):
     """Recipes x seeds, the dataset they are trained on and the suites they are evaluated on.
 
-    The `gate` says when its best run becomes the champion; null for a study that has none.
+    The `gate` says when its best run becomes the champion; null for a study that has none. `printed` are tables and
+    figures of papers, whose numbers the report sets beside those of the recipes that bear the names of their rows. The
+    `size` is null for a study that has one alone.
     """
 
     name: Name
     title: str
     note: str = ""
+    size: Size | None = None
+    printed: tuple[str, ...] = ()
     dataset: DatasetSpec
     augmentation: AugmentationSpec = AugmentationSpec()
     runs: Runs
@@ -139,6 +145,32 @@ class Study(Settings):
         for name in self.runs.recipe:
             if name not in self.recipes:
                 raise unknown("recipe in runs.recipe", name, self.recipes)
+        return self
+
+    @field_validator("printed", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, printed: Any) -> Any:
+        return [printed] if isinstance(printed, str) else printed
+
+    @field_validator("printed")
+    @classmethod
+    def _printed_numbers_are_shipped(cls, printed: tuple[str, ...]) -> tuple[str, ...]:
+        if (twice := first_duplicate(printed)) is not None:
+            raise ValueError(f"{shortened(twice)} stands twice: name each once")
+        for name in printed:
+            load_printed(name)
+        return printed
+
+    @model_validator(mode="after")
+    def _printed_numbers_fit(self) -> Study:
+        for name in self.printed:
+            printed = load_printed(name)
+            if not printed.fits(self.runs.recipe):
+                rows = ", ".join(run for run, _, _ in printed.trainings())
+                raise ValueError(
+                    f"printed: {name} has no row that is a recipe of the study: name recipes after its rows "
+                    f"({rows or 'it has none that is trained'}), or leave it out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,219 @@
+"""Printed numbers: the tables and figures of the papers as facts, shipped in ``printed/PAPER/ID.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from nofrost.config.base import Name, OmitEmpty, Schema
+from nofrost.config.paper_claims import Claim
+from nofrost.config.reading import read, shipped_names
+from nofrost.config.validation import sentence
+from nofrost.errors import UserError, unknown
+
+Unit = Literal["percent", "share", "degrees", "nats", "probability", "length", "count", "ratio", "none"]
+Measure = Literal["accuracy", "cross-entropy", "top-5", "gap", "property", "trained-parameters"]
+Number = float | tuple[float, float] | None
+"""As printed; the least and the largest of a range; null for a number that cannot be read."""
+
+
+class PrintedColumn(OmitEmpty, Schema):
+    """A column of a table, and the measurement of ours that stands beside it.
+
+    Attributes:
+        title: in our words.
+        unit: of its numbers; null: that of the table.
+        measure: ``accuracy``, ``cross-entropy`` and ``top-5`` are of a `condition` of a `suite`, ``property`` is a mean
+            over images, ``gap`` is the accuracy on training images less that on test images, and
+            ``trained-parameters`` counts what the last phase trained.
+        suite: name of a shipped suite.
+        condition: ``clean``, an attack, or ``worst-case``; of an ood suite a test set, or ``corruptions`` for the mean
+            over these; of the measure ``property`` its name.
+        recipe, set: of tables whose columns are trainings.
+        not_measured: what ours lacks; a column has this or a measurement.
+    """
+
+    title: str
+    unit: Unit | None = None
+    measure: Measure = "accuracy"
+    suite: Name | None = None
+    condition: str | None = None
+    recipe: Name | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    not_measured: str = ""
+
+    @model_validator(mode="after")
+    def _is_measured_or_not(self) -> PrintedColumn:
+        if self.not_measured:
+            if self.suite or self.condition:
+                raise ValueError("not_measured has no suite and no condition: leave out one or the other")
+        elif self.measure != "trained-parameters" and not self.suite:
+            raise ValueError(
+                "suite is missing: name the shipped suite that measures it, or say why not in not_measured"
+            )
+        elif self.measure not in ("trained-parameters", "gap") and not self.condition:
+            raise ValueError("condition is missing: name what of the suite it is, such as clean")
+        return self
+
+
+class PrintedRow(OmitEmpty, Schema):
+    """A row of a table: a training, or a difference of two rows.
+
+    Attributes:
+        label: in our words.
+        recipe: name of a shipped recipe, with its settings `set`; null for what no recipe trains.
+        dataset, threat, sweep: where they are not those of the table.
+        branch: of mixture batch norm, through which the row is measured.
+        unit: where it is not that of the column.
+        relative_to: the row that its values are differences from; `derived` are then the values reckoned from these.
+        difference_of: two rows of which its values are differences, the first less the second.
+        values: by column. A column without one is empty in the table.
+        unreadable: why a value is null, where it is not for the reason of the table.
+        spread: by column, of the kind that the table says.
+    """
+
+    label: str
+    recipe: Name | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+    dataset: dict[str, Any] = Field(default_factory=dict)
+    threat: str = ""
+    sweep: dict[str, Any] = Field(default_factory=dict)
+    branch: Literal["clean", "adversarial"] | None = None
+    unit: Unit | None = None
+    relative_to: Name | None = None
+    difference_of: tuple[Name, Name] | None = None
+    values: dict[Name, Number] = Field(default_factory=dict)
+    unreadable: str = ""
+    spread: dict[Name, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    derived: dict[Name, float] = Field(default_factory=dict)
+    note: str = ""
+
+
+class Printed(OmitEmpty, Schema):
+    """The printed numbers of a table, a figure or the text of a paper.
+
+    Attributes:
+        id: name of the file, such as ``wang2022-table-1``.
+        number: of the table or figure.
+        seeds, spread_is: of how many trainings the values are means, and what the spread beside them is.
+        sweep: keys of recipes that the paper varies, by what it says of their values.
+        section: of the report, which shows what the figure shows.
+        same_as: id of the table whose values a figure draws.
+        unreadable: why values are null.
+    """
+
+    id: Name
+    paper: str
+    kind: Literal["table", "figure", "text"]
+    number: int | None = Field(default=None, ge=1)
+    title: str
+    unit: Unit
+    section: str = ""
+    same_as: Name | None = None
+    dataset: dict[str, Any] = Field(default_factory=dict)
+    threat: str = ""
+    seeds: int | str | None = None
+    spread_is: str = ""
+    sweep: dict[str, Any] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unreadable: str = ""
+    columns: dict[Name, PrintedColumn]
+    rows: dict[Name, PrintedRow]
+    claims: tuple[Claim, ...] = ()
+
+    @model_validator(mode="after")
+    def _rows_fit_the_columns(self) -> Printed:
+        for name, row in self.rows.items():
+            for key in ("values", "spread", "derived"):
+                for column in getattr(row, key):
+                    if column not in self.columns:
+                        raise unknown(f"column in rows.{name}.{key}", column, self.columns)
+            for other in (row.relative_to, *(row.difference_of or ())):
+                if other is not None and other not in self.rows:
+                    raise unknown(f"row in rows.{name}", other, self.rows)
+            if None in row.values.values() and not (row.unreadable or self.unreadable):
+                raise ValueError(f"rows.{name} has a null value: say in its key unreadable why")
+        return self
+
+    @model_validator(mode="after")
+    def _claims_name_values(self) -> Printed:
+        for claim in self.claims:
+            for value in (value for inequality in claim.inequalities for value in inequality.values):
+                if value.row not in self.rows:
+                    raise unknown(f"row in the claim {claim.text!r}:", value.row, self.rows)
+                if value.column not in self.columns:
+                    raise unknown(f"column in the claim {claim.text!r}:", value.column, self.columns)
+        return self
+
+    @property
+    def name(self) -> str:
+        """As a text refers to it: ``Table 1``, ``Figure 2``, ``text``."""
+        return f"{self.kind.capitalize()} {self.number}" if self.number else self.kind
+
+    def unit_of(self, row: str, column: str) -> Unit:
+        """Return the unit of a value."""
+        return self.rows[row].unit or self.columns[column].unit or self.unit
+
+    def absolute(self, row: str, column: str) -> float | None:
+        """Return a value as a number of its own, where it is printed as one or as a difference; None otherwise."""
+        entry = self.rows[row]
+        value = entry.derived.get(column, entry.values.get(column) if entry.relative_to is None else None)
+        return value if isinstance(value, int | float) else None
+
+    def run_of(self, row: str, column: str) -> str | None:
+        """Return the recipe of a study that a value belongs to; None for a row that no recipe trains.
+
+        It bears the name of the row, or ``ROW-COLUMN`` in a table whose columns are trainings.
+        """
+        entry, heading = self.rows[row], self.columns[column]
+        if not (entry.recipe or heading.recipe) or entry.difference_of:
+            return None
+        return f"{row}-{column}" if heading.recipe or "set" in heading.model_fields_set else row
+
+    def trainings(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield the trainings that the table is about: name of the recipe in a study, shipped recipe, settings."""
+        found: dict[str, tuple[str, dict[str, Any]]] = {}
+        for row, entry in self.rows.items():
+            for column, heading in self.columns.items() or ():
+                recipe, name = heading.recipe or entry.recipe, self.run_of(row, column)
+                if name is not None and recipe is not None:
+                    found.setdefault(name, (recipe, {**entry.set, **heading.set}))
+            if not self.columns and entry.recipe:
+                found[row] = (entry.recipe, entry.set)
+        yield from ((name, *training) for name, training in found.items())
+
+    def fits(self, recipes: Iterable[str]) -> bool:
+        """Return whether any of these recipes of a study is a training of the table."""
+        return not {name for name, _, _ in self.trainings()}.isdisjoint(recipes)
+
+
+@cache
+def load_printed(name: str) -> Printed:
+    """Return the printed numbers of this id.
+
+    Raises:
+        UserError: there are none, or the file is wrong; the message names file and key.
+    """
+    if name not in printed_names():
+        raise unknown("printed table or figure", name, printed_names())
+    return parse_printed(read("printed", name), name)
+
+
+def parse_printed(values: Mapping[str, Any], origin: str) -> Printed:
+    """Return the content of a file with printed numbers; `origin` names it in errors.
+
+    Raises:
+        UserError: a key or value is wrong, or a row, column or claim does not fit the others.
+    """
+    try:
+        return Printed.model_validate(values)
+    except ValidationError as error:
+        raise UserError(sentence(error, Printed, origin)) from None
+
+
+def printed_names(paper: str | None = None) -> list[str]:
+    """Return the ids of the printed tables and figures, or of those of one paper, sorted."""
+    return [name for name in shipped_names("printed") if paper is None or name.split("-")[0] == paper]

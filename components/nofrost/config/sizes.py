@@ -1,0 +1,74 @@
+"""The sizes of a study: each but ``paper``, the study as it stands, is a mapping that is laid over it."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from nofrost.config.base import merge
+from nofrost.config.paper_claims import Size
+from nofrost.errors import UserError, shortened, unknown
+
+PAPER = "paper"
+SIZES: tuple[str, ...] = get_args(Size)
+# What a size may change. Its name, title and printed numbers belong to the study.
+KEYS = ("note", "dataset", "augmentation", "scale", "runs", "recipes", "suites")
+
+
+def sizes_of(study: Mapping[str, Any], origin: str) -> dict[str, Mapping[str, Any]]:
+    """Return the sizes of a study as read from the file `origin`, ``paper`` last; none where it has none.
+
+    Raises:
+        UserError: they have another form.
+    """
+    sizes = study.get("sizes", {})
+    if not isinstance(sizes, Mapping):
+        raise UserError(f"{origin}: sizes: {shortened(sizes)} is not a mapping: write such as small: {{dataset: ...}}")
+    for name, changes in sizes.items():
+        if name not in SIZES or name == PAPER:
+            allowed = [size for size in SIZES if size != PAPER]
+            raise unknown(f"key in {origin}: sizes ({PAPER} is the study as it stands):", str(name), allowed)
+        if not isinstance(changes, Mapping):
+            where = f"{origin}: sizes.{name}: {shortened(changes)}"
+            raise UserError(f"{where} is not a mapping: write what of the study it changes, such as dataset: ...")
+        for key in changes:
+            if key not in KEYS:
+                raise unknown(f"key in {origin}: sizes.{name}:", str(key), KEYS)
+    return {**{name: sizes[name] for name in SIZES if name in sizes}, PAPER: {}} if sizes else {}
+
+
+def of_size(study: Mapping[str, Any], origin: str, size: str | None) -> dict[str, Any]:
+    """Return the study, as read from the file `origin`, in this size; None: as it stands.
+
+    Raises:
+        UserError: the study does not have the size, or the size changes a recipe or suite that the study does not have.
+    """
+    sizes = sizes_of(study, origin)
+    values = {key: value for key, value in study.items() if key != "sizes"}
+    if not sizes:
+        if size is not None:
+            raise UserError(f"{origin} has no sizes: leave out --size {shortened(size)}")
+        return values
+    size = size or PAPER
+    if size not in sizes:
+        raise unknown(f"size of study {origin}:", size, sizes)
+    changes = dict(sizes[size])
+    if "recipes" in changes and isinstance(recipes := values.get("recipes"), list):
+        values["recipes"] = {name: name for name in recipes if isinstance(name, str)}
+    for section in ("recipes", "suites"):
+        if section in changes:
+            where = f"{origin}: sizes.{size}.{section}"
+            values[section] = _laid_over(values.get(section), changes.pop(section), where)
+    return {**merge(values, changes), "size": size}
+
+
+def _laid_over(base: Any, changes: Any, where: str) -> Any:
+    """Return recipes or suites with changes on top, where a name stands for the file of that name."""
+    if not isinstance(changes, Mapping) or not isinstance(base, Mapping):
+        raise UserError(f"{where}: {shortened(changes)} is not a mapping from names of the study to changes")
+    result = dict(base)
+    for name, change in changes.items():
+        if name not in base:
+            raise unknown(f"name in {where}:", str(name), base)
+        entry = {"base": name} if base[name] in (None, {}) else base[name]
+        entry = {"base": entry} if isinstance(entry, str) else entry
+        result[name] = merge(entry, change) if isinstance(change, Mapping) else change
+    return result

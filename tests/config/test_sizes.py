@@ -1,0 +1,92 @@
+"""A study's sizes: what one changes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nofrost.config import load_study, parse_study, study_as_yaml
+from nofrost.errors import UserError
+
+SIZES = {
+    "tiny": {
+        "dataset": {"limit": 60},
+        "runs": {"seed": [5]},
+        "scale": {"schedule": {"epochs": 1}},
+        "recipes": {"sat": {"optimiser": {"lr": 0.5}}},
+    },
+    "small": {"scale": {"model": {"arch": "resnet14"}}},
+}
+
+
+def study(folder: Path, **changes: Any) -> Path:
+    """Write a study like digits, with two recipes and these keys instead."""
+    digits = load_study("digits")
+    values = {
+        "name": "mine",
+        "title": "mine",
+        "dataset": {"source": "digits", "image_size": 16},
+        "scale": {"model": {"arch": "resnet8"}, "schedule": {"epochs": 4}},
+        "recipes": ["st", "sat"],
+        "runs": {"seed": [0, 1]},
+        "suites": digits.as_json()["suites"],
+        "sizes": SIZES,
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values | changes), encoding="utf-8")
+    return path
+
+
+def test_a_size_is_laid_over_the_study(tmp_path: Path) -> None:
+    tiny = load_study(study(tmp_path), size="tiny")
+    assert tiny.size == "tiny"
+    assert tiny.dataset.limit == 60
+    assert tiny.dataset.image_size == 16
+    assert (tiny.runs.recipe, tiny.runs.seed) == (("st", "sat"), (5,))
+    assert {recipe.schedule.epochs for recipe in tiny.recipes.values()} == {1}
+    assert {recipe.model.arch for recipe in tiny.recipes.values()} == {"resnet8"}
+    assert (tiny.recipes["st"].optimiser.lr, tiny.recipes["sat"].optimiser.lr) == (0.1, 0.5)
+    assert load_study(study(tmp_path), size="small").recipes["st"].model.arch == "resnet14"
+
+
+def test_without_one_a_study_that_has_sizes_is_the_paper_s(tmp_path: Path) -> None:
+    found = load_study(study(tmp_path))
+    assert found == load_study(study(tmp_path), size="paper")
+    assert (found.size, found.dataset.limit, found.recipes["st"].schedule.epochs) == ("paper", None, 4)
+
+
+def test_a_study_spelled_out_keeps_its_size_and_has_no_other(tmp_path: Path) -> None:
+    found = load_study(study(tmp_path), size="tiny")
+    assert parse_study(study_as_yaml(found)) == found
+    spelled_out = tmp_path / "params.yaml"
+    spelled_out.write_text(study_as_yaml(found), encoding="utf-8")
+    with pytest.raises(UserError, match="has no sizes: leave out --size 'small'"):
+        load_study(spelled_out, size="small")
+
+
+def test_an_override_stands_above_a_size(tmp_path: Path) -> None:
+    assert load_study(study(tmp_path), ["dataset.limit=90"], "tiny").dataset.limit == 90
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "expected"),
+    [
+        ({}, "smal", r"unknown size of study .*mine.yaml: 'smal': did you mean 'small'\?"),
+        ({"sizes": 3}, None, "sizes: 3 is not a mapping"),
+        ({"sizes": {"small": 3}}, None, "sizes.small: 3 is not a mapping"),
+        ({"sizes": {"large": {}}}, None, "unknown key in .*sizes"),
+        ({"sizes": {"paper": {}}}, None, r"paper is the study as it stands"),
+        ({"sizes": {"small": {"seed": [0]}}}, "small", "unknown key in .*sizes.small: 'seed'"),
+        ({"sizes": {"small": {"recipes": {"sta": {}}}}}, "small", "unknown name in .*sizes.small.recipes: 'sta'"),
+        ({"sizes": {"small": {"recipes": ["st"]}}}, "small", "is not a mapping from names of the study"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(
+    tmp_path: Path, changes: dict[str, Any], size: str | None, expected: str
+) -> None:
+    with pytest.raises(UserError, match=expected) as error:
+        load_study(study(tmp_path, **changes), size=size)
+    assert "\n" not in str(error.value)
