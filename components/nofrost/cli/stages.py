@@ -173,6 +173,13 @@ def augment(
     envvar=SIZE_VARIABLE,
     help=f"With --data stream: its limit, such as 200GiB. Default: {SIZE_VARIABLE}, else 80 % of the disk.",
 )
+@click.option(
+    "--start",
+    "first",
+    type=PATH,
+    help="Output of `nofrost train` whose recipe is the first phases of this one, with the same seed: they are not "
+    "trained again.",
+)
 @click.option("--out", type=PATH, required=True, help="Folder to write checkpoints, curves and metrics to.")
 @click.pass_context
 def train(
@@ -190,6 +197,7 @@ def train(
     window: int | None,
     data_cache: Path | None,
     cache_size: str | None,
+    first: Path | None,
     out: Path,
 ) -> None:
     """Train one recipe with one seed.
@@ -197,6 +205,8 @@ def train(
     A training that was killed continues from its last save when the same command is run again.
 
     Example: nofrost train --study digits --recipe nofrost --set schedule.epochs=20 --dataset data/dataset --out mine
+
+    Of a recipe of several phases whose first ones another training has done: --start runs/all-n/seed-0/train.
 
     From pre-trained weights: --set model.weights=PATH, or the ref that `nofrost store push` printed. A ref is pulled
     from --store.
@@ -247,7 +257,8 @@ def train(
                 cache = make_shard_cache(opened, folder, cache_size)
                 stack.enter_context(shards_from(cache))
             weights = stack.enter_context(pretrained(recipe, out, store_url))
-            metrics = stage.run(dataset, augmentation, recipe, Path(recipe_name).stem, seed, out, weights, window)
+            name = Path(recipe_name).stem
+            metrics = stage.run(dataset, augmentation, recipe, name, seed, out, weights, window, first)
     if not is_rank_zero:
         return
     clean, attacked = metrics.selection.clean, metrics.selection.attacked

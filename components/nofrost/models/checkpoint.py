@@ -24,7 +24,7 @@ from nofrost.models.classifier import Classifier, Signature
 from nofrost.models.create import Size, build
 from nofrost.models.weights import Stored, check_finite, read_header, read_weights
 
-BEST = "best.safetensors"
+BEST, LAST = "best.safetensors", "last.safetensors"
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".pickle")
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from nofrost.config import Recipe
 from nofrost.data import read_split
 from nofrost.files import atomic_path, write_text
 from nofrost.models import default_device, device_name, save_checkpoint
+from nofrost.models.checkpoint import LAST
 from nofrost.processes import ProcessGroup
 from nofrost.results import PhaseMetrics, Selection, Timing, TrainMetrics, TrainRecord, write_result
 from nofrost.stage import RECORD, UNFINISHED, stage_output
@@ -22,6 +23,7 @@ from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
 from nofrost.train.setup import check_phases, check_selection, input_checksums, new_model, phases_of
+from nofrost.train.starts import read_start, start_checksum
 from nofrost.train.trainer import Trainer
 
 # Shards that a training shuffles together when it streams: 4 GiB of the size that `prepare` writes.
@@ -41,6 +43,7 @@ def run(
     out: Path,
     weights: Path | None = None,
     window: int | None = None,
+    start: Path | None = None,
 ) -> TrainMetrics:
     """Train one recipe with one seed and write checkpoints, curves and metrics to `out`.
 
@@ -60,6 +63,8 @@ def run(
         weights: pre-trained ones, a file or the output of a training; by default what the recipe names as a path.
         window: shards of the training photographs whose rows are shuffled together, one such window after the other, so
             that a cache of a few windows suffices (:func:`nofrost.data.order.block_order`); None shuffles all rows.
+        start: output of a training with the same seed that has done the first phases of the recipe, which are not
+            trained again; the result is the same, bit for bit on the CPU. None trains all phases.
 
     Raises:
         UserError: recipe, dataset and weights do not fit, memory does not suffice, or the loss is not finite; an
@@ -77,19 +82,22 @@ def run(
 
         def set_up() -> tuple[dict[str, str], Trainer]:
             inputs = input_checksums(recipe, dataset, augmentation, weights)
+            first = read_start(start, recipe, seed, inputs, window) if start else None
+            if start:
+                inputs["start"] = start_checksum(start)
             phases = phases_of(recipe, name, dataset, augmentation, group, window)
             model = new_model(recipe, dataset, weights, seed)
             check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True)
             check_selection(recipe, selection)
-            return inputs, Trainer(model, phases, seed, selection, group)
+            return inputs, Trainer(model, phases, seed, selection, group, first)
 
         inputs, trainer = group.agree(set_up)
         fingerprint: dict[str, Any] = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
         if window is not None:
             # Another order of the images gives other bits.
             fingerprint["window"] = window
-        paths = [path for path in (dataset, augmentation, weights) if path]
+        paths = [path for path in (dataset, augmentation, weights, start) if path]
         with _output(out, paths, fingerprint, group) as folder:
             with group.report_local_error():
                 trainer.fit(f"train {name}, seed {seed}", folder / UNFINISHED)
@@ -174,13 +182,13 @@ def _metrics(trainer: Trainer, name: str) -> TrainMetrics:
 def _write(folder: Path, trainer: Trainer, metrics: TrainMetrics, record: TrainRecord) -> None:
     """Write the output, for which the saved state stays as it is: after a kill another call writes it again."""
     state = trainer.state
-    save_checkpoint(folder / "last.safetensors", trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
+    save_checkpoint(folder / LAST, trainer.result, {"seed": trainer.seed, "epoch": state.epochs})
     for suffix in ("safetensors", "json"):
         best = (trainer.folder / str(state.best_checkpoint)).with_suffix(f".{suffix}")
         with atomic_path(folder / f"best.{suffix}") as temporary:
             shutil.copyfile(best, temporary)
     epoch_images = {phase.name: phase.images.steps * phase.images.batch_size for phase in trainer.phases}
-    images = sum(epoch_images[row.phase] for row in state.curves)
+    images = sum(epoch_images[row.phase] for row in state.curves[trainer.started_at :])
     timing = Timing(
         seconds=state.seconds,
         images_per_second=images / state.seconds,

@@ -36,6 +36,7 @@ from nofrost.train.saving import load_state, save_best, save_state
 from nofrost.train.schedule import is_of_the_end, running_statistics
 from nofrost.train.selection import select
 from nofrost.train.setup import Phase
+from nofrost.train.starts import Start
 from nofrost.train.step_metrics import StepMetrics
 from nofrost.train.step_record import step_record, trace_step
 
@@ -60,6 +61,7 @@ class Trainer:
         seed: of everything random.
         selection: the split that the best checkpoint is chosen on.
         group: the processes that train together; rank 0 alone writes files and prints.
+        start: what another training has done of this one; None to train all phases.
 
     Attributes:
         state: the progress of the training.
@@ -75,10 +77,16 @@ class Trainer:
     folder: Path
 
     def __init__(
-        self, model: Classifier, phases: Sequence[Phase], seed: int, selection: Split, group: ProcessGroup
+        self,
+        model: Classifier,
+        phases: Sequence[Phase],
+        seed: int,
+        selection: Split,
+        group: ProcessGroup,
+        start: Start | None = None,
     ) -> None:
         self.model, self.phases, self.seed = model, phases, seed
-        self.selection, self.group = selection, group
+        self.selection, self.group, self.start = selection, group, start
         self.state = State()
         self.save_interval_s = save_interval_s()
         self.metrics = StepMetrics(group, self.device)
@@ -112,8 +120,7 @@ class Trainer:
         """
         self.folder = folder
         if not self.load():
-            self.start_phase()
-            self.state.started = time.time()
+            self.begin()
         self.metrics.started(self.state, self.save_interval_s)
         state = self.state
         steps = [phase.epochs * phase.images.steps for phase in self.phases]
@@ -135,6 +142,20 @@ class Trainer:
                     return
                 state.phase, state.epoch = state.phase + 1, 0
                 self.start_phase()
+
+    @property
+    def started_at(self) -> int:
+        """Epochs that another training has done of this one."""
+        return len(self.start.curves) if self.start else 0
+
+    def begin(self) -> None:
+        """Begin the first phase, or the one after those that another training has done."""
+        if self.start:
+            self.start.load(self.model)
+            self.state.phase = self.start.phases
+            self.state.curves, self.state.steps = list(self.start.curves), dict(self.start.steps)
+        self.start_phase()
+        self.state.started = time.time()
 
     def start_phase(self, saved: Mapping[str, Tensor] | None = None) -> None:
         """Create the optimiser and the other tensors of the current phase, or continue with those that were saved."""

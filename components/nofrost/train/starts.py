@@ -1,0 +1,124 @@
+"""The start of a training from another one, which has done its first phases, and which trainings can have one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nofrost.config import Recipe
+from nofrost.config.loading import validated
+from nofrost.config.recipe import PHASE_KEYS
+from nofrost.errors import UserError
+from nofrost.files import sha256_file
+from nofrost.models import Classifier
+from nofrost.models.checkpoint import LAST, load_weights, read_signature
+from nofrost.results import Epoch, StepRecord, TrainMetrics, TrainRecord, read_result, read_results
+from nofrost.stage import RECORD
+from nofrost.train.objectives import create_objective
+
+
+@dataclass(frozen=True)
+class Start:
+    """What another training has done of this one, bit for bit as this one would have.
+
+    Attributes:
+        phases: so many of the first phases.
+        weights: with which the other training ended.
+        curves: a row for each epoch of those phases.
+        steps: the record of a step of each.
+    """
+
+    phases: int
+    weights: Path
+    curves: list[Epoch]
+    steps: dict[str, StepRecord]
+
+    def load(self, model: Classifier) -> None:
+        """Load the weights into `model`."""
+        load_weights(model, self.weights)
+
+
+def read_start(folder: Path, recipe: Recipe, seed: int, inputs: Mapping[str, str], window: int | None) -> Start:
+    """Return the start of a training with `recipe` from the training that wrote `folder`.
+
+    Args:
+        seed: of the new training.
+        inputs: their checksums by name.
+        window: of the new training.
+
+    Raises:
+        UserError: the other training is missing or damaged, or this one would not have begun in the same way.
+    """
+    record = read_result(TrainRecord, folder / RECORD)
+    metrics = read_result(TrainMetrics, folder / "metrics.json")
+    first = validated(Recipe, record.config, str(folder / RECORD))
+    phases = start_phases(recipe, first)
+    remedy = "train it again, or leave out --start"
+    if not phases:
+        raise UserError(f"{folder} was not trained as the first phases of this recipe are: {remedy}")
+    for source, sha256 in record.inputs.items():
+        if source != "start" and inputs.get(source) != sha256:
+            raise UserError(f"{folder} was trained from another {source}: {remedy}")
+    for setting, mine, other in (("seed", seed, record.seeds["seed"]), ("window", window, record.window)):
+        if mine != other:
+            raise UserError(f"{folder} was trained with {setting} {other}, and this training has {mine}: {remedy}")
+    if metrics.stopped_early:
+        raise UserError(f"{folder} was stopped early, after epoch {metrics.stopped_early.epoch}: {remedy}")
+    weights = folder / LAST
+    read_signature(weights)  # checks that they are whole
+    names = dict(zip(first.in_phases(), recipe.in_phases(), strict=False))
+    curves = [row.model_copy(update={"phase": names[row.phase]}) for row in read_results(Epoch, folder / "curves.json")]
+    return Start(phases, weights, curves, {names[name]: step for name, step in record.steps.items()})
+
+
+def start_checksum(folder: Path) -> str:
+    """Return the checksum of the weights that a training starts from.
+
+    Raises:
+        UserError: they are missing.
+    """
+    if not (folder / LAST).is_file():
+        raise UserError(f"{folder / LAST} is missing: name the output folder of `nofrost train`")
+    return sha256_file(folder / LAST)
+
+
+def start_phases(recipe: Recipe, first: Recipe) -> int:
+    """Return how many phases of `recipe` a training with `first` and the same seed has done, bit for bit.
+
+    It is 0 where `first` is not a beginning of `recipe`, is all of it, or leaves nothing to go on from: a guard may end
+    a training early, and where weights are averaged only their average is kept.
+    """
+    mine, others = recipe.in_phases(), first.in_phases()
+    if len(others) >= len(mine) or recipe.model != first.model:
+        return 0
+    if recipe.selection.guard or first.selection.guard or any(each.optimiser.averaging for each in others.values()):
+        return 0
+    for (name, phase), (other_name, other) in zip(mine.items(), others.items(), strict=False):
+        if not _are_same(phase, other):
+            return 0
+        # What is drawn to be trained or reset depends on the name of the phase.
+        if name != other_name and (phase.trainable, phase.reset) != ("all", "none"):
+            return 0
+    return len(others)
+
+
+def starts(recipes: Mapping[str, Recipe], names: Iterable[str]) -> dict[str, str]:
+    """Return, for each of these names of recipes that can start from another of them, the one that does most of it."""
+    names = tuple(names)
+    found = {}
+    for name in names:
+        done = {first: start_phases(recipes[name], recipes[first]) for first in names if first != name}
+        first = max(done, key=lambda first: done[first], default=None)
+        if first is not None and done[first]:
+            found[name] = first
+    return found
+
+
+def _are_same(phase: Recipe, other: Recipe) -> bool:
+    """Return whether both phases train and measure the same; an attack that is not made does not matter."""
+    if phase.selection.every_epochs != other.selection.every_epochs:
+        return False
+    is_attacked = create_objective(phase.objective.name, **phase.objective.settings()).robust_weight > 0
+    if is_attacked and phase.selection.attack != other.selection.attack:
+        return False
+    keys = [key for key in PHASE_KEYS if key != "attack" or is_attacked]
+    return all(getattr(phase, key) == getattr(other, key) for key in keys)
