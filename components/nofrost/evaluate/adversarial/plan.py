@@ -10,7 +10,7 @@ from torch import Tensor
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
 from nofrost.errors import UserError
-from nofrost.evaluate.adversarial.losses import answers, training_answers
+from nofrost.evaluate.adversarial.measured_losses import answers, training_answers
 from nofrost.evaluate.adversarial.mixtures import CLEAN, WORST_CASE, mixtures_of
 from nofrost.evaluate.measuring.attacking import BRANCHES, Branch, EvaluatedModel, through
 from nofrost.evaluate.measuring.condition import Condition

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.evaluate.adversarial.losses import MeasuredLosses, TrainingAnswers
+from nofrost.evaluate.adversarial.measured_losses import MeasuredLosses, TrainingAnswers
 from nofrost.evaluate.adversarial.mixtures import MixtureFlags
 from nofrost.evaluate.adversarial.plan import Budget
 from nofrost.evaluate.card import make_card

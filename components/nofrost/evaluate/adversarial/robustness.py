@@ -14,7 +14,7 @@ from nofrost.attacks.model import Model
 from nofrost.config import AdversarialSuite, load_suite
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.judging import check_gradients, judge, not_converged
-from nofrost.evaluate.adversarial.losses import measured_losses, measured_training
+from nofrost.evaluate.adversarial.measured_losses import measured_losses, measured_training
 from nofrost.evaluate.adversarial.mixtures import measured_mixtures
 from nofrost.evaluate.adversarial.plan import Budget, SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
