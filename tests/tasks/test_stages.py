@@ -79,6 +79,19 @@ def test_every_output_from_training_to_report_has_its_path_in_dvc_yaml(begun: An
     assert all(0 <= accuracy <= 1 for accuracy in accuracies.values())
 
 
+def test_a_training_starts_from_the_output_of_another(begun: Any, tmp_path: Path) -> None:
+    first = {**json.loads(begun.recipe), "schedule": {"epochs": 1, "batch_size": 32}}
+    both = {**first, "phases": {"first": {}, "second": {"trainable": "bn"}}}
+    given = ("0", begun.dataset, begun.augmentation, begun.store)
+    start = tasks.train(tasks.Training(json.dumps(first), "first", *given))
+    whole = tasks.train(tasks.Training(json.dumps(both), "whole", *given))
+    rest = tasks.train(tasks.Training(json.dumps(both), "rest", *given, start=start))
+    for name, output in (("whole", whole), ("rest", rest)):
+        pull(Output.parse(output).ref, tmp_path / name, open_store(begun.store))
+    for file in ("best.safetensors", "last.safetensors", "curves.json"):
+        assert (tmp_path / "rest" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
 def test_tasks_whose_output_is_in_the_store_leave_no_saves_there(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(begun.store)
     restore, push_output = saves._Saves.restore, Workspace.push

@@ -15,7 +15,7 @@ from nofrost.errors import UserError, printable, remark
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The first seven are the fields of `nofrost.cluster.job.spec.Training`.
+# The first eight are the fields of `nofrost.cluster.job.spec.Training`.
 _TRAINING_OPTIONS = (
     click.option("--recipe", required=True, help="The recipe as JSON."),
     click.option("--recipe-id", required=True, help="Name of the recipe."),
@@ -24,6 +24,12 @@ _TRAINING_OPTIONS = (
     click.option("--augmentation", required=True, metavar="PATH@REF", help="The augmentation sets."),
     click.option("--store", required=True, metavar="URL", help="Store of the refs."),
     data_option,
+    click.option(
+        "--start",
+        default="",
+        metavar="PATH@REF",
+        help="The output of a training that has done the first phases of the recipe with this seed. Default: none.",
+    ),
     click.option(
         "--gpus",
         type=click.IntRange(min=0),

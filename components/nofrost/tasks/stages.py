@@ -82,6 +82,7 @@ def train(training: Training, gpus: int = 0, nodes: int = 1) -> str:
             return done.output if node.rank == 0 else ""
     path = run_path(recipe_id, seed, "train")
     depends_on = [training.recipe, seed, training.dataset, training.augmentation, training.data]
+    depends_on += [training.start] if training.start else []
     start_limit: AbstractContextManager[None] = nullcontext()
     if node.rank == 0:
         opened = open_store(store, patient=True)
@@ -102,17 +103,19 @@ def _train(training: Training, config: Recipe, node: Node, gpus: int, path: str,
         out = work.folder / path
         streams, inputs = training.data == "stream", (training.dataset, training.augmentation)
         data, augmented = map(work.pull, inputs) if streams else work.pull_whole(*inputs)
+        first = work.pull(training.start) if training.start else None
         with checkpointed_in_store(out, depends_on, work.store) if node.rank == 0 else nullcontext():
             if gpus > 1 or node.count > 1:
                 write_text(work.folder / f"{recipe_id}.yaml", from_ascii(training.recipe))
                 options = {"recipe": work.folder / f"{recipe_id}.yaml", "seed": seed, "dataset": data}
                 options |= {"augmentation": augmented, "store": store, "out": out, "data": training.data}
                 options |= {"data-cache": work.cache.folder, "cache-size": work.cache.limit} if streams else {}
+                options |= {"start": first} if first else {}
                 start(["train", *(f"--{name}={value}" for name, value in options.items())], gpus)
             else:
                 with pretrained(config, out, store) as weights:
                     window = STREAM_WINDOW if streams else None
-                    run(data, augmented, config, recipe_id, int(seed), out, weights, window)
+                    run(data, augmented, config, recipe_id, int(seed), out, weights, window, first)
             if node.rank != 0:
                 return ""
             output = work.push(path)

@@ -42,6 +42,7 @@ class Training:
         store: URL.
         data: where shards of images are read: ``local``, each node fetches all of them first, or ``stream``, they are
             fetched as they are needed.
+        start: PATH@REF of a training that has done its first phases; empty where it has none.
     """
 
     recipe: str
@@ -51,10 +52,13 @@ class Training:
     augmentation: str
     store: str
     data: DataAccess = "local"
+    start: str = ""
 
     def arguments(self, gpus: int, nodes: int) -> tuple[str, ...]:
         """Return the arguments of `nofrost` that train this on each of the nodes."""
         options = {**asdict(self), "gpus": gpus, "nodes": nodes}
+        if not self.start:
+            del options["start"]
         return ("task", "train", *(f"--{name.replace('_', '-')}={value}" for name, value in options.items()))
 
 
