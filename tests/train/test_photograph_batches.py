@@ -42,6 +42,7 @@ EVERYTHING = ViewSpec(
 )
 VIEWS = ("deepaugment", "texture-debiased", "augmented")
 CPU = torch.device("cpu")
+LEVEL_AND_HALF = 1.5 / 255  # Pillow, which resizes with more digits, may be a level apart
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
 
 
 def images_of(photographs: Photographs, rows: np.ndarray, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """What torchvision makes of the photographs."""
+    """What torchvision makes of the photographs, by Pillow."""
     crops = [
         np.asarray(resized_crop(photographs.decoded(int(row)), *box, list(size), InterpolationMode.BILINEAR))
         for row, box in zip(rows, boxes.tolist(), strict=True)
@@ -87,7 +88,7 @@ def test_crops_are_those_of_torchvision_on_the_stored_photograph(split: Split, m
         generator = torch.Generator().manual_seed(derive_seed(3, "views", 1, step))
         boxes = pixel_boxes(torch.from_numpy(split.images.sizes(rows)), (0.3, 1.0), generator)
         expected = flip(images_of(split.images, rows, boxes, (12, 12)), flips(10, generator))
-        assert torch.equal(batch.images, expected)
+        assert (batch.images - expected).abs().max() < LEVEL_AND_HALF
         assert np.array_equal(batch.labels.numpy(), rows % 3)
 
 
@@ -100,7 +101,7 @@ def test_a_set_of_photographs_is_row_aligned_and_cropped_by_its_own_sizes(
     generator = torch.Generator().manual_seed(derive_seed(0, "views", 0, 0))
     for images, view in ((split.images, batch.images), (sets["deepaugment"], batch.augmented["deepaugment"])):
         boxes = pixel_boxes(torch.from_numpy(images.sizes(rows)), (0.3, 1.0), generator)
-        assert torch.equal(view, images_of(images, rows, boxes, (12, 12)))
+        assert (view - images_of(images, rows, boxes, (12, 12))).abs().max() < LEVEL_AND_HALF
 
 
 @settings(max_examples=6, deadline=None)

@@ -5,6 +5,10 @@ import io
 from PIL import Image, UnidentifiedImageError
 
 QUALITY = 95
+# Markers of a frame that is coded line by line of blocks (baseline and extended sequential, both of Huffman codes), and
+# of what may come before it: quantisation and Huffman tables, restart interval, comment, and data of applications
+_SEQUENTIAL = (0xC0, 0xC1)
+_BEFORE = (0xDB, 0xC4, 0xDD, 0xFE, *range(0xE0, 0xF0))
 
 
 def encode_jpeg(image: Image.Image) -> bytes:
@@ -26,3 +30,27 @@ def decode_jpeg(content: bytes, channels: int) -> Image.Image:
         return image.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from None
+
+
+def first_lines(content: bytes, lines: int) -> bytes | bytearray:
+    """Return a JPEG that says that it has so many lines and no more; one that is not sequential, such as a progressive
+    one, as it is.
+
+    A decoder stops after the last line of blocks that it needs, which saves it the rest. Other lines are as before,
+    except that the last one may be interpolated from fewer lines of colour (libjpeg's fancy upsampling).
+
+    Args:
+        lines: at most those that it has.
+    """
+    place = 2
+    while place + 9 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker in _SEQUENTIAL:
+            shortened = bytearray(content)
+            # after the marker, the length of the segment and the number of bits
+            shortened[place + 5 : place + 7] = lines.to_bytes(2, "big")
+            return shortened
+        if marker not in _BEFORE:
+            break
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return content
