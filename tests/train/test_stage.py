@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 import nofrost
 from nofrost import prepare, train
-from nofrost.config import DatasetSpec, ObjectiveSpec, Recipe, recipe_of
+from nofrost.config import DatasetSpec, Recipe, recipe_of
 from nofrost.errors import UserError
 from nofrost.files import read_checked_json, write_checked_json
 from nofrost.results import TrainMetrics, read_result
@@ -335,12 +335,20 @@ def test_nofrost_star_trains_on_the_augmentation_sets(digits: Path, tmp_path: Pa
     recipe = tiny("sat", "objective.name=multi-view", "views.augmentation_sets=[tda]", "schedule.epochs=1")
     with pytest.raises(UserError, match="--augmentation"):
         train.run(digits, None, recipe, "nofrost-star", 0, tmp_path / "out")
-    augment.run(digits, AugmentationSpec(methods=("tda",)), tmp_path / "augmentation")
+    spec = {"methods": ["tda", "corruptions"], "corruptions": {"names": ["contrast", "brightness"]}}
+    augment.run(digits, AugmentationSpec.model_validate(spec), tmp_path / "augmentation")
     train.run(digits, tmp_path / "augmentation", recipe, "nofrost-star", 0, tmp_path / "out")
     curves = json.loads((tmp_path / "out" / "curves.json").read_text())
     assert curves[0]["train_augmented"] is not None
-    both = recipe.model_copy(update={"objective": ObjectiveSpec(name="multi-view", views=("tda", "clean"))})
+    assert "corruptions" not in json.loads((tmp_path / "out" / "record.json").read_text())
+    both = tiny(
+        "sat",
+        "objective={name: multi-view, views: [tda, clean, corruptions]}",
+        "views.augmentation_sets=[tda, corruptions]",
+        "schedule.epochs=1",
+    )
     train.run(digits, tmp_path / "augmentation", both, "nofrost-star", 0, tmp_path / "views")
+    assert json.loads((tmp_path / "views" / "record.json").read_text())["corruptions"] == ["brightness", "contrast"]
     (row,) = csv.DictReader((tmp_path / "views" / "curves.csv").read_text().splitlines())
     assert 0 <= float(row["train_tda"]) <= 1
     assert row["train_augmented"] == ""

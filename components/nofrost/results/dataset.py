@@ -2,7 +2,11 @@
 
 from pydantic import ConfigDict
 
+from nofrost.config.corruption_families import CORRUPTION_FAMILIES
 from nofrost.results.common import Result
+
+CORRUPTIONS = "corruptions"
+"""The augmentation set whose images have corruptions."""
 
 
 class DatasetMetrics(Result):
@@ -32,3 +36,8 @@ class AugmentationMetrics(Result):
     __pydantic_extra__: dict[str, dict[str, int | float]]
 
     images: int
+
+    def made_corruptions(self) -> tuple[str, ...]:
+        """Return the corruptions that images of the set ``corruptions`` have, by family; none without such a set."""
+        measured = self.__pydantic_extra__.get(CORRUPTIONS, {})
+        return tuple(name for names in CORRUPTION_FAMILIES.values() for name in names if measured.get(name))

@@ -1,6 +1,6 @@
 """Results of the train stage: metrics, curves, timing, and a record of what its steps did."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, model_validator
 
@@ -166,8 +166,12 @@ class TrainRecord(Record):
     Args:
         steps: the first of each phase, by the phase's name.
         window: shards whose rows were shuffled together in the order of an epoch; None if all rows were.
+        corruptions: that images of the augmentation set ``corruptions`` had; none where a phase did not use it.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = ("corruptions",)
 
     device: str
     steps: dict[str, StepRecord]
     window: int | None
+    corruptions: tuple[str, ...] = ()

@@ -28,6 +28,8 @@ from nofrost.models.device import computes_bfloat16
 from nofrost.models.trial import check_forward
 from nofrost.processes import ProcessGroup
 from nofrost.ranks import process_rank
+from nofrost.results import AugmentationMetrics, read_result
+from nofrost.results.dataset import CORRUPTIONS
 from nofrost.seeds import derive_seed
 from nofrost.train.batches import TrainingImages
 from nofrost.train.decoding_threads import DecodingThreads
@@ -90,6 +92,17 @@ def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, we
     if weights:
         inputs["weights"] = sha256_file(weights_file(weights))
     return inputs
+
+
+def trained_corruptions(recipe: Recipe, augmentation: Path | None) -> tuple[str, ...]:
+    """Return the corruptions of the images in the set ``corruptions``, if the recipe trains on it.
+
+    Raises:
+        UserError: the metrics of the augmentation sets are missing or damaged.
+    """
+    if augmentation is None or CORRUPTIONS not in _augmentation_sets(recipe):
+        return ()
+    return read_result(AugmentationMetrics, augmentation / "metrics.json").made_corruptions()
 
 
 def phases_of(

@@ -22,7 +22,14 @@ from nofrost.train.decoding import decoders
 from nofrost.train.failures import oom_message
 from nofrost.train.overfitting import diagnose
 from nofrost.train.records import as_csv
-from nofrost.train.setup import check_phases, check_selection, input_checksums, new_model, phases_of
+from nofrost.train.setup import (
+    check_phases,
+    check_selection,
+    input_checksums,
+    new_model,
+    phases_of,
+    trained_corruptions,
+)
 from nofrost.train.starts import read_start, start_checksum
 from nofrost.train.trainer import Trainer
 
@@ -80,19 +87,20 @@ def run(
         oom_message(recipe.schedule.batch_size),
     ):
 
-        def set_up() -> tuple[dict[str, str], Trainer]:
+        def set_up() -> tuple[dict[str, str], tuple[str, ...], Trainer]:
             inputs = input_checksums(recipe, dataset, augmentation, weights)
             first = read_start(start, recipe, seed, inputs, window) if start else None
             if start:
                 inputs["start"] = start_checksum(start)
+            corruptions = trained_corruptions(recipe, augmentation)
             phases = phases_of(recipe, name, dataset, augmentation, group, window)
             model = new_model(recipe, dataset, weights, seed)
             check_phases(model, phases)
             selection = read_split(dataset, "selection", verify=True)
             check_selection(recipe, selection)
-            return inputs, Trainer(model, phases, seed, selection, group, first)
+            return inputs, corruptions, Trainer(model, phases, seed, selection, group, first)
 
-        inputs, trainer = group.agree(set_up)
+        inputs, corruptions, trainer = group.agree(set_up)
         fingerprint: dict[str, Any] = {"recipe": recipe.as_json(), "seed": seed, "inputs": inputs}
         if window is not None:
             # Another order of the images gives other bits.
@@ -112,6 +120,7 @@ def run(
                     device=trainer.device.type,
                     steps=trainer.state.steps,
                     window=window,
+                    corruptions=corruptions,
                 )
                 _write(folder, trainer, metrics, record)
             return metrics
