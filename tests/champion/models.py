@@ -95,7 +95,7 @@ def evaluations(
         corruptions={"contrast": contrast},
         corruption_error=None,
         corrupted_calibration=calibration(mean["mean_accuracy"]),
-        averaging="mean",
+        averaging="unweighted mean over all corruptions and severities",
         test_sets={},
         corrupted_sets={},
         outlier_sets={},

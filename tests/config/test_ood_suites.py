@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nofrost.config import OodSuite, load_study, load_suite
+from nofrost.config.corruption_families import COMMON
 from nofrost.errors import UserError
-from nofrost.prepare.sources.corrupted import BENCHMARK
 from nofrost.prepare.test_set_stage import resolve_test_set
 from nofrost.transforms.corruptions import CORRUPTIONS, check_corruption
 
@@ -37,7 +37,7 @@ def test_ood_cifar10_has_every_corruption_and_needs_no_files() -> None:
 
 def test_ood_imagenet_has_the_corruptions_that_a_mean_corruption_error_is_of() -> None:
     suite = ood("ood-imagenet")
-    assert suite.corruptions == BENCHMARK
+    assert suite.corruptions == COMMON
     assert (suite.baseline, suite.jpeg_quality, suite.severities) == ("alexnet", 85, (1, 2, 3, 4, 5))
 
 

@@ -17,7 +17,7 @@ from nofrost.data import from_tensor, read_split, to_tensor
 from nofrost.errors import UserError
 from nofrost.evaluate import run
 from nofrost.evaluate.ood.made_corruptions import _example
-from nofrost.evaluate.ood.summaries import mean_of
+from nofrost.evaluate.ood.summaries import corruption_means, mean_of
 from nofrost.statistics import wilson_interval
 from nofrost.transforms.corruptions import corrupt
 
@@ -58,6 +58,18 @@ def test_means_are_unweighted_over_corruptions_and_severities(
         assert corruption["mean_accuracy"] == pytest.approx(np.mean(values))
         assert corruption["mean_low"] < corruption["mean_accuracy"] < corruption["mean_high"]
     assert "unweighted" in metrics["averaging"]
+
+
+def test_the_mean_is_over_the_common_corruptions_and_the_others_have_means_by_family() -> None:
+    shares = {"fog": 1, "snow": 0, "spatter": 0.5, "sparkles": 0.25, "perlin_noise": 0.75}
+    flags = {(name, severity): np.arange(8) < 8 * share for name, share in shares.items() for severity in (1, 3)}
+    means = corruption_means(flags)
+    assert means["mean_accuracy"] == 0.5
+    assert means["averaging"] == "unweighted mean over 2 of the 15 common corruptions, at all severities"
+    assert {name: each.mean_accuracy for name, each in means["further_means"].items()} == {"extra": 0.5, "c-bar": 0.5}
+    alone = corruption_means({key: each for key, each in flags.items() if key[0] in ("spatter", "sparkles")})
+    assert (alone["mean_accuracy"], alone["further_means"]) == (0.375, {})
+    assert alone["averaging"] == "unweighted mean over all corruptions and severities"
 
 
 def test_the_interval_of_a_mean_knows_that_conditions_share_their_images() -> None:

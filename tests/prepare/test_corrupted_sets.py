@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from nofrost.config import DatasetSpec, TestSets, TestSetSpec
+from nofrost.config.corruption_families import COMMON
 from nofrost.data import read_manifest, read_split
 from nofrost.errors import UserError
 from nofrost.prepare import run, run_test_sets
 from nofrost.prepare.sources import Part, SourceData, corrupted_folders, open_source, resolve_source
-from nofrost.prepare.sources.corrupted import BENCHMARK, PUBLISHED
+from nofrost.prepare.sources.corrupted import PUBLISHED
 from nofrost.verify import verify
 from tests.prepare.jpegs import jpeg, tar, write
 
@@ -36,7 +37,7 @@ def opened(source: str, path: Path, **options: Any) -> SourceData:
 
 
 def test_there_are_fifteen_corruptions_and_four_extra_ones() -> None:
-    assert (len(BENCHMARK), len(PUBLISHED)) == (15, 19)
+    assert (len(COMMON), len(PUBLISHED)) == (15, 19)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nofrost.config import Study
+from nofrost.config.corruption_families import averaged, set_apart
 from nofrost.results import (
     Answers,
     Calibration,
@@ -23,6 +24,7 @@ from nofrost.results import (
     ReliabilityBin,
     SeverityPoint,
     TestSetAccuracy,
+    averaging_of,
     write_result,
 )
 from nofrost.statistics import BINS
@@ -64,8 +66,7 @@ def make_ood_evaluation(folder: Path, study: Study, recipe: str, samples: int, c
         corruptions=_accuracies(corrupted),
         corruption_error=_error(corrupted) if suite.baseline else None,
         corrupted_calibration=_calibration(clean - 0.25, samples) if corrupted else None,
-        **(dict(_mean(corrupted)) if corrupted else dict.fromkeys(MeanAccuracy.last_keys)),
-        averaging="unweighted mean over all corruptions and severities",
+        **(_means(corrupted) if corrupted else dict.fromkeys(MeanAccuracy.last_keys) | {"averaging": averaging_of(())}),
         **sets,
         indices_sha256=f"{samples:064d}",
     )
@@ -108,6 +109,14 @@ def _accuracies(corrupted: Corrupted) -> dict[str, CorruptionAccuracy]:
 def _mean(corrupted: Corrupted) -> MeanAccuracy:
     value = float(np.mean([each.mean() for by in corrupted.values() for each in by.values()]))
     return MeanAccuracy(mean_accuracy=value, mean_low=value - 0.031, mean_high=value + 0.029)
+
+
+def _means(corrupted: Corrupted) -> dict[str, Any]:
+    further = {
+        family: _mean({name: corrupted[name] for name in names}) for family, names in set_apart(corrupted).items()
+    }
+    counted = _mean({name: corrupted[name] for name in averaged(corrupted)})
+    return {**dict(counted), "averaging": averaging_of(corrupted), "further_means": further}
 
 
 def _error(corrupted: Corrupted) -> CorruptionError:
@@ -166,7 +175,7 @@ def _corrupted_set(corrupted: Corrupted) -> CorruptedSet:
         corruptions=_accuracies(corrupted),
         corruption_error=None,
         calibration=_calibration(mean.mean_accuracy, 1000),
-        **dict(mean),
+        **_means(corrupted),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import Study
+from nofrost.config.corruption_families import averaged
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.report.flags import read_flags
@@ -91,8 +92,8 @@ def _read(folder: Path, contender: Contender, study: Study) -> Evaluations:
     arrays = read_arrays(path)
     corrupted = [
         _values(arrays, f"correct/{name}/{point.severity}", np.bool_, ood.samples, path)
-        for name, corruption in ood.corruptions.items()
-        for point in corruption.severities
+        for name in averaged(ood.corruptions)
+        for point in ood.corruptions[name].severities
     ]
     attacked = read_arrays(folder / ADVERSARIAL / "flags.npz")
     confidence = _values(arrays, "confidence", np.float64, ood.samples, path)

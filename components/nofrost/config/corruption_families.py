@@ -33,6 +33,22 @@ CORRUPTION_FAMILIES = {
     ),
 }
 
+COMMON = tuple(name for family in ("noise", "blur", "weather", "digital") for name in CORRUPTION_FAMILIES[family])
+"""The 15 common corruptions, which printed means and mean corruption errors are of (Hendrycks & Dietterich 2019)."""
+
+
+def averaged(names: Iterable[str]) -> list[str]:
+    """Return the corruptions that a mean accuracy is over: the common ones of `names`, or all where there are none."""
+    given = list(dict.fromkeys(names))
+    return [name for name in given if name in COMMON] or given
+
+
+def set_apart(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return by family the corruptions of `names` that a mean accuracy leaves out; each family has its own mean."""
+    given = list(dict.fromkeys(names))
+    counted = averaged(given)
+    return by_family(name for name in given if name not in counted)
+
 
 def by_family(names: Iterable[str]) -> dict[str, list[str]]:
     """Return corruptions by family, families and names in the papers' order; those of no family under ``other``."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nofrost.config.corruption_families import averaged
 from nofrost.data.arrays import read_arrays
 from nofrost.errors import UserError
 from nofrost.results import AdversarialMetrics, CorruptionAccuracy, OodMetrics, Proportion
@@ -22,7 +23,8 @@ class OodFlags:
     """How often a model was right on each image out of distribution.
 
     `by_set` has for each test set whether the model was right on each image (bool [N]), or for a set of corrupted
-    images the share of the versions of an image that it was right on (float64 [N]). Under None stands the latter for
+    images the share of the versions of an image that it was right on (float64 [N]), of those that the mean accuracy
+    counts. Under None stands the latter for
     the corruptions of the suite, where it has any. `images` says which images these are.
     """
 
@@ -56,8 +58,8 @@ def read_ood_flags(path: Path, metrics: OodMetrics) -> OodFlags:
     for name, prefix, corruptions, checksum in corrupted:
         flags = [
             _flags(arrays, f"{prefix}/{corruption}/{point.severity}", point, path)
-            for corruption, accuracy in corruptions.items()
-            for point in accuracy.severities
+            for corruption in averaged(corruptions)
+            for point in corruptions[corruption].severities
         ]
         # Files of different length hold versions of other images, and there is no mean for each image.
         if len({len(each) for each in flags}) == 1:

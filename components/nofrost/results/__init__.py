@@ -34,6 +34,7 @@ from nofrost.results.ood import (
     ReliabilityBin,
     SeverityPoint,
     TestSetAccuracy,
+    averaging_of,
 )
 from nofrost.results.properties import BatchNormStatistics, LayerMetrics, LayerNorms, PropertySummary, WeightNorms
 from nofrost.results.training import (
@@ -110,6 +111,7 @@ __all__ = [
     "TrainRecord",
     "TransferMetrics",
     "WeightNorms",
+    "averaging_of",
     "read_result",
     "read_results",
     "validate_result",

@@ -1,10 +1,12 @@
 """What evaluate-ood writes: accuracy, calibration and detection on corrupted images and further test sets."""
 
+from collections.abc import Collection
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from nofrost.config import Baseline
+from nofrost.config.corruption_families import COMMON, averaged
 from nofrost.results.common import Proportion, Result
 
 
@@ -57,6 +59,14 @@ class CorruptionAccuracy(MeanAccuracy):
     severities: tuple[SeverityPoint, ...] = Field(min_length=1)
 
 
+def averaging_of(corruptions: Collection[str]) -> str:
+    """Return what the mean accuracy over these corruptions is of, as metrics state it."""
+    counted = averaged(corruptions)
+    if len(counted) == len(corruptions):
+        return "unweighted mean over all corruptions and severities"
+    return f"unweighted mean over {len(counted)} of the {len(COMMON)} common corruptions, at all severities"
+
+
 class CorruptionError(Result):
     """Mean corruption errors relative to a baseline's, 1 being as many errors as the baseline has (printed as 100 %).
 
@@ -100,11 +110,15 @@ class TestSetAccuracy(Answers):
 
 
 class CorruptedSet(MeanAccuracy):
-    """Accuracy on a published set of corrupted images; the mean is over its corruptions and severities."""
+    """Accuracy on a published set of corrupted images, with the keys of :class:`OodMetrics`."""
+
+    optional_keys = ("further_means",)
 
     name: str
     data_sha256: str
     corruptions: dict[str, CorruptionAccuracy] = Field(min_length=1)
+    averaging: str
+    further_means: dict[str, MeanAccuracy] = Field(default={})
     corruption_error: CorruptionError | None
     calibration: Calibration
 
@@ -132,14 +146,17 @@ class OutlierSet(Result):
 
 
 class OodMetrics(Result):
-    """``metrics.json`` of evaluate-ood; `averaging` says what its mean is over. Further sets are no part of it.
+    """``metrics.json`` of evaluate-ood. Further sets are no part of its mean.
 
     Attributes:
+        averaging: what the mean is over: the common corruptions, or all where none of them was measured.
+        further_means: those over the corruptions that the mean leaves out, by family.
         mean_accuracy, mean_low, mean_high: null without corruptions, as is `corrupted_calibration`, which is of all
             corrupted images together.
     """
 
     last_keys = ("mean_accuracy", "mean_low", "mean_high")
+    optional_keys = ("further_means",)
 
     kind: Literal["ood"]
     title: str
@@ -150,6 +167,7 @@ class OodMetrics(Result):
     corruption_error: CorruptionError | None
     corrupted_calibration: Calibration | None
     averaging: str
+    further_means: dict[str, MeanAccuracy] = Field(default={})
     test_sets: dict[str, TestSetAccuracy]
     corrupted_sets: dict[str, CorruptedSet]
     outlier_sets: dict[str, OutlierSet]
@@ -162,6 +180,8 @@ class OodMetrics(Result):
     def _mean_is_of_corruptions(self) -> Self:
         if bool(self.corruptions) != (self.mean is not None):
             raise ValueError("corruptions and their mean do not fit each other: evaluate again")
+        if self.averaging != (expected := averaging_of(self.corruptions)):
+            raise ValueError(f"the mean is the {self.averaging!r}, and not the {expected!r}: evaluate again")
         return self
 
     @property

@@ -22,8 +22,8 @@ from nofrost.evaluate.ood.summaries import (
     answer_keys,
     by_corruption,
     corruption_error,
+    corruption_means,
     is_right,
-    mean_of,
 )
 from nofrost.measures import effective_robustness
 from nofrost.results import Calibration, CorruptedSet, Proportion, TestSetAccuracy
@@ -166,7 +166,7 @@ def corrupted_set_accuracy(
     corruptions = by_corruption(flags)
     of_clean = Proportion.of_flags(clean.right(rule_of(images.manifest)))
     return CorruptedSet(
-        **dict(mean_of(list(flags.values()))),
+        **corruption_means(flags),
         name=images.manifest.name,
         data_sha256=images.checksum,
         corruptions=corruptions,

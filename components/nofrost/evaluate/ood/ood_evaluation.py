@@ -35,13 +35,19 @@ from nofrost.evaluate.ood.made_corruptions import (
     corrupted_examples,
 )
 from nofrost.evaluate.ood.outliers import outlier_arrays, outlier_scores, outlier_set
-from nofrost.evaluate.ood.summaries import answer_keys, by_corruption, calibration_of, corruption_error, mean_of
+from nofrost.evaluate.ood.summaries import (
+    answer_keys,
+    by_corruption,
+    calibration_of,
+    corruption_error,
+    corruption_means,
+)
 from nofrost.measures import Reliability
-from nofrost.results import Answers, Calibration, CorruptedSet, OodMetrics, OutlierSet, TestSetAccuracy
+from nofrost.results import Answers, Calibration, CorruptedSet, OodMetrics, OutlierSet, TestSetAccuracy, averaging_of
 from nofrost.statistics import Flags
 
 IMAGENET_C = "imagenet-c"
-_NO_MEAN = {"mean_accuracy": None, "mean_low": None, "mean_high": None}
+_NO_MEAN = {"mean_accuracy": None, "mean_low": None, "mean_high": None, "averaging": averaging_of(())}
 
 ByCondition = Mapping[Corruption, Measurement]
 
@@ -101,10 +107,9 @@ class OodEvaluation(Evaluation[OodSuite]):
             corruptions=corruptions,
             corruption_error=corruption_error(self.suite.baseline, of_clean, corruptions),
             corrupted_calibration=calibration,
-            averaging="unweighted mean over all corruptions and severities",
             **further,
             indices_sha256=sample.indices_sha256(),
-            **(dict(mean_of(list(flags.values()))) if flags else _NO_MEAN),
+            **(corruption_means(flags) if flags else _NO_MEAN),
         )
         return Findings(metrics, arrays, corrupted_examples(self.suite, self.inputs.images, sample))
 

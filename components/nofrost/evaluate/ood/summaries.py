@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config import Baseline
+from nofrost.config.corruption_families import averaged, set_apart
 from nofrost.evaluate.ood.answers import TOP, Answered
 from nofrost.evaluate.ood.made_corruptions import Corruption
 from nofrost.measures import Reliability, corruption_errors
@@ -20,6 +21,7 @@ from nofrost.results import (
     Proportion,
     ReliabilityBin,
     SeverityPoint,
+    averaging_of,
 )
 from nofrost.statistics import Flags, wilson_interval
 
@@ -71,6 +73,22 @@ def by_corruption(flags: Mapping[Corruption, Flags]) -> dict[str, CorruptionAccu
         points = tuple(SeverityPoint.of_flags(each, severity=severity) for severity, each in by_severity.items())
         corruptions[name] = CorruptionAccuracy(severities=points, **dict(mean_of(list(by_severity.values()))))
     return corruptions
+
+
+def corruption_means(flags: Mapping[Corruption, Flags]) -> dict[str, Any]:
+    """Return the mean accuracy over corruptions, what it is over, and the further means: keys of
+    :class:`~nofrost.results.OodMetrics` and :class:`~nofrost.results.CorruptedSet`.
+
+    Args:
+        flags: [N] by corruption and severity, not empty.
+    """
+    names = list(dict.fromkeys(name for name, _ in flags))
+
+    def mean(counted: Collection[str]) -> MeanAccuracy:
+        return mean_of([each for (name, _), each in flags.items() if name in counted])
+
+    further = {family: mean(members) for family, members in set_apart(names).items()}
+    return {**dict(mean(averaged(names))), "averaging": averaging_of(names), "further_means": further}
 
 
 def mean_of(flags: Sequence[Flags]) -> MeanAccuracy:

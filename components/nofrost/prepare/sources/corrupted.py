@@ -5,14 +5,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from nofrost.config.corruption_families import CORRUPTION_FAMILIES, SEVERITIES
+from nofrost.config.corruption_families import COMMON, CORRUPTION_FAMILIES, SEVERITIES
 from nofrost.errors import UserError, unknown
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.published_source import Published
 
-BENCHMARK = tuple(name for family in ("noise", "blur", "weather", "digital") for name in CORRUPTION_FAMILIES[family])
-"""The 15 corruptions that a mean corruption error is of (Hendrycks & Dietterich 2019)."""
-PUBLISHED = (*BENCHMARK, *CORRUPTION_FAMILIES["extra"])
+PUBLISHED = (*COMMON, *CORRUPTION_FAMILIES["extra"])
 
 
 class CorruptedSource(Published):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nofrost.config.corruption_families import SEVERITIES
+from nofrost.config.corruption_families import COMMON, SEVERITIES
 from nofrost.errors import UserError
 from nofrost.files import sha256_file
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import SourceData, explain_damage, register
 from nofrost.prepare.sources.checksums import check_file
-from nofrost.prepare.sources.corrupted import BENCHMARK, CorruptedSource
+from nofrost.prepare.sources.corrupted import CorruptedSource
 from nofrost.prepare.sources.in_memory import array_part
 from nofrost.prepare.sources.npz import read_npy_header
 from nofrost.prepare.sources.tars import read_bytes, tar_members
@@ -63,12 +63,12 @@ class _CifarC(CorruptedSource):
                 array is cut off or has another number of images than was published.
         """
         self.fetch()
-        place = self.archive_or_folder([f"{name}.npy" for name in (*BENCHMARK, "labels")])
+        place = self.archive_or_folder([f"{name}.npy" for name in (*COMMON, "labels")])
         stored, checksums = self._files(place)
         self.check_corruptions([name for name in self.names() if f"{name}.npy" in stored])
         if "labels.npy" not in stored:
             raise UserError(f"{place} lacks labels.npy: download {self.card.files[0].name} again")
-        rows = self.card.images["corrupted"] // len(BENCHMARK)
+        rows = self.card.images["corrupted"] // len(COMMON)
         labels = self._labels(stored["labels.npy"], rows)
         count = rows // len(SEVERITIES)
         conditions = {}

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from nofrost.config.corruption_families import SEVERITIES
+from nofrost.config.corruption_families import COMMON, SEVERITIES
 from nofrost.errors import UserError
 from nofrost.limits import regular_file
 from nofrost.prepare.sources.base import OwnClasses, Part, SourceData, missing, register
 from nofrost.prepare.sources.checksums import check_file
 from nofrost.prepare.sources.class_folders import CHECKSUM
-from nofrost.prepare.sources.corrupted import BENCHMARK, PUBLISHED, CorruptedSource
+from nofrost.prepare.sources.corrupted import PUBLISHED, CorruptedSource
 from nofrost.prepare.sources.imagenet import wordnet_ids
 from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.listing import Listing
@@ -66,7 +66,7 @@ class _CorruptedFolders(CorruptedSource):
                 if not parts:
                     classes, first = found_classes, found.paths
                     self.check_count(
-                        len(first), self.card.images["corrupted"] // (len(BENCHMARK) * len(SEVERITIES)), place
+                        len(first), self.card.images["corrupted"] // (len(COMMON) * len(SEVERITIES)), place
                     )
                     shape = common_shape(self, found.files.images(), len(first))
                 _check_same(first, found.paths, f"{self.path}: {place}", "/".join(map(str, conditions[0])))
@@ -90,7 +90,7 @@ class _CorruptedFolders(CorruptedSource):
         tars = [path] if regular_file(path).is_file() else [path / file.name for file in files]
         tars = [tar for tar in tars if regular_file(tar).is_file()]
         if not tars:
-            raise missing(path, f"{' and '.join(file.name for file in files)}, or the folders {', '.join(BENCHMARK)}")
+            raise missing(path, f"{' and '.join(file.name for file in files)}, or the folders {', '.join(COMMON)}")
         checksums: dict[str, str] = {}
         for tar in tars:
             file = next((file for file in files if file.name == tar.name), files[0])

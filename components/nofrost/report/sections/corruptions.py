@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nofrost.config import cite
-from nofrost.config.corruption_families import by_family
+from nofrost.config.corruption_families import COMMON, averaged, by_family, set_apart
 from nofrost.report import cells, figures, text
 from nofrost.report.compare import Estimate, best_of, compare_on_corruptions, estimate, estimate_mean
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Section, Table
@@ -46,6 +46,10 @@ class _Source:
         mean = run.ood.mean if self.name is None else run.ood.corrupted_sets[self.name]
         assert mean is not None  # a source has corruptions
         return mean
+
+    def further_means(self, run: Run) -> dict[str, MeanAccuracy]:
+        """The means over the corruptions that the mean leaves out, by family."""
+        return (run.ood if self.name is None else run.ood.corrupted_sets[self.name]).further_means
 
     def error(self, run: Run) -> CorruptionError | None:
         return (run.ood if self.name is None else run.ood.corrupted_sets[self.name]).corruption_error
@@ -111,18 +115,34 @@ def _means(source: _Source, how: str) -> Table:
     """Return mean accuracies and corruption errors by recipe."""
     collected, decimals = source.collected, cells.digits(source.collected)
     best = best_of(collected, compare_on_corruptions(collected, source.name))
+    apart = set_apart(source.corruptions)
     with_error = all(source.error(run) is not None for run in collected.runs)
     rows = [
         [
             cells.recipe_cell(recipe),
             cells.estimate_cell(estimate([run.ood.clean for run in recipe.runs]), decimals),
             cells.estimate_cell(_mean(source, recipe), decimals, best=best == recipe.name),
+            *(
+                cells.estimate_cell(estimate_mean([source.further_means(run)[family] for run in recipe.runs]), decimals)
+                for family in apart
+            ),
             *(_error_cells(source, recipe, decimals) if with_error else ()),
         ]
         for recipe in collected.recipes
     ]
-    columns = [Column("recipe", text=True), Column("clean"), Column("mean", f"{len(source.corruptions)} corruptions")]
-    sentences = [source.basis, how, trained_corruptions(collected, source.corruptions)]
+    counted = averaged(source.corruptions)
+    columns = [
+        Column("recipe", text=True),
+        Column("clean"),
+        Column("mean", text.plural(len(counted), "corruption")),
+        *(Column(family, text.plural(len(names), "corruption")) for family, names in apart.items()),
+    ]
+    sentences = [
+        source.basis,
+        how,
+        _what_is_averaged(counted, apart),
+        trained_corruptions(collected, source.corruptions),
+    ]
     if with_error:
         columns += [Column("mCE", "corruption error"), Column("relative mCE", "corruption error")]
         sentences.append(
@@ -135,6 +155,18 @@ def _means(source: _Source, how: str) -> Table:
         sentences.append(cells.STAR_OF_MEANS)
     title = "" if source.name is None else _titled(source.name, collected)
     return Table(" ".join(filter(None, sentences)), columns, rows, title=title)
+
+
+def _what_is_averaged(counted: Sequence[str], apart: Mapping[str, Sequence[str]]) -> str:
+    """Return which corruptions the mean is over, and which stand apart, in a sentence."""
+    if not set(counted) <= set(COMMON):
+        which = f"corruptions that are none of the {len(COMMON)} common ones"
+    elif len(counted) == len(COMMON):
+        which = f"the {len(COMMON)} common corruptions, as printed means are"
+    else:
+        which = f"{len(counted)} of the {len(COMMON)} common corruptions, which printed means are over"
+    families = text.listed(f"{len(names)} of {family}" for family, names in apart.items())
+    return f"The mean is over {which}{f'; {families} stand apart' if apart else ''}."
 
 
 def _mean(source: _Source, recipe: RecipeRuns) -> Estimate:

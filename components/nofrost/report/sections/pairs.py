@@ -98,9 +98,10 @@ def _means(collected: Collected, comparisons: list[MeanPair], name: str | None, 
     count = text.plural(len(collected.first.ood_flags.by_set[name]), "image")
     images = f"{count} of {name}" if name else f"{count} of the test split of {collected.manifest.name}"
     caption = (
-        "Mean accuracy over corruptions and severities of the first recipe minus that of the second, with its 95 % "
-        f"interval. Student's paired test over the same {images}, each with the share of its corrupted versions that a "
-        f"model got right; p after Holm's correction for {text.plural(len(comparisons), 'test')}; separated below "
+        "Mean accuracy over corruptions and severities, those of the table of means, of the first "
+        "recipe minus that of the second, with its 95 % interval. Student's paired test over the same "
+        f"{images}, each with the share of its corrupted versions that a model got right; p "
+        f"after Holm's correction for {text.plural(len(comparisons), 'test')}; separated below "
         f"{ALPHA:g}."
     )
     columns = (

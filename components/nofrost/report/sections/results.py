@@ -82,7 +82,7 @@ def _explanation(collected: Collected) -> str:
 
 
 def _ood_cells(recipe: RecipeRuns, decimals: int, best: str | None) -> list[Cell]:
-    """Return the mean accuracy over all corruptions of the suite; nothing for a suite without any."""
+    """Return the mean accuracy over corruptions of the suite; nothing for a suite without any."""
     means = [mean for run in recipe.runs if (mean := run.ood.mean)]
     return [cells.estimate_cell(estimate_mean(means), decimals, best == recipe.name)] if means else []
 
