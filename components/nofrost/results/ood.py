@@ -112,7 +112,7 @@ class TestSetAccuracy(Answers):
 class CorruptedSet(MeanAccuracy):
     """Accuracy on a published set of corrupted images, with the keys of :class:`OodMetrics`."""
 
-    optional_keys = ("further_means",)
+    later_keys = ("further_means",)
 
     name: str
     data_sha256: str
@@ -156,7 +156,7 @@ class OodMetrics(Result):
     """
 
     last_keys = ("mean_accuracy", "mean_low", "mean_high")
-    optional_keys = ("further_means",)
+    later_keys = ("further_means",)
 
     kind: Literal["ood"]
     title: str
