@@ -1,7 +1,8 @@
 """Load recipes, suites and studies: shipped files by name, the user's by path, with overrides `--set key=value`.
 
 A file may name another one with ``base:`` and then states only changes to it. A study lists recipes and suites by name,
-by path, or spelled out, and its ``scale:`` makes all of its recipes smaller (`scaling.py`).
+by path, or spelled out, or names printed tables whose trainings are its recipes; its ``scale:`` makes all of its
+recipes smaller (`scaling.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from nofrost.config.base import Schema, first_duplicate, merge
+from nofrost.config.printed import load_printed
 from nofrost.config.reading import SUITES, is_path, on_its_base, read, read_text
 from nofrost.config.recipe import Recipe
 from nofrost.config.scaling import scaled
@@ -79,6 +81,8 @@ def study_as_yaml(study: Study) -> str:
 
 def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) -> dict[str, Any]:
     named_by = (origin,) if is_path(origin) else ()
+    if "recipes" not in values:
+        values = {**values, "recipes": _printed_recipes(values.get("printed"))}
     values = of_size(values, origin, size)
     scale = values.pop("scale", {})
     recipes = _recipe_entries(values.get("recipes"), origin)
@@ -89,7 +93,8 @@ def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) 
     values["recipes"] = {}
     for name, entry in recipes.items():
         changes = dict(entry)
-        base = on_its_base("recipe", {"base": changes.pop("base", None)}, named_by)
+        base = changes.pop("base", None)
+        base = on_its_base("recipe", base if isinstance(base, Mapping) else {"base": base}, named_by)
         values["recipes"][name] = merge(scaled(base, scale), changes)
     runs = values.get("runs", {})
     if isinstance(runs, Mapping):
@@ -101,6 +106,31 @@ def _expand_study(values: dict[str, Any], origin: str, size: str | None = None) 
             for key, suite in suites.items()
         }
     return values
+
+
+def _printed_recipes(names: Any) -> dict[str, Any] | None:
+    """Return the trainings of printed tables as recipes of a study; None where it names no table.
+
+    The settings of a row are part of its base: they say what the paper trained, which a study's scale then changes.
+    """
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    found: dict[str, Any] = {}
+    for name in names:
+        for run, recipe, settings in load_printed(name).trainings():
+            found.setdefault(run, {"base": _nested({"base": recipe, **settings})})
+    return found or None
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted keys as nested mappings."""
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        nested = merge(nested, value)
+    return nested
 
 
 def _recipe_entries(recipes: Any, origin: str) -> dict[str, Mapping[str, Any]]:
@@ -146,10 +176,8 @@ def overridden(values: dict[str, Any], overrides: Sequence[str], option: str = "
             raise UserError(
                 f"{option} {shortened(text)} names more than {_MOST_LEVELS} levels: no setting lies so deep"
             )
-        change: Any = parse_value(value, f"{option} {shortened(text)}")
-        for name in reversed(key.strip().split(".")):
-            change = {name: change}
-        values = merge(values, change)
+        change = parse_value(value, f"{option} {shortened(text)}")
+        values = merge(values, _nested({key.strip(): change}))
     return values
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from nofrost.config.base import difference, merge
 from nofrost.config.optimisation import ScheduleSpec
 from nofrost.config.recipe import PHASE_KEYS
+from nofrost.errors import unknown
 
 Path = tuple[str, ...]
 
@@ -24,6 +25,7 @@ LENGTHS: tuple[Path, ...] = (
 )
 WHOLE_EPOCHS = ("schedule", "running_statistics_epochs")
 STEPS = ("attack", "steps")
+ARCH = ("model", "arch")
 
 
 def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,9 +36,13 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
     the epochs do; a rate that falls by the epoch still falls at least once before the last of several. An attack's
     steps are lowered to those of `scale` but never raised: the one step of Fast stays one.
 
+    Where ``model.arch`` of `scale` is a mapping, it has a smaller architecture for that of each recipe.
+
     Both are mappings as read from files and not validated, since a study may add what a base omits. Values of
     the wrong type are left for the schema to reject.
     """
+    if isinstance(smaller := _at(scale, ARCH), Mapping):
+        scale = _with(scale, ARCH, _smaller(_at(recipe, ARCH), smaller))
     defaults = {key: value for key, value in recipe.items() if key != "phases"}
     result = merge(recipe, _changes(defaults, scale, {}))
     phases = recipe.get("phases")
@@ -49,6 +55,12 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
             **{name: difference(_of_phase(result), _of_phase(phase)) for name, phase in small.items()},
         }
     return result
+
+
+def _smaller(arch: Any, smaller: Mapping[str, Any]) -> Any:
+    if arch not in smaller:
+        raise unknown("architecture in scale.model.arch:", str(arch), smaller)
+    return smaller[arch]
 
 
 def _of_phase(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""A study that names a printed table has the table's trainings as its recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nofrost.config import Study, load_recipe, load_study
+from nofrost.config.printed import load_printed, printed_names
+from nofrost.errors import UserError
+
+TRAINED = [name for name in printed_names() if any(load_printed(name).trainings())]
+
+
+def study(folder: Path, printed: str | list[str], **changes: Any) -> Study:
+    values = {
+        "name": "mine",
+        "title": "mine",
+        "printed": printed,
+        "dataset": {"source": "digits", "image_size": 16},
+        "augmentation": {"methods": ["deepaugment", "tda"]},
+        "suites": load_study("digits").as_json()["suites"],
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values | changes), encoding="utf-8")
+    return load_study(path)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_training_of_a_table_is_a_recipe(name: str, tmp_path: Path) -> None:
+    trainings = {run: (recipe, settings) for run, recipe, settings in load_printed(name).trainings()}
+    found = study(tmp_path, name)
+    assert list(found.recipes) == list(found.runs.recipe) == list(trainings)
+    for run, (recipe, settings) in trainings.items():
+        assert found.recipes[run] == load_recipe(recipe, [f"{key}={value}" for key, value in settings.items()])
+
+
+def test_the_tables_of_a_study_share_their_rows(tmp_path: Path) -> None:
+    found = study(tmp_path, ["zeise2025-table-1", "zeise2025-table-3"])
+    assert len(found.recipes) < sum(len(list(load_printed(name).trainings())) for name in found.printed)
+
+
+def test_what_a_row_sets_is_scaled_down_too(tmp_path: Path) -> None:
+    arch = {"cifar-resnet18": "cifar-resnet18-w8"}
+    found = study(tmp_path, "zeise2025-table-7", scale={"model": {"arch": arch}, "schedule": {"epochs": 2}})
+    assert {recipe.model.arch for recipe in found.recipes.values()} == {"cifar-resnet18-w8"}
+    assert found.recipes["layer1-0-bn1"].phases["layer"].trainable == "layer:layer1.0.bn1"
+
+
+def test_an_architecture_that_the_scale_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"architecture in scale\.model\.arch: 'cifar-resnet18'.*known are resnet8"):
+        study(tmp_path, "zeise2025-table-1", scale={"model": {"arch": {"resnet8": "resnet8"}}})
+
+
+def test_a_size_changes_the_recipe_of_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    study(tmp_path, "zeise2025-table-1", sizes={"tiny": {"recipes": {"all-n": {"optimiser": {"lr": 0.5}}}}})
+    assert load_study(path, size="tiny").recipes["all-n"].optimiser.lr == 0.5
+    assert load_study(path, size="paper").recipes["all-n"].optimiser.lr == 0.1
+
+
+def test_a_study_without_recipes_and_tables_says_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="key recipes must list names of recipes"):
+        study(tmp_path, [])
+    with pytest.raises(UserError, match="unknown printed table or figure 'zeise2025-table-9'"):
+        study(tmp_path, "zeise2025-table-9")
