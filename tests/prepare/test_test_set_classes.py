@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from nofrost.config import TestSets, TestSetSpec
-from nofrost.config.loading import validated
 from nofrost.data import Manifest, read_manifest, read_split, split_condition
 from nofrost.errors import UserError
 from nofrost.prepare import run_test_sets
@@ -84,9 +83,10 @@ def test_a_dataset_of_numbered_imagenet_classes_has_those_of_their_numbers(
     source: Callable[..., SourceData], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nofrost.prepare.test_set_classes.wordnet_ids", lambda: ("n1", "n2", "n3"))
-    match = match_classes(source("n3", "n1", own=OwnClasses()), PLAIN, ["0", "1", "2"])
-    assert match.test_set is not None
-    assert match.test_set.outputs == ((2,), (0,))
+    for classes, outputs in ((["0", "1", "2"], ((2,), (0,))), (["2", "0", "1"], ((0,), (1,)))):
+        match = match_classes(source("n3", "n1", own=OwnClasses()), PLAIN, classes)
+        assert match.test_set is not None
+        assert match.test_set.outputs == outputs
 
 
 def test_outliers_of_a_published_set_are_asked_about_its_classes(source: Callable[..., SourceData]) -> None:
@@ -105,6 +105,33 @@ def test_outliers_by_option_are_asked_about_all_classes_and_have_none_of_them(
     assert match.test_set.outputs == ((0, 1, 2),)
     with pytest.raises(UserError, match=r"has class 'b', which the dataset has too: outliers are of none"):
         match_classes(source("x", "b"), spec, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("outlier", "known"),
+    [("Aquarium Fish", "aquarium_fish"), ("t-shirt/top", "T shirt/top"), ("cats", "n2"), ("n1", "0")],
+)
+def test_outliers_share_no_class_however_its_name_is_written(
+    source: Callable[..., SourceData], monkeypatch: pytest.MonkeyPatch, outlier: str, known: str
+) -> None:
+    monkeypatch.setattr("nofrost.prepare.test_set_classes.wordnet_ids", lambda: ("n1", "n2"))
+    own = OwnClasses(meanings={"cats": ("n2",)} if outlier == "cats" else None) if outlier in ("cats", "n1") else None
+    classes = ["0", "1"] if known == "0" else ["x", known]
+    with pytest.raises(UserError, match=f"has class '?{outlier}'?, which the dataset has too"):
+        match_classes(source(outlier, own=own), TestSetSpec(source="npz", outliers=True), classes)
+
+
+def test_outliers_whose_classes_are_numbers_are_refused_where_both_are_digits_and_remarked_otherwise(
+    source: Callable[..., SourceData],
+) -> None:
+    spec, numbers = TestSetSpec(source="svhn", outliers=True), ["0", "1", "2"]
+    svhn = replace(source(*numbers), name="svhn")
+    with pytest.raises(UserError, match=r"has class '?0'?, which the dataset has too"):
+        match_classes(svhn, spec, numbers, dataset="mnist")
+    for data, dataset in ((svhn, "npz"), (source(*numbers), "mnist")):
+        match = match_classes(data, spec, numbers, dataset=dataset)
+        assert match.remark.startswith("its classes are numbers, as those of the dataset are, so that nobody can tell")
+    assert not match_classes(svhn, spec, ["airplane", "cat"], dataset="cifar10").remark
 
 
 def test_images_are_left_out_with_their_class_their_texture_or_all_accepted_classes(labelled: Labelled) -> None:
@@ -165,10 +192,6 @@ def test_a_manifest_whose_own_classes_do_not_fit_is_refused(changes: dict[str, A
 def test_splits_of_corrupted_sets_say_corruption_and_severity() -> None:
     assert split_condition("gaussian_noise-5") == ("gaussian_noise", 5)
     assert split_condition("test") is split_condition("noise-6") is None
-
-
-def test_a_suite_leaves_out_a_test_set_of_its_base() -> None:
-    assert validated(TestSets, {"test_sets": {"a": None, "b": {"source": "npz"}}}, "x", ()).test_sets.keys() == {"b"}
 
 
 def test_subset_and_outliers_exclude_one_another() -> None:

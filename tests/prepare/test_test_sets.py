@@ -100,6 +100,8 @@ def test_equal_content_gives_equal_bytes_wherever_it_lies(digits: Path, tmp_path
         (["b", "a", "c"], ["a", "b", "c"], [1, 0, 2]),
         (["0", "1", "2"], ["a", "b", "c"], [0, 1, 2]),
         (["2", "0", "1"], ["0", "1", "2"], [2, 0, 1]),
+        (["02", "00", "01"], ["a", "b", "c"], [2, 0, 1]),
+        ([str(number) for number in (0, 1, 10, *range(2, 10))], list("abcdefghijk"), [0, 1, 10, *range(2, 10)]),
     ],
 )
 def test_classes_are_matched_by_name_or_else_by_number(
@@ -135,6 +137,7 @@ def test_a_class_without_an_image_is_refused_by_name(digits: Path, tmp_path: Pat
     ("keys", "message"),
     [
         ({"path": "/missing"}, r"^test_sets\.new\.path /missing does not exist"),
+        ({"classes": ["0", "x"]}, r"^test_sets\.new\.classes: unknown class 'x'"),
         ({"limit": 7}, r"^test_sets\.new\.limit is 7: with 10 classes it must be at least 10"),
         ({"image_size": 8}, r"^test_sets\.new\.path has images of \(8, 8, 1\).* give test_sets\.new\.image_size"),
         ({"view": {"resize": 16, "crop": 16}}, r"^test_sets\.new\.view is for photographs .* the dataset is an array"),
@@ -149,6 +152,16 @@ def test_an_error_names_the_key_of_the_test_set(
     with pytest.raises(UserError, match=message):
         run_test_sets(TestSets(test_sets={"new": TestSetSpec(**values)}), digits, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_options_of_the_command_line_are_those_of_the_test_set(tmp_path: Path, digits: Path) -> None:
+    for name in ("day", "night"):
+        for label in "ab":
+            (tmp_path / "in" / name / label).mkdir(parents=True)
+            Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "in" / name / label / "a.png")
+    spec = TestSetSpec(source="folder", path=str(tmp_path / "in"))
+    with pytest.raises(UserError, match=r"--set 'test_sets\.new\.splits=\[\]' \(in a study test_sets\.new\.splits\)"):
+        run_test_sets(TestSets(test_sets={"new": spec}), digits, tmp_path / "out")
 
 
 def test_settings_of_a_split_are_refused() -> None:

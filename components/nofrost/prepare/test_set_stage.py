@@ -105,7 +105,7 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
         with stage_output(out, stage=STAGE, inputs=inputs, fingerprint=fingerprint, resumable=resumable) as folder:
             with progress(STAGE, total=sum(metrics.test_images.values())) as bar:
                 for each in test_sets:
-                    with keys_of(each.name):
+                    with keys_of(each.name, each.source):
                         _write(each, manifest, folder, bar)
             write_result(folder / "metrics.json", metrics)
             record = Record.of(STAGE, config=settings, inputs=checksums, seeds={}, libraries=libraries)
@@ -114,14 +114,14 @@ def run(config: TestSets, dataset: Path, out: Path) -> TestSetsMetrics:
 
 
 def _opened(name: str, spec: TestSetSpec, source: Source, manifest: Manifest) -> _TestSet:
-    with keys_of(name):
+    with keys_of(name, source):
         if manifest.view and not source.holds_photographs:
             raise UserError(
                 f"dataset.source {source.source!r} has images of an array, and the dataset holds photographs: name a "
                 "source of photographs, such as folder"
             )
         data = open_source(source, least_classes=1 if spec.outliers else 2)
-        match = match_classes(data, spec, manifest.classes)
+        match = match_classes(data, spec, manifest.classes, dataset=manifest.name)
         parts = data.conditions or {SPLIT: data.train if data.test is None else data.test}
         parts = {split: relabelled(part, match.labels) for split, part in parts.items()}
         first = next(iter(parts.values()))
@@ -236,10 +236,11 @@ def _check_shape(part: Part, manifest: Manifest) -> None:
 
 
 @contextmanager
-def keys_of(name: str) -> Iterator[None]:
+def keys_of(name: str, source: Source) -> Iterator[None]:
     """Let the message of a UserError inside name the keys of the test set where it names those of a dataset."""
     try:
         yield
     except UserError as error:
-        keys = "|".join(DatasetSpec.model_fields)
-        raise type(error)(re.sub(rf"\bdataset\.({keys})\b", rf"test_sets.{name}.\1", str(error))) from None
+        keys = "|".join(type(source).model_fields)
+        message = re.sub(rf"\bdataset\.({keys})\b", rf"test_sets.{name}.\1", str(error))
+        raise type(error)(re.sub(rf"--set ('?)({keys})=", rf"--set \1test_sets.{name}.\2=", message)) from None
