@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from nofrost.attacks import create_attack
 from nofrost.attacks.losses import error_log_odds
 from nofrost.errors import UserError
+from nofrost.models import Classifier, create_model
 
 Batch = tuple[Tensor, Tensor]
 GREY = torch.full((40, 3, 16, 16), 0.5)
@@ -80,3 +83,42 @@ def test_no_further_draw_is_made_for_an_image_that_is_misclassified() -> None:
 def test_a_setting_out_of_range_is_one_sentence(setting: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"^attack 'awgn': {setting}: "):
         create_attack("awgn", eps=0.1, **{setting: value})
+
+
+def of_this_package(std: tuple[float, ...]) -> Classifier:
+    return create_model("linear", normaliser="none", num_classes=2, image_size=16, mean=(0.5,) * 3, std=std)
+
+
+def test_in_the_normalised_space_sigma_is_a_multiple_of_the_deviation_of_each_channel() -> None:
+    deviations = (0.1, 0.2, 0.3)
+    attack = create_attack("awgn", eps=1, sigma=0.5, space="normalised", clip=False)
+    result = attack(of_this_package(deviations), GREY, LABELS) - GREY
+    for channel, deviation in enumerate(deviations):
+        assert result[:, channel].std().item() == pytest.approx(0.5 * deviation, rel=0.03)
+
+
+def test_noise_that_is_not_clipped_leaves_ball_and_box_and_is_the_same_draw() -> None:
+    free, cut = (change(eps=0.5, sigma=1, clip=clip) for clip in (False, True))
+    assert free.std().item() == pytest.approx(1, rel=0.01)
+    assert torch.equal(free.clamp(-0.5, 0.5), cut)
+
+
+def test_noise_before_the_resize_is_that_of_the_small_images_enlarged_by_pillow() -> None:
+    """What `nofrost prepare --image-size` makes of an image is what it makes of the noise, but for rounding."""
+    small = create_attack("awgn", eps=1, sigma=0.2, clip=False)(unmoved, GREY[:2, :, :8, :8], LABELS[:2]) - 0.5
+    large = create_attack("awgn", eps=1, sigma=0.2, clip=False, before_resize=8)(unmoved, GREY[:2], LABELS[:2]) - 0.5
+    for before, after in zip(small.flatten(0, 1), large.flatten(0, 1), strict=True):
+        enlarged = Image.fromarray(before.numpy()).resize((16, 16), Image.Resampling.BICUBIC)
+        assert np.allclose(np.asarray(enlarged), after.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"space": "normalised"}, "set it, such as sigma: 1"),
+        ({"sigma": 1, "space": "normalised"}, "write space: pixel"),
+    ],
+)
+def test_a_normalised_space_without_its_unit_is_one_sentence(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        change(eps=1, **settings)

@@ -62,6 +62,19 @@ def test_flags_are_those_of_the_attacks_run_by_hand(
     assert list(result.flags) == ["clean", "fgsm", "apgd-ce-5", "worst-case"]
 
 
+def test_noise_that_is_not_cut_has_a_column_but_no_part_in_worst_case_and_alarms(
+    robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
+) -> None:
+    noise = {"name": "awgn", "sigma": 3, "clip": False}
+    both = evaluate_robustness(robust_model, *test_digits, make_suite(attacks={"fgsm": {}, "noise": noise}))
+    assert not (both.flags["fgsm"] & ~both.flags["clean"]).any()
+    assert np.array_equal(both.flags["worst-case"], both.flags["fgsm"])
+    assert both.flags["noise"].sum() < both.flags["fgsm"].sum(), "wide enough to matter"
+    assert "white-box-beats-black-box" not in statuses(both)
+    alone = evaluate_robustness(robust_model, *test_digits, make_suite(attacks={"noise": noise}))
+    assert np.array_equal(alone.flags["worst-case"], both.flags["noise"])
+
+
 def test_accuracies_are_exact_counts_over_all_images_with_their_interval(
     robust_model: nn.Module, test_digits: Digits, make_suite: MakeSuite
 ) -> None:

@@ -90,7 +90,8 @@ class Attack(ABC):
         indices: Tensor | None = None,
         batch_size: int = 1,
     ) -> Tensor:
-        """Return the adversarial images, in the shape, dtype and device of `images`, inside the ball and in [0, 1].
+        """Return the adversarial images, in the shape, dtype and device of `images`, inside the ball and in [0, 1] (but
+        for noise that is told not to be: see :meth:`stays_inside`).
 
         The search runs in float32 (float64 for such images), with the model in eval mode and autocast off. Afterwards
         the mode of each module, torch's modes and its random generators are restored.
@@ -124,6 +125,8 @@ class Attack(ABC):
                 return clean.to(images.dtype)
             # labels are copied, as autograd cannot use a tensor that was created in inference mode
             points = self.run(checked, clean, labels.clone(), Noise.of_images(self.seed, images, indices))
+            if not self.stays_inside():
+                return points.detach().to(images.dtype)
             return _rounded_towards(clean.to(images.dtype), self.ball(clean).project(points.detach()))
 
     def fewest_classes(self) -> int:
@@ -149,6 +152,10 @@ class Attack(ABC):
 
     def crosses_the_ball(self) -> bool:
         """Return whether its steps together are long enough to reach every point of the ball."""
+        return True
+
+    def stays_inside(self) -> bool:
+        """Return whether its images are inside ball and box; noise that nobody aims need not be."""
         return True
 
     def members(self, classes: int) -> Sequence["Attack"]:

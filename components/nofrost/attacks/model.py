@@ -41,6 +41,21 @@ def without_wrapper(model: Model) -> Model:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
+def model_std(model: Model) -> Tensor:
+    """Return what the normaliser inside a model of this package divides pixels by, [C].
+
+    Raises:
+        UserError: the model is not of this package.
+    """
+    network = without_wrapper(model)
+    if not isinstance(network, Classifier):
+        raise UserError(
+            "the normalised space needs the standard deviation that the model divides pixels by, which only models of "
+            "this package have: write space: pixel"
+        )
+    return network.std.flatten()
+
+
 class CheckedModel:
     """A model called in the dtype of its parameters, with errors for output that would invalidate an attack.
 
@@ -92,6 +107,11 @@ class CheckedModel:
                 self._fits(self._classes)
             self.check_finite()
         return logits.to(points.dtype)
+
+    @property
+    def std(self) -> Tensor:
+        """What the model divides pixels by, [C]; raises as :func:`model_std`."""
+        return model_std(self._model)
 
     def classes(self, points: Tensor) -> int:
         """Return the number of classes; on first use the model is called with one of `points`."""

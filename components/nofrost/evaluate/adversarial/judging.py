@@ -78,7 +78,7 @@ def not_converged(plan: SuitePlan, flags: Mapping[str, Flags], steps: Mapping[in
     suite_runs = _suite_runs(plan, flags)
     labels = {run.label for run in alarms.unconverged_pgd([*suite_runs, *_curve_runs(plan, steps)])}
     curve = list(steps.items())
-    for run, condition in zip(suite_runs, plan.attacks.values(), strict=True):
+    for run, condition in zip(suite_runs, _compared(plan).values(), strict=True):
         of_curve = any(_but_for_steps(condition) == _but_for_steps(other) for other in plan.steps.values())
         if of_curve and run.start is None and not alarms.is_converged((run.steps, run.right), curve):
             labels.add(run.label)
@@ -88,12 +88,17 @@ def not_converged(plan: SuitePlan, flags: Mapping[str, Flags], steps: Mapping[in
 
 
 def _suite_runs(plan: SuitePlan, flags: Mapping[str, Flags]) -> list[AttackRun]:
-    """Return the flags of each attack of the suite with its traits, in the suite's order."""
+    """Return the flags of each attack that others are compared with, and its traits, in the suite's order."""
     of_condition = {condition: flags[name] for name, condition in plan.attacks.items()}
     return [
         _run(name, condition, flags[name], None if condition.after is None else of_condition[condition.after])
-        for name, condition in plan.attacks.items()
+        for name, condition in _compared(plan).items()
     ]
+
+
+def _compared(plan: SuitePlan) -> dict[str, Condition]:
+    """Return the attacks of the suite that say something of each other: not noise that is not cut to the threat."""
+    return {name: condition for name, condition in plan.attacks.items() if condition.create().stays_inside()}
 
 
 def _curve_runs(plan: SuitePlan, steps: Mapping[int, Flags]) -> list[AttackRun]:

@@ -113,7 +113,9 @@ def result_of(
         through(branch): reduce(np.logical_and, map(engine.right, by_attack.values()), clean)
         for branch, by_attack in measured.through.items()
     }
-    worst = reduce(np.logical_and, (*attacked.values(), *through_branches.values()), clean)
+    # Noise that is not cut to the threat is no worst case of it; a suite of nothing else has that of all.
+    inside = [attacked[name] for name, condition in plan.attacks.items() if condition.create().stays_inside()]
+    worst = reduce(np.logical_and, (*(inside or attacked.values()), *through_branches.values()), clean)
     flags = {"clean": clean, **attacked, **through_branches, "worst-case": worst}
     branches: dict[str, dict[str, Flags]] = {
         branch: {name: engine.right(each) for name, each in by_condition.items()}

@@ -120,7 +120,8 @@ class EvaluatedModel:
         except NoGradientError:
             # The attack counts as unsuccessful; those without gradients go on, and the alarm gradients-not-zero fails.
             return images
-        condition.check_inside(adversarial, images)
+        if attack.stays_inside():
+            condition.check_inside(adversarial, images)
         return adversarial
 
     def adversarial(self, condition: Condition, sample: Sample, rows: Rows, batch_size: int) -> Tensor:

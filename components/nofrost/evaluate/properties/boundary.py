@@ -4,17 +4,15 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from nofrost import models
 from nofrost.attacks.gradient import Pgd
 from nofrost.attacks.losses import error_log_odds, random_wrong
-from nofrost.attacks.model import CheckedModel, Model, without_wrapper
+from nofrost.attacks.model import CheckedModel, Model, model_std
 from nofrost.attacks.norms import Ball, L2Ball
 from nofrost.attacks.random import Noise
 from nofrost.attacks.rays import Rays
 from nofrost.attacks.session import attack_session
 from nofrost.config.attack import Threat
 from nofrost.config.properties import BoundaryThickness
-from nofrost.errors import UserError
 from nofrost.evaluate.properties.answers import log_probabilities, to_float64
 
 
@@ -78,21 +76,6 @@ def boundary_thickness(
         ends = _ends(checked, images, targets, spec, scale, threat)
         share = _share_between(checked, images, ends, targets, spec)
     return share * to_float64(normalised_length(ends - images, scale))
-
-
-def model_std(model: Model) -> Tensor:
-    """Return what the normaliser inside a model of this package divides pixels by, [C].
-
-    Raises:
-        UserError: the model is not of this package.
-    """
-    network = without_wrapper(model)
-    if not isinstance(network, models.Classifier):
-        raise UserError(
-            "boundary thickness in the normalised space needs the standard deviation that the model divides pixels by, "
-            "which only models of this package have: give std, or write space: pixel"
-        )
-    return network.std.flatten()
 
 
 def _scale(model: Model, spec: BoundaryThickness, std: Tensor | None, channels: int) -> Tensor:

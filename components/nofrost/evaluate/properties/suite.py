@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nofrost.attacks import Attack
+from nofrost.attacks.model import model_std
 from nofrost.config import AdversarialSuite
 from nofrost.config.base import Schema
 from nofrost.config.properties import BatchNormSpec, BoundaryThickness
@@ -18,7 +19,7 @@ from nofrost.evaluate.measuring.engine import Compute, Engine, Measurement
 from nofrost.evaluate.measuring.sample import Rows
 from nofrost.evaluate.properties.answers import ORDERS, decision_margin, gradient_norm, model_smoothness
 from nofrost.evaluate.properties.batch_norm import batch_norm_layers, batch_statistics
-from nofrost.evaluate.properties.boundary import boundary_distance, boundary_thickness, model_std
+from nofrost.evaluate.properties.boundary import boundary_distance, boundary_thickness
 from nofrost.evaluate.properties.layers import LayerStatistics, MiniBatch
 from nofrost.evaluate.properties.weights import weight_norms
 from nofrost.results import PropertySummary
