@@ -31,10 +31,13 @@ SHIPPED: dict[str, tuple[str, list[str], list[int], list[str], int]] = {
     ),
     "adversarial-wang2022": (
         "linf 8/255",
-        ["pgd-20", "apgd-ce-20", "apgd-dlr-20", "mim-20", "cw-20", "rays-400", "square-400", "autoattack-paper"],
+        [
+            *("pgd-20", "apgd-ce-20", "apgd-dlr-20", "mim-20", "cw-20", "pgd-targeted-20"),
+            *("rays-400", "square-400", "autoattack-paper"),
+        ],
         [1, 2, 5, 10, 20, 50, 100],
         ["8/255", "10/255", "12/255", "14/255", "16/255", "1"],
-        8 + 6 + 6,
+        9 + 6 + 5,
     ),
     "adversarial-zeise2025": ("linf 8/255", ["pgd-100"], [10, 20, 50, 100], [], 1 + 4),
     "adversarial-galloway2019": ("linf 0.0075", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),

@@ -170,16 +170,27 @@ def named_settings(config: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 class LaterKeys(Schema):
-    """A schema that got some keys later: its JSON form omits those that are null, false or empty.
+    """A schema that got some keys later: its JSON form omits those that have their default, which null stands for.
 
     Files without them keep the form, and the checksum, that they had before there were these keys.
     """
 
     later_keys: ClassVar[tuple[str, ...]] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {key: value for key, value in values.items() if value is not None or key not in cls.later_keys}
+
     @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_unset(handler(self), self.later_keys)
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key not in self.later_keys or self._is_set(key)}
+
+    def _is_set(self, key: str) -> bool:
+        value: Any = getattr(self, key)
+        return bool(value != type(self).model_fields[key].get_default(call_default_factory=True))
 
 
 def without_unset(values: Mapping[str, Any], later: Iterable[str]) -> dict[str, Any]:
@@ -188,31 +199,15 @@ def without_unset(values: Mapping[str, Any], later: Iterable[str]) -> dict[str, 
     return {key: value for key, value in values.items() if key not in later or value not in (None, False, [], (), {})}
 
 
-class OmitEmpty(Schema):
-    """A schema whose JSON form omits keys that are null or empty, if that is their default.
-
-    Attributes:
-        omitted_defaults: keys that are omitted whenever they have their default, which null stands for in a file. They
-            came later than files whose checksums are on record.
-    """
-
-    omitted_defaults: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_the_default(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {key: value for key, value in values.items() if value is not None or key not in cls.omitted_defaults}
+class OmitEmpty(LaterKeys):
+    """A schema whose JSON form omits keys that are null or empty, if that is their default."""
 
     @model_serializer(mode="wrap")
-    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {
-            name: value
-            for name, value in handler(self).items()
-            if (value not in (None, [], {}) and name not in self.omitted_defaults)
-            or getattr(self, name) != fields[name].get_default(call_default_factory=True)
+            key: value
+            for key, value in handler(self).items()
+            if (key not in self.later_keys and value not in (None, [], {})) or self._is_set(key)
         }
 
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from nofrost.config.attack import AttackSpec
 from nofrost.config.base import Settings, truth_value
 from nofrost.config.fraction import PixelFraction
+from nofrost.config.image_subset import ImageSubset
 
 
 class BoundaryThickness(Settings):
@@ -20,14 +21,15 @@ class BoundaryThickness(Settings):
     model's own input, normalised by its mean and standard deviation. ``eps: null`` searches the suite's threat, which
     is always in pixels; only the length of the segment is then one of `space`. `step_size` is a fifth of `eps` when
     null, and within the threat PGD's own. `against` names the class that the decision function compares with: the one
-    that the search aimed at, or the one predicted at its end, for which an image that stays unbroken has no thickness.
+    that the search aimed at, or the one predicted at its end, for which an image that stays unbroken has no thickness;
+    `both` measures two properties, ``boundary_thickness`` and ``boundary_thickness_predicted``.
 
     The defaults are those of Yang et al.'s code. wang2022's text says ``against: predicted``, but its table 5 has 14 to
     31, longer than that code's radius of 5; the threat of 8/255 allows up to 54 in the normalised space.
     """
 
     space: Literal["pixel", "normalised"] = "normalised"
-    against: Literal["target", "predicted"] = "target"
+    against: Literal["target", "predicted", "both"] = "target"
     eps: PixelFraction | None = PixelFraction("5")
     step_size: PixelFraction | None = None
     steps: int = Field(default=20, ge=1)
@@ -80,9 +82,10 @@ _Options = BeforeValidator(_true_means_defaults)
 _Switch = Annotated[bool, BeforeValidator(_null_means_no)]
 
 
-class PropertiesSpec(Settings):
-    """Which properties are measured, on the suite's images: true for one with its defaults, a mapping for one with
-    options; false or null for none. Weight norms and batch norm statistics are of the model, all others of each image.
+class PropertiesSpec(ImageSubset, Settings):
+    """Which properties are measured, on a subset of the suite's images: true for one with its defaults, a mapping for
+    one with options; false or null for none. Weight norms and batch norm statistics are of the model, all others of
+    each image.
     """
 
     decision_margin: _Switch = False

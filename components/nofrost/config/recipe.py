@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, field_serializer, field_validator, model_validator
 
@@ -104,7 +104,7 @@ class SelectionSpec(OmitEmpty, Settings):
     Wong et al. 2020); the checkpoint from before the fall is kept.
     """
 
-    omitted_defaults = ("keep",)
+    later_keys: ClassVar[tuple[str, ...]] = ("keep",)
 
     keep: Literal["best", "last"] = "best"
     attack: AttackSpec = AttackSpec(name="pgd", steps=10)

@@ -12,6 +12,7 @@ from nofrost.config.base import Cited, ImageCount, LaterKeys, Name, Seed, Settin
 from nofrost.config.corruption_families import SEVERITIES, ParameterSet
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.config.fraction import PixelFraction
+from nofrost.config.image_subset import ImageSubset
 from nofrost.config.model import MixtureInference
 from nofrost.config.properties import PropertiesSpec
 from nofrost.config.test_sets import NamedTestSets
@@ -19,6 +20,14 @@ from nofrost.errors import unknown
 
 # The same on every machine and for every kind of suite, as the last bits of a model's output depend on the batch size.
 BATCH_SIZE = 256
+
+
+class SuiteAttack(ImageSubset, AttackSpec):
+    """An attack of a suite, with its settings, and the images that it attacks."""
+
+    def spec(self) -> AttackSpec:
+        """Return the attack itself."""
+        return AttackSpec.model_validate({"name": self.name, **self.settings()})
 
 
 class StepsCurveSpec(Settings):
@@ -69,10 +78,10 @@ class AdversarialSuite(Cited, LaterKeys):
 
     An attack without a `name` is the one that it is reported as. In a `cascade` every attack is run only on the images
     that all attacks before it left correct, as in AutoAttack: its accuracy is that of the worst case so far. A
-    mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means
-    all), and with other `mixtures` of them. `properties` are measured beside the attacks; null means none. Images are
-    resized and cropped by `view`; null means by that of the dataset. A `batch_size` that does not fit into memory is
-    halved until it does.
+    mixture-BN model is measured through each of its branches too, with `branch_attacks` of the attacks (null means all
+    that attack every image), and with other `mixtures` of them. `properties` are measured beside the attacks; null
+    means none. Images are resized and cropped by `view`; null means by that of the dataset. A `batch_size` that does
+    not fit into memory is halved until it does.
 
     Attributes:
         losses: measures the cross-entropy and, with more than 5 classes, the top-5 accuracy of clean images and of what
@@ -88,7 +97,7 @@ class AdversarialSuite(Cited, LaterKeys):
     citation: str
     protocol: Literal["quick", "paper", "standard"]
     threat: Threat = Threat()
-    attacks: dict[Name, AttackSpec] = Field(min_length=1)
+    attacks: dict[Name, SuiteAttack] = Field(min_length=1)
     cascade: bool = False
     branch_attacks: tuple[Name, ...] | None = None
     steps_curve: StepsCurveSpec | None = None
@@ -107,6 +116,15 @@ class AdversarialSuite(Cited, LaterKeys):
         for name in self.branch_attacks or ():
             if name not in self.attacks:
                 raise unknown("attack in branch_attacks", name, self.attacks)
+            if not self.attacks[name].is_whole:
+                raise ValueError(f"branch_attacks: {name} attacks some of the images only: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _a_cascade_attacks_what_is_left(self) -> AdversarialSuite:
+        for name, attack in self.attacks.items():
+            if self.cascade and not attack.is_whole:
+                raise ValueError(f"attacks.{name}: a cascade attacks what is left of all images: drop {attack.text}")
         return self
 
     @model_validator(mode="after")

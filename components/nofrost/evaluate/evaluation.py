@@ -153,7 +153,9 @@ class Evaluation(ABC, Generic[S]):
         sample = measurement.sample
         if sample is None:
             return measurement
-        return replace(measurement, sample=sample.select(shard.rows(len(sample), self._images_dealt())))
+        rows = shard.rows(len(sample), self._images_dealt())
+        among = tuple(self._of_shard(each, shard) for each in measurement.among)
+        return replace(measurement, sample=sample.select(rows), among=among)
 
     def _images_dealt(self) -> int:
         return images_dealt(self.measurements(), self.suite.batch_size)

@@ -123,7 +123,7 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
     plan: SuitePlan
 
     def measurements(self) -> list[Measurement]:
-        return self.plan.measurements(self.inputs.model, self.inputs.training).unique
+        return self.plan.measurements(self.inputs.model, self.inputs.sample, self.inputs.training).unique
 
     def check_model(self, engine: Engine) -> None:
         check(engine, self.inputs.model, self.plan)

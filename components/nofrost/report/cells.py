@@ -124,7 +124,9 @@ def basis(collected: Collected) -> str:
     """Return the sentence that says on what the accuracies of a table or figure were measured."""
     samples = sorted({run.adversarial.samples for run in collected.runs})
     images = f"{' or '.join(map(text.count, samples))} test images of {collected.manifest.name}"
-    return f"Accuracy in % on {images}; {spread(collected)}."
+    attacks = collected.first.adversarial.attacks
+    fewer = "".join(f", {name} on {text.count(use.images)} of them" for name, use in attacks.items() if use.images)
+    return f"Accuracy in % on {images}{fewer}; {spread(collected)}."
 
 
 def spread(collected: Collected, interval: str = "95 % Wilson interval over images") -> str:

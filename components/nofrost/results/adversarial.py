@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from nofrost.config import AttackSpec, EvaluationView, Threat
+from nofrost.config.base import LaterKeys
 from nofrost.config.model import MixtureInference
 from nofrost.results.common import Proportion, Record, Result
 from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
@@ -59,11 +60,14 @@ class BudgetCurve(Result):
     points: tuple[BudgetPoint, ...] = Field(min_length=1)
 
 
-class AttackUse(AttackSpec):
+class AttackUse(LaterKeys, AttackSpec):
     """An attack of a suite with its settings; `cumulative` where it ran only on images that survived all attacks before
-    it."""
+    it, and how many `images` it was measured on, None for all."""
+
+    later_keys: ClassVar[tuple[str, ...]] = ("images",)
 
     cumulative: bool
+    images: int | None = Field(default=None, ge=1)
 
 
 class MixtureAccuracy(Result):
@@ -150,10 +154,9 @@ class AdversarialMetrics(Result):
     @model_validator(mode="after")
     def _all_on_the_same_images(self) -> Self:
         for name, proportion in self.accuracy.items():
-            if proportion.total != self.samples:
-                raise ValueError(
-                    f"{name} was measured on {proportion.total} images, not {self.samples}: evaluate again"
-                )
+            expected = (self.attacks[name].images if name in self.attacks else None) or self.samples
+            if proportion.total != expected:
+                raise ValueError(f"{name} was measured on {proportion.total} images, not {expected}: evaluate again")
         return self
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nofrost.attacks import check_attacks
 from nofrost.config import AdversarialSuite, PixelFraction, Threat
+from nofrost.config.image_subset import ImageSubset
 from nofrost.errors import UserError
 from nofrost.evaluate.adversarial.measured_losses import answers, training_answers
 from nofrost.evaluate.adversarial.mixtures import CLEAN, WORST_CASE, mixtures_of
@@ -123,18 +124,23 @@ class SuitePlan:
         for condition in (*self.conditions(), *self.branch_attacks.values(), *property_attacks(self.suite).values()):
             condition.check(classes, images)
 
-    def measurements(self, model: EvaluatedModel, training: Sample | None = None) -> SuiteMeasurements:
+    def measurements(self, model: EvaluatedModel, sample: Sample, training: Sample | None = None) -> SuiteMeasurements:
         """Return everything that the suite measures of each image.
 
         Args:
+            sample: all images of the evaluation.
             training: images of the training split, where the suite asks for them.
 
         Raises:
-            UserError: the model does not fit a property; the message names its key.
+            UserError: the model does not fit a property, or no image is in a subset; the message names the key.
         """
         with_losses = self.suite.losses
         attack = partial(answers, model) if with_losses else model.attacked
-        attacks = {name: attack(condition) for name, condition in self.attacks.items()}
+        attacks = {
+            name: _on_subset(attack(condition), self.suite.attacks[name], sample, f"attacks.{name}")
+            for name, condition in self.attacks.items()
+        }
+        properties = self.suite.properties or ImageSubset()
         losses = {CLEAN: answers(model)} if with_losses or training is not None else {}
         return SuiteMeasurements(
             clean=model.clean(),
@@ -152,7 +158,10 @@ class SuitePlan:
                 }
                 for branch in model.branches
             },
-            properties=property_measurements(model.network, self.suite),
+            properties={
+                name: _on_subset(measurement, properties, sample, "properties")
+                for name, measurement in property_measurements(model.network, self.suite).items()
+            },
             losses=losses | (attacks if with_losses else {}),
             training=None if training is None else training_answers(model, training),
             mixtures={each: self._of_mixture(model, each.simplest()) for each in mixtures_of(self.suite.mixtures)}
@@ -179,7 +188,8 @@ def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequenc
         if name in RESERVED:
             raise UserError(f"{origin}: attacks.{name}: the name is that of a result: choose another")
     check_attacks(suite, origin, overrides)
-    branch_attacks = suite.attacks if suite.branch_attacks is None else suite.branch_attacks
+    whole = [name for name, attack in suite.attacks.items() if attack.is_whole]
+    branch_attacks = whole if suite.branch_attacks is None else suite.branch_attacks
     plan = SuitePlan(
         suite=suite,
         attacks=_attacks(suite, suite.attacks),
@@ -192,6 +202,13 @@ def make_plan(suite: AdversarialSuite, origin: str = "suite", overrides: Sequenc
     return plan
 
 
+def _on_subset(measurement: Measurement, subset: ImageSubset, sample: Sample, key: str) -> Measurement:
+    try:
+        return measurement.on(subset, sample)
+    except UserError as error:
+        raise UserError(f"suite: {key}.classes: {error}") from None
+
+
 def _of_branches(by_branch: Mapping[Branch, Mapping[str, Measurement]]) -> Iterable[Measurement]:
     return (measurement for by_condition in by_branch.values() for measurement in by_condition.values())
 
@@ -202,7 +219,7 @@ def _attacks(suite: AdversarialSuite, names: Iterable[str]) -> dict[str, Conditi
     conditions: dict[str, Condition] = {}
     before: Condition | None = None
     for name in names:
-        spec = suite.attacks[name]
+        spec = suite.attacks[name].spec()
         conditions[name] = Condition(f"attacks.{name}", spec, threat.norm, threat.eps.value, suite.seed, before)
         before = conditions[name] if suite.cascade else None
     return conditions

@@ -23,7 +23,7 @@ from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.condition import Condition
 from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
-from nofrost.evaluate.measuring.sample import Sample, sample_of_tensors
+from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_tensors
 from nofrost.evaluate.properties.suite import measured_layers, summaries
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
@@ -78,7 +78,7 @@ def robustness(
     evaluated = EvaluatedModel(module, sample.labels, target)
     with engine.ready(module):
         check(engine, evaluated, plan)
-        engine.run(plan.measurements(evaluated).unique, "evaluate-adversarial" if show_progress else None)
+        engine.run(plan.measurements(evaluated, sample).unique, "evaluate-adversarial" if show_progress else None)
         return result_of(engine, evaluated, plan, data)
 
 
@@ -104,18 +104,20 @@ def result_of(
         data_sha256: of the dataset, or of the images and labels themselves.
         training: images of the training split, where the suite asks for them.
     """
-    measured = plan.measurements(model, training)
+    measured = plan.measurements(model, engine.sample, training)
     clean = engine.right(measured.clean)
     # With losses an attack also runs on images that are wrong when clean: what it makes right stays wrong.
-    attacked = {name: clean & engine.right(each) for name, each in measured.attacks.items()}
+    rows = {name: engine.sample.rows_of(plan.suite.attacks[name]) for name in measured.attacks}
+    attacked = {name: clean[rows[name]] & engine.right(each) for name, each in measured.attacks.items()}
     # wang2022 does not say whether its attacker sees the mixture or a branch, so the worst case is over both.
     through_branches = {
         through(branch): reduce(np.logical_and, map(engine.right, by_attack.values()), clean)
         for branch, by_attack in measured.through.items()
     }
     # Noise that is not cut to the threat is no worst case of it; a suite of nothing else has that of all.
-    inside = [attacked[name] for name, condition in plan.attacks.items() if condition.create().stays_inside()]
-    worst = reduce(np.logical_and, (*(inside or attacked.values()), *through_branches.values()), clean)
+    inside = [name for name, condition in plan.attacks.items() if condition.create().stays_inside()]
+    survived = [_of_all(attacked[name], rows[name], len(clean)) for name in inside or attacked]
+    worst = reduce(np.logical_and, (*survived, *through_branches.values()), clean)
     flags = {"clean": clean, **attacked, **through_branches, "worst-case": worst}
     branches: dict[str, dict[str, Flags]] = {
         branch: {name: engine.right(each) for name, each in by_condition.items()}
@@ -139,7 +141,10 @@ def result_of(
         threat=suite.threat,
         subset=suite.max_images is not None and len(engine.sample) >= suite.max_images,
         cascade=suite.cascade,
-        attacks={name: _attack_use(condition) for name, condition in plan.attacks.items()},
+        attacks={
+            name: _attack_use(condition, None if suite.attacks[name].is_whole else len(rows[name]))
+            for name, condition in plan.attacks.items()
+        },
         accuracy=_accuracies(flags),
         not_converged=not_converged(plan, flags, steps),
         branches={branch: _accuracies(by_condition) for branch, by_condition in branches.items()},
@@ -175,16 +180,27 @@ def result_of(
 
 def strongest_attack(suite: AdversarialSuite, flags: Mapping[str, Flags]) -> str:
     """Return the attack of the suite that breaks the most images, the first one of a tie; in a cascade, each attack is
-    counted on the images that it was run on."""
+    counted on the images that it was run on. Attacks of a subset of the images count only where there are no others."""
     broken, before = {}, flags["clean"]
-    for name in suite.attacks:
+    whole = [name for name, attack in suite.attacks.items() if attack.is_whole]
+    if not whole:
+        return next(iter(suite.attacks))
+    for name in whole:
         broken[name] = int((before & ~flags[name]).sum())
         before = flags[name] if suite.cascade else before
     return max(broken, key=lambda name: broken[name])
 
 
-def _attack_use(condition: Condition) -> AttackUse:
-    return AttackUse.model_validate({**condition.attack.as_json(), "cumulative": condition.after is not None})
+def _attack_use(condition: Condition, images: int | None) -> AttackUse:
+    use = {**condition.attack.as_json(), "cumulative": condition.after is not None, "images": images}
+    return AttackUse.model_validate(use)
+
+
+def _of_all(flags: Flags, rows: Rows, total: int) -> Flags:
+    """Return the flags [total] of all images, those that were not attacked as not broken."""
+    of_all = np.ones(total, dtype=np.bool_)
+    of_all[rows] = flags
+    return of_all
 
 
 def _accuracies(flags: Mapping[str, Flags]) -> dict[str, Proportion]:

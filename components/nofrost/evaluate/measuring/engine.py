@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor, nn
 
+from nofrost.config.image_subset import ImageSubset
 from nofrost.errors import UserError
 from nofrost.evaluate.measuring.cache import MeasurementCache
 from nofrost.evaluate.measuring.sample import Rows, Sample, batches
@@ -63,6 +64,22 @@ class Measurement:
     def is_accuracy(self) -> bool:
         """Whether it says for each image if the model is right."""
         return self.classes is not None or (self.shape == () and np.dtype(self.dtype).kind in "bi")
+
+    def on(self, subset: ImageSubset, sample: Sample) -> Measurement:
+        """Return this measurement, and those that it depends on, on a subset of the images of `sample` alone.
+
+        Raises:
+            UserError: the subset is empty.
+        """
+        if subset.is_whole:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}-on-{subset.text}",
+            title=f"{self.title}, {subset.text.replace('-', ' ')}",
+            sample=sample.select(sample.rows_of(subset)),
+            among=tuple(each.on(subset, sample) for each in self.among),
+        )
 
     def in_order(self) -> Iterator[Measurement]:
         """Yield every measurement that this one depends on, each after those that it depends on, and this one."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nofrost.attacks.batch import FLOATS
 from nofrost.config import EvaluationView
+from nofrost.config.image_subset import ImageSubset
 from nofrost.data import Photographs, Split, to_tensor
 from nofrost.data.central_square import central_squares
 from nofrost.data.parallel import threaded_map
@@ -53,6 +54,17 @@ class Sample:
     def select(self, rows: Rows) -> Sample:
         """Return the sample of these rows only."""
         return Sample(lambda subset: self.read(rows[subset]), self.labels[rows], self.indices[rows], self.view)
+
+    def rows_of(self, subset: ImageSubset) -> Rows:
+        """Return the rows of the images of a subset.
+
+        Raises:
+            UserError: there are none.
+        """
+        rows = np.flatnonzero(self.labels < (subset.classes or np.inf)).astype(np.int64)
+        if not len(rows):
+            raise UserError(f"no image that is evaluated is of the first {subset.classes} classes: take more of them")
+        return rows[spaced_rows(len(rows), subset.max_images)]
 
     def indices_sha256(self) -> str:
         """Return the SHA-256 of the indices as little-endian 64-bit integers: which images a number belongs to."""

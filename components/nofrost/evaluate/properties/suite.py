@@ -70,8 +70,9 @@ def measured_layers(engine: Engine, model: EvaluatedModel, suite: AdversarialSui
 def summaries(properties: Mapping[str, NDArray[np.float64]], suite: AdversarialSuite) -> dict[str, PropertySummary]:
     """Return the summary of each property of images, with the options of its measurement, by name."""
     summarised = {}
+    thicknesses = _thicknesses(suite.properties.boundary_thickness if suite.properties else None)
     for name, values in properties.items():
-        options = getattr(suite.properties, name, None)
+        options = thicknesses.get(name) or getattr(suite.properties, name, None)
         summarised[name] = summary(values, options.as_json() if isinstance(options, Schema) else {})
     return summarised
 
@@ -105,8 +106,8 @@ def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Compute]
     by_name: dict[str, Compute] = {}
     if spec.decision_margin:
         by_name["decision_margin"] = lambda images, labels, *_: decision_margin(model, images, labels)
-    if spec.boundary_thickness is not None:
-        by_name["boundary_thickness"] = _thickness(model, suite, spec.boundary_thickness)
+    for name, thickness in _thicknesses(spec.boundary_thickness).items():
+        by_name[name] = _thickness(model, suite, thickness)
     if spec.model_smoothness is not None:
         by_name["model_smoothness"] = _smoothness(model, property_attacks(suite)["model_smoothness"].create())
     if spec.gradient_norm:
@@ -117,6 +118,18 @@ def _properties(model: nn.Module, suite: AdversarialSuite) -> dict[str, Compute]
             model, images, labels, queries=distance.queries
         )
     return by_name
+
+
+def _thicknesses(spec: BoundaryThickness | None) -> dict[str, BoundaryThickness]:
+    """Return the options of each thickness by the name of its property."""
+    if spec is None:
+        return {}
+    if spec.against != "both":
+        return {"boundary_thickness": spec}
+    return {
+        "boundary_thickness": spec.model_copy(update={"against": "target"}),
+        "boundary_thickness_predicted": spec.model_copy(update={"against": "predicted"}),
+    }
 
 
 def _thickness(model: nn.Module, suite: AdversarialSuite, spec: BoundaryThickness) -> Compute:

@@ -28,6 +28,9 @@ _PROPERTIES = {
         "thickness T",
         "Thickness T: length of the part of the segment from x to x* on which the answer changes",
     ),
+    "boundary_thickness_predicted": _Property(
+        "thickness T, predicted ↑", "thickness T, predicted class", "Predicted: with the class predicted at x* instead"
+    ),
     "model_smoothness": _Property(
         "smoothness D ↓", "divergence D, nats", "Smoothness D: divergence KL(p(x) || p(x*)) in nats"
     ),
