@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from nofrost.statistics import (
     bootstrap_interval,
-    calibration_error,
     mean_and_deviation,
     paired_comparison,
     paired_interval,
@@ -229,26 +228,6 @@ def test_a_paired_interval_has_a_width_where_two_models_agree_on_few_images() ->
     assert low < -0.2 < 0.2 < high
     with pytest.raises(ValueError, match="same images"):
         paired_interval(np.ones(2, bool), np.ones(3, bool))
-
-
-def test_the_calibration_error_is_that_of_a_plain_loop() -> None:
-    generator = np.random.default_rng(0)
-    confidence, right = generator.uniform(size=500), generator.uniform(size=500) < 0.6
-    expected = 0.0
-    for place in range(15):
-        inside = (confidence >= place / 15) & (confidence < (place + 1) / 15)
-        if inside.any():
-            expected += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
-    assert float(calibration_error(confidence, right)) == pytest.approx(expected)
-    rows = generator.integers(0, 500, (3, 500))
-    assert calibration_error(confidence[rows], right[rows]) == pytest.approx(
-        [float(calibration_error(confidence[row], right[row])) for row in rows]
-    )
-
-
-@pytest.mark.parametrize(("confidence", "right", "error"), [(1.0, True, 0.0), (1.0, False, 1.0), (0.7, True, 0.3)])
-def test_the_calibration_error_of_one_answer_is_its_distance(confidence: float, right: bool, error: float) -> None:
-    assert float(calibration_error(np.full(8, confidence), np.full(8, right))) == pytest.approx(error)
 
 
 def test_the_bootstrap_interval_of_a_mean_is_near_that_of_the_normal_distribution_and_repeats_itself() -> None:

@@ -1,4 +1,4 @@
-"""Intervals and paired tests for accuracies, and the calibration of a model's confidence."""
+"""Intervals and paired tests for accuracies, and bins of confidence."""
 
 import math
 from collections.abc import Callable
@@ -201,25 +201,6 @@ BINS = 15  # of confidence, in a reliability diagram
 def confidence_bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return in which of 15 equally wide bins of [0, 1] each confidence lies, from 0."""
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-
-
-def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the expected calibration error in [0, 1] (Guo et al. 2017): the distance of confidence and accuracy.
-
-    It is averaged over 15 equally wide bins of confidence, weighted by their images.
-
-    Args:
-        confidence: [..., N] in [0, 1], the probability of the predicted class of each image, N at least 1.
-        right: [..., N] whether the prediction is right.
-
-    Returns:
-        The error of each row: [...].
-    """
-    bins = confidence_bins(confidence)
-    images = confidence.shape[-1]
-    cells = (np.arange(confidence.size // images)[:, None] * BINS + bins.reshape(-1, images)).ravel()
-    excess = np.bincount(cells, (confidence - right).ravel(), confidence.size // images * BINS)
-    return np.abs(excess.reshape(*confidence.shape[:-1], BINS)).sum(-1) / images  # type: ignore[no-any-return]
 
 
 def bootstrap_interval(

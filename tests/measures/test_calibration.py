@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nofrost.measures import Reliability
-from nofrost.statistics import calibration_error
 
 quick = settings(deadline=None, max_examples=25)
 
@@ -43,7 +42,9 @@ def test_the_error_is_that_of_a_plain_loop_and_the_bins_hold_all_images(seed: in
         if inside.any():
             loop += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
     assert found.error == pytest.approx(loop)
-    assert found.error == pytest.approx(float(calibration_error(confidence, right)))
+    rows = generator.integers(0, images, (3, images))
+    expected = [reliability(confidence[each], right[each]).error for each in rows]
+    assert found.errors(rows) == pytest.approx(expected, abs=1e-12)
     assert sum(count for count, _, _ in found.bins()) == images
     low, high = found.interval()
     assert 0 <= low <= found.error <= high <= 1
@@ -55,7 +56,7 @@ def test_versions_of_the_same_images_are_one_set_of_answers() -> None:
     together = Reliability(50)
     for row in range(4):
         together.add(confidence[row], right[row])
-    assert together.error == pytest.approx(float(calibration_error(confidence.ravel(), right.ravel())))
+    assert together.error == pytest.approx(reliability(confidence.ravel(), right.ravel()).error)
 
 
 def test_copies_of_the_same_images_do_not_narrow_the_interval() -> None:
@@ -69,13 +70,16 @@ def test_copies_of_the_same_images_do_not_narrow_the_interval() -> None:
 
 
 def test_the_interval_holds_the_true_error_in_about_95_of_100_samples() -> None:
-    generator, held = np.random.default_rng(0), 0
+    generator, held, widths = np.random.default_rng(0), 0, []
     for _ in range(60):
         # overconfident by 0.1 everywhere, which is the true error
         confidence = generator.uniform(0.2, 1.0, size=400)
         low, high = reliability(confidence, generator.uniform(size=400) < confidence - 0.1).interval()
         held += low <= 0.1 <= high
+        widths.append(high - low)
     assert held >= 53
+    # 0.1 is the mean of 400 distances whose deviation is about 0.43, and 1.96 of the mean's lie on both sides
+    assert np.mean(widths) == pytest.approx(2 * 1.96 * 0.43 / 20, rel=0.3)
 
 
 def test_a_model_that_is_calibrated_may_have_no_error() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.champion.evaluations import Evaluations
+from nofrost.measures import Reliability
 from nofrost.results import Comparison
-from nofrost.statistics import Flags, bootstrap_interval, calibration_error, paired_comparison, paired_interval
+from nofrost.statistics import Flags, bootstrap_interval, paired_comparison, paired_interval
 
 # Fewest and most of a bootstrap.
 _RESAMPLES = (1000, 20_000)
@@ -55,7 +56,9 @@ def compare_calibration(challenger: Evaluations, champion: Evaluations, confiden
     """Compare expected calibration errors on clean images by bootstrap over images."""
 
     def error(model: Evaluations) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
-        return lambda rows: calibration_error(model.confidence[rows], model.ood_clean[rows])
+        reliability = Reliability(len(model.confidence))
+        reliability.add(model.confidence, model.ood_clean)
+        return reliability.errors
 
     return _compare(error(challenger), error(champion), len(challenger.confidence), confidence)
 

@@ -48,7 +48,17 @@ class Reliability:
     @property
     def error(self) -> float:
         """Expected calibration error in [0, 1]: the distance of confidence and accuracy, weighted by answers."""
-        return float(np.abs(self._excess.sum(0)).sum() / self._count.sum())
+        return float(self.errors(np.arange(self._images)))
+
+    def errors(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the errors [...] of the answers to resampled images, whose rows [..., N] are given."""
+        drawn = rows.reshape(-1, self._images)
+        places = drawn + self._images * np.arange(len(drawn))[:, None]
+        times = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        # Not a product of matrices, whose last bits depend on the number of threads
+        sums = np.einsum("mn,nb->mb", times, self._excess)
+        distances: NDArray[np.float64] = np.abs(sums).sum(1) / self._count.sum()
+        return distances.reshape(rows.shape[:-1])
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the error, in [0, 1]: basic bootstrap over images (Davison & Hinkley 1997, §5.2).
@@ -56,16 +66,6 @@ class Reliability:
         Distances do not cancel, so the error of few images lies above that of many, and those of resamples above that
         of their images by as much: the ends are mirrored at the error, which takes this bias out.
         """
-        answers = int(self._count.sum())
-
-        def errors(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-            places = rows + self._images * np.arange(len(rows))[:, None]
-            times = np.bincount(places.ravel(), minlength=rows.size).reshape(rows.shape)
-            # Not a product of matrices, whose last bits depend on the number of threads
-            sums = np.einsum("mn,nb->mb", times, self._excess)
-            distances: NDArray[np.float64] = np.abs(sums).sum(1) / answers
-            return distances
-
-        low, high = bootstrap_interval(errors, self._images)
+        low, high = bootstrap_interval(self.errors, self._images)
         error = self.error
         return min(error, max(0.0, 2 * error - high)), max(error, min(1.0, 2 * error - low))
