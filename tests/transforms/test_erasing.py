@@ -8,6 +8,7 @@ import torch
 from torchvision.transforms import v2
 
 from nofrost.config.recipe import RandomErasingSpec
+from nofrost.errors import UserError
 from nofrost.transforms.erasing import Erasures
 
 SIZE = (40, 60)
@@ -56,10 +57,17 @@ def test_so_many_images_are_erased(probability: float) -> None:
     assert float(erased.double().mean()) == pytest.approx(probability, abs=0.04 if 0 < probability < 1 else 0)
 
 
-def test_where_no_rectangle_fits_nothing_is_erased() -> None:
-    spec = RandomErasingSpec(probability=1, area=(1, 1))
-    images = levels(5)
-    assert torch.equal(drawn(5, spec)(images), images)
+@pytest.mark.parametrize("bounds", [{"area": (1, 1)}, {"area": (0.98, 1)}, {"area": (0.5, 0.6), "ratio": (3, 9)}])
+def test_bounds_that_no_rectangle_fits_are_refused(bounds: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(UserError, match=r"erases nothing of images of 40 x 60 pixels.*; lower area, or widen ratio"):
+        drawn(5, RandomErasingSpec.model_validate(bounds))
+
+
+def test_where_none_of_ten_rectangles_fits_nothing_is_erased() -> None:
+    images = levels(20)
+    spec = RandomErasingSpec(probability=1, area=(0.9, 1), ratio=(0.5, 0.6667))
+    erased = (drawn(20, spec)(images) != images).any(dim=(1, 2, 3))
+    assert 0 < int(erased.sum()) < 20
 
 
 @pytest.mark.parametrize("fill", ["random", "black"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nofrost.config.recipe import RandomErasingSpec
+from nofrost.errors import UserError
 
 TRIES = 10  # draws for each image, of which the first that fits is taken
 
@@ -37,7 +38,11 @@ class Erasures:
         A rectangle has a share of the area and a ratio of height to width (its logarithm uniform) between the bounds
         of `spec`, is smaller than the image on both sides, and lies anywhere in it. Where none of ten fits, nothing is
         erased.
+
+        Raises:
+            UserError: no rectangle within the bounds of `spec` fits, so that nothing would ever be erased.
         """
+        _check_that_one_fits(size, spec)
         chosen = torch.rand(n, generator=generator) < spec.probability
         shares = _uniform((n, TRIES), spec.area, generator) * (size[0] * size[1])
         ratios = _uniform((n, TRIES), (math.log(spec.ratio[0]), math.log(spec.ratio[1])), generator).exp()
@@ -68,6 +73,18 @@ class Erasures:
             else:
                 erased.zero_()
         return images
+
+
+def _check_that_one_fits(size: tuple[int, int], spec: RandomErasingSpec) -> None:
+    """Check that the smallest area fits at some ratio: sides are rounded, and below those of the image."""
+    area = spec.area[0] * size[0] * size[1]
+    least, most = area / (size[1] - 0.5) ** 2, (size[0] - 0.5) ** 2 / area if area else math.inf
+    if not (least < min(most, spec.ratio[1]) and spec.ratio[0] < most):
+        raise UserError(
+            f"views.random_erasing erases nothing of images of {size[0]} x {size[1]} pixels: no rectangle of "
+            f"{spec.area[0]:g} of the area or more, with ratio {spec.ratio[0]:g} to {spec.ratio[1]:g}, is smaller than "
+            "they are on both sides; lower area, or widen ratio"
+        )
 
 
 def _uniform(shape: tuple[int, int], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
