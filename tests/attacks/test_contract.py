@@ -23,9 +23,9 @@ every_attack = pytest.mark.parametrize(("name", "norm"), CASES)
 # Noise looks for nothing: whether it lowers accuracy is chance
 every_search = pytest.mark.parametrize(("name", "norm"), [case for case in CASES if case[0] != "awgn"])
 # These draw no random numbers
-WITHOUT_CHANCE = ("bim", "fgsm", "mim", "rays")
+WITHOUT_CHANCE = ("bim", "cw-l2", "fgsm", "mim", "rays")
 # These look for the nearest misclassified image, which may lie anywhere inside the ball
-NEAREST = ("fab", "fab-t", "rays")
+NEAREST = ("cw-l2", "fab", "fab-t", "rays")
 BUDGET = {"linf": 0.1, "l2": 0.5}
 
 

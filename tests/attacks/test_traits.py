@@ -15,6 +15,7 @@ TRAITS = {
     "pgd": ("gradient", "cross-entropy", False, True, 2, None),
     "pgd-targeted": ("gradient", "cross-entropy", True, True, 2, None),
     "cw-linf": ("gradient", "margin", False, True, 2, "pgd"),
+    "cw-l2": ("gradient", None, False, False, 2, None),
     "apgd-ce": ("gradient", "cross-entropy", False, True, 2, None),
     "apgd-dlr": ("gradient", "dlr", False, True, 3, "apgd-ce"),
     "apgd-t": ("gradient", "dlr", True, True, 4, None),

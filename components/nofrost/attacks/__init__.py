@@ -7,6 +7,7 @@ and projects the result into ball and box. ``WorstCase.of(first, second)`` makes
 
 # ruff: noqa: F401  importing a family registers its attacks
 import nofrost.attacks.apgd
+import nofrost.attacks.carlini_wagner
 import nofrost.attacks.fab
 import nofrost.attacks.gradient
 import nofrost.attacks.noise_baseline

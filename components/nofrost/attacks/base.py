@@ -204,23 +204,21 @@ attack_settings = ATTACKS.settings
 attack_class = ATTACKS.get
 
 
-def create_attack(
-    name: str, *, eps: float | str | Fraction | PixelFraction, norm: str = "linf", seed: int = 0, **settings: Any
-) -> Attack:
+def create_attack(name: str, *, eps: float | str | Fraction | PixelFraction, seed: int = 0, **settings: Any) -> Attack:
     """Return the attack called `name`.
 
     Args:
         name: one of `list_attacks`.
         eps: budget, the radius of the ball, in pixels of [0, 1]: a number, a text such as ``"8/255"``, a ``Fraction``
             or a ``PixelFraction``; for ``linf`` at most 1.
-        norm: ``linf`` or ``l2``.
         seed: fixes every random choice, at least 0.
-        settings: the attack's own settings, such as ``steps``.
+        settings: ``norm``, which is ``linf`` by default, ``l2`` for an attack that has no other; and the attack's own
+            settings, such as ``steps``.
 
     Raises:
         UserError: an unknown name, norm or setting (the message lists the known ones), or a value out of range.
     """
-    return ATTACKS.create(name, eps=eps, norm=norm, seed=seed, **settings)
+    return ATTACKS.create(name, eps=eps, seed=seed, **settings)
 
 
 def check_attacks(config: Schema, origin: str, overrides: Sequence[str] = ()) -> None:

@@ -11,26 +11,24 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from nofrost.attacks.base import Access, Attack, register
+from nofrost.attacks.base import Access, register
 from nofrost.attacks.hyperplanes import Hyperplanes, distance_to_plane, length
 from nofrost.attacks.losses import likeliest_wrong, margin, targeted_margin
-from nofrost.attacks.model import CheckedModel, Model
+from nofrost.attacks.model import CheckedModel
+from nofrost.attacks.nearest import NearestPoint
 from nofrost.attacks.norms import per_image
 from nofrost.attacks.random import Noise
 from nofrost.attacks.search import AttemptBatch, Best, Search, run_attempts
-from nofrost.attacks.session import attack_session, to_search_dtype
 from nofrost.config.base import Share
 from nofrost.registry import configurable
 
-# The ball's projection does not move points this far inside it, so the point that was judged is the one returned
-_INSIDE = 2e-7
 # Steps of the search on the line to the clean image, and how far beyond the boundary it aims, as a share of the line
 _FINAL_STEPS = 3
 _BEYOND = 0.05
 
 
 @configurable
-class FastAdaptiveBoundary(Attack):
+class FastAdaptiveBoundary(NearestPoint):
     """Searches for the smallest perturbation that changes the decision (Croce & Hein 2020, algorithm 1).
 
     A step goes to the linearised boundary and beyond by `overshoot`, from the current point and from the clean image,
@@ -39,9 +37,7 @@ class FastAdaptiveBoundary(Attack):
     whichever is less. At the end comes the paper's final search on the line to the clean image, which AutoAttack's code
     leaves out. Only differences of logits count: scaling the logits changes nothing.
 
-    Called as an attack it stops on an image at the first misclassified point within `eps`, which is all that robust
-    accuracy needs. Other images come back as the nearest misclassified point, projected into the ball, or unchanged.
-    For the smallest perturbations use `distances`, which searches to the end.
+    `eps` also sets where random starts of `distances` lie.
 
     Args:
         steps: how many gradient steps, at least 1.
@@ -68,34 +64,11 @@ class FastAdaptiveBoundary(Attack):
     def linearise(self, model: CheckedModel, points: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the lead of another class' logit over the label's, [N], and its gradient [N, C, H, W]."""
 
-    def run(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        return self._nearest(model, images, labels, noise, enough=max(self.eps - _INSIDE, 0.0)).points
-
-    def distances(self, model: Model, images: Tensor, labels: Tensor, *, indices: Tensor | None = None) -> Tensor:
-        """Return the size of the smallest perturbation found per image, [N] in pixels; infinite where none was.
-
-        Zero for images that are misclassified as they are. The search stops early on no image, also not beyond `eps`,
-        which only sets where random starts lie. An upper bound on the distance to the decision boundary.
-
-        Args, and errors: those of a call of the attack.
-        """
-        with attack_session(model, images, labels, indices, seed=self.seed) as checked:
-            clean = to_search_dtype(images)
-            if len(clean) == 0:
-                return clean.new_empty(0)
-            noise = Noise.of_images(self.seed, images, indices)
-            best = self._nearest(checked, clean, labels.clone(), noise, enough=0.0)
-        return -best.loss
-
-    def _nearest(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, enough: float) -> Best:
-        """Return the nearest misclassified points, their loss being the negative distance.
-
-        Images with one no farther than `enough` count as fooled and are not searched further.
-        """
+    def nearest(self, model: CheckedModel, images: Tensor, labels: Tensor, noise: Noise, enough: float) -> Best:
         with torch.no_grad():
             logits = model(images)
         targets = self.target_classes(logits, labels)
-        best = self._rate(images, images.clone(), logits.argmax(1) != labels, enough)
+        best = self.rate(images, images.clone(), logits.argmax(1) != labels, enough)
         aims = targets.shape[1]
 
         def attempt(restart: int, batch: AttemptBatch) -> Best:
@@ -109,10 +82,6 @@ class FastAdaptiveBoundary(Attack):
             at_once = 1 if restart else model.batch_size
             run_attempts(partial(attempt, restart), aims, images, early_stop=True, at_once=at_once, best=best)
         return self._final_search(model, images, best, labels, enough)
-
-    def _rate(self, clean: Tensor, points: Tensor, wrong: Tensor, enough: float) -> Best:
-        distance = length(points - clean, self.norm)
-        return Best(points, torch.where(wrong, -distance, -torch.inf), wrong & (distance <= enough))
 
     def _random_start(self, clean: Tensor, distance: Tensor, noise: Noise) -> Tensor:
         share = distance.clamp(max=self.eps) / (2 * self.eps or 1)
@@ -132,7 +101,7 @@ class FastAdaptiveBoundary(Attack):
         for _ in range(self.steps):
             points = self._step(clean, points, *self.linearise(model, points, labels, targets))
             _, wrong = model.loss(points, labels, margin)
-            rated = self._rate(clean, points, wrong, enough)
+            rated = self.rate(clean, points, wrong, enough)
             search.record(rated.points, rated.loss, rated.fooled)
             points = torch.where(per_image(wrong), torch.lerp(clean, points, self.backward_step), points)
             if (active := search.narrow()) is not None:
@@ -157,7 +126,7 @@ class FastAdaptiveBoundary(Attack):
             share = _BEYOND + (1 - _BEYOND) * (below / (below - above)).nan_to_num(0.5)
             between = torch.lerp(right, wrong, per_image(share))
             value, beyond = model.loss(between, labels, margin)
-            rated = self._rate(clean, between, beyond, enough)
+            rated = self.rate(clean, between, beyond, enough)
             moved.improve(rated.points, rated.loss, rated.fooled)
             right = torch.where(per_image(beyond), right, between)
             wrong = torch.where(per_image(beyond), between, wrong)
