@@ -25,6 +25,7 @@ from nofrost.config import (
 from nofrost.models import create_model
 
 # The scale-down rule of a study (config/scaling.py): two steps an epoch, two steps of attack.
+TRAINING_IMAGES = 40  # of 60, without those of the test and selection splits
 SCALE = """
   model: {groups: 4}
   attack: {steps: 2}
@@ -103,6 +104,8 @@ def test_every_recipe_names_a_model_that_can_be_built_at_full_size() -> None:
 def expected(recipe: Recipe) -> dict[str, Any]:
     """Return what one step of a recipe without phases does, from the definition of its objective."""
     spec, size = recipe.objective, recipe.schedule.batch_size
+    if size == "all":
+        size = TRAINING_IMAGES
     views = {
         "st": ["clean"],
         "pgdat": ["adversarial"],

@@ -53,11 +53,24 @@ XIE2020 = {
     "attack.clean_start": 0.2,
 }
 MIXED = XIE2020 | {"objective.adversarial_weight": 0.5, "objective.batching": "joint"}
+IN_CODE = {
+    "optimiser.lr_per": 256,
+    "optimiser.nesterov": True,
+    "schedule.lr_warmup_epochs": 5,
+    "objective.label_smoothing": 0.1,
+}
 AT_THE_END = {"schedule.running_statistics_epochs": 10}
 # galloway2019: learning rate, epochs and milestones of its text
 SMALL_RATE = {"optimiser.lr": 0.01, "schedule.epochs": 150, "schedule.shape": "constant"}
 LARGE_RATE = {"optimiser.lr": 0.1, "schedule.epochs": 350, "schedule.milestones": (150, 250), "schedule.decay": 0.1}
-LINEAR = {"optimiser.lr": 0.1, "schedule.epochs": 50, "optimiser.momentum": 0.0, "schedule.shape": "constant"}
+PER_IMAGE = {"optimiser.lr": 1e-5, "optimiser.lr_per": 1}
+LINEAR = {
+    "schedule.batch_size": "all",
+    "optimiser.lr": 0.1,
+    "schedule.epochs": 50,
+    "optimiser.momentum": 0.0,
+    "schedule.shape": "constant",
+}
 
 PRINTED: dict[str, dict[str, Any]] = {
     "st": WANG2022 | {"objective.name": "st"},
@@ -151,15 +164,24 @@ PRINTED: dict[str, dict[str, Any]] = {
     "galloway2019-mlp-bn": {"model.arch": "mlp-2-half-bn1", "model.normaliser": "bn"},
     "galloway2019-mlp-wd": {"model.normaliser": "none", "optimiser.weight_decay": 0.01},
     "galloway2019-mlp-bn-wd": {"model.normaliser": "bn", "optimiser.weight_decay": 0.01},
-    "galloway2019-mlp-deep": {"schedule.epochs": 40, "optimiser.lr": 128e-5, "optimiser.momentum": 0.0},
-    "galloway2019-mlp-deep-bn": {"schedule.epochs": 10, "model.normaliser_eps": 1e-3, "optimiser.lr": 128e-5},
+    "galloway2019-mlp-deep": PER_IMAGE | {"schedule.epochs": 40, "optimiser.momentum": 0.0},
+    "galloway2019-mlp-deep-bn": PER_IMAGE | {"schedule.epochs": 10, "model.normaliser_eps": 1e-3},
     # Hendrycks et al. 2020 §3; Cubuk et al. 2020, whose scale ends at 10; Zhong et al. 2020 §3
     "augmix": WANG2022 | {"objective.consistency_weight": 12, "views.augmix.width": 3, "views.augmix.severity": 3},
     "randaugment": WANG2022 | {"views.randaugment.operations": 2, "views.randaugment.magnitude": 9 * 30 / 10},
     "random-erasing": WANG2022 | {"views.random_erasing.probability": 0.5, "views.random_erasing.area": (0.02, 0.4)},
     "corruptions": WANG2022 | {"objective.views": ("clean", "corruptions")},
     "xie2020-adv": XIE2020,
-    "xie2020-adv-code": XIE2020 | {"optimiser.lr": 0.1 * 4096 / 256, "schedule.lr_warmup_epochs": 5},
+    "xie2020-adv-code": XIE2020 | IN_CODE,
+    "xie2020-clean-code": XIE2020 | IN_CODE | {"objective.name": "st"},
+    "xie2020-mixed-code": MIXED | IN_CODE,
+    "xie2020-gn-code": MIXED | IN_CODE | {"model.normaliser": "gn"},
+    "xie2020-alp-code": MIXED | IN_CODE | {"objective.name": "alp"},
+    "xie2020-mbn-code": MIXED | IN_CODE | {"objective.name": "mbnat", "model.normaliser": "mbn"},
+    "xie2020-mbn-alp-code": MIXED | IN_CODE | {"objective.name": "alp", "model.normaliser": "mbn"},
+    "xie2020-adv-running-code": XIE2020 | IN_CODE | AT_THE_END,
+    "xie2020-mbn-running-code": MIXED | IN_CODE | AT_THE_END | {"objective.name": "mbnat"},
+    "xie2020-mbn-alp-running-code": MIXED | IN_CODE | AT_THE_END | {"objective.name": "alp"},
     "xie2020-adv-running": XIE2020 | AT_THE_END,
     "xie2020-clean": XIE2020 | {"objective.name": "st"},
     "xie2020-mixed": MIXED,

@@ -14,8 +14,9 @@ import nofrost
 from nofrost import train
 from nofrost.config import Recipe
 from nofrost.data import read_split
-from nofrost.models import create_model
+from nofrost.models import build, create_model
 from nofrost.results import PhaseMetrics, Proportion, Selection, TrainMetrics
+from nofrost.seeds import derive_seed
 
 TINY: dict[str, Any] = {
     "title": "Tiny",
@@ -150,6 +151,29 @@ def test_a_guard_ends_the_training_and_keeps_the_best_checkpoint(digits: Path, t
     assert "selection.guard 0.2" in ended.reason
     assert metrics.best_epoch < ended.epoch
     assert (tmp_path / "out" / "best.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("lr", "lr_per"), [(0.4, None), (0.2, 110)])
+def test_gradient_descent_takes_all_images_in_one_step(
+    lr: float, lr_per: int | None, digits: Path, tmp_path: Path
+) -> None:
+    """One step with SGD's own rule on the mean loss of all images, in any order."""
+    model = {"arch": "linear", "normaliser": "none"}
+    optimiser = {"lr": lr, "lr_per": lr_per, "momentum": 0.0, "weight_decay": 0.0}
+    schedule = {"epochs": 1, "batch_size": "all", "shape": "constant"}
+    trained(digits, tmp_path / "out", model=model, optimiser=optimiser, schedule=schedule)
+    record = content(tmp_path / "out", "record.json")
+    split = read_split(digits, "train")
+    assert record["steps"]["train"]["images"] == {"clean": len(split)} == {"clean": 220}
+    assert content(tmp_path / "out", "curves.json")[0]["lr"] == pytest.approx(0.4)
+    images, labels, _ = split.batch(slice(None))
+    stepped = nofrost.load_model(tmp_path / "out" / "last.safetensors")
+    torch.manual_seed(derive_seed(0, "weights"))
+    start = build(stepped.signature)
+    torch.nn.functional.cross_entropy(start(images), labels).backward()
+    for name, parameter in start.named_parameters():
+        assert parameter.grad is not None
+        assert torch.allclose(stepped.get_parameter(name), parameter - 0.4 * parameter.grad, atol=1e-6), name
 
 
 def test_training_starts_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:

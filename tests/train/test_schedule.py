@@ -11,8 +11,8 @@ import torch
 from pydantic import ValidationError
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
-from nofrost.config import ScheduleSpec
-from nofrost.train.schedule import lr_share, running_statistics, threat_share
+from nofrost.config import OptimiserSpec, ScheduleSpec
+from nofrost.train.schedule import lr_share, peak_lr, running_statistics, threat_share
 
 XIE = {"epochs": 110, "shape": "step", "milestones": (35, 70, 95), "decay": 0.1}
 CYCLIC = {"epochs": 15, "shape": "piecewise-linear", "points": ((0, 0), (7.5, 1), (15, 0))}
@@ -31,6 +31,19 @@ def of_torch(scheduler: LRScheduler, count: int) -> list[float]:
 
 def sgd() -> torch.optim.SGD:
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "batch_size", "lr"),
+    [
+        ({}, 64, 0.1),
+        ({"lr_per": 256}, 4096, 1.6),
+        ({"lr_per": 256}, 64, 0.025),
+        ({"lr": 1e-5, "lr_per": 1}, 128, 1.28e-3),
+    ],
+)
+def test_a_rate_for_so_many_images_grows_with_the_batch(keys: dict[str, Any], batch_size: int, lr: float) -> None:
+    assert peak_lr(OptimiserSpec(**keys), batch_size) == pytest.approx(lr, rel=1e-12)
 
 
 @pytest.mark.parametrize("per", ["step", "epoch"])

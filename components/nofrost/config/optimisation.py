@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nofrost.config.base import OmitEmpty, Settings
+from nofrost.errors import shortened
 
 Excluded = Literal["gains", "biases", "head"]
 
@@ -30,9 +31,11 @@ class Averaging(Settings):
 
 class OptimiserSpec(OmitEmpty, Settings):
     """SGD. Weight decay is for weights; `decay_gains` and `decay_biases` extend it to scales and shifts of normalisers
-    and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1)."""
+    and to gains and biases of layers. `scalar_lr` multiplies the learning rate of single numbers (Fixup's 0.1). With
+    `lr_per` the rate is `lr` for batches of so many images and grows in proportion to the batch: lr * B / lr_per."""
 
     lr: float = Field(default=0.1, gt=0)
+    lr_per: int | None = Field(default=None, ge=1)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=5e-5, ge=0)
@@ -49,8 +52,20 @@ class OptimiserSpec(OmitEmpty, Settings):
         return self
 
 
+def _known_batch_size(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int | float) and value >= 2 and value == int(value)):
+        return value
+    raise ValueError(f"{shortened(value)} is neither all nor a number of images from 2 on")
+
+
+BatchSize = Annotated[Literal["all"] | int, BeforeValidator(_known_batch_size)]
+
+
 class ScheduleSpec(OmitEmpty, Settings):
     """Length of the training, and how learning rate and budget change during it; all lengths are in epochs.
+
+    With ``batch_size: all`` every step takes all training images, as gradient descent does (as many of them as its
+    processes and micro-batches can share equally), also in a study with a scale.
 
     Gradient accumulation takes a batch in `accumulation` micro-batches, whose gradients are added up for one update.
 
@@ -62,7 +77,7 @@ class ScheduleSpec(OmitEmpty, Settings):
     """
 
     epochs: int = Field(default=90, ge=1)
-    batch_size: int = Field(default=256, ge=2)
+    batch_size: BatchSize = 256
     accumulation: int = Field(default=1, ge=1)
     shape: Literal["cosine", "step", "piecewise-linear", "constant"] = "cosine"
     per: Literal["step", "epoch"] = "step"

@@ -10,8 +10,9 @@ from nofrost.errors import unknown
 
 Path = tuple[str, ...]
 
+BATCH_SIZE = ("schedule", "batch_size")
 # Sizes that keep their proportion among the phases of a recipe, and the least value of each.
-SIZES: dict[Path, int] = {("schedule", "epochs"): 1, ("schedule", "batch_size"): 2, ("views", "image_size"): 4}
+SIZES: dict[Path, int] = {("schedule", "epochs"): 1, BATCH_SIZE: 2, ("views", "image_size"): 4}
 MILESTONES = ("schedule", "milestones")
 # Lengths in epochs, which shrink with the epochs.
 LENGTHS: tuple[Path, ...] = (
@@ -34,7 +35,8 @@ def scaled(recipe: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any
     The largest phase gets the epochs, batch size and image size of `scale`; the others keep their proportion to it.
     Lengths in epochs that `scale` does not set (milestones, points, warm-ups, running statistics, averaging) shrink as
     the epochs do; a rate that falls by the epoch still falls at least once before the last of several. An attack's
-    steps are lowered to those of `scale` but never raised: the one step of Fast stays one.
+    steps are lowered to those of `scale` but never raised: the one step of Fast stays one. Batches of all images stay
+    so.
 
     Where ``model.arch`` of `scale` is a mapping, it has a smaller architecture for that of each recipe.
 
@@ -78,6 +80,8 @@ def _changes(phase: Mapping[str, Any], scale: Mapping[str, Any], largest: Mappin
         target, size = _number(_at(scale, path)), _number(_size(phase, path))
         if target and size and largest.get(path):
             changes = _with(changes, path, max(least, round(target * size / largest[path])))
+    if _at(phase, BATCH_SIZE) == "all" and _at(scale, BATCH_SIZE) is not None:
+        changes = _with(changes, BATCH_SIZE, "all")
     target, steps = _number(_at(scale, STEPS)), _number(_at(phase, STEPS))
     if steps and target > steps:
         changes = _with(changes, STEPS, steps)

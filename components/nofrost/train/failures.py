@@ -4,6 +4,7 @@ import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from nofrost.config.optimisation import BatchSize
 from nofrost.errors import UserError
 from nofrost.models.device import raise_on_oom
 
@@ -28,11 +29,11 @@ def check_finite(loss: float, epoch: int, checkpoint: Path | None) -> None:
     )
 
 
-def oom_message(batch_size: int) -> AbstractContextManager[None]:
+def oom_message(batch_size: BatchSize) -> AbstractContextManager[None]:
     """Turn an out-of-memory error of the CPU or an accelerator inside the block into a UserError.
 
     Args:
-        batch_size: images that each process holds at once.
+        batch_size: images that each process holds at once, or ``all``.
 
     Raises:
         UserError: there was not enough memory.

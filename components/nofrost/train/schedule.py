@@ -4,7 +4,12 @@ import math
 from bisect import bisect_right
 from itertools import pairwise
 
-from nofrost.config import Recipe, ScheduleSpec
+from nofrost.config import OptimiserSpec, Recipe, ScheduleSpec
+
+
+def peak_lr(spec: OptimiserSpec, batch_size: int) -> float:
+    """Return the learning rate that :func:`lr_share` is a share of, for batches of `batch_size` images."""
+    return spec.lr if spec.lr_per is None else spec.lr * batch_size / spec.lr_per
 
 
 def lr_share(spec: ScheduleSpec, epochs_done: float, step: float = 0.0) -> float:

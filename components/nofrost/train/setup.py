@@ -36,8 +36,8 @@ from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Adversary, Clock, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
 from nofrost.train.partial import Partial
-from nofrost.train.schedule import lr_share, threat_share
-from nofrost.train.shares import check_batches
+from nofrost.train.schedule import lr_share, peak_lr, threat_share
+from nofrost.train.shares import check_batches, images_of_batch
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Phase:
 
     def lr(self, epochs_done: float) -> float:
         """Return the learning rate of the step that begins at `epochs_done` of this phase."""
-        return self.recipe.optimiser.lr * lr_share(self.recipe.schedule, epochs_done, 1 / self.images.steps)
+        peak = peak_lr(self.recipe.optimiser, self.images.batch_size)
+        return peak * lr_share(self.recipe.schedule, epochs_done, 1 / self.images.steps)
 
     def eps(self, epochs_done: float) -> float:
         """Return the budget at `epochs_done` of this phase, in pixels of [0, 1]."""
@@ -136,15 +137,16 @@ def phases_of(
     phases, threads = [], DecodingThreads()
     for phase_name, phase in recipe.in_phases().items():
         objective = create_objective(phase.objective.name, **phase.objective.settings())
+        accumulation = phase.schedule.accumulation
         used = {method: augmented[method] for method in phase.views.augmentation_sets}
         images = TrainingImages(
             split,
             used,
             objective.augmented_views,
             phase.views,
-            phase.schedule.batch_size,
+            images_of_batch(phase.schedule.batch_size, len(split), accumulation, group.size),
             group,
-            accumulation=phase.schedule.accumulation,
+            accumulation=accumulation,
             batch_statistics=recipe.model.batch_statistics,
             threads=threads,
             window=window,

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nofrost.config.model import Statistics
+from nofrost.config.optimisation import BatchSize
 from nofrost.config.recipe import Recipe
 from nofrost.errors import UserError
 from nofrost.processes import ProcessGroup
@@ -36,14 +37,24 @@ def check_shares(batch_size: int, accumulation: int, statistics: Statistics, pro
     check_groups(statistics, images // accumulation, accumulation, processes)
 
 
+def images_of_batch(batch_size: BatchSize, training_images: int, accumulation: int, processes: int) -> int:
+    """Return how many images a batch has; of all of them, as many as can be shared equally."""
+    if batch_size != "all":
+        return batch_size
+    parts = accumulation * processes
+    return max(1, training_images // parts) * parts
+
+
 def check_batches(recipe: Recipe, processes: int) -> None:
-    """Check that the processes share the batches of each phase of a recipe equally.
+    """Check that the processes share the batches of each phase of a recipe equally, unless they have all images.
 
     Raises:
         UserError: they cannot.
     """
     for name, phase in recipe.in_phases().items():
         schedule = phase.schedule
+        if schedule.batch_size == "all":
+            continue
         try:
             check_shares(schedule.batch_size, schedule.accumulation, recipe.model.batch_statistics, processes)
         except UserError as error:
