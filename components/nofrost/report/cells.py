@@ -7,7 +7,7 @@ from nofrost.report import text
 from nofrost.report.compare import Estimate, estimate, estimate_value
 from nofrost.report.document import Cell
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.results import SEVERITIES, Alarm, Calibration, PropertySummary, Proportion, Status
+from nofrost.results import STATUSES, Alarm, Calibration, PropertySummary, Proportion, Status
 from nofrost.statistics import mean_and_deviation
 
 ICONS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✕"}
@@ -105,7 +105,7 @@ def accuracy(recipe: RecipeRuns, condition: str) -> Estimate:
 
 def alarm_cell(alarms: Iterable[Alarm]) -> Cell:
     """Return a badge with the worst status and the number of alarms of each status."""
-    counts = dict.fromkeys(SEVERITIES, 0)
+    counts = dict.fromkeys(STATUSES, 0)
     for alarm in alarms:
         counts[alarm.status] += 1
     raised = [f"{number} {status}" for status, number in counts.items() if number and status != "pass"]

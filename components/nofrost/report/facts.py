@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from nofrost.report.runs import Collected, Run
-from nofrost.results import SEVERITIES
+from nofrost.results import STATUSES
 from nofrost.telemetry.metrics import Fact
 from nofrost.telemetry.metrics.table import STUDY_ACCURACY, STUDY_ALARMS, STUDY_OOD_ACCURACY
 
@@ -26,5 +26,5 @@ def _facts_of_run(run: Run) -> Iterator[Fact]:
     for name, corruption in run.ood.corruptions.items():
         yield STUDY_OOD_ACCURACY.fact(corruption.mean_accuracy, **of_run, corruption=name)
     for alarm in run.adversarial.alarms:
-        for status in SEVERITIES:
+        for status in STATUSES:
             yield STUDY_ALARMS.fact(float(alarm.status == status), **of_run, alarm=alarm.name, status=status)

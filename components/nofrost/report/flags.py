@@ -14,7 +14,7 @@ from nofrost.errors import UserError
 from nofrost.results import AdversarialMetrics, CorruptionAccuracy, OodMetrics, Proportion
 from nofrost.statistics import Flags
 
-Images = tuple[int | str, ...]
+ImageIdentity = tuple[int | str, ...]
 """What tells images from others: their number and checksums."""
 
 
@@ -29,7 +29,7 @@ class OodFlags:
     """
 
     by_set: Mapping[str | None, NDArray[Any]]
-    images: Mapping[str | None, Images]
+    images: Mapping[str | None, ImageIdentity]
 
 
 def read_flags(path: Path, metrics: AdversarialMetrics) -> dict[str, Flags]:
@@ -46,7 +46,7 @@ def read_ood_flags(path: Path, metrics: OodMetrics) -> OodFlags:
     """Return the flags of an evaluation out of distribution; raises like :func:`read_flags`."""
     arrays = read_arrays(path)
     by_set: dict[str | None, NDArray[Any]] = {}
-    images: dict[str | None, Images] = {}
+    images: dict[str | None, ImageIdentity] = {}
     for key, test_set in metrics.test_sets.items():
         by_set[key] = _flags(arrays, f"test-sets/{key}/correct", test_set, path)
         images[key] = (test_set.total, test_set.data_sha256, test_set.indices_sha256)

@@ -25,7 +25,7 @@ from nofrost.report.document import (
     Table,
 )
 from nofrost.report.text import listed
-from nofrost.results import SEVERITIES
+from nofrost.results import STATUSES
 
 
 def to_html(document: Document) -> str:
@@ -137,5 +137,5 @@ def _alarms(alarms: Alarms) -> Iterator[str]:
         yield f"### {escape(card.title)}"
         yield "\n".join(
             f"- {ICONS[alarm.status]} **{alarm.status}** {escape(alarm.name)}: {escape(alarm.reason)}"
-            for alarm in sorted(card.alarms, key=lambda alarm: SEVERITIES.index(alarm.status))
+            for alarm in sorted(card.alarms, key=lambda alarm: STATUSES.index(alarm.status))
         )

@@ -1,7 +1,7 @@
 """The typed form of everything that stages write: stages return and write these classes, report and cards read them."""
 
 from nofrost.results.adversarial import (
-    SEVERITIES,
+    STATUSES,
     AdversarialMetrics,
     Alarm,
     AttackUse,
@@ -53,7 +53,7 @@ from nofrost.results.training import (
 )
 
 __all__ = [
-    "SEVERITIES",
+    "STATUSES",
     "AdversarialMetrics",
     "Alarm",
     "Answers",

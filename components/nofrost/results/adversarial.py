@@ -11,7 +11,7 @@ from nofrost.results.common import Proportion, Record, Result
 from nofrost.results.properties import BatchNormStatistics, PropertySummary, WeightNorms
 
 Status = Literal["pass", "warn", "fail"]
-SEVERITIES: tuple[Status, ...] = ("fail", "warn", "pass")
+STATUSES: tuple[Status, ...] = ("fail", "warn", "pass")
 """The statuses of alarms, the worst first."""
 
 

@@ -21,7 +21,8 @@ from nofrost.evaluate.properties.answers import to_float64
 TOP = 5
 # Columns of values: the classes of the five highest scores, highest first and -1 where there are fewer; then these
 _CONFIDENCE, _ENERGY, COLUMNS = TOP, TOP + 1, TOP + 2
-SCORES = [_CONFIDENCE, _ENERGY]
+# Which of them are kept where not all are needed
+_BRIEF, _SCORES = [0, _CONFIDENCE], [_CONFIDENCE, _ENERGY]
 
 Shown = Callable[[Tensor, Tensor], Tensor]
 """From images [n, C, H, W] and indices [n] to the images that the model is shown."""
@@ -133,12 +134,41 @@ class Answered:
         return self.values[:, _ENERGY]
 
 
+@dataclass(frozen=True)
+class BriefAnswers:
+    """What :func:`brief_answer_measurement` measured on N images: float64 [N, 2]."""
+
+    values: NDArray[np.float64]
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of the predicted class."""
+        return self.values[:, _BRIEF.index(_CONFIDENCE)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What :func:`score_measurement` measured on N images: float64 [N, 2]."""
+
+    values: NDArray[np.float64]
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of the predicted class."""
+        return self.values[:, _SCORES.index(_CONFIDENCE)]
+
+    @property
+    def energy(self) -> NDArray[np.float64]:
+        """The logarithm of the summed exponentials of the logits."""
+        return self.values[:, _SCORES.index(_ENERGY)]
+
+
 def predicted(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the predicted class of each image, which the first column of all these measurements is."""
     return values[:, 0].astype(np.int64)
 
 
-def answers(
+def answer_measurement(
     model: EvaluatedModel, name: str, title: str, rules: Sequence[AnswerRule], sample: Sample | None = None
 ) -> Measurement:
     """Return the measurement of a model's answers by each of the rules, in one pass: float64 [N, rules · COLUMNS].
@@ -158,7 +188,7 @@ def answers(
     return Measurement(name, title, compute, dtype=np.float64, shape=shape, classes=predicted, sample=sample)
 
 
-def brief_answers(
+def brief_answer_measurement(
     model: EvaluatedModel,
     name: str,
     title: str,
@@ -175,12 +205,22 @@ def brief_answers(
     @torch.no_grad()
     def compute(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
         logits = model.finite_logits(images if shown is None else shown(images, indices))
-        return rule.read(logits)[:, [0, _CONFIDENCE]]
+        return rule.read(logits)[:, _BRIEF]
 
-    return Measurement(name, title, compute, dtype=np.float64, shape=(2,), classes=predicted, sample=sample)
+    return Measurement(name, title, compute, dtype=np.float64, shape=(len(_BRIEF),), classes=predicted, sample=sample)
+
+
+def score_measurement(model: EvaluatedModel, name: str, title: str, rule: AnswerRule, sample: Sample) -> Measurement:
+    """Return the measurement of confidence and energy alone, float64 [N, 2]; no answer is right on these images."""
+
+    @torch.no_grad()
+    def compute(images: Tensor, labels: Tensor, indices: Tensor, batch_size: int) -> Tensor:
+        return rule.read(model.finite_logits(images))[:, _SCORES]
+
+    return Measurement(name, title, compute, dtype=np.float64, shape=(len(_SCORES),), sample=sample)
 
 
 def by_rule(values: NDArray[np.float64], rules: Sequence[AnswerRule], rule: AnswerRule) -> Answered:
-    """Return the answers by one of the rules that :func:`answers` measured."""
+    """Return the answers by one of the rules that :func:`answer_measurement` measured."""
     place = rules.index(rule) * COLUMNS
     return Answered(values[:, place : place + COLUMNS])

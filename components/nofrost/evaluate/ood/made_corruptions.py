@@ -16,16 +16,16 @@ from nofrost.evaluate.images import TestImages
 from nofrost.evaluate.inputs import Inputs
 from nofrost.evaluate.measuring.engine import Measurement
 from nofrost.evaluate.measuring.sample import Sample
-from nofrost.evaluate.ood.answers import WHOLE, brief_answers
+from nofrost.evaluate.ood.answers import WHOLE, brief_answer_measurement
+from nofrost.evaluate.ood.summaries import CorruptionSeverity
 from nofrost.measures import BASELINES
 from nofrost.transforms.corruptions import check_corruption, corrupt, is_noise, noise_names
 
-Corruption = tuple[str, int]  # name and severity
 # In pixels. All corruptions of a photograph at each severity are then a few megabytes.
 EXAMPLE_SIDE = 112
 
 
-def conditions_of(suite: OodSuite, images: TestImages) -> list[Corruption]:
+def conditions_of(suite: OodSuite, images: TestImages) -> list[CorruptionSeverity]:
     """Return every corruption at every severity, after checking that each can be made.
 
     Raises:
@@ -54,7 +54,7 @@ def conditions_of(suite: OodSuite, images: TestImages) -> list[Corruption]:
     return conditions
 
 
-def check_baseline(baseline: str, conditions: list[Corruption], where: str) -> None:
+def check_baseline(baseline: str, conditions: list[CorruptionSeverity], where: str) -> None:
     """Check that there is all that the baseline's errors are of: 15 corruptions, each at severities 1 to 5.
 
     Raises:
@@ -69,7 +69,7 @@ def check_baseline(baseline: str, conditions: list[Corruption], where: str) -> N
         )
 
 
-def corrupted_answers(suite: OodSuite, inputs: Inputs, condition: Corruption) -> Measurement:
+def corruption_measurement(suite: OodSuite, inputs: Inputs, condition: CorruptionSeverity) -> Measurement:
     """Return the measurement of the model's answers on the test images with this corruption."""
     (name, severity), noisy = condition, _with_noise(suite, inputs.images, condition)
 
@@ -77,10 +77,10 @@ def corrupted_answers(suite: OodSuite, inputs: Inputs, condition: Corruption) ->
         return _corrupt(suite, images, condition, indices)
 
     corrupted = None if noisy else shown
-    return brief_answers(inputs.model, f"{name}-{severity}", f"{name} {severity}", WHOLE, corrupted, noisy)
+    return brief_answer_measurement(inputs.model, f"{name}-{severity}", f"{name} {severity}", WHOLE, corrupted, noisy)
 
 
-def _corrupt(suite: OodSuite, images: Tensor, condition: Corruption, indices: Any) -> Tensor:
+def _corrupt(suite: OodSuite, images: Tensor, condition: CorruptionSeverity, indices: Any) -> Tensor:
     (name, severity), parameters = condition, suite.parameter_set
     quality = suite.jpeg_quality
     return corrupt(
@@ -88,7 +88,7 @@ def _corrupt(suite: OodSuite, images: Tensor, condition: Corruption, indices: An
     )
 
 
-def _with_noise(suite: OodSuite, images: TestImages, condition: Corruption) -> Sample | None:
+def _with_noise(suite: OodSuite, images: TestImages, condition: CorruptionSeverity) -> Sample | None:
     """Return the images with noise in their stored pixels; None for a corruption of the resized ones."""
     if not (suite.before_resize and is_noise(condition[0])):
         return None
@@ -109,7 +109,7 @@ def corrupted_examples(suite: OodSuite, images: TestImages, sample: Sample) -> d
     image, index = sample.read(row), sample.indices[row]
     names, severities = list(dict.fromkeys(suite.corruptions)), sorted(set(suite.severities))
 
-    def corrupted(condition: Corruption) -> NDArray[np.uint8]:
+    def corrupted(condition: CorruptionSeverity) -> NDArray[np.uint8]:
         noisy = _with_noise(suite, images, condition)
         return _example(_corrupt(suite, image, condition, index) if noisy is None else noisy.read(row))
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nofrost.config import Baseline
 from nofrost.config.corruption_families import averaged, set_apart
-from nofrost.evaluate.ood.answers import TOP, Answered
-from nofrost.evaluate.ood.made_corruptions import Corruption
+from nofrost.evaluate.measuring.engine import Engine, Measurement
+from nofrost.evaluate.ood.answers import TOP, Answered, BriefAnswers
 from nofrost.measures import Reliability, corruption_errors
 from nofrost.results import (
     Calibration,
@@ -24,6 +24,11 @@ from nofrost.results import (
     averaging_of,
 )
 from nofrost.statistics import Flags, wilson_interval
+
+CorruptionSeverity = tuple[str, int]
+"""The name of a corruption, and a severity."""
+ByCorruption = Mapping[CorruptionSeverity, Measurement]
+"""The measurement of the model's brief answers under each corruption and severity, on the same images."""
 
 
 def is_right(classes: NDArray[np.int64], labels: NDArray[np.int64]) -> Flags:
@@ -65,7 +70,22 @@ def calibration_of(reliability: Reliability) -> Calibration:
     return Calibration(error=min(1.0, reliability.error), low=low, high=high, bins=bins)
 
 
-def by_corruption(flags: Mapping[Corruption, Flags]) -> dict[str, CorruptionAccuracy]:
+def corrupted_answers(
+    engine: Engine, measurements: ByCorruption
+) -> tuple[dict[CorruptionSeverity, Flags], Calibration | None]:
+    """Return whether the model is right [N] by corruption and severity, and the calibration of all these answers; None
+    without any."""
+    flags: dict[CorruptionSeverity, Flags] = {}
+    reliability: Reliability | None = None
+    for condition, measurement in measurements.items():
+        answers = BriefAnswers(engine.values(measurement))
+        flags[condition] = engine.right(measurement)
+        reliability = reliability or Reliability(len(answers.confidence))
+        reliability.add(answers.confidence, flags[condition])
+    return flags, calibration_of(reliability) if reliability else None
+
+
+def by_corruption(flags: Mapping[CorruptionSeverity, Flags]) -> dict[str, CorruptionAccuracy]:
     """Return the accuracy by corruption, of flags [N] for each corruption and severity on the same N images."""
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in flags):
@@ -75,7 +95,7 @@ def by_corruption(flags: Mapping[Corruption, Flags]) -> dict[str, CorruptionAccu
     return corruptions
 
 
-def corruption_means(flags: Mapping[Corruption, Flags]) -> dict[str, Any]:
+def corruption_means(flags: Mapping[CorruptionSeverity, Flags]) -> dict[str, Any]:
     """Return the mean accuracy over corruptions, what it is over, and the further means: keys of
     :class:`~nofrost.results.OodMetrics` and :class:`~nofrost.results.CorruptedSet`.
 

@@ -17,7 +17,7 @@ from nofrost.prepare.sources.layout import first_names
 from nofrost.prepare.sources.listing import Listing
 from nofrost.prepare.sources.packed import PackedPaths
 from nofrost.prepare.sources.photograph_parts import common_shape, photograph_part
-from nofrost.prepare.sources.trees import FolderTree, Images, TarTree, Tree
+from nofrost.prepare.sources.trees import FolderTree, ImageFiles, TarTree, Tree
 from nofrost.telemetry import progress
 
 
@@ -77,7 +77,7 @@ class _CorruptedFolders(CorruptedSource):
         train = next(iter(parts.values()))
         return self.data(train, None, checksums, classes, conditions=parts, own_classes=self.own_classes)
 
-    def _part(self, images: Images, shape: tuple[int, int, int]) -> Part:
+    def _part(self, images: ImageFiles, shape: tuple[int, int, int]) -> Part:
         return photograph_part(self, images.labels, images.image, shape)
 
     def _tree(self, listing: Listing) -> tuple[Tree, dict[str, str]]:

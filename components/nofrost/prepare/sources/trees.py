@@ -18,7 +18,7 @@ from nofrost.prepare.sources.packed import PackedPaths
 from nofrost.prepare.sources.tars import TarImages, tar_members
 
 
-class Images(Protocol):
+class ImageFiles(Protocol):
     """Photographs by class and then by name: their class, int64 [N], and their files."""
 
     @property
@@ -38,7 +38,7 @@ class Images(Protocol):
 class ListedImages:
     """The photographs of class folders, their paths in there, and a digest of paths and sizes."""
 
-    files: Images
+    files: ImageFiles
     paths: PackedPaths
     digest: str
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from nofrost.report import text
 from nofrost.report.document import AlarmCard, Alarms, Cell, Column, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns, Run
-from nofrost.results import SEVERITIES, Alarm
+from nofrost.results import STATUSES, Alarm
 
 # The flags that AutoAttack raises about its own results, by the names of our checks
 AUTOATTACK_FLAGS = {
@@ -67,7 +67,7 @@ def _table(collected: Collected) -> Table:
 def _worst(alarms: list[Alarm]) -> Cell:
     if not alarms:
         return Cell("")
-    worst = min(alarms, key=lambda alarm: SEVERITIES.index(alarm.status))
+    worst = min(alarms, key=lambda alarm: STATUSES.index(alarm.status))
     return Cell(worst.status, hint=worst.reason, status=worst.status)
 
 
