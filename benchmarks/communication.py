@@ -38,7 +38,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nofrost import prepare
 from nofrost.config import DatasetSpec, Recipe
-from nofrost.data import read_split
+from nofrost.data import read_manifest, read_split
 from nofrost.files import write_json, write_text
 from nofrost.models import device_name
 from nofrost.processes import ProcessGroup
@@ -67,8 +67,9 @@ def trainer_of(task: dict[str, Any], dataset: Path, group: ProcessGroup, **sched
     """Return the trainer of PGD-10 adversarial training in a process of a group, and its rows of the first batch."""
     values = {"title": "PGD-AT", "citation": "own", "objective": {"name": "pgdat"}, "model": {"arch": ARCH, **task}}
     recipe = Recipe.model_validate({**values, "schedule": {"epochs": 1, **schedule}})
-    phases = phases_of(recipe, "pgdat", dataset, None, group)
-    model = new_model(recipe, dataset, None, seed=0)
+    manifest = read_manifest(dataset)
+    phases = phases_of(recipe, "pgdat", dataset, manifest, None, group)
+    model = new_model(recipe, manifest, None, seed=0)
     trainer = Trainer(model, phases, 0, read_split(dataset, "selection"), group)
     trainer.start_phase()
     training_mode(trainer.model)

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 
 from nofrost.config import DatasetSpec, Recipe
-from nofrost.data import read_split
+from nofrost.data import read_manifest, read_split
 from nofrost.files import write_json, write_text
 from nofrost.models import default_device, device_name
 from nofrost.prepare import run as prepare
@@ -70,8 +70,9 @@ def trainer_of(objective: str, arch: str, dataset: Path, batch_size: int) -> Tra
             "selection": {"every_epochs": 100_000},
         }
     )
-    phases = phases_of(recipe, objective, dataset, None, ProcessGroup())
-    model = new_model(recipe, dataset, None, 0)
+    manifest = read_manifest(dataset)
+    phases = phases_of(recipe, objective, dataset, manifest, None, ProcessGroup())
+    model = new_model(recipe, manifest, None, 0)
     trainer = StepsAlone(model, phases, 0, read_split(dataset, "selection"), ProcessGroup())
     trainer.start_phase()
     return trainer

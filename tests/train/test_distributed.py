@@ -15,6 +15,7 @@ import torch
 
 from nofrost import train
 from nofrost.config import load_recipe
+from nofrost.data import read_manifest
 from nofrost.processes import ProcessGroup
 from nofrost.train.setup import new_model
 from nofrost.train.stage import process_group
@@ -87,7 +88,7 @@ def test_the_record_says_how_many_processes_shared_a_step(done: Path) -> None:
 
 def test_two_processes_train_batch_norms_alone(done: Path, digits: Path) -> None:
     trained = tensors(done / "two/partial-bn")
-    fresh = new_model(load_recipe(done / "recipes/partial-bn.yaml"), digits, None, seed=0)
+    fresh = new_model(load_recipe(done / "recipes/partial-bn.yaml"), read_manifest(digits), None, seed=0)
     norms = [name for name, module in fresh.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for name, tensor in fresh.state_dict().items():
         assert torch.equal(tensor, trained[name]) != (name.rpartition(".")[0] in norms), name

@@ -22,8 +22,9 @@ from safetensors.torch import load_file
 import nofrost
 from nofrost import prepare, train
 from nofrost.config import DatasetSpec, Recipe, recipe_of
+from nofrost.data import manifest
 from nofrost.errors import UserError
-from nofrost.files import read_checked_json, write_checked_json
+from nofrost.files import read_checked_json, read_json, write_checked_json
 from nofrost.results import TrainMetrics, read_result
 from nofrost.train.saving import discard_damaged
 from tests.child_process import running
@@ -41,7 +42,11 @@ def fingerprints(out: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["st", "sat", "mbnat", "nofrost"])
-def test_every_recipe_of_the_study_trains_and_writes_all_files(name: str, digits: Path, tmp_path: Path) -> None:
+def test_every_recipe_of_the_study_trains_and_writes_all_files(
+    name: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[Path] = []
+    monkeypatch.setattr(manifest, "read_json", lambda path: parsed.append(path) or read_json(path))
     recipe = tiny(name, "schedule.epochs=1", "schedule.lr_warmup_epochs=0", "schedule.threat_warmup_epochs=0")
     metrics = train.run(digits, None, recipe, name, 0, tmp_path / "out")
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -55,6 +60,7 @@ def test_every_recipe_of_the_study_trains_and_writes_all_files(name: str, digits
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["config"] == recipe.as_json()
     assert "torch" in record["libraries"]
+    assert parsed == [digits / "manifest.json"], "once, as that of a large dataset takes long"
 
 
 def test_without_a_selection_split_the_last_epoch_is_kept(tmp_path: Path) -> None:

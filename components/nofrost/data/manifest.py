@@ -186,7 +186,15 @@ def write_manifest(dataset: Path, manifest: Manifest) -> None:
     write_json(dataset / MANIFEST, manifest.as_json())
 
 
-def checksum(dataset: Path) -> str:
-    """Return one SHA-256 for the whole dataset: that of its manifest, which lists those of all files."""
-    read_manifest(dataset)
+def checksum(dataset: Path, manifest: Manifest | None = None) -> str:
+    """Return one SHA-256 for the whole dataset: that of its manifest, which lists those of all files.
+
+    Args:
+        manifest: of the dataset, where it has been read already.
+
+    Raises:
+        UserError: as :func:`read_manifest`.
+    """
+    if manifest is None:
+        read_manifest(dataset)
     return sha256_file(dataset / MANIFEST)

@@ -13,11 +13,11 @@ from nofrost.attacks import attack_settings, create_attack
 from nofrost.config import Recipe
 from nofrost.data import (
     Images,
+    Manifest,
     Split,
     augmentation_checksum,
     checksum,
     read_augmentation_set,
-    read_manifest,
     read_split,
 )
 from nofrost.errors import UserError, remark
@@ -81,13 +81,18 @@ class Phase:
         return {"name": spec.name, **settings, **self.recipe.threat.as_json()}
 
 
-def input_checksums(recipe: Recipe, dataset: Path, augmentation: Path | None, weights: Path | None) -> dict[str, str]:
+def input_checksums(
+    recipe: Recipe, dataset: Path, manifest: Manifest, augmentation: Path | None, weights: Path | None
+) -> dict[str, str]:
     """Return the checksum of each input that the recipe uses.
+
+    Args:
+        manifest: of the dataset.
 
     Raises:
         UserError: one is missing.
     """
-    inputs = {"dataset": checksum(dataset)}
+    inputs = {"dataset": checksum(dataset, manifest)}
     if augmentation and _augmentation_sets(recipe):
         inputs["augmentation"] = augmentation_checksum(augmentation)
     if weights:
@@ -110,6 +115,7 @@ def phases_of(
     recipe: Recipe,
     name: str,
     dataset: Path,
+    manifest: Manifest,
     augmentation: Path | None,
     group: ProcessGroup,
     window: int | None = None,
@@ -117,6 +123,7 @@ def phases_of(
     """Return the phases of the recipe called `name`, with this process's rows of their images.
 
     Args:
+        manifest: of the dataset.
         window: shards whose rows are shuffled together; None for all.
 
     Raises:
@@ -127,13 +134,13 @@ def phases_of(
     sets = _augmentation_sets(recipe)
     if sets and augmentation is None:
         raise UserError(f"recipe {name!r} trains on augmentation sets: name their folder with --augmentation")
-    origin = checksum(dataset)
+    origin = checksum(dataset, manifest)
     augmented: dict[str, Images] = {}
     if augmentation:
         augmented = {
             method: read_augmentation_set(augmentation, method, dataset=origin, verify=True) for method in sets
         }
-    split = read_split(dataset, "train", verify=True)
+    split = read_split(dataset, "train", verify=True, manifest=manifest)
     phases, threads = [], DecodingThreads()
     for phase_name, phase in recipe.in_phases().items():
         objective = create_objective(phase.objective.name, **phase.objective.settings())
@@ -155,13 +162,13 @@ def phases_of(
     return phases
 
 
-def new_model(recipe: Recipe, dataset: Path, weights: Path | None, seed: int) -> Classifier:
-    """Return the recipe's model on its device, with random or pre-trained weights.
+def new_model(recipe: Recipe, manifest: Manifest, weights: Path | None, seed: int) -> Classifier:
+    """Return the recipe's model for a dataset on its device, with random or pre-trained weights.
 
     Raises:
         UserError: it cannot be built, or the weights do not belong to it.
     """
-    manifest, spec = read_manifest(dataset), recipe.model
+    spec = recipe.model
     torch.manual_seed(derive_seed(seed, "weights"))
     signature = Signature(
         **spec.model_dump(exclude={"weights", "new_head", "batch_statistics"}),

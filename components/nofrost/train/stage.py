@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nofrost.config import Recipe
-from nofrost.data import read_split
+from nofrost.data import read_manifest, read_split
 from nofrost.files import atomic_path, write_text
 from nofrost.models import default_device, device_name, save_checkpoint
 from nofrost.models.checkpoint import LAST
@@ -88,15 +88,16 @@ def run(
     ):
 
         def set_up() -> tuple[dict[str, str], tuple[str, ...], Trainer]:
-            inputs = input_checksums(recipe, dataset, augmentation, weights)
+            manifest = read_manifest(dataset)
+            inputs = input_checksums(recipe, dataset, manifest, augmentation, weights)
             first = read_start(start, recipe, seed, inputs, window) if start else None
             if start:
                 inputs["start"] = start_checksum(start)
             corruptions = trained_corruptions(recipe, augmentation)
-            phases = phases_of(recipe, name, dataset, augmentation, group, window)
-            model = new_model(recipe, dataset, weights, seed)
+            phases = phases_of(recipe, name, dataset, manifest, augmentation, group, window)
+            model = new_model(recipe, manifest, weights, seed)
             check_phases(model, phases)
-            selection = read_split(dataset, "selection", verify=True)
+            selection = read_split(dataset, "selection", verify=True, manifest=manifest)
             check_selection(recipe, selection)
             return inputs, corruptions, Trainer(model, phases, seed, selection, group, first)
 
