@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nofrost.data.jpeg import decode_jpeg, first_lines
+from nofrost.data.jpeg import decode_photograph, first_lines
 from tests.train.photographs_in_shards import picture
 
 SIZE = (131, 75)
@@ -34,7 +34,7 @@ def encoded(**settings: Any) -> bytes:
 )
 def test_lines_are_those_of_the_whole_up_to_the_last(settings: dict[str, Any], lines: int) -> None:
     content = encoded(**settings)
-    part, whole = (np.asarray(decode_jpeg(bytes(each), 3)) for each in (first_lines(content, lines), content))
+    part, whole = (np.asarray(decode_photograph(bytes(each), 3)) for each in (first_lines(content, lines), content))
     assert part.shape == (lines, SIZE[1], 3)
     assert np.array_equal(part[:-1], whole[: lines - 1])
 

@@ -22,10 +22,10 @@ def jpeg(
     return content.getvalue()
 
 
-def turned_jpeg(seed: int = 0, orientation: int = 6) -> bytes:
+def turned_jpeg(seed: int = 0, orientation: int = 6, kind: str = "JPEG") -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return jpeg(seed, exif=exif)
+    return jpeg(seed, kind=kind, exif=exif)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -349,3 +350,9 @@ def test_images_that_are_published_cropped_are_shown_whole(tmp_path: Path, take_
     split = read_split(tmp_path / "sets/cues", "test", verify=True)
     assert split.textures is not None
     assert (split.labels.tolist(), split.textures.tolist()) == ([0, 1], [1, 0])
+    with tarfile.open(tmp_path / "sets/cues/test/test-000000.tar") as shard:
+        assert [member.name for member in shard] == [f"{row:09d}.{kind}" for row in (0, 1) for kind in ("png", "cls")]
+        first = shard.extractfile("000000000.png")
+        assert first is not None
+        assert first.read() == jpeg(kind="PNG"), "a set that is published without loss is stored as it is"
+    assert not verify(tmp_path / "sets").lines

@@ -125,11 +125,11 @@ def test_a_killed_prepare_goes_on_where_it_was(
     calls: list[str] = []
 
     def dying(kind: str, function: Callable[..., Any], at: int) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             calls.append(kind)
             if calls.count(kind) == at + 1:
                 raise _KilledError
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return call
 
@@ -158,8 +158,8 @@ def test_what_another_source_left_is_not_taken_over(
 ) -> None:
     monkeypatch.setattr(shard_splits, "SHARD_BYTES", 6000)
 
-    def damaged(*arguments: Any) -> StoredForm:
-        form = stored_form(*arguments)
+    def damaged(*arguments: Any, **options: Any) -> StoredForm:
+        form = stored_form(*arguments, **options)
         if form.size[1] == 53:
             raise UserError("damaged")
         return form

@@ -9,10 +9,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from nofrost.config import EvaluationView
-from nofrost.data.jpeg import decode_jpeg
+from nofrost.data.jpeg import decode_photograph
 from nofrost.data.pixel_statistics import histograms
 from nofrost.errors import UserError
-from nofrost.prepare.photo import FileImage
+from nofrost.prepare.photo import FileImage, decode
 from nofrost.prepare.storing import StoredForm, stored_form
 from tests.prepare.jpegs import jpeg, turned_jpeg, write
 
@@ -44,7 +44,7 @@ def test_an_upright_jpeg_keeps_its_bytes(
     form = stored(tmp_path, content, channels, shorter_side)
     assert (form.content, form.size, form.change) == (content, (16, 20), "")
     mode = "L" if channels == 1 else "RGB"
-    np.testing.assert_array_equal(decode_jpeg(form.content, channels), pixels(content, mode))
+    np.testing.assert_array_equal(decode_photograph(form.content, channels), pixels(content, mode))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,32 @@ def test_anything_else_becomes_a_jpeg_of_nearly_the_same_pixels(
     if change != "WEBP":  # transparent where it is random
         expected = pixels(content) if change != "turned" else np.rot90(pixels(content), -1)
         assert np.abs(pixels(form.content) - expected).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("content", "channels", "is_kept"),
+    [
+        (jpeg(kind="PNG"), 3, True),
+        (jpeg(mode="L", kind="PNG"), 3, True),
+        (jpeg(mode="L", kind="PNG"), 1, True),
+        (jpeg(kind="PNG"), 1, False),
+        (jpeg(mode="RGBA", kind="PNG"), 3, False),
+        (turned_jpeg(kind="PNG"), 3, False),
+        (jpeg(kind="BMP"), 3, False),
+        (jpeg(kind="WEBP", lossless=True), 3, False),
+    ],
+)
+def test_what_no_jpeg_has_lost_stays_so_where_that_is_asked_for(
+    tmp_path: Path, content: bytes, channels: int, is_kept: bool
+) -> None:
+    file = FileImage(write(tmp_path / "photo", content))
+    form = stored_form(file, channels, None, lossless=True)
+    assert (form.content == content, form.change) == (is_kept, "")
+    found = np.asarray(decode_photograph(form.content, channels))
+    np.testing.assert_array_equal(found.reshape(*form.size, channels), decode(file, channels, None))
+    reduced = stored_form(file, channels, 12, lossless=True)
+    assert Image.open(io.BytesIO(reduced.content)).format == "JPEG"
+    assert min(reduced.size) == 12
 
 
 def test_larger_photographs_are_reduced_to_the_shorter_side(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from nofrost.errors import UserError
 from nofrost.files import read_json
 from nofrost.prepare import run, run_test_sets
 from nofrost.prepare.test_set_classes import class_indices
+from tests.prepare.jpegs import turned_jpeg
 
 CLASSES = tuple("0123456789")
 
@@ -202,11 +203,11 @@ def photo_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dataset"
 
 
-@pytest.mark.parametrize("names", [("cat", "dog"), ("0", "1")])
+@pytest.mark.parametrize(("names", "suffix"), [(("cat", "dog"), ".jpg"), (("0", "1"), ".png")])
 def test_a_test_set_of_a_dataset_of_photographs_keeps_the_published_bytes(
-    photo_dataset: Path, tmp_path: Path, names: tuple[str, ...]
+    photo_dataset: Path, tmp_path: Path, names: tuple[str, ...], suffix: str
 ) -> None:
-    source = photographs(tmp_path / "new", 3, names)
+    source = photographs(tmp_path / "new", 3, names, suffix)
     specs = TestSets(test_sets={"new": TestSetSpec(source="folder", path=str(source))})
     run_test_sets(specs, photo_dataset, tmp_path / "out")
     made, split = read_manifest(tmp_path / "out/new"), read_split(tmp_path / "out/new", "test", verify=True)
@@ -216,16 +217,17 @@ def test_a_test_set_of_a_dataset_of_photographs_keeps_the_published_bytes(
     assert split.images.shape == (6, 28, 28, 3)
     assert split.labels.tolist() == [0, 0, 0, 1, 1, 1]
     stored = [split.images.encoded(row) for row in range(6)]
-    assert stored == [(source / name / f"{number}.jpg").read_bytes() for name in names for number in range(3)]
+    assert stored == [(source / name / f"{number}{suffix}").read_bytes() for name in names for number in range(3)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "new", "record.json"]
     assert sorted(path.name for path in (tmp_path / "out/new").iterdir()) == ["manifest.json", "test"]
 
 
 def test_photographs_that_are_stored_anew_are_counted(photo_dataset: Path, tmp_path: Path) -> None:
-    source = photographs(tmp_path / "new", 2, suffix=".png")
+    source = photographs(tmp_path / "new", 2)
+    next(source.rglob("*.jpg")).write_bytes(turned_jpeg())
     specs = TestSets(test_sets={"new": TestSetSpec(source="folder", path=str(source))})
     run_test_sets(specs, photo_dataset, tmp_path / "out")
-    assert read_manifest(tmp_path / "out/new").provenance["stored anew as JPEG"].startswith("4 ")
+    assert read_manifest(tmp_path / "out/new").provenance["stored anew as JPEG"] == "1 turned"
 
 
 def test_a_test_set_of_an_array_beside_photographs_is_refused(

@@ -1,10 +1,11 @@
-"""JPEGs: what is stored of a photograph, and what Pillow, whose pixels are the reference, makes of it."""
+"""What is stored of a photograph, a JPEG or in test sets also a PNG, and what Pillow, the reference, makes of it."""
 
 import io
 
 from PIL import Image, UnidentifiedImageError
 
 QUALITY = 95
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Markers of a frame that is coded line by line of blocks (baseline and extended sequential, both of Huffman codes), and
 # of what may come before it: quantisation and Huffman tables, restart interval, comment, and data of applications
 _SEQUENTIAL = (0xC0, 0xC1)
@@ -18,14 +19,21 @@ def encode_jpeg(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def decode_jpeg(content: bytes, channels: int) -> Image.Image:
-    """Return the pixels of a stored JPEG, in mode L for one channel and RGB for three.
+def encode_png(image: Image.Image) -> bytes:
+    """Return an image of mode L or RGB as a PNG, which loses nothing."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def decode_photograph(content: bytes, channels: int) -> Image.Image:
+    """Return the pixels of a stored JPEG or PNG, in mode L for one channel and RGB for three.
 
     Raises:
-        ValueError: it is damaged or not a JPEG.
+        ValueError: it is damaged, or neither.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=("JPEG",))
+        image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
         # grey photographs among coloured ones are stored as they were published
         return image.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nofrost.config.evaluation_view import EvaluationView
 from nofrost.data.central_square import central_square
-from nofrost.data.jpeg import decode_jpeg
+from nofrost.data.jpeg import decode_photograph
 from nofrost.data.parallel import cores
 from nofrost.data.shards.access import REMEDY, ShardFiles
 from nofrost.data.shards.index import Index
@@ -108,7 +108,7 @@ class Photographs:
 
     def _decode(self, row: int, content: bytes) -> Image.Image:
         try:
-            return decode_jpeg(content, self.channels)
+            return decode_photograph(content, self.channels)
         except ValueError as error:
             place = self.files.place(int(self.index[row]["shard"]))
             raise UserError(f"record {row} in {place} cannot be decoded ({error}): {REMEDY}") from None

@@ -86,6 +86,7 @@ def write_shard_split(
     bar: Progress,
     unfinished: Path | None = None,
     further: Mapping[str, NDArray[np.int64]] | None = None,
+    lossless: bool = False,
 ) -> tuple[SplitManifest, StoredCounts]:
     """Write the photographs `rows` of `part` as the split `name` of the dataset in `folder`.
 
@@ -99,6 +100,7 @@ def write_shard_split(
         bar: advanced by the photographs written, and at once by those of an earlier run.
         unfinished: where it is kept how far an unfinished run has come; None for the place that a stage has for it.
         further: as of :func:`write_split`.
+        lossless: as of :func:`stored_form`.
 
     Raises:
         UserError: a photograph is damaged.
@@ -115,7 +117,7 @@ def write_shard_split(
 
     def stored(start: int) -> Iterator[StoredForm]:
         def form(row: int) -> StoredForm:
-            return stored_form(images(row), channels, shorter_side, view)
+            return stored_form(images(row), channels, shorter_side, view, lossless=lossless)
 
         return threaded_map(form, map(int, rows[start:]), together=_TOGETHER)
 

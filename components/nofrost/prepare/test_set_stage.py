@@ -180,6 +180,7 @@ def _write_split(
             bar=bar,
             unfinished=unfinished,
             further=further,
+            lossless=True,
         )
         return written, counts.changes
     batches, labels, indices = reported(part.read(rows), bar), part.labels[rows], part.indices(rows)

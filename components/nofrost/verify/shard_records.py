@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nofrost.config import EvaluationView
 from nofrost.data import ShardManifest
 from nofrost.data.central_square import central_square
-from nofrost.data.jpeg import decode_jpeg
+from nofrost.data.jpeg import decode_photograph
 from nofrost.data.parallel import threaded_map
 from nofrost.data.pixel_statistics import PixelStatistics, histograms
 from nofrost.data.shards.access import LocalFiles
@@ -25,6 +25,7 @@ from nofrost.telemetry import Progress
 from nofrost.verify.faults import Faults, RecordFaults
 
 _CHUNK = 1 << 20
+PHOTOGRAPHS, LABEL = (".jpg", ".png"), ".cls"  # suffixes of the members of a record
 _LABEL = re.compile(rb"[0-9]{1,9}")
 
 
@@ -106,8 +107,8 @@ def _check_members(
     path: Path, rows: range, index: Index | None, faults: Faults, found: RecordFaults
 ) -> dict[int, bytes]:
     """Note members that are missing, surplus, or not where the index says; return the labels that were found."""
-    expected = {f"{row:09d}{suffix}": row for row in rows for suffix in (".jpg", ".cls")}
-    seen: set[str] = set()
+    expected = {f"{row:09d}{suffix}": row for row in rows for suffix in (*PHOTOGRAPHS, LABEL)}
+    seen: set[tuple[int, bool]] = set()
     labels: dict[int, bytes] = {}
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -117,9 +118,9 @@ def _check_members(
                 if fault := _fault_of(member, expected, seen):
                     faults.add(path, f"{shortened(member.name)} {fault}")
                     continue
-                seen.add(member.name)
-                row = expected[member.name]
-                if member.name.endswith(".cls"):
+                row, is_label = expected[member.name], member.name.endswith(LABEL)
+                seen.add((row, is_label))
+                if is_label:
                     file.seek(member.offset_data)
                     labels[row] = file.read(min(member.size, 20))
                 elif index is not None and (member.offset_data, member.size) != _place(index, row):
@@ -129,21 +130,22 @@ def _check_members(
                 faults.add(path, f"is damaged at byte {archive.offset:,}: what follows is no tar")
     except (tarfile.TarError, OSError, ValueError) as error:
         faults.add(path, f"is cut off or damaged ({reason(error)})")
-    for name, row in expected.items():
-        if name not in seen:
-            found.add(row, f"its {'photograph' if name.endswith('.jpg') else 'label'} is missing")
+    for row in rows:
+        for is_label, what in ((False, "photograph"), (True, "label")):
+            if (row, is_label) not in seen:
+                found.add(row, f"its {what} is missing")
     return labels
 
 
-def _fault_of(member: tarfile.TarInfo, expected: Mapping[str, int], seen: set[str]) -> str:
+def _fault_of(member: tarfile.TarInfo, expected: Mapping[str, int], seen: set[tuple[int, bool]]) -> str:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         return "is a path that leads out of the shard"
     if not member.isreg() or member.issparse():
         return "is a link" if member.issym() or member.islnk() else "is not a file"
-    if member.name in seen:
-        return "is there twice"
-    return "" if member.name in expected else "is surplus: no record has it"
+    if member.name not in expected:
+        return "is surplus: no record has it"
+    return "is there twice" if (expected[member.name], member.name.endswith(LABEL)) in seen else ""
 
 
 def _place(index: Index, row: int) -> tuple[int, int]:
@@ -169,7 +171,7 @@ def _check_records(
         if zlib.crc32(content) != int(record["crc32"]):
             return row, "is damaged: its checksum is not that of the index", None
         try:
-            image = decode_jpeg(content, photographs.channels)
+            image = decode_photograph(content, photographs.channels)
         except ValueError as error:
             return row, f"cannot be decoded ({reason(error)})", None
         if (image.height, image.width) != (int(record["height"]), int(record["width"])):

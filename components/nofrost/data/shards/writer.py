@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nofrost.data.arrays import read_arrays, write_arrays
+from nofrost.data.jpeg import PNG_SIGNATURE
 from nofrost.data.manifest import ShardManifest
 from nofrost.data.shards.index import RECORD, Index, write_index
 from nofrost.data.shards.tar import BLOCK, END, member
@@ -23,7 +24,7 @@ _SUFFIX = ".finished.npz"
 
 @dataclass(frozen=True)
 class Photograph:
-    """A record: the bytes of an upright JPEG, its class, and its height and width in pixels."""
+    """A record: the bytes of an upright JPEG or PNG, its class, and its height and width in pixels."""
 
     content: bytes
     label: int
@@ -91,7 +92,7 @@ class ShardWriter:
             while photograph is not None:
                 key, content = f"{start + len(records):09d}", photograph.content
                 records.append((number, offset + BLOCK, len(content), zlib.crc32(content), *photograph.size))
-                append(member(f"{key}.jpg", content))
+                append(member(f"{key}.{'png' if content.startswith(PNG_SIGNATURE) else 'jpg'}", content))
                 append(member(f"{key}.cls", str(photograph.label).encode()))
                 photograph = None if offset >= self._shard_bytes else next(photographs, None)
             append(END)
