@@ -9,6 +9,8 @@
   and in a row of its own float32, as torchvision's examples do.
 - **s3**: the same from a server on loopback: shards streamed through an empty cache beside one GET for each photograph.
   An epoch of ImageNet has some 600 shards and waits for the first few; as many shares of this one are shards of 8 MiB.
+  Then with answers that come 5 and 20 ms late, as S3 never answers at once, beside four workers for each core, which
+  wait for several answers at a time.
 
 Ours and theirs take turns in one run; the median of the ratios of each turn is printed. The files are made of
 imagenette-mini, in the folder that `--data` names. The server is the one of NOFROST_TEST_S3; without it,
@@ -37,6 +39,7 @@ import boto3
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.loading.late_answers import late_answers
 from benchmarks.loading.photographs import LARGE, SMALL, mean_bytes, write_folder
 from benchmarks.loading.readers import folder_loader, object_loader, ours, ours_streamed
 from nofrost.config import DatasetSpec
@@ -71,6 +74,8 @@ print(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_max
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 STREAMED_SHARD_BYTES = 1 << 23
+DELAYS_MS = (5, 20)
+LATE_PHOTOGRAPHS = 1_280  # of one GET each, whose rate does not depend on their number, and which take minutes
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def prepare(folder: Path, dataset: Path, view: Sequence[str] = ()) -> tuple[floa
 def show(row: Row) -> Row:
     """Print a row and return it."""
     beside = "" if row.theirs is None else f"{row.theirs:>12.1f}{row.ratio:>8.2f}"
-    print(f"{row.part:<9}{row.what:<70}{row.ours:>12.1f}{beside}  {row.unit}", flush=True)
+    print(f"{row.part:<9}{row.what:<96}{row.ours:>12.1f}{beside}  {row.unit}", flush=True)
     return row
 
 
@@ -176,17 +181,25 @@ def compare_s3(work: Path, source: Path, count: int, turns: int, workers: int) -
     for number, file in enumerate(sorted(folder.rglob("*.jpg"))):
         keys.append(f"{prefix}photographs/{number:07d}.jpg".lstrip("/"))
         client.upload_file(str(file), bucket, keys[-1])
-    store = open_store(f"{os.environ['NOFROST_TEST_S3']}/store")
-    push(dataset, store)
+    push(dataset, open_store(f"{os.environ['NOFROST_TEST_S3']}/store"))
+    train = read_manifest(dataset).splits["train"]
+    what = f"{train.count:,} photographs in {len(train.shards)} shards, beside one GET each"
 
     def streamed() -> float:
+        store = open_store(f"{os.environ['NOFROST_TEST_S3']}/store")
         with tempfile.TemporaryDirectory(dir=work) as cache:
             return ours_streamed(dataset, store, Path(cache))
 
-    train = read_manifest(dataset).splits["train"]
-    what = f"{train.count:,} photographs in {len(train.shards)} shards, beside one GET each"
-    row = compare("s3", what, turns, streamed, lambda: object_loader(bucket, keys, workers))
-    return [row]
+    rows = [compare("s3", what, turns, streamed, lambda: object_loader(bucket, keys, workers))]
+    for delay in DELAYS_MS:
+        with (
+            late_answers(os.environ["AWS_ENDPOINT_URL_S3"], delay) as endpoint,
+            mock.patch.dict(os.environ, AWS_ENDPOINT_URL_S3=endpoint),
+        ):
+            theirs = partial(object_loader, bucket, keys[:LATE_PHOTOGRAPHS], 4 * workers)
+            late = f"{what} by {4 * workers} workers, answers {delay} ms late"
+            rows.append(compare("s3", late, turns, streamed, theirs))
+    return rows
 
 
 def main() -> None:
@@ -204,7 +217,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if "s3" in arguments.only and "NOFROST_TEST_S3" not in os.environ:
         os.execv(sys.executable, (sys.executable, str(SERVER), "--", sys.executable, *sys.argv))
-    print(f"{'part':<9}{'what':<70}{'ours':>12}{'theirs':>12}{'ratio':>8}")
+    print(f"{'part':<9}{'what':<96}{'ours':>12}{'theirs':>12}{'ratio':>8}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="loading-") as temporary:
         work, source = arguments.work or Path(temporary), arguments.data / "imagenette-mini"

@@ -21,6 +21,7 @@ from nofrost.transforms.corruptions import (
     check_corruption,
     corrupt,
     corruption_names,
+    digital,
 )
 from nofrost.transforms.corruptions.blur import disk_kernel
 from nofrost.transforms.corruptions.corruption import parameter_set_for
@@ -284,7 +285,14 @@ def test_pixelate_agrees_with_pillow(side: int, severity: int) -> None:
 
 @pytest.mark.parametrize(("side", "quality"), [(32, 40), (96, 7)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jpeg_has_the_published_quality(side: int, quality: int, channels: int) -> None:
+@pytest.mark.parametrize("reader", ["pillow", "simplejpeg"])
+def test_jpeg_has_the_published_quality(
+    side: int, quality: int, channels: int, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reader == "simplejpeg":
+        pytest.importorskip("simplejpeg")
+    else:
+        monkeypatch.setattr(digital, "simplejpeg", None)
     image = photographs(1, channels, side)
     pixels = (image[0] * 255).round().byte().permute(1, 2, 0).numpy()
     buffer = io.BytesIO()

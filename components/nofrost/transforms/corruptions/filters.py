@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -47,6 +47,7 @@ class Taps:
     indices: Tensor
     weights: Tensor
     size: int
+    _of_planes: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, indices: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> "Taps":
@@ -58,6 +59,21 @@ class Taps:
         """The same filter, float32 [size of the result, size of the source]."""
         matrix = torch.zeros(len(self.indices), self.size)
         return matrix.scatter_add_(1, self.indices.long(), self.weights)
+
+    def of_planes(self, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return indices and weights for the lines of `n` planes, numbered through all: [n * size of the result, taps].
+
+        On the CPU the last ones are kept, as making them takes as long as filtering a small plane.
+        """
+        if kept := self._of_planes.get(n if device.type == "cpu" else 0):
+            return kept
+        first = self.size * torch.arange(n, device=device, dtype=torch.int32)
+        indices = (self.indices.to(device) + first[:, None, None]).flatten(0, 1)
+        made = indices, self.weights.to(device).repeat(n, 1)
+        if device.type == "cpu":
+            self._of_planes.clear()
+            self._of_planes[n] = made
+        return made
 
     @cached_property
     def selection(self) -> bool:
@@ -143,9 +159,7 @@ def summed(lines: Tensor, taps: Taps) -> Tensor:
     n, length, *rest = lines.shape
     if taps.selection:
         return lines.contiguous().index_select(1, taps.indices[:, 0].to(lines.device))
-    first = length * torch.arange(n, device=lines.device, dtype=torch.int32)
-    indices = (taps.indices.to(lines.device) + first[:, None, None]).flatten(0, 1)
-    weights = taps.weights.to(lines.device).repeat(n, 1)
+    indices, weights = taps.of_planes(n, lines.device)
     # A turned view of one plane would be summed by other code, in other bits.
     table = lines.reshape(n * length, -1).contiguous()
     return F.embedding_bag(indices, table, per_sample_weights=weights, mode="sum").view(n, len(taps.indices), *rest)

@@ -20,18 +20,29 @@ def shot_noise(images: Tensor, draws: Draws, photons: float) -> Tensor:
     """Replace every value v by a Poisson count of mean v * `photons`, divided by `photons`.
 
     The values are those of 8 bits, so there are 256 distributions; each is drawn from with a table (Walker 1977, the
-    alias method), three times as fast as the Poisson numbers of numpy.
+    alias method) and 16 random bits, several times as fast as the Poisson numbers of numpy.
     """
-    accept, other = (table.to(images.device) for table in poisson_tables(photons))
-    columns = accept.shape[1]
-    place = draws.uniform(*images.shape[1:]).mul_(columns)
-    column = place.floor().clamp_(max=columns - 1)
-    cell = (images * 255).round_().mul_(columns).add_(column).int().flatten()
-    own = place.sub_(column).flatten().lt_(accept.flatten().index_select(0, cell))
-    counts = other.flatten().index_select(0, cell)
+    table, columns = _alias_table(photons)
+    place = draws.words(*images.shape[1:]).mul_(columns)
+    column = place >> 16
+    cell = (images * 255).round_().int().mul_(columns).add_(column)
+    chosen = table.to(images.device).index_select(0, cell.flatten()).view(images.shape)
+    own = torch.lt(place.bitwise_and_(0xFFFF), chosen & 0xFFFF, out=cell)
+    counts = chosen.bitwise_right_shift_(16)
     # As a sum with 0 or 1, which is several times as fast as a choice between two tensors
-    counts.add_(column.flatten().sub_(counts).mul_(own))
-    return counts.div_(photons).view(images.shape)
+    counts.add_(column.sub_(counts).mul_(own))
+    return counts / photons
+
+
+@lru_cache(maxsize=16)
+def _alias_table(photons: float) -> tuple[Tensor, int]:
+    """Return :func:`poisson_tables` as one, int32 [256 * columns], and the number of columns.
+
+    The upper 16 bits are the other number, the lower ones the probability of the column's own in shares of 2**-16.
+    """
+    accept, other = poisson_tables(photons)
+    chance = (accept * 2**16).round().clamp(max=2**16 - 1)
+    return other.int().mul(2**16).add(chance.int()).flatten(), accept.shape[1]
 
 
 @lru_cache(maxsize=16)
