@@ -32,13 +32,16 @@ class DecodingThreads:
         self._last = math.inf
 
     def run(self, function: Callable[[int], None], count: int) -> None:
-        """Call function(0), ..., function(count - 1) in the threads; raise its first exception."""
+        """Call function(0), ..., function(count - 1) in the threads; raise the exception of one if there are any."""
+        numbers = iter(range(count))
 
-        def permitted(number: int) -> None:
-            with self._permits:
-                function(number)
+        def work() -> None:
+            # Whoever is free takes the next one: to hand over each by itself would take a good part of its time.
+            for number in numbers:
+                with self._permits:
+                    function(number)
 
-        for future in [self._pool.submit(permitted, number) for number in range(count)]:
+        for future in [self._pool.submit(work) for _ in range(min(self.most, count))]:
             future.result()
 
     def begin(self) -> None:

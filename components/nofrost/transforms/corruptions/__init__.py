@@ -125,7 +125,8 @@ def corrupt(
     corruption = CORRUPTIONS[name]
     parameters = corruption.parameters(severity, parameter_set or parameter_set_for(*pixels.shape[2:]))
     corrupted = torch.empty_like(pixels)
-    at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // pixels[0].numel())
+    channels = 1 if corruption.single_channel else pixels.shape[1]
+    at_once = max(1, (CPU_VALUES if pixels.device.type == "cpu" else GPU_VALUES) // (channels * pixels[0, 0].numel()))
     for start in range(0, len(pixels), at_once):
         some = slice(start, start + at_once)
         draws = [Draws(seed, name, severity, rows[some], pixels.device)] if corruption.random else []
