@@ -23,7 +23,7 @@ from nofrost.config import (
 from nofrost.errors import UserError
 
 NAMES = printed_names()
-PROPERTIES = {"decision_margin", "boundary_thickness", "model_smoothness"}
+PROPERTIES = {"decision_margin", "boundary_thickness", "model_smoothness", "tilting_angle"}
 
 
 def table(**changes: Any) -> dict[str, Any]:

@@ -43,6 +43,7 @@ SHIPPED: dict[str, tuple[str, list[str], list[int], list[str], int]] = {
     "adversarial-galloway2019": ("linf 0.0075", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),
     "adversarial-galloway2019-l2": ("l2 0.4157", ["pgd-20"], [10, 20, 50, 100], [], 1 + 4),
     "adversarial-galloway2019-mnist": ("linf 1/10", ["fgsm", "bim-100"], [10, 20, 50, 100], [], 2 + 4),
+    "adversarial-galloway2019-linear": ("linf 1/10", ["fgsm", "bim-100"], [10, 20, 50, 100], [], 2 + 4),
     "adversarial-galloway2019-noise": ("linf 1", ["awgn-mnist", "awgn-cifar10"], [], [], 2),
     "adversarial-xie2020": (
         "linf 16/255",

@@ -176,6 +176,42 @@ def test_gradient_descent_takes_all_images_in_one_step(
         assert torch.allclose(stepped.get_parameter(name), parameter - 0.4 * parameter.grad, atol=1e-6), name
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.05])
+def test_gradient_descent_of_one_logit_is_logistic_regression_from_zero_with_statistics_of_all_images(
+    rate: float, digits: Path, tmp_path: Path
+) -> None:
+    """galloway2019 §3: by hand on the normalised pixels, with weight decay. One logit for each class but the first."""
+    trained(
+        digits,
+        tmp_path / "out",
+        model={
+            "arch": "logistic",
+            "normaliser": "bn",
+            "affine": False,
+            "initial": "zeros",
+            "batch_norm_momentum": 1.0,
+        },
+        optimiser={"lr": rate, "momentum": 0.0, "weight_decay": 0.1},
+        schedule={"epochs": 3, "batch_size": "all", "shape": "constant"},
+    )
+    model = nofrost.load_model(tmp_path / "out" / "last.safetensors")
+    images, labels, _ = read_split(digits, "train").batch(slice(None))
+    pixels = ((images - model.mean) / model.std).flatten(1).double()
+    norm = model.network.bn
+    assert torch.allclose(norm.running_mean.double(), pixels.mean(0), atol=1e-5)
+    assert torch.allclose(norm.running_var.double(), pixels.var(0), rtol=1e-4, atol=1e-6)
+    pixels = (pixels - pixels.mean(0)) / (pixels.var(0, correction=0) + norm.eps).sqrt()
+    weight, bias = torch.zeros(9, pixels.shape[1], dtype=torch.float64), torch.zeros(9, dtype=torch.float64)
+    of_label = torch.nn.functional.one_hot(labels, 10).double()
+    for _ in range(3):
+        logits = torch.nn.functional.pad(pixels @ weight.T + bias, (1, 0))
+        error = ((logits.softmax(1) - of_label) / len(labels))[:, 1:]
+        weight = weight - rate * (error.T @ pixels + 0.1 * weight)
+        bias = bias - rate * error.sum(0)
+    assert torch.allclose(model.network.fc.weight.double(), weight, atol=1e-5)
+    assert torch.allclose(model.network.fc.bias.double(), bias, atol=1e-5)
+
+
 def test_training_starts_from_the_weights_that_the_recipe_names(digits: Path, tmp_path: Path) -> None:
     trained(digits, tmp_path / "first")
     weights = tmp_path / "first" / "best.safetensors"

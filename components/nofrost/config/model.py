@@ -1,6 +1,6 @@
 """Model: architecture, normaliser and where its first weights come from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -60,10 +60,18 @@ class ModelSpec(Architecture, OmitEmpty):
         batch_statistics: the images whose mean and variance a batch norm normalises with in training: those that its
             process has at once, its micro-batch (``process``), those of all processes (``all``, SyncBatchNorm), or
             groups of this many neighbouring images of a batch (ghost batch norm, Hoffer et al. 2017).
+        batch_norm_momentum: share of the latest batch in the running statistics; 1 takes those of the last batch alone,
+            which are exact where a batch has all images. None keeps the architecture's own, mostly 0.1.
+        initial: whether the last layer is drawn at ``random`` or starts at ``zeros``, which makes a linear classifier
+            the function of what it has learnt alone.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = ("initial",)
 
     arch: Arch = "resnet26"
     normaliser: Normaliser = "bn"
     weights: str | None = None
     new_head: bool = False
     batch_statistics: Statistics = "process"
+    batch_norm_momentum: float | None = Field(default=None, gt=0, le=1)
+    initial: Literal["random", "zeros"] = "random"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -84,9 +84,11 @@ _Switch = Annotated[bool, BeforeValidator(_null_means_no)]
 
 class PropertiesSpec(ImageSubset, Settings):
     """Which properties are measured, on a subset of the suite's images: true for one with its defaults, a mapping for
-    one with options; false or null for none. Weight norms and batch norm statistics are of the model, all others of
-    each image.
+    one with options; false or null for none. Weight norms, batch norm statistics and the tilting angle, which is for
+    linear classifiers of two classes, are of the model, all others of each image.
     """
+
+    later_keys: ClassVar[tuple[str, ...]] = (*ImageSubset.later_keys, "tilting_angle")
 
     decision_margin: _Switch = False
     boundary_thickness: Annotated[BoundaryThickness | None, _Options] = None
@@ -95,3 +97,4 @@ class PropertiesSpec(ImageSubset, Settings):
     boundary_distance: Annotated[BoundaryDistance | None, _Options] = None
     weight_norms: _Switch = False
     batch_norm: Annotated[BatchNormSpec | None, _Options] = None
+    tilting_angle: _Switch = False

@@ -197,6 +197,10 @@ class Recipe(PhaseSpec, Heading):
             raise ValueError(
                 f"schedule.running_statistics_epochs is for batch norm, not for normaliser {normaliser!r}: set it to 0"
             )
+        if self.model.batch_norm_momentum is not None:
+            raise ValueError(
+                f"model.batch_norm_momentum is for batch norm, not for normaliser {normaliser!r}: leave it out"
+            )
         if self.model.batch_statistics != "process":
             raise ValueError(
                 f"model.batch_statistics is for batch norm, not for normaliser {normaliser!r}: leave it at process"

@@ -90,15 +90,22 @@ def read_training_images(images: TestImages, suite: AdversarialSuite) -> Sample 
     Raises:
         UserError: the split is missing, damaged or empty.
     """
-    if suite.training_images is None:
-        return None
+    return None if suite.training_images is None else _training_images(images, suite, suite.training_images)
+
+
+def all_training_images(images: TestImages, suite: AdversarialSuite) -> Sample:
+    """Return all images of the training split, as test images are read; raises like :func:`read_training_images`."""
+    return _training_images(images, suite, None)
+
+
+def _training_images(images: TestImages, suite: AdversarialSuite, count: int | None) -> Sample:
     split = read_split(images.dataset, TRAINING, verify=True, view=suite.view, manifest=images.manifest)
     if not len(split):
         raise UserError(
-            f"the {TRAINING} split of {images.dataset} is empty: leave training_images out of the suite, or evaluate "
-            "on the dataset that the model was trained on"
+            f"the {TRAINING} split of {images.dataset} is empty: leave training_images and properties.tilting_angle "
+            "out of the suite, or evaluate on the dataset that the model was trained on"
         )
-    return sample_of_split(split, suite.training_images, suite.view)
+    return sample_of_split(split, count, suite.view)
 
 
 def read_corrupted_images(

@@ -16,10 +16,12 @@ from nofrost.evaluate.adversarial.plan import SuitePlan, make_plan
 from nofrost.evaluate.adversarial.result import RobustnessResult
 from nofrost.evaluate.adversarial.robustness import check, result_of, strongest_attack
 from nofrost.evaluate.evaluation import Evaluation, Findings, Metrics
+from nofrost.evaluate.images import all_training_images
 from nofrost.evaluate.inputs import ModelSource, channels_last, read_inputs
 from nofrost.evaluate.measuring.engine import Engine, Measurement
 from nofrost.evaluate.measuring.sample import spaced_rows
 from nofrost.evaluate.ood import OodEvaluation
+from nofrost.evaluate.properties.tilting import centroids
 from nofrost.evaluate.sharding import Shard
 from nofrost.processes import ProcessGroup
 from nofrost.results import ShardMetrics, TrainMetrics, read_result
@@ -130,7 +132,12 @@ class _AdversarialEvaluation(Evaluation[AdversarialSuite]):
 
     def findings(self, engine: Engine) -> Findings:
         checksum, training = self.inputs.images.checksum, self.inputs.training
-        result = result_of(engine, self.inputs.model, self.plan, checksum, training)
+        properties = self.suite.properties
+        images = (
+            all_training_images(self.inputs.images, self.suite) if properties and properties.tilting_angle else None
+        )
+        of_training = None if images is None else centroids(images)
+        result = result_of(engine, self.inputs.model, self.plan, checksum, training, of_training)
         examples = self._examples(engine, result)
         return Findings(result.metrics, result.arrays(), examples, result.layers.arrays())
 

@@ -83,13 +83,13 @@ def training_mode(model: nn.Module, running_statistics: bool = False) -> None:
     update them, while their scales and shifts are still trained (xie2020 §4.3)."""
     model.train()
     if running_statistics:
-        for norm in _batch_norm_modules(model):
+        for norm in batch_norms(model):
             norm.eval()
 
 
 def _trainable_names(model: Classifier, trainable: str) -> list[str]:
     all_names = [name for name, _ in model.named_parameters()]
-    norms = [names for names in _batch_norms(model).values() if names]
+    norms = [names for names in _names_of_batch_norms(model).values() if names]
     if trainable == "bn-not-first":
         norms = norms[1:]
     elif trainable == "bn-not-last":
@@ -127,7 +127,7 @@ def _title(model: Classifier) -> str:
     return f"{model.signature.arch} with normaliser {model.signature.normaliser}"
 
 
-def _batch_norms(model: nn.Module) -> dict[str, list[str]]:
+def _names_of_batch_norms(model: nn.Module) -> dict[str, list[str]]:
     """Return the parameter names of each batch norm in the order of layers; a mixture has those of both branches."""
     norms: dict[str, list[str]] = {}
     for prefix, module in model.named_modules():
@@ -137,7 +137,8 @@ def _batch_norms(model: nn.Module) -> dict[str, list[str]]:
     return norms
 
 
-def _batch_norm_modules(model: nn.Module) -> list[BatchNorm]:
+def batch_norms(model: nn.Module) -> list[BatchNorm]:
+    """Return all batch norms of a model, both branches of a mixture among them."""
     return [module for module in model.modules() if isinstance(module, BatchNorm)]
 
 
@@ -148,7 +149,7 @@ def _two_per_channel(weight: nn.Parameter, generator: torch.Generator) -> Tensor
 
 
 def _reset_statistics(model: Classifier) -> None:
-    norms = _batch_norm_modules(model)
+    norms = batch_norms(model)
     if not norms:
         raise UserError(f"reset 'statistics' finds no batch norm in {_title(model)}: set it to none or all")
     for norm in norms:
@@ -157,7 +158,7 @@ def _reset_statistics(model: Classifier) -> None:
 
 @torch.no_grad()
 def _reset_parameters(model: Classifier, names: Collection[str], entries: Mapping[str, Tensor], seed: int) -> None:
-    norms = _batch_norms(model)
+    norms = _names_of_batch_norms(model)
     others = set(names).difference(*norms.values())
     if others:
         with torch.random.fork_rng():
@@ -171,5 +172,5 @@ def _reset_parameters(model: Classifier, names: Collection[str], entries: Mappin
         # A batch norm without scale and shift is reset only together with the whole model.
         whole_model = len(names) == len(list(model.parameters()))
         if set(names_of_norm) <= set(names) and (names_of_norm or whole_model):
-            for norm in _batch_norm_modules(model.get_submodule(prefix)):
+            for norm in batch_norms(model.get_submodule(prefix)):
                 norm.reset_parameters()

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nofrost.attacks import attack_settings, create_attack
 from nofrost.config import Recipe
+from nofrost.config.model import Architecture
 from nofrost.data import (
     Images,
     Manifest,
@@ -22,7 +24,7 @@ from nofrost.data import (
 )
 from nofrost.errors import UserError, remark
 from nofrost.files import sha256_file
-from nofrost.models import BatchNorm, Classifier, Signature, build, default_device, load_pretrained
+from nofrost.models import Classifier, Signature, build, default_device, load_pretrained
 from nofrost.models.checkpoint import weights_file
 from nofrost.models.device import computes_bfloat16
 from nofrost.models.trial import check_forward
@@ -35,7 +37,7 @@ from nofrost.train.batches import TrainingImages
 from nofrost.train.decoding_threads import DecodingThreads
 from nofrost.train.objectives import Adversary, Clock, Objective, check_methods, create_objective
 from nofrost.train.optimiser import gradient_scaler
-from nofrost.train.partial import Partial
+from nofrost.train.partial import Partial, batch_norms
 from nofrost.train.schedule import lr_share, peak_lr, threat_share
 from nofrost.train.shares import check_batches, images_of_batch
 
@@ -171,7 +173,7 @@ def new_model(recipe: Recipe, manifest: Manifest, weights: Path | None, seed: in
     spec = recipe.model
     torch.manual_seed(derive_seed(seed, "weights"))
     signature = Signature(
-        **spec.model_dump(exclude={"weights", "new_head", "batch_statistics"}),
+        **spec.model_dump(include=set(Architecture.model_fields)),
         num_classes=len(manifest.classes),
         image_size=manifest.image_size,
         channels=manifest.channels,
@@ -180,6 +182,12 @@ def new_model(recipe: Recipe, manifest: Manifest, weights: Path | None, seed: in
         classes=manifest.classes,
     )
     model = build(signature)
+    if spec.initial == "zeros":
+        for parameter in model.network.get_classifier().parameters():  # type: ignore[operator]
+            nn.init.zeros_(parameter)
+    if spec.batch_norm_momentum is not None:
+        for norm in batch_norms(model):
+            norm.momentum = spec.batch_norm_momentum
     if weights:
         load_pretrained(model, weights, spec.new_head)
     return model.to(default_device())
@@ -210,10 +218,15 @@ def check_phases(model: Classifier, phases: Sequence[Phase]) -> None:
             "measure: set it to null, or train on adversarial images"
         )
     statistics = phases[0].recipe.model.batch_statistics
-    if statistics != "process" and not any(isinstance(module, BatchNorm) for module in model.modules()):
+    if statistics != "process" and not batch_norms(model):
         raise UserError(
             f"model.batch_statistics {statistics} is for batch norms, which {model.signature.arch} lacks: leave "
             "it at process, or choose another arch"
+        )
+    if phases[0].recipe.model.batch_norm_momentum is not None and not batch_norms(model):
+        raise UserError(
+            f"model.batch_norm_momentum is for batch norms, which {model.signature.arch} lacks: leave it out, or "
+            "choose another arch"
         )
     trial = copy.deepcopy(model).eval()
     for phase in phases:

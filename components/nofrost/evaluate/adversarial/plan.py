@@ -123,6 +123,11 @@ class SuitePlan:
         """
         for condition in (*self.conditions(), *self.branch_attacks.values(), *property_attacks(self.suite).values()):
             condition.check(classes, images)
+        if self.suite.properties and self.suite.properties.tilting_angle and classes != 2:
+            raise UserError(
+                f"suite: properties.tilting_angle: it is for linear classifiers of two classes, and the model has "
+                f"{classes}: leave it out"
+            )
 
     def measurements(self, model: EvaluatedModel, sample: Sample, training: Sample | None = None) -> SuiteMeasurements:
         """Return everything that the suite measures of each image.

@@ -25,6 +25,7 @@ from nofrost.evaluate.measuring.engine import Engine
 from nofrost.evaluate.measuring.protocol import protocol
 from nofrost.evaluate.measuring.sample import Rows, Sample, sample_of_tensors
 from nofrost.evaluate.properties.suite import measured_layers, summaries
+from nofrost.evaluate.properties.tilting import Centroids, tilting_angles
 from nofrost.models.contents import model_sha256
 from nofrost.models.device import model_device, usable_device
 from nofrost.results import AdversarialMetrics, Alarm, AttackUse, BudgetCurve, Proportion, StepsCurve, StepsPoint
@@ -64,8 +65,12 @@ def robustness(
         UserError: images, labels, suite, device or the model's output are not as described.
     """
     plan = make_plan(_adversarial(suite))
-    if plan.suite.training_images is not None:
-        raise UserError("training_images is for a dataset on disk: use nofrost.evaluate.run, or leave it out")
+    needs_training = {
+        "training_images": plan.suite.training_images,
+        "properties.tilting_angle": plan.suite.properties and plan.suite.properties.tilting_angle,
+    }
+    for key in (key for key, needed in needs_training.items() if needed):
+        raise UserError(f"{key} is for a dataset on disk: use nofrost.evaluate.run, or leave it out")
     sample = sample_of_tensors(images, labels, indices, plan.suite.max_images)
     module = _module(model, checkpoint_dir)
     target = model_device(module) if device is None else usable_device(device)
@@ -96,13 +101,19 @@ def check(engine: Engine, model: EvaluatedModel, plan: SuitePlan) -> None:
 
 
 def result_of(
-    engine: Engine, model: EvaluatedModel, plan: SuitePlan, data_sha256: str, training: Sample | None = None
+    engine: Engine,
+    model: EvaluatedModel,
+    plan: SuitePlan,
+    data_sha256: str,
+    training: Sample | None = None,
+    of_training: Centroids | None = None,
 ) -> RobustnessResult:
     """Return the result of the suite, measuring what is not in the engine's cache; call inside ``engine.ready``.
 
     Args:
         data_sha256: of the dataset, or of the images and labels themselves.
         training: images of the training split, where the suite asks for them.
+        of_training: centroids of all training images, where the suite asks for the tilting angle.
     """
     measured = plan.measurements(model, engine.sample, training)
     clean = engine.right(measured.clean)
@@ -126,6 +137,8 @@ def result_of(
     steps = {steps: engine.right(each) for steps, each in measured.steps.items()}
     budgets = tuple((budget, engine.right(each)) for budget, each in measured.budgets)
     properties = {name: engine.values(each) for name, each in measured.properties.items()}
+    if of_training is not None:
+        properties |= tilting_angles(engine, model, of_training)
     layers = measured_layers(engine, model, plan.suite)
     alarms = judge(engine, model, plan, flags, steps, budgets)
     suite, of_layers = plan.suite, layers.metrics()

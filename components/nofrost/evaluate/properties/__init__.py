@@ -8,7 +8,8 @@ from nofrost.evaluate.properties.batch_norm import BatchNormLayer, batch_norm_la
 from nofrost.evaluate.properties.boundary import boundary_distance, boundary_thickness
 from nofrost.evaluate.properties.layers import LayerStatistics, MiniBatch, layer_statistics
 from nofrost.evaluate.properties.suite import summary
-from nofrost.evaluate.properties.weights import tilting_angle, weight_norms
+from nofrost.evaluate.properties.tilting import tilting_angle
+from nofrost.evaluate.properties.weights import weight_norms
 
 __all__ = [
     "BatchNormLayer",

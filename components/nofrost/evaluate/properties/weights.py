@@ -1,4 +1,4 @@
-"""Norms of the weights of each layer, and the angle between two linear decision boundaries."""
+"""Norms of the weights of each layer."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nofrost.errors import UserError
 from nofrost.models import ScaledStdConv2d
 from nofrost.results import LayerNorms
 
@@ -49,29 +48,3 @@ def _norms(name: str, weight: Tensor) -> LayerNorms:
     return LayerNorms(
         layer=name, shape=tuple(weight.shape), frobenius=float(matrix.norm()), spectral=math.sqrt(largest)
     )
-
-
-def tilting_angle(weight: Tensor, reference: Tensor) -> float:
-    """Return the angle between two linear decision boundaries in degrees, from 0 to 90 (Tanay & Griffin 2016).
-
-    galloway2019 §3 takes it between a linear model and the nearest-centroid classifier, whose weights are the
-    difference of the two class means. Weights behind a batch norm belong to its output: divide them by
-    sqrt(variance + eps) first.
-
-    Args:
-        weight: weights of a classifier of two classes, of any shape; their sign does not matter.
-        reference: weights of the other one, as many.
-
-    Raises:
-        UserError: there are not as many weights in both, or all weights of one are zero.
-    """
-    first, second = weight.detach().flatten().cpu().double(), reference.detach().flatten().cpu().double()
-    if first.shape != second.shape:
-        raise UserError(f"a tilting angle needs as many weights in both, got {len(first)} and {len(second)}")
-    lengths = float(first.norm()), float(second.norm())
-    if not all(0 < length < math.inf for length in lengths):
-        raise UserError("a tilting angle needs weights that are finite and not all zero")
-    first, second = first / lengths[0], second / lengths[1]
-    second = torch.copysign(torch.ones(()), first @ second) * second
-    # Exact for small angles too, where the arc cosine is not.
-    return math.degrees(2 * math.atan2(float((first - second).norm()), float((first + second).norm())))

@@ -42,13 +42,17 @@ class Mlp(nn.Module):
 
 
 class Linear(nn.Module):
-    """One linear layer over the pixels, each normalised by itself first (galloway2019 §3: BNGD)."""
+    """One linear layer over the pixels, each normalised by itself first (galloway2019 §3: BNGD).
 
-    def __init__(self, inputs: int, num_classes: int) -> None:
+    With `reference` the first class has the logit 0 and the layer makes those of the others: one for two classes.
+    """
+
+    def __init__(self, inputs: int, num_classes: int, *, reference: bool) -> None:
         super().__init__()
         self.bn = nn.BatchNorm1d(inputs)
         nn.init.uniform_(self.bn.weight)
-        self.fc = nn.Linear(inputs, num_classes)
+        self.fc = nn.Linear(inputs, num_classes - reference)
+        self.reference = reference
 
     def get_classifier(self) -> nn.Module:
         """Return the last and only layer (timm's name for it)."""
@@ -56,7 +60,8 @@ class Linear(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images [N, C, H, W], of one size, to logits [N, num_classes]."""
-        return self.fc(self.bn(images.flatten(1)))  # type: ignore[no-any-return]
+        logits: torch.Tensor = self.fc(self.bn(images.flatten(1)))
+        return nn.functional.pad(logits, (1, 0)) if self.reference else logits
 
 
 def _values(signature: Signature) -> int:
@@ -83,12 +88,13 @@ def mlp(signature: Signature, name: re.Match[str]) -> nn.Module:
 @register(
     "Linear",
     citation="galloway2019 Figure 1, Table 1",
-    names=("linear",),
-    pattern="linear",
+    names=("linear", "logistic"),
+    form="logistic: the logit of the first class is 0, as in logistic regression, so that two classes have one logit",
+    pattern="linear|logistic",
     normalisers=("bn", "mbn", "none"),
     dropout=False,
     drop_path=False,
 )
 def linear(signature: Signature, name: re.Match[str]) -> nn.Module:
     """Build the classifier; its learnt gains, if `affine`, are drawn from [0, 1] at first (galloway2019 Table 1)."""
-    return Linear(_values(signature), signature.num_classes)
+    return Linear(_values(signature), signature.num_classes, reference=name.group() == "logistic")

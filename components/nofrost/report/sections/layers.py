@@ -11,6 +11,7 @@ from nofrost.report.collect import BatchNorm, read_batch_norms
 from nofrost.report.document import Block, Cell, Column, Figure, Panel, Paragraph, Section, Table
 from nofrost.report.runs import Collected, RecipeRuns
 from nofrost.results import WeightNorms
+from nofrost.statistics import mean_and_deviation
 
 # The layer that wang2022 Fig. 1 shows, and as many channels as xie2020 Fig. 5 and 6 show.
 FIFTEENTH = 15
@@ -37,6 +38,8 @@ def layers(collected: Collected) -> Section | None:
         blocks += _channels(batch_norms)
     if weight_norms:
         blocks.append(_weights(weight_norms))
+    if all("tilting_angle" in run.adversarial.properties for run in collected.runs):
+        blocks.append(_tilting(collected))
     if not blocks:
         return None
     seed = collected.study.runs.seed
@@ -172,6 +175,23 @@ def _weights(weight_norms: Sequence[tuple[RecipeRuns, WeightNorms]]) -> Table:
         "stretch a change of the input."
     )
     return Table(caption, columns, rows)
+
+
+def _tilting(collected: Collected) -> Table:
+    names = {"tilting_angle": "all pixels", "tilting_angle_live": "live pixels"}
+    rows = [[cells.recipe_cell(recipe), *(_angle(recipe, name) for name in names)] for recipe in collected.recipes]
+    caption = (
+        "Tilting angle of linear classifiers in degrees, from 0 to 90 (galloway2019 §3): between the decision boundary "
+        "and that of the nearest-centroid classifier of the training images, in the coordinates of the images. Live "
+        "pixels deviate by at least 0.01 of the pixel range over the training images."
+    )
+    return Table(caption, [Column("recipe", text=True), *(Column(title) for title in names.values())], rows)
+
+
+def _angle(recipe: RecipeRuns, name: str) -> Cell:
+    means = [run.adversarial.properties[name].mean for run in recipe.runs]
+    mean, deviation = mean_and_deviation([each for each in means if each is not None])
+    return Cell(f"{mean:.1f}", small="" if deviation is None else f"± {deviation:.1f}")
 
 
 def _power(exponent: float | None) -> Cell:
